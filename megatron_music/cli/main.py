@@ -1,0 +1,69 @@
+"""The `megatron-music` program: its commands, and how an error becomes one line."""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from megatron_music import __version__
+from megatron_music.cli import show
+from megatron_music.errors import MusicError, WriteError
+
+app = typer.Typer(
+    name="megatron-music",
+    help="MIDI in, Megatron-trained composer out.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INTERRUPTED = 130
+"""The exit code shells give a program stopped by Ctrl-C."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"megatron-music {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="Show the traceback of an error.", envvar="MEGATRON_MUSIC_DEBUG"
+        ),
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """MIDI in, Megatron-trained composer out."""
+    if debug:
+        os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
+
+
+def run() -> None:
+    """Run the program; every error leaves as one line on stderr and an exit code."""
+    try:
+        app()
+    except MusicError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from what is saved", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error}; make room or choose another place", WriteError.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    if os.environ.get("MEGATRON_MUSIC_DEBUG"):
+        traceback.print_exc()
+    show.say(f"error: {message}")
+    sys.exit(exit_code)

@@ -1,0 +1,66 @@
+"""What a person sees: results on stdout, everything else on stderr."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from megatron_music.progress import Progress
+
+LINE_INTERVAL_S = 5.0
+"""Where stderr is not a terminal, a progress line this often."""
+
+
+def say(text: str) -> None:
+    """Print a remark on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
+    """Show progress with a rate and the time left: a live line on a terminal, else a line at times."""
+    live = sys.stderr.isatty()
+    state = {"start": time.monotonic(), "last": 0.0, "first": -1}
+
+    def update(done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if state["first"] < 0:
+            state["first"], state["start"] = done, now
+        finished = done >= total
+        if not finished and now - state["last"] < (0.1 if live else interval_s):
+            return
+        state["last"] = now
+        line = _line(title, unit, done, total, done - int(state["first"]), now - state["start"])
+        _write(f"{line}  {note}".rstrip(), live)
+
+    try:
+        yield update
+    finally:
+        if live and state["first"] >= 0:
+            sys.stderr.write("\n")
+
+
+def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: float) -> str:
+    rate = fresh / elapsed_s if elapsed_s > 0 and fresh else 0.0
+    share = done / total if total else 1.0
+    line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"
+    if not rate:
+        return line
+    if done >= total:
+        return f"{line}, {rate:,.1f} {unit}/s, took {duration(elapsed_s)}"
+    return f"{line}, {rate:,.1f} {unit}/s, {duration((total - done) / rate)} left"
+
+
+def _write(line: str, live: bool) -> None:
+    sys.stderr.write(f"\r\x1b[2K{line}" if live else f"{line}\n")
+    sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Say a length of time shortly: 8 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,247 @@
+"""One typed schema for recipes: YAML files with dotted overrides.
+
+    recipe = load_recipe("tiny", ["train.lr=1e-3", "parallel.tensor_model_parallel_size=2"])
+
+Keys carry Megatron's own names. A key that does not exist is answered with the nearest that does.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from megatron_music.errors import LayoutError, RecipeError
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelConfig(_Section):
+    """The GPT-2 model: learned positions, GELU (tanh) MLP of width 4 x hidden_size, tied head."""
+
+    num_layers: Count
+    hidden_size: Count
+    num_attention_heads: Count
+    seq_length: Count
+    hidden_dropout: Probability = 0.0
+    attention_dropout: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"model.hidden_size={self.hidden_size} is not a multiple of "
+                f"model.num_attention_heads={self.num_attention_heads}; change one of them"
+            )
+        return self
+
+
+class ParallelConfig(_Section):
+    """How the model is laid out over processes; data parallelism takes what is left over."""
+
+    tensor_model_parallel_size: Count = 1
+    pipeline_model_parallel_size: Count = 1
+    sequence_parallel: bool = False
+    use_distributed_optimizer: bool = False
+
+
+class TrainConfig(_Section):
+    """The optimizer's path: iterations, batch, rates, precision."""
+
+    train_iters: Count
+    micro_batch_size: Count
+    global_batch_size: Count
+    lr: Positive
+    min_lr: PositiveOrZero = 0.0
+    lr_warmup_iters: CountOrZero = 0
+    weight_decay: PositiveOrZero = 0.1
+    clip_grad: PositiveOrZero = 1.0
+    seed: CountOrZero = 1234
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    recompute: Literal["none", "selective", "full"] = "none"
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.min_lr > self.lr:
+            raise ValueError(
+                f"train.min_lr={self.min_lr} is above train.lr={self.lr}; lower train.min_lr"
+            )
+        return self
+
+
+class LogConfig(_Section):
+    """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never."""
+
+    log_interval: Count = 10
+    eval_interval: CountOrZero = 100
+    eval_iters: Count = 10
+    save_interval: CountOrZero = 100
+    sample_interval: CountOrZero = 0
+
+
+class Recipe(_Section):
+    """Everything that decides a training run, apart from the data and the number of processes."""
+
+    model: ModelConfig
+    parallel: ParallelConfig = ParallelConfig()
+    train: TrainConfig
+    log: LogConfig = LogConfig()
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that come with the package."""
+    folder = resources.files("megatron_music") / "recipes"
+    return sorted(
+        item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path and apply `section.key=value` overrides.
+
+    Values are YAML scalars (`1e-3`, `true`, `bf16`). Raises RecipeError for an unknown recipe or
+    key (with the nearest that exists) and for a value out of range.
+    """
+    values = _parse(_read(name_or_path), name_or_path)
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values)
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Check a nested dictionary against the schema; raises RecipeError, one line."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as fault:
+        raise RecipeError(_explain(fault)) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Write a recipe as YAML that `load_recipe` reads back unchanged."""
+    return yaml.safe_dump(recipe.model_dump(), sort_keys=False)
+
+
+def check_layout(recipe: Recipe, world_size: int) -> int:
+    """Return the data parallel size of `world_size` processes, or raise LayoutError.
+
+    Mirrors the conditions that Megatron's own start-up asserts: heads divide by TP, layers by PP,
+    the world by TP x PP, and the global batch by micro batch x DP.
+    """
+    tensor = recipe.parallel.tensor_model_parallel_size
+    pipeline = recipe.parallel.pipeline_model_parallel_size
+    heads, layers = recipe.model.num_attention_heads, recipe.model.num_layers
+    if heads % tensor:
+        raise LayoutError(
+            f"parallel.tensor_model_parallel_size={tensor} does not divide "
+            f"model.num_attention_heads={heads}; use one of {_divisors(heads)}"
+        )
+    if layers % pipeline:
+        raise LayoutError(
+            f"parallel.pipeline_model_parallel_size={pipeline} does not divide "
+            f"model.num_layers={layers}; use one of {_divisors(layers)}"
+        )
+    if world_size % (tensor * pipeline):
+        raise LayoutError(
+            f"{world_size} process(es) cannot hold TP={tensor} x PP={pipeline}; start a multiple "
+            f"of {tensor * pipeline} processes with torchrun --nproc-per-node, or lower TP or PP"
+        )
+    data = world_size // (tensor * pipeline)
+    micro, batch = recipe.train.micro_batch_size, recipe.train.global_batch_size
+    if batch % (micro * data):
+        raise LayoutError(
+            f"train.global_batch_size={batch} is not a multiple of train.micro_batch_size={micro} "
+            f"x DP={data}; use a multiple of {micro * data}"
+        )
+    return data
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
+
+
+def _read(name_or_path: str) -> str:
+    packaged = resources.files("megatron_music") / "recipes" / f"{name_or_path}.yaml"
+    if "/" not in name_or_path and packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise RecipeError(f"cannot read the recipe {path}: {fault}; check the path") from None
+    known = recipe_names()
+    raise RecipeError(
+        f"no recipe named {name_or_path!r}{_did_you_mean(name_or_path, known)}; "
+        f"there are {', '.join(known)}, or give the path of a .yaml file"
+    )
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        reason = " ".join(str(fault).split())
+        raise RecipeError(f"the recipe {name} is not valid YAML: {reason}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"the recipe {name} must hold sections: {', '.join(Recipe.model_fields)}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"override {override!r} is not of the form section.key=value")
+    section, _, name = key.partition(".")
+    if key not in _keys():
+        near = _did_you_mean(key, _keys())
+        raise RecipeError(f"no key {key!r} in a recipe{near}; see the recipes for all keys")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    entries = values.setdefault(section, {})
+    if not isinstance(entries, dict):
+        raise RecipeError(f"section {section!r} of the recipe must hold keys (got {entries!r})")
+    entries[name] = value
+
+
+def _keys() -> list[str]:
+    return list(_walk(Recipe))
+
+
+def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _walk(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _explain(fault: ValidationError) -> str:
+    error = fault.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys() if "." in key else list(Recipe.model_fields)
+        return f"no key {key!r} in a recipe{_did_you_mean(key, known)}; remove or rename it"
+    if error["type"] == "missing":
+        return f"the recipe lacks {key!r}; add it or give {key}=VALUE"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"

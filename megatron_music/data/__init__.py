@@ -1,0 +1,1 @@
+"""Collections of music as data sets in Megatron's binary format."""

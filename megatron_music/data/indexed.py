@@ -1,0 +1,89 @@
+"""Megatron's .bin/.idx format, written without torch.
+
+Mirrors `IndexedDatasetBuilder` of megatron/core/datasets/indexed_dataset.py byte for byte, for
+documents of one sequence each: `.bin` holds the tokens one after another, `.idx` a header, the
+lengths (int32), the byte offsets (int64) and the document boundaries (int64).
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import DataError
+
+MAGIC = b"MMIDIDX\x00\x00"
+INDEX_VERSION = 1
+_DTYPE_CODES: dict[np.dtype[np.generic], int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
+UINT16_LIMIT = 65_500
+"""Megatron's own bound: a larger vocabulary is stored as int32."""
+
+TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype[np.generic]:
+    """Return the dtype that Megatron's `DType.optimal_dtype` picks."""
+    return np.dtype(np.uint16 if vocabulary_size < UINT16_LIMIT else np.int32)
+
+
+def write_index(
+    file: BinaryIO, lengths: npt.NDArray[np.int32], dtype: np.dtype[np.generic]
+) -> None:
+    """Write the `.idx` of documents of these lengths (in tokens), one sequence a document."""
+    count = len(lengths)
+    offsets_bytes = np.zeros(count, np.int64)
+    np.cumsum(lengths[:-1].astype(np.int64) * dtype.itemsize, out=offsets_bytes[1:])
+    file.write(MAGIC)
+    file.write(struct.pack("<QBQQ", INDEX_VERSION, _DTYPE_CODES[dtype], count, count + 1))
+    file.write(lengths.astype(np.int32).tobytes())
+    file.write(offsets_bytes.tobytes())
+    file.write(np.arange(count + 1, dtype=np.int64).tobytes())
+
+
+class IndexedReader:
+    """Documents of a `.bin/.idx` pair, memory-mapped; `prefix` is the path without the suffix.
+
+    Raises DataError when the pair is missing, damaged or the two files disagree.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        index = prefix.with_name(prefix.name + ".idx")
+        binary = prefix.with_name(prefix.name + ".bin")
+        try:
+            raw = index.read_bytes()
+            size_bytes = binary.stat().st_size
+        except OSError as fault:
+            raise DataError(f"cannot read {prefix}.bin/.idx: {fault}; build the data set") from None
+        self.lengths, self.dtype = _parse_index(raw, index)
+        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        total = int(self._ends[-1]) if len(self._ends) else 0
+        if size_bytes != total * self.dtype.itemsize:
+            raise DataError(
+                f"{binary} has {size_bytes} bytes, its index says {total * self.dtype.itemsize}; "
+                "build the data set again"
+            )
+        self.tokens: npt.NDArray[np.generic] = (
+            np.memmap(binary, self.dtype, "r") if total else np.zeros(0, self.dtype)
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, document: int) -> npt.NDArray[np.generic]:
+        if not 0 <= document < len(self):
+            raise IndexError(document)
+        end = int(self._ends[document])
+        return self.tokens[end - int(self.lengths[document]) : end]
+
+
+def _parse_index(raw: bytes, path: Path) -> tuple[npt.NDArray[np.int32], np.dtype[np.generic]]:
+    header = len(MAGIC) + struct.calcsize("<QBQQ")
+    dtypes = {code: dtype for dtype, code in _DTYPE_CODES.items()}
+    if len(raw) >= header and raw.startswith(MAGIC):
+        version, code, count, _ = struct.unpack_from("<QBQQ", raw, len(MAGIC))
+        whole = header + count * 12 + (count + 1) * 8
+        if version == INDEX_VERSION and code in dtypes and len(raw) == whole:
+            return np.frombuffer(raw, np.int32, count, header), dtypes[code]
+    raise DataError(f"{path} is not a sound Megatron index; build the data set again")

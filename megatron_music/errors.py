@@ -1,0 +1,76 @@
+"""Every error a user can meet.
+
+Each message is one line: what is wrong (with the value got), what is allowed, what to do.
+
+MusicError                 anything below; exit code 1
+├── UsageError             the request cannot be carried out as written; exit code 2
+│   ├── RecipeError        a recipe or an override that does not fit the schema
+│   └── LayoutError        a parallel layout that cannot work
+├── InputError             a file that cannot be used
+│   ├── MidiError          a MIDI file: missing, damaged, empty, absurd
+│   ├── TokenError         a token sequence that is not legal mmmtrack; knows its position
+│   ├── DataError          a data set folder: missing, damaged, of another vocabulary
+│   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
+├── TrainingError          a run that cannot go on
+├── WriteError             an output that cannot be written (disk full, no permission)
+└── MissingError           something that has to be installed first
+"""
+
+
+class MusicError(Exception):
+    """Anything that goes wrong in a way the user can do something about."""
+
+    exit_code = 1
+
+
+class UsageError(MusicError):
+    """A request that cannot be carried out as written."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe or an override that does not fit the schema."""
+
+
+class LayoutError(UsageError):
+    """A parallel layout that cannot work with this model, batch or number of processes."""
+
+
+class InputError(MusicError):
+    """A file that cannot be used."""
+
+
+class MidiError(InputError):
+    """A MIDI file that is missing, damaged, empty or absurd."""
+
+
+class TokenError(InputError):
+    """A token sequence that is not legal mmmtrack.
+
+    `position` is the index of the first offending token, counted from 0.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(f"token {position}: {message}")
+        self.position = position
+
+
+class DataError(InputError):
+    """A data set folder that is missing, damaged or of another vocabulary."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint or an exported model that is missing, damaged or of another shape."""
+
+
+class TrainingError(MusicError):
+    """A training run that cannot go on."""
+
+
+class WriteError(MusicError):
+    """An output that cannot be written."""
+
+
+class MissingError(MusicError):
+    """Something that has to be installed first."""

@@ -1,0 +1,1 @@
+"""Composing with an exported model."""

@@ -1,0 +1,1 @@
+"""The music itself, in numpy: reading, quantizing, drawing, sounding."""

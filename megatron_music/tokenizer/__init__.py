@@ -1,0 +1,1 @@
+"""mmmtrack: music on the grid as tokens, and back."""

@@ -1,0 +1,147 @@
+"""The mmmtrack vocabulary: which tokens there are, and their integers.
+
+NOTE_ON and NOTE_OFF each lie in one run of 128 ids, so that transposition is an addition.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import DataError, UsageError
+from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.score.notes import QUARTERS_PER_BAR
+
+TokenArray = npt.NDArray[np.uint16]
+
+VERSION = 1
+PITCHES = 128
+DENSITY_LEVELS = 10
+SETTINGS_FILE = "mmmtrack.json"
+
+_MARKS = (
+    "PAD",
+    "PIECE_START",
+    "PIECE_END",
+    "TRACK_START",
+    "TRACK_END",
+    "BAR_START",
+    "BAR_END",
+    "FILL_IN",
+    "FILL_START",
+    "FILL_END",
+)
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """What decides the tokens of a data set.
+
+    `density_edges` are nine ascending figures in notes a bar; a track of n notes a bar gets the
+    density level that is the number of edges at or below n. `bars` is the usual length of a
+    window and `ensemble` the instruments of every piece, where all pieces have the same.
+    """
+
+    steps_per_quarter: int = 4
+    density: bool = True
+    density_edges: tuple[float, ...] = (1, 2, 3, 4, 6, 8, 10, 13, 18)
+    attributes: tuple[str, ...] = ()
+    bars: int = 4
+    ensemble: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no vocabulary can be made from; raises UsageError."""
+        if self.steps_per_quarter not in (4, 12):
+            raise UsageError(
+                f"steps per quarter must be 4 or 12 (got {self.steps_per_quarter}); "
+                "4 is the article's grid, 12 also holds triplets"
+            )
+        if not 1 <= self.bars <= 64:
+            raise UsageError(f"bars must be 1..64 (got {self.bars}); 4, 8 and 16 are usual")
+        edges = self.density_edges
+        if len(edges) != DENSITY_LEVELS - 1 or list(edges) != sorted(edges):
+            raise UsageError(f"density edges must be nine ascending figures (got {edges})")
+
+
+class Vocabulary:
+    """The tokens of one group of settings and their ids.
+
+    `note_on`, `note_off`, `inst` and `density` are the ids of the first token of their run;
+    `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1.
+    """
+
+    def __init__(self, settings: TokenizerSettings) -> None:
+        self.settings = settings
+        self.steps_per_bar = QUARTERS_PER_BAR * settings.steps_per_quarter
+        self.tokens: tuple[str, ...] = (
+            *_MARKS,
+            *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
+            *(f"NOTE_OFF={pitch}" for pitch in range(PITCHES)),
+            *(f"TIME_DELTA={steps}" for steps in range(1, self.steps_per_bar + 1)),
+            *(f"INST={instrument_name(code)}" for code in range(INSTRUMENT_COUNT)),
+            *(f"DENSITY={level}" for level in range(DENSITY_LEVELS)),
+            *settings.attributes,
+        )
+        self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
+        if len(self.ids) != len(self.tokens):
+            raise UsageError(f"an attribute repeats another token: {settings.attributes}")
+        self.pad = self.ids["PAD"]
+        self.piece_start = self.ids["PIECE_START"]
+        self.piece_end = self.ids["PIECE_END"]
+        self.track_start = self.ids["TRACK_START"]
+        self.track_end = self.ids["TRACK_END"]
+        self.bar_start = self.ids["BAR_START"]
+        self.bar_end = self.ids["BAR_END"]
+        self.note_on = self.ids["NOTE_ON=0"]
+        self.note_off = self.ids["NOTE_OFF=0"]
+        self.time_delta = self.ids["TIME_DELTA=1"] - 1
+        self.inst = self.ids["INST=0"]
+        self.density = self.ids["DENSITY=0"]
+        self.attribute = self.density + DENSITY_LEVELS
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def hash(self) -> str:
+        """A sha256 over version and tokens: equal exactly when every id means the same."""
+        text = f"mmmtrack {VERSION}\n" + "\n".join(self.tokens)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_settings(settings: TokenizerSettings, folder: Path) -> None:
+    """Write `mmmtrack.json`: the settings, the version and the vocabulary's hash."""
+    values = {
+        "version": VERSION,
+        "vocabulary_hash": Vocabulary(settings).hash,
+        **asdict(settings),
+    }
+    text = json.dumps(values, indent=2) + "\n"
+    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """Read the vocabulary of a tokenizer folder; raises DataError if it is not a sound one."""
+    path = folder / SETTINGS_FILE
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version, expected = values.pop("version"), values.pop("vocabulary_hash")
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        vocabulary = Vocabulary(TokenizerSettings(**(values | lists)))
+    except FileNotFoundError:
+        raise DataError(
+            f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build or export it again") from None
+    if version != VERSION or vocabulary.hash != expected:
+        raise DataError(
+            f"{path} holds another vocabulary (version {version}, this tool has {VERSION}); "
+            "build the data set again with this version"
+        )
+    return vocabulary
