@@ -48,11 +48,13 @@ class MidiError(InputError):
 class TokenError(InputError):
     """A token sequence that is not legal mmmtrack.
 
-    `position` is the index of the first offending token, counted from 0.
+    `position` is the index of the first offending token, counted from 0; `reason` says what is
+    wrong with it.
     """
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(f"token {position}: {message}")
+        self.reason = message
         self.position = position
 
 

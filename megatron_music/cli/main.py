@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from megatron_music import __version__
-from megatron_music.cli import show
+from megatron_music.cli import show, tokens
 from megatron_music.errors import MusicError, WriteError
 
 app = typer.Typer(
@@ -45,6 +45,10 @@ def common(
     """MIDI in, Megatron-trained composer out."""
     if debug:
         os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
+
+
+app.command("encode")(tokens.encode)
+app.command("decode")(tokens.decode)
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ NOTE_ON and NOTE_OFF each lie in one run of 128 ids, so that transposition is an
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError, UsageError
+from megatron_music.files import write_text
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
 from megatron_music.score.notes import QUARTERS_PER_BAR
 
@@ -36,6 +38,18 @@ _MARKS = (
     "FILL_START",
     "FILL_END",
 )
+
+
+class Kind(Enum):
+    """What a token speaks of; its value: a pitch, steps, an instrument's code, a level or an id."""
+
+    MARK = "mark"
+    NOTE_ON = "NOTE_ON"
+    NOTE_OFF = "NOTE_OFF"
+    TIME_DELTA = "TIME_DELTA"
+    INST = "INST"
+    DENSITY = "DENSITY"
+    ATTRIBUTE = "attribute"
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ class Vocabulary:
     """The tokens of one group of settings and their ids.
 
     `note_on`, `note_off`, `inst` and `density` are the ids of the first token of their run;
-    `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1.
+    `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1. `meanings`
+    gives the kind and the value of every id.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
@@ -103,6 +118,15 @@ class Vocabulary:
         self.inst = self.ids["INST=0"]
         self.density = self.ids["DENSITY=0"]
         self.attribute = self.density + DENSITY_LEVELS
+        self.meanings: tuple[tuple[Kind, int], ...] = (
+            *((Kind.MARK, token) for token in range(len(_MARKS))),
+            *((Kind.NOTE_ON, pitch) for pitch in range(PITCHES)),
+            *((Kind.NOTE_OFF, pitch) for pitch in range(PITCHES)),
+            *((Kind.TIME_DELTA, steps) for steps in range(1, self.steps_per_bar + 1)),
+            *((Kind.INST, code) for code in range(INSTRUMENT_COUNT)),
+            *((Kind.DENSITY, level) for level in range(DENSITY_LEVELS)),
+            *((Kind.ATTRIBUTE, token) for token in range(self.attribute, len(self.tokens))),
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -121,8 +145,7 @@ def save_settings(settings: TokenizerSettings, folder: Path) -> None:
         "vocabulary_hash": Vocabulary(settings).hash,
         **asdict(settings),
     }
-    text = json.dumps(values, indent=2) + "\n"
-    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    write_text(folder / SETTINGS_FILE, json.dumps(values, indent=2) + "\n")
 
 
 def load_vocabulary(folder: Path) -> Vocabulary:

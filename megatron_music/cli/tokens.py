@@ -1,0 +1,73 @@
+"""`encode` and `decode`: MIDI files as mmmtrack text and back."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from megatron_music.cli import show
+
+MidiIn = Annotated[Path, typer.Argument(help="A MIDI file.", metavar="FILE.mid")]
+TextIn = Annotated[Path, typer.Argument(help="Text written by encode.", metavar="FILE.txt")]
+Steps = Annotated[int, typer.Option(help="The grid: 4 or 12 steps a quarter note.")]
+Density = Annotated[bool, typer.Option("--density/--no-density", help="A DENSITY token a track.")]
+
+
+def encode(
+    file: MidiIn,
+    output: Annotated[Path | None, typer.Option("-o", help="Write here, not to stdout.")] = None,
+    bars: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Cut into windows, one a line; else whole.")
+    ] = None,
+    hop: Annotated[
+        int | None, typer.Option(min=1, help="Bars between windows; else --bars.")
+    ] = None,
+    steps_per_quarter: Steps = 4,
+    density: Density = True,
+) -> None:
+    """Write a MIDI file as mmmtrack tokens, a line a piece.
+
+    Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
+    """
+    from megatron_music.files import write_text
+    from megatron_music.score.midi import read_midi
+    from megatron_music.score.quantize import quantize, windows
+    from megatron_music.tokenizer.codec import encode as encode_piece
+    from megatron_music.tokenizer.codec import to_text
+    from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+
+    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density))
+    score = read_midi(file)
+    other = [sign for sign in score.metres if not sign.is_common_time]
+    if other:
+        show.say(
+            f"note: {file} has bars of {other[0].numerator}/{other[0].denominator}; "
+            "mmmtrack lays everything in bars of 4/4"
+        )
+    piece = quantize(score, steps_per_quarter)
+    pieces = [piece] if bars is None else windows(piece, bars, hop or bars)
+    lines = [to_text(encode_piece(part, vocabulary), vocabulary) for part in pieces]
+    text = "\n".join(lines) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
+
+
+def decode(
+    file: TextIn,
+    output: Annotated[Path, typer.Option("-o", help="The MIDI file to write.")],
+    tempo: Annotated[float, typer.Option(min=10, max=400, help="Quarter notes a minute.")] = 120.0,
+    steps_per_quarter: Steps = 4,
+) -> None:
+    """Write mmmtrack text as a MIDI file; pieces follow each other.
+
+    Example: `megatron-music decode song.txt -o song.mid --tempo 90`
+    """
+    from megatron_music.score.midi import write_midi
+    from megatron_music.score.quantize import join
+    from megatron_music.tokenizer.text import read_pieces
+
+    write_midi(join(read_pieces(file, steps_per_quarter)), output, tempo)
+    show.say(f"wrote {output}")

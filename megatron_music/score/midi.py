@@ -1,0 +1,132 @@
+"""MIDI files to notes and back: symusic reads, pretty_midi writes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pretty_midi
+import symusic
+
+from megatron_music.errors import MidiError
+from megatron_music.files import complete
+from megatron_music.score.instruments import (
+    CHOIR_PROGRAM,
+    DRUMS,
+    VOICES,
+    general_midi_program,
+    instrument_name,
+    voice_named,
+)
+from megatron_music.score.notes import Metre, Piece, Score, Track
+
+LONGEST_QUARTERS = 40_000
+"""10,000 bars of 4/4, over five hours: a note beyond that is damage, not music."""
+
+DEFAULT_TEMPO_BPM = 120.0
+_WRITTEN_TICKS_PER_QUARTER = 480
+_WRITTEN_VELOCITY = 90
+_RMID_HEADER_BYTES = 20
+
+
+def read_midi(path: Path) -> Score:
+    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
+    try:
+        raw = path.read_bytes()
+    except OSError as fault:
+        raise MidiError(f"cannot read {path}: {fault.strerror}; check the path") from None
+    return parse_midi(raw, str(path))
+
+
+def parse_midi(raw: bytes, name: str) -> Score:
+    """Read the bytes of a MIDI file called `name`; raises MidiError.
+
+    Drums are what plays on channel 10, whatever its program; a track in the choir's program that
+    carries a voice's name is that voice of a chorale. Times stay in ticks.
+    """
+    if raw.startswith(b"RIFF"):
+        raw = raw[_RMID_HEADER_BYTES:]
+    try:
+        source: symusic.core.ScoreTick = symusic.core.ScoreTick.from_midi(raw, sanitize_data=True)
+    except Exception as fault:  # symusic raises bare RuntimeErrors of many kinds
+        reason = " ".join(str(fault).split()) or type(fault).__name__
+        raise MidiError(f"{name} is not a sound MIDI file ({reason}); export it again") from None
+    if source.ticks_per_quarter <= 0:
+        raise MidiError(
+            f"{name} counts {source.ticks_per_quarter} ticks a quarter note; it must be 1 or more"
+        )
+    tracks = tuple(_read_track(track) for track in source.tracks if len(track.notes))
+    _check_bounds(tracks, source.ticks_per_quarter, name)
+    metres = tuple(
+        Metre(sign.time, sign.numerator, sign.denominator) for sign in source.time_signatures
+    )
+    return Score(source.ticks_per_quarter, tracks, metres, _first_tempo(source))
+
+
+def _read_track(track: symusic.core.TrackTick) -> Track:
+    notes = track.notes.numpy()
+    onset = notes["time"].astype(np.int64)
+    end = onset + notes["duration"].astype(np.int64)
+    return Track(_instrument(track), onset, end, notes["pitch"].astype(np.int64))
+
+
+def _instrument(track: symusic.core.TrackTick) -> int:
+    if track.is_drum:
+        return DRUMS
+    voice = voice_named(track.name) if track.program == CHOIR_PROGRAM else None
+    return track.program if voice is None else voice
+
+
+def _check_bounds(tracks: tuple[Track, ...], ticks_per_quarter: int, name: str) -> None:
+    if not tracks:
+        raise MidiError(f"{name} holds no notes; there is nothing to encode")
+    longest_ticks = LONGEST_QUARTERS * ticks_per_quarter
+    for track in tracks:
+        if not 0 <= track.instrument <= VOICES[-1]:
+            raise MidiError(f"{name} asks for program {track.instrument}; programs are 0..127")
+        if track.pitch.min() < 0 or track.pitch.max() > 127:
+            raise MidiError(f"{name} has a pitch outside 0..127; export it again")
+        if track.onset.min() < 0 or (track.end < track.onset).any():
+            raise MidiError(f"{name} has a note that ends before it begins; export it again")
+        if track.end.max() > longest_ticks:
+            bars = int(track.end.max()) // (4 * ticks_per_quarter)
+            raise MidiError(
+                f"{name} has a note {bars} bars in; the limit is {LONGEST_QUARTERS // 4} bars"
+            )
+
+
+def _first_tempo(source: symusic.core.ScoreTick) -> float:
+    tempo = source.tempos[0].qpm if len(source.tempos) else DEFAULT_TEMPO_BPM
+    return tempo if math.isfinite(tempo) and 4 <= tempo <= 1000 else DEFAULT_TEMPO_BPM
+
+
+def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:
+    """Write a piece as a MIDI file with named tracks, programs, tempo and 4/4; raises WriteError.
+
+    Reading it back and quantizing gives the piece again.
+    """
+    midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0.0))
+    step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
+    midi.instruments.extend(_written_track(track, step_s) for track in piece.tracks)
+    with complete(path) as temporary:
+        midi.write(str(temporary))
+
+
+def _written_track(track: Track, step_s: float) -> pretty_midi.Instrument:
+    code = track.instrument
+    program, drums = general_midi_program(code), code == DRUMS
+    instrument = pretty_midi.Instrument(program, drums, track_name(code))
+    instrument.notes = [
+        pretty_midi.Note(_WRITTEN_VELOCITY, pitch, onset * step_s, end * step_s)
+        for pitch, onset, end in zip(
+            track.pitch.tolist(), track.onset.tolist(), track.end.tolist(), strict=True
+        )
+    ]
+    return instrument
+
+
+def track_name(code: int) -> str:
+    """Return what a person calls an instrument: a voice's name, or General MIDI's."""
+    if code in VOICES:
+        return instrument_name(code)
+    return "Drums" if code == DRUMS else str(pretty_midi.program_to_instrument_name(code))

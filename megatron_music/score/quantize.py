@@ -1,0 +1,95 @@
+"""Scores onto the grid, and pieces cut into windows of bars."""
+
+from collections import Counter
+
+import numpy as np
+
+from megatron_music.errors import MidiError
+from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Piece, Score, Track
+
+
+def quantize(score: Score, steps_per_quarter: int) -> Piece:
+    """Snap every onset and end to the nearest step (halves up) and make the result canonical.
+
+    A note lasts a step at least. Of notes of one pitch and onset the longest stays; one that runs
+    into the next of its pitch ends there. Raises MidiError if the score has no notes.
+    """
+    tracks = tuple(
+        _snap(track, score.ticks_per_quarter, steps_per_quarter) for track in score.tracks
+    )
+    tracks = tuple(track for track in tracks if len(track))
+    if not tracks:
+        raise MidiError("no notes in this score; there is nothing to encode")
+    last_step = max(int(track.end.max()) for track in tracks) - 1
+    return Piece(steps_per_quarter, last_step // (QUARTERS_PER_BAR * steps_per_quarter) + 1, tracks)
+
+
+def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
+    onset = _nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
+    end = np.maximum(_nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
+    return canonical_track(track.instrument, onset, end, track.pitch)
+
+
+def _nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
+    # In integers: floats would put some notes on other steps on other machines.
+    return (2 * ticks * steps_per_quarter + ticks_per_quarter) // (2 * ticks_per_quarter)
+
+
+def canonical_track(instrument: int, onset: IntArray, end: IntArray, pitch: IntArray) -> Track:
+    """Sort notes by onset, then pitch, and leave no two of one pitch overlapping; in steps."""
+    by_pitch = np.lexsort((-end, onset, pitch))
+    onset, end, pitch = onset[by_pitch], end[by_pitch], pitch[by_pitch]
+    if len(onset) > 1:
+        same_pitch = pitch[1:] == pitch[:-1]
+        first = np.concatenate(([True], ~(same_pitch & (onset[1:] == onset[:-1]))))
+        onset, end, pitch = onset[first], end[first], pitch[first]
+        follows = pitch[1:] == pitch[:-1]
+        end[:-1] = np.where(follows, np.minimum(end[:-1], onset[1:]), end[:-1])
+    order = np.lexsort((pitch, onset))
+    return Track(instrument, onset[order], end[order], pitch[order])
+
+
+def windows(piece: Piece, bars: int, hop: int) -> list[Piece]:
+    """Cut a piece into windows of `bars` bars, one every `hop` bars, the last maybe shorter.
+
+    A note belongs to the window it begins in and ends with it at the latest. Tracks silent in a
+    window are left out of it, and so are windows without a note. With `hop == bars` the windows
+    laid end to end are the piece, but for notes cut at their edges.
+    """
+    starts = [0]
+    while starts[-1] + bars < piece.bars:
+        starts.append(starts[-1] + hop)
+    cut = (_window(piece, start, min(start + bars, piece.bars)) for start in starts)
+    return [window for window in cut if window.tracks]
+
+
+def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:
+    first, last = first_bar * piece.steps_per_bar, last_bar * piece.steps_per_bar
+    tracks = tuple(_clip(track, first, last) for track in piece.tracks)
+    kept = tuple(track for track in tracks if len(track))
+    return Piece(piece.steps_per_quarter, last_bar - first_bar, kept)
+
+
+def _clip(track: Track, first: int, last: int) -> Track:
+    # Onsets are sorted, so the notes of a window lie side by side.
+    low, high = np.searchsorted(track.onset, (first, last))
+    end = np.minimum(track.end[low:high], last) - first
+    return Track(track.instrument, track.onset[low:high] - first, end, track.pitch[low:high])
+
+
+def join(pieces: list[Piece]) -> Piece:
+    """Lay pieces end to end; the n-th track of an instrument goes on as its n-th."""
+    columns: dict[tuple[int, int], list[tuple[IntArray, IntArray, IntArray]]] = {}
+    start = 0
+    for piece in pieces:
+        seen: Counter[int] = Counter()
+        for track in piece.tracks:
+            shifted = (track.onset + start, track.end + start, track.pitch)
+            columns.setdefault((track.instrument, seen[track.instrument]), []).append(shifted)
+            seen[track.instrument] += 1
+        start += piece.bars * piece.steps_per_bar
+    tracks = tuple(
+        canonical_track(code, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+        for (code, _), parts in columns.items()
+    )
+    return Piece(pieces[0].steps_per_quarter, sum(piece.bars for piece in pieces), tracks)

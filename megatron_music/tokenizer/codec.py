@@ -1,0 +1,163 @@
+"""Pieces to mmmtrack tokens and back.
+
+Every token has a place: (track, bar, step, rank, pitch). Encoding makes the tokens with their
+places as columns and sorts them once; there is no loop over notes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import TokenError
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import IntArray, Piece
+from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
+
+# The order of tokens at one step: a pause leads there, offs come before ons.
+_PAUSE, _OFF, _ON = 0, 1, 2
+_RANKS = 4
+
+
+def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
+    """Return the tokens of a piece, PIECE_START to PIECE_END, uint16.
+
+    Mirrors MMM (arXiv 2008.06048): a note's end on a barline belongs to the bar that it closes,
+    a note longer than a bar has its NOTE_OFF in a later one, and empty bars stay.
+    """
+    places, tokens = [], []
+    for columns in (_frame(piece, vocabulary), _notes(piece, vocabulary)):
+        places.append(columns[0])
+        tokens.append(columns[1])
+    order = np.argsort(np.concatenate(places), kind="stable")
+    body = np.concatenate(tokens)[order]
+    whole = np.concatenate(([vocabulary.piece_start], body, [vocabulary.piece_end]))
+    return whole.astype(np.uint16)
+
+
+def _place(
+    piece: Piece, track: IntArray, bar: IntArray, step: IntArray, rank: int, pitch: IntArray
+) -> IntArray:
+    """Return places numbered in reading order: bar 0 is a track's head, step 0 BAR_START's."""
+    in_track = (track * (piece.bars + 2) + bar) * (piece.steps_per_bar + 3) + step
+    return (in_track * _RANKS + rank) * PITCHES + pitch
+
+
+def _frame(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Places and tokens of TRACK_START, INST, DENSITY, BAR_START, BAR_END and TRACK_END."""
+    density = vocabulary.settings.density
+    levels = density_levels(note_rates(piece), vocabulary)
+    bar_starts = [vocabulary.bar_start, vocabulary.bar_end] * piece.bars
+    tokens: list[int] = []
+    for track, level in zip(piece.tracks, levels.tolist(), strict=True):
+        head = [vocabulary.track_start, vocabulary.inst + track.instrument]
+        tokens += head + [vocabulary.density + level] * density + bar_starts
+        tokens.append(vocabulary.track_end)
+    head_length = 2 + density
+    bars = np.repeat(np.arange(1, piece.bars + 1), 2)
+    bar = np.concatenate((np.zeros(head_length, np.int64), bars, [piece.bars + 1]))
+    ends = np.tile([0, piece.steps_per_bar + 2], piece.bars)
+    step = np.concatenate((np.arange(head_length), ends, [0]))
+    count = len(piece.tracks)
+    track_index = np.repeat(np.arange(count), len(bar))
+    zero = np.zeros(1, np.int64)
+    places = _place(piece, track_index, np.tile(bar, count), np.tile(step, count), 0, zero)
+    return places, np.array(tokens, np.int64)
+
+
+def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Places and tokens of NOTE_ON, NOTE_OFF and the TIME_DELTAs between them."""
+    track = np.repeat(np.arange(len(piece.tracks)), [len(t) for t in piece.tracks])
+    onset, end, pitch = (
+        np.concatenate([getattr(t, name) for t in piece.tracks])
+        for name in ("onset", "end", "pitch")
+    )
+    steps_per_bar = piece.steps_per_bar
+    on_bar, off_bar = onset // steps_per_bar, (end - 1) // steps_per_bar
+    on_step, off_step = onset - on_bar * steps_per_bar, end - off_bar * steps_per_bar
+    places = (
+        _place(piece, track, on_bar + 1, on_step + 1, _ON, pitch),
+        _place(piece, track, off_bar + 1, off_step + 1, _OFF, pitch),
+    )
+    tokens = (vocabulary.note_on + pitch, vocabulary.note_off + pitch)
+    pauses, deltas = _pauses(piece, np.concatenate(places))
+    return (
+        np.concatenate((*places, pauses)),
+        np.concatenate((*tokens, vocabulary.time_delta + deltas)),
+    )
+
+
+def _pauses(piece: Piece, places: IntArray) -> tuple[IntArray, IntArray]:
+    """Return where time passes before an event of its bar, and how many steps."""
+    moments = np.unique(places // (_RANKS * PITCHES))
+    bars, steps = np.divmod(moments, piece.steps_per_bar + 3)
+    before = np.where(np.diff(bars, prepend=-1) == 0, np.concatenate(([1], steps[:-1])), 1)
+    deltas = steps - before
+    waits = deltas > 0
+    return moments[waits] * (_RANKS * PITCHES) + _PAUSE, deltas[waits]
+
+
+def note_rates(piece: Piece) -> npt.NDArray[np.float64]:
+    """Return the notes a bar of each track: what density levels are cut from."""
+    return np.array([len(track) for track in piece.tracks], np.float64) / piece.bars
+
+
+def density_levels(rates: npt.NDArray[np.float64], vocabulary: Vocabulary) -> IntArray:
+    """Return the density level 0..9 of each rate in notes a bar."""
+    edges = np.array(vocabulary.settings.density_edges, np.float64)
+    return np.searchsorted(edges, rates, side="right").astype(np.int64)
+
+
+def decode(tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabulary) -> Piece:
+    """Return the piece that the tokens of one piece spell; raises TokenError.
+
+    PIECE_END may be missing after a whole track: text found in articles often stops there.
+    """
+    walker = Walker(vocabulary)
+    for token in np.asarray(tokens).tolist():
+        walker.advance(token)
+    if not walker.may_stop:
+        where = walker.position.phase.value
+        raise TokenError(f"the piece stops early, {where}; expected a whole track", len(tokens))
+    return walker.piece()
+
+
+def transpose(tokens: TokenArray, semitones: int, vocabulary: Vocabulary) -> TokenArray | None:
+    """Return the tokens moved by semitones, drums left alone; None if a pitch leaves 0..127."""
+    ids = tokens.astype(np.int64)
+    pitch = np.where(
+        ids >= vocabulary.note_off, ids - vocabulary.note_off, ids - vocabulary.note_on
+    )
+    moves = (ids >= vocabulary.note_on) & (ids < vocabulary.note_off + PITCHES)
+    moves &= ~_in_drums(ids, vocabulary)
+    moved = pitch[moves] + semitones
+    if len(moved) and (moved.min() < 0 or moved.max() >= PITCHES):
+        return None
+    return (ids + np.where(moves, semitones, 0)).astype(np.uint16)
+
+
+def _in_drums(ids: IntArray, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+    """Mark the tokens that stand in a track of drums."""
+    track = np.cumsum(ids == vocabulary.track_start)
+    drums = track[ids == vocabulary.inst + DRUMS]
+    return np.isin(track, drums)
+
+
+def to_text(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> str:
+    """Spell tokens as words, one space between them."""
+    return " ".join(vocabulary.tokens[token] for token in tokens.tolist())
+
+
+def from_text(text: str, vocabulary: Vocabulary) -> TokenArray:
+    """Read words as tokens; raises TokenError for a word that is none."""
+    ids = []
+    for position, word in enumerate(text.split()):
+        if word not in vocabulary.ids:
+            raise TokenError(
+                f"{word!r} is not in the vocabulary of {len(vocabulary)} tokens "
+                f"({vocabulary.settings.steps_per_quarter} steps a quarter); correct it",
+                position,
+            )
+        ids.append(vocabulary.ids[word])
+    return np.array(ids, np.uint16)

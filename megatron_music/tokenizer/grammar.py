@@ -1,0 +1,289 @@
+"""Which tokens may come next: the grammar of mmmtrack.
+
+    piece  = PIECE_START attribute* track+ PIECE_END
+    track  = TRACK_START INST [DENSITY] bar+ TRACK_END
+    bar    = BAR_START (TIME_DELTA | NOTE_ON | NOTE_OFF)* BAR_END
+
+Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
+than the bar, every track sounds, and every note that begins ends: later than it began, inside the
+piece, and never at step 0 of a bar (an end on a barline belongs to the bar that it closes).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import TokenError
+from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import canonical_track
+from megatron_music.tokenizer.position import Phase, Position
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a piece has to become; None leaves it open.
+
+    `instruments` are codes in any order; `max_tokens` counts from PIECE_START to PIECE_END.
+    """
+
+    bars: int | None = None
+    instruments: tuple[int, ...] | None = None
+    max_tokens: int | None = None
+
+
+class Walker:
+    """Follow the tokens of one piece, knowing at each point which may come next.
+
+    With a plan, a token is legal only if the plan can still be met after it: whatever is chosen
+    among the legal ones, the piece ends as asked and within `max_tokens`, provided that
+    `max_tokens` is at least `tokens_owed` at the start.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
+        self.vocabulary = vocabulary
+        self.plan = plan or Plan()
+        self.length = 0
+        self.position = Position(vocabulary, self.plan.bars)
+        self._tracks = len(self.plan.instruments or ())
+        self._wanted = Counter(self.plan.instruments or ())
+        self._instruments: list[int] = []
+        self._notes: list[list[tuple[int, int, int]]] = []
+        v = vocabulary
+        self._marks = (
+            *(v.pad, v.piece_start, v.piece_end, v.track_start, v.track_end),
+            *(v.bar_start, v.bar_end),
+        )
+        self._rules = {
+            Kind.NOTE_ON: self._bad_note_on,
+            Kind.NOTE_OFF: self._bad_note_off,
+            Kind.TIME_DELTA: self._bad_delta,
+            Kind.INST: self._bad_instrument,
+            Kind.DENSITY: self._bad_density,
+            Kind.ATTRIBUTE: self._bad_attribute,
+            Kind.MARK: self._bad_mark,
+        }
+
+    @property
+    def may_stop(self) -> bool:
+        """True where the tokens so far are a whole piece, but maybe for PIECE_END."""
+        return self.position.phase in (Phase.END, Phase.BETWEEN_TRACKS)
+
+    @property
+    def tokens_owed(self) -> int:
+        """The tokens that the shortest way to a finished piece still takes."""
+        return self.position.tokens_owed(self._tracks)
+
+    def advance(self, token: int) -> None:
+        """Take the next token; raises TokenError with the reason if it is not legal."""
+        reason = self.refusal(token)
+        if reason is not None:
+            raise TokenError(reason, self.length)
+        self._keep(token)
+        self.position.take(token)
+        self.length += 1
+
+    def _keep(self, token: int) -> None:
+        """Keep the instrument or the finished note that a legal token spells."""
+        kind, value = self.vocabulary.meanings[token]
+        if kind is Kind.NOTE_OFF:
+            self._notes[-1].append((self.position.sounding[value], self.position.step, value))
+        elif kind is Kind.INST:
+            self._instruments.append(value)
+            self._notes.append([])
+            self._wanted[value] -= 1
+
+    def piece(self) -> Piece:
+        """Return the music of the tokens taken so far, canonical."""
+        tracks = tuple(
+            canonical_track(code, *np.array(notes, np.int64).T)
+            for code, notes in zip(self._instruments, self._notes, strict=True)
+            if notes
+        )
+        steps_per_quarter = self.vocabulary.settings.steps_per_quarter
+        return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks)
+
+    def allowed(self) -> BoolArray:
+        """Return the legal next tokens as a mask over the vocabulary; never empty."""
+        v, at = self.vocabulary, self.position
+        mask = np.zeros(len(v), np.bool_)
+        if at.phase is Phase.IN_BAR:
+            self._allow_music(mask)
+        elif at.phase is Phase.INSTRUMENT:
+            codes: Iterable[int] = range(INSTRUMENT_COUNT)
+            codes = codes if self.plan.instruments is None else (+self._wanted).keys()
+            mask[[v.inst + code for code in codes]] = True
+        elif at.phase is Phase.DENSITY:
+            mask[v.density : v.density + DENSITY_LEVELS] = True
+        elif at.phase is Phase.HEAD:
+            mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
+        for mark in self._marks:
+            mask[mark] = self.refusal(mark) is None
+        return mask
+
+    def _allow_music(self, mask: BoolArray) -> None:
+        """Mark the notes and times that are legal in a bar."""
+        v, sounding = self.vocabulary, self.position.sounding
+        silent = next((pitch for pitch in range(PITCHES) if pitch not in sounding), None)
+        if silent is not None and self.refusal(v.note_on + silent) is None:
+            mask[v.note_on : v.note_on + PITCHES] = True
+            mask[[v.note_on + pitch for pitch in sounding]] = False
+        for pitch in sounding:
+            mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
+        room = v.steps_per_bar - self.position.step_in_bar
+        # Legal times are a run from 1: only reaching the barline can cost more than waiting.
+        longest = next((d for d in (room, room - 1) if d > 0 and not self._bad_delta(d)), 0)
+        mask[v.time_delta + 1 : v.time_delta + 1 + longest] = True
+
+    # -- the rules: a reason to refuse, or None ---------------------------------------------
+
+    def refusal(self, token: int) -> str | None:
+        """Say why a token is not legal here; None if it is."""
+        if not 0 <= token < len(self.vocabulary):
+            return f"id {token} is outside the vocabulary of {len(self.vocabulary)} tokens"
+        kind, value = self.vocabulary.meanings[token]
+        return self._rules[kind](value)
+
+    def _misplaced(self, token: int) -> str:
+        phase = self.position.phase
+        expected = {
+            Phase.START: "PIECE_START",
+            Phase.HEAD: "TRACK_START",
+            Phase.INSTRUMENT: "INST",
+            Phase.DENSITY: "DENSITY",
+            Phase.BETWEEN_BARS: "BAR_START or TRACK_END",
+            Phase.IN_BAR: "NOTE_ON, NOTE_OFF, TIME_DELTA or BAR_END",
+            Phase.BETWEEN_TRACKS: "TRACK_START or PIECE_END",
+            Phase.END: "nothing more",
+        }[phase]
+        name = self.vocabulary.tokens[token]
+        return f"{name} is not legal {phase.value}; expected {expected}"
+
+    def _bad_note_on(self, pitch: int) -> str | None:
+        token = self.vocabulary.note_on + pitch
+        if self.position.phase is not Phase.IN_BAR:
+            return self._misplaced(token)
+        if pitch in self.position.sounding:
+            return f"NOTE_ON={pitch} while {pitch} is sounding; expected its NOTE_OFF first"
+        if self.position.step_in_bar == self.vocabulary.steps_per_bar:
+            return f"NOTE_ON={pitch} after the last step of the bar; expected it in the next bar"
+        return self._unaffordable(token)
+
+    def _bad_note_off(self, pitch: int) -> str | None:
+        at = self.position
+        if at.phase is not Phase.IN_BAR:
+            return self._misplaced(self.vocabulary.note_off + pitch)
+        if pitch not in at.sounding:
+            return f"NOTE_OFF={pitch} while {pitch} is not sounding; expected its NOTE_ON before"
+        if not self.position.step_in_bar:
+            return (
+                f"NOTE_OFF={pitch} at step 0; a note that ends on a barline ends in the bar before"
+            )
+        if at.sounding[pitch] == at.step:
+            return f"NOTE_OFF={pitch} at the step of its NOTE_ON; expected a TIME_DELTA between"
+        return None
+
+    def _bad_delta(self, steps: int) -> str | None:
+        at, bar = self.position, self.vocabulary.steps_per_bar
+        token = self.vocabulary.time_delta + steps
+        if at.phase is not Phase.IN_BAR:
+            return self._misplaced(token)
+        room = bar - self.position.step_in_bar
+        if steps > room:
+            return f"TIME_DELTA={steps} with {room} of {bar} steps left in the bar"
+        if steps == room and not at.notes and self.position.in_last_bar:
+            return f"TIME_DELTA={steps} would leave the track without a note"
+        return self._unaffordable(token)
+
+    def _bad_instrument(self, code: int) -> str | None:
+        token = self.vocabulary.inst + code
+        if self.position.phase is not Phase.INSTRUMENT:
+            return self._misplaced(token)
+        if self.plan.instruments is not None and self._wanted[code] <= 0:
+            return f"{self.vocabulary.tokens[token]} was not asked for, or not so often"
+        return None
+
+    def _bad_density(self, level: int) -> str | None:
+        if self.position.phase is Phase.DENSITY:
+            return None
+        return self._misplaced(self.vocabulary.density + level)
+
+    def _bad_attribute(self, token: int) -> str | None:
+        if self.position.phase is not Phase.HEAD:
+            return self._misplaced(token)
+        if token <= self.position.attribute:
+            return f"{self.vocabulary.tokens[token]} is out of order or repeated"
+        return self._unaffordable(token)
+
+    def _bad_mark(self, token: int) -> str | None:
+        v = self.vocabulary
+        rules = {
+            (Phase.START, v.piece_start): None,
+            (Phase.HEAD, v.track_start): None,
+            (Phase.BETWEEN_BARS, v.bar_start): self._bad_bar_start,
+            (Phase.BETWEEN_BARS, v.track_end): self._bad_track_end,
+            (Phase.IN_BAR, v.bar_end): self._bad_bar_end,
+            (Phase.BETWEEN_TRACKS, v.track_start): self._bad_next_track,
+            (Phase.BETWEEN_TRACKS, v.piece_end): self._bad_piece_end,
+            (Phase.END, v.pad): None,
+        }
+        key = (self.position.phase, token)
+        if key not in rules:
+            return self._misplaced(token)
+        rule = rules[key]
+        return (rule and rule()) or self._unaffordable(token)
+
+    def _bad_bar_start(self) -> str | None:
+        if self.position.bar == self.position.piece_bars:
+            return f"BAR_START after bar {self.position.bar}; all tracks must have as many bars"
+        return None
+
+    def _bad_bar_end(self) -> str | None:
+        at = self.position
+        if self.position.in_last_bar and at.sounding:
+            return f"BAR_END of the last bar while {min(at.sounding)} is sounding"
+        if self.position.in_last_bar and not at.notes:
+            return "BAR_END of the last bar of a track without a note"
+        return None
+
+    def _bad_track_end(self) -> str | None:
+        at = self.position
+        if at.sounding:
+            return f"TRACK_END while {min(at.sounding)} is sounding"
+        if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):
+            return f"TRACK_END after {at.bar} of {at.piece_bars or 'at least 1'} bars"
+        return None if at.notes else "TRACK_END of a track without a note"
+
+    def _bad_next_track(self) -> str | None:
+        if self.plan.instruments is not None and not (+self._wanted).total():
+            return "TRACK_START after all the instruments asked for"
+        return None
+
+    def _bad_piece_end(self) -> str | None:
+        missing = (+self._wanted).total()
+        return f"PIECE_END with {missing} of the instruments asked for missing" if missing else None
+
+    def _unaffordable(self, token: int) -> str | None:
+        limit = self.plan.max_tokens
+        if limit is None or self.position.phase is Phase.END:
+            return None
+        if self.length + 1 + self.position.after(token).tokens_owed(self._tracks) <= limit:
+            return None
+        name = self.vocabulary.tokens[token]
+        return f"{name} would not leave room to finish within {limit} tokens"
+
+
+def check(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> None:
+    """Raise TokenError, with position and reason, unless the tokens are one whole piece."""
+    walker = Walker(vocabulary)
+    for token in tokens.tolist():
+        walker.advance(token)
+    if walker.position.phase is not Phase.END:
+        where = walker.position.phase.value
+        raise TokenError(f"the piece stops early, {where}; expected PIECE_END", len(tokens))

@@ -1,0 +1,132 @@
+"""Where in a piece one stands: how a token moves it, and how far the end is."""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Self
+
+from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
+
+ONE_NOTE_TOKENS = 3
+"""The shortest note: NOTE_ON, TIME_DELTA, NOTE_OFF."""
+
+
+class Phase(Enum):
+    """Which part of the form of a piece the next token stands in; the value tells a person."""
+
+    START = "before the piece"
+    HEAD = "at the head of the piece"
+    INSTRUMENT = "at the head of a track"
+    DENSITY = "after the instrument"
+    BETWEEN_BARS = "between bars"
+    IN_BAR = "in a bar"
+    BETWEEN_TRACKS = "between tracks"
+    END = "after the piece"
+
+
+@dataclass
+class Position:
+    """How far a piece has come: `bar` whole bars of its `tracks`-th track, `step` steps of it.
+
+    `sounding` maps the pitches that sound to their onsets in steps since the track began;
+    `struck` says that one of them began at this very step. `piece_bars` is None until the first
+    track or a plan decides it.
+    """
+
+    vocabulary: Vocabulary
+    piece_bars: int | None = None
+    phase: Phase = Phase.START
+    tracks: int = 0
+    bar: int = 0
+    step: int = 0
+    notes: int = 0
+    sounding: dict[int, int] = field(default_factory=dict)
+    struck: bool = False
+    attribute: int = -1
+
+    @property
+    def step_in_bar(self) -> int:
+        """Steps since the last barline."""
+        return self.step - self.bar * self.vocabulary.steps_per_bar
+
+    @property
+    def in_last_bar(self) -> bool:
+        """True in the last bar of a track whose number of bars is decided."""
+        return self.bar + 1 == self.piece_bars
+
+    def after(self, token: int) -> Self:
+        """Return the position behind a legal token, leaving this one as it is."""
+        moved = replace(self, sounding=dict(self.sounding))
+        moved.take(token)
+        return moved
+
+    def take(self, token: int) -> None:
+        """Move past a legal token."""
+        kind, value = self.vocabulary.meanings[token]
+        if kind is Kind.NOTE_ON:
+            self.sounding[value] = self.step
+            self.notes, self.struck = self.notes + 1, True
+        elif kind is Kind.NOTE_OFF:
+            del self.sounding[value]
+        elif kind is Kind.TIME_DELTA:
+            self.step, self.struck = self.step + value, False
+        elif kind is Kind.INST:
+            density = self.vocabulary.settings.density
+            self.phase = Phase.DENSITY if density else Phase.BETWEEN_BARS
+        elif kind is Kind.DENSITY:
+            self.phase = Phase.BETWEEN_BARS
+        elif kind is Kind.ATTRIBUTE:
+            self.attribute = value
+        else:
+            self._take_mark(token)
+
+    def _take_mark(self, token: int) -> None:
+        v = self.vocabulary
+        if token == v.piece_start:
+            self.phase = Phase.HEAD
+        elif token == v.track_start:
+            self.phase, self.tracks = Phase.INSTRUMENT, self.tracks + 1
+            self.bar = self.step = self.notes = 0
+        elif token == v.bar_start:
+            self.phase = Phase.IN_BAR
+        elif token == v.bar_end:
+            self.phase, self.bar, self.struck = Phase.BETWEEN_BARS, self.bar + 1, False
+            self.step = self.bar * v.steps_per_bar
+        elif token == v.track_end:
+            self.phase, self.piece_bars = Phase.BETWEEN_TRACKS, self.bar
+        elif token == v.piece_end:
+            self.phase = Phase.END
+
+    def tokens_owed(self, tracks: int) -> int:
+        """Count the tokens of the shortest way to finish a piece of at least `tracks` tracks.
+
+        From every position some legal token lowers the count by one, so a piece that keeps the
+        count within its budget can always be finished.
+        """
+        if self.phase is Phase.END:
+            return 0
+        later = max(tracks - self.tracks, 0)
+        if self.phase is Phase.BETWEEN_TRACKS:
+            return later * self._track_tokens(self.bar) + 1
+        if self.phase in (Phase.START, Phase.HEAD):
+            first = self.phase is Phase.START
+            return first + max(later, 1) * self._track_tokens(self.piece_bars or 1) + 1
+        bars = self.piece_bars or self._fewest_bars()
+        return self._owed_in_track(bars) + later * self._track_tokens(bars) + 1
+
+    def _track_tokens(self, bars: int) -> int:
+        return 3 + self.vocabulary.settings.density + 2 * bars + ONE_NOTE_TOKENS
+
+    def _owed_in_track(self, bars: int) -> int:
+        in_bar = self.phase is Phase.IN_BAR
+        head = {Phase.INSTRUMENT: 1 + self.vocabulary.settings.density, Phase.DENSITY: 1}
+        frame = head.get(self.phase, 0) + in_bar + 2 * (bars - self.bar - in_bar) + 1
+        notes = 0 if self.notes else ONE_NOTE_TOKENS
+        waits = bool(self.sounding) and (self.struck or not self.step_in_bar)
+        return frame + notes + len(self.sounding) + waits
+
+    def _fewest_bars(self) -> int:
+        """Return the fewest bars this track can end with, as long as nothing decides them."""
+        if self.phase is Phase.IN_BAR:
+            full = self.step_in_bar == self.vocabulary.steps_per_bar
+            return self.bar + 1 + (full and not self.notes)
+        return self.bar + bool(self.sounding or not self.notes)
