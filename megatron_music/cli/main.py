@@ -38,7 +38,7 @@ def common(
             "--debug", help="Show the traceback of an error.", envvar="MEGATRON_MUSIC_DEBUG"
         ),
     ] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  (its callback acts on it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

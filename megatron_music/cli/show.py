@@ -18,7 +18,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
-    """Show progress with a rate and the time left: a live line on a terminal, else a line at times."""
+    """Show progress with a rate and the time left: live on a terminal, else a line at times."""
     live = sys.stderr.isatty()
     state = {"start": time.monotonic(), "last": 0.0, "first": -1}
 
