@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from megatron_music import __version__
-from megatron_music.cli import show, tokens
+from megatron_music.cli import sample, show, tokens, train
 from megatron_music.errors import MusicError, WriteError
 
 app = typer.Typer(
@@ -49,6 +49,8 @@ def common(
 
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
 
 
 def run() -> None:

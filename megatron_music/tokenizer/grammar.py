@@ -49,7 +49,7 @@ class Walker:
     def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
         self.vocabulary = vocabulary
         self.plan = plan or Plan()
-        self.length = 0
+        self.tokens: list[int] = []
         self.position = Position(vocabulary, self.plan.bars)
         self._tracks = len(self.plan.instruments or ())
         self._wanted = Counter(self.plan.instruments or ())
@@ -71,6 +71,11 @@ class Walker:
         }
 
     @property
+    def length(self) -> int:
+        """Tokens taken so far."""
+        return len(self.tokens)
+
+    @property
     def may_stop(self) -> bool:
         """True where the tokens so far are a whole piece, but maybe for PIECE_END."""
         return self.position.phase in (Phase.END, Phase.BETWEEN_TRACKS)
@@ -87,7 +92,7 @@ class Walker:
             raise TokenError(reason, self.length)
         self._keep(token)
         self.position.take(token)
-        self.length += 1
+        self.tokens.append(token)
 
     def _keep(self, token: int) -> None:
         """Keep the instrument or the finished note that a legal token spells."""

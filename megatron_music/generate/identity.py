@@ -1,0 +1,27 @@
+"""Which model it was: a hash of what decides every song."""
+
+import hashlib
+from pathlib import Path
+
+from megatron_music.errors import CheckpointError
+from megatron_music.tokenizer.vocabulary import SETTINGS_FILE
+
+_PARTS = ("config.json", "model.safetensors", SETTINGS_FILE)
+
+
+def model_identity(folder: Path) -> str:
+    """Return a sha256 over the weights, the configuration and the vocabulary of an exported model.
+
+    Raises CheckpointError if one of them is missing.
+    """
+    digest = hashlib.sha256()
+    for name in _PARTS:
+        try:
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as fault:
+            raise CheckpointError(
+                f"no exported model in {folder} ({name}: {fault.strerror}); "
+                "make one with: megatron-music export RUN -o DIR"
+            ) from None
+    return digest.hexdigest()
