@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from megatron_music import __version__
-from megatron_music.cli import sample, show, tokens, train
+from megatron_music.cli import data, sample, show, tokens, train
 from megatron_music.errors import MusicError, WriteError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def common(
         os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
 
 
+app.add_typer(data.app, name="data")
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)
 app.command("train")(train.train)

@@ -1,1 +1,4 @@
-"""Pretraining with megatron-core: the same code on a DGX and on a laptop."""
+"""Pretraining on megatron-core, on GPUs with NCCL and on CPUs with gloo, by the same code.
+
+`job.prepare` checks a request without loading torch; `loop.train` carries it out.
+"""

@@ -1,0 +1,73 @@
+"""`megatron-music train`: alone, or on every rank under torchrun."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from megatron_music.cli import show
+from megatron_music.config import load_recipe
+from megatron_music.errors import MusicError
+from megatron_music.train.job import Job, default_run, prepare, rank
+from megatron_music.train.pretrain import pretrain
+
+RANK_0_SPEAKS_S = 10.0
+"""Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A data set folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            "--run-folder",
+            metavar="DIR",
+            help="The run folder [default: runs/DATA-RECIPE]. Under torchrun on Python 3.11 write "
+            "--run-folder: torchrun takes --run for an option of its own.",
+        ),
+    ] = None,
+) -> None:
+    """Train a model; started again, it goes on from its last checkpoint.
+
+    `megatron-music train tiny --data data/bach train.lr=1e-3`
+
+    `torchrun --nproc-per-node 2 -m megatron_music train article --data data/lakh`
+    """
+    with _one_voice():
+        request = load_recipe(recipe, overrides or [])
+        job = prepare(request, data, run or default_run(recipe, data))
+        if job.is_finished:
+            _say_finished(job)
+        else:
+            pretrain(job, show.say)
+
+
+def _say_finished(job: Job) -> None:
+    if rank() == 0:
+        show.say(
+            f"{job.run.path} has reached iteration {job.start_iteration}; "
+            "raise train.train_iters to go on"
+        )
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
+    try:
+        yield
+    except MusicError:
+        if rank() == 0 or os.environ.get("MEGATRON_MUSIC_DEBUG"):
+            raise
+        time.sleep(RANK_0_SPEAKS_S)  # torchrun ends this process when rank 0 has spoken
+        raise

@@ -1,0 +1,152 @@
+"""Batches from Megatron's own GPTDataset: global batch i is a pure function of (seed, i).
+
+Microbatch m of data parallel rank r takes fixed samples of the global batch, so that a resumed run
+and a run in another layout see the same global batches. Nothing is written in the data folder.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+
+from megatron_music.errors import DataError
+from megatron_music.files import write_text
+from megatron_music.tokenizer.megatron import MmmtrackTokenizer
+from megatron_music.train.engine import Engine
+from megatron_music.train.job import Job, token_count
+
+_COMPLETE = "complete.json"
+
+Microbatch = dict[str, torch.Tensor]
+"""`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), each [micro batch, s]."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The microbatches of one data parallel rank."""
+
+    train: GPTDataset
+    valid: GPTDataset | None
+    micro_batch_size: int
+    global_batch_size: int
+    eval_iters: int
+    vocabulary_size: int
+    engine: Engine
+
+    @property
+    def microbatches(self) -> int:
+        """How many microbatches of each rank make a global batch."""
+        return self.global_batch_size // (self.micro_batch_size * self.engine.data_parallel_size)
+
+    def training(self, iteration: int) -> Iterator[Microbatch]:
+        """Yield this rank's microbatches of an iteration, counted from 1."""
+        return self._of(self.train, iteration - 1)
+
+    def validation(self) -> Iterator[Iterator[Microbatch]]:
+        """Yield the same global batches at every evaluation."""
+        for batch in range(self.eval_iters):
+            if self.valid is not None:
+                yield self._of(self.valid, batch)
+
+    def _of(self, dataset: GPTDataset, batch: int) -> Iterator[Microbatch]:
+        ranks, size = self.engine.data_parallel_size, self.micro_batch_size
+        for micro in range(self.microbatches):
+            first = batch * self.global_batch_size
+            first += (micro * ranks + self.engine.data_parallel_rank) * size
+            yield self._stack([dataset[i] for i in range(first, first + size)])
+
+    def _stack(self, samples: list[dict[str, torch.Tensor]]) -> Microbatch:
+        batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        largest = int(max(batch["tokens"].max(), batch["labels"].max()))
+        if largest >= self.vocabulary_size:
+            raise DataError(
+                f"the data holds token {largest}, the vocabulary ends at "
+                f"{self.vocabulary_size - 1}; build the data set again"
+            )
+        return {key: value.to(self.engine.device) for key, value in batch.items()}
+
+
+def build_batches(job: Job, engine: Engine) -> Batches:
+    """Build Megatron's datasets, rank 0 first, with their index cache in the run folder.
+
+    Raises DataError where Megatron cannot read the files.
+    """
+    train, recipe = job.recipe.train, job.recipe
+    eval_iters = _eval_iters(job)
+    if engine.is_first:
+        _open_cache(job)
+    engine.wait()
+    sizes = [train.train_iters * train.global_batch_size, eval_iters * train.global_batch_size, 0]
+    try:
+        built = BlendedMegatronDatasetBuilder(
+            GPTDataset, sizes, lambda: True, _dataset_config(job)
+        ).build()
+    except (AssertionError, ValueError, IndexError, OSError) as fault:
+        reason = " ".join(str(fault).split()) or type(fault).__name__
+        raise DataError(
+            f"Megatron cannot read {job.data} ({reason}); build the data set again"
+        ) from fault
+    engine.wait()
+    if engine.is_first:
+        _close_cache(job)
+    return Batches(
+        train=built[0],
+        valid=built[1],
+        micro_batch_size=train.micro_batch_size,
+        global_batch_size=recipe.train.global_batch_size,
+        eval_iters=eval_iters,
+        vocabulary_size=len(job.vocabulary),
+        engine=engine,
+    )
+
+
+def _dataset_config(job: Job) -> GPTDatasetConfig:
+    def blend(split: str) -> tuple[list[str], None]:
+        return [str(job.data.resolve() / split)], None
+
+    return GPTDatasetConfig(
+        random_seed=job.recipe.train.seed,
+        sequence_length=job.recipe.model.seq_length,
+        blend_per_split=[blend("train"), blend("valid") if job.evaluates else None, None],
+        path_to_cache=str(job.run.cache),
+        tokenizer=MmmtrackTokenizer(job.vocabulary),
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        create_attention_mask=False,
+    )
+
+
+def _eval_iters(job: Job) -> int:
+    """Evaluate no window twice: at most the global batches that the validation set fills."""
+    if not job.evaluates:
+        return 0
+    tokens = token_count(job.data / "valid.bin", job.vocabulary)
+    samples = (tokens - 1) // job.recipe.model.seq_length
+    return min(job.recipe.log.eval_iters, max(1, samples // job.recipe.train.global_batch_size))
+
+
+def _open_cache(job: Job) -> None:
+    """Keep the cache only if it was completed, for these very data files."""
+    mark = job.run.cache / _COMPLETE
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != _fingerprint(job.data):
+        shutil.rmtree(job.run.cache, ignore_errors=True)
+    mark.unlink(missing_ok=True)
+
+
+def _close_cache(job: Job) -> None:
+    write_text(job.run.cache / _COMPLETE, _fingerprint(job.data))
+
+
+def _fingerprint(data: Path) -> str:
+    files: dict[str, Any] = {}
+    for path in sorted(data.glob("*.idx")):
+        status = path.stat()
+        files[path.name] = [status.st_size, status.st_mtime_ns]
+    return json.dumps(files)

@@ -1,0 +1,75 @@
+"""Let Megatron's own DDP, optimizers, schedules and checkpoints run on CPU tensors.
+
+Nothing in megatron is patched: a `TorchFunctionMode` (public torch API) answers requests for
+CUDA tensors with CPU ones, and a few functions of `torch.cuda` have stand-ins, for as long as the
+context manager is open.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def cuda_as_cpu() -> Iterator[None]:
+    """Answer `device="cuda"`, `.cuda()` and stream calls with the CPU while open."""
+    stand_ins: dict[str, Any] = {
+        "current_device": lambda: CPU,
+        "synchronize": lambda *_, **__: None,
+        "current_stream": lambda *_, **__: _Stream(),
+        "get_rng_state": lambda *_, **__: torch.get_rng_state(),
+        "_queued_calls": deque(maxlen=0),  # what waits for CUDA to start: it never will
+    }
+    with ExitStack() as stack:
+        for name, value in stand_ins.items():
+            stack.callback(setattr, torch.cuda, name, getattr(torch.cuda, name))
+            setattr(torch.cuda, name, value)
+        stack.enter_context(_CudaToCpu())
+        yield
+
+
+class _Stream:
+    """A CUDA stream on a machine without one: all work is done when the call returns."""
+
+    def wait_stream(self, _stream: Any) -> None:
+        """Return at once."""
+
+    def wait_event(self, _event: Any) -> None:
+        """Return at once."""
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+
+class _CudaToCpu(TorchFunctionMode):
+    """Redirects CUDA placement to the CPU; tensors say a CUDA type, which Megatron asks for."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if "device" in kwargs and _is_cuda(kwargs["device"]):
+            kwargs["device"] = CPU
+        if func is torch.Tensor.cuda:
+            return args[0]
+        if func is torch.Tensor.type and len(args) == 1 and not kwargs:
+            return func(*args).replace("torch.", "torch.cuda.", 1)
+        if func is torch.Tensor.to and len(args) > 1 and _is_cuda(args[1]):
+            args = (args[0], CPU, *args[2:])
+        return func(*args, **kwargs)
+
+
+def _is_cuda(device: Any) -> bool:
+    if isinstance(device, torch.device):
+        return device.type == "cuda"
+    return isinstance(device, str) and device.startswith("cuda")

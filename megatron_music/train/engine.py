@@ -1,0 +1,163 @@
+"""Set Megatron up for this process and take it down again; the versions' differences end here.
+
+CUDA means NCCL and the GPU of LOCAL_RANK; without it the same code runs on gloo inside
+`cpu.cuda_as_cpu`. Mirrors `initialize_megatron` of megatron/training/initialize.py.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from torch.distributed import HashStore  # type: ignore[attr-defined]
+
+from megatron_music.config import ParallelConfig, Recipe
+from megatron_music.errors import LayoutError, UsageError
+from megatron_music.train.cpu import cuda_as_cpu
+from megatron_music.train.job import rank, world_size
+
+
+@dataclass(frozen=True)
+class Engine:
+    """This process's place in the layout.
+
+    `control` is a gloo group of all ranks: small agreements pass through it without touching the
+    GPU's stream.
+    """
+
+    device: torch.device
+    rank: int
+    world_size: int
+    data_parallel_rank: int
+    data_parallel_size: int
+    control: dist.ProcessGroup
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank speaks and writes for all."""
+        return self.rank == 0
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether a GPU does the work."""
+        return self.device.type == "cuda"
+
+    @property
+    def device_name(self) -> str:
+        """Return the device's name as its driver prints it, or CPU."""
+        return torch.cuda.get_device_name(self.device) if self.is_cuda else "CPU"
+
+    def total(self, values: list[float]) -> list[float]:
+        """Return the sums of these values over all ranks, in float64."""
+        if self.world_size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=self.control)
+        return [float(value) for value in tensor]
+
+    def wait(self) -> None:
+        """Return when every rank is here."""
+        dist.barrier(group=self.control)
+
+    def reseed(self, seed: int, iteration: int) -> None:
+        """Set every generator from (seed, iteration, data and pipeline rank), statelessly.
+
+        So no generator's state lives in checkpoints. The default stream is the same over tensor
+        parallel ranks; on CUDA Megatron's tracker holds one that differs.
+        """
+        place = (self.data_parallel_rank, parallel_state.get_pipeline_model_parallel_rank())
+        state = int(np.random.SeedSequence((seed, iteration, *place)).generate_state(1)[0])
+        torch.manual_seed(state)
+        model_parallel_cuda_manual_seed(state, inference_rng_tracker=not self.is_cuda)
+
+
+@contextmanager
+def start(recipe: Recipe) -> Iterator[Engine]:
+    """Set up process groups and Megatron's parallel state; take them down at the end.
+
+    Raises UsageError for a precision or option that this device cannot do.
+    """
+    parallel = recipe.parallel
+    if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
+        os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+    with ExitStack() as stack:
+        device = _device()
+        _check_device(recipe, device)
+        if device.type == "cpu":
+            _use_cores()
+            stack.enter_context(cuda_as_cpu())
+        else:
+            torch.cuda.set_device(device)
+        _join(device)
+        stack.callback(dist.destroy_process_group)
+        stack.callback(parallel_state.destroy_model_parallel)
+        yield _place(parallel, device)
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank >= torch.cuda.device_count():
+        raise LayoutError(
+            f"local rank {local_rank} has no GPU: this machine has {torch.cuda.device_count()}; "
+            "start one process a GPU with torchrun --nproc-per-node"
+        )
+    return torch.device("cuda", local_rank)
+
+
+def _check_device(recipe: Recipe, device: torch.device) -> None:
+    precision = recipe.train.precision
+    if device.type == "cpu" and precision != "fp32":
+        raise UsageError(
+            f"train.precision={precision} needs a GPU and there is none; use train.precision=fp32"
+        )
+    if device.type == "cpu" and recipe.parallel.sequence_parallel:
+        raise UsageError(
+            "parallel.sequence_parallel=true needs a GPU with Transformer Engine or Apex; "
+            "use parallel.sequence_parallel=false"
+        )
+    if precision == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UsageError(
+            f"train.precision=bf16 is not known to {torch.cuda.get_device_name(device)}; "
+            "use train.precision=fp16"
+        )
+
+
+def _use_cores() -> None:
+    """Share the cores among this machine's ranks, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+
+
+def _join(device: torch.device) -> None:
+    """Join the ranks that torchrun started; alone, a store in memory takes the place of a port."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    alone = "RANK" not in os.environ
+    dist.init_process_group(
+        backend,
+        store=HashStore() if alone else None,
+        rank=rank() if alone else -1,
+        world_size=world_size() if alone else -1,
+        device_id=device if device.type == "cuda" else None,
+    )
+
+
+def _place(parallel: ParallelConfig, device: torch.device) -> Engine:
+    parallel_state.initialize_model_parallel(
+        parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
+    )
+    return Engine(
+        device=device,
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+        data_parallel_rank=parallel_state.get_data_parallel_rank(),
+        data_parallel_size=parallel_state.get_data_parallel_world_size(),
+        control=dist.new_group(backend="gloo"),
+    )

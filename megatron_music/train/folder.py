@@ -1,0 +1,208 @@
+"""The run folder: checkpoints that are whole or absent, and a log that agrees with them.
+
+    RUN/config.yaml, environment.json, log.jsonl, tokenizer/, cache/
+    RUN/checkpoints/{step_N/, latest -> step_N, best -> step_N}
+
+This module loads neither torch nor megatron. Its writing functions are for rank 0 alone.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_music.errors import CheckpointError, WriteError
+from megatron_music.files import write_text
+
+META_FILE = "meta.json"
+KEPT_STEPS = 2
+"""So many of the newest checkpoints stay, besides `latest` and `best`."""
+
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint says about itself: `meta.json` inside `step_N`.
+
+    `validation_loss` is in nats a token, None where it was not evaluated at this iteration.
+    """
+
+    iteration: int
+    recipe: dict[str, Any]
+    vocabulary_hash: str
+    validation_loss: float | None
+    world_size: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `step_N`, `latest` and `best`."""
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """The log: one JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def tokenizer(self) -> Path:
+        """A copy of the data set's tokenizer folder."""
+        return self.path / "tokenizer"
+
+    @property
+    def cache(self) -> Path:
+        """Megatron's index cache."""
+        return self.path / "cache"
+
+    def step(self, iteration: int) -> Path:
+        """Return where the checkpoint of an iteration lies."""
+        return self.checkpoints / f"step_{iteration}"
+
+    def partial(self, iteration: int) -> Path:
+        """Return where the checkpoint of an iteration is written before it is complete."""
+        return self.checkpoints / f".step_{iteration}{_PARTIAL}"
+
+    def steps(self) -> list[int]:
+        """List the iterations of all complete checkpoints, ascending."""
+        names = (path.name.removeprefix("step_") for path in self.checkpoints.glob("step_*"))
+        return sorted(
+            int(name) for name in names if name.isdigit() and self._is_whole(self.step(int(name)))
+        )
+
+    def latest(self) -> Path | None:
+        """Return the checkpoint to go on from: `latest`, else the newest whole one, else None."""
+        link = self.checkpoints / "latest"
+        if self._is_whole(link):
+            return link.resolve()
+        steps = self.steps()
+        return self.step(steps[-1]) if steps else None
+
+    @staticmethod
+    def _is_whole(step: Path) -> bool:
+        return (step / META_FILE).is_file()
+
+
+def read_meta(step: Path) -> CheckpointMeta:
+    """Read what a checkpoint says about itself; raises CheckpointError."""
+    try:
+        values = json.loads((step / META_FILE).read_text(encoding="utf-8"))
+        return CheckpointMeta(**values)
+    except (OSError, ValueError, TypeError) as fault:
+        raise CheckpointError(
+            f"{step} is not a sound checkpoint ({fault}); remove it to go on from an older one"
+        ) from None
+
+
+@contextmanager
+def publish(run: RunFolder, meta: CheckpointMeta) -> Iterator[Path]:
+    """Give an empty folder to save into; when the block ends it becomes `step_N`, then `latest`.
+
+    `best` moves to the lowest validation loss so far and old checkpoints go. Raises WriteError;
+    whatever goes wrong, nothing half-written is left under a final name.
+    """
+    final = run.step(meta.iteration)
+    partial = run.partial(meta.iteration)
+    try:
+        _remove(partial)
+        partial.mkdir(parents=True)
+        yield partial
+        write_text(partial / META_FILE, json.dumps(asdict(meta), indent=2) + "\n")
+        _remove(final)
+        partial.rename(final)
+        _link(run.checkpoints / "latest", final.name)
+        best = _best_step(run, meta.iteration)
+        if best is not None:
+            _link(run.checkpoints / "best", run.step(best).name)
+        _prune(run, meta.iteration, best)
+    except OSError as fault:
+        raise WriteError(
+            f"cannot write {final}: {fault.strerror or fault}; make room and start again"
+        ) from fault
+    finally:
+        _remove(partial)
+
+
+def lowest_validation_loss(run: RunFolder, iteration: int) -> float | None:
+    """Return the lowest validation loss of the checkpoints up to an iteration, nats a token."""
+    return min(_validation_losses(run, iteration), default=(None,))[0]
+
+
+def clean(run: RunFolder) -> None:
+    """Remove what a killed process left half-written."""
+    for partial in run.checkpoints.glob(f".*{_PARTIAL}"):
+        _remove(partial)
+
+
+def rewind_log(run: RunFolder, iteration: int | None) -> None:
+    """Drop the lines beyond an iteration and a line cut short; all lines for None."""
+    if not run.log.exists():
+        return
+    kept = [] if iteration is None else [e for e in read_log(run) if e["iteration"] <= iteration]
+    write_text(run.log, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def read_log(run: RunFolder) -> list[dict[str, Any]]:
+    """Read the log's entries in order, without a line that was cut short."""
+    entries = []
+    for line in run.log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
+            entries.append(entry)
+    return entries
+
+
+def copy_tokenizer(source: Path, run: RunFolder) -> None:
+    """Copy the data set's tokenizer folder into the run, in one piece."""
+    partial = run.path / f".tokenizer{_PARTIAL}"
+    _remove(partial)
+    shutil.copytree(source, partial)
+    _remove(run.tokenizer)
+    partial.rename(run.tokenizer)
+
+
+def _best_step(run: RunFolder, iteration: int) -> int | None:
+    return min(_validation_losses(run, iteration), default=(None, None))[1]
+
+
+def _validation_losses(run: RunFolder, iteration: int) -> list[tuple[float, int]]:
+    metas = (read_meta(run.step(step)) for step in run.steps() if step <= iteration)
+    return [
+        (meta.validation_loss, meta.iteration) for meta in metas if meta.validation_loss is not None
+    ]
+
+
+def _prune(run: RunFolder, iteration: int, best: int | None) -> None:
+    steps = [step for step in run.steps() if step <= iteration]
+    for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
+        # Out of sight first: a kill during the removal leaves no half checkpoint.
+        doomed = run.partial(step)
+        run.step(step).rename(doomed)
+        _remove(doomed)
+
+
+def _link(link: Path, target: str) -> None:
+    temporary = link.with_name(f".{link.name}{_PARTIAL}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,150 @@
+"""A training request, checked before anything heavy is loaded: recipe, data, run folder, layout.
+
+This module loads neither torch nor megatron.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_music.config import Recipe, check_layout
+from megatron_music.errors import CheckpointError, DataError, LayoutError
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.train.folder import RunFolder, read_meta
+
+SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
+"""The keys of `model` that decide the shapes of the weights."""
+
+UINT16_LIMIT = 65_500
+"""Megatron's bound: a larger vocabulary is stored as int32."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be carried out: `start` is the checkpoint to go on from, if any."""
+
+    recipe: Recipe
+    data: Path
+    run: RunFolder
+    vocabulary: Vocabulary
+    start: Path | None
+    start_iteration: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has already reached `train.train_iters`."""
+        return self.start is not None and self.start_iteration >= self.recipe.train.train_iters
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run evaluates at all."""
+        return self.recipe.log.eval_interval > 0
+
+
+def world_size() -> int:
+    """Return the number of processes that torchrun started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return this process's rank among those that torchrun started, 0 without it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def default_run(recipe_name: str, data: Path) -> Path:
+    """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>`."""
+    return Path("runs") / f"{data.resolve().name}-{Path(recipe_name).stem}"
+
+
+def token_count(binary: Path, vocabulary: Vocabulary) -> int:
+    """Return how many tokens a `.bin` file holds, by its size.
+
+    Mirrors `DType.optimal_dtype` of megatron/core/datasets/indexed_dataset.py: uint16 or int32.
+    """
+    return binary.stat().st_size // (2 if len(vocabulary) < UINT16_LIMIT else 4)
+
+
+def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
+    """Check a request and find where it goes on.
+
+    Raises LayoutError, DataError (missing or too little data, a vocabulary that does not match)
+    and CheckpointError (the run holds another model or vocabulary). Writes nothing.
+    """
+    check_layout(recipe, world_size())
+    _check_sequence_parallel(recipe)
+    if not data.is_dir():
+        raise DataError(f"no data set folder {data}; build one with 'megatron-music data build'")
+    vocabulary = load_vocabulary(data / "tokenizer")
+    _check_manifest(data, vocabulary)
+    _check_tokens(data / "train", recipe.model.seq_length, vocabulary, "use a larger data set")
+    if recipe.log.eval_interval:
+        _check_tokens(
+            data / "valid", recipe.model.seq_length, vocabulary, "set log.eval_interval=0"
+        )
+    folder = RunFolder(run)
+    start = folder.latest()
+    iteration = _check_start(start, recipe, vocabulary) if start else 0
+    return Job(recipe, data, folder, vocabulary, start, iteration)
+
+
+def _check_sequence_parallel(recipe: Recipe) -> None:
+    parallel = recipe.parallel
+    if parallel.sequence_parallel and parallel.tensor_model_parallel_size == 1:
+        raise LayoutError(
+            "parallel.sequence_parallel=true needs parallel.tensor_model_parallel_size above 1 "
+            "(got 1); switch it off"
+        )
+
+
+def _check_manifest(data: Path, vocabulary: Vocabulary) -> None:
+    path = data / "manifest.json"
+    if not path.is_file():
+        return
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")).get("vocabulary_hash")
+    except (OSError, ValueError, AttributeError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
+    if written not in (None, vocabulary.hash):
+        raise DataError(
+            f"{data} was built with another vocabulary than its tokenizer/ holds; "
+            "build the data set again"
+        )
+
+
+def _check_tokens(prefix: Path, seq_length: int, vocabulary: Vocabulary, advice: str) -> None:
+    binary = prefix.with_name(prefix.name + ".bin")
+    index = prefix.with_name(prefix.name + ".idx")
+    for path in (binary, index):
+        if not path.is_file():
+            raise DataError(f"no {path}; build the data set with 'megatron-music data build'")
+    tokens = token_count(binary, vocabulary)
+    if tokens < seq_length + 1:
+        raise DataError(
+            f"{binary} holds {tokens} tokens, fewer than one sample of "
+            f"model.seq_length={seq_length} + 1; lower model.seq_length or {advice}"
+        )
+
+
+def _check_start(start: Path, recipe: Recipe, vocabulary: Vocabulary) -> int:
+    """Return the checkpoint's iteration; raises CheckpointError if it is of another shape."""
+    meta = read_meta(start)
+    for key in SHAPE_KEYS:
+        was, wanted = meta.recipe.get("model", {}).get(key), getattr(recipe.model, key)
+        if was != wanted:
+            raise CheckpointError(
+                f"{start} holds a model with model.{key}={was} (got {wanted}); "
+                f"give model.{key}={was} or another --run"
+            )
+    was = meta.recipe.get("parallel", {}).get("use_distributed_optimizer")
+    if was != recipe.parallel.use_distributed_optimizer:
+        raise CheckpointError(
+            f"{start} was saved with parallel.use_distributed_optimizer={was}; "
+            "keep it so, or give another --run"
+        )
+    if meta.vocabulary_hash != vocabulary.hash:
+        raise CheckpointError(
+            f"{start} was trained with another vocabulary than the data set's; "
+            "give the data set it was trained on, or another --run"
+        )
+    return meta.iteration

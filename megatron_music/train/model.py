@@ -1,0 +1,180 @@
+"""The GPT-2 of a recipe as a Megatron model, and its attention on torch's own kernels.
+
+Mirrors `model_provider` of Megatron-LM's gpt_builders.py for learned positions, tanh GELU, tied
+embeddings and a vocabulary padded to a multiple of 128.
+"""
+
+from contextlib import nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from megatron.core import parallel_state
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import (
+    get_gpt_layer_local_spec,
+    get_gpt_layer_with_transformer_engine_spec,
+)
+from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
+from megatron.core.transformer import TransformerConfig
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.spec_utils import ModuleSpec
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import padded_vocab_size
+from megatron_music.errors import LayoutError
+from megatron_music.train.engine import Engine
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+INIT_STD = 0.02
+LAYERNORM_EPSILON = 1e-5
+_TE_CAPABILITY = (8, 0)
+_LOCAL = "torch scaled_dot_product_attention in Megatron's local layers"
+_TE = "Transformer Engine"
+
+
+def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    """Return GELU in its tanh form, which is GPT-2's (`gelu_new` in Hugging Face)."""
+    return F.gelu(x, approximate="tanh")
+
+
+class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
+    """Causal core attention on `scaled_dot_product_attention`, for a Megatron layer spec.
+
+    Mirrors the interface of megatron/core/transformer/dot_product_attention.py. Takes query, key
+    and value [s, b, heads / TP, d] and returns [s, b, heads / TP * d].
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        attention_dropout: float | None = None,
+        softmax_scale: float | None = None,
+        **_: Any,
+    ) -> None:
+        super().__init__(config=config)
+        self.dropout = config.attention_dropout if attention_dropout is None else attention_dropout
+        self.softmax_scale = softmax_scale
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        """Attend to the past; dropout draws from Megatron's tensor parallel stream on CUDA."""
+        tokens, batch, heads, width = query.shape
+        dropout = self.dropout if self.training else 0.0
+        with get_cuda_rng_tracker().fork() if dropout else nullcontext():
+            context = F.scaled_dot_product_attention(
+                query.permute(1, 2, 0, 3),
+                key.permute(1, 2, 0, 3),
+                value.permute(1, 2, 0, 3),
+                dropout_p=dropout,
+                is_causal=True,
+                scale=self.softmax_scale,
+            )
+        return context.permute(2, 0, 1, 3).reshape(tokens, batch, heads * width)
+
+
+def attention_choice(engine: Engine) -> str:
+    """Say which kernels the layers use on this device."""
+    return _TE if _has_transformer_engine(engine) else _LOCAL
+
+
+def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTModel:
+    """Build this rank's part of the model on its device, from `train.seed`.
+
+    One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.
+    """
+    _check_layers(recipe, engine, vocabulary_size)
+    engine.reseed(recipe.train.seed, 0)
+    torch.manual_seed(recipe.train.seed)
+    model = GPTModel(
+        config=transformer_config(recipe, engine),
+        transformer_layer_spec=_layer_spec(engine),
+        vocab_size=padded_vocab_size(vocabulary_size),
+        max_sequence_length=recipe.model.seq_length,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        parallel_output=True,
+        share_embeddings_and_output_weights=True,
+        position_embedding_type="learned_absolute",
+    )
+    return model.cuda(engine.device) if engine.is_cuda else model
+
+
+def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
+    """Translate a recipe into Megatron's own configuration; fusions are for CUDA alone."""
+    shape, parallel, precision = recipe.model, recipe.parallel, recipe.train.precision
+    return TransformerConfig(
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_attention_heads=shape.num_attention_heads,
+        ffn_hidden_size=4 * shape.hidden_size,
+        hidden_dropout=shape.hidden_dropout,
+        attention_dropout=shape.attention_dropout,
+        activation_func=gelu_tanh,
+        layernorm_epsilon=LAYERNORM_EPSILON,
+        init_method_std=INIT_STD,
+        use_cpu_initialization=True,
+        tensor_model_parallel_size=parallel.tensor_model_parallel_size,
+        pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
+        sequence_parallel=parallel.sequence_parallel,
+        params_dtype=DTYPES[precision],
+        pipeline_dtype=DTYPES[precision],
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        bias_activation_fusion=False,
+        bias_dropout_fusion=engine.is_cuda,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+        batch_p2p_comm=engine.is_cuda,
+        deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
+        **_recompute(recipe.train.recompute),
+    )
+
+
+def parameter_count(recipe: Recipe, vocabulary_size: int) -> int:
+    """Return the parameters of the whole model, the tied head counted once."""
+    shape, width = recipe.model, recipe.model.hidden_size
+    layer = 12 * width**2 + 13 * width
+    embeddings = (padded_vocab_size(vocabulary_size) + shape.seq_length) * width
+    return shape.num_layers * layer + embeddings + 2 * width
+
+
+def _recompute(choice: str) -> dict[str, Any]:
+    if choice == "full":
+        return {
+            "recompute_granularity": "full",
+            "recompute_method": "uniform",
+            "recompute_num_layers": 1,
+        }
+    return {"recompute_granularity": "selective"} if choice == "selective" else {}
+
+
+def _layer_spec(engine: Engine) -> ModuleSpec:
+    if _has_transformer_engine(engine):
+        return get_gpt_layer_with_transformer_engine_spec()
+    spec = get_gpt_layer_local_spec()
+    spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
+    return spec
+
+
+def _has_transformer_engine(engine: Engine) -> bool:
+    if not engine.is_cuda or find_spec("transformer_engine") is None:
+        return False
+    return torch.cuda.get_device_capability(engine.device) >= _TE_CAPABILITY
+
+
+def _check_layers(recipe: Recipe, engine: Engine, vocabulary_size: int) -> None:
+    tensor = recipe.parallel.tensor_model_parallel_size
+    if padded_vocab_size(vocabulary_size) % tensor:
+        raise LayoutError(
+            f"parallel.tensor_model_parallel_size={tensor} does not divide the padded vocabulary "
+            f"of {padded_vocab_size(vocabulary_size)}; use a power of two"
+        )
+    norms = find_spec("apex") is not None or _has_transformer_engine(engine)
+    if recipe.parallel.sequence_parallel and not norms:
+        raise LayoutError(
+            "parallel.sequence_parallel=true needs Transformer Engine or Apex and neither is "
+            "here; use parallel.sequence_parallel=false"
+        )

@@ -1,0 +1,111 @@
+"""What a run says about itself: a line of `log.jsonl` and a line for a person. Rank 0 alone."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_music.config import Recipe
+from megatron_music.costs import flops
+from megatron_music.train.folder import RunFolder
+
+TERA = 1e12
+
+Say = Callable[[str], None]
+"""Shows one line to a person."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One iteration: `lm_loss` in nats a token of its batch, `grad_norm` before clipping."""
+
+    iteration: int
+    lm_loss: float
+    learning_rate: float
+    grad_norm: float
+
+
+class Stopwatch:
+    """Times iterations; what happens between `pause` and `resume` does not count."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._elapsed_s = 0.0
+        self._iterations = 0
+
+    def count(self) -> None:
+        """Count an iteration."""
+        self._iterations += 1
+
+    def pause(self) -> None:
+        """Stop the watch."""
+        self._elapsed_s += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        """Go on."""
+        self._since = time.perf_counter()
+
+    def lap(self) -> float:
+        """Return seconds an iteration since the last lap, of a watch that is paused."""
+        seconds = self._elapsed_s / max(1, self._iterations)
+        self._elapsed_s, self._iterations = 0.0, 0
+        return seconds
+
+
+class Monitor:
+    """Writes the log of a run and shows it."""
+
+    def __init__(
+        self, run: RunFolder, recipe: Recipe, shape: flops.Shape, world_size: int, say: Say
+    ) -> None:
+        self._log = run.log
+        self._total = recipe.train.train_iters
+        self._tokens = shape.global_batch_size * shape.seq_length
+        self._flops = flops.model_causal(shape)
+        self._world_size = world_size
+        self._say = say
+
+    def report(self, report: StepReport, step_time_s: float, validation_loss: float | None) -> None:
+        """Log an iteration; `step_time_s` is the mean since the last line."""
+        entry: dict[str, Any] = {
+            "iteration": report.iteration,
+            "consumed_tokens": report.iteration * self._tokens,
+            "lm_loss": report.lm_loss,
+            "learning_rate": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "step_time_s": step_time_s,
+            "tokens_per_s": self._tokens / step_time_s,
+            "tflops_per_gpu": self._flops / (step_time_s * self._world_size * TERA),
+        }
+        left_s = (self._total - report.iteration) * step_time_s
+        self._write(entry, validation_loss)
+        self._say(
+            f"{self._place(report.iteration)} | loss {report.lm_loss:7.4f} "
+            f"| lr {report.learning_rate:.2e} | grad norm {report.grad_norm:7.3f} "
+            f"| {step_time_s:6.3f} s/iteration | {entry['tokens_per_s']:>9,.0f} tokens/s "
+            f"| {_clock(left_s)} left{_validation(validation_loss)}"
+        )
+
+    def report_start(self, validation_loss: float) -> None:
+        """Log the evaluation before any training, as iteration 0."""
+        self._write({"iteration": 0, "consumed_tokens": 0}, validation_loss)
+        self._say(f"{self._place(0)}{_validation(validation_loss)}")
+
+    def _place(self, iteration: int) -> str:
+        return f"iteration {iteration:>{len(str(self._total))}}/{self._total}"
+
+    def _write(self, entry: dict[str, Any], validation_loss: float | None) -> None:
+        if validation_loss is not None:
+            entry["validation_loss"] = validation_loss
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _validation(loss: float | None) -> str:
+    return "" if loss is None else f" | validation loss {loss:.4f}"
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

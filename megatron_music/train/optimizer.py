@@ -1,0 +1,103 @@
+"""Megatron's data parallel wrapper, optimizer and learning rate schedule for a recipe.
+
+Mirrors `setup_model_and_optimizer` of megatron/training/training.py.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.models.gpt import GPTModel
+from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+from megatron.core.transformer.module import Float16Module
+
+from megatron_music.config import Recipe, TrainConfig
+from megatron_music.train.model import DTYPES
+
+ADAM_BETAS = (0.9, 0.95)
+ADAM_EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model with all that changes its weights: `model` is bare, `parallel` is DDP around it."""
+
+    model: GPTModel
+    parallel: DistributedDataParallel
+    optimizer: MegatronOptimizer
+    scheduler: OptimizerParamScheduler
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the rate of the next update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last iteration."""
+        self.parallel.zero_grad_buffer()
+        self.optimizer.zero_grad()
+
+    def fast_forward(self, iteration: int, train: TrainConfig) -> None:
+        """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
+        for group in self.optimizer.param_groups:
+            group["max_lr"], group["min_lr"] = train.lr, train.min_lr
+        self.scheduler.step(iteration)
+
+
+def build_learner(recipe: Recipe, model: GPTModel) -> Learner:
+    """Wrap a bare model for training in the recipe's precision and layout."""
+    config, distributed = model.config, recipe.parallel.use_distributed_optimizer
+    parallel = DistributedDataParallel(
+        config=config,
+        ddp_config=DistributedDataParallelConfig(
+            grad_reduce_in_fp32=True, use_distributed_optimizer=distributed
+        ),
+        module=model if recipe.train.precision == "fp32" else Float16Module(config, model),
+    )
+    parallel.broadcast_params()
+    optimizer = get_megatron_optimizer(_optimizer_config(recipe), [parallel])
+    config.finalize_model_grads_func = finalize_model_grads
+    config.grad_scale_func = optimizer.scale_loss
+    return Learner(model, parallel, optimizer, _scheduler(recipe.train, optimizer))
+
+
+def _optimizer_config(recipe: Recipe) -> OptimizerConfig:
+    train = recipe.train
+    dtype = DTYPES[train.precision]
+    return OptimizerConfig(
+        optimizer="adam",
+        lr=train.lr,
+        min_lr=train.min_lr,
+        weight_decay=train.weight_decay,
+        adam_beta1=ADAM_BETAS[0],
+        adam_beta2=ADAM_BETAS[1],
+        adam_eps=ADAM_EPSILON,
+        clip_grad=train.clip_grad or math.inf,  # 0 means no clipping; the norm is still wanted
+        bf16=dtype is torch.bfloat16,
+        fp16=dtype is torch.float16,
+        params_dtype=dtype,
+        use_distributed_optimizer=recipe.parallel.use_distributed_optimizer,
+    )
+
+
+def _scheduler(train: TrainConfig, optimizer: MegatronOptimizer) -> OptimizerParamScheduler:
+    """Warm up linearly, then decay by a cosine to `min_lr` at the last iteration."""
+    return OptimizerParamScheduler(
+        optimizer,
+        init_lr=0.0,
+        max_lr=train.lr,
+        min_lr=train.min_lr,
+        lr_warmup_steps=min(train.lr_warmup_iters, train.train_iters - 1),
+        lr_decay_steps=train.train_iters,
+        lr_decay_style="cosine",
+        start_wd=train.weight_decay,
+        end_wd=train.weight_decay,
+        wd_incr_steps=train.train_iters,
+        wd_incr_style="constant",
+    )

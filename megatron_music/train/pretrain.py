@@ -1,0 +1,42 @@
+"""The public function of this package: carry out a prepared job.
+
+torch and megatron are loaded inside, so that importing this costs nothing.
+"""
+
+from collections.abc import Callable
+
+from megatron_music.errors import MissingError, TrainingError
+from megatron_music.train.job import Job
+from megatron_music.train.quiet import quiet
+
+
+def pretrain(job: Job, say: Callable[[str], None]) -> None:
+    """Train a job to its end, in this process's part of the layout; `say` shows a line.
+
+    Raises MissingError without torch or megatron, UsageError for what the device cannot do,
+    CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
+    """
+    with quiet():
+        try:
+            from megatron_music.train.loop import run
+        except ModuleNotFoundError as fault:
+            raise MissingError(
+                f"training needs {fault.name}; install it with pip install 'megatron-music[train]'"
+            ) from None
+        try:
+            run(job, say)
+        except RuntimeError as fault:
+            raise _explain(fault) from fault
+
+
+def _explain(fault: RuntimeError) -> Exception:
+    """Turn what a user can act on into one line; anything else stays as it is."""
+    text = str(fault)
+    if "out of memory" in text:
+        return TrainingError(
+            "the device is out of memory; lower train.micro_batch_size, set "
+            "train.recompute=full or raise parallel.tensor_model_parallel_size"
+        )
+    if "onnection closed by peer" in text or "Connection reset" in text:
+        return TrainingError("another process of this run ended; see its message")
+    return fault

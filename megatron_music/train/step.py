@@ -1,0 +1,93 @@
+"""One iteration, and one evaluation, through Megatron's own schedules.
+
+Mirrors `train_step` and `evaluate` of megatron/training/training.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.pipeline_parallel import get_forward_backward_func
+
+from megatron_music.train.batches import Batches, Microbatch
+from megatron_music.train.engine import Engine
+from megatron_music.train.optimizer import Learner
+
+Losses = list[dict[str, torch.Tensor]]
+"""A microbatch's `total` loss in nats and its `tokens`; empty but on the last pipeline stage."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What an iteration leaves: losses still on this rank, rate used, norm before clipping."""
+
+    losses: Losses
+    learning_rate: float
+    grad_norm: float
+
+
+def train_step(
+    learner: Learner, batches: Batches, engine: Engine, seed: int, iteration: int
+) -> StepResult:
+    """Update the weights with global batch `iteration`, counted from 1.
+
+    The result is a pure function of (weights, moments, seed, iteration).
+    """
+    engine.reseed(seed, iteration)
+    learner.scheduler.step(1)
+    rate = learner.learning_rate
+    learner.parallel.train()
+    learner.zero_grad()
+    losses = _pass(learner, batches, batches.training(iteration), forward_only=False)
+    _, grad_norm, _ = learner.optimizer.step()
+    return StepResult(losses, rate, float("nan") if grad_norm is None else float(grad_norm))
+
+
+def evaluate(learner: Learner, batches: Batches, engine: Engine) -> float:
+    """Return the validation loss in nats a token; the same windows every time."""
+    learner.parallel.eval()
+    with torch.no_grad():
+        losses = [
+            loss
+            for batch in batches.validation()
+            for loss in _pass(learner, batches, batch, forward_only=True)
+        ]
+    learner.parallel.train()
+    return mean_loss(losses, engine)
+
+
+def mean_loss(losses: Losses, engine: Engine) -> float:
+    """Return nats a token over all ranks; tensor parallel copies cancel out."""
+    total = sum(float(loss["total"]) for loss in losses)
+    tokens = sum(float(loss["tokens"]) for loss in losses)
+    total, tokens = engine.total([total, tokens])
+    return total / tokens
+
+
+def _pass(
+    learner: Learner, batches: Batches, data: Iterator[Microbatch], forward_only: bool
+) -> Losses:
+    losses: Losses = get_forward_backward_func()(
+        forward_step_func=_forward,
+        data_iterator=data,
+        model=[learner.parallel],
+        num_microbatches=batches.microbatches,
+        seq_length=learner.model.max_sequence_length,
+        micro_batch_size=batches.micro_batch_size,
+        forward_only=forward_only,
+    )
+    return losses
+
+
+def _forward(data: Iterator[Microbatch], model: GPTModel) -> tuple[torch.Tensor, Any]:
+    batch = next(data)
+    losses = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
+    return losses, partial(_mean, batch["loss_mask"])
+
+
+def _mean(mask: torch.Tensor, losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    total, tokens = (losses.float() * mask).sum(), mask.sum()
+    return total / tokens.clamp(min=1), {"total": total.detach(), "tokens": tokens}

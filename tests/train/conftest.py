@@ -1,0 +1,107 @@
+"""A data set folder of synthetic music, and runs of the real program on it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_music.data.indexed import write_index
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
+
+SMALL = [
+    "train.global_batch_size=4",
+    "train.micro_batch_size=1",
+    "model.num_layers=2",
+    "model.hidden_size=64",
+    "model.num_attention_heads=4",
+    "model.seq_length=128",
+    "log.log_interval=1",
+    "train.seed=3",
+]
+"""A model that trains in seconds."""
+
+Log = list[dict[str, Any]]
+
+
+def scale_piece(vocabulary: Vocabulary, tonic: int) -> list[int]:
+    """Make a piece of two tracks of rising scales: music that a small model learns quickly."""
+    ids = [vocabulary.piece_start]
+    for instrument in (0, 32):
+        ids += [vocabulary.track_start, vocabulary.inst + instrument]
+        for bar in range(4):
+            ids.append(vocabulary.bar_start)
+            for degree in range(4):
+                pitch = tonic + 2 * degree + bar
+                ids += [vocabulary.note_on + pitch, vocabulary.time_delta + 4]
+                ids.append(vocabulary.note_off + pitch)
+            ids.append(vocabulary.bar_end)
+        ids.append(vocabulary.track_end)
+    return [*ids, vocabulary.piece_end]
+
+
+def write_data(folder: Path, pieces: dict[str, int], settings: TokenizerSettings) -> Path:
+    """Write a data set folder of so many pieces a split."""
+    vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
+    (folder / "tokenizer").mkdir(parents=True)
+    save_settings(settings, folder / "tokenizer")
+    for split, count in pieces.items():
+        tonics = random.integers(40, 80, count)
+        documents = [np.array(scale_piece(vocabulary, int(t)), np.uint16) for t in tonics]
+        (folder / f"{split}.bin").write_bytes(b"".join(d.tobytes() for d in documents))
+        with (folder / f"{split}.idx").open("wb") as file:
+            lengths = np.array([len(d) for d in documents], np.int32)
+            write_index(file, lengths, np.dtype(np.uint16))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a data set folder: 300 pieces of 120 tokens to train on, 40 to validate."""
+    folder = tmp_path_factory.mktemp("sets") / "scales"
+    return write_data(folder, {"train": 300, "valid": 40, "test": 10}, TokenizerSettings())
+
+
+def launch(processes: int, *arguments: str) -> list[str]:
+    """Return the command that trains on so many processes."""
+    if processes == 1:
+        return [sys.executable, "-m", "megatron_music", *arguments]
+    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    count = ["--nproc-per-node", str(processes)]
+    return [*runner, *count, "-m", "megatron_music", *arguments]
+
+
+def execute(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end with one thread a process."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def read(run: Path) -> Log:
+    """Read every line of a run's log."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Return the training loss of every logged iteration."""
+    return {entry["iteration"]: entry["lm_loss"] for entry in read(run) if "lm_loss" in entry}
+
+
+@pytest.fixture(scope="session")
+def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Train on the data set: `train(run, *overrides, processes=1)`; fails the test on an error."""
+
+    def go(run: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+        arguments = ["train", "tiny", "--data", str(data), "--run-folder", str(run), *SMALL, *overrides]
+        done = execute(*launch(processes, *arguments))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return go
