@@ -1,0 +1,165 @@
+"""`data`: collections of music as data sets."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from megatron_music.cli import show
+from megatron_music.errors import UsageError
+
+app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command("build")
+def build(
+    source: Annotated[
+        str, typer.Argument(help="A collection (see `data list`) or a folder of MIDI files.")
+    ],
+    output: Annotated[Path, typer.Option("-o", help="The data set's folder.", metavar="DIR")],
+    bars: Annotated[int | None, typer.Option(help="Bars of a window.")] = None,
+    hop: Annotated[
+        int | None, typer.Option(help="Bars from a window to the next; else as --bars.")
+    ] = None,
+    steps_per_quarter: Annotated[
+        int | None, typer.Option(help="The grid: 4, or 12 to hold triplets.")
+    ] = None,
+    density: Annotated[
+        bool | None, typer.Option("--density/--no-density", help="Density tokens.")
+    ] = None,
+    transpositions: Annotated[
+        int | None, typer.Option(help="Keys that training windows are written in; 12 for all.")
+    ] = None,
+    no_transpositions: Annotated[
+        bool, typer.Option("--no-transpositions", help="The same as --transpositions 1.")
+    ] = False,
+    max_tracks: Annotated[int | None, typer.Option(help="Most tracks of a window.")] = None,
+    shuffle: Annotated[
+        bool | None, typer.Option("--shuffle/--no-shuffle", help="Shuffle the tracks of windows.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the shuffling.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Weights of train, valid and test, such as 90,5,5.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; else one a core.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another data set.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a data set of a collection or a folder of MIDI files.
+
+    What is not chosen is as the collection prefers. An interrupted build goes on where it was.
+
+    Example: `megatron-music data build bach -o data/bach`
+    """
+    from joblib import cpu_count
+
+    from megatron_music.data.build import build
+    from megatron_music.data.settings import choose
+    from megatron_music.data.sources import open_source
+
+    if no_transpositions and transpositions is not None:
+        raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
+    options: dict[str, Any] = {
+        "bars": bars,
+        "hop": hop,
+        "steps_per_quarter": steps_per_quarter,
+        "density": density,
+        "transpositions": 1 if no_transpositions else transpositions,
+        "max_tracks": max_tracks,
+        "shuffle": shuffle,
+        "seed": seed,
+        "split": None if split is None else _weights(split),
+    }
+    chosen = {name: value for name, value in options.items() if value is not None}
+    music = open_source(source)
+    settings = choose(music.preferred, chosen)
+    count = cpu_count() if workers is None else workers
+    with (
+        show.progress(f"read {music.name}", "pieces") as reading,
+        show.progress("write", "shards") as writing,
+    ):
+        result = build(music, output, settings, count, force, reading, writing)
+    if result.up_to_date:
+        show.say(f"{output} is up to date: nothing to do")
+    if as_json:
+        print(json.dumps(result.manifest, indent=2))
+    else:
+        print(_summary(result.manifest))
+
+
+@app.command("verify")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DIR")],
+    as_json: Json = False,
+) -> None:
+    """Check every hash of a data set and walk every document through the grammar.
+
+    Example: `megatron-music data verify data/bach`
+    """
+    from megatron_music.data.verify import verify
+
+    with show.progress("verify", "documents") as progress:
+        verified = verify(folder, progress)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(verified)))
+    else:
+        print(
+            f"{folder} is sound: {verified.files} files, {verified.documents:,} documents, "
+            f"{verified.tokens:,} tokens"
+        )
+
+
+@app.command("list")
+def list_collections(as_json: Json = False) -> None:
+    """List the collections that have a name here, with their licence and how to get them.
+
+    Example: `megatron-music data list`
+    """
+    from megatron_music.data.catalog import COLLECTIONS
+
+    if as_json:
+        print(json.dumps([dataclasses.asdict(known) for known in COLLECTIONS], indent=2))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("name", "what", "pieces", "size", "licence", "how to get it"):
+        table.add_column(title, justify="right" if title == "pieces" else "left")
+    for known in COLLECTIONS:
+        way = f"{known.access}: {known.where}"
+        row = (known.name, known.title, f"{known.pieces:,}", known.size, known.licence, way)
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _weights(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--split takes three whole weights such as 90,5,5 (got {text!r})"
+        ) from None
+
+
+def _summary(manifest: dict[str, Any]) -> str:
+    inputs = manifest["inputs"]
+    refused = ", ".join(f"{reason} {count}" for reason, count in inputs["refused"].items())
+    lines = [
+        f"{manifest['source']['name']}: {inputs['kept']:,} of {inputs['total']:,} pieces kept"
+        + (f"; left out: {refused}" if refused else "")
+    ]
+    for name, side in manifest["splits"].items():
+        lines.append(
+            f"{name:>6}: {side['tokens']:>13,} tokens, {side['documents']:>9,} documents, "
+            f"{side['pieces']:>7,} pieces"
+        )
+        if not side["documents"]:
+            lines.append(f"        nothing fell to {name}: the collection is small; see --split")
+    lines.append(f"unigram entropy: {manifest['unigram_nats_per_token']} nats a token")
+    return "\n".join(lines)

@@ -1,0 +1,194 @@
+"""From a source of music to a data set folder: the same bytes however it is interrupted.
+
+Shards are made under `DIR/.build/<key>/` by any number of workers, joined in the order of the
+source, and only what is complete gets its final name: the manifest last.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron_music.data.card import card
+from megatron_music.data.join import join, plan
+from megatron_music.data.manifest import (
+    MANIFEST_FILE,
+    build_key,
+    describe,
+    file_records,
+    read_manifest,
+)
+from megatron_music.data.pool import encode_shards
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.shards import Task
+from megatron_music.data.sources import Source
+from megatron_music.errors import DataError, UsageError, WriteError
+from megatron_music.progress import Progress, silent
+from megatron_music.tokenizer.huggingface import save_tokenizer
+
+WORK_FOLDER = ".build"
+TOKENIZER_FOLDER = "tokenizer"
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `build` did: the manifest, and whether the data set was there already."""
+
+    manifest: dict[str, Any]
+    up_to_date: bool
+
+
+def build(
+    source: Source,
+    folder: Path,
+    settings: BuildSettings | None = None,
+    workers: int = 1,
+    force: bool = False,
+    reading: Progress = silent,
+    writing: Progress = silent,
+) -> Result:
+    """Build a data set, or go on with one that was interrupted, or find it up to date.
+
+    Raises UsageError where the folder holds something else (unless `force`), DataError where a
+    build is at work there, WriteError where it cannot be written.
+    """
+    settings = settings or source.preferred
+    if workers < 1:
+        raise UsageError(f"workers must be 1 or more (got {workers})")
+    key = build_key(source, settings)
+    _check_place(folder)
+    try:
+        finished = None if force else _finished(folder, key, settings)
+        if finished is not None and not (folder / WORK_FOLDER).exists():
+            return Result(finished, True)
+        with _alone(folder):
+            if finished is None:
+                work = folder / WORK_FOLDER / key[:16]
+                paths = _encode(source, work, settings, workers, reading)
+                _write(source, settings, paths, work / "final", writing)
+                _publish(work / "final", folder)
+            shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    except OSError as fault:
+        reason = fault.strerror or str(fault)
+        raise WriteError(
+            f"cannot write the data set {folder}: {reason}; make room or choose another place, "
+            "the same command goes on from what is saved"
+        ) from fault
+    return Result(finished or read_manifest(folder), finished is not None)
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder for the data set")
+    ours = (folder / MANIFEST_FILE).exists() or (folder / WORK_FOLDER).exists()
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
+        raise UsageError(f"{folder} holds other things; give a new folder for the data set")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other builds out of it."""
+    (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+    with (folder / WORK_FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another build is at work in {folder}; wait for it or give another folder"
+            ) from None
+        yield
+
+
+def _finished(folder: Path, key: str, settings: BuildSettings) -> dict[str, Any] | None:
+    """Return the manifest of a data set that needs no work; raises UsageError if it is another."""
+    if not (folder / MANIFEST_FILE).exists():
+        return None
+    manifest = read_manifest(folder)
+    if manifest["key"] != key:
+        raise UsageError(
+            f"{folder} holds a data set of {_difference(manifest, settings)}; "
+            "give another folder, or --force to build it anew"
+        )
+    sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
+    whole = all(_size(folder / name) == size for name, size in sizes.items())
+    return manifest if whole else None
+
+
+def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
+    there, asked = manifest["settings"], json.loads(json.dumps(vars(settings)))
+    different = [
+        f"{name} {there.get(name)} (asked: {value})"
+        for name, value in asked.items()
+        if there.get(name) != value
+    ]
+    return ", ".join(different) or "another source, or the same with other contents"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _encode(
+    source: Source, work: Path, settings: BuildSettings, workers: int, progress: Progress
+) -> list[Path]:
+    work.mkdir(exist_ok=True)
+    step = source.items_per_shard
+    tasks = [
+        Task(work / f"shard-{start // step:06d}.npz", source.items[start : start + step], settings)
+        for start in range(0, len(source.items), step)
+    ]
+    encode_shards(tasks, workers, progress)
+    return [task.path for task in tasks]
+
+
+def _write(
+    source: Source,
+    settings: BuildSettings,
+    shards: Sequence[Path],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Write all files of the data set, complete, into a folder of their own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    made = plan(shards, settings)
+    joined = join(shards, made, folder, progress)
+    if not joined.sides[SPLITS[0]].lengths or not len(joined.sides[SPLITS[0]].all_lengths()):
+        raise DataError(_nothing_to_train_on(joined.kept, dict(joined.refused)))
+    save_tokenizer(made.tokenizer, folder / TOKENIZER_FOLDER)
+    manifest = describe(source, settings, made.tokenizer, joined)
+    (folder / CARD_FILE).write_text(card(manifest), encoding="utf-8")
+    manifest["files"] = file_records(folder)
+    text = json.dumps(manifest, indent=2) + "\n"
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
+    return (
+        f"nothing to train on: {kept} pieces kept, all for validation and test; refused: {reasons}; "
+        "give more music, or --split 100,0,0"
+    )
+
+
+def _publish(made: Path, folder: Path) -> None:
+    """Give every file its final name, the manifest last."""
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    for path in sorted(made.rglob("*"), key=lambda path: path.name == MANIFEST_FILE):
+        final = folder / path.relative_to(made)
+        if path.is_dir():
+            final.mkdir(exist_ok=True)
+        else:
+            _sync(path)
+            path.replace(final)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

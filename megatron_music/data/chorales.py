@@ -1,0 +1,154 @@
+"""Bach's chorales out of the music21 package."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from megatron_music.data.refusal import Refusal
+from megatron_music.score.instruments import VOICES
+from megatron_music.score.notes import QUARTERS_PER_BAR, Metre, Score, Track
+
+TICKS_PER_QUARTER = 10_080
+"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
+
+CHORALES_PER_SHARD = 8
+_COMMON_TIME = "4/4"
+
+# A note as its source writes it: onset and end in ticks, pitch, and whether a tie leads into it.
+_Note = tuple[int, int, int, bool]
+
+
+@dataclass(frozen=True)
+class Chorale:
+    """One of the 371 chorales: its number in Riemenschneider's edition and music21's work name.
+
+    Some works stand in the edition twice, so that some numbers are the same music.
+    """
+
+    number: int
+    work: str
+
+    @property
+    def name(self) -> str:
+        """Number and work, such as `001-bwv269`."""
+        return f"{self.number:03d}-{self.work.rpartition('/')[2]}"
+
+    def read(self) -> Score:
+        """Read the chorale; raises Refusal unless it has four parts in 4/4."""
+        from music21 import converter
+
+        # Straight from the file: looking for a pickle and writing one take longer than parsing.
+        return _score(converter.parse(_path(self.work), forceSource=True, storePickle=False))
+
+
+def chorales() -> list[Chorale]:
+    """Return the 371 chorales in Riemenschneider's order."""
+    from music21 import corpus
+
+    works = corpus.chorales.Iterator(returnType="filename")
+    return [Chorale(number, str(work)) for number, work in enumerate(works, 1)]
+
+
+def fingerprint() -> str:
+    """Name the encodings: they come with music21 and change only with it."""
+    import music21
+
+    return f"music21 {music21.__version__}"
+
+
+def _path(work: str) -> Path:
+    """Find a work's file; music21 takes bwv248.35-3c for bwv248.35-3 and Kern before MusicXML."""
+    from music21 import corpus
+
+    found = corpus.getWork(work)
+    paths = [Path(path) for path in found] if isinstance(found, list) else [Path(found)]
+    name = work.rpartition("/")[2]
+    return min(
+        paths, key=lambda path: (path.name != name + path.suffix, path.suffix != ".mxl", path.name)
+    )
+
+
+def _score(stream: Any) -> Score:
+    parts = [list(part.getElementsByClass("Measure")) for part in stream.parts]
+    _check_metre(parts)
+    if len(parts) != len(VOICES):
+        raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
+    pad = _pad_ticks(parts[0])
+    tracks = (
+        _track(instrument, _notes(part), pad)
+        for instrument, part in zip(VOICES, parts, strict=True)
+    )
+    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, 4, 4),))
+
+
+def _check_metre(parts: list[list[Any]]) -> None:
+    signs = (
+        sign.ratioString
+        for measures in parts
+        for measure in measures
+        for sign in measure.getElementsByClass("TimeSignature")
+    )
+    metres = sorted(set(signs))
+    if metres != [_COMMON_TIME]:
+        raise Refusal(
+            "metre", f"{', '.join(metres) or 'no'} metre; only 4/4 throughout is modelled"
+        )
+
+
+def _pad_ticks(measures: list[Any]) -> int:
+    """Return the silence that fills a pick-up bar from the left.
+
+    A bar may be split by a repeat, but a whole one must begin on a barline.
+    """
+    bar = QUARTERS_PER_BAR * TICKS_PER_QUARTER
+    pad = -_ticks(measures[0].duration.quarterLength) % bar
+    for measure in measures:
+        whole = _ticks(measure.duration.quarterLength) == bar
+        if whole and (_ticks(measure.offset) + pad) % bar:
+            raise Refusal(
+                "barlines", f"measure {measure.number} does not begin on a barline of 4/4"
+            )
+    return pad
+
+
+def _notes(measures: Iterable[Any]) -> list[_Note]:
+    notes: list[_Note] = []
+    for measure in measures:
+        start = _ticks(measure.offset)
+        notes += _notes_in(measure, start)
+        for voice in measure.voices:
+            notes += _notes_in(voice, start + _ticks(voice.offset))
+    return sorted(note for note in notes if note[0] < note[1])
+
+
+def _notes_in(stream: Any, start: int) -> Iterator[_Note]:
+    for element in stream.notes:
+        onset = start + _ticks(element.offset)
+        end = onset + _ticks(element.duration.quarterLength)
+        tied = element.tie is not None and element.tie.type in ("stop", "continue")
+        for pitch in element.pitches:
+            yield onset, end, pitch.midi, tied
+
+
+def _track(instrument: int, notes: list[_Note], pad: int) -> Track:
+    """Make a track of notes, those of one tie as one."""
+    whole: list[list[int]] = []
+    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0])
+    for onset, end, pitch, tied in notes:
+        last = last_of_pitch[pitch]
+        if tied and last[1] == onset:
+            last[1] = end
+        else:
+            whole.append([onset, end, pitch])
+            last_of_pitch[pitch] = whole[-1]
+    columns = np.array(whole, np.int64).reshape(-1, 3).T
+    return Track(instrument, columns[0] + pad, columns[1] + pad, columns[2])
+
+
+def _ticks(quarters: float | Fraction) -> int:
+    return round(quarters * TICKS_PER_QUARTER)

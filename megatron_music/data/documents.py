@@ -1,0 +1,101 @@
+"""One piece of a source to the documents of a data set, or to a refusal with its reason."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.dedup import fingerprint, split_of
+from megatron_music.data.pieces import accept
+from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.sources import Item
+from megatron_music.errors import MidiError
+from megatron_music.score.instruments import instrument_name
+from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import windows
+from megatron_music.tokenizer.codec import encode, note_rates, transpose
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+KEPT, REFUSED = "kept", "refused"
+
+Rates = npt.NDArray[np.float64]
+
+
+@dataclass
+class Outcome:
+    """What became of one piece of the source."""
+
+    name: str
+    outcome: str
+    reason: str = ""
+    detail: str = ""
+    split: str = ""
+    bars: int = 0
+    windows: int = 0
+    documents: int = 0
+    tokens: int = 0
+    fingerprint: str = ""
+    instruments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A window in one key: its tokens, and the notes a bar of each of its tracks."""
+
+    tokens: TokenArray
+    rates: Rates
+
+
+def encode_item(
+    item: Item, settings: BuildSettings, vocabulary: Vocabulary
+) -> tuple[Outcome, list[Document]]:
+    """Read and encode one piece; what cannot be used comes back as a refusal with its reason."""
+    try:
+        piece, coarse = accept(item.read(), settings.steps_per_quarter)
+    except Refusal as refusal:
+        return Outcome(item.name, REFUSED, refusal.reason, str(refusal)), []
+    except (MidiError, OSError) as fault:
+        return Outcome(item.name, REFUSED, "unreadable", str(fault)), []
+    music = fingerprint(coarse)
+    split = split_of(music, settings.split)
+    cut = windows(piece, settings.bars, settings.hop_bars)
+    shifts = settings.shifts if split == SPLITS[0] else range(1)
+    documents = [
+        document
+        for index, window in enumerate(cut)
+        for document in _in_keys(_arrange(window, music, index, settings), shifts, vocabulary)
+    ]
+    outcome = Outcome(
+        item.name,
+        KEPT,
+        split=split,
+        bars=piece.bars,
+        windows=len(cut),
+        documents=len(documents),
+        tokens=sum(len(document.tokens) for document in documents),
+        fingerprint=music,
+        instruments=tuple(map(instrument_name, sorted(track.instrument for track in piece.tracks))),
+    )
+    return outcome, documents
+
+
+def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> Piece:
+    """Put the tracks in an order that depends on seed, music and window alone; keep the first."""
+    tracks = window.tracks
+    if settings.shuffle:
+        text = f"{settings.seed}/{music}/{index}".encode()
+        keys = np.frombuffer(hashlib.shake_256(text).digest(8 * len(tracks)), "<u8")
+        tracks = tuple(tracks[i] for i in np.argsort(keys, kind="stable"))
+    return Piece(window.steps_per_quarter, window.bars, tracks[: settings.max_tracks])
+
+
+def _in_keys(window: Piece, shifts: range, vocabulary: Vocabulary) -> Iterator[Document]:
+    """Encode a window once for each shift that leaves all its pitches in 0..127."""
+    tokens, rates = encode(window, vocabulary), note_rates(window)
+    for semitones in shifts:
+        moved = transpose(tokens, semitones, vocabulary) if semitones else tokens
+        if moved is not None:
+            yield Document(moved, rates)

@@ -1,0 +1,82 @@
+"""What a person may choose about a data set, and the defaults."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from megatron_music.errors import UsageError
+from megatron_music.tokenizer.vocabulary import TokenizerSettings
+
+SPLITS = ("train", "valid", "test")
+MOST_TRANSPOSITIONS = 24
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Everything that decides the tokens of a data set, apart from the music.
+
+    A window of `bars` bars is cut every `hop` bars (None: windows side by side). Training windows
+    are written in `transpositions` keys, the others as they are. `split` holds the weights of
+    train, valid and test.
+    """
+
+    bars: int = 4
+    hop: int | None = None
+    steps_per_quarter: int = 4
+    density: bool = True
+    transpositions: int = 1
+    seed: int = 0
+    max_tracks: int | None = None
+    shuffle: bool = True
+    split: tuple[int, ...] = (90, 5, 5)
+
+    def __post_init__(self) -> None:
+        """Refuse what no data set can be built with; raises UsageError."""
+        self.tokenizer()
+        if self.hop is not None and not 1 <= self.hop <= self.bars:
+            raise UsageError(
+                f"hop must be 1..{self.bars}, the bars of a window (got {self.hop}); "
+                "more would leave music out"
+            )
+        if not 1 <= self.transpositions <= MOST_TRANSPOSITIONS:
+            raise UsageError(
+                f"transpositions must be 1..{MOST_TRANSPOSITIONS} (got {self.transpositions}); "
+                "12 reaches every key, 1 leaves the music as it is"
+            )
+        if self.max_tracks is not None and self.max_tracks < 1:
+            raise UsageError(f"max tracks must be 1 or more (got {self.max_tracks})")
+        if len(self.split) != len(SPLITS) or min(self.split) < 0 or self.split[0] < 1:
+            raise UsageError(
+                f"split must be three weights with training above 0 (got {self.split}); "
+                "for instance 90,5,5"
+            )
+
+    @property
+    def hop_bars(self) -> int:
+        """Bars from the beginning of a window to that of the next."""
+        return self.hop or self.bars
+
+    @property
+    def shifts(self) -> range:
+        """Semitones that training windows are moved by; 12 gives -6..+5."""
+        lowest = -(self.transpositions // 2)
+        return range(lowest, lowest + self.transpositions)
+
+    def tokenizer(self) -> TokenizerSettings:
+        """Return the tokenizer's settings before the data have been seen."""
+        return TokenizerSettings(
+            steps_per_quarter=self.steps_per_quarter, density=self.density, bars=self.bars
+        )
+
+
+def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:
+    """Take a collection's own settings, with what a person chose over them.
+
+    A hop that was not chosen gives way to shorter windows. Raises UsageError.
+    """
+    changes = dict(chosen)
+    hop = preferred.hop
+    if "hop" not in changes and hop is not None and changes.get("bars", hop) < hop:
+        changes["hop"] = None
+    return dataclasses.replace(preferred, **changes)

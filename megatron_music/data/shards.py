@@ -1,0 +1,159 @@
+"""One worker's share of a data set: some pieces of the source, encoded into one file.
+
+A shard does not know the other shards: its density tokens are placeholders (their levels are cut
+from all training windows, once these are known) and music that stands in another shard too is
+still in it. `join.py` settles both.
+"""
+
+import gc
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.documents import REFUSED, Document, Outcome, Rates, encode_item
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources import Item
+from megatron_music.errors import DataError
+from megatron_music.files import complete
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+LONGEST_ITEM_S = 120.0
+"""A worker that spends more on one piece is ended, which refuses the piece."""
+
+_POSITION_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard to be made: where, of what, and how; the pieces at `broken` are not touched."""
+
+    path: Path
+    items: Sequence[Item]
+    settings: BuildSettings
+    broken: frozenset[int] = frozenset()
+
+    @property
+    def marker(self) -> Path:
+        """The file that says which piece is being read: what a dead worker leaves behind."""
+        return self.path.with_suffix(".at")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The encoded pieces of a shard.
+
+    `tokens` holds the documents one after another, `lengths` their lengths and `owner` the index
+    of the outcome that each belongs to. `rates` has one figure for each track of each document,
+    `tracks` says how many a document has.
+    """
+
+    outcomes: list[Outcome]
+    tokens: TokenArray
+    lengths: npt.NDArray[np.int32]
+    owner: npt.NDArray[np.int32]
+    rates: Rates
+    tracks: npt.NDArray[np.int32]
+
+
+def encode_shard(task: Task) -> int:
+    """Write a shard and return how many pieces it holds; one already there is left alone."""
+    if not task.path.exists():
+        vocabulary = Vocabulary(task.settings.tokenizer())
+        with _uncollected(), task.marker.open("wb", buffering=0) as marker:
+            encoded = []
+            for position, item in enumerate(task.items):
+                marker.seek(0)
+                marker.write(position.to_bytes(_POSITION_BYTES, "little"))
+                encoded.append(_encoded(task, position, item, vocabulary))
+        _write(task.path, encoded)
+        task.marker.unlink(missing_ok=True)
+    return len(task.items)
+
+
+def position_of_death(task: Task) -> int | None:
+    """Return the position of the piece at which a worker of this task died, if one did."""
+    try:
+        return int.from_bytes(task.marker.read_bytes()[:_POSITION_BYTES], "little")
+    except OSError:
+        return None
+
+
+def try_item(task: Task, position: int) -> None:
+    """Encode one piece for nothing: to see whether it ends the process."""
+    _encoded(task, position, task.items[position], Vocabulary(task.settings.tokenizer()))
+
+
+def _encoded(
+    task: Task, position: int, item: Item, vocabulary: Vocabulary
+) -> tuple[Outcome, list[Document]]:
+    if position in task.broken:
+        detail = f"ended its worker, or took over {LONGEST_ITEM_S:.0f} s"
+        return Outcome(item.name, REFUSED, "crashed", detail), []
+    with _mortal():
+        return encode_item(item, task.settings, vocabulary)
+
+
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """End a worker process that hangs, whatever it hangs in; leave Ctrl-C to the main process."""
+    if multiprocessing.parent_process() is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_ITEM_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back for a shard: it would take a third of music21's time."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.unfreeze()
+
+
+def _write(path: Path, encoded: list[tuple[Outcome, list[Document]]]) -> None:
+    documents = [document for _, of_piece in encoded for document in of_piece]
+    text = json.dumps([asdict(outcome) for outcome, _ in encoded]).encode()
+    rates = [document.rates for document in documents]
+    columns = {
+        "outcomes": np.frombuffer(text, np.uint8),
+        "tokens": np.concatenate([np.zeros(0, np.uint16), *(d.tokens for d in documents)]),
+        "lengths": np.array([len(document.tokens) for document in documents], np.int32),
+        "owner": np.repeat(np.arange(len(encoded), dtype=np.int32), [len(d) for _, d in encoded]),
+        "rates": np.concatenate([np.zeros(0), *rates]),
+        "tracks": np.array([len(column) for column in rates], np.int32),
+    }
+    with complete(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **columns)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a finished shard; raises DataError if it has been damaged since."""
+    try:
+        with np.load(path, allow_pickle=False) as columns:
+            values = {name: columns[name] for name in columns.files}
+        outcomes = [Outcome(**fields) for fields in json.loads(values.pop("outcomes").tobytes())]
+        return Shard(outcomes, **values)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as fault:
+        raise DataError(f"{path} is damaged ({fault}); delete it and build again") from None

@@ -1,0 +1,158 @@
+"""Where the music of a data set comes from: an ordered list of pieces that can be read."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from megatron_music.data.catalog import COLLECTIONS, Collection, collection_named, nearest_names
+from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import BuildSettings
+from megatron_music.errors import MissingError, UsageError
+from megatron_music.score.notes import Score
+
+MIDI_SUFFIXES = (".mid", ".midi")
+LARGEST_FILE_BYTES = 8_000_000
+"""A hundred times the usual size of a multi-track file."""
+
+_FILES_PER_SHARD = 64
+
+
+class Item(Protocol):
+    """One piece of a source: small, and able to travel to another process."""
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+
+    def read(self) -> Score:
+        """Read the piece; raises Refusal or MidiError."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pieces in a fixed order; `fingerprint` changes whenever any of their contents does."""
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    fingerprint: str
+    items: Sequence[Item]
+    items_per_shard: int = _FILES_PER_SHARD
+    preferred: BuildSettings = field(default_factory=BuildSettings)
+
+
+@dataclass(frozen=True)
+class MidiFile:
+    """A MIDI file of a folder."""
+
+    path: str
+    name: str
+
+    def read(self) -> Score:
+        """Read the file, unless it is far too large or not a file at all."""
+        from megatron_music.score.midi import read_midi
+
+        path = Path(self.path)
+        if path.exists() and not path.is_file():
+            raise Refusal("unreadable", "not a regular file")
+        if path.exists() and path.stat().st_size > LARGEST_FILE_BYTES:
+            raise Refusal(
+                "large", f"{path.stat().st_size} bytes; the limit is {LARGEST_FILE_BYTES}"
+            )
+        return read_midi(path)
+
+
+def open_source(text: str) -> Source:
+    """Return the collection of a name or the folder of a path; raises UsageError or MissingError."""
+    collection = collection_named(text)
+    if collection is not None and collection.embedded:
+        return _embedded(collection)
+    if collection is not None:
+        raise MissingError(
+            f"{collection.name} must be downloaded first ({collection.size}, {collection.where}): "
+            f"{collection.access}"
+        )
+    folder = Path(text)
+    if not folder.is_dir():
+        raise UsageError(_unknown(text))
+    return folder_source(folder)
+
+
+def folder_source(folder: Path) -> Source:
+    """Return the MIDI files in a folder and below, in the order of their names; raises UsageError."""
+    items = sorted(_walk(folder), key=lambda item: os.fsencode(item.name))
+    if not items:
+        raise UsageError(
+            f"no MIDI file in {folder} or below (looked for {', '.join(MIDI_SUFFIXES)}); "
+            "give a folder of MIDI files"
+        )
+    return Source(
+        name=folder.resolve().name,
+        title=f"MIDI files of the folder {folder.resolve().name}",
+        licence="that of the files; find it out before you pass anything on",
+        citation="none known",
+        fingerprint=_contents(items),
+        items=items,
+    )
+
+
+def _embedded(collection: Collection) -> Source:
+    from megatron_music.data import chorales
+
+    return Source(
+        name=collection.name,
+        title=collection.title,
+        licence=collection.licence,
+        citation=collection.citation,
+        fingerprint=chorales.fingerprint(),
+        items=chorales.chorales(),
+        items_per_shard=chorales.CHORALES_PER_SHARD,
+        preferred=collection.preferred,
+    )
+
+
+def _unknown(text: str) -> str:
+    near = nearest_names(text)
+    meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+    names = ", ".join(known.name for known in COLLECTIONS)
+    return (
+        f"no collection and no folder {text!r}{meant}; there are {names}, "
+        "and the path of a folder of MIDI files works too"
+    )
+
+
+def _walk(folder: Path) -> Iterator[MidiFile]:
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        place = os.stat(parent)  # noqa: PTH116 (hundreds of thousands of paths: strings are quicker)
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders.sort()
+        for name in files:
+            if name.lower().endswith(MIDI_SUFFIXES):
+                path = os.path.join(parent, name)  # noqa: PTH118
+                yield MidiFile(path, os.path.relpath(path, folder).replace(os.sep, "/"))
+
+
+def _contents(items: Sequence[MidiFile]) -> str:
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(os.fsencode(item.name) + b"\0" + _content(Path(item.path)))
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b"not a file"
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            return f"large {path.stat().st_size}".encode()
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b"unreadable"

@@ -1,0 +1,72 @@
+"""Every claim of a data set's manifest, checked against its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from megatron_music.data.build import TOKENIZER_FOLDER
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import read_manifest, sha256_of
+from megatron_music.data.settings import SPLITS
+from megatron_music.errors import DataError, TokenError
+from megatron_music.progress import Progress, silent
+from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked: files, documents and tokens."""
+
+    files: int
+    documents: int
+    tokens: int
+
+
+def verify(folder: Path, progress: Progress = silent) -> Verified:
+    """Check hashes, vocabulary, indexes and the grammar of every document; raises DataError.
+
+    The error tells of the first fault.
+    """
+    manifest = read_manifest(folder)
+    for name, record in manifest["files"].items():
+        _check_file(folder / name, record)
+    vocabulary = load_vocabulary(folder / TOKENIZER_FOLDER)
+    if vocabulary.hash != manifest["vocabulary_hash"]:
+        raise DataError(f"{folder} was built with another vocabulary than its tokenizer has")
+    readers = {name: IndexedReader(folder / name) for name in SPLITS}
+    total = sum(len(reader) for reader in readers.values())
+    done = 0
+    for name, reader in readers.items():
+        _check_counts(name, reader, manifest["splits"][name])
+        for document in range(len(reader)):
+            _check_document(name, document, reader, vocabulary)
+            done += 1
+            progress(done, total)
+    tokens = sum(len(reader.tokens) for reader in readers.values())
+    return Verified(len(manifest["files"]), total, tokens)
+
+
+def _check_file(path: Path, record: dict[str, Any]) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} is missing; build the data set again")
+    if path.stat().st_size != record["bytes"] or sha256_of(path) != record["sha256"]:
+        raise DataError(f"{path} is not what was built: its sha256 differs; build it again")
+
+
+def _check_counts(name: str, reader: IndexedReader, side: dict[str, Any]) -> None:
+    counted = {"documents": len(reader), "tokens": len(reader.tokens)}
+    for what, count in counted.items():
+        if count != side[what]:
+            raise DataError(f"{name} has {count} {what}, the manifest says {side[what]}")
+
+
+def _check_document(
+    name: str, document: int, reader: IndexedReader, vocabulary: Vocabulary
+) -> None:
+    try:
+        check(reader[document].astype(np.int64), vocabulary)
+    except TokenError as fault:
+        raise DataError(f"{name}, document {document}, {fault}; build it again") from None
