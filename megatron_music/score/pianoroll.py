@@ -1,0 +1,241 @@
+"""A piece as a picture: pitch upwards, time to the right, one colour an instrument.
+
+Long pieces are broken into rows, as sheet music is; drums have a lane of their own below.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pretty_midi
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from megatron_music.files import complete
+from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
+from megatron_music.score.midi import track_name
+from megatron_music.score.notes import Piece, Track
+
+VOICE_COLOURS = {SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f"}
+"""As in the article's figure 1: green, orange, blue, red."""
+
+DRUM_COLOUR = "#7d828a"
+
+PALETTE = (
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccaa22",
+    "#66ccee",
+    "#aa3377",
+    "#ee8866",
+    "#44bb99",
+    "#8866cc",
+    "#886600",
+    "#99bb33",
+    "#004488",
+)
+"""For other instruments: hues that stay apart for colour-blind eyes, too."""
+
+BARS_A_ROW = 16
+MOST_ROWS = 6
+"""A piece that would need more rows gets longer ones."""
+
+_DPI = 150
+_INK = "#333333"
+_OCTAVE = 12
+_BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
+_NAMED_KEYS = frozenset({0, 4, 7})
+_PITCH_CLASSES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
+
+
+def draw_piano_roll(piece: Piece, path: Path, title: str = "") -> None:
+    """Draw `piece` into a PNG file; raises WriteError where that cannot be written."""
+    figure = piano_roll(piece, title)
+    with complete(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": "megatron-music"})
+
+
+def piano_roll(piece: Piece, title: str = "") -> Figure:
+    """Draw `piece` as a matplotlib figure that no pyplot state knows of."""
+    low, high = _pitch_range(piece)
+    drums = _drums(piece)
+    bars = _bars_a_row(piece.bars)
+    rows = range(0, max(piece.bars, 1), bars)
+    key_height = 0.075 if len(rows) == 1 else 0.055
+    heights = [key_height * (high - low + 1), *([0.115 * len(drums)] if drums else [])]
+    figure = Figure(
+        figsize=(max(8.0, min(1.3 * bars, 15.0)), 1.0 + len(rows) * (0.35 + sum(heights))),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        len(rows) * len(heights),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights * len(rows)},
+    ).reshape(len(rows), len(heights))
+    for first, lanes in zip(rows, panels, strict=True):
+        _draw_keys(lanes[0], low, high)
+        _draw_pitched(lanes[0], piece, first, bars)
+        _draw_bars(lanes[0], piece, first, bars, numbered=True)
+        if drums:
+            _draw_drums(lanes[1], piece, drums)
+            _draw_bars(lanes[1], piece, first, bars, numbered=False)
+    _draw_legend(figure, piece)
+    if title:
+        panels[0, 0].set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+    return figure
+
+
+def track_colours(piece: Piece) -> dict[int, str]:
+    """Choose a colour for each instrument: the article's for voices, grey for drums."""
+    fixed = VOICE_COLOURS | {DRUMS: DRUM_COLOUR}
+    others = sorted({track.instrument for track in piece.tracks} - fixed.keys())
+    chosen = {code: PALETTE[i % len(PALETTE)] for i, code in enumerate(others)}
+    return {track.instrument: (fixed | chosen)[track.instrument] for track in piece.tracks}
+
+
+def pitch_name(pitch: int) -> str:
+    """Name a MIDI pitch: 60 is C4."""
+    return f"{_PITCH_CLASSES[pitch % _OCTAVE]}{pitch // _OCTAVE - 1}"
+
+
+def instrument_label(code: int) -> str:
+    """Name an instrument for people: Soprano, Drums, Acoustic Grand Piano."""
+    name = track_name(code)
+    return name.capitalize() if code in VOICES else name
+
+
+def _bars_a_row(bars: int) -> int:
+    """Return how many bars to draw in a row: few enough to read, whole eights if many."""
+    if bars <= BARS_A_ROW:
+        return max(bars, 1)
+    needed = -(-bars // MOST_ROWS)
+    return max(BARS_A_ROW, -(-needed // 8) * 8)
+
+
+def _drums(piece: Piece) -> list[int]:
+    struck = {int(p) for track in piece.tracks if track.instrument == DRUMS for p in track.pitch}
+    return sorted(struck)
+
+
+def _pitch_range(piece: Piece) -> tuple[int, int]:
+    """Return the lowest and highest row shown: the notes and a little air, an octave at least."""
+    columns = [track.pitch for track in piece.tracks if track.instrument != DRUMS and len(track)]
+    if not columns:
+        return 60, 72
+    pitches = np.concatenate(columns)
+    low, high = int(pitches.min()) - 2, int(pitches.max()) + 2
+    lacking = max(0, _OCTAVE - (high - low))
+    return max(0, low - lacking // 2), min(127, high + (lacking + 1) // 2)
+
+
+def _draw_keys(axes: Axes, low: int, high: int) -> None:
+    """Shade the rows of black keys and name C, E and G, or C alone where rows are many."""
+    for pitch in range(low, high + 1):
+        if pitch % _OCTAVE in _BLACK_KEYS:
+            axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f3f5", linewidth=0, zorder=0)
+        if pitch % _OCTAVE == 0 and pitch > low:
+            axes.axhline(pitch - 0.5, color="#d5d8dd", linewidth=0.8, zorder=1)
+    named = _NAMED_KEYS if high - low <= 4 * _OCTAVE else {0}
+    ticks = [pitch for pitch in range(low, high + 1) if pitch % _OCTAVE in named]
+    axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks], fontsize=7.5, color=_INK)
+    axes.set_ylim(low - 0.5, high + 0.5)
+
+
+def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) -> None:
+    """Frame one row: bar lines, quarters where there is room, and numbers on every bar or some."""
+    steps = piece.steps_per_bar
+    start, end = first * steps, min(first + bars, max(piece.bars, 1)) * steps
+    stride = -(-bars // 32)
+    tall = axes.get_xaxis_transform()
+    lines = range(start, end + 1, steps * stride)
+    axes.vlines(lines, 0, 1, "#a4a9b0", linewidths=0.8, zorder=1, transform=tall)
+    if bars <= BARS_A_ROW:
+        quarters = range(start, end, piece.steps_per_quarter)
+        axes.vlines(quarters, 0, 1, "#e4e6ea", linewidths=0.6, zorder=0.5, transform=tall)
+    onsets = [onset for onset in lines if onset < end]
+    names = [str(onset // steps + 1) if numbered else "" for onset in onsets]
+    axes.xaxis.tick_top()
+    axes.set_xticks(onsets, names, fontsize=8, color=_INK, ha="left")
+    axes.tick_params(length=0, pad=2)
+    axes.set_xlim(start, start + bars * steps)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_pitched(axes: Axes, piece: Piece, first: int, bars: int) -> None:
+    """Draw the notes of a row; one that another instrument doubles is drawn slim, over it."""
+    colours = track_colours(piece)
+    start, steps = first * piece.steps_per_bar, bars * piece.steps_per_bar
+    taken = np.zeros((128, steps), dtype=bool)
+    for track in piece.tracks:
+        if track.instrument == DRUMS:
+            continue
+        notes = [
+            (max(on - start, 0), min(end - start, steps), pitch)
+            for on, end, pitch in _notes(track)
+            if on < start + steps and end > start
+        ]
+        slim = [bool(taken[pitch, on:end].any()) for on, end, pitch in notes]
+        for on, end, pitch in notes:
+            taken[pitch, on:end] = True
+        blocks = [
+            _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
+            for (on, end, pitch), thin in zip(notes, slim, strict=True)
+        ]
+        _add_blocks(axes, blocks, colours[track.instrument], 0.8 if bars <= BARS_A_ROW else 0.2)
+
+
+def _draw_drums(axes: Axes, piece: Piece, drums: list[int]) -> None:
+    """Draw one row for each drum that is struck; its length says nothing: all are sixteenths."""
+    stroke = piece.steps_per_quarter / 4
+    blocks = [
+        _block(on, on + stroke, drums.index(pitch), 0.35)
+        for track in piece.tracks
+        if track.instrument == DRUMS
+        for on, _, pitch in _notes(track)
+    ]
+    _add_blocks(axes, blocks, DRUM_COLOUR)
+    names = [pretty_midi.note_number_to_drum_name(pitch) or f"drum {pitch}" for pitch in drums]
+    axes.set_yticks(range(len(drums)), names, fontsize=6.5, color=_INK)
+    axes.set_ylim(-0.6, len(drums) - 0.4)
+    axes.set_facecolor("#fafafa")
+
+
+def _notes(track: Track) -> list[tuple[int, int, int]]:
+    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def _block(onset: float, end: float, row: int, half: float) -> list[tuple[float, float]]:
+    low, high = row - half, row + half
+    return [(onset, low), (end, low), (end, high), (onset, high)]
+
+
+def _add_blocks(
+    axes: Axes, blocks: list[list[tuple[float, float]]], colour: str, edge: float = 0.3
+) -> None:
+    axes.add_collection(
+        PolyCollection(blocks, facecolors=colour, edgecolors="white", linewidths=edge, zorder=3)
+    )
+
+
+def _draw_legend(figure: Figure, piece: Piece) -> None:
+    """Name the instruments below the picture, in as many columns as fit."""
+    patches = [
+        Patch(facecolor=colour, label=instrument_label(code))
+        for code, colour in track_colours(piece).items()
+    ]
+    if patches:
+        figure.legend(
+            handles=patches,
+            loc="outside lower center",
+            ncols=max(1, min(len(patches), int(figure.get_figwidth() // 1.9))),
+            frameon=False,
+            fontsize=8,
+            labelcolor=_INK,
+            handlelength=1.2,
+            handleheight=0.7,
+        )
