@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from megatron_music.errors import WriteError
@@ -26,7 +26,8 @@ def complete(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {reason}; make room or choose another place"
         ) from fault
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

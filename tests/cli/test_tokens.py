@@ -1,0 +1,49 @@
+"""`encode` and `decode` on real files: a round trip, and one line for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from megatron_music.score.midi import write_midi
+from tests.cli.program import Program
+from tests.music import BASS_LINE, bass_line
+
+
+def test_the_articles_bar_goes_to_midi_and_back(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(BASS_LINE + "\n")
+    program("decode", "a.txt", "-o", "a.mid")
+    assert program("encode", "a.mid", "--no-density").stdout == BASS_LINE + "\n"
+
+
+def test_windows_are_lines(program: Program, tmp_path: Path) -> None:
+    write_midi(bass_line(), tmp_path / "a.mid")
+    program("encode", "a.mid", "--bars", "1", "-o", "a.txt")
+    assert len((tmp_path / "a.txt").read_text().splitlines()) == 1
+    program("decode", "a.txt", "-o", "b.mid", "--tempo", "60")
+    assert program("encode", "b.mid", "--bars", "1").stdout == (tmp_path / "a.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PIECE_START TRACK_START INST=BASS NOTE_ON=61", "token 3: NOTE_ON=61 is not legal"),
+        ("TRACK_START", "does not begin with PIECE_START"),
+        ("PIECE_START HELLO", "token 1: 'HELLO' is not in the vocabulary"),
+        (f"{BASS_LINE}\nPIECE_START BAR_START", "token 23: BAR_START is not legal"),
+        ("", "does not begin with PIECE_START"),
+    ],
+)
+def test_text_that_is_no_piece_is_refused(
+    program: Program, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert message in program.fails(1, "decode", "a.txt", "-o", "a.mid")
+    assert not (tmp_path / "a.mid").exists()
+
+
+def test_what_cannot_be_read_is_refused(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "bad.mid").write_bytes(b"MThd but no music")
+    assert "cannot read none.mid" in program.fails(1, "encode", "none.mid")
+    assert "not a sound MIDI file" in program.fails(1, "encode", "bad.mid", "-o", "out.txt")
+    assert "4 or 12" in program.fails(2, "encode", "bad.mid", "--steps-per-quarter", "5")
+    assert not (tmp_path / "out.txt").exists()

@@ -1,0 +1,114 @@
+"""Every song is valid and as asked, whatever the weights; every seed gives its song again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.request import Request
+from megatron_music.generate.song import Song
+from megatron_music.score.instruments import instrument_name
+from megatron_music.tokenizer.codec import decode, encode
+from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import TokenizerSettings
+from tests.generate.conftest import CHORALE
+
+
+def instruments(song: Song) -> list[str]:
+    return [instrument_name(track.instrument) for track in song.piece.tracks]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 3.0, 100.0])
+def test_untrained_weights_compose_valid_songs_as_asked(
+    chorale_model: Path, temperature: float
+) -> None:
+    composer = Composer.load(chorale_model)
+    songs = list(composer.compose(Request(6, bars=3, temperature=temperature)))
+    assert len(songs) == 6
+    for song in songs:
+        check(np.array(song.tokens), composer.vocabulary)
+        assert song.piece.bars == 3
+        assert instruments(song) == list(CHORALE)
+        assert decode(encode(song.piece, composer.vocabulary), composer.vocabulary) == song.piece
+
+
+def test_instruments_asked_for_are_what_plays(open_model: Path) -> None:
+    request = Request(3, bars=2, instruments=("33", "0", "drums", "0"))
+    for song in Composer.load(open_model).compose(request):
+        assert instruments(song) == ["0", "0", "33", "DRUMS"]
+
+
+def test_without_a_wish_the_model_chooses_and_the_bars_are_those_of_training(
+    open_model: Path,
+) -> None:
+    for song in Composer.load(open_model).compose(Request(3)):
+        assert song.piece.bars == 4
+        assert song.piece.tracks
+
+
+def test_a_song_is_its_seeds_alone_or_in_any_batch(chorale_model: Path) -> None:
+    composer = Composer.load(chorale_model)
+    batch = list(composer.compose(Request(20, seed=5, bars=1)))
+    assert [song.seed for song in batch] == list(range(5, 25))
+    for index in (0, 7, 19):
+        alone = next(composer.compose(Request(1, seed=5 + index, bars=1)))
+        assert alone.tokens == batch[index].tokens
+    assert len({song.tokens for song in batch}) == 20
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(1, 1.0), (0, 1e-6)])
+def test_the_narrowest_choice_leaves_nothing_to_the_seed(
+    chorale_model: Path, top_k: int, top_p: float
+) -> None:
+    request = Request(3, bars=1, top_k=top_k, top_p=top_p)
+    songs = list(Composer.load(chorale_model).compose(request))
+    assert len({song.tokens for song in songs}) == 1
+
+
+def test_a_wish_that_the_context_cannot_hold_is_refused(chorale_model: Path) -> None:
+    composer = Composer.load(chorale_model)
+    with pytest.raises(UsageError, match=r"40 bars with 4 instrument.* this model holds 160"):
+        composer.plan(Request(bars=40))
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"count": 0}, "count must be"),
+        ({"temperature": 0.0}, "temperature must be in"),
+        ({"temperature": float("nan")}, "temperature must be in"),
+        ({"top_p": 1.7}, r"top_p must be in \(0, 1\] \(got 1.7\); use 1.0 to disable"),
+        ({"top_k": -1}, "top_k must be"),
+        ({"bars": 0}, "bars must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"tempo_bpm": 0}, "tempo must be"),
+        ({"instruments": ("TROMBONE",)}, "no instrument 'TROMBONE'"),
+    ],
+)
+def test_a_wish_out_of_range_is_refused(wish: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Request(**wish)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no exported model"):
+        Composer.load(tmp_path)
+
+
+def test_damaged_weights_are_refused_in_one_line(chorale_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(chorale_model, tmp_path / "hf")
+    (tmp_path / "hf" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="cannot load") as caught:
+        Composer.load(tmp_path / "hf")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_of_another_size_is_refused(chorale_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(chorale_model, tmp_path / "hf")
+    save_tokenizer(TokenizerSettings(12), tmp_path / "hf")
+    with pytest.raises(CheckpointError, match="the model has 425 tokens, its vocabulary 457"):
+        Composer.load(tmp_path / "hf")

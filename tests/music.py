@@ -1,0 +1,53 @@
+"""Music for tests: hypothesis strategies and small pieces written by hand."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.notes import Piece, Score, Track
+from megatron_music.score.quantize import quantize
+
+BASS_LINE = (
+    "PIECE_START TRACK_START INST=BASS "
+    "BAR_START NOTE_ON=61 TIME_DELTA=4 NOTE_OFF=61 NOTE_ON=59 TIME_DELTA=2 NOTE_OFF=59 "
+    "NOTE_ON=58 TIME_DELTA=2 NOTE_OFF=58 NOTE_ON=56 TIME_DELTA=4 NOTE_OFF=56 "
+    "NOTE_ON=54 TIME_DELTA=4 NOTE_OFF=54 BAR_END TRACK_END PIECE_END"
+)
+"""The first bar of the article's own example."""
+
+
+def track(instrument: int, *notes: tuple[int, int, int]) -> Track:
+    """Make a track of (onset, end, pitch) rows."""
+    onset, end, pitch = np.array(notes, np.int64).T
+    return Track(instrument, onset, end, pitch)
+
+
+def bass_line() -> Piece:
+    """Return the music of BASS_LINE."""
+    rows = [(0, 4, 61), (4, 6, 59), (6, 8, 58), (8, 12, 56), (12, 16, 54)]
+    return Piece(4, 1, (track(BASS, *rows),))
+
+
+@st.composite
+def tracks(draw: st.DrawFn, longest_ticks: int = 4000) -> Track:
+    """Draw a track of up to 30 notes in ticks, unisons and overlaps included."""
+    note = st.tuples(st.integers(0, longest_ticks), st.integers(0, 900), st.integers(0, 127))
+    rows = draw(st.lists(note, min_size=1, max_size=30))
+    instrument = draw(st.one_of(st.just(DRUMS), st.integers(0, INSTRUMENT_COUNT - 1)))
+    return track(instrument, *[(onset, onset + length, pitch) for onset, length, pitch in rows])
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Score:
+    """Draw a score of one to four tracks on some usual resolution."""
+    resolution = draw(st.sampled_from([24, 96, 120, 220, 480, 1024]))
+    return Score(resolution, tuple(draw(st.lists(tracks(), min_size=1, max_size=4))))
+
+
+steps_per_quarter = st.sampled_from([4, 12])
+
+
+@st.composite
+def pieces(draw: st.DrawFn) -> Piece:
+    """Draw a canonical piece on either grid."""
+    return quantize(draw(scores()), draw(steps_per_quarter))

@@ -1,0 +1,129 @@
+"""MIDI files are read as they are, written as musicians expect, and refused in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pretty_midi
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import MidiError, WriteError
+from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
+from megatron_music.score.midi import parse_midi, read_midi, write_midi
+from megatron_music.score.notes import Piece, Track
+from megatron_music.score.quantize import quantize
+from tests.music import pieces, track
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4, "big") + body
+
+
+def midi_bytes(events: bytes, division: int = 96) -> bytes:
+    header = chunk(b"MThd", bytes([0, 0, 0, 1]) + division.to_bytes(2, "big"))
+    return header + chunk(b"MTrk", events + b"\x00\xff\x2f\x00")
+
+
+ONE_NOTE = b"\x00\x90\x3c\x40\x60\x80\x3c\x40"
+
+
+def by_instrument(tracks: tuple[Track, ...]) -> list[tuple[int, bytes]]:
+    rows = ((t.instrument, np.stack((t.onset, t.end, t.pitch)).tobytes()) for t in tracks)
+    return sorted(rows)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pieces(), st.sampled_from([60.0, 93.0, 100.0, 120.0, 171.5]))
+def test_writing_and_reading_gives_the_piece(
+    tmp_path_factory: pytest.TempPathFactory, piece: Piece, tempo: float
+) -> None:
+    path = tmp_path_factory.mktemp("midi") / "piece.mid"
+    write_midi(piece, path, tempo)
+    score = read_midi(path)
+    again = quantize(score, piece.steps_per_quarter)
+    assert by_instrument(again.tracks) == by_instrument(piece.tracks)
+    assert score.tempo_bpm == pytest.approx(tempo, rel=1e-5)
+
+
+def test_a_sequencer_sees_names_programs_tempo_and_metre(tmp_path: Path) -> None:
+    voices = tuple(track(code, (0, 4, 60)) for code in (SOPRANO, ALTO, TENOR, BASS))
+    write_midi(
+        Piece(4, 1, (*voices, track(33, (0, 4, 40)), track(DRUMS, (0, 1, 36)))),
+        tmp_path / "a.mid",
+        90,
+    )
+    midi = pretty_midi.PrettyMIDI(str(tmp_path / "a.mid"))
+    found = [(i.name, i.program, i.is_drum) for i in midi.instruments]
+    assert found == [
+        ("SOPRANO", 52, False),
+        ("ALTO", 52, False),
+        ("TENOR", 52, False),
+        ("BASS", 52, False),
+        ("Electric Bass (finger)", 33, False),
+        ("Drums", 0, True),
+    ]
+    assert midi.get_tempo_changes()[1] == pytest.approx([90], rel=1e-5)
+    sign = midi.time_signature_changes[0]
+    assert (sign.numerator, sign.denominator) == (4, 4)
+
+
+def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
+    midi = pretty_midi.PrettyMIDI()
+    bass = pretty_midi.Instrument(33, name="Bass")
+    bass.notes.append(pretty_midi.Note(90, 40, 0.0, 1.0))
+    midi.instruments.append(bass)
+    midi.write(str(tmp_path / "band.mid"))
+    assert [t.instrument for t in read_midi(tmp_path / "band.mid").tracks] == [33]
+
+
+def test_an_rmid_file_is_read_behind_its_header() -> None:
+    raw = midi_bytes(ONE_NOTE)
+    riff = b"RIFF" + (len(raw) + 12).to_bytes(4, "little") + b"RMIDdata"
+    wrapped = riff + len(raw).to_bytes(4, "little") + raw
+    assert parse_midi(wrapped, "a.rmi").tracks == parse_midi(raw, "a.mid").tracks
+
+
+def test_times_stay_in_ticks_whatever_the_tempo() -> None:
+    slow = b"\x00\xff\x51\x03\x10\x00\x00"
+    assert parse_midi(midi_bytes(slow + ONE_NOTE), "a").tracks == (track(0, (0, 96, 60)),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "not a sound MIDI file"),
+        (b"hello, this is no music at all", "not a sound MIDI file"),
+        (midi_bytes(ONE_NOTE)[:-9], "not a sound MIDI file"),
+        (midi_bytes(b""), "holds no notes"),
+        (midi_bytes(ONE_NOTE, division=0), "ticks a quarter"),
+        (midi_bytes(b"\x00\x90\x3c\x40\xff\xff\xff\x7f\x80\x3c\x40"), "bars in; the limit is"),
+    ],
+)
+def test_damaged_or_absurd_files_are_refused_in_one_line(raw: bytes, message: str) -> None:
+    with pytest.raises(MidiError, match=message) as caught:
+        parse_midi(raw, "bad.mid")
+    assert "bad.mid" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MidiError, match="cannot read"):
+        read_midi(tmp_path / "none.mid")
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="cannot write"):
+        write_midi(Piece(4, 1, (track(0, (0, 4, 60)),)), tmp_path / "file" / "a.mid")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=80))
+def test_no_bytes_make_the_reader_raise_anything_else(noise: bytes) -> None:
+    for raw in (noise, midi_bytes(ONE_NOTE + noise)):
+        try:
+            parse_midi(raw, "noise")
+        except MidiError:
+            continue

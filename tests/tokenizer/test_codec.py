@@ -1,0 +1,144 @@
+"""Encoding is the article's, decoding is its inverse."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import TokenError
+from megatron_music.score.instruments import BASS, DRUMS, TENOR
+from megatron_music.score.notes import Piece, Score
+from megatron_music.score.quantize import quantize, windows
+from megatron_music.tokenizer.codec import (
+    decode,
+    encode,
+    from_text,
+    note_rates,
+    to_text,
+    transpose,
+)
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.music import BASS_LINE, bass_line, pieces, scores, track
+
+PLAIN = Vocabulary(TokenizerSettings(density=False))
+DENSE = Vocabulary(TokenizerSettings(density=True))
+
+
+def text(piece: Piece, vocabulary: Vocabulary = PLAIN) -> str:
+    return to_text(encode(piece, vocabulary), vocabulary)
+
+
+def bar(words: str) -> str:
+    return f"PIECE_START TRACK_START INST=0 {words} TRACK_END PIECE_END"
+
+
+def test_the_articles_own_bar_is_spelt_as_in_the_article() -> None:
+    assert text(bass_line()) == BASS_LINE
+    assert decode(from_text(BASS_LINE, PLAIN), PLAIN) == bass_line()
+
+
+@settings(deadline=None)
+@given(scores(), st.sampled_from([4, 12]), st.sampled_from([1, 4, 8, 16]), st.booleans())
+def test_decoding_undoes_encoding_window_by_window(
+    score: Score, steps: int, bars: int, density: bool
+) -> None:
+    vocabulary = Vocabulary(TokenizerSettings(steps, density))
+    for window in windows(quantize(score, steps), bars, bars):
+        assert decode(encode(window, vocabulary), vocabulary) == window
+
+
+def test_a_note_off_on_a_barline_belongs_to_the_bar_it_ends() -> None:
+    piece = Piece(4, 2, (track(0, (12, 16, 60), (16, 32, 62)),))
+    assert text(piece) == bar(
+        "BAR_START TIME_DELTA=12 NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60 BAR_END "
+        "BAR_START NOTE_ON=62 TIME_DELTA=16 NOTE_OFF=62 BAR_END"
+    )
+
+
+def test_a_note_longer_than_a_bar_ends_in_a_later_one_and_empty_bars_stay() -> None:
+    piece = Piece(4, 4, (track(0, (8, 40, 60), (60, 64, 60)),))
+    assert text(piece) == bar(
+        "BAR_START TIME_DELTA=8 NOTE_ON=60 BAR_END BAR_START BAR_END "
+        "BAR_START TIME_DELTA=8 NOTE_OFF=60 BAR_END "
+        "BAR_START TIME_DELTA=12 NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60 BAR_END"
+    )
+
+
+def test_at_one_step_offs_come_before_ons() -> None:
+    piece = Piece(4, 1, (track(0, (0, 4, 60), (0, 4, 67), (4, 8, 60), (4, 8, 64)),))
+    assert text(piece) == bar(
+        "BAR_START NOTE_ON=60 NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=60 NOTE_OFF=67 "
+        "NOTE_ON=60 NOTE_ON=64 TIME_DELTA=4 NOTE_OFF=60 NOTE_OFF=64 BAR_END"
+    )
+
+
+def test_tracks_align_and_keep_their_order() -> None:
+    piece = Piece(4, 2, (track(DRUMS, (0, 1, 36)), track(TENOR, (16, 32, 60))))
+    assert text(piece) == (
+        "PIECE_START TRACK_START INST=DRUMS BAR_START NOTE_ON=36 TIME_DELTA=1 NOTE_OFF=36 BAR_END "
+        "BAR_START BAR_END TRACK_END TRACK_START INST=TENOR BAR_START BAR_END "
+        "BAR_START NOTE_ON=60 TIME_DELTA=16 NOTE_OFF=60 BAR_END TRACK_END PIECE_END"
+    )
+
+
+@pytest.mark.parametrize(("notes", "level"), [(1, 1), (2, 2), (5, 4), (18, 9), (30, 9)])
+def test_density_is_the_number_of_edges_at_or_below_the_notes_a_bar(notes: int, level: int) -> None:
+    chord = track(0, *[(0, 4, 40 + i) for i in range(notes)])
+    piece = Piece(4, 1, (chord,))
+    assert note_rates(piece).tolist() == [notes]
+    assert f"INST=0 DENSITY={level} BAR_START" in text(piece, DENSE)
+
+
+@given(pieces())
+def test_no_token_is_a_fraction_of_a_step(piece: Piece) -> None:
+    vocabulary = Vocabulary(TokenizerSettings(piece.steps_per_quarter))
+    tokens = encode(piece, vocabulary)
+    assert tokens.dtype == np.uint16
+    assert tokens.max() < len(vocabulary)
+
+
+@given(pieces(), st.integers(-12, 12))
+def test_transposing_tokens_is_transposing_notes(piece: Piece, semitones: int) -> None:
+    vocabulary = Vocabulary(TokenizerSettings(piece.steps_per_quarter))
+    moved = transpose(encode(piece, vocabulary), semitones, vocabulary)
+    shifts = [0 if t.instrument == DRUMS else semitones for t in piece.tracks]
+    pitches = [t.pitch + shift for t, shift in zip(piece.tracks, shifts, strict=True)]
+    if min(p.min() for p in pitches) < 0 or max(p.max() for p in pitches) > 127:
+        assert moved is None
+    else:
+        assert moved is not None
+        again = decode(moved, vocabulary)
+        for t, pitch in zip(again.tracks, pitches, strict=True):
+            assert t.pitch.tolist() == pitch.tolist()
+
+
+def test_a_transposition_out_of_range_is_none_not_wrapped() -> None:
+    tokens = encode(Piece(4, 1, (track(0, (0, 4, 125)),)), PLAIN)
+    assert transpose(tokens, 2, PLAIN) is not None
+    assert transpose(tokens, 3, PLAIN) is None
+
+
+def test_a_piece_may_stop_at_a_whole_track_but_not_inside_one() -> None:
+    words = BASS_LINE.split()
+    assert decode(from_text(" ".join(words[:-1]), PLAIN), PLAIN) == bass_line()
+    with pytest.raises(TokenError, match="stops early") as caught:
+        decode(from_text(" ".join(words[:-2]), PLAIN), PLAIN)
+    assert caught.value.position == len(words) - 2
+
+
+def test_a_word_that_is_no_token_is_named_with_its_place() -> None:
+    with pytest.raises(TokenError, match=r"token 2: 'INST=BASSOON'") as caught:
+        from_text("PIECE_START TRACK_START INST=BASSOON", PLAIN)
+    assert caught.value.position == 2
+
+
+def test_the_coarse_grid_has_no_times_of_the_fine_one() -> None:
+    with pytest.raises(TokenError, match="TIME_DELTA=17"):
+        from_text("TIME_DELTA=17", PLAIN)
+    assert from_text("TIME_DELTA=17", Vocabulary(TokenizerSettings(12))).size == 1
+
+
+def test_encoding_leaves_the_piece_as_it_was() -> None:
+    piece = Piece(4, 1, (track(BASS, (0, 4, 61)),))
+    encode(piece, PLAIN)
+    assert piece == Piece(4, 1, (track(BASS, (0, 4, 61)),))

@@ -1,0 +1,170 @@
+"""The grammar takes every piece, refuses each kind of wrong token, and always finds the end."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import TokenError
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode, from_text
+from megatron_music.tokenizer.grammar import Plan, Walker, check
+from megatron_music.tokenizer.position import Phase
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.music import pieces
+
+PLAIN = Vocabulary(TokenizerSettings(density=False))
+DENSE = Vocabulary(TokenizerSettings(density=True))
+ATTRIBUTED = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ", "GENRE=ROCK")))
+
+HEAD = "PIECE_START TRACK_START INST=0 BAR_START"
+NOTE = "NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60"
+TAIL = "BAR_END TRACK_END PIECE_END"
+
+
+@given(pieces(), st.booleans())
+def test_every_encoded_piece_is_legal(piece: Piece, density: bool) -> None:
+    vocabulary = Vocabulary(TokenizerSettings(piece.steps_per_quarter, density))
+    check(encode(piece, vocabulary), vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        ("TRACK_START", 0, "expected PIECE_START"),
+        ("PIECE_START INST=0", 1, "expected TRACK_START"),
+        ("PIECE_START PIECE_END", 1, "expected TRACK_START"),
+        ("PIECE_START TRACK_START BAR_START", 2, "expected INST"),
+        ("PIECE_START TRACK_START INST=0 DENSITY=1", 3, "expected BAR_START"),
+        (f"{HEAD} BAR_START", 4, "in a bar"),
+        (f"{HEAD} TRACK_END", 4, "in a bar"),
+        (f"{HEAD} PAD", 4, "in a bar"),
+        (f"{HEAD} FILL_IN", 4, "in a bar"),
+        (f"{HEAD} NOTE_OFF=60", 4, "while 60 is not sounding"),
+        (f"{HEAD} NOTE_ON=60 NOTE_ON=60", 5, "while 60 is sounding"),
+        (f"{HEAD} NOTE_ON=60 TIME_DELTA=4 NOTE_ON=60", 6, "while 60 is sounding"),
+        (f"{HEAD} TIME_DELTA=1 NOTE_ON=60 NOTE_OFF=60", 6, "at the step of its NOTE_ON"),
+        (f"{HEAD} NOTE_ON=60 BAR_END BAR_START NOTE_OFF=60", 7, "in the bar before"),
+        (f"{HEAD} TIME_DELTA=12 TIME_DELTA=5", 5, "4 of 16 steps left"),
+        (f"{HEAD} TIME_DELTA=16 NOTE_ON=60", 5, "in the next bar"),
+        (f"{HEAD} NOTE_ON=60 TIME_DELTA=4 BAR_END TRACK_END", 7, "while 60 is sounding"),
+        (f"{HEAD} BAR_END TRACK_END", 5, "without a note"),
+        ("PIECE_START TRACK_START INST=0 TRACK_END", 3, "0 of at least 1 bars"),
+        (f"{HEAD} {NOTE} BAR_END NOTE_ON=60", 8, "between bars"),
+        (f"{HEAD} {NOTE} BAR_END TRACK_END BAR_START", 9, "expected TRACK_START or PIECE_END"),
+        (f"{HEAD} {NOTE} {TAIL} PIECE_START", 10, "expected nothing more"),
+        (
+            f"{HEAD} {NOTE} BAR_END TRACK_END "
+            f"TRACK_START INST=1 BAR_START {NOTE} BAR_END BAR_START",
+            16,
+            "all tracks must have as many bars",
+        ),
+        (
+            f"{HEAD} {NOTE} BAR_END BAR_START BAR_END TRACK_END "
+            f"TRACK_START INST=1 BAR_START {NOTE} BAR_END TRACK_END",
+            18,
+            "1 of 2 bars",
+        ),
+        (
+            f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=60 BAR_END",
+            13,
+            "BAR_END of the last bar while 60",
+        ),
+        (
+            f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START TIME_DELTA=16",
+            12,
+            "without a note",
+        ),
+        (
+            f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START BAR_END",
+            12,
+            "without a note",
+        ),
+    ],
+)
+def test_each_wrong_token_is_refused_at_its_place(text: str, position: int, reason: str) -> None:
+    with pytest.raises(TokenError, match=reason) as caught:
+        check(from_text(text, PLAIN), PLAIN)
+    assert caught.value.position == position
+
+
+def test_density_is_due_where_the_vocabulary_has_it() -> None:
+    with pytest.raises(TokenError, match="expected DENSITY"):
+        check(from_text("PIECE_START TRACK_START INST=0 BAR_START", DENSE), DENSE)
+
+
+def test_an_id_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(TokenError, match="outside the vocabulary"):
+        check(np.array([1, 3, 9999]), PLAIN)
+
+
+def test_attributes_stand_at_the_head_in_order_and_once() -> None:
+    legal = f"PIECE_START GENRE=JAZZ GENRE=ROCK {HEAD[12:-10]} DENSITY=1 BAR_START {NOTE} {TAIL}"
+    check(from_text(legal, ATTRIBUTED), ATTRIBUTED)
+    for wrong in ("PIECE_START GENRE=ROCK GENRE=JAZZ", "PIECE_START GENRE=JAZZ GENRE=JAZZ"):
+        with pytest.raises(TokenError, match="out of order or repeated"):
+            check(from_text(wrong, ATTRIBUTED), ATTRIBUTED)
+
+
+def test_a_piece_that_stops_early_is_refused() -> None:
+    with pytest.raises(TokenError, match="stops early, between tracks; expected PIECE_END"):
+        check(from_text(f"{HEAD} {NOTE} BAR_END TRACK_END", PLAIN), PLAIN)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
+    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED]))
+    codes = st.lists(st.integers(0, 132), min_size=1, max_size=5).map(tuple)
+    bars, instruments = draw(st.none() | st.integers(1, 9)), draw(st.none() | codes)
+    least = Walker(vocabulary, Plan(bars, instruments)).tokens_owed
+    return vocabulary, Plan(bars, instruments, least + draw(st.integers(0, 150)))
+
+
+def wander(vocabulary: Vocabulary, plan: Plan, seed: int, every_token: bool = False) -> Walker:
+    """Choose legal tokens at random until the piece ends."""
+    rng = np.random.default_rng(seed)
+    walker = Walker(vocabulary, plan)
+    while walker.position.phase is not Phase.END:
+        mask = walker.allowed()
+        if every_token:
+            assert mask.tolist() == [walker.refusal(t) is None for t in range(len(vocabulary))]
+        walker.advance(int(rng.choice(np.flatnonzero(mask))))
+    return walker
+
+
+@settings(deadline=None, max_examples=150)
+@given(plans(), st.integers(0, 2**32))
+def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed: int) -> None:
+    vocabulary, plan = planned
+    walker = wander(vocabulary, plan, seed)
+    check(np.array(walker.tokens), vocabulary)
+    piece = walker.piece()
+    assert walker.length <= (plan.max_tokens or 0)
+    assert plan.bars in (None, piece.bars)
+    if plan.instruments is not None:
+        assert sorted(t.instrument for t in piece.tracks) == sorted(plan.instruments)
+
+
+@settings(deadline=None, max_examples=12)
+@given(plans(), st.integers(0, 2**32))
+def test_the_mask_and_the_refusals_are_one(planned: tuple[Vocabulary, Plan], seed: int) -> None:
+    wander(*planned, seed, every_token=True)
+
+
+@settings(deadline=None, max_examples=50)
+@given(plans(), st.integers(0, 2**32))
+def test_the_shortest_way_is_as_long_as_promised(
+    planned: tuple[Vocabulary, Plan], seed: int
+) -> None:
+    vocabulary, plan = planned
+    least = Walker(vocabulary, Plan(plan.bars, plan.instruments)).tokens_owed
+    tight = Plan(plan.bars, plan.instruments, least)
+    assert wander(vocabulary, tight, seed).length == least
+
+
+def test_what_was_not_asked_for_is_refused() -> None:
+    walker = Walker(PLAIN, Plan(bars=1, instruments=(5,)))
+    for token in from_text("PIECE_START TRACK_START", PLAIN).tolist():
+        walker.advance(token)
+    assert walker.refusal(PLAIN.inst + 4) is not None
+    assert np.flatnonzero(walker.allowed()).tolist() == [PLAIN.inst + 5]

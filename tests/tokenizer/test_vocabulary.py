@@ -1,0 +1,93 @@
+"""One vocabulary a group of settings: stable ids, a hash, nothing doubtful loaded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from megatron_music.errors import DataError, UsageError
+from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import (
+    SETTINGS_FILE,
+    Kind,
+    TokenizerSettings,
+    Vocabulary,
+    load_vocabulary,
+)
+
+
+def test_the_ids_of_version_1_never_move() -> None:
+    vocabulary = Vocabulary(TokenizerSettings())
+    assert vocabulary.hash == "f52d08014ea611ce4f1d11e65debe0b571763e2fc70d39876c6a91a9d0ab84c7"
+    assert len(vocabulary) == 425
+    assert (vocabulary.pad, vocabulary.piece_start, vocabulary.piece_end) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("steps", [4, 12])
+def test_notes_lie_in_runs_of_128_and_times_reach_a_bar(steps: int) -> None:
+    v = Vocabulary(TokenizerSettings(steps))
+    for pitch in range(128):
+        assert v.tokens[v.note_on + pitch] == f"NOTE_ON={pitch}"
+        assert v.tokens[v.note_off + pitch] == f"NOTE_OFF={pitch}"
+    times = [token for token in v.tokens if token.startswith("TIME_DELTA=")]
+    assert times == [f"TIME_DELTA={n}" for n in range(1, 4 * steps + 1)]
+    assert v.tokens[v.time_delta + 1] == "TIME_DELTA=1"
+
+
+def test_meanings_agree_with_the_words() -> None:
+    v = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ",)))
+    for token, (kind, value) in enumerate(v.meanings):
+        word = v.tokens[token]
+        if kind in (Kind.NOTE_ON, Kind.NOTE_OFF, Kind.TIME_DELTA, Kind.DENSITY):
+            assert word == f"{kind.value}={value}"
+        elif kind is Kind.INST:
+            assert token == v.inst + value
+        else:
+            assert token == value
+    assert len(v.meanings) == len(v)
+    assert v.tokens[v.attribute] == "GENRE=JAZZ"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [TokenizerSettings(), TokenizerSettings(12, bars=8), TokenizerSettings(density=False)],
+)
+def test_settings_come_back_from_their_folder(settings: TokenizerSettings, tmp_path: Path) -> None:
+    save_tokenizer(settings, tmp_path)
+    assert load_vocabulary(tmp_path).settings == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("vocabulary_hash", "0"), ("version", 9), ("steps_per_quarter", 7), ("bars", "x"), ("new", 1)],
+)
+def test_a_changed_settings_file_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    save_tokenizer(TokenizerSettings(), tmp_path)
+    path = tmp_path / SETTINGS_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DataError):
+        load_vocabulary(tmp_path)
+
+
+def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no mmmtrack\.json"):
+        load_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps_per_quarter": 5}, "4 or 12"),
+        ({"bars": 0}, "1..64"),
+        ({"density_edges": (1.0,)}, "nine"),
+        ({"density_edges": (9, 8, 7, 6, 5, 4, 3, 2, 1)}, "ascending"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TokenizerSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_an_attribute_may_not_repeat_a_token() -> None:
+    with pytest.raises(UsageError, match="repeats"):
+        Vocabulary(TokenizerSettings(attributes=("PAD",)))
