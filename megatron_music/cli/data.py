@@ -78,11 +78,11 @@ def build(
     music = open_source(source)
     settings = choose(music.preferred, chosen)
     count = cpu_count() if workers is None else workers
-    with (
-        show.progress(f"read {music.name}", "pieces") as reading,
-        show.progress("write", "shards") as writing,
-    ):
-        result = build(music, output, settings, count, force, reading, writing)
+    try:
+        result = build(music, output, settings, count, force, show.progress)
+    except KeyboardInterrupt:
+        show.say(f"interrupted; what is read is kept in {output}, the same command goes on from it")
+        raise
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")
     if as_json:
@@ -129,12 +129,13 @@ def list_collections(as_json: Json = False) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("name", "what", "pieces", "size", "licence", "how to get it"):
-        table.add_column(title, justify="right" if title == "pieces" else "left")
+    table.add_column("name")
+    table.add_column("pieces", justify="right")
+    table.add_column("size", no_wrap=True)
+    table.add_column("what it is, its licence, how to get it", overflow="fold")
     for known in COLLECTIONS:
-        way = f"{known.access}: {known.where}"
-        row = (known.name, known.title, f"{known.pieces:,}", known.size, known.licence, way)
-        table.add_row(*row)
+        about = f"{known.title}\n{known.licence}\n{known.access}: {known.where}\n"
+        table.add_row(known.name, f"{known.pieces:,}", known.size, about)
     Console().print(table)
 
 

@@ -9,10 +9,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from megatron_music.data.card import card
 from megatron_music.data.join import join, plan
@@ -36,6 +36,19 @@ TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
 
 
+class Stage(Protocol):
+    """Opens the progress of one long step: what is done, counted in which unit."""
+
+    def __call__(self, title: str, unit: str) -> AbstractContextManager[Progress]:
+        """Return a context whose value is told how far the step is."""
+
+
+@contextmanager
+def silent_stage(title: str, unit: str) -> Iterator[Progress]:  # noqa: ARG001
+    """Report to nobody."""
+    yield silent
+
+
 @dataclass(frozen=True)
 class Result:
     """What `build` did: the manifest, and whether the data set was there already."""
@@ -50,8 +63,7 @@ def build(
     settings: BuildSettings | None = None,
     workers: int = 1,
     force: bool = False,
-    reading: Progress = silent,
-    writing: Progress = silent,
+    stage: Stage = silent_stage,
 ) -> Result:
     """Build a data set, or go on with one that was interrupted, or find it up to date.
 
@@ -70,8 +82,8 @@ def build(
         with _alone(folder):
             if finished is None:
                 work = folder / WORK_FOLDER / key[:16]
-                paths = _encode(source, work, settings, workers, reading)
-                _write(source, settings, paths, work / "final", writing)
+                paths = _encode(source, work, settings, workers, stage)
+                _write(source, settings, paths, work / "final", stage)
                 _publish(work / "final", folder)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
@@ -135,7 +147,7 @@ def _size(path: Path) -> int:
 
 
 def _encode(
-    source: Source, work: Path, settings: BuildSettings, workers: int, progress: Progress
+    source: Source, work: Path, settings: BuildSettings, workers: int, stage: Stage
 ) -> list[Path]:
     work.mkdir(exist_ok=True)
     step = source.items_per_shard
@@ -143,7 +155,8 @@ def _encode(
         Task(work / f"shard-{start // step:06d}.npz", source.items[start : start + step], settings)
         for start in range(0, len(source.items), step)
     ]
-    encode_shards(tasks, workers, progress)
+    with stage(f"read {source.name}", "pieces") as progress:
+        encode_shards(tasks, workers, progress)
     return [task.path for task in tasks]
 
 
@@ -152,14 +165,15 @@ def _write(
     settings: BuildSettings,
     shards: Sequence[Path],
     folder: Path,
-    progress: Progress,
+    stage: Stage,
 ) -> None:
     """Write all files of the data set, complete, into a folder of their own."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     made = plan(shards, settings)
-    joined = join(shards, made, folder, progress)
-    if not joined.sides[SPLITS[0]].lengths or not len(joined.sides[SPLITS[0]].all_lengths()):
+    with stage("write", "shards") as progress:
+        joined = join(shards, made, folder, progress)
+    if not joined.sides[SPLITS[0]].pieces:
         raise DataError(_nothing_to_train_on(joined.kept, dict(joined.refused)))
     save_tokenizer(made.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, made.tokenizer, joined)
@@ -172,8 +186,8 @@ def _write(
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
     return (
-        f"nothing to train on: {kept} pieces kept, all for validation and test; refused: {reasons}; "
-        "give more music, or --split 100,0,0"
+        f"nothing to train on: {kept} pieces kept, all for validation and test; "
+        f"refused: {reasons}; give more music, or --split 100,0,0"
     )
 
 

@@ -34,7 +34,7 @@ COLLECTIONS = (
         name="bach",
         title="Four-part chorales by J. S. Bach, Riemenschneider's 371",
         pieces=371,
-        size="comes with music21",
+        size="in music21",
         licence="the music is in the public domain; the encodings have mixed terms: use them "
         "from music21, do not pass them on",
         citation="M. S. Cuthbert and C. Ariza, music21: A Toolkit for Computer-Aided Musicology, "
@@ -60,7 +60,7 @@ COLLECTIONS = (
         name="lakh",
         title="Lakh MIDI, LMD-full",
         pieces=176_581,
-        size="1.77 GB packed",
+        size="1.77 GB",
         licence="CC BY 4.0",
         citation="C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
         "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016",
@@ -72,7 +72,7 @@ COLLECTIONS = (
         name="lakh-clean",
         title="Lakh MIDI, the clean subset: files named by artist and title",
         pieces=17_256,
-        size="234 MB packed",
+        size="234 MB",
         licence="CC BY 4.0",
         citation="C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
         "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016",
@@ -84,7 +84,7 @@ COLLECTIONS = (
         name="metamidi",
         title="MetaMIDI",
         pieces=436_631,
-        size="several GB packed",
+        size="many GB",
         licence="for research, on request; neither the files nor their tokens may be passed on",
         citation="J. Ens and P. Pasquier, Building the MetaMIDI Dataset: Linking Symbolic and "
         "Audio Musical Data, ISMIR 2021",

@@ -57,7 +57,7 @@ def encode_item(
         piece, coarse = accept(item.read(), settings.steps_per_quarter)
     except Refusal as refusal:
         return Outcome(item.name, REFUSED, refusal.reason, str(refusal)), []
-    except (MidiError, OSError) as fault:
+    except MidiError as fault:
         return Outcome(item.name, REFUSED, "unreadable", str(fault)), []
     music = fingerprint(coarse)
     split = split_of(music, settings.split)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,7 +183,7 @@ def _count(outcomes: Sequence[Outcome], joined: Joined) -> None:
 
 
 def _append(
-    shard: Shard, vocabulary: Vocabulary, bins: dict[str, BinaryIO], joined: Joined
+    shard: Shard, vocabulary: Vocabulary, bins: Mapping[str, BinaryIO], joined: Joined
 ) -> None:
     tokens = _with_densities(shard.tokens, shard.rates, vocabulary)
     for name, side in joined.sides.items():

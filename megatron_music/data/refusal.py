@@ -3,7 +3,7 @@
 from megatron_music.errors import InputError
 
 
-class Refusal(InputError):
+class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     """A piece that is left out; `reason` is the word that it is counted by.
 
     | reason      | the piece                                                    |

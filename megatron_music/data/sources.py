@@ -54,20 +54,28 @@ class MidiFile:
 
     def read(self) -> Score:
         """Read the file, unless it is far too large or not a file at all."""
-        from megatron_music.score.midi import read_midi
+        from megatron_music.score.midi import parse_midi
 
         path = Path(self.path)
-        if path.exists() and not path.is_file():
-            raise Refusal("unreadable", "not a regular file")
-        if path.exists() and path.stat().st_size > LARGEST_FILE_BYTES:
-            raise Refusal(
-                "large", f"{path.stat().st_size} bytes; the limit is {LARGEST_FILE_BYTES}"
-            )
-        return read_midi(path)
+        try:
+            if path.exists() and not path.is_file():
+                raise Refusal("unreadable", "not a regular file")
+            size_bytes = path.stat().st_size
+            if size_bytes > LARGEST_FILE_BYTES:
+                limit = f"the limit is {LARGEST_FILE_BYTES}"
+                raise Refusal("large", f"{size_bytes} bytes; {limit}")
+            raw = path.read_bytes()
+        except OSError as fault:
+            raise Refusal("unreadable", fault.strerror or str(fault)) from None
+        # Named within the source: a data set must not depend on where its source lies.
+        return parse_midi(raw, self.name)
 
 
 def open_source(text: str) -> Source:
-    """Return the collection of a name or the folder of a path; raises UsageError or MissingError."""
+    """Return the collection of a name or the folder of a path.
+
+    Raises MissingError for a collection to be downloaded first, UsageError for what is neither.
+    """
     collection = collection_named(text)
     if collection is not None and collection.embedded:
         return _embedded(collection)
@@ -83,7 +91,7 @@ def open_source(text: str) -> Source:
 
 
 def folder_source(folder: Path) -> Source:
-    """Return the MIDI files in a folder and below, in the order of their names; raises UsageError."""
+    """Return the MIDI files in a folder and below, by name; raises UsageError if none."""
     items = sorted(_walk(folder), key=lambda item: os.fsencode(item.name))
     if not items:
         raise UsageError(
