@@ -9,6 +9,7 @@ but a torchrun that starts this package it does nothing.
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 _PROGRAM = "megatron_music"
@@ -23,7 +24,7 @@ def separate_program() -> None:
 def is_torchrun(command: Sequence[str]) -> bool:
     """Tell whether a command line, interpreter included, is torchrun's."""
     script = any(Path(word).name == "torchrun" for word in command[:3])
-    return script or ("-m", "torch.distributed.run") in zip(command, command[1:], strict=False)
+    return script or ("-m", "torch.distributed.run") in pairwise(command)
 
 
 def separated(arguments: Sequence[str]) -> list[str]:
