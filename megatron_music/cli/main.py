@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from megatron_music import __version__
-from megatron_music.cli import data, sample, show, tokens, train
+from megatron_music.cli import data, export, profile, sample, show, tokens, train
 from megatron_music.errors import MusicError, WriteError
 
 app = typer.Typer(
@@ -51,6 +51,8 @@ app.add_typer(data.app, name="data")
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)
 app.command("train")(train.train)
+app.command("export")(export.export)
+app.add_typer(profile.app, name="profile")
 app.command("sample")(sample.sample)
 
 

@@ -8,6 +8,7 @@ context manager is open.
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,17 +20,19 @@ CPU = torch.device("cpu")
 @contextmanager
 def cuda_as_cpu() -> Iterator[None]:
     """Answer `device="cuda"`, `.cuda()` and stream calls with the CPU while open."""
-    stand_ins: dict[str, Any] = {
-        "current_device": lambda: CPU,
-        "synchronize": lambda *_, **__: None,
-        "current_stream": lambda *_, **__: _Stream(),
-        "get_rng_state": lambda *_, **__: torch.get_rng_state(),
-        "_queued_calls": deque(maxlen=0),  # what waits for CUDA to start: it never will
-    }
+    stand_ins: list[tuple[ModuleType, str, Any]] = [
+        (torch.cuda, "current_device", lambda: CPU),
+        (torch.cuda, "synchronize", lambda *_, **__: None),
+        (torch.cuda, "current_stream", lambda *_, **__: _Stream()),
+        # Recomputation keeps the GPU's generator beside the CPU's, which is the only one here.
+        (torch.cuda.random, "get_rng_state", lambda *_, **__: torch.get_rng_state()),
+        # Calls that wait for CUDA to start, which it never does.
+        (torch.cuda, "_queued_calls", deque(maxlen=0)),
+    ]
     with ExitStack() as stack:
-        for name, value in stand_ins.items():
-            stack.callback(setattr, torch.cuda, name, getattr(torch.cuda, name))
-            setattr(torch.cuda, name, value)
+        for module, name, value in stand_ins:
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
         stack.enter_context(_CudaToCpu())
         yield
 

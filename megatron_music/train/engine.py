@@ -77,16 +77,16 @@ class Engine:
 
 
 @contextmanager
-def start(recipe: Recipe) -> Iterator[Engine]:
+def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
     """Set up process groups and Megatron's parallel state; take them down at the end.
 
-    Raises UsageError for a precision or option that this device cannot do.
+    `on_cpu` leaves a GPU alone. Raises UsageError for what this device cannot do.
     """
     parallel = recipe.parallel
     if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
-        device = _device()
+        device = torch.device("cpu") if on_cpu else _device()
         _check_device(recipe, device)
         if device.type == "cpu":
             _use_cores()

@@ -1,0 +1,28 @@
+"""`megatron-music export`: a checkpoint as a Hugging Face folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from megatron_music.cli import show
+from megatron_music.export import huggingface
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder (its latest checkpoint) or a step_N.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="HFDIR", help="Where to.")],
+) -> None:
+    """Export a checkpoint to Hugging Face GPT-2 and report the largest logit difference.
+
+    `megatron-music export runs/bach-tiny -o models/bach`
+    """
+    done = huggingface.export(run, output)
+    if done.parity is None:
+        show.say(f"{output} is up to date with iteration {done.iteration}")
+        return
+    print(f"largest logit difference {done.parity.largest_difference:.1e}")
+    show.say(
+        f"{output} holds iteration {done.iteration}; "
+        f"the largest logit is {done.parity.largest_logit:.2f}"
+    )

@@ -1,0 +1,53 @@
+"""Where an export comes from: a run or one of its checkpoints. Loads neither torch nor megatron."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_music.config import Recipe, parse_recipe
+from megatron_music.errors import CheckpointError, RecipeError
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.train.folder import META_FILE, RunFolder, read_meta
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint with the tokenizer folder and the recipe it was trained with."""
+
+    step: Path
+    tokenizer: Path
+    iteration: int
+    recipe: Recipe
+    vocabulary: Vocabulary
+
+    @property
+    def identity(self) -> str:
+        """A sha256 over the checkpoint's files, by name, size and time of writing."""
+        digest = hashlib.sha256((self.step / META_FILE).read_bytes())
+        for path in sorted(self.step.iterdir()):
+            status = path.stat()
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+def find_source(path: Path) -> Source:
+    """Take a run folder (its latest checkpoint) or a `step_N` folder; raises CheckpointError."""
+    step = path.resolve() if (path / META_FILE).is_file() else RunFolder(path).latest()
+    if step is None:
+        raise CheckpointError(
+            f"no checkpoint in {path}; give a run folder or its checkpoints/step_N"
+        )
+    step = step.resolve()
+    meta = read_meta(step)
+    tokenizer = step.parent.parent / "tokenizer"
+    vocabulary = load_vocabulary(tokenizer)
+    if vocabulary.hash != meta.vocabulary_hash:
+        raise CheckpointError(
+            f"{step} was trained with another vocabulary than {tokenizer} holds; "
+            "export from the run folder it was trained in"
+        )
+    try:
+        recipe = parse_recipe(meta.recipe)
+    except RecipeError as fault:
+        raise CheckpointError(f"{step} carries a recipe of another version: {fault}") from None
+    return Source(step, tokenizer, meta.iteration, recipe, vocabulary)

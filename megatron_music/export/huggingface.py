@@ -1,0 +1,99 @@
+"""A checkpoint of any layout as a Hugging Face GPT-2 folder with its tokenizer, logits compared."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
+from megatron_music.export.checkpoints import Source, find_source
+from megatron_music.train.quiet import quiet
+
+if TYPE_CHECKING:
+    from megatron_music.export.parity import Parity
+
+RECORD_FILE = "megatron_music.json"
+TOLERANCE = 1e-4
+"""Above this, relative to the largest logit, the exported model is not the trained one."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did; `parity` is None where the folder was up to date."""
+
+    folder: Path
+    iteration: int
+    parity: "Parity | None"
+
+
+def export(source: Path, target: Path) -> Exported:
+    """Export a run folder or a `step_N` folder; `target` is complete or untouched.
+
+    Raises CheckpointError (nothing to export, or logits differ), UsageError (`target` holds
+    something else), MissingError and WriteError.
+    """
+    found = find_source(source)
+    if _is_up_to_date(target, found):
+        return Exported(target, found.iteration, None)
+    with quiet(), _replaced(target) as folder:
+        try:
+            from megatron_music.export.parity import write_model
+        except ModuleNotFoundError as fault:
+            raise MissingError(
+                f"export needs {fault.name}; install it with pip install 'megatron-music[train]'"
+            ) from None
+        shutil.copytree(found.tokenizer, folder, dirs_exist_ok=True)
+        parity = write_model(found, folder)
+        if not parity.relative_difference <= TOLERANCE:
+            raise CheckpointError(
+                f"the exported model's logits differ by {parity.largest_difference:.1e} from "
+                f"Megatron's, above {TOLERANCE:.0e} of the largest; {found.step} was not exported"
+            )
+        _write_record(folder, found, parity.largest_difference)
+    return Exported(target, found.iteration, parity)
+
+
+def _is_up_to_date(target: Path, source: Source) -> bool:
+    try:
+        record = json.loads((target / RECORD_FILE).read_text(encoding="utf-8"))
+        return bool(record["checkpoint"] == source.identity)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_record(folder: Path, source: Source, difference: float) -> None:
+    record = {
+        "iteration": source.iteration,
+        "checkpoint": source.identity,
+        "step": str(source.step),
+        "vocabulary_hash": source.vocabulary.hash,
+        "largest_logit_difference": difference,
+    }
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `target` if the block succeeds."""
+    if target.exists() and not (target / RECORD_FILE).is_file():
+        raise UsageError(f"{target} exists and is no exported model; choose another -o")
+    partial = target.with_name(f".{target.name}.partial")
+    old = target.with_name(f".{target.name}.old")
+    try:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except OSError as fault:
+        raise WriteError(
+            f"cannot write {target}: {fault.strerror or fault}; make room or choose another place"
+        ) from fault
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)

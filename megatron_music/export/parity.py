@@ -1,0 +1,90 @@
+"""Write the Hugging Face model, read it back, and hold its logits against Megatron's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging as transformers_logging
+
+from megatron_music.config import ModelConfig, ParallelConfig, Recipe
+from megatron_music.export.checkpoints import Source
+from megatron_music.export.weights import convert_weights
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.train import engine as engines
+from megatron_music.train.checkpoint import load_model
+from megatron_music.train.model import LAYERNORM_EPSILON, build_model
+
+SEQUENCES = 2
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two models' logits lie apart, in fp32."""
+
+    largest_difference: float
+    largest_logit: float
+
+    @property
+    def relative_difference(self) -> float:
+        """Return the difference in units of the largest logit, or of 1 where that is larger."""
+        return self.largest_difference / max(1.0, self.largest_logit)
+
+
+def write_model(source: Source, folder: Path) -> Parity:
+    """Write `config.json` and `model.safetensors` in fp32 and compare what they give back.
+
+    Loads the checkpoint in one CPU process, whatever layout saved it; raises CheckpointError.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    recipe = _alone(source.recipe)
+    with engines.start(recipe, on_cpu=True) as engine:
+        model = build_model(recipe, len(source.vocabulary), engine)
+        load_model(source.step, model)
+        weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
+        exported = GPT2LMHeadModel(_config(recipe.model, source.vocabulary))
+        exported.load_state_dict(weights)
+        exported.save_pretrained(folder)
+        return _compare(model, GPT2LMHeadModel.from_pretrained(folder), recipe.model)
+
+
+def _alone(recipe: Recipe) -> Recipe:
+    """Return the recipe for one process in fp32."""
+    train = recipe.train.model_copy(update={"precision": "fp32", "recompute": "none"})
+    return recipe.model_copy(update={"parallel": ParallelConfig(), "train": train})
+
+
+def _config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
+    return GPT2Config(
+        vocab_size=len(vocabulary),
+        n_positions=shape.seq_length,
+        n_embd=shape.hidden_size,
+        n_layer=shape.num_layers,
+        n_head=shape.num_attention_heads,
+        activation_function="gelu_new",
+        layer_norm_epsilon=LAYERNORM_EPSILON,
+        resid_pdrop=shape.hidden_dropout,
+        embd_pdrop=shape.hidden_dropout,
+        attn_pdrop=shape.attention_dropout,
+        bos_token_id=vocabulary.piece_start,
+        eos_token_id=vocabulary.piece_end,
+        pad_token_id=vocabulary.pad,
+        tie_word_embeddings=True,
+    )
+
+
+@torch.no_grad()
+def _compare(ours: GPTModel, theirs: GPT2LMHeadModel, shape: ModelConfig) -> Parity:
+    """Compare on random tokens [2, seq_length], which reach every position."""
+    ours.eval()
+    theirs.eval()
+    size = theirs.config.vocab_size
+    generator = torch.Generator().manual_seed(SEED)
+    tokens = torch.randint(size, (SEQUENCES, shape.seq_length), generator=generator)
+    positions = torch.arange(shape.seq_length).expand(SEQUENCES, -1)
+    expected = ours(tokens, positions, None)[..., :size]
+    got = theirs(tokens).logits
+    return Parity(float((expected - got).abs().max()), float(expected.abs().max()))
