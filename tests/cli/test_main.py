@@ -1,0 +1,71 @@
+"""The program as a whole: quick to start, light to import, one line for an error."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "megatron", "transformers", "music21", "matplotlib", "pretty_midi", "numpy")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "megatron_music", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def loaded_by(statement: str) -> list[str]:
+    script = f"import sys\n{statement}\nprint(*(m for m in {HEAVY} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert loaded_by("import megatron_music") == []
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_megatron() -> None:
+    heavy = loaded_by("import megatron_music.cli.main")
+    assert not {"torch", "megatron", "transformers", "music21"} & set(heavy)
+
+
+def test_help_takes_less_than_0_3_s() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        assert run("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["doctor", "data", "encode", "decode", "train", "export", "sample", "render"],
+)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    if command != "data":
+        assert f"megatron-music {command}" in " ".join(done.stdout.split())
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    done = run("compose")
+    assert done.returncode == 2
+    assert "No such command 'compose'" in done.stderr
+
+
+def test_the_version_is_printed() -> None:
+    from megatron_music import __version__
+
+    assert run("--version").stdout == f"megatron-music {__version__}\n"
+
+
+def test_an_error_is_one_line_and_with_debug_its_traceback_too() -> None:
+    plain, debug = run("render", "none.mid"), run("--debug", "render", "none.mid")
+    assert plain.returncode == debug.returncode == 1
+    assert plain.stderr.count("\n") == 1
+    assert "Traceback" in debug.stderr
+    assert debug.stderr.endswith(plain.stderr)

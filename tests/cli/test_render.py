@@ -1,0 +1,97 @@
+"""`render`: a MIDI file as a picture and as sound, from the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pretty_midi
+import pytest
+
+from megatron_music.score.instruments import BASS, SOPRANO
+from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece, Track
+
+PNG, WAV = b"\x89PNG", b"RIFF"
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "megatron_music", "render", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    def one(code: int, pitch: int) -> Track:
+        return Track(code, np.array([0, 4]), np.array([4, 16]), np.array([pitch, pitch + 2]))
+
+    path = tmp_path / "song.mid"
+    write_midi(Piece(4, 1, (one(SOPRANO, 72), one(BASS, 48))), path, tempo_bpm=100)
+    return path
+
+
+def test_without_options_both_are_written_beside_the_input_and_named(song: Path) -> None:
+    done = run(song)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(song.with_suffix(".wav")), str(song.with_suffix(".png"))]
+    assert song.with_suffix(".png").read_bytes().startswith(PNG)
+    assert song.with_suffix(".wav").read_bytes().startswith(WAV)
+
+
+def test_only_what_was_asked_for_is_written(song: Path, tmp_path: Path) -> None:
+    done = run(song, "--png", tmp_path / "deep" / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "deep" / "a.png").read_bytes().startswith(PNG)
+    assert not list(tmp_path.glob("**/*.wav"))
+
+
+def test_another_metre_is_pointed_out(tmp_path: Path) -> None:
+    midi = pretty_midi.PrettyMIDI()
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(3, 4, 0))
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(90, 60, 0, 1))
+    midi.write(str(tmp_path / "waltz.mid"))
+    done = run(tmp_path / "waltz.mid", "--png", tmp_path / "waltz.png")
+    assert done.returncode == 0
+    assert "not in 4/4" in done.stderr
+
+
+def long_song(path: Path) -> Path:
+    midi = pretty_midi.PrettyMIDI(initial_tempo=30)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(90, 60, 2000, 2001))
+    midi.write(str(path))
+    return path
+
+
+def no_file(path: Path) -> Path:
+    return path
+
+
+def empty_file(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def text_file(path: Path) -> Path:
+    path.write_text("la la la")
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("make", [no_file, empty_file, text_file, folder, long_song])
+def test_a_file_that_cannot_be_rendered_is_one_line_and_exit_1(
+    make: object, tmp_path: Path
+) -> None:
+    assert callable(make)
+    done = run(make(tmp_path / "bad.mid"))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert "bad.mid" in done.stderr
+    assert done.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} <= {"bad.mid"}
