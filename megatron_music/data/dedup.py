@@ -40,6 +40,5 @@ def _column(tracks: list[Track], name: str) -> IntArray:
 
 def split_of(fingerprint: str, weights: Sequence[int]) -> str:
     """Return train, valid or test: decided by the music alone, whatever else is in the set."""
-    place = int(fingerprint[:16], 16) / 2**64 * sum(weights)
-    bounds = np.cumsum(weights)
-    return SPLITS[min(int(np.searchsorted(bounds, place, side="right")), len(SPLITS) - 1)]
+    place = int(fingerprint[:16], 16) * sum(weights) >> 64
+    return SPLITS[int(np.searchsorted(np.cumsum(weights), place, side="right"))]

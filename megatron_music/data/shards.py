@@ -40,6 +40,7 @@ class Task:
     items: Sequence[Item]
     settings: BuildSettings
     broken: frozenset[int] = frozenset()
+    longest_item_s: float = LONGEST_ITEM_S
 
     @property
     def marker(self) -> Path:
@@ -96,21 +97,21 @@ def _encoded(
     task: Task, position: int, item: Item, vocabulary: Vocabulary
 ) -> tuple[Outcome, list[Document]]:
     if position in task.broken:
-        detail = f"ended its worker, or took over {LONGEST_ITEM_S:.0f} s"
+        detail = f"ended its worker, or took over {task.longest_item_s:g} s"
         return Outcome(item.name, REFUSED, "crashed", detail), []
-    with _mortal():
+    with _mortal(task.longest_item_s):
         return encode_item(item, task.settings, vocabulary)
 
 
 @contextmanager
-def _mortal() -> Iterator[None]:
+def _mortal(limit_s: float) -> Iterator[None]:
     """End a worker process that hangs, whatever it hangs in; leave Ctrl-C to the main process."""
     if multiprocessing.parent_process() is None:
         yield
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_ITEM_S)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:

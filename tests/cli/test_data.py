@@ -1,0 +1,89 @@
+"""The `data` commands, as a user runs them."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megatron_music.data.catalog import COLLECTIONS
+from tests.cli.program import Program
+from tests.data.collection import files_of, folder_of_songs
+
+pytestmark = pytest.mark.slow
+SHARES = ("--split", "50,25,25")
+
+
+def test_a_folder_becomes_a_verified_data_set(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
+    assert "12 of 12 pieces kept" in built.stdout
+    assert "read music: 12/12 pieces" in built.stderr
+    assert "set is sound: 11 files" in program("data", "verify", "set").stdout
+    again = program("data", "build", "music", "-o", "set", *SHARES)
+    assert "up to date" in again.stderr
+
+
+def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    options = "--bars 2 --hop 1 --steps-per-quarter 12 --no-density --transpositions 3 --seed 5"
+    more = "--max-tracks 2 --no-shuffle --workers 1 --json"
+    built = program("data", "build", "music", "-o", "set", *options.split(), *more.split(), *SHARES)
+    assert json.loads(built.stdout)["settings"] == {
+        "bars": 2, "hop": 1, "steps_per_quarter": 12, "density": False, "transpositions": 3,
+        "seed": 5, "max_tracks": 2, "shuffle": False, "split": [50, 25, 25],
+    }  # fmt: skip
+    verified = json.loads(program("data", "verify", "set", "--json").stdout)
+    assert verified["documents"] > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "command", "message"),
+    [
+        (2, "data build bahc -o set", "did you mean bach"),
+        (1, "data build lakh -o set", "must be downloaded first"),
+        (2, "data build bach -o set --bars 0", "bars must be 1..64 (got 0)"),
+        (2, "data build bach -o set --split 1,x", "--split takes three whole weights"),
+        (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
+        (2, "data build bach -o set --transpositions 2 --no-transpositions", "exclude each other"),
+        (1, "data verify nowhere", "data build SOURCE -o nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    program: Program, code: int, command: str, message: str
+) -> None:
+    assert message in program.fails(code, *command.split())
+    assert not files_of(program.folder)
+
+
+def test_verify_names_the_first_fault(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
+    (program.folder / "set/train.bin").write_bytes(b"")
+    assert "train.bin is not what was built" in program.fails(1, "data", "verify", "set")
+
+
+def test_the_list_shows_every_collection(program: Program) -> None:
+    table = program("data", "list").stdout
+    assert all(known.name in table for known in COLLECTIONS)
+    listed = json.loads(program("data", "list", "--json").stdout)
+    assert [entry["name"] for entry in listed] == [known.name for known in COLLECTIONS]
+    assert all(entry["licence"] and entry["citation"] for entry in listed)
+
+
+def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "megatron_music", "data", "build", "bach", "-o", "set"]
+    with subprocess.Popen(
+        [*command, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as started:
+        while not list(tmp_path.glob("set/.build/*/shard-000001.npz")):
+            assert started.poll() is None
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "the same command goes on from it" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "set/manifest.json").exists()
+    assert list(tmp_path.glob("set/.build/*/shard-*.npz"))

@@ -1,0 +1,336 @@
+"""A data set folder: complete or not there, the same bytes whatever happened on the way."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_music.data import build as build_module
+from megatron_music.data.build import build
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.join import density_edges
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.sources import folder_source
+from megatron_music.errors import DataError, UsageError, WriteError
+from megatron_music.progress import Progress
+from megatron_music.tokenizer.codec import decode, note_rates
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from tests.data.collection import Choir, Song, files_of, folder_of_songs, songs, source_of
+
+HALVES = BuildSettings(split=(50, 25, 25))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "files.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def documents(folder: Path, split: str) -> list[np.ndarray]:
+    reader = IndexedReader(folder / split)
+    return [reader[index] for index in range(len(reader))]
+
+
+def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
+    result = build(source_of(songs(20)), tmp_path / "set", HALVES)
+    pairs = {f"{split}.{suffix}" for split in SPLITS for suffix in ("bin", "idx")}
+    tokenizer = {f"tokenizer/{n}.json" for n in ("mmmtrack", "tokenizer", "tokenizer_config")}
+    others = {"files.jsonl", "manifest.json", "README.md"}
+    assert set(files_of(tmp_path / "set")) == pairs | tokenizer | others
+    assert not (tmp_path / "set" / ".build").exists()
+    assert not result.up_to_date
+    assert result.manifest["vocabulary_hash"] == load_vocabulary(tmp_path / "set/tokenizer").hash
+
+
+def test_every_document_is_one_whole_window(tmp_path: Path) -> None:
+    build(source_of(songs(20)), tmp_path / "set", HALVES)
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+    for split in SPLITS:
+        for tokens in documents(tmp_path / "set", split):
+            assert 1 <= decode(tokens, vocabulary).bars <= 4
+
+
+def test_files_jsonl_has_a_line_for_every_input_in_order(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "music", 6)
+    (folder / "bad.mid").write_bytes(b"no midi")
+    (folder / "zz.mid").write_bytes((folder / "song-03.mid").read_bytes())
+    build(folder_source(folder), tmp_path / "set", HALVES)
+    made = lines(tmp_path / "set")
+    assert [line["name"] for line in made] == [
+        "bad.mid", *(f"song-{number:02d}.mid" for number in range(6)), "zz.mid"
+    ]  # fmt: skip
+    assert [line["outcome"] for line in made] == ["refused", *["kept"] * 6, "refused"]
+    assert (made[0]["reason"], made[-1]["reason"]) == ("unreadable", "duplicate")
+    assert made[-1]["detail"] == "the music of song-03.mid"
+
+
+def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
+    items = [*songs(20), Song("again", 3, shift=4)]
+    manifest = build(source_of(items), tmp_path / "set", HALVES).manifest
+    made = lines(tmp_path / "set")
+    assert manifest["inputs"] == {"total": 21, "kept": 20, "refused": {"duplicate": 1}}
+    for split in SPLITS:
+        of_split = [line for line in made if line["split"] == split]
+        written = documents(tmp_path / "set", split)
+        side = manifest["splits"][split]
+        assert side["pieces"] == len(of_split)
+        assert side["documents"] == len(written) == sum(line["documents"] for line in of_split)
+        assert side["tokens"] == sum(map(len, written)) == sum(line["tokens"] for line in of_split)
+        assert side["document_tokens"]["max"] == max(map(len, written))
+
+
+def test_the_unigram_entropy_is_that_of_training_counts_on_each_side(tmp_path: Path) -> None:
+    manifest = build(source_of(songs(20)), tmp_path / "set", HALVES).manifest
+    train, valid = (
+        np.concatenate(documents(tmp_path / "set", split)) for split in ("train", "valid")
+    )
+    counts = Counter(train.tolist())
+    size = manifest["vocabulary_size"]
+    nats = [-np.log((counts[token] + 1) / (len(train) + size)) for token in valid.tolist()]
+    assert manifest["unigram_nats_per_token"]["valid"] == pytest.approx(np.mean(nats), abs=1e-4)
+
+
+def test_the_same_music_at_another_pitch_is_dropped_wherever_it_stands(tmp_path: Path) -> None:
+    items = songs(6)
+    items += [Song(f"copy-{number}", number, shift=5) for number in range(6)]
+    build(source_of(items), tmp_path / "set", HALVES)
+    made = lines(tmp_path / "set")
+    assert [line["reason"] for line in made[6:]] == ["duplicate"] * 6
+    assert [line["detail"] for line in made[6:]] == [f"the music of {i.name}" for i in items[:6]]
+    build(source_of(items[:6]), tmp_path / "alone", HALVES)
+    for split in SPLITS:
+        assert [d.tolist() for d in documents(tmp_path / "set", split)] == [
+            d.tolist() for d in documents(tmp_path / "alone", split)
+        ]
+
+
+def test_no_music_is_on_two_sides(tmp_path: Path) -> None:
+    items = [Song(f"{shift}-{i}", i, shift=shift) for shift in (0, 3, 7) for i in range(30)]
+    build(source_of(items), tmp_path / "set", HALVES)
+    made = lines(tmp_path / "set")
+    sides: dict[str, set[str]] = {}
+    for line in made:
+        if line["outcome"] == "kept":
+            sides.setdefault(line["fingerprint"], set()).add(line["split"])
+    assert len(sides) == 30
+    assert all(len(found) == 1 for found in sides.values())
+    assert {side for found in sides.values() for side in found} == set(SPLITS)
+
+
+def test_a_piece_keeps_its_side_when_the_collection_grows(tmp_path: Path) -> None:
+    build(source_of(songs(10)), tmp_path / "few", HALVES)
+    build(source_of(songs(30)), tmp_path / "many", HALVES)
+    assert [x["split"] for x in lines(tmp_path / "few")] == [
+        x["split"] for x in lines(tmp_path / "many")[:10]
+    ]
+
+
+def test_density_is_fitted_on_training_windows_alone(tmp_path: Path) -> None:
+    items = songs(30)
+    build(source_of(items), tmp_path / "all", HALVES)
+    trained = [
+        item
+        for item, line in zip(items, lines(tmp_path / "all"), strict=True)
+        if line["split"] == "train"
+    ]
+    assert 5 < len(trained) < 25
+    build(source_of(trained), tmp_path / "train", HALVES)
+    edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("all", "train")]
+    assert edges[0].density_edges == edges[1].density_edges
+    assert edges[0].density_edges != BuildSettings().tokenizer().density_edges
+
+
+def test_density_tokens_say_how_dense_their_track_is(tmp_path: Path) -> None:
+    build(source_of(songs(30)), tmp_path / "set", HALVES)
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+    levels: Counter[int] = Counter()
+    for split in SPLITS:
+        for tokens in documents(tmp_path / "set", split):
+            rates = note_rates(decode(tokens, vocabulary))
+            edges = vocabulary.settings.density_edges
+            expected = [sum(edge <= rate for edge in edges) for rate in rates]
+            found = [t - vocabulary.density for t in tokens.tolist()
+                     if vocabulary.density <= t < vocabulary.attribute]  # fmt: skip
+            assert found == expected
+            levels.update(found)
+    assert len(levels) == 10
+
+
+def test_ten_density_levels_are_alike_in_size() -> None:
+    rates = Counter({float(rate): 1 for rate in range(100)})
+    assert density_edges(rates) == (10, 20, 30, 40, 50, 60, 70, 80, 90)
+    assert density_edges(Counter({1.0: 99, 2.0: 1})) == (1,) * 9
+
+
+def test_without_density_there_is_no_density_token(tmp_path: Path) -> None:
+    build(source_of(songs(10)), tmp_path / "set", dataclasses.replace(HALVES, density=False))
+    vocabulary = Vocabulary(BuildSettings(density=False).tokenizer())
+    for tokens in documents(tmp_path / "set", "train"):
+        assert not ((tokens >= vocabulary.density) & (tokens < vocabulary.attribute)).any()
+
+
+def test_the_ensemble_is_told_where_all_pieces_have_the_same(tmp_path: Path) -> None:
+    build(source_of([Choir(f"choir-{i}", i) for i in range(12)]), tmp_path / "choirs", HALVES)
+    build(source_of([*songs(6), Song("one", 7)]), tmp_path / "songs", HALVES)
+    choirs = load_vocabulary(tmp_path / "choirs/tokenizer").settings
+    assert choirs.ensemble == ("SOPRANO", "ALTO", "TENOR", "BASS")
+    few = dataclasses.replace(HALVES, max_tracks=3)
+    build(source_of([Choir(f"choir-{i}", i) for i in range(12)]), tmp_path / "trios", few)
+    assert load_vocabulary(tmp_path / "trios/tokenizer").settings.ensemble == ()
+
+
+@pytest.mark.slow
+def test_one_two_and_three_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    settings = dataclasses.replace(HALVES, transpositions=3)
+    for workers in (1, 2, 3):
+        build(source_of(songs(20)), tmp_path / str(workers), settings, workers)
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "2") == files_of(tmp_path / "3")
+
+
+def test_the_same_music_elsewhere_gives_the_same_bytes(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        folder = folder_of_songs(tmp_path / place / "music", 6)
+        (folder / "bad.mid").write_bytes(b"no midi")
+        build(folder_source(folder), tmp_path / f"set-{place}", HALVES)
+    assert files_of(tmp_path / "set-here") == files_of(tmp_path / "set-there")
+
+
+def die_at(stage: str, count: int, folder: Path, log: Path) -> None:
+    """Build, and kill the own process at a step of reading, writing or publishing."""
+    steps: Counter[str] = Counter()
+
+    def step(name: str) -> None:
+        steps[name] += 1
+        if steps[name] == count and name == stage:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @contextmanager
+    def stages(title: str, _: str) -> Iterator[Progress]:
+        yield lambda *_: step(title.partition(" ")[0])
+
+    sync = build_module._sync
+    build_module._sync = lambda path: (step("publish"), sync(path))[1]
+    build(source_of(songs(12, log)), folder, HALVES, stage=stages)
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_every_step_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    log, folder = tmp_path / "log", tmp_path / "set"
+    deaths = [("read", 2), ("read", 3), ("read", 2), ("write", 3), ("publish", 1), ("publish", 7)]
+    for stage, count in deaths:
+        spawn = multiprocessing.get_context("spawn")
+        child = spawn.Process(target=die_at, args=(stage, count, folder, log))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, (stage, count)
+        assert not (folder / "manifest.json").exists()
+    build(source_of(songs(12, log)), folder, HALVES)
+    build(source_of(songs(12)), tmp_path / "whole", HALVES)
+    assert files_of(folder) == files_of(tmp_path / "whole")
+    # What was finished has not been read again.
+    assert log.read_text().split() == [item.name for item in songs(12)]
+
+
+def test_a_second_build_finds_nothing_to_do(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    first = build(source_of(songs(8, log)), tmp_path / "set", HALVES)
+    log.unlink()
+    second = build(source_of(songs(8, log)), tmp_path / "set", HALVES)
+    assert second.up_to_date
+    assert second.manifest == first.manifest
+    assert not log.exists()
+    assert not (tmp_path / "set/.build").exists()
+
+
+def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
+    build(source_of(songs(8)), tmp_path / "set", HALVES)
+    before = files_of(tmp_path / "set")
+    (tmp_path / "set/valid.bin").unlink()
+    assert not build(source_of(songs(8)), tmp_path / "set", HALVES).up_to_date
+    assert files_of(tmp_path / "set") == before
+
+
+def test_other_settings_or_music_need_force(tmp_path: Path) -> None:
+    build(source_of(songs(8)), tmp_path / "set", HALVES)
+    before = files_of(tmp_path / "set")
+    other = dataclasses.replace(HALVES, bars=2)
+    with pytest.raises(UsageError, match=r"bars 4 \(asked: 2\).*--force"):
+        build(source_of(songs(8)), tmp_path / "set", other)
+    with pytest.raises(UsageError, match="another source"):
+        build(source_of(songs(9)), tmp_path / "set", HALVES)
+    assert files_of(tmp_path / "set") == before
+    build(source_of(songs(8)), tmp_path / "set", other, force=True)
+    build(source_of(songs(8)), tmp_path / "new", other)
+    assert files_of(tmp_path / "set") == files_of(tmp_path / "new")
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(UsageError, match="holds other things"):
+        build(source_of(songs(2)), tmp_path, force=True)
+    with pytest.raises(UsageError, match="is a file"):
+        build(source_of(songs(2)), tmp_path / "README.md")
+    assert files_of(tmp_path) == {"README.md": b"mine"}
+
+
+def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        build_module._alone(tmp_path / "set"),
+        pytest.raises(DataError, match="another build is at work"),
+    ):
+        build(source_of(songs(2)), tmp_path / "set")
+
+
+def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "set"
+    with monkeypatch.context() as patched:
+        patched.setattr("megatron_music.data.join.write_index", full)
+        with pytest.raises(WriteError, match=r"No space left on device.*make room"):
+            build(source_of(songs(8)), folder, HALVES)
+    assert [path.name for path in folder.iterdir()] == [".build"]
+    with monkeypatch.context() as patched:
+        patched.setattr("megatron_music.data.shards.np.savez", full)
+        with pytest.raises(WriteError, match="No space left on device"):
+            build(source_of(songs(9)), folder, HALVES)
+    build(source_of(songs(8)), folder, HALVES)
+    assert not (folder / ".build").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_error() -> None:
+    with pytest.raises(WriteError, match="cannot write the data set /proc/none"):
+        build(source_of(songs(2)), Path("/proc/none"))
+
+
+def test_nothing_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    (folder / "bad.mid").write_bytes(b"no midi")
+    with pytest.raises(DataError, match=r"0 pieces kept.*1 unreadable"):
+        build(folder_source(folder), tmp_path / "set")
+    assert not (tmp_path / "set/manifest.json").exists()
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="workers must be 1 or more"):
+        build(source_of(songs(2)), tmp_path / "set", workers=0)
+
+
+def test_the_card_names_licence_citation_and_counts(tmp_path: Path) -> None:
+    source = dataclasses.replace(source_of(songs(20)), licence="CC BY 4.0", citation="A. Nyone")
+    build(source, tmp_path / "set", HALVES)
+    text = (tmp_path / "set/README.md").read_text(encoding="utf-8")
+    for part in ("CC BY 4.0", "A. Nyone", "20 of 20 inputs", "| bars | 4 |", "| train |"):
+        assert part in text

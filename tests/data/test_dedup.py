@@ -1,0 +1,91 @@
+"""The same music is known at any pitch; drums are compared as they are."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from megatron_music.data.dedup import fingerprint, split_of
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Piece, Track
+from tests.data.collection import song
+from tests.music import pieces
+
+
+def moved(track: Track, steps: int = 0, semitones: int = 0) -> Track:
+    return Track(track.instrument, track.onset + steps, track.end + steps, track.pitch + semitones)
+
+
+@given(pieces(), st.integers(-12, 12))
+def test_transposition_leaves_the_fingerprint(piece: Piece, semitones: int) -> None:
+    tracks = [
+        track if track.instrument == DRUMS else moved(track, semitones=semitones)
+        for track in piece.tracks
+    ]
+    assert fingerprint(replace(piece, tracks=tuple(tracks))) == fingerprint(piece)
+
+
+@given(pieces())
+def test_another_rhythm_is_another_fingerprint(piece: Piece) -> None:
+    first = piece.tracks[0]
+    later = np.array([*first.onset[:-1], piece.bars * piece.steps_per_bar])
+    other = Track(first.instrument, later, later + 1, first.pitch)
+    tracks = (other, *piece.tracks[1:])
+    # A lone note that moves by whole bars is the same music after more empty bars.
+    assume(sum(map(len, piece.tracks)) > 1)
+    assert fingerprint(replace(piece, tracks=tracks)) != fingerprint(piece)
+
+
+def test_transposed_drums_are_other_drums() -> None:
+    piece = song(1)
+    tracks = [moved(t, semitones=1) if t.instrument == DRUMS else t for t in piece.tracks]
+    assert fingerprint(replace(piece, tracks=tuple(tracks))) != fingerprint(piece)
+
+
+def test_transposed_tracks_against_each_other_are_other_music() -> None:
+    piece = song(1)
+    tracks = (moved(piece.tracks[0], semitones=1), *piece.tracks[1:])
+    assert fingerprint(replace(piece, tracks=tracks)) != fingerprint(piece)
+
+
+def test_order_instruments_and_split_tracks_do_not_matter() -> None:
+    piece = song(2)
+    first = piece.tracks[0]
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    split = [Track(7, first.onset[h], first.end[h], first.pitch[h]) for h in halves]
+    other = replace(piece, tracks=(*piece.tracks[:0:-1], *split))
+    assert fingerprint(other) == fingerprint(piece)
+
+
+def test_empty_bars_before_the_music_do_not_matter_but_beats_do() -> None:
+    piece = song(3)
+    for steps, same in ((2 * piece.steps_per_bar, True), (4, False)):
+        tracks = tuple(moved(track, steps=steps) for track in piece.tracks)
+        other = replace(piece, bars=piece.bars + 2, tracks=tracks)
+        assert (fingerprint(other) == fingerprint(piece)) is same
+
+
+def test_the_sides_get_about_their_shares() -> None:
+    count = 4000
+    random = np.random.default_rng(0)
+    prints = [random.bytes(32).hex() for _ in range(count)]
+    sides = Counter(split_of(music, (80, 15, 5)) for music in prints)
+    assert sides["train"] / count == pytest.approx(0.80, abs=0.02)
+    assert sides["valid"] / count == pytest.approx(0.15, abs=0.02)
+    assert sides["test"] / count == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("music", "side"),
+    [("0" * 64, "train"), ("e" * 64, "valid"), ("f" * 64, "test"), ("8" * 64, "train")],
+)
+def test_the_side_is_decided_by_the_fingerprint_alone(music: str, side: str) -> None:
+    assert split_of(music, (90, 5, 5)) == side
+
+
+def test_a_side_of_weight_zero_gets_nothing() -> None:
+    for music in ("0" * 64, "7" * 64, "f" * 64):
+        assert split_of(music, (100, 0, 0)) == "train"

@@ -1,0 +1,78 @@
+"""Shards over processes: a piece that ends its process costs that piece alone."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from megatron_music.data import pool
+from megatron_music.data.documents import KEPT
+from megatron_music.data.pool import encode_shards
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards import Task, read_shard
+from megatron_music.errors import DataError
+from megatron_music.progress import silent
+from tests.data.collection import Song, songs
+
+
+def tasks_of(items: list[Song], folder: Path) -> list[Task]:
+    return [
+        Task(folder / f"shard-{start:03d}.npz", items[start : start + 4], BuildSettings())
+        for start in range(0, len(items), 4)
+    ]
+
+
+@pytest.mark.slow
+def test_a_piece_that_kills_its_worker_costs_that_piece_alone(tmp_path: Path) -> None:
+    items = songs(12)
+    items[5] = dataclasses.replace(items[5], deadly=True)
+    items[10] = dataclasses.replace(items[10], deadly=True)
+    tasks = tasks_of(items, tmp_path)
+    encode_shards(tasks, 2, silent)
+    outcomes = [outcome for task in tasks for outcome in read_shard(task.path).outcomes]
+    assert [outcome.name for outcome in outcomes] == [item.name for item in items]
+    refused = {o.name: o.reason for o in outcomes if o.outcome != KEPT}
+    assert refused == {"song-005": "crashed", "song-010": "crashed"}
+    assert not list(tmp_path.glob("*.at"))
+
+
+@pytest.mark.slow
+def test_a_piece_that_never_ends_costs_that_piece_alone(tmp_path: Path) -> None:
+    items = songs(8)
+    items[6] = dataclasses.replace(items[6], endless=True)
+    tasks = [dataclasses.replace(t, longest_item_s=0.5) for t in tasks_of(items, tmp_path)]
+    encode_shards(tasks, 2, silent)
+    outcomes = [outcome for task in tasks for outcome in read_shard(task.path).outcomes]
+    assert [o.reason for o in outcomes] == ["", "", "", "", "", "", "crashed", ""]
+
+
+def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tasks = tasks_of(songs(8, log), tmp_path)
+    encode_shards(tasks[:1], 1, silent)
+    encode_shards(tasks, 1, silent)
+    assert log.read_text().split() == [f"song-{number:03d}" for number in range(8)]
+
+
+def test_progress_counts_pieces_and_begins_with_those_done_before(tmp_path: Path) -> None:
+    tasks = tasks_of(songs(10), tmp_path)
+    encode_shards(tasks[:1], 1, silent)
+    seen: list[tuple[int, int]] = []
+    encode_shards(tasks, 1, lambda done, total, note="": seen.append((done, total)))  # noqa: ARG005
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_workers_that_keep_dying_for_no_file_end_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_finished", lambda *_: False)
+    with pytest.raises(DataError, match="keep dying"):
+        encode_shards(tasks_of(songs(4), tmp_path), 2, silent)
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    [task] = tasks_of(songs(2), tmp_path)
+    encode_shards([task], 1, silent)
+    task.path.write_bytes(task.path.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"shard-000\.npz is damaged"):
+        read_shard(task.path)

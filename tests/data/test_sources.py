@@ -1,0 +1,122 @@
+"""A source is an ordered list of pieces, however its folder looks."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from megatron_music.data.catalog import COLLECTIONS, Collection
+from megatron_music.data.refusal import Refusal
+from megatron_music.data.sources import LARGEST_FILE_BYTES, folder_source, open_source
+from megatron_music.errors import MidiError, MissingError, UsageError
+from megatron_music.score.midi import write_midi
+from tests.data.collection import folder_of_songs, song
+
+
+def names(folder: Path) -> list[str]:
+    return [item.name for item in folder_source(folder).items]
+
+
+def test_a_folder_is_read_to_the_bottom_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b.mid", "a/z.MID", "a/b/c.Midi", "c.midi", "notes.txt", "a.mid.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert names(tmp_path) == ["a/b/c.Midi", "a/z.MID", "b.mid", "c.midi"]
+
+
+def test_links_that_loop_end(tmp_path: Path) -> None:
+    folder_of_songs(tmp_path / "music", 2)
+    (tmp_path / "music" / "again").symlink_to(tmp_path / "music")
+    (tmp_path / "music" / "up").symlink_to(tmp_path)
+    assert sorted({Path(name).name for name in names(tmp_path)}) == ["song-00.mid", "song-01.mid"]
+    assert len(names(tmp_path / "music")) == 2
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    write_midi(song(1), tmp_path / "song.mid")
+    (tmp_path / "song.mid").rename(tmp_path / os.fsdecode(b"caf\xe9.mid"))
+    [item] = folder_source(tmp_path).items
+    assert len(item.read().tracks) == 3
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mid")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="not a regular file"):
+        item.read()
+
+
+def test_a_broken_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone.mid").symlink_to(tmp_path / "nowhere")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="No such file"):
+        item.read()
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.mid").open("wb") as file:
+        file.truncate(LARGEST_FILE_BYTES + 1)
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="the limit is") as refusal:
+        item.read()
+    assert refusal.value.reason == "large"
+
+
+def test_what_is_wrong_with_a_file_is_said_without_its_place(tmp_path: Path) -> None:
+    (tmp_path / "bad.mid").write_bytes(b"<html>")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(MidiError, match=r"bad\.mid") as fault:
+        item.read()
+    assert str(tmp_path) not in str(fault.value)
+
+
+def test_a_changed_added_or_renamed_file_changes_the_fingerprint(tmp_path: Path) -> None:
+    folder_of_songs(tmp_path, 2)
+    seen = {folder_source(tmp_path).fingerprint}
+    assert folder_source(tmp_path).fingerprint in seen
+    raw = bytearray((tmp_path / "song-00.mid").read_bytes())
+    raw[-6] ^= 1
+    (tmp_path / "song-00.mid").write_bytes(raw)
+    seen.add(folder_source(tmp_path).fingerprint)
+    (tmp_path / "song-01.mid").rename(tmp_path / "song-02.mid")
+    seen.add(folder_source(tmp_path).fingerprint)
+    write_midi(song(9), tmp_path / "song-09.mid")
+    seen.add(folder_source(tmp_path).fingerprint)
+    assert len(seen) == 4
+
+
+def test_the_same_files_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> None:
+    here, there = folder_of_songs(tmp_path / "here", 2), folder_of_songs(tmp_path / "there", 2)
+    assert folder_source(here).fingerprint == folder_source(there).fingerprint
+
+
+def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no MIDI file in .*\.mid, \.midi"):
+        open_source(str(tmp_path))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean lakh-clean") as fault:
+        open_source("lakh-claen")
+    for known in COLLECTIONS:
+        assert known.name in str(fault.value)
+    assert "folder" in str(fault.value)
+
+
+@pytest.mark.parametrize("known", [known for known in COLLECTIONS if not known.embedded])
+def test_a_collection_that_is_not_here_says_where_it_is(known: Collection) -> None:
+    with pytest.raises(MissingError, match="must be downloaded first") as fault:
+        open_source(known.name)
+    assert known.where in str(fault.value)
+
+
+def test_bach_comes_with_its_own_settings() -> None:
+    bach = open_source("bach")
+    assert len(bach.items) == 371
+    assert (bach.preferred.bars, bach.preferred.hop, bach.preferred.transpositions) == (8, 4, 12)
+
+
+def test_every_collection_says_what_a_card_needs() -> None:
+    assert len({known.name for known in COLLECTIONS}) == len(COLLECTIONS)
+    for known in COLLECTIONS:
+        assert all((known.title, known.licence, known.citation, known.where, known.access))

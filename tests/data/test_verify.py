@@ -1,0 +1,90 @@
+"""Verification finds the first fault of any kind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.data.build import build
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import file_records
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.verify import verify
+from megatron_music.errors import DataError
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
+from tests.data.collection import songs, source_of
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    build(source_of(songs(10)), tmp_path / "set", BuildSettings(split=(50, 25, 25)))
+    return tmp_path / "set"
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest's hashes fit the files again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = file_records(folder)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_sound_data_set_is_counted(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    verified = verify(made)
+    assert verified.files == 11
+    assert verified.documents == sum(side["documents"] for side in manifest["splits"].values())
+    assert verified.tokens == sum(side["tokens"] for side in manifest["splits"].values())
+
+
+@pytest.mark.parametrize(
+    "name", ["train.bin", "test.idx", "files.jsonl", "README.md", "tokenizer/tokenizer.json"]
+)
+def test_one_changed_byte_of_any_file_is_found(made: Path, name: str) -> None:
+    raw = bytearray((made / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (made / name).write_bytes(raw)
+    with pytest.raises(DataError, match=f"{name} is not what was built"):
+        verify(made)
+
+
+def test_a_missing_file_is_found(made: Path) -> None:
+    (made / "valid.idx").unlink()
+    with pytest.raises(DataError, match=r"valid\.idx is missing"):
+        verify(made)
+
+
+def test_a_document_against_the_grammar_is_found_with_its_place(made: Path) -> None:
+    reader = IndexedReader(made / "train")
+    tokens = np.array(reader.tokens)
+    tokens[int(reader.lengths[0]) + 5] = 0
+    (made / "train.bin").write_bytes(tokens.tobytes())
+    seal(made)
+    with pytest.raises(DataError, match="train, document 1, token 5: PAD is not legal"):
+        verify(made)
+
+
+def test_another_vocabulary_is_found(made: Path) -> None:
+    save_settings(TokenizerSettings(steps_per_quarter=12), made / "tokenizer")
+    seal(made)
+    with pytest.raises(DataError, match="another vocabulary"):
+        verify(made)
+
+
+def test_counts_that_differ_from_the_manifest_are_found(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["splits"]["valid"]["documents"] += 1
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"valid has \d+ documents, the manifest says"):
+        verify(made)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}"),
+                                   lambda path: path.write_text("{")])  # fmt: skip
+def test_a_folder_without_a_sound_manifest_is_refused(
+    made: Path, spoil: Callable[[Path], object]
+) -> None:
+    spoil(made / "manifest.json")
+    with pytest.raises(DataError, match="manifest"):
+        verify(made)
