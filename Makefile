@@ -28,15 +28,19 @@ LAYOUT := parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_para
 COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
 LAUNCH := $(if $(filter 1,$(NPROC)),$(MUSIC),$(VENV)/bin/torchrun --standalone --nproc-per-node $(NPROC) -m megatron_music)
 
-# The first Python on the path that versions are pinned for.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
-	pins=$$($$python -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null); \
-	[ -f "$$pins" ] && echo $$python && break; done)
-PINS = $(shell $(PYTHON) -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null)
+# The first Python on the path that versions are pinned for. Looked up when first needed, and once.
+PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
+ifndef PYTHON
+PYTHON = $(eval PYTHON := $(shell for python in python3.11 python3.12 python3; do \
+	[ -f "$$($$python $(PINS_OF))" ] && echo $$python && break; done))$(PYTHON)
+endif
+PINS = $(eval PINS := $(shell $(PYTHON) $(PINS_OF)))$(PINS)
 
 # Without a GPU, and where pip is not told where to find wheels, torch comes without its CUDA packages.
-TORCH_INDEX ?= $(if $(filter 0,$(GPUS)),$(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links \
-	|| echo https://download.pytorch.org/whl/cpu))
+ifndef TORCH_INDEX
+TORCH_INDEX = $(if $(filter 0,$(GPUS)),$(eval TORCH_INDEX := $(shell $(PYTHON) -m pip config list 2>/dev/null \
+	| grep -q find-links || echo https://download.pytorch.org/whl/cpu))$(TORCH_INDEX))
+endif
 
 INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
 	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) -e '.[train,dev]'

@@ -1,8 +1,8 @@
 """The program as a whole: quick to start, light to import, one line for an error."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,9 +33,11 @@ def test_importing_the_command_line_loads_neither_torch_nor_megatron() -> None:
 
 def test_help_takes_less_than_0_3_s() -> None:
     def once() -> float:
-        start = time.perf_counter()
+        """Measure the processor's time, which other programs on the machine do not lengthen."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert run("--help").returncode == 0
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(once() for _ in range(5)) < 0.3
 

@@ -1,0 +1,202 @@
+"""The Makefile and the README: what they promise is there."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from megatron_music.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+MAKE = shutil.which("make") or "make"
+COMMAND_LINE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}
+
+
+def make(*arguments: str, folder: Path = ROOT, path: str | None = None) -> str:
+    """Run make as a person would, outside the make that may be running this test."""
+    environment = {k: v for k, v in os.environ.items() if k not in COMMAND_LINE_VARIABLES}
+    if path is not None:
+        environment["PATH"] = path
+    done = subprocess.run(
+        [MAKE, "-C", str(folder), "--no-print-directory", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(" ".join(re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)).split())
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what set-up looks at, where nothing was set up yet."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
+    return tmp_path
+
+
+def test_help_lists_every_target_with_a_line() -> None:
+    listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help"), re.MULTILINE))
+    assert set(listed) == targets() - {"clock"}
+
+
+def test_plain_make_is_help() -> None:
+    assert make() == make("help")
+
+
+def test_pretrain_walks_the_whole_way_in_order() -> None:
+    plan = make("-n", "pretrain", "RECIPE=tiny", "NPROC=1")
+    steps = [
+        "megatron-music data build bach -o data/bach",
+        "megatron-music train tiny --data data/bach --run-folder runs/bach-tiny",
+        "megatron-music export runs/bach-tiny -o runs/bach-tiny/hf",
+        "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music -n 4 --bars 8 --seed 7",
+    ]
+    places = [plan.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_several_processes_are_started_by_torchrun_in_the_layout_asked_for() -> None:
+    plan = make("-n", "pretrain", "NPROC=4", "TP=2", "ARGS=train.lr=1e-3")
+    train = next(line for line in plan.splitlines() if " train " in line)
+    assert "torchrun --standalone --nproc-per-node 4 -m megatron_music train" in train
+    assert "parallel.tensor_model_parallel_size=2" in train
+    assert "train.lr=1e-3" in train
+
+
+def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
+    plan = make("-n", "pretrain", "DATASET=/music/jazz", "RECIPE=tiny")
+    assert "data build /music/jazz -o data/jazz" in plan
+    assert "--run-folder runs/jazz-tiny" in plan
+
+
+def fake_gpus(folder: Path, count: int) -> str:
+    """Put an nvidia-smi first on the path that lists so many GPUs."""
+    folder.mkdir(exist_ok=True)
+    lines = "".join(f"GPU {i}: Tesla V100-SXM3-32GB (UUID: GPU-0{i})\n" for i in range(count))
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_on_gpus_the_articles_model_is_trained_on_all_of_them(tmp_path: Path) -> None:
+    plan = make("-n", "pretrain", path=fake_gpus(tmp_path / "bin", 8))
+    assert "--nproc-per-node 8 -m megatron_music train article --data data/bach" in plan
+
+
+def test_without_gpus_torch_comes_without_cuda_unless_wheels_are_configured(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert index in make("-n", "setup", folder=checkout)
+    assert "--extra-index-url /mirror" in make(
+        "-n", "setup", "TORCH_INDEX=/mirror", folder=checkout
+    )
+    on_gpus = fake_gpus(checkout / "bin", 1)
+    assert "--extra-index-url" not in make("-n", "setup", folder=checkout, path=on_gpus)
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    assert "--extra-index-url" not in make("-n", "setup", folder=checkout)
+
+
+def test_set_up_is_due_again_only_when_what_it_depends_on_changed(checkout: Path) -> None:
+    assert "pip install" in make("-n", "setup", folder=checkout)
+    ready = checkout / ".venv" / "ready"
+    ready.parent.mkdir()
+    ready.touch()
+    later = ready.stat().st_mtime_ns + 10**9
+    assert "pip install" not in make("-n", "setup", folder=checkout)
+    os.utime(checkout / "pyproject.toml", ns=(later, later))
+    assert "pip install" in make("-n", "setup", folder=checkout)
+
+
+def test_an_interrupted_set_up_is_not_taken_for_done(checkout: Path) -> None:
+    python = checkout / "python"
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *print*) echo constraints/py311.txt;; *venv*) mkdir -p .venv/bin; '
+        "ln -sf $PWD/python .venv/bin/python;; *install*) echo 'no space left' >&2; exit 3;; esac\n"
+    )
+    python.chmod(0o755)
+    told = make("setup", f"PYTHON={python}", folder=checkout)
+    assert "no space left" in told
+    assert "Error" in told
+    assert not (checkout / ".venv" / "ready").exists()
+    assert "venv --clear" in make("-n", "setup", f"PYTHON={python}", folder=checkout)
+
+
+def test_without_a_suitable_python_one_line_says_so(checkout: Path) -> None:
+    told = make("setup", "PYTHON=python9.9", folder=checkout)
+    assert "install Python 3.11" in told
+    assert not (checkout / ".venv").exists()
+
+
+def test_clean_leaves_data_and_runs(checkout: Path) -> None:
+    for name in ("data", "runs", ".venv", "build", "megatron_music/__pycache__"):
+        (checkout / name).mkdir(parents=True)
+    told = make("clean", folder=checkout)
+    left = {path.name for path in checkout.iterdir()}
+    assert {"data", "runs"} <= left
+    assert not {".venv", "build"} & left
+    assert not (checkout / "megatron_music" / "__pycache__").exists()
+    assert "data/ and runs/ were left alone" in told
+
+
+def test_the_pins_name_releases_that_any_machine_can_get() -> None:
+    for file in (ROOT / "constraints").glob("py*.txt"):
+        pins = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+        assert pins
+        for pin in pins:
+            assert re.fullmatch(r"[\w.-]+==[\w.]+", pin), pin
+            assert not pin.startswith(("nvidia-cu", "nvidia-nccl", "cuda-", "triton"))
+
+
+def test_ci_runs_the_checks_and_then_the_tests() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert [line for line in script.read_text().splitlines() if line.startswith("make")] == [
+        "make check",
+        "make test",
+    ]
+
+
+def test_the_readme_fits_a_screen_and_names_only_targets_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") < 150
+    named = set(re.findall(r"\bmake ([a-z]+)", text))
+    assert {"pretrain", "test"} <= named <= targets()
+
+
+def test_the_readmes_commands_exist_with_the_options_it_gives_them() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^megatron-music (.+?)(?: +#.*)?$", text, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        command: Any = typer.main.get_command(app)
+        words = shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_links_into_the_repository_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert missing == []
