@@ -14,9 +14,13 @@ from megatron_music.config import load_recipe
 from megatron_music.errors import MusicError
 from megatron_music.train.job import Job, default_run, prepare, rank
 from megatron_music.train.pretrain import pretrain
+from megatron_music.train.stop import StoppedError
 
 RANK_0_SPEAKS_S = 10.0
 """Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
+
+STOPPING_S = 2.0
+"""Other ranks wait so long after a stop, while rank 0 says where the run stands."""
 
 
 def train(
@@ -66,6 +70,11 @@ def _one_voice() -> Iterator[None]:
     """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
     try:
         yield
+    except StoppedError as stopped:
+        if rank() == 0:
+            raise
+        time.sleep(STOPPING_S)
+        raise typer.Exit(stopped.exit_code) from None
     except MusicError:
         if rank() == 0 or os.environ.get("MEGATRON_MUSIC_DEBUG"):
             raise

@@ -19,6 +19,7 @@ from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
 from megatron_music.train.optimizer import Learner
+from megatron_music.train.writing import InProcessSave
 
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _LOAD_FAULTS = (
@@ -42,7 +43,8 @@ def save(run: RunFolder, meta: CheckpointMeta, learner: Learner, engine: Engine)
     with publish(run, meta) if first else nullcontext(run.partial(meta.iteration)) as folder:
         engine.wait()
         try:
-            dist_checkpointing.save(_state(learner.model, learner.optimizer), str(folder))
+            state = _state(learner.model, learner.optimizer)
+            dist_checkpointing.save(state, str(folder), InProcessSave())
         except (CheckpointException, CheckpointingException, OSError, RuntimeError) as fault:
             raise WriteError(
                 f"cannot write {run.step(meta.iteration)}: {_reason(fault)}; "

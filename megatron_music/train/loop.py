@@ -18,13 +18,13 @@ from megatron_music.train.monitor import Monitor, Say, StepReport, Stopwatch
 from megatron_music.train.opening import describe, open_run, versions
 from megatron_music.train.optimizer import build_learner
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
-from megatron_music.train.stop import StopRequest
+from megatron_music.train.stop import StoppedError, StopRequest
 
 
 def run(job: Job, say: Say) -> None:
     """Train from where the run folder stands to `train.train_iters`, on this rank.
 
-    Raises TrainingError when stopped by a signal (all is saved) or when the loss diverges.
+    Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
     """
     with engines.start(job.recipe) as engine:
         if engine.is_first:
@@ -66,7 +66,7 @@ class Loop:
             stopping = self._engine.total([float(bool(stop.signal_name))])[0] > 0
             self._conclude(iteration, result, stopping)
             if stopping:
-                raise TrainingError(
+                raise StoppedError(
                     f"stopped by {stop.signal_name or 'a signal'} after iteration {iteration}, "
                     "all saved; the same command goes on from there"
                 )

@@ -1,17 +1,31 @@
 """Ctrl-C and SIGTERM as a wish: the iteration is finished and saved first."""
 
 import signal
+import time
 from types import FrameType
 from typing import Any, Self
 
+from megatron_music.errors import TrainingError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_SIGNAL_S = 1.0
+"""Ctrl-C again within this time is the same Ctrl-C, forwarded by a launcher."""
+
+
+class StoppedError(TrainingError):
+    """A run that was stopped by a signal, with everything saved; all ranks meet it together."""
 
 
 class StopRequest:
-    """While open, remembers the first signal; a second one acts as it always did."""
+    """While open, remembers the first signal.
+
+    Launchers often send a signal twice, so more of them change nothing; only a second Ctrl-C a
+    while after the first stops at once.
+    """
 
     def __init__(self) -> None:
         self.signal_name = ""
+        self._since = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -21,12 +35,11 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         """Give the handlers back."""
-        self._restore()
-
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.signal_name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        if not self.signal_name:
+            self.signal_name, self._since = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._since > SAME_SIGNAL_S:
+            raise KeyboardInterrupt
