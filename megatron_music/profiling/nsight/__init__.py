@@ -1,0 +1,1 @@
+"""Reading captures of Nsight Systems: `read.py` is the way in."""

@@ -1,0 +1,98 @@
+"""The way in: a file that Nsight Systems wrote, read into where the time went."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.errors import InputError
+from megatron_music.profiling.intervals import Times
+from megatron_music.profiling.nsight.activity import (
+    GRAPH_NAME,
+    PID_UNIT,
+    Activity,
+    device_names,
+    device_numbers,
+    read_copies,
+    read_kernels,
+    read_ranges,
+)
+from megatron_music.profiling.nsight.analysis import profile_device
+from megatron_music.profiling.nsight.export import Export, open_export
+from megatron_music.profiling.nsight.result import DeviceProfile, Profile
+from megatron_music.profiling.nsight.stats_csv import is_stats_csv, read_stats_csv
+from megatron_music.profiling.nsight.steps import ITERATIONS, find_iterations
+
+REPORTS = (".nsys-rep", ".qdrep")
+UNKNOWN_SHARE = 0.1
+"""Above this share of the busy time, kernels of no known class are worth a remark."""
+
+
+def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Profile:
+    """Read an SQLite export, or the CSV of `nsys stats`; raises InputError.
+
+    `top` kernels are listed for each device; `iterations` is a regular expression for the names
+    of the NVTX ranges that are one iteration each.
+    """
+    if path.suffix in REPORTS:
+        raise InputError(
+            f"{path} is a report that only nsys itself can read; run: nsys export --type sqlite "
+            f"-o {path.with_suffix('.sqlite')} {path}"
+        )
+    if is_stats_csv(path):
+        return read_stats_csv(path, top)
+    with open_export(path) as export:
+        return _read_export(path, export, top, iterations)
+
+
+def _read_export(path: Path, export: Export, top: int, pattern: str) -> Profile:
+    kernels = read_kernels(export)
+    if not len(kernels):
+        raise InputError(f"{path} holds no GPU kernels; capture with: nsys profile -t cuda,nvtx")
+    copies, ranges = read_copies(export), read_ranges(export)
+    numbers, names = device_numbers(export), device_names(export)
+    found = find_iterations(ranges, pattern)
+    kernel_devices, copy_devices = (_gpus(each, numbers) for each in (kernels, copies))
+    devices = tuple(
+        profile_device(
+            kernels.where(kernel_devices == device),
+            copies.where(copy_devices == device),
+            device,
+            names.get(device),
+            found,
+            ranges,
+            top,
+        )
+        for device in map(int, np.unique(kernel_devices))
+    )
+    return Profile(path, devices, tuple(_notes(kernels, devices)))
+
+
+def _gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Times:
+    """Return each one's GPU: processes may use one CUDA device number for different GPUs."""
+    gpus = activity.device.copy()
+    for (pid, device), gpu in numbers.items():
+        gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
+    return gpus
+
+
+def _notes(kernels: Activity, devices: tuple[DeviceProfile, ...]) -> list[str]:
+    notes = []
+    if GRAPH_NAME in kernels.names:
+        notes.append(
+            "CUDA graphs were captured as wholes and count as other; to see their kernels, "
+            "capture with --cuda-graph-trace=node"
+        )
+    if not any(device.steps for device in devices):
+        notes.append(
+            "no NVTX ranges of iterations: the figures are of the whole capture, warm-up included"
+        )
+    elif any(device.steps and not device.steps.dropped for device in devices):
+        notes.append("fewer than three iterations were captured: the boundary ones are counted too")
+    for device in devices:
+        unknown = device.classes_ms["other"]
+        if device.busy_ms and unknown > UNKNOWN_SHARE * device.busy_ms:
+            notes.append(
+                f"device {device.device}: {unknown:.1f} ms in kernels of no known class (other)"
+            )
+    return notes
