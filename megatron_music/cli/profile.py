@@ -5,11 +5,15 @@ from typing import Annotated
 
 import typer
 
+from megatron_music.cli import profile_nsight
 from megatron_music.config import load_recipe
 from megatron_music.costs import flops as costs
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 app = typer.Typer(help="What a configuration costs, and what the hardware does.")
+
+
+app.command("nsight")(profile_nsight.nsight)
 
 
 @app.callback()
