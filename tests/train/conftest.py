@@ -45,8 +45,9 @@ def scale_piece(vocabulary: Vocabulary, tonic: int) -> list[int]:
     return [*ids, vocabulary.piece_end]
 
 
-def write_data(folder: Path, pieces: dict[str, int], settings: TokenizerSettings) -> Path:
+def write_data(folder: Path, pieces: dict[str, int]) -> Path:
     """Write a data set folder of so many pieces a split."""
+    settings = TokenizerSettings()
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
     (folder / "tokenizer").mkdir(parents=True)
     save_settings(settings, folder / "tokenizer")
@@ -64,7 +65,7 @@ def write_data(folder: Path, pieces: dict[str, int], settings: TokenizerSettings
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a data set folder: 300 pieces of 120 tokens to train on, 40 to validate."""
     folder = tmp_path_factory.mktemp("sets") / "scales"
-    return write_data(folder, {"train": 300, "valid": 40, "test": 10}, TokenizerSettings())
+    return write_data(folder, {"train": 300, "valid": 40, "test": 10})
 
 
 def launch(processes: int, *arguments: str) -> list[str]:
@@ -99,7 +100,16 @@ def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Train on the data set: `train(run, *overrides, processes=1)`; fails the test on an error."""
 
     def go(run: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-        arguments = ["train", "tiny", "--data", str(data), "--run-folder", str(run), *SMALL, *overrides]
+        arguments = [
+            "train",
+            "tiny",
+            "--data",
+            str(data),
+            "--run-folder",
+            str(run),
+            *SMALL,
+            *overrides,
+        ]
         done = execute(*launch(processes, *arguments))
         assert done.returncode == 0, done.stderr
         return done

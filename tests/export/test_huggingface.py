@@ -1,0 +1,106 @@
+"""What was trained is what Hugging Face loads: the same logits, in one complete folder."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.export.checkpoints import find_source
+from megatron_music.export.huggingface import RECORD_FILE, export
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from megatron_music.export.weights import _separate  # noqa: E402
+from tests.train.conftest import execute, launch, read  # noqa: E402
+
+SMALLEST_DIFFERENCE_ASKED = 1e-5
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., Any]) -> Path:
+    """Train with TP=2, so that the export has a layout to undo."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(folder, "train.train_iters=30", "parallel.tensor_model_parallel_size=2", processes=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "model"
+    done = export(run, folder)
+    assert done.parity is not None
+    assert done.parity.largest_difference < SMALLEST_DIFFERENCE_ASKED
+    return folder
+
+
+def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
+    model = transformers.GPT2LMHeadModel.from_pretrained(exported)
+    config = model.config
+    assert (config.n_layer, config.n_embd, config.vocab_size) == (2, 64, 425)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
+    assert (exported / "mmmtrack.json").is_file()
+
+
+def test_the_loss_on_real_windows_is_the_trained_models(
+    exported: Path, run: Path, data: Path
+) -> None:
+    model = transformers.GPT2LMHeadModel.from_pretrained(exported).eval()
+    tokens = torch.frombuffer(bytearray((data / "valid.bin").read_bytes()), dtype=torch.uint16)
+    windows = tokens[: 20 * 128].long().view(20, 128)
+    with torch.no_grad():
+        loss = float(model(windows, labels=windows).loss)
+    assert loss == pytest.approx(read(run)[-1]["validation_loss"], abs=0.2)
+
+
+def test_a_second_call_finds_the_folder_up_to_date(exported: Path, run: Path) -> None:
+    before = (exported / "model.safetensors").stat().st_mtime_ns
+    assert export(run, exported).parity is None
+    assert (exported / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_folder_is_taken_as_well_as_a_run(run: Path) -> None:
+    step = run / "checkpoints" / "step_30"
+    assert find_source(step) == find_source(run)
+    assert find_source(run / "checkpoints" / "latest") == find_source(run)
+
+
+def test_the_program_prints_the_difference_alone_on_stdout(run: Path, tmp_path: Path) -> None:
+    done = execute(*launch(1, "export", str(run), "-o", str(tmp_path / "model")))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("largest logit difference ")
+    assert float(done.stdout.split()[-1]) < SMALLEST_DIFFERENCE_ASKED
+    record = json.loads((tmp_path / "model" / RECORD_FILE).read_text())
+    assert record["iteration"] == 30
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="no exported model"):
+        export(run, tmp_path)
+
+
+def test_a_folder_without_checkpoints_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        export(tmp_path, tmp_path / "model")
+
+
+def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(run, tmp_path / "run", symlinks=True))
+    for part in (broken / "checkpoints" / "latest").resolve().glob("*.distcp"):
+        part.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="cannot load") as fault:
+        export(broken, tmp_path / "model")
+    assert "\n" not in str(fault.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_rows_of_every_head_are_sorted_into_q_k_and_v() -> None:
+    rows = torch.arange(12)  # two heads of width 2: q0 q0 k0 k0 v0 v0 q1 q1 ...
+    assert _separate(rows, 2).tolist() == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]

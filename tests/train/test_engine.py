@@ -1,0 +1,158 @@
+"""Megatron in this very process, on the CPU: model, batches, schedule, device rules."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("megatron.core")
+
+from megatron_music.config import Recipe, load_recipe  # noqa: E402
+from megatron_music.errors import DataError, UsageError  # noqa: E402
+from megatron_music.train import engine as engines  # noqa: E402
+from megatron_music.train.batches import build_batches  # noqa: E402
+from megatron_music.train.cpu import cuda_as_cpu  # noqa: E402
+from megatron_music.train.engine import Engine  # noqa: E402
+from megatron_music.train.job import prepare  # noqa: E402
+from megatron_music.train.model import build_model, parameter_count  # noqa: E402
+from megatron_music.train.optimizer import build_learner  # noqa: E402
+from tests.train.conftest import SMALL, launch, write_data  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+VOCABULARY_SIZE = 425
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("tiny", [*SMALL, "train.train_iters=6", *overrides])
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with engines.start(recipe(), on_cpu=True) as started:
+        yield started
+
+
+def test_alone_no_port_is_needed_and_the_layout_is_one(engine: Engine) -> None:
+    assert (engine.rank, engine.world_size, engine.data_parallel_size) == (0, 1, 1)
+    assert engine.total([1.5, 2.0]) == [1.5, 2.0]
+
+
+def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
+    before = torch.cuda.current_device
+    with cuda_as_cpu():
+        assert torch.zeros(1, device="cuda").device.type == "cpu"
+        assert torch.zeros(1).cuda().type() == "torch.cuda.FloatTensor"
+    assert torch.cuda.current_device is before
+    assert torch.zeros(1).type() == "torch.FloatTensor"
+
+
+def test_the_parameters_are_as_many_as_said(engine: Engine) -> None:
+    model = build_model(recipe(), VOCABULARY_SIZE, engine)
+    count = sum(p.numel() for p in model.parameters())
+    assert count == parameter_count(recipe(), VOCABULARY_SIZE)
+
+
+def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> None:
+    def weight(*overrides: str) -> Any:
+        model = build_model(recipe(*overrides), VOCABULARY_SIZE, engine)
+        return model.decoder.layers[0].mlp.linear_fc1.weight
+
+    assert torch.equal(weight(), weight())
+    assert not torch.equal(weight(), weight("train.seed=4"))
+
+
+def test_the_rate_warms_up_and_ends_at_its_minimum(engine: Engine) -> None:
+    given = recipe("train.lr_warmup_iters=50", "train.lr=1e-3", "train.min_lr=1e-4")
+    learner = build_learner(given, build_model(given, VOCABULARY_SIZE, engine))
+    rates = []
+    for _ in range(6):
+        learner.scheduler.step(1)
+        rates.append(learner.learning_rate)
+    assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-4])
+
+
+def test_random_numbers_follow_from_seed_and_iteration(engine: Engine) -> None:
+    engine.reseed(1, 7)
+    first = torch.rand(3)
+    engine.reseed(1, 8)
+    second = torch.rand(3)
+    engine.reseed(1, 7)
+    assert torch.equal(torch.rand(3), first)
+    assert not torch.equal(first, second)
+
+
+def test_a_batch_follows_from_its_iteration_and_labels_are_the_next_tokens(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    batches = build_batches(prepare(recipe(), data, tmp_path), engine)
+    again = build_batches(prepare(recipe(), data, tmp_path), engine)  # from the index cache
+    (first, *rest), (same, *_) = list(batches.training(2)), list(again.training(2))
+    assert len(rest) == 3
+    assert first["tokens"].shape == (1, 128)
+    assert torch.equal(first["tokens"], same["tokens"])
+    assert torch.equal(first["tokens"][:, 1:], first["labels"][:, :-1])
+    assert not list(data.glob("**/cache"))
+
+
+def test_a_half_written_index_cache_is_built_again(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    job = prepare(recipe(), data, tmp_path)
+    before = next(build_batches(job, engine).training(1))
+    (tmp_path / "cache" / "complete.json").unlink()
+    for index in (tmp_path / "cache").glob("*.npy"):
+        index.write_bytes(index.read_bytes()[:100])
+    after = next(build_batches(job, engine).training(1))
+    assert torch.equal(before["tokens"], after["tokens"])
+
+
+def test_a_token_beyond_the_vocabulary_is_a_data_error(engine: Engine, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "set", {"train": 20, "valid": 20})
+    tokens = bytearray((data / "train.bin").read_bytes())
+    tokens[:] = b"\xe8\x03" * (len(tokens) // 2)
+    (data / "train.bin").write_bytes(tokens)
+    batches = build_batches(prepare(recipe(), data, tmp_path / "run"), engine)
+    with pytest.raises(DataError, match="token 1000, the vocabulary ends at 424"):
+        list(batches.training(1))
+
+
+def test_a_damaged_index_is_a_data_error(engine: Engine, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "set", {"train": 20, "valid": 20})
+    (data / "train.idx").write_bytes(b"not an index, whatever it says")
+    with pytest.raises(DataError, match="Megatron cannot read"):
+        build_batches(prepare(recipe(), data, tmp_path / "run"), engine)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("override", ["train.precision=bf16", "train.precision=fp16"])
+def test_half_precision_without_a_gpu_is_refused(override: str) -> None:
+    with pytest.raises(UsageError, match="needs a GPU"), engines.start(recipe(override)):
+        pass
+
+
+@pytest.mark.slow
+def test_all_ranks_refuse_and_one_says_why(data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "tiny", "--data", str(data), "--run-folder", str(tmp_path), *SMALL]
+    done = subprocess.run(
+        launch(2, *arguments, "parallel.tensor_model_parallel_size=3"),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("error: parallel.tensor_model_parallel_size=3 does not divide") == 1
+
+
+def test_the_program_starts_without_torch() -> None:
+    program = (
+        "import sys, megatron_music.cli.main\n"
+        "assert not {'torch', 'megatron', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,113 @@
+"""The run folder: checkpoints whole or absent, links that follow, a log that agrees."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from megatron_music.errors import CheckpointError, WriteError
+from megatron_music.train.folder import (
+    CheckpointMeta,
+    RunFolder,
+    clean,
+    lowest_validation_loss,
+    publish,
+    read_log,
+    read_meta,
+    rewind_log,
+)
+
+
+def meta(iteration: int, validation_loss: float | None = None) -> CheckpointMeta:
+    return CheckpointMeta(iteration, {}, "hash", validation_loss, 1, {})
+
+
+def save(run: RunFolder, iteration: int, validation_loss: float | None = None) -> None:
+    with publish(run, meta(iteration, validation_loss)) as folder:
+        (folder / "weights").write_text(str(iteration))
+
+
+def names(run: RunFolder) -> list[str]:
+    return sorted(path.name for path in run.checkpoints.iterdir())
+
+
+def target(run: RunFolder, link: str) -> str:
+    return (run.checkpoints / link).resolve().name
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_new_run_has_nothing_to_go_on_from(run: RunFolder) -> None:
+    assert run.latest() is None
+    assert run.steps() == []
+    assert lowest_validation_loss(run, 10) is None
+
+
+def test_a_checkpoint_appears_whole_and_becomes_the_latest(run: RunFolder) -> None:
+    with publish(run, meta(5)) as folder:
+        assert not run.step(5).exists()
+        (folder / "weights").write_text("5")
+    assert run.latest() == run.step(5).resolve()
+    assert read_meta(run.step(5)) == meta(5)
+
+
+def test_the_last_two_and_the_best_are_kept(run: RunFolder) -> None:
+    for iteration, loss in ((1, 3.0), (2, 2.0), (3, None), (4, 2.5), (5, 2.7)):
+        save(run, iteration, loss)
+    assert names(run) == ["best", "latest", "step_2", "step_4", "step_5"]
+    assert (target(run, "best"), target(run, "latest")) == ("step_2", "step_5")
+    assert lowest_validation_loss(run, 5) == 2.0
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_trace(run: RunFolder) -> None:
+    save(run, 1)
+    with (
+        pytest.raises(WriteError, match=r"cannot write .*step_2: No space left"),
+        publish(run, meta(2)),
+    ):
+        raise OSError(28, "No space left on device")
+    assert names(run) == ["latest", "step_1"]
+
+
+def test_what_a_killed_process_left_is_cleaned_up(run: RunFolder) -> None:
+    save(run, 1)
+    run.partial(2).mkdir()
+    clean(run)
+    assert names(run) == ["latest", "step_1"]
+
+
+def test_a_latest_that_points_nowhere_gives_way_to_the_newest_whole_one(run: RunFolder) -> None:
+    save(run, 1)
+    (run.checkpoints / "latest").unlink()
+    (run.checkpoints / "latest").symlink_to("step_9")
+    run.step(7).mkdir()  # not whole: no meta.json
+    assert run.latest() == run.step(1)
+
+
+def test_saving_an_iteration_again_replaces_it(run: RunFolder) -> None:
+    save(run, 1)
+    (run.step(1) / "stale").touch()
+    save(run, 1)
+    assert not (run.step(1) / "stale").exists()
+
+
+def test_a_damaged_meta_file_is_a_checkpoint_error(run: RunFolder) -> None:
+    save(run, 1)
+    (run.step(1) / "meta.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not a sound checkpoint"):
+        read_meta(run.step(1))
+
+
+def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunFolder) -> None:
+    run.path.mkdir()
+    loss = 5.365965366363525
+    lines = [json.dumps({"iteration": i, "lm_loss": loss}) for i in range(4)]
+    run.log.write_text("\n".join(lines) + '\n{"iteration": 4, "lm_l')
+    assert [entry["iteration"] for entry in read_log(run)] == [0, 1, 2, 3]
+    rewind_log(run, 2)
+    assert run.log.read_text() == "\n".join(lines[:3]) + "\n"
+    rewind_log(run, None)
+    assert run.log.read_text() == ""
