@@ -16,6 +16,9 @@ from megatron_music.profiling.nsight.result import DeviceProfile, KernelTime, Pr
 HEADER = re.compile(r'^"?Time \(%\)"?,|^"?Time\(%\)"?,')
 TOTAL = re.compile(r"Total Time \((ns|us|μs|ms|s|sec)\)")
 MS_PER = {"ns": 1e-6, "us": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3}
+LOOKED_AT = 1 << 16
+"""Bytes in which the header has to come: the progress lines before it are few."""
+
 NOTE = (
     "a CSV of nsys stats holds summed times of all devices: no span, no idle share, no overlap; "
     "kernels that ran side by side count twice. For those: nsys export --type sqlite"
@@ -25,10 +28,11 @@ NOTE = (
 def is_stats_csv(path: Path) -> bool:
     """Tell whether a file holds the table of `cuda_gpu_kern_sum`; progress lines may precede."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            return any(HEADER.match(line) for line in lines)
+        with path.open("rb") as file:
+            beginning = file.read(LOOKED_AT).decode(errors="replace")
     except OSError:
         return False
+    return any(HEADER.match(line) for line in beginning.splitlines())
 
 
 def read_stats_csv(path: Path, top: int = 10) -> Profile:

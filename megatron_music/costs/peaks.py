@@ -1,0 +1,114 @@
+"""What a device can do at most: dense peaks in TFLOP/s, by its exact name and the precision.
+
+Names are those that drivers print. Tensor cores with 32-bit accumulation, no sparsity (data sheets
+show the sparse figure, twice as high), boost clocks. fp32 is what the ordinary cores do: PyTorch
+uses TF32 for it only when asked. Where a device cannot do a precision there is no peak for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from megatron_music.errors import UsageError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""The precisions that a recipe can ask for."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A dense peak in TFLOP/s, and where the figure is from."""
+
+    tflops: float
+    source: str
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One product under all the names that drivers give it; peaks in TFLOP/s."""
+
+    names: tuple[str, ...]
+    source: str
+    fp32: float
+    bf16: float | None
+    fp16: float
+
+
+_MODELS = (
+    _Model(
+        (
+            "Tesla V100-SXM2-16GB",
+            "Tesla V100-SXM2-32GB",
+            "Tesla V100-SXM3-32GB",
+            "Tesla V100-SXM3-32GB-H",
+        ),
+        "NVIDIA V100 data sheet, NVLink",
+        fp32=15.7,
+        bf16=None,
+        fp16=125.0,
+    ),
+    _Model(
+        ("Tesla V100-PCIE-16GB", "Tesla V100-PCIE-32GB"),
+        "NVIDIA V100 data sheet, PCIe",
+        fp32=14.0,
+        bf16=None,
+        fp16=112.0,
+    ),
+    _Model(("Tesla V100S-PCIE-32GB",), "NVIDIA V100 data sheet, V100S", 16.4, None, 130.0),
+    _Model(("Tesla T4", "NVIDIA T4"), "NVIDIA T4 data sheet", 8.1, None, 65.0),
+    _Model(
+        (
+            "NVIDIA A100-SXM4-40GB",
+            "NVIDIA A100-SXM4-80GB",
+            "NVIDIA A100-PCIE-40GB",
+            "NVIDIA A100 80GB PCIe",
+            "A100-SXM4-40GB",
+            "A100-SXM4-80GB",
+            "A100-PCIE-40GB",
+        ),
+        "NVIDIA A100 data sheet",
+        fp32=19.5,
+        bf16=312.0,
+        fp16=312.0,
+    ),
+    _Model(("NVIDIA A10", "A10"), "NVIDIA A10 data sheet", 31.2, 125.0, 125.0),
+    _Model(("NVIDIA RTX A6000", "RTX A6000"), "NVIDIA RTX A6000 data sheet", 38.7, 154.8, 154.8),
+    _Model(("NVIDIA L40S",), "NVIDIA L40S data sheet", 91.6, 362.0, 362.0),
+    _Model(("NVIDIA H100 80GB HBM3",), "NVIDIA H100 data sheet, SXM, halved", 67.0, 989.0, 989.0),
+    _Model(("NVIDIA H100 PCIe",), "NVIDIA H100 data sheet, PCIe, halved", 51.0, 756.0, 756.0),
+    _Model(("NVIDIA H100 NVL",), "NVIDIA H100 data sheet, NVL, halved", 60.0, 835.0, 835.0),
+    _Model(("NVIDIA H200",), "NVIDIA H200 data sheet, SXM, halved", 67.0, 989.0, 989.0),
+    _Model(("NVIDIA H20",), "NVIDIA H20 data sheet, as published", 44.0, 148.0, 148.0),
+    _Model(("NVIDIA B200",), "NVIDIA DGX B200 data sheet, halved, of 8", 75.0, 2250.0, 2250.0),
+    _Model(("NVIDIA GB200",), "NVIDIA GB200 NVL72 data sheet, halved, of 72", 80.0, 2500.0, 2500.0),
+)
+
+
+def dense_peak(device: str, precision: str) -> Peak | None:
+    """Return the dense peak of a device, None if it is not known or cannot do the precision.
+
+    The name has to be exact: a guess from a similar one may be wrong by a factor of two (an H100
+    on SXM and one on PCIe), so a caller warns about an unknown device and measures it.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no peak for the precision '{precision}'; choose {', '.join(PRECISIONS)}"
+        )
+    return _peaks().get((device.strip(), precision))
+
+
+def known_devices() -> tuple[str, ...]:
+    """Return the names of all devices with a known peak."""
+    return tuple(name for model in _MODELS for name in model.names)
+
+
+def _peaks() -> Mapping[tuple[str, str], Peak]:
+    return MappingProxyType(
+        {
+            (name, precision): Peak(tflops, model.source)
+            for model in _MODELS
+            for name in model.names
+            for precision in PRECISIONS
+            if (tflops := getattr(model, precision)) is not None
+        }
+    )

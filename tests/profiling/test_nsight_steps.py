@@ -1,0 +1,132 @@
+"""The iterations of a capture, as the training loop named them."""
+
+from pathlib import Path
+
+import pytest
+
+from megatron_music.errors import UsageError
+from megatron_music.profiling.nsight.read import read_profile
+from megatron_music.profiling.nsight.result import Steps, step_durations_ms
+from tests.profiling.capture import GEMM, NCCL, Capture
+
+
+def loop(lengths: list[int], name: str = "iteration {}", pid: int = 7, device: int = 0) -> Capture:
+    """Iterations of these lengths one after the other, each with a product over its first half."""
+    return extended(Capture(), lengths, name, pid, device)
+
+
+def extended(
+    capture: Capture, lengths: list[int], name: str = "iteration {}", pid: int = 7, device: int = 0
+) -> Capture:
+    start = 0
+    for number, length in enumerate(lengths):
+        capture.range(name.format(number), start, start + length, pid=pid)
+        capture.kernel(GEMM, start, start + length // 2, device=device, pid=pid)
+        start += length
+    return capture
+
+
+def steps_of(capture: Capture, folder: Path) -> Steps:
+    steps = read_profile(capture.write(folder / "run.sqlite")).devices[0].steps
+    assert steps is not None
+    return steps
+
+
+def test_the_first_and_the_last_iteration_are_left_out(tmp_path: Path) -> None:
+    steps = steps_of(loop([90, 10, 12, 70]), tmp_path)
+    assert steps.durations_ms == (10, 12)
+    assert steps.dropped == 2
+    assert [step.busy_share for step in steps.steps] == [0.5, 0.5]
+
+
+def test_fewer_than_three_iterations_are_all_counted_and_remarked_on(tmp_path: Path) -> None:
+    profile = read_profile(loop([10, 12]).write(tmp_path / "run.sqlite"))
+    assert profile.devices[0].steps is not None
+    assert profile.devices[0].steps.durations_ms == (10, 12)
+    assert any("fewer than three" in note for note in profile.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["iteration {}", "iteration", "Step {}", "train_step", "ProfilerStep#{}", "iter_{}"]
+)
+def test_the_usual_names_of_an_iteration_are_known(tmp_path: Path, name: str) -> None:
+    assert steps_of(loop([10] * 4, name), tmp_path).durations_ms == (10, 10)
+
+
+@pytest.mark.parametrize("name", ["step_function", "iteration 3 of 4", "optimizer.step", "my step"])
+def test_other_names_are_not_taken_for_one(tmp_path: Path, name: str) -> None:
+    (device,) = read_profile(loop([10] * 4, name).write(tmp_path / "run.sqlite")).devices
+    assert device.steps is None
+
+
+def test_other_names_can_be_given(tmp_path: Path) -> None:
+    file = loop([10] * 4, "batch {}").write(tmp_path / "run.sqlite")
+    (device,) = read_profile(file, iterations=r"batch \d+").devices
+    assert device.steps is not None
+    assert len(device.steps.steps) == 2
+
+
+def test_names_that_are_no_expression_are_refused(tmp_path: Path) -> None:
+    file = loop([10]).write(tmp_path / "run.sqlite")
+    with pytest.raises(UsageError, match="not a regular expression"):
+        read_profile(file, iterations="(")
+
+
+def test_registered_and_inline_names_are_the_same_to_the_reader(tmp_path: Path) -> None:
+    capture = loop([10, 10, 10])
+    capture.range("iteration 3", 30, 40, registered=True)
+    assert len(steps_of(capture, tmp_path).steps) == 2
+
+
+def test_ranges_that_were_never_closed_are_left_out(tmp_path: Path) -> None:
+    capture = loop([10, 10, 10])
+    capture.range("iteration 3", 30, None)
+    assert len(steps_of(capture, tmp_path).steps) == 1
+
+
+def test_of_nested_iterations_the_outermost_counts(tmp_path: Path) -> None:
+    capture = loop([10] * 4)
+    for start in (0, 10, 20, 30):
+        capture.range("step 1", start + 1, start + 9)
+    assert steps_of(capture, tmp_path).durations_ms == (10, 10)
+
+
+def test_what_lies_inside_an_iteration_is_summed_by_its_name(tmp_path: Path) -> None:
+    capture = loop([100] * 4)
+    for start in (0, 100, 200, 300):
+        capture.range("forward 0", start, start + 20)
+        capture.range("attention", start + 5, start + 15)  # inside forward: part of that
+        capture.range("forward 1", start + 20, start + 40)
+        capture.range("optimizer", start + 80, start + 90)
+        capture.range("elsewhere", start + 1, start + 99, thread=8)
+    assert steps_of(capture, tmp_path).phases_ms == {"forward": 40, "optimizer": 10}
+
+
+def test_communication_is_told_step_by_step(tmp_path: Path) -> None:
+    capture = loop([10] * 4)
+    capture.kernel(NCCL, 13, 19, stream=20)  # the product hides it until 15
+    steps = steps_of(capture, tmp_path).steps
+    assert [step.communication_ms for step in steps] == [6, 0]
+    assert [step.communication_exposed_ms for step in steps] == [4, 0]
+
+
+def test_a_device_has_the_iterations_of_its_own_process(tmp_path: Path) -> None:
+    capture = loop([10] * 4, pid=7, device=0)
+    extended(capture, [20] * 4, pid=8, device=1)
+    profile = read_profile(capture.write(tmp_path / "run.sqlite"))
+    both = [device.steps.durations_ms for device in profile.devices if device.steps]
+    assert both == [(10, 10), (20, 20)]
+
+
+def test_an_iteration_takes_as_long_as_on_the_slowest_device(tmp_path: Path) -> None:
+    capture = loop([9, 10, 30, 9], pid=7, device=0)
+    extended(capture, [9, 20, 20, 9], pid=8, device=1)
+    assert step_durations_ms(read_profile(capture.write(tmp_path / "run.sqlite"))) == (20, 30)
+
+
+def test_without_ranges_there_are_no_iterations_and_that_is_said(tmp_path: Path) -> None:
+    capture = Capture()
+    capture.kernel(GEMM, 0, 10)
+    profile = read_profile(capture.write(tmp_path / "run.sqlite"))
+    assert step_durations_ms(profile) == ()
+    assert any("no NVTX ranges of iterations" in note for note in profile.notes)
