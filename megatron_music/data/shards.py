@@ -66,17 +66,16 @@ class Shard:
 
 
 def encode_shard(task: Task) -> int:
-    """Write a shard and return how many pieces it holds; one already there is left alone."""
-    if not task.path.exists():
-        vocabulary = Vocabulary(task.settings.tokenizer())
-        with _uncollected(), task.marker.open("wb", buffering=0) as marker:
-            encoded = []
-            for position, item in enumerate(task.items):
-                marker.seek(0)
-                marker.write(position.to_bytes(_POSITION_BYTES, "little"))
-                encoded.append(_encoded(task, position, item, vocabulary))
-        _write(task.path, encoded)
-        task.marker.unlink(missing_ok=True)
+    """Write a shard and return how many pieces it holds."""
+    vocabulary = Vocabulary(task.settings.tokenizer())
+    with _uncollected(), task.marker.open("wb", buffering=0) as marker:
+        encoded = []
+        for position, item in enumerate(task.items):
+            marker.seek(0)
+            marker.write(position.to_bytes(_POSITION_BYTES, "little"))
+            encoded.append(_encoded(task, position, item, vocabulary))
+    _write(task.path, encoded)
+    task.marker.unlink(missing_ok=True)
     return len(task.items)
 
 

@@ -12,7 +12,7 @@ from megatron_music.data.dedup import fingerprint, split_of
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Track
 from tests.data.collection import song
-from tests.music import pieces
+from tests.music import pieces, track
 
 
 def moved(track: Track, steps: int = 0, semitones: int = 0) -> Track:
@@ -43,6 +43,12 @@ def test_transposed_drums_are_other_drums() -> None:
     piece = song(1)
     tracks = [moved(t, semitones=1) if t.instrument == DRUMS else t for t in piece.tracks]
     assert fingerprint(replace(piece, tracks=tuple(tracks))) != fingerprint(piece)
+
+
+def test_a_drum_is_not_a_note_of_the_same_pitch() -> None:
+    notes = track(0, (0, 1, 60), (4, 5, 96))
+    with_drum = (track(0, (0, 1, 60)), track(DRUMS, (4, 5, 36)))
+    assert fingerprint(Piece(4, 1, (notes,))) != fingerprint(Piece(4, 1, with_drum))
 
 
 def test_transposed_tracks_against_each_other_are_other_music() -> None:

@@ -40,7 +40,7 @@ def test_a_piece_that_kills_its_worker_costs_that_piece_alone(tmp_path: Path) ->
 def test_a_piece_that_never_ends_costs_that_piece_alone(tmp_path: Path) -> None:
     items = songs(8)
     items[6] = dataclasses.replace(items[6], endless=True)
-    tasks = [dataclasses.replace(t, longest_item_s=0.5) for t in tasks_of(items, tmp_path)]
+    tasks = [dataclasses.replace(t, longest_item_s=3.0) for t in tasks_of(items, tmp_path)]
     encode_shards(tasks, 2, silent)
     outcomes = [outcome for task in tasks for outcome in read_shard(task.path).outcomes]
     assert [o.reason for o in outcomes] == ["", "", "", "", "", "", "crashed", ""]
