@@ -18,12 +18,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StepReport:
-    """One iteration: `lm_loss` in nats a token of its batch, `grad_norm` before clipping."""
+    """One iteration: `lm_loss` in nats a token of its batch, `grad_norm` before clipping.
+
+    `grad_norm` is None where fp16 overflowed and the update was skipped.
+    """
 
     iteration: int
     lm_loss: float
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
 
 
 class Stopwatch:
@@ -82,7 +85,7 @@ class Monitor:
         self._write(entry, validation_loss)
         self._say(
             f"{self._place(report.iteration)} | loss {report.lm_loss:7.4f} "
-            f"| lr {report.learning_rate:.2e} | grad norm {report.grad_norm:7.3f} "
+            f"| lr {report.learning_rate:.2e} | grad norm {_norm(report.grad_norm)} "
             f"| {step_time_s:6.3f} s/iteration | {entry['tokens_per_s']:>9,.0f} tokens/s "
             f"| {_clock(left_s)} left{_validation(validation_loss)}"
         )
@@ -100,6 +103,10 @@ class Monitor:
             entry["validation_loss"] = validation_loss
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def _norm(value: float | None) -> str:
+    return "skipped" if value is None else f"{value:7.3f}"
 
 
 def _validation(loss: float | None) -> str:

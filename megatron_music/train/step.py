@@ -22,11 +22,14 @@ Losses = list[dict[str, torch.Tensor]]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What an iteration leaves: losses still on this rank, rate used, norm before clipping."""
+    """What an iteration leaves: losses still on this rank, rate used, norm before clipping.
+
+    There is no norm where fp16 overflowed and the update was skipped.
+    """
 
     losses: Losses
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
 
 
 def train_step(
@@ -43,7 +46,7 @@ def train_step(
     learner.zero_grad()
     losses = _pass(learner, batches, batches.training(iteration), forward_only=False)
     _, grad_norm, _ = learner.optimizer.step()
-    return StepResult(losses, rate, float("nan") if grad_norm is None else float(grad_norm))
+    return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
 
 def evaluate(learner: Learner, batches: Batches, engine: Engine) -> float:

@@ -66,8 +66,10 @@ def test_a_second_call_finds_the_folder_up_to_date(exported: Path, run: Path) ->
 
 def test_a_checkpoint_folder_is_taken_as_well_as_a_run(run: Path) -> None:
     step = run / "checkpoints" / "step_30"
-    assert find_source(step) == find_source(run)
-    assert find_source(run / "checkpoints" / "latest") == find_source(run)
+    for path in (run, step, run / "checkpoints" / "latest"):
+        found = find_source(path)
+        assert (found.step, found.iteration) == (step.resolve(), 30)
+        assert found.tokenizer == run.resolve() / "tokenizer"
 
 
 def test_the_program_prints_the_difference_alone_on_stdout(run: Path, tmp_path: Path) -> None:
