@@ -73,6 +73,7 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
 	@set -o pipefail; $(call timed,set-up,$(INSTALL) 2> build/setup.log | $(TOLD)) || { \
 		grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
+	@$(MUSIC) --help > /dev/null
 	@touch $@
 
 .PHONY: data
