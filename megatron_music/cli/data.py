@@ -3,16 +3,22 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
+if TYPE_CHECKING:
+    from megatron_music.data.build import Result
+
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+Option = typer.Option
 
 
 @app.command("build")
@@ -20,33 +26,23 @@ def build(
     source: Annotated[
         str, typer.Argument(help="A collection (see `data list`) or a folder of MIDI files.")
     ],
-    output: Annotated[Path, typer.Option("-o", help="The data set's folder.", metavar="DIR")],
-    bars: Annotated[int | None, typer.Option(help="Bars of a window.")] = None,
-    hop: Annotated[
-        int | None, typer.Option(help="Bars from a window to the next; else as --bars.")
-    ] = None,
-    steps_per_quarter: Annotated[
-        int | None, typer.Option(help="The grid: 4, or 12 to hold triplets.")
-    ] = None,
-    density: Annotated[
-        bool | None, typer.Option("--density/--no-density", help="Density tokens.")
-    ] = None,
+    output: Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")],
+    bars: Annotated[int | None, Option(help="Bars of a window.")] = None,
+    hop: Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")] = None,
+    steps_per_quarter: Annotated[int | None, Option(help="4, or 12 to hold triplets.")] = None,
+    density: Annotated[bool | None, Option(help="Density tokens, or none.")] = None,
     transpositions: Annotated[
-        int | None, typer.Option(help="Keys that training windows are written in; 12 for all.")
+        int | None, Option(help="Keys that training windows are written in; 12 for all.")
     ] = None,
     no_transpositions: Annotated[
-        bool, typer.Option("--no-transpositions", help="The same as --transpositions 1.")
+        bool, Option("--no-transpositions", help="The same as --transpositions 1.")
     ] = False,
-    max_tracks: Annotated[int | None, typer.Option(help="Most tracks of a window.")] = None,
-    shuffle: Annotated[
-        bool | None, typer.Option("--shuffle/--no-shuffle", help="Shuffle the tracks of windows.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of the shuffling.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Weights of train, valid and test, such as 90,5,5.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; else one a core.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace another data set.")] = False,
+    max_tracks: Annotated[int | None, Option(help="Most tracks of a window.")] = None,
+    shuffle: Annotated[bool | None, Option(help="Shuffle the tracks, or not.")] = None,
+    seed: Annotated[int | None, Option(help="The seed of the shuffling.")] = None,
+    split: Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")] = None,
+    workers: Annotated[int | None, Option(help="Processes; else one a core.")] = None,
+    force: Annotated[bool, Option("--force", help="Replace another data set.")] = False,
     as_json: Json = False,
 ) -> None:
     """Build a data set of a collection or a folder of MIDI files.
@@ -55,15 +51,9 @@ def build(
 
     Example: `megatron-music data build bach -o data/bach`
     """
-    from joblib import cpu_count
-
-    from megatron_music.data.build import build
-    from megatron_music.data.settings import choose
-    from megatron_music.data.sources import open_source
-
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
-    options: dict[str, Any] = {
+    options = {
         "bars": bars,
         "hop": hop,
         "steps_per_quarter": steps_per_quarter,
@@ -75,6 +65,19 @@ def build(
         "split": None if split is None else _weights(split),
     }
     chosen = {name: value for name, value in options.items() if value is not None}
+    result = _build(source, output, chosen, workers, force)
+    print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
+
+
+def _build(
+    source: str, output: Path, chosen: dict[str, Any], workers: int | None, force: bool
+) -> "Result":
+    from joblib import cpu_count
+
+    from megatron_music.data.build import build
+    from megatron_music.data.settings import choose
+    from megatron_music.data.sources import open_source
+
     music = open_source(source)
     settings = choose(music.preferred, chosen)
     count = cpu_count() if workers is None else workers
@@ -85,10 +88,7 @@ def build(
         raise
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")
-    if as_json:
-        print(json.dumps(result.manifest, indent=2))
-    else:
-        print(_summary(result.manifest))
+    return result
 
 
 @app.command("verify")
