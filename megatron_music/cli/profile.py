@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from megatron_music.cli import profile_nsight
+from megatron_music.cli import profile_nsight, profile_nvml
 from megatron_music.config import load_recipe
 from megatron_music.costs import flops as costs
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
@@ -14,6 +14,7 @@ app = typer.Typer(help="What a configuration costs, and what the hardware does."
 
 
 app.command("nsight")(profile_nsight.nsight)
+app.command("nvml")(profile_nvml.nvml)
 
 
 @app.callback()

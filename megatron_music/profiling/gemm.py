@@ -8,7 +8,9 @@ something on a CPU as well.
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from megatron_music.costs.peaks import PRECISIONS
@@ -97,6 +99,10 @@ def _name(device: str) -> str:
     """Return the name that the driver gives a GPU, or what the CPU is called."""
     if device.startswith("cuda"):
         return str(_torch().cuda.get_device_name(device))
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine() or "cpu"
 
 

@@ -1,0 +1,250 @@
+"""Asking NVML, through the real nvidia-ml-py; every field may be missing on its own."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from megatron_music.errors import MissingError
+from megatron_music.profiling.nvml.board import Board, describe
+from megatron_music.profiling.nvml.sample import DeviceSample, Sample
+
+KIB = 1024
+ALL_LINKS = 0xFFFFFFFF
+"""The scope that adds up all NVLinks of a GPU."""
+
+THROTTLE_REASONS = {
+    0x002: "application clocks",
+    0x004: "power cap",
+    0x008: "hardware slowdown",
+    0x010: "sync boost",
+    0x020: "thermal, software",
+    0x040: "thermal, hardware",
+    0x080: "power brake",
+    0x100: "display clocks",
+}
+"""Bits of NVML's mask of reasons; bit 0, an idle GPU, is no throttling."""
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """A handle, and what never changes about the GPU: asked for once."""
+
+    index: int
+    handle: Any
+    uuid: str | None
+    name: str | None
+    power_limit_w: float | None
+
+
+class Reader:
+    """An open NVML; make one with `open_nvml`."""
+
+    def __init__(self, nvml: ModuleType, slow: bool) -> None:
+        self._nvml = nvml
+        self._slow = slow
+        self._gpus = [self._open(index) for index in range(nvml.nvmlDeviceGetCount())]
+
+    def sample(self) -> Sample:
+        """Read every GPU now."""
+        return Sample(time.time(), tuple(self._read(gpu) for gpu in self._gpus))
+
+    def boards(self) -> tuple[Board, ...]:
+        """Read how every GPU is set up."""
+        return tuple(self._board(gpu) for gpu in self._gpus)
+
+    def ask(self, query: str, *arguments: Any) -> Any:
+        """Return NVML's answer, None where it has none for this GPU."""
+        try:
+            return getattr(self._nvml, query)(*arguments)
+        except self._nvml.NVMLError as fault:
+            if fault.value in self._fatal:
+                raise
+            return None
+
+    @property
+    def _fatal(self) -> tuple[int, int]:
+        return self._nvml.NVML_ERROR_GPU_IS_LOST, self._nvml.NVML_ERROR_RESET_REQUIRED
+
+    def _open(self, index: int) -> _Gpu:
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            limit = self.ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+            uuid, name = (self.ask(f"nvmlDeviceGet{what}", handle) for what in ("UUID", "Name"))
+        except nvml.NVMLError:
+            return _Gpu(index, None, None, None, None)
+        return _Gpu(index, handle, uuid, name, _scaled(limit, 1e-3))
+
+    def _read(self, gpu: _Gpu) -> DeviceSample:
+        lost = DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True)
+        if gpu.handle is None:
+            return lost
+        try:
+            return self._fields(gpu)
+        except self._nvml.NVMLError:
+            return lost
+
+    def _fields(self, gpu: _Gpu) -> DeviceSample:
+        nvml, handle = self._nvml, gpu.handle
+        use = self.ask("nvmlDeviceGetUtilizationRates", handle)
+        memory = self._memory(handle)
+        counters = self._counters(handle)
+        rates = self._pcie_rates(handle) if self._slow and counters[0] is None else (None, None)
+        return DeviceSample(
+            index=gpu.index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            gpu_utilization=None if use is None else use.gpu,
+            memory_utilization=None if use is None else use.memory,
+            memory_used_bytes=None if memory is None else memory.used,
+            memory_total_bytes=None if memory is None else memory.total,
+            sm_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+            memory_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
+            power_w=_scaled(self.ask("nvmlDeviceGetPowerUsage", handle), 1e-3),
+            power_limit_w=gpu.power_limit_w,
+            temperature_c=self.ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+            fan_percent=self.ask("nvmlDeviceGetFanSpeed", handle),
+            performance_state=self.ask("nvmlDeviceGetPerformanceState", handle),
+            throttle_reasons=_reasons(self._throttling(handle)),
+            energy_mj=self.ask("nvmlDeviceGetTotalEnergyConsumption", handle),
+            pcie_tx_bytes=counters[0],
+            pcie_rx_bytes=counters[1],
+            pcie_tx_bytes_per_s=rates[0],
+            pcie_rx_bytes_per_s=rates[1],
+            nvlink_tx_bytes=counters[2],
+            nvlink_rx_bytes=counters[3],
+        )
+
+    def _board(self, gpu: _Gpu) -> Board:
+        nvml, handle = self._nvml, gpu.handle
+        if handle is None:
+            return Board(gpu.index)
+        errors = (nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC)
+        try:
+            persistence = self.ask("nvmlDeviceGetPersistenceMode", handle)
+            display = self.ask("nvmlDeviceGetDisplayActive", handle)
+            return describe(
+                gpu.index,
+                self.ask("nvmlDeviceGetPciInfo", handle),
+                (persistence, display),
+                self.ask("nvmlDeviceGetTotalEccErrors", handle, *errors),
+                self.ask("nvmlDeviceGetComputeMode", handle),
+            )
+        except nvml.NVMLError:
+            return Board(gpu.index)
+
+    def _memory(self, handle: Any) -> Any:
+        """Return the memory as nvidia-smi shows it: without what the driver keeps for itself."""
+        version = self._nvml.nvmlMemory_v2
+        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, version)
+        return newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
+
+    def _throttling(self, handle: Any) -> int | None:
+        newer = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if newer is not None:
+            return int(newer)
+        older = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        return None if older is None else int(older)
+
+    def _counters(self, handle: Any) -> tuple[int | None, ...]:
+        """Return bytes sent and received over PCIe, then over NVLink."""
+        nvml = self._nvml
+        wanted = (
+            (nvml.NVML_FI_DEV_PCIE_COUNT_TX_BYTES, 0, 1),
+            (nvml.NVML_FI_DEV_PCIE_COUNT_RX_BYTES, 0, 1),
+            (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, ALL_LINKS, KIB),
+            (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, ALL_LINKS, KIB),
+        )
+        asked = [(field, scope) for field, scope, _ in wanted]
+        values = self.ask("nvmlDeviceGetFieldValues", handle, asked)
+        if values is None:
+            return (None,) * len(wanted)
+        return tuple(
+            self._number(value, unit) for value, (_, _, unit) in zip(values, wanted, strict=True)
+        )
+
+    def _number(self, value: Any, unit: int) -> int | None:
+        if value.nvmlReturn != self._nvml.NVML_SUCCESS:
+            return None
+        kinds = {
+            self._nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
+            self._nvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
+            self._nvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
+            self._nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
+        }
+        kind = kinds.get(value.valueType)
+        return None if kind is None else int(getattr(value.value, kind)) * unit
+
+    def _pcie_rates(self, handle: Any) -> tuple[int | None, ...]:
+        """Return bytes per second sent and received; either takes NVML 20 ms to find out."""
+        directions = (self._nvml.NVML_PCIE_UTIL_TX_BYTES, self._nvml.NVML_PCIE_UTIL_RX_BYTES)
+        answers = (self.ask("nvmlDeviceGetPcieThroughput", handle, each) for each in directions)
+        return tuple(None if answer is None else answer * KIB for answer in answers)
+
+
+@contextmanager
+def open_nvml(slow: bool = False) -> Iterator[Reader]:
+    """Open NVML and close it again; raises MissingError where there is none.
+
+    `slow` allows queries of 20 ms and more for each GPU: for a person's eyes, not for 10 Hz.
+    """
+    nvml = _module()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as fault:
+        raise MissingError(_absence(nvml, fault)) from fault
+    try:
+        yield Reader(nvml, slow)
+    except nvml.NVMLError as fault:
+        raise MissingError(
+            f"NVML stopped answering ({fault}); see whether nvidia-smi works"
+        ) from fault
+    finally:
+        _close(nvml)
+
+
+def visible_uuids() -> Sequence[str]:
+    """Return the UUIDs of the GPUs that torch sees in this process, in torch's order."""
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    return [str(torch.cuda.get_device_properties(device).uuid) for device in devices]
+
+
+def _module() -> ModuleType:
+    try:
+        import pynvml
+    except ImportError as fault:
+        raise MissingError(
+            "nvidia-ml-py is missing; install it: pip install nvidia-ml-py"
+        ) from fault
+    return pynvml  # type: ignore[no-any-return]
+
+
+def _absence(nvml: ModuleType, fault: Exception) -> str:
+    if isinstance(fault, nvml.NVMLError_LibraryNotFound):
+        return (
+            "there is no NVIDIA driver here (libnvidia-ml.so.1 is missing); on a machine with a "
+            "GPU install the driver, in a container start it with --gpus all"
+        )
+    return f"NVML does not start ({fault}); see whether nvidia-smi works"
+
+
+def _close(nvml: ModuleType) -> None:
+    try:
+        nvml.nvmlShutdown()
+    except nvml.NVMLError:
+        return
+
+
+def _reasons(mask: int | None) -> tuple[str, ...] | None:
+    if mask is None:
+        return None
+    return tuple(reason for bit, reason in THROTTLE_REASONS.items() if mask & bit)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

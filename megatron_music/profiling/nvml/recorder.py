@@ -1,0 +1,170 @@
+"""Recording what the GPUs do, ten times a second, in a process of its own.
+
+    with record(Path("gpus.jsonl")) as recording:
+        ...
+
+One line of JSON a sample. The recorder stops when it is asked to, and by itself when the process
+that started it is gone: it reads from a pipe which nobody else holds, and watches its parent.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from megatron_music import errors
+from megatron_music.errors import MusicError, UsageError, WriteError
+from megatron_music.profiling.nvml.reader import open_nvml
+from megatron_music.profiling.nvml.sample import select as select_gpus
+from megatron_music.profiling.nvml.sample import to_json
+
+INTERVAL_S = 0.1
+PATIENCE_S = 0.5
+"""The longest wait without a look at whether to stop."""
+
+STOP_S = 5.0
+"""How long the recorder is given to write its last line."""
+
+READY = "ready"
+
+
+class Recording:
+    """A recorder at work, and what became of it."""
+
+    def __init__(self, path: Path, process: subprocess.Popen[str]) -> None:
+        self.path = path
+        self.pid = process.pid
+        self.problem: str | None = None
+        self._process = process
+
+    def stop(self) -> str | None:
+        """Stop the recorder; return why it ended before it was asked to, None if it did not."""
+        with suppress(OSError, ValueError):
+            _pipe(self._process.stdin).close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            self.problem = f"the recorder of {self.path} hung and was ended"
+            return self.problem
+        said = _pipe(self._process.stdout).read().strip()
+        if self._process.returncode and self.problem is None:
+            self.problem = said or f"the recorder ended with code {self._process.returncode}"
+        return self.problem
+
+
+@contextmanager
+def record(
+    path: Path, uuids: Sequence[str] | None = None, interval_s: float = INTERVAL_S
+) -> Iterator[Recording]:
+    """Record the GPUs of these UUIDs (None means all) to `path` while the block runs.
+
+    Returns once the first sample is written. Raises MissingError where there is no NVML, InputError
+    for an unknown UUID, WriteError for a place that cannot be written. What goes wrong later does
+    not disturb the block: `recording.problem` tells it afterwards.
+    """
+    if not interval_s > 0:
+        raise UsageError(f"the interval has to be above 0 s (got {interval_s}); 0.1 is usual")
+    recording = _start(path, uuids, interval_s)
+    try:
+        yield recording
+    finally:
+        recording.stop()
+
+
+def _start(path: Path, uuids: Sequence[str] | None, interval_s: float) -> Recording:
+    chosen = [] if uuids is None else ["--", *uuids]
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(path), str(interval_s), str(os.getpid()), *chosen],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    answer = _pipe(process.stdout).readline().strip()
+    recording = Recording(path, process)
+    if answer != READY:
+        recording.stop()
+        kind, _, message = answer.partition(": ")
+        error = getattr(errors, kind, MusicError)
+        raise error(message or f"the recorder of {path} did not start; see the lines above")
+    return recording
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Be the recorder: FILE SECONDS PARENT [-- UUID ...]; return the exit code."""
+    path, interval_s, parent, *chosen = arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this
+    stopping = _stop_signal()
+    try:
+        with open_nvml() as reader:
+            uuids = chosen[1:] if chosen else None
+            _record(
+                Path(path),
+                lambda: to_json(select_gpus(reader.sample(), uuids)),
+                float(interval_s),
+                lambda: stopping() or os.getppid() != int(parent),
+            )
+    except MusicError as fault:
+        with suppress(OSError):
+            print(f"{type(fault).__name__}: {fault}", flush=True)
+        return fault.exit_code
+    return 0
+
+
+def _record(
+    path: Path, line: Callable[[], str], interval_s: float, stopped: Callable[[], bool]
+) -> None:
+    """Write a line at every beat of the interval; a beat that was missed is left out."""
+    first = line()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb", buffering=0) as file:
+            file.write(first.encode() + b"\n")
+            with suppress(BrokenPipeError):
+                print(READY, flush=True)
+            begin = time.monotonic()
+            while not _waited(begin, interval_s, stopped):
+                file.write(line().encode() + b"\n")
+    except OSError as fault:
+        raise WriteError(
+            f"cannot write {path}: {fault.strerror or fault}; make room or choose another place"
+        ) from fault
+
+
+def _waited(begin: float, interval_s: float, stopped: Callable[[], bool]) -> bool:
+    """Wait for the next beat; return True as soon as it is time to stop."""
+    beats = int((time.monotonic() - begin) / interval_s) + 1
+    while (left_s := begin + beats * interval_s - time.monotonic()) > 0:
+        asked, _, _ = select.select([sys.stdin], [], [], min(left_s, PATIENCE_S))
+        if asked or stopped():
+            return True
+    return stopped()
+
+
+def _stop_signal() -> Callable[[], bool]:
+    """Return what tells whether a polite request to end has come; a line is never cut by it."""
+    requests: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        requests.append(number)
+
+    signal.signal(signal.SIGTERM, note)
+    return lambda: bool(requests)
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise RuntimeError("the recorder was started without its pipes")
+    return pipe
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
