@@ -81,11 +81,7 @@ def _build(
     music = open_source(source)
     settings = choose(music.preferred, chosen)
     count = cpu_count() if workers is None else workers
-    try:
-        result = build(music, output, settings, count, force, show.progress)
-    except KeyboardInterrupt:
-        show.say(f"interrupted; what is read is kept in {output}, the same command goes on from it")
-        raise
+    result = build(music, output, settings, count, force, show.progress)
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")
     return result

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
-from megatron_music.export import huggingface
 
 
 def export(
@@ -17,6 +16,8 @@ def export(
 
     `megatron-music export runs/bach-tiny -o models/bach`
     """
+    from megatron_music.export import huggingface
+
     done = huggingface.export(run, output)
     if done.parity is None:
         show.say(f"{output} is up to date with iteration {done.iteration}")

@@ -8,14 +8,24 @@ from typing import Annotated
 import typer
 
 from megatron_music import __version__
-from megatron_music.cli import data, export, profile, sample, show, tokens, train
+from megatron_music.cli import (
+    data,
+    doctor,
+    export,
+    profile,
+    render,
+    sample,
+    show,
+    tokens,
+    train,
+)
 from megatron_music.errors import MusicError, WriteError
 
 app = typer.Typer(
     name="megatron-music",
     help="MIDI in, Megatron-trained composer out.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,13 +57,15 @@ def common(
         os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
 
 
+app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)
 app.command("train")(train.train)
 app.command("export")(export.export)
-app.add_typer(profile.app, name="profile")
 app.command("sample")(sample.sample)
+app.command("render")(render.render)
+app.add_typer(profile.app, name="profile")
 
 
 def run() -> None:
@@ -62,8 +74,10 @@ def run() -> None:
         app()
     except MusicError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from what is saved", INTERRUPTED)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            show.say("interrupted; the same command goes on from what is saved")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
