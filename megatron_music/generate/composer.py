@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 from transformers import GPT2LMHeadModel
+from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.request import Request
@@ -38,6 +39,7 @@ class Composer:
             raise CheckpointError(
                 f"no exported model in {folder}; make one with: megatron-music export RUN -o DIR"
             )
+        logging.disable_progress_bar()
         try:
             model = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
         except Exception as fault:  # safetensors, json and torch each raise their own
