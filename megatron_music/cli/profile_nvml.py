@@ -82,8 +82,7 @@ def _table(sample: "Sample", boards: "Sequence[Board]") -> "Table":
 
     title = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(sample.time_s))
     table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=True)
-    table.add_column("GPU  Name\nFan   Temp  Perf  Pwr:Usage/Cap", no_wrap=True)
-    table.add_column("Persistence-M\n", no_wrap=True)
+    table.add_column("GPU  Name   Persistence-M\nFan   Temp  Perf  Pwr:Usage/Cap", no_wrap=True)
     table.add_column("Bus-Id  Disp.A\nMemory-Usage", justify="right", no_wrap=True)
     table.add_column("Volatile Uncorr. ECC\nGPU-Util  Compute M.", justify="right", no_wrap=True)
     table.add_column("SM clock\nheld down by", justify="right")
@@ -94,14 +93,13 @@ def _table(sample: "Sample", boards: "Sequence[Board]") -> "Table":
 
 def _cells(device: "DeviceSample", board: "Board") -> tuple[str, ...]:
     if device.lost:
-        return f"{device.index:3}  {_or(device.name)}\nLOST", "", "", "", ""
+        return f"{device.index:3}  {_or(device.name)}\nLOST", "", "", ""
     fan, state = _or(device.fan_percent, "%"), _or(device.performance_state)
     power = f"{_or(_round(device.power_w), 'W')} / {_or(_round(device.power_limit_w), 'W')}"
     used, total = _mib(device.memory_used_bytes), _mib(device.memory_total_bytes)
     return (
-        f"{device.index:3}  {_or(device.name)}\n"
+        f"{device.index:3}  {_or(device.name)}  {_switch(board.persistence)}\n"
         f"{fan:>4}  {_or(device.temperature_c, 'C'):>4}  {'P' + state:>4}  {power:>15}",
-        _switch(board.persistence),
         f"{_or(board.bus_id)}  {_switch(board.display_active)}\n{used} / {total}",
         f"{_or(board.ecc_errors)}\n{_or(device.gpu_utilization, '%')}  {_or(board.compute_mode)}",
         f"{_or(device.sm_clock_mhz, 'MHz')}\n{_reasons(device.throttle_reasons)}",

@@ -1,0 +1,193 @@
+"""The recorder: a process of its own, ten samples a second, gone when it is not needed."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from megatron_music.errors import InputError, MissingError, UsageError, WriteError
+from megatron_music.profiling.nvml.recorder import record
+from megatron_music.profiling.nvml.summary import read_samples
+
+SECOND = "GPU-00000000-0000-0000-0000-000000000001"
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a recording goes."""
+    return tmp_path / "gpus.jsonl"
+
+
+@pytest.fixture
+def machine(driver: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with two GPUs for the processes that the test starts."""
+    for name, value in driver.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_first_sample_is_there_when_the_block_begins(file: Path) -> None:
+    with record(file):
+        assert len(file.read_text().splitlines()) >= 1
+
+
+@pytest.mark.usefixtures("machine")
+def test_samples_follow_each_other_at_the_interval(file: Path) -> None:
+    with record(file, interval_s=0.1):
+        time.sleep(2.0)
+    times = [sample.time_s for sample in read_samples(file)]
+    assert 5 <= len(times) <= 25  # 20 on a machine with nothing else to do
+    assert times == sorted(times)
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_recorder_is_gone_after_the_block_and_the_file_is_whole(file: Path) -> None:
+    with record(file) as recording:
+        pid = recording.pid
+        assert not gone(pid)
+    assert gone(pid)
+    assert recording.problem is None
+    assert file.read_text().endswith("\n")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_block_that_fails_stops_the_recorder_as_well(file: Path) -> None:
+    class BlockError(Exception):
+        pass
+
+    def fail() -> None:
+        raise BlockError
+
+    with pytest.raises(BlockError), record(file) as recording:
+        fail()
+    assert gone(recording.pid)
+
+
+@pytest.mark.usefixtures("machine")
+def test_only_the_chosen_gpus_are_recorded(file: Path) -> None:
+    with record(file, uuids=[SECOND.removeprefix("GPU-")]):
+        pass
+    assert {device.uuid for each in read_samples(file) for device in each.devices} == {SECOND}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_recorder_stops_when_its_parent_dies(
+    driver: dict[str, str], file: Path, number: signal.Signals
+) -> None:
+    script = f"""
+        import sys, time
+        from pathlib import Path
+        from megatron_music.profiling.nvml.recorder import record
+        with record(Path({str(file)!r})) as recording:
+            print(recording.pid, flush=True)
+            time.sleep(60)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | driver,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert not gone(pid)
+    parent.send_signal(number)
+    parent.wait(PATIENCE_S)
+    parent.stdout.close()
+    assert eventually(lambda: gone(pid))
+    assert file.read_text().endswith("\n")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_polite_end_is_no_problem_and_ctrl_c_is_left_to_the_parent(file: Path) -> None:
+    with record(file) as recording:
+        os.kill(recording.pid, signal.SIGINT)
+        time.sleep(0.3)
+        assert not gone(recording.pid)
+        os.kill(recording.pid, signal.SIGTERM)
+        assert eventually(lambda: gone(recording.pid))
+    assert recording.problem is None
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_recorder_that_was_killed_is_told_of_and_harms_nothing(file: Path) -> None:
+    with record(file) as recording:
+        os.kill(recording.pid, signal.SIGKILL)
+        assert eventually(lambda: gone(recording.pid))
+    assert recording.problem is not None
+    assert read_samples(file)
+
+
+def test_a_gpu_that_is_lost_midway_is_recorded_as_lost(
+    machine: pytest.MonkeyPatch, file: Path
+) -> None:
+    machine.setenv("STUB_LOST", "1")
+    machine.setenv("STUB_LOST_AFTER", "2")
+    with record(file, uuids=[SECOND], interval_s=0.02):
+        assert eventually(lambda: len(read_samples(file)) > 4)
+    lost = [sample.devices[0].lost for sample in read_samples(file)]
+    assert lost[0] is False
+    assert lost[-1] is True
+    assert lost == sorted(lost)
+
+
+def test_without_a_driver_nothing_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path
+) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="no NVIDIA driver"), record(file):
+        pass
+    assert not file.exists()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(WriteError, match="cannot write"), record(tmp_path / "taken" / "x.jsonl"):
+        pass
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_unknown_gpu_is_one_line(file: Path) -> None:
+    with pytest.raises(InputError, match="NVML knows no GPU ff"), record(file, uuids=["GPU-ff"]):
+        pass
+
+
+@pytest.mark.parametrize("interval_s", [0, -1, float("nan")])
+def test_an_interval_of_nothing_is_refused(file: Path, interval_s: float) -> None:
+    with pytest.raises(UsageError, match="above 0 s"), record(file, interval_s=interval_s):
+        pass
+
+
+@pytest.mark.usefixtures("machine")
+def test_recording_takes_a_small_share_of_one_core(file: Path) -> None:
+    with record(file, interval_s=0.1) as recording:
+        recorder = psutil.Process(recording.pid)
+        before, begin = sum(recorder.cpu_times()[:2]), time.monotonic()
+        time.sleep(3.0)
+        used_s = sum(recorder.cpu_times()[:2]) - before
+        share = used_s / (time.monotonic() - begin)
+    assert share < 0.1  # about 0.01 on a machine with nothing else to do
