@@ -80,8 +80,9 @@ def _table(sample: "Sample", boards: "Sequence[Board]") -> "Table":
     from rich import box
     from rich.table import Table
 
+    few = len(sample.devices) <= 8  # sixteen have to fit on a screen
     title = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(sample.time_s))
-    table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=True)
+    table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=few)
     table.add_column("GPU  Name   Persistence-M\nFan   Temp  Perf  Pwr:Usage/Cap", no_wrap=True)
     table.add_column("Bus-Id  Disp.A\nMemory-Usage", justify="right", no_wrap=True)
     table.add_column("Volatile Uncorr. ECC\nGPU-Util  Compute M.", justify="right", no_wrap=True)

@@ -111,6 +111,15 @@ def test_processes_that_each_see_one_gpu_are_told_apart(file: Path) -> None:
     ]
 
 
+def test_a_process_with_two_gpus_has_them_told_apart_as_well(file: Path) -> None:
+    capture = Capture()
+    for cuda, gpu in ((0, 3), (1, 2)):
+        capture.gpu(gpu, f"NVIDIA Example {gpu}", 70, cuda)
+        capture.kernel(GEMM, 0, 10 + gpu, device=cuda, pid=70)
+    devices = read_profile(capture.write(file)).devices
+    assert [(each.device, each.span_ms) for each in devices] == [(2, 12), (3, 13)]
+
+
 def test_the_top_kernels_are_those_with_the_longest_summed_time(file: Path) -> None:
     capture = Capture()
     capture.kernel(ADAM, 0, 6)
@@ -161,7 +170,8 @@ def test_kernels_that_never_ended_are_left_out(file: Path) -> None:
     capture = Capture()
     capture.kernel(GEMM, 10, 20)
     capture.kernel(GEMM, 15, 0)
-    assert only_device(capture, file).span_ms == 10
+    device = only_device(capture, file)
+    assert (device.span_ms, device.kernel_count, device.top_kernels[0].total_ms) == (10, 1, 10)
 
 
 def test_cuda_graphs_captured_as_wholes_are_busy_time_and_remarked_on(file: Path) -> None:
