@@ -1,0 +1,101 @@
+"""The whole way once, on all of Bach's chorales: MIDI-like input to music that sounds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pretty_midi
+import pytest
+from transformers import AutoTokenizer
+
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.tokenizer.codec import to_text
+from megatron_music.tokenizer.megatron import MmmtrackTokenizer
+from megatron_music.tokenizer.vocabulary import load_vocabulary
+from tests.cli.program import Program
+
+pytestmark = pytest.mark.slow
+
+SMALL = [
+    "model.num_layers=1",
+    "model.hidden_size=32",
+    "model.num_attention_heads=2",
+    "train.train_iters=3",
+    "train.global_batch_size=2",
+    "train.micro_batch_size=2",
+    "log.log_interval=1",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A folder with all chorales in one key as `bach`."""
+    program = Program(tmp_path_factory.mktemp("journey"))
+    program("data", "build", "bach", "-o", "bach", "--no-transpositions")
+    return program
+
+
+def test_every_chorale_is_accounted_for(home: Program) -> None:
+    lines = (home.folder / "bach" / "files.jsonl").read_text().splitlines()
+    outcomes = [json.loads(line) for line in lines]
+    refused = [one for one in outcomes if one["outcome"] == "refused"]
+    assert len(outcomes) == 371
+    assert {one["reason"] for one in refused} == {"metre", "parts", "barlines", "duplicate"}
+    assert len(outcomes) - len(refused) > 280
+    assert "is sound" in home("data", "verify", "bach").stdout
+
+
+def test_both_plugins_give_the_ids_that_are_stored_for_every_chorale(home: Program) -> None:
+    folder = home.folder / "bach"
+    vocabulary = load_vocabulary(folder / "tokenizer")
+    megatron = MmmtrackTokenizer(vocabulary)
+    hugging_face = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
+    documents = 0
+    for split in ("train", "valid", "test"):
+        reader = IndexedReader(folder / split)
+        for index in range(len(reader)):
+            stored = np.asarray(reader[index], np.int64)
+            text = to_text(stored, vocabulary)
+            assert megatron.tokenize(text) == stored.tolist()
+            assert hugging_face(text).input_ids == stored.tolist()
+            assert megatron.detokenize(stored.tolist()) == hugging_face.decode(stored)
+        documents += len(reader)
+    assert documents > 800
+
+
+def test_a_model_is_trained_exported_and_composes_chorales(home: Program) -> None:
+    home("train", "tiny", "--data", "bach", "--run", "run", *SMALL)
+    log = [json.loads(line) for line in (home.folder / "run" / "log.jsonl").open()]
+    assert log[-1]["iteration"] == 3
+    assert log[-1]["validation_loss"] < log[0]["validation_loss"]
+    difference = home("export", "run", "-o", "run/hf").stdout.split()[-1]
+    assert float(difference) < 1e-5
+    wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
+    files = [home.folder / line for line in home(*wish).stdout.split()]
+    assert [file.suffix for file in files] == [".mid", ".wav", ".png"] * 2
+    for midi in files[::3]:
+        voices = pretty_midi.PrettyMIDI(str(midi)).instruments
+        assert [voice.name for voice in voices] == ["SOPRANO", "ALTO", "TENOR", "BASS"]
+
+
+def test_every_step_says_when_it_has_nothing_to_do(home: Program) -> None:
+    before = snapshot(home.folder)
+    wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
+    for command in (
+        ("data", "build", "bach", "-o", "bach", "--no-transpositions"),
+        ("train", "tiny", "--data", "bach", "--run", "run", *SMALL),
+        ("export", "run", "-o", "run/hf"),
+        wish,
+    ):
+        said = home(*command).stderr
+        assert any(words in said for words in ("nothing to do", "up to date", "has reached")), said
+    assert snapshot(home.folder) == before
+
+
+def test_other_songs_replace_the_album(home: Program) -> None:
+    files = home("sample", "run/hf", "-o", "music", "-n", "1", "--seed", "4", "--no-png").stdout
+    assert [Path(line).name for line in files.split()] == ["song-4.mid", "song-4.wav"]
+
+
+def snapshot(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
