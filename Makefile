@@ -83,7 +83,7 @@ data: setup ## build the data set DATASET into data/
 .PHONY: pretrain
 pretrain: clock setup ## the whole way: data, training, export, four pieces of music
 	@$(call timed,data,$(MUSIC) data build $(DATASET) -o $(DATA))
-	@$(call timed,train,$(LAUNCH) train $(RECIPE) --data $(DATA) --run-folder $(RUN) $(LAYOUT) $(ARGS))
+	@$(call timed,train,$(LAUNCH) train $(RECIPE) --data $(DATA) --run $(RUN) $(LAYOUT) $(ARGS))
 	@$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
 	@$(call timed,music,$(COMPOSE))
 	@echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"

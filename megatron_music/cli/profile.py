@@ -6,20 +6,10 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import profile_nsight, profile_nvml
-from megatron_music.config import load_recipe
-from megatron_music.costs import flops as costs
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 app = typer.Typer(help="What a configuration costs, and what the hardware does.")
-
-
 app.command("nsight")(profile_nsight.nsight)
 app.command("nvml")(profile_nvml.nvml)
-
-
-@app.callback()
-def _profile() -> None:
-    """Keep `flops` a command of its own."""
 
 
 @app.command()
@@ -34,6 +24,10 @@ def flops(
 
     `megatron-music profile flops article model.seq_length=4096 --json`
     """
+    from megatron_music.config import load_recipe
+    from megatron_music.costs import flops as costs
+    from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+
     size = len(Vocabulary(TokenizerSettings()))
     shape = costs.recipe_shape(load_recipe(recipe, overrides or []), size)
     figures = {

@@ -10,11 +10,7 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
-from megatron_music.config import load_recipe
 from megatron_music.errors import MusicError
-from megatron_music.train.job import Job, default_run, prepare, rank
-from megatron_music.train.pretrain import pretrain
-from megatron_music.train.stop import StoppedError
 
 RANK_0_SPEAKS_S = 10.0
 """Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
@@ -33,13 +29,7 @@ def train(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(
-            "--run",
-            "--run-folder",
-            metavar="DIR",
-            help="The run folder [default: runs/DATA-RECIPE]. Under torchrun on Python 3.11 write "
-            "--run-folder: torchrun takes --run for an option of its own.",
-        ),
+        typer.Option("--run", metavar="DIR", help="The run folder [default: runs/DATA-RECIPE]."),
     ] = None,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
@@ -48,35 +38,36 @@ def train(
 
     `torchrun --nproc-per-node 2 -m megatron_music train article --data data/lakh`
     """
-    with _one_voice():
+    from megatron_music.config import load_recipe
+    from megatron_music.train.job import default_run, prepare, rank
+    from megatron_music.train.pretrain import pretrain
+
+    with _one_voice(rank()):
         request = load_recipe(recipe, overrides or [])
         job = prepare(request, data, run or default_run(recipe, data))
-        if job.is_finished:
-            _say_finished(job)
-        else:
+        if not job.is_finished:
             pretrain(job, show.say)
-
-
-def _say_finished(job: Job) -> None:
-    if rank() == 0:
-        show.say(
-            f"{job.run.path} has reached iteration {job.start_iteration}; "
-            "raise train.train_iters to go on"
-        )
+        elif rank() == 0:
+            show.say(
+                f"{job.run.path} has reached iteration {job.start_iteration}: nothing to do; "
+                "raise train.train_iters to go on"
+            )
 
 
 @contextmanager
-def _one_voice() -> Iterator[None]:
+def _one_voice(rank: int) -> Iterator[None]:
     """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
+    from megatron_music.train.stop import StoppedError
+
     try:
         yield
     except StoppedError as stopped:
-        if rank() == 0:
+        if rank == 0:
             raise
         time.sleep(STOPPING_S)
         raise typer.Exit(stopped.exit_code) from None
     except MusicError:
-        if rank() == 0 or os.environ.get("MEGATRON_MUSIC_DEBUG"):
+        if rank == 0 or os.environ.get("MEGATRON_MUSIC_DEBUG"):
             raise
         time.sleep(RANK_0_SPEAKS_S)  # torchrun ends this process when rank 0 has spoken
         raise

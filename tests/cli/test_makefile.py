@@ -60,7 +60,7 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
     plan = make("-n", "pretrain", "RECIPE=tiny", "NPROC=1")
     steps = [
         "megatron-music data build bach -o data/bach",
-        "megatron-music train tiny --data data/bach --run-folder runs/bach-tiny",
+        "megatron-music train tiny --data data/bach --run runs/bach-tiny",
         "megatron-music export runs/bach-tiny -o runs/bach-tiny/hf",
         "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music -n 4 --bars 8 --seed 7",
     ]
@@ -80,7 +80,7 @@ def test_several_processes_are_started_by_torchrun_in_the_layout_asked_for() -> 
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
     plan = make("-n", "pretrain", "DATASET=/music/jazz", "RECIPE=tiny")
     assert "data build /music/jazz -o data/jazz" in plan
-    assert "--run-folder runs/jazz-tiny" in plan
+    assert "--run runs/jazz-tiny" in plan
 
 
 def fake_gpus(folder: Path, count: int) -> str:

@@ -105,7 +105,7 @@ def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             "tiny",
             "--data",
             str(data),
-            "--run-folder",
+            "--run",
             str(run),
             *SMALL,
             *overrides,

@@ -137,7 +137,7 @@ def test_half_precision_without_a_gpu_is_refused(override: str) -> None:
 
 @pytest.mark.slow
 def test_all_ranks_refuse_and_one_says_why(data: Path, tmp_path: Path) -> None:
-    arguments = ["train", "tiny", "--data", str(data), "--run-folder", str(tmp_path), *SMALL]
+    arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path), *SMALL]
     done = subprocess.run(
         launch(2, *arguments, "parallel.tensor_model_parallel_size=3"),
         env=os.environ | {"OMP_NUM_THREADS": "1"},

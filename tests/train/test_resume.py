@@ -24,7 +24,7 @@ Train = Callable[..., Any]
 
 def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subprocess.Popen[str]:
     """Start training in a session of its own."""
-    arguments = ["train", "tiny", "--data", str(data), "--run-folder", str(run)]
+    arguments = ["train", "tiny", "--data", str(data), "--run", str(run)]
     return subprocess.Popen(
         launch(processes, *arguments, *SMALL, *overrides),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
