@@ -24,7 +24,7 @@ def sample(
     ] = None,
     temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Draw from the k likeliest tokens; 0: all.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest of this mass.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest of this mass.")] = 0.95,
     tempo: Annotated[float, typer.Option(help="Quarter notes a minute.")] = 100.0,
     wav: Annotated[bool, typer.Option(help="Also write sound.")] = True,
     png: Annotated[bool, typer.Option(help="Also draw the piano roll.")] = True,

@@ -40,6 +40,7 @@ class Composer:
                 f"no exported model in {folder}; make one with: megatron-music export RUN -o DIR"
             )
         logging.disable_progress_bar()
+        logging.set_verbosity_error()
         try:
             model = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
         except Exception as fault:  # safetensors, json and torch each raise their own

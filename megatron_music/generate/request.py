@@ -12,7 +12,8 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 class Request:
     """A wish for `count` songs; None leaves a choice to the model or to its training data.
 
-    Song i is made from seed `seed + i` alone, so that each can be had again by its number. Raises
+    Song i is made from seed `seed + i` alone, so that each can be had again by its number; other
+    batches can change a song only where their rounding tips a choice between near equals. Raises
     UsageError for a value out of range.
     """
 
@@ -22,7 +23,7 @@ class Request:
     instruments: tuple[str, ...] | None = None
     temperature: float = 1.0
     top_k: int = 0
-    top_p: float = 1.0
+    top_p: float = 0.95
     tempo_bpm: float = 100.0
 
     def __post_init__(self) -> None:
@@ -46,7 +47,8 @@ class Request:
         """Return each song's hard constraints; the training data decides what is left open."""
         names = self.instruments or vocabulary.settings.ensemble or None
         codes = None if names is None else tuple(parse_instrument(name) for name in names)
-        return Plan(self.bars or vocabulary.settings.bars, codes, max_tokens)
+        bars = self.bars or vocabulary.settings.bars
+        return Plan(bars, codes, max_tokens, single_voices=True)
 
 
 def _within(name: str, value: float, low: int, high: int, hint: str) -> None:

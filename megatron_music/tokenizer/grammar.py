@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import TokenError
-from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import canonical_track
 from megatron_music.tokenizer.position import Phase, Position
@@ -30,12 +30,14 @@ BoolArray = npt.NDArray[np.bool_]
 class Plan:
     """What a piece has to become; None leaves it open.
 
-    `instruments` are codes in any order; `max_tokens` counts from PIECE_START to PIECE_END.
+    `instruments` are codes in any order; `max_tokens` counts from PIECE_START to PIECE_END. With
+    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time.
     """
 
     bars: int | None = None
     instruments: tuple[int, ...] | None = None
     max_tokens: int | None = None
+    single_voices: bool = False
 
 
 class Walker:
@@ -178,7 +180,13 @@ class Walker:
             return f"NOTE_ON={pitch} while {pitch} is sounding; expected its NOTE_OFF first"
         if self.position.step_in_bar == self.vocabulary.steps_per_bar:
             return f"NOTE_ON={pitch} after the last step of the bar; expected it in the next bar"
+        if self._sings_already():
+            return f"NOTE_ON={pitch} while the voice sings {min(self.position.sounding)}"
         return self._unaffordable(token)
+
+    def _sings_already(self) -> bool:
+        single = self.plan.single_voices and self._instruments[-1] in VOICES
+        return single and bool(self.position.sounding)
 
     def _bad_note_off(self, pitch: int) -> str | None:
         at = self.position

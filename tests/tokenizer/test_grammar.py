@@ -117,7 +117,8 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
     codes = st.lists(st.integers(0, 132), min_size=1, max_size=5).map(tuple)
     bars, instruments = draw(st.none() | st.integers(1, 9)), draw(st.none() | codes)
     least = Walker(vocabulary, Plan(bars, instruments)).tokens_owed
-    return vocabulary, Plan(bars, instruments, least + draw(st.integers(0, 150)))
+    budget = least + draw(st.integers(0, 150))
+    return vocabulary, Plan(bars, instruments, budget, draw(st.booleans()))
 
 
 def wander(vocabulary: Vocabulary, plan: Plan, seed: int, every_token: bool = False) -> Walker:
@@ -160,6 +161,15 @@ def test_the_shortest_way_is_as_long_as_promised(
     least = Walker(vocabulary, Plan(plan.bars, plan.instruments)).tokens_owed
     tight = Plan(plan.bars, plan.instruments, least)
     assert wander(vocabulary, tight, seed).length == least
+
+
+def test_a_single_voice_sings_one_note_at_a_time_and_others_as_they_like() -> None:
+    for instrument, legal in (("TENOR", False), ("0", True)):
+        walker = Walker(PLAIN, Plan(single_voices=True))
+        text = f"PIECE_START TRACK_START INST={instrument} BAR_START NOTE_ON=60"
+        for token in from_text(text, PLAIN).tolist():
+            walker.advance(token)
+        assert bool(walker.allowed()[PLAIN.note_on + 64]) is legal
 
 
 def test_what_was_not_asked_for_is_refused() -> None:
