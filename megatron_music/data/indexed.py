@@ -17,15 +17,8 @@ from megatron_music.errors import DataError
 MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1
 _DTYPE_CODES: dict[np.dtype[np.generic], int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
-UINT16_LIMIT = 65_500
-"""Megatron's own bound: a larger vocabulary is stored as int32."""
 
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype[np.generic]:
-    """Return the dtype that Megatron's `DType.optimal_dtype` picks."""
-    return np.dtype(np.uint16 if vocabulary_size < UINT16_LIMIT else np.int32)
 
 
 def write_index(

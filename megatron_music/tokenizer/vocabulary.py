@@ -24,6 +24,8 @@ TokenArray = npt.NDArray[np.uint16]
 VERSION = 1
 PITCHES = 128
 DENSITY_LEVELS = 10
+UINT16_LIMIT = 65_500
+"""Megatron's own bound: the ids of a larger vocabulary are stored as int32."""
 SETTINGS_FILE = "mmmtrack.json"
 
 _MARKS = (
@@ -136,6 +138,14 @@ class Vocabulary:
         """A sha256 over version and tokens: equal exactly when every id means the same."""
         text = f"mmmtrack {VERSION}\n" + "\n".join(self.tokens)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype[np.generic]:
+    """Return the dtype ids are stored in.
+
+    Mirrors `DType.optimal_dtype` of megatron/core/datasets/indexed_dataset.py.
+    """
+    return np.dtype(np.uint16 if vocabulary_size < UINT16_LIMIT else np.int32)
 
 
 def save_settings(settings: TokenizerSettings, folder: Path) -> None:

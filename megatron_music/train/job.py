@@ -10,14 +10,11 @@ from pathlib import Path
 
 from megatron_music.config import Recipe, check_layout
 from megatron_music.errors import CheckpointError, DataError, LayoutError
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary, token_dtype
 from megatron_music.train.folder import RunFolder, read_meta
 
 SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
 """The keys of `model` that decide the shapes of the weights."""
-
-UINT16_LIMIT = 65_500
-"""Megatron's bound: a larger vocabulary is stored as int32."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,8 @@ def default_run(recipe_name: str, data: Path) -> Path:
 
 
 def token_count(binary: Path, vocabulary: Vocabulary) -> int:
-    """Return how many tokens a `.bin` file holds, by its size.
-
-    Mirrors `DType.optimal_dtype` of megatron/core/datasets/indexed_dataset.py: uint16 or int32.
-    """
-    return binary.stat().st_size // (2 if len(vocabulary) < UINT16_LIMIT else 4)
+    """Return how many tokens a `.bin` file holds, by its size."""
+    return binary.stat().st_size // token_dtype(len(vocabulary)).itemsize
 
 
 def prepare(recipe: Recipe, data: Path, run: Path) -> Job:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import DType, IndexedDataset, IndexedDatasetBuilder
 
-from megatron_music.data.indexed import IndexedReader, token_dtype, write_index
+from megatron_music.data.indexed import IndexedReader, write_index
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.vocabulary import token_dtype
 
 documents_of = st.lists(st.lists(st.integers(0, 60_000), min_size=1, max_size=50), max_size=20)
 dtypes = st.sampled_from([np.dtype(np.uint16), np.dtype(np.int32)])
