@@ -1,0 +1,298 @@
+"""Columns of notes onto the grid, and the fingerprint of their music, compiled.
+
+The same as `quantize.quantize` (after `merge.merge`, where asked) and `hashing.fingerprint`.
+Notes come from files in order of time, so a pass that remembers the latest note of each pitch
+makes a track canonical; only where tracks have been merged is there something to sort, and as
+onsets are steps of a grid, counting does it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.hashing import (
+    DRUM_OFFSET,
+    FIRST_FACTOR,
+    PITCH_ROOM,
+    SECOND_FACTOR,
+    SECOND_LANE,
+    STRIDE,
+)
+from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.midi_kernel import (
+    CODE,
+    COUNT,
+    END,
+    MOST_TRACKS,
+    NOT_SURE,
+    ONSET,
+    PITCH,
+    TRACK,
+    Columns,
+)
+from megatron_music.score.notes import QUARTERS_PER_BAR
+
+MOST_BARS = 4_000
+MOST_NOTES = 200_000
+"""Beyond these the kernels are not sure."""
+
+BAR_BITS = 6
+"""A moment is `bar << BAR_BITS | step`: at most 48 steps, and the barline behind them."""
+
+COARSE = 4
+"""Steps a quarter note of the grid that fingerprints are made on."""
+
+_PITCHES = 128
+_FINEST = 12
+_MOST_STEPS = MOST_BARS * QUARTERS_PER_BAR * _FINEST
+_END_BITS, _PITCH_BITS = 20, 7
+
+
+class Grid(NamedTuple):
+    """Notes on the grid, track by track, and what it takes to bring them there.
+
+    Those of track t stand in `onset`, `end`, `pitch` (int32) from `starts[t]` up to `stops[t]`;
+    `codes[t]` is its instrument. The rest is room to work in.
+    """
+
+    onset: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    pitch: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int32]
+    stops: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.int32]
+    latest: npt.NDArray[np.int32]
+    steps: npt.NDArray[np.int32]
+    packed: npt.NDArray[np.int64]
+    sounded: npt.NDArray[np.uint64]
+
+
+def new_grid() -> Grid:
+    """Return a grid with room for all that the kernels take; memory comes as it is used."""
+    coarse = MOST_BARS * QUARTERS_PER_BAR * COARSE + 2
+    return Grid(
+        onset=np.empty(MOST_NOTES, np.int32),
+        end=np.empty(MOST_NOTES, np.int32),
+        pitch=np.empty(MOST_NOTES, np.int32),
+        starts=np.empty(MOST_TRACKS + 1, np.int32),
+        stops=np.empty(MOST_TRACKS, np.int32),
+        codes=np.empty(MOST_TRACKS, np.int32),
+        targets=np.empty(MOST_TRACKS, np.int32),
+        latest=np.empty(_PITCHES, np.int32),
+        steps=np.empty(_MOST_STEPS + 2, np.int32),
+        packed=np.empty(MOST_NOTES, np.int64),
+        sounded=np.empty(4 * coarse, np.uint64),
+    )
+
+
+@kernel
+def scramble_word(word: np.uint64) -> np.uint64:
+    """Do to one unsigned 64-bit word what `hashing.scramble` does to an array of them."""
+    mixed = word + np.uint64(STRIDE)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@kernel
+def _nearest_step(ticks: int, double_steps: int, resolution: int, inverse: float) -> int:
+    """Return the step nearest to `ticks`, halves up: a quotient of integers, by way of floats."""
+    number = ticks * double_steps + resolution
+    quotient = wide(number * inverse)
+    rest = number - quotient * 2 * resolution
+    return quotient + (rest >= 2 * resolution) - (rest < 0)
+
+
+@kernel
+def sound(notes: Columns, count: int, tracks: Columns, track_count: int, resolution: int) -> bool:
+    """Tell whether these are columns that the kernels take: all that they index by is checked."""
+    if not (0 < count <= MOST_NOTES and count <= notes.shape[1] and notes.shape[0] > PITCH):
+        return False
+    if not (0 < track_count <= min(MOST_TRACKS, tracks.shape[1]) and 0 < resolution < 0x8000):
+        return False
+    total = 0
+    for track in range(track_count):
+        total += max(0, tracks[COUNT, track])
+        if tracks[COUNT, track] <= 0 or not 0 <= tracks[CODE, track] < INSTRUMENT_COUNT:
+            return False
+    faults = last = 0
+    for i in range(count):
+        owner, onset, end, pitch = notes[TRACK, i], notes[ONSET, i], notes[END, i], notes[PITCH, i]
+        # Any of these is negative where something is out of range.
+        faults |= owner | (track_count - 1 - owner) | onset | (end - onset)
+        faults |= pitch | (_PITCHES - 1 - pitch)
+        last = max(last, wide(end))
+    return total == count and faults >= 0 and last < MOST_BARS * QUARTERS_PER_BAR * resolution
+
+
+@kernel
+def lay_out(
+    notes: Columns,
+    count: int,
+    tracks: Columns,
+    track_count: int,
+    resolution: int,
+    steps_per_quarter: int,
+    merge: bool,
+    grid: Grid,
+) -> int:
+    """Bring notes that are `sound` onto the grid, in steps, canonical; return how many tracks."""
+    onsets, ends, pitches, packed = grid.onset, grid.end, grid.pitch, grid.packed
+    starts, stops, targets = grid.starts, grid.stops, grid.targets
+    total = _assign(tracks, track_count, merge, grid)
+    double_steps, inverse = 2 * steps_per_quarter, 1.0 / (2.0 * resolution)
+    for i in range(count):
+        target = targets[notes[TRACK, i]]
+        place = stops[target]
+        if place >= starts[target + 1]:
+            return NOT_SURE
+        stops[target] = place + 1
+        onset = _nearest_step(wide(notes[ONSET, i]), double_steps, resolution, inverse)
+        end = _nearest_step(wide(notes[END, i]), double_steps, resolution, inverse)
+        onsets[place] = onset
+        ends[place] = max(end, onset + 1)
+        pitches[place] = notes[PITCH, i]
+    for target in range(total):
+        first, last = starts[target], stops[target]
+        ordered = True
+        for i in range(first + 1, last):
+            ordered &= onsets[i - 1] <= onsets[i]
+        if not ordered:
+            _sort(onsets, ends, pitches, first, last, packed, grid.steps)
+        stops[target] = _settle(onsets, ends, pitches, first, last, grid.latest)
+    return total
+
+
+@kernel
+def _assign(tracks: Columns, track_count: int, merge: bool, grid: Grid) -> int:
+    """Give each track its place on the grid; return how many there are there."""
+    codes, targets, starts, stops = grid.codes, grid.targets, grid.starts, grid.stops
+    total = 0
+    starts[: track_count + 1] = 0
+    for track in range(track_count):
+        target = total
+        if merge:
+            for other in range(total):
+                if codes[other] == tracks[CODE, track]:
+                    target = other
+        if target == total:
+            codes[target] = tracks[CODE, track]
+            total += 1
+        targets[track] = target
+        starts[target + 1] += tracks[COUNT, track]
+    for target in range(total):
+        starts[target + 1] += starts[target]
+        stops[target] = starts[target]
+    return total
+
+
+@kernel
+def _sort(
+    onsets: npt.NDArray[np.int32],
+    ends: npt.NDArray[np.int32],
+    pitches: npt.NDArray[np.int32],
+    first: int,
+    last: int,
+    packed: npt.NDArray[np.int64],
+    steps: npt.NDArray[np.int32],
+) -> None:
+    """Put the notes of a track in the order of their onsets, by counting those of each step."""
+    latest = 0
+    for i in range(first, last):
+        latest = max(latest, wide(onsets[i]))
+    steps[: latest + 2] = 0
+    for i in range(first, last):
+        steps[onsets[i] + 1] += 1
+    for step in range(latest + 1):
+        steps[step + 1] += steps[step]
+    for i in range(first, last):
+        onset = wide(onsets[i])
+        key = (onset << _END_BITS | ends[i]) << _PITCH_BITS | pitches[i]
+        packed[first + steps[onset]] = key
+        steps[onset] += 1
+    for i in range(first, last):
+        onsets[i] = packed[i] >> (_END_BITS + _PITCH_BITS)
+        ends[i] = (packed[i] >> _PITCH_BITS) & ((1 << _END_BITS) - 1)
+        pitches[i] = packed[i] & (_PITCHES - 1)
+
+
+@kernel
+def _settle(
+    onsets: npt.NDArray[np.int32],
+    ends: npt.NDArray[np.int32],
+    pitches: npt.NDArray[np.int32],
+    first: int,
+    last: int,
+    latest: npt.NDArray[np.int32],
+) -> int:
+    """Leave no two notes of one pitch overlapping in a track; return where it ends now."""
+    latest[:] = -1
+    kept = first
+    for i in range(first, last):
+        pitch, onset = pitches[i], onsets[i]
+        before = latest[pitch]
+        if before >= 0:
+            if onsets[before] == onset:
+                ends[before] = max(ends[before], ends[i])
+                continue
+            ends[before] = min(ends[before], onset)
+        onsets[kept], ends[kept], pitches[kept] = onset, ends[i], pitch
+        latest[pitch] = kept
+        kept += 1
+    return wide(kept)
+
+
+@kernel
+def to_moments(grid: Grid, track_count: int, steps_per_bar: int) -> int:
+    """Turn the steps of a grid into moments (see BAR_BITS); return how many bars there are.
+
+    The end of a note on a barline is a moment of the bar that it ends.
+    """
+    onsets, ends = grid.onset, grid.end
+    factor = (1 << 32) // steps_per_bar + 1  # exact for all steps there are
+    last = 0
+    for track in range(track_count):
+        for i in range(grid.starts[track], grid.stops[track]):
+            onset, end = wide(onsets[i]), wide(ends[i]) - 1
+            bar = onset * factor >> 32
+            onsets[i] = bar << BAR_BITS | (onset - bar * steps_per_bar)
+            bar = end * factor >> 32
+            ends[i] = bar << BAR_BITS | (end - bar * steps_per_bar + 1)
+            last = max(last, bar)
+    return last + 1
+
+
+@kernel
+def music_hash(
+    notes: Columns, count: int, tracks: Columns, resolution: int, grid: Grid
+) -> tuple[np.uint64, np.uint64]:
+    """Return both halves of the fingerprint of notes that are `sound`, as unsigned words."""
+    onsets, sounded = grid.packed, grid.sounded
+    inverse = 1.0 / (2.0 * resolution)
+    earliest, latest, lowest = 2**40, 0, _PITCHES
+    for i in range(count):
+        onset = _nearest_step(wide(notes[ONSET, i]), 2 * COARSE, resolution, inverse)
+        onsets[i] = onset
+        earliest, latest = min(earliest, onset), max(latest, onset)
+        if tracks[CODE, notes[TRACK, i]] != DRUMS:
+            lowest = min(lowest, wide(notes[PITCH, i]))
+    bar = QUARTERS_PER_BAR * COARSE
+    origin = earliest // bar * bar
+    sounded[: 4 * (latest - origin + 1)] = 0
+    first = second = np.uint64(0)
+    for i in range(count):
+        onset, pitch = onsets[i] - origin, wide(notes[PITCH, i])
+        drums = tracks[CODE, notes[TRACK, i]] == DRUMS
+        word = 4 * onset + 2 * drums + (pitch >> 6)
+        bit = np.uint64(1) << np.uint64(pitch & 63)
+        if sounded[word] & bit == np.uint64(0):
+            sounded[word] |= bit
+            place = np.uint64(
+                onset * PITCH_ROOM + (pitch + DRUM_OFFSET if drums else pitch - lowest)
+            )
+            first += scramble_word(place)
+            second += scramble_word(place ^ np.uint64(SECOND_LANE))
+    return first, second

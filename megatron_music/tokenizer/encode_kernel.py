@@ -1,0 +1,368 @@
+"""Columns of notes to the tokens of all their windows, compiled.
+
+The readable path says what the tokens are: `score.merge.merge`, `score.quantize.quantize` and
+`windows`, `score.hashing.track_order`, `codec.encode` and `codec.transpose`, one after another.
+This module gives the same tokens without sorting anything. A bar of a track is a few words of
+bits: at which moments something happens, and at each of them which pitches end and which begin.
+Setting bits puts notes in order; reading them off writes the tokens.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, lowest_bit, wide
+from megatron_music.score.grid_kernel import (
+    BAR_BITS,
+    Grid,
+    lay_out,
+    music_hash,
+    new_grid,
+    scramble_word,
+    sound,
+    to_moments,
+)
+from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.midi_kernel import MOST_TRACKS, NOT_SURE, Columns
+from megatron_music.score.notes import QUARTERS_PER_BAR
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+Cells = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+
+NO_ROOM = -2
+"""What the kernels answer where the output is full: try again with more room."""
+
+MOST_WINDOW_BARS = 64
+
+_OFF_LOW, _OFF_HIGH, _ON_LOW, _ON_HIGH, _MASKS = 0, 1, 2, 3, 4
+_TOKENS, _DOCUMENTS, _TRACKS = 0, 1, 2
+_FRAME = 6  # tokens of a track, or of a document, beside bars and notes
+
+
+class Plan(NamedTuple):
+    """What is asked for, as numbers.
+
+    Windows of `bars` bars begin every `hop` bars. `lowest_shift` and `shifts` give the keys, in
+    semitones, of pieces for training: those whose fingerprint begins with a word of at most
+    `last_training`; the others stay as they are.
+    """
+
+    steps_per_quarter: int
+    bars: int
+    hop: int
+    merge: bool
+    shuffle: bool
+    seed: np.uint64
+    most_tracks: int
+    lowest_shift: int
+    shifts: int
+    last_training: np.uint64
+
+
+class Ids(NamedTuple):
+    """The ids that tokens are made from, as in `Vocabulary`; `density` is -1 for none."""
+
+    piece_start: int
+    piece_end: int
+    track_start: int
+    track_end: int
+    bar_start: int
+    bar_end: int
+    note_on: int
+    note_off: int
+    time_delta: int
+    inst: int
+    density: int
+
+
+class Output(NamedTuple):
+    """Where documents go, one behind the other.
+
+    `tokens` uint16; for each document its `lengths` in tokens, its `tracks` and its `bars`, int32;
+    `notes` for each track of each document, int32. `used`: tokens, documents, tracks so far.
+    """
+
+    tokens: TokenArray
+    lengths: Cells
+    tracks: Cells
+    bars: Cells
+    notes: Cells
+    used: npt.NDArray[np.int64]
+
+
+class Room(NamedTuple):
+    """What windows are made in: `moments` and `masks` are words of bits, 0 between tracks."""
+
+    lows: Cells
+    highs: Cells
+    order: Cells
+    keys: Words
+    moments: Words
+    masks: Words
+
+
+def new_room() -> Room:
+    """Return room for one window of any kind there is."""
+    return Room(
+        lows=np.empty(MOST_TRACKS, np.int32),
+        highs=np.empty(MOST_TRACKS, np.int32),
+        order=np.empty(MOST_TRACKS, np.int32),
+        keys=np.empty(MOST_TRACKS, np.uint64),
+        moments=np.zeros(MOST_WINDOW_BARS, np.uint64),
+        masks=np.zeros(MOST_WINDOW_BARS << BAR_BITS << 2, np.uint64),
+    )
+
+
+class Setup(NamedTuple):
+    """What stays the same from piece to piece; `edges` are the vocabulary's density edges."""
+
+    plan: Plan
+    ids: Ids
+    edges: npt.NDArray[np.float64]
+    grid: Grid
+    room: Room
+
+
+def new_setup(vocabulary: Vocabulary, plan: Plan) -> Setup:
+    """Return all that encoding by a plan into a vocabulary takes."""
+    ids = {name: getattr(vocabulary, name) for name in Ids._fields}
+    if not vocabulary.settings.density:
+        ids["density"] = -1
+    edges = np.array(vocabulary.settings.density_edges, np.float64)
+    return Setup(plan, Ids(**ids), edges, new_grid(), new_room())
+
+
+@kernel
+def encode_notes(
+    notes: Columns,
+    count: int,
+    tracks: Columns,
+    track_count: int,
+    resolution: int,
+    setup: Setup,
+    output: Output,
+) -> tuple[int, int, np.uint64, np.uint64]:
+    """Encode all windows of the music in `notes` and `tracks` (see `midi_kernel`).
+
+    Returns how many bars and windows there are and the fingerprint's halves. Instead of bars:
+    NOT_SURE where the music is not `sound`, NO_ROOM where the output is full; the output is then
+    as it was.
+    """
+    nothing, plan, grid = np.uint64(0), setup.plan, setup.grid
+    usual = plan.hop > 0 and 0 < plan.bars <= MOST_WINDOW_BARS and plan.steps_per_quarter <= 12
+    if not usual or not sound(notes, count, tracks, track_count, resolution):
+        return NOT_SURE, 0, nothing, nothing
+    first, second = music_hash(notes, count, tracks, resolution, grid)
+    total = lay_out(
+        notes, count, tracks, track_count, resolution, plan.steps_per_quarter, plan.merge, grid
+    )
+    if total < 0:
+        return NOT_SURE, 0, nothing, nothing
+    bars = to_moments(grid, total, QUARTERS_PER_BAR * plan.steps_per_quarter)
+    used = output.used
+    tokens, documents, written = used[_TOKENS], used[_DOCUMENTS], used[_TRACKS]
+    windows = _encode_windows(total, bars, first, setup, output)
+    if windows < 0:
+        used[_TOKENS], used[_DOCUMENTS], used[_TRACKS] = tokens, documents, written
+        return NO_ROOM, 0, nothing, nothing
+    return bars, windows, first, second
+
+
+@kernel
+def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, output: Output) -> int:
+    """Encode the windows of a piece on the grid; return how many, or NO_ROOM."""
+    plan, grid, room = setup.plan, setup.grid, setup.room
+    low, shifts = (plan.lowest_shift, plan.shifts) if music <= plan.last_training else (0, 1)
+    state = scramble_word(scramble_word(plan.seed) ^ music)
+    room.lows[:total] = grid.starts[:total]
+    windows = start = 0
+    while True:
+        stop = min(start + plan.bars, bars)
+        sounding = _find(total, start << BAR_BITS, stop << BAR_BITS, grid, room)
+        if sounding > 0:
+            if plan.shuffle:
+                _shuffle(sounding, scramble_word(state + np.uint64(windows)), room)
+            sounding = min(sounding, plan.most_tracks)
+            if not _has_room(sounding, stop - start, shifts, room, output):
+                return NO_ROOM
+            _encode_window(sounding, start, stop, low, shifts, setup, output)
+            windows += 1
+        if start + plan.bars >= bars:
+            return windows
+        start += plan.hop
+
+
+@kernel
+def _find(total: int, first: int, last: int, grid: Grid, room: Room) -> int:
+    """Find the tracks that sound in a window and their notes; return how many."""
+    onsets, stops, lows, highs, order = grid.onset, grid.stops, room.lows, room.highs, room.order
+    sounding = 0
+    for track in range(total):
+        low, stop = lows[track], stops[track]
+        while low < stop and onsets[low] < first:
+            low += 1
+        high = low
+        while high < stop and onsets[high] < last:
+            high += 1
+        lows[track], highs[track] = low, high
+        if high > low:
+            order[sounding] = track
+            sounding += 1
+    return sounding
+
+
+@kernel
+def _shuffle(count: int, state: np.uint64, room: Room) -> None:
+    """Put tracks in the order of `hashing.track_order`."""
+    order, keys = room.order, room.keys
+    for i in range(count):
+        track = order[i]
+        key = scramble_word(state + np.uint64(i))
+        place = i
+        while place > 0 and keys[place - 1] > key:
+            keys[place], order[place] = keys[place - 1], order[place - 1]
+            place -= 1
+        keys[place], order[place] = key, track
+
+
+@kernel
+def _has_room(sounding: int, bars: int, shifts: int, room: Room, output: Output) -> bool:
+    """Tell whether a window's documents fit, whatever its notes are."""
+    tokens = _FRAME
+    for i in range(sounding):
+        track = room.order[i]
+        tokens += _FRAME + 2 * bars + 4 * (room.highs[track] - room.lows[track])
+    used = output.used
+    documents = min(len(output.lengths), len(output.tracks), len(output.bars))
+    return bool(
+        used[_TOKENS] + tokens * shifts <= len(output.tokens)
+        and used[_DOCUMENTS] + shifts <= documents
+        and used[_TRACKS] + sounding * shifts <= len(output.notes)
+    )
+
+
+@kernel
+def _encode_window(
+    sounding: int, start: int, stop: int, low: int, shifts: int, setup: Setup, output: Output
+) -> None:
+    """Write the documents of a window: one for each shift that leaves its pitches in range."""
+    ids, edges, grid, room = setup.ids, setup.edges, setup.grid, setup.room
+    tokens, used, bars = output.tokens, output.used, stop - start
+    steps_per_bar = QUARTERS_PER_BAR * setup.plan.steps_per_quarter
+    first = at = used[_TOKENS]
+    tokens[at] = ids.piece_start
+    at += 1
+    for i in range(sounding):
+        track = room.order[i]
+        notes = room.highs[track] - room.lows[track]
+        output.notes[used[_TRACKS] + i] = notes
+        tokens[at], tokens[at + 1] = ids.track_start, ids.inst + grid.codes[track]
+        at += 2
+        if ids.density >= 0:
+            tokens[at] = ids.density
+            for edge in edges:
+                tokens[at] += edge <= notes / bars
+            at += 1
+        _set_bits(track, start, stop, steps_per_bar, grid, room)
+        at = _read_bits(bars, room.moments, room.masks, ids, tokens, at)
+        tokens[at] = ids.track_end
+        at += 1
+    tokens[at] = ids.piece_end
+    size = at + 1 - first
+    if shifts > 1:
+        low, shifts = _possible(sounding, low, shifts, grid, room)
+    for key in range(shifts - 1, -1, -1):
+        if key > 0 or low != 0:
+            _write_key(tokens, first, first + key * size, size, low + key, ids)
+        document = used[_DOCUMENTS] + key
+        output.lengths[document], output.tracks[document] = size, sounding
+        output.bars[document] = bars
+        copy = used[_TRACKS] + key * sounding
+        for i in range(sounding):
+            output.notes[copy + i] = output.notes[used[_TRACKS] + i]
+    used[_TOKENS] += shifts * size
+    used[_DOCUMENTS] += shifts
+    used[_TRACKS] += shifts * sounding
+
+
+@kernel
+def _set_bits(
+    track: int, start: int, stop: int, steps_per_bar: int, grid: Grid, room: Room
+) -> None:
+    """Set a bit for each end and each beginning of a note of a track in a window."""
+    onsets, ends, pitches = grid.onset, grid.end, grid.pitch
+    moments, masks = room.moments, room.masks
+    origin = start << BAR_BITS
+    latest = ((stop - start - 1) << BAR_BITS) + steps_per_bar
+    for i in range(room.lows[track], room.highs[track]):
+        pitch = wide(pitches[i])
+        bit, half = np.uint64(1) << np.uint64(pitch & 63), pitch >> 6
+        onset = wide(onsets[i]) - origin
+        moments[onset >> BAR_BITS] |= np.uint64(1) << np.uint64(onset & 63)
+        masks[(onset << 2) + _ON_LOW + half] |= bit
+        end = min(wide(ends[i]) - origin, latest)
+        moments[end >> BAR_BITS] |= np.uint64(1) << np.uint64(end & 63)
+        masks[(end << 2) + half] |= bit
+
+
+@kernel
+def _read_bits(
+    bars: int, moments: Words, masks: Words, ids: Ids, tokens: TokenArray, at: int
+) -> int:
+    """Write the bars that the bits spell and clear them; return the place behind."""
+    firsts = (ids.note_off, ids.note_off + 64, ids.note_on, ids.note_on + 64)
+    for bar in range(bars):
+        tokens[at] = ids.bar_start
+        at += 1
+        left = moments[bar]
+        moments[bar] = np.uint64(0)
+        now = 0
+        while left != np.uint64(0):
+            step = lowest_bit(left)
+            left &= left - np.uint64(1)
+            tokens[at] = ids.time_delta + step - now
+            at += step > now
+            now = step
+            place = (bar << BAR_BITS | step) << 2
+            for part in range(_MASKS):
+                bits = masks[place + part]
+                masks[place + part] = np.uint64(0)
+                while bits != np.uint64(0):
+                    tokens[at] = firsts[part] + lowest_bit(bits)
+                    at += 1
+                    bits &= bits - np.uint64(1)
+        tokens[at] = ids.bar_end
+        at += 1
+    return at
+
+
+@kernel
+def _possible(sounding: int, low: int, shifts: int, grid: Grid, room: Room) -> tuple[int, int]:
+    """Return the lowest shift that leaves the pitches of a window in range, and how many do."""
+    pitches = grid.pitch
+    lowest, highest = 127, 0
+    for i in range(sounding):
+        track = room.order[i]
+        if grid.codes[track] != DRUMS:
+            for j in range(room.lows[track], room.highs[track]):
+                lowest, highest = min(lowest, pitches[j]), max(highest, pitches[j])
+    last = min(low + shifts - 1, 127 - highest)
+    low = max(low, -lowest)
+    return low, max(0, last - low + 1)
+
+
+@kernel
+def _write_key(
+    tokens: TokenArray, source: int, target: int, size: int, semitones: int, ids: Ids
+) -> None:
+    """Write the document that stands at `source` at `target` too, moved; drums stay."""
+    moving = True
+    for i in range(size):
+        token = wide(tokens[source + i])
+        if ids.inst <= token < ids.inst + INSTRUMENT_COUNT:
+            moving = token != ids.inst + DRUMS
+        elif moving and ids.note_on <= token < ids.note_off + 128:
+            token += semitones
+        tokens[target + i] = token
