@@ -35,6 +35,7 @@ WORK_CELLS = 2 * 2048 + 2 * 16 + 4 * MOST_TRACKS + 8
 _FEWEST_NOTE_BYTES = 3
 _RMID_HEADER_BYTES = 20
 _LAST_TICK = 2**31 - 1
+_SHORTEST_BEAT = 7  # a 128th note; beyond that, what symusic says depends on the processor
 _NEXT = 4  # row of notes: which note of this channel and pitch was opened after this one
 _OPEN, _LATEST, _PROGRAMS, _CURRENT, _KEYS = 0, 2048, 4096, 4112, 4128
 _RANKS, _COUNTS, _STATE = _KEYS + MOST_TRACKS, _KEYS + 2 * MOST_TRACKS, _KEYS + 3 * MOST_TRACKS
@@ -98,19 +99,18 @@ def _voice(data: Bytes, at: int, end: int) -> int:
 
 @kernel
 def _note_metre(data: Bytes, at: int, tick: int, metres: Columns, state: Columns) -> bool:
-    """Put a time signature where it belongs in time; False where there are too many."""
+    """Put a time signature where it belongs in time; False if it is none, or one too many."""
     count = state[_METRES]
-    if count >= metres.shape[1]:
+    if count >= metres.shape[1] or data[at + 1] > _SHORTEST_BEAT:
         return False
     place = count
     while place > 0 and metres[0, place - 1] > tick:
         for row in range(METRE_ROWS):
             metres[row, place] = metres[row, place - 1]
         place -= 1
-    power = data[at + 1]
     metres[0, place] = tick
     metres[1, place] = data[at]
-    metres[2, place] = 1 << power if power < 8 else 0
+    metres[2, place] = 1 << data[at + 1]
     state[_METRES] = count + 1
     return True
 

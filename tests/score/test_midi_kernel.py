@@ -144,6 +144,7 @@ def test_an_rmid_file_is_read_behind_its_header() -> None:
         midi_bytes(b"\x00\x90\x3c\x40\x10\xbc\x00" + ONE_NOTE),
         midi_bytes(b"\x00\xc0\x85" + ONE_NOTE),
         midi_bytes(b"\x00\xff\x58\x02\x04\x02" + ONE_NOTE),
+        midi_bytes(b"\x00\xff\x58\x04\x04\x22\x18\x08" + ONE_NOTE),
         midi_bytes(b"\x00\xff\x51\x02\x07\xa1" + ONE_NOTE),
         midi_bytes(b"\x00\xff\x03\x02Tu\xff\xff\xff" + ONE_NOTE),
         midi_bytes(b"\x00\xff\x03\x05Alto\xa0\x00\xc0\x34" + ONE_NOTE),
@@ -200,6 +201,7 @@ meta = st.sampled_from(
         b"\xff\x51\x03\x00\x00\x00",
         b"\xff\x58\x04\x03\x02\x18\x08",
         b"\xff\x58\x04\x04\x09\x18\x08",
+        b"\xff\x58\x04\x04\x07\x18\x08",
         b"\xff\x2f\x00",
         b"\xff\x7f\x81\x00" + bytes(128),
     ]
