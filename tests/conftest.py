@@ -2,5 +2,9 @@
 
 from hypothesis import settings
 
+from megatron_music.threads import wait_asleep
+
+wait_asleep()  # several processes of these tests share the cores
+
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")

@@ -36,6 +36,7 @@ def sample(
     from megatron_music.generate.album import Formats, write_album, written
     from megatron_music.generate.identity import model_identity
     from megatron_music.generate.request import Request
+    from megatron_music.threads import wait_asleep
 
     instruments = tuple(instrument) if instrument else None
     request = Request(count, seed, bars, instruments, temperature, top_k, top_p, tempo)
@@ -44,6 +45,7 @@ def sample(
     if files:
         show.say(f"{output} already holds these songs: nothing to do")
     else:
+        wait_asleep()
         from megatron_music.generate.composer import Composer
 
         songs = Composer.load(model).compose(request)

@@ -6,6 +6,7 @@ torch and megatron are loaded inside, so that importing this costs nothing.
 from collections.abc import Callable
 
 from megatron_music.errors import MissingError, TrainingError
+from megatron_music.threads import wait_asleep
 from megatron_music.train.job import Job
 from megatron_music.train.quiet import quiet
 
@@ -16,6 +17,7 @@ def pretrain(job: Job, say: Callable[[str], None]) -> None:
     Raises MissingError without torch or megatron, UsageError for what the device cannot do,
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
     """
+    wait_asleep()
     with quiet():
         try:
             from megatron_music.train.loop import run
