@@ -1,6 +1,5 @@
 """One piece of a source to the documents of a data set, or to a refusal with its reason."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Item
 from megatron_music.errors import MidiError
+from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import windows
@@ -86,9 +86,7 @@ def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> 
     """Put the tracks in an order that depends on seed, music and window alone; keep the first."""
     tracks = window.tracks
     if settings.shuffle:
-        text = f"{settings.seed}/{music}/{index}".encode()
-        keys = np.frombuffer(hashlib.shake_256(text).digest(8 * len(tracks)), "<u8")
-        tracks = tuple(tracks[i] for i in np.argsort(keys, kind="stable"))
+        tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
     return Piece(window.steps_per_quarter, window.bars, tracks[: settings.max_tracks])
 
 

@@ -67,7 +67,7 @@ def plan(paths: Sequence[Path], settings: BuildSettings) -> Plan:
     rates: Counter[float] = Counter()
     ensembles: set[tuple[str, ...]] = set()
     for index, path in enumerate(paths):
-        shard = read_shard(path)
+        shard = read_shard(path, with_tokens=False)
         for position, outcome in enumerate(shard.outcomes):
             if outcome.outcome != KEPT:
                 continue
@@ -186,11 +186,14 @@ def _append(
     shard: Shard, vocabulary: Vocabulary, bins: Mapping[str, BinaryIO], joined: Joined
 ) -> None:
     tokens = _with_densities(shard.tokens, shard.rates, vocabulary)
+    documents = np.searchsorted(shard.owner, np.arange(len(shard.outcomes) + 1))
+    edges = np.concatenate(([0], np.cumsum(shard.lengths, dtype=np.int64)))[documents].tolist()
     for name, side in joined.sides.items():
-        chosen = _of_split(shard, name)
-        of_side = tokens[np.repeat(chosen, shard.lengths)]
-        bins[name].write(of_side.tobytes())
-        side.lengths.append(shard.lengths[chosen])
+        chosen = [i for i, outcome in enumerate(shard.outcomes) if outcome.split == name]
+        parts = [tokens[edges[i] : edges[i + 1]] for i in chosen]
+        of_side = np.concatenate([np.zeros(0, np.uint16), *parts])
+        bins[name].write(of_side.data)
+        side.lengths.append(shard.lengths[_of_split(shard, name)])
         side.token_counts += np.bincount(of_side, minlength=len(vocabulary))
 
 
@@ -198,9 +201,7 @@ def _with_densities(tokens: TokenArray, rates: Rates, vocabulary: Vocabulary) ->
     """Put the density levels where the shard has placeholders: one a track, in order."""
     if not vocabulary.settings.density:
         return tokens
-    placeholders = (tokens >= vocabulary.density) & (tokens < vocabulary.attribute)
+    placeholders = np.flatnonzero((tokens >= vocabulary.density) & (tokens < vocabulary.attribute))
     settled = tokens.copy()
-    settled[placeholders] = (vocabulary.density + density_levels(rates, vocabulary)).astype(
-        np.uint16
-    )
+    settled[placeholders] = vocabulary.density + density_levels(rates, vocabulary)
     return settled

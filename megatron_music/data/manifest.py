@@ -17,7 +17,7 @@ from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import VERSION, TokenizerSettings, Vocabulary
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same source and settings come to give other bytes."""
 
 

@@ -1,5 +1,7 @@
 """From a score as read to a piece that belongs in a data set, or the reason why it does not."""
 
+from collections.abc import Iterable, Sequence
+
 from megatron_music.data.refusal import Refusal
 from megatron_music.errors import MidiError
 from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
@@ -23,13 +25,15 @@ def accept(score: Score, steps_per_quarter: int) -> tuple[Piece, Piece]:
 
 
 def _check_metre(score: Score) -> None:
-    others = {
-        f"{metre.numerator}/{metre.denominator}"
-        for metre in score.metres
-        if not metre.is_common_time
-    }
+    others = {(m.numerator, m.denominator) for m in score.metres if not m.is_common_time}
     if others:
-        raise Refusal("metre", f"{', '.join(sorted(others))}; only 4/4 throughout is modelled")
+        raise other_metre(others)
+
+
+def other_metre(metres: Iterable[Sequence[int]]) -> Refusal:
+    """Return the refusal of a piece with metres other than 4/4: numerators, denominators."""
+    names = sorted({f"{numerator}/{denominator}" for numerator, denominator in metres})
+    return Refusal("metre", f"{', '.join(names)}; only 4/4 throughout is modelled")
 
 
 def _check_limits(score: Score) -> None:

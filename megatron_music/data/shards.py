@@ -8,11 +8,11 @@ still in it. `join.py` settles both.
 import gc
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from megatron_music.data.documents import REFUSED, Document, Outcome, Rates, encode_item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import Item
+from megatron_music.data.together import Encoded, as_encoded, encode_together
 from megatron_music.errors import DataError
 from megatron_music.files import complete
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
@@ -69,14 +70,25 @@ def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
     vocabulary = Vocabulary(task.settings.tokenizer())
     with _uncollected(), task.marker.open("wb", buffering=0) as marker:
-        encoded = []
-        for position, item in enumerate(task.items):
-            marker.seek(0)
-            marker.write(position.to_bytes(_POSITION_BYTES, "little"))
-            encoded.append(_encoded(task, position, item, vocabulary))
+        encoded = _encode(task, vocabulary, marker)
     _write(task.path, encoded)
     task.marker.unlink(missing_ok=True)
     return len(task.items)
+
+
+def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
+    """Encode what the kernels are sure of at once, and the rest piece by piece."""
+    together = {} if task.broken else encode_together(task.items, task.settings)
+    sure = dict(together)
+    encoded = []
+    for position, item in enumerate(task.items):
+        known = sure.get(position)
+        if known is None:
+            marker.seek(0)
+            marker.write(position.to_bytes(_POSITION_BYTES, "little"))
+            known = as_encoded(*_encoded(task, position, item, vocabulary))
+        encoded.append(known)
+    return encoded
 
 
 def position_of_death(task: Task) -> int | None:
@@ -130,29 +142,29 @@ def _uncollected() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _write(path: Path, encoded: list[tuple[Outcome, list[Document]]]) -> None:
-    documents = [document for _, of_piece in encoded for document in of_piece]
-    text = json.dumps([asdict(outcome) for outcome, _ in encoded]).encode()
-    rates = [document.rates for document in documents]
+def _write(path: Path, encoded: list[Encoded]) -> None:
+    text = json.dumps([vars(piece.outcome) for piece in encoded]).encode()
+    counts = [len(piece.lengths) for piece in encoded]
     columns = {
         "outcomes": np.frombuffer(text, np.uint8),
-        "tokens": np.concatenate([np.zeros(0, np.uint16), *(d.tokens for d in documents)]),
-        "lengths": np.array([len(document.tokens) for document in documents], np.int32),
-        "owner": np.repeat(np.arange(len(encoded), dtype=np.int32), [len(d) for _, d in encoded]),
-        "rates": np.concatenate([np.zeros(0), *rates]),
-        "tracks": np.array([len(column) for column in rates], np.int32),
+        "tokens": np.concatenate([piece.tokens for piece in encoded]),
+        "lengths": np.concatenate([piece.lengths for piece in encoded]),
+        "owner": np.repeat(np.arange(len(encoded), dtype=np.int32), counts),
+        "rates": np.concatenate([piece.rates for piece in encoded]),
+        "tracks": np.concatenate([piece.tracks for piece in encoded]),
     }
+    # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
     with complete(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **columns)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def read_shard(path: Path) -> Shard:
-    """Read a finished shard; raises DataError if it has been damaged since."""
+def read_shard(path: Path, with_tokens: bool = True) -> Shard:
+    """Read a finished shard, or all but its tokens; raises DataError if it has been damaged."""
     try:
         with np.load(path, allow_pickle=False) as columns:
-            values = {name: columns[name] for name in columns.files}
+            chosen = [name for name in columns.files if with_tokens or name != "tokens"]
+            values = {name: columns[name] for name in chosen}
+        values.setdefault("tokens", np.zeros(0, np.uint16))
         outcomes = [Outcome(**fields) for fields in json.loads(values.pop("outcomes").tobytes())]
         return Shard(outcomes, **values)
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as fault:

@@ -1,7 +1,9 @@
 """Where the music of a data set comes from: an ordered list of pieces that can be read."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,19 +58,34 @@ class MidiFile:
         """Read the file, unless it is far too large or not a file at all."""
         from megatron_music.score.midi import parse_midi
 
-        path = Path(self.path)
+        # Named within the source: a data set must not depend on where its source lies.
+        return parse_midi(self.raw(), self.name)
+
+    def raw(self) -> bytes:
+        """Return the bytes of the file; raises Refusal."""
         try:
-            if path.exists() and not path.is_file():
+            # Not blocking: a pipe without a writer would keep a plain open waiting.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as fault:
+            raise _unreadable(fault) from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise Refusal("unreadable", "not a regular file")
-            size_bytes = path.stat().st_size
-            if size_bytes > LARGEST_FILE_BYTES:
+            if status.st_size > LARGEST_FILE_BYTES:
                 limit = f"the limit is {LARGEST_FILE_BYTES}"
-                raise Refusal("large", f"{size_bytes} bytes; {limit}")
-            raw = path.read_bytes()
+                raise Refusal("large", f"{status.st_size} bytes; {limit}")
+            return os.read(descriptor, LARGEST_FILE_BYTES)
         except OSError as fault:
             raise Refusal("unreadable", fault.strerror or str(fault)) from None
-        # Named within the source: a data set must not depend on where its source lies.
-        return parse_midi(raw, self.name)
+        finally:
+            os.close(descriptor)
+
+
+def _unreadable(fault: OSError) -> Refusal:
+    if fault.errno == errno.ENXIO:  # a socket
+        return Refusal("unreadable", "not a regular file")
+    return Refusal("unreadable", fault.strerror or str(fault))
 
 
 def open_source(text: str) -> Source:
@@ -151,16 +168,12 @@ def _walk(folder: Path) -> Iterator[MidiFile]:
 def _contents(items: Sequence[MidiFile]) -> str:
     digest = hashlib.sha256()
     for item in items:
-        digest.update(os.fsencode(item.name) + b"\0" + _content(Path(item.path)))
+        digest.update(os.fsencode(item.name) + b"\0" + _content(item))
     return digest.hexdigest()
 
 
-def _content(path: Path) -> bytes:
+def _content(item: MidiFile) -> bytes:
     try:
-        if not path.is_file():
-            return b"not a file"
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            return f"large {path.stat().st_size}".encode()
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
-        return b"unreadable"
+        return hashlib.sha256(item.raw()).digest()
+    except Refusal as refusal:
+        return f"{refusal.reason}: {refusal}".encode()

@@ -48,6 +48,7 @@ _PITCHES = 128
 _FINEST = 12
 _MOST_STEPS = MOST_BARS * QUARTERS_PER_BAR * _FINEST
 _END_BITS, _PITCH_BITS = 20, 7
+_END_MASK = (1 << _END_BITS) - 1
 
 
 class Grid(NamedTuple):
@@ -145,16 +146,23 @@ def lay_out(
     total = _assign(tracks, track_count, merge, grid)
     double_steps, inverse = 2 * steps_per_quarter, 1.0 / (2.0 * resolution)
     for i in range(count):
-        target = targets[notes[TRACK, i]]
-        place = stops[target]
-        if place >= starts[target + 1]:
-            return NOT_SURE
-        stops[target] = place + 1
         onset = _nearest_step(wide(notes[ONSET, i]), double_steps, resolution, inverse)
         end = _nearest_step(wide(notes[END, i]), double_steps, resolution, inverse)
-        onsets[place] = onset
-        ends[place] = max(end, onset + 1)
-        pitches[place] = notes[PITCH, i]
+        packed[i] = (onset << _END_BITS | max(end, onset + 1)) << _PITCH_BITS | notes[PITCH, i]
+    owner, target, place = -1, 0, 0
+    for i in range(count):
+        if notes[TRACK, i] != owner:  # notes of one track mostly follow each other
+            stops[target] = place if owner >= 0 else stops[target]
+            owner = wide(notes[TRACK, i])
+            target = wide(targets[owner])
+            place = wide(stops[target])
+        if place >= starts[target + 1]:
+            return NOT_SURE
+        onsets[place] = packed[i] >> (_END_BITS + _PITCH_BITS)
+        ends[place] = (packed[i] >> _PITCH_BITS) & _END_MASK
+        pitches[place] = packed[i] & (_PITCHES - 1)
+        place += 1
+    stops[target] = place
     for target in range(total):
         first, last = starts[target], stops[target]
         ordered = True
@@ -215,7 +223,7 @@ def _sort(
         steps[onset] += 1
     for i in range(first, last):
         onsets[i] = packed[i] >> (_END_BITS + _PITCH_BITS)
-        ends[i] = (packed[i] >> _PITCH_BITS) & ((1 << _END_BITS) - 1)
+        ends[i] = (packed[i] >> _PITCH_BITS) & _END_MASK
         pitches[i] = packed[i] & (_PITCHES - 1)
 
 

@@ -28,18 +28,19 @@ TRACK, ONSET, END, PITCH, CODE, COUNT = 0, 1, 2, 3, 0, 1
 
 NOTE_ROWS, TRACK_ROWS, METRE_ROWS = 5, 2, 3
 MOST_TRACKS = 256
-MOST_METRES = 23
+MOST_METRES = 255
 WORK_CELLS = 2 * 2048 + 2 * 16 + 4 * MOST_TRACKS + 8
 """Room that `scan` needs to work in: int32 cells."""
 
 _FEWEST_NOTE_BYTES = 3
 _RMID_HEADER_BYTES = 20
 _LAST_TICK = 2**31 - 1
+_MOST_STABLE = 23  # of more that stand at one tick, symusic's sorting changes the order
 _SHORTEST_BEAT = 7  # a 128th note; beyond that, what symusic says depends on the processor
 _NEXT = 4  # row of notes: which note of this channel and pitch was opened after this one
 _OPEN, _LATEST, _PROGRAMS, _CURRENT, _KEYS = 0, 2048, 4096, 4112, 4128
 _RANKS, _COUNTS, _STATE = _KEYS + MOST_TRACKS, _KEYS + 2 * MOST_TRACKS, _KEYS + 3 * MOST_TRACKS
-_METRES, _TEMPOS, _TEMPO_TICK, _TEMPO, _TIED, _VOICE, _TRACKS = 0, 1, 2, 3, 4, 5, 6
+_METRES, _TEMPOS, _TEMPO_TICK, _TEMPO, _TIED, _VOICE, _TRACKS, _MIXED = 0, 1, 2, 3, 4, 5, 6, 7
 _NO_VOICE, _DOUBTFUL_VOICE = 0, -1
 _UNKNOWN = -1
 
@@ -104,6 +105,8 @@ def _note_metre(data: Bytes, at: int, tick: int, metres: Columns, state: Columns
     if count >= metres.shape[1] or data[at + 1] > _SHORTEST_BEAT:
         return False
     place = count
+    if count > 0 and metres[0, count - 1] >= tick:
+        state[_MIXED] = 1
     while place > 0 and metres[0, place - 1] > tick:
         for row in range(METRE_ROWS):
             metres[row, place] = metres[row, place - 1]
@@ -359,7 +362,9 @@ def scan(  # noqa: C901 (a condition for each thing that a header can say)
             if count < 0:
                 return failed
         at += size
-    doubtful = state[_TIED] > 0 and state[_TEMPOS] > MOST_METRES
+    doubtful = (state[_TIED] > 0 and state[_TEMPOS] > _MOST_STABLE) or (
+        state[_MIXED] > 0 and state[_METRES] > _MOST_STABLE
+    )
     if count == 0 or doubtful or _last_tick(notes, count) > longest_quarters * resolution:
         return failed
     return count, track_count, wide(state[_METRES]), resolution, wide(state[_TEMPO])

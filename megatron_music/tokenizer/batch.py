@@ -44,7 +44,7 @@ from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 Figures = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
-BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS = range(5)
+BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES = range(6)
 """Columns of `Batch.pieces`."""
 
 _LARGEST_TICK = 2**31 - 1
@@ -61,11 +61,12 @@ class Reading(NamedTuple):
 
 
 class Reports(NamedTuple):
-    """What is known of each file: a row of `pieces`, a row of `prints`, a row of `codes`."""
+    """What is known of each file: a row of each; `metres` has two rows for each file."""
 
     pieces: Figures
     prints: Words
     codes: npt.NDArray[np.int32]
+    metres: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Batch:
 
     `tokens` uint16; of each document `lengths` in tokens, `tracks` and `bars`, int32; of each
     track of each document `notes`, int32. Of each piece a row of `pieces`, int64: bars, windows,
-    documents, tokens and tracks; and its `fingerprints` and the codes of its `instruments`,
-    ascending. Bars are negative, and the rest is 0 or empty, where the kernels were not sure.
+    documents, tokens, tracks and metres other than 4/4; and its `fingerprints`, the codes of its
+    `instruments`, ascending, and its other `metres`, numerator and denominator. Bars are negative
+    and the rest is 0 or empty where the kernels were not sure, or sure of another metre only.
     """
 
     tokens: TokenArray
@@ -86,6 +88,7 @@ class Batch:
     pieces: Figures
     fingerprints: list[str]
     instruments: list[list[int]]
+    metres: list[list[list[int]]]
 
     def rates(self) -> npt.NDArray[np.float64]:
         """Return the notes a bar of each track of each document: what densities are cut from."""
@@ -106,7 +109,7 @@ def encode_files(
     """Read and encode files from the `first` on; return how many are done: all, if it had room.
 
     File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`. Music in another
-    metre than 4/4 is for the readable path too.
+    metre than 4/4 is not encoded.
     """
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
@@ -114,10 +117,16 @@ def encode_files(
         count, tracks, metres, resolution, _ = scan(
             data, start, end, longest, reading.notes, reading.tracks, reading.metres, reading.work
         )
-        for i in range(metres):
+        others = 0
+        for i in range(metres if count > 0 else 0):
             if reading.metres[1, i] != 4 or reading.metres[2, i] != 4:
-                count = NOT_SURE
+                reports.metres[2 * file, others] = reading.metres[1, i]
+                reports.metres[2 * file + 1, others] = reading.metres[2, i]
+                others += 1
+        if others > 0:
+            count = NOT_SURE
         done = encode_piece(file, count, tracks, resolution, reading, setup, output, reports)
+        reports.pieces[file, METRES] = others
         if not done:
             return file
     return len(edges_of_files) - 1
@@ -273,16 +282,21 @@ class BatchEncoder:
             reports.pieces,
             [f"{a:016x}{b:016x}" if ok else "" for (a, b), ok in zip(prints, sure, strict=True)],
             [row[:n].tolist() for row, n in zip(reports.codes, counts, strict=True)],
+            [
+                reports.metres[2 * i : 2 * i + 2, :n].T.tolist()
+                for i, n in enumerate(reports.pieces[:, METRES].tolist())
+            ],
         )
 
 
 def _new_reports(pieces: int) -> Reports:
-    rows = np.zeros((pieces, 5), np.int64)
+    rows = np.zeros((pieces, 6), np.int64)
     rows[:, BARS] = NOT_SURE
     return Reports(
         rows,
         np.zeros((pieces, 2), np.uint64),
         np.zeros((pieces, MOST_TRACKS), np.int32),
+        np.zeros((2 * pieces, MOST_METRES), np.int32),
     )
 
 

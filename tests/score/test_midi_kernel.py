@@ -113,6 +113,11 @@ def test_metres_stand_in_order_of_time_and_the_first_tempo_counts() -> None:
     assert score.tempo_bpm == 60
 
 
+def test_very_many_metres_are_read_where_their_order_is_certain() -> None:
+    assert len(read(midi_bytes(FOUR_FOUR * 23 + ONE_NOTE)).metres) == 23
+    assert len(read(midi_bytes((b"\x01" + FOUR_FOUR[1:]) * 255 + ONE_NOTE)).metres) == 255
+
+
 @pytest.mark.parametrize("format_", [0, 1, 2])
 def test_all_formats_and_other_chunks_are_read(format_: int) -> None:
     piece = chunk(b"MTrk", ONE_NOTE + b"\x00\xff\x2f\x00")
@@ -149,6 +154,7 @@ def test_an_rmid_file_is_read_behind_its_header() -> None:
         midi_bytes(b"\x00\xff\x03\x02Tu\xff\xff\xff" + ONE_NOTE),
         midi_bytes(b"\x00\xff\x03\x05Alto\xa0\x00\xc0\x34" + ONE_NOTE),
         midi_bytes(FOUR_FOUR * 24 + ONE_NOTE),
+        midi_bytes((b"\x01" + FOUR_FOUR[1:]) * 256 + ONE_NOTE),
         midi_bytes(b"\x00\x90\x3c\x40\xff\xff\xff\x7f\x80\x3c\x40"),
         midi_bytes(b"\xff\xff\xff\xff\x7f" + ONE_NOTE),
     ],
@@ -169,7 +175,7 @@ def test_more_tracks_than_an_orchestra_are_left_alone() -> None:
 
 def test_buffers_that_are_too_small_are_refused_not_overrun() -> None:
     raw = np.frombuffer(bytearray(midi_bytes(ONE_NOTE * 3)), np.uint8)
-    tracks, metres = np.zeros((2, 256), np.int32), np.zeros((3, 23), np.int32)
+    tracks, metres = np.zeros((2, 256), np.int32), np.zeros((3, 255), np.int32)
     work = np.zeros(midi_kernel.WORK_CELLS, np.int32)
 
     def count(notes: int, work: np.ndarray = work, end: int = len(raw)) -> int:

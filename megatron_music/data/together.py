@@ -1,0 +1,150 @@
+"""Many MIDI files to their documents at once, by the compiled kernels.
+
+The same as `documents.encode_item`, file by file, for the files that the kernels are sure of.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.dedup import split_of
+from megatron_music.data.documents import KEPT, REFUSED, Document, Outcome, Rates
+from megatron_music.data.pieces import other_metre
+from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources import Item
+from megatron_music.score.instruments import instrument_name
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+if TYPE_CHECKING:
+    from megatron_music.tokenizer.batch import Batch, BatchEncoder
+
+_MOST_BYTES = 16_000_000
+
+
+class Encoded(NamedTuple):
+    """A piece and its documents, one behind the other; see `shards.Shard`."""
+
+    outcome: Outcome
+    tokens: TokenArray
+    lengths: npt.NDArray[np.int32]
+    rates: Rates
+    tracks: npt.NDArray[np.int32]
+
+
+class File(Item, Protocol):
+    """An item that is a MIDI file."""
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+
+
+def _is_file(item: Item) -> TypeGuard[File]:
+    return hasattr(item, "raw")
+
+
+def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
+    """Lay the documents of a piece one behind the other."""
+    return Encoded(
+        outcome,
+        np.concatenate([np.zeros(0, np.uint16), *(document.tokens for document in documents)]),
+        np.array([len(document.tokens) for document in documents], np.int32),
+        np.concatenate([np.zeros(0), *(document.rates for document in documents)]),
+        np.array([len(document.rates) for document in documents], np.int32),
+    )
+
+
+def encode_together(
+    items: Sequence[Item], settings: BuildSettings
+) -> Iterator[tuple[int, Encoded]]:
+    """Encode those of the items that the kernels are sure of; give each with its position."""
+    files = [(position, item) for position, item in enumerate(items) if _is_file(item)]
+    if not files:
+        return
+    encoder = _encoder(settings)
+    for positions, names, raws in _portions(files):
+        pieces = _pieces(names, encoder.encode(raws), settings)
+        yield from ((positions[i], encoded) for i, encoded in pieces)
+
+
+@lru_cache(maxsize=1)
+def _encoder(settings: BuildSettings) -> "BatchEncoder":
+    """Return the encoder of a worker: its memory is kept from shard to shard."""
+    # Here, since collections that are no files need no compiler.
+    from megatron_music.tokenizer.batch import BatchEncoder, last_training_word
+
+    return BatchEncoder(
+        Vocabulary(settings.tokenizer()),
+        settings.bars,
+        settings.hop_bars,
+        shuffle=settings.shuffle,
+        seed=settings.seed,
+        max_tracks=settings.max_tracks,
+        shifts=settings.shifts,
+        last_training=last_training_word(settings.split),
+    )
+
+
+def _pieces(
+    names: Sequence[str], batch: "Batch", settings: BuildSettings
+) -> Iterator[tuple[int, Encoded]]:
+    """Give the pieces of a batch that are certain, with their places in it."""
+    documents = np.cumsum([0, *batch.pieces[:, 2]]).tolist()
+    tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
+    tracks = np.concatenate(([0], np.cumsum(batch.tracks)))[documents].tolist()
+    rates = batch.rates()
+    for i, (bars, windows, *_) in enumerate(batch.pieces.tolist()):
+        if batch.metres[i]:
+            refusal = other_metre(batch.metres[i])
+            outcome = Outcome(names[i], REFUSED, refusal.reason, str(refusal))
+            yield i, as_encoded(outcome, [])
+        elif bars > 0:
+            outcome = Outcome(
+                names[i],
+                KEPT,
+                split=split_of(batch.fingerprints[i], settings.split),
+                bars=bars,
+                windows=windows,
+                documents=documents[i + 1] - documents[i],
+                tokens=tokens[i + 1] - tokens[i],
+                fingerprint=batch.fingerprints[i],
+                instruments=tuple(map(instrument_name, batch.instruments[i])),
+            )
+            of_piece = slice(documents[i], documents[i + 1])
+            yield (
+                i,
+                Encoded(
+                    outcome,
+                    batch.tokens[tokens[i] : tokens[i + 1]],
+                    batch.lengths[of_piece],
+                    rates[tracks[i] : tracks[i + 1]],
+                    batch.tracks[of_piece],
+                ),
+            )
+
+
+def _portions(
+    files: Sequence[tuple[int, File]],
+) -> Iterator[tuple[list[int], list[str], list[bytes]]]:
+    """Read files, so many at once as memory should hold; those that are refused are left out."""
+    positions: list[int] = []
+    names: list[str] = []
+    raws: list[bytes] = []
+    size_bytes = 0
+    for position, file in files:
+        try:
+            raw = file.raw()
+        except Refusal:
+            continue
+        positions.append(position)
+        names.append(file.name)
+        raws.append(raw)
+        size_bytes += len(raw)
+        if size_bytes > _MOST_BYTES:
+            yield positions, names, raws
+            positions, names, raws, size_bytes = [], [], [], 0
+    if raws:
+        yield positions, names, raws

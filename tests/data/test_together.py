@@ -1,0 +1,69 @@
+"""Files encoded together become what each becomes alone, by the readable path."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_music.data.documents import REFUSED, encode_item
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources import LARGEST_FILE_BYTES, Item, MidiFile
+from megatron_music.data.together import as_encoded, encode_together
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from tests.data.collection import folder_of_songs, songs, waltz
+from tests.score.test_midi import ONE_NOTE, midi_bytes
+
+
+def files_of(folder: Path) -> list[Item]:
+    return [MidiFile(str(path), path.name) for path in sorted(folder.iterdir())]
+
+
+def check(items: list[Item], settings: BuildSettings) -> list[int]:
+    """Hold what is encoded together to the readable path; return the positions of it."""
+    vocabulary = Vocabulary(settings.tokenizer())
+    positions = []
+    for position, encoded in encode_together(items, settings):
+        expected = as_encoded(*encode_item(items[position], settings, vocabulary))
+        assert encoded.outcome == expected.outcome
+        for column, wanted in zip(encoded[1:], expected[1:], strict=True):
+            assert np.array_equal(column, wanted)
+        positions.append(position)
+    return positions
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"steps_per_quarter": 12, "bars": 8, "hop": 3},
+        {"transpositions": 12, "split": (1, 1, 1), "density": False},
+        {"shuffle": False, "max_tracks": 2},
+        {"seed": 5, "bars": 2, "hop": 1, "transpositions": 24},
+    ],
+)
+def test_songs_become_what_each_becomes_alone(tmp_path: Path, chosen: dict[str, Any]) -> None:
+    items = files_of(folder_of_songs(tmp_path / "songs", 8))
+    assert check(items, BuildSettings(**chosen)) == list(range(8))
+
+
+def test_what_is_not_certain_is_left_to_the_readable_path(tmp_path: Path) -> None:
+    waltz(tmp_path / "a.mid")
+    (tmp_path / "b.mid").write_bytes(b"no music")
+    (tmp_path / "c.mid").write_bytes(midi_bytes(b"\x00\xf8" + ONE_NOTE))
+    (tmp_path / "d.mid").write_bytes(midi_bytes(ONE_NOTE))
+    with (tmp_path / "e.mid").open("wb") as large:
+        large.truncate(LARGEST_FILE_BYTES + 1)
+    (tmp_path / "f.mid").mkdir()
+    os.mkfifo(tmp_path / "g.mid")
+    items = [*files_of(tmp_path), MidiFile(str(tmp_path / "gone.mid"), "gone.mid")]
+    assert check(items, BuildSettings()) == [0, 3]
+    vocabulary = Vocabulary(BuildSettings().tokenizer())
+    left = [encode_item(items[i], BuildSettings(), vocabulary)[0] for i in (1, 4, 5, 6, 7)]
+    assert {outcome.outcome for outcome in left} == {REFUSED}
+    assert [outcome.reason for outcome in left] == ["unreadable", "large"] + ["unreadable"] * 3
+
+
+def test_what_is_no_file_is_left_to_the_readable_path() -> None:
+    assert check(list(songs(3)), BuildSettings()) == []
