@@ -69,18 +69,22 @@ def build(
     print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
 
 
+def _usable_cpus() -> int:
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
 def _build(
     source: str, output: Path, chosen: dict[str, Any], workers: int | None, force: bool
 ) -> "Result":
-    from joblib import cpu_count
-
     from megatron_music.data.build import build
     from megatron_music.data.settings import choose
     from megatron_music.data.sources import open_source
 
     music = open_source(source)
     settings = choose(music.preferred, chosen)
-    count = cpu_count() if workers is None else workers
+    count = _usable_cpus() if workers is None else workers
     result = build(music, output, settings, count, force, show.progress)
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")

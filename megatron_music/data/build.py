@@ -34,6 +34,8 @@ from megatron_music.tokenizer.huggingface import save_tokenizer
 WORK_FOLDER = ".build"
 TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
+LARGEST_SHARD = 256
+"""Pieces of a shard, counted once for each key: what a worker holds in memory."""
 
 
 class Stage(Protocol):
@@ -150,7 +152,7 @@ def _encode(
     source: Source, work: Path, settings: BuildSettings, workers: int, stage: Stage
 ) -> list[Path]:
     work.mkdir(exist_ok=True)
-    step = source.items_per_shard
+    step = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
     tasks = [
         Task(work / f"shard-{start // step:06d}.npz", source.items[start : start + step], settings)
         for start in range(0, len(source.items), step)

@@ -31,6 +31,7 @@ LONGEST_ITEM_S = 120.0
 """A worker that spends more on one piece is ended, which refuses the piece."""
 
 _POSITION_BYTES = 8
+_MUCH_GARBAGE = 100_000
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,18 @@ def _mortal(limit_s: float) -> Iterator[None]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Hold the garbage collector back for a shard: it would take a third of music21's time."""
+    """Hold the garbage collector back for a shard: it would take a third of music21's time.
+
+    What was there before stays frozen: the compiler alone has half a million objects for good.
+    """
     gc.freeze()
     gc.disable()
     try:
         yield
     finally:
+        if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
+            gc.collect()
         gc.enable()
-        gc.collect()
-        gc.unfreeze()
 
 
 def _write(path: Path, encoded: list[Encoded]) -> None:

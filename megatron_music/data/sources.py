@@ -19,7 +19,7 @@ MIDI_SUFFIXES = (".mid", ".midi")
 LARGEST_FILE_BYTES = 8_000_000
 """A hundred times the usual size of a multi-track file."""
 
-_FILES_PER_SHARD = 64
+_FILES_PER_SHARD = 256
 
 
 class Item(Protocol):
@@ -75,7 +75,7 @@ class MidiFile:
             if status.st_size > LARGEST_FILE_BYTES:
                 limit = f"the limit is {LARGEST_FILE_BYTES}"
                 raise Refusal("large", f"{status.st_size} bytes; {limit}")
-            return os.read(descriptor, LARGEST_FILE_BYTES)
+            return os.read(descriptor, status.st_size)
         except OSError as fault:
             raise Refusal("unreadable", fault.strerror or str(fault)) from None
         finally:
