@@ -27,8 +27,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask scores [songs, vocabulary] after taking the newest token of input_ids [songs, t]."""
         for walker, row in zip(self._walkers, input_ids.tolist(), strict=True):
-            for token in row[walker.length :]:
-                walker.advance(token)
+            walker.follow(row)
         legal = torch.from_numpy(np.stack([walker.allowed() for walker in self._walkers]))
         return scores.masked_fill(~legal.to(scores.device), float("-inf"))
 
@@ -80,6 +79,5 @@ def draw(
         pad_token_id=vocabulary.pad,
     )
     for walker, row in zip(walkers, ids.tolist(), strict=True):
-        for token in row[walker.length :]:
-            walker.advance(token)
+        walker.follow(row)
     return walkers

@@ -10,7 +10,7 @@ piece, and never at step 0 of a bar (an end on a barline belongs to the bar that
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +95,13 @@ class Walker:
         self._keep(token)
         self.position.take(token)
         self.tokens.append(token)
+
+    def follow(self, row: Sequence[int]) -> None:
+        """Take the tokens of a row behind those taken already, up to the end of the piece."""
+        for token in row[self.length :]:
+            if self.position.phase is Phase.END:
+                break
+            self.advance(token)
 
     def _keep(self, token: int) -> None:
         """Keep the instrument or the finished note that a legal token spells."""
