@@ -4,6 +4,8 @@ Importing this module takes half a second, so only the kernels do, and they only
 """
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -21,10 +23,22 @@ def kernel(function: _Function) -> _Function:
     What a kernel accepts is machine integers and numpy arrays. It knows no bounds: every index is
     to be checked by the kernel itself.
     """
+    compiled: Any = numba.njit(function, nogil=True, error_model="numpy")
     try:
-        return cast(_Function, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
-    except RuntimeError:  # nowhere to keep it: neither beside the source nor in the home folder
-        return cast(_Function, numba.njit(function, nogil=True, error_model="numpy"))
+        compiled.enable_caching()
+        kept = compiled._cache._cache_file  # noqa: SLF001 (numba looks at one source file alone)
+        kept._source_stamp = (kept._source_stamp, _sources())  # noqa: SLF001
+    except (RuntimeError, AttributeError):  # nowhere to keep it, or another numba
+        compiled = numba.njit(function, nogil=True, error_model="numpy")
+    return cast(_Function, compiled)
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """Return name, time and size of all that kernels are made from: they call one another."""
+    package = Path(__file__).parents[1]
+    paths = sorted(path for name in ("score", "tokenizer") for path in package.glob(f"{name}/*.py"))
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
 
 @intrinsic
