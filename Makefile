@@ -17,6 +17,8 @@ ARGS ?=
 N ?= 4
 BARS ?= 8
 SEED ?= 7
+SWEEP ?= profiling/sweeps/$(if $(filter 0,$(GPUS)),cpu,$(if $(filter 1,$(GPUS)),single-gpu,article-table2)).yaml
+BUDGET ?= $(if $(filter 0,$(GPUS)),4m,2h)
 DATA ?= data/$(notdir $(DATASET))
 RUN ?= runs/$(notdir $(DATASET))-$(RECIPE)
 
@@ -95,6 +97,10 @@ clock:
 .PHONY: sample
 sample: setup ## compose N pieces of BARS bars with the model of the run RUN, by SEED
 	@$(COMPOSE)
+
+.PHONY: profile
+profile: setup ## train briefly in every layout of SWEEP for at most BUDGET; report the best
+	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET)
 
 .PHONY: test
 test: setup ## run the tests; ARGS='-k audio' for some

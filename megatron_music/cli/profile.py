@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from megatron_music.cli import profile_nsight, profile_nvml
+from megatron_music.cli import profile_nsight, profile_nvml, profile_sweep
 
 app = typer.Typer(help="What a configuration costs, and what the hardware does.")
 app.command("nsight")(profile_nsight.nsight)
 app.command("nvml")(profile_nvml.nvml)
+app.command("sweep")(profile_sweep.sweep)
+app.command("report")(profile_sweep.report)
 
 
 @app.command()

@@ -1,0 +1,88 @@
+"""`profile sweep` and `profile report`: which layout is the best one here."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from megatron_music.cli import show
+from megatron_music.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from megatron_music.profiling.report import Report
+
+BEST = 5
+"""Rows printed; the report has all."""
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="As in profiling/sweeps/.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="[default: runs/profile-SWEEP]"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop after 90s, 30m or 2h with the best so far."),
+    ] = None,
+) -> None:
+    """Train a few iterations in every layout of a grid, and report what each one reaches.
+
+    Killed or out of its budget, the same command goes on with what is left.
+
+    Example: `megatron-music profile sweep profiling/sweeps/cpu.yaml --budget 30m`
+    """
+    from megatron_music.profiling.report import write_report
+    from megatron_music.profiling.sweep import run_sweep
+
+    folder = output or Path("runs") / f"profile-{path.stem}"
+    budget_s = None if budget is None else _seconds(budget)
+    with show.progress("profile", "configurations") as progress:
+        result = run_sweep(path, folder, budget_s, show.say, progress)
+    if result.left:
+        show.say(f"the budget is spent, {result.left} left; the same command goes on with them")
+    elif not result.fresh:
+        show.say(f"{folder} holds every row: nothing to do; give another -o to measure again")
+    if not result.rows:
+        raise TrainingError(f"the budget of {budget} ended before any configuration; give more")
+    _print(write_report(folder))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a sweep.")],
+) -> None:
+    """Write the report of a sweep again, also while it is still at work.
+
+    Example: `megatron-music profile report runs/profile-cpu`
+    """
+    from megatron_music.profiling.report import write_report
+
+    _print(write_report(folder))
+
+
+def _print(report: "Report") -> None:
+    from megatron_music.profiling.figures import RANKED_BY
+
+    for place, one in enumerate(report.ran[:BEST], start=1):
+        share = one.utilisation.get(RANKED_BY)
+        print(
+            f"{place}. {one.row.label}: {one.step_time_s:.4g} s/iteration, "
+            f"{one.tokens_per_s:,.0f} tokens/s, {one.tflops[RANKED_BY]:.4g} TFLOP/s per device"
+            + ("" if share is None else f", {share:.1%} of the peak ({RANKED_BY})")
+        )
+    print(f"report: {report.html}")
+    if not report.ran:
+        first = report.rest[0]
+        raise TrainingError(
+            f"no configuration ran, of {len(report.rest)}: {first.outcome}: {first.reason}"
+        )
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise UsageError(f"the budget is not a time (got {text!r}); as in 90s, 30m or 2h")
+    return float(match[1]) * _UNITS_S[match[2]]

@@ -1,0 +1,89 @@
+"""The report's columns: a heading, how a person reads it, how a program does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from megatron_music.profiling.figures import FORMULAS, GIB, Figures
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """`name` heads the CSV with its unit, `heading` the tables; `text` shortens a value."""
+
+    name: str
+    heading: str
+    value: Callable[[Figures], Value]
+    text: str = "{}"
+
+    def show(self, figures: Figures) -> str:
+        """Return the value as a person reads it; a dash for what is not known."""
+        value = self.value(figures)
+        return "-" if value is None else self.text.format(value)
+
+
+def columns() -> Sequence[Column]:
+    """Return all columns in their order."""
+    return [*_layout(), *_rates(), *_hardware()]
+
+
+def _layout() -> list[Column]:
+    return [
+        Column("device", "device", lambda f: f.row.device),
+        Column("devices", "devices", lambda f: f.row.devices),
+        Column("processes", "processes", lambda f: f.row.processes),
+        Column("precision", "precision", lambda f: f.row.precision),
+        Column("tensor_parallel", "TP", lambda f: f.row.tensor_parallel),
+        Column("pipeline_parallel", "PP", lambda f: f.row.pipeline_parallel),
+        Column("data_parallel", "DP", lambda f: f.row.data_parallel),
+        Column("micro_batch_size", "micro batch", lambda f: f.row.micro_batch_size),
+        Column("global_batch_size", "global batch", lambda f: f.row.global_batch_size),
+        Column("recompute", "recompute", lambda f: f.row.recompute),
+        Column("seq_length", "sequence", lambda f: f.row.seq_length),
+        Column("num_layers", "layers", lambda f: f.row.num_layers),
+        Column("hidden_size", "width", lambda f: f.row.hidden_size),
+    ]
+
+
+def _rates() -> list[Column]:
+    return [
+        Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
+        Column(
+            "tokens_per_s_per_device", "tokens/s per device", lambda f: f.tokens_per_s, "{:,.0f}"
+        ),
+        *(
+            Column(f"tflops_{n}", f"TFLOP/s per device, {n}", _tflops(n), "{:.4g}")
+            for n in FORMULAS
+        ),
+        *(Column(f"utilisation_{n}", f"utilisation, {n}", _share(n), "{:.2%}") for n in FORMULAS),
+        Column("peak_tflops", "peak, TFLOP/s", lambda f: f.row.peak_tflops, "{:.4g}"),
+        Column("peak_source", "peak from", lambda f: f.row.peak_source),
+    ]
+
+
+def _hardware() -> list[Column]:
+    return [
+        Column("memory_gib", "memory, GiB", _memory, "{:.1f}"),
+        Column("mean_power_w", "power, W", lambda f: f.row.mean_power_w, "{:.0f}"),
+        Column(
+            "joules_per_million_tokens",
+            "J per million tokens",
+            lambda f: f.joules_per_million_tokens,
+            "{:,.0f}",
+        ),
+        Column("key", "row", lambda f: f.row.key),
+    ]
+
+
+def _tflops(name: str) -> Callable[[Figures], Value]:
+    return lambda figures: figures.tflops[name]
+
+
+def _share(name: str) -> Callable[[Figures], Value]:
+    return lambda figures: figures.utilisation.get(name)
+
+
+def _memory(figures: Figures) -> Value:
+    used = figures.row.memory_bytes
+    return None if used is None else used / GIB

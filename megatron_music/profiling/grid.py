@@ -1,0 +1,168 @@
+"""A sweep as data: a base recipe, what is fixed, and a grid over recipe keys and processes.
+
+recipe: tiny                    # a recipe's name, or a .yaml beside the sweep
+fixed: {model.seq_length: 256}  # for every configuration
+warmup_iters: 3                 # run first, not counted
+measured_iters: 10
+timeout_s: 120                  # for each configuration, start-up included
+grid:                           # every combination of these
+  processes: [1, 2]
+  parallel.tensor_model_parallel_size: [1, 2]
+  size:                         # values that belong together, under any name
+    - {model.num_layers: 6, model.hidden_size: 512}
+    - {model.num_layers: 24, model.hidden_size: 1024}
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from megatron_music.config import Count, CountOrZero, Positive, Recipe, check_layout, load_recipe
+from megatron_music.errors import InputError, LayoutError, UsageError
+
+PROCESSES = "processes"
+ALWAYS = (
+    "log.log_interval=1",
+    "log.eval_interval=0",
+    "log.save_interval=0",
+    "log.sample_interval=0",
+    "train.lr_warmup_iters=0",
+)
+"""What a measurement needs, whatever the recipe says: every step in the log, nothing between."""
+
+OURS = ("log.", "train.train_iters", "train.lr_warmup_iters")
+"""Keys that the sweep sets itself."""
+
+_RECOMPUTE = ("none", "selective", "full")
+_PRECISION = ("bf16", "fp16", "fp32")
+
+
+class Sweep(BaseModel):
+    """What a sweep file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    fixed: dict[str, Any] = {}
+    warmup_iters: CountOrZero = 3
+    measured_iters: Count = 10
+    timeout_s: Positive = 600.0
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of the grid; `overrides` on the recipe `base` give `recipe`."""
+
+    base: str
+    overrides: tuple[str, ...]
+    recipe: Recipe
+    processes: int
+    warmup_iters: int
+
+    @property
+    def key(self) -> str:
+        """Name the configuration by all that decides its figures."""
+        told = [self.recipe.model_dump(), self.processes, self.warmup_iters]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def data_parallel_size(self) -> int:
+        """Return how many copies of the model the processes hold, 0 where the layout is not."""
+        parallel = self.recipe.parallel
+        ranks = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+        return 0 if self.processes % ranks else self.processes // ranks
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a sweep file; raises InputError where there is none, UsageError where it is wrong."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(f"cannot read the sweep {path}: {fault}; check the path") from None
+    except yaml.YAMLError as fault:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(fault).split())}") from None
+    try:
+        sweep = Sweep.model_validate(values)
+    except ValidationError as fault:
+        error = fault.errors(include_url=False)[0]
+        place = ".".join(map(str, error["loc"])) or "a sweep"
+        known = ", ".join(Sweep.model_fields)
+        raise UsageError(f"{path}: {place}: {error['msg']}; its keys are {known}") from None
+    beside = path.parent / sweep.recipe
+    return sweep.model_copy(update={"recipe": str(beside)}) if beside.is_file() else sweep
+
+
+def expand(sweep: Sweep) -> list[Configuration]:
+    """Return every configuration of the grid once, the likely best first.
+
+    The heuristic: what splits the model costs communication, so fewer model parallel ranks first;
+    then larger micro batches, less recomputation, 16-bit before 32-bit, larger global batches, and
+    fewer processes. Raises RecipeError for a key or a value that no recipe has.
+    """
+    found = {configuration.key: configuration for configuration in _all(sweep)}
+    return sorted(found.values(), key=_rank)
+
+
+def refusal(configuration: Configuration, gpus: int) -> str | None:
+    """Return why a configuration cannot run on a machine with so many GPUs, None if it may."""
+    try:
+        check_layout(configuration.recipe, configuration.processes)
+    except LayoutError as fault:
+        return str(fault)
+    if gpus and configuration.processes > gpus:
+        return f"{configuration.processes} processes need as many GPUs; this machine has {gpus}"
+    precision = configuration.recipe.train.precision
+    if not gpus and precision != "fp32":
+        return f"train.precision={precision} needs a GPU and there is none"
+    return None
+
+
+def _all(sweep: Sweep) -> Iterator[Configuration]:
+    names = list(sweep.grid)
+    for values in itertools.product(*sweep.grid.values()):
+        settings = dict(sweep.fixed)
+        for name, value in zip(names, values, strict=True):
+            settings.update(value if isinstance(value, dict) else {name: value})
+        yield _configuration(sweep, settings)
+
+
+def _configuration(sweep: Sweep, settings: Mapping[str, Any]) -> Configuration:
+    processes = settings.get(PROCESSES, 1)
+    if type(processes) is not int or processes < 1:
+        raise UsageError(f"{PROCESSES} must be 1 or more (got {processes!r}); correct the sweep")
+    given = {key: value for key, value in settings.items() if key != PROCESSES}
+    if taken := [key for key in given if key.startswith(OURS)]:
+        raise UsageError(
+            f"a sweep sets {taken[0]} itself; remove it, and use warmup_iters and measured_iters"
+        )
+    overrides = (
+        *(f"{key}={_scalar(value)}" for key, value in given.items()),
+        f"train.train_iters={sweep.warmup_iters + sweep.measured_iters}",
+        *ALWAYS,
+    )
+    recipe = load_recipe(sweep.recipe, overrides)
+    return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
+
+
+def _scalar(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _rank(configuration: Configuration) -> tuple[int, ...]:
+    parallel, train = configuration.recipe.parallel, configuration.recipe.train
+    return (
+        parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size,
+        -train.micro_batch_size,
+        _RECOMPUTE.index(train.recompute),
+        _PRECISION.index(train.precision),
+        -train.global_batch_size,
+        configuration.processes,
+    )

@@ -1,0 +1,173 @@
+"""One configuration, run and measured: a row, whatever becomes of it."""
+
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from megatron_music.costs.flops import recipe_shape
+from megatron_music.errors import MusicError
+from megatron_music.profiling.devices import Machine, Peaks
+from megatron_music.profiling.grid import Configuration
+from megatron_music.profiling.nvml.recorder import record
+from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
+from megatron_music.profiling.processes import end_training, explain, run_group, train_command
+from megatron_music.profiling.rows import Outcome, Row
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from megatron_music.train.folder import RunFolder, read_log
+
+OUTPUT_FILE = "output.txt"
+GPUS_FILE = "gpus.jsonl"
+BULKY = ("checkpoints", "cache", "tokenizer", "tensorboard")
+"""What a run leaves that its figures do not need."""
+
+Note = Callable[[int], None]
+"""Told how many iterations a run has done."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where configurations are measured: the sweep's folder, its data, this machine."""
+
+    folder: Path
+    data: Path
+    machine: Machine
+    peaks: Peaks
+
+    def run(self, configuration: Configuration) -> Path:
+        """Return the folder of a configuration's run, absolute: its processes are known by it."""
+        return (self.folder / "runs" / configuration.key).resolve()
+
+    def command(self, configuration: Configuration) -> list[str]:
+        """Return the training command of a configuration."""
+        return train_command(
+            configuration.processes,
+            configuration.base,
+            self.data.resolve(),
+            self.run(configuration),
+            configuration.overrides,
+        )
+
+
+class Window:
+    """Watches a run's log: when the warm-up ended, and when the last iteration did (Unix time)."""
+
+    def __init__(self, run: RunFolder, configuration: Configuration, note: Note) -> None:
+        self.start_s: float | None = None
+        self.end_s: float | None = None
+        self._run = run
+        self._warmup = configuration.warmup_iters
+        self._total = configuration.recipe.train.train_iters
+        self._note = note
+
+    def look(self) -> None:
+        """Read how far the run is."""
+        done = len(read_log(self._run)) if self._run.log.exists() else 0
+        if self.start_s is None and done >= max(1, self._warmup):
+            self.start_s = time.time()
+        if self.end_s is None and done >= self._total:
+            self.end_s = time.time()
+        self._note(done)
+
+
+def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reason: str) -> Row:
+    """Return the row of a configuration without any figure."""
+    recipe, processes = configuration.recipe, configuration.processes
+    environment = bench.machine.environment(processes)
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    shape = recipe_shape(recipe, len(Vocabulary(TokenizerSettings())))
+    return Row(
+        key=configuration.key,
+        outcome=outcome,
+        reason=reason,
+        command=" ".join([*settings, shlex.join(bench.command(configuration))]),
+        processes=processes,
+        precision=recipe.train.precision,
+        tensor_parallel=recipe.parallel.tensor_model_parallel_size,
+        pipeline_parallel=recipe.parallel.pipeline_model_parallel_size,
+        data_parallel=configuration.data_parallel_size,
+        micro_batch_size=recipe.train.micro_batch_size,
+        global_batch_size=recipe.train.global_batch_size,
+        recompute=recipe.train.recompute,
+        seq_length=recipe.model.seq_length,
+        num_layers=recipe.model.num_layers,
+        hidden_size=recipe.model.hidden_size,
+        padded_vocab_size=shape.padded_vocab_size,
+    )
+
+
+def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: Note) -> Row:
+    """Run a configuration afresh and return its row; a run that fails is a row as well."""
+    path = bench.run(configuration)
+    end_training(str(path))
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    window = Window(RunFolder(path), configuration, note)
+    with ExitStack() as stack:
+        if bench.machine.gpus:
+            gpus = [gpu.uuid for gpu in bench.machine.gpus[: configuration.processes]]
+            with suppress(MusicError):  # a machine whose NVML is not to be had is measured without
+                stack.enter_context(record(path / GPUS_FILE, gpus))
+        code = run_group(
+            bench.command(configuration),
+            bench.machine.environment(configuration.processes),
+            path / OUTPUT_FILE,
+            timeout_s,
+            window.look,
+        )
+    window.look()
+    for name in BULKY:
+        shutil.rmtree(path / name, ignore_errors=True)
+    return _row(configuration, bench, code, timeout_s, window)
+
+
+def _row(
+    configuration: Configuration, bench: Bench, code: int | None, timeout_s: float, window: Window
+) -> Row:
+    run = RunFolder(bench.run(configuration))
+    entries = read_log(run) if run.log.exists() else []
+    steps = {int(entry["iteration"]): float(entry["step_time_s"]) for entry in entries}
+    total = configuration.recipe.train.train_iters
+    if code is None:
+        reason = f"took longer than {timeout_s:.0f} s; {len(steps)} of {total} iterations done"
+        return describe(configuration, bench, "timeout", reason)
+    if code:
+        output = (run.path / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+        reason = explain(output, code)
+        outcome: Outcome = "out of memory" if "out of memory" in reason else "failed"
+        return describe(configuration, bench, outcome, reason)
+    if len(steps) < total:
+        reason = f"its log holds {len(steps)} of {total} iterations"
+        return describe(configuration, bench, "failed", reason)
+    device, peak = bench.peaks.of(configuration.recipe.train.precision)
+    row = replace(
+        describe(configuration, bench, "ok", ""),
+        device=device,
+        devices=bench.machine.devices(configuration.processes),
+        step_times_s=tuple(
+            steps[step] for step in sorted(steps) if step > configuration.warmup_iters
+        ),
+        peak_tflops=peak.tflops,
+        peak_source=peak.source,
+    )
+    return _with_hardware(row, run.path / GPUS_FILE, window)
+
+
+def _with_hardware(row: Row, recording: Path, window: Window) -> Row:
+    """Add what NVML recorded between the warm-up and the last iteration, if anything."""
+    try:
+        summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)
+    except MusicError:
+        return row
+    memory = [gpu.max_memory_bytes for gpu in summary.devices if gpu.max_memory_bytes is not None]
+    power = [gpu.mean_power_w for gpu in summary.devices if gpu.mean_power_w is not None]
+    return replace(
+        row,
+        memory_bytes=max(memory, default=None),
+        mean_power_w=fmean(power) if power else None,
+        energy_j=summary.energy_j,
+    )

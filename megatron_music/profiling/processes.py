@@ -1,0 +1,109 @@
+"""A training run as a fresh process group, watched, and ended for certain."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+PROGRAM = "megatron_music"
+LOOK_S = 0.05
+"""Between two looks at a run."""
+
+END_S = 10.0
+"""How long the system is given to take away a killed process."""
+
+_SPOKEN = re.compile(r"^(?:\[rank\d+\]:)?\s*error: (?P<reason>.+)$", re.MULTILINE)
+_RAISED = re.compile(
+    r"^(?:\[rank\d+\]:)?\s*(?P<reason>(?:\w+\.)*\w*(?:Error|Exception)\b.*)$", re.MULTILINE
+)
+_LAUNCHERS_OWN = "ChildFailedError"
+
+
+def train_command(
+    processes: int, recipe: str, data: Path, run: Path, overrides: Sequence[str]
+) -> list[str]:
+    """Return the command that trains a recipe on so many processes of this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    training = ["-m", PROGRAM, "train", recipe, "--data", str(data), "--run", str(run)]
+    return [*launcher, "--nproc-per-node", str(processes), *training, *overrides]
+
+
+def run_group(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: Path,
+    timeout_s: float,
+    look: Callable[[], None],
+) -> int | None:
+    """Run a training command to its end; return its exit code, None if its time ran out.
+
+    What it prints goes to `output`. `look` is called at times meanwhile. However this ends, none
+    of the command's processes is left.
+    """
+    until = time.monotonic() + timeout_s
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the sweep, which then ends the run
+        )
+    try:
+        while (code := process.poll()) is None:
+            if time.monotonic() > until:
+                return None
+            look()
+            time.sleep(LOOK_S)
+        return code
+    finally:
+        end_training(run_of(command))
+        process.kill()
+        process.wait()
+
+
+def run_of(command: Sequence[str]) -> str:
+    """Return the run folder that a training command names, an empty text if it names none."""
+    if PROGRAM not in command:
+        return ""
+    return next((value for option, value in pairwise(command) if option == "--run"), "")
+
+
+def end_training(run: str) -> None:
+    """End every process that trains this very run folder, also what a killed sweep left behind.
+
+    torchrun's workers lead sessions of their own: they are found by their command line.
+    """
+    found = [process for process in psutil.process_iter() if run and _command_run(process) == run]
+    for process in found:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(found, timeout=END_S)
+
+
+def explain(output: str, exit_code: int) -> str:
+    """Return in one line why a run failed, from what it printed."""
+    if spoken := _SPOKEN.search(output):
+        return spoken["reason"].strip()
+    raised = [match["reason"].strip() for match in _RAISED.finditer(output)]
+    own = [reason for reason in raised if _LAUNCHERS_OWN not in reason]
+    if own:
+        return own[0]
+    if re.search(r"exitcode\s*: -9\b", output) or exit_code == -9:
+        return "a process was killed (signal 9); the machine may be out of memory"
+    return f"ended with exit code {exit_code} and said nothing"
+
+
+def _command_run(process: psutil.Process) -> str:
+    try:
+        return run_of(process.cmdline())
+    except psutil.Error:
+        return ""

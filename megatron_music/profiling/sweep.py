@@ -1,0 +1,136 @@
+"""A sweep: every configuration of a grid in turn, each leaving its row; killed, it goes on.
+
+DIR/rows.jsonl        a line a configuration, whatever became of it
+DIR/peaks.json        peaks that were measured here
+DIR/data/             random tokens
+DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from megatron_music.errors import UsageError
+from megatron_music.profiling.devices import Machine, Peaks, look_around
+from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep, refusal
+from megatron_music.profiling.measure import Bench, describe, measure
+from megatron_music.profiling.rows import Outcome, Row, append_row, read_rows
+from megatron_music.profiling.synthetic import synthetic_data
+from megatron_music.progress import Progress, silent
+
+SKIPPED: Outcome = "skipped"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to: all rows, how many were measured just now, how many are left."""
+
+    rows: tuple[Row, ...]
+    fresh: int
+    left: int
+
+
+def run_sweep(
+    path: Path,
+    folder: Path,
+    budget_s: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
+) -> SweepResult:
+    """Run what a sweep file asks for and `folder` does not hold yet, the likely best first.
+
+    With a budget it ends after so many seconds; a run cut short by that leaves no row, so that the
+    same call goes on with it. Raises InputError, UsageError, WriteError, MissingError.
+    """
+    until = None if budget_s is None else time.monotonic() + _checked(budget_s)
+    sweep = load_sweep(path)
+    configurations = expand(sweep)
+    machine = look_around()
+    todo = _todo(configurations, folder, machine)
+    bench = _bench(configurations, folder, machine, say)
+    _skip(configurations, bench)
+    done = sum(refusal(one, len(machine.gpus)) is None for one in configurations) - len(todo)
+    fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
+    _settle(bench, fresh)
+    return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Progress over configurations, with the iterations of the one at work."""
+
+    progress: Progress
+    done: int
+    total: int
+
+    def tell(self, fresh: int, note: str = "") -> None:
+        self.progress(self.done + fresh, self.total, note)
+
+
+def _run(
+    todo: list[Configuration], sweep: Sweep, bench: Bench, until: float | None, told: _Told
+) -> int:
+    """Measure one after another while there is time; return how many got their row."""
+    for fresh, configuration in enumerate(todo):
+        left_s = sweep.timeout_s if until is None else until - time.monotonic()
+        if left_s <= 0:
+            return fresh
+        title = describe(configuration, bench, "ok", "").label
+        iterations = configuration.recipe.train.train_iters
+
+        def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
+            told.tell(at, f"iteration {done}{text}")
+
+        row = measure(configuration, bench, min(sweep.timeout_s, left_s), note)
+        if row.outcome == "timeout" and left_s < sweep.timeout_s:
+            return fresh
+        append_row(bench.folder, row)
+        told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
+    return len(todo)
+
+
+def _settle(bench: Bench, fresh: int) -> None:
+    """Measure again, after the runs, the peaks that were measured; rows follow a better one."""
+    if not fresh:
+        return
+    better = bench.peaks.measure_again()
+    for row in read_rows(bench.folder):
+        peak = better.get((row.device, row.precision))
+        if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
+            settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
+            append_row(bench.folder, settled)
+
+
+def _todo(
+    configurations: list[Configuration], folder: Path, machine: Machine
+) -> list[Configuration]:
+    done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
+    gpus = len(machine.gpus)
+    return [one for one in configurations if one.key not in done and refusal(one, gpus) is None]
+
+
+def _bench(
+    configurations: list[Configuration],
+    folder: Path,
+    machine: Machine,
+    say: Callable[[str], None],
+) -> Bench:
+    longest = max(configuration.recipe.model.seq_length for configuration in configurations)
+    data = synthetic_data(folder / "data", longest)
+    return Bench(folder, data, machine, Peaks(folder, machine, say))
+
+
+def _skip(configurations: list[Configuration], bench: Bench) -> None:
+    """Leave a row, once, for every configuration that cannot run here."""
+    known = {row.key for row in read_rows(bench.folder)}
+    for configuration in configurations:
+        reason = refusal(configuration, len(bench.machine.gpus))
+        if reason is not None and configuration.key not in known:
+            append_row(bench.folder, describe(configuration, bench, SKIPPED, reason))
+
+
+def _checked(budget_s: float) -> float:
+    if not budget_s > 0:
+        raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
+    return budget_s

@@ -1,0 +1,44 @@
+"""A data set of random tokens: what a step costs does not depend on what the tokens say."""
+
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.data.indexed import write_index
+from megatron_music.files import complete
+from megatron_music.tokenizer.vocabulary import (
+    TokenizerSettings,
+    Vocabulary,
+    save_settings,
+    token_dtype,
+)
+
+TOKENS = 1 << 20
+DOCUMENT_TOKENS = 1024
+SAMPLES = 4
+"""At least so many sequences, however long they are."""
+
+
+def synthetic_data(folder: Path, longest_sequence: int) -> Path:
+    """Write a data set folder with `train` alone, unless it is there; the same tokens every time.
+
+    Pieces of random tokens in the default vocabulary, each ended by PIECE_END. Raises WriteError.
+    """
+    settings = TokenizerSettings()
+    vocabulary = Vocabulary(settings)
+    dtype = token_dtype(len(vocabulary))
+    least = max(TOKENS, SAMPLES * (longest_sequence + 1))
+    documents = -(-least // DOCUMENT_TOKENS)
+    binary, index = folder / "train.bin", folder / "train.idx"
+    size_bytes = documents * DOCUMENT_TOKENS * dtype.itemsize
+    if binary.is_file() and index.is_file() and binary.stat().st_size >= size_bytes:
+        return folder
+    tokens = np.random.default_rng(0).integers(1, len(vocabulary), (documents, DOCUMENT_TOKENS))
+    tokens[:, 0], tokens[:, -1] = vocabulary.piece_start, vocabulary.piece_end
+    save_settings(settings, folder / "tokenizer")
+    index.unlink(missing_ok=True)
+    with complete(binary) as temporary:
+        tokens.astype(dtype).tofile(temporary)
+    with complete(index) as temporary, temporary.open("wb") as file:
+        write_index(file, np.full(documents, DOCUMENT_TOKENS, np.int32), dtype)
+    return folder
