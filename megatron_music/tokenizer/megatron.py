@@ -9,7 +9,7 @@ from typing import Any
 
 from megatron.core.tokenizers.base_tokenizer import MegatronTokenizerBase
 
-from megatron_music.errors import TokenError
+from megatron_music.errors import TokenError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 
@@ -69,5 +69,5 @@ class MmmtrackTokenizer(MegatronTokenizerBase):  # type: ignore[misc]
         )
 
     def apply_chat_template(self, *_: Any, **__: Any) -> str:
-        """Refuse: music has no chat."""
-        raise NotImplementedError("mmmtrack has no chat template")
+        """Refuse with UsageError: music has no chat."""
+        raise UsageError("mmmtrack has no chat template; give tokenize a piece as text")
