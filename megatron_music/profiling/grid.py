@@ -1,16 +1,18 @@
 """A sweep as data: a base recipe, what is fixed, and a grid over recipe keys and processes.
 
-recipe: tiny                    # a recipe's name, or a .yaml beside the sweep
-fixed: {model.seq_length: 256}  # for every configuration
-warmup_iters: 3                 # run first, not counted
-measured_iters: 10
-timeout_s: 120                  # for each configuration, start-up included
-grid:                           # every combination of these
-  processes: [1, 2]
-  parallel.tensor_model_parallel_size: [1, 2]
-  size:                         # values that belong together, under any name
-    - {model.num_layers: 6, model.hidden_size: 512}
-    - {model.num_layers: 24, model.hidden_size: 1024}
+    recipe: tiny                    # a recipe's name, or a .yaml beside the sweep
+    fixed: {model.seq_length: 256}  # for every configuration
+    warmup_iters: 3                 # run first, not counted
+    measured_iters: 10
+    timeout_s: 120                  # for each configuration, start-up included
+    grid:                           # every combination of these
+      processes: [1, 2]             # or all: one for each GPU, or core where there is none
+      parallel.tensor_model_parallel_size: [1, 2]
+      size:                         # values that belong together, under any name
+        - {model.num_layers: 6, model.hidden_size: 512}
+        - {model.num_layers: 24, model.hidden_size: 1024}
+
+Keys are those of recipes, by their dotted names.
 """
 
 import hashlib
@@ -28,6 +30,9 @@ from megatron_music.config import Count, CountOrZero, Positive, Recipe, check_la
 from megatron_music.errors import InputError, LayoutError, UsageError
 
 PROCESSES = "processes"
+ALL = "all"
+"""As many processes as the machine has GPUs, or cores where it has none."""
+
 ALWAYS = (
     "log.log_interval=1",
     "log.eval_interval=0",
@@ -100,14 +105,15 @@ def load_sweep(path: Path) -> Sweep:
     return sweep.model_copy(update={"recipe": str(beside)}) if beside.is_file() else sweep
 
 
-def expand(sweep: Sweep) -> list[Configuration]:
+def expand(sweep: Sweep, most: int = 1) -> list[Configuration]:
     """Return every configuration of the grid once, the likely best first.
 
     The heuristic: what splits the model costs communication, so fewer model parallel ranks first;
     then larger micro batches, less recomputation, 16-bit before 32-bit, larger global batches, and
-    fewer processes. Raises RecipeError for a key or a value that no recipe has.
+    fewer processes. `most` processes are what `all` means. Raises RecipeError for a key or a value
+    that no recipe has.
     """
-    found = {configuration.key: configuration for configuration in _all(sweep)}
+    found = {configuration.key: configuration for configuration in _points(sweep, most)}
     return sorted(found.values(), key=_rank)
 
 
@@ -125,19 +131,22 @@ def refusal(configuration: Configuration, gpus: int) -> str | None:
     return None
 
 
-def _all(sweep: Sweep) -> Iterator[Configuration]:
+def _points(sweep: Sweep, most: int) -> Iterator[Configuration]:
     names = list(sweep.grid)
     for values in itertools.product(*sweep.grid.values()):
         settings = dict(sweep.fixed)
         for name, value in zip(names, values, strict=True):
             settings.update(value if isinstance(value, dict) else {name: value})
-        yield _configuration(sweep, settings)
+        yield _configuration(sweep, settings, most)
 
 
-def _configuration(sweep: Sweep, settings: Mapping[str, Any]) -> Configuration:
+def _configuration(sweep: Sweep, settings: Mapping[str, Any], most: int) -> Configuration:
     processes = settings.get(PROCESSES, 1)
+    processes = most if processes == ALL else processes
     if type(processes) is not int or processes < 1:
-        raise UsageError(f"{PROCESSES} must be 1 or more (got {processes!r}); correct the sweep")
+        raise UsageError(
+            f"{PROCESSES} must be 1 or more, or {ALL} (got {processes!r}); correct the sweep"
+        )
     given = {key: value for key, value in settings.items() if key != PROCESSES}
     if taken := [key for key in given if key.startswith(OURS)]:
         raise UsageError(

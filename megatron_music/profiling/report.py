@@ -108,9 +108,10 @@ def summary(ran: Sequence[Figures], rest: Sequence[Row]) -> str:
     best = ran[0]
     share = best.utilisation.get(RANKED_BY)
     told = "" if share is None else f" ({share:.2%} of the peak, {RANKED_BY})"
+    rate = f"{best.tokens_per_s:,.0f} tokens/s"
     return (
         f"{counts} Best on {best.row.device}: {best.row.label}: "
-        f"{best.tokens_per_s:,.0f} tokens/s and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{told}."
+        f"{rate} and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{told}."
     )
 
 

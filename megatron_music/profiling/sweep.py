@@ -1,9 +1,11 @@
 """A sweep: every configuration of a grid in turn, each leaving its row; killed, it goes on.
 
-DIR/rows.jsonl        a line a configuration, whatever became of it
-DIR/peaks.json        peaks that were measured here
-DIR/data/             random tokens
-DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl
+    DIR/rows.jsonl        a line a configuration, whatever became of it
+    DIR/peaks.json        peaks that were measured here
+    DIR/data/             random tokens
+    DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl
+
+Rows are only ever added; the last one of a configuration counts.
 """
 
 import time
@@ -45,8 +47,8 @@ def run_sweep(
     """
     until = None if budget_s is None else time.monotonic() + _checked(budget_s)
     sweep = load_sweep(path)
-    configurations = expand(sweep)
     machine = look_around()
+    configurations = expand(sweep, len(machine.gpus) or machine.cores)
     todo = _todo(configurations, folder, machine)
     bench = _bench(configurations, folder, machine, say)
     _skip(configurations, bench)
