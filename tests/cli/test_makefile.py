@@ -98,6 +98,16 @@ def test_on_gpus_the_articles_model_is_trained_on_all_of_them(tmp_path: Path) ->
     assert "--nproc-per-node 8 -m megatron_music train article --data data/bach" in plan
 
 
+def test_the_sweep_fits_the_machine(tmp_path: Path) -> None:
+    def sweep(gpus: int) -> str:
+        return make("-n", "profile", path=fake_gpus(tmp_path / str(gpus), gpus))
+
+    assert "profile sweep profiling/sweeps/cpu.yaml --budget 4m" in sweep(0)
+    assert "profile sweep profiling/sweeps/single-gpu.yaml --budget 2h" in sweep(1)
+    assert "profile sweep profiling/sweeps/article-table2.yaml --budget 2h" in sweep(8)
+    assert "sweep my.yaml --budget 9m" in make("-n", "profile", "SWEEP=my.yaml", "BUDGET=9m")
+
+
 def test_without_gpus_torch_comes_without_cuda_unless_wheels_are_configured(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +204,7 @@ def test_the_readmes_commands_exist_with_the_options_it_gives_them() -> None:
         assert {word for word in words if word.startswith("-")} <= known
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "profiling/README.md"])
 def test_links_into_the_repository_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)

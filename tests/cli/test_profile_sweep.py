@@ -1,0 +1,64 @@
+"""`profile sweep` and `profile report` as a user meets them."""
+
+from dataclasses import replace
+
+import pytest
+
+from megatron_music.cli import profile_sweep
+from megatron_music.errors import UsageError
+from megatron_music.profiling.rows import append_row
+from tests.cli.program import Program
+from tests.profiling.test_report import FAILED, FASTER, RAN
+
+SWEEP = "recipe: tiny\ngrid: {train.precision: [bf16]}\n"
+
+
+def test_a_report_is_printed_best_first(program: Program) -> None:
+    for row in (RAN, FAILED, FASTER):
+        append_row(program.folder / "out", row)
+    done = program("profile", "report", "out")
+    first, second, last = done.stdout.splitlines()
+    assert first.startswith("1. 2 processes, TP=2 PP=1 DP=1")
+    assert "0.1 s/iteration, 40 tokens/s" in first
+    assert "43.8% of the peak (model_causal)" in first
+    assert second.startswith("2. ")
+    assert last == "report: out/report.html"
+
+
+def test_a_report_where_nothing_ran_fails_with_the_first_reason(program: Program) -> None:
+    append_row(program.folder / "out", replace(FAILED, reason="too big"))
+    told = program.fails(1, "profile", "report", "out")
+    assert "out of memory: too big" in told
+    assert (program.folder / "out" / "report.html").is_file()
+
+
+def test_a_folder_without_rows_is_told_what_to_do(program: Program) -> None:
+    assert "megatron-music profile sweep" in program.fails(1, "profile", "report", "none")
+
+
+def test_a_sweep_that_is_wrong_is_refused(program: Program) -> None:
+    assert "cannot read the sweep" in program.fails(1, "profile", "sweep", "none.yaml")
+    (program.folder / "s.yaml").write_text("recipe: tiny\n")
+    assert "grid: Field required" in program.fails(2, "profile", "sweep", "s.yaml")
+    assert "as in 90s" in program.fails(2, "profile", "sweep", "s.yaml", "--budget", "long")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_which_nothing_can_run_here_says_why(program: Program) -> None:
+    (program.folder / "s.yaml").write_text(SWEEP)
+    told = program.fails(1, "profile", "sweep", "s.yaml", CUDA_VISIBLE_DEVICES="")
+    assert "skipped: train.precision=bf16 needs a GPU" in told
+    assert (program.folder / "runs" / "profile-s" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("45", 45)]
+)
+def test_a_budget_is_a_time(text: str, seconds: float) -> None:
+    assert profile_sweep._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5m", "5 d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="30m"):
+        profile_sweep._seconds(text)

@@ -1,0 +1,54 @@
+"""Stands for training: a log of quick steps, or trouble, as `train.seed` asks.
+
+    python fake_training.py megatron_music train RECIPE --data DIR --run DIR [key=value ...]
+
+What it does it writes down in `DIR/../ran.txt` of the data folder.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from megatron_music.profiling.devices import Machine
+
+FINE, OUT_OF_MEMORY, HANGS, RAISES, KILLED, SILENT, SHORT, HANGS_ONCE = range(1, 9)
+STEP_S = 0.5
+CPU = Machine((), 2)
+
+
+def command(processes: int, recipe: str, data: Path, run: Path, overrides: list[str]) -> list[str]:
+    """Return what takes the place of the training command."""
+    start = [sys.executable, __file__, "megatron_music", "train", recipe]
+    return [*start, "--data", str(data), "--run", str(run), *overrides, f"processes={processes}"]
+
+
+def main(words: list[str]) -> int:
+    run, data = Path(words[words.index("--run") + 1]), Path(words[words.index("--data") + 1])
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    seed, steps = int(given["train.seed"]), int(given["train.train_iters"])
+    notes = data.parent / "ran.txt"
+    before = notes.read_text().splitlines() if notes.exists() else []
+    with notes.open("a") as file:
+        file.write(f"{seed} {os.getpid()}\n")
+    again = any(line.split()[0] == str(seed) for line in before)
+    if seed == HANGS or (seed == HANGS_ONCE and not again):
+        time.sleep(600)
+    if seed == KILLED:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == RAISES:
+        raise RuntimeError("the matrix is singular")
+    if seed == OUT_OF_MEMORY:
+        print("error: the device is out of memory; lower train.micro_batch_size")
+    if seed in (OUT_OF_MEMORY, SILENT):
+        return 1
+    lines = [{"iteration": i, "step_time_s": STEP_S * i} for i in range(1, steps + 1)]
+    kept = lines[:-1] if seed == SHORT else lines
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,151 @@
+"""The report: figures worked by hand from made-up rows, in four forms."""
+
+import csv
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from megatron_music.errors import InputError
+from megatron_music.profiling.figures import best_first, figures
+from megatron_music.profiling.report import write_report
+from megatron_music.profiling.rows import Row, append_row
+
+RAN = Row(
+    key="aaa",
+    outcome="ok",
+    reason="",
+    command="torchrun --nproc-per-node 2 -m megatron_music train tiny",
+    processes=2,
+    precision="fp16",
+    tensor_parallel=2,
+    pipeline_parallel=1,
+    data_parallel=1,
+    micro_batch_size=1,
+    global_batch_size=2,
+    recompute="full",
+    seq_length=4,
+    num_layers=1,
+    hidden_size=8,
+    padded_vocab_size=128,
+    device="NVIDIA <X1>",
+    devices=2,
+    step_times_s=(0.5, 0.1, 0.2),
+    peak_tflops=1e-6,
+    peak_source="made up",
+    memory_bytes=3 << 30,
+    mean_power_w=250.0,
+    energy_j=12.0,
+)
+FASTER = replace(RAN, key="bbb", step_times_s=(0.1,), energy_j=None, memory_bytes=None)
+FAILED = replace(
+    RAN, key="ccc", outcome="out of memory", reason="a | b", step_times_s=(), devices=0
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sweep's folder with a row of each kind."""
+    for row in (RAN, FAILED, FASTER):
+        append_row(tmp_path, row)
+    return tmp_path
+
+
+def test_the_figures_are_those_worked_by_hand() -> None:
+    """B s l h^2 = 2 x 4 x 1 x 64 = 512; s/6h = 1/12; V/16lh = 1; V/12lh = 4/3; median 0.2 s.
+
+    96 x 512 x 25/12 = 102,400; 72 x 512 x 29/12 = 89,088; 72 x 512 x 57/24 = 87,552 FLOPs on two
+    devices in 0.2 s, of a peak of 1e6 FLOP/s each. 12 J for 3 x 8 tokens.
+    """
+    found = figures(RAN)
+    assert found.step_time_s == 0.2
+    assert found.tokens_per_s == pytest.approx(20)
+    assert found.tflops == pytest.approx(
+        {"equation3": 2.56e-7, "model": 2.2272e-7, "model_causal": 2.1888e-7}
+    )
+    assert found.utilisation == pytest.approx(
+        {"equation3": 0.256, "model": 0.22272, "model_causal": 0.21888}
+    )
+    assert found.joules_per_million_tokens == pytest.approx(500_000)
+
+
+def test_without_a_peak_there_is_no_utilisation() -> None:
+    assert figures(replace(RAN, peak_tflops=None)).utilisation == {}
+
+
+def test_the_best_come_first_and_what_failed_is_not_among_them() -> None:
+    assert [one.row.key for one in best_first([RAN, FAILED, FASTER])] == ["bbb", "aaa"]
+
+
+def test_the_csv_has_every_row_with_unrounded_figures(folder: Path) -> None:
+    write_report(folder)
+    with (folder / "report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["key"] for row in rows] == ["bbb", "aaa", "ccc"]
+    assert float(rows[1]["tokens_per_s_per_device"]) == pytest.approx(20)
+    assert float(rows[1]["utilisation_model_causal"]) == pytest.approx(0.21888)
+    assert float(rows[1]["memory_gib"]) == 3
+    assert float(rows[1]["joules_per_million_tokens"]) == pytest.approx(500_000)
+    assert rows[0]["joules_per_million_tokens"] == ""
+    assert (rows[2]["outcome"], rows[2]["tensor_parallel"]) == ("out of memory", "2")
+
+
+def test_the_markdown_shows_figures_reasons_and_commands(folder: Path) -> None:
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    line = next(line for line in text.splitlines() if line.endswith("| aaa |"))
+    assert "25.60% | 22.27% | 21.89%" in line
+    assert "500,000" in line
+    assert "| out of memory | a \\| b |" in text
+    assert text.count(RAN.command) == 3
+    assert "hardware FLOPs" in text
+    assert "2 of 3 configurations ran" in text
+
+
+class Reader(HTMLParser):
+    """Collects what a page would load, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.loads += [str(value) for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
+    page = write_report(folder).html.read_text()
+    reader = Reader()
+    reader.feed(page)
+    assert all(load.startswith("data:image/png;base64,") for load in reader.loads)
+    assert len(reader.loads) == 1
+    assert not {"script", "link", "iframe"} & reader.tags
+    assert not re.search(r"https?://|url\(|@import", page)
+
+
+def test_the_page_escapes_what_it_is_told(folder: Path) -> None:
+    page = write_report(folder).html.read_text()
+    assert "NVIDIA &lt;X1&gt;" in page
+    assert "<X1>" not in page
+
+
+def test_the_picture_is_a_png(folder: Path) -> None:
+    write_report(folder)
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_where_nothing_ran_says_so(tmp_path: Path) -> None:
+    append_row(tmp_path, FAILED)
+    report = write_report(tmp_path)
+    assert report.ran == ()
+    assert "0 of 1 configurations ran" in report.html.read_text()
+
+
+def test_without_rows_there_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="profile sweep"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
