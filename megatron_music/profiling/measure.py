@@ -1,5 +1,6 @@
 """One configuration, run and measured: a row, whatever becomes of it."""
 
+import json
 import shlex
 import shutil
 import time
@@ -22,6 +23,9 @@ from megatron_music.train.folder import RunFolder, read_log
 
 OUTPUT_FILE = "output.txt"
 GPUS_FILE = "gpus.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+"""A run writes it about itself."""
+
 BULKY = ("checkpoints", "cache", "tokenizer", "tensorboard")
 """What a run leaves that its figures do not need."""
 
@@ -146,6 +150,7 @@ def _row(
     device, peak = bench.peaks.of(configuration.recipe.train.precision)
     row = replace(
         describe(configuration, bench, "ok", ""),
+        software=_software(run.path / ENVIRONMENT_FILE),
         device=device,
         devices=bench.machine.devices(configuration.processes),
         step_times_s=tuple(
@@ -155,6 +160,15 @@ def _row(
         peak_source=peak.source,
     )
     return _with_hardware(row, run.path / GPUS_FILE, window)
+
+
+def _software(environment: Path) -> str:
+    try:
+        told = json.loads(environment.read_text(encoding="utf-8"))
+        parts = [f"{package} {version}" for package, version in told["versions"].items()]
+        return ", ".join([*parts, f"attention by {told['attention']}"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return ""
 
 
 def _with_hardware(row: Row, recording: Path, window: Window) -> Row:

@@ -128,6 +128,7 @@ def notes(ran: Sequence[Figures]) -> list[str]:
         "equation3 gives hardware FLOPs, the other two give model FLOPs; a utilisation without "
         "its formula's name is meaningless.",
         *(f"Peak of {peak}." for peak in peaks),
+        *dict.fromkeys(f"Software: {one.row.software}." for one in ran if one.row.software),
         "A peak is dense, of one device: from its maker's data sheet where the exact name is "
         "known, else measured here by plain matrix products, before and after the runs, the "
         "better one counting. Whatever else the machine did meanwhile lowers it.",

@@ -35,6 +35,8 @@ class Row:
     num_layers: int
     hidden_size: int
     padded_vocab_size: int
+    software: str = ""
+    """Versions, and what computes attention, as the run found them."""
     device: str = ""
     devices: int = 0
     """GPUs used; 1 for a CPU, however many processes share it."""

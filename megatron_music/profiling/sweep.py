@@ -8,8 +8,10 @@
 Rows are only ever added; the last one of a configuration counts.
 """
 
+import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from megatron_music.profiling.rows import Outcome, Row, append_row, read_rows
 from megatron_music.profiling.synthetic import synthetic_data
 from megatron_music.progress import Progress, silent
 
+LOCK_FILE = ".lock"
 SKIPPED: Outcome = "skipped"
 
 
@@ -47,6 +50,17 @@ def run_sweep(
     """
     until = None if budget_s is None else time.monotonic() + _checked(budget_s)
     sweep = load_sweep(path)
+    with _alone(folder):
+        return _sweep(sweep, folder, until, say, progress)
+
+
+def _sweep(
+    sweep: Sweep,
+    folder: Path,
+    until: float | None,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> SweepResult:
     machine = look_around()
     configurations = expand(sweep, len(machine.gpus) or machine.cores)
     todo = _todo(configurations, folder, machine)
@@ -90,6 +104,20 @@ def _run(
         append_row(bench.folder, row)
         told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against another sweep, which would end this one's runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another sweep is at work in {folder}; wait for it, or give another -o"
+            ) from None
+        yield
 
 
 def _settle(bench: Bench, fresh: int) -> None:

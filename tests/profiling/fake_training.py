@@ -14,7 +14,7 @@ from pathlib import Path
 
 from megatron_music.profiling.devices import Machine
 
-FINE, OUT_OF_MEMORY, HANGS, RAISES, KILLED, SILENT, SHORT, HANGS_ONCE = range(1, 9)
+FINE, OUT_OF_MEMORY, HANGS, RAISES, KILLED, SILENT, SHORT, HANGS_ONCE, SLOW = range(1, 10)
 STEP_S = 0.5
 CPU = Machine((), 2)
 
@@ -45,8 +45,10 @@ def main(words: list[str]) -> int:
     if seed in (OUT_OF_MEMORY, SILENT):
         return 1
     lines = [{"iteration": i, "step_time_s": STEP_S * i} for i in range(1, steps + 1)]
-    kept = lines[:-1] if seed == SHORT else lines
-    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with (run / "log.jsonl").open("w", buffering=1) as log:
+        for line in lines[:-1] if seed == SHORT else lines:
+            time.sleep(0.4 if seed == SLOW else 0)
+            log.write(json.dumps(line) + "\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from megatron_music.errors import InputError, RecipeError, UsageError
 from megatron_music.profiling import devices, measure
 from megatron_music.profiling.devices import Gpu, Machine, Peaks
 from megatron_music.profiling.grid import Configuration, expand, load_sweep, refusal
+from megatron_music.profiling.measure import Bench
+from megatron_music.profiling.nvml.summary import read_samples
 from megatron_music.profiling.processes import explain
 from megatron_music.profiling.rows import ROWS_FILE, Row, append_row, read_rows
 from megatron_music.profiling.sweep import SweepResult, run_sweep
@@ -26,7 +29,8 @@ from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.cli.program import Program
 from tests.profiling import fake_sweep, fake_training
 
-SWEEPS = Path(__file__).parents[2] / "profiling" / "sweeps"
+ROOT = Path(__file__).parents[2]
+SWEEPS = ROOT / "profiling" / "sweeps"
 TP = "parallel.tensor_model_parallel_size"
 SMALL = {"model.seq_length": 32, "train.global_batch_size": 8, "train.micro_batch_size": 1}
 
@@ -252,28 +256,55 @@ def test_a_budget_ends_the_sweep_and_what_it_cut_short_leaves_no_row(
         run_sweep(sweep, tmp_path / "out", budget_s=0)
 
 
+def start(sweep: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a sweep whose second run hangs; return it and the process that hangs."""
+    process = subprocess.Popen(fake_command(sweep, folder), cwd=ROOT)
+    ran = folder / "ran.txt"
+    until = time.monotonic() + 60
+    while not (ran.exists() and len(ran.read_text().split()) == 4):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return process, int(ran.read_text().split()[3])
+
+
+def fake_command(sweep: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.profiling.fake_sweep", str(sweep), str(folder)]
+
+
+def test_ctrl_c_ends_the_run_at_work(write: Write, tmp_path: Path) -> None:
+    sweep = write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE))
+    process, run = start(sweep, tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert not psutil.pid_exists(run)
+    assert [row.outcome for row in read_rows(tmp_path / "out")] == ["ok"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_two_sweeps_do_not_share_a_folder(write: Write, tmp_path: Path) -> None:
+    sweep = write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE))
+    process, _ = start(sweep, tmp_path / "out")
+    with pytest.raises(UsageError, match="another sweep is at work"):
+        run_sweep(sweep, tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
 def test_a_killed_sweep_goes_on_and_ends_what_it_left_behind(write: Write, tmp_path: Path) -> None:
     sweep, folder = (
         write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE)),
         tmp_path / "out",
     )
-    command = [sys.executable, "-m", "tests.profiling.fake_sweep", str(sweep), str(folder)]
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(command, cwd=root)
-    ran = folder / "ran.txt"
-    until = time.monotonic() + 60
-    while not (ran.exists() and len(ran.read_text().splitlines()) == 2):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    process, orphan = start(sweep, folder)
     process.kill()
     process.wait()
-    orphan = int(ran.read_text().split()[3])
     assert psutil.pid_exists(orphan)
     with (folder / ROWS_FILE).open("a") as file:
         file.write('{"key": "cut sho')  # as a kill in the middle of a line would leave it
-    subprocess.run(command, cwd=root, check=True, timeout=60)
+    subprocess.run(fake_command(sweep, folder), cwd=ROOT, check=True, timeout=60)
     assert not psutil.pid_exists(orphan)
-    assert [line.split()[0] for line in ran.read_text().splitlines()] == ["1", "8", "8"]
+    ran = (folder / "ran.txt").read_text()
+    assert [line.split()[0] for line in ran.splitlines()] == ["1", "8", "8"]
     assert [row.outcome for row in read_rows(folder)] == ["ok", "ok"]
 
 
@@ -290,6 +321,31 @@ def a_row(key: str) -> Row:
     return Row(
         key, "ok", "", "", 1, "fp32", 1, 1, 1, 1, 2, "none", 4, 1, 8, 128, step_times_s=(0.5,)
     )
+
+
+def test_nvml_is_recorded_around_a_run(
+    write: Write, tmp_path: Path, driver: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the stub of a driver: the GPU in use alone, between the warm-up and the last step."""
+    for name, value in driver.items():
+        monkeypatch.setenv(name, value)
+    uuid = "00000000-0000-0000-0000-000000000001"  # the second one's, as torch tells it
+    monkeypatch.setattr(measure, "train_command", fake_training.command)
+    (one,) = points(write(behaviours(fake_training.SLOW)))
+    machine = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
+    data = synthetic_data(tmp_path / "out" / "data", 32)
+    bench = Bench(tmp_path / "out", data, machine, Peaks(tmp_path, machine, print))
+    told: list[int] = []
+    row = measure.measure(one, bench, 30, told.append)
+    assert (row.outcome, row.device, row.devices) == ("ok", "Tesla V100-SXM3-32GB", 1)
+    assert (row.peak_tflops, row.peak_source) == (15.7, "NVIDIA V100 data sheet, NVLink")
+    samples = read_samples(bench.run(one) / measure.GPUS_FILE)
+    assert {len(sample.devices) for sample in samples} == {1}
+    assert row.energy_j is not None
+    assert 0 < row.energy_j < 5 * len(samples)  # the stub counts 5 J a sample
+    assert row.memory_bytes
+    assert row.mean_power_w
+    assert told[-1] == 4
 
 
 def test_the_launchers_own_words_are_not_the_reason() -> None:
