@@ -83,12 +83,19 @@ data: setup ## build the data set DATASET into data/
 	@$(MUSIC) data build $(DATASET) -o $(DATA)
 
 .PHONY: pretrain
-pretrain: clock setup ## the whole way: data, training, export, four pieces of music
+pretrain: layout clock setup ## the whole way: data, training, export, four pieces of music
 	@$(call timed,data,$(MUSIC) data build $(DATASET) -o $(DATA))
 	@$(call timed,train,$(LAUNCH) train $(RECIPE) --data $(DATA) --run $(RUN) $(LAYOUT) $(ARGS))
 	@$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
 	@$(call timed,music,$(COMPOSE))
 	@echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
+
+.PHONY: layout
+layout:
+	@for n in "$(NPROC)" "$(TP)" "$(PP)"; do [[ "$$n" =~ ^[1-9][0-9]*$$ ]] || { \
+		echo "error: NPROC, TP and PP must be whole numbers from 1 (got '$$n')" >&2; exit 2; }; done
+	@(( $(NPROC) % ($(TP) * $(PP)) == 0 )) || { echo "error: NPROC=$(NPROC) processes cannot hold TP=$(TP) x PP=$(PP);" \
+		"use a multiple of $$(($(TP) * $(PP)))" >&2; exit 2; }
 
 .PHONY: clock
 clock:

@@ -204,8 +204,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override {override!r} is not of the form section.key=value")
     section, _, name = key.partition(".")
     if key not in _keys():
-        near = _did_you_mean(key, _keys())
-        raise RecipeError(f"no key {key!r} in a recipe{near}; see the recipes for all keys")
+        whole = [known for known in _keys() if known.endswith(f".{key}")]
+        near = _did_you_mean(key, whole or _keys())
+        raise RecipeError(f"no key {key!r} in a recipe{near}; config.yaml of a run shows all keys")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -230,7 +231,7 @@ def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.2 if len(known) == 1 else 0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -1,11 +1,12 @@
-"""Files that appear under their final name only when they are complete."""
+"""Files and folders kept whole: complete or absent, never overwriting their source, one writer."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from megatron_music.errors import WriteError
+from megatron_music.errors import MusicError, UsageError, WriteError
 
 
 @contextmanager
@@ -34,3 +35,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece; raises WriteError."""
     with complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def keep_source(source: Path, *outputs: Path | None) -> None:
+    """Refuse outputs that would overwrite the file they are made from; raises UsageError."""
+    for output in outputs:
+        if output is not None and output.exists() and source.exists() and output.samefile(source):
+            raise UsageError(f"{output} is the input itself; give another name for the output")
+
+
+@contextmanager
+def alone(lock: Path, busy: MusicError) -> Iterator[None]:
+    """Hold `lock` (its folder is made) against other processes; raises `busy` if one holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.errors import WriteError
-from megatron_music.files import complete, write_text
+from megatron_music.errors import UsageError, WriteError
+from megatron_music.files import alone, complete, keep_source, write_text
 
 
 def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
@@ -43,3 +43,24 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         run_out_of_room()
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_may_not_be_its_own_source(tmp_path: Path) -> None:
+    source = tmp_path / "a.mid"
+    source.write_bytes(b"music")
+    (tmp_path / "link.mid").symlink_to(source)
+    keep_source(source, None, tmp_path / "b.mid")
+    for output in (source, tmp_path / "link.mid", tmp_path / "." / "a.mid"):
+        with pytest.raises(UsageError, match="is the input itself"):
+            keep_source(source, output)
+
+
+def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
+    def enter() -> None:
+        with alone(tmp_path / "new" / "lock", UsageError("busy")):
+            pass
+
+    held = alone(tmp_path / "new" / "lock", UsageError("free"))
+    with held, pytest.raises(UsageError, match="busy"):
+        enter()
+    enter()

@@ -9,6 +9,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.errors import UsageError
+from megatron_music.files import alone
 from megatron_music.tokenizer.codec import to_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -90,6 +92,31 @@ def test_every_step_says_when_it_has_nothing_to_do(home: Program) -> None:
         said = home(*command).stderr
         assert any(words in said for words in ("nothing to do", "up to date", "has reached")), said
     assert snapshot(home.folder) == before
+
+
+def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
+    wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
+    before = snapshot(home.folder)
+    assert "ask for fewer" in home.fails(2, "sample", "run/hf", "-o", "music", "--bars", "500")
+    assert snapshot(home.folder) == before
+    (home.folder / "music" / "song-3.mid").write_bytes(b"no music")
+    assert "nothing to do" not in home(*wish).stderr
+    assert "nothing to do" in home(*wish).stderr
+
+
+def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Program) -> None:
+    home("data", "build", "bach", "-o", "other", "--no-transpositions", "--bars", "4")
+    train = ("train", "tiny", "--data")
+    assert "trained on another data set" in home.fails(1, *train, "other", "--run", "run", *SMALL)
+    assert "holds other things" in home.fails(2, *train, "bach", "--run", "music", *SMALL)
+
+
+def test_two_trainings_do_not_share_a_run(home: Program) -> None:
+    lock = home.folder / "run" / ".lock"
+    with alone(lock, UsageError("busy")):
+        longer = [*SMALL, "train.train_iters=5"]
+        said = home.fails(1, "train", "tiny", "--data", "bach", "--run", "run", *longer)
+    assert "another training is at work" in said
 
 
 def test_other_songs_replace_the_album(home: Program) -> None:

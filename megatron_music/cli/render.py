@@ -26,6 +26,7 @@ def render(
 
     Example: `megatron-music render song.mid --png song.png`
     """
+    from megatron_music.files import keep_source
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi import read_midi
     from megatron_music.score.pianoroll import draw_piano_roll
@@ -33,6 +34,7 @@ def render(
 
     if png is None and wav is None:
         png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
+    keep_source(file, png, wav)
     score = read_midi(file)
     if wav is not None:
         show.say(f"played with {render_audio(file, wav)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.errors import UsageError
 
 MidiIn = Annotated[Path, typer.Argument(help="A MIDI file.", metavar="FILE.mid")]
 TextIn = Annotated[Path, typer.Argument(help="Text written by encode.", metavar="FILE.txt")]
@@ -30,13 +31,16 @@ def encode(
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
-    from megatron_music.files import write_text
+    from megatron_music.files import keep_source, write_text
     from megatron_music.score.midi import read_midi
     from megatron_music.score.quantize import quantize, windows
     from megatron_music.tokenizer.codec import encode as encode_piece
     from megatron_music.tokenizer.codec import to_text
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
+    keep_source(file, output)
+    if hop is not None and not hop <= (bars or 0):
+        raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density))
     score = read_midi(file)
     other = [sign for sign in score.metres if not sign.is_common_time]
@@ -65,9 +69,10 @@ def decode(
 
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
+    from megatron_music.files import keep_source
     from megatron_music.score.midi import write_midi
     from megatron_music.score.quantize import join
     from megatron_music.tokenizer.text import read_pieces
 
+    keep_source(file, output)
     write_midi(join(read_pieces(file, steps_per_quarter)), output, tempo)
-    show.say(f"wrote {output}")

@@ -4,7 +4,6 @@ Shards are made under `DIR/.build/<key>/` by any number of workers, joined in th
 source, and only what is complete gets its final name: the manifest last.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
 from megatron_music.errors import DataError, UsageError, WriteError
+from megatron_music.files import alone
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
 
@@ -81,7 +81,7 @@ def build(
         finished = None if force else _finished(folder, key, settings)
         if finished is not None and not (folder / WORK_FOLDER).exists():
             return Result(finished, True)
-        with _alone(folder):
+        with alone(folder / WORK_FOLDER / "lock", _busy(folder)):
             if finished is None:
                 work = folder / WORK_FOLDER / key[:16]
                 paths = _encode(source, work, settings, workers, stage)
@@ -105,18 +105,8 @@ def _check_place(folder: Path) -> None:
         raise UsageError(f"{folder} holds other things; give a new folder for the data set")
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other builds out of it."""
-    (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
-    with (folder / WORK_FOLDER / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"another build is at work in {folder}; wait for it or give another folder"
-            ) from None
-        yield
+def _busy(folder: Path) -> DataError:
+    return DataError(f"another build is at work in {folder}; wait for it or give another folder")
 
 
 def _finished(folder: Path, key: str, settings: BuildSettings) -> dict[str, Any] | None:

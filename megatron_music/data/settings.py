@@ -9,7 +9,7 @@ from megatron_music.errors import UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 
 SPLITS = ("train", "valid", "test")
-MOST_TRANSPOSITIONS = 24
+MOST_TRANSPOSITIONS = 12
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ def write_album(
     """Write each song as `song-SEED.mid`, `.wav` and `.png`; return the files, songs in order.
 
     `album.json`, written last, holds the request and the model's identity: what `written`
-    compares. Raises WriteError.
+    compares, hashes of the files included. Raises WriteError.
     """
     chosen = formats or Formats()
-    (folder / ALBUM_FILE).unlink(missing_ok=True)
     files: list[Path] = []
     progress(0, request.count)
     for done, song in enumerate(songs, 1):
+        (folder / ALBUM_FILE).unlink(missing_ok=True)
         files += _write_song(song, folder, request.tempo_bpm, chosen)
         progress(done, request.count)
     write_text(folder / ALBUM_FILE, json.dumps(_identity(request, model, chosen, files), indent=2))
@@ -67,10 +68,10 @@ def written(folder: Path, request: Request, model: str, formats: Formats) -> lis
     try:
         album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
         files = [folder / name for name in album["files"]]
+        same = album == json.loads(json.dumps(_identity(request, model, formats, files)))
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    same = album == json.loads(json.dumps(_identity(request, model, formats, files)))
-    return files if same and all(file.is_file() for file in files) else []
+    return files if same else []
 
 
 def _identity(request: Request, model: str, formats: Formats, files: list[Path]) -> dict[str, Any]:
@@ -78,5 +79,5 @@ def _identity(request: Request, model: str, formats: Formats, files: list[Path])
         "model": model,
         "request": asdict(request),
         "formats": asdict(formats),
-        "files": [file.name for file in files],
+        "files": {file.name: sha256(file.read_bytes()).hexdigest() for file in files},
     }

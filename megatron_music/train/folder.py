@@ -29,6 +29,7 @@ class CheckpointMeta:
     """What a checkpoint says about itself: `meta.json` inside `step_N`.
 
     `validation_loss` is in nats a token, None where it was not evaluated at this iteration.
+    `data_hash` tells the data set apart, where it has a manifest.
     """
 
     iteration: int
@@ -37,6 +38,7 @@ class CheckpointMeta:
     validation_loss: float | None
     world_size: int
     versions: dict[str, str]
+    data_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class RunFolder:
     """The paths of a run."""
 
     path: Path
+
+    @property
+    def lock(self) -> Path:
+        """What a training holds while it is at work here."""
+        return self.path / ".lock"
+
+    @property
+    def is_foreign(self) -> bool:
+        """True where the folder holds other things than a run."""
+        ours = (self.checkpoints, self.log, self.tokenizer, self.lock)
+        held = self.path.is_dir() and any(self.path.iterdir())
+        return held and not any(path.exists() for path in ours)
 
     @property
     def checkpoints(self) -> Path:

@@ -6,10 +6,11 @@ This module loads neither torch nor megatron.
 import json
 import os
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from megatron_music.config import Recipe, check_layout
-from megatron_music.errors import CheckpointError, DataError, LayoutError
+from megatron_music.errors import CheckpointError, DataError, LayoutError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary, token_dtype
 from megatron_music.train.folder import RunFolder, read_meta
 
@@ -27,6 +28,7 @@ class Job:
     vocabulary: Vocabulary
     start: Path | None
     start_iteration: int
+    data_hash: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -67,8 +69,10 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
     """
     check_layout(recipe, world_size())
     _check_sequence_parallel(recipe)
-    if not data.is_dir():
-        raise DataError(f"no data set folder {data}; build one with 'megatron-music data build'")
+    if not (data / "tokenizer").is_dir():
+        raise DataError(
+            f"no data set in {data}; build one with: megatron-music data build SOURCE -o {data}"
+        )
     vocabulary = load_vocabulary(data / "tokenizer")
     _check_manifest(data, vocabulary)
     _check_tokens(data / "train", recipe.model.seq_length, vocabulary, "use a larger data set")
@@ -77,9 +81,17 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
             data / "valid", recipe.model.seq_length, vocabulary, "set log.eval_interval=0"
         )
     folder = RunFolder(run)
+    if folder.is_foreign or (run.exists() and not run.is_dir()):
+        raise UsageError(f"{run} holds other things than a run; give another --run")
     start = folder.latest()
-    iteration = _check_start(start, recipe, vocabulary) if start else 0
-    return Job(recipe, data, folder, vocabulary, start, iteration)
+    data_hash = _data_hash(data)
+    iteration = _check_start(start, recipe, vocabulary, data_hash) if start else 0
+    return Job(recipe, data, folder, vocabulary, start, iteration, data_hash)
+
+
+def _data_hash(data: Path) -> str:
+    manifest = data / "manifest.json"
+    return sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
 
 
 def _check_sequence_parallel(recipe: Recipe) -> None:
@@ -120,7 +132,7 @@ def _check_tokens(prefix: Path, seq_length: int, vocabulary: Vocabulary, advice:
         )
 
 
-def _check_start(start: Path, recipe: Recipe, vocabulary: Vocabulary) -> int:
+def _check_start(start: Path, recipe: Recipe, vocabulary: Vocabulary, data_hash: str) -> int:
     """Return the checkpoint's iteration; raises CheckpointError if it is of another shape."""
     meta = read_meta(start)
     for key in SHAPE_KEYS:
@@ -140,5 +152,10 @@ def _check_start(start: Path, recipe: Recipe, vocabulary: Vocabulary) -> int:
         raise CheckpointError(
             f"{start} was trained with another vocabulary than the data set's; "
             "give the data set it was trained on, or another --run"
+        )
+    if meta.data_hash != data_hash and meta.data_hash and data_hash:
+        raise CheckpointError(
+            f"{start} was trained on another data set (or an older build of this one); "
+            "give that, or another --run"
         )
     return meta.iteration

@@ -108,6 +108,7 @@ class Loop:
             iteration=iteration,
             recipe=self._recipe.model_dump(),
             vocabulary_hash=self._job.vocabulary.hash,
+            data_hash=self._job.data_hash,
             validation_loss=validation_loss,
             world_size=self._engine.world_size,
             versions=versions(),

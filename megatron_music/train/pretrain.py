@@ -4,10 +4,12 @@ torch and megatron are loaded inside, so that importing this costs nothing.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from megatron_music.errors import MissingError, TrainingError
+from megatron_music.files import alone
 from megatron_music.threads import wait_asleep
-from megatron_music.train.job import Job
+from megatron_music.train.job import Job, rank
 from megatron_music.train.quiet import quiet
 
 
@@ -25,8 +27,12 @@ def pretrain(job: Job, say: Callable[[str], None]) -> None:
             raise MissingError(
                 f"training needs {fault.name}; install it with pip install 'megatron-music[train]'"
             ) from None
+        busy = TrainingError(
+            f"another training is at work in {job.run.path}; wait for it or stop it"
+        )
         try:
-            run(job, say)
+            with alone(job.run.lock, busy) if rank() == 0 else nullcontext():
+                run(job, say)
         except RuntimeError as fault:
             raise _explain(fault) from fault
 

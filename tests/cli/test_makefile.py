@@ -49,7 +49,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_help_lists_every_target_with_a_line() -> None:
     listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help"), re.MULTILINE))
-    assert set(listed) == targets() - {"clock"}
+    assert set(listed) == targets() - {"clock", "layout"}
 
 
 def test_plain_make_is_help() -> None:
@@ -75,6 +75,19 @@ def test_several_processes_are_started_by_torchrun_in_the_layout_asked_for() -> 
     assert "torchrun --standalone --nproc-per-node 4 -m megatron_music train" in train
     assert "parallel.tensor_model_parallel_size=2" in train
     assert "train.lr=1e-3" in train
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [(["NPROC=abc"], "whole numbers from 1"), (["NPROC=3", "TP=2"], "use a multiple of 2")],
+)
+def test_a_layout_that_cannot_work_is_refused_before_anything(
+    layout: list[str], message: str
+) -> None:
+    command = ["make", "layout", *layout]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:

@@ -47,3 +47,22 @@ def test_what_cannot_be_read_is_refused(program: Program, tmp_path: Path) -> Non
     assert "not a sound MIDI file" in program.fails(1, "encode", "bad.mid", "-o", "out.txt")
     assert "4 or 12" in program.fails(2, "encode", "bad.mid", "--steps-per-quarter", "5")
     assert not (tmp_path / "out.txt").exists()
+
+
+def test_music_is_never_overwritten_by_what_is_made_of_it(program: Program, tmp_path: Path) -> None:
+    write_midi(bass_line(), tmp_path / "a.mid")
+    (tmp_path / "a.txt").write_text(BASS_LINE)
+    before = (tmp_path / "a.mid").read_bytes()
+    for command in (
+        ("encode", "a.mid", "-o", "a.mid"),
+        ("decode", "a.txt", "-o", "a.txt"),
+        ("render", "a.mid", "--png", "a.mid"),
+    ):
+        assert "is the input itself" in program.fails(2, *command)
+    assert (tmp_path / "a.mid").read_bytes() == before
+    assert (tmp_path / "a.txt").read_text() == BASS_LINE
+
+
+def test_a_hop_that_would_leave_music_out_is_refused(program: Program, tmp_path: Path) -> None:
+    write_midi(bass_line(), tmp_path / "a.mid")
+    assert "--hop 4 needs --bars" in program.fails(2, "encode", "a.mid", "--hop", "4")

@@ -27,7 +27,7 @@ def test_transpositions_lie_around_the_original(count: int, shifts: list[int]) -
         ({"hop": 0}, "hop must be 1..4"),
         ({"bars": 0}, "bars must be 1..64"),
         ({"steps_per_quarter": 5}, "4 or 12"),
-        ({"transpositions": 0}, "transpositions must be 1..24"),
+        ({"transpositions": 0}, "transpositions must be 1..12"),
         ({"max_tracks": 0}, "max tracks must be 1 or more"),
         ({"split": (90, 10)}, "three weights"),
         ({"split": (0, 50, 50)}, "training above 0"),

@@ -58,7 +58,7 @@ def test_a_run_is_named_after_data_and_recipe() -> None:
 
 
 def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data set folder .*nowhere; build one"):
+    with pytest.raises(DataError, match=r"no data set in .*nowhere; build one"):
         prepare(recipe(), tmp_path / "nowhere", tmp_path / "run")
 
 
