@@ -8,14 +8,13 @@
 Rows are only ever added; the last one of a configuration counts.
 """
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_music.errors import UsageError
+from megatron_music.files import alone
 from megatron_music.profiling.devices import Machine, Peaks, look_around
 from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep, refusal
 from megatron_music.profiling.measure import Bench, describe, measure
@@ -50,7 +49,7 @@ def run_sweep(
     """
     until = None if budget_s is None else time.monotonic() + _checked(budget_s)
     sweep = load_sweep(path)
-    with _alone(folder):
+    with alone(folder / LOCK_FILE, _busy(folder)):
         return _sweep(sweep, folder, until, say, progress)
 
 
@@ -106,18 +105,8 @@ def _run(
     return len(todo)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against another sweep, which would end this one's runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another sweep is at work in {folder}; wait for it, or give another -o"
-            ) from None
-        yield
+def _busy(folder: Path) -> UsageError:
+    return UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o")
 
 
 def _settle(bench: Bench, fresh: int) -> None:
