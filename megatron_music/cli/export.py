@@ -27,6 +27,7 @@ def export(
         return
     print(f"largest logit difference {done.parity.largest_difference:.1e}")
     show.say(
-        f"{output} holds iteration {done.iteration}; "
-        f"the largest logit is {done.parity.largest_logit:.2f}"
+        f"{output} holds iteration {done.iteration}; the largest logit is "
+        f"{done.parity.largest_logit:.2f}; in fp64, where rounding does not count, the models "
+        f"differ by {done.parity.largest_difference_fp64:.1e}"
     )

@@ -36,6 +36,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = export(run, folder)
     assert done.parity is not None
     assert done.parity.largest_difference < SMALLEST_DIFFERENCE_ASKED
+    assert done.parity.largest_difference_fp64 < 1e-10
     return folder
 
 
