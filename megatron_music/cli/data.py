@@ -162,5 +162,7 @@ def _summary(manifest: dict[str, Any]) -> str:
         )
         if not side["documents"]:
             lines.append(f"        nothing fell to {name}: the collection is small; see --split")
-    lines.append(f"unigram entropy: {manifest['unigram_nats_per_token']} nats a token")
+    entropies = manifest["unigram_nats_per_token"].items()
+    figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
+    lines.append(f"unigram entropy, nats a token: {figures}")
     return "\n".join(lines)

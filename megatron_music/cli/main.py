@@ -1,5 +1,6 @@
 """The `megatron-music` program: its commands, and how an error becomes one line."""
 
+import errno
 import os
 import sys
 import traceback
@@ -82,7 +83,9 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(f"{error}; make room or choose another place", WriteError.exit_code)
+        place = f"{error.filename}: " if error.filename else ""
+        cure = "make room" if error.errno == errno.ENOSPC else "check the path"
+        _fail(f"{place}{error.strerror or error}; {cure}", WriteError.exit_code)
 
 
 def _fail(message: str, exit_code: int) -> None:

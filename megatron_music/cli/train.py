@@ -29,7 +29,7 @@ def train(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", metavar="DIR", help="The run folder [default: runs/DATA-RECIPE]."),
+        typer.Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE."),
     ] = None,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
