@@ -108,14 +108,23 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> None:
     if not path.is_file():
         return
     try:
-        written = json.loads(path.read_text(encoding="utf-8")).get("vocabulary_hash")
-    except (OSError, ValueError, AttributeError) as fault:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        written = manifest.get("vocabulary_hash")
+        sizes = {name: record["bytes"] for name, record in manifest.get("files", {}).items()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
     if written not in (None, vocabulary.hash):
         raise DataError(
             f"{data} was built with another vocabulary than its tokenizer/ holds; "
             "build the data set again"
         )
+    for name, size in sizes.items():
+        file = data / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise DataError(
+                f"{file} is missing or not the {size} bytes that it was built with; "
+                "build the data set again"
+            )
 
 
 def _check_tokens(prefix: Path, seq_length: int, vocabulary: Vocabulary, advice: str) -> None:

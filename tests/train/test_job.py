@@ -89,6 +89,16 @@ def test_data_of_another_vocabulary_than_its_tokenizer_is_refused(
         prepare(recipe(), copied, tmp_path / "run")
 
 
+def test_a_file_of_another_size_than_in_the_manifest_is_refused(
+    copied: Path, tmp_path: Path
+) -> None:
+    size = (copied / "test.bin").stat().st_size if (copied / "test.bin").exists() else 7
+    files = {"test.bin": {"bytes": size + 2}}
+    (copied / "manifest.json").write_text(json.dumps({"files": files}))
+    with pytest.raises(DataError, match=r"test\.bin is missing or not the"):
+        prepare(recipe(), copied, tmp_path / "run")
+
+
 def test_a_checkpoint_of_another_shape_is_refused(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 2)
     with pytest.raises(CheckpointError, match=r"model.num_layers=2 \(got 4\)"):
