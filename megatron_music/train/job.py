@@ -110,7 +110,8 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> None:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         written = manifest.get("vocabulary_hash")
-        sizes = {name: record["bytes"] for name, record in manifest.get("files", {}).items()}
+        files = manifest.get("files", {}).items()
+        sizes = {name: of["bytes"] for name, of in files if name.endswith((".bin", ".idx"))}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
     if written not in (None, vocabulary.hash):
