@@ -109,7 +109,7 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
     path = bench.run(configuration)
     end_training(str(path))
     shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    RunFolder(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
     window = Window(RunFolder(path), configuration, note)
     with ExitStack() as stack:
         if bench.machine.gpus:

@@ -43,5 +43,5 @@ def test_torchrun_hands_over_the_run_folder(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "-m"]
     command = ["megatron_music", "train", "tiny", "--data", "none", "--run", str(tmp_path / "run")]
     done = subprocess.run([*launcher, *command], capture_output=True, text=True, check=False)
-    assert "no data set folder none" in done.stderr
+    assert "no data set in none" in done.stderr
     assert "ambiguous option" not in done.stderr
