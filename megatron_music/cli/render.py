@@ -40,7 +40,7 @@ def render(
         show.say(f"played with {render_audio(file, wav)}")
         print(wav)
     if png is not None:
-        if not all(metre.is_common_time for metre in score.metres):
+        if score.other_metres:
             show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
         draw_piano_roll(quantize(score, PICTURE_STEPS_PER_QUARTER), png, title=file.stem)
         print(png)

@@ -43,10 +43,9 @@ def encode(
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density))
     score = read_midi(file)
-    other = [sign for sign in score.metres if not sign.is_common_time]
-    if other:
+    for metre in score.other_metres[:1]:
         show.say(
-            f"note: {file} has bars of {other[0].numerator}/{other[0].denominator}; "
+            f"note: {file} has bars of {metre.numerator}/{metre.denominator}; "
             "mmmtrack lays everything in bars of 4/4"
         )
     piece = quantize(score, steps_per_quarter)

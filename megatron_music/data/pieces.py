@@ -25,7 +25,7 @@ def accept(score: Score, steps_per_quarter: int) -> tuple[Piece, Piece]:
 
 
 def _check_metre(score: Score) -> None:
-    others = {(m.numerator, m.denominator) for m in score.metres if not m.is_common_time}
+    others = {(m.numerator, m.denominator) for m in score.other_metres}
     if others:
         raise other_metre(others)
 

@@ -61,6 +61,11 @@ class Score:
     metres: tuple[Metre, ...] = field(default=())
     tempo_bpm: float = 120.0
 
+    @property
+    def other_metres(self) -> tuple[Metre, ...]:
+        """The time signatures that are not 4/4."""
+        return tuple(metre for metre in self.metres if not metre.is_common_time)
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -74,7 +74,7 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
             f"no data set in {data}; build one with: megatron-music data build SOURCE -o {data}"
         )
     vocabulary = load_vocabulary(data / "tokenizer")
-    _check_manifest(data, vocabulary)
+    data_hash = _check_manifest(data, vocabulary)
     _check_tokens(data / "train", recipe.model.seq_length, vocabulary, "use a larger data set")
     if recipe.log.eval_interval:
         _check_tokens(
@@ -84,14 +84,8 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
     if folder.is_foreign or (run.exists() and not run.is_dir()):
         raise UsageError(f"{run} holds other things than a run; give another --run")
     start = folder.latest()
-    data_hash = _data_hash(data)
     iteration = _check_start(start, recipe, vocabulary, data_hash) if start else 0
     return Job(recipe, data, folder, vocabulary, start, iteration, data_hash)
-
-
-def _data_hash(data: Path) -> str:
-    manifest = data / "manifest.json"
-    return sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
 
 
 def _check_sequence_parallel(recipe: Recipe) -> None:
@@ -103,12 +97,14 @@ def _check_sequence_parallel(recipe: Recipe) -> None:
         )
 
 
-def _check_manifest(data: Path, vocabulary: Vocabulary) -> None:
+def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
+    """Hold the data set against its manifest; return what tells it apart, "" without a manifest."""
     path = data / "manifest.json"
     if not path.is_file():
-        return
+        return ""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        manifest = json.loads(raw)
         written = manifest.get("vocabulary_hash")
         files = manifest.get("files", {}).items()
         sizes = {name: of["bytes"] for name, of in files if name.endswith((".bin", ".idx"))}
@@ -126,6 +122,7 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> None:
                 f"{file} is missing or not the {size} bytes that it was built with; "
                 "build the data set again"
             )
+    return sha256(raw).hexdigest()
 
 
 def _check_tokens(prefix: Path, seq_length: int, vocabulary: Vocabulary, advice: str) -> None:
