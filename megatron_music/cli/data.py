@@ -1,13 +1,12 @@
 """`data`: collections of music as data sets."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from megatron_music.cli import show
+from megatron_music.cli import data_catalog, data_inspect, show
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
 
 Option = typer.Option
 
@@ -91,54 +89,6 @@ def _build(
     return result
 
 
-@app.command("verify")
-def verify(
-    folder: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DIR")],
-    as_json: Json = False,
-) -> None:
-    """Check every hash of a data set and walk every document through the grammar.
-
-    Example: `megatron-music data verify data/bach`
-    """
-    from megatron_music.data.verify import verify
-
-    with show.progress("verify", "documents") as progress:
-        verified = verify(folder, progress)
-    if as_json:
-        print(json.dumps(dataclasses.asdict(verified)))
-    else:
-        print(
-            f"{folder} is sound: {verified.files} files, {verified.documents:,} documents, "
-            f"{verified.tokens:,} tokens"
-        )
-
-
-@app.command("list")
-def list_collections(as_json: Json = False) -> None:
-    """List the collections that have a name here, with their licence and how to get them.
-
-    Example: `megatron-music data list`
-    """
-    from megatron_music.data.catalog import COLLECTIONS
-
-    if as_json:
-        print(json.dumps([dataclasses.asdict(known) for known in COLLECTIONS], indent=2))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("name")
-    table.add_column("pieces", justify="right")
-    table.add_column("size", no_wrap=True)
-    table.add_column("what it is, its licence, how to get it", overflow="fold")
-    for known in COLLECTIONS:
-        about = f"{known.title}\n{known.licence}\n{known.access}: {known.where}\n"
-        table.add_row(known.name, f"{known.pieces:,}", known.size, about)
-    Console().print(table)
-
-
 def _weights(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
@@ -166,3 +116,7 @@ def _summary(manifest: dict[str, Any]) -> str:
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")
     return "\n".join(lines)
+
+
+app.command("verify")(data_inspect.verify)
+app.command("list")(data_catalog.list_collections)
