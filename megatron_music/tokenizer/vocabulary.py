@@ -60,7 +60,8 @@ class TokenizerSettings:
 
     `density_edges` are nine ascending figures in notes a bar; a track of n notes a bar gets the
     density level that is the number of edges at or below n. `bars` is the usual length of a
-    window and `ensemble` the instruments of every piece, where all pieces have the same.
+    window and `ensemble` the instruments of every piece, where all pieces have the same. `fill`
+    says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
     """
 
     steps_per_quarter: int = 4
@@ -69,6 +70,7 @@ class TokenizerSettings:
     attributes: tuple[str, ...] = ()
     bars: int = 4
     ensemble: tuple[str, ...] = ()
+    fill: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
