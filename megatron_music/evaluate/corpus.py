@@ -1,0 +1,78 @@
+"""The music of a data set, as its evaluation needs it: tokens, pieces, what belongs together."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.errors import DataError
+from megatron_music.score.notes import IntArray, Piece
+from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+RECORDS_FILE = "files.jsonl"
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Windows of one side of a data set; `groups` [n] numbers the piece each is cut from."""
+
+    tokens: tuple[TokenArray, ...]
+    groups: IntArray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, indices: IntArray) -> "Documents":
+        """Return some of the windows."""
+        return Documents(tuple(self.tokens[i] for i in indices.tolist()), self.groups[indices])
+
+    def and_also(self, others: "Documents") -> "Documents":
+        """Return these windows and others, from other pieces."""
+        shift = int(self.groups.max(initial=-1)) + 1
+        groups = np.concatenate((self.groups, others.groups + shift))
+        return Documents((*self.tokens, *others.tokens), groups)
+
+
+def read_side(folder: Path, side: str, most: int) -> Documents:
+    """Read up to `most` windows of one side, evenly spread over it; raises DataError."""
+    reader = IndexedReader(folder / side)
+    pieces = _pieces(folder, side, len(reader))
+    count = min(most, len(reader))
+    chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
+    tokens = tuple(np.asarray(reader[i], np.uint16) for i in chosen.tolist())
+    return Documents(tokens, pieces[chosen])
+
+
+def _pieces(folder: Path, side: str, documents: int) -> IntArray:
+    """Return the number of the piece that each document of a side comes from, [documents].
+
+    Documents stand in the order of `files.jsonl`; where that does not account for them, each
+    counts as a piece of its own.
+    """
+    try:
+        lines = (folder / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        counts = [one["documents"] for one in records if one.get("split") == side]
+        pieces = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    except FileNotFoundError:
+        pieces = np.zeros(0, np.int64)
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise DataError(
+            f"{folder / RECORDS_FILE} is damaged ({fault}); build the data set again"
+        ) from None
+    return pieces if len(pieces) == documents else np.arange(documents, dtype=np.int64)
+
+
+def whole_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+    """Return the pieces and groups of the windows that have the data set's full number of bars.
+
+    The last window of a piece is mostly shorter; comparing it with whole ones would find that.
+    """
+    ends = np.array([(t == vocabulary.bar_end).sum() for t in documents.tokens], np.int64)
+    tracks = np.array([(t == vocabulary.track_end).sum() for t in documents.tokens], np.int64)
+    whole = np.flatnonzero(ends == vocabulary.settings.bars * tracks)
+    chosen = documents.take(whole)
+    return [decode(tokens, vocabulary) for tokens in chosen.tokens], chosen.groups

@@ -1,0 +1,72 @@
+"""What a model writes without the grammar's mask: how far it gets before its first mistake."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GPT2LMHeadModel
+
+from megatron_music.errors import TokenError
+from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.position import Phase
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+WHOLE, BROKEN, UNFINISHED = "whole", "broken", "unfinished"
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class FreeSample:
+    """How a sample without a mask came out.
+
+    `outcome`: `whole` is legal to its end; `broken` has an illegal token, the first after
+    `legal_tokens` legal ones, for the reason given; `unfinished` is legal up to the end of the
+    model's context.
+    """
+
+    outcome: str
+    legal_tokens: int
+    reason: str = ""
+
+
+def sample_freely(
+    model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int
+) -> list[FreeSample]:
+    """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation."""
+    samples: list[FreeSample] = []
+    for first in range(0, count, BATCH):
+        rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
+        samples += [judge(row, vocabulary) for row in rows]
+    return samples
+
+
+def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int) -> list[list[int]]:
+    start = torch.full((count, 1), vocabulary.piece_start, device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        ids = model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_length=int(model.config.n_positions),
+            eos_token_id=vocabulary.piece_end,
+            pad_token_id=vocabulary.pad,
+        )
+    rows: list[list[int]] = ids.tolist()
+    return rows
+
+
+def judge(tokens: Sequence[int], vocabulary: Vocabulary) -> FreeSample:
+    """Walk one sample through the grammar; what follows PIECE_END is not looked at."""
+    walker = Walker(vocabulary)
+    try:
+        walker.follow(tokens)
+    except TokenError as fault:
+        return FreeSample(BROKEN, walker.length, fault.reason)
+    whole = walker.position.phase is Phase.END
+    return FreeSample(WHOLE if whole else UNFINISHED, walker.length)

@@ -1,0 +1,214 @@
+"""What is measured in a piece: figures and histograms, pure functions over Pieces, numpy only.
+
+Nothing here changes when a whole piece is transposed: held-out music stands in its own keys,
+training music and what is composed from it in any. Drums have no pitch: they count as notes and
+onsets alone.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import IntArray, Piece, Track
+
+FloatArray = npt.NDArray[np.float64]
+
+PITCH_CLASSES = 12
+MAJOR_SCALE = frozenset((0, 2, 4, 5, 7, 9, 11))
+MINOR_SCALE = frozenset((0, 2, 3, 5, 7, 8, 10, 11))
+"""Natural minor and the leading note."""
+
+MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+"""How well each pitch class fits a key on C: Krumhansl and Kessler 1982."""
+
+WIDEST_INTERVAL = 12
+LARGEST_SPACING = 48
+
+
+def notes_per_bar(piece: Piece) -> float:
+    """Return the notes a bar, of all tracks together."""
+    return sum(map(len, piece.tracks)) / piece.bars
+
+
+def polyphony(piece: Piece) -> float:
+    """Return how many pitched notes sound at once, over the steps in which any does."""
+    sounding = _roll(piece).sum(0)
+    return float(sounding[sounding > 0].mean()) if sounding.any() else 0.0
+
+
+def pitch_range(piece: Piece) -> float:
+    """Return the semitones from the lowest to the highest pitched note."""
+    pitches = np.concatenate([_no_ints(), *(track.pitch for track in _pitched(piece))])
+    return float(np.ptp(pitches)) if len(pitches) else 0.0
+
+
+def note_length(piece: Piece) -> float:
+    """Return the mean length of the pitched notes, in quarters."""
+    lengths = _lengths(piece)
+    return float(lengths.mean()) / piece.steps_per_quarter if len(lengths) else 0.0
+
+
+def melodic_interval(piece: Piece) -> float:
+    """Return the mean step of the upper line of each pitched track, in semitones, unsigned."""
+    moves = _melodic_intervals(piece)
+    return float(np.abs(moves).mean()) if len(moves) else 0.0
+
+
+def in_key(piece: Piece) -> float:
+    """Return the share of the sounding time that lies in the scale of the piece's likeliest key."""
+    sounding = _pitch_classes(piece)
+    if not sounding.any():
+        return 0.0
+    tonic, is_major = likeliest_key(sounding)
+    scale = MAJOR_SCALE if is_major else MINOR_SCALE
+    return float(sum(sounding[(tonic + degree) % PITCH_CLASSES] for degree in scale))
+
+
+def groove_similarity(piece: Piece) -> float:
+    """Return how alike the rhythms of two bars are, averaged over all pairs of bars.
+
+    Of the steps of a bar, the share in which both bars have an onset or neither has. Source: Wu
+    and Yang, "The Jazz Transformer on the Front Line", ISMIR 2020.
+    """
+    if piece.bars < 2:
+        return 1.0
+    struck = np.zeros(piece.bars * piece.steps_per_bar, np.bool_)
+    struck[_onsets(piece)] = True
+    bars = struck.reshape(piece.bars, -1)
+    first, second = np.triu_indices(piece.bars, 1)
+    return float((bars[first] == bars[second]).mean())
+
+
+def pitch_class_histogram(piece: Piece) -> FloatArray:
+    """Return the shares [12] of the sounding time by semitones above the likeliest tonic."""
+    sounding = _pitch_classes(piece)
+    if not sounding.any():
+        return sounding
+    return np.roll(sounding, -likeliest_key(sounding)[0])
+
+
+def onset_histogram(piece: Piece) -> FloatArray:
+    """Return the shares [steps a bar] of the onsets by their step in the bar."""
+    return _shares(_onsets(piece) % piece.steps_per_bar, piece.steps_per_bar)
+
+
+def length_histogram(piece: Piece) -> FloatArray:
+    """Return the shares [steps a bar] of the pitched notes that last 1, 2, ... steps.
+
+    Notes longer than a bar count as a bar long.
+    """
+    lengths = np.minimum(_lengths(piece), piece.steps_per_bar)
+    return _shares(lengths - 1, piece.steps_per_bar)
+
+
+def interval_histogram(piece: Piece) -> FloatArray:
+    """Return the shares [25] of the steps of each track's upper line, -12 to +12 semitones."""
+    moves = np.clip(_melodic_intervals(piece), -WIDEST_INTERVAL, WIDEST_INTERVAL)
+    return _shares(moves + WIDEST_INTERVAL, 2 * WIDEST_INTERVAL + 1)
+
+
+def harmony_histogram(piece: Piece) -> FloatArray:
+    """Return the shares [7] of the intervals that sound at once, by interval class.
+
+    Class 0 is octaves, 1 minor seconds and major sevenths, up to 6, the tritone; every two
+    pitches that sound together count in each step.
+    """
+    roll = _roll(piece) > 0
+    together = np.zeros(7)
+    for spacing in range(1, LARGEST_SPACING + 1):
+        semitones = spacing % PITCH_CLASSES
+        together[min(semitones, PITCH_CLASSES - semitones)] += (
+            roll[:-spacing] & roll[spacing:]
+        ).sum()
+    return _normalised(together)
+
+
+FIGURES: dict[str, Callable[[Piece], float]] = {
+    "notes a bar": notes_per_bar,
+    "polyphony": polyphony,
+    "pitch range, semitones": pitch_range,
+    "note length, quarters": note_length,
+    "melodic step, semitones": melodic_interval,
+    "share in key": in_key,
+    "groove similarity": groove_similarity,
+}
+
+HISTOGRAMS: dict[str, Callable[[Piece], FloatArray]] = {
+    "pitch classes above the tonic": pitch_class_histogram,
+    "onset in the bar": onset_histogram,
+    "note length": length_histogram,
+    "melodic interval": interval_histogram,
+    "harmonic interval class": harmony_histogram,
+}
+
+
+def likeliest_key(sounding: FloatArray) -> tuple[int, bool]:
+    """Return the tonic 0..11 of the likeliest key of pitch class shares [12], and if it is major.
+
+    The key whose profile correlates best (Krumhansl and Schmuckler; Krumhansl 1990, chapter 4).
+    """
+    profiles = [
+        np.roll(profile, tonic)
+        for profile in (MAJOR_PROFILE, MINOR_PROFILE)
+        for tonic in range(PITCH_CLASSES)
+    ]
+    centred = np.array(profiles) - np.mean(profiles, axis=1, keepdims=True)
+    fit = centred @ sounding / np.linalg.norm(centred, axis=1)
+    best = int(fit.argmax())
+    return best % PITCH_CLASSES, best < PITCH_CLASSES
+
+
+def _pitched(piece: Piece) -> list[Track]:
+    return [track for track in piece.tracks if track.instrument != DRUMS]
+
+
+def _no_ints() -> IntArray:
+    return np.zeros(0, np.int64)
+
+
+def _roll(piece: Piece) -> IntArray:
+    """Return how many notes sound, [128 pitches, steps]."""
+    changes = np.zeros((128, piece.bars * piece.steps_per_bar + 1), np.int64)
+    for track in _pitched(piece):
+        np.add.at(changes, (track.pitch, track.onset), 1)
+        np.add.at(changes, (track.pitch, track.end), -1)
+    sounding: IntArray = changes.cumsum(1)[:, :-1]
+    return sounding
+
+
+def _pitch_classes(piece: Piece) -> FloatArray:
+    by_pitch = _roll(piece).sum(1).astype(np.float64)
+    time = np.bincount(np.arange(128) % PITCH_CLASSES, by_pitch, PITCH_CLASSES)
+    return _normalised(time)
+
+
+def _onsets(piece: Piece) -> IntArray:
+    return np.concatenate([_no_ints(), *(track.onset for track in piece.tracks)])
+
+
+def _lengths(piece: Piece) -> IntArray:
+    return np.concatenate([_no_ints(), *(track.end - track.onset for track in _pitched(piece))])
+
+
+def _melodic_intervals(piece: Piece) -> IntArray:
+    return np.concatenate([_no_ints(), *(np.diff(_upper_line(track)) for track in _pitched(piece))])
+
+
+def _upper_line(track: Track) -> IntArray:
+    """Return the highest pitch of each moment in which the track strikes."""
+    last = np.append(track.onset[1:] != track.onset[:-1], len(track) > 0)[: len(track)]
+    highest: IntArray = track.pitch[last]
+    return highest
+
+
+def _shares(places: IntArray, count: int) -> FloatArray:
+    return _normalised(np.bincount(places, minlength=count).astype(np.float64))
+
+
+def _normalised(counts: FloatArray) -> FloatArray:
+    """Return shares that add up to 1, or zeros where there is nothing to share."""
+    shares: FloatArray = counts / max(counts.sum(), 1)
+    return shares

@@ -1,0 +1,62 @@
+"""Sets that are the same overlap, sets that differ do not."""
+
+import numpy as np
+import pytest
+
+from megatron_music.evaluate.distance import distance, histogram_overlap
+
+
+def normal(mean: float, count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, 1, (count, 1))
+
+
+def test_two_draws_from_one_source_overlap() -> None:
+    same = distance(normal(0, 150, 1), np.arange(150), normal(0, 150, 2))
+    assert same.overlap > 0.9
+    assert same.divergence < 0.05
+
+
+def test_the_further_the_other_set_the_less_they_overlap() -> None:
+    real, groups = normal(0, 100, 1), np.arange(100)
+    steps = [distance(real, groups, normal(mean, 100, 2)) for mean in (0, 1, 3, 10)]
+    assert [one.overlap for one in steps] == sorted((s.overlap for s in steps), reverse=True)
+    assert [one.divergence for one in steps] == sorted(s.divergence for s in steps)
+    assert steps[-1].overlap < 0.01
+
+
+def test_two_normal_sets_overlap_as_the_theory_of_their_differences_says() -> None:
+    # |x - y| within: folded normal of spread sqrt 2; between sets 3 apart: folded around 3.
+    grid = np.linspace(0, 12, 4001)
+
+    def folded(mean: float) -> np.ndarray:
+        return (np.exp(-((grid - mean) ** 2) / 4) + np.exp(-((grid + mean) ** 2) / 4)) / np.sqrt(
+            4 * np.pi
+        )
+
+    expected = np.minimum(folded(0), folded(3)).sum() * (grid[1] - grid[0])
+    overlaps = [
+        distance(normal(0, 300, seed), np.arange(300), normal(3, 300, seed + 9)).overlap
+        for seed in range(6)
+    ]
+    assert np.mean(overlaps) == pytest.approx(expected, abs=0.03)
+
+
+def test_windows_of_one_piece_are_no_measure_of_how_pieces_differ() -> None:
+    # Twenty pieces of ten equal windows each, and windows of other pieces from the same source.
+    real, other = np.repeat(normal(0, 20, 1), 10)[:, None], normal(0, 200, 2)
+    by_piece = distance(real, np.repeat(np.arange(20), 10), other)
+    by_window = distance(real, np.arange(200), other)
+    assert by_piece.divergence < by_window.divergence
+
+
+def test_one_value_throughout_is_no_error() -> None:
+    same = distance(np.ones((4, 1)), np.arange(4), np.ones((3, 1)))
+    assert same.overlap == pytest.approx(1, abs=1e-6)
+    other = distance(np.ones((4, 1)), np.arange(4), np.full((3, 1), 2.0))
+    assert other.overlap < 1e-6
+
+
+def test_histograms_share_the_smaller_of_each_place() -> None:
+    first = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    second = np.array([0.25, 0.25, 0.5])
+    assert histogram_overlap(first, second).tolist() == [0.5, 0.25]
