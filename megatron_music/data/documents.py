@@ -54,14 +54,14 @@ def encode_item(
 ) -> tuple[Outcome, list[Document]]:
     """Read and encode one piece; what cannot be used comes back as a refusal with its reason."""
     try:
-        piece, coarse = accept(item.read(), settings.steps_per_quarter)
+        accepted = accept(item.read(), settings)
     except Refusal as refusal:
         return Outcome(item.name, REFUSED, refusal.reason, str(refusal)), []
     except MidiError as fault:
         return Outcome(item.name, REFUSED, "unreadable", str(fault)), []
-    music = fingerprint(coarse)
+    piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)
-    cut = windows(piece, settings.bars, settings.hop_bars)
+    cut = windows(piece, settings.bars, settings.hop_bars, accepted.cuts)
     shifts = settings.shifts if split == SPLITS[0] else range(1)
     documents = [
         document
@@ -71,6 +71,7 @@ def encode_item(
     outcome = Outcome(
         item.name,
         KEPT,
+        detail=accepted.remark,
         split=split,
         bars=piece.bars,
         windows=len(cut),

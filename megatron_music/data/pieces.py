@@ -1,11 +1,17 @@
 """From a score as read to a piece that belongs in a data set, or the reason why it does not."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MidiError
+from megatron_music.score.instruments import VOICES
+from megatron_music.score.merge import merge
 from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
 from megatron_music.score.quantize import quantize
+from megatron_music.score.stretches import common_time
+from megatron_music.score.voices import as_chorale
 
 MOST_NOTES = 200_000
 MOST_BARS = 4_000
@@ -14,26 +20,57 @@ MOST_BARS = 4_000
 FINGERPRINT_STEPS_PER_QUARTER = 4
 
 
-def accept(score: Score, steps_per_quarter: int) -> tuple[Piece, Piece]:
-    """Return the piece on its grid and on the grid of fingerprints; raises Refusal or MidiError."""
-    _check_metre(score)
-    _check_limits(score)
-    coarse = quantize(score, FINGERPRINT_STEPS_PER_QUARTER)
-    if steps_per_quarter == FINGERPRINT_STEPS_PER_QUARTER:
-        return coarse, coarse
-    return quantize(score, steps_per_quarter), coarse
+@dataclass(frozen=True)
+class Accepted:
+    """A piece on its grid and, `coarse`, on that of fingerprints; `cuts` as in `windows`.
+
+    `remark` says what was left out of it.
+    """
+
+    piece: Piece
+    coarse: Piece
+    cuts: tuple[int, ...]
+    remark: str = ""
 
 
-def _check_metre(score: Score) -> None:
-    others = {(m.numerator, m.denominator) for m in score.other_metres}
-    if others:
+def accept(score: Score, settings: BuildSettings) -> Accepted:
+    """Return what of a score belongs into a data set; raises Refusal or MidiError."""
+    if settings.voices:
+        score = _chorale(score)
+    others = [(metre.numerator, metre.denominator) for metre in score.other_metres]
+    score, cuts = common_time(score, settings.bars)
+    if others and not score.tracks:
         raise other_metre(others)
+    _check_limits(score)
+    remark = left_out(len(cuts), others) if others else ""
+    if settings.merge:
+        score = merge(score)
+    coarse = quantize(score, FINGERPRINT_STEPS_PER_QUARTER)
+    if settings.steps_per_quarter == FINGERPRINT_STEPS_PER_QUARTER:
+        return Accepted(coarse, coarse, cuts, remark)
+    return Accepted(quantize(score, settings.steps_per_quarter), coarse, cuts, remark)
+
+
+def _chorale(score: Score) -> Score:
+    named = as_chorale(score)
+    if named is None:
+        raise Refusal("parts", f"{len(score.tracks)} tracks; a chorale has {len(VOICES)}")
+    return named
 
 
 def other_metre(metres: Iterable[Sequence[int]]) -> Refusal:
-    """Return the refusal of a piece with metres other than 4/4: numerators, denominators."""
-    names = sorted({f"{numerator}/{denominator}" for numerator, denominator in metres})
-    return Refusal("metre", f"{', '.join(names)}; only 4/4 throughout is modelled")
+    """Return the refusal of a piece without enough music in 4/4: its numerators, denominators."""
+    return Refusal("metre", f"{_names(metres)}; only stretches of 4/4 as long as a window are kept")
+
+
+def left_out(stretches: int, metres: Iterable[Sequence[int]]) -> str:
+    """Say what was left of a piece that changes its metre."""
+    plural = "es" if stretches > 1 else ""
+    return f"{stretches} stretch{plural} of 4/4; {_names(metres)} left out"
+
+
+def _names(metres: Iterable[Sequence[int]]) -> str:
+    return ", ".join(sorted({f"{numerator}/{denominator}" for numerator, denominator in metres}))
 
 
 def _check_limits(score: Score) -> None:

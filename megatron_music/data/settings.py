@@ -17,13 +17,16 @@ class BuildSettings:
     """Everything that decides the tokens of a data set, apart from the music.
 
     A window of `bars` bars is cut every `hop` bars (None: windows side by side). Training windows
-    are written in `transpositions` keys, the others as they are. `split` holds the weights of
-    train, valid and test.
+    are written in `transpositions` keys, the others as they are. `voices` takes pieces as chorales:
+    four tracks, soprano first. `merge` makes the tracks of one instrument one. `split` holds the
+    weights of train, valid and test.
     """
 
     bars: int = 4
     hop: int | None = None
     steps_per_quarter: int = 4
+    voices: bool = False
+    merge: bool = True
     density: bool = True
     transpositions: int = 1
     seed: int = 0

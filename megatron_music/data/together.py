@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from megatron_music.data.dedup import split_of
 from megatron_music.data.documents import KEPT, REFUSED, Document, Outcome, Rates
-from megatron_music.data.pieces import other_metre
+from megatron_music.data.pieces import left_out, other_metre
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import Item
@@ -80,6 +80,8 @@ def _encoder(settings: BuildSettings) -> "BatchEncoder":
         Vocabulary(settings.tokenizer()),
         settings.bars,
         settings.hop_bars,
+        voices=settings.voices,
+        merge=settings.merge,
         shuffle=settings.shuffle,
         seed=settings.seed,
         max_tracks=settings.max_tracks,
@@ -96,8 +98,8 @@ def _pieces(
     tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
     tracks = np.concatenate(([0], np.cumsum(batch.tracks)))[documents].tolist()
     rates = batch.rates()
-    for i, (bars, windows, *_) in enumerate(batch.pieces.tolist()):
-        if batch.metres[i]:
+    for i, (bars, windows, *_, stretches) in enumerate(batch.pieces.tolist()):
+        if batch.metres[i] and bars <= 0:
             refusal = other_metre(batch.metres[i])
             outcome = Outcome(names[i], REFUSED, refusal.reason, str(refusal))
             yield i, as_encoded(outcome, [])
@@ -105,6 +107,7 @@ def _pieces(
             outcome = Outcome(
                 names[i],
                 KEPT,
+                detail=left_out(stretches, batch.metres[i]) if stretches else "",
                 split=split_of(batch.fingerprints[i], settings.split),
                 bars=bars,
                 windows=windows,

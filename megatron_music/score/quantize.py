@@ -1,6 +1,7 @@
 """Scores onto the grid, and pieces cut into windows of bars."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,18 +50,25 @@ def canonical_track(instrument: int, onset: IntArray, end: IntArray, pitch: IntA
     return Track(instrument, onset[order], end[order], pitch[order])
 
 
-def windows(piece: Piece, bars: int, hop: int) -> list[Piece]:
+def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> list[Piece]:
     """Cut a piece into windows of `bars` bars, one every `hop` bars, the last maybe shorter.
 
     A note belongs to the window it begins in and ends with it at the latest. Tracks silent in a
     window are left out of it, and so are windows without a note. With `hop == bars` the windows
-    laid end to end are the piece, but for notes cut at their edges.
+    laid end to end are the piece, but for notes cut at their edges. `cuts` are the bars at which
+    the stretches of the piece begin (see `stretches.common_time`): no window reaches over one.
     """
-    starts = [0]
-    while starts[-1] + bars < piece.bars:
-        starts.append(starts[-1] + hop)
-    cut = (_window(piece, start, min(start + bars, piece.bars)) for start in starts)
+    cut = (
+        _window(piece, start, min(start + bars, stop))
+        for first, stop in pairwise((*cuts, piece.bars))
+        for start in _starts(first, stop, bars, hop)
+    )
     return [window for window in cut if window.tracks]
+
+
+def _starts(first: int, stop: int, bars: int, hop: int) -> range:
+    """Return where windows begin: the first to reach the end of the stretch is the last."""
+    return range(first, max(first + 1, stop - bars + hop) if first < stop else first, hop)
 
 
 def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:

@@ -17,7 +17,9 @@ from megatron_music.errors import UsageError
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import MOST_BARS, MOST_NOTES, Grid
 from megatron_music.score.hashing import WORD
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi_kernel import (
+    CODE,
     METRE_ROWS,
     MOST_METRES,
     MOST_TRACKS,
@@ -30,11 +32,18 @@ from megatron_music.score.midi_kernel import (
     scan,
 )
 from megatron_music.score.notes import QUARTERS_PER_BAR, Score
+from megatron_music.score.stretch_kernel import (
+    BAR,
+    Stretches,
+    find_stretches,
+    keep_stretches,
+    new_stretches,
+)
 from megatron_music.tokenizer.encode_kernel import (
     MOST_WINDOW_BARS,
     NO_ROOM,
+    EncodePlan,
     Output,
-    Plan,
     Setup,
     encode_notes,
     new_setup,
@@ -44,7 +53,7 @@ from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 Figures = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
-BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES = range(6)
+BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES, STRETCHES = range(7)
 """Columns of `Batch.pieces`."""
 
 _LARGEST_TICK = 2**31 - 1
@@ -58,6 +67,16 @@ class Reading(NamedTuple):
     tracks: Columns
     metres: Columns
     work: Columns
+    stretches: Stretches
+
+
+class Sizes(NamedTuple):
+    """How much of a `Reading` is in use, and the ticks of a quarter note."""
+
+    notes: int
+    tracks: int
+    resolution: int
+    stretches: int
 
 
 class Reports(NamedTuple):
@@ -75,9 +94,10 @@ class Batch:
 
     `tokens` uint16; of each document `lengths` in tokens, `tracks` and `bars`, int32; of each
     track of each document `notes`, int32. Of each piece a row of `pieces`, int64: bars, windows,
-    documents, tokens, tracks and metres other than 4/4; and its `fingerprints`, the codes of its
-    `instruments`, ascending, and its other `metres`, numerator and denominator. Bars are negative
-    and the rest is 0 or empty where the kernels were not sure, or sure of another metre only.
+    documents, tokens, tracks, metres other than 4/4 and stretches in 4/4; and its `fingerprints`,
+    the codes of its `instruments`, ascending, and its other `metres`, numerator and denominator.
+    Bars are negative and the rest is 0 or empty where the kernels were not sure; where they were
+    sure that nothing is in 4/4, the metres are there.
     """
 
     tokens: TokenArray
@@ -108,8 +128,8 @@ def encode_files(
 ) -> int:
     """Read and encode files from the `first` on; return how many are done: all, if it had room.
 
-    File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`. Music in another
-    metre than 4/4 is not encoded.
+    File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`. Of music that
+    changes its metre, the stretches in 4/4 are encoded.
     """
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
@@ -117,41 +137,75 @@ def encode_files(
         count, tracks, metres, resolution, _ = scan(
             data, start, end, longest, reading.notes, reading.tracks, reading.metres, reading.work
         )
-        others = 0
-        for i in range(metres if count > 0 else 0):
-            if reading.metres[1, i] != 4 or reading.metres[2, i] != 4:
-                reports.metres[2 * file, others] = reading.metres[1, i]
-                reports.metres[2 * file + 1, others] = reading.metres[2, i]
-                others += 1
-        if others > 0:
+        others = other_metres(reading.metres, metres, reports.metres, 2 * file) if count > 0 else 0
+        if setup.plan.voices and not name_voices(reading.tracks, tracks):
             count = NOT_SURE
-        done = encode_piece(file, count, tracks, resolution, reading, setup, output, reports)
-        reports.pieces[file, METRES] = others
-        if not done:
+        sizes = Sizes(count, tracks, resolution, 1)
+        if others > 0 and count > 0:
+            sizes = keep_common_time(sizes, metres, setup.plan.bars, reading)
+        if not encode_piece(file, sizes, reading, setup, output, reports):
             return file
+        row = reports.pieces[file]
+        if others > 0 and (row[BARS] > 0 or sizes.notes == 0):
+            row[METRES], row[STRETCHES] = others, sizes.stretches
     return len(edges_of_files) - 1
 
 
 @kernel
+def other_metres(metres: Columns, count: int, others: npt.NDArray[np.int32], row: int) -> int:
+    """Write the metres that are not 4/4 into two rows; return how many there are."""
+    found = 0
+    for i in range(count):
+        if metres[1, i] != 4 or metres[2, i] != 4:
+            others[row, found], others[row + 1, found] = metres[1, i], metres[2, i]
+            found += 1
+    return found
+
+
+@kernel
+def name_voices(tracks: Columns, track_count: int) -> bool:
+    """Do to columns what `voices.as_chorale` does to a score; False where there are not four."""
+    if track_count != len(VOICES):
+        return False
+    for track in range(track_count):
+        tracks[CODE, track] = VOICES[0] + track
+    return True
+
+
+@kernel
+def keep_common_time(sizes: Sizes, metres: int, shortest_bars: int, reading: Reading) -> Sizes:
+    """Leave the stretches in 4/4 of what was read; return the sizes of what is left."""
+    notes, found, resolution = reading.notes, reading.stretches, sizes.resolution
+    bar_ticks = QUARTERS_PER_BAR * resolution
+    stretches = find_stretches(
+        notes, sizes.notes, reading.metres, metres, bar_ticks, shortest_bars, found
+    )
+    count, tracks = keep_stretches(
+        notes, sizes.notes, reading.tracks, sizes.tracks, resolution, found, stretches
+    )
+    return Sizes(count, tracks, resolution, stretches)
+
+
+@kernel
 def encode_piece(
-    piece: int,
-    count: int,
-    track_count: int,
-    resolution: int,
-    reading: Reading,
-    setup: Setup,
-    output: Output,
-    reports: Reports,
+    piece: int, sizes: Sizes, reading: Reading, setup: Setup, output: Output, reports: Reports
 ) -> bool:
     """Encode the piece that was read and report on it; False where the output is full."""
     used, row = output.used, reports.pieces[piece]
     tokens, documents = used[0], used[1]
     row[:] = 0
     row[BARS] = NOT_SURE
-    if count < 0:
+    if sizes.notes <= 0:
         return True
     bars, windows, first, second = encode_notes(
-        reading.notes, count, reading.tracks, track_count, resolution, setup, output
+        reading.notes,
+        sizes.notes,
+        reading.tracks,
+        sizes.tracks,
+        sizes.resolution,
+        reading.stretches[BAR, : sizes.stretches],
+        setup,
+        output,
     )
     if bars == NO_ROOM:
         return False
@@ -159,7 +213,7 @@ def encode_piece(
         row[BARS], row[WINDOWS] = bars, windows
         row[TOKENS], row[DOCUMENTS] = used[0] - tokens, used[1] - documents
         reports.prints[piece, 0], reports.prints[piece, 1] = first, second
-        row[TRACKS] = _instruments(track_count, setup.grid, reports.codes[piece])
+        row[TRACKS] = _instruments(sizes.tracks, setup.grid, reports.codes[piece])
     return True
 
 
@@ -190,10 +244,11 @@ def last_training_word(weights: Sequence[int]) -> int:
 class BatchEncoder:
     """Encodes files, or scores, of any number with one set of settings and buffers that are kept.
 
-    Windows of `bars` bars begin every `hop` bars. `merge` makes the tracks of one instrument one;
-    `shuffle` puts tracks in an order that depends on `seed`, music and window alone, of which
-    the first `max_tracks` stay. `shifts` are the keys of pieces for training in semitones; those
-    are the pieces whose fingerprint begins with a word of at most `last_training`.
+    Windows of `bars` bars begin every `hop` bars. `voices` takes files as chorales of four tracks
+    and is not sure of others (scores are taken as they are). `merge` makes the tracks of one
+    instrument one. `shuffle` puts tracks in an order that depends on `seed`, music and window
+    alone, of which the first `max_tracks` stay. `shifts` are the keys of pieces for training in
+    semitones; those are the pieces whose fingerprint begins with a word of at most `last_training`.
     """
 
     def __init__(
@@ -202,6 +257,7 @@ class BatchEncoder:
         bars: int,
         hop: int,
         *,
+        voices: bool = False,
         merge: bool = False,
         shuffle: bool = False,
         seed: int = 0,
@@ -214,10 +270,11 @@ class BatchEncoder:
                 f"windows must have 1..{MOST_WINDOW_BARS} bars and begin every 1..{bars} bars "
                 f"(got {bars} bars, hop {hop})"
             )
-        plan = Plan(
+        plan = EncodePlan(
             steps_per_quarter=vocabulary.settings.steps_per_quarter,
             bars=bars,
             hop=hop,
+            voices=voices,
             merge=merge,
             shuffle=shuffle,
             seed=np.uint64(seed & WORD),
@@ -232,6 +289,7 @@ class BatchEncoder:
             tracks=np.empty((TRACK_ROWS, MOST_TRACKS), np.int32),
             metres=np.empty((METRE_ROWS, MOST_METRES), np.int32),
             work=np.empty(WORK_CELLS, np.int32),
+            stretches=new_stretches(),
         )
         self._output = _new_output(1)
 
@@ -257,8 +315,9 @@ class BatchEncoder:
         reading = _reading_of(score)
         done = reading is None
         while reading is not None and not done:
-            sizes = reading.notes.shape[1], reading.tracks.shape[1], score.ticks_per_quarter
-            done = encode_piece(0, *sizes, reading, self._setup, self._output, reports)
+            notes, tracks = reading.notes.shape[1], reading.tracks.shape[1]
+            sizes = Sizes(notes, tracks, score.ticks_per_quarter, 1)
+            done = encode_piece(0, sizes, reading, self._setup, self._output, reports)
             if not done:
                 self._output = _doubled(self._output)
         return self._batch(reports)
@@ -290,7 +349,7 @@ class BatchEncoder:
 
 
 def _new_reports(pieces: int) -> Reports:
-    rows = np.zeros((pieces, 6), np.int64)
+    rows = np.zeros((pieces, 7), np.int64)
     rows[:, BARS] = NOT_SURE
     return Reports(
         rows,
@@ -334,4 +393,5 @@ def _reading_of(score: Score) -> Reading | None:
         tracks=np.array([[track.instrument for track in sounding], lengths], np.int32),
         metres=np.empty((METRE_ROWS, 0), np.int32),
         work=np.empty(0, np.int32),
+        stretches=new_stretches(),
     )

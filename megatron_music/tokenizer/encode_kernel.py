@@ -41,7 +41,7 @@ _TOKENS, _DOCUMENTS, _TRACKS = 0, 1, 2
 _FRAME = 6  # tokens of a track, or of a document, beside bars and notes
 
 
-class Plan(NamedTuple):
+class EncodePlan(NamedTuple):
     """What is asked for, as numbers.
 
     Windows of `bars` bars begin every `hop` bars. `lowest_shift` and `shifts` give the keys, in
@@ -52,6 +52,7 @@ class Plan(NamedTuple):
     steps_per_quarter: int
     bars: int
     hop: int
+    voices: bool
     merge: bool
     shuffle: bool
     seed: np.uint64
@@ -118,14 +119,14 @@ def new_room() -> Room:
 class Setup(NamedTuple):
     """What stays the same from piece to piece; `edges` are the vocabulary's density edges."""
 
-    plan: Plan
+    plan: EncodePlan
     ids: Ids
     edges: npt.NDArray[np.float64]
     grid: Grid
     room: Room
 
 
-def new_setup(vocabulary: Vocabulary, plan: Plan) -> Setup:
+def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
     """Return all that encoding by a plan into a vocabulary takes."""
     ids = {name: getattr(vocabulary, name) for name in Ids._fields}
     if not vocabulary.settings.density:
@@ -141,14 +142,15 @@ def encode_notes(
     tracks: Columns,
     track_count: int,
     resolution: int,
+    cuts: npt.NDArray[np.int64],
     setup: Setup,
     output: Output,
 ) -> tuple[int, int, np.uint64, np.uint64]:
     """Encode all windows of the music in `notes` and `tracks` (see `midi_kernel`).
 
-    Returns how many bars and windows there are and the fingerprint's halves. Instead of bars:
-    NOT_SURE where the music is not `sound`, NO_ROOM where the output is full; the output is then
-    as it was.
+    `cuts` are the bars that no window reaches over, as in `quantize.windows`. Returns how many bars
+    and windows there are and the fingerprint's halves. Instead of bars: NOT_SURE where the music
+    is not `sound`, NO_ROOM where the output is full; the output is then as it was.
     """
     nothing, plan, grid = np.uint64(0), setup.plan, setup.grid
     usual = plan.hop > 0 and 0 < plan.bars <= MOST_WINDOW_BARS and plan.steps_per_quarter <= 12
@@ -163,7 +165,7 @@ def encode_notes(
     bars = to_moments(grid, total, QUARTERS_PER_BAR * plan.steps_per_quarter)
     used = output.used
     tokens, documents, written = used[_TOKENS], used[_DOCUMENTS], used[_TRACKS]
-    windows = _encode_windows(total, bars, first, setup, output)
+    windows = _encode_windows(total, bars, first, cuts, setup, output)
     if windows < 0:
         used[_TOKENS], used[_DOCUMENTS], used[_TRACKS] = tokens, documents, written
         return NO_ROOM, 0, nothing, nothing
@@ -171,27 +173,36 @@ def encode_notes(
 
 
 @kernel
-def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, output: Output) -> int:
+def _encode_windows(
+    total: int,
+    bars: int,
+    music: np.uint64,
+    cuts: npt.NDArray[np.int64],
+    setup: Setup,
+    output: Output,
+) -> int:
     """Encode the windows of a piece on the grid; return how many, or NO_ROOM."""
     plan, grid, room = setup.plan, setup.grid, setup.room
     low, shifts = (plan.lowest_shift, plan.shifts) if music <= plan.last_training else (0, 1)
     state = scramble_word(scramble_word(plan.seed) ^ music)
     room.lows[:total] = grid.starts[:total]
-    windows = start = 0
-    while True:
-        stop = min(start + plan.bars, bars)
-        sounding = _find(total, start << BAR_BITS, stop << BAR_BITS, grid, room)
-        if sounding > 0:
-            if plan.shuffle:
-                _shuffle(sounding, scramble_word(state + np.uint64(windows)), room)
-            sounding = min(sounding, plan.most_tracks)
-            if not _has_room(sounding, stop - start, shifts, room, output):
-                return NO_ROOM
-            _encode_window(sounding, start, stop, low, shifts, setup, output)
-            windows += 1
-        if start + plan.bars >= bars:
-            return windows
-        start += plan.hop
+    windows = 0
+    for stretch in range(len(cuts)):
+        start = cuts[stretch]
+        end = min(bars, cuts[stretch + 1]) if stretch + 1 < len(cuts) else bars
+        while start < end:
+            stop = min(start + plan.bars, end)
+            sounding = _find(total, start << BAR_BITS, stop << BAR_BITS, grid, room)
+            if sounding > 0:
+                if plan.shuffle:
+                    _shuffle(sounding, scramble_word(state + np.uint64(windows)), room)
+                sounding = min(sounding, plan.most_tracks)
+                if not _has_room(sounding, stop - start, shifts, room, output):
+                    return NO_ROOM
+                _encode_window(sounding, start, stop, low, shifts, setup, output)
+                windows += 1
+            start = start + plan.hop if stop < end else end
+    return windows
 
 
 @kernel

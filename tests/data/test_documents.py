@@ -115,7 +115,7 @@ def test_another_metre_is_refused(tmp_path: Path) -> None:
     waltz(tmp_path / "waltz.mid")
     assert refusal(MidiFile(str(tmp_path / "waltz.mid"), "waltz.mid")) == (
         "metre",
-        "3/4; only 4/4 throughout is modelled",
+        "3/4; only stretches of 4/4 as long as a window are kept",
     )
 
 
