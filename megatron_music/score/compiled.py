@@ -16,6 +16,16 @@ from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_MADE_FROM = (
+    "score/compiled.py",
+    "score/hashing.py",
+    "score/instruments.py",
+    "score/notes.py",
+    "*/*_kernel.py",
+    "tokenizer/batch.py",
+)
+"""The files with kernels, and with the numbers that stand in them."""
+
 
 def kernel(function: _Function) -> _Function:
     """Compile a function when it is first called; the machine code is kept on disk.
@@ -37,7 +47,7 @@ def kernel(function: _Function) -> _Function:
 def _sources() -> tuple[tuple[str, int, int], ...]:
     """Return name, time and size of all that kernels are made from: they call one another."""
     package = Path(__file__).parents[1]
-    paths = sorted(path for name in ("score", "tokenizer") for path in package.glob(f"{name}/*.py"))
+    paths = sorted(path for name in _MADE_FROM for path in package.glob(name))
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
 
