@@ -4,16 +4,18 @@ Shards are made under `DIR/.build/<key>/` by any number of workers, joined in th
 source, and only what is complete gets its final name: the manifest last.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from megatron_music.data.card import card
+from megatron_music.data.items import contents
 from megatron_music.data.join import join, plan
 from megatron_music.data.manifest import (
     MANIFEST_FILE,
@@ -75,15 +77,16 @@ def build(
     settings = settings or source.preferred
     if workers < 1:
         raise UsageError(f"workers must be 1 or more (got {workers})")
-    key = build_key(source, settings)
     _check_place(folder)
     try:
-        finished = None if force else _finished(folder, key, settings)
+        finished = None if force else _finished(folder, source, settings, stage)
         if finished is not None and not (folder / WORK_FOLDER).exists():
             return Result(finished, True)
         with alone(folder / WORK_FOLDER / "lock", _busy(folder)):
             if finished is None:
-                work = folder / WORK_FOLDER / key[:16]
+                # Shards of files that have been written to since are not the same shards.
+                key = f"{build_key(source, settings)} {source.stamp}"
+                work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
                 paths = _encode(source, work, settings, workers, stage)
                 _write(source, settings, paths, work / "final", stage)
                 _publish(work / "final", folder)
@@ -109,12 +112,14 @@ def _busy(folder: Path) -> DataError:
     return DataError(f"another build is at work in {folder}; wait for it or give another folder")
 
 
-def _finished(folder: Path, key: str, settings: BuildSettings) -> dict[str, Any] | None:
+def _finished(
+    folder: Path, source: Source, settings: BuildSettings, stage: Stage
+) -> dict[str, Any] | None:
     """Return the manifest of a data set that needs no work; raises UsageError if it is another."""
     if not (folder / MANIFEST_FILE).exists():
         return None
     manifest = read_manifest(folder)
-    if manifest["key"] != key:
+    if manifest["key"] != build_key(source, settings) or not _holds(folder, source, stage):
         raise UsageError(
             f"{folder} holds a data set of {_difference(manifest, settings)}; "
             "give another folder, or --force to build it anew"
@@ -122,6 +127,28 @@ def _finished(folder: Path, key: str, settings: BuildSettings) -> dict[str, Any]
     sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
     whole = all(_size(folder / name) == size for name, size in sizes.items())
     return manifest if whole else None
+
+
+def _holds(folder: Path, source: Source, stage: Stage) -> bool:
+    """Tell whether a data set was built of the contents that its source has now.
+
+    A manifest is dated as its source was. What is not newer has not changed; what is newer, such
+    as a copy, is read to see whether it has.
+    """
+    path = folder / MANIFEST_FILE
+    if source.changed_ns <= path.stat().st_mtime_ns:
+        return True
+    with stage(f"compare {source.name}", "pieces") as progress:
+        same: bool = contents(source.items, progress) == read_manifest(folder)["source"]["contents"]
+    if same:
+        with suppress(OSError):  # it may be read alone
+            _date(path, source)
+    return same
+
+
+def _date(manifest: Path, source: Source) -> None:
+    if source.changed_ns:
+        os.utime(manifest, ns=(source.changed_ns, source.changed_ns))
 
 
 def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
@@ -173,6 +200,7 @@ def _write(
     manifest["files"] = file_records(folder)
     text = json.dumps(manifest, indent=2) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    _date(folder / MANIFEST_FILE, source)
 
 
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:

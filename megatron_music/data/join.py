@@ -1,5 +1,6 @@
 """Finished shards into the files of a data set, in the order of the source."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -53,11 +54,15 @@ class Side:
 
 @dataclass
 class Joined:
-    """What has been written in all: the sides of the split, and the refusals by reason."""
+    """What has been written in all: the sides of the split, and the refusals by reason.
+
+    `contents` is the hash of the digests of all inputs, in order.
+    """
 
     sides: dict[str, Side]
     kept: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    contents: str = ""
 
 
 def plan(paths: Sequence[Path], settings: BuildSettings) -> Plan:
@@ -87,6 +92,7 @@ def join(paths: Sequence[Path], plan: Plan, folder: Path, progress: Progress) ->
     joined = Joined(
         {name: Side(token_counts=np.zeros(len(vocabulary), np.int64)) for name in SPLITS}
     )
+    contents = hashlib.sha256()
     with ExitStack() as stack:
         bins = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in SPLITS}
         lines = stack.enter_context((folder / OUTCOMES_FILE).open("w", encoding="utf-8"))
@@ -96,7 +102,9 @@ def join(paths: Sequence[Path], plan: Plan, folder: Path, progress: Progress) ->
             lines.writelines(_line(outcome) for outcome in shard.outcomes)
             _count(shard.outcomes, joined)
             _append(shard, vocabulary, bins, joined)
+            contents.update(shard.digests.tobytes())
             progress(index + 1, len(paths))
+    joined.contents = contents.hexdigest()
     for name, side in joined.sides.items():
         with (folder / f"{name}.idx").open("wb") as file:
             write_index(file, side.all_lengths(), np.dtype(np.uint16))

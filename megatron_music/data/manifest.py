@@ -17,12 +17,12 @@ from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import VERSION, TokenizerSettings, Vocabulary
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same source and settings come to give other bytes."""
 
 
 def build_key(source: Source, settings: BuildSettings) -> str:
-    """Return the hash of everything that decides a data set's bytes."""
+    """Return the hash of what decides a data set's bytes, as far as a listing tells."""
     parts = {
         "format": FORMAT,
         "vocabulary": VERSION,
@@ -45,6 +45,7 @@ def describe(
             "licence": source.licence,
             "citation": source.citation,
             "fingerprint": source.fingerprint,
+            "contents": joined.contents,
         },
         "settings": asdict(settings),
         "tokenizer": asdict(tokenizer),

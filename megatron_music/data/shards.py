@@ -5,6 +5,7 @@ from all training windows, once these are known) and music that stands in anothe
 still in it. `join.py` settles both.
 """
 
+import dataclasses
 import gc
 import json
 import multiprocessing
@@ -20,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.documents import REFUSED, Document, Outcome, Rates, encode_item
+from megatron_music.data.items import DIGEST_BYTES, Item, digests, noted
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import Item
 from megatron_music.data.together import Encoded, as_encoded, encode_together
 from megatron_music.errors import DataError
 from megatron_music.files import complete
@@ -56,7 +57,7 @@ class Shard:
 
     `tokens` holds the documents one after another, `lengths` their lengths and `owner` the index
     of the outcome that each belongs to. `rates` has one figure for each track of each document,
-    `tracks` says how many a document has.
+    `tracks` says how many a document has. `digests` has a row for each outcome: see `items.py`.
     """
 
     outcomes: list[Outcome]
@@ -65,14 +66,16 @@ class Shard:
     owner: npt.NDArray[np.int32]
     rates: Rates
     tracks: npt.NDArray[np.int32]
+    digests: npt.NDArray[np.uint8]
 
 
 def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
     vocabulary = Vocabulary(task.settings.tokenizer())
+    items = noted(task.items)
     with _uncollected(), task.marker.open("wb", buffering=0) as marker:
-        encoded = _encode(task, vocabulary, marker)
-    _write(task.path, encoded)
+        encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
+    _write(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
 
@@ -146,7 +149,7 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _write(path: Path, encoded: list[Encoded]) -> None:
+def _write(path: Path, encoded: list[Encoded], read: bytes) -> None:
     text = json.dumps([vars(piece.outcome) for piece in encoded]).encode()
     counts = [len(piece.lengths) for piece in encoded]
     columns = {
@@ -156,6 +159,7 @@ def _write(path: Path, encoded: list[Encoded]) -> None:
         "owner": np.repeat(np.arange(len(encoded), dtype=np.int32), counts),
         "rates": np.concatenate([piece.rates for piece in encoded]),
         "tracks": np.concatenate([piece.tracks for piece in encoded]),
+        "digests": np.frombuffer(read, np.uint8).reshape(-1, DIGEST_BYTES),
     }
     # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
     with complete(path) as temporary, temporary.open("wb") as file:

@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from megatron_music.data.sources import folder_source
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone
 from megatron_music.progress import Progress
-from tests.data.collection import files_of, folder_of_songs, songs, source_of
+from megatron_music.score.midi import write_midi
+from tests.data.collection import files_of, folder_of_songs, song, songs, source_of
 
 HALVES = BuildSettings(split=(50, 25, 25))
 
@@ -85,6 +87,38 @@ def test_a_second_build_finds_nothing_to_do(tmp_path: Path) -> None:
     assert second.manifest == first.manifest
     assert not log.exists()
     assert not (tmp_path / "set/.build").exists()
+
+
+def test_a_source_written_to_is_read_to_see_whether_it_changed(tmp_path: Path) -> None:
+    folder, made = folder_of_songs(tmp_path / "music", 6), tmp_path / "set"
+    build(folder_source(folder), made, HALVES)
+    before, dated = files_of(made), (made / "manifest.json").stat().st_mtime_ns
+    assert dated == folder_source(folder).changed_ns
+    time.sleep(0.02)  # the kernel's clock ticks every few milliseconds
+    raw = bytearray((folder / "song-00.mid").read_bytes())
+    (folder / "song-00.mid").write_bytes(raw)
+    assert build(folder_source(folder), made, HALVES).up_to_date
+    assert (made / "manifest.json").stat().st_mtime_ns > dated  # the next time, nothing is read
+    assert files_of(made) == before
+    time.sleep(0.02)
+    raw[-6] ^= 1
+    (folder / "song-00.mid").write_bytes(raw)
+    with pytest.raises(UsageError, match="the same with other contents"):
+        build(folder_source(folder), made, HALVES)
+
+
+def test_shards_of_files_that_changed_meanwhile_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of_songs(tmp_path / "music", 6)
+    with monkeypatch.context() as patched:
+        patched.setattr(build_module, "_publish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(folder_source(folder), tmp_path / "set", HALVES)
+    write_midi(song(77), folder / "song-03.mid")
+    build(folder_source(folder), tmp_path / "set", HALVES)
+    build(folder_source(folder), tmp_path / "whole", HALVES)
+    assert files_of(tmp_path / "set") == files_of(tmp_path / "whole")
 
 
 def test_a_lost_file_is_made_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A source is an ordered list of pieces, however its folder looks."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -70,18 +71,24 @@ def test_what_is_wrong_with_a_file_is_said_without_its_place(tmp_path: Path) -> 
     assert str(tmp_path) not in str(fault.value)
 
 
-def test_a_changed_added_or_renamed_file_changes_the_fingerprint(tmp_path: Path) -> None:
+def facts(folder: Path) -> tuple[str, str]:
+    source = folder_source(folder)
+    return source.fingerprint, source.stamp
+
+
+def test_a_changed_added_or_renamed_file_is_noticed_without_being_read(tmp_path: Path) -> None:
     folder_of_songs(tmp_path, 2)
-    seen = {folder_source(tmp_path).fingerprint}
-    assert folder_source(tmp_path).fingerprint in seen
+    seen = {facts(tmp_path)}
+    assert facts(tmp_path) in seen
+    time.sleep(0.02)  # the kernel's clock ticks every few milliseconds
     raw = bytearray((tmp_path / "song-00.mid").read_bytes())
     raw[-6] ^= 1
     (tmp_path / "song-00.mid").write_bytes(raw)
-    seen.add(folder_source(tmp_path).fingerprint)
+    seen.add(facts(tmp_path))
     (tmp_path / "song-01.mid").rename(tmp_path / "song-02.mid")
-    seen.add(folder_source(tmp_path).fingerprint)
+    seen.add(facts(tmp_path))
     write_midi(song(9), tmp_path / "song-09.mid")
-    seen.add(folder_source(tmp_path).fingerprint)
+    seen.add(facts(tmp_path))
     assert len(seen) == 4
 
 

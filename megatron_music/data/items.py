@@ -1,0 +1,126 @@
+"""Pieces of a source as bytes: what can be read, what cannot, and a digest of what was read."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
+
+from megatron_music.data.refusal import Refusal
+from megatron_music.progress import Progress
+from megatron_music.score.notes import Score
+
+MIDI_SUFFIXES = (".mid", ".midi")
+LARGEST_FILE_BYTES = 8_000_000
+"""A hundred times the usual size of a multi-track file."""
+
+DIGEST_BYTES = 16
+_NO_DIGEST = bytes(DIGEST_BYTES)
+
+
+class Item(Protocol):
+    """One piece of a source: small, and able to travel to another process."""
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+
+    def read(self) -> Score:
+        """Read the piece; raises Refusal or MidiError."""
+
+
+class File(Item, Protocol):
+    """An item that is a MIDI file."""
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+
+
+def is_file(item: Item) -> TypeGuard[File]:
+    """Tell whether an item has bytes of its own."""
+    return hasattr(item, "raw")
+
+
+class MidiItem:
+    """A MIDI file, wherever its bytes come from."""
+
+    __slots__ = ()
+
+    name: str
+
+    def read(self) -> Score:
+        """Read the bytes as MIDI; raises Refusal or MidiError."""
+        from megatron_music.score.midi import parse_midi
+
+        # Named within the source: a data set must not depend on where its source lies.
+        return parse_midi(self.raw(), self.name)
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable(MidiItem):
+    """A piece that is known to be refused before it is read."""
+
+    name: str
+    reason: str
+    detail: str
+
+    def raw(self) -> bytes:
+        """Raise the refusal."""
+        raise Refusal(self.reason, self.detail)
+
+
+class Noted:
+    """A file whose bytes leave their digest behind when they are read."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._digest = b""
+        self.name = file.name
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+        from xxhash import xxh3_128_digest  # notices change at memory speed; it is not a signature
+
+        try:
+            raw = self._file.raw()
+        except Refusal as refusal:
+            self._digest = self._digest or xxh3_128_digest(f"{refusal.reason}: {refusal}".encode())
+            raise
+        self._digest = self._digest or xxh3_128_digest(raw)
+        return raw
+
+    def read(self) -> Score:
+        """Read the bytes as MIDI; raises Refusal or MidiError."""
+        from megatron_music.score.midi import parse_midi
+
+        return parse_midi(self.raw(), self.name)
+
+    def digest(self) -> bytes:
+        """Return DIGEST_BYTES that change with the bytes, which are read unless they have been."""
+        if not self._digest:
+            with suppress(Refusal):
+                self.raw()
+        return self._digest
+
+
+def noted(items: Iterable[Item]) -> list[Item]:
+    """Wrap those of the items that are files, so that `digests` is for free once they are read."""
+    return [Noted(item) if is_file(item) else item for item in items]
+
+
+def digests(items: Iterable[Item]) -> bytes:
+    """Return DIGEST_BYTES for each item, zeros for what has no bytes of its own."""
+    return b"".join(item.digest() if isinstance(item, Noted) else _NO_DIGEST for item in items)
+
+
+def contents(items: Sequence[Item], progress: Progress) -> str:
+    """Return the hash of all digests in order: everything is read for it."""
+    total = hashlib.sha256()
+    for done, item in enumerate(noted(items), 1):
+        total.update(digests([item]))
+        progress(done, len(items))
+    return total.hexdigest()
