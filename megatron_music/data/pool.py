@@ -1,31 +1,34 @@
-"""Shards over worker processes: in any order, on any number, past workers that die."""
+"""Shards over workers: in any order, on any number, past workers that die."""
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 from megatron_music.data.shards import Task, encode_shard, position_of_death, try_item
+from megatron_music.data.workers import WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
 
 _UNEXPLAINED_DEATHS = 3
 
 
-def encode_shards(tasks: Sequence[Task], workers: int, progress: Progress) -> None:
-    """Make all shards that are not there yet; `progress` counts pieces.
+def encode_shards(
+    tasks: Sequence[Task], count: int | None, progress: Progress, backend: str = "local"
+) -> None:
+    """Make all shards that are not there yet on so many workers; `progress` counts pieces.
 
     A piece that ends the process that reads it is refused and the others of its shard are read
-    again; with one worker there is no other process to end. Raises DataError where workers keep
-    dying without a piece that does it again.
+    again; with one local worker there is no other process to end. Raises DataError where workers
+    keep dying without a piece that does it again, UsageError and MissingError as `open_workers`.
     """
+    workers = open_workers(backend, count)
     for task in tasks:
         task.marker.unlink(missing_ok=True)
     broken: dict[int, set[int]] = defaultdict(set)
     unexplained = 0
     while not _finished(tasks, broken, workers, progress):
-        guilty = _blame(tasks)
+        guilty = _blame(tasks, workers)
         for shard, position in guilty:
             broken[shard].add(position)
         unexplained = 0 if guilty else unexplained + 1
@@ -37,7 +40,7 @@ def encode_shards(tasks: Sequence[Task], workers: int, progress: Progress) -> No
 
 
 def _finished(
-    tasks: Sequence[Task], broken: dict[int, set[int]], workers: int, progress: Progress
+    tasks: Sequence[Task], broken: dict[int, set[int]], workers: Workers, progress: Progress
 ) -> bool:
     """Work through the shards that are missing; False if a worker died meanwhile."""
     total = sum(len(task.items) for task in tasks)
@@ -49,41 +52,21 @@ def _finished(
     ]
     progress(done, total)
     try:
-        for pieces in _parallel(pending, min(workers, len(pending))):
+        for pieces in workers.run(encode_shard, pending):
             done += pieces
             progress(done, total)
-    except BrokenProcessPool:
+    except WorkerDied:
         return False
     return True
 
 
-def _parallel(tasks: Sequence[Task], workers: int) -> Iterator[int]:
-    if workers <= 1:
-        yield from map(encode_shard, tasks)
-        return
-    from joblib import Parallel, delayed
-
-    # Ray or Dask take over by joblib's own `parallel_config(backend=...)`.
-    run: Any = Parallel(workers, return_as="generator_unordered", batch_size=1)
-    yield from run(delayed(encode_shard)(task) for task in tasks)
-
-
-def _blame(tasks: Sequence[Task]) -> list[tuple[int, int]]:
+def _blame(tasks: Sequence[Task], workers: Workers) -> list[tuple[int, int]]:
     """Try the pieces that were being read when a worker died; return those that do it again."""
-    guilty = []
+    guilty: list[tuple[int, int]] = []
     for shard, task in enumerate(tasks):
         position = position_of_death(task)
-        if position is not None and not task.path.exists() and _is_deadly(task, position):
-            guilty.append((shard, position))
+        suspects = [] if position is None or task.path.exists() else [position]
+        deadly = [p for p in suspects if not workers.survives(partial(try_item, task), p)]
+        guilty += [(shard, p) for p in deadly]
         task.marker.unlink(missing_ok=True)
     return guilty
-
-
-def _is_deadly(task: Task, position: int) -> bool:
-    from joblib import Parallel, delayed
-
-    try:
-        Parallel(2)([delayed(try_item)(task, position)])
-    except BrokenProcessPool:
-        return True
-    return False

@@ -14,6 +14,7 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     | parts       | is a chorale of other than four parts                        |
     | barlines    | is a chorale whose bars do not fall on the grid of its metre |
     | duplicate   | is the music of another, at whatever pitch                   |
+    | memory      | took more memory than a piece may                            |
     | crashed     | ended the process that read it, or took too long             |
     """
 

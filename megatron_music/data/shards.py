@@ -8,8 +8,6 @@ still in it. `join.py` settles both.
 import dataclasses
 import gc
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,14 +20,12 @@ import numpy.typing as npt
 
 from megatron_music.data.documents import REFUSED, Document, Outcome, Rates, encode_item
 from megatron_music.data.items import DIGEST_BYTES, Item, digests, noted
+from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.together import Encoded, as_encoded, encode_together
 from megatron_music.errors import DataError
 from megatron_music.files import complete
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
-
-LONGEST_ITEM_S = 120.0
-"""A worker that spends more on one piece is ended, which refuses the piece."""
 
 _POSITION_BYTES = 8
 _MUCH_GARBAGE = 100_000
@@ -44,6 +40,7 @@ class Task:
     settings: BuildSettings
     broken: frozenset[int] = frozenset()
     longest_item_s: float = LONGEST_ITEM_S
+    most_item_bytes: int = MOST_ITEM_BYTES
 
     @property
     def marker(self) -> Path:
@@ -82,8 +79,7 @@ def encode_shard(task: Task) -> int:
 
 def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
     """Encode what the kernels are sure of at once, and the rest piece by piece."""
-    together = {} if task.broken else encode_together(task.items, task.settings)
-    sure = dict(together)
+    sure = {} if task.broken else _sure(task)
     encoded = []
     for position, item in enumerate(task.items):
         known = sure.get(position)
@@ -93,6 +89,15 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             known = as_encoded(*_encoded(task, position, item, vocabulary))
         encoded.append(known)
     return encoded
+
+
+def _sure(task: Task) -> dict[int, Encoded]:
+    """Encode at once what the kernels are sure of; nothing where that takes too much memory."""
+    try:
+        with modest(task.most_item_bytes):
+            return dict(encode_together(task.items, task.settings))
+    except MemoryError:
+        return {}
 
 
 def position_of_death(task: Task) -> int | None:
@@ -114,23 +119,12 @@ def _encoded(
     if position in task.broken:
         detail = f"ended its worker, or took over {task.longest_item_s:g} s"
         return Outcome(item.name, REFUSED, "crashed", detail), []
-    with _mortal(task.longest_item_s):
-        return encode_item(item, task.settings, vocabulary)
-
-
-@contextmanager
-def _mortal(limit_s: float) -> Iterator[None]:
-    """End a worker process that hangs, whatever it hangs in; leave Ctrl-C to the main process."""
-    if multiprocessing.parent_process() is None:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with mortal(task.longest_item_s), modest(task.most_item_bytes):
+            return encode_item(item, task.settings, vocabulary)
+    except MemoryError:
+        detail = f"took over {task.most_item_bytes >> 20} MB of memory"
+        return Outcome(item.name, REFUSED, "memory", detail), []
 
 
 @contextmanager
