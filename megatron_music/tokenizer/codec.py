@@ -12,7 +12,7 @@ import numpy.typing as npt
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece
-from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
 # The order of tokens at one step: a pause leads there, offs come before ons.
@@ -110,13 +110,11 @@ def density_levels(rates: npt.NDArray[np.float64], vocabulary: Vocabulary) -> In
 
 
 def decode(tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabulary) -> Piece:
-    """Return the piece that the tokens of one piece spell; raises TokenError.
+    """Return the piece that the tokens of one piece spell, hidden bars put back; raises TokenError.
 
     PIECE_END may be missing after a whole track: text found in articles often stops there.
     """
-    walker = Walker(vocabulary)
-    for token in np.asarray(tokens).tolist():
-        walker.advance(token)
+    walker = walk(np.asarray(tokens), vocabulary)
     if not walker.may_stop:
         where = walker.position.phase.value
         raise TokenError(f"the piece stops early, {where}; expected a whole track", len(tokens))

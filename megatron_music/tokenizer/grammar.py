@@ -7,6 +7,8 @@
 Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
 than the bar, every track sounds, and every note that begins ends: later than it began, inside the
 piece, and never at step 0 of a bar (an end on a barline belongs to the bar that it closes).
+
+A document with hidden bars (`tokenizer.fill`) is legal when the piece it hides is.
 """
 
 from collections import Counter
@@ -20,6 +22,7 @@ from megatron_music.errors import TokenError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import canonical_track
+from megatron_music.tokenizer.fill import is_hidden, restore
 from megatron_music.tokenizer.position import Phase, Position
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
 
@@ -31,13 +34,16 @@ class Plan:
     """What a piece has to become; None leaves it open.
 
     `instruments` are codes in any order; `max_tokens` counts from PIECE_START to PIECE_END. With
-    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time.
+    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time. `attributes` are ids,
+    ascending: just these stand at the head. `densities` gives instruments, by code, their level.
     """
 
     bars: int | None = None
     instruments: tuple[int, ...] | None = None
     max_tokens: int | None = None
     single_voices: bool = False
+    attributes: tuple[int, ...] | None = None
+    densities: tuple[tuple[int, int], ...] = ()
 
 
 class Walker:
@@ -55,11 +61,12 @@ class Walker:
         self.position = Position(vocabulary, self.plan.bars)
         self._tracks = len(self.plan.instruments or ())
         self._wanted = Counter(self.plan.instruments or ())
+        self._levels = dict(self.plan.densities)
         self._instruments: list[int] = []
         self._notes: list[list[tuple[int, int, int]]] = []
         v = vocabulary
         self._marks = (
-            *(v.pad, v.piece_start, v.piece_end, v.track_start, v.track_end),
+            *(v.piece_start, v.piece_end, v.track_start, v.track_end),
             *(v.bar_start, v.bar_end),
         )
         self._rules = {
@@ -85,7 +92,16 @@ class Walker:
     @property
     def tokens_owed(self) -> int:
         """The tokens that the shortest way to a finished piece still takes."""
-        return self.position.tokens_owed(self._tracks)
+        return self._owed(self.position)
+
+    def _owed(self, position: Position) -> int:
+        return position.tokens_owed(self._tracks) + len(self._attributes_due(position))
+
+    def _attributes_due(self, position: Position) -> list[int]:
+        """Return the attributes asked for that do not stand at the head yet."""
+        if position.phase not in (Phase.START, Phase.HEAD):
+            return []
+        return [token for token in self.plan.attributes or () if token > position.attribute]
 
     def advance(self, token: int) -> None:
         """Take the next token; raises TokenError with the reason if it is not legal."""
@@ -124,7 +140,7 @@ class Walker:
         return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks)
 
     def allowed(self) -> BoolArray:
-        """Return the legal next tokens as a mask over the vocabulary; never empty."""
+        """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
         v, at = self.vocabulary, self.position
         mask = np.zeros(len(v), np.bool_)
         if at.phase is Phase.IN_BAR:
@@ -134,7 +150,9 @@ class Walker:
             codes = codes if self.plan.instruments is None else (+self._wanted).keys()
             mask[[v.inst + code for code in codes]] = True
         elif at.phase is Phase.DENSITY:
-            mask[v.density : v.density + DENSITY_LEVELS] = True
+            mask[v.density : v.density + DENSITY_LEVELS] = [
+                self._bad_density(level) is None for level in range(DENSITY_LEVELS)
+            ]
         elif at.phase is Phase.HEAD:
             mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
         for mark in self._marks:
@@ -230,34 +248,40 @@ class Walker:
         return None
 
     def _bad_density(self, level: int) -> str | None:
-        if self.position.phase is Phase.DENSITY:
-            return None
-        return self._misplaced(self.vocabulary.density + level)
+        if self.position.phase is not Phase.DENSITY:
+            return self._misplaced(self.vocabulary.density + level)
+        asked = self._levels.get(self._instruments[-1], level)
+        return None if level == asked else f"DENSITY={level}, but {asked} was asked for"
 
     def _bad_attribute(self, token: int) -> str | None:
         if self.position.phase is not Phase.HEAD:
             return self._misplaced(token)
         if token <= self.position.attribute:
             return f"{self.vocabulary.tokens[token]} is out of order or repeated"
+        if self.plan.attributes is not None and [token] != self._attributes_due(self.position)[:1]:
+            return f"{self.vocabulary.tokens[token]} was not asked for, or not yet"
         return self._unaffordable(token)
 
     def _bad_mark(self, token: int) -> str | None:
         v = self.vocabulary
         rules = {
             (Phase.START, v.piece_start): None,
-            (Phase.HEAD, v.track_start): None,
+            (Phase.HEAD, v.track_start): self._bad_first_track,
             (Phase.BETWEEN_BARS, v.bar_start): self._bad_bar_start,
             (Phase.BETWEEN_BARS, v.track_end): self._bad_track_end,
             (Phase.IN_BAR, v.bar_end): self._bad_bar_end,
             (Phase.BETWEEN_TRACKS, v.track_start): self._bad_next_track,
             (Phase.BETWEEN_TRACKS, v.piece_end): self._bad_piece_end,
-            (Phase.END, v.pad): None,
         }
         key = (self.position.phase, token)
         if key not in rules:
             return self._misplaced(token)
         rule = rules[key]
         return (rule and rule()) or self._unaffordable(token)
+
+    def _bad_first_track(self) -> str | None:
+        due = self._attributes_due(self.position)
+        return f"TRACK_START before {self.vocabulary.tokens[due[0]]}" if due else None
 
     def _bad_bar_start(self) -> str | None:
         if self.position.bar == self.position.piece_bars:
@@ -291,19 +315,32 @@ class Walker:
 
     def _unaffordable(self, token: int) -> str | None:
         limit = self.plan.max_tokens
-        if limit is None or self.position.phase is Phase.END:
-            return None
-        if self.length + 1 + self.position.after(token).tokens_owed(self._tracks) <= limit:
+        if limit is None or self.length + 1 + self._owed(self.position.after(token)) <= limit:
             return None
         name = self.vocabulary.tokens[token]
         return f"{name} would not leave room to finish within {limit} tokens"
 
 
+def walk(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Walker:
+    """Follow the tokens of a piece, hidden bars put back; raises TokenError at the first wrong one.
+
+    Positions in errors are those of the tokens given.
+    """
+    places = np.arange(len(tokens))
+    if is_hidden(tokens, vocabulary):
+        tokens, places = restore(tokens, vocabulary)
+    walker = Walker(vocabulary)
+    for token, place in zip(tokens.tolist(), places.tolist(), strict=True):
+        try:
+            walker.advance(token)
+        except TokenError as fault:
+            raise TokenError(fault.reason, place) from None
+    return walker
+
+
 def check(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> None:
     """Raise TokenError, with position and reason, unless the tokens are one whole piece."""
-    walker = Walker(vocabulary)
-    for token in tokens.tolist():
-        walker.advance(token)
+    walker = walk(tokens, vocabulary)
     if walker.position.phase is not Phase.END:
         where = walker.position.phase.value
         raise TokenError(f"the piece stops early, {where}; expected PIECE_END", len(tokens))

@@ -1,5 +1,7 @@
 """The grammar takes every piece, refuses each kind of wrong token, and always finds the end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,7 +41,7 @@ def test_every_encoded_piece_is_legal(piece: Piece, density: bool) -> None:
         (f"{HEAD} BAR_START", 4, "in a bar"),
         (f"{HEAD} TRACK_END", 4, "in a bar"),
         (f"{HEAD} PAD", 4, "in a bar"),
-        (f"{HEAD} FILL_IN", 4, "in a bar"),
+        (f"{HEAD} FILL_IN", 4, "1 FILL_IN, 0 FILL_START and 0 FILL_END"),
         (f"{HEAD} NOTE_OFF=60", 4, "while 60 is not sounding"),
         (f"{HEAD} NOTE_ON=60 NOTE_ON=60", 5, "while 60 is sounding"),
         (f"{HEAD} NOTE_ON=60 TIME_DELTA=4 NOTE_ON=60", 6, "while 60 is sounding"),
@@ -53,6 +55,7 @@ def test_every_encoded_piece_is_legal(piece: Piece, density: bool) -> None:
         (f"{HEAD} {NOTE} BAR_END NOTE_ON=60", 8, "between bars"),
         (f"{HEAD} {NOTE} BAR_END TRACK_END BAR_START", 9, "expected TRACK_START or PIECE_END"),
         (f"{HEAD} {NOTE} {TAIL} PIECE_START", 10, "expected nothing more"),
+        (f"{HEAD} {NOTE} {TAIL} PAD", 10, "expected nothing more"),
         (
             f"{HEAD} {NOTE} BAR_END TRACK_END "
             f"TRACK_START INST=1 BAR_START {NOTE} BAR_END BAR_START",
@@ -115,10 +118,18 @@ def test_a_piece_that_stops_early_is_refused() -> None:
 def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
     vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED]))
     codes = st.lists(st.integers(0, 132), min_size=1, max_size=5).map(tuple)
-    bars, instruments = draw(st.none() | st.integers(1, 9)), draw(st.none() | codes)
-    least = Walker(vocabulary, Plan(bars, instruments)).tokens_owed
-    budget = least + draw(st.integers(0, 150))
-    return vocabulary, Plan(bars, instruments, budget, draw(st.booleans()))
+    instruments = draw(st.none() | codes)
+    ids = range(vocabulary.attribute, len(vocabulary))
+    heads = st.lists(st.sampled_from(ids), unique=True) if ids else st.just([])
+    plan = Plan(
+        draw(st.none() | st.integers(1, 9)),
+        instruments,
+        single_voices=draw(st.booleans()),
+        attributes=draw(st.none() | heads.map(sorted).map(tuple)),
+        densities=tuple((code, draw(st.integers(0, 9))) for code in sorted(set(instruments or ()))),
+    )
+    least = Walker(vocabulary, plan).tokens_owed
+    return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
 
 
 def wander(vocabulary: Vocabulary, plan: Plan, seed: int, every_token: bool = False) -> Walker:
@@ -144,6 +155,13 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
     assert plan.bars in (None, piece.bars)
     if plan.instruments is not None:
         assert sorted(t.instrument for t in piece.tracks) == sorted(plan.instruments)
+    if plan.attributes is not None:
+        assert walker.tokens[1 : 1 + len(plan.attributes)] == list(plan.attributes)
+    if vocabulary.settings.density:
+        for code, level in plan.densities:
+            assert walker.tokens[walker.tokens.index(vocabulary.inst + code) + 1] == (
+                vocabulary.density + level
+            )
 
 
 @settings(deadline=None, max_examples=12)
@@ -158,8 +176,8 @@ def test_the_shortest_way_is_as_long_as_promised(
     planned: tuple[Vocabulary, Plan], seed: int
 ) -> None:
     vocabulary, plan = planned
-    least = Walker(vocabulary, Plan(plan.bars, plan.instruments)).tokens_owed
-    tight = Plan(plan.bars, plan.instruments, least)
+    least = Walker(vocabulary, plan).tokens_owed
+    tight = replace(plan, max_tokens=least)
     assert wander(vocabulary, tight, seed).length == least
 
 
