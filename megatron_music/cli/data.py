@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,9 @@ def build(
     seed: Annotated[int | None, Option(help="The seed of the shuffling.")] = None,
     split: Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")] = None,
     workers: Annotated[int | None, Option(help="Processes; else one a core.")] = None,
+    backend: Annotated[
+        Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
+    ] = "local",
     force: Annotated[bool, Option("--force", help="Replace another data set.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -63,18 +66,17 @@ def build(
         "split": None if split is None else _weights(split),
     }
     chosen = {name: value for name, value in options.items() if value is not None}
-    result = _build(source, output, chosen, workers, force)
+    result = _build(source, output, chosen, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
 
 
-def _usable_cpus() -> int:
-    from joblib import cpu_count
-
-    return int(cpu_count())
-
-
 def _build(
-    source: str, output: Path, chosen: dict[str, Any], workers: int | None, force: bool
+    source: str,
+    output: Path,
+    chosen: dict[str, Any],
+    workers: int | None,
+    backend: str,
+    force: bool,
 ) -> "Result":
     from megatron_music.data.build import build
     from megatron_music.data.settings import choose
@@ -82,8 +84,7 @@ def _build(
 
     music = open_source(source)
     settings = choose(music.preferred, chosen)
-    count = _usable_cpus() if workers is None else workers
-    result = build(music, output, settings, count, force, show.progress)
+    result = build(music, output, settings, workers, force, show.progress, backend)
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")
     return result

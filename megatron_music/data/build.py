@@ -28,6 +28,7 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
+from megatron_music.data.workers import Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone
 from megatron_music.progress import Progress, silent
@@ -65,18 +66,19 @@ def build(
     source: Source,
     folder: Path,
     settings: BuildSettings | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     force: bool = False,
     stage: Stage = silent_stage,
+    backend: str = "local",
 ) -> Result:
     """Build a data set, or go on with one that was interrupted, or find it up to date.
 
-    Raises UsageError where the folder holds something else (unless `force`), DataError where a
-    build is at work there, WriteError where it cannot be written.
+    `workers` and `backend` are those of `open_workers`. Raises UsageError where the folder holds
+    something else (unless `force`), DataError where a build is at work there, WriteError where it
+    cannot be written.
     """
     settings = settings or source.preferred
-    if workers < 1:
-        raise UsageError(f"workers must be 1 or more (got {workers})")
+    pool = open_workers(backend, workers)
     _check_place(folder)
     try:
         finished = None if force else _finished(folder, source, settings, stage)
@@ -87,7 +89,7 @@ def build(
                 # Shards of files that have been written to since are not the same shards.
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
-                paths = _encode(source, work, settings, workers, stage)
+                paths = _encode(source, work, settings, pool, stage)
                 _write(source, settings, paths, work / "final", stage)
                 _publish(work / "final", folder)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
@@ -166,7 +168,7 @@ def _size(path: Path) -> int:
 
 
 def _encode(
-    source: Source, work: Path, settings: BuildSettings, workers: int, stage: Stage
+    source: Source, work: Path, settings: BuildSettings, pool: Workers, stage: Stage
 ) -> list[Path]:
     work.mkdir(exist_ok=True)
     step = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
@@ -175,7 +177,7 @@ def _encode(
         for start in range(0, len(source.items), step)
     ]
     with stage(f"read {source.name}", "pieces") as progress:
-        encode_shards(tasks, workers, progress)
+        encode_shards(tasks, pool, progress)
     return [task.path for task in tasks]
 
 

@@ -6,23 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from megatron_music.data.shards import Task, encode_shard, position_of_death, try_item
-from megatron_music.data.workers import WorkerDied, Workers, open_workers
+from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
 
 _UNEXPLAINED_DEATHS = 3
 
 
-def encode_shards(
-    tasks: Sequence[Task], count: int | None, progress: Progress, backend: str = "local"
-) -> None:
-    """Make all shards that are not there yet on so many workers; `progress` counts pieces.
+def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> None:
+    """Make all shards that are not there yet; `progress` counts pieces.
 
     A piece that ends the process that reads it is refused and the others of its shard are read
     again; with one local worker there is no other process to end. Raises DataError where workers
-    keep dying without a piece that does it again, UsageError and MissingError as `open_workers`.
+    keep dying without a piece that does it again.
     """
-    workers = open_workers(backend, count)
     for task in tasks:
         task.marker.unlink(missing_ok=True)
     broken: dict[int, set[int]] = defaultdict(set)

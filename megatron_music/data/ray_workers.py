@@ -6,6 +6,7 @@ system that they share.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from megatron_music.data.limits import become_expendable
@@ -20,20 +21,19 @@ class RayWorkers:
     """So many tasks at once on a Ray cluster; as many as it has cores if `count` is None."""
 
     def __init__(self, count: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
+        if find_spec("ray") is None:
             raise MissingError(
                 "Ray is not installed; pip install 'megatron-music[ray]', or use --backend local"
-            ) from None
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level="warning")
-        self.count = count or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+            )
+        self.count = count
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied at the end."""
         import ray
 
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, logging_level="warning")
+        most = 2 * (self.count or max(int(ray.cluster_resources().get("CPU", 1)), 1))
         task: Any = ray.remote(num_cpus=1, max_retries=0)(_call)
         function = ray.put(work)
         coming = iter(arguments)
@@ -42,7 +42,7 @@ class RayWorkers:
         while True:
             for argument in coming:
                 running.add(task.remote(function, argument))
-                if len(running) >= 2 * self.count:  # the next wait in the queue of a worker
+                if len(running) >= most:
                     break
             if not running:
                 break

@@ -10,6 +10,7 @@ from megatron_music.data.documents import KEPT
 from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards import Task, read_shard
+from megatron_music.data.workers import LocalWorkers
 from megatron_music.errors import DataError
 from megatron_music.progress import silent
 from tests.data.collection import Song, songs
@@ -28,7 +29,7 @@ def test_a_piece_that_kills_its_worker_costs_that_piece_alone(tmp_path: Path) ->
     items[5] = dataclasses.replace(items[5], deadly=True)
     items[10] = dataclasses.replace(items[10], deadly=True)
     tasks = tasks_of(items, tmp_path)
-    encode_shards(tasks, 2, silent)
+    encode_shards(tasks, LocalWorkers(2), silent)
     outcomes = [outcome for task in tasks for outcome in read_shard(task.path).outcomes]
     assert [outcome.name for outcome in outcomes] == [item.name for item in items]
     refused = {o.name: o.reason for o in outcomes if o.outcome != KEPT}
@@ -41,7 +42,7 @@ def test_a_piece_that_never_ends_costs_that_piece_alone(tmp_path: Path) -> None:
     items = songs(8)
     items[6] = dataclasses.replace(items[6], endless=True)
     tasks = [dataclasses.replace(t, longest_item_s=3.0) for t in tasks_of(items, tmp_path)]
-    encode_shards(tasks, 2, silent)
+    encode_shards(tasks, LocalWorkers(2), silent)
     outcomes = [outcome for task in tasks for outcome in read_shard(task.path).outcomes]
     assert [o.reason for o in outcomes] == ["", "", "", "", "", "", "crashed", ""]
 
@@ -49,16 +50,16 @@ def test_a_piece_that_never_ends_costs_that_piece_alone(tmp_path: Path) -> None:
 def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
     tasks = tasks_of(songs(8, log), tmp_path)
-    encode_shards(tasks[:1], 1, silent)
-    encode_shards(tasks, 1, silent)
+    encode_shards(tasks[:1], LocalWorkers(1), silent)
+    encode_shards(tasks, LocalWorkers(1), silent)
     assert log.read_text().split() == [f"song-{number:03d}" for number in range(8)]
 
 
 def test_progress_counts_pieces_and_begins_with_those_done_before(tmp_path: Path) -> None:
     tasks = tasks_of(songs(10), tmp_path)
-    encode_shards(tasks[:1], 1, silent)
+    encode_shards(tasks[:1], LocalWorkers(1), silent)
     seen: list[tuple[int, int]] = []
-    encode_shards(tasks, 1, lambda done, total, note="": seen.append((done, total)))  # noqa: ARG005
+    encode_shards(tasks, LocalWorkers(1), lambda done, total, note="": seen.append((done, total)))  # noqa: ARG005
     assert seen == [(4, 10), (8, 10), (10, 10)]
 
 
@@ -67,12 +68,12 @@ def test_workers_that_keep_dying_for_no_file_end_the_build(
 ) -> None:
     monkeypatch.setattr(pool, "_finished", lambda *_: False)
     with pytest.raises(DataError, match="keep dying"):
-        encode_shards(tasks_of(songs(4), tmp_path), 2, silent)
+        encode_shards(tasks_of(songs(4), tmp_path), LocalWorkers(2), silent)
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     [task] = tasks_of(songs(2), tmp_path)
-    encode_shards([task], 1, silent)
+    encode_shards([task], LocalWorkers(1), silent)
     task.path.write_bytes(task.path.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"shard-000\.npz is damaged"):
         read_shard(task.path)
