@@ -181,7 +181,7 @@ def _roll(piece: Piece) -> IntArray:
 
 def _pitch_classes(piece: Piece) -> FloatArray:
     by_pitch = _roll(piece).sum(1).astype(np.float64)
-    time = np.bincount(np.arange(128) % PITCH_CLASSES, by_pitch, PITCH_CLASSES)
+    time = np.bincount(np.arange(128) % PITCH_CLASSES, by_pitch, PITCH_CLASSES).astype(np.float64)
     return _normalised(time)
 
 

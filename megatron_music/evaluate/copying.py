@@ -1,0 +1,145 @@
+"""How much of a piece stands in training music: the longest run of bars the two share.
+
+Two bars are the same when the same notes begin at the same steps, on whatever instruments and for
+however long they sound; two runs of bars when their bars are the same after one transposition of
+the whole run. Drums are compared as they are. Training music is known by its windows, so a run is
+found up to the length of a window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.score.hashing import DRUM_OFFSET, PITCH_ROOM, STRIDE, Words, scramble
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
+
+MOST_TOKENS = 50_000_000
+"""Of training music, from its beginning: more would take minutes and gigabytes."""
+
+_MOVE_ROOM = 256
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars of documents laid end to end, all columns [bars].
+
+    `shapes` hashes what begins in a bar, heights counted from its lowest note; `moves` says how
+    far that note lies above the one of the bar before; `sounds` marks bars in which a note begins;
+    `documents` numbers the document.
+    """
+
+    shapes: Words
+    moves: IntArray
+    sounds: IntArray
+    documents: IntArray
+
+
+def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
+    """Return the bars of documents in tokens."""
+    ids = np.concatenate([np.zeros(0, np.int64), *(tokens.astype(np.int64) for tokens in documents)])
+    place, step, pitch, drums, totals = _onsets(ids, vocabulary)
+    bars = int(totals.sum())
+    document = np.repeat(np.arange(len(totals)), totals)
+    lowest = np.full(bars, PITCHES, np.int64)
+    np.minimum.at(lowest, place[~drums], pitch[~drums])
+    lowest = _carried(lowest, document)
+    height = np.where(drums, pitch + DRUM_OFFSET, pitch - lowest[place])
+    room = vocabulary.steps_per_bar * PITCH_ROOM
+    notes = np.unique(place * room + step * PITCH_ROOM + height)
+    shapes = np.zeros(bars, np.uint64)
+    hashes = scramble((notes % room).astype(np.uint64))
+    np.add.at(shapes, notes // room, hashes)
+    moves = np.diff(lowest, prepend=lowest[:1])
+    sounds = np.bincount(place, minlength=bars).astype(np.int64)
+    return Bars(shapes, moves, sounds, document)
+
+
+def _onsets(
+    ids: IntArray, vocabulary: Vocabulary
+) -> tuple[IntArray, IntArray, IntArray, "np.ndarray[tuple[int], np.dtype[np.bool_]]", IntArray]:
+    """Return bar, step, pitch and whether it is a drum of every note, and the bars of documents.
+
+    Bars are numbered through all documents; the tracks of a document share theirs.
+    """
+    v = vocabulary
+    document = np.cumsum(ids == v.piece_start) - 1
+    track = np.cumsum(ids == v.track_start) - 1
+    bar_starts = np.cumsum(ids == v.bar_start)
+    heads = np.flatnonzero(ids == v.track_start)
+    delta = np.where((ids > v.time_delta) & (ids <= v.time_delta + v.steps_per_bar), ids - v.time_delta, 0)
+    time = np.cumsum(delta)
+    time_at_bar = np.concatenate(([0], time[ids == v.bar_start]))
+    on = np.flatnonzero((ids >= v.note_on) & (ids < v.note_on + PITCHES))
+    bar_in_track = bar_starts[on] - bar_starts[heads][track[on]] - 1
+    ends = np.append(heads[1:], len(ids)) - 1
+    bars_of_track = bar_starts[ends] - bar_starts[heads]
+    totals = np.zeros(int(document[-1]) + 1 if len(ids) else 0, np.int64)
+    np.maximum.at(totals, document[heads], bars_of_track)
+    first = np.cumsum(totals) - totals
+    is_drum = ids[heads + 1] == v.inst + DRUMS
+    step = time[on] - time_at_bar[bar_starts[on]]
+    return first[document[on]] + bar_in_track, step, ids[on] - v.note_on, is_drum[track[on]], totals
+
+
+def _carried(lowest: IntArray, document: IntArray) -> IntArray:
+    """Give bars without a pitched note the lowest note of the bar before, of the same document."""
+    known = np.where(lowest < PITCHES, np.arange(len(lowest)), -1)
+    starts = np.flatnonzero(np.diff(document, prepend=-1))
+    known[starts] = starts
+    carried: IntArray = lowest[np.maximum.accumulate(known)]
+    return np.where(carried < PITCHES, carried, 0)
+
+
+def longest_runs(pieces: Bars, corpus: Bars) -> IntArray:
+    """Return the bars of the longest run that each document of `pieces` shares with the corpus.
+
+    A run begins and ends in a bar in which a note begins.
+    """
+    longest = np.zeros(int(pieces.documents.max(initial=-1)) + 1, np.int64)
+    ours, theirs = pieces.shapes, corpus.shapes
+    starts = np.arange(len(ours))
+    for length in count(1):
+        found = np.isin(ours[starts], theirs[_starts(corpus, length)])
+        starts = starts[found]
+        if not len(starts):
+            return longest
+        sounding = (pieces.sounds[starts] > 0) & (pieces.sounds[starts + length - 1] > 0)
+        longest[pieces.documents[starts[sounding]]] = length
+        starts = np.intersect1d(starts, _starts(pieces, length + 1))
+        ours, theirs = _longer(pieces, ours, length), _longer(corpus, theirs, length)
+    return longest
+
+
+def _starts(bars: Bars, length: int) -> IntArray:
+    """Return where runs of so many bars begin that stay in one document."""
+    last = np.arange(length - 1, len(bars.shapes))
+    first = last - length + 1
+    return first[bars.documents[first] == bars.documents[last]]
+
+
+def _longer(bars: Bars, runs: Words, length: int) -> Words:
+    """Return the hashes of runs one bar longer than `length`; past the end they mean nothing."""
+    longer = runs.copy()
+    move = (bars.moves[length:] + _MOVE_ROOM).astype(np.uint64)
+    following = scramble(bars.shapes[length:] ^ scramble(move))
+    kept = len(following)
+    longer[:kept] = scramble(runs[:kept] * np.uint64(STRIDE | 1) + following)
+    return longer
+
+
+def training_bars(reader: IndexedReader, vocabulary: Vocabulary) -> Bars:
+    """Return the bars of training music, up to MOST_TOKENS of it; bars hidden to be filled leave it out."""
+    fitting = int(np.searchsorted(np.cumsum(reader.lengths, dtype=np.int64), MOST_TOKENS, "right"))
+    documents = [np.asarray(reader[i], np.uint16) for i in range(min(len(reader), max(fitting, 1)))]
+    return bars_of(plain(documents, vocabulary), vocabulary)
+
+
+def plain(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> list[TokenArray]:
+    """Leave out documents in which bars are hidden: their music stands elsewhere as it is."""
+    hidden = vocabulary.ids["FILL_IN"]
+    return [tokens for tokens in documents if hidden not in tokens]

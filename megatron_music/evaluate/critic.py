@@ -1,0 +1,158 @@
+"""A small critic: a logistic regression on the measures of a piece tells real from composed.
+
+Its cross-validated area under the ROC curve (AUC) says how well: 0.5 cannot tell, 1.0 always can.
+The critic of a report ranks variations: the more real one looks, the higher its score.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import InputError, MissingError
+from megatron_music.evaluate.bootstrap import RESAMPLES, Estimate, interval
+from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
+from megatron_music.files import write_text
+from megatron_music.score.notes import IntArray, Piece
+from megatron_music.score.quantize import windows
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+FloatArray = npt.NDArray[np.float64]
+
+CRITIC_FILE = "critic.json"
+FOLDS = 5
+STRENGTH = 0.05
+"""Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What was learned: `weights` on standardised features of windows of `bars` bars."""
+
+    steps_per_quarter: int
+    bars: int
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    def score(self, piece: Piece) -> float:
+        """Return how real a piece looks, 0..1; a long one is the mean of its windows."""
+        cut = windows(piece, self.bars, self.bars)
+        whole = [window for window in cut if window.bars == self.bars] or cut
+        standard = (features(whole) - np.array(self.means)) / np.array(self.scales)
+        evidence = standard @ np.array(self.weights) + self.intercept
+        return float((1 / (1 + np.exp(-evidence))).mean())
+
+    def save(self, folder: Path) -> None:
+        """Write `critic.json`; raises WriteError."""
+        write_text(folder / CRITIC_FILE, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a critic; raises InputError."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values |= {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
+            return cls(**values)
+        except (OSError, ValueError, TypeError, AttributeError) as fault:
+            raise InputError(
+                f"{path} is no critic ({fault}); give the {CRITIC_FILE} that evaluate wrote"
+            ) from None
+
+
+def features(pieces: Sequence[Piece]) -> FloatArray:
+    """Return all measures of pieces of one grid as rows, [pieces, features]."""
+    return np.array(
+        [
+            [
+                *(figure(piece) for figure in FIGURES.values()),
+                *np.concatenate([histogram(piece) for histogram in HISTOGRAMS.values()]),
+            ]
+            for piece in pieces
+        ]
+    )
+
+
+def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: int) -> Critic:
+    """Fit a critic on the features of real and of composed windows; raises MissingError."""
+    model = _fit(np.concatenate((real, composed)), _labels(real, composed))
+    scaler, regression = model[0], model[-1]
+    return Critic(
+        steps_per_quarter=steps_per_quarter,
+        bars=bars,
+        means=tuple(scaler.mean_.tolist()),
+        scales=tuple(scaler.scale_.tolist()),
+        weights=tuple(regression.coef_[0].tolist()),
+        intercept=float(regression.intercept_[0]),
+    )
+
+
+def cross_validated(
+    first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
+) -> Estimate:
+    """Estimate the AUC of telling `first` from `second` [n, features] on pieces never fitted on.
+
+    Windows of one piece stay on one side of each fold, and the interval resamples pieces.
+    """
+    everything = np.concatenate((first, second))
+    labels = _labels(first, second)
+    groups = np.concatenate((first_groups, second_groups + int(first_groups.max()) + 1))
+    scores = np.zeros(len(everything))
+    for fitted, held_out in _folds(labels, groups):
+        model = _fit(everything[fitted], labels[fitted])
+        scores[held_out] = model.decision_function(everything[held_out])
+    return area_under_curve(scores[: len(first)], scores[len(first) :], first_groups, second_groups)
+
+
+def area_under_curve(
+    first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
+) -> Estimate:
+    """Estimate the chance that a score of `first` [n] lies above one of `second` [m].
+
+    Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982).
+    """
+    above = (first[:, None] > second).astype(np.float64) + 0.5 * (first[:, None] == second)
+    stream = np.random.default_rng(0)
+    left = _times_drawn(first_groups, stream)
+    right = _times_drawn(second_groups, stream)
+    wins = np.einsum("rn,nm,rm->r", left, above, right, optimize=True)
+    return interval(wins / np.maximum(left.sum(1) * right.sum(1), 1))
+
+
+def _times_drawn(groups: IntArray, stream: np.random.Generator) -> FloatArray:
+    """Return how often each row counts, [1 + RESAMPLES, n]: once, then by resampled groups."""
+    names, group = np.unique(groups, return_inverse=True)
+    drawn = stream.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    times = np.concatenate((np.ones((1, len(names)), np.int64), drawn))[:, group]
+    return times.astype(np.float64)
+
+
+def _labels(first: FloatArray, second: FloatArray) -> IntArray:
+    return np.concatenate((np.ones(len(first), np.int64), np.zeros(len(second), np.int64)))
+
+
+def _folds(labels: IntArray, groups: IntArray) -> list[tuple[IntArray, IntArray]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    return list(splitter.split(np.zeros(len(labels)), labels, groups))
+
+
+def _fit(rows: FloatArray, labels: IntArray) -> "Pipeline":
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ModuleNotFoundError as fault:
+        raise MissingError(
+            f"evaluation needs {fault.name}; install it: pip install 'megatron-music[evaluate]'"
+        ) from None
+    regression = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
+    return make_pipeline(StandardScaler(), regression).fit(rows, labels)

@@ -1,0 +1,106 @@
+"""Runs of bars that two pieces share are found, whatever the key, and no others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.data.indexed import IndexedReader, write_index
+from megatron_music.evaluate.copying import bars_of, longest_runs, plain, training_bars
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
+from tests.music import track
+
+V = Vocabulary(TokenizerSettings(density=False))
+
+# One bar each: pitches of four quarters.
+A, B, C, D = (60, 62, 64, 65), (67, 65, 64, 62), (60, 60, 67, 67), (72, 71, 69, 67)
+REST: tuple[int, ...] = ()
+
+
+def song(
+    *bars: Sequence[int], by: int = 0, instrument: int = 0, length: int = 4
+) -> TokenArray:
+    rows = [
+        (16 * bar + 4 * beat, 16 * bar + 4 * beat + length, pitch + by)
+        for bar, pitches in enumerate(bars)
+        for beat, pitch in enumerate(pitches)
+    ]
+    return encode(Piece(4, len(bars), (track(instrument, *rows),)), V)
+
+
+def shared(piece: TokenArray, *corpus: TokenArray) -> int:
+    (longest,) = longest_runs(bars_of([piece], V), bars_of(corpus, V))
+    return int(longest)
+
+
+def test_a_piece_shares_all_of_itself() -> None:
+    assert shared(song(A, B, C), song(A, B, C)) == 3
+
+
+@pytest.mark.parametrize("by", [-7, 1, 5])
+def test_transposed_as_a_whole_it_is_the_same(by: int) -> None:
+    assert shared(song(A, B, C), song(D, A, B, D, by=by)) == 2
+
+
+def test_bars_transposed_each_by_itself_are_not_a_run() -> None:
+    piece = song(A, B)
+    apart = encode(Piece(4, 2, (track(0, *_rows(A, 0, 0), *_rows(B, 1, 3)),)), V)
+    assert shared(piece, apart) == 1
+
+
+def _rows(pitches: Sequence[int], bar: int, by: int) -> list[tuple[int, int, int]]:
+    return [(16 * bar + 4 * i, 16 * bar + 4 * i + 4, p + by) for i, p in enumerate(pitches)]
+
+
+def test_another_order_breaks_the_run() -> None:
+    assert shared(song(A, B, C, D), song(D, C, B, A)) == 1
+
+
+def test_a_run_does_not_go_on_in_the_next_document() -> None:
+    assert shared(song(A, B, C), song(D, A), song(B, C)) == 2
+
+
+def test_lengths_and_instruments_do_not_matter() -> None:
+    assert shared(song(A, B), song(A, B, instrument=40, length=2)) == 2
+
+
+def test_all_tracks_together_make_a_bar() -> None:
+    two = Piece(4, 1, (track(0, *_rows(A, 0, 0)), track(32, (0, 16, 36))))
+    assert shared(encode(two, V), song(A)) == 0
+    other_order = Piece(4, 1, (track(32, (0, 16, 36)), track(0, *_rows(A, 0, 0))))
+    assert shared(encode(two, V), encode(other_order, V)) == 1
+
+
+def test_rests_within_a_run_count_and_rests_around_it_do_not() -> None:
+    assert shared(song(A, REST, B), song(A, REST, B)) == 3
+    assert shared(song(A, REST, REST, B), song(C, REST, REST, D)) == 0
+
+
+def test_drums_are_not_transposed() -> None:
+    beat = song((36, 38, 36, 38), instrument=DRUMS)
+    assert shared(beat, beat) == 1
+    assert shared(beat, song((37, 39, 37, 39), instrument=DRUMS)) == 0
+    assert shared(beat, song((36, 38, 36, 38))) == 0
+
+
+def test_many_pieces_are_looked_up_at_once() -> None:
+    corpus = bars_of([song(A, B, C, D), song(D, D, A)], V)
+    pieces = [song(C, D, A), song(REST, A), song((1, 1, 1, 2)), song(A, B, C, D, by=2)]
+    assert longest_runs(bars_of(pieces, V), corpus).tolist() == [2, 1, 0, 4]
+
+
+def test_training_music_is_read_from_the_data_set_without_hidden_bars(tmp_path: Path) -> None:
+    documents = [song(A, B), song(B, C)]
+    hidden = documents[1].copy()
+    hidden[1] = V.ids["FILL_IN"]
+    stored = [documents[0], hidden]
+    np.concatenate(stored).tofile(tmp_path / "train.bin")
+    with (tmp_path / "train.idx").open("wb") as file:
+        write_index(file, np.array([len(d) for d in stored], np.int32), np.dtype(np.uint16))
+    assert plain(stored, V) == [documents[0]]
+    corpus = training_bars(IndexedReader(tmp_path / "train"), V)
+    assert len(corpus.shapes) == 2
