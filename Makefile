@@ -8,11 +8,18 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What can be set on the command line, as in `make pretrain RECIPE=article NPROC=8`.
 GPUS := $(words $(filter GPU,$(shell nvidia-smi -L 2>/dev/null)))
+RUNTIME ?= auto
+SLURM := $(filter slurm,$(RUNTIME))
 DATASET ?= bach
-RECIPE ?= $(if $(filter 0,$(GPUS)),tiny,article)
-NPROC ?= $(if $(filter 0,$(GPUS)),1,$(GPUS))
+RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),tiny,article))
+NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
 TP ?= 1
 PP ?= 1
+NODES ?= 1
+SBATCH ?= --gpus-per-node=$(NPROC)
+BASE ?= current
+PORT ?= 8888
+HOST ?=
 ARGS ?=
 N ?= 4
 BARS ?= 8
@@ -24,11 +31,24 @@ RUN ?= runs/$(notdir $(DATASET))-$(RECIPE)
 
 VENV := .venv
 READY := $(VENV)/ready
+NOTEBOOKS := $(VENV)/notebooks
 CLOCK := build/clock
-MUSIC := $(VENV)/bin/megatron-music
-LAYOUT := parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
+LAYOUT := NPROC=$(NPROC) TP=$(TP) PP=$(PP)
+
+# Where commands run, and why; `auto` takes the container where an image and a GPU for it exist.
+WITH := BASE=$(BASE) PORT=$(PORT) DATASET='$(DATASET)' RECIPE='$(RECIPE)' SWEEP='$(SWEEP)'
+CHOICE = $(eval CHOICE := $(if $(filter auto,$(RUNTIME)),$(if $(filter 0,$(GPUS)),local (no GPU here), \
+	$(shell $(WITH) docker/run.sh --choose)),$(RUNTIME) (as asked)))$(CHOICE)
+WHERE = $(firstword $(CHOICE))
+CONTAINER = $(eval CONTAINER := $(shell $(WITH) docker/run.sh --print))$(CONTAINER)
+MUSIC = $(if $(filter docker,$(WHERE)),$(CONTAINER) megatron-music,$(VENV)/bin/megatron-music)
+TRAIN = $(LAYOUT) $(if $(filter docker,$(WHERE)),$(CONTAINER) pretrain,launch/pretrain.sh)
+NEEDS = $(NEEDS_$(WHERE))
+NEEDS_local := setup
+NEEDS_docker := image
+NEEDS_slurm :=
+
 COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
-LAUNCH := $(if $(filter 1,$(NPROC)),$(MUSIC),$(VENV)/bin/torchrun --standalone --nproc-per-node $(NPROC) -m megatron_music)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -44,8 +64,10 @@ TORCH_INDEX = $(if $(filter 0,$(GPUS)),$(eval TORCH_INDEX := $(shell $(PYTHON) -
 	| grep -q find-links || echo https://download.pytorch.org/whl/cpu))$(TORCH_INDEX))
 endif
 
-INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
-	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) -e '.[train,dev]'
+# $(call install,EXTRAS)
+install = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
+	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) -e '.[$(1)]'
+, := ,
 
 # What a person sees of it: every twentieth package, each large download, the unpacking.
 COUNT = $$(grep -c == $(PINS))
@@ -57,11 +79,14 @@ TOLD = { n=0; while read -r what name rest; do case "$$what $$name $$rest" in \
 # $(call timed,NAME,COMMAND): run COMMAND and note how long it took.
 timed = SECONDS=0; $(2) && echo "$(1) $$SECONDS s" >> $(CLOCK)
 
+.SECONDEXPANSION:
+
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Settings: DATASET=$(DATASET) RECIPE=$(RECIPE) NPROC=$(NPROC) TP=$(TP) PP=$(PP) N=$(N) BARS=$(BARS) SEED=$(SEED)"
 	@echo "          ARGS='train.lr=1e-3 ...' for the recipe, PYTHON=python3.11, TORCH_INDEX=URL"
+	@echo "          RUNTIME=$(RUNTIME) of auto, local, docker, slurm; BASE=$(BASE) NODES=$(NODES) PORT=$(PORT)"
 
 .PHONY: setup
 setup: $(READY) ## make the virtual environment .venv with pinned versions
@@ -73,45 +98,90 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@mkdir -p build
 	@echo "set-up: $(PYTHON), $(COUNT) pinned packages, into $(VENV); half a minute where the network is fast"
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
-	@set -o pipefail; $(call timed,set-up,$(INSTALL) 2> build/setup.log | $(TOLD)) || { \
+	@set -o pipefail; $(call timed,set-up,$(call install,train$(,)dev) 2> build/setup.log | $(TOLD)) || { \
 		grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
-	@$(MUSIC) --help > /dev/null
+	@$(VENV)/bin/megatron-music --help > /dev/null
+	@touch $@
+
+# JupyterLab and what runs notebooks: installed when first needed.
+$(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
+	@echo "set-up: JupyterLab and what runs notebooks"
+	@$(call install,train$(,)dev$(,)notebooks) > build/notebooks.log 2>&1 || { \
+		grep -v '^WARNING' build/notebooks.log | tail -n 4 >&2; exit 1; }
 	@touch $@
 
 .PHONY: data
-data: setup ## build the data set DATASET into data/
+data: $$(NEEDS) ## build the data set DATASET into data/
 	@$(MUSIC) data build $(DATASET) -o $(DATA)
 
-.PHONY: pretrain
-pretrain: layout clock setup ## the whole way: data, training, export, four pieces of music
-	@$(call timed,data,$(MUSIC) data build $(DATASET) -o $(DATA))
-	@$(call timed,train,$(LAUNCH) train $(RECIPE) --data $(DATA) --run $(RUN) $(LAYOUT) $(ARGS))
-	@$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
-	@$(call timed,music,$(COMPOSE))
-	@echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
+# The whole way, in the virtual environment or the container.
+define walk
+@echo "runtime: $(CHOICE)"
+@$(call timed,data,$(MUSIC) data build $(DATASET) -o $(DATA))
+@$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA) --run $(RUN) $(ARGS))
+@$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
+@$(call timed,music,$(COMPOSE))
+@echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
+endef
 
+define submit
+@$(LAYOUT) $(WITH) DATA=$(DATA) RUN=$(RUN) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
+	sbatch --nodes=$(NODES) $(SBATCH) launch/pretrain.sbatch
+endef
+
+.PHONY: pretrain
+pretrain: layout clock $$(NEEDS) ## the whole way: data, training, export, four pieces of music
+	$(if $(SLURM),$(submit),$(walk))
+
+# Refuse what cannot work before anything is done; how many GPUs a cluster's nodes have is not known here.
 .PHONY: layout
 layout:
-	@for n in "$(NPROC)" "$(TP)" "$(PP)"; do [[ "$$n" =~ ^[1-9][0-9]*$$ ]] || { \
-		echo "error: NPROC, TP and PP must be whole numbers from 1 (got '$$n')" >&2; exit 2; }; done
-	@(( $(NPROC) % ($(TP) * $(PP)) == 0 )) || { echo "error: NPROC=$(NPROC) processes cannot hold TP=$(TP) x PP=$(PP);" \
-		"use a multiple of $$(($(TP) * $(PP)))" >&2; exit 2; }
+	@case "$(RUNTIME)" in auto|local|docker|slurm) ;; *) \
+		echo "error: RUNTIME must be auto, local, docker or slurm (got '$(RUNTIME)')" >&2; exit 2;; esac
+	@$(if $(SLURM),NNODES=$(NODES) MASTER_ADDR=node CUDA_VISIBLE_DEVICES=) $(LAYOUT) DRY_RUN=1 \
+		launch/pretrain.sh > /dev/null
+
+.PHONY: container
+container: ## build the image megatron_music:BASE (current; volta for V100)
+	@$(WITH) docker/build.sh
+
+.PHONY: image
+image:
+	@$(WITH) docker/run.sh --check
+
+.PHONY: jupyter
+jupyter: $$(if $$(filter docker,$$(WHERE)),image,$(NOTEBOOKS)) ## JupyterLab on 127.0.0.1:PORT, with a token
+	@$(WITH) $(if $(filter docker,$(WHERE)),docker/run.sh jupyter,launch/jupyter.sh)
+
+.PHONY: tunnel
+tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT
+	@PORT=$(PORT) launch/tunnel.sh $(HOST)
 
 .PHONY: clock
 clock:
 	@mkdir -p build && rm -f $(CLOCK)
 
 .PHONY: sample
-sample: setup ## compose N pieces of BARS bars with the model of the run RUN, by SEED
+sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
 	@$(COMPOSE)
 
 .PHONY: profile
-profile: setup ## train briefly in every layout of SWEEP for at most BUDGET; report the best
+profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET; report the best
 	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET)
 
 .PHONY: test
 test: setup ## run the tests; ARGS='-k audio' for some
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: test-container
+test-container: setup ## build the image on a stand-in for NVIDIA's, and train in it
+	@tests/install.sh buildah mmdebstrap
+	@TEST_CONTAINER=1 $(VENV)/bin/python -m pytest tests/docker $(ARGS)
+
+.PHONY: test-slurm
+test-slurm: setup ## run the batch script under a real SLURM on this machine
+	@tests/install.sh slurmctld slurmd munge sbatch
+	@$(VENV)/bin/python -m pytest tests/launch/test_slurm.py $(ARGS)
 
 .PHONY: check
 check: setup ## format, lint, types, import rules
@@ -126,7 +196,7 @@ format: setup ## put the sources into their standard form
 	@$(VENV)/bin/ruff check --fix .
 
 .PHONY: doctor
-doctor: setup ## say what this machine has, and how to mend what it lacks
+doctor: $$(NEEDS) ## say what this machine has, and how to mend what it lacks
 	@$(MUSIC) doctor
 
 .PHONY: clean

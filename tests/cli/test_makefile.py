@@ -49,7 +49,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_help_lists_every_target_with_a_line() -> None:
     listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help"), re.MULTILINE))
-    assert set(listed) == targets() - {"clock", "layout"}
+    assert set(listed) == targets() - {"clock", "image", "layout"}
 
 
 def test_plain_make_is_help() -> None:
@@ -60,7 +60,7 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
     plan = make("-n", "pretrain", "RECIPE=tiny", "NPROC=1")
     steps = [
         "megatron-music data build bach -o data/bach",
-        "megatron-music train tiny --data data/bach --run runs/bach-tiny",
+        "launch/pretrain.sh tiny --data data/bach --run runs/bach-tiny",
         "megatron-music export runs/bach-tiny -o runs/bach-tiny/hf",
         "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music -n 4 --bars 8 --seed 7",
     ]
@@ -69,17 +69,19 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
     assert places == sorted(places)
 
 
-def test_several_processes_are_started_by_torchrun_in_the_layout_asked_for() -> None:
+def test_the_launcher_gets_the_layout_asked_for() -> None:
     plan = make("-n", "pretrain", "NPROC=4", "TP=2", "ARGS=train.lr=1e-3")
-    train = next(line for line in plan.splitlines() if " train " in line)
-    assert "torchrun --standalone --nproc-per-node 4 -m megatron_music train" in train
-    assert "parallel.tensor_model_parallel_size=2" in train
-    assert "train.lr=1e-3" in train
+    assert "NPROC=4 TP=2 PP=1 launch/pretrain.sh tiny" in plan
+    assert "--run runs/bach-tiny train.lr=1e-3" in plan
 
 
 @pytest.mark.parametrize(
     ("layout", "message"),
-    [(["NPROC=abc"], "whole numbers from 1"), (["NPROC=3", "TP=2"], "use a multiple of 2")],
+    [
+        (["NPROC=abc"], "whole numbers from 1"),
+        (["NPROC=3", "TP=2"], "use a multiple of 2"),
+        (["RUNTIME=vm"], "must be auto, local, docker or slurm (got 'vm')"),
+    ],
 )
 def test_a_layout_that_cannot_work_is_refused_before_anything(
     layout: list[str], message: str
@@ -108,7 +110,7 @@ def fake_gpus(folder: Path, count: int) -> str:
 
 def test_on_gpus_the_articles_model_is_trained_on_all_of_them(tmp_path: Path) -> None:
     plan = make("-n", "pretrain", path=fake_gpus(tmp_path / "bin", 8))
-    assert "--nproc-per-node 8 -m megatron_music train article --data data/bach" in plan
+    assert "NPROC=8 TP=1 PP=1 launch/pretrain.sh article --data data/bach" in plan
 
 
 def test_the_sweep_fits_the_machine(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Train on all GPUs of this machine, or as one node of several: the same command on every node.
+#
+#   launch/pretrain.sh article --data data/lakh --run runs/lakh-article train.lr=1e-3
+#   NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 launch/pretrain.sh article --data data/lakh
+#
+# All arguments, the recipe first, go to `megatron-music train`. Variables, with their defaults:
+#   NPROC         processes on this node (one a GPU; 1 without GPUs)
+#   TP, PP        tensor and pipeline model parallel size (1, 1)
+#   NNODES        nodes (1)
+#   NODE_RANK     this node's number, from 0 (0)
+#   MASTER_ADDR   node 0 as the others reach it (127.0.0.1 with one node)
+#   MASTER_PORT   a free port there (29500)
+#   MUSIC_PYTHON  the interpreter (.venv's where there is one, else python3)
+#   DRY_RUN=1     print the command instead of running it
+# Set for the training unless they are set already:
+#   CUDA_DEVICE_MAX_CONNECTIONS=1           with TP > 1: Megatron's overlap needs it before Blackwell
+#   NCCL_DEBUG=WARN                         a failing fabric says why
+#   NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME  with several nodes: the interface that leads to node 0
+#   OMP_NUM_THREADS                         this node's cores over its processes
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+refuse() { echo "error: $*" >&2; exit 2; }
+
+count_gpus() {
+    if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '[^-[:space:]]' || true
+    else
+        { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU ' || true
+    fi
+}
+
+# The interface on the way to an address; on the machine that has the address, the one that bears it.
+interface_to() {
+    local bearing
+    bearing=$(ip -o address show to "$1" 2>/dev/null | awk '{print $2; exit}')
+    [[ -n $bearing ]] || bearing=$(ip -o route get "$1" 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
+    echo "$bearing"
+}
+
+gpus=$(count_gpus)
+NPROC=${NPROC:-$((gpus > 0 ? gpus : 1))} TP=${TP:-1} PP=${PP:-1}
+NNODES=${NNODES:-1} NODE_RANK=${NODE_RANK:-0} MASTER_PORT=${MASTER_PORT:-29500}
+for count in "$NPROC" "$TP" "$PP" "$NNODES"; do
+    [[ $count =~ ^[1-9][0-9]*$ ]] ||
+        refuse "NPROC, TP, PP and NNODES must be whole numbers from 1 (got '$count')"
+done
+processes=$((NPROC * NNODES)) model=$((TP * PP))
+((processes % model == 0)) || refuse "$processes processes (NPROC=$NPROC on NNODES=$NNODES)" \
+    "cannot hold TP=$TP x PP=$PP; use a multiple of $model"
+((gpus == 0 || NPROC <= gpus)) ||
+    refuse "NPROC=$NPROC processes need as many GPUs and this machine has $gpus; use NPROC=$gpus"
+((NNODES == 1)) || [[ -n ${MASTER_ADDR:-} ]] ||
+    refuse "NNODES=$NNODES needs MASTER_ADDR: the address of node 0 as the others reach it"
+[[ $NODE_RANK =~ ^[0-9]+$ && $NODE_RANK -lt $NNODES ]] ||
+    refuse "NODE_RANK must be from 0 to $((NNODES - 1)) (got '$NODE_RANK')"
+
+python=${MUSIC_PYTHON:-$root/.venv/bin/python}
+[[ -x $python || -n ${MUSIC_PYTHON:-} ]] || python=python3
+command=("$python")
+settings=(NCCL_DEBUG="${NCCL_DEBUG:-WARN}")
+((TP == 1)) || settings+=(CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}")
+if ((processes > 1)); then
+    threads=$(($(nproc) / NPROC))
+    settings+=(OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}")
+    command+=(-m torch.distributed.run --nproc-per-node "$NPROC")
+    ((NNODES > 1)) || command+=(--standalone)
+fi
+if ((NNODES > 1)); then
+    interface=$(interface_to "$MASTER_ADDR")
+    for name in NCCL_SOCKET_IFNAME GLOO_SOCKET_IFNAME; do
+        [[ -z ${!name:-$interface} ]] || settings+=("$name=${!name:-$interface}")
+    done
+    command+=(--nnodes "$NNODES" --node-rank "$NODE_RANK")
+    command+=(--master-addr "$MASTER_ADDR" --master-port "$MASTER_PORT")
+fi
+command+=(-m megatron_music train "${@:1:1}" "parallel.tensor_model_parallel_size=$TP"
+    "parallel.pipeline_model_parallel_size=$PP" "${@:2}")
+
+if [[ -n ${DRY_RUN:-} ]]; then
+    printf '%q ' "${settings[@]}" "${command[@]}"
+    echo
+    exit
+fi
+exec env "${settings[@]}" "${command[@]}"

@@ -1,0 +1,88 @@
+"""launch/pretrain.sh: the layout it starts, and those it refuses."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.launch.scripts import refusal, run, with_gpus
+
+SCRIPT = "launch/pretrain.sh"
+TRAIN = ("tiny", "--data", "data/my set")
+
+
+def plan(*arguments: str, **settings: str) -> tuple[dict[str, str], list[str]]:
+    """Return the environment and the command that the script would start."""
+    done = run(SCRIPT, *arguments, DRY_RUN="1", **settings)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout)
+    first = next(index for index, word in enumerate(words) if "=" not in word)
+    return dict(word.split("=", 1) for word in words[:first]), words[first:]
+
+
+def test_one_process_needs_no_torchrun(tmp_path: Path) -> None:
+    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 0))
+    assert command[1:5] == ["-m", "megatron_music", "train", "tiny"]
+    assert "data/my set" in command
+
+
+def test_every_gpu_gets_a_process(tmp_path: Path) -> None:
+    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8))
+    assert command[1:6] == ["-m", "torch.distributed.run", "--nproc-per-node", "8", "--standalone"]
+
+
+def test_gpus_that_are_hidden_do_not_count(tmp_path: Path) -> None:
+    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8), CUDA_VISIBLE_DEVICES="0,3")
+    assert command[3:5] == ["--nproc-per-node", "2"]
+    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8), CUDA_VISIBLE_DEVICES="")
+    assert "torch.distributed.run" not in command
+
+
+def test_the_layout_reaches_the_training_and_what_the_user_writes_comes_last() -> None:
+    mine = "parallel.sequence_parallel=true"
+    settings, command = plan(*TRAIN, mine, NPROC="8", TP="4", PP="2")
+    assert settings["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
+    layout = ["parallel.tensor_model_parallel_size=4", "parallel.pipeline_model_parallel_size=2"]
+    assert [word for word in command if word.startswith("parallel.")] == [*layout, mine]
+
+
+def test_without_tensor_parallelism_connections_are_left_alone() -> None:
+    settings, _ = plan(*TRAIN, NPROC="2")
+    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in settings
+
+
+def test_what_is_set_already_stays() -> None:
+    given = {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "3", "CUDA_DEVICE_MAX_CONNECTIONS": "32"}
+    settings, _ = plan(*TRAIN, NPROC="2", TP="2", **given)
+    assert given.items() <= settings.items()
+
+
+def test_a_node_of_several_finds_the_first_by_its_interface() -> None:
+    node = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    settings, command = plan(*TRAIN, NPROC="4", **node)
+    assert settings["GLOO_SOCKET_IFNAME"] == settings["NCCL_SOCKET_IFNAME"] == "lo"
+    text = " ".join(command)
+    assert "--nnodes 2 --node-rank 1 --master-addr 127.0.0.1 --master-port 29511" in text
+    assert "--standalone" not in command
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"NPROC": "abc"}, "must be whole numbers from 1 (got 'abc')"),
+        ({"TP": "0"}, "must be whole numbers from 1 (got '0')"),
+        ({"NPROC": "3", "TP": "2"}, "cannot hold TP=2 x PP=1; use a multiple of 2"),
+        ({"NNODES": "3", "PP": "2", "MASTER_ADDR": "a"}, "3 processes (NPROC=1 on NNODES=3)"),
+        ({"NNODES": "2"}, "NNODES=2 needs MASTER_ADDR"),
+        ({"NNODES": "2", "MASTER_ADDR": "a", "NODE_RANK": "2"}, "NODE_RANK must be from 0 to 1"),
+    ],
+)
+def test_a_layout_that_cannot_work_is_refused(settings: dict[str, str], message: str) -> None:
+    done = run(SCRIPT, *TRAIN, **settings)
+    assert done.returncode == 2
+    assert message in refusal(done)
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
+    done = run(SCRIPT, *TRAIN, NPROC="9", PATH=with_gpus(tmp_path, 8))
+    assert "this machine has 8; use NPROC=8" in refusal(done)

@@ -1,0 +1,45 @@
+"""Every shell script: checked by shellcheck, strict, executable, its variables explained."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.launch.scripts import ROOT
+
+SCRIPTS = sorted(
+    path
+    for folder in ("launch", "docker", "tests", ".ci")
+    for path in (ROOT / folder).rglob("*")
+    if path.is_file() and path.read_bytes()[:15] == b"#!/usr/bin/env "
+)
+SHELL = [path for path in SCRIPTS if b"bash" in path.read_bytes()[:20]]
+names = pytest.mark.parametrize("script", SHELL, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def test_the_launchers_are_there() -> None:
+    found = {path.name for path in SHELL}
+    assert {"pretrain.sh", "pretrain.sbatch", "jupyter.sh", "tunnel.sh"} <= found
+
+
+def test_shellcheck_finds_nothing() -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    command = [shellcheck, "--external-sources", "--source-path=SCRIPTDIR", *SHELL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@names
+def test_a_script_stops_at_the_first_failure_and_can_be_started(script: Path) -> None:
+    assert "\nset -euo pipefail\n" in script.read_text()
+    assert os.access(script, os.X_OK) or script.suffix == ".sbatch"
+
+
+@names
+def test_a_scripts_first_lines_say_what_it_is_for(script: Path) -> None:
+    comment = re.match(r"#!.*\n((?:#.*\n)+)", script.read_text())
+    assert comment is not None
+    assert len(comment[1].strip("# \n")) > 20
