@@ -1,11 +1,13 @@
 """One typed schema for recipes: YAML files with dotted overrides.
 
     recipe = load_recipe("tiny", ["train.lr=1e-3", "parallel.tensor_model_parallel_size=2"])
+    larger = load_recipe("article", depth=24)
 
 Keys carry Megatron's own names. A key that does not exist is answered with the nearest that does.
 """
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from megatron_music.errors import LayoutError, RecipeError
+from megatron_music.errors import RecipeError
 
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Switch = bool | Literal["auto"]
+"""`auto`: on where Megatron's requirements for it hold."""
 
 
 class _Section(BaseModel):
@@ -52,12 +56,17 @@ class ParallelConfig(_Section):
 
     tensor_model_parallel_size: Count = 1
     pipeline_model_parallel_size: Count = 1
-    sequence_parallel: bool = False
+    sequence_parallel: Switch = False
     use_distributed_optimizer: bool = False
+    overlap_grad_reduce: Switch = "auto"
+    overlap_param_gather: Switch = "auto"
 
 
 class TrainConfig(_Section):
-    """The optimizer's path: iterations, batch, rates, precision."""
+    """The optimizer's path: iterations, batch, rates, precision.
+
+    Precision `auto` is bf16 where the device computes with it, else fp16 on a GPU, fp32 on a CPU.
+    """
 
     train_iters: Count
     micro_batch_size: Count
@@ -68,8 +77,11 @@ class TrainConfig(_Section):
     weight_decay: PositiveOrZero = 0.1
     clip_grad: PositiveOrZero = 1.0
     seed: CountOrZero = 1234
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    initial_loss_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 65536.0
     recompute: Literal["none", "selective", "full"] = "none"
+    transformer_impl: Literal["auto", "transformer_engine", "local"] = "auto"
+    loss_spike_nats: PositiveOrZero = 1.0
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
@@ -88,6 +100,8 @@ class LogConfig(_Section):
     eval_iters: Count = 10
     save_interval: CountOrZero = 100
     sample_interval: CountOrZero = 0
+    tensorboard: bool = True
+    wandb_project: str = ""
 
 
 class Recipe(_Section):
@@ -107,13 +121,17 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply `section.key=value` overrides.
+def load_recipe(
+    name_or_path: str, overrides: Sequence[str] = (), depth: int | None = None
+) -> Recipe:
+    """Read a recipe by name or path, scale it to a depth, apply `section.key=value` overrides.
 
     Values are YAML scalars (`1e-3`, `true`, `bf16`). Raises RecipeError for an unknown recipe or
     key (with the nearest that exists) and for a value out of range.
     """
     values = _parse(_read(name_or_path), name_or_path)
+    if depth is not None:
+        values = deepen(parse_recipe(values), depth).model_dump()
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values)
@@ -127,47 +145,30 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         raise RecipeError(_explain(fault)) from None
 
 
+def deepen(recipe: Recipe, depth: int) -> Recipe:
+    """Return a recipe of `depth` layers: the width grows with them, the rate falls with the width.
+
+    Layers to width and the width of a head stay in proportion, the heads even in number, so that
+    TP=2 divides them; rates go with 1 / sqrt(width). One dial, and both rules, as nanochat's
+    `--depth` (github.com/karpathy/nanochat, scripts/base_train.py); its horizon of so many tokens
+    a parameter is left out, since music comes in epochs of what there is. Raises RecipeError.
+    """
+    shape, train = recipe.model, recipe.train
+    if depth < 1:
+        raise RecipeError(f"--depth must be 1 or more (got {depth}); it is the number of layers")
+    head = shape.hidden_size // shape.num_attention_heads
+    heads = 2 * max(1, round(shape.num_attention_heads * depth / shape.num_layers / 2))
+    slower = math.sqrt(shape.hidden_size / (heads * head))
+    size = {"num_layers": depth, "hidden_size": heads * head, "num_attention_heads": heads}
+    rates = {name: float(f"{getattr(train, name) * slower:.3g}") for name in ("lr", "min_lr")}
+    return recipe.model_copy(
+        update={"model": shape.model_copy(update=size), "train": train.model_copy(update=rates)}
+    )
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe as YAML that `load_recipe` reads back unchanged."""
     return yaml.safe_dump(recipe.model_dump(), sort_keys=False)
-
-
-def check_layout(recipe: Recipe, world_size: int) -> int:
-    """Return the data parallel size of `world_size` processes, or raise LayoutError.
-
-    Mirrors the conditions that Megatron's own start-up asserts: heads divide by TP, layers by PP,
-    the world by TP x PP, and the global batch by micro batch x DP.
-    """
-    tensor = recipe.parallel.tensor_model_parallel_size
-    pipeline = recipe.parallel.pipeline_model_parallel_size
-    heads, layers = recipe.model.num_attention_heads, recipe.model.num_layers
-    if heads % tensor:
-        raise LayoutError(
-            f"parallel.tensor_model_parallel_size={tensor} does not divide "
-            f"model.num_attention_heads={heads}; use one of {_divisors(heads)}"
-        )
-    if layers % pipeline:
-        raise LayoutError(
-            f"parallel.pipeline_model_parallel_size={pipeline} does not divide "
-            f"model.num_layers={layers}; use one of {_divisors(layers)}"
-        )
-    if world_size % (tensor * pipeline):
-        raise LayoutError(
-            f"{world_size} process(es) cannot hold TP={tensor} x PP={pipeline}; start a multiple "
-            f"of {tensor * pipeline} processes with torchrun --nproc-per-node, or lower TP or PP"
-        )
-    data = world_size // (tensor * pipeline)
-    micro, batch = recipe.train.micro_batch_size, recipe.train.global_batch_size
-    if batch % (micro * data):
-        raise LayoutError(
-            f"train.global_batch_size={batch} is not a multiple of train.micro_batch_size={micro} "
-            f"x DP={data}; use a multiple of {micro * data}"
-        )
-    return data
-
-
-def _divisors(number: int) -> str:
-    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
 
 
 def _read(name_or_path: str) -> str:

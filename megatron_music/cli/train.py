@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
-from megatron_music.errors import MusicError
+from megatron_music.cli.estimate import show_estimate
+from megatron_music.errors import MusicError, UsageError
 
 RANK_0_SPEAKS_S = 10.0
 """Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
@@ -23,27 +24,57 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A data set folder.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="A data set folder.")
     ] = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE."),
     ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what it will cost, and train nothing.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="With --estimate: such GPUs, by exact name."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", metavar="N", help="With --estimate: how many GPUs.")
+    ] = None,
+    utilisation: Annotated[
+        float | None,
+        typer.Option("--utilisation", help="With --estimate: share of the peak, else 0.35."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --estimate: for a program to read.")
+    ] = False,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
 
     `megatron-music train tiny --data data/bach train.lr=1e-3`
 
     `torchrun --nproc-per-node 2 -m megatron_music train article --data data/lakh`
+
+    `megatron-music train article --depth 24 --estimate --device 'NVIDIA H200' --gpus 8`
     """
     from megatron_music.config import load_recipe
     from megatron_music.train.job import default_run, prepare, rank
     from megatron_music.train.pretrain import pretrain
 
     with _one_voice(rank()):
-        request = load_recipe(recipe, overrides or [])
+        request = load_recipe(recipe, overrides or [], depth)
+        if estimate:
+            show_estimate(request, data, device, gpus, utilisation, as_json)
+            return
+        if data is None:
+            raise UsageError("nothing to train on; give a data set folder with --data DIR")
         job = prepare(request, data, run or default_run(recipe, data))
         if not job.is_finished:
             pretrain(job, show.say)

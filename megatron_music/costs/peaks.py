@@ -5,6 +5,7 @@ show the sparse figure, twice as high), boost clocks. fp32 is what the ordinary 
 uses TF32 for it only when asked. Where a device cannot do a precision there is no peak for it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -84,6 +85,25 @@ _MODELS = (
 )
 
 
+_MEMORY_GB: Mapping[str, int] = MappingProxyType(
+    {
+        "Tesla V100S-PCIE-32GB": 32,
+        "Tesla T4": 16,
+        "NVIDIA T4": 16,
+        "NVIDIA A10": 24,
+        "A10": 24,
+        "NVIDIA RTX A6000": 48,
+        "RTX A6000": 48,
+        "NVIDIA L40S": 48,
+        "NVIDIA H100 PCIe": 80,
+        "NVIDIA H100 NVL": 94,
+        "NVIDIA H200": 141,
+        "NVIDIA H20": 96,
+    }
+)
+"""Where the name does not say it; of the data sheets, as whole GB."""
+
+
 def dense_peak(device: str, precision: str) -> Peak | None:
     """Return the dense peak of a device, None if it is not known or cannot do the precision.
 
@@ -95,6 +115,17 @@ def dense_peak(device: str, precision: str) -> Peak | None:
             f"there is no peak for the precision '{precision}'; choose {', '.join(PRECISIONS)}"
         )
     return _peaks().get((device.strip(), precision))
+
+
+def device_memory_gib(device: str) -> float | None:
+    """Return a device's memory by its exact name, as its data sheet says; None if not known.
+
+    Data sheets count GB of 2^30 bytes for some devices and of 10^9 for others: taken as 10^9, so
+    that what is said to fit does.
+    """
+    written = re.search(r"(\d+)GB", device)
+    size = int(written[1]) if written else _MEMORY_GB.get(device.strip())
+    return None if size is None else size * 1e9 / 2**30
 
 
 def known_devices() -> tuple[str, ...]:

@@ -54,7 +54,8 @@ def write_model(source: Source, folder: Path) -> Parity:
 
 def _alone(recipe: Recipe) -> Recipe:
     """Return the recipe for one process in fp32."""
-    train = recipe.train.model_copy(update={"precision": "fp32", "recompute": "none"})
+    changes = {"precision": "fp32", "recompute": "none", "transformer_impl": "local"}
+    train = recipe.train.model_copy(update=changes)
     return recipe.model_copy(update={"parallel": ParallelConfig(), "train": train})
 
 

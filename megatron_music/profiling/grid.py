@@ -26,8 +26,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from megatron_music.config import Count, CountOrZero, Positive, Recipe, check_layout, load_recipe
+from megatron_music.config import Count, CountOrZero, Positive, Recipe, load_recipe
+from megatron_music.costs.layout import check_layout
 from megatron_music.errors import InputError, LayoutError, UsageError
+from megatron_music.train.choices import cpu
 
 PROCESSES = "processes"
 ALL = "all"
@@ -126,7 +128,7 @@ def refusal(configuration: Configuration, gpus: int) -> str | None:
     if gpus and configuration.processes > gpus:
         return f"{configuration.processes} processes need as many GPUs; this machine has {gpus}"
     precision = configuration.recipe.train.precision
-    if not gpus and precision != "fp32":
+    if not gpus and precision not in cpu().precisions:
         return f"train.precision={precision} needs a GPU and there is none"
     return None
 
@@ -158,6 +160,9 @@ def _configuration(sweep: Sweep, settings: Mapping[str, Any], most: int) -> Conf
         *ALWAYS,
     )
     recipe = load_recipe(sweep.recipe, overrides)
+    if recipe.train.precision == "auto":  # figures need its name
+        overrides = (*overrides, "train.precision=fp32")
+        recipe = load_recipe(sweep.recipe, overrides)
     return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
 
 

@@ -22,6 +22,7 @@ from megatron_music.train.optimizer import Learner
 from megatron_music.train.writing import InProcessSave
 
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
+_REASON_LENGTH = 300
 _LOAD_FAULTS = (
     CheckpointingException,
     CheckpointException,
@@ -43,8 +44,9 @@ def save(run: RunFolder, meta: CheckpointMeta, learner: Learner, engine: Engine)
     with publish(run, meta) if first else nullcontext(run.partial(meta.iteration)) as folder:
         engine.wait()
         try:
-            state = _state(learner.model, learner.optimizer)
-            dist_checkpointing.save(state, str(folder), InProcessSave())
+            with learner.gathered():
+                state = _state(learner.model, learner.optimizer)
+                dist_checkpointing.save(state, str(folder), InProcessSave())
         except (CheckpointException, CheckpointingException, OSError, RuntimeError) as fault:
             raise WriteError(
                 f"cannot write {run.step(meta.iteration)}: {_reason(fault)}; "
@@ -92,4 +94,4 @@ def _reason(fault: BaseException) -> str:
     if isinstance(fault, CheckpointException) and fault.failures:
         fault = next(iter(fault.failures.values()))[0]
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return lines[0] if lines else type(fault).__name__
+    return lines[0][:_REASON_LENGTH] if lines else type(fault).__name__

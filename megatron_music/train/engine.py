@@ -17,20 +17,22 @@ from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from megatron_music.config import ParallelConfig, Recipe
-from megatron_music.errors import LayoutError, UsageError
+from megatron_music.errors import LayoutError
+from megatron_music.train import choices
 from megatron_music.train.cpu import cuda_as_cpu
 from megatron_music.train.job import rank, world_size
 
 
 @dataclass(frozen=True)
 class Engine:
-    """This process's place in the layout.
+    """This process's place in the layout, and what computes there.
 
     `control` is a gloo group of all ranks: small agreements pass through it without touching the
     GPU's stream.
     """
 
     device: torch.device
+    kind: choices.Device
     rank: int
     world_size: int
     data_parallel_rank: int
@@ -46,11 +48,6 @@ class Engine:
     def is_cuda(self) -> bool:
         """Whether a GPU does the work."""
         return self.device.type == "cuda"
-
-    @property
-    def device_name(self) -> str:
-        """Return the device's name as its driver prints it, or CPU."""
-        return torch.cuda.get_device_name(self.device) if self.is_cuda else "CPU"
 
     def total(self, values: list[float]) -> list[float]:
         """Return the sums of these values over all ranks, in float64."""
@@ -80,14 +77,15 @@ class Engine:
 def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
     """Set up process groups and Megatron's parallel state; take them down at the end.
 
-    `on_cpu` leaves a GPU alone. Raises UsageError for what this device cannot do.
+    `on_cpu` leaves a GPU alone. Raises UsageError and LayoutError for what this device cannot do.
     """
     parallel = recipe.parallel
     if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
         device = torch.device("cpu") if on_cpu else _device()
-        _check_device(recipe, device)
+        kind = _kind(device)
+        choices.settle_precision(recipe, kind)
         if device.type == "cpu":
             _use_cores()
             stack.enter_context(cuda_as_cpu())
@@ -96,7 +94,7 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
         _join(device)
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
-        yield _place(parallel, device)
+        yield _place(parallel, device, kind)
 
 
 def _device() -> torch.device:
@@ -111,22 +109,11 @@ def _device() -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _check_device(recipe: Recipe, device: torch.device) -> None:
-    precision = recipe.train.precision
-    if device.type == "cpu" and precision != "fp32":
-        raise UsageError(
-            f"train.precision={precision} needs a GPU and there is none; use train.precision=fp32"
-        )
-    if device.type == "cpu" and recipe.parallel.sequence_parallel:
-        raise UsageError(
-            "parallel.sequence_parallel=true needs a GPU with Transformer Engine or Apex; "
-            "use parallel.sequence_parallel=false"
-        )
-    if precision == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise UsageError(
-            f"train.precision=bf16 is not known to {torch.cuda.get_device_name(device)}; "
-            "use train.precision=fp16"
-        )
+def _kind(device: torch.device) -> choices.Device:
+    if device.type == "cpu":
+        return choices.cpu()
+    name = torch.cuda.get_device_name(device)
+    return choices.gpu(name, torch.cuda.get_device_capability(device))
 
 
 def _use_cores() -> None:
@@ -149,12 +136,13 @@ def _join(device: torch.device) -> None:
     )
 
 
-def _place(parallel: ParallelConfig, device: torch.device) -> Engine:
+def _place(parallel: ParallelConfig, device: torch.device, kind: choices.Device) -> Engine:
     parallel_state.initialize_model_parallel(
         parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     )
     return Engine(
         device=device,
+        kind=kind,
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
         data_parallel_rank=parallel_state.get_data_parallel_rank(),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from megatron_music.config import Recipe, check_layout
-from megatron_music.errors import CheckpointError, DataError, LayoutError, UsageError
+from megatron_music.config import Recipe
+from megatron_music.costs.layout import check_layout
+from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary, token_dtype
 from megatron_music.train.folder import RunFolder, read_meta
 
@@ -68,7 +69,6 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
     and CheckpointError (the run holds another model or vocabulary). Writes nothing.
     """
     check_layout(recipe, world_size())
-    _check_sequence_parallel(recipe)
     if not (data / "tokenizer").is_dir():
         raise DataError(
             f"no data set in {data}; build one with: megatron-music data build SOURCE -o {data}"
@@ -84,17 +84,18 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
     if folder.is_foreign or (run.exists() and not run.is_dir()):
         raise UsageError(f"{run} holds other things than a run; give another --run")
     start = folder.latest()
+    recipe = _keep_precision(recipe, start)
     iteration = _check_start(start, recipe, vocabulary, data_hash) if start else 0
     return Job(recipe, data, folder, vocabulary, start, iteration, data_hash)
 
 
-def _check_sequence_parallel(recipe: Recipe) -> None:
-    parallel = recipe.parallel
-    if parallel.sequence_parallel and parallel.tensor_model_parallel_size == 1:
-        raise LayoutError(
-            "parallel.sequence_parallel=true needs parallel.tensor_model_parallel_size above 1 "
-            "(got 1); switch it off"
-        )
+def _keep_precision(recipe: Recipe, start: Path | None) -> Recipe:
+    """Let precision `auto` mean, for a run that goes on, what it began with."""
+    if start is None or recipe.train.precision != "auto":
+        return recipe
+    was = read_meta(start).recipe.get("train", {}).get("precision", "auto")
+    train = recipe.train.model_copy(update={"precision": was})
+    return recipe.model_copy(update={"train": train})
 
 
 def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
@@ -149,12 +150,18 @@ def _check_start(start: Path, recipe: Recipe, vocabulary: Vocabulary, data_hash:
                 f"{start} holds a model with model.{key}={was} (got {wanted}); "
                 f"give model.{key}={was} or another --run"
             )
-    was = meta.recipe.get("parallel", {}).get("use_distributed_optimizer")
-    if was != recipe.parallel.use_distributed_optimizer:
-        raise CheckpointError(
-            f"{start} was saved with parallel.use_distributed_optimizer={was}; "
-            "keep it so, or give another --run"
-        )
+    kept = {
+        "parallel.use_distributed_optimizer": recipe.parallel.use_distributed_optimizer,
+        "train.precision": recipe.train.precision,
+    }
+    for key, wanted in kept.items():
+        section, _, name = key.partition(".")
+        was = meta.recipe.get(section, {}).get(name)
+        if was != wanted:
+            raise CheckpointError(
+                f"{start} was saved with {key}={was} (got {wanted}), and its optimizer's state "
+                "fits no other; keep it so, or give another --run"
+            )
     if meta.vocabulary_hash != vocabulary.hash:
         raise CheckpointError(
             f"{start} was trained with another vocabulary than the data set's; "

@@ -4,12 +4,14 @@ Mirrors `train` of megatron/training/training.py.
 """
 
 import math
+from dataclasses import replace
 
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import TrainingError
 from megatron_music.train import engine as engines
 from megatron_music.train.batches import build_batches
 from megatron_music.train.checkpoint import load_learner, save
+from megatron_music.train.choices import settle_precision
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, lowest_validation_loss
 from megatron_music.train.job import Job
@@ -27,6 +29,7 @@ def run(job: Job, say: Say) -> None:
     Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
     """
     with engines.start(job.recipe) as engine:
+        job = replace(job, recipe=settle_precision(job.recipe, engine.kind))
         if engine.is_first:
             open_run(job, engine)
             say(describe(job, engine))
@@ -43,7 +46,7 @@ class Loop:
         self._job, self._engine, self._say = job, engine, say
         self._recipe = job.recipe
         self._learner = build_learner(
-            job.recipe, build_model(job.recipe, len(job.vocabulary), engine)
+            job.recipe, build_model(job.recipe, len(job.vocabulary), engine), engine
         )
         if job.start is not None:
             load_learner(job.start, self._learner)

@@ -5,7 +5,6 @@ embeddings and a vocabulary padded to a multiple of 128.
 """
 
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -24,14 +23,12 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
+from megatron_music.train import choices
 from megatron_music.train.engine import Engine
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INIT_STD = 0.02
 LAYERNORM_EPSILON = 1e-5
-_TE_CAPABILITY = (8, 0)
-_LOCAL = "torch scaled_dot_product_attention in Megatron's local layers"
-_TE = "Transformer Engine"
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
@@ -75,9 +72,10 @@ class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
         return context.permute(2, 0, 1, 3).reshape(tokens, batch, heads * width)
 
 
-def attention_choice(engine: Engine) -> str:
-    """Say which kernels the layers use on this device."""
-    return _TE if _has_transformer_engine(engine) else _LOCAL
+def layer_kernels(recipe: Recipe, engine: Engine) -> choices.Kernels:
+    """Return which kernels the layers use on this device; raises UsageError."""
+    asked = recipe.train.transformer_impl
+    return choices.choose_kernels(asked, engine.kind, choices.installed())
 
 
 def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTModel:
@@ -85,12 +83,12 @@ def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTMode
 
     One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.
     """
-    _check_layers(recipe, engine, vocabulary_size)
+    _check_vocabulary(recipe, vocabulary_size)
     engine.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
     model = GPTModel(
         config=transformer_config(recipe, engine),
-        transformer_layer_spec=_layer_spec(engine),
+        transformer_layer_spec=_layer_spec(layer_kernels(recipe, engine)),
         vocab_size=padded_vocab_size(vocabulary_size),
         max_sequence_length=recipe.model.seq_length,
         pre_process=parallel_state.is_pipeline_first_stage(),
@@ -103,8 +101,12 @@ def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTMode
 
 
 def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
-    """Translate a recipe into Megatron's own configuration; fusions are for CUDA alone."""
+    """Translate a recipe into Megatron's own configuration; fusions are for CUDA alone.
+
+    Raises LayoutError for sequence parallel where it cannot be had.
+    """
     shape, parallel, precision = recipe.model, recipe.parallel, recipe.train.precision
+    kernels, packages = layer_kernels(recipe, engine), choices.installed()
     return TransformerConfig(
         num_layers=shape.num_layers,
         hidden_size=shape.hidden_size,
@@ -118,7 +120,7 @@ def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
         use_cpu_initialization=True,
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
-        sequence_parallel=parallel.sequence_parallel,
+        sequence_parallel=choices.choose_sequence_parallel(recipe, engine.kind, kernels, packages),
         params_dtype=DTYPES[precision],
         pipeline_dtype=DTYPES[precision],
         bf16=precision == "bf16",
@@ -126,19 +128,11 @@ def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
         bias_activation_fusion=False,
         bias_dropout_fusion=engine.is_cuda,
         masked_softmax_fusion=False,
-        gradient_accumulation_fusion=False,
+        gradient_accumulation_fusion=choices.fuses_gradient_accumulation(engine.kind, packages),
         batch_p2p_comm=engine.is_cuda,
         deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
         **_recompute(recipe.train.recompute),
     )
-
-
-def parameter_count(recipe: Recipe, vocabulary_size: int) -> int:
-    """Return the parameters of the whole model, the tied head counted once."""
-    shape, width = recipe.model, recipe.model.hidden_size
-    layer = 12 * width**2 + 13 * width
-    embeddings = (padded_vocab_size(vocabulary_size) + shape.seq_length) * width
-    return shape.num_layers * layer + embeddings + 2 * width
 
 
 def _recompute(choice: str) -> dict[str, Any]:
@@ -151,30 +145,18 @@ def _recompute(choice: str) -> dict[str, Any]:
     return {"recompute_granularity": "selective"} if choice == "selective" else {}
 
 
-def _layer_spec(engine: Engine) -> ModuleSpec:
-    if _has_transformer_engine(engine):
+def _layer_spec(kernels: choices.Kernels) -> ModuleSpec:
+    if kernels.transformer_impl == choices.TRANSFORMER_ENGINE:
         return get_gpt_layer_with_transformer_engine_spec()
     spec = get_gpt_layer_local_spec()
     spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
     return spec
 
 
-def _has_transformer_engine(engine: Engine) -> bool:
-    if not engine.is_cuda or find_spec("transformer_engine") is None:
-        return False
-    return torch.cuda.get_device_capability(engine.device) >= _TE_CAPABILITY
-
-
-def _check_layers(recipe: Recipe, engine: Engine, vocabulary_size: int) -> None:
+def _check_vocabulary(recipe: Recipe, vocabulary_size: int) -> None:
     tensor = recipe.parallel.tensor_model_parallel_size
     if padded_vocab_size(vocabulary_size) % tensor:
         raise LayoutError(
             f"parallel.tensor_model_parallel_size={tensor} does not divide the padded vocabulary "
             f"of {padded_vocab_size(vocabulary_size)}; use a power of two"
-        )
-    norms = find_spec("apex") is not None or _has_transformer_engine(engine)
-    if recipe.parallel.sequence_parallel and not norms:
-        raise LayoutError(
-            "parallel.sequence_parallel=true needs Transformer Engine or Apex and neither is "
-            "here; use parallel.sequence_parallel=false"
         )

@@ -10,11 +10,12 @@ import torch
 from megatron_music import __version__
 from megatron_music.config import dump_recipe
 from megatron_music.costs.flops import padded_vocab_size
+from megatron_music.costs.memory import parameter_count
 from megatron_music.files import write_text
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import clean, copy_tokenizer, rewind_log
 from megatron_music.train.job import Job
-from megatron_music.train.model import attention_choice, parameter_count
+from megatron_music.train.model import layer_kernels
 
 _PACKAGES = ("torch", "megatron-core", "transformer-engine", "numpy")
 
@@ -27,10 +28,10 @@ def open_run(job: Job, engine: Engine) -> None:
     environment = {
         "versions": versions(),
         "platform": platform.platform(),
-        "device": engine.device_name,
+        "device": engine.kind.name,
         "world_size": engine.world_size,
         "data_parallel_size": engine.data_parallel_size,
-        "attention": attention_choice(engine),
+        "attention": layer_kernels(job.recipe, engine).text,
         "threads": torch.get_num_threads(),
         "tflops_formula": "model_causal",
         "data": str(job.data.resolve()),
@@ -45,13 +46,14 @@ def open_run(job: Job, engine: Engine) -> None:
 def describe(job: Job, engine: Engine) -> str:
     """Say in one line what trains on what, and what was chosen."""
     parallel, size = job.recipe.parallel, len(job.vocabulary)
+    millions = parameter_count(job.recipe.model, size) / 1e6
     begins = f"goes on after iteration {job.start_iteration}" if job.start else "starts afresh"
     return (
-        f"{job.run.path} {begins}: {parameter_count(job.recipe, size) / 1e6:.2f} M parameters, "
+        f"{job.run.path} {begins}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {job.recipe.train.precision}, "
-        f"{engine.world_size} x {engine.device_name} (TP={parallel.tensor_model_parallel_size} "
+        f"{engine.world_size} x {engine.kind.name} (TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={engine.data_parallel_size}), "
-        f"{attention_choice(engine)}, megatron-core {version('megatron-core')}"
+        f"{layer_kernels(job.recipe, engine).text}, megatron-core {version('megatron-core')}"
     )
 
 

@@ -4,6 +4,8 @@ Mirrors `setup_model_and_optimizer` of megatron/training/training.py.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,8 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.module import Float16Module
 
 from megatron_music.config import Recipe, TrainConfig
+from megatron_music.train.choices import Overlaps, choose_overlaps
+from megatron_music.train.engine import Engine
 from megatron_music.train.model import DTYPES
 
 ADAM_BETAS = (0.9, 0.95)
@@ -43,6 +47,16 @@ class Learner:
         self.parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Have every rank hold all its weights while open, where they are gathered late."""
+        late = self.parallel.ddp_config.overlap_param_gather
+        if late:
+            self.parallel.disable_forward_pre_hook()
+        yield
+        if late:
+            self.parallel.enable_forward_pre_hook()
+
     def fast_forward(self, iteration: int, train: TrainConfig) -> None:
         """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
         for group in self.optimizer.param_groups:
@@ -50,24 +64,33 @@ class Learner:
         self.scheduler.step(iteration)
 
 
-def build_learner(recipe: Recipe, model: GPTModel) -> Learner:
-    """Wrap a bare model for training in the recipe's precision and layout."""
-    config, distributed = model.config, recipe.parallel.use_distributed_optimizer
+def build_learner(recipe: Recipe, model: GPTModel, engine: Engine) -> Learner:
+    """Wrap a bare model for training in the recipe's precision and layout.
+
+    Raises LayoutError for overlaps that cannot be had.
+    """
+    config = model.config
+    overlaps = choose_overlaps(recipe, engine.kind, engine.data_parallel_size)
     parallel = DistributedDataParallel(
         config=config,
         ddp_config=DistributedDataParallelConfig(
-            grad_reduce_in_fp32=True, use_distributed_optimizer=distributed
+            grad_reduce_in_fp32=True,
+            use_distributed_optimizer=recipe.parallel.use_distributed_optimizer,
+            overlap_grad_reduce=overlaps.grad_reduce,
+            overlap_param_gather=overlaps.param_gather,
         ),
         module=model if recipe.train.precision == "fp32" else Float16Module(config, model),
     )
     parallel.broadcast_params()
-    optimizer = get_megatron_optimizer(_optimizer_config(recipe), [parallel])
+    optimizer = get_megatron_optimizer(_optimizer_config(recipe, overlaps), [parallel])
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
+    if overlaps.grad_reduce:
+        config.no_sync_func = parallel.no_sync
     return Learner(model, parallel, optimizer, _scheduler(recipe.train, optimizer))
 
 
-def _optimizer_config(recipe: Recipe) -> OptimizerConfig:
+def _optimizer_config(recipe: Recipe, overlaps: Overlaps) -> OptimizerConfig:
     train = recipe.train
     dtype = DTYPES[train.precision]
     return OptimizerConfig(
@@ -81,8 +104,10 @@ def _optimizer_config(recipe: Recipe) -> OptimizerConfig:
         clip_grad=train.clip_grad or math.inf,  # 0 means no clipping; the norm is still wanted
         bf16=dtype is torch.bfloat16,
         fp16=dtype is torch.float16,
+        initial_loss_scale=train.initial_loss_scale,
         params_dtype=dtype,
         use_distributed_optimizer=recipe.parallel.use_distributed_optimizer,
+        overlap_param_gather=overlaps.param_gather,
     )
 
 

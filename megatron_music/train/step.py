@@ -52,7 +52,7 @@ def train_step(
 def evaluate(learner: Learner, batches: Batches, engine: Engine) -> float:
     """Return the validation loss in nats a token; the same windows every time."""
     learner.parallel.eval()
-    with torch.no_grad():
+    with torch.no_grad(), learner.gathered():
         losses = [
             loss
             for batch in batches.validation()

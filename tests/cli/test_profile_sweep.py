@@ -10,7 +10,7 @@ from megatron_music.profiling.rows import append_row
 from tests.cli.program import Program
 from tests.profiling.test_report import FAILED, FASTER, RAN
 
-SWEEP = "recipe: tiny\ngrid: {train.precision: [bf16]}\n"
+SWEEP = "recipe: tiny\ngrid: {train.precision: [fp16]}\n"
 
 
 def test_a_report_is_printed_best_first(program: Program) -> None:
@@ -47,7 +47,7 @@ def test_a_sweep_that_is_wrong_is_refused(program: Program) -> None:
 def test_a_sweep_of_which_nothing_can_run_here_says_why(program: Program) -> None:
     (program.folder / "s.yaml").write_text(SWEEP)
     told = program.fails(1, "profile", "sweep", "s.yaml", CUDA_VISIBLE_DEVICES="")
-    assert "skipped: train.precision=bf16 needs a GPU" in told
+    assert "skipped: train.precision=fp16 needs a GPU" in told
     assert (program.folder / "runs" / "profile-s" / "report.html").is_file()
 
 

@@ -128,7 +128,7 @@ def test_what_cannot_run_is_refused_with_the_reason(write: Write) -> None:
 
 
 def test_half_precision_is_refused_without_a_gpu(write: Write) -> None:
-    (one,) = points(write({"train.precision": ["bf16"]}))
+    (one,) = points(write({"train.precision": ["fp16"]}))
     assert "needs a GPU" in str(refusal(one, 0))
     assert refusal(one, 1) is None
 

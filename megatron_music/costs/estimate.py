@@ -1,0 +1,121 @@
+"""What a recipe will cost on a named device: parameters, memory, FLOPs, days. Loads no torch."""
+
+import difflib
+from dataclasses import dataclass
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import model_causal, recipe_shape
+from megatron_music.costs.layout import check_layout
+from megatron_music.costs.memory import Memory, estimate_memory, parameter_count
+from megatron_music.costs.peaks import PRECISIONS, dense_peak, device_memory_gib, known_devices
+from megatron_music.errors import UsageError
+
+DAY_S = 86_400
+GIB = 1 << 30
+TERA = 1e12
+UTILISATION = 0.35
+"""Of the dense peak by `model_causal`, unless another share is stated."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """A recipe on so many of a device; `fits` is None where its memory is not known."""
+
+    device: str
+    utilisation: float
+    peak_tflops: float
+    tokens_per_s: float
+    days: float
+    fits: bool | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a recipe will cost; FLOPs by the formula `model_causal`, memory of the fullest GPU."""
+
+    recipe: Recipe
+    processes: int
+    data_parallel_size: int
+    vocabulary_size: int
+    parameters: int
+    memory: Memory
+    tokens_per_iteration: int
+    flops_per_iteration: float
+    on_device: OnDevice | None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.tokens_per_iteration * self.recipe.train.train_iters
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of the whole run."""
+        return self.flops_per_iteration * self.recipe.train.train_iters
+
+
+def estimate(
+    recipe: Recipe,
+    vocabulary_size: int,
+    processes: int,
+    device: str | None = None,
+    utilisation: float = UTILISATION,
+) -> Estimate:
+    """Estimate a recipe over so many processes.
+
+    Raises LayoutError for a layout that cannot work and UsageError for an unknown device or one
+    that cannot do the recipe's precision.
+    """
+    settled = _settle(recipe, device)
+    data = check_layout(settled, processes)
+    memory = estimate_memory(settled, vocabulary_size, data)
+    shape = recipe_shape(settled, vocabulary_size)
+    tokens, flops = shape.global_batch_size * shape.seq_length, model_causal(shape)
+    placed = None
+    if device is not None:
+        peak, room = _peak(device, settled.train.precision), device_memory_gib(device)
+        rate = processes * peak * TERA * utilisation / flops  # iterations a second
+        placed = OnDevice(
+            device=device,
+            utilisation=utilisation,
+            peak_tflops=peak,
+            tokens_per_s=rate * tokens,
+            days=settled.train.train_iters / rate / DAY_S,
+            fits=None if room is None else memory.total < room * GIB,
+        )
+    return Estimate(
+        recipe=settled,
+        processes=processes,
+        data_parallel_size=data,
+        vocabulary_size=vocabulary_size,
+        parameters=parameter_count(settled.model, vocabulary_size),
+        memory=memory,
+        tokens_per_iteration=tokens,
+        flops_per_iteration=flops,
+        on_device=placed,
+    )
+
+
+def _settle(recipe: Recipe, device: str | None) -> Recipe:
+    """Put a precision in the place of `auto`: the device's best 16 bits, bf16 for none."""
+    if recipe.train.precision != "auto":
+        return recipe
+    has_bf16 = device is None or dense_peak(device, "bf16") is not None
+    train = recipe.train.model_copy(update={"precision": "bf16" if has_bf16 else "fp16"})
+    return recipe.model_copy(update={"train": train})
+
+
+def _peak(device: str, precision: str) -> float:
+    peak = dense_peak(device, precision)
+    if peak is not None:
+        return peak.tflops
+    can = [name for name in PRECISIONS if dense_peak(device, name)]
+    if can:
+        raise UsageError(
+            f"{device} does not compute in {precision}; set train.precision to {' or '.join(can)}"
+        )
+    near = difflib.get_close_matches(device, known_devices(), n=3, cutoff=0.3)
+    raise UsageError(
+        f"no peak is known for the device {device!r}; give its exact name, as nvidia-smi -L "
+        f"prints it, such as {', '.join(repr(name) for name in near or known_devices()[:3])}"
+    )

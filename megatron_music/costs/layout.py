@@ -1,0 +1,141 @@
+"""Which layouts over processes can hold a recipe, and which are nearest to one that cannot."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import VOCABULARY_MULTIPLE
+from megatron_music.errors import LayoutError
+
+SHOWN = 3
+"""So many of the nearest layouts are named."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to spread a recipe over processes; `data` is the data parallel size."""
+
+    tensor: int
+    pipeline: int
+    data: int
+    micro_batch_size: int
+
+    @property
+    def processes(self) -> int:
+        """How many processes it takes."""
+        return self.tensor * self.pipeline * self.data
+
+    def __str__(self) -> str:
+        """Say it as a person types it."""
+        return (
+            f"{self.processes} process(es) with TP={self.tensor} PP={self.pipeline} "
+            f"micro batch {self.micro_batch_size} (DP={self.data})"
+        )
+
+
+def check_layout(recipe: Recipe, world_size: int) -> int:
+    """Return the data parallel size of `world_size` processes, or raise LayoutError.
+
+    Mirrors the conditions that Megatron's own start-up asserts: heads divide by TP, layers by PP,
+    the world by TP x PP, the global batch by micro batch x DP, and for sequence parallel the
+    sequence by a TP above 1. The error names the nearest layouts that can work.
+    """
+    fault = _fault(recipe, world_size)
+    if fault:
+        near = "; ".join(str(layout) for layout in nearest_layouts(recipe, world_size))
+        raise LayoutError(f"{fault}; the nearest that can work: {near}")
+    parallel = recipe.parallel
+    return world_size // (
+        parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+    )
+
+
+def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
+    """Return up to three layouts that can hold a recipe, the nearest to its own first.
+
+    As many processes as there are if that is possible, else fewer; then TP and PP, then the micro
+    batch, each by how often it has to be halved or doubled. The global batch stays.
+    """
+    for processes in range(world_size, 0, -1):
+        found = sorted(_layouts(recipe, processes), key=lambda layout: _distance(recipe, layout))
+        if found:
+            return found[:SHOWN]
+    return []
+
+
+def _layouts(recipe: Recipe, processes: int) -> Iterator[Layout]:
+    shape, batch = recipe.model, recipe.train.global_batch_size
+    for tensor in _divisors(math.gcd(shape.num_attention_heads, VOCABULARY_MULTIPLE)):
+        if _sequence_fault(recipe, tensor):
+            continue
+        for pipeline in _divisors(shape.num_layers):
+            data, rest = divmod(processes, tensor * pipeline)
+            if data and not rest and batch % data == 0:
+                micro = _nearest_divisor(batch // data, recipe.train.micro_batch_size)
+                yield Layout(tensor, pipeline, data, micro)
+
+
+def _distance(recipe: Recipe, layout: Layout) -> tuple[float, float]:
+    parallel = recipe.parallel
+    split = _halvings(layout.tensor, parallel.tensor_model_parallel_size)
+    split += _halvings(layout.pipeline, parallel.pipeline_model_parallel_size)
+    return split, _halvings(layout.micro_batch_size, recipe.train.micro_batch_size)
+
+
+def _halvings(one: int, other: int) -> float:
+    return abs(math.log2(one / other))
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    return max(divisor for divisor in _divisors(number) if divisor <= wanted)
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _fault(recipe: Recipe, world_size: int) -> str | None:
+    """Return why a recipe's own layout cannot work, None if it can."""
+    tensor = recipe.parallel.tensor_model_parallel_size
+    pipeline = recipe.parallel.pipeline_model_parallel_size
+    heads, layers = recipe.model.num_attention_heads, recipe.model.num_layers
+    if heads % tensor:
+        return (
+            f"parallel.tensor_model_parallel_size={tensor} does not divide "
+            f"model.num_attention_heads={heads}"
+        )
+    if layers % pipeline:
+        return (
+            f"parallel.pipeline_model_parallel_size={pipeline} does not divide "
+            f"model.num_layers={layers}"
+        )
+    if world_size % (tensor * pipeline):
+        return (
+            f"{world_size} process(es) cannot hold TP={tensor} x PP={pipeline} (torchrun "
+            f"--nproc-per-node starts more: a multiple of {tensor * pipeline})"
+        )
+    data = world_size // (tensor * pipeline)
+    micro, batch = recipe.train.micro_batch_size, recipe.train.global_batch_size
+    if batch % (micro * data):
+        return (
+            f"train.global_batch_size={batch} is not a multiple of train.micro_batch_size={micro} "
+            f"x DP={data} (as {micro * data} is)"
+        )
+    return _sequence_fault(recipe, tensor)
+
+
+def _sequence_fault(recipe: Recipe, tensor: int) -> str | None:
+    if recipe.parallel.sequence_parallel is not True:
+        return None
+    if tensor == 1:
+        return (
+            "parallel.sequence_parallel=true needs parallel.tensor_model_parallel_size above 1 "
+            "(got 1)"
+        )
+    if recipe.model.seq_length % tensor:
+        return (
+            f"parallel.sequence_parallel=true needs model.seq_length={recipe.model.seq_length} to "
+            f"be a multiple of parallel.tensor_model_parallel_size={tensor}"
+        )
+    return None

@@ -1,0 +1,182 @@
+"""What a device allows, as plain decisions: precision, kernels, fusions, overlaps.
+
+Each is a function of what is there and what is asked, so that it can be tested over a table of
+devices that are not at hand. Loads neither torch nor megatron.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from megatron_music.config import Recipe, Switch
+from megatron_music.errors import LayoutError, UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+AMPERE = (8, 0)
+"""Compute capability from which there are bf16, FlashAttention and Transformer Engine."""
+
+TRANSFORMER_ENGINE = "transformer_engine"
+APEX_NORM = "fused_layer_norm_cuda"
+FUSED_WGRAD = "fused_weight_gradient_mlp_cuda"
+"""Modules: NVIDIA's Transformer Engine, and two of the CUDA extensions of NVIDIA's Apex."""
+
+_CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """What computes: its name, its CUDA compute capability (None for a CPU), bf16 or not."""
+
+    name: str
+    capability: tuple[int, int] | None
+    has_bf16: bool
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a GPU."""
+        return self.capability is not None
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What it computes in, the best first; Megatron's fp16 needs a GPU."""
+        brain: tuple[Precision, ...] = ("bf16",) if self.has_bf16 else ()
+        return (*brain, "fp16", "fp32") if self.is_cuda else (*brain, "fp32")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Which kernels the layers use, and why, for a person."""
+
+    transformer_impl: Literal["transformer_engine", "local"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Which communication of Megatron's DDP runs beside computation."""
+
+    grad_reduce: bool
+    param_gather: bool
+
+
+def gpu(name: str, capability: tuple[int, int]) -> Device:
+    """Describe a GPU."""
+    return Device(name, capability, has_bf16=capability >= AMPERE)
+
+
+def cpu(flags: set[str] | None = None) -> Device:
+    """Describe a CPU by its flags, else this machine's."""
+    known = _cpu_flags() if flags is None else flags
+    return Device("CPU", None, has_bf16=bool(known & _CPU_BF16_FLAGS))
+
+
+def installed() -> frozenset[str]:
+    """Return which of the optional kernel packages are here."""
+    return frozenset(
+        name for name in (TRANSFORMER_ENGINE, APEX_NORM, FUSED_WGRAD) if find_spec(name)
+    )
+
+
+def settle_precision(recipe: Recipe, device: Device) -> Recipe:
+    """Put the device's best in the place of `auto`; raises UsageError for what it cannot do."""
+    asked = recipe.train.precision
+    if asked == "auto":
+        train = recipe.train.model_copy(update={"precision": device.precisions[0]})
+        return recipe.model_copy(update={"train": train})
+    if asked not in device.precisions:
+        raise UsageError(
+            f"train.precision={asked} is not for {_called(device)}; "
+            f"use train.precision={' or '.join(device.precisions)}"
+        )
+    return recipe
+
+
+def choose_kernels(asked: str, device: Device, packages: frozenset[str]) -> Kernels:
+    """Choose the layers' kernels; raises UsageError where what is asked for cannot be had."""
+    lack = _no_transformer_engine(device, packages)
+    if asked == TRANSFORMER_ENGINE and lack:
+        raise UsageError(
+            f"train.transformer_impl={asked} cannot be had: {lack}; "
+            "use train.transformer_impl=local or auto"
+        )
+    if asked in (TRANSFORMER_ENGINE, "auto") and not lack:
+        return Kernels("transformer_engine", "Transformer Engine")
+    why = lack if asked == "auto" else "asked for"
+    norms = ", Apex norms" if device.is_cuda and APEX_NORM in packages else ""
+    return Kernels(
+        "local", f"torch scaled_dot_product_attention in Megatron's local layers{norms} ({why})"
+    )
+
+
+def has_parallel_norms(kernels: Kernels, packages: frozenset[str]) -> bool:
+    """Tell whether the layers' norms can work on parts of a sequence: torch's own cannot."""
+    return kernels.transformer_impl == TRANSFORMER_ENGINE or APEX_NORM in packages
+
+
+def choose_sequence_parallel(
+    recipe: Recipe, device: Device, kernels: Kernels, packages: frozenset[str]
+) -> bool:
+    """Decide on sequence parallel; raises LayoutError where it is asked for and cannot be."""
+    tensor, asked = recipe.parallel.tensor_model_parallel_size, recipe.parallel.sequence_parallel
+    can = device.is_cuda and has_parallel_norms(kernels, packages)
+    if asked is True and not can:
+        raise LayoutError(
+            "parallel.sequence_parallel=true needs a GPU with Transformer Engine or Apex; "
+            "use parallel.sequence_parallel=false"
+        )
+    if asked == "auto":
+        return can and tensor > 1 and recipe.model.seq_length % tensor == 0
+    return asked
+
+
+def choose_overlaps(recipe: Recipe, device: Device, data_parallel_size: int) -> Overlaps:
+    """Decide on the overlaps; by themselves on GPUs with more than one data parallel rank.
+
+    Megatron gathers parameters late only with the distributed optimizer and late gradients.
+    Raises LayoutError where that is asked for without.
+    """
+    parallel, useful = recipe.parallel, device.is_cuda and data_parallel_size > 1
+    grads = _switch(parallel.overlap_grad_reduce, lambda: useful)
+    can = grads and parallel.use_distributed_optimizer
+    if parallel.overlap_param_gather is True and not can:
+        raise LayoutError(
+            "parallel.overlap_param_gather=true needs parallel.overlap_grad_reduce=true and "
+            "parallel.use_distributed_optimizer=true; set them, or switch it off"
+        )
+    return Overlaps(grads, _switch(parallel.overlap_param_gather, lambda: can and useful))
+
+
+def fuses_gradient_accumulation(device: Device, packages: frozenset[str]) -> bool:
+    """Decide whether weight gradients are added up inside the matrix products: Apex does it."""
+    return device.is_cuda and FUSED_WGRAD in packages
+
+
+def _switch(asked: Switch, auto: Callable[[], bool]) -> bool:
+    return auto() if asked == "auto" else asked
+
+
+def _no_transformer_engine(device: Device, packages: frozenset[str]) -> str:
+    """Return why Transformer Engine cannot be used, "" if it can."""
+    if device.capability is None:
+        return "no GPU"
+    if device.capability < AMPERE:
+        return f"{device.name} is of a generation before Transformer Engine and FlashAttention"
+    return "" if TRANSFORMER_ENGINE in packages else "Transformer Engine is not installed"
+
+
+def _called(device: Device) -> str:
+    if device.is_cuda:
+        return device.name
+    return "a CPU" if device.has_bf16 else "this CPU (no avx512_bf16 or amx_bf16)"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    lines = [line for line in text.splitlines() if line.startswith("flags")]
+    return set(lines[0].partition(":")[2].split()) if lines else set()
