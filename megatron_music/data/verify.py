@@ -1,10 +1,12 @@
 """Every claim of a data set's manifest, checked against its files."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.indexed import IndexedReader
@@ -14,6 +16,8 @@ from megatron_music.errors import DataError, TokenError
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+
+_PORTION_TOKENS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
     done = 0
     for name, reader in readers.items():
         _check_counts(name, reader, manifest["splits"][name])
-        for document in range(len(reader)):
-            _check_document(name, document, reader, vocabulary)
-            done += 1
+        for documents, tokens in _portions(reader):
+            _check_documents(name, documents, tokens, reader, vocabulary)
+            done += len(documents)
             progress(done, total)
-    tokens = sum(len(reader.tokens) for reader in readers.values())
-    return Verified(len(manifest["files"]), total, tokens)
+    all_tokens = sum(len(reader.tokens) for reader in readers.values())
+    return Verified(len(manifest["files"]), total, all_tokens)
 
 
 def _check_file(path: Path, record: dict[str, Any]) -> None:
@@ -61,6 +65,35 @@ def _check_counts(name: str, reader: IndexedReader, side: dict[str, Any]) -> Non
     for what, count in counted.items():
         if count != side[what]:
             raise DataError(f"{name} has {count} {what}, the manifest says {side[what]}")
+    if reader.lengths.min(initial=0) < 0:
+        raise DataError(f"{name}.idx has a document of negative length; build it again")
+
+
+def _portions(reader: IndexedReader) -> Iterator[tuple[range, npt.NDArray[np.generic]]]:
+    """Cut the documents into runs of a bearable number of tokens; give them with these."""
+    ends = np.cumsum(reader.lengths, dtype=np.int64)
+    first = done = 0
+    while first < len(reader):
+        last = int(np.searchsorted(ends, done + _PORTION_TOKENS, side="right"))
+        last = max(last, first + 1)
+        end = int(ends[last - 1])
+        yield range(first, last), reader.tokens[done:end]
+        first, done = last, end
+
+
+def _check_documents(
+    name: str,
+    documents: range,
+    tokens: npt.NDArray[np.generic],
+    reader: IndexedReader,
+    vocabulary: Vocabulary,
+) -> None:
+    """Check a run of documents: all at once, and those that this leaves in doubt one by one."""
+    from megatron_music.tokenizer.check_kernel import suspects
+
+    lengths = reader.lengths[documents.start : documents.stop]
+    for document in suspects(tokens, lengths, vocabulary):
+        _check_document(name, documents[document], reader, vocabulary)
 
 
 def _check_document(

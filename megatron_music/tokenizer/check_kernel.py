@@ -1,0 +1,226 @@
+"""The grammar of `tokenizer.grammar` over whole data sets, compiled.
+
+`suspects` passes over the documents that are surely legal; what it gives is for
+`tokenizer.grammar.check` to judge, which also says what is wrong. Of documents without hidden bars
+it gives just the illegal ones; those with hidden bars are passed over as `tokenizer.fill.hide`
+writes them.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
+
+Tokens = npt.NDArray[np.generic]
+Cells = npt.NDArray[np.int32]
+
+_NOTE_ON, _NOTE_OFF, _TIME_DELTA, _INST, _DENSITY, _ATTRIBUTE = 1, 2, 3, 4, 5, 6
+_PIECE_START, _PIECE_END, _TRACK_START, _TRACK_END = 7, 8, 9, 10
+_BAR_START, _BAR_END, _FILL_IN, _FILL_START, _FILL_END = 11, 12, 13, 14, 15
+
+_KINDS = {
+    Kind.NOTE_ON: _NOTE_ON,
+    Kind.NOTE_OFF: _NOTE_OFF,
+    Kind.TIME_DELTA: _TIME_DELTA,
+    Kind.INST: _INST,
+    Kind.DENSITY: _DENSITY,
+    Kind.ATTRIBUTE: _ATTRIBUTE,
+}
+_MARKS = {
+    "PIECE_START": _PIECE_START,
+    "PIECE_END": _PIECE_END,
+    "TRACK_START": _TRACK_START,
+    "TRACK_END": _TRACK_END,
+    "BAR_START": _BAR_START,
+    "BAR_END": _BAR_END,
+    "FILL_IN": _FILL_IN,
+    "FILL_START": _FILL_START,
+    "FILL_END": _FILL_END,
+}
+
+_SILENT = -1
+_NOTES, _SOUNDING = 0, 1
+_REFUSED = _UNKNOWN = -1
+
+
+class Form(NamedTuple):
+    """What decides which tokens are legal: of each id its kind (0: none) and its value."""
+
+    kinds: Cells
+    values: Cells
+    steps_per_bar: int
+    density: bool
+
+
+class Track(NamedTuple):
+    """What is known of a track: each pitch's onset in steps, how many notes, how many sound."""
+
+    onsets: Cells
+    counts: Cells
+
+
+def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator[int]:
+    """Yield the indices of the documents that are not surely legal.
+
+    `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
+    """
+    form = _form(vocabulary)
+    track = Track(np.empty(PITCHES, np.int32), np.zeros(2, np.int32))
+    tokens = np.asarray(tokens).view()
+    tokens.flags.writeable = False  # as a memory map is: one compiled kernel for both
+    ends = np.cumsum(lengths, dtype=np.int64)
+    document = 0
+    while (document := first_suspect(tokens, ends, document, form, track)) < len(ends):
+        yield document
+        document += 1
+
+
+def _form(vocabulary: Vocabulary) -> Form:
+    kinds = [_KINDS.get(kind, 0) for kind, _ in vocabulary.meanings]
+    for name, kind in _MARKS.items():
+        kinds[vocabulary.ids[name]] = kind
+    return Form(
+        np.array(kinds, np.int32),
+        np.array([value for _, value in vocabulary.meanings], np.int32),
+        vocabulary.steps_per_bar,
+        vocabulary.settings.density,
+    )
+
+
+@kernel
+def first_suspect(
+    tokens: Tokens, ends: npt.NDArray[np.int64], first: int, form: Form, track: Track
+) -> int:
+    """Return the first document, from `first` on, that is not surely legal; else their number."""
+    for document in range(first, len(ends)):
+        start = ends[document - 1] if document > 0 else 0
+        if not _is_piece(tokens, start, ends[document], form, track):
+            return document
+    return len(ends)
+
+
+@kernel
+def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) -> bool:
+    """Say whether the tokens from `start` to `end` are one whole piece."""
+    if _kind(tokens, start, end, form) != _PIECE_START:
+        return False
+    at = start + 1
+    attribute = -1
+    while _kind(tokens, at, end, form) == _ATTRIBUTE:
+        if wide(tokens[at]) <= attribute:
+            return False
+        attribute = wide(tokens[at])
+        at += 1
+    bars, told = 0, _UNKNOWN
+    while _kind(tokens, at, end, form) == _TRACK_START:
+        at, told, bars = _behind_track(tokens, at + 1, told, end, bars, form, track)
+        if at == _REFUSED:
+            return False
+    if told != _UNKNOWN and at == _first_told(tokens, start, end, form):
+        at = told
+    return bars > 0 and at == end - 1 and _kind(tokens, at, end, form) == _PIECE_END
+
+
+@kernel
+def _kind(tokens: Tokens, at: int, end: int, form: Form) -> int:
+    """Return the kind of a token; 0 behind the end and outside the vocabulary."""
+    if at >= end:
+        return 0
+    token = wide(tokens[at])
+    return wide(form.kinds[token]) if 0 <= token < len(form.kinds) else 0
+
+
+@kernel
+def _first_told(tokens: Tokens, at: int, end: int, form: Form) -> int:
+    """Return where the contents of hidden bars begin; `end` if there are none."""
+    while at < end and _kind(tokens, at, end, form) != _FILL_START:
+        at += 1
+    return at
+
+
+@kernel
+def _behind_track(
+    tokens: Tokens, at: int, told: int, end: int, bars: int, form: Form, track: Track
+) -> tuple[int, int, int]:
+    """Return the places behind a track and behind the contents of its hidden bars, and its bars.
+
+    `told` is where the contents of further hidden bars stand, -1 if there was none so far; `bars`
+    the number of bars it has to have, 0 if that is open. The first place is -1 for a bad track.
+    """
+    refused = _REFUSED, told, bars
+    if _kind(tokens, at, end, form) != _INST:
+        return refused
+    if form.density and _kind(tokens, at + 1, end, form) != _DENSITY:
+        return refused
+    at += 2 if form.density else 1
+    track.onsets[:] = _SILENT
+    track.counts[:] = 0
+    bar = 0
+    while True:
+        kind = _kind(tokens, at, end, form)
+        at += 1
+        if kind == _TRACK_END:
+            whole = bar > 0 and bars in (0, bar)
+            heard = track.counts[_NOTES] > 0 and track.counts[_SOUNDING] == 0
+            return (at, told, bar) if whole and heard else refused
+        if bar == bars and bars > 0:
+            return refused
+        last = bar + 1 == bars
+        if kind == _FILL_IN and told == _UNKNOWN:
+            told = _first_told(tokens, at, end, form)
+        if kind == _BAR_START:
+            at = _behind_bar(tokens, at, end, _BAR_END, bar, last, form, track)
+        elif kind == _FILL_IN and _kind(tokens, told, end, form) == _FILL_START:
+            told = _behind_bar(tokens, told + 1, end, _FILL_END, bar, last, form, track)
+            at = at if told != _REFUSED else _REFUSED
+        else:
+            return refused
+        if at == _REFUSED:
+            return refused
+        bar += 1
+
+
+@kernel
+def _behind_bar(
+    tokens: Tokens,
+    at: int,
+    end: int,
+    closing: int,
+    bar: int,
+    last: bool,
+    form: Form,
+    track: Track,
+) -> int:
+    """Return the place behind the token that closes a bar; -1 if the bar is not legal."""
+    onsets, counts = track
+    first = step = bar * form.steps_per_bar
+    barline = first + form.steps_per_bar
+    while at < end:
+        kind = _kind(tokens, at, end, form)
+        value = wide(form.values[tokens[at]]) if kind != 0 else 0
+        at += 1
+        if kind == _NOTE_ON:
+            if onsets[value] != _SILENT or step == barline:
+                return _REFUSED
+            onsets[value] = step
+            counts[_NOTES] += 1
+            counts[_SOUNDING] += 1
+        elif kind == _NOTE_OFF:
+            if onsets[value] == _SILENT or onsets[value] == step or step == first:
+                return _REFUSED
+            onsets[value] = _SILENT
+            counts[_SOUNDING] -= 1
+        elif kind == _TIME_DELTA:
+            step += value
+            if step > barline or (step == barline and last and counts[_NOTES] == 0):
+                return _REFUSED
+        elif kind == closing:
+            silent = counts[_SOUNDING] == 0 and counts[_NOTES] > 0
+            return at if silent or not last else _REFUSED
+        else:
+            return _REFUSED
+    return _REFUSED
