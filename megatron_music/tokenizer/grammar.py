@@ -33,7 +33,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Plan:
     """What a piece has to become; None leaves it open.
 
-    `instruments` are codes in any order; `max_tokens` counts from PIECE_START to PIECE_END. With
+    `instruments` are codes in any order, `tracks` is how many without saying which; `max_tokens`
+    counts from PIECE_START to PIECE_END. With
     `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time. `attributes` are ids,
     ascending: just these stand at the head. `densities` gives instruments, by code, their level.
     """
@@ -44,6 +45,12 @@ class Plan:
     single_voices: bool = False
     attributes: tuple[int, ...] | None = None
     densities: tuple[tuple[int, int], ...] = ()
+    tracks: int | None = None
+
+    @property
+    def track_count(self) -> int | None:
+        """How many tracks the piece has to have; None where that is open."""
+        return self.tracks if self.instruments is None else len(self.instruments)
 
 
 class Walker:
@@ -59,7 +66,7 @@ class Walker:
         self.plan = plan or Plan()
         self.tokens: list[int] = []
         self.position = Position(vocabulary, self.plan.bars)
-        self._tracks = len(self.plan.instruments or ())
+        self._tracks = self.plan.track_count or 0
         self._wanted = Counter(self.plan.instruments or ())
         self._levels = dict(self.plan.densities)
         self._instruments: list[int] = []
@@ -305,13 +312,13 @@ class Walker:
         return None if at.notes else "TRACK_END of a track without a note"
 
     def _bad_next_track(self) -> str | None:
-        if self.plan.instruments is not None and not (+self._wanted).total():
-            return "TRACK_START after all the instruments asked for"
+        if self.position.tracks == self.plan.track_count:
+            return f"TRACK_START after all the {self.position.tracks} tracks asked for"
         return None
 
     def _bad_piece_end(self) -> str | None:
-        missing = (+self._wanted).total()
-        return f"PIECE_END with {missing} of the instruments asked for missing" if missing else None
+        missing = self._tracks - self.position.tracks
+        return f"PIECE_END with {missing} of the tracks asked for missing" if missing > 0 else None
 
     def _unaffordable(self, token: int) -> str | None:
         limit = self.plan.max_tokens

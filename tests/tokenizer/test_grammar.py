@@ -127,6 +127,7 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         single_voices=draw(st.booleans()),
         attributes=draw(st.none() | heads.map(sorted).map(tuple)),
         densities=tuple((code, draw(st.integers(0, 9))) for code in sorted(set(instruments or ()))),
+        tracks=draw(st.none() | st.integers(1, 4)) if instruments is None else None,
     )
     least = Walker(vocabulary, plan).tokens_owed
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
@@ -155,6 +156,7 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
     assert plan.bars in (None, piece.bars)
     if plan.instruments is not None:
         assert sorted(t.instrument for t in piece.tracks) == sorted(plan.instruments)
+    assert plan.tracks in (None, len(piece.tracks))
     if plan.attributes is not None:
         assert walker.tokens[1 : 1 + len(plan.attributes)] == list(plan.attributes)
     if vocabulary.settings.density:

@@ -1,0 +1,277 @@
+"""A sheet: a document of which some bars are still to be written, the rest is given.
+
+What is kept are notes, by where they begin; they stay as they are to the last step. A bar to be
+written is a `Slot`: kept notes that sound into it end in it where they always did, and what is
+written into a run of such bars also ends there, so that the bars behind need no change.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.instruments import VOICES
+from megatron_music.score.notes import IntArray, Piece, Track
+from megatron_music.tokenizer.codec import density_levels, encode
+from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
+
+ONE_NOTE_TOKENS = 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A bar to be written, of a track (its place among the piece's) and a bar from 0.
+
+    `begins` and `ends` are true at the two ends of a run of such bars; `opens_track` at the first
+    of its track. `needs_note` says that without a note here the track would be silent. `dues` are
+    the ends of kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its
+    beginning; before step `blocked[pitch]` no note may begin.
+    """
+
+    track: int
+    bar: int
+    is_voice: bool
+    begins: bool
+    ends: bool
+    opens_track: bool
+    needs_note: bool
+    dues: tuple[tuple[int, int], ...]
+    locked: tuple[int, ...]
+    blocked: npt.NDArray[np.int64]
+
+    @property
+    def least_tokens(self) -> int:
+        """The tokens that the bar takes at least."""
+        steps = len({step for step, _ in self.dues})
+        return len(self.dues) + steps + ONE_NOTE_TOKENS * self.needs_note
+
+
+@dataclass(frozen=True)
+class OpenDensity:
+    """A DENSITY token that is the model's to choose."""
+
+
+Item = int | Slot | OpenDensity
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Tokens, and what is open between them, from PIECE_START to PIECE_END.
+
+    Behind the last slot nothing is told that was only kept: PIECE_END follows.
+    """
+
+    items: tuple[Item, ...]
+    steps_per_bar: int
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The bars to be written, in the order of writing."""
+        return [item for item in self.items if isinstance(item, Slot)]
+
+    @property
+    def given(self) -> list[int]:
+        """The tokens before the first thing that is open."""
+        tokens: list[int] = []
+        for item in self.items:
+            if not isinstance(item, int):
+                break
+            tokens.append(item)
+        return tokens
+
+    @property
+    def least_tokens(self) -> int:
+        """The tokens of the shortest way to write it."""
+        return sum(i.least_tokens if isinstance(i, Slot) else 1 for i in self.items)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A track of a sheet: what is kept of it, and which bars of the window are to be written.
+
+    `index` is its place in the piece, `kept` its notes in steps of the whole piece; `density` is
+    the level asked for, None to go by what is kept.
+    """
+
+    index: int
+    kept: Track
+    holes: tuple[int, ...]
+    density: int | None = None
+
+
+def lay_out(
+    parts: Sequence[Part],
+    first_bar: int,
+    bars: int,
+    vocabulary: Vocabulary,
+    *,
+    fill: bool = False,
+    attributes: tuple[int, ...] = (),
+) -> Sheet:
+    """Return the sheet of a window of a piece: `bars` bars from `first_bar`, tracks in this order.
+
+    With `fill` the bars to be written follow the tracks, as in `tokenizer.fill`; else they are
+    written in place.
+    """
+    steps = vocabulary.steps_per_bar
+    window = Piece(
+        vocabulary.settings.steps_per_quarter,
+        bars,
+        tuple(_clip(part.kept, first_bar * steps, (first_bar + bars) * steps) for part in parts),
+    )
+    told = _by_bar(encode(window, vocabulary).tolist(), vocabulary)
+    items: list[Item] = [vocabulary.piece_start, *attributes]
+    later: list[Item] = []
+    for part, contents in zip(parts, told, strict=True):
+        slots = _slots(part, contents, first_bar, vocabulary)
+        items += [vocabulary.track_start, vocabulary.inst + part.kept.instrument]
+        items += _density(part, window, first_bar, vocabulary)
+        for bar, content in enumerate(contents):
+            slot = slots.get(first_bar + bar)
+            if fill and slot is not None:
+                items.append(vocabulary.ids["FILL_IN"])
+                later += [vocabulary.ids["FILL_START"], slot, vocabulary.ids["FILL_END"]]
+            else:
+                middle = content if slot is None else [slot]
+                items += [vocabulary.bar_start, *middle, vocabulary.bar_end]
+        items.append(vocabulary.track_end)
+    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), steps)
+
+
+def _to_last_slot(items: list[Item]) -> list[Item]:
+    last = max(place for place, item in enumerate(items) if isinstance(item, Slot))
+    return items[: last + 2]
+
+
+def _clip(track: Track, first: int, last: int) -> Track:
+    inside = (track.onset >= first) & (track.onset < last)
+    end = np.minimum(track.end[inside], last) - first
+    return Track(track.instrument, track.onset[inside] - first, end, track.pitch[inside])
+
+
+def _by_bar(tokens: list[int], vocabulary: Vocabulary) -> list[list[list[int]]]:
+    """Return the contents of the bars of each track."""
+    tracks: list[list[list[int]]] = []
+    in_bar = False
+    for token in tokens:
+        if token == vocabulary.track_start:
+            tracks.append([])
+        elif token == vocabulary.bar_start:
+            tracks[-1].append([])
+            in_bar = True
+        elif token == vocabulary.bar_end:
+            in_bar = False
+        elif in_bar:
+            tracks[-1][-1].append(token)
+    return tracks
+
+
+def _density(part: Part, window: Piece, first_bar: int, vocabulary: Vocabulary) -> list[Item]:
+    """Return the DENSITY token: as asked, else as busy as the bars that are kept."""
+    if not vocabulary.settings.density:
+        return []
+    if part.density is not None:
+        return [vocabulary.density + part.density]
+    last_bar = first_bar + window.bars
+    kept_bars = window.bars - len({bar for bar in part.holes if first_bar <= bar < last_bar})
+    onset = part.kept.onset // vocabulary.steps_per_bar
+    notes = int(((onset >= first_bar) & (onset < last_bar)).sum())
+    if not kept_bars or not notes:
+        return [OpenDensity()]
+    return [vocabulary.density + int(density_levels(np.array([notes / kept_bars]), vocabulary)[0])]
+
+
+def _slots(
+    part: Part, contents: list[list[int]], first_bar: int, vocabulary: Vocabulary
+) -> dict[int, Slot]:
+    """Return the slots of a track by their bars."""
+    steps = vocabulary.steps_per_bar
+    holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
+    locked_at = _locked(contents, vocabulary)
+    blocked_at = {bar: _blocked(part, bar, first_bar, steps) for bar in holes}
+    silent = not any(contents) and not any(blocked.any() for blocked in blocked_at.values())
+    return {
+        bar: Slot(
+            part.index,
+            bar,
+            part.kept.instrument in VOICES,
+            begins=bar - 1 not in holes,
+            ends=bar + 1 not in holes,
+            opens_track=bar == holes[0],
+            needs_note=silent and bar == holes[-1],
+            dues=_dues(contents[bar - first_bar], vocabulary),
+            locked=locked_at[bar - first_bar],
+            blocked=blocked_at[bar],
+        )
+        for bar in holes
+    }
+
+
+def _locked(contents: list[list[int]], vocabulary: Vocabulary) -> list[tuple[int, ...]]:
+    """Return the pitches of kept notes that sound at the beginning of each bar."""
+    sounding: set[int] = set()
+    found = []
+    for content in contents:
+        found.append(tuple(sorted(sounding)))
+        for kind, value in (vocabulary.meanings[token] for token in content):
+            if kind is Kind.NOTE_ON:
+                sounding.add(value)
+            elif kind is Kind.NOTE_OFF:
+                sounding.discard(value)
+    return found
+
+
+def _dues(content: list[int], vocabulary: Vocabulary) -> tuple[tuple[int, int], ...]:
+    step, dues = 0, []
+    for kind, value in (vocabulary.meanings[token] for token in content):
+        if kind is Kind.TIME_DELTA:
+            step += value
+        elif kind is Kind.NOTE_OFF:
+            dues.append((step, value))
+    return tuple(dues)
+
+
+def _blocked(part: Part, bar: int, first_bar: int, steps: int) -> IntArray:
+    """Return until which step each pitch is taken by a note begun before the window."""
+    track, start = part.kept, bar * steps
+    over = (track.onset < first_bar * steps) & (track.end > start)
+    blocked = np.zeros(PITCHES, np.int64)
+    blocked[track.pitch[over]] = np.minimum(track.end[over] - start, steps)
+    if track.instrument in VOICES:
+        blocked[:] = blocked.max()
+    return blocked
+
+
+def read_slots(
+    sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary
+) -> dict[int, list[tuple[int, int, int]]]:
+    """Return the notes written into a sheet: by track, rows of (onset, end, pitch) in steps."""
+    notes: dict[int, list[tuple[int, int, int]]] = {}
+    sounding: dict[int, int] = {}
+    for slot, content in _contents(sheet, tokens):
+        now, locked = slot.bar * sheet.steps_per_bar, set(slot.locked)
+        rows = notes.setdefault(slot.track, [])
+        for kind, value in (vocabulary.meanings[token] for token in content):
+            if kind is Kind.TIME_DELTA:
+                now += value
+            elif kind is Kind.NOTE_ON:
+                sounding[value] = now
+            elif value in locked:
+                locked.discard(value)
+            else:
+                rows.append((sounding.pop(value), now, value))
+    return notes
+
+
+def _contents(sheet: Sheet, tokens: Sequence[int]) -> Iterator[tuple[Slot, Sequence[int]]]:
+    """Walk sheet and tokens together; give each slot with what was written into it."""
+    place = 0
+    for item, closing in zip(sheet.items, [*sheet.items[1:], None], strict=True):
+        if not isinstance(item, Slot):
+            place += 1
+            continue
+        start = place
+        while tokens[place] != closing:
+            place += 1
+        yield item, tokens[start:place]

@@ -1,0 +1,227 @@
+"""Sheets for many songs at once, compiled: which tokens may come next while one is written.
+
+What is given can only come as it is given. In a slot the rules are those of a bar (see
+`grammar.Walker`), and three more: a kept note's end comes at its step, before anything else there;
+notes of one's own end within the run of slots; the sheet has to be finished within its tokens.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from megatron_music.score.compiled import kernel
+from megatron_music.tokenizer.sheet import OpenDensity, Sheet, Slot
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
+from megatron_music.tokenizer.walk_kernel import SILENT, Cells, Masks
+
+LOCKED = -2
+"""The onset of a kept note: not for the song to end."""
+
+OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
+"""Items that are no token; slot k is FIRST_SLOT - k."""
+
+CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH = range(8)
+COLUMNS = 8
+VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FIRST_DUE, LAST_DUE = range(7)
+_FLAGS = 7
+
+
+class Sheets(NamedTuple):
+    """Sheets of a batch and where their songs stand; the first index is the song's.
+
+    `items` are tokens or what stands for something open; `owed` the least tokens from each on;
+    `flags` [song, slot, flag] tell of the slots, `locked` and `blocked` [song, slot, 128] of
+    their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes of all slots.
+    `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes.
+    """
+
+    items: Cells
+    owed: Cells
+    flags: Cells
+    locked: Masks
+    blocked: Cells
+    dues: Cells
+    cells: Cells
+    onsets: Cells
+    note_on: int
+    note_off: int
+    time_delta: int
+    density: int
+    steps_per_bar: int
+    max_tokens: int
+
+
+def new_sheets(sheets: Sequence[Sheet], vocabulary: Vocabulary, max_tokens: int) -> Sheets:
+    """Return sheets as the kernels take them, nothing written yet."""
+    songs = len(sheets)
+    longest = max(len(sheet.items) for sheet in sheets) + 1
+    slots = max(len(sheet.slots) for sheet in sheets)
+    dues = max(sum(len(slot.dues) for slot in sheet.slots) for sheet in sheets)
+    made = Sheets(
+        items=np.full((songs, longest), OVER, np.int64),
+        owed=np.zeros((songs, longest + 1), np.int64),
+        flags=np.zeros((songs, slots, _FLAGS), np.int64),
+        locked=np.zeros((songs, slots, PITCHES), np.bool_),
+        blocked=np.zeros((songs, slots, PITCHES), np.int64),
+        dues=np.zeros((songs, max(dues, 1), 2), np.int64),
+        cells=np.zeros((songs, COLUMNS), np.int64),
+        onsets=np.full((songs, PITCHES), SILENT, np.int64),
+        note_on=vocabulary.note_on,
+        note_off=vocabulary.note_off,
+        time_delta=vocabulary.time_delta,
+        density=vocabulary.density,
+        steps_per_bar=vocabulary.steps_per_bar,
+        max_tokens=max_tokens,
+    )
+    for song, sheet in enumerate(sheets):
+        _pack(made, song, sheet)
+    return made
+
+
+def _pack(made: Sheets, song: int, sheet: Sheet) -> None:
+    least = [i.least_tokens if isinstance(i, Slot) else 1 for i in sheet.items]
+    made.owed[song, : len(least)] = np.cumsum(least[::-1])[::-1]
+    slots = due = 0
+    for place, item in enumerate(sheet.items):
+        if isinstance(item, OpenDensity):
+            made.items[song, place] = OPEN_DENSITY
+        elif isinstance(item, Slot):
+            made.items[song, place] = FIRST_SLOT - slots
+            flags = (item.is_voice, item.begins, item.ends, item.opens_track, item.needs_note)
+            made.flags[song, slots] = (*flags, due, due + len(item.dues))
+            made.locked[song, slots, list(item.locked)] = True
+            made.blocked[song, slots] = item.blocked
+            for row in item.dues:
+                made.dues[song, due] = row
+                due += 1
+            slots += 1
+        else:
+            made.items[song, place] = item
+
+
+@kernel
+def take_sheet_tokens(tokens: Cells, sheets: Sheets) -> None:
+    """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
+    for song in range(tokens.shape[0]):
+        cells = sheets.cells[song]
+        for place in range(tokens.shape[1]):
+            item = sheets.items[song, cells[CURSOR]]
+            if item == OVER:
+                break
+            cells[LENGTH] += 1
+            if item > FIRST_SLOT:
+                cells[CURSOR] += 1
+                _enter(song, sheets)
+            elif not _play(tokens[song, place], cells, sheets.onsets[song], sheets):
+                cells[CURSOR] += 2
+                _enter(song, sheets)
+
+
+@kernel
+def _enter(song: int, sheets: Sheets) -> None:
+    """Make ready for the slot at the cursor, if there is one."""
+    cells, onsets = sheets.cells[song], sheets.onsets[song]
+    item = sheets.items[song, cells[CURSOR]]
+    if item > FIRST_SLOT or item == OVER:
+        return
+    slot = FIRST_SLOT - item
+    flags = sheets.flags[song, slot]
+    cells[STEP] = cells[STRUCK] = 0
+    cells[CLOCK] = 0 if flags[BEGINS] else cells[CLOCK] + sheets.steps_per_bar
+    cells[DUE] = flags[FIRST_DUE]
+    if flags[BEGINS]:
+        cells[OWN] = 0
+    if flags[OPENS_TRACK]:
+        cells[NOTES] = 0
+    for pitch in range(PITCHES):
+        if sheets.locked[song, slot, pitch]:
+            onsets[pitch] = LOCKED
+        elif flags[BEGINS] or onsets[pitch] == LOCKED:
+            onsets[pitch] = SILENT
+
+
+@kernel
+def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
+    """Take a token of music; False for what closes the slot."""
+    if sheets.note_on <= token < sheets.note_on + PITCHES:
+        onsets[token - sheets.note_on] = cells[CLOCK] + cells[STEP]
+        cells[NOTES] += 1
+        cells[OWN] += 1
+        cells[STRUCK] = 1
+    elif sheets.note_off <= token < sheets.note_off + PITCHES:
+        pitch = token - sheets.note_off
+        if onsets[pitch] == LOCKED:
+            cells[DUE] += 1
+        else:
+            cells[OWN] -= 1
+        onsets[pitch] = SILENT
+    elif sheets.time_delta < token <= sheets.time_delta + sheets.steps_per_bar:
+        cells[STEP] += token - sheets.time_delta
+        cells[STRUCK] = 0
+    else:
+        return False
+    return True
+
+
+@kernel
+def mark_sheet_tokens(sheets: Sheets, masks: Masks) -> None:
+    """Write the legal next tokens of each song to masks [songs, vocabulary]."""
+    masks[:] = False
+    for song in range(masks.shape[0]):
+        item = sheets.items[song, sheets.cells[song, CURSOR]]
+        if item >= 0:
+            masks[song, item] = True
+        elif item == OPEN_DENSITY:
+            masks[song, sheets.density : sheets.density + DENSITY_LEVELS] = True
+        elif item != OVER:
+            _mark_slot(song, FIRST_SLOT - item, sheets, masks[song])
+
+
+@kernel
+def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
+    cells, flags, onsets = sheets.cells[song], sheets.flags[song, slot], sheets.onsets[song]
+    step, own, notes, due = cells[STEP], cells[OWN], cells[NOTES], cells[DUE]
+    waits = due < flags[LAST_DUE]
+    if waits and sheets.dues[song, due, 0] == step:
+        mask[sheets.note_off + sheets.dues[song, due, 1]] = True
+        return
+    now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
+    room = (sheets.dues[song, due, 0] if waits else sheets.steps_per_bar) - step
+    locked = False
+    for pitch in range(PITCHES):
+        locked = locked or onsets[pitch] == LOCKED
+        mask[sheets.note_off + pitch] = 0 <= onsets[pitch] < now and step > 0
+    if (
+        step < sheets.steps_per_bar
+        and not (flags[VOICE] and (own or locked))
+        and _owed(song, slot, sheets, step, own + 1, 1, notes + 1) <= left
+    ):
+        for pitch in range(PITCHES):
+            free = onsets[pitch] == SILENT and sheets.blocked[song, slot, pitch] <= step
+            mask[sheets.note_on + pitch] = free
+    needs = flags[NEEDS_NOTE] and not notes
+    for steps in range(1, room + 1):
+        silent = needs and step + steps == sheets.steps_per_bar
+        fits = _owed(song, slot, sheets, step + steps, own, 0, notes) <= left
+        mask[sheets.time_delta + steps] = fits and not silent
+    if not (waits or needs or (flags[ENDS] and own)):
+        behind = sheets.owed[song, cells[CURSOR] + 2] + own + int(own > 0)
+        mask[sheets.items[song, cells[CURSOR] + 1]] = behind <= left
+
+
+@kernel
+def _owed(
+    song: int, slot: int, sheets: Sheets, step: int, own: int, struck: int, notes: int
+) -> int:
+    """Count the tokens that the shortest way to the end takes from a place in a slot."""
+    cells, flags = sheets.cells[song], sheets.flags[song, slot]
+    owed: int = sheets.owed[song, cells[CURSOR] + 1] + own + int(own > 0 and (struck or not step))
+    if flags[NEEDS_NOTE] and not notes:
+        owed += 3
+    before = step
+    for due in range(cells[DUE], flags[LAST_DUE]):
+        at = sheets.dues[song, due, 0]
+        owed += 1 + int(at > before)
+        before = max(before, at)
+    return owed

@@ -1,0 +1,322 @@
+"""The grammar for many songs at once, compiled: the same masks as `grammar.Walker`'s.
+
+A song is a row of `State`; taking a token and marking the legal next ones each look at a few
+cells of that row, so that a step of a batch costs microseconds. `grammar.Walker` says in words
+what each rule means.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel
+from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
+from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
+
+Cells = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.bool_]
+
+SILENT = -1
+"""What stands for no onset."""
+
+START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
+(PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK, PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL) = (
+    range(12)
+)
+COLUMNS = 12
+_FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
+_ENDLESS = 1 << 40
+
+
+class Rules(NamedTuple):
+    """The vocabulary's ids and a plan, as numbers.
+
+    `bars` and `tracks` are 0 where open; `asks` and `asks_attributes` say that instruments and
+    attributes are given; `levels` holds the density asked of each instrument, -1 where open.
+    """
+
+    piece_start: int
+    piece_end: int
+    track_start: int
+    track_end: int
+    bar_start: int
+    bar_end: int
+    note_on: int
+    note_off: int
+    time_delta: int
+    inst: int
+    density: int
+    attribute: int
+    size: int
+    has_density: int
+    steps_per_bar: int
+    max_tokens: int
+    bars: int
+    tracks: int
+    asks: bool
+    asks_attributes: bool
+    single_voices: bool
+    wanted: Cells
+    levels: Cells
+    attributes: Cells
+
+
+class State(NamedTuple):
+    """Where songs stand: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
+
+    `onsets` are steps since the track began, SILENT where a pitch does not sound.
+    """
+
+    cells: Cells
+    onsets: Cells
+    wanted: Cells
+
+
+def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
+    """Return a plan over a vocabulary as the kernels take it."""
+    v = vocabulary
+    wanted, levels = np.zeros(INSTRUMENT_COUNT, np.int64), np.full(INSTRUMENT_COUNT, -1, np.int64)
+    for code in plan.instruments or ():
+        wanted[code] += 1
+    for code, level in plan.densities:
+        levels[code] = level
+    return Rules(
+        *(v.piece_start, v.piece_end, v.track_start, v.track_end, v.bar_start, v.bar_end),
+        *(v.note_on, v.note_off, v.time_delta, v.inst, v.density, v.attribute, len(v)),
+        has_density=int(v.settings.density),
+        steps_per_bar=v.steps_per_bar,
+        max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
+        bars=plan.bars or 0,
+        tracks=plan.track_count or 0,
+        asks=plan.instruments is not None,
+        asks_attributes=plan.attributes is not None,
+        single_voices=plan.single_voices,
+        wanted=wanted,
+        levels=levels,
+        attributes=np.array(plan.attributes or (), np.int64),
+    )
+
+
+def new_state(songs: int, rules: Rules) -> State:
+    """Return songs that have not begun."""
+    cells = np.zeros((songs, COLUMNS), np.int64)
+    cells[:, PIECE_BARS] = rules.bars
+    cells[:, ATTRIBUTE] = -1
+    onsets = np.full((songs, PITCHES), SILENT, np.int64)
+    return State(cells, onsets, np.tile(rules.wanted, (songs, 1)))
+
+
+@kernel
+def take_tokens(tokens: Cells, state: State, rules: Rules) -> None:
+    """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
+    for song in range(tokens.shape[0]):
+        for place in range(tokens.shape[1]):
+            if state.cells[song, PHASE] != END:
+                _take(
+                    tokens[song, place],
+                    state.cells[song],
+                    state.onsets[song],
+                    state.wanted[song],
+                    rules,
+                )
+
+
+@kernel
+def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
+    """Write the legal next tokens of each song to masks [songs, vocabulary]."""
+    masks[:] = False
+    for song in range(masks.shape[0]):
+        cells, mask = state.cells[song], masks[song]
+        phase = cells[PHASE]
+        if phase == IN_BAR:
+            _mark_music(cells, state.onsets[song], rules, mask)
+        elif phase == BETWEEN_BARS:
+            _mark_bars(cells, rules, mask)
+        elif phase == INSTRUMENT:
+            for code in range(INSTRUMENT_COUNT):
+                mask[rules.inst + code] = not rules.asks or state.wanted[song, code] > 0
+        elif phase == DENSITY:
+            for level in range(DENSITY_LEVELS):
+                mask[rules.density + level] = cells[LEVEL] in (-1, level)
+        else:
+            _mark_piece(cells, rules, mask)
+
+
+@kernel
+def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) -> None:
+    cells[LENGTH] += 1
+    if rules.note_on <= token < rules.note_on + PITCHES:
+        onsets[token - rules.note_on] = cells[BAR] * rules.steps_per_bar + cells[STEP]
+        cells[NOTES] += 1
+        cells[SOUNDING] += 1
+        cells[STRUCK] = 1
+    elif rules.note_off <= token < rules.note_off + PITCHES:
+        onsets[token - rules.note_off] = SILENT
+        cells[SOUNDING] -= 1
+    elif rules.time_delta < token <= rules.time_delta + rules.steps_per_bar:
+        cells[STEP] += token - rules.time_delta
+        cells[STRUCK] = 0
+    elif rules.inst <= token < rules.inst + INSTRUMENT_COUNT:
+        code = token - rules.inst
+        cells[PHASE] = DENSITY if rules.has_density else BETWEEN_BARS
+        cells[VOICE] = rules.single_voices and _FIRST_VOICE <= code <= _LAST_VOICE
+        cells[LEVEL] = rules.levels[code]
+        wanted[code] -= 1
+    elif rules.density <= token < rules.density + DENSITY_LEVELS:
+        cells[PHASE] = BETWEEN_BARS
+    elif token >= rules.attribute:
+        cells[ATTRIBUTE] = token
+    else:
+        _take_mark(token, cells, rules)
+
+
+@kernel
+def _take_mark(token: int, cells: Cells, rules: Rules) -> None:
+    if token == rules.piece_start:
+        cells[PHASE] = HEAD
+    elif token == rules.track_start:
+        cells[PHASE] = INSTRUMENT
+        cells[TRACKS] += 1
+        cells[BAR] = cells[STEP] = cells[NOTES] = 0
+    elif token == rules.bar_start:
+        cells[PHASE] = IN_BAR
+    elif token == rules.bar_end:
+        cells[PHASE] = BETWEEN_BARS
+        cells[BAR] += 1
+        cells[STEP] = cells[STRUCK] = 0
+    elif token == rules.track_end:
+        cells[PHASE] = BETWEEN_TRACKS
+        cells[PIECE_BARS] = cells[BAR]
+    elif token == rules.piece_end:
+        cells[PHASE] = END
+
+
+@kernel
+def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark notes, times and BAR_END in a bar."""
+    step, sounding, notes = cells[STEP], cells[SOUNDING], cells[NOTES]
+    now, room = cells[BAR] * rules.steps_per_bar + step, rules.steps_per_bar - step
+    last = cells[BAR] + 1 == cells[PIECE_BARS]
+    if (
+        room
+        and not (cells[VOICE] and sounding)
+        and _affords(cells, rules, step, notes + 1, sounding + 1, 1)
+    ):
+        for pitch in range(PITCHES):
+            mask[rules.note_on + pitch] = onsets[pitch] == SILENT
+    if sounding and step:
+        for pitch in range(PITCHES):
+            mask[rules.note_off + pitch] = onsets[pitch] != SILENT and onsets[pitch] < now
+    longest = room
+    while longest and (
+        (longest == room and not notes and last)
+        or not _affords(cells, rules, step + longest, notes, sounding, 0)
+    ):
+        longest -= 1
+    for steps in range(1, longest + 1):
+        mask[rules.time_delta + steps] = True
+    if not (last and (sounding or not notes)):
+        owed = _owed(cells, rules, BETWEEN_BARS, cells[BAR] + 1, 0, notes, sounding, 0)
+        mask[rules.bar_end] = cells[LENGTH] + 1 + owed <= rules.max_tokens
+
+
+@kernel
+def _affords(cells: Cells, rules: Rules, step: int, notes: int, sounding: int, struck: int) -> bool:
+    """Tell whether the piece could still be finished from another place in this bar."""
+    owed = _owed(cells, rules, IN_BAR, cells[BAR], step, notes, sounding, struck)
+    fits: bool = cells[LENGTH] + 1 + owed <= rules.max_tokens
+    return fits
+
+
+@kernel
+def _mark_bars(cells: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark BAR_START and TRACK_END between bars."""
+    left = rules.max_tokens - cells[LENGTH] - 1
+    bar, notes, sounding, bars = cells[BAR], cells[NOTES], cells[SOUNDING], cells[PIECE_BARS]
+    if not bars or bar < bars:
+        owed = _owed(cells, rules, IN_BAR, bar, 0, notes, sounding, cells[STRUCK])
+        mask[rules.bar_start] = owed <= left
+    if bar and bar >= bars and notes and not sounding:
+        owed = _owed(cells, rules, BETWEEN_TRACKS, bar, 0, notes, 0, 0)
+        mask[rules.track_end] = owed <= left
+
+
+@kernel
+def _mark_piece(cells: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark what begins a piece, a track, or ends the piece."""
+    left = rules.max_tokens - cells[LENGTH] - 1
+    phase, tracks = cells[PHASE], cells[TRACKS]
+    if phase == START:
+        mask[rules.piece_start] = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) <= left
+    elif phase == HEAD:
+        due = _due(rules, cells[ATTRIBUTE])
+        for token in range(max(rules.attribute, cells[ATTRIBUTE] + 1), rules.size):
+            if not rules.asks_attributes or (due and token == rules.attributes[-due]):
+                mask[token] = _owed_piece(rules, tracks, cells, token) <= left
+        mask[rules.track_start] = not due and _owed_new_track(cells, rules) <= left
+    elif phase == BETWEEN_TRACKS:
+        goes_on = tracks != rules.tracks
+        mask[rules.track_start] = goes_on and _owed_new_track(cells, rules) <= left
+        mask[rules.piece_end] = tracks >= rules.tracks and left >= 0
+
+
+@kernel
+def _due(rules: Rules, attribute: int) -> int:
+    """Count the attributes asked for behind one."""
+    due = 0
+    for token in rules.attributes:
+        due += token > attribute
+    return due
+
+
+@kernel
+def _track_tokens(rules: Rules, bars: int) -> int:
+    return 3 + rules.has_density + 2 * bars + ONE_NOTE_TOKENS
+
+
+@kernel
+def _owed_piece(rules: Rules, tracks: int, cells: Cells, attribute: int) -> int:
+    """Count the tokens owed at the head of a piece."""
+    bars = max(1, cells[PIECE_BARS])
+    later = max(1, rules.tracks - tracks)
+    owed: int = later * _track_tokens(rules, bars) + 1 + _due(rules, attribute)
+    return owed
+
+
+@kernel
+def _owed_new_track(cells: Cells, rules: Rules) -> int:
+    """Count the tokens owed behind the TRACK_START that could come now."""
+    later = max(0, rules.tracks - cells[TRACKS] - 1)
+    bars = max(1, cells[PIECE_BARS])
+    owed: int = (later + 1) * _track_tokens(rules, bars)
+    return owed
+
+
+@kernel
+def _owed(
+    cells: Cells,
+    rules: Rules,
+    phase: int,
+    bar: int,
+    step: int,
+    notes: int,
+    sounding: int,
+    struck: int,
+) -> int:
+    """Count the tokens owed in a track or behind it, as `Position.tokens_owed` does."""
+    later = max(0, rules.tracks - cells[TRACKS])
+    if phase == BETWEEN_TRACKS:
+        behind: int = later * _track_tokens(rules, bar) + 1
+        return behind
+    bars, in_bar = cells[PIECE_BARS], int(phase == IN_BAR)
+    if not bars and in_bar:
+        bars = bar + 1 + int(step == rules.steps_per_bar and not notes)
+    elif not bars:
+        bars = bar + int(sounding > 0 or not notes)
+    frame = in_bar + 2 * (bars - bar - in_bar) + 1
+    waits = int(sounding > 0 and (struck or not step))
+    own: int = frame + (0 if notes else ONE_NOTE_TOKENS) + sounding + waits
+    return own + later * _track_tokens(rules, bars) + 1
