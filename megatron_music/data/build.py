@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from megatron_music.data.card import card
-from megatron_music.data.items import contents
-from megatron_music.data.join import join, plan
+from megatron_music.data.items import Item, contents
+from megatron_music.data.join import join
 from megatron_music.data.manifest import (
     MANIFEST_FILE,
     build_key,
@@ -28,7 +28,8 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
-from megatron_music.data.workers import Workers, open_workers
+from megatron_music.data.survey import survey
+from megatron_music.data.workers import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone
 from megatron_music.progress import Progress, silent
@@ -89,8 +90,8 @@ def build(
                 # Shards of files that have been written to since are not the same shards.
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
-                paths = _encode(source, work, settings, pool, stage)
-                _write(source, settings, paths, work / "final", stage)
+                tasks = _encode(source, work, settings, pool, stage)
+                _write(source, settings, tasks, pool, work / "final", stage)
                 _publish(work / "final", folder)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
@@ -134,18 +135,30 @@ def _finished(
 def _holds(folder: Path, source: Source, stage: Stage) -> bool:
     """Tell whether a data set was built of the contents that its source has now.
 
-    A manifest is dated as its source was. What is not newer has not changed; what is newer, such
-    as a copy, is read to see whether it has.
+    A manifest is dated as its source is. A source of another date, such as a copy, is read to see
+    whether it is another.
     """
     path = folder / MANIFEST_FILE
-    if source.changed_ns <= path.stat().st_mtime_ns:
+    if source.changed_ns in {0, path.stat().st_mtime_ns}:
         return True
+    work = folder / WORK_FOLDER / "compare"
+    items = _listed(source, work, stage)
     with stage(f"compare {source.name}", "pieces") as progress:
-        same: bool = contents(source.items, progress) == read_manifest(folder)["source"]["contents"]
+        same: bool = contents(items, progress) == read_manifest(folder)["source"]["contents"]
+    shutil.rmtree(work, ignore_errors=True)
     if same:
         with suppress(OSError):  # it may be read alone
             _date(path, source)
     return same
+
+
+def _listed(source: Source, work: Path, stage: Stage) -> Sequence[Item]:
+    """Return the pieces of a source; an archive is opened for it, with what it needs in `work`."""
+    if source.index is None:
+        return source.items
+    work.mkdir(parents=True, exist_ok=True)
+    with stage(f"open {source.name}", "MB") as progress:
+        return source.index(work, progress)
 
 
 def _date(manifest: Path, source: Source) -> None:
@@ -169,37 +182,40 @@ def _size(path: Path) -> int:
 
 def _encode(
     source: Source, work: Path, settings: BuildSettings, pool: Workers, stage: Stage
-) -> list[Path]:
+) -> list[Task]:
     work.mkdir(exist_ok=True)
+    items = _listed(source, work, stage)
     step = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
     tasks = [
-        Task(work / f"shard-{start // step:06d}.npz", source.items[start : start + step], settings)
-        for start in range(0, len(source.items), step)
+        Task(work / f"shard-{start // step:06d}.npz", items[start : start + step], settings)
+        for start in range(0, len(items), step)
     ]
     with stage(f"read {source.name}", "pieces") as progress:
         encode_shards(tasks, pool, progress)
-    return [task.path for task in tasks]
+    return tasks
 
 
 def _write(
     source: Source,
     settings: BuildSettings,
-    shards: Sequence[Path],
+    tasks: Sequence[Task],
+    pool: Workers,
     folder: Path,
     stage: Stage,
 ) -> None:
     """Write all files of the data set, complete, into a folder of their own."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    made = plan(shards, settings)
+    found = survey(tasks, settings, folder)
+    if not found.sides[SPLITS[0]].pieces:
+        raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:
-        joined = join(shards, made, folder, progress)
-    if not joined.sides[SPLITS[0]].pieces:
-        raise DataError(_nothing_to_train_on(joined.kept, dict(joined.refused)))
-    save_tokenizer(made.tokenizer, folder / TOKENIZER_FOLDER)
-    manifest = describe(source, settings, made.tokenizer, joined)
+        # Not on several machines: their file systems may share a file's blocks badly.
+        joined = join(found, folder, pool if pool.local else LocalWorkers(1), progress)
+    save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
+    manifest = describe(source, settings, found, joined)
     (folder / CARD_FILE).write_text(card(manifest), encoding="utf-8")
-    manifest["files"] = file_records(folder)
+    manifest["files"] = file_records(folder, joined.sha256)
     text = json.dumps(manifest, indent=2) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     _date(folder / MANIFEST_FILE, source)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.dedup import fingerprint, split_of
+from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
 from megatron_music.data.pieces import accept
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
@@ -19,26 +20,7 @@ from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
-KEPT, REFUSED = "kept", "refused"
-
 Rates = npt.NDArray[np.float64]
-
-
-@dataclass
-class Outcome:
-    """What became of one piece of the source."""
-
-    name: str
-    outcome: str
-    reason: str = ""
-    detail: str = ""
-    split: str = ""
-    bars: int = 0
-    windows: int = 0
-    documents: int = 0
-    tokens: int = 0
-    fingerprint: str = ""
-    instruments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

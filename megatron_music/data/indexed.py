@@ -7,7 +7,7 @@ lengths (int32), the byte offsets (int64) and the document boundaries (int64).
 
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +18,64 @@ MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1
 _DTYPE_CODES: dict[np.dtype[np.generic], int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
 
+_PART = 1 << 20
+
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
 def write_index(
     file: BinaryIO, lengths: npt.NDArray[np.int32], dtype: np.dtype[np.generic]
 ) -> None:
-    """Write the `.idx` of documents of these lengths (in tokens), one sequence a document."""
+    """Write the `.idx` of documents of these lengths (in tokens), one sequence a document.
+
+    The lengths may be mapped from a file: they are gone through in parts.
+    """
     count = len(lengths)
-    offsets_bytes = np.zeros(count, np.int64)
-    np.cumsum(lengths[:-1].astype(np.int64) * dtype.itemsize, out=offsets_bytes[1:])
+    parts = range(0, count, _PART)
     file.write(MAGIC)
     file.write(struct.pack("<QBQQ", INDEX_VERSION, _DTYPE_CODES[dtype], count, count + 1))
-    file.write(lengths.astype(np.int32).tobytes())
-    file.write(offsets_bytes.tobytes())
-    file.write(np.arange(count + 1, dtype=np.int64).tobytes())
+    file.writelines(lengths[start : start + _PART].astype(np.int32).tobytes() for start in parts)
+    begin_bytes = 0
+    for start in parts:
+        ends = begin_bytes + np.cumsum(lengths[start : start + _PART], dtype=np.int64) * (
+            dtype.itemsize
+        )
+        file.write(np.concatenate(([begin_bytes], ends[:-1])).tobytes())
+        begin_bytes = int(ends[-1])
+    for start in range(0, count + 1, _PART):
+        file.write(np.arange(start, min(start + _PART, count + 1), dtype=np.int64).tobytes())
+
+
+class IndexWriter:
+    """Writes the `.idx` of documents of uint16 that come one after another, to any number.
+
+    Their lengths wait in a file beside it until all are known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lengths = path.with_suffix(".lengths")
+
+    def __enter__(self) -> Self:
+        """Begin with no documents."""
+        self._file = self._lengths.open("wb")
+        return self
+
+    def add(self, lengths: npt.NDArray[np.int32]) -> None:
+        """Take in the lengths of further documents, in tokens."""
+        self._file.write(lengths.astype(np.int32).data)
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        """Write the index, unless something went wrong."""
+        self._file.close()
+        if fault is None:
+            with self._path.open("wb") as file:
+                write_index(file, _mapped(self._lengths), np.dtype(np.uint16))
+        self._lengths.unlink()
+
+
+def _mapped(path: Path) -> npt.NDArray[np.int32]:
+    return np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
 
 
 class IndexedReader:

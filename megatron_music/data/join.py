@@ -1,215 +1,159 @@
-"""Finished shards into the files of a data set, in the order of the source."""
+"""The tokens of finished shards into the `.bin` files, each shard at its place, by any worker."""
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.documents import KEPT, REFUSED, Outcome, Rates
-from megatron_music.data.indexed import write_index
-from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.shards import Shard, read_shard
+from megatron_music.data.settings import SPLITS
+from megatron_music.data.shard_file import read_shard, read_tokens
+from megatron_music.data.survey import Share, Survey
+from megatron_music.data.workers import WorkerDied, Workers
+from megatron_music.errors import DataError
 from megatron_music.progress import Progress
 from megatron_music.tokenizer.codec import density_levels
-from megatron_music.tokenizer.vocabulary import (
-    DENSITY_LEVELS,
-    TokenArray,
-    TokenizerSettings,
-    Vocabulary,
-)
+from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
 
-OUTCOMES_FILE = "files.jsonl"
+Counts = npt.NDArray[np.int64]
+
+_TOKEN_BYTES = 2
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What only all the shards together tell: the tokenizer's settings and the duplicates.
-
-    `duplicates` gives, for shard and position, the name of the piece that has the music already.
-    """
-
-    tokenizer: TokenizerSettings
-    duplicates: dict[tuple[int, int], str]
-
-
-@dataclass
-class Side:
-    """What has been written to one side of the split."""
-
-    pieces: int = 0
-    lengths: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    token_counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def all_lengths(self) -> npt.NDArray[np.int32]:
-        """Return the lengths of the documents in tokens."""
-        return np.concatenate([np.zeros(0, np.int32), *self.lengths])
-
-
-@dataclass
 class Joined:
-    """What has been written in all: the sides of the split, and the refusals by reason.
+    """What was written: how often each token occurs on each side, and the sha256 of each file."""
 
-    `contents` is the hash of the digests of all inputs, in order.
-    """
-
-    sides: dict[str, Side]
-    kept: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    contents: str = ""
+    token_counts: dict[str, Counts]
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
-def plan(paths: Sequence[Path], settings: BuildSettings) -> Plan:
-    """Find the duplicates, and fit the tokenizer's settings to the training windows alone."""
-    first_names: dict[str, str] = {}
-    duplicates: dict[tuple[int, int], str] = {}
-    rates: Counter[float] = Counter()
-    ensembles: set[tuple[str, ...]] = set()
-    for index, path in enumerate(paths):
-        shard = read_shard(path, with_tokens=False)
-        for position, outcome in enumerate(shard.outcomes):
-            if outcome.outcome != KEPT:
-                continue
-            first = first_names.setdefault(outcome.fingerprint, outcome.name)
-            if first != outcome.name:
-                duplicates[index, position] = first
-            elif outcome.split == SPLITS[0]:
-                ensembles.add(tuple(outcome.instruments))
-        _settle(shard, index, duplicates)
-        rates.update(_training_rates(shard))
-    return Plan(_fit(settings, rates, ensembles), duplicates)
+@dataclass(frozen=True)
+class Placing:
+    """The tokens of one shard to be written into the `.bin` files of a folder."""
+
+    number: int
+    share: Share
+    tokenizer: TokenizerSettings
+    folder: Path
 
 
-def join(paths: Sequence[Path], plan: Plan, folder: Path, progress: Progress) -> Joined:
-    """Write `{train,valid,test}.{bin,idx}` and `files.jsonl` into a folder."""
-    vocabulary = Vocabulary(plan.tokenizer)
-    joined = Joined(
-        {name: Side(token_counts=np.zeros(len(vocabulary), np.int64)) for name in SPLITS}
-    )
-    contents = hashlib.sha256()
+def join(found: Survey, folder: Path, workers: Workers, progress: Progress) -> Joined:
+    """Write `{train,valid,test}.bin` into a folder; `progress` counts shards. Raises DataError."""
+    for name, side in found.sides.items():
+        with (folder / f"{name}.bin").open("wb") as file:
+            file.truncate(side.tokens * _TOKEN_BYTES)
+    tasks = [
+        Placing(number, share, found.tokenizer, folder) for number, share in enumerate(found.shares)
+    ]
+    total = np.zeros((len(SPLITS), len(Vocabulary(found.tokenizer))), np.int64)
+    ends = [share.starts_tokens for share in found.shares[1:]]
+    ends.append(tuple(side.tokens for side in found.sides.values()))
     with ExitStack() as stack:
-        bins = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in SPLITS}
-        lines = stack.enter_context((folder / OUTCOMES_FILE).open("w", encoding="utf-8"))
-        for index, path in enumerate(paths):
-            shard = read_shard(path)
-            _settle(shard, index, plan.duplicates)
-            lines.writelines(_line(outcome) for outcome in shard.outcomes)
-            _count(shard.outcomes, joined)
-            _append(shard, vocabulary, bins, joined)
-            contents.update(shard.digests.tobytes())
-            progress(index + 1, len(paths))
-    joined.contents = contents.hexdigest()
-    for name, side in joined.sides.items():
-        with (folder / f"{name}.idx").open("wb") as file:
-            write_index(file, side.all_lengths(), np.dtype(np.uint16))
-    return joined
+        hashes = [stack.enter_context(_RunningHash(folder / f"{name}.bin")) for name in SPLITS]
+        for done, number in enumerate(_in_order(_counted(workers, tasks, total)), 1):
+            for running, end in zip(hashes, ends[number], strict=True):
+                running.upto(end * _TOKEN_BYTES)
+            progress(done, len(tasks))
+        digests = {f"{name}.bin": run.hexdigest() for name, run in zip(SPLITS, hashes, strict=True)}
+    return Joined(dict(zip(SPLITS, total, strict=True)), digests)
 
 
-def _settle(shard: Shard, index: int, duplicates: dict[tuple[int, int], str]) -> None:
-    """Refuse what is music of another piece."""
-    for position, outcome in enumerate(shard.outcomes):
-        first = duplicates.get((index, position))
-        if first is not None:
-            shard.outcomes[position] = Outcome(
-                outcome.name,
-                REFUSED,
-                "duplicate",
-                f"the music of {first}",
-                bars=outcome.bars,
-                fingerprint=outcome.fingerprint,
-            )
+def _counted(workers: Workers, tasks: Sequence[Placing], total: Counts) -> Iterator[int]:
+    """Let the workers write; add up the tokens and give the numbers of the shards as they end."""
+    try:
+        for number, counts in workers.run(place, tasks):
+            total += counts
+            yield number
+    except WorkerDied:
+        raise DataError(
+            "a worker process ended while it wrote; memory may be short: use fewer --workers, "
+            "the same command goes on from what is saved"
+        ) from None
 
 
-def _of_split(shard: Shard, split: str) -> npt.NDArray[np.bool_]:
-    """Mark the documents of a side of the split."""
-    wanted = [outcome.split == split for outcome in shard.outcomes]
-    marked: npt.NDArray[np.bool_] = np.array(wanted, np.bool_)[shard.owner]
-    return marked
+def _in_order(numbers: Iterable[int]) -> Iterator[int]:
+    """Give 0, 1, 2, ... each as soon as it and all before it have come."""
+    waiting: set[int] = set()
+    following = 0
+    for number in numbers:
+        waiting.add(number)
+        while following in waiting:
+            waiting.remove(following)
+            yield following
+            following += 1
 
 
-def _training_rates(shard: Shard) -> dict[float, int]:
-    rates = shard.rates[np.repeat(_of_split(shard, SPLITS[0]), shard.tracks)]
-    values, counts = np.unique(rates, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+class _RunningHash:
+    """The sha256 of a file that grows; reading it at once finds it in memory still."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sha256 = hashlib.sha256()
+        self._done_bytes = 0
+
+    def __enter__(self) -> "_RunningHash":
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def upto(self, end_bytes: int) -> None:
+        """Take in the file up to here."""
+        while self._done_bytes < end_bytes:
+            size = min(end_bytes - self._done_bytes, 1 << 22)
+            part = os.pread(self._descriptor, size, self._done_bytes)
+            self._sha256.update(part)
+            self._done_bytes += len(part)
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
 
 
-def _fit(
-    settings: BuildSettings, rates: Counter[float], ensembles: set[tuple[str, ...]]
-) -> TokenizerSettings:
-    start = settings.tokenizer()
-    ensemble = next(iter(ensembles)) if len(ensembles) == 1 else ()
-    whole = settings.max_tracks is None or len(ensemble) <= settings.max_tracks
-    return TokenizerSettings(
-        steps_per_quarter=start.steps_per_quarter,
-        density=start.density,
-        density_edges=density_edges(rates) if rates and start.density else start.density_edges,
-        bars=start.bars,
-        ensemble=ensemble if whole else (),
-    )
+def place(task: Placing) -> tuple[int, Counts]:
+    """Write the tokens of a shard where they belong; return its number and their counts by side."""
+    vocabulary = Vocabulary(task.tokenizer)
+    shard = read_shard(task.share.shard)
+    tokens = _with_densities(read_tokens(task.share.shard), shard.rates, vocabulary)
+    ends = np.cumsum(shard.lengths, dtype=np.int64)
+    counts = np.zeros((len(SPLITS), len(vocabulary)), np.int64)
+    side_of = task.share.sides[shard.owner]
+    for number, name in enumerate(SPLITS):
+        at = task.share.starts_tokens[number] * _TOKEN_BYTES
+        with (task.folder / f"{name}.bin").open("r+b", buffering=0) as file:
+            for first, last in _runs(side_of == number):
+                part = tokens[ends[first] - shard.lengths[first] : ends[last - 1]]
+                counts[number] += np.bincount(part, minlength=len(vocabulary))
+                at += _write_at(file.fileno(), part, at)
+    return task.number, counts
 
 
-def density_edges(rates: Counter[float]) -> tuple[float, ...]:
-    """Return the nine figures that cut the rates, with their counts, into ten groups alike in size.
-
-    Each is a rate that occurs. Where one rate fills several groups, levels stay unused.
-    """
-    values = np.array(sorted(rates), np.float64)
-    counts = np.cumsum([rates[value] for value in values.tolist()])
-    ranks = counts[-1] * np.arange(1, DENSITY_LEVELS) / DENSITY_LEVELS
-    return tuple(values[np.searchsorted(counts, ranks, side="right")].tolist())
+def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return where runs of marked documents begin and end."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False]))))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _line(outcome: Outcome) -> str:
-    values = {
-        "name": outcome.name,
-        "outcome": outcome.outcome,
-        "reason": outcome.reason or None,
-        "detail": outcome.detail or None,
-        "split": outcome.split or None,
-        "bars": outcome.bars,
-        "windows": outcome.windows,
-        "documents": outcome.documents,
-        "tokens": outcome.tokens,
-        "fingerprint": outcome.fingerprint or None,
-    }
-    return json.dumps(values) + "\n"
+def _write_at(descriptor: int, tokens: TokenArray, at_bytes: int) -> int:
+    """Write all tokens at a place of a file; return how many bytes they are."""
+    data = np.ascontiguousarray(tokens).data.cast("B")
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], at_bytes + done)
+    return done
 
 
-def _count(outcomes: Sequence[Outcome], joined: Joined) -> None:
-    for outcome in outcomes:
-        if outcome.outcome == KEPT:
-            joined.kept += 1
-            joined.sides[outcome.split].pieces += 1
-        else:
-            joined.refused[outcome.reason] += 1
-
-
-def _append(
-    shard: Shard, vocabulary: Vocabulary, bins: Mapping[str, BinaryIO], joined: Joined
-) -> None:
-    tokens = _with_densities(shard.tokens, shard.rates, vocabulary)
-    documents = np.searchsorted(shard.owner, np.arange(len(shard.outcomes) + 1))
-    edges = np.concatenate(([0], np.cumsum(shard.lengths, dtype=np.int64)))[documents].tolist()
-    for name, side in joined.sides.items():
-        chosen = [i for i, outcome in enumerate(shard.outcomes) if outcome.split == name]
-        parts = [tokens[edges[i] : edges[i + 1]] for i in chosen]
-        of_side = np.concatenate([np.zeros(0, np.uint16), *parts])
-        bins[name].write(of_side.data)
-        side.lengths.append(shard.lengths[_of_split(shard, name)])
-        side.token_counts += np.bincount(of_side, minlength=len(vocabulary))
-
-
-def _with_densities(tokens: TokenArray, rates: Rates, vocabulary: Vocabulary) -> TokenArray:
+def _with_densities(
+    tokens: TokenArray, rates: npt.NDArray[np.float64], vocabulary: Vocabulary
+) -> TokenArray:
     """Put the density levels where the shard has placeholders: one a track, in order."""
     if not vocabulary.settings.density:
         return tokens
     placeholders = np.flatnonzero((tokens >= vocabulary.density) & (tokens < vocabulary.attribute))
-    settled = tokens.copy()
-    settled[placeholders] = vocabulary.density + density_levels(rates, vocabulary)
-    return settled
+    tokens[placeholders] = vocabulary.density + density_levels(rates, vocabulary)
+    return tokens

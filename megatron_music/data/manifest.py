@@ -5,19 +5,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.join import Joined, Side
+from megatron_music.data.join import Joined
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
+from megatron_music.data.survey import Side, Survey
 from megatron_music.errors import DataError
-from megatron_music.tokenizer.vocabulary import VERSION, TokenizerSettings, Vocabulary
+from megatron_music.tokenizer.vocabulary import VERSION, Vocabulary
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same source and settings come to give other bytes."""
 
 
@@ -33,9 +35,10 @@ def build_key(source: Source, settings: BuildSettings) -> str:
 
 
 def describe(
-    source: Source, settings: BuildSettings, tokenizer: TokenizerSettings, joined: Joined
+    source: Source, settings: BuildSettings, found: Survey, joined: Joined
 ) -> dict[str, Any]:
     """Return the manifest of what was written, without the hashes of the files."""
+    tokenizer = found.tokenizer
     return {
         "format": FORMAT,
         "key": build_key(source, settings),
@@ -45,38 +48,40 @@ def describe(
             "licence": source.licence,
             "citation": source.citation,
             "fingerprint": source.fingerprint,
-            "contents": joined.contents,
+            "contents": found.contents,
         },
         "settings": asdict(settings),
         "tokenizer": asdict(tokenizer),
         "vocabulary_hash": Vocabulary(tokenizer).hash,
         "vocabulary_size": len(Vocabulary(tokenizer)),
         "inputs": {
-            "total": joined.kept + joined.refused.total(),
-            "kept": joined.kept,
-            "refused": dict(sorted(joined.refused.items())),
+            "total": found.kept + found.refused.total(),
+            "kept": found.kept,
+            "refused": dict(sorted(found.refused.items())),
         },
-        "splits": {name: _side(side) for name, side in joined.sides.items()},
+        "splits": {name: _side(side) for name, side in found.sides.items()},
         "unigram_nats_per_token": unigram_entropy(joined),
     }
 
 
 def _side(side: Side) -> dict[str, Any]:
-    lengths = side.all_lengths()
     return {
         "pieces": side.pieces,
-        "documents": len(lengths),
-        "tokens": int(lengths.sum(dtype=np.int64)),
-        "document_tokens": _distribution(lengths),
+        "documents": side.documents,
+        "tokens": side.tokens,
+        "document_tokens": _distribution(side.lengths),
     }
 
 
-def _distribution(lengths: npt.NDArray[np.int32]) -> dict[str, float]:
-    if not len(lengths):
+def _distribution(counts: npt.NDArray[np.int64]) -> dict[str, float]:
+    """Describe lengths of which there are so many of each."""
+    total = int(counts.sum())
+    if not total:
         return {}
-    p50, p95, p99 = np.percentile(lengths, (50, 95, 99), method="higher").tolist()
-    mean = round(float(lengths.mean()), 1)
-    return {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": int(lengths.max())}
+    ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
+    p50, p95, p99 = np.searchsorted(np.cumsum(counts), ranks).tolist()
+    mean = round(float(np.arange(len(counts)) @ counts) / total, 1)
+    return {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": len(counts) - 1}
 
 
 def unigram_entropy(joined: Joined) -> dict[str, float]:
@@ -85,21 +90,26 @@ def unigram_entropy(joined: Joined) -> dict[str, float]:
     It counts the training tokens, with one added to each; the loss of any model that has learned
     more lies below.
     """
-    counts = joined.sides[SPLITS[0]].token_counts + 1
-    surprise = -np.log(counts / counts.sum())
+    train = joined.token_counts[SPLITS[0]] + 1
+    surprise = -np.log(train / train.sum())
     return {
-        name: round(float(surprise @ side.token_counts / side.token_counts.sum()), 4)
-        for name, side in joined.sides.items()
-        if side.token_counts.sum()
+        name: round(float(surprise @ counts / counts.sum()), 4)
+        for name, counts in joined.token_counts.items()
+        if counts.sum()
     }
 
 
-def file_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and sha256 of every file in a folder and below, but for the manifest."""
+def file_records(
+    folder: Path, known: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, Any]]:
+    """Return size and sha256 of every file in a folder and below, but for the manifest.
+
+    `known` has the hashes of some.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     return {
-        name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        name: {"bytes": path.stat().st_size, "sha256": known.get(name) or sha256_of(path)}
         for name, path in zip(names, paths, strict=True)
         if name != MANIFEST_FILE
     }

@@ -20,6 +20,8 @@ _Made = TypeVar("_Made")
 class RayWorkers:
     """So many tasks at once on a Ray cluster; as many as it has cores if `count` is None."""
 
+    local = False
+
     def __init__(self, count: int | None = None) -> None:
         if find_spec("ray") is None:
             raise MissingError(

@@ -18,8 +18,9 @@ class BuildSettings:
 
     A window of `bars` bars is cut every `hop` bars (None: windows side by side). Training windows
     are written in `transpositions` keys, the others as they are. `voices` takes pieces as chorales:
-    four tracks, soprano first. `merge` makes the tracks of one instrument one. `split` holds the
-    weights of train, valid and test.
+    four tracks, soprano first. `merge` makes the tracks of one instrument one. `fill` adds to each
+    document one with bars hidden and told at its end. `split` holds the weights of train, valid
+    and test.
     """
 
     bars: int = 4
@@ -28,6 +29,7 @@ class BuildSettings:
     voices: bool = False
     merge: bool = True
     density: bool = True
+    fill: bool = False
     transpositions: int = 1
     seed: int = 0
     max_tracks: int | None = None
@@ -69,7 +71,10 @@ class BuildSettings:
     def tokenizer(self) -> TokenizerSettings:
         """Return the tokenizer's settings before the data have been seen."""
         return TokenizerSettings(
-            steps_per_quarter=self.steps_per_quarter, density=self.density, bars=self.bars
+            steps_per_quarter=self.steps_per_quarter,
+            density=self.density,
+            bars=self.bars,
+            fill=self.fill,
         )
 
 

@@ -7,25 +7,21 @@ still in it. `join.py` settles both.
 
 import dataclasses
 import gc
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
-import numpy.typing as npt
-
-from megatron_music.data.documents import REFUSED, Document, Outcome, Rates, encode_item
-from megatron_music.data.items import DIGEST_BYTES, Item, digests, noted
+from megatron_music.data.documents import Document, encode_item
+from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars
+from megatron_music.data.items import Item, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
+from megatron_music.data.outcomes import REFUSED, Outcome
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.together import Encoded, as_encoded, encode_together
-from megatron_music.errors import DataError
-from megatron_music.files import complete
-from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+from megatron_music.data.shard_file import write_shard
+from megatron_music.data.together import encode_together
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _POSITION_BYTES = 8
 _MUCH_GARBAGE = 100_000
@@ -48,31 +44,13 @@ class Task:
         return self.path.with_suffix(".at")
 
 
-@dataclass(frozen=True)
-class Shard:
-    """The encoded pieces of a shard.
-
-    `tokens` holds the documents one after another, `lengths` their lengths and `owner` the index
-    of the outcome that each belongs to. `rates` has one figure for each track of each document,
-    `tracks` says how many a document has. `digests` has a row for each outcome: see `items.py`.
-    """
-
-    outcomes: list[Outcome]
-    tokens: TokenArray
-    lengths: npt.NDArray[np.int32]
-    owner: npt.NDArray[np.int32]
-    rates: Rates
-    tracks: npt.NDArray[np.int32]
-    digests: npt.NDArray[np.uint8]
-
-
 def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
     vocabulary = Vocabulary(task.settings.tokenizer())
     items = noted(task.items)
     with _uncollected(), task.marker.open("wb", buffering=0) as marker:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
-    _write(task.path, encoded, digests(items))
+    write_shard(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
 
@@ -87,6 +65,8 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
             known = as_encoded(*_encoded(task, position, item, vocabulary))
+        if task.settings.fill and len(known.lengths):
+            known = with_hidden_bars(known, task.settings, vocabulary)
         encoded.append(known)
     return encoded
 
@@ -141,33 +121,3 @@ def _uncollected() -> Iterator[None]:
         if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
             gc.collect()
         gc.enable()
-
-
-def _write(path: Path, encoded: list[Encoded], read: bytes) -> None:
-    text = json.dumps([vars(piece.outcome) for piece in encoded]).encode()
-    counts = [len(piece.lengths) for piece in encoded]
-    columns = {
-        "outcomes": np.frombuffer(text, np.uint8),
-        "tokens": np.concatenate([piece.tokens for piece in encoded]),
-        "lengths": np.concatenate([piece.lengths for piece in encoded]),
-        "owner": np.repeat(np.arange(len(encoded), dtype=np.int32), counts),
-        "rates": np.concatenate([piece.rates for piece in encoded]),
-        "tracks": np.concatenate([piece.tracks for piece in encoded]),
-        "digests": np.frombuffer(read, np.uint8).reshape(-1, DIGEST_BYTES),
-    }
-    # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
-    with complete(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **columns)
-
-
-def read_shard(path: Path, with_tokens: bool = True) -> Shard:
-    """Read a finished shard, or all but its tokens; raises DataError if it has been damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as columns:
-            chosen = [name for name in columns.files if with_tokens or name != "tokens"]
-            values = {name: columns[name] for name in chosen}
-        values.setdefault("tokens", np.zeros(0, np.uint16))
-        outcomes = [Outcome(**fields) for fields in json.loads(values.pop("outcomes").tobytes())]
-        return Shard(outcomes, **values)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as fault:
-        raise DataError(f"{path} is damaged ({fault}); delete it and build again") from None

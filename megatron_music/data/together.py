@@ -5,19 +5,19 @@ The same as `documents.encode_item`, file by file, for the files that the kernel
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from megatron_music.data.dedup import split_of
-from megatron_music.data.documents import KEPT, REFUSED, Document, Outcome, Rates
+from megatron_music.data.encoded import Encoded, as_encoded
+from megatron_music.data.items import File, Item, is_file
+from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
 from megatron_music.data.pieces import left_out, other_metre
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import Item
 from megatron_music.score.instruments import instrument_name
-from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from megatron_music.tokenizer.batch import Batch, BatchEncoder
@@ -25,43 +25,11 @@ if TYPE_CHECKING:
 _MOST_BYTES = 16_000_000
 
 
-class Encoded(NamedTuple):
-    """A piece and its documents, one behind the other; see `shards.Shard`."""
-
-    outcome: Outcome
-    tokens: TokenArray
-    lengths: npt.NDArray[np.int32]
-    rates: Rates
-    tracks: npt.NDArray[np.int32]
-
-
-class File(Item, Protocol):
-    """An item that is a MIDI file."""
-
-    def raw(self) -> bytes:
-        """Return its bytes; raises Refusal."""
-
-
-def _is_file(item: Item) -> TypeGuard[File]:
-    return hasattr(item, "raw")
-
-
-def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
-    """Lay the documents of a piece one behind the other."""
-    return Encoded(
-        outcome,
-        np.concatenate([np.zeros(0, np.uint16), *(document.tokens for document in documents)]),
-        np.array([len(document.tokens) for document in documents], np.int32),
-        np.concatenate([np.zeros(0), *(document.rates for document in documents)]),
-        np.array([len(document.rates) for document in documents], np.int32),
-    )
-
-
 def encode_together(
     items: Sequence[Item], settings: BuildSettings
 ) -> Iterator[tuple[int, Encoded]]:
     """Encode those of the items that the kernels are sure of; give each with its position."""
-    files = [(position, item) for position, item in enumerate(items) if _is_file(item)]
+    files = [(position, item) for position, item in enumerate(items) if is_file(item)]
     if not files:
         return
     encoder = _encoder(settings)

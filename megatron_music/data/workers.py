@@ -23,7 +23,9 @@ class WorkerDied(Exception):  # noqa: N818 (it is dealt with, not shown)
 
 
 class Workers(Protocol):
-    """Carries out calls on processes of its own."""
+    """Carries out calls on processes of its own; `local` says that all are on this machine."""
+
+    local: bool
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied.
@@ -37,6 +39,8 @@ class Workers(Protocol):
 
 class LocalWorkers:
     """Processes of this machine, by joblib; one worker is this process itself."""
+
+    local = True
 
     def __init__(self, count: int) -> None:
         self.count = count

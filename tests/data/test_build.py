@@ -11,9 +11,9 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.join import density_edges
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import folder_source
+from megatron_music.data.survey import density_edges
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from tests.data.collection import Choir, Song, files_of, folder_of_songs, songs, source_of

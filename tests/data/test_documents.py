@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_music.data.documents import KEPT, REFUSED, encode_item
+from megatron_music.data.documents import encode_item
+from megatron_music.data.outcomes import KEPT, REFUSED
 from megatron_music.data.pieces import MOST_BARS, MOST_NOTES
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import Item, MidiFile

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import DType, IndexedDataset, IndexedDatasetBuilder
 
-from megatron_music.data.indexed import IndexedReader, write_index
+from megatron_music.data.indexed import IndexedReader, IndexWriter, write_index
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import token_dtype
 
@@ -97,3 +97,28 @@ def test_a_shortened_binary_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "set.bin").write_bytes(b"\x01\x00")
     with pytest.raises(DataError, match="has 2 bytes, its index says 4"):
         IndexedReader(tmp_path / "set")
+
+
+@pytest.mark.parametrize("parts", [[], [[]], [[3, 1], [], [4, 1, 5]]])
+def test_an_index_grows_part_by_part(tmp_path: Path, parts: list[list[int]]) -> None:
+    with IndexWriter(tmp_path / "grown.idx") as index:
+        for part in parts:
+            index.add(np.array(part, np.int32))
+    with (tmp_path / "whole.idx").open("wb") as file:
+        lengths = np.array([length for part in parts for length in part], np.int32)
+        write_index(file, lengths, np.dtype(np.uint16))
+    assert (tmp_path / "grown.idx").read_bytes() == (tmp_path / "whole.idx").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"grown.idx", "whole.idx"}
+
+
+def test_a_large_index_is_what_a_small_one_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = np.arange(1, 24, dtype=np.int32)
+    made = []
+    for part in (1 << 20, 4):
+        monkeypatch.setattr("megatron_music.data.indexed._PART", part)
+        with (tmp_path / "set.idx").open("wb") as file:
+            write_index(file, lengths, np.dtype(np.uint16))
+        made.append((tmp_path / "set.idx").read_bytes())
+    assert made[0] == made[1]

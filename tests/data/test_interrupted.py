@@ -160,20 +160,21 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
         build(source_of(songs(2)), tmp_path / "set")
 
 
+@pytest.mark.parametrize("step", ["indexed.write_index", "join._write_at"])
 def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     folder = tmp_path / "set"
     with monkeypatch.context() as patched:
-        patched.setattr("megatron_music.data.join.write_index", full)
+        patched.setattr(f"megatron_music.data.{step}", full)
         with pytest.raises(WriteError, match=r"No space left on device.*make room"):
             build(source_of(songs(8)), folder, HALVES)
     assert [path.name for path in folder.iterdir()] == [".build"]
     with monkeypatch.context() as patched:
-        patched.setattr("megatron_music.data.shards.np.savez", full)
+        patched.setattr("megatron_music.data.shard_file.np.savez", full)
         with pytest.raises(WriteError, match="No space left on device"):
             build(source_of(songs(9)), folder, HALVES)
     build(source_of(songs(8)), folder, HALVES)

@@ -8,10 +8,12 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from megatron_music.data.documents import REFUSED, encode_item
+from megatron_music.data.documents import encode_item
+from megatron_music.data.encoded import as_encoded
+from megatron_music.data.outcomes import REFUSED
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import LARGEST_FILE_BYTES, Item, MidiFile
-from megatron_music.data.together import as_encoded, encode_together
+from megatron_music.data.together import encode_together
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import folder_of_songs, songs, waltz
 from tests.score.test_midi import ONE_NOTE, midi_bytes

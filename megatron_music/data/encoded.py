@@ -1,0 +1,48 @@
+"""A piece and its documents, as columns."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.documents import Document, Rates
+from megatron_music.data.outcomes import Outcome
+from megatron_music.data.settings import BuildSettings
+from megatron_music.tokenizer.fill import choose_bars, hide
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+
+
+class Encoded(NamedTuple):
+    """A piece and its documents, one behind the other; see `shard_file.Shard`."""
+
+    outcome: Outcome
+    tokens: TokenArray
+    lengths: npt.NDArray[np.int32]
+    rates: Rates
+    tracks: npt.NDArray[np.int32]
+
+
+def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
+    """Lay the documents of a piece one behind the other."""
+    return Encoded(
+        outcome,
+        np.concatenate([np.zeros(0, np.uint16), *(document.tokens for document in documents)]),
+        np.array([len(document.tokens) for document in documents], np.int32),
+        np.concatenate([np.zeros(0), *(document.rates for document in documents)]),
+        np.array([len(document.rates) for document in documents], np.int32),
+    )
+
+
+def with_hidden_bars(piece: Encoded, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+    """Follow each document with a copy of it in which bars are hidden, another choice for each."""
+    documents: list[Document] = []
+    edges = np.cumsum(piece.lengths)[:-1], np.cumsum(piece.tracks)[:-1]
+    parts = zip(np.split(piece.tokens, edges[0]), np.split(piece.rates, edges[1]), strict=True)
+    for index, (tokens, rates) in enumerate(parts if len(piece.lengths) else ()):
+        bars = int(np.count_nonzero(tokens == vocabulary.bar_start)) // len(rates)
+        chosen = choose_bars(settings.seed, piece.outcome.fingerprint, index, len(rates), bars)
+        documents += [Document(tokens, rates), Document(hide(tokens, chosen, vocabulary), rates)]
+    made = as_encoded(piece.outcome, documents)
+    made.outcome.documents, made.outcome.tokens = len(made.lengths), len(made.tokens)
+    return made

@@ -1,0 +1,55 @@
+"""What became of each piece of a source: the lines of `files.jsonl`."""
+
+import json
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+KEPT, REFUSED = "kept", "refused"
+
+
+@dataclass
+class Outcome:
+    """What became of one piece of the source."""
+
+    name: str
+    outcome: str
+    reason: str = ""
+    detail: str = ""
+    split: str = ""
+    bars: int = 0
+    windows: int = 0
+    documents: int = 0
+    tokens: int = 0
+    fingerprint: str = ""
+    instruments: tuple[str, ...] = ()
+
+
+def line(outcome: Outcome) -> bytes:
+    """Return the line of an outcome: JSON, put together by hand since there may be millions."""
+    of = outcome
+    return (
+        f'{{"name": {quoted(of.name)}, "outcome": "{of.outcome}", "reason": {_text(of.reason)}, '
+        f'"detail": {_text(of.detail)}, "split": {_text(of.split)}, "bars": {of.bars}, '
+        f'"windows": {of.windows}, "documents": {of.documents}, "tokens": {of.tokens}, '
+        f'"fingerprint": {_text(of.fingerprint)}}}\n'
+    ).encode()
+
+
+def _text(value: str) -> str:
+    return quoted(value) if value else "null"
+
+
+def duplicate(kept: bytes, original: str) -> bytes:
+    """Return the line of a piece that was kept, now that its music is found in `original`."""
+    values: dict[str, Any] = json.loads(kept)
+    return line(
+        Outcome(
+            values["name"],
+            REFUSED,
+            "duplicate",
+            f"the music of {original}",
+            bars=values["bars"],
+            fingerprint=values["fingerprint"],
+        )
+    )

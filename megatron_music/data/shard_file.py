@@ -1,0 +1,112 @@
+"""The file of a shard: the pieces of one worker's share, encoded, as columns."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.documents import Rates
+from megatron_music.data.encoded import Encoded
+from megatron_music.data.items import DIGEST_BYTES
+from megatron_music.data.outcomes import KEPT, REFUSED, line
+from megatron_music.data.settings import SPLITS
+from megatron_music.errors import DataError
+from megatron_music.files import complete
+from megatron_music.tokenizer.vocabulary import TokenArray
+
+NO_SIDE = -1
+_NO_FINGERPRINT = "0" * 32
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The pieces of a shard, all but their tokens.
+
+    Of each piece: its line of `files.jsonl`, in `sides` the index of its split or NO_SIDE (int8),
+    its `fingerprints` (two uint64), in `ensemble` the index of its instruments in `ensembles`
+    (int32), and in `digests` what it was read from (see `items.py`). Of each document: `lengths`
+    in tokens and `owner`, the piece it is of, and how many `tracks` it has (int32). Of each track
+    of each document its `rates`. `refused` counts reasons.
+    """
+
+    lines: bytes
+    sides: npt.NDArray[np.int8]
+    fingerprints: npt.NDArray[np.uint64]
+    ensemble: npt.NDArray[np.int32]
+    ensembles: list[tuple[str, ...]]
+    digests: npt.NDArray[np.uint8]
+    lengths: npt.NDArray[np.int32]
+    owner: npt.NDArray[np.int32]
+    tracks: npt.NDArray[np.int32]
+    rates: Rates
+    refused: Counter[str]
+
+
+def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
+    """Write the pieces of a shard; raises WriteError."""
+    outcomes = [piece.outcome for piece in pieces]
+    sides = {name: index for index, name in enumerate(SPLITS)}
+    ensembles = {outcome.instruments: 0 for outcome in outcomes}
+    ensembles = {instruments: index for index, instruments in enumerate(ensembles)}
+    refused = Counter(outcome.reason for outcome in outcomes if outcome.outcome == REFUSED)
+    fingerprints = "".join(outcome.fingerprint or _NO_FINGERPRINT for outcome in outcomes)
+    counts = [len(piece.lengths) for piece in pieces]
+    columns: dict[str, npt.NDArray[Any]] = {
+        "lines": _as_bytes(b"".join(map(line, outcomes))),
+        "sides": np.array(
+            [sides[of.split] if of.outcome == KEPT else NO_SIDE for of in outcomes], np.int8
+        ),
+        "fingerprints": np.frombuffer(bytes.fromhex(fingerprints), ">u8").astype(np.uint64),
+        "ensemble": np.array([ensembles[outcome.instruments] for outcome in outcomes], np.int32),
+        "about": _as_bytes(json.dumps([list(ensembles), refused]).encode()),
+        "digests": _as_bytes(digests).reshape(-1, DIGEST_BYTES),
+        "lengths": np.concatenate([piece.lengths for piece in pieces]),
+        "owner": np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
+        "tracks": np.concatenate([piece.tracks for piece in pieces]),
+        "rates": np.concatenate([piece.rates for piece in pieces]),
+        "tokens": np.concatenate([piece.tokens for piece in pieces]),
+    }
+    # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
+    with complete(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **columns)
+
+
+def _as_bytes(text: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text, np.uint8)
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a finished shard without its tokens; raises DataError if it has been damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as columns:
+            values = {name: columns[name] for name in columns.files if name != "tokens"}
+        ensembles, refused = json.loads(values.pop("about").tobytes())
+        values["fingerprints"] = values["fingerprints"].reshape(-1, 2)
+        return Shard(
+            lines=values.pop("lines").tobytes(),
+            ensembles=[tuple(instruments) for instruments in ensembles],
+            refused=Counter(refused),
+            **values,
+        )
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as fault:
+        raise _damaged(path, fault) from None
+
+
+def read_tokens(path: Path) -> TokenArray:
+    """Read the tokens of a finished shard, uint16; raises DataError if it has been damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as columns:
+            tokens: TokenArray = columns["tokens"]
+            return tokens
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
+        raise _damaged(path, fault) from None
+
+
+def _damaged(path: Path, fault: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({fault}); delete it and build again")

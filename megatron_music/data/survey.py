@@ -1,0 +1,164 @@
+"""What only all the shards together tell: duplicates, densities, and where each shard goes.
+
+One pass over the shards in the order of the source, without their tokens. It writes `files.jsonl`
+and the `.idx` files on the way, so that memory does not grow with the documents.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.indexed import IndexWriter
+from megatron_music.data.items import Item
+from megatron_music.data.outcomes import duplicate
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.shard_file import NO_SIDE, Shard, read_shard
+from megatron_music.data.shards import Task
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
+
+OUTCOMES_FILE = "files.jsonl"
+
+Sides = npt.NDArray[np.int8]
+
+
+@dataclass
+class Side:
+    """One side of the split: `lengths[n]` counts its documents of n tokens."""
+
+    pieces: int = 0
+    documents: int = 0
+    tokens: int = 0
+    lengths: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A shard, which side each of its pieces is on in the end, and where its tokens begin there."""
+
+    shard: Path
+    sides: Sides
+    starts_tokens: tuple[int, ...]
+
+
+@dataclass
+class Survey:
+    """What there is in all; `contents` is the hash of what all inputs were read from."""
+
+    tokenizer: TokenizerSettings
+    sides: dict[str, Side]
+    shares: list[Share] = field(default_factory=list)
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    contents: str = ""
+
+
+def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Survey:
+    """Look through the finished shards of a source; write `files.jsonl` and the `.idx` files.
+
+    The tokenizer's settings are fitted to the training windows alone. Raises DataError.
+    """
+    found = Survey(settings.tokenizer(), {name: Side() for name in SPLITS})
+    known: dict[tuple[int, int], str] = {}
+    rates: Counter[float] = Counter()
+    ensembles: set[tuple[str, ...]] = set()
+    contents = hashlib.sha256()
+    with ExitStack() as stack:
+        lines = stack.enter_context((folder / OUTCOMES_FILE).open("wb"))
+        indices = [stack.enter_context(IndexWriter(folder / f"{name}.idx")) for name in SPLITS]
+        for task in tasks:
+            shard = read_shard(task.path)
+            again = _duplicates(shard, task.items, known)
+            sides = shard.sides.copy()
+            sides[list(again)] = NO_SIDE
+            lines.write(_settled(shard, again))
+            found.shares.append(_share(task.path, shard, sides, found, indices))
+            found.refused.update(shard.refused)
+            found.refused.update({"duplicate": len(again)} if again else {})
+            rates.update(_training_rates(shard, sides))
+            ensembles.update(shard.ensembles[i] for i in np.unique(shard.ensemble[sides == 0]))
+            contents.update(shard.digests.tobytes())
+    found.tokenizer = _fit(settings, rates, ensembles)
+    found.contents = contents.hexdigest()
+    return found
+
+
+def _duplicates(
+    shard: Shard, items: Sequence[Item], known: dict[tuple[int, int], str]
+) -> dict[int, str]:
+    """Return the pieces whose music there is already, each with the name of the first of it."""
+    again = {}
+    kept = np.flatnonzero(shard.sides != NO_SIDE)
+    for position, (a, b) in zip(kept.tolist(), shard.fingerprints[kept].tolist(), strict=True):
+        if (a, b) in known:
+            again[position] = known[a, b]
+        else:
+            known[a, b] = items[position].name
+    return again
+
+
+def _settled(shard: Shard, originals: dict[int, str]) -> bytes:
+    """Return the lines of a shard, those of duplicates put right."""
+    if not originals:
+        return shard.lines
+    lines = shard.lines.splitlines(keepends=True)
+    for position, original in originals.items():
+        lines[position] = duplicate(lines[position], original)
+    return b"".join(lines)
+
+
+def _share(
+    path: Path, shard: Shard, sides: Sides, found: Survey, indices: Sequence[IndexWriter]
+) -> Share:
+    """Count what a shard gives to each side, write its documents into the indices."""
+    starts = tuple(side.tokens for side in found.sides.values())
+    for number, side in enumerate(found.sides.values()):
+        lengths = shard.lengths[sides[shard.owner] == number]
+        indices[number].add(lengths)
+        side.pieces += int(np.count_nonzero(sides == number))
+        side.documents += len(lengths)
+        side.tokens += int(lengths.sum(dtype=np.int64))
+        side.lengths = _sum(side.lengths, np.bincount(lengths, minlength=1))
+    found.kept += int(np.count_nonzero(sides != NO_SIDE))
+    return Share(path, sides, starts)
+
+
+def _sum(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    longer, shorter = (a, b) if len(a) >= len(b) else (b.astype(np.int64), a)
+    longer[: len(shorter)] += shorter
+    return longer
+
+
+def _training_rates(shard: Shard, sides: Sides) -> dict[float, int]:
+    rates = shard.rates[np.repeat(sides[shard.owner] == 0, shard.tracks)]
+    values, counts = np.unique(rates, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _fit(
+    settings: BuildSettings, rates: Counter[float], ensembles: set[tuple[str, ...]]
+) -> TokenizerSettings:
+    start = settings.tokenizer()
+    ensemble = next(iter(ensembles)) if len(ensembles) == 1 else ()
+    whole = settings.max_tracks is None or len(ensemble) <= settings.max_tracks
+    return replace(
+        start,
+        density_edges=density_edges(rates) if rates and start.density else start.density_edges,
+        ensemble=ensemble if whole else (),
+    )
+
+
+def density_edges(rates: Counter[float]) -> tuple[float, ...]:
+    """Return the nine figures that cut the rates, with their counts, into ten groups alike in size.
+
+    Each is a rate that occurs. Where one rate fills several groups, levels stay unused.
+    """
+    values = np.array(sorted(rates), np.float64)
+    counts = np.cumsum([rates[value] for value in values.tolist()])
+    ranks = counts[-1] * np.arange(1, DENSITY_LEVELS) / DENSITY_LEVELS
+    return tuple(values[np.searchsorted(counts, ranks, side="right")].tolist())
