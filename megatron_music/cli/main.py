@@ -12,6 +12,7 @@ from megatron_music import __version__
 from megatron_music.cli import (
     data,
     doctor,
+    evaluate,
     export,
     profile,
     render,
@@ -65,6 +66,8 @@ app.command("decode")(tokens.decode)
 app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("sample")(sample.sample)
+app.command("evaluate")(evaluate.evaluate)
+app.command("rank")(evaluate.rank)
 app.command("render")(render.render)
 app.add_typer(profile.app, name="profile")
 

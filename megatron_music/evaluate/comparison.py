@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.evaluate.bootstrap import Estimate, interval, mean, resampled_ratios
+from megatron_music.evaluate.bootstrap import Estimate, mean, resampled_ratios
 from megatron_music.evaluate.distance import Distance, distance, histogram_overlap
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.score.notes import IntArray, Piece
@@ -49,8 +49,8 @@ class HistogramRow:
     name: str
     means: FloatArray
     intervals: FloatArray
-    overlap: Estimate
-    control_overlap: Estimate
+    overlap: float
+    control_overlap: float
     composed: Distance
     control: Distance
 
@@ -75,14 +75,14 @@ def compare_histograms(sets: Sequence[Music]) -> list[HistogramRow]:
             resampled_ratios(v, np.ones(len(v)), music.groups, seed)
             for seed, (v, music) in enumerate(zip(values, sets, strict=True))
         ]
-        real = resampled[HELD_OUT]
+        real = resampled[HELD_OUT][0]
         rows.append(
             HistogramRow(
                 name,
                 np.stack([one[0] for one in resampled]),
                 np.stack([np.quantile(one[1:], (0.025, 0.975), axis=0) for one in resampled]),
-                interval(histogram_overlap(real, resampled[COMPOSED])),
-                interval(histogram_overlap(real, resampled[TRAINING])),
+                histogram_overlap(real, resampled[COMPOSED][0]),
+                histogram_overlap(real, resampled[TRAINING][0]),
                 *_distances(values, sets),
             )
         )

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
+import numpy.typing as npt
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.score.hashing import DRUM_OFFSET, PITCH_ROOM, STRIDE, Words, scramble
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.fill import is_hidden
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
+
+BoolArray = npt.NDArray[np.bool_]
 
 MOST_TOKENS = 50_000_000
 """Of training music, from its beginning: more would take minutes and gigabytes."""
@@ -41,7 +45,9 @@ class Bars:
 
 def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
     """Return the bars of documents in tokens."""
-    ids = np.concatenate([np.zeros(0, np.int64), *(tokens.astype(np.int64) for tokens in documents)])
+    ids = np.concatenate(
+        [np.zeros(0, np.int64), *(tokens.astype(np.int64) for tokens in documents)]
+    )
     place, step, pitch, drums, totals = _onsets(ids, vocabulary)
     bars = int(totals.sum())
     document = np.repeat(np.arange(len(totals)), totals)
@@ -61,7 +67,7 @@ def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
 
 def _onsets(
     ids: IntArray, vocabulary: Vocabulary
-) -> tuple[IntArray, IntArray, IntArray, "np.ndarray[tuple[int], np.dtype[np.bool_]]", IntArray]:
+) -> tuple[IntArray, IntArray, IntArray, BoolArray, IntArray]:
     """Return bar, step, pitch and whether it is a drum of every note, and the bars of documents.
 
     Bars are numbered through all documents; the tracks of a document share theirs.
@@ -71,8 +77,8 @@ def _onsets(
     track = np.cumsum(ids == v.track_start) - 1
     bar_starts = np.cumsum(ids == v.bar_start)
     heads = np.flatnonzero(ids == v.track_start)
-    delta = np.where((ids > v.time_delta) & (ids <= v.time_delta + v.steps_per_bar), ids - v.time_delta, 0)
-    time = np.cumsum(delta)
+    waits = (ids > v.time_delta) & (ids <= v.time_delta + v.steps_per_bar)
+    time = np.cumsum(np.where(waits, ids - v.time_delta, 0))
     time_at_bar = np.concatenate(([0], time[ids == v.bar_start]))
     on = np.flatnonzero((ids >= v.note_on) & (ids < v.note_on + PITCHES))
     bar_in_track = bar_starts[on] - bar_starts[heads][track[on]] - 1
@@ -119,7 +125,8 @@ def _starts(bars: Bars, length: int) -> IntArray:
     """Return where runs of so many bars begin that stay in one document."""
     last = np.arange(length - 1, len(bars.shapes))
     first = last - length + 1
-    return first[bars.documents[first] == bars.documents[last]]
+    starts: IntArray = first[bars.documents[first] == bars.documents[last]]
+    return starts
 
 
 def _longer(bars: Bars, runs: Words, length: int) -> Words:
@@ -133,13 +140,11 @@ def _longer(bars: Bars, runs: Words, length: int) -> Words:
 
 
 def training_bars(reader: IndexedReader, vocabulary: Vocabulary) -> Bars:
-    """Return the bars of training music, up to MOST_TOKENS of it; bars hidden to be filled leave it out."""
-    fitting = int(np.searchsorted(np.cumsum(reader.lengths, dtype=np.int64), MOST_TOKENS, "right"))
-    documents = [np.asarray(reader[i], np.uint16) for i in range(min(len(reader), max(fitting, 1)))]
-    return bars_of(plain(documents, vocabulary), vocabulary)
+    """Return the bars of training music, up to MOST_TOKENS of it.
 
-
-def plain(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> list[TokenArray]:
-    """Leave out documents in which bars are hidden: their music stands elsewhere as it is."""
-    hidden = vocabulary.ids["FILL_IN"]
-    return [tokens for tokens in documents if hidden not in tokens]
+    Documents with hidden bars are left out: their music stands elsewhere as it is.
+    """
+    ends = np.cumsum(reader.lengths, dtype=np.int64)
+    fitting = max(1, int(np.searchsorted(ends, MOST_TOKENS, "right")))
+    documents = (np.asarray(reader[i], np.uint16) for i in range(min(len(reader), fitting)))
+    return bars_of([t for t in documents if not is_hidden(t, vocabulary)], vocabulary)

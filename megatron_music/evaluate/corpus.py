@@ -10,6 +10,7 @@ from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.fill import is_hidden
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
@@ -36,14 +37,18 @@ class Documents:
         return Documents((*self.tokens, *others.tokens), groups)
 
 
-def read_side(folder: Path, side: str, most: int) -> Documents:
-    """Read up to `most` windows of one side, evenly spread over it; raises DataError."""
+def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Documents:
+    """Read up to `most` windows of one side, evenly spread over it; raises DataError.
+
+    Those with hidden bars are left out: their music stands beside them as it is.
+    """
     reader = IndexedReader(folder / side)
     pieces = _pieces(folder, side, len(reader))
     count = min(most, len(reader))
     chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
     tokens = tuple(np.asarray(reader[i], np.uint16) for i in chosen.tolist())
-    return Documents(tokens, pieces[chosen])
+    shown = [i for i, window in enumerate(tokens) if not is_hidden(window, vocabulary)]
+    return Documents(tokens, pieces[chosen]).take(np.array(shown, np.int64))
 
 
 def _pieces(folder: Path, side: str, documents: int) -> IntArray:

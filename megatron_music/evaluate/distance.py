@@ -42,10 +42,9 @@ def distance(real: FloatArray, groups: npt.NDArray[np.int64], other: FloatArray)
     return _compare(within, between)
 
 
-def histogram_overlap(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return what histograms [..., d] of shares have in common: 1 where equal, 0 where disjoint."""
-    common: FloatArray = np.minimum(first, second).sum(-1)
-    return common
+def histogram_overlap(first: FloatArray, second: FloatArray) -> float:
+    """Return what two histograms of shares have in common: 1 where equal, 0 where disjoint."""
+    return float(np.minimum(first, second).sum())
 
 
 def _distances(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import TokenError
+from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -31,13 +32,19 @@ class FreeSample:
 
 
 def sample_freely(
-    model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int
+    model: GPT2LMHeadModel,
+    vocabulary: Vocabulary,
+    count: int,
+    seed: int,
+    progress: Progress = silent,
 ) -> list[FreeSample]:
     """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation."""
     samples: list[FreeSample] = []
+    progress(0, count)
     for first in range(0, count, BATCH):
         rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
         samples += [judge(row, vocabulary) for row in rows]
+        progress(len(samples), count)
     return samples
 
 

@@ -6,6 +6,7 @@ onsets alone.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,13 @@ def polyphony(piece: Piece) -> float:
     """Return how many pitched notes sound at once, over the steps in which any does."""
     sounding = _roll(piece).sum(0)
     return float(sounding[sounding > 0].mean()) if sounding.any() else 0.0
+
+
+def rests(piece: Piece) -> float:
+    """Return the share of the piece's time in which a pitched track is silent, all averaged."""
+    steps = piece.bars * piece.steps_per_bar
+    tracks = [_roll(replace(piece, tracks=(track,))).any(0).sum() for track in _pitched(piece)]
+    return 1.0 - float(np.mean(tracks)) / steps if tracks else 0.0
 
 
 def pitch_range(piece: Piece) -> float:
@@ -129,6 +137,7 @@ def harmony_histogram(piece: Piece) -> FloatArray:
 FIGURES: dict[str, Callable[[Piece], float]] = {
     "notes a bar": notes_per_bar,
     "polyphony": polyphony,
+    "share of rests": rests,
     "pitch range, semitones": pitch_range,
     "note length, quarters": note_length,
     "melodic step, semitones": melodic_interval,

@@ -98,7 +98,7 @@ def loss_plot(kinds: dict[str, Estimate], illegal: dict[str, Estimate]) -> bytes
     return _png(picture)
 
 
-def scores_plot(real: FloatArray, composed: FloatArray, runs: Sequence[dict[str, int]]) -> bytes:
+def scores_plot(real: FloatArray, composed: FloatArray, runs: Sequence[dict[int, int]]) -> bytes:
     """Draw the critic's scores, and the longest runs of bars shared with training music."""
     picture = Figure(figsize=(11, 2.8), layout="constrained")
     scores, copies = picture.subplots(1, 2)
@@ -112,7 +112,7 @@ def scores_plot(real: FloatArray, composed: FloatArray, runs: Sequence[dict[str,
     scores.legend(frameon=False, fontsize=8)
     for runs_of, index in zip(runs, (1, 2), strict=True):
         total = max(sum(runs_of.values()), 1)
-        places = [int(bars) + (index - 1.5) * 0.4 for bars in runs_of]
+        places = [bars + (index - 1.5) * 0.4 for bars in runs_of]
         heights = [count / total for count in runs_of.values()]
         copies.bar(places, heights, 0.4, color=COLOURS[index], label=SETS[index])
     copies.set_title("longest run of bars found in training music", fontsize=9, loc="left")
@@ -156,9 +156,19 @@ def _bars(axes: Axes, values: FloatArray, first: int, title: str) -> None:
 def _scatter(axes: Axes, of: EmbeddingMap, labels: Sequence[str]) -> None:
     if len(of.plane):
         around = of.codes * 7 % 12
-        axes.scatter(*of.plane.T, c=around, cmap="twilight_shifted", s=90, vmin=0, vmax=12)
+        axes.scatter(
+            of.plane[:, 0], of.plane[:, 1], c=around, cmap="twilight_shifted", s=90, vmin=0, vmax=12
+        )
         for place, label in zip(of.plane, labels, strict=True):
-            axes.annotate(label, place, fontsize=6.5, ha="center", va="bottom", xytext=(0, 5), textcoords="offset points")
+            axes.annotate(
+                label,
+                place,
+                fontsize=6.5,
+                ha="center",
+                va="bottom",
+                xytext=(0, 5),
+                textcoords="offset points",
+            )
     axes.set_xticks([])
     axes.set_yticks([])
 

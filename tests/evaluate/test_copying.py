@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from megatron_music.data.indexed import IndexedReader, write_index
-from megatron_music.evaluate.copying import bars_of, longest_runs, plain, training_bars
+from megatron_music.evaluate.copying import bars_of, longest_runs, training_bars
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -21,9 +21,7 @@ A, B, C, D = (60, 62, 64, 65), (67, 65, 64, 62), (60, 60, 67, 67), (72, 71, 69, 
 REST: tuple[int, ...] = ()
 
 
-def song(
-    *bars: Sequence[int], by: int = 0, instrument: int = 0, length: int = 4
-) -> TokenArray:
+def song(*bars: Sequence[int], by: int = 0, instrument: int = 0, length: int = 4) -> TokenArray:
     rows = [
         (16 * bar + 4 * beat, 16 * bar + 4 * beat + length, pitch + by)
         for bar, pitches in enumerate(bars)
@@ -101,6 +99,5 @@ def test_training_music_is_read_from_the_data_set_without_hidden_bars(tmp_path: 
     np.concatenate(stored).tofile(tmp_path / "train.bin")
     with (tmp_path / "train.idx").open("wb") as file:
         write_index(file, np.array([len(d) for d in stored], np.int32), np.dtype(np.uint16))
-    assert plain(stored, V) == [documents[0]]
     corpus = training_bars(IndexedReader(tmp_path / "train"), V)
     assert len(corpus.shapes) == 2

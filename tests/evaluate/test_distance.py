@@ -57,6 +57,6 @@ def test_one_value_throughout_is_no_error() -> None:
 
 
 def test_histograms_share_the_smaller_of_each_place() -> None:
-    first = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     second = np.array([0.25, 0.25, 0.5])
-    assert histogram_overlap(first, second).tolist() == [0.5, 0.25]
+    assert histogram_overlap(np.array([0.5, 0.5, 0.0]), second) == 0.5
+    assert histogram_overlap(np.array([1.0, 0.0, 0.0]), second) == 0.25

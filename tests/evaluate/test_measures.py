@@ -47,6 +47,13 @@ def test_silence_between_notes_does_not_thin_the_polyphony() -> None:
     assert measures.polyphony(piece) == 3
 
 
+def test_rests_are_the_silent_time_of_the_pitched_tracks() -> None:
+    # Of one bar one track sounds in three quarters, the other throughout.
+    quarter = Piece(4, 1, (track(0, (0, 4, 60), (4, 12, 62)), track(1, (0, 16, 48))))
+    assert measures.rests(quarter) == pytest.approx((1 / 4 + 0) / 2)
+    assert measures.rests(duet()) == 0
+
+
 def test_onsets_fall_on_steps_of_the_bar() -> None:
     histogram = measures.onset_histogram(duet())
     assert histogram[0] == 3 / 5

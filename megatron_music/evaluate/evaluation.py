@@ -1,0 +1,232 @@
+"""The whole evaluation of an exported model against the data set it was trained on."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import read_manifest
+from megatron_music.data.settings import SPLITS
+from megatron_music.errors import DataError
+from megatron_music.evaluate import bootstrap, copying, critic
+from megatron_music.evaluate.bootstrap import Estimate
+from megatron_music.evaluate.comparison import (
+    FigureRow,
+    HistogramRow,
+    Music,
+    compare_figures,
+    compare_histograms,
+)
+from megatron_music.evaluate.corpus import Documents, read_side, whole_windows
+from megatron_music.evaluate.embedding import EmbeddingMap, instrument_map, note_map, token_counts
+from megatron_music.evaluate.freely import FreeSample, sample_freely
+from megatron_music.evaluate.heldout import HeldOut, summarise
+from megatron_music.evaluate.loss import read
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.request import Request
+from megatron_music.generate.song import Song
+from megatron_music.progress import Progress, silent
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+MOST_WINDOWS = 400
+"""Of each held-out side; evenly spread."""
+
+FEWEST_WINDOWS = 10
+"""Whole windows below which the statistics of a set say nothing."""
+
+
+class Stage(Protocol):
+    """Called with a title and a unit when a longer stretch of work begins."""
+
+    def __call__(self, title: str, unit: str) -> AbstractContextManager[Progress]:
+        """Give the progress of this stretch."""
+
+
+def silent_stage(title: str, unit: str) -> AbstractContextManager[Progress]:  # noqa: ARG001
+    """Show nothing."""
+    return nullcontext(silent)
+
+
+@dataclass(frozen=True)
+class Copying:
+    """How many documents share a longest run of so many bars with training music, by bars."""
+
+    composed: dict[int, int]
+    held_out: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The critic, how well it tells composed from real, and what it says of each song, by seed.
+
+    `control` is how well the same kind of critic tells held-out from training music.
+    """
+
+    critic: critic.Critic
+    area: Estimate
+    control: Estimate
+    real_scores: tuple[float, ...]
+    song_scores: dict[int, float]
+
+    @property
+    def ranking(self) -> list[int]:
+        """Seeds, from the song that looks most real to the one that looks least."""
+        return sorted(self.song_scores, key=lambda seed: -self.song_scores[seed])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything an evaluation found out."""
+
+    model: Path
+    data: Path
+    request: Request
+    vocabulary: Vocabulary
+    losses: dict[str, HeldOut]
+    unigram: dict[str, float]
+    free: tuple[FreeSample, ...]
+    windows: tuple[int, int, int]
+    figures: tuple[FigureRow, ...]
+    histograms: tuple[HistogramRow, ...]
+    copying: Copying
+    verdict: Verdict
+    notes: EmbeddingMap
+    instruments: EmbeddingMap
+
+
+def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_stage) -> Evaluation:
+    """Evaluate an exported model; `request.count` songs are composed as the request says.
+
+    The data set must be the one it was trained on, or of the same vocabulary. Raises
+    CheckpointError, DataError, UsageError and MissingError.
+    """
+    composer = Composer.load(model)
+    vocabulary = composer.vocabulary
+    manifest = _manifest(data, vocabulary)
+    sides = {name: read_side(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
+    training = read_side(data, SPLITS[0], 2 * max(request.count, MOST_WINDOWS // 4), vocabulary)
+    sets = _real_music(sides, training, vocabulary)
+    losses = _losses(composer, {name: side for name, side in sides.items() if len(side)}, stage)
+    with stage("compose without the mask", "songs") as progress:
+        free = sample_freely(composer.model, vocabulary, request.count, request.seed, progress)
+    songs = _compose(composer, request, stage)
+    composed = Music([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
+    reader = IndexedReader(data / SPLITS[0])
+    counts = token_counts(reader, vocabulary)
+    held_out = [tokens for side in sides.values() for tokens in side.tokens]
+    return Evaluation(
+        model=model,
+        data=data,
+        request=request,
+        vocabulary=vocabulary,
+        losses=losses,
+        unigram=manifest.get("unigram_nats_per_token", {}),
+        free=tuple(free),
+        windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
+        figures=tuple(compare_figures([*sets, composed])),
+        histograms=tuple(compare_histograms([*sets, composed])),
+        copying=_copying(reader, held_out, songs, vocabulary),
+        verdict=_judge(sets, songs, vocabulary),
+        notes=note_map(composer.model, vocabulary, counts),
+        instruments=instrument_map(composer.model, vocabulary, counts),
+    )
+
+
+def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]:
+    manifest = read_manifest(data)
+    if manifest["vocabulary_hash"] != vocabulary.hash:
+        raise DataError(
+            f"{data} was built with another vocabulary than the model's; "
+            "give the data set that the model was trained on"
+        )
+    return manifest
+
+
+def _real_music(
+    sides: dict[str, Documents], training: Documents, vocabulary: Vocabulary
+) -> tuple[Music, Music]:
+    """Return whole windows of training and of held-out music; raises DataError for too few."""
+    first, second = sides.values()
+    sets = [
+        Music(*whole_windows(documents, vocabulary))
+        for documents in (training, first.and_also(second))
+    ]
+    for music in sets:
+        if len(music.pieces) < FEWEST_WINDOWS or len(np.unique(music.groups)) < critic.FOLDS:
+            raise DataError(
+                f"the data set has {len(music.pieces)} whole windows of held-out or training "
+                f"music from {len(np.unique(music.groups))} pieces; an evaluation needs "
+                f"{FEWEST_WINDOWS} from {critic.FOLDS}: give more music, or a larger --split"
+            )
+    return sets[0], sets[1]
+
+
+def _losses(composer: Composer, sides: dict[str, Documents], stage: Stage) -> dict[str, HeldOut]:
+    losses = {}
+    for name, side in sides.items():
+        with stage(f"read {name}", "windows") as progress:
+            readings = read(composer.model, composer.vocabulary, side.tokens, progress)
+        losses[name] = summarise(readings, side.groups, composer.vocabulary)
+    return losses
+
+
+def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
+    songs = []
+    with stage("compose", "songs") as progress:
+        progress(0, request.count)
+        for song in composer.compose(request):
+            songs.append(song)
+            progress(len(songs), request.count)
+    return songs
+
+
+def _copying(
+    reader: IndexedReader,
+    held_out: Sequence[np.ndarray[tuple[int], np.dtype[np.uint16]]],
+    songs: Sequence[Song],
+    vocabulary: Vocabulary,
+) -> Copying:
+    corpus = copying.training_bars(reader, vocabulary)
+
+    def runs(documents: Sequence[np.ndarray[tuple[int], np.dtype[np.uint16]]]) -> dict[int, int]:
+        bars = copying.bars_of(documents, vocabulary)
+        return dict(sorted(Counter(copying.longest_runs(bars, corpus).tolist()).items()))
+
+    return Copying(runs([encode(song.piece, vocabulary) for song in songs]), runs(held_out))
+
+
+def _judge(sets: Sequence[Music], songs: Sequence[Song], vocabulary: Vocabulary) -> Verdict:
+    """Train the critic on all real music there is against all songs; cross-validate its kind."""
+    training, held_out = (critic.features(music.pieces) for music in sets)
+    composed = critic.features([song.piece for song in songs])
+    real = np.concatenate((training, held_out))
+    groups = np.concatenate((sets[0].groups, sets[1].groups + int(sets[0].groups.max()) + 1))
+    area = critic.cross_validated(real, composed, groups, np.arange(len(songs)))
+    control = critic.cross_validated(training, held_out, sets[0].groups, sets[1].groups)
+    settings = vocabulary.settings
+    judge = critic.train(real, composed, settings.steps_per_quarter, settings.bars)
+
+    def scores(pieces: Sequence[Piece]) -> list[float]:
+        return [judge.score(piece) for piece in pieces]
+
+    return Verdict(
+        critic=judge,
+        area=area,
+        control=control,
+        real_scores=tuple(scores([*sets[0].pieces, *sets[1].pieces])),
+        song_scores=dict(
+            zip((song.seed for song in songs), scores([s.piece for s in songs]), strict=True)
+        ),
+    )
+
+
+def whole_share(free: Sequence[FreeSample]) -> Estimate:
+    """Estimate the share of samples without a mask that are legal from beginning to end."""
+    return bootstrap.share(sum(sample.outcome == "whole" for sample in free), len(free))
