@@ -2,17 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from megatron_music.data.archives import kind_of, list_archive
 from megatron_music.data.catalog import COLLECTIONS, Collection, collection_named, nearest_names
 from megatron_music.data.folders import MidiFile, list_folder
 from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MissingError, UsageError
+from megatron_music.progress import Progress
 
-__all__ = ["LARGEST_FILE_BYTES", "Item", "MidiFile", "Source", "folder_source", "open_source"]
+__all__ = [
+    "LARGEST_FILE_BYTES",
+    "Item",
+    "MidiFile",
+    "Source",
+    "archive_source",
+    "folder_source",
+    "open_source",
+]
 
 _FILES_PER_SHARD = 256
 
@@ -24,7 +35,8 @@ class Source:
     `fingerprint` is that of the listing: the names and sizes of the pieces, or the version of
     what holds them; it is the same wherever they lie. `stamp` changes whenever a piece is written
     to as well, and `changed_ns` is when that last happened (0 where it cannot). Contents are read
-    once, by the workers, whose digests tell the manifest what they were.
+    once, by the workers, whose digests tell the manifest what they were. The pieces of an archive
+    have an `index` instead of `items`: it finds them, and may lay them into the folder it is given.
     """
 
     name: str
@@ -37,6 +49,7 @@ class Source:
     preferred: BuildSettings = field(default_factory=BuildSettings)
     stamp: str = ""
     changed_ns: int = 0
+    index: Callable[[Path, Progress], Sequence[Item]] | None = None
 
 
 def open_source(text: str) -> Source:
@@ -52,10 +65,12 @@ def open_source(text: str) -> Source:
             f"{collection.name} must be downloaded first ({collection.size}, {collection.where}): "
             f"{collection.access}"
         )
-    folder = Path(text)
-    if not folder.is_dir():
-        raise UsageError(_unknown(text))
-    return folder_source(folder)
+    path = Path(text)
+    if path.is_dir():
+        return folder_source(path)
+    if path.is_file():
+        return archive_source(path)
+    raise UsageError(_unknown(text))
 
 
 def folder_source(folder: Path) -> Source:
@@ -64,7 +79,7 @@ def folder_source(folder: Path) -> Source:
     if not entries:
         raise UsageError(
             f"no MIDI file in {folder} or below (looked for {', '.join(MIDI_SUFFIXES)}); "
-            "give a folder of MIDI files"
+            "give a folder or an archive of MIDI files"
         )
     return Source(
         name=folder.resolve().name,
@@ -75,6 +90,23 @@ def folder_source(folder: Path) -> Source:
         items=[entry.item for entry in entries],
         stamp=_hash([entry.changed_ns for entry in entries]),
         changed_ns=max(entry.changed_ns for entry in entries),
+    )
+
+
+def archive_source(path: Path) -> Source:
+    """Return the MIDI files in a tar or zip archive; raises UsageError for other files."""
+    kind_of(path)
+    status = path.stat()
+    return Source(
+        name=path.name,
+        title=f"MIDI files of the archive {path.name}",
+        licence="that of the files; find it out before you pass anything on",
+        citation="none known",
+        fingerprint=f"an archive of {status.st_size} bytes",
+        items=(),
+        stamp=str(status.st_ctime_ns),
+        changed_ns=status.st_ctime_ns,
+        index=partial(list_archive, path),
     )
 
 
@@ -99,7 +131,7 @@ def _unknown(text: str) -> str:
     names = ", ".join(known.name for known in COLLECTIONS)
     return (
         f"no collection and no folder {text!r}{meant}; there are {names}, "
-        "and the path of a folder of MIDI files works too"
+        "and the path of a folder of MIDI files, or of a .tar, .tar.gz or .zip of them, works too"
     )
 
 
