@@ -64,9 +64,9 @@ TORCH_INDEX = $(if $(filter 0,$(GPUS)),$(eval TORCH_INDEX := $(shell $(PYTHON) -
 	| grep -q find-links || echo https://download.pytorch.org/whl/cpu))$(TORCH_INDEX))
 endif
 
-# $(call install,EXTRAS)
+# $(call install,WHAT)
 install = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
-	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) -e '.[$(1)]'
+	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) $(1)
 , := ,
 
 # What a person sees of it: every twentieth package, each large download, the unpacking.
@@ -98,15 +98,15 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@mkdir -p build
 	@echo "set-up: $(PYTHON), $(COUNT) pinned packages, into $(VENV); half a minute where the network is fast"
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
-	@set -o pipefail; $(call timed,set-up,$(call install,train$(,)dev) 2> build/setup.log | $(TOLD)) || { \
+	@set -o pipefail; $(call timed,set-up,$(call install,-e '.[train$(,)dev]') 2> build/setup.log | $(TOLD)) || { \
 		grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
 	@$(VENV)/bin/megatron-music --help > /dev/null
 	@touch $@
 
-# JupyterLab and what runs notebooks: installed when first needed.
+# JupyterLab: installed when first needed.
 $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
-	@echo "set-up: JupyterLab and what runs notebooks"
-	@$(call install,train$(,)dev$(,)notebooks) > build/notebooks.log 2>&1 || { \
+	@echo "set-up: JupyterLab"
+	@$(call install,'megatron-music[notebooks]') > build/notebooks.log 2>&1 || { \
 		grep -v '^WARNING' build/notebooks.log | tail -n 4 >&2; exit 1; }
 	@touch $@
 
@@ -170,7 +170,7 @@ profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET;
 	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET)
 
 .PHONY: test
-test: setup ## run the tests; ARGS='-k audio' for some
+test: setup $(NOTEBOOKS) ## run the tests; ARGS='-k audio' for some
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 .PHONY: test-container

@@ -1,0 +1,107 @@
+"""launch/jupyter.sh: JupyterLab for this machine alone, and nobody without the token."""
+
+import getpass
+import re
+import socket
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.launch.lab import Lab, free_port, listening, run_cell, status
+from tests.launch.scripts import make, path_with, program, refusal, run
+
+SCRIPT = "launch/jupyter.sh"
+slow = pytest.mark.slow
+
+
+@slow
+def test_nothing_listens_on_a_public_address(lab: Lab) -> None:
+    addresses = listening(lab.process)
+    assert ("127.0.0.1", lab.port) in addresses
+    assert {host for host, _ in addresses} == {"127.0.0.1"}
+    for host in {socket.gethostbyname(socket.gethostname()), "[::1]"} - {"127.0.0.1"}:
+        assert status(lab.port, "/api", host=host) == 0
+
+
+@slow
+def test_without_the_token_nothing_is_shown(lab: Lab) -> None:
+    assert status(lab.port, "/api/contents") == 403
+    assert status(lab.port, "/api/contents", token="0" * 48) == 403
+    assert status(lab.port, "/api/contents", token=lab.token) == 200
+
+
+@slow
+def test_the_token_lies_in_a_file_of_the_users_alone(lab: Lab) -> None:
+    assert stat.S_IMODE(lab.token_file.stat().st_mode) == 0o600
+    assert re.fullmatch("[0-9a-f]{48}", lab.token)
+    seen = [lab.process.pid, *(p.pid for p in psutil.Process(lab.process.pid).children(True))]
+    for pid in seen:
+        assert lab.token not in " ".join(psutil.Process(pid).cmdline())
+        assert lab.token not in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+
+
+@slow
+def test_a_notebooks_cell_runs_and_sees_no_token(lab: Lab) -> None:
+    code = "import megatron_music, os; print(megatron_music.__name__, 'TOKEN' in str(os.environ))"
+    assert run_cell(lab.port, lab.token, code) == "megatron_music False"
+
+
+@slow
+def test_the_link_is_printed_and_the_way_from_elsewhere(lab: Lab) -> None:
+    printed = lab.printed.read_text()
+    assert f"http://127.0.0.1:{lab.port}/lab?token={lab.token}" in printed
+    assert f"make tunnel HOST={getpass.getuser()}@" in printed
+
+
+@slow
+def test_a_port_that_is_taken_is_refused(lab: Lab, tmp_path: Path) -> None:
+    done = run(SCRIPT, HOME=str(tmp_path), PORT=str(lab.port))
+    assert f"port {lab.port} is taken; give another" in refusal(done)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [("a" * 48, 0o644, "others can read it; remove it, or: chmod 600"), ("", 0o600, "is empty")],
+)
+def test_a_token_that_is_none_is_refused(
+    tmp_path: Path, content: str, mode: int, message: str
+) -> None:
+    pytest.importorskip("jupyterlab")
+    token = tmp_path / "token"
+    token.write_text(content)
+    token.chmod(mode)
+    done = run(SCRIPT, JUPYTER_TOKEN_FILE=str(token), PORT=str(free_port()))
+    assert message in refusal(done)
+
+
+def test_a_folder_where_the_token_cannot_be_written_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("jupyterlab")
+    (tmp_path / "file").touch()
+    token = tmp_path / "file" / "token"
+    done = run(SCRIPT, JUPYTER_TOKEN_FILE=str(token), PORT=str(free_port()))
+    assert str(token) in refusal(done)
+
+
+def test_without_jupyterlab_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+    program(tmp_path, "python", "exit 1")
+    done = run(SCRIPT, MUSIC_PYTHON=str(tmp_path / "python"), HOME=str(tmp_path))
+    assert "has no JupyterLab; start with: make jupyter" in refusal(done)
+
+
+@pytest.mark.parametrize("port", ["0", "eighty", "65536"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    assert f"must be from 1 to 65535 (got '{port}')" in refusal(run(SCRIPT, PORT=port))
+
+
+def test_make_jupyter_starts_it_on_the_port_asked_for() -> None:
+    plan = make("-n", "jupyter", "RUNTIME=local", "PORT=9001").stdout
+    assert re.search(r"PORT=9001 .*launch/jupyter\.sh$", plan, re.MULTILINE)
+
+
+def test_a_dry_run_shows_the_command_with_the_tokens_file_and_not_the_token(tmp_path: Path) -> None:
+    done = run(SCRIPT, DRY_RUN="1", PORT="9001", HOME=str(tmp_path), PATH=path_with(tmp_path))
+    assert "--ServerApp.ip=127.0.0.1 --ServerApp.port=9001" in done.stdout
+    assert f"JUPYTER_TOKEN_FILE={tmp_path}/.local/state" in done.stdout
+    assert not (tmp_path / ".local").exists()
