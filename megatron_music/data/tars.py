@@ -45,6 +45,7 @@ class _Stream:
         self._compressed = kind != "tar"
         self._size_bytes = path.stat().st_size
         self._at = 0
+        self._told, self._total = -1, self._size_bytes // 1_000_000 + 1
 
     def tell(self) -> int:
         """Return how many bytes have been passed."""
@@ -62,8 +63,14 @@ class _Stream:
         self._at += len(raw)
         if self._compressed:
             check_expansion(packed_bytes, self._at, self._path)
-        self._progress(packed_bytes // 1_000_000, self._size_bytes // 1_000_000)
+        self._tell(packed_bytes // 1_000_000)
         return raw
+
+    def _tell(self, done: int) -> None:
+        """Report megabytes that are new; that all is done, `finish` says."""
+        if self._told < done < self._total:
+            self._told = done
+            self._progress(done, self._total)
 
     def seek(self, place: int) -> None:
         """Go on to a place; raises DataError if it lies behind."""
@@ -80,6 +87,7 @@ class _Stream:
         """Read what is left of a compressed stream: its checksum stands at the very end."""
         while self._compressed and self.read(_STEP_BYTES):
             pass
+        self._progress(self._total, self._total)
 
     def damaged(self, how: str) -> DataError:
         """Return the error that says how this archive is damaged."""

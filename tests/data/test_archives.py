@@ -123,6 +123,13 @@ def test_workers_read_one_archive_together(tmp_path: Path, kind: str) -> None:
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
 
 
+def test_progress_goes_up_and_ends_once(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    path = tar_of(tmp_path / "a.tar.gz", [(f"{i}.mid", os.urandom(400_000)) for i in range(9)])
+    list_archive(path, tmp_path, lambda done, total, note="": seen.append((done, total)))  # noqa: ARG005
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_goes_to_a_worker_is_small(tmp_path: Path, kind: str) -> None:
     items = listed(pack(music(tmp_path / "music"), tmp_path / f"music{kind}"))
