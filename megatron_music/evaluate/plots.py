@@ -20,6 +20,15 @@ COLOURS = ("#9aa0a6", "#2f6fb5", "#d1603c")
 
 _DPI = 110
 _DEGREES = ("1", "♭2", "2", "♭3", "3", "4", "♯4", "5", "♭6", "6", "♭7", "7")
+_INTERVAL_CLASSES = (
+    "octave",
+    "minor 2nd,\nmajor 7th",
+    "major 2nd,\nminor 7th",
+    "minor 3rd,\nmajor 6th",
+    "major 3rd,\nminor 6th",
+    "4th, 5th",
+    "tritone",
+)
 
 
 def figures_plot(rows: Sequence[FigureRow]) -> bytes:
@@ -74,7 +83,12 @@ def _labels(row: HistogramRow) -> list[str]:
     if row.name.startswith("pitch classes"):
         return list(_DEGREES)
     if row.name == "melodic interval":
-        return [f"{semitones:+d}" for semitones in range(-(size // 2), size // 2 + 1)]
+        return [
+            f"{semitones:+d}" if semitones else "0"
+            for semitones in range(-(size // 2), size // 2 + 1)
+        ]
+    if row.name == "harmonic interval class":
+        return list(_INTERVAL_CLASSES)
     first = int(row.name == "note length")
     stride = max(1, size // 24)
     return ["" if i % stride else str(i + first) for i in range(size)]

@@ -288,14 +288,18 @@ def _embedding(found: Evaluation) -> str:
         intervals, fifths = by_interval(found.notes), by_fifths(found.notes)
         parts.append(
             f"NOTE_ON of {len(found.notes.codes)} pitches: two notes an octave apart have a mean "
-            f"cosine of {intervals[12]:.2f}, a fifth {intervals[7]:.2f}, a tritone "
-            f"{intervals[6]:.2f}, a semitone {intervals[1]:.2f}. By steps on the circle of fifths "
-            f"(0 to 6): {', '.join(f'{value:.2f}' for value in fifths)}."
+            f"cosine of {_cosine(intervals[12])}, a fifth {_cosine(intervals[7])}, a tritone "
+            f"{_cosine(intervals[6])}, a semitone {_cosine(intervals[1])}. By steps on the circle of fifths "
+            f"(0 to 6): {', '.join(map(_cosine, fifths))}."
         )
         parts.append("![How alike the notes are](notes.png)")
     if len(found.instruments.codes) > 1:
         parts.append("![How alike the instruments are](instruments.png)")
     return "\n\n".join(parts) or "Training has seen too few different notes."
+
+
+def _cosine(value: float) -> str:
+    return "unknown" if np.isnan(value) else f"{value:.2f}"
 
 
 NOTES = (

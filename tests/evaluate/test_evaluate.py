@@ -1,0 +1,97 @@
+"""The commands `evaluate` and `rank`, on a small data set and a model that has learned nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.evaluate.report import NOTES
+from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
+from tests.cli.program import Program
+from tests.generate.conftest import untrained
+from tests.music import track
+
+pytestmark = pytest.mark.slow
+
+SONGS = 10
+WISH = ("evaluate", "hf", "--data", "data", "-n", str(SONGS), "--seed", "3")
+
+
+def duet(seed: int) -> Piece:
+    """Eight bars: a wandering melody in eighths over held roots."""
+    stream = np.random.default_rng(seed)
+    tune = 67 + np.cumsum(stream.integers(-2, 3, 64))
+    roots = stream.choice([36, 41, 43], 8)
+    upper = [(2 * i, 2 * i + 2, p) for i, p in enumerate(np.clip(tune, 55, 90).tolist())]
+    lower = [(16 * i, 16 * i + 16, p) for i, p in enumerate(roots.tolist())]
+    return Piece(4, 8, (track(0, *upper), track(32, *lower)))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A folder with music, a data set of it, an untrained model and its evaluation."""
+    program = Program(tmp_path_factory.mktemp("evaluate"))
+    for seed in range(60):
+        write_midi(duet(seed), program.folder / "midi" / f"{seed}.mid")
+    program("data", "build", "midi", "-o", "data", "--split", "50,25,25", "--bars", "2")
+    settings = load_vocabulary(program.folder / "data" / "tokenizer").settings
+    untrained(program.folder / "hf", settings)
+    (program.folder / "printed.json").write_text(program(*WISH, "-o", "report", "--json").stdout)
+    return program
+
+
+def test_the_report_and_its_pictures_are_there(home: Program) -> None:
+    folder = home.folder / "report"
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    pictures = {path.name for path in folder.glob("*.png")}
+    assert {"loss.png", "figures.png", "histograms.png", "scores.png"} <= pictures
+    for picture in pictures:
+        assert f"]({picture})" in text
+    for note in NOTES:
+        assert note in text
+    assert "nan" not in text
+
+
+def test_what_is_printed_is_what_is_written(home: Program) -> None:
+    printed = json.loads((home.folder / "printed.json").read_text())
+    assert printed == json.loads((home.folder / "report" / "report.json").read_text())
+
+
+def test_a_model_that_has_learned_nothing_is_found_out(home: Program) -> None:
+    report = json.loads((home.folder / "report" / "report.json").read_text())
+    size = len(load_vocabulary(home.folder / "hf"))
+    for side in report["losses"].values():
+        assert side["per_token"]["value"] == pytest.approx(np.log(size), rel=0.05)
+        assert side["per_token_masked"]["value"] < side["per_token"]["value"]
+        assert side["illegal_mass"]["value"] > 0.3
+    assert report["free_samples"]["broken"] == SONGS
+    assert report["critic"]["area_under_curve"]["value"] > 0.9
+    control = report["critic"]["control_area_under_curve"]
+    assert control["value"] < 0.8
+    assert report["copying"]["composed"] == {"0": SONGS}
+
+
+def test_rank_orders_songs_by_the_critic(home: Program) -> None:
+    real = home.folder / "midi" / "0.mid"
+    wild = home.folder / "wild.mid"
+    pitches = np.random.default_rng(0).integers(0, 127, 64).tolist()
+    notes = track(0, *((5 * i % 250, 5 * i % 250 + 1, p) for i, p in enumerate(pitches)))
+    write_midi(Piece(4, 16, (notes,)), wild)
+    lines = home("rank", "report/critic.json", str(wild), str(real)).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == [str(real), str(wild)]
+    assert float(lines[0].split()[0]) > 0.5 > float(lines[1].split()[0])
+
+
+def test_what_cannot_be_evaluated_is_refused_in_one_line(home: Program) -> None:
+    said = home.fails(1, "rank", "data/manifest.json", "midi/0.mid")
+    assert "is no critic" in said
+    assert "no manifest.json" in home.fails(1, *WISH[:2], "--data", "midi", "-o", "x")
+    assert "-n must be 10.." in home.fails(2, *WISH[:4], "-n", "3", "-o", "x")
+    shutil.copytree(home.folder / "hf", home.folder / "other")
+    save_tokenizer(TokenizerSettings(attributes=()), home.folder / "other")
+    assert not Path(home.folder / "x").exists()
