@@ -289,8 +289,8 @@ def _embedding(found: Evaluation) -> str:
         parts.append(
             f"NOTE_ON of {len(found.notes.codes)} pitches: two notes an octave apart have a mean "
             f"cosine of {_cosine(intervals[12])}, a fifth {_cosine(intervals[7])}, a tritone "
-            f"{_cosine(intervals[6])}, a semitone {_cosine(intervals[1])}. By steps on the circle of fifths "
-            f"(0 to 6): {', '.join(map(_cosine, fifths))}."
+            f"{_cosine(intervals[6])}, a semitone {_cosine(intervals[1])}. By steps on the circle "
+            f"of fifths (0 to 6): {', '.join(map(_cosine, fifths))}."
         )
         parts.append("![How alike the notes are](notes.png)")
     if len(found.instruments.codes) > 1:
