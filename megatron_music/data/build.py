@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from megatron_music.data.card import card
+from megatron_music.data.contents import Contents, count_bars
 from megatron_music.data.items import Item, contents
 from megatron_music.data.join import join
 from megatron_music.data.manifest import (
@@ -28,18 +29,22 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
-from megatron_music.data.survey import survey
+from megatron_music.data.survey import OUTCOMES_FILE, survey
 from megatron_music.data.workers import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 WORK_FOLDER = ".build"
 TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
-LARGEST_SHARD = 256
+LARGEST_SHARD = 1024
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
+
+_SMALLEST_SHARD = 64
+_SHARDS = 16
 
 
 class Stage(Protocol):
@@ -185,14 +190,20 @@ def _encode(
 ) -> list[Task]:
     work.mkdir(exist_ok=True)
     items = _listed(source, work, stage)
-    step = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
+    step = _step(source.items_per_shard, len(items), settings)
     tasks = [
-        Task(work / f"shard-{start // step:06d}.npz", items[start : start + step], settings)
+        Task(work / f"shard-{start // step:06d}", items[start : start + step], settings)
         for start in range(0, len(items), step)
     ]
     with stage(f"read {source.name}", "pieces") as progress:
         encode_shards(tasks, pool, progress)
     return tasks
+
+
+def _step(most: int, pieces: int, settings: BuildSettings) -> int:
+    """Return how many pieces a shard has: few where there are few, for workers to share them."""
+    few = max(_SMALLEST_SHARD, pieces // _SHARDS)
+    return min(most, few, LARGEST_SHARD // settings.transpositions)
 
 
 def _write(
@@ -214,7 +225,13 @@ def _write(
         joined = join(found, folder, pool if pool.local else LocalWorkers(1), progress)
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
-    (folder / CARD_FILE).write_text(card(manifest), encoding="utf-8")
+    contents = Contents.added_up(
+        Vocabulary(found.tokenizer),
+        joined.token_counts.values(),
+        [side.lengths for side in found.sides.values()],
+        count_bars(folder / OUTCOMES_FILE),
+    )
+    (folder / CARD_FILE).write_text(card(manifest, contents), encoding="utf-8")
     manifest["files"] = file_records(folder, joined.sha256)
     text = json.dumps(manifest, indent=2) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")

@@ -3,6 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from megatron_music.data.contents import Contents
+from megatron_music.data.histograms import binned, shortened, text_bars
+from megatron_music.score.midi import track_name
+
+LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
+"""Tokens of a document: each bin ends where a usual context does."""
+
+BAR_EDGES = (1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512, 1024)
+MOST_INSTRUMENTS = 16
+
 _PAGE = """\
 # {title}, as mmmtrack tokens
 
@@ -23,7 +33,12 @@ that knows only how often each token occurs costs {entropy} nats a token.
 
 {kept:,} of {total:,} inputs were kept; `files.jsonl` says what became of each.
 
-{refused}
+## Histograms
+
+All sides together, training windows in every key that they were written in.
+`megatron-music data stats` draws them, and says more.
+
+{histograms}
 
 ## Settings
 
@@ -33,8 +48,8 @@ Vocabulary: {size} tokens, hash `{hash}`. `megatron-music data verify` checks ev
 """
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """Return the data card of a manifest, in Markdown."""
+def card(manifest: Mapping[str, Any], contents: Contents) -> str:
+    """Return the data card of a manifest and of what was counted, in Markdown."""
     inputs, splits = manifest["inputs"], manifest["splits"]
     entropy = manifest["unigram_nats_per_token"]
     return _PAGE.format(
@@ -48,11 +63,35 @@ def card(manifest: Mapping[str, Any]) -> str:
         entropy=", ".join(f"{figure} ({name})" for name, figure in entropy.items()) or "-",
         kept=inputs["kept"],
         total=inputs["total"],
-        refused=_table(("left out because of", "inputs"), inputs["refused"].items()),
+        histograms="\n\n".join(
+            f"**{title}**\n\n```\n{text_bars(rows)}\n```"
+            for title, rows in histograms(contents, inputs["refused"]).items()
+        ),
         settings=_table(("setting", "value"), manifest["settings"].items()),
         size=manifest["vocabulary_size"],
         hash=manifest["vocabulary_hash"],
     )
+
+
+def histograms(contents: Contents, refused: Mapping[str, int]) -> dict[str, list[tuple[str, int]]]:
+    """Return by title the rows of each histogram that the contents allow."""
+    fitting = ", ".join(
+        f"{share:.1%} fit into {size}" for size, share in contents.fitting().items()
+    )
+    instruments = [(track_name(code), count) for code, count in contents.instruments.items()]
+    made = {
+        f"Documents by tokens: {fitting}": binned(contents.document_tokens, LENGTH_EDGES),
+        "Pieces by bars": binned(contents.piece_bars, BAR_EDGES),
+        "Tracks by instrument": shortened(instruments, MOST_INSTRUMENTS),
+        "Tracks by density level": [
+            (str(level), count) for level, count in enumerate(contents.densities.tolist())
+        ],
+        "Notes by octave of their pitch, 60 being middle C": binned(
+            contents.pitches, range(0, 128, 12)
+        ),
+        "Inputs left out, by reason": sorted(refused.items(), key=lambda row: -row[1]),
+    }
+    return {title: rows for title, rows in made.items() if sum(count for _, count in rows)}
 
 
 def _row(side: Mapping[str, Any]) -> tuple[Any, ...]:
