@@ -18,28 +18,28 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 Tokens = npt.NDArray[np.generic]
 Cells = npt.NDArray[np.int32]
 
-_NOTE_ON, _NOTE_OFF, _TIME_DELTA, _INST, _DENSITY, _ATTRIBUTE = 1, 2, 3, 4, 5, 6
-_PIECE_START, _PIECE_END, _TRACK_START, _TRACK_END = 7, 8, 9, 10
-_BAR_START, _BAR_END, _FILL_IN, _FILL_START, _FILL_END = 11, 12, 13, 14, 15
+NOTE_ON, NOTE_OFF, TIME_DELTA, INST, DENSITY, ATTRIBUTE = 1, 2, 3, 4, 5, 6
+PIECE_START, PIECE_END, TRACK_START, TRACK_END = 7, 8, 9, 10
+BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END = 11, 12, 13, 14, 15
 
 _KINDS = {
-    Kind.NOTE_ON: _NOTE_ON,
-    Kind.NOTE_OFF: _NOTE_OFF,
-    Kind.TIME_DELTA: _TIME_DELTA,
-    Kind.INST: _INST,
-    Kind.DENSITY: _DENSITY,
-    Kind.ATTRIBUTE: _ATTRIBUTE,
+    Kind.NOTE_ON: NOTE_ON,
+    Kind.NOTE_OFF: NOTE_OFF,
+    Kind.TIME_DELTA: TIME_DELTA,
+    Kind.INST: INST,
+    Kind.DENSITY: DENSITY,
+    Kind.ATTRIBUTE: ATTRIBUTE,
 }
 _MARKS = {
-    "PIECE_START": _PIECE_START,
-    "PIECE_END": _PIECE_END,
-    "TRACK_START": _TRACK_START,
-    "TRACK_END": _TRACK_END,
-    "BAR_START": _BAR_START,
-    "BAR_END": _BAR_END,
-    "FILL_IN": _FILL_IN,
-    "FILL_START": _FILL_START,
-    "FILL_END": _FILL_END,
+    "PIECE_START": PIECE_START,
+    "PIECE_END": PIECE_END,
+    "TRACK_START": TRACK_START,
+    "TRACK_END": TRACK_END,
+    "BAR_START": BAR_START,
+    "BAR_END": BAR_END,
+    "FILL_IN": FILL_IN,
+    "FILL_START": FILL_START,
+    "FILL_END": FILL_END,
 }
 
 _SILENT = -1
@@ -68,7 +68,7 @@ def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator
 
     `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
     """
-    form = _form(vocabulary)
+    form = form_of(vocabulary)
     track = Track(np.empty(PITCHES, np.int32), np.zeros(2, np.int32))
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False  # as a memory map is: one compiled kernel for both
@@ -79,7 +79,8 @@ def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator
         document += 1
 
 
-def _form(vocabulary: Vocabulary) -> Form:
+def form_of(vocabulary: Vocabulary) -> Form:
+    """Return what the kernels have to know of a vocabulary."""
     kinds = [_KINDS.get(kind, 0) for kind, _ in vocabulary.meanings]
     for name, kind in _MARKS.items():
         kinds[vocabulary.ids[name]] = kind
@@ -106,27 +107,27 @@ def first_suspect(
 @kernel
 def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) -> bool:
     """Say whether the tokens from `start` to `end` are one whole piece."""
-    if _kind(tokens, start, end, form) != _PIECE_START:
+    if kind_of(tokens, start, end, form) != PIECE_START:
         return False
     at = start + 1
     attribute = -1
-    while _kind(tokens, at, end, form) == _ATTRIBUTE:
+    while kind_of(tokens, at, end, form) == ATTRIBUTE:
         if wide(tokens[at]) <= attribute:
             return False
         attribute = wide(tokens[at])
         at += 1
     bars, told = 0, _UNKNOWN
-    while _kind(tokens, at, end, form) == _TRACK_START:
+    while kind_of(tokens, at, end, form) == TRACK_START:
         at, told, bars = _behind_track(tokens, at + 1, told, end, bars, form, track)
         if at == _REFUSED:
             return False
     if told != _UNKNOWN and at == _first_told(tokens, start, end, form):
         at = told
-    return bars > 0 and at == end - 1 and _kind(tokens, at, end, form) == _PIECE_END
+    return bars > 0 and at == end - 1 and kind_of(tokens, at, end, form) == PIECE_END
 
 
 @kernel
-def _kind(tokens: Tokens, at: int, end: int, form: Form) -> int:
+def kind_of(tokens: Tokens, at: int, end: int, form: Form) -> int:
     """Return the kind of a token; 0 behind the end and outside the vocabulary."""
     if at >= end:
         return 0
@@ -137,7 +138,7 @@ def _kind(tokens: Tokens, at: int, end: int, form: Form) -> int:
 @kernel
 def _first_told(tokens: Tokens, at: int, end: int, form: Form) -> int:
     """Return where the contents of hidden bars begin; `end` if there are none."""
-    while at < end and _kind(tokens, at, end, form) != _FILL_START:
+    while at < end and kind_of(tokens, at, end, form) != FILL_START:
         at += 1
     return at
 
@@ -152,30 +153,30 @@ def _behind_track(
     the number of bars it has to have, 0 if that is open. The first place is -1 for a bad track.
     """
     refused = _REFUSED, told, bars
-    if _kind(tokens, at, end, form) != _INST:
+    if kind_of(tokens, at, end, form) != INST:
         return refused
-    if form.density and _kind(tokens, at + 1, end, form) != _DENSITY:
+    if form.density and kind_of(tokens, at + 1, end, form) != DENSITY:
         return refused
     at += 2 if form.density else 1
     track.onsets[:] = _SILENT
     track.counts[:] = 0
     bar = 0
     while True:
-        kind = _kind(tokens, at, end, form)
+        kind = kind_of(tokens, at, end, form)
         at += 1
-        if kind == _TRACK_END:
+        if kind == TRACK_END:
             whole = bar > 0 and bars in (0, bar)
             heard = track.counts[_NOTES] > 0 and track.counts[_SOUNDING] == 0
             return (at, told, bar) if whole and heard else refused
         if bar == bars and bars > 0:
             return refused
         last = bar + 1 == bars
-        if kind == _FILL_IN and told == _UNKNOWN:
+        if kind == FILL_IN and told == _UNKNOWN:
             told = _first_told(tokens, at, end, form)
-        if kind == _BAR_START:
-            at = _behind_bar(tokens, at, end, _BAR_END, bar, last, form, track)
-        elif kind == _FILL_IN and _kind(tokens, told, end, form) == _FILL_START:
-            told = _behind_bar(tokens, told + 1, end, _FILL_END, bar, last, form, track)
+        if kind == BAR_START:
+            at = _behind_bar(tokens, at, end, BAR_END, bar, last, form, track)
+        elif kind == FILL_IN and kind_of(tokens, told, end, form) == FILL_START:
+            told = _behind_bar(tokens, told + 1, end, FILL_END, bar, last, form, track)
             at = at if told != _REFUSED else _REFUSED
         else:
             return refused
@@ -200,21 +201,21 @@ def _behind_bar(
     first = step = bar * form.steps_per_bar
     barline = first + form.steps_per_bar
     while at < end:
-        kind = _kind(tokens, at, end, form)
+        kind = kind_of(tokens, at, end, form)
         value = wide(form.values[tokens[at]]) if kind != 0 else 0
         at += 1
-        if kind == _NOTE_ON:
+        if kind == NOTE_ON:
             if onsets[value] != _SILENT or step == barline:
                 return _REFUSED
             onsets[value] = step
             counts[_NOTES] += 1
             counts[_SOUNDING] += 1
-        elif kind == _NOTE_OFF:
+        elif kind == NOTE_OFF:
             if onsets[value] == _SILENT or onsets[value] == step or step == first:
                 return _REFUSED
             onsets[value] = _SILENT
             counts[_SOUNDING] -= 1
-        elif kind == _TIME_DELTA:
+        elif kind == TIME_DELTA:
             step += value
             if step > barline or (step == barline and last and counts[_NOTES] == 0):
                 return _REFUSED

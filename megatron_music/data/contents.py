@@ -1,0 +1,93 @@
+"""How often what occurs in a data set: from token counts and lengths alone."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
+
+Counts = npt.NDArray[np.int64]
+
+CONTEXT_TOKENS = (512, 1024, 2048, 4096)
+"""The sequence lengths that documents are held against."""
+
+# There may be millions of lines, and they are always written alike: see `outcomes.line`.
+_KEPT_BARS = re.compile(rb'"outcome": "kept", [^\n]*?"bars": (\d+), ')
+_PORTION_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a data set, all sides together.
+
+    `token_counts` has a cell for each id, `document_tokens` and `piece_bars` one for each length:
+    how many there are. All int64.
+    """
+
+    vocabulary: Vocabulary
+    token_counts: Counts
+    document_tokens: Counts
+    piece_bars: Counts
+
+    @classmethod
+    def added_up(
+        cls,
+        vocabulary: Vocabulary,
+        token_counts: Iterable[Counts],
+        document_tokens: Iterable[Counts],
+        piece_bars: Counts,
+    ) -> "Contents":
+        """Return the contents of several sides together."""
+        tokens, lengths = (
+            reduce(_sum, sides, np.zeros(1, np.int64)) for sides in (token_counts, document_tokens)
+        )
+        return cls(vocabulary, tokens, lengths, piece_bars)
+
+    @property
+    def instruments(self) -> dict[int, int]:
+        """How many tracks each instrument's code has, the most frequent first."""
+        first = self.vocabulary.inst
+        counts = self.token_counts[first : first + INSTRUMENT_COUNT]
+        order = np.argsort(-counts, kind="stable")
+        return {int(code): int(counts[code]) for code in order if counts[code]}
+
+    @property
+    def pitches(self) -> Counts:
+        """How many notes each of the 128 pitches has, drums included."""
+        first = self.vocabulary.note_on
+        return self.token_counts[first : first + PITCHES]
+
+    @property
+    def densities(self) -> Counts:
+        """How many tracks each density level has; none without densities."""
+        first = self.vocabulary.density
+        return self.token_counts[first : first + DENSITY_LEVELS]
+
+    def fitting(self) -> dict[int, float]:
+        """Return for each context size the share of documents that it holds whole."""
+        whole = np.cumsum(self.document_tokens)
+        total = max(int(whole[-1]), 1)
+        return {size: float(whole[min(size, len(whole) - 1)] / total) for size in CONTEXT_TOKENS}
+
+
+def count_bars(path: Path) -> Counts:
+    """Count the kept pieces of each length in bars by the lines of `files.jsonl`."""
+    counts = np.zeros(1, np.int64)
+    with path.open("rb") as file:
+        while lines := file.readlines(_PORTION_BYTES):
+            bars = _KEPT_BARS.findall(b"".join(lines))
+            counts = _sum(counts, np.bincount(np.array(bars, np.int64), minlength=1))
+    return counts
+
+
+def _sum(a: Counts, b: Counts) -> Counts:
+    summed = np.zeros(max(len(a), len(b)), np.int64)
+    summed[: len(a)] += a
+    summed[: len(b)] += b
+    return summed

@@ -1,0 +1,117 @@
+"""How long notes are and how many tracks sound together: what only a walk through tokens tells."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.instruments import DRUMS
+from megatron_music.tokenizer.check_kernel import (
+    BAR_END,
+    FILL_START,
+    INST,
+    NOTE_OFF,
+    NOTE_ON,
+    TIME_DELTA,
+    TRACK_START,
+    Form,
+    Tokens,
+    form_of,
+    kind_of,
+)
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
+
+Counts = npt.NDArray[np.int64]
+
+_SILENT = -1
+
+
+class Walked(NamedTuple):
+    """What was met: `note_steps[n]` notes of n steps, `tracks[n]` documents of n tracks.
+
+    What is longer or more than there is room for is counted in the last cell.
+    """
+
+    note_steps: Counts
+    tracks: Counts
+
+
+def new_walked(most_steps: int, most_tracks: int) -> Walked:
+    """Return room for notes up to so many steps and documents of so many tracks."""
+    return Walked(np.zeros(most_steps + 1, np.int64), np.zeros(most_tracks + 1, np.int64))
+
+
+def walk(tokens: Tokens, lengths: npt.NDArray[np.int32], vocabulary: Vocabulary, to: Walked) -> int:
+    """Add some documents to what was met; return how many of them were followed.
+
+    Documents with hidden bars are left out. Drums have no lengths.
+    """
+    tokens = np.asarray(tokens).view()
+    tokens.flags.writeable = False
+    onsets = np.empty(PITCHES, np.int32)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return count_notes(tokens, ends, form_of(vocabulary), onsets, to.note_steps, to.tracks)
+
+
+@kernel
+def count_notes(
+    tokens: Tokens,
+    ends: Counts,
+    form: Form,
+    onsets: npt.NDArray[np.int32],
+    note_steps: Counts,
+    tracks: Counts,
+) -> int:
+    """Count the notes of each length and the documents of each number of tracks."""
+    start = followed = 0
+    for end in ends:
+        if not _hides(tokens, start, end, form):
+            count = _count_document(tokens, start, end, form, onsets, note_steps)
+            tracks[min(count, len(tracks) - 1)] += 1
+            followed += 1
+        start = end
+    return followed
+
+
+@kernel
+def _hides(tokens: Tokens, start: int, end: int, form: Form) -> bool:
+    """Say whether a document has hidden bars."""
+    for at in range(start, end):  # noqa: SIM110 (the compiler knows no any)
+        if kind_of(tokens, at, end, form) == FILL_START:
+            return True
+    return False
+
+
+@kernel
+def _count_document(
+    tokens: Tokens,
+    start: int,
+    end: int,
+    form: Form,
+    onsets: npt.NDArray[np.int32],
+    note_steps: Counts,
+) -> int:
+    """Count the lengths of the notes of a document; return how many tracks it has."""
+    tracks = step = bar_end = 0
+    drums = False
+    for at in range(start, end):
+        kind = kind_of(tokens, at, end, form)
+        value = wide(form.values[tokens[at]]) if kind != 0 else 0
+        if kind == NOTE_ON:
+            onsets[value] = step
+        elif kind == NOTE_OFF:
+            if onsets[value] != _SILENT and not drums:
+                note_steps[min(step - onsets[value], len(note_steps) - 1)] += 1
+            onsets[value] = _SILENT
+        elif kind == TIME_DELTA:
+            step += value
+        elif kind == BAR_END:
+            step = bar_end = bar_end + form.steps_per_bar
+        elif kind == TRACK_START:
+            tracks += 1
+            step, bar_end = 0, 0
+            onsets[:] = _SILENT
+        elif kind == INST:
+            drums = value == DRUMS
+    return tracks
