@@ -88,3 +88,28 @@ def test_a_folder_without_a_sound_manifest_is_refused(
     spoil(made / "manifest.json")
     with pytest.raises(DataError, match="manifest"):
         verify(made)
+
+
+def test_a_fault_is_found_in_any_portion_of_the_documents(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megatron_music.data.verify._PORTION_TOKENS", 100)
+    assert verify(made).documents
+    reader = IndexedReader(made / "train")
+    tokens = np.array(reader.tokens)
+    tokens[-1] = 0
+    (made / "train.bin").write_bytes(tokens.tobytes())
+    seal(made)
+    with pytest.raises(DataError, match=f"train, document {len(reader) - 1}, token"):
+        verify(made)
+
+
+def test_an_index_with_a_negative_length_is_found(made: Path) -> None:
+    index = made / "train.idx"
+    raw = bytearray(index.read_bytes())
+    lengths = np.frombuffer(raw, np.int32, 2, 34)
+    lengths[:] = [-1, lengths.sum() + 1]
+    index.write_bytes(raw)
+    seal(made)
+    with pytest.raises(DataError, match="train.idx has a document of negative length"):
+        verify(made)
