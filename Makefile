@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 GPUS := $(words $(filter GPU,$(shell nvidia-smi -L 2>/dev/null)))
 RUNTIME ?= auto
 SLURM := $(filter slurm,$(RUNTIME))
-DATASET ?= bach
+SOURCE ?=
+DATASET ?= $(or $(SOURCE),bach)
 RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),tiny,article))
 NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
 TP ?= 1
@@ -26,8 +27,8 @@ BARS ?= 8
 SEED ?= 7
 SWEEP ?= profiling/sweeps/$(if $(filter 0,$(GPUS)),cpu,$(if $(filter 1,$(GPUS)),single-gpu,article-table2)).yaml
 BUDGET ?= $(if $(filter 0,$(GPUS)),4m,2h)
-DATA ?= data/$(notdir $(DATASET))
-RUN ?= runs/$(notdir $(DATASET))-$(RECIPE)
+DATA ?= data/$(notdir $(DATASET:%/=%))
+RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 
 VENV := .venv
 READY := $(VENV)/ready
@@ -36,7 +37,7 @@ CLOCK := build/clock
 LAYOUT := NPROC=$(NPROC) TP=$(TP) PP=$(PP)
 
 # Where commands run, and why; `auto` takes the container where an image and a GPU for it exist.
-WITH := BASE=$(BASE) PORT=$(PORT) DATASET='$(DATASET)' RECIPE='$(RECIPE)' SWEEP='$(SWEEP)'
+WITH := BASE=$(BASE) PORT=$(PORT) DATASET='$(DATASET)' SOURCE='$(SOURCE)' RECIPE='$(RECIPE)' SWEEP='$(SWEEP)'
 CHOICE = $(eval CHOICE := $(if $(filter auto,$(RUNTIME)),$(if $(filter 0,$(GPUS)),local (no GPU here), \
 	$(shell $(WITH) docker/run.sh --choose)),$(RUNTIME) (as asked)))$(CHOICE)
 WHERE = $(firstword $(CHOICE))
@@ -48,6 +49,8 @@ NEEDS_local := setup
 NEEDS_docker := image
 NEEDS_slurm :=
 
+# The music of a collection that has a name is fetched, unless SOURCE says where it lies.
+BUILD = $(MUSIC) data build '$(DATASET)' $(if $(filter-out $(DATASET),$(SOURCE)),--source '$(SOURCE)',--fetch) -o '$(DATA)'
 COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
@@ -112,12 +115,12 @@ $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 
 .PHONY: data
 data: $$(NEEDS) ## build the data set DATASET into data/
-	@$(MUSIC) data build $(DATASET) -o $(DATA)
+	@$(BUILD)
 
 # The whole way, in the virtual environment or the container.
 define walk
 @echo "runtime: $(CHOICE)"
-@$(call timed,data,$(MUSIC) data build $(DATASET) -o $(DATA))
+@$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA) --run $(RUN) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
 @$(call timed,music,$(COMPOSE))

@@ -11,6 +11,7 @@ MusicError                 anything below; exit code 1
 │   ├── TokenError         a token sequence that is not legal mmmtrack; knows its position
 │   ├── DataError          a data set folder: missing, damaged, of another vocabulary
 │   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
+├── FetchError             a download that did not come, or not as it should
 ├── TrainingError          a run that cannot go on
 ├── WriteError             an output that cannot be written (disk full, no permission)
 └── MissingError           something that has to be installed first
@@ -64,6 +65,10 @@ class DataError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint or an exported model that is missing, damaged or of another shape."""
+
+
+class FetchError(MusicError):
+    """A download that did not come, or is not what it should be."""
 
 
 class TrainingError(MusicError):

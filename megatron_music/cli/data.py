@@ -11,6 +11,7 @@ from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
     from megatron_music.data.build import Result
+    from megatron_music.data.sources import Source
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
 
@@ -22,7 +23,10 @@ Option = typer.Option
 @app.command("build")
 def build(
     source: Annotated[
-        str, typer.Argument(help="A collection (see `data list`) or a folder of MIDI files.")
+        str,
+        typer.Argument(
+            help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of MIDI files."
+        ),
     ],
     output: Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")],
     bars: Annotated[int | None, Option(help="Bars of a window.")] = None,
@@ -43,10 +47,16 @@ def build(
     backend: Annotated[
         Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
     ] = "local",
+    place: Annotated[
+        Path | None, Option("--source", help="Where the files of a collection lie.", metavar="PATH")
+    ] = None,
+    fetch: Annotated[
+        bool, Option("--fetch", help="Download the collection if it is not here.")
+    ] = False,
     force: Annotated[bool, Option("--force", help="Replace another data set.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build a data set of a collection or a folder of MIDI files.
+    """Build a data set of a collection, or of a folder or an archive of MIDI files.
 
     What is not chosen is as the collection prefers. An interrupted build goes on where it was.
 
@@ -66,12 +76,20 @@ def build(
         "split": None if split is None else _weights(split),
     }
     chosen = {name: value for name, value in options.items() if value is not None}
-    result = _build(source, output, chosen, workers, backend, force)
+    if fetch and place is None:
+        data_catalog.bring(source)
+    result = _build(_open(source, place), output, chosen, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
 
 
+def _open(source: str, place: Path | None) -> "Source":
+    from megatron_music.data.sources import open_source
+
+    return open_source(source, place)
+
+
 def _build(
-    source: str,
+    music: "Source",
     output: Path,
     chosen: dict[str, Any],
     workers: int | None,
@@ -80,9 +98,7 @@ def _build(
 ) -> "Result":
     from megatron_music.data.build import build
     from megatron_music.data.settings import choose
-    from megatron_music.data.sources import open_source
 
-    music = open_source(source)
     settings = choose(music.preferred, chosen)
     result = build(music, output, settings, workers, force, show.progress, backend)
     if result.up_to_date:
@@ -120,4 +136,6 @@ def _summary(manifest: dict[str, Any]) -> str:
 
 
 app.command("verify")(data_inspect.verify)
+app.command("stats")(data_inspect.stats)
 app.command("list")(data_catalog.list_collections)
+app.command("fetch")(data_catalog.fetch_collection)

@@ -1,17 +1,33 @@
 """Known collections of MIDI music: what they are, where they are and how to use them."""
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from megatron_music.data.settings import BuildSettings
+
+
+@dataclass(frozen=True)
+class Download:
+    """What is fetched: the archive at `url` and, where it is known, its size and sha256.
+
+    Where it is not, since the host packs the archive anew for each request, the files of its folder
+    `within` are checked one by one against `hashes`, a file beside this one.
+    """
+
+    url: str
+    file: str
+    size_bytes: int = 0
+    sha256: str | None = None
+    within: str = ""
+    hashes: str = ""
 
 
 @dataclass(frozen=True)
 class Collection:
     """A collection of music that has a name here.
 
-    `embedded` collections come with the dependencies; the others are downloaded from `where` and
-    built from their folder. `sha256` is that of the archive, where it is known.
+    `embedded` collections come with the dependencies; those with a `download` can be fetched; of
+    the others, `access` says how to come by them. `where` is where to read about it.
     """
 
     name: str
@@ -23,11 +39,17 @@ class Collection:
     where: str
     access: str
     embedded: bool = False
-    sha256: str | None = None
+    download: Download | None = None
     preferred: BuildSettings = field(default_factory=BuildSettings)
 
 
 _CHORALES = BuildSettings(bars=8, hop=4, transpositions=12)
+_JS_FAKES_COMMIT = "68b476d5b265e579d87c74a68f2160f26007fa56"
+_LAKH = "http://hog.ee.columbia.edu/craffel/lmd"
+_LAKH_CITATION = (
+    "C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
+    "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016"
+)
 
 COLLECTIONS = (
     Collection(
@@ -52,9 +74,15 @@ COLLECTIONS = (
         licence="CC BY 4.0",
         citation="O. Peracha, JS Fake Chorales: a Synthetic Dataset of Polyphonic Music with "
         "Human Annotation, 2021 (arXiv 2107.10388)",
-        where="https://github.com/omarperacha/js-fakes "
-        "(commit 68b476d5b265e579d87c74a68f2160f26007fa56)",
-        access="clone the repository and give its folder `midi`",
+        where="https://github.com/omarperacha/js-fakes",
+        access="megatron-music data fetch js-fakes",
+        download=Download(
+            url=f"https://github.com/omarperacha/js-fakes/archive/{_JS_FAKES_COMMIT}.tar.gz",
+            file="js-fakes.tar.gz",
+            within="midi",
+            hashes="js-fakes.sha256",
+        ),
+        preferred=replace(_CHORALES, voices=True),
     ),
     Collection(
         name="lakh",
@@ -62,11 +90,15 @@ COLLECTIONS = (
         pieces=176_581,
         size="1.77 GB",
         licence="CC BY 4.0",
-        citation="C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
-        "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016",
-        where="http://hog.ee.columbia.edu/craffel/lmd/lmd_full.tar.gz",
-        access="download the archive, unpack it and give its folder",
-        sha256="6fcfe2ac49ca08f3f214cec86ab138d4fc4dabcd7f27f491a838dae6db45a12b",
+        citation=_LAKH_CITATION,
+        where="https://colinraffel.com/projects/lmd/",
+        access="megatron-music data fetch lakh",
+        download=Download(
+            url=f"{_LAKH}/lmd_full.tar.gz",
+            file="lmd_full.tar.gz",
+            size_bytes=1_768_163_879,
+            sha256="6fcfe2ac49ca08f3f214cec86ab138d4fc4dabcd7f27f491a838dae6db45a12b",
+        ),
     ),
     Collection(
         name="lakh-clean",
@@ -74,11 +106,15 @@ COLLECTIONS = (
         pieces=17_256,
         size="234 MB",
         licence="CC BY 4.0",
-        citation="C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
-        "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016",
-        where="http://hog.ee.columbia.edu/craffel/lmd/clean_midi.tar.gz",
-        access="download the archive, unpack it and give its folder",
-        sha256="de1bb64cbc0cf35545a05b5c3e786aa6890cfa144edffc4b827ff41bf8c33dc5",
+        citation=_LAKH_CITATION,
+        where="https://colinraffel.com/projects/lmd/",
+        access="megatron-music data fetch lakh-clean",
+        download=Download(
+            url=f"{_LAKH}/clean_midi.tar.gz",
+            file="clean_midi.tar.gz",
+            size_bytes=234_283_029,
+            sha256="de1bb64cbc0cf35545a05b5c3e786aa6890cfa144edffc4b827ff41bf8c33dc5",
+        ),
     ),
     Collection(
         name="metamidi",
@@ -89,7 +125,10 @@ COLLECTIONS = (
         citation="J. Ens and P. Pasquier, Building the MetaMIDI Dataset: Linking Symbolic and "
         "Audio Musical Data, ISMIR 2021",
         where="https://zenodo.org/record/5142664",
-        access="ask for access on that page, download, unpack and give the folder",
+        access="it is handed out on request: ask for access on https://zenodo.org/record/5142664, "
+        "saying who you are and what research it is for; download its archive of MIDI files; then "
+        "give the path: make pretrain DATASET=metamidi SOURCE=PATH, or "
+        "megatron-music data build metamidi --source PATH -o DIR",
     ),
 )
 

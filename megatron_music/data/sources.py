@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from megatron_music.data.archives import kind_of, list_archive
 from megatron_music.data.catalog import COLLECTIONS, Collection, collection_named, nearest_names
+from megatron_music.data.fetch import found
 from megatron_music.data.folders import MidiFile, list_folder
 from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
 from megatron_music.data.settings import BuildSettings
@@ -25,7 +26,7 @@ __all__ = [
     "open_source",
 ]
 
-_FILES_PER_SHARD = 256
+_FILES_PER_SHARD = 1024
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,53 @@ class Source:
     index: Callable[[Path, Progress], Sequence[Item]] | None = None
 
 
-def open_source(text: str) -> Source:
-    """Return the collection of a name or the folder of a path.
+def open_source(text: str, music: Path | None = None) -> Source:
+    """Return the collection of a name, or the folder or archive of a path.
 
-    Raises MissingError for a collection to be downloaded first, UsageError for what is neither.
+    `music` is where a collection that has a name lies; else it is looked for where `fetch` puts
+    it. Raises MissingError for a collection that is not here, UsageError for what is neither.
     """
     collection = collection_named(text)
-    if collection is not None and collection.embedded:
+    if collection is None:
+        if music is not None:
+            raise UsageError(
+                f"{text!r} is no collection; --source says where one that has a name lies: "
+                f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
+            )
+        return _at(Path(text), _unknown(text))
+    if collection.embedded:
+        if music is not None:
+            raise UsageError(f"{collection.name} is {collection.where}; leave --source out")
         return _embedded(collection)
-    if collection is not None:
-        raise MissingError(
-            f"{collection.name} must be downloaded first ({collection.size}, {collection.where}): "
-            f"{collection.access}"
-        )
-    path = Path(text)
+    place = music or found(collection)
+    if place is None:
+        raise MissingError(_missing(collection))
+    source = _at(place, f"no folder and no file {place}; give the path of {collection.name}")
+    return replace(
+        source,
+        name=collection.name,
+        title=collection.title,
+        licence=collection.licence,
+        citation=collection.citation,
+        preferred=collection.preferred,
+    )
+
+
+def _at(path: Path, neither: str) -> Source:
     if path.is_dir():
         return folder_source(path)
     if path.is_file():
         return archive_source(path)
-    raise UsageError(_unknown(text))
+    raise UsageError(neither)
+
+
+def _missing(collection: Collection) -> str:
+    if collection.download is None:
+        return f"{collection.name} is not here: {collection.access}"
+    return (
+        f"{collection.name} must be downloaded first ({collection.size}, {collection.licence}, "
+        f"see {collection.where}): {collection.access}"
+    )
 
 
 def folder_source(folder: Path) -> Source:
