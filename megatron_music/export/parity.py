@@ -14,7 +14,8 @@ from megatron_music.export.weights import convert_weights
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import engine as engines
 from megatron_music.train.checkpoint import load_model
-from megatron_music.train.model import LAYERNORM_EPSILON, build_model
+from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
+from megatron_music.train.model import build_model
 
 SEQUENCES = 2
 SEED = 0

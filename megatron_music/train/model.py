@@ -25,10 +25,9 @@ from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
 from megatron_music.train import choices
 from megatron_music.train.engine import Engine
+from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-INIT_STD = 0.02
-LAYERNORM_EPSILON = 1e-5
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:

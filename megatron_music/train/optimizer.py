@@ -22,10 +22,8 @@ from megatron.core.transformer.module import Float16Module
 from megatron_music.config import Recipe, TrainConfig
 from megatron_music.train.choices import Overlaps, choose_overlaps
 from megatron_music.train.engine import Engine
+from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, warmup_iters
 from megatron_music.train.model import DTYPES
-
-ADAM_BETAS = (0.9, 0.95)
-ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _scheduler(train: TrainConfig, optimizer: MegatronOptimizer) -> OptimizerPar
         init_lr=0.0,
         max_lr=train.lr,
         min_lr=train.min_lr,
-        lr_warmup_steps=min(train.lr_warmup_iters, train.train_iters - 1),
+        lr_warmup_steps=warmup_iters(train),
         lr_decay_steps=train.train_iters,
         lr_decay_style="cosine",
         start_wd=train.weight_decay,

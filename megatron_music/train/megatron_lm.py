@@ -1,0 +1,129 @@
+"""A recipe as the argument list of Megatron-LM's own `pretrain_gpt.py`. Loads no torch.
+
+Stock Megatron differs in two ways: it draws other random numbers (weights, order of the data), and
+it pads the vocabulary to a multiple of the size given times TP, which is why that is divided here.
+"""
+
+from pathlib import Path
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import VOCABULARY_MULTIPLE
+from megatron_music.train.hyperparameters import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    INIT_STD,
+    LAYERNORM_EPSILON,
+    warmup_iters,
+)
+
+SAVED = "megatron_lm"
+"""Stock checkpoints lie here in the run folder, apart from ours."""
+
+_RECOMPUTE = {
+    "none": [],
+    "selective": ["--recompute-granularity", "selective"],
+    "full": [
+        *("--recompute-granularity", "full"),
+        *("--recompute-method", "uniform"),
+        *("--recompute-num-layers", "1"),
+    ],
+}
+
+
+def megatron_lm_arguments(
+    recipe: Recipe, data: Path, run: Path, transformer_impl: str = "transformer_engine"
+) -> list[str]:
+    """Return what `pretrain_gpt.py` is given; precision `auto` means bf16.
+
+    Takes the data set folder's prefixes and its tokenizer folder as they are. For megatron-core
+    0.16 to 0.19.
+    """
+    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(recipe, data, run)}
+    words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
+    return [*words, "--transformer-impl", transformer_impl, *_flags(recipe)]
+
+
+def _model(recipe: Recipe) -> dict[str, object]:
+    shape, parallel = recipe.model, recipe.parallel
+    tensor = parallel.tensor_model_parallel_size
+    return {
+        "num-layers": shape.num_layers,
+        "hidden-size": shape.hidden_size,
+        "num-attention-heads": shape.num_attention_heads,
+        "seq-length": shape.seq_length,
+        "max-position-embeddings": shape.seq_length,
+        "position-embedding-type": "learned_absolute",
+        "hidden-dropout": shape.hidden_dropout,
+        "attention-dropout": shape.attention_dropout,
+        "init-method-std": INIT_STD,
+        "norm-epsilon": LAYERNORM_EPSILON,
+        "make-vocab-size-divisible-by": max(1, VOCABULARY_MULTIPLE // tensor),
+        "tensor-model-parallel-size": tensor,
+        "pipeline-model-parallel-size": parallel.pipeline_model_parallel_size,
+    }
+
+
+def _optimizer(recipe: Recipe) -> dict[str, object]:
+    train = recipe.train
+    return {
+        "train-iters": train.train_iters,
+        "micro-batch-size": train.micro_batch_size,
+        "global-batch-size": train.global_batch_size,
+        "lr": train.lr,
+        "min-lr": train.min_lr,
+        "lr-warmup-iters": warmup_iters(train),
+        "lr-decay-iters": train.train_iters,
+        "lr-decay-style": "cosine",
+        "weight-decay": train.weight_decay,
+        "clip-grad": train.clip_grad,
+        "adam-beta1": ADAM_BETAS[0],
+        "adam-beta2": ADAM_BETAS[1],
+        "adam-eps": ADAM_EPSILON,
+        "seed": train.seed,
+    }
+
+
+def _log(recipe: Recipe) -> dict[str, object]:
+    """Stock Megatron knows no 0 for never: there it is later than the last iteration."""
+    log, never = recipe.log, recipe.train.train_iters + 1
+    return {
+        "log-interval": log.log_interval,
+        "eval-interval": log.eval_interval or never,
+        "eval-iters": log.eval_iters if log.eval_interval else 0,
+        "save-interval": log.save_interval or never,
+    }
+
+
+def _paths(recipe: Recipe, data: Path, run: Path) -> dict[str, object]:
+    splits = {"train": data / "train"}
+    if recipe.log.eval_interval:
+        splits |= {split: data / split for split in ("valid", "test")}
+    return {
+        **{f"{split}-data-path": path for split, path in splits.items()},
+        "data-cache-path": run / SAVED / "cache",
+        "tokenizer-type": "HuggingFaceTokenizer",
+        "tokenizer-model": data / "tokenizer",
+        "save": run / SAVED,
+        "load": run / SAVED,
+        "tensorboard-dir": run / SAVED / "tensorboard",
+        "ckpt-format": "torch_dist",
+        "distributed-backend": "nccl",
+    }
+
+
+def _flags(recipe: Recipe) -> list[str]:
+    parallel, train = recipe.parallel, recipe.train
+    flags = list(_RECOMPUTE[train.recompute])
+    if train.precision == "fp16":
+        flags += ["--fp16", "--initial-loss-scale", f"{train.initial_loss_scale:.0f}"]
+    elif train.precision != "fp32":
+        flags.append("--bf16")
+    if parallel.sequence_parallel is True:
+        flags.append("--sequence-parallel")
+    if parallel.overlap_grad_reduce is not False:
+        flags.append("--overlap-grad-reduce")
+    if parallel.use_distributed_optimizer:
+        flags.append("--use-distributed-optimizer")
+        if {parallel.overlap_grad_reduce, parallel.overlap_param_gather}.isdisjoint({False}):
+            flags.append("--overlap-param-gather")
+    return [*flags, "--no-create-attention-mask-in-dataloader"]

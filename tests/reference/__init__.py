@@ -1,0 +1,1 @@
+"""Megatron's own figures, from the wheel that carries `megatron.training`; see `cases.py`."""

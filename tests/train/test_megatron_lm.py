@@ -1,0 +1,75 @@
+"""The argument list for stock Megatron-LM, as Megatron's own parser and checks understand it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_music.config import load_recipe
+from megatron_music.train.megatron_lm import megatron_lm_arguments
+from tests.reference.cases import CASES, DATA, RUN, Case, answers
+
+SECTIONS = {
+    "model": ("num_layers", "hidden_size", "num_attention_heads", "seq_length", "hidden_dropout"),
+    "parallel": ("tensor_model_parallel_size", "pipeline_model_parallel_size"),
+    "train": ("train_iters", "micro_batch_size", "global_batch_size", "lr", "min_lr", "clip_grad"),
+}
+
+
+def understood(case: Case) -> dict[str, Any]:
+    return dict(answers()[case]["args"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_megatron_understands_the_recipe(case: Case) -> None:
+    args = understood(case)
+    for section, names in SECTIONS.items():
+        wanted = getattr(case.recipe, section)
+        assert {name: args[name] for name in names} == {n: getattr(wanted, n) for n in names}
+    assert args["max_position_embeddings"] == case.recipe.model.seq_length
+    assert args["ffn_hidden_size"] == 4 * case.recipe.model.hidden_size
+    assert args["bf16"] is True
+    assert args["bias_gelu_fusion"] is True  # the tanh form
+    assert args["untie_embeddings_and_output_weights"] is False
+    assert args["lr_decay_style"] == "cosine"
+    assert args["train_data_path"] == [str(DATA / "train")]
+    assert args["tokenizer_type"] == "HuggingFaceTokenizer"
+    assert args["tokenizer_model"] == str(DATA / "tokenizer")
+    assert args["save"] == str(RUN / "megatron_lm")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_vocabulary_is_padded_alike_at_every_tensor_parallel_size(case: Case) -> None:
+    args = understood(case)
+    assert args["make_vocab_size_divisible_by"] * args["tensor_model_parallel_size"] == 128
+
+
+def test_without_evaluation_no_validation_set_is_named() -> None:
+    words = megatron_lm_arguments(load_recipe("profile-small"), Path("d"), Path("r"))
+    assert "--train-data-path" in words
+    assert "--valid-data-path" not in words
+
+
+@pytest.mark.parametrize(
+    ("overrides", "present", "absent"),
+    [
+        (["train.precision=fp16"], {"--fp16", "--initial-loss-scale"}, {"--bf16"}),
+        (["train.precision=fp32"], set(), {"--fp16", "--bf16"}),
+        (
+            ["parallel.use_distributed_optimizer=true"],
+            {"--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"},
+            set(),
+        ),
+        (
+            ["parallel.use_distributed_optimizer=true", "parallel.overlap_grad_reduce=false"],
+            {"--use-distributed-optimizer"},
+            {"--overlap-grad-reduce", "--overlap-param-gather"},
+        ),
+    ],
+)
+def test_flags_follow_the_recipe(overrides: list[str], present: set[str], absent: set[str]) -> None:
+    words = set(megatron_lm_arguments(load_recipe("article", overrides), Path("d"), Path("r")))
+    assert present <= words
+    assert not absent & words
