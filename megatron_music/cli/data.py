@@ -39,6 +39,15 @@ def build(
     no_transpositions: Annotated[
         bool, Option("--no-transpositions", help="The same as --transpositions 1.")
     ] = False,
+    merge: Annotated[
+        bool | None, Option(help="Make the tracks of one instrument one, or not.")
+    ] = None,
+    voices: Annotated[
+        bool | None, Option(help="Take four tracks as soprano, alto, tenor, bass, or not.")
+    ] = None,
+    fill: Annotated[
+        bool | None, Option("--fill/--no-fill", help="Add documents with bars to fill in, or not.")
+    ] = None,
     max_tracks: Annotated[int | None, Option(help="Most tracks of a window.")] = None,
     shuffle: Annotated[bool | None, Option(help="Shuffle the tracks, or not.")] = None,
     seed: Annotated[int | None, Option(help="The seed of the shuffling.")] = None,
@@ -70,6 +79,9 @@ def build(
         "steps_per_quarter": steps_per_quarter,
         "density": density,
         "transpositions": 1 if no_transpositions else transpositions,
+        "merge": merge,
+        "voices": voices,
+        "fill": fill,
         "max_tracks": max_tracks,
         "shuffle": shuffle,
         "seed": seed,

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.settings import SPLITS
-from megatron_music.data.shard_file import read_shard, read_tokens
+from megatron_music.data.shard_file import read_documents
 from megatron_music.data.survey import Share, Survey
 from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
@@ -117,20 +118,24 @@ class _RunningHash:
 
 def place(task: Placing) -> tuple[int, Counts]:
     """Write the tokens of a shard where they belong; return its number and their counts by side."""
-    vocabulary = Vocabulary(task.tokenizer)
-    shard = read_shard(task.share.shard)
-    tokens = _with_densities(read_tokens(task.share.shard), shard.rates, vocabulary)
-    ends = np.cumsum(shard.lengths, dtype=np.int64)
+    vocabulary = _vocabulary(task.tokenizer)
+    documents = read_documents(task.share.shard)
+    tokens = _with_densities(documents.tokens, documents.rates, vocabulary)
+    edges = np.concatenate(([0], np.cumsum(documents.lengths, dtype=np.int64)))
+    side_of = task.share.sides[documents.owner]
     counts = np.zeros((len(SPLITS), len(vocabulary)), np.int64)
-    side_of = task.share.sides[shard.owner]
     for number, name in enumerate(SPLITS):
-        at = task.share.starts_tokens[number] * _TOKEN_BYTES
-        with (task.folder / f"{name}.bin").open("r+b", buffering=0) as file:
-            for first, last in _runs(side_of == number):
-                part = tokens[ends[first] - shard.lengths[first] : ends[last - 1]]
-                counts[number] += np.bincount(part, minlength=len(vocabulary))
-                at += _write_at(file.fileno(), part, at)
+        runs = [tokens[edges[first] : edges[last]] for first, last in _runs(side_of == number)]
+        if runs:
+            part = runs[0] if len(runs) == 1 else np.concatenate(runs)
+            counts[number] = np.bincount(part, minlength=len(vocabulary))
+            _write_at(task.folder / f"{name}.bin", part, task.share.starts_tokens[number])
     return task.number, counts
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(settings: TokenizerSettings) -> Vocabulary:
+    return Vocabulary(settings)
 
 
 def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -139,13 +144,10 @@ def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _write_at(descriptor: int, tokens: TokenArray, at_bytes: int) -> int:
-    """Write all tokens at a place of a file; return how many bytes they are."""
-    data = np.ascontiguousarray(tokens).data.cast("B")
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], at_bytes + done)
-    return done
+def _write_at(path: Path, tokens: TokenArray, start_tokens: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start_tokens * _TOKEN_BYTES)
+        file.write(tokens.data)
 
 
 def _with_densities(

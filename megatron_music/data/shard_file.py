@@ -5,23 +5,24 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.data.columns import read_columns, write_columns
 from megatron_music.data.documents import Rates
 from megatron_music.data.encoded import Encoded
-from megatron_music.data.items import DIGEST_BYTES
 from megatron_music.data.outcomes import KEPT, REFUSED, line
 from megatron_music.data.settings import SPLITS
-from megatron_music.errors import DataError
-from megatron_music.files import complete
 from megatron_music.tokenizer.vocabulary import TokenArray
 
 NO_SIDE = -1
 _NO_FINGERPRINT = "0" * 32
+_ALL_BUT_TOKENS = (
+    *("lines", "sides", "fingerprints", "ensemble", "about", "digests"),
+    *("lengths", "owner", "tracks", "rates"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Shard:
     fingerprints: npt.NDArray[np.uint64]
     ensemble: npt.NDArray[np.int32]
     ensembles: list[tuple[str, ...]]
-    digests: npt.NDArray[np.uint8]
+    digests: bytes
     lengths: npt.NDArray[np.int32]
     owner: npt.NDArray[np.int32]
     tracks: npt.NDArray[np.int32]
@@ -65,16 +66,14 @@ def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
         "fingerprints": np.frombuffer(bytes.fromhex(fingerprints), ">u8").astype(np.uint64),
         "ensemble": np.array([ensembles[outcome.instruments] for outcome in outcomes], np.int32),
         "about": _as_bytes(json.dumps([list(ensembles), refused]).encode()),
-        "digests": _as_bytes(digests).reshape(-1, DIGEST_BYTES),
+        "digests": _as_bytes(digests),
         "lengths": np.concatenate([piece.lengths for piece in pieces]),
         "owner": np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
         "tracks": np.concatenate([piece.tracks for piece in pieces]),
         "rates": np.concatenate([piece.rates for piece in pieces]),
         "tokens": np.concatenate([piece.tokens for piece in pieces]),
     }
-    # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
-    with complete(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **columns)
+    write_columns(path, columns)
 
 
 def _as_bytes(text: bytes) -> npt.NDArray[np.uint8]:
@@ -83,30 +82,27 @@ def _as_bytes(text: bytes) -> npt.NDArray[np.uint8]:
 
 def read_shard(path: Path) -> Shard:
     """Read a finished shard without its tokens; raises DataError if it has been damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as columns:
-            values = {name: columns[name] for name in columns.files if name != "tokens"}
-        ensembles, refused = json.loads(values.pop("about").tobytes())
-        values["fingerprints"] = values["fingerprints"].reshape(-1, 2)
-        return Shard(
-            lines=values.pop("lines").tobytes(),
-            ensembles=[tuple(instruments) for instruments in ensembles],
-            refused=Counter(refused),
-            **values,
-        )
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as fault:
-        raise _damaged(path, fault) from None
+    values: dict[str, Any] = dict(read_columns(path, _ALL_BUT_TOKENS))
+    ensembles, refused = json.loads(values.pop("about").tobytes())
+    values["fingerprints"] = values["fingerprints"].reshape(-1, 2)
+    return Shard(
+        lines=values.pop("lines").tobytes(),
+        ensembles=[tuple(instruments) for instruments in ensembles],
+        refused=Counter(refused),
+        digests=values.pop("digests").tobytes(),
+        **values,
+    )
 
 
-def read_tokens(path: Path) -> TokenArray:
-    """Read the tokens of a finished shard, uint16; raises DataError if it has been damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as columns:
-            tokens: TokenArray = columns["tokens"]
-            return tokens
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
-        raise _damaged(path, fault) from None
+class Documents(NamedTuple):
+    """The documents of a shard: see `Shard`; `tokens` holds them one after another."""
+
+    tokens: TokenArray
+    lengths: npt.NDArray[np.int32]
+    owner: npt.NDArray[np.int32]
+    rates: Rates
 
 
-def _damaged(path: Path, fault: Exception) -> DataError:
-    return DataError(f"{path} is damaged ({fault}); delete it and build again")
+def read_documents(path: Path) -> Documents:
+    """Read the documents of a finished shard; raises DataError if it has been damaged."""
+    return Documents(**read_columns(path, Documents._fields))

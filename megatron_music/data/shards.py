@@ -10,6 +10,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 
@@ -46,13 +47,18 @@ class Task:
 
 def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
-    vocabulary = Vocabulary(task.settings.tokenizer())
+    vocabulary = _vocabulary(task.settings)
     items = noted(task.items)
     with _uncollected(), task.marker.open("wb", buffering=0) as marker:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
     write_shard(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(settings: BuildSettings) -> Vocabulary:
+    return Vocabulary(settings.tokenizer())
 
 
 def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
@@ -90,7 +96,7 @@ def position_of_death(task: Task) -> int | None:
 
 def try_item(task: Task, position: int) -> None:
     """Encode one piece for nothing: to see whether it ends the process."""
-    _encoded(task, position, task.items[position], Vocabulary(task.settings.tokenizer()))
+    _encoded(task, position, task.items[position], _vocabulary(task.settings))
 
 
 def _encoded(

@@ -82,7 +82,7 @@ def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Surv
             found.refused.update({"duplicate": len(again)} if again else {})
             rates.update(_training_rates(shard, sides))
             ensembles.update(shard.ensembles[i] for i in np.unique(shard.ensemble[sides == 0]))
-            contents.update(shard.digests.tobytes())
+            contents.update(shard.digests)
     found.tokenizer = _fit(settings, rates, ensembles)
     found.contents = contents.hexdigest()
     return found

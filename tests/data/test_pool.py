@@ -11,7 +11,7 @@ from megatron_music.data import pool
 from megatron_music.data.outcomes import KEPT
 from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.shard_file import read_shard
+from megatron_music.data.shard_file import read_documents, read_shard
 from megatron_music.data.shards import Task
 from megatron_music.data.workers import LocalWorkers
 from megatron_music.errors import DataError
@@ -21,7 +21,7 @@ from tests.data.collection import Song, songs
 
 def tasks_of(items: list[Song], folder: Path) -> list[Task]:
     return [
-        Task(folder / f"shard-{start:03d}.npz", items[start : start + 4], BuildSettings())
+        Task(folder / f"shard-{start:03d}", items[start : start + 4], BuildSettings())
         for start in range(0, len(items), 4)
     ]
 
@@ -82,5 +82,5 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     [task] = tasks_of(songs(2), tmp_path)
     encode_shards([task], LocalWorkers(1), silent)
     task.path.write_bytes(task.path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"shard-000\.npz is damaged"):
-        read_shard(task.path)
+    with pytest.raises(DataError, match=r"shard-000 is damaged"):
+        read_documents(task.path)
