@@ -1,82 +1,147 @@
-"""Songs as files: MIDI, sound and picture, with the request that made them."""
+"""Songs as files: MIDI, sound, picture and report of each, and a page to compare them."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from megatron_music.files import write_text
+from megatron_music.generate.page import Card, write_page
+from megatron_music.generate.report import Copies, Maker, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
 from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 
 ALBUM_FILE = "album.json"
+PAGE_FILE = "index.html"
+_OURS = re.compile(r"(song-\d+|prompt)\.(mid|wav|png|json)|index\.html")
+
+CopyCheck = Callable[[Sequence[Song]], list[Copies]]
+"""Holds songs against the training data."""
 
 
 @dataclass(frozen=True)
 class Formats:
-    """Which files each song is written as, beside its MIDI file."""
+    """Which files each song is written as, beside its MIDI file; `page` compares them."""
 
     wav: bool = True
     png: bool = True
+    page: bool = True
+
+
+def not_checked(songs: Sequence[Song]) -> list[Copies]:
+    """Hold songs against nothing."""
+    return [Copies(None, reason="no training data given")] * len(songs)
 
 
 def write_album(
     songs: Iterable[Song],
     folder: Path,
     request: Request,
-    model: str,
+    maker: Maker,
     formats: Formats | None = None,
+    *,
+    prompt: Piece | None = None,
+    copies: CopyCheck = not_checked,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write each song as `song-SEED.mid`, `.wav` and `.png`; return the files, songs in order.
+    """Write `song-SEED.mid`, `.wav`, `.png` and `.json` of each song, and `index.html`.
 
-    `album.json`, written last, holds the request and the model's identity: what `written`
-    compares, hashes of the files included. Raises WriteError.
+    Returns the files, songs in order. `album.json`, written last, holds the request and what made
+    the songs: what `written` compares, hashes of the files included. The files of an album that
+    was there before are removed, and no others. Raises WriteError.
     """
     chosen = formats or Formats()
-    files: list[Path] = []
-    progress(0, request.count)
-    for done, song in enumerate(songs, 1):
-        (folder / ALBUM_FILE).unlink(missing_ok=True)
-        files += _write_song(song, folder, request.tempo_bpm, chosen)
-        progress(done, request.count)
-    write_text(folder / ALBUM_FILE, json.dumps(_identity(request, model, chosen, files), indent=2))
+    _clear(folder)
+    composed: list[Song] = []
+    count = len(request.seeds)
+    progress(0, count)
+    for song in songs:
+        _write_music(
+            song.piece, folder / f"song-{song.seed}", _name(song, request), request, chosen
+        )
+        composed.append(song)
+        progress(len(composed), count)
+    reports = [
+        song_report(song, request, maker, found)
+        for song, found in zip(composed, copies(composed), strict=True)
+    ]
+    for song, report in zip(composed, reports, strict=True):
+        write_text(folder / f"song-{song.seed}.json", json.dumps(report, indent=2) + "\n")
+    stems = [f"song-{song.seed}" for song in composed]
+    cards = [
+        Card(_name(song, request), folder / stem, report)
+        for song, stem, report in zip(composed, stems, reports, strict=True)
+    ]
+    if prompt is not None:
+        _write_music(prompt, folder / "prompt", "the piece begun from", request, chosen)
+        stems.append("prompt")
+        cards.insert(0, Card("The piece begun from", folder / "prompt", None))
+    if chosen.page:
+        write_page(cards, folder / PAGE_FILE, request, maker)
+    files = _files(folder, stems, chosen)
+    write_text(folder / ALBUM_FILE, json.dumps(_identity(request, maker, chosen, files), indent=2))
     return files
 
 
-def _write_song(song: Song, folder: Path, tempo_bpm: float, formats: Formats) -> list[Path]:
-    midi = folder / f"song-{song.seed}.mid"
-    write_midi(song.piece, midi, tempo_bpm)
-    files = [midi]
+def _name(song: Song, request: Request) -> str:
+    return f"song {song.seed}" if request.song_ids else f"seed {song.seed}"
+
+
+def _write_music(piece: Piece, stem: Path, name: str, request: Request, formats: Formats) -> None:
+    midi = stem.with_suffix(".mid")
+    write_midi(piece, midi, request.tempo)
     if formats.wav:
-        files.append(midi.with_suffix(".wav"))
-        render_audio(midi, files[-1])
+        render_audio(midi, stem.with_suffix(".wav"))
     if formats.png:
-        files.append(midi.with_suffix(".png"))
-        draw_piano_roll(song.piece, files[-1], f"song {song.seed}")
-    return files
+        draw_piano_roll(piece, stem.with_suffix(".png"), name)
 
 
-def written(folder: Path, request: Request, model: str, formats: Formats) -> list[Path]:
+def _files(folder: Path, stems: list[str], formats: Formats) -> list[Path]:
+    kinds = ["mid", *["wav"] * formats.wav, *["png"] * formats.png]
+    files = [folder / f"{stem}.{kind}" for stem in stems for kind in kinds]
+    files += [folder / f"{stem}.json" for stem in stems if stem != "prompt"]
+    return files + [folder / PAGE_FILE] * formats.page
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier album: what it lists under names of ours, as it was written."""
+    try:
+        album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
+        listed = dict(album["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = {}
+    (folder / ALBUM_FILE).unlink(missing_ok=True)
+    for name, digest in listed.items():
+        path = folder / name
+        ours = _OURS.fullmatch(name) and path.is_file()
+        if ours and sha256(path.read_bytes()).hexdigest() == digest:
+            path.unlink()
+
+
+def written(folder: Path, request: Request, maker: Maker, formats: Formats) -> list[Path]:
     """Return the files of an album that this request and model have already made, else none."""
     try:
         album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
         files = [folder / name for name in album["files"]]
-        same = album == json.loads(json.dumps(_identity(request, model, formats, files)))
+        same = album == json.loads(json.dumps(_identity(request, maker, formats, files)))
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return files if same else []
 
 
-def _identity(request: Request, model: str, formats: Formats, files: list[Path]) -> dict[str, Any]:
+def _identity(
+    request: Request, maker: Maker, formats: Formats, files: list[Path]
+) -> dict[str, Any]:
     return {
-        "model": model,
+        "maker": asdict(maker),
         "request": asdict(request),
         "formats": asdict(formats),
         "files": {file.name: sha256(file.read_bytes()).hexdigest() for file in files},

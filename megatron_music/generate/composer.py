@@ -1,6 +1,7 @@
 """A trained model at work: load an exported folder, ask for songs."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -10,14 +11,19 @@ from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate import session
+from megatron_music.generate.identity import no_model
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import draw
+from megatron_music.generate.sampler import Drawer
 from megatron_music.generate.song import Song
 from megatron_music.score.notes import Piece
-from megatron_music.tokenizer.grammar import Plan, Walker
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
 BATCH_SONGS = 16
+
+Work = Callable[[Drawer, Sequence[int]], list[Piece]]
 
 
 class Composer:
@@ -26,6 +32,7 @@ class Composer:
     def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> None:
         self.model = model.eval()
         self.vocabulary = vocabulary
+        self._exact: GPT2LMHeadModel | None = None
         if model.config.vocab_size != len(vocabulary):
             raise CheckpointError(
                 f"the model has {model.config.vocab_size} tokens, its vocabulary "
@@ -36,9 +43,7 @@ class Composer:
     def load(cls, folder: Path) -> Self:
         """Load a folder that `export` wrote, onto a GPU if there is one; raises CheckpointError."""
         if not (folder / "config.json").is_file():
-            raise CheckpointError(
-                f"no exported model in {folder}; make one with: megatron-music export RUN -o DIR"
-            )
+            raise no_model(folder, "config.json: not there")
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         try:
@@ -49,32 +54,61 @@ class Composer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device), load_vocabulary(folder))
 
-    def compose(self, request: Request) -> Iterator[Song]:
+    def compose(self, request: Request, prompt: Piece | None = None) -> Iterator[Song]:
         """Compose the songs asked for, one after another; raises UsageError for an impossible wish.
 
         Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
+        Without `prompt` songs are made from nothing; with one, on the model's grid, it is
+        continued, or filled and varied as the request says.
         """
-        plan = self.plan(request)
-        for first in range(0, request.count, BATCH_SONGS):
-            seeds = range(
-                request.seed + first, request.seed + min(first + BATCH_SONGS, request.count)
-            )
-            with torch.inference_mode():
-                walkers = draw(self.model, self.vocabulary, plan, request, seeds)
-            for seed, walker in zip(seeds, walkers, strict=True):
-                yield Song(seed, _in_score_order(walker.piece()), tuple(walker.tokens))
+        work = self._work(request, prompt)
+        model = self._exact_model() if request.exact else self.model
+        drawer = Drawer(model, self.vocabulary, request.taste)
+        for seeds in session.batches(request.seeds, BATCH_SONGS):
+            for seed, piece in zip(seeds, work(drawer, seeds), strict=True):
+                tokens = encode(piece, self.vocabulary)
+                yield Song(seed, piece, tuple(tokens.tolist()))
 
     def plan(self, request: Request) -> Plan:
-        """Return the plan of each song; raises UsageError if the model's context cannot hold it."""
-        context = int(self.model.config.n_positions)
-        plan = request.plan(self.vocabulary, context)
-        needed = Walker(self.vocabulary, plan).tokens_owed
-        if needed > context:
+        """Return the plan of each song's first window; raises UsageError for an impossible wish."""
+        return session.first_plan(request, self.vocabulary, int(self.model.config.n_positions))
+
+    def _work(self, request: Request, prompt: Piece | None) -> Work:
+        """Return what makes the pieces of a batch of seeds."""
+        vocabulary = self.vocabulary
+        if prompt is None:
+            _refuse_prompt_wishes(request)
+            return lambda drawer, seeds: [
+                _in_score_order(piece)
+                for piece in session.compose(drawer, request, vocabulary, seeds)
+            ]
+        if prompt.steps_per_quarter != vocabulary.settings.steps_per_quarter:
             raise UsageError(
-                f"{plan.bars} bars with {len(plan.instruments or (0,))} instrument(s) take "
-                f"{needed} tokens or more, this model holds {context}; ask for fewer"
+                f"the piece is on a grid of {prompt.steps_per_quarter} steps a quarter, the model "
+                f"on {vocabulary.settings.steps_per_quarter}; quantize it to that"
             )
-        return plan
+        kinds = {(True, True): session.vary, (True, False): session.fill}
+        act = kinds.get((request.fills, request.vary is not None), session.continue_piece)
+        return lambda drawer, seeds: act(drawer, prompt, request, vocabulary, seeds)
+
+    def _exact_model(self) -> GPT2LMHeadModel:
+        """Return the model in fp64: rounding differs between machines, but too little to matter."""
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.model).double()
+        return self._exact
+
+
+def _refuse_prompt_wishes(request: Request) -> None:
+    wishes = {
+        "prompt_bars": request.prompt_bars,
+        "drop": request.drop,
+        "fill_bars": request.fill_bars,
+        "fill_tracks": request.fill_tracks,
+        "vary": request.vary,
+    }
+    for name, value in wishes.items():
+        if value:
+            raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")
 
 
 def _in_score_order(piece: Piece) -> Piece:

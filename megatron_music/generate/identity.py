@@ -20,8 +20,17 @@ def model_identity(folder: Path) -> str:
             with (folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as fault:
-            raise CheckpointError(
-                f"no exported model in {folder} ({name}: {fault.strerror}); "
-                "make one with: megatron-music export RUN -o DIR"
-            ) from None
+            raise no_model(folder, f"{name}: {fault.strerror}") from None
     return digest.hexdigest()
+
+
+def no_model(folder: Path, reason: str) -> CheckpointError:
+    """Return the error of a folder that is no exported model."""
+    return CheckpointError(
+        f"no exported model in {folder} ({reason}); make one with: megatron-music export RUN -o DIR"
+    )
+
+
+def file_identity(path: Path) -> str:
+    """Return a file's name and the sha256 of its contents."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"

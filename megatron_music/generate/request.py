@@ -1,20 +1,26 @@
-"""What to compose: one request, the same names in Python and on the command line."""
+"""What to compose: one request, the same names in Python, on the command line and in notebooks."""
 
 from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
+from megatron_music.generate.choice_kernel import Taste
 from megatron_music.score.instruments import parse_instrument
-from megatron_music.tokenizer.grammar import Plan
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
 
 
 @dataclass(frozen=True)
 class Request:
     """A wish for `count` songs; None leaves a choice to the model or to its training data.
 
-    Song i is made from seed `seed + i` alone, so that each can be had again by its number; other
-    batches can change a song only where their rounding tips a choice between near equals. Raises
-    UsageError for a value out of range.
+    Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
+    and the model computes in fp64, so that a number means the same song everywhere.
+
+    With a piece to begin from: its first `prompt_bars` bars are kept (None: all), without the
+    instruments in `drop`; `instruments` are added to it. `fill_bars` (from 1) and `fill_tracks`
+    say what to compose anew, or `vary` which share of its bars; else it is continued to `bars`.
+
+    `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
+    "GENRE=JAZZ". Raises UsageError for a value out of range.
     """
 
     count: int = 1
@@ -24,14 +30,61 @@ class Request:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.95
-    tempo_bpm: float = 100.0
+    tempo_bpm: float | None = None
+    min_p: float = 0.0
+    tracks: int | None = None
+    density: tuple[str, ...] = ()
+    attributes: tuple[str, ...] | None = None
+    song_ids: tuple[int, ...] = ()
+    prompt_bars: int | None = None
+    drop: tuple[str, ...] = ()
+    fill_bars: tuple[int, ...] = ()
+    fill_tracks: tuple[str, ...] = ()
+    vary: float | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
         _within("count", self.count, 1, 100_000, "ask for one song or more")
-        _within("seed", self.seed, 0, 2**62, "use a whole number from 0")
-        if self.bars is not None:
-            _within("bars", self.bars, 1, 1000, "4, 8 and 16 are usual")
+        for seed in (self.seed, *self.song_ids):
+            _within("seed", seed, 0, 2**62, "use a whole number from 0")
+        if len(set(self.song_ids)) != len(self.song_ids):
+            raise UsageError(f"a song id stands twice (got {self.song_ids}); name each once")
+        for name, value in (("bars", self.bars), ("prompt_bars", self.prompt_bars)):
+            if value is not None:
+                _within(name, value, 1, 1000, "4, 8 and 16 are usual")
+        self._check_tracks()
+        self._check_taste()
+        _within("tempo", self.tempo, 10, 400, "quarter notes a minute")
+        self._check_filling()
+
+    def _check_tracks(self) -> None:
+        for name in (*(self.instruments or ()), *self.drop, *self.fill_tracks):
+            parse_instrument(name)
+        self.levels()
+        if self.tracks is None:
+            return
+        _within("tracks", self.tracks, 1, 64, "4 to 10 are usual")
+        if self.instruments is not None and len(self.instruments) != self.tracks:
+            raise UsageError(
+                f"tracks is {self.tracks}, but {len(self.instruments)} instruments are given; "
+                "leave one of the two out"
+            )
+
+    def _check_filling(self) -> None:
+        if any(bar < 1 for bar in self.fill_bars):
+            raise UsageError(
+                f"fill_bars must be 1 or more (got {min(self.fill_bars)}); bars count from 1"
+            )
+        if self.vary is None:
+            return
+        if not 0 < self.vary <= 1:
+            raise UsageError(
+                f"vary must be in (0, 1] (got {self.vary}); 0.25 makes a quarter of the bars anew"
+            )
+        if self.fill_bars or self.fill_tracks:
+            raise UsageError("vary chooses the bars itself; leave out either it or what to fill")
+
+    def _check_taste(self) -> None:
         if not 0 < self.temperature <= 100:
             raise UsageError(
                 f"temperature must be in (0, 100] (got {self.temperature}); 1.0 changes nothing"
@@ -39,16 +92,88 @@ class Request:
         _within("top_k", self.top_k, 0, 1_000_000, "use 0 to disable")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
-        _within("tempo", self.tempo_bpm, 10, 400, "quarter notes a minute")
-        for name in self.instruments or ():
-            parse_instrument(name)
+        if not 0 <= self.min_p <= 1:
+            raise UsageError(f"min_p must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
 
-    def plan(self, vocabulary: Vocabulary, max_tokens: int) -> Plan:
-        """Return each song's hard constraints; the training data decides what is left open."""
-        names = self.instruments or vocabulary.settings.ensemble or None
-        codes = None if names is None else tuple(parse_instrument(name) for name in names)
-        bars = self.bars or vocabulary.settings.bars
-        return Plan(bars, codes, max_tokens, single_voices=True)
+    @property
+    def tempo(self) -> float:
+        """Quarter notes a minute of a song from nothing."""
+        return 100.0 if self.tempo_bpm is None else self.tempo_bpm
+
+    @property
+    def taste(self) -> Taste:
+        """How boldly to choose."""
+        return Taste(float(self.temperature), self.top_k, float(self.top_p), float(self.min_p))
+
+    @property
+    def exact(self) -> bool:
+        """True where the songs have to be the same on any machine."""
+        return bool(self.song_ids)
+
+    @property
+    def seeds(self) -> list[int]:
+        """One a song."""
+        return list(self.song_ids) or list(range(self.seed, self.seed + self.count))
+
+    @property
+    def fills(self) -> bool:
+        """True where bars of a piece are to be composed anew."""
+        return bool(self.fill_bars or self.fill_tracks or self.vary)
+
+    def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+        """Return the instruments asked for, or those that all training music has."""
+        ensemble = vocabulary.settings.ensemble if self.tracks is None else ()
+        names = self.instruments or ensemble or None
+        return None if names is None else tuple(parse_instrument(name) for name in names)
+
+    def levels(self) -> tuple[dict[int, int], int | None]:
+        """Return the densities asked for: by instrument, and for all others."""
+        by_code: dict[int, int] = {}
+        others: int | None = None
+        for wish in self.density:
+            name, _, level = wish.rpartition("=")
+            if not level.isdigit() or not 0 <= int(level) < DENSITY_LEVELS:
+                raise UsageError(
+                    f"density must be 0..{DENSITY_LEVELS - 1} or INSTRUMENT=LEVEL (got {wish!r}); "
+                    "0 is sparse, 9 is busy"
+                )
+            if name:
+                by_code[parse_instrument(name)] = int(level)
+            else:
+                others = int(level)
+        return by_code, others
+
+    def density_of(self, code: int, vocabulary: Vocabulary) -> int | None:
+        """Return the level asked of an instrument; raises UsageError where there are no levels."""
+        by_code, others = self.levels()
+        if self.density and not vocabulary.settings.density:
+            raise UsageError(
+                "this model was trained without DENSITY tokens; leave density out, or train on "
+                "data built with --density"
+            )
+        return by_code.get(code, others)
+
+    def attribute_ids(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+        """Return the ids of the attributes asked for, ascending; raises UsageError for others."""
+        if self.attributes is None:
+            return None
+        known = vocabulary.settings.attributes
+        for word in self.attributes:
+            if word not in known:
+                choice = f"it knows {', '.join(known[:8])}" if known else "its data had none"
+                raise UsageError(f"this model has no attribute {word!r}; {choice}")
+        return tuple(sorted({vocabulary.ids[word] for word in self.attributes}))
+
+
+def parse_bars(text: str) -> tuple[int, ...]:
+    """Read bars as "4-6,9", counted from 1; raises UsageError."""
+    bars: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
+            raise UsageError(f"bars must be given as 4, 4-6 or 4-6,9 (got {text!r})")
+        bars.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(bars))
 
 
 def _within(name: str, value: float, low: int, high: int, hint: str) -> None:

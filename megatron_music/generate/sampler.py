@@ -1,83 +1,145 @@
 """Drawing tokens: Hugging Face's `generate`, held to the grammar, one random stream a song."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from transformers import (
-    GPT2LMHeadModel,
-    LogitsProcessor,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
-from megatron_music.generate.request import Request
-from megatron_music.tokenizer.grammar import Plan, Walker
+from megatron_music.generate.choice_kernel import Taste, choose, song_words
+from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.sheet import Sheet
+from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
 from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
+
+Tokens = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.bool_]
+
+
+class Guide(Protocol):
+    """Songs on their way: which tokens may come next in each."""
+
+    given: list[list[int]]
+    """The tokens that each song begins with, before anything is chosen."""
+
+    def take(self, tokens: Tokens) -> None:
+        """Move each song past its next tokens [songs, any number]."""
+
+    def mark(self, masks: Masks) -> None:
+        """Write the legal next tokens to masks [songs, vocabulary]."""
+
+
+class PlanGuide:
+    """Songs from nothing, by a plan."""
+
+    def __init__(self, vocabulary: Vocabulary, plan: Plan, songs: int) -> None:
+        self.given = [[vocabulary.piece_start, *(plan.attributes or ())]] * songs
+        self._rules = new_rules(vocabulary, plan)
+        self._state = new_state(songs, self._rules)
+
+    def take(self, tokens: Tokens) -> None:
+        """Move each song past its next tokens."""
+        take_tokens(tokens, self._state, self._rules)
+
+    def mark(self, masks: Masks) -> None:
+        """Write the legal next tokens."""
+        mark_legal(self._state, self._rules, masks)
+
+
+class SheetGuide:
+    """Songs that are given but for some bars, a sheet each."""
+
+    def __init__(self, vocabulary: Vocabulary, sheets: Sequence[Sheet], max_tokens: int) -> None:
+        self.given = [sheet.given for sheet in sheets]
+        self._sheets = new_sheets(sheets, vocabulary, max_tokens)
+
+    def take(self, tokens: Tokens) -> None:
+        """Move each song past its next tokens."""
+        take_sheet_tokens(tokens, self._sheets)
+
+    def mark(self, masks: Masks) -> None:
+        """Write the legal next tokens."""
+        mark_sheet_tokens(self._sheets, masks)
 
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Leave only the tokens from which a row can still become what its plan asks for."""
+    """Leave only the tokens from which a row can still become what its guide asks for.
 
-    def __init__(self, walkers: Sequence[Walker]) -> None:
-        self._walkers = walkers
+    For any `generate` of `transformers`: the mask is all it needs to compose valid music.
+    """
+
+    def __init__(self, guide: Guide, vocabulary_size: int) -> None:
+        self._guide = guide
+        self._taken = 0
+        self._barred = np.empty((len(guide.given), vocabulary_size), np.bool_)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Mask scores [songs, vocabulary] after taking the newest token of input_ids [songs, t]."""
-        for walker, row in zip(self._walkers, input_ids.tolist(), strict=True):
-            walker.follow(row)
-        legal = torch.from_numpy(np.stack([walker.allowed() for walker in self._walkers]))
-        return scores.masked_fill(~legal.to(scores.device), float("-inf"))
+        """Mask scores [songs, vocabulary] after taking the newest tokens of input_ids [songs, t].
+
+        The model's outputs beyond the vocabulary, if it has any, are never chosen.
+        """
+        self._guide.take(input_ids[:, self._taken :].cpu().numpy())
+        self._taken = input_ids.shape[1]
+        self._guide.mark(self._barred)
+        np.logical_not(self._barred, out=self._barred)
+        barred = torch.from_numpy(self._barred).to(scores.device)
+        return scores.masked_fill(barred, float("-inf"))
 
 
 class SongSampler(LogitsProcessor):  # type: ignore[misc]
-    """Choose each row's next token with the row's own random stream.
+    """Choose each row's next token with the row's own random words.
 
-    The choice is made here by racing exponential clocks (the token of the largest p / E(1) is a
-    draw from p) and handed to greedy decoding, so that a song does not depend on its batch.
+    The choice is handed to greedy decoding, so that a song does not depend on its batch. `stage`
+    tells apart the windows of a song that is made in several.
     """
 
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+    def __init__(self, seeds: Sequence[int], taste: Taste, stage: int = 0) -> None:
+        self._words = song_words(list(seeds), stage)
+        self._taste = taste
+        self._chosen = np.empty(len(seeds), np.int64)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Turn scores [songs, vocabulary] into ones whose largest is the token drawn."""
-        size = scores.shape[-1]
-        clocks = torch.stack([torch.empty(size).exponential_(generator=g) for g in self._streams])
-        return scores.float().log_softmax(-1) - clocks.log().to(scores.device)
+        choose(scores.cpu().numpy(), self._words, input_ids.shape[1], self._taste, self._chosen)
+        chosen = torch.from_numpy(self._chosen).to(scores.device)
+        return torch.zeros_like(scores).scatter_(1, chosen[:, None], 1.0)
 
 
-def draw(
-    model: GPT2LMHeadModel,
-    vocabulary: Vocabulary,
-    plan: Plan,
-    request: Request,
-    seeds: Sequence[int],
-) -> list[Walker]:
-    """Draw one song a seed, all in one batch; each walker has taken its song to the end.
+class Drawer:
+    """A model that draws songs for a request: its taste, and the tokens it can hold."""
 
-    The model's outputs beyond the vocabulary, if it has any, are never chosen.
-    """
-    walkers = [Walker(vocabulary, plan) for _ in seeds]
-    start = torch.full((len(seeds), 1), vocabulary.piece_start, device=model.device)
-    steps: list[LogitsProcessor] = [GrammarProcessor(walkers)]
-    steps.append(TemperatureLogitsWarper(float(request.temperature)))
-    if request.top_k:
-        steps.append(TopKLogitsWarper(request.top_k))
-    if request.top_p < 1:
-        steps.append(TopPLogitsWarper(request.top_p))
-    steps.append(SongSampler(seeds))
-    ids = model.generate(
-        start,
-        attention_mask=torch.ones_like(start),
-        logits_processor=LogitsProcessorList(steps),
-        do_sample=False,
-        max_length=plan.max_tokens,
-        eos_token_id=vocabulary.piece_end,
-        pad_token_id=vocabulary.pad,
-    )
-    for walker, row in zip(walkers, ids.tolist(), strict=True):
-        walker.follow(row)
-    return walkers
+    def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary, taste: Taste) -> None:
+        self.max_tokens = int(model.config.n_positions)
+        self._model = model
+        self._vocabulary = vocabulary
+        self._taste = taste
+
+    def draw(self, guide: Guide, seeds: Sequence[int], stage: int = 0) -> list[list[int]]:
+        """Draw the tokens of one song a seed, all in one batch, each to its PIECE_END.
+
+        Songs begin with as many of their given tokens as the shortest has; the rest are forced.
+        """
+        vocabulary, device = self._vocabulary, self._model.device
+        shared = min(map(len, guide.given))
+        start = torch.tensor([given[:shared] for given in guide.given], device=device)
+        processors = LogitsProcessorList(
+            [GrammarProcessor(guide, len(vocabulary)), SongSampler(seeds, self._taste, stage)]
+        )
+        with torch.inference_mode():
+            ids = self._model.generate(
+                start,
+                attention_mask=torch.ones_like(start),
+                logits_processor=processors,
+                do_sample=False,
+                max_length=self.max_tokens,
+                eos_token_id=vocabulary.piece_end,
+                pad_token_id=vocabulary.pad,
+            )
+        return [_to_end(row, vocabulary.piece_end) for row in ids.tolist()]
+
+
+def _to_end(row: list[int], piece_end: int) -> list[int]:
+    return row[: row.index(piece_end) + 1]

@@ -71,8 +71,8 @@ def test_the_narrowest_choice_leaves_nothing_to_the_seed(
 
 def test_a_wish_that_the_context_cannot_hold_is_refused(chorale_model: Path) -> None:
     composer = Composer.load(chorale_model)
-    with pytest.raises(UsageError, match=r"40 bars with 4 instrument.* this model holds 160"):
-        composer.plan(Request(bars=40))
+    with pytest.raises(UsageError, match=r"a bar of 40 track.* takes 361 tokens .* holds 160"):
+        composer.plan(Request(instruments=("0",) * 40))
 
 
 @pytest.mark.parametrize(

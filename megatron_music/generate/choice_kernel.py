@@ -1,0 +1,102 @@
+"""Choosing tokens, compiled: temperature, top-k, top-p, min-p, and a draw by the song's number.
+
+Everything is reckoned in fp64 from a random word that depends on the song and the step alone, so
+that a song knows neither its batch nor the machine. The filters do what those of `transformers` do.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel
+from megatron_music.score.grid_kernel import scramble_word
+from megatron_music.score.hashing import WORD, Words, scramble
+
+Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+_FRACTION_BITS = 53
+
+
+class Taste(NamedTuple):
+    """How boldly to choose: the figures of a request."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+
+
+def song_words(seeds: list[int], stage: int) -> Words:
+    """Return the word that each song's random words begin from in a stage of its making."""
+    words = scramble(np.array([seed & WORD for seed in seeds], np.uint64))
+    return scramble(words ^ scramble(np.array([stage], np.uint64)))
+
+
+@kernel
+def choose(
+    scores: Scores, words: Words, step: int, taste: Taste, chosen: npt.NDArray[np.int64]
+) -> None:
+    """Choose a token for each row of scores [songs, vocabulary]; -inf is never chosen.
+
+    A row without a finite score chooses token 0.
+    """
+    size = scores.shape[1]
+    weights, tokens = np.empty(size, np.float64), np.empty(size, np.int64)
+    for song in range(scores.shape[0]):
+        best = -np.inf
+        for token in range(size):
+            if best < scores[song, token] < np.inf:
+                best = scores[song, token]
+        count = 0
+        for token in range(size):
+            if -np.inf < scores[song, token] <= best:
+                weights[count] = np.exp((scores[song, token] - best) / taste.temperature)
+                tokens[count] = token
+                count += 1
+        if not count:
+            chosen[song] = 0
+            continue
+        _filter(weights[:count], taste)
+        word = scramble_word(words[song] + np.uint64(step))
+        chosen[song] = tokens[_draw(weights[:count], word)]
+
+
+@kernel
+def _filter(weights: npt.NDArray[np.float64], taste: Taste) -> None:
+    """Set to 0 what top-k, top-p and min-p leave out; the heaviest always stays, at 1."""
+    least = 0.0
+    count = len(weights)
+    if 0 < taste.top_k < count or taste.top_p < 1:
+        order = np.argsort(-weights, kind="mergesort")
+        if 0 < taste.top_k < count:
+            least = weights[order[taste.top_k - 1]]
+            while count > taste.top_k and weights[order[count - 1]] < least:
+                count -= 1
+        if taste.top_p < 1:
+            wanted = taste.top_p * weights[order[:count]].sum()
+            mass = 0.0
+            for place in range(count):
+                mass += weights[order[place]]
+                if mass >= wanted:
+                    weights[order[place + 1 :]] = 0.0
+                    break
+    least = max(least, taste.min_p)
+    for place in range(len(weights)):
+        if weights[place] < least:
+            weights[place] = 0.0
+
+
+@kernel
+def _draw(weights: npt.NDArray[np.float64], word: np.uint64) -> int:
+    """Draw a place in proportion to the weights."""
+    fraction = np.float64(word >> np.uint64(64 - _FRACTION_BITS)) / (1 << _FRACTION_BITS)
+    left = fraction * weights.sum()
+    last = 0
+    for place in range(len(weights)):
+        if weights[place] > 0:
+            last = place
+            left -= weights[place]
+            if left < 0:
+                break
+    return last

@@ -1,0 +1,159 @@
+"""A draft: a piece with bars still to be written, and which of them to write next."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import UsageError
+from megatron_music.score.instruments import instrument_name
+from megatron_music.score.notes import Piece, Track
+from megatron_music.score.quantize import canonical_track
+from megatron_music.tokenizer.sheet import Part, Sheet, lay_out, read_slots
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+BoolArray = npt.NDArray[np.bool_]
+
+BAR_TOKENS = 8
+"""Room that a bar of a track gets at least: two or three notes."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A piece and its holes [tracks, bars]: the bars that are still to be written.
+
+    A hole keeps no note that begins in it. `levels` are densities asked for, by track.
+    """
+
+    piece: Piece
+    holes: BoolArray
+    levels: Mapping[int, int | None] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """True where nothing is left to write."""
+        return not self.holes.any()
+
+    def filled(self, sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary) -> "Draft":
+        """Take over what was written into a sheet."""
+        tracks, holes = list(self.piece.tracks), self.holes.copy()
+        for index, notes in read_slots(sheet, tokens, vocabulary).items():
+            tracks[index] = _with_notes(tracks[index], notes)
+        for slot in sheet.slots:
+            holes[slot.track, slot.bar] = False
+        return replace(self, piece=replace(self.piece, tracks=tuple(tracks)), holes=holes)
+
+
+def open_bars(piece: Piece, holes: BoolArray) -> Draft:
+    """Return the draft of a piece without the notes that begin in its holes."""
+    steps = piece.steps_per_bar
+    tracks = tuple(
+        _some(track, ~row[track.onset // steps])
+        for track, row in zip(piece.tracks, holes, strict=True)
+    )
+    return Draft(replace(piece, tracks=tracks), holes)
+
+
+def _some(track: Track, kept: BoolArray) -> Track:
+    return Track(track.instrument, track.onset[kept], track.end[kept], track.pitch[kept])
+
+
+def _with_notes(track: Track, notes: Sequence[tuple[int, int, int]]) -> Track:
+    onset, end, pitch = np.array(notes, np.int64).reshape(-1, 3).T
+    return canonical_track(
+        track.instrument,
+        np.concatenate((track.onset, onset)),
+        np.concatenate((track.end, end)),
+        np.concatenate((track.pitch, pitch)),
+    )
+
+
+def next_sheet(
+    draft: Draft, vocabulary: Vocabulary, max_tokens: int, attributes: tuple[int, ...] = ()
+) -> Sheet:
+    """Return the next bars of a draft to write, with as much around them as a model can hold.
+
+    Windows are as long as in training where they fit into `max_tokens`, else shorter; where not
+    even one bar of all tracks fits, tracks take turns. Raises UsageError where nothing does.
+    """
+    sheet = None
+    for window, indices in _windows(draft, vocabulary.settings.bars):
+        first, bars = window
+        parts = [
+            Part(
+                index,
+                draft.piece.tracks[index],
+                tuple(np.flatnonzero(draft.holes[index]).tolist()),
+                draft.levels.get(index),
+            )
+            for index in indices
+        ]
+        fill = vocabulary.settings.fill
+        sheet = lay_out(parts, first, bars, vocabulary, fill=fill, attributes=attributes)
+        if sheet.least_tokens + BAR_TOKENS * len(sheet.slots) <= max_tokens:
+            return sheet
+    if sheet is None or sheet.least_tokens > max_tokens:
+        raise UsageError(
+            f"not even a bar of one track fits into the {max_tokens} tokens that this model holds"
+        )
+    return sheet
+
+
+def _windows(draft: Draft, longest: int) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Give windows (first bar, bars) and their tracks, from the best to the smallest.
+
+    Tracks that are only kept come first, so that what is written in place knows them.
+    """
+    bars = longest
+    while bars:
+        window = _window(draft, bars)
+        writing, kept = _tracks(draft, window)
+        yield window, [*kept, *writing]
+        if bars <= 2:
+            for count in range(len(writing), 0, -1):
+                yield window, writing[:count]
+        bars //= 2
+
+
+def _window(draft: Draft, bars: int) -> tuple[int, int]:
+    """Return first bar and bars of the window that holds the first hole."""
+    open_at = np.flatnonzero(draft.holes.any(axis=0))
+    first, last, total = int(open_at[0]), int(open_at[-1]), draft.piece.bars
+    bars = min(bars, total)
+    spare = bars - (last - first + 1)
+    if spare < 0:
+        start = max(0, first - bars // 2)
+    else:
+        behind = total - last - 1
+        start = first - max(spare - behind, spare - spare // 2)
+    return min(max(0, start), total - bars), bars
+
+
+def _tracks(draft: Draft, window: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """Return the tracks to write in a window, and those that only sound in it."""
+    first, last = window[0], window[0] + window[1]
+    steps = draft.piece.steps_per_bar
+    writing, kept = [], []
+    for index, track in enumerate(draft.piece.tracks):
+        if draft.holes[index, first:last].any():
+            writing.append(index)
+        elif ((track.onset >= first * steps) & (track.onset < last * steps)).any():
+            kept.append(index)
+    return writing, kept
+
+
+def cells_named(piece: Piece, bars: Sequence[int], codes: Sequence[int]) -> BoolArray:
+    """Mark bars (from 1; none: all) of instruments (none: all); raises UsageError for others."""
+    for bar in bars:
+        if not 1 <= bar <= piece.bars:
+            raise UsageError(f"the piece has bars 1..{piece.bars} (got {bar}); choose among them")
+    held = [track.instrument for track in piece.tracks]
+    for code in codes:
+        if code not in held:
+            names = ", ".join(sorted({instrument_name(one) for one in held}))
+            raise UsageError(f"the piece has no track {instrument_name(code)}; it has {names}")
+    in_bars = np.array([not bars or bar + 1 in bars for bar in range(piece.bars)])
+    in_tracks = np.array([not codes or code in codes for code in held])
+    named: BoolArray = np.logical_and.outer(in_tracks, in_bars)
+    return named

@@ -1,0 +1,59 @@
+"""Where an exported model comes from: the data set it was trained on, if it is still there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.errors import MusicError, UsageError
+from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+
+_RECORD = "megatron_music.json"
+_ENVIRONMENT = "environment.json"
+_MOST_TOKENS = 50_000_000
+
+
+def training_data(model: Path, vocabulary: Vocabulary, named: Path | None = None) -> Path | None:
+    """Return the folder of the training data: the one named, else the one that the run records.
+
+    None where nothing is named and nothing is found. Raises UsageError if the folder named is of
+    another vocabulary, DataError if it is no data set.
+    """
+    if named is not None:
+        if load_vocabulary(named / "tokenizer").hash != vocabulary.hash:
+            raise UsageError(
+                f"{named} has another vocabulary than {model}; give the data it was trained on"
+            )
+        return named
+    try:
+        record = json.loads((model / _RECORD).read_text(encoding="utf-8"))
+        run = Path(record["step"]).parents[1]
+        environment = json.loads((run / _ENVIRONMENT).read_text(encoding="utf-8"))
+        data = Path(environment["data"])
+        same = load_vocabulary(data / "tokenizer").hash == vocabulary.hash
+        return data if same and (data / "train.idx").is_file() else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, MusicError):
+        return None
+
+
+def learnt_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset[int] | None:
+    """Return the instruments that the training data have; None where nobody knows."""
+    if vocabulary.settings.ensemble:
+        return frozenset(map(parse_instrument, vocabulary.settings.ensemble))
+    if data is None:
+        return None
+    tokens = IndexedReader(data / "train").tokens[:_MOST_TOKENS]
+    counts = np.bincount(np.asarray(tokens, np.int64), minlength=len(vocabulary))
+    codes = counts[vocabulary.inst : vocabulary.inst + INSTRUMENT_COUNT]
+    return frozenset(np.flatnonzero(codes).tolist())
+
+
+def unknown_instruments(
+    names: tuple[str, ...], data: Path | None, vocabulary: Vocabulary
+) -> list[str]:
+    """Return those of the instruments asked for that the model has never heard."""
+    learnt = learnt_instruments(data, vocabulary)
+    codes = sorted({parse_instrument(name) for name in names})
+    return [instrument_name(code) for code in codes if learnt is not None and code not in learnt]

@@ -1,0 +1,98 @@
+"""What came of a request: the figures of a song, beside what was asked."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from megatron_music.generate.request import Request
+from megatron_music.generate.song import Song
+from megatron_music.score.instruments import DRUMS, instrument_name
+from megatron_music.score.notes import Piece
+from megatron_music.score.pianoroll import instrument_label, pitch_name
+
+# How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+_KEYS = ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made the songs: hashes of the model and of its vocabulary, and the piece begun from."""
+
+    model: str
+    vocabulary: str
+    prompt: str = ""
+    """The name and sha256 of the MIDI file, "" for none."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The longest run of bars that a song shares with training music.
+
+    `found` None: not checked, `reason` says why. A run longer than `at_most` bars, the windows of
+    the training data, cannot be seen.
+    """
+
+    found: int | None
+    at_most: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"not checked: {self.reason}"
+        if not self.found:
+            return "no bar"
+        more = ", as long as a training window" if self.found >= self.at_most else ""
+        return f"{self.found} bar{'s' * (self.found != 1)} in a row{more}"
+
+
+def song_report(song: Song, request: Request, maker: Maker, copies: Copies) -> dict[str, Any]:
+    """Return what was asked and what came, as JSON can hold it."""
+    piece = song.piece
+    notes = sum(len(track) for track in piece.tracks)
+    return {
+        "seed": song.seed,
+        "asked": asdict(request),
+        "came": {
+            "bars": piece.bars,
+            "notes": notes,
+            "notes_per_bar": round(notes / piece.bars, 2),
+            "key": key_of(piece),
+            "tokens": len(song.tokens),
+            "tracks": [_track(piece, index) for index in range(len(piece.tracks))],
+        },
+        "longest_run_shared_with_training": asdict(copies),
+        "model": maker.model,
+        "vocabulary": maker.vocabulary,
+        "prompt": maker.prompt,
+    }
+
+
+def _track(piece: Piece, index: int) -> dict[str, Any]:
+    track = piece.tracks[index]
+    return {
+        "instrument": instrument_name(track.instrument),
+        "name": instrument_label(track.instrument),
+        "notes": len(track),
+        "notes_per_bar": round(len(track) / piece.bars, 2),
+        "lowest": pitch_name(int(track.pitch.min())),
+        "highest": pitch_name(int(track.pitch.max())),
+    }
+
+
+def key_of(piece: Piece) -> str:
+    """Return the key whose profile correlates best with how long each pitch class sounds.
+
+    The method of Krumhansl and Schmuckler; "" where no pitched note sounds, or all equally long.
+    """
+    sounding = np.zeros(12)
+    for track in piece.tracks:
+        if track.instrument != DRUMS:
+            np.add.at(sounding, track.pitch % 12, track.end - track.onset)
+    if not sounding.std():
+        return ""
+    profiles = [np.roll(mode, key) for mode in (_MAJOR, _MINOR) for key in range(12)]
+    best = int(np.argmax([np.corrcoef(sounding, profile)[0, 1] for profile in profiles]))
+    return f"{_KEYS[best % 12]} {'minor' if best >= 12 else 'major'}"

@@ -1,0 +1,149 @@
+"""Bars are written into a piece and nothing else of it changes, whatever is written."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import UsageError
+from megatron_music.generate.draft import Draft, cells_named, next_sheet, open_bars
+from megatron_music.score.instruments import SOPRANO, VOICES
+from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import quantize
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.sheet import Sheet
+from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.music import scores, track
+
+ROOM = 2000
+
+
+def scribble(sheet: Sheet, vocabulary: Vocabulary, max_tokens: int, seed: int) -> list[int]:
+    """Write any legal tokens into a sheet."""
+    rng = np.random.default_rng(seed)
+    sheets = new_sheets([sheet], vocabulary, max_tokens)
+    masks = np.zeros((1, len(vocabulary)), np.bool_)
+    tokens: list[int] = []
+    while not tokens or tokens[-1] != vocabulary.piece_end:
+        mark_sheet_tokens(sheets, masks)
+        tokens.append(int(rng.choice(np.flatnonzero(masks[0]))))
+        take_sheet_tokens(np.array([[tokens[-1]]]), sheets)
+    return tokens
+
+
+def rows(piece: Piece, index: int) -> set[tuple[int, int, int]]:
+    one = piece.tracks[index]
+    return set(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
+    vocabulary = Vocabulary(
+        TokenizerSettings(
+            draw(st.sampled_from([4, 12])),
+            density=draw(st.booleans()),
+            bars=draw(st.integers(1, 8)),
+            fill=draw(st.booleans()),
+        )
+    )
+    piece = quantize(draw(scores()), vocabulary.settings.steps_per_quarter)
+    piece = replace(piece, bars=piece.bars + draw(st.integers(0, 3)))
+    shape = (len(piece.tracks), piece.bars)
+    cells = draw(
+        st.lists(st.booleans(), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
+    )
+    holes = np.array(cells).reshape(shape)
+    holes[draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1))] = True
+    return piece, open_bars(piece, holes), vocabulary
+
+
+@settings(max_examples=150)
+@given(drafts(), st.integers(0, 2**32), st.booleans())
+def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
+    drafted: tuple[Piece, Draft, Vocabulary], seed: int, tight: bool
+) -> None:
+    piece, draft, vocabulary = drafted
+    holes, steps = draft.holes, piece.steps_per_bar
+    while not draft.is_done:
+        sheet = next_sheet(draft, vocabulary, ROOM)
+        budget = sheet.least_tokens if tight else ROOM
+        tokens = scribble(sheet, vocabulary, budget, seed)
+        assert len(tokens) <= budget
+        draft = draft.filled(sheet, tokens, vocabulary)
+    done = draft.piece
+    for index in range(len(piece.tracks)):
+        before = {note for note in rows(piece, index) if not holes[index, note[0] // steps]}
+        after = rows(done, index)
+        assert before <= after
+        for onset, end, _ in after - before:
+            assert holes[index, onset // steps : (end - 1) // steps + 1].all()
+    sounding = replace(done, tracks=tuple(one for one in done.tracks if len(one)))
+    check(encode(sounding, vocabulary), vocabulary)
+
+
+@settings(max_examples=60)
+@given(drafts(), st.integers(0, 2**32))
+def test_a_single_voice_sings_one_note_at_a_time(
+    drafted: tuple[Piece, Draft, Vocabulary], seed: int
+) -> None:
+    piece, draft, vocabulary = drafted
+    tracks = tuple(replace(one, instrument=SOPRANO) for one in draft.piece.tracks)
+    draft = replace(draft, piece=replace(draft.piece, tracks=tracks))
+    holes, steps = draft.holes, piece.steps_per_bar
+    while not draft.is_done:
+        sheet = next_sheet(draft, vocabulary, ROOM)
+        draft = draft.filled(sheet, scribble(sheet, vocabulary, ROOM, seed), vocabulary)
+    for index in range(len(tracks)):
+        for onset, end, pitch in rows(draft.piece, index):
+            if holes[index, onset // steps]:
+                others = rows(draft.piece, index) - {(onset, end, pitch)}
+                assert all(b <= onset or a >= end for a, b, _ in others)
+
+
+@settings(max_examples=60)
+@given(drafts(), st.integers(0, 2**32))
+def test_a_filled_document_is_one_that_training_could_have_had(
+    drafted: tuple[Piece, Draft, Vocabulary], seed: int
+) -> None:
+    piece, draft, vocabulary = drafted
+    settings = replace(vocabulary.settings, fill=True, bars=min(64, piece.bars))
+    vocabulary = Vocabulary(settings)
+    sheet = next_sheet(draft, vocabulary, 100_000)
+    tokens = scribble(sheet, vocabulary, 100_000, seed)
+    check(np.array(tokens), vocabulary)
+
+
+def test_a_track_that_is_all_to_be_written_sounds() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=4, density=False))
+    piece = Piece(4, 4, (track(0, (0, 64, 60)), track(VOICES[3], (0, 4, 40))))
+    draft = open_bars(piece, cells_named(piece, (), (VOICES[3],)))
+    for seed in range(20):
+        sheet = next_sheet(draft, vocabulary, 60)
+        done = draft.filled(sheet, scribble(sheet, vocabulary, 60, seed), vocabulary)
+        assert len(done.piece.tracks[1]) > 0
+
+
+def test_tracks_take_turns_where_not_all_fit() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=8, density=False))
+    piece = Piece(4, 2, tuple(track(code, (0, 4, 60)) for code in range(10)))
+    holes = np.zeros((10, 12), np.bool_)
+    holes[:, 2:] = True
+    draft = Draft(replace(piece, bars=12), holes)
+    windows = 0
+    while not draft.is_done:
+        sheet = next_sheet(draft, vocabulary, 120)
+        draft = draft.filled(sheet, scribble(sheet, vocabulary, 120, windows), vocabulary)
+        windows += 1
+    assert windows > 10
+
+
+def test_bars_and_tracks_that_are_not_there_are_refused() -> None:
+    piece = Piece(4, 2, (track(0, (0, 4, 60)),))
+    with pytest.raises(UsageError, match=r"the piece has bars 1..2 \(got 3\)"):
+        cells_named(piece, (3,), ())
+    with pytest.raises(UsageError, match="the piece has no track DRUMS; it has 0"):
+        cells_named(piece, (), (128,))
