@@ -1,13 +1,16 @@
-"""`data verify`: what a data set holds, and whether it still does."""
+"""`data verify` and `data stats`: whether a data set is whole, and what is in it."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megatron_music.cli import show
+
+if TYPE_CHECKING:
+    from megatron_music.data.stats import Statistics
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -31,3 +34,52 @@ def verify(
             f"{folder} is sound: {verified.files} files, {verified.documents:,} documents, "
             f"{verified.tokens:,} tokens"
         )
+
+
+def stats(
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DIR")],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Write stats.json and pictures here.", metavar="DIR")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a data set consists of: lengths, instruments, pitches, densities, notes.
+
+    Example: `megatron-music data stats data/bach -o stats`
+    """
+    from megatron_music.data.stats import as_json as to_json
+    from megatron_music.data.stats import statistics
+
+    with show.progress("count", "tokens") as progress:
+        made = statistics(folder, progress)
+    if output is not None:
+        _write(made, output)
+    print(json.dumps(to_json(made)) if as_json else _text(made))
+
+
+def _write(made: "Statistics", folder: Path) -> None:
+    """Write the figures and the pictures into a folder."""
+    from megatron_music.data.stats import as_json as to_json
+    from megatron_music.data.stats_plots import pictures
+    from megatron_music.files import complete, write_text
+
+    for name, png in pictures(made).items():
+        with complete(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(png)
+    write_text(folder / "stats.json", json.dumps(to_json(made), indent=2) + "\n")
+    show.say(f"stats.json and the pictures are in {folder}")
+
+
+def _text(made: "Statistics") -> str:
+    """Return the table of the sides and the histograms, as text."""
+    from megatron_music.data.card import histograms
+    from megatron_music.data.histograms import text_bars
+    from megatron_music.data.stats import note_rows
+
+    lines = [
+        f"{name:>6}: {side['tokens']:>15,} tokens, {side['documents']:>11,} documents, "
+        f"{side['pieces']:>9,} pieces"
+        for name, side in made.manifest["splits"].items()
+    ]
+    parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
+    return "\n".join([*lines, *(f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items())])

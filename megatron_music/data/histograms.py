@@ -36,20 +36,20 @@ def _bar(count: int, most: int) -> str:
 
 
 def binned(counts: Counts, edges: Sequence[int]) -> list[tuple[str, int]]:
-    """Add up `counts[value]` between edges: the first bin begins at edges[0], the last is open.
+    """Add up `counts[value]` from edge to edge; the last bin is open.
 
     Empty bins before the first value and behind the last are left out.
     """
-    ends = [*edges[1:], max(len(counts), edges[-1] + 1)]
     rows = [
-        (
-            f"{first:,} to {last - 1:,}" if last - first > 1 else f"{first:,}",
-            int(counts[first:last].sum()),
-        )
-        for first, last in pairwise([edges[0], *ends])
+        (_span(first, last - 1), int(counts[first:last].sum())) for first, last in pairwise(edges)
     ]
+    rows.append((f"{edges[-1]:,} or more", int(counts[edges[-1] :].sum())))
     filled = [place for place, (_, count) in enumerate(rows) if count]
     return rows[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first:,} to {last:,}" if last > first else f"{first:,}"
 
 
 def shortened(rows: Rows, most: int) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.contents import Contents, Counts, count_bars
+from megatron_music.data.histograms import binned
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.settings import SPLITS
@@ -98,6 +99,26 @@ def _spread(edges: Counts) -> list[tuple[int, int]]:
     places = np.arange(0, total, _PORTION_TOKENS)
     firsts = np.unique([*np.searchsorted(edges, places).tolist(), len(edges) - 1]).tolist()
     return list(pairwise(firsts))[:: max(1, -(-total // SAMPLE_TOKENS))]
+
+
+def note_rows(made: Statistics) -> dict[str, list[tuple[str, int]]]:
+    """Return by title the rows of the histograms that the sample allows."""
+    quarter = made.contents.vocabulary.settings.steps_per_quarter
+    sample = f"in {made.sampled_documents:,} documents for training"
+    edges = sorted(
+        {
+            1,
+            *range(quarter // 2, 2 * quarter, quarter // 2),
+            *range(2 * quarter, 9 * quarter, 2 * quarter),
+        }
+    )
+    rows = {
+        f"Notes by steps ({quarter} a quarter note) {sample}, without drums": binned(
+            made.note_steps, edges
+        ),
+        f"Documents by tracks, {sample}": binned(made.tracks, range(1, MOST_TRACKS + 1)),
+    }
+    return {title: listed for title, listed in rows.items() if listed}
 
 
 def as_json(made: Statistics) -> dict[str, Any]:

@@ -87,3 +87,16 @@ def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None
     assert "Traceback" not in said
     assert not (tmp_path / "set/manifest.json").exists()
     assert list(tmp_path.glob("set/.build/*/shard-*.npz"))
+
+
+def test_stats_shows_and_draws_what_a_data_set_consists_of(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
+    shown = program("data", "stats", "set", "-o", "pictures")
+    assert "Tracks by instrument" in shown.stdout
+    assert "fit into 2048" in shown.stdout
+    assert "stats.json and the pictures are in pictures" in shown.stderr
+    assert len(list(program.folder.glob("pictures/*.png"))) == 6
+    values = json.loads(program("data", "stats", "set", "--json").stdout)
+    assert values == json.loads((program.folder / "pictures/stats.json").read_text())
+    assert "data build SOURCE -o nowhere" in program.fails(1, "data", "stats", "nowhere")
