@@ -164,6 +164,11 @@ tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT
 clock:
 	@mkdir -p build && rm -f $(CLOCK)
 
+.PHONY: estimate
+estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEVICE='NVIDIA H200', ARGS=...
+	@$(MUSIC) train $(RECIPE) --estimate --gpus $(NPROC) $(if $(DEVICE),--device '$(DEVICE)') \
+		$(if $(wildcard $(DATA)/tokenizer),--data $(DATA)) $(LAYOUT) $(ARGS)
+
 .PHONY: sample
 sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
 	@$(COMPOSE)

@@ -5,13 +5,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.estimate import show_estimate
 from megatron_music.errors import MusicError, UsageError
+
+if TYPE_CHECKING:
+    from megatron_music.config import Recipe
 
 RANK_0_SPEAKS_S = 10.0
 """Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
@@ -55,6 +58,10 @@ def train(
     as_json: Annotated[
         bool, typer.Option("--json", help="With --estimate: for a program to read.")
     ] = False,
+    megatron_lm_args: Annotated[
+        bool,
+        typer.Option("--megatron-lm-args", help="Print what stock pretrain_gpt.py is given."),
+    ] = False,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
 
@@ -75,7 +82,11 @@ def train(
             return
         if data is None:
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
-        job = prepare(request, data, run or default_run(recipe, data))
+        folder = run or default_run(recipe, data)
+        if megatron_lm_args:
+            print("\n".join(_stock_arguments(request, data, folder)))
+            return
+        job = prepare(request, data, folder)
         if not job.is_finished:
             pretrain(job, show.say)
         elif rank() == 0:
@@ -83,6 +94,18 @@ def train(
                 f"{job.run.path} has reached iteration {job.start_iteration}: nothing to do; "
                 "raise train.train_iters to go on"
             )
+
+
+def _stock_arguments(recipe: "Recipe", data: Path, run: Path) -> list[str]:
+    """Return the words for stock Megatron-LM, which does not choose its kernels by itself."""
+    from megatron_music.train.choices import TRANSFORMER_ENGINE, installed
+    from megatron_music.train.megatron_lm import megatron_lm_arguments
+
+    asked = recipe.train.transformer_impl
+    chosen = TRANSFORMER_ENGINE if TRANSFORMER_ENGINE in installed() else "local"
+    return megatron_lm_arguments(
+        recipe, data.resolve(), run.resolve(), chosen if asked == "auto" else asked
+    )
 
 
 @contextmanager

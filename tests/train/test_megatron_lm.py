@@ -1,5 +1,8 @@
 """The argument list for stock Megatron-LM, as Megatron's own parser and checks understand it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,42 @@ def test_megatron_understands_the_recipe(case: Case) -> None:
 def test_the_vocabulary_is_padded_alike_at_every_tensor_parallel_size(case: Case) -> None:
     args = understood(case)
     assert args["make_vocab_size_divisible_by"] * args["tensor_model_parallel_size"] == 128
+
+
+@pytest.mark.slow
+def test_the_launcher_hands_megatron_the_list_and_what_follows_two_dashes(
+    data: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "Megatron-LM"
+    clone.mkdir()
+    (clone / "pretrain_gpt.py").write_text("import sys; print(*sys.argv[1:], sep='\\n')")
+    done = launched(data, "--", "--log-throughput", MEGATRON_LM=str(clone), NPROC="1")
+    assert done.returncode == 0, done.stderr
+    recipe = load_recipe("tiny")
+    run = Path.cwd() / "runs" / "scales-tiny"
+    words = megatron_lm_arguments(recipe, data, run, "local")
+    assert done.stdout.splitlines() == [*words, "--log-throughput"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("clone", "told"), [("", "MEGATRON_LM is not set"), ("/nowhere", "no /nowhere/pretrain_gpt.py")]
+)
+def test_the_launcher_says_what_it_lacks(data: Path, clone: str, told: str) -> None:
+    done = launched(data, MEGATRON_LM=clone)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def launched(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).parents[2] / "launch" / "megatron_lm.sh"
+    return subprocess.run(
+        [str(script), "tiny", "--data", str(data), *arguments],
+        env=os.environ | {"PYTHON": sys.executable, "MASTER_PORT": "29611"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_without_evaluation_no_validation_set_is_named() -> None:

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Train with Megatron-LM's own pretrain_gpt.py on our data folder and tokenizer, by one of our recipes:
+#
+#     MEGATRON_LM=~/Megatron-LM launch/megatron_lm.sh article --data data/lakh --run runs/stock
+#     MEGATRON_LM=~/Megatron-LM NPROC=8 launch/megatron_lm.sh article --data data/lakh \
+#         parallel.tensor_model_parallel_size=2 -- --log-throughput
+#     DRY_RUN=1 launch/megatron_lm.sh tiny --data data/bach        # print the command, run nothing
+#
+# Everything before `--` is for `megatron-music train`, everything after it for pretrain_gpt.py.
+# MEGATRON_LM  the cloned Megatron-LM repository, of the release that fits the installed megatron-core
+# NPROC        processes on this node, else one a GPU; NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT as in torchrun
+# PYTHON       the Python to use, else .venv/bin/python, else python3
+# On a V100 add: train.precision=fp16 train.transformer_impl=local
+set -euo pipefail
+
+fail() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+python="${PYTHON:-$root/.venv/bin/python}"
+command -v "$python" > /dev/null || python=python3
+
+(($#)) || fail "give a recipe and a data set: launch/megatron_lm.sh article --data data/lakh"
+ours=()
+while (($#)) && [[ "$1" != "--" ]]; do
+    ours+=("$1")
+    shift
+done
+if (($#)); then shift; fi
+
+words="$("$python" -m megatron_music train "${ours[@]}" --megatron-lm-args)"
+mapfile -t arguments <<< "$words"
+
+if [[ -z "${NPROC:-}" ]]; then
+    NPROC="$(nvidia-smi -L 2> /dev/null | grep -c '^GPU' || true)"
+    ((NPROC)) || NPROC=1
+fi
+script="${MEGATRON_LM:-/path/to/Megatron-LM}/pretrain_gpt.py"
+command=("$python" -m torch.distributed.run --nproc-per-node "$NPROC" --nnodes "${NNODES:-1}"
+    --node-rank "${NODE_RANK:-0}" --master-addr "${MASTER_ADDR:-127.0.0.1}"
+    --master-port "${MASTER_PORT:-29500}" "$script" "${arguments[@]}" "$@")
+
+if [[ -n "${DRY_RUN:-}" ]]; then
+    printf '%q ' "${command[@]}"
+    echo
+    exit
+fi
+[[ -n "${MEGATRON_LM:-}" ]] || fail "MEGATRON_LM is not set; give the path of a Megatron-LM clone"
+[[ -f "$script" ]] || fail "no $script; MEGATRON_LM must be the root of a Megatron-LM clone"
+# Megatron asks for it with tensor parallelism before Blackwell.
+export CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}"
+export PYTHONPATH="$MEGATRON_LM${PYTHONPATH:+:$PYTHONPATH}"
+exec "${command[@]}"
