@@ -167,7 +167,8 @@ clock:
 .PHONY: estimate
 estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEVICE='NVIDIA H200', ARGS=...
 	@$(MUSIC) train $(RECIPE) --estimate --gpus $(NPROC) $(if $(DEVICE),--device '$(DEVICE)') \
-		$(if $(wildcard $(DATA)/tokenizer),--data $(DATA)) $(LAYOUT) $(ARGS)
+		$(if $(wildcard $(DATA)/tokenizer),--data $(DATA)) $(ARGS) \
+		parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
 
 .PHONY: sample
 sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
