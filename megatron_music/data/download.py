@@ -8,7 +8,7 @@ from typing import Any
 from megatron_music.errors import FetchError, WriteError
 from megatron_music.progress import Progress
 
-_WAITS_S = (1.0, 2.0, 4.0, 8.0)
+_WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 """Between attempts that brought nothing; one that brought something starts the row anew."""
 
 _TIMEOUT_S = (15.0, 60.0)
@@ -18,10 +18,8 @@ _CHUNK_BYTES = 1 << 18
 class Resuming:
     """A downloader for pooch that keeps what has come in `part`, and asks for the rest alone."""
 
-    def __init__(
-        self, part: Path, progress: Progress, waits_s: tuple[float, ...] = _WAITS_S
-    ) -> None:
-        self._part, self._progress, self._waits_s = part, progress, waits_s
+    def __init__(self, part: Path, progress: Progress) -> None:
+        self._part, self._progress = part, progress
 
     def __call__(self, url: str, output_file: Any, pooch: Any) -> None:  # noqa: ARG002
         """Download `url` to a path; raises FetchError, WriteError."""
@@ -37,9 +35,9 @@ class Resuming:
                 break
             except broken as fault:
                 barren = 1 if self._size() > before else barren + 1
-                if barren > len(self._waits_s):
+                if barren > len(_WAITS_S):
                     raise FetchError(self._gave_up(url, fault)) from None
-                time.sleep(self._waits_s[barren - 1])
+                time.sleep(_WAITS_S[barren - 1])
             except OSError as fault:
                 raise WriteError(
                     f"cannot write {self._part}: {fault.strerror or fault}; make room, the same "

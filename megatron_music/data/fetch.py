@@ -141,7 +141,7 @@ def _take_out(
 
 def _hashes(file: str) -> dict[str, str]:
     """Return the sha256 of each file by its name, from a table as sha256sum writes it."""
-    lines = Path(__file__).with_name(file).read_text(encoding="ascii").splitlines()
+    lines = (Path(__file__).parent / file).read_text(encoding="ascii").splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
 
 

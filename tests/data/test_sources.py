@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.catalog import COLLECTIONS, Collection
+from megatron_music.data.fetch import DOWNLOADS
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.sources import LARGEST_FILE_BYTES, folder_source, open_source
 from megatron_music.errors import MidiError, MissingError, UsageError
@@ -110,8 +111,11 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert "folder" in str(fault.value)
 
 
-@pytest.mark.parametrize("known", [known for known in COLLECTIONS if not known.embedded])
-def test_a_collection_that_is_not_here_says_where_it_is(known: Collection) -> None:
+@pytest.mark.parametrize("known", [known for known in COLLECTIONS if known.download])
+def test_a_collection_that_is_not_here_says_where_it_is(
+    known: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DOWNLOADS, str(tmp_path))
     with pytest.raises(MissingError, match="must be downloaded first") as fault:
         open_source(known.name)
     assert known.where in str(fault.value)
