@@ -9,7 +9,7 @@
 # Everything before `--` is for `megatron-music train`, everything after it for pretrain_gpt.py.
 # MEGATRON_LM  the cloned Megatron-LM repository, of the release that fits the installed megatron-core
 # NPROC        processes on this node, else one a GPU; NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT as in torchrun
-# PYTHON       the Python to use, else .venv/bin/python, else python3
+# MUSIC_PYTHON the interpreter (.venv's where there is one, else python3)
 # On a V100 add: train.precision=fp16 train.transformer_impl=local
 set -euo pipefail
 
@@ -19,7 +19,7 @@ fail() {
 }
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-python="${PYTHON:-$root/.venv/bin/python}"
+python="${MUSIC_PYTHON:-$root/.venv/bin/python}"
 command -v "$python" > /dev/null || python=python3
 
 (($#)) || fail "give a recipe and a data set: launch/megatron_lm.sh article --data data/lakh"

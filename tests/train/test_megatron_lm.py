@@ -78,7 +78,7 @@ def launched(data: Path, *arguments: str, **environment: str) -> subprocess.Comp
     script = Path(__file__).parents[2] / "launch" / "megatron_lm.sh"
     return subprocess.run(
         [str(script), "tiny", "--data", str(data), *arguments],
-        env=os.environ | {"PYTHON": sys.executable, "MASTER_PORT": "29611"} | environment,
+        env=os.environ | {"MUSIC_PYTHON": sys.executable, "MASTER_PORT": "29611"} | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,77 @@
+"""Recipes: what they may say, what a wrong word is answered with, and how depth scales them."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from megatron_music.config import deepen, dump_recipe, load_recipe, recipe_names
+from megatron_music.errors import RecipeError
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_survives_being_written_and_read(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / "copy.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(str(tmp_path / "copy.yaml")) == recipe
+
+
+def test_the_scales_that_the_project_speaks_of_are_there() -> None:
+    article, musenet = load_recipe("article").model, load_recipe("musenet").model
+    assert (article.num_layers, article.num_attention_heads, article.hidden_size) == (6, 8, 512)
+    assert article.seq_length == 2048
+    assert (musenet.num_layers, musenet.num_attention_heads, musenet.seq_length) == (72, 24, 4096)
+    profiled = [name for name in recipe_names() if name.startswith("profile-")]
+    assert len(profiled) >= 3
+    assert {load_recipe(name).model.seq_length for name in profiled} == {4096}
+
+
+def test_depth_scales_width_and_heads_alike_and_the_rate_by_the_root_of_the_width() -> None:
+    article = load_recipe("article")
+    deeper = load_recipe("article", depth=24)
+    shape = deeper.model
+    assert (shape.num_layers, shape.num_attention_heads, shape.hidden_size) == (24, 32, 2048)
+    assert shape.seq_length == article.model.seq_length
+    assert deeper.train.lr == pytest.approx(article.train.lr / math.sqrt(2048 / 512), rel=1e-2)
+    assert deeper.train.min_lr == pytest.approx(article.train.min_lr / 2, rel=1e-2)
+    assert deeper.train.train_iters == article.train.train_iters
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_depth_that_a_recipe_has_changes_nothing(name: str) -> None:
+    recipe = load_recipe(name)
+    assert deepen(recipe, recipe.model.num_layers) == recipe
+
+
+@pytest.mark.parametrize("depth", range(1, 40))
+def test_every_depth_makes_a_sound_model_that_tp_2_divides(depth: int) -> None:
+    shape = load_recipe("tiny", depth=depth).model
+    assert shape.hidden_size // shape.num_attention_heads == 32
+    assert shape.num_attention_heads % 2 == 0
+
+
+def test_overrides_have_the_last_word() -> None:
+    assert load_recipe("article", ["train.lr=1e-3"], depth=12).train.lr == 1e-3
+
+
+def test_a_depth_below_1_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"--depth must be 1 or more \(got 0\)"):
+        load_recipe("article", depth=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "told"),
+    [
+        ("artcle", "", "did you mean 'article'"),
+        ("tiny", "train.learning_rate=1", "no key 'train.learning_rate'"),
+        ("tiny", "lr=1", "did you mean 'train.lr'"),
+        ("tiny", "train.precision=fp8", "train.precision: input should be 'auto', 'fp32'"),
+        ("tiny", "train.lr=-1", "train.lr: input should be greater than 0"),
+        ("tiny", "train.min_lr=1", "lower train.min_lr"),
+        ("tiny", "model.hidden_size=129", "is not a multiple of"),
+        ("tiny", "train.lr", "not of the form section.key=value"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_right(name: str, override: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        load_recipe(name, [override] if override else [])
