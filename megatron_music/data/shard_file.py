@@ -18,7 +18,8 @@ from megatron_music.data.settings import SPLITS
 from megatron_music.tokenizer.vocabulary import TokenArray
 
 NO_SIDE = -1
-_NO_FINGERPRINT = "0" * 32
+FINGERPRINT_BYTES = 16
+_NO_FINGERPRINT = "00" * FINGERPRINT_BYTES
 _ALL_BUT_TOKENS = (
     *("lines", "sides", "fingerprints", "ensemble", "about", "digests"),
     *("lengths", "owner", "tracks", "rates"),
@@ -30,7 +31,7 @@ class Shard:
     """The pieces of a shard, all but their tokens.
 
     Of each piece: its line of `files.jsonl`, in `sides` the index of its split or NO_SIDE (int8),
-    its `fingerprints` (two uint64), in `ensemble` the index of its instruments in `ensembles`
+    its `fingerprints` (FINGERPRINT_BYTES), in `ensemble` the index of its instruments in `ensembles`
     (int32), and in `digests` what it was read from (see `items.py`). Of each document: `lengths`
     in tokens and `owner`, the piece it is of, and how many `tracks` it has (int32). Of each track
     of each document its `rates`. `refused` counts reasons.
@@ -38,7 +39,7 @@ class Shard:
 
     lines: bytes
     sides: npt.NDArray[np.int8]
-    fingerprints: npt.NDArray[np.uint64]
+    fingerprints: bytes
     ensemble: npt.NDArray[np.int32]
     ensembles: list[tuple[str, ...]]
     digests: bytes
@@ -63,7 +64,7 @@ def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
         "sides": np.array(
             [sides[of.split] if of.outcome == KEPT else NO_SIDE for of in outcomes], np.int8
         ),
-        "fingerprints": np.frombuffer(bytes.fromhex(fingerprints), ">u8").astype(np.uint64),
+        "fingerprints": _as_bytes(bytes.fromhex(fingerprints)),
         "ensemble": np.array([ensembles[outcome.instruments] for outcome in outcomes], np.int32),
         "about": _as_bytes(json.dumps([list(ensembles), refused]).encode()),
         "digests": _as_bytes(digests),
@@ -84,9 +85,9 @@ def read_shard(path: Path) -> Shard:
     """Read a finished shard without its tokens; raises DataError if it has been damaged."""
     values: dict[str, Any] = dict(read_columns(path, _ALL_BUT_TOKENS))
     ensembles, refused = json.loads(values.pop("about").tobytes())
-    values["fingerprints"] = values["fingerprints"].reshape(-1, 2)
     return Shard(
         lines=values.pop("lines").tobytes(),
+        fingerprints=values.pop("fingerprints").tobytes(),
         ensembles=[tuple(instruments) for instruments in ensembles],
         refused=Counter(refused),
         digests=values.pop("digests").tobytes(),

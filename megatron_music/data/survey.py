@@ -18,7 +18,7 @@ from megatron_music.data.indexed import IndexWriter
 from megatron_music.data.items import Item
 from megatron_music.data.outcomes import duplicate
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.shard_file import NO_SIDE, Shard, read_shard
+from megatron_music.data.shard_file import FINGERPRINT_BYTES, NO_SIDE, Shard, read_shard
 from megatron_music.data.shards import Task
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
 
@@ -64,7 +64,7 @@ def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Surv
     The tokenizer's settings are fitted to the training windows alone. Raises DataError.
     """
     found = Survey(settings.tokenizer(), {name: Side() for name in SPLITS})
-    known: dict[tuple[int, int], str] = {}
+    known: dict[bytes, str] = {}
     rates: Counter[float] = Counter()
     ensembles: set[tuple[str, ...]] = set()
     contents = hashlib.sha256()
@@ -88,17 +88,16 @@ def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Surv
     return found
 
 
-def _duplicates(
-    shard: Shard, items: Sequence[Item], known: dict[tuple[int, int], str]
-) -> dict[int, str]:
+def _duplicates(shard: Shard, items: Sequence[Item], known: dict[bytes, str]) -> dict[int, str]:
     """Return the pieces whose music there is already, each with the name of the first of it."""
     again = {}
-    kept = np.flatnonzero(shard.sides != NO_SIDE)
-    for position, (a, b) in zip(kept.tolist(), shard.fingerprints[kept].tolist(), strict=True):
-        if (a, b) in known:
-            again[position] = known[a, b]
+    for position in np.flatnonzero(shard.sides != NO_SIDE).tolist():
+        start = position * FINGERPRINT_BYTES
+        music = shard.fingerprints[start : start + FINGERPRINT_BYTES]
+        if music in known:
+            again[position] = known[music]
         else:
-            known[a, b] = items[position].name
+            known[music] = items[position].name
     return again
 
 
