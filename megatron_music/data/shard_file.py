@@ -31,7 +31,7 @@ class Shard:
     """The pieces of a shard, all but their tokens.
 
     Of each piece: its line of `files.jsonl`, in `sides` the index of its split or NO_SIDE (int8),
-    its `fingerprints` (FINGERPRINT_BYTES), in `ensemble` the index of its instruments in `ensembles`
+    FINGERPRINT_BYTES of `fingerprints`, in `ensemble` the index of its instruments in `ensembles`
     (int32), and in `digests` what it was read from (see `items.py`). Of each document: `lengths`
     in tokens and `owner`, the piece it is of, and how many `tracks` it has (int32). Of each track
     of each document its `rates`. `refused` counts reasons.
