@@ -59,11 +59,12 @@ def write_album(
     was there before are removed, and no others. Raises WriteError.
     """
     chosen = formats or Formats()
-    _clear(folder)
     composed: list[Song] = []
     count = len(request.seeds)
     progress(0, count)
     for song in songs:
+        if not composed:
+            _clear(folder)
         _write_music(
             song.piece, folder / f"song-{song.seed}", _name(song, request), request, chosen
         )

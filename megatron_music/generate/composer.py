@@ -11,7 +11,8 @@ from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError, UsageError
-from megatron_music.generate import session
+from megatron_music.generate import writing
+from megatron_music.generate.draft import Draft
 from megatron_music.generate.identity import no_model
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer
@@ -61,35 +62,48 @@ class Composer:
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
         continued, or filled and varied as the request says.
         """
-        work = self._work(request, prompt)
+        work = self._from_nothing(request) if prompt is None else self._from(prompt, request)
+        return self._songs(request, work)
+
+    def _songs(self, request: Request, work: Work) -> Iterator[Song]:
         model = self._exact_model() if request.exact else self.model
         drawer = Drawer(model, self.vocabulary, request.taste)
-        for seeds in session.batches(request.seeds, BATCH_SONGS):
-            for seed, piece in zip(seeds, work(drawer, seeds), strict=True):
-                tokens = encode(piece, self.vocabulary)
-                yield Song(seed, piece, tuple(tokens.tolist()))
+        seeds = request.seeds
+        for first in range(0, len(seeds), BATCH_SONGS):
+            batch = seeds[first : first + BATCH_SONGS]
+            for seed, piece in zip(batch, work(drawer, batch), strict=True):
+                yield Song(seed, piece, tuple(encode(piece, self.vocabulary).tolist()))
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""
-        return session.first_plan(request, self.vocabulary, int(self.model.config.n_positions))
+        return writing.first_plan(request, self.vocabulary, int(self.model.config.n_positions))
 
-    def _work(self, request: Request, prompt: Piece | None) -> Work:
-        """Return what makes the pieces of a batch of seeds."""
+    def _from_nothing(self, request: Request) -> Work:
+        """Return what makes pieces of seeds; raises UsageError for an impossible wish."""
+        _refuse_prompt_wishes(request)
+        self.plan(request)
+        return lambda drawer, seeds: [
+            _in_score_order(piece)
+            for piece in writing.compose(drawer, request, self.vocabulary, seeds)
+        ]
+
+    def _from(self, prompt: Piece, request: Request) -> Work:
         vocabulary = self.vocabulary
-        if prompt is None:
-            _refuse_prompt_wishes(request)
-            return lambda drawer, seeds: [
-                _in_score_order(piece)
-                for piece in session.compose(drawer, request, vocabulary, seeds)
-            ]
         if prompt.steps_per_quarter != vocabulary.settings.steps_per_quarter:
             raise UsageError(
                 f"the piece is on a grid of {prompt.steps_per_quarter} steps a quarter, the model "
                 f"on {vocabulary.settings.steps_per_quarter}; quantize it to that"
             )
-        kinds = {(True, True): session.vary, (True, False): session.fill}
-        act = kinds.get((request.fills, request.vary is not None), session.continue_piece)
-        return lambda drawer, seeds: act(drawer, prompt, request, vocabulary, seeds)
+
+        def begin(seed: int) -> Draft:
+            if request.fills:
+                return writing.opened(prompt, request, vocabulary, seed)
+            return writing.continued(prompt, request, vocabulary)
+
+        begin(request.seeds[0])
+        return lambda drawer, seeds: writing.write(
+            drawer, [begin(seed) for seed in seeds], seeds, request, vocabulary
+        )
 
     def _exact_model(self) -> GPT2LMHeadModel:
         """Return the model in fp64: rounding differs between machines, but too little to matter."""

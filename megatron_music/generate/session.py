@@ -1,210 +1,68 @@
-"""Working on a piece with a model: begin it, continue it, fill bars in it, vary it.
+"""A session at a piece: begin it, continue it, fill bars of it, vary it, keep what you like."""
 
-Everything becomes drafts, pieces with bars still to be written; they are written window by window,
-all songs of a batch side by side.
-"""
-
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-
-import numpy as np
+from pathlib import Path
+from typing import Any, Self
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.choice_kernel import song_words
-from megatron_music.generate.draft import (
-    BAR_TOKENS,
-    BoolArray,
-    Draft,
-    cells_named,
-    next_sheet,
-    open_bars,
-)
+from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
-from megatron_music.score.hashing import scramble
-from megatron_music.score.instruments import parse_instrument
-from megatron_music.score.notes import IntArray, Piece, Track
-from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.grammar import Plan, Walker
-from megatron_music.tokenizer.vocabulary import Vocabulary
-
-_NOTHING: IntArray = np.zeros(0, np.int64)
-
-_VARYING = 1 << 32
-"""The stage that which bars vary is drawn in: no window has it."""
+from megatron_music.generate.song import Song
+from megatron_music.score.midi import read_midi
+from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import quantize
 
 
-def compose(
-    drawer: Drawer, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
-) -> list[Piece]:
-    """Compose a piece a seed from nothing; more bars than fit a window are added by sliding it."""
-    plan = first_plan(request, vocabulary, drawer.max_tokens)
-    guide = PlanGuide(vocabulary, plan, len(seeds))
-    pieces = [decode(tokens, vocabulary) for tokens in drawer.draw(guide, seeds)]
-    bars = request.bars or vocabulary.settings.bars
-    if bars == plan.bars:
-        return pieces
-    drafts = [_extended(piece, bars, request, vocabulary) for piece in pieces]
-    return write(drawer, drafts, seeds, request, vocabulary)
+class Session:
+    """A model and the piece it works on; wishes are the names of `Request`.
 
-
-def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int) -> Plan:
-    """Return the plan of the first window: the bars asked for, as far as one window holds them.
-
-    Raises UsageError if not even a bar fits.
+    `Session.load("runs/bach-tiny/hf").compose(count=4, bars=8)`
     """
-    codes = request.codes(vocabulary)
-    levels = {code: request.density_of(code, vocabulary) for code in codes or range(133)}
-    asked = tuple((code, level) for code, level in sorted(levels.items()) if level is not None)
-    bars = min(request.bars or vocabulary.settings.bars, vocabulary.settings.bars)
-    attributes = request.attribute_ids(vocabulary)
-    tracks = request.tracks or len(codes or (0,))
-    while True:
-        plan = Plan(bars, codes, max_tokens, True, attributes, asked, request.tracks)
-        needed = Walker(vocabulary, plan).tokens_owed
-        if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
-            bars == 1 and needed <= max_tokens
-        ):
-            return plan
-        if bars == 1:
-            raise UsageError(
-                f"a bar of {tracks} track(s) takes {needed} tokens or more, this model holds "
-                f"{max_tokens}; ask for fewer"
-            )
-        bars //= 2
 
+    def __init__(self, composer: Composer, piece: Piece | None = None) -> None:
+        self.composer = composer
+        self.piece = piece
 
-def continue_piece(
-    drawer: Drawer, piece: Piece, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
-) -> list[Piece]:
-    """Continue a piece to `request.bars`, with the tracks that `request` drops and adds."""
-    kept = _prompt(piece, request, vocabulary)
-    bars = request.bars or kept.bars + vocabulary.settings.bars
-    if bars < kept.bars:
-        raise UsageError(
-            f"bars is {bars}, but {kept.bars} are kept of the piece; ask for more, or keep fewer "
-            "with prompt_bars"
-        )
-    draft = _extended(kept, bars, request, vocabulary)
-    if draft.is_done:
-        raise UsageError(
-            f"the piece has {kept.bars} bars already and no track is added; ask for more bars, "
-            "or say what to fill"
-        )
-    return write(drawer, [draft] * len(seeds), seeds, request, vocabulary)
+    @classmethod
+    def load(cls, model: str | Path, midi: str | Path | None = None) -> Self:
+        """Load an exported folder and, to begin from, a MIDI file.
 
+        Raises CheckpointError and MidiError.
+        """
+        session = cls(Composer.load(Path(model)))
+        return session if midi is None else session.keep(Path(midi))
 
-def fill(
-    drawer: Drawer, piece: Piece, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
-) -> list[Piece]:
-    """Compose some bars of some tracks anew, the rest untouched to the last step."""
-    codes = [parse_instrument(name) for name in request.fill_tracks]
-    holes = cells_named(piece, request.fill_bars, codes)
-    return _anew(drawer, piece, [holes] * len(seeds), request, vocabulary, seeds)
+    def keep(self, piece: Song | Piece | Path) -> Self:
+        """Work on this piece from now on; returns the session."""
+        if isinstance(piece, Path):
+            steps = self.composer.vocabulary.settings.steps_per_quarter
+            piece = quantize(read_midi(piece), steps)
+        self.piece = piece.piece if isinstance(piece, Song) else piece
+        return self
 
+    def compose(self, **wishes: Any) -> list[Song]:
+        """Compose from nothing; raises UsageError for an impossible wish."""
+        return list(self.composer.compose(Request(**wishes)))
 
-def vary(
-    drawer: Drawer, piece: Piece, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
-) -> list[Piece]:
-    """Compose a share of the bars anew, other ones in each song."""
-    holes = [_some_cells(piece, request.vary or 0.0, seed) for seed in seeds]
-    return _anew(drawer, piece, holes, request, vocabulary, seeds)
+    def continue_piece(self, **wishes: Any) -> list[Song]:
+        """Continue the piece to `bars`, with `instruments` added and `drop` left out."""
+        request = Request(**wishes)
+        if request.fills:
+            raise UsageError("continue_piece fills nothing; call fill or vary")
+        return self._work(request)
 
+    def fill(self, **wishes: Any) -> list[Song]:
+        """Compose `fill_bars` of `fill_tracks` anew, the rest untouched."""
+        request = Request(**wishes)
+        if not (request.fill_bars or request.fill_tracks):
+            raise UsageError("nothing to fill; give fill_bars, fill_tracks or both")
+        return self._work(request)
 
-def _some_cells(piece: Piece, share: float, seed: int) -> BoolArray:
-    shape = (len(piece.tracks), piece.bars)
-    count = max(1, round(share * shape[0] * shape[1]))
-    numbers = np.arange(shape[0] * shape[1], dtype=np.uint64)
-    order = np.argsort(scramble(song_words([seed], _VARYING) + numbers), kind="stable")
-    cells = np.zeros(len(numbers), np.bool_)
-    cells[order[:count]] = True
-    return cells.reshape(shape)
+    def vary(self, share: float = 0.25, **wishes: Any) -> list[Song]:
+        """Compose a share of the bars anew, others in each song."""
+        return self._work(replace(Request(**wishes), vary=share))
 
-
-def _anew(
-    drawer: Drawer,
-    piece: Piece,
-    holes: Sequence[BoolArray],
-    request: Request,
-    vocabulary: Vocabulary,
-    seeds: Sequence[int],
-) -> list[Piece]:
-    if request.bars not in (None, piece.bars) or request.instruments or request.drop:
-        raise UsageError(
-            f"filling keeps the {piece.bars} bars and the tracks of the piece; leave out bars, "
-            "instruments and drop"
-        )
-    levels = _levels(piece, request, vocabulary)
-    drafts = [replace(open_bars(piece, of_song), levels=levels) for of_song in holes]
-    return write(drawer, drafts, seeds, request, vocabulary)
-
-
-def _prompt(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
-    """Return what is kept of a piece, and the tracks to add, still empty."""
-    bars = piece.bars if request.prompt_bars is None else request.prompt_bars
-    if bars > piece.bars:
-        raise UsageError(f"prompt_bars is {bars}, but the piece has {piece.bars} bars; keep fewer")
-    dropped = {parse_instrument(name) for name in request.drop}
-    cells_named(piece, (), sorted(dropped))
-    kept = [_first_bars(t, bars * piece.steps_per_bar) for t in piece.tracks]
-    kept = [track for track in kept if track.instrument not in dropped and len(track)]
-    if request.instruments is not None:
-        added = [parse_instrument(name) for name in request.instruments]
-    else:
-        held = {track.instrument for track in kept}
-        ensemble = map(parse_instrument, vocabulary.settings.ensemble)
-        added = [code for code in ensemble if code not in held] if held else []
-    if not kept and not added:
-        raise UsageError("nothing of the piece is kept; keep a track or more bars of it")
-    empty = [Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added]
-    return replace(piece, bars=bars, tracks=(*kept, *empty))
-
-
-def _first_bars(track: Track, last: int) -> Track:
-    kept = track.onset < last
-    end = np.minimum(track.end[kept], last)
-    return Track(track.instrument, track.onset[kept], end, track.pitch[kept])
-
-
-def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> Draft:
-    """Return the draft of a piece with more bars; a track without a note is all to be written."""
-    holes = np.zeros((len(piece.tracks), bars), np.bool_)
-    holes[:, piece.bars :] = True
-    holes[[not len(track) for track in piece.tracks]] = True
-    return Draft(replace(piece, bars=bars), holes, _levels(piece, request, vocabulary))
-
-
-def _levels(piece: Piece, request: Request, vocabulary: Vocabulary) -> dict[int, int | None]:
-    return {
-        index: request.density_of(track.instrument, vocabulary)
-        for index, track in enumerate(piece.tracks)
-    }
-
-
-def write(
-    drawer: Drawer,
-    drafts: Sequence[Draft],
-    seeds: Sequence[int],
-    request: Request,
-    vocabulary: Vocabulary,
-) -> list[Piece]:
-    """Write drafts to their end, window by window, all songs of a batch side by side."""
-    now = list(drafts)
-    attributes = request.attribute_ids(vocabulary) or ()
-    stage = 1
-    while True:
-        left = [song for song, draft in enumerate(now) if not draft.is_done]
-        if not left:
-            return [draft.piece for draft in now]
-        sheets = [next_sheet(now[song], vocabulary, drawer.max_tokens, attributes) for song in left]
-        guide = SheetGuide(vocabulary, sheets, drawer.max_tokens)
-        rows = drawer.draw(guide, [seeds[song] for song in left], stage)
-        for song, sheet, tokens in zip(left, sheets, rows, strict=True):
-            now[song] = now[song].filled(sheet, tokens, vocabulary)
-        stage += 1
-
-
-def batches(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Give the seeds in batches."""
-    for first in range(0, len(seeds), size):
-        yield seeds[first : first + size]
+    def _work(self, request: Request) -> list[Song]:
+        if self.piece is None:
+            raise UsageError("there is no piece yet; keep one first")
+        return list(self.composer.compose(request, self.piece))
