@@ -93,13 +93,18 @@ class TrainConfig(_Section):
 
 
 class LogConfig(_Section):
-    """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never."""
+    """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never.
+
+    The iterations after `profile_step_start` up to `profile_step_end` are profiled.
+    """
 
     log_interval: Count = 10
     eval_interval: CountOrZero = 100
     eval_iters: Count = 10
     save_interval: CountOrZero = 100
     sample_interval: CountOrZero = 0
+    profile_step_start: CountOrZero = 0
+    profile_step_end: CountOrZero = 0
     tensorboard: bool = True
     wandb_project: str = ""
 

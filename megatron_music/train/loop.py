@@ -19,6 +19,7 @@ from megatron_music.train.model import build_model
 from megatron_music.train.monitor import Monitor, Say, StepReport, Stopwatch
 from megatron_music.train.opening import describe, open_run, versions
 from megatron_music.train.optimizer import build_learner
+from megatron_music.train.ranges import Ranges
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
 from megatron_music.train.stop import StoppedError, StopRequest
 
@@ -51,6 +52,8 @@ class Loop:
         if job.start is not None:
             load_learner(job.start, self._learner)
         self._learner.fast_forward(job.start_iteration, job.recipe.train)
+        self._ranges = Ranges(job.recipe.log, engine)
+        self._ranges.watch(self._learner)
         self._batches = build_batches(job, engine)
         self._best = lowest_validation_loss(job.run, job.start_iteration)
         self._watch = Stopwatch()
@@ -64,7 +67,10 @@ class Loop:
             self._report_start()
         self._watch.resume()
         for iteration in range(start + 1, self._recipe.train.train_iters + 1):
-            result = train_step(self._learner, self._batches, self._engine, seed, iteration)
+            with self._ranges.iteration(iteration):
+                result = train_step(
+                    self._learner, self._batches, self._engine, seed, iteration, self._ranges
+                )
             self._watch.count()
             stopping = self._engine.total([float(bool(stop.signal_name))])[0] > 0
             self._conclude(iteration, result, stopping)
@@ -82,12 +88,14 @@ class Loop:
         reports = last or evaluates or _is_due(iteration, log.log_interval)
         if not (saves or reports):
             return
+        loss = mean_loss(result.losses, self._engine)  # waits for the GPU: its work counts
         self._watch.pause()
-        loss = mean_loss(result.losses, self._engine)
         self._check(iteration, loss)
         validation_loss = self._evaluate() if evaluates else None
         if reports and self._engine.is_first:
-            report = StepReport(iteration, loss, result.learning_rate, result.grad_norm)
+            report = StepReport(
+                iteration, loss, result.learning_rate, result.grad_norm, self._ranges.take()
+            )
             self._monitor.report(report, self._watch.lap(), validation_loss)
         if saves or (log.save_interval and self._is_best(validation_loss)):
             self._save(iteration, validation_loss)

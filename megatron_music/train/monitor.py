@@ -20,13 +20,15 @@ Say = Callable[[str], None]
 class StepReport:
     """One iteration: `lm_loss` in nats a token of its batch, `grad_norm` before clipping.
 
-    `grad_norm` is None where fp16 overflowed and the update was skipped.
+    `grad_norm` is None where fp16 overflowed and the update was skipped. `phases_s` tells where
+    the time went, in a profiled run on a CPU.
     """
 
     iteration: int
     lm_loss: float
     learning_rate: float
     grad_norm: float | None
+    phases_s: dict[str, float]
 
 
 class Stopwatch:
@@ -81,6 +83,8 @@ class Monitor:
             "tokens_per_s": self._tokens / step_time_s,
             "tflops_per_gpu": self._flops / (step_time_s * self._world_size * TERA),
         }
+        if report.phases_s:
+            entry["phases_s"] = report.phases_s
         left_s = (self._total - report.iteration) * step_time_s
         self._write(entry, validation_loss)
         self._say(

@@ -15,6 +15,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron_music.train.batches import Batches, Microbatch
 from megatron_music.train.engine import Engine
 from megatron_music.train.optimizer import Learner
+from megatron_music.train.ranges import Ranges
 
 Losses = list[dict[str, torch.Tensor]]
 """A microbatch's `total` loss in nats and its `tokens`; empty but on the last pipeline stage."""
@@ -33,7 +34,12 @@ class StepResult:
 
 
 def train_step(
-    learner: Learner, batches: Batches, engine: Engine, seed: int, iteration: int
+    learner: Learner,
+    batches: Batches,
+    engine: Engine,
+    seed: int,
+    iteration: int,
+    ranges: Ranges,
 ) -> StepResult:
     """Update the weights with global batch `iteration`, counted from 1.
 
@@ -45,7 +51,8 @@ def train_step(
     learner.parallel.train()
     learner.zero_grad()
     losses = _pass(learner, batches, batches.training(iteration), forward_only=False)
-    _, grad_norm, _ = learner.optimizer.step()
+    with ranges.phase("optimizer"):
+        _, grad_norm, _ = learner.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
 

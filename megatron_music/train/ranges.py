@@ -1,0 +1,133 @@
+"""Names for what an iteration does, while it is profiled: NVTX ranges on a GPU, times on a CPU.
+
+Megatron's schedules start and stop a timer around each forward and backward pass, the reduction of
+gradients and what pipeline stages send one another, wherever `config.timers` is set. Here those
+timers open and close the ranges `forward`, `backward` and `communication` inside `iteration N`;
+`optimizer` comes from our own step. Tensor parallel communication lies within the passes, and
+what a distributed optimizer gathers within `optimizer`: on a GPU the kernels tell it.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from megatron_music.config import LogConfig
+from megatron_music.train.engine import Engine
+from megatron_music.train.optimizer import Learner
+
+REST = "other"
+"""What an iteration does outside of all ranges: data, seeds, clearing gradients."""
+
+_PASSES = {"forward-compute": "forward", "backward-compute": "backward"}
+_EXCHANGES = ("-grads-sync", "-all-reduce", "-recv", "-send")
+
+
+class Ranges:
+    """Open in the chosen iterations alone, and else without effect."""
+
+    def __init__(self, log: LogConfig, engine: Engine) -> None:
+        self._chosen = range(log.profile_step_start + 1, log.profile_step_end + 1)
+        self._engine = engine
+        self._is_open = self._captures = False
+        self._stack: list[_Open] = []
+        self._times_s: dict[str, float] = {}
+        self._iterations = 0
+
+    def watch(self, learner: Learner) -> None:
+        """Have Megatron's schedules say when what begins and ends, if any iteration is chosen."""
+        if self._chosen:
+            learner.model.config.timers = self
+
+    @contextmanager
+    def iteration(self, number: int) -> Iterator[None]:
+        """Name an iteration; rank 0 starts the profiler's capture at the first one chosen."""
+        if number not in self._chosen:
+            yield
+            return
+        self._capture(True)
+        self._is_open = True
+        with self.phase(f"iteration {number}"):
+            yield
+        self._is_open = False
+        self._iterations += 1
+        if number == self._chosen[-1]:
+            self._capture(False)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Name a part of an iteration."""
+        self.push(name)
+        yield
+        self.pop()
+
+    def push(self, name: str) -> None:
+        """Open a range inside those that are open."""
+        if not self._is_open:
+            return
+        if self._engine.is_cuda:
+            torch.cuda.nvtx.range_push(name)  # type: ignore[no-untyped-call]
+        else:
+            self._stack.append(_Open(name if self._stack else REST))
+
+    def pop(self) -> None:
+        """Close the innermost range."""
+        if not self._is_open:
+            return
+        if self._engine.is_cuda:
+            torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]
+            return
+        done = self._stack.pop()
+        elapsed_s = time.perf_counter() - done.since_s
+        if self._stack:
+            self._stack[-1].inner_s += elapsed_s
+        own_s = self._times_s.get(done.name, 0.0) + elapsed_s - done.inner_s
+        self._times_s[done.name] = own_s
+
+    def take(self) -> dict[str, float]:
+        """Return seconds an iteration by phase since the last call, each without what lies inside.
+
+        Empty where nothing was chosen, and on a GPU, where the CPU's times say little.
+        """
+        found = {name: time_s / self._iterations for name, time_s in self._times_s.items()}
+        self._times_s, self._iterations = {}, 0
+        return found
+
+    def __call__(self, name: str, log_level: int | None = None) -> "_Timer":  # noqa: ARG002
+        """Return what stands for Megatron's timer of this name."""
+        exchanges = any(part in name for part in _EXCHANGES)
+        return _Timer(self, _PASSES.get(name, "communication" if exchanges else ""))
+
+    def _capture(self, wanted: bool) -> None:
+        """Open or close the range that `nsys --capture-range=cudaProfilerApi` waits for."""
+        if wanted == self._captures:
+            return
+        self._captures = wanted
+        if self._engine.is_cuda and self._engine.is_first:
+            torch.cuda.synchronize()
+            (torch.cuda.profiler.start if wanted else torch.cuda.profiler.stop)()  # type: ignore[no-untyped-call]
+
+
+class _Open:
+    """A range that was opened, and the seconds spent in those inside it."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.since_s, self.inner_s = name, time.perf_counter(), 0.0
+
+
+class _Timer:
+    """What Megatron starts and stops; without a phase it does nothing."""
+
+    def __init__(self, ranges: Ranges, phase: str) -> None:
+        self._ranges, self._phase = ranges, phase
+
+    def start(self, barrier: bool = False) -> None:  # noqa: ARG002
+        """Open the range."""
+        if self._phase:
+            self._ranges.push(self._phase)
+
+    def stop(self, barrier: bool = False) -> None:  # noqa: ARG002
+        """Close it."""
+        if self._phase:
+            self._ranges.pop()
