@@ -43,7 +43,14 @@ class InputError(MusicError):
 
 
 class MidiError(InputError):
-    """A MIDI file that is missing, damaged, empty or absurd."""
+    """A MIDI file that is missing, damaged, empty or absurd.
+
+    `reason` is the word that such files are counted by: see `data.refusal`.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TokenError(InputError):

@@ -240,6 +240,11 @@ def _write(
 
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
+    if not kept:
+        return (
+            f"nothing to train on: none of {sum(refused.values())} pieces could be kept; "
+            f"refused: {reasons}; give other music"
+        )
     return (
         f"nothing to train on: {kept} pieces kept, all for validation and test; "
         f"refused: {reasons}; give more music, or --split 100,0,0"

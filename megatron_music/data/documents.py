@@ -40,7 +40,7 @@ def encode_item(
     except Refusal as refusal:
         return Outcome(item.name, REFUSED, refusal.reason, str(refusal)), []
     except MidiError as fault:
-        return Outcome(item.name, REFUSED, "unreadable", str(fault)), []
+        return Outcome(item.name, REFUSED, fault.reason, str(fault)), []
     piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)
     cut = windows(piece, settings.bars, settings.hop_bars, accepted.cuts)

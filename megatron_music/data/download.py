@@ -43,6 +43,8 @@ class Resuming:
                     f"cannot write {self._part}: {fault.strerror or fault}; make room, the same "
                     "command goes on from what has come"
                 ) from None
+        whole = max(1, self._size() // 1_000_000)
+        self._progress(whole, whole)
         self._part.replace(output_file)
 
     def _size(self) -> int:
@@ -98,7 +100,7 @@ class Resuming:
             raise _CutShortError(f"{done - start:,} of {total - start:,} bytes came")
 
     def _tell(self, done: int, total: int | None) -> None:
-        whole = max(1, (total or done + 1_000_000) // 1_000_000)
+        whole = (total or done) // 1_000_000 + 1
         self._progress(done // 1_000_000, whole)
 
 

@@ -75,10 +75,11 @@ def _names(metres: Iterable[Sequence[int]]) -> str:
 
 def _check_limits(score: Score) -> None:
     if score.ticks_per_quarter < 1:
-        raise MidiError(f"{score.ticks_per_quarter} ticks a quarter note; it must be 1 or more")
+        message = f"{score.ticks_per_quarter} ticks a quarter note; it must be 1 or more"
+        raise MidiError(message, "timing")
     notes = sum(map(len, score.tracks))
     if not notes:
-        raise MidiError("no notes; there is nothing to encode")
+        raise MidiError("no notes; there is nothing to encode", "silent")
     if notes > MOST_NOTES:
         raise Refusal("large", f"{notes} notes; the limit is {MOST_NOTES}")
     last = max(int(track.end.max()) for track in score.tracks if len(track))

@@ -6,16 +6,26 @@ from megatron_music.errors import InputError
 class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     """A piece that is left out; `reason` is the word that it is counted by.
 
-    | reason      | the piece                                                    |
-    |-------------|--------------------------------------------------------------|
-    | unreadable  | cannot be read: missing, damaged, absurd, without notes      |
-    | large       | is beyond the limits on bytes, notes or bars                 |
-    | metre       | is not 4/4 throughout                                        |
-    | parts       | is a chorale of other than four parts                        |
-    | barlines    | is a chorale whose bars do not fall on the grid of its metre |
-    | duplicate   | is the music of another, at whatever pitch                   |
-    | memory      | took more memory than a piece may                            |
-    | crashed     | ended the process that read it, or took too long             |
+    | reason     | the piece                                                           |
+    |------------|---------------------------------------------------------------------|
+    | unreadable | cannot be opened: gone, no permission, no file                      |
+    | empty      | is a file without a byte                                            |
+    | foreign    | is no MIDI file, whatever its name says: a web page, an archive     |
+    | damaged    | is cut short, or has in it what no MIDI file may have               |
+    | timing     | counts no beats: film frames, or no ticks in a quarter note         |
+    | format     | holds separate patterns (format 2) instead of tracks of one piece   |
+    | silent     | holds no notes, or none that ever ends                              |
+    | large      | is beyond the limits on bytes, notes or bars                        |
+    | memory     | took more memory than a piece may                                   |
+    | crashed    | ended the process that read it, or took too long                    |
+    | metre      | has no stretch of 4/4 as long as a window                           |
+    | parts      | is a chorale of other than four parts                               |
+    | barlines   | is a chorale whose bars do not fall on the grid of its metre        |
+    | duplicate  | is the music of another, at whatever pitch                          |
+    | link       | is a link within an archive                                         |
+    | outside    | has a name that leads out of its archive                            |
+    | replaced   | has the name of a later member of its archive                       |
+    | encrypted  | asks for a password                                                 |
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -26,6 +26,19 @@ DEFAULT_TEMPO_BPM = 120.0
 _WRITTEN_TICKS_PER_QUARTER = 480
 _WRITTEN_VELOCITY = 90
 _RMID_HEADER_BYTES = 20
+_OTHERS = (
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML file"),
+    (b"rar!", "a RAR archive"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"%pdf", "a PDF file"),
+    (b"id3", "an MP3 file"),
+    (b"ctmf", "a Creative music file"),
+)
+"""What files that are not MIDI begin with, in small letters, and what they are."""
 
 
 def read_midi(path: Path) -> Score:
@@ -33,26 +46,30 @@ def read_midi(path: Path) -> Score:
     try:
         raw = path.read_bytes()
     except OSError as fault:
-        raise MidiError(f"cannot read {path}: {fault.strerror}; check the path") from None
+        message = f"cannot read {path}: {fault.strerror}; check the path"
+        raise MidiError(message, "unreadable") from None
     return parse_midi(raw, str(path))
 
 
 def parse_midi(raw: bytes, name: str) -> Score:
-    """Read the bytes of a MIDI file called `name`; raises MidiError.
+    """Read the bytes of a MIDI file called `name`; raises MidiError with its reason.
 
     Drums are what plays on channel 10, whatever its program; a track in the choir's program that
     carries a voice's name is that voice of a chorale. Times stay in ticks.
     """
     if raw.startswith(b"RIFF"):
         raw = raw[_RMID_HEADER_BYTES:]
+    _check_header(raw, name)
     try:
         source: symusic.core.ScoreTick = symusic.core.ScoreTick.from_midi(raw, sanitize_data=True)
     except Exception as fault:  # symusic raises bare RuntimeErrors of many kinds
-        reason = " ".join(str(fault).split()) or type(fault).__name__
-        raise MidiError(f"{name} is not a sound MIDI file ({reason}); export it again") from None
+        how = " ".join(str(fault).replace(": iostream error", "").split()) or type(fault).__name__
+        how = how.removeprefix("MiniMidi: ")
+        raise MidiError(f"{name} is not a sound MIDI file ({how}); export it again") from None
     if source.ticks_per_quarter <= 0:
         raise MidiError(
-            f"{name} counts {source.ticks_per_quarter} ticks a quarter note; it must be 1 or more"
+            f"{name} counts {source.ticks_per_quarter} ticks a quarter note; it must be 1 or more",
+            "timing",
         )
     tracks = tuple(_read_track(track) for track in source.tracks if len(track.notes))
     _check_bounds(tracks, source.ticks_per_quarter, name)
@@ -60,6 +77,28 @@ def parse_midi(raw: bytes, name: str) -> Score:
         Metre(sign.time, sign.numerator, sign.denominator) for sign in source.time_signatures
     )
     return Score(source.ticks_per_quarter, tracks, metres, _first_tempo(source))
+
+
+def _check_header(raw: bytes, name: str) -> None:
+    """Refuse by their first bytes what holds no music in beats; what is damaged, symusic finds."""
+    if not raw:
+        raise MidiError(f"{name} is an empty file; export it again", "empty")
+    if not raw.startswith(b"MThd"):
+        start = raw[:64].lstrip().lower()
+        kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
+        raise MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
+    format_number, chunks = raw[8:10], int.from_bytes(raw[10:12])
+    if format_number == b"\x00\x02" and chunks > 1:
+        raise MidiError(
+            f"{name} holds {chunks} separate patterns (format 2), which do not sound together; "
+            "export them one by one",
+            "format",
+        )
+    if len(raw) > 13 and raw[12] >= 0x80:
+        raise MidiError(
+            f"{name} counts time in film frames (SMPTE), not in beats; export it with beats",
+            "timing",
+        )
 
 
 def _read_track(track: symusic.core.TrackTick) -> Track:
@@ -78,7 +117,7 @@ def _instrument(track: symusic.core.TrackTick) -> int:
 
 def _check_bounds(tracks: tuple[Track, ...], ticks_per_quarter: int, name: str) -> None:
     if not tracks:
-        raise MidiError(f"{name} holds no notes; there is nothing to encode")
+        raise MidiError(f"{name} holds no notes; there is nothing to encode", "silent")
     longest_ticks = LONGEST_QUARTERS * ticks_per_quarter
     for track in tracks:
         if not 0 <= track.instrument <= VOICES[-1]:
@@ -90,7 +129,8 @@ def _check_bounds(tracks: tuple[Track, ...], ticks_per_quarter: int, name: str) 
         if track.end.max() > longest_ticks:
             bars = int(track.end.max()) // (4 * ticks_per_quarter)
             raise MidiError(
-                f"{name} has a note {bars} bars in; the limit is {LONGEST_QUARTERS // 4} bars"
+                f"{name} has a note {bars} bars in; the limit is {LONGEST_QUARTERS // 4} bars",
+                "large",
             )
 
 

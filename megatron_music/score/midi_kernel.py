@@ -337,7 +337,7 @@ def scan(  # noqa: C901 (a condition for each thing that a header can say)
     if end - at < 14 or _number(data, at, 8) != 0x4D546864_00000006:
         return failed
     resolution = _number(data, at + 12, 2)
-    if _number(data, at + 8, 2) > 2 or resolution == 0 or resolution >= 0x8000:
+    if _number(data, at + 8, 2) > 1 or resolution == 0 or resolution >= 0x8000:
         return failed
     chunks = _number(data, at + 10, 2)
     state = work[_STATE : _STATE + 8]

@@ -20,7 +20,7 @@ def quantize(score: Score, steps_per_quarter: int) -> Piece:
     )
     tracks = tuple(track for track in tracks if len(track))
     if not tracks:
-        raise MidiError("no notes in this score; there is nothing to encode")
+        raise MidiError("no notes in this score; there is nothing to encode", "silent")
     last_step = max(int(track.end.max()) for track in tracks) - 1
     return Piece(steps_per_quarter, last_step // (QUARTERS_PER_BAR * steps_per_quarter) + 1, tracks)
 

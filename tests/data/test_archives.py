@@ -52,7 +52,7 @@ def pack(folder: Path, path: Path) -> Path:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
             for name in names:
-                zipped.write(folder / name, name)
+                zipped.write(folder / name, str(name).encode(errors="replace").decode())
     else:
         with tarfile.open(path, TARS["".join(path.suffixes)]) as tar:  # type: ignore[call-overload]
             for name in names:

@@ -60,7 +60,7 @@ def test_files_jsonl_has_a_line_for_every_input_in_order(tmp_path: Path) -> None
         "bad.mid", *(f"song-{number:02d}.mid" for number in range(6)), "zz.mid"
     ]  # fmt: skip
     assert [line["outcome"] for line in made] == ["refused", *["kept"] * 6, "refused"]
-    assert (made[0]["reason"], made[-1]["reason"]) == ("unreadable", "duplicate")
+    assert (made[0]["reason"], made[-1]["reason"]) == ("foreign", "duplicate")
     assert made[-1]["detail"] == "the music of song-03.mid"
 
 

@@ -130,8 +130,8 @@ def test_a_change_of_metre_is_refused_and_none_at_all_is_not() -> None:
 @pytest.mark.parametrize(
     ("score", "reason"),
     [
-        (Score(480, ()), "unreadable"),
-        (Score(0, (track(0, (0, 4, 60)),)), "unreadable"),
+        (Score(480, ()), "silent"),
+        (Score(0, (track(0, (0, 4, 60)),)), "timing"),
         (Score(1, (track(0, (0, 4 * MOST_BARS + 1, 60)),)), "large"),
         (Score(1, (Track(0, *np.ones((3, MOST_NOTES + 1), np.int64)),)), "large"),
     ],
@@ -143,5 +143,5 @@ def test_absurd_scores_are_refused_before_they_cost_memory(score: Score, reason:
 def test_damage_is_refused_with_the_readers_reason(tmp_path: Path) -> None:
     (tmp_path / "bad.mid").write_bytes(b"MThd nonsense")
     reason, detail = refusal(MidiFile(str(tmp_path / "bad.mid"), "bad.mid"))
-    assert reason == "unreadable"
+    assert reason == "damaged"
     assert "bad.mid" in detail

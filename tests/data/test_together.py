@@ -113,7 +113,7 @@ def test_what_is_not_certain_is_left_to_the_readable_path(tmp_path: Path) -> Non
     vocabulary = Vocabulary(BuildSettings().tokenizer())
     left = [encode_item(items[i], BuildSettings(), vocabulary)[0] for i in (1, 4, 5, 6, 7)]
     assert {outcome.outcome for outcome in left} == {REFUSED}
-    assert [outcome.reason for outcome in left] == ["unreadable", "large"] + ["unreadable"] * 3
+    assert [outcome.reason for outcome in left] == ["foreign", "large"] + ["unreadable"] * 3
 
 
 def test_what_is_no_file_is_left_to_the_readable_path() -> None:

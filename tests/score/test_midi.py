@@ -92,8 +92,8 @@ def test_times_stay_in_ticks_whatever_the_tempo() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "not a sound MIDI file"),
-        (b"hello, this is no music at all", "not a sound MIDI file"),
+        (b"", "is an empty file"),
+        (b"hello, this is no music at all", "is something else and not a MIDI file"),
         (midi_bytes(ONE_NOTE)[:-9], "not a sound MIDI file"),
         (midi_bytes(b""), "holds no notes"),
         (midi_bytes(ONE_NOTE, division=0), "ticks a quarter"),
