@@ -11,6 +11,7 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.estimate import show_estimate
+from megatron_music.cli.listening import listen
 from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def train(
             return
         job = prepare(request, data, folder)
         if not job.is_finished:
-            pretrain(job, show.say)
+            pretrain(job, show.say, listen)
         elif rank() == 0:
             show.say(
                 f"{job.run.path} has reached iteration {job.start_iteration}: nothing to do; "

@@ -47,7 +47,7 @@ def write_model(source: Source, folder: Path) -> Parity:
         model = build_model(recipe, len(source.vocabulary), engine)
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
-        exported = GPT2LMHeadModel(_config(recipe.model, source.vocabulary))
+        exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
         exported.load_state_dict(weights)
         exported.save_pretrained(folder)
         return _compare(model, GPT2LMHeadModel.from_pretrained(folder), recipe.model)
@@ -60,7 +60,8 @@ def _alone(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"parallel": ParallelConfig(), "train": train})
 
 
-def _config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
+def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
+    """Return the configuration of the same model in `transformers`."""
     return GPT2Config(
         vocab_size=len(vocabulary),
         n_positions=shape.seq_length,

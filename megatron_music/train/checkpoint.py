@@ -35,13 +35,16 @@ _LOAD_FAULTS = (
 )
 
 
-def save(run: RunFolder, meta: CheckpointMeta, learner: Learner, engine: Engine) -> None:
+def save(
+    run: RunFolder, meta: CheckpointMeta, learner: Learner, engine: Engine, leads: bool = True
+) -> None:
     """Save weights and optimizer as `step_N`, complete or not at all; all ranks call it.
 
-    Raises WriteError when the place cannot be written.
+    One that does not lead is kept for a look: runs do not go on from it. Raises WriteError when
+    the place cannot be written.
     """
     first = engine.is_first
-    with publish(run, meta) if first else nullcontext(run.partial(meta.iteration)) as folder:
+    with publish(run, meta, leads) if first else nullcontext(run.partial(meta.iteration)) as folder:
         engine.wait()
         try:
             with learner.gathered():

@@ -5,6 +5,7 @@ CUDA means NCCL and the GPU of LOCAL_RANK; without it the same code runs on gloo
 """
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ class Engine:
     def is_cuda(self) -> bool:
         """Whether a GPU does the work."""
         return self.device.type == "cuda"
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory that tensors took on this GPU, or this process on a CPU."""
+        if self.is_cuda:
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def total(self, values: list[float]) -> list[float]:
         """Return the sums of these values over all ranks, in float64."""

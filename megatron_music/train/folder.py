@@ -2,6 +2,7 @@
 
     RUN/config.yaml, environment.json, log.jsonl, tokenizer/, cache/
     RUN/checkpoints/{step_N/, latest -> step_N, best -> step_N}
+    RUN/samples/step_N/{.mid, .png, .wav}, tensorboard/
 
 This module loads neither torch nor megatron. Its writing functions are for rank 0 alone.
 """
@@ -74,6 +75,15 @@ class RunFolder:
         """A copy of the data set's tokenizer folder."""
         return self.path / "tokenizer"
 
+    def samples(self, iteration: int) -> Path:
+        """Return where what the model composed at an iteration lies."""
+        return self.path / "samples" / f"step_{iteration}"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
     @property
     def cache(self) -> Path:
         """Megatron's index cache."""
@@ -119,11 +129,12 @@ def read_meta(step: Path) -> CheckpointMeta:
 
 
 @contextmanager
-def publish(run: RunFolder, meta: CheckpointMeta) -> Iterator[Path]:
+def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterator[Path]:
     """Give an empty folder to save into; when the block ends it becomes `step_N`, then `latest`.
 
-    `best` moves to the lowest validation loss so far and old checkpoints go. Raises WriteError;
-    whatever goes wrong, nothing half-written is left under a final name.
+    `best` moves to the lowest validation loss so far and old checkpoints go; unless it `leads`,
+    nothing else moves. Raises WriteError; whatever goes wrong, nothing half-written is left under
+    a final name.
     """
     final = run.step(meta.iteration)
     partial = run.partial(meta.iteration)
@@ -134,6 +145,8 @@ def publish(run: RunFolder, meta: CheckpointMeta) -> Iterator[Path]:
         write_text(partial / META_FILE, json.dumps(asdict(meta), indent=2) + "\n")
         _remove(final)
         partial.rename(final)
+        if not leads:
+            return
         _link(run.checkpoints / "latest", final.name)
         best = _best_step(run, meta.iteration)
         if best is not None:

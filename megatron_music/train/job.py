@@ -14,6 +14,7 @@ from megatron_music.costs.layout import check_layout
 from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary, token_dtype
 from megatron_music.train.folder import RunFolder, read_meta
+from megatron_music.train.watch import check_watchers
 
 SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
 """The keys of `model` that decide the shapes of the weights."""
@@ -66,9 +67,10 @@ def prepare(recipe: Recipe, data: Path, run: Path) -> Job:
     """Check a request and find where it goes on.
 
     Raises LayoutError, DataError (missing or too little data, a vocabulary that does not match)
-    and CheckpointError (the run holds another model or vocabulary). Writes nothing.
+    CheckpointError (the run holds another model or vocabulary) and MissingError. Writes nothing.
     """
     check_layout(recipe, world_size())
+    check_watchers(recipe)
     if not (data / "tokenizer").is_dir():
         raise DataError(
             f"no data set in {data}; build one with: megatron-music data build SOURCE -o {data}"

@@ -4,7 +4,9 @@ Mirrors `train` of megatron/training/training.py.
 """
 
 import math
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import NoReturn
 
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import TrainingError
@@ -13,21 +15,25 @@ from megatron_music.train.batches import build_batches
 from megatron_music.train.checkpoint import load_learner, save
 from megatron_music.train.choices import settle_precision
 from megatron_music.train.engine import Engine
-from megatron_music.train.folder import CheckpointMeta, lowest_validation_loss
+from megatron_music.train.folder import CheckpointMeta, lowest_validation_loss, read_log
+from megatron_music.train.guard import LossGuard
 from megatron_music.train.job import Job
-from megatron_music.train.model import build_model
+from megatron_music.train.model import build_model, layer_kernels
+from megatron_music.train.moment import Listen, Moment
 from megatron_music.train.monitor import Monitor, Say, StepReport, Stopwatch
 from megatron_music.train.opening import describe, open_run, versions
 from megatron_music.train.optimizer import build_learner
 from megatron_music.train.ranges import Ranges
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
 from megatron_music.train.stop import StoppedError, StopRequest
+from megatron_music.train.watch import Watcher, watchers
 
 
-def run(job: Job, say: Say) -> None:
+def run(job: Job, say: Say, listen: Listen | None = None) -> None:
     """Train from where the run folder stands to `train.train_iters`, on this rank.
 
-    Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
+    `listen` is called every `log.sample_interval`. Raises StoppedError after a signal (all is
+    saved) and TrainingError when the loss diverges.
     """
     with engines.start(job.recipe) as engine:
         job = replace(job, recipe=settle_precision(job.recipe, engine.kind))
@@ -35,16 +41,22 @@ def run(job: Job, say: Say) -> None:
             open_run(job, engine)
             say(describe(job, engine))
         engine.wait()
-        loop = Loop(job, engine, say if engine.is_first else _say_nothing)
-        with StopRequest() as stop:
-            loop.go(stop)
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            opened: list[Watcher] = []
+            if engine.is_first:
+                opened = stack.enter_context(watchers(job.run, job.recipe, job.start_iteration))
+            shape = recipe_shape(job.recipe, len(job.vocabulary))
+            told = say if engine.is_first else _say_nothing
+            monitor = Monitor(job.run, job.recipe, shape, engine, told, opened)
+            Loop(job, engine, monitor, listen).go(stop)
 
 
 class Loop:
     """A run in progress on this rank."""
 
-    def __init__(self, job: Job, engine: Engine, say: Say) -> None:
-        self._job, self._engine, self._say = job, engine, say
+    def __init__(self, job: Job, engine: Engine, monitor: Monitor, listen: Listen | None) -> None:
+        self._job, self._engine, self._monitor, self._listen = job, engine, monitor, listen
         self._recipe = job.recipe
         self._learner = build_learner(
             job.recipe, build_model(job.recipe, len(job.vocabulary), engine), engine
@@ -57,8 +69,9 @@ class Loop:
         self._batches = build_batches(job, engine)
         self._best = lowest_validation_loss(job.run, job.start_iteration)
         self._watch = Stopwatch()
-        shape = recipe_shape(job.recipe, len(job.vocabulary))
-        self._monitor = Monitor(job.run, job.recipe, shape, engine.world_size, say)
+        earlier = read_log(job.run) if job.run.log.exists() else []
+        losses = [entry["lm_loss"] for entry in earlier if "lm_loss" in entry]
+        self._guard = LossGuard(job.recipe.train.loss_spike_nats, losses)
 
     def go(self, stop: StopRequest) -> None:
         """Carry out the iterations that are left; raises TrainingError."""
@@ -84,13 +97,16 @@ class Loop:
         """Do what is due after an iteration; nothing waits for the GPU where nothing is."""
         log, last = self._recipe.log, iteration == self._recipe.train.train_iters
         evaluates = log.eval_interval > 0 and (last or iteration % log.eval_interval == 0)
-        saves = last or stopping or _is_due(iteration, log.save_interval)
+        listens = self._listen is not None and _is_due(iteration, log.sample_interval)
+        saves = last or stopping or listens or _is_due(iteration, log.save_interval)
         reports = last or evaluates or _is_due(iteration, log.log_interval)
         if not (saves or reports):
             return
         loss = mean_loss(result.losses, self._engine)  # waits for the GPU: its work counts
         self._watch.pause()
-        self._check(iteration, loss)
+        fault = self._guard.fault(loss) if reports else ""
+        if not math.isfinite(loss) or fault:
+            self._give_up(iteration, loss, fault)
         validation_loss = self._evaluate() if evaluates else None
         if reports and self._engine.is_first:
             report = StepReport(
@@ -99,6 +115,8 @@ class Loop:
             self._monitor.report(report, self._watch.lap(), validation_loss)
         if saves or (log.save_interval and self._is_best(validation_loss)):
             self._save(iteration, validation_loss)
+        if listens:
+            self._compose(iteration)
         self._watch.resume()
 
     def _report_start(self) -> None:
@@ -112,8 +130,28 @@ class Loop:
     def _is_best(self, validation_loss: float | None) -> bool:
         return validation_loss is not None and (self._best is None or validation_loss < self._best)
 
-    def _save(self, iteration: int, validation_loss: float | None) -> None:
-        if self._is_best(validation_loss):
+    def _compose(self, iteration: int) -> None:
+        """Have the weights just saved compose, on the first rank, while the others wait."""
+        if self._listen is not None and self._engine.is_first:
+            kernels = layer_kernels(self._recipe, self._engine)
+            parallel = self._recipe.parallel
+            split = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+            whole = split == 1 and kernels.transformer_impl == "local"
+            run = self._job.run
+            self._listen(
+                Moment(
+                    iteration=iteration,
+                    recipe=self._recipe,
+                    vocabulary=self._job.vocabulary,
+                    step=run.step(iteration),
+                    samples=run.samples(iteration),
+                    weights=self._learner.model.state_dict() if whole else None,
+                )
+            )
+        self._engine.wait()
+
+    def _save(self, iteration: int, validation_loss: float | None, leads: bool = True) -> None:
+        if leads and self._is_best(validation_loss):
             self._best = validation_loss
         meta = CheckpointMeta(
             iteration=iteration,
@@ -124,14 +162,21 @@ class Loop:
             world_size=self._engine.world_size,
             versions=versions(),
         )
-        save(self._job.run, meta, self._learner, self._engine)
+        save(self._job.run, meta, self._learner, self._engine, leads)
 
-    def _check(self, iteration: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} at iteration {iteration}; lower train.lr or raise "
-                "train.lr_warmup_iters and go on from the last checkpoint"
-            )
+    def _give_up(self, iteration: int, loss: float, fault: str) -> NoReturn:
+        """Stop; weights that are numbers are kept for a look, and the last good ones lead on."""
+        kept = ""
+        if math.isfinite(loss):
+            self._save(iteration, None, leads=False)
+            kept = f" (the weights are in {self._job.run.step(iteration)})"
+        good = self._job.run.latest()
+        onward = f"goes on from {good.name}" if good else "starts afresh"
+        raise TrainingError(
+            f"{fault or f'the loss became {loss}'} at iteration {iteration}{kept}; the same "
+            f"command {onward}: give it a lower train.lr or clip_grad, a longer "
+            "train.lr_warmup_iters, or another train.seed, which orders the data otherwise"
+        )
 
 
 def _is_due(iteration: int, interval: int) -> bool:

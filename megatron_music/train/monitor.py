@@ -2,15 +2,19 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from megatron_music.config import Recipe
 from megatron_music.costs import flops
+from megatron_music.costs.peaks import dense_peak
+from megatron_music.train.engine import Engine
 from megatron_music.train.folder import RunFolder
+from megatron_music.train.watch import Watcher
 
 TERA = 1e12
+GIB = 1 << 30
 
 Say = Callable[[str], None]
 """Shows one line to a person."""
@@ -62,17 +66,26 @@ class Monitor:
     """Writes the log of a run and shows it."""
 
     def __init__(
-        self, run: RunFolder, recipe: Recipe, shape: flops.Shape, world_size: int, say: Say
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        shape: flops.Shape,
+        engine: Engine,
+        say: Say,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._log = run.log
+        self._engine = engine
+        self._peak = dense_peak(engine.kind.name, recipe.train.precision)
+        self._watchers = watchers
         self._total = recipe.train.train_iters
         self._tokens = shape.global_batch_size * shape.seq_length
         self._flops = flops.model_causal(shape)
-        self._world_size = world_size
         self._say = say
 
     def report(self, report: StepReport, step_time_s: float, validation_loss: float | None) -> None:
         """Log an iteration; `step_time_s` is the mean since the last line."""
+        tflops = self._flops / (step_time_s * self._engine.world_size * TERA)
         entry: dict[str, Any] = {
             "iteration": report.iteration,
             "consumed_tokens": report.iteration * self._tokens,
@@ -81,8 +94,10 @@ class Monitor:
             "grad_norm": report.grad_norm,
             "step_time_s": step_time_s,
             "tokens_per_s": self._tokens / step_time_s,
-            "tflops_per_gpu": self._flops / (step_time_s * self._world_size * TERA),
+            "tflops_per_gpu": tflops,
+            "memory_bytes": self._engine.peak_memory_bytes(),
         }
+        share = f" {tflops / self._peak.tflops:.1%}" if self._peak else ""
         if report.phases_s:
             entry["phases_s"] = report.phases_s
         left_s = (self._total - report.iteration) * step_time_s
@@ -91,6 +106,8 @@ class Monitor:
             f"{self._place(report.iteration)} | loss {report.lm_loss:7.4f} "
             f"| lr {report.learning_rate:.2e} | grad norm {_norm(report.grad_norm)} "
             f"| {step_time_s:6.3f} s/iteration | {entry['tokens_per_s']:>9,.0f} tokens/s "
+            f"| {tflops:.3g} TFLOP/s{share} ({flops.model_causal.__name__}) "
+            f"| {entry['memory_bytes'] / GIB:.1f} GiB "
             f"| {_clock(left_s)} left{_validation(validation_loss)}"
         )
 
@@ -107,6 +124,8 @@ class Monitor:
             entry["validation_loss"] = validation_loss
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+        for show in self._watchers:
+            show(entry)
 
 
 def _norm(value: float | None) -> str:

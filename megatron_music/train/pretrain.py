@@ -10,11 +10,14 @@ from megatron_music.errors import MissingError, TrainingError
 from megatron_music.files import alone
 from megatron_music.threads import wait_asleep
 from megatron_music.train.job import Job, rank
+from megatron_music.train.moment import Listen
 from megatron_music.train.quiet import quiet
 
 
-def pretrain(job: Job, say: Callable[[str], None]) -> None:
+def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None) -> None:
     """Train a job to its end, in this process's part of the layout; `say` shows a line.
+
+    `listen` is called every `log.sample_interval`, to compose with what has been learned.
 
     Raises MissingError without torch or megatron, UsageError for what the device cannot do,
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
@@ -32,7 +35,7 @@ def pretrain(job: Job, say: Callable[[str], None]) -> None:
         )
         try:
             with alone(job.run.lock, busy) if rank() == 0 else nullcontext():
-                run(job, say)
+                run(job, say, listen)
         except RuntimeError as fault:
             raise _explain(fault) from fault
 

@@ -23,6 +23,8 @@ SMALL = [
     "model.seq_length=128",
     "log.log_interval=1",
     "train.seed=3",
+    "train.precision=fp32",
+    "log.sample_interval=0",
 ]
 """A model that trains in seconds."""
 

@@ -55,7 +55,7 @@ def test_a_run_killed_again_and_again_ends_bit_identical(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     train(tmp_path / "killed", *SHORT)
-    timings = ("step_time_s", "tokens_per_s", "tflops_per_gpu")
+    timings = ("step_time_s", "tokens_per_s", "tflops_per_gpu", "memory_bytes")
     whole, killed = (
         [{k: v for k, v in line.items() if k not in timings} for line in read(tmp_path / name)]
         for name in ("whole", "killed")

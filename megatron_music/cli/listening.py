@@ -1,0 +1,76 @@
+"""Compose a few bars with a model in training, by a fixed seed, so that one hears it learn."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from megatron_music.cli import show
+
+if TYPE_CHECKING:
+    from megatron_music.generate.composer import Composer
+    from megatron_music.train.moment import Moment
+
+SEED = 7
+BARS = 4
+_OF_THE_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+
+
+def listen(moment: "Moment") -> None:
+    """Write `samples/step_N/song-7.{mid,wav,png}`; what goes wrong is said and costs no training.
+
+    In this process where it holds the whole model: it draws from streams of its own, and training
+    takes up no random state from one iteration to the next.
+    """
+    partial = moment.samples.with_name(f".{moment.samples.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(_composer(moment, partial), partial, moment.iteration)
+        shutil.rmtree(moment.samples, ignore_errors=True)
+        partial.rename(moment.samples)
+        show.say(f"composed {BARS} bars: {moment.samples / f'song-{SEED}.mid'}")
+    except Exception as fault:  # whatever it is, it is no reason to stop a training
+        show.say(f"note: nothing composed at iteration {moment.iteration}: {_shortly(fault)}")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(composer: "Composer", folder: Path, iteration: int) -> None:
+    from megatron_music.generate.request import Request
+    from megatron_music.score.audio import render_audio
+    from megatron_music.score.midi import write_midi
+    from megatron_music.score.pianoroll import draw_piano_roll
+
+    (song,) = composer.compose(Request(count=1, seed=SEED, bars=BARS))
+    midi = folder / f"song-{SEED}.mid"
+    write_midi(song.piece, midi)
+    render_audio(midi, midi.with_suffix(".wav"))
+    draw_piano_roll(song.piece, midi.with_suffix(".png"), f"iteration {iteration}")
+
+
+def _composer(moment: "Moment", folder: Path) -> "Composer":
+    from megatron_music.export.live import as_gpt2
+    from megatron_music.generate.composer import Composer
+
+    if moment.weights is not None:
+        model = as_gpt2(moment.weights, moment.recipe.model, moment.vocabulary)
+        return Composer(model, moment.vocabulary)
+    exported = folder / "hf"
+    alone = {name: value for name, value in os.environ.items() if name not in _OF_THE_LAUNCHER}
+    command = [sys.executable, "-m", "megatron_music", "export", str(moment.step)]
+    try:
+        subprocess.run(
+            [*command, "-o", str(exported)], env=alone, check=True, capture_output=True, text=True
+        )
+        return Composer.load(exported)
+    finally:
+        shutil.rmtree(exported, ignore_errors=True)
+
+
+def _shortly(fault: Exception) -> str:
+    told = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else str(fault)
+    lines = [line for line in told.splitlines() if line.strip()]
+    return lines[-1] if lines else type(fault).__name__
