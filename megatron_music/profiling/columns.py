@@ -64,7 +64,8 @@ def _rates() -> list[Column]:
 
 def _hardware() -> list[Column]:
     return [
-        Column("memory_gib", "memory, GiB", _memory, "{:.1f}"),
+        Column("memory_gib", "memory, GiB", _gib("memory_bytes"), "{:.1f}"),
+        Column("estimated_gib", "estimate, GiB", _gib("estimated_bytes"), "{:.1f}"),
         Column("mean_power_w", "power, W", lambda f: f.row.mean_power_w, "{:.0f}"),
         Column(
             "joules_per_million_tokens",
@@ -84,6 +85,9 @@ def _share(name: str) -> Callable[[Figures], Value]:
     return lambda figures: figures.utilisation.get(name)
 
 
-def _memory(figures: Figures) -> Value:
-    used = figures.row.memory_bytes
-    return None if used is None else used / GIB
+def _gib(name: str) -> Callable[[Figures], Value]:
+    def value(figures: Figures) -> Value:
+        held = getattr(figures.row, name)
+        return None if held is None else held / GIB
+
+    return value

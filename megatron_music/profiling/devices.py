@@ -13,10 +13,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-from megatron_music.costs.peaks import Peak, dense_peak, known_devices
+import psutil
+
+from megatron_music.costs.peaks import PRECISIONS, Peak, dense_peak, known_devices
 from megatron_music.errors import MissingError
 from megatron_music.files import write_text
 from megatron_music.profiling.gemm import GemmPeak, measure_peak
+from megatron_music.train import choices
 
 PEAKS_FILE = "peaks.json"
 
@@ -29,6 +32,9 @@ class Gpu:
 
     name: str
     uuid: str
+    memory_bytes: int | None = None
+    capability: tuple[int, int] | None = None
+    """Of CUDA."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,29 @@ class Machine:
 
     gpus: tuple[Gpu, ...]
     cores: int
+    memory_bytes: int | None = None
+    """The CPU's."""
+
+    @property
+    def name(self) -> str:
+        """What computes, for a person."""
+        return self.gpus[0].name if self.gpus else "this CPU"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What the machine computes in, the best first; everything where that is not known."""
+        if not self.gpus:
+            return choices.cpu().precisions
+        capability = self.gpus[0].capability
+        return choices.gpu(self.name, capability).precisions if capability else PRECISIONS
+
+    def room_bytes(self, processes: int) -> int | None:
+        """Return the memory that each of so many processes has: a GPU's, or a share of all."""
+        if not self.gpus:
+            return None if self.memory_bytes is None else self.memory_bytes // processes
+        rooms = [gpu.memory_bytes for gpu in self.gpus[:processes]]
+        known = [room for room in rooms if room is not None]
+        return min(known, default=None)
 
     def devices(self, processes: int) -> int:
         """Return how many devices so many processes use: GPUs, or the CPU that they share."""
@@ -51,7 +80,8 @@ class Machine:
 
 def look_around() -> Machine:
     """Find the GPUs that torch can use; raises MissingError without torch."""
-    return Machine(_in_a_process(_gpus), len(os.sched_getaffinity(0)))
+    memory_bytes = psutil.virtual_memory().total
+    return Machine(_in_a_process(_gpus), len(os.sched_getaffinity(0)), memory_bytes)
 
 
 class Peaks:
@@ -121,7 +151,9 @@ def _gpus() -> tuple[Gpu, ...]:
             "a sweep needs torch; install it: pip install 'megatron-music[train]'"
         ) from fault
     found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    return tuple(Gpu(properties.name, str(properties.uuid)) for properties in found)
+    return tuple(
+        Gpu(one.name, str(one.uuid), one.total_memory, (one.major, one.minor)) for one in found
+    )
 
 
 def _in_a_process(work: Callable[..., Result], *arguments: object) -> Result:

@@ -107,15 +107,15 @@ def load_sweep(path: Path) -> Sweep:
     return sweep.model_copy(update={"recipe": str(beside)}) if beside.is_file() else sweep
 
 
-def expand(sweep: Sweep, most: int = 1) -> list[Configuration]:
+def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configuration]:
     """Return every configuration of the grid once, the likely best first.
 
     The heuristic: what splits the model costs communication, so fewer model parallel ranks first;
     then larger micro batches, less recomputation, 16-bit before 32-bit, larger global batches, and
-    fewer processes. `most` processes are what `all` means. Raises RecipeError for a key or a value
-    that no recipe has.
+    fewer processes. `most` processes are what `all` means, `precision` what the recipe's `auto`
+    does. Raises RecipeError for a key or a value that no recipe has.
     """
-    found = {configuration.key: configuration for configuration in _points(sweep, most)}
+    found = {configuration.key: configuration for configuration in _points(sweep, most, precision)}
     return sorted(found.values(), key=_rank)
 
 
@@ -133,16 +133,18 @@ def refusal(configuration: Configuration, gpus: int) -> str | None:
     return None
 
 
-def _points(sweep: Sweep, most: int) -> Iterator[Configuration]:
+def _points(sweep: Sweep, most: int, precision: str) -> Iterator[Configuration]:
     names = list(sweep.grid)
     for values in itertools.product(*sweep.grid.values()):
         settings = dict(sweep.fixed)
         for name, value in zip(names, values, strict=True):
             settings.update(value if isinstance(value, dict) else {name: value})
-        yield _configuration(sweep, settings, most)
+        yield _configuration(sweep, settings, most, precision)
 
 
-def _configuration(sweep: Sweep, settings: Mapping[str, Any], most: int) -> Configuration:
+def _configuration(
+    sweep: Sweep, settings: Mapping[str, Any], most: int, precision: str
+) -> Configuration:
     processes = settings.get(PROCESSES, 1)
     processes = most if processes == ALL else processes
     if type(processes) is not int or processes < 1:
@@ -161,7 +163,7 @@ def _configuration(sweep: Sweep, settings: Mapping[str, Any], most: int) -> Conf
     )
     recipe = load_recipe(sweep.recipe, overrides)
     if recipe.train.precision == "auto":  # figures need its name
-        overrides = (*overrides, "train.precision=fp32")
+        overrides = (*overrides, f"train.precision={precision}")
         recipe = load_recipe(sweep.recipe, overrides)
     return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
 

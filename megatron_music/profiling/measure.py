@@ -13,12 +13,13 @@ from statistics import fmean
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.profiling.devices import Machine, Peaks
-from megatron_music.profiling.grid import Configuration
+from megatron_music.profiling.fit import memory_needed
+from megatron_music.profiling.grid import Configuration, refusal
 from megatron_music.profiling.nvml.recorder import record
 from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
 from megatron_music.profiling.processes import end_training, explain, run_group, train_command
 from megatron_music.profiling.rows import Outcome, Row
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from megatron_music.profiling.synthetic import vocabulary_size
 from megatron_music.train.folder import RunFolder, read_log
 
 OUTPUT_FILE = "output.txt"
@@ -83,7 +84,7 @@ def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reaso
     recipe, processes = configuration.recipe, configuration.processes
     environment = bench.machine.environment(processes)
     settings = [f"{name}={value}" for name, value in environment.items()]
-    shape = recipe_shape(recipe, len(Vocabulary(TokenizerSettings())))
+    shape = recipe_shape(recipe, vocabulary_size())
     return Row(
         key=configuration.key,
         outcome=outcome,
@@ -101,7 +102,14 @@ def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reaso
         num_layers=recipe.model.num_layers,
         hidden_size=recipe.model.hidden_size,
         padded_vocab_size=shape.padded_vocab_size,
+        estimated_bytes=_estimated(configuration),
     )
+
+
+def _estimated(configuration: Configuration) -> int | None:
+    if refusal(configuration, configuration.processes) is not None:
+        return None
+    return round(memory_needed(configuration).total)
 
 
 def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: Note) -> Row:

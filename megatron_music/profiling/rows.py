@@ -35,6 +35,8 @@ class Row:
     num_layers: int
     hidden_size: int
     padded_vocab_size: int
+    estimated_bytes: int | None = None
+    """What the fullest process is estimated to hold; None where the layout is impossible."""
     software: str = ""
     """Versions, and what computes attention, as the run found them."""
     device: str = ""

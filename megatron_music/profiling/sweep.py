@@ -16,7 +16,8 @@ from pathlib import Path
 from megatron_music.errors import UsageError
 from megatron_music.files import alone
 from megatron_music.profiling.devices import Machine, Peaks, look_around
-from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep, refusal
+from megatron_music.profiling.fit import unfit
+from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep
 from megatron_music.profiling.measure import Bench, describe, measure
 from megatron_music.profiling.rows import Outcome, Row, append_row, read_rows
 from megatron_music.profiling.synthetic import synthetic_data
@@ -61,11 +62,12 @@ def _sweep(
     progress: Progress,
 ) -> SweepResult:
     machine = look_around()
-    configurations = expand(sweep, len(machine.gpus) or machine.cores)
+    most = len(machine.gpus) or machine.cores
+    configurations = expand(sweep, most, machine.precisions[0])
     todo = _todo(configurations, folder, machine)
     bench = _bench(configurations, folder, machine, say)
     _skip(configurations, bench)
-    done = sum(refusal(one, len(machine.gpus)) is None for one in configurations) - len(todo)
+    done = sum(unfit(one, machine) is None for one in configurations) - len(todo)
     fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
     _settle(bench, fresh)
     return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
@@ -125,8 +127,7 @@ def _todo(
     configurations: list[Configuration], folder: Path, machine: Machine
 ) -> list[Configuration]:
     done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
-    gpus = len(machine.gpus)
-    return [one for one in configurations if one.key not in done and refusal(one, gpus) is None]
+    return [one for one in configurations if one.key not in done and unfit(one, machine) is None]
 
 
 def _bench(
@@ -144,7 +145,7 @@ def _skip(configurations: list[Configuration], bench: Bench) -> None:
     """Leave a row, once, for every configuration that cannot run here."""
     known = {row.key for row in read_rows(bench.folder)}
     for configuration in configurations:
-        reason = refusal(configuration, len(bench.machine.gpus))
+        reason = unfit(configuration, bench.machine)
         if reason is not None and configuration.key not in known:
             append_row(bench.folder, describe(configuration, bench, SKIPPED, reason))
 

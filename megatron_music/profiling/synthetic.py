@@ -1,5 +1,6 @@
 """A data set of random tokens: what a step costs does not depend on what the tokens say."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ TOKENS = 1 << 20
 DOCUMENT_TOKENS = 1024
 SAMPLES = 4
 """At least so many sequences, however long they are."""
+
+
+@lru_cache(maxsize=1)
+def vocabulary_size() -> int:
+    """Return the tokens of the default vocabulary, which sweeps train over."""
+    return len(Vocabulary(TokenizerSettings()))
 
 
 def synthetic_data(folder: Path, longest_sequence: int) -> Path:
