@@ -1,0 +1,42 @@
+"""A loss that has left the ground is told from a hard batch."""
+
+import math
+
+import pytest
+
+from megatron_music.train.guard import PATIENCE, LossGuard
+
+FALLING = [6.0 - 0.2 * step for step in range(20)]
+
+
+def faults(guard: LossGuard, losses: list[float]) -> list[bool]:
+    return [bool(guard.fault(loss)) for loss in losses]
+
+
+def test_a_falling_and_a_noisy_loss_are_left_alone() -> None:
+    assert not any(faults(LossGuard(1.0), [*FALLING, 2.0, 2.9, 1.8, 2.4]))
+
+
+def test_one_hard_batch_is_no_spike_and_a_rise_that_stays_is() -> None:
+    guard = LossGuard(1.0, [2.0] * 20)
+    assert faults(guard, [9.0, 2.0, 9.0, 9.0]) == [False] * 4
+    assert "stayed more than train.loss_spike_nats=1 above the 2.00 before" in guard.fault(9.0)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_what_is_no_number_is_a_fault_at_once(loss: float) -> None:
+    assert "the loss became" in LossGuard(0.0).fault(loss)
+
+
+def test_nothing_is_usual_at_the_start() -> None:
+    assert not any(faults(LossGuard(0.1), [2.0, 9.0]))
+
+
+def test_0_allows_every_rise() -> None:
+    assert not any(faults(LossGuard(0.0, [2.0] * 20), [9.0] * PATIENCE))
+
+
+def test_a_run_that_goes_on_knows_what_was_usual() -> None:
+    whole = LossGuard(1.0)
+    faults(whole, FALLING)
+    assert faults(whole, [9.0] * 3) == faults(LossGuard(1.0, FALLING), [9.0] * 3)
