@@ -66,13 +66,17 @@ class Composer:
         return self._songs(request, work)
 
     def _songs(self, request: Request, work: Work) -> Iterator[Song]:
-        model = self._exact_model() if request.exact else self.model
-        drawer = Drawer(model, self.vocabulary, request.taste)
+        drawer = self.drawer(request)
         seeds = request.seeds
         for first in range(0, len(seeds), BATCH_SONGS):
             batch = seeds[first : first + BATCH_SONGS]
             for seed, piece in zip(batch, work(drawer, batch), strict=True):
                 yield Song(seed, piece, tuple(encode(piece, self.vocabulary).tolist()))
+
+    def drawer(self, request: Request) -> Drawer:
+        """Return what draws the tokens of a request's songs."""
+        model = self._exact_model() if request.exact else self.model
+        return Drawer(model, self.vocabulary, request.taste)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""

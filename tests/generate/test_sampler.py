@@ -1,15 +1,76 @@
-"""Drawing follows the probabilities."""
+"""Drawing follows the probabilities, as transformers' own filters leave them."""
 
+import numpy as np
+import pytest
 import torch
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
+from megatron_music.generate.choice_kernel import Taste, choose, song_words
 from megatron_music.generate.sampler import SongSampler
+
+ANYTHING = Taste(1.0, 0, 1.0, 0.0)
+
+
+def draws(scores: torch.Tensor, taste: Taste, times: int) -> np.ndarray:
+    """Draw from one row of scores, many times."""
+    words, chosen = song_words([3], 0), np.zeros(1, np.int64)
+    counts = np.zeros(scores.shape[-1])
+    for step in range(times):
+        choose(scores.numpy(), words, step, taste, chosen)
+        counts[chosen[0]] += 1
+    return counts / times
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     shares = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
-    sampler = SongSampler([3])
-    scores, ids = shares.log()[None, :], torch.zeros((1, 1), dtype=torch.long)
-    draws = torch.stack([sampler(ids, scores).argmax() for _ in range(20_000)])
-    counts = torch.bincount(draws, minlength=5) / 20_000
-    assert (counts - shares).abs().max() < 0.012
+    counts = draws(shares.log()[None, :], ANYTHING, 20_000)
+    assert np.abs(counts - shares.numpy()).max() < 0.012
     assert counts[4] == 0
+
+
+@pytest.mark.parametrize(
+    "taste",
+    [
+        Taste(0.7, 0, 1.0, 0.0),
+        Taste(1.0, 5, 1.0, 0.0),
+        Taste(1.0, 0, 0.6, 0.0),
+        Taste(1.5, 0, 1.0, 0.2),
+        Taste(1.2, 9, 0.8, 0.1),
+    ],
+)
+def test_the_filters_are_those_of_transformers(taste: Taste) -> None:
+    torch.manual_seed(1)
+    scores = torch.randn(1, 12) * 1.5
+    theirs = LogitsProcessorList([TemperatureLogitsWarper(taste.temperature)])
+    if taste.top_k:
+        theirs.append(TopKLogitsWarper(taste.top_k))
+    theirs.append(TopPLogitsWarper(taste.top_p))
+    theirs.append(MinPLogitsWarper(taste.min_p))
+    wanted = theirs(torch.zeros((1, 1), dtype=torch.long), scores.clone()).softmax(-1)[0].numpy()
+    counts = draws(scores, taste, 20_000)
+    assert np.abs(counts - wanted).max() < 0.012
+    assert not counts[wanted == 0].any()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_scores_that_are_no_figures_are_never_chosen(broken: float) -> None:
+    scores = torch.tensor([[broken, 0.0, broken, 0.0]])
+    counts = draws(scores, ANYTHING, 200)
+    assert counts[[0, 2]].sum() == 0
+
+
+def test_a_row_is_drawn_by_its_seed_and_step_alone() -> None:
+    torch.manual_seed(2)
+    scores, ids = torch.randn(4, 30), torch.zeros((4, 7), dtype=torch.long)
+    together = SongSampler([1, 2, 3, 4], ANYTHING)(ids, scores).argmax(-1)
+    alone = [
+        SongSampler([seed], ANYTHING)(ids[:1], scores[seed - 1 : seed]).argmax(-1)
+        for seed in (1, 2, 3, 4)
+    ]
+    assert together.tolist() == [int(token) for token in alone]
