@@ -95,13 +95,15 @@ class TrainConfig(_Section):
 class LogConfig(_Section):
     """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never.
 
-    The iterations after `profile_step_start` up to `profile_step_end` are profiled.
+    The last iteration is saved whatever the interval, unless `save_last` is false. The iterations
+    after `profile_step_start` up to `profile_step_end` are profiled.
     """
 
     log_interval: Count = 10
     eval_interval: CountOrZero = 100
     eval_iters: Count = 10
     save_interval: CountOrZero = 100
+    save_last: bool = True
     sample_interval: CountOrZero = 0
     profile_step_start: CountOrZero = 0
     profile_step_end: CountOrZero = 0

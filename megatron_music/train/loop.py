@@ -25,7 +25,7 @@ from megatron_music.train.opening import describe, open_run, versions
 from megatron_music.train.optimizer import build_learner
 from megatron_music.train.ranges import Ranges
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
-from megatron_music.train.stop import StoppedError, StopRequest
+from megatron_music.train.stop import SIGNALS, StoppedError, StopRequest
 from megatron_music.train.watch import Watcher, watchers
 
 
@@ -85,12 +85,15 @@ class Loop:
                     self._learner, self._batches, self._engine, seed, iteration, self._ranges
                 )
             self._watch.count()
-            stopping = self._engine.total([float(bool(stop.signal_name))])[0] > 0
+            wishes = [float(stop.signal_name == name.name) for name in SIGNALS]
+            by_keyboard, by_others = (count > 0 for count in self._engine.total(wishes))
+            stopping = by_keyboard or by_others
             self._conclude(iteration, result, stopping)
             if stopping:
                 raise StoppedError(
                     f"stopped by {stop.signal_name or 'a signal'} after iteration {iteration}, "
-                    "all saved; the same command goes on from there"
+                    "all saved; the same command goes on from there",
+                    by_keyboard,
                 )
 
     def _conclude(self, iteration: int, result: StepResult, stopping: bool) -> None:
@@ -98,7 +101,9 @@ class Loop:
         log, last = self._recipe.log, iteration == self._recipe.train.train_iters
         evaluates = log.eval_interval > 0 and (last or iteration % log.eval_interval == 0)
         listens = self._listen is not None and _is_due(iteration, log.sample_interval)
-        saves = last or stopping or listens or _is_due(iteration, log.save_interval)
+        saves = (
+            (last and log.save_last) or stopping or listens or _is_due(iteration, log.save_interval)
+        )
         reports = last or evaluates or _is_due(iteration, log.log_interval)
         if not (saves or reports):
             return

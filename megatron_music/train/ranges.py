@@ -50,6 +50,8 @@ class Ranges:
         self._is_open = True
         with self.phase(f"iteration {number}"):
             yield
+            if self._engine.is_cuda:  # what the iteration launched belongs to it
+                torch.cuda.synchronize()
         self._is_open = False
         self._iterations += 1
         if number == self._chosen[-1]:
