@@ -50,7 +50,7 @@ NEEDS_docker := image
 NEEDS_slurm :=
 
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
-BUILD = $(MUSIC) data build '$(DATASET)' $(if $(filter-out $(DATASET),$(SOURCE)),--source '$(SOURCE)',--fetch) -o '$(DATA)'
+BUILD = $(MUSIC) data build $(DATASET) -o $(DATA) $(if $(filter-out $(DATASET),$(SOURCE)),--source $(SOURCE),--fetch)
 COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.

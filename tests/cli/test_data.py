@@ -34,6 +34,7 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     assert json.loads(built.stdout)["settings"] == {
         "bars": 2, "hop": 1, "steps_per_quarter": 12, "density": False, "transpositions": 3,
         "seed": 5, "max_tracks": 2, "shuffle": False, "split": [50, 25, 25],
+        "voices": False, "merge": True, "fill": False,
     }  # fmt: skip
     verified = json.loads(program("data", "verify", "set", "--json").stdout)
     assert verified["documents"] > 0
@@ -44,6 +45,11 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     [
         (2, "data build bahc -o set", "did you mean bach"),
         (1, "data build lakh -o set", "must be downloaded first"),
+        (1, "data build metamidi -o set", "make pretrain DATASET=metamidi SOURCE=PATH"),
+        (1, "data fetch metamidi", "ask for access on https://zenodo.org/record/5142664"),
+        (2, "data fetch bach", "bach is here already"),
+        (2, "data fetch lahk", "did you mean lakh"),
+        (2, "data build metamidi --source nowhere -o set", "no folder and no file nowhere"),
         (2, "data build bach -o set --bars 0", "bars must be 1..64 (got 0)"),
         (2, "data build bach -o set --split 1,x", "--split takes three whole weights"),
         (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
@@ -78,7 +84,7 @@ def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None
     with subprocess.Popen(
         [*command, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as started:
-        while not list(tmp_path.glob("set/.build/*/shard-000001.npz")):
+        while not list(tmp_path.glob("set/.build/*/shard-000001")):
             assert started.poll() is None
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=60)
@@ -86,7 +92,7 @@ def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None
     assert "the same command goes on from what is saved" in said
     assert "Traceback" not in said
     assert not (tmp_path / "set/manifest.json").exists()
-    assert list(tmp_path.glob("set/.build/*/shard-*.npz"))
+    assert list(tmp_path.glob("set/.build/*/shard-??????"))
 
 
 def test_stats_shows_and_draws_what_a_data_set_consists_of(program: Program) -> None:

@@ -69,6 +69,21 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize(
+    ("asked", "step"),
+    [
+        ("DATASET=lakh", "data build lakh -o data/lakh --fetch"),
+        (
+            "DATASET=metamidi SOURCE=/x/y.tar",
+            "data build metamidi -o data/metamidi --source /x/y.tar",
+        ),
+        ("SOURCE=/x/music/", "data build /x/music/ -o data/music --fetch"),
+    ],
+)
+def test_music_is_fetched_unless_it_is_said_where_it_lies(asked: str, step: str) -> None:
+    assert f"megatron-music {step}\n" in make("-n", "data", *asked.split())
+
+
 def test_the_launcher_gets_the_layout_asked_for() -> None:
     plan = make("-n", "pretrain", "NPROC=4", "TP=2", "ARGS=train.lr=1e-3")
     assert "NPROC=4 TP=2 PP=1 launch/pretrain.sh tiny" in plan

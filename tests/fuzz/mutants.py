@@ -96,7 +96,7 @@ def cross(raw: Raw, rng: random.Random, others: Sequence[bytes]) -> None:
     """Go on with the rest of another file."""
     other = rng.choice(others)
     del raw[_place(raw, rng) :]
-    raw += other[rng.randrange(len(other)) :]
+    raw += other[rng.randrange(len(other) + 1) :]
 
 
 def end(raw: Raw, rng: random.Random, _: Sequence[bytes]) -> None:
