@@ -104,26 +104,37 @@ def cross_validated(
     everything = np.concatenate((first, second))
     labels = _labels(first, second)
     groups = np.concatenate((first_groups, second_groups + int(first_groups.max()) + 1))
-    scores = np.zeros(len(everything))
-    for fitted, held_out in _folds(labels, groups):
+    scores, folds = np.zeros(len(everything)), np.zeros(len(everything), np.int64)
+    for fold, (fitted, held_out) in enumerate(_folds(labels, groups)):
         model = _fit(everything[fitted], labels[fitted])
-        scores[held_out] = model.decision_function(everything[held_out])
-    return area_under_curve(scores[: len(first)], scores[len(first) :], first_groups, second_groups)
+        scores[held_out], folds[held_out] = model.decision_function(everything[held_out]), fold
+    # Scores of different folds come from different fits: comparing them would favour the wrong one.
+    count = len(first)
+    same_fold = folds[:count, None] == folds[count:]
+    return area_under_curve(
+        scores[:count], scores[count:], first_groups, second_groups, same_fold.astype(np.float64)
+    )
 
 
 def area_under_curve(
-    first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
+    first: FloatArray,
+    second: FloatArray,
+    first_groups: IntArray,
+    second_groups: IntArray,
+    weights: FloatArray | None = None,
 ) -> Estimate:
     """Estimate the chance that a score of `first` [n] lies above one of `second` [m].
 
-    Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982).
+    Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982). `weights`
+    [n, m] says how much each pair counts; else all count alike.
     """
+    pairs = np.ones((len(first), len(second))) if weights is None else weights
     above = (first[:, None] > second).astype(np.float64) + 0.5 * (first[:, None] == second)
     stream = np.random.default_rng(0)
     left = _times_drawn(first_groups, stream)
     right = _times_drawn(second_groups, stream)
-    wins = np.einsum("rn,nm,rm->r", left, above, right, optimize=True)
-    return interval(wins / np.maximum(left.sum(1) * right.sum(1), 1))
+    wins, total = (((left @ counted) * right).sum(1) for counted in (above * pairs, pairs))
+    return interval(wins / np.maximum(total, 1))
 
 
 def _times_drawn(groups: IntArray, stream: np.random.Generator) -> FloatArray:
