@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +151,11 @@ def _sample(
 
     identity = model_identity(model)
     vocabulary = load_vocabulary(model)
+    if prompt is not None and prompt.resolve().parent == output.resolve():
+        raise UsageError(f"{prompt} lies in {output}, whose songs are replaced; choose another -o")
     piece, request = _read_prompt(prompt, request, vocabulary)
+    if formats[0]:
+        _refuse_hours(request, piece, vocabulary)
     maker = Maker(identity, vocabulary.hash, file_identity(prompt) if prompt else "")
     corpus = training_data(model, vocabulary, data)
     for name in unknown_instruments(request.instruments or (), corpus, vocabulary):
@@ -194,6 +199,20 @@ def _read_prompt(
         show.say(f"note: {path} is not in 4/4 throughout; bars are taken as 4/4 all the same")
     tempo = request.tempo_bpm or min(400.0, max(10.0, score.tempo_bpm))
     return quantize(score, vocabulary.settings.steps_per_quarter), replace(request, tempo_bpm=tempo)
+
+
+def _refuse_hours(request: "Request", piece: "Piece | None", vocabulary: "Vocabulary") -> None:
+    """Refuse sound that cannot be rendered before composing it; raises UsageError."""
+    from megatron_music.score.audio import LONGEST_MINUTES
+    from megatron_music.score.notes import QUARTERS_PER_BAR
+
+    bars = max(request.bars or vocabulary.settings.bars, 0 if piece is None else piece.bars)
+    minutes = bars * QUARTERS_PER_BAR / request.tempo
+    if minutes > LONGEST_MINUTES:
+        raise UsageError(
+            f"{bars} bars play for {minutes:.0f} minutes, {LONGEST_MINUTES} can be rendered; "
+            "ask for fewer, or give --no-wav"
+        )
 
 
 def _copy_check(

@@ -10,7 +10,7 @@ from typing import Any
 
 from megatron_music.files import write_text
 from megatron_music.generate.page import Card, write_page
-from megatron_music.generate.report import Copies, Maker, song_report
+from megatron_music.generate.report import Copies, Maker, figures, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.progress import Progress, silent
@@ -70,21 +70,16 @@ def write_album(
         )
         composed.append(song)
         progress(len(composed), count)
-    reports = [
-        song_report(song, request, maker, found)
-        for song, found in zip(composed, copies(composed), strict=True)
-    ]
-    for song, report in zip(composed, reports, strict=True):
-        write_text(folder / f"song-{song.seed}.json", json.dumps(report, indent=2) + "\n")
     stems = [f"song-{song.seed}" for song in composed]
-    cards = [
-        Card(_name(song, request), folder / stem, report)
-        for song, stem, report in zip(composed, stems, reports, strict=True)
-    ]
+    cards: list[Card] = []
     if prompt is not None:
         _write_music(prompt, folder / "prompt", "the piece begun from", request, chosen)
-        stems.append("prompt")
-        cards.insert(0, Card("The piece begun from", folder / "prompt", None))
+        cards.append(Card("The piece begun from", folder / "prompt", figures(prompt)))
+    for song, stem, found in zip(composed, stems, copies(composed), strict=True):
+        report = song_report(song, request, maker, found, prompt)
+        write_text(folder / f"{stem}.json", json.dumps(report, indent=2) + "\n")
+        cards.append(Card(_name(song, request), folder / stem, report["came"], found))
+    stems += ["prompt"] * (prompt is not None)
     if chosen.page:
         write_page(cards, folder / PAGE_FILE, request, maker)
     files = _files(folder, stems, chosen)

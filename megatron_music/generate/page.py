@@ -21,11 +21,15 @@ _UNSAID = ("count", "seed", "song_ids", "temperature", "top_k", "top_p", "min_p"
 
 @dataclass(frozen=True)
 class Card:
-    """A song on the page: its files are `stem`.mid and so on; no report for what was begun from."""
+    """A song on the page: its files are `stem`.mid and so on, `came` the figures of its report.
+
+    What was begun from has no `copies`: it is not the model's.
+    """
 
     title: str
     stem: Path
-    report: dict[str, Any] | None
+    came: dict[str, Any]
+    copies: Copies | None = None
 
 
 @dataclass
@@ -51,6 +55,7 @@ def write_page(cards: Sequence[Card], path: Path, request: Request, maker: Maker
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         songs=[_shown(card, embedder) for card in cards],
+        made=sum(card.copies is not None for card in cards),
         wishes=_wishes(request),
         taste=_taste(request),
         maker=maker,
@@ -67,10 +72,9 @@ def _shown(card: Card, embedder: _Embedder) -> dict[str, Any]:
         "picture": embedder.link(png, "image/png", png.read_bytes()) if png.is_file() else "",
         "sound": embedder.link(wav, "audio/mpeg", compressed(wav)) if wav.is_file() else "",
     }
-    if card.report is not None:
-        copies = Copies(**card.report["longest_run_shared_with_training"])
-        shown |= card.report["came"] | {"copies": str(copies), "copied": copies.found}
-    return shown
+    found = None if card.copies is None else card.copies.found
+    copies = "" if card.copies is None else str(card.copies)
+    return shown | card.came | {"copies": copies, "copied": -1 if found is None else found}
 
 
 def compressed(wav: Path) -> bytes:
@@ -88,14 +92,16 @@ def _wishes(request: Request) -> list[tuple[str, str]]:
     default = Request()
     names = [name for name in vars(request) if name not in _UNSAID]
     return [
-        (name, _said(getattr(request, name)))
+        (name.removesuffix("_bpm").replace("_", " "), _said(getattr(request, name)))
         for name in names
         if getattr(request, name) != getattr(default, name)
     ]
 
 
 def _said(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _taste(request: Request) -> str:

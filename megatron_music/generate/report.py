@@ -8,7 +8,7 @@ import numpy as np
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS, instrument_name
-from megatron_music.score.notes import Piece
+from megatron_music.score.notes import Piece, Track
 from megatron_music.score.pianoroll import instrument_label, pitch_name
 
 # How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
@@ -48,26 +48,55 @@ class Copies:
         return f"{self.found} bar{'s' * (self.found != 1)} in a row{more}"
 
 
-def song_report(song: Song, request: Request, maker: Maker, copies: Copies) -> dict[str, Any]:
-    """Return what was asked and what came, as JSON can hold it."""
-    piece = song.piece
-    notes = sum(len(track) for track in piece.tracks)
+def song_report(
+    song: Song, request: Request, maker: Maker, copies: Copies, prompt: Piece | None = None
+) -> dict[str, Any]:
+    """Return what was asked and what came, as JSON can hold it.
+
+    `new_bars` are, for each track, the bars (from 1) that are not as in the piece begun from.
+    """
     return {
         "seed": song.seed,
         "asked": asdict(request),
-        "came": {
-            "bars": piece.bars,
-            "notes": notes,
-            "notes_per_bar": round(notes / piece.bars, 2),
-            "key": key_of(piece),
-            "tokens": len(song.tokens),
-            "tracks": [_track(piece, index) for index in range(len(piece.tracks))],
-        },
+        "came": {**figures(song.piece), "tokens": len(song.tokens)},
+        "new_bars": None if prompt is None else _new_bars(song.piece, prompt),
         "longest_run_shared_with_training": asdict(copies),
         "model": maker.model,
         "vocabulary": maker.vocabulary,
         "prompt": maker.prompt,
     }
+
+
+def figures(piece: Piece) -> dict[str, Any]:
+    """Return bars, notes, key and tracks of a piece."""
+    notes = sum(len(track) for track in piece.tracks)
+    return {
+        "bars": piece.bars,
+        "notes": notes,
+        "notes_per_bar": round(notes / piece.bars, 2),
+        "key": key_of(piece),
+        "tracks": [_track(piece, index) for index in range(len(piece.tracks))],
+    }
+
+
+def _new_bars(piece: Piece, prompt: Piece) -> list[dict[str, Any]]:
+    """Compare the n-th track of each instrument with that of the piece begun from."""
+    old: dict[int, list[set[tuple[int, int, int]]]] = {}
+    for track in prompt.tracks:
+        old.setdefault(track.instrument, []).append(_notes(track))
+    found = []
+    for track in piece.tracks:
+        before = old.get(track.instrument, [])
+        changed = _notes(track) ^ (before.pop(0) if before else set())
+        bars = {onset // piece.steps_per_bar + 1 for onset, _, _ in changed}
+        new = sorted(bar for bar in bars if bar <= piece.bars)
+        found.append({"instrument": instrument_name(track.instrument), "bars": new})
+    return found
+
+
+def _notes(track: Track) -> set[tuple[int, int, int]]:
+    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
+    return set(zip(*columns, strict=True))
 
 
 def _track(piece: Piece, index: int) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""A session continues, fills and varies a piece; what is kept is kept to the note."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from megatron_music.errors import UsageError
+from megatron_music.generate.session import Session
+from megatron_music.score.hashing import scramble
+from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, VOICES, instrument_name
+from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.vocabulary import TokenizerSettings
+from tests.generate.conftest import CHORALE, untrained
+from tests.music import track
+
+STEPS = 16
+
+
+def names(piece: Piece) -> list[str]:
+    return [instrument_name(one.instrument) for one in piece.tracks]
+
+
+def notes_before(piece: Piece, bars: int) -> list[set[tuple[int, int, int]]]:
+    """Return the notes of each track that begin in the first bars."""
+    return [
+        {
+            row
+            for row in zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True)
+            if row[0] < bars * STEPS
+        }
+        for one in piece.tracks
+    ]
+
+
+@pytest.fixture(scope="module")
+def session(chorale_model: Path) -> Session:
+    """A session at a chorale of four bars."""
+    session = Session.load(chorale_model)
+    return session.keep(session.compose(seed=3)[0])
+
+
+def test_a_piece_is_continued_far_beyond_the_window(session: Session) -> None:
+    assert session.piece is not None
+    for song in session.continue_piece(count=2, bars=21):
+        assert song.piece.bars == 21
+        assert notes_before(song.piece, 4) == notes_before(session.piece, 4)
+        assert all(one.onset.max() >= 16 * STEPS for one in song.piece.tracks)
+
+
+def test_a_song_from_nothing_may_be_longer_than_the_window(session: Session) -> None:
+    songs = session.compose(count=2, bars=13, temperature=3.0)
+    assert [song.piece.bars for song in songs] == [13, 13]
+    assert songs[0].tokens != songs[1].tokens
+
+
+def test_the_first_bars_of_some_tracks_are_kept_and_others_are_added(session: Session) -> None:
+    assert session.piece is not None
+    wish = {"prompt_bars": 2, "drop": ("BASS",), "instruments": ("DRUMS", "33"), "bars": 6}
+    (song,) = session.continue_piece(**wish)
+    assert names(song.piece) == ["SOPRANO", "ALTO", "TENOR", "DRUMS", "33"]
+    assert notes_before(song.piece, 2)[:3] == notes_before(session.piece, 2)[:3]
+
+
+def test_a_chorale_that_lacks_a_voice_is_given_one(session: Session) -> None:
+    (song,) = session.continue_piece(drop=("BASS",), bars=4)
+    assert names(song.piece) == list(CHORALE)
+
+
+def test_bars_of_a_track_are_filled_and_nothing_else_changes(session: Session) -> None:
+    assert session.piece is not None
+    songs = session.fill(count=3, fill_bars=(2, 3), fill_tracks=("BASS",), temperature=5.0)
+    assert len({song.tokens for song in songs}) == 3
+    for song in songs:
+        assert song.piece.tracks[:3] == session.piece.tracks[:3]
+        new, old = notes_before(song.piece, 4)[3], notes_before(session.piece, 4)[3]
+        assert {row[0] // STEPS for row in new ^ old} <= {1, 2}
+
+
+def test_a_share_of_the_bars_varies_and_each_song_varies_others(session: Session) -> None:
+    assert session.piece is not None
+    old = notes_before(session.piece, 4)
+    changed = []
+    for song in session.vary(0.25, count=4, temperature=5.0):
+        new = notes_before(song.piece, 4)
+        cells = {(t, row[0] // STEPS) for t in range(4) for row in new[t] ^ old[t]}
+        assert 1 <= len(cells) <= 4
+        changed.append(frozenset(cells))
+    assert len(set(changed)) > 1
+
+
+def test_a_song_is_its_number_alone_or_in_any_batch_whatever_is_done(session: Session) -> None:
+    ids = (123456789, 5, 2**40)
+    for work in (
+        lambda **wish: session.compose(bars=5, **wish),
+        lambda **wish: session.vary(0.5, **wish),
+        lambda **wish: session.continue_piece(bars=6, **wish),
+    ):
+        together = {song.seed: song.tokens for song in work(song_ids=ids)}
+        for number in ids:
+            (alone,) = work(song_ids=(number,))
+            assert alone.tokens == together[number]
+
+
+def test_a_number_means_the_same_song_for_ever(chorale_model: Path) -> None:
+    """If this fails, numbers have come to mean other songs: that breaks a promise."""
+    session = Session.load(chorale_model)
+    with torch.no_grad():
+        for weights in session.composer.model.parameters():
+            words = scramble(np.arange(weights.numel(), dtype=np.uint64)) >> np.uint64(40)
+            values = words.astype(np.float64) / 2**24 - 0.5
+            weights.copy_(torch.from_numpy(values).reshape(weights.shape))
+    (song,) = session.compose(song_ids=(123456789,), bars=2, temperature=8.0)
+    rows = [
+        (instrument_name(one.instrument), one.onset.tolist(), one.pitch.tolist())
+        for one in song.piece.tracks
+    ]
+    assert rows == [
+        ("SOPRANO", [0], [57]),
+        ("ALTO", [0, 11, 15, 30], [29, 10, 20, 95]),
+        ("TENOR", [0], [47]),
+        ("BASS", [0, 23], [90, 75]),
+    ]
+
+
+def test_a_model_that_learnt_to_fill_is_asked_with_hidden_bars(tmp_path: Path) -> None:
+    settings = TokenizerSettings(bars=4, ensemble=CHORALE, fill=True)
+    session = Session.load(untrained(tmp_path, settings, 320))
+    session.keep(session.compose(seed=1)[0])
+    (song,) = session.fill(fill_bars=(1,))
+    assert session.piece is not None
+    assert names(song.piece) == names(session.piece)
+    assert notes_before(song.piece, 1) != notes_before(session.piece, 1)
+
+
+def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> None:
+    piece = Piece(4, 2, (track(SOPRANO, (0, 8, 70)), track(BASS, (0, 32, 40))))
+    write_midi(piece, tmp_path / "mine.mid")
+    session = Session.load(chorale_model, tmp_path / "mine.mid")
+    assert session.piece == piece
+    (song,) = session.continue_piece(bars=4)
+    assert sorted(one.instrument for one in song.piece.tracks) == sorted(VOICES)
+
+
+@pytest.mark.parametrize(
+    ("act", "wish", "message"),
+    [
+        ("continue_piece", {"bars": 2}, "bars is 2, but 4 are kept"),
+        ("continue_piece", {"bars": 4}, "has 4 bars already and no track is added"),
+        ("continue_piece", {"prompt_bars": 5}, "prompt_bars is 5, but the piece has 4"),
+        ("continue_piece", {"drop": ("DRUMS",)}, "no track DRUMS; it has ALTO, BASS"),
+        ("continue_piece", {"drop": CHORALE, "instruments": ()}, "nothing of the piece is kept"),
+        ("continue_piece", {"fill_bars": (1,)}, "call fill or vary"),
+        ("fill", {}, "nothing to fill"),
+        ("fill", {"fill_bars": (5,)}, r"bars 1..4 \(got 5\)"),
+        ("fill", {"fill_bars": (1,), "bars": 8}, "filling keeps the 4 bars"),
+        ("vary", {"share": 1.5}, r"vary must be in \(0, 1\] \(got 1.5\)"),
+        ("vary", {"fill_bars": (1,)}, "vary chooses the bars itself"),
+        ("compose", {"vary": 0.5}, "needs a piece to begin from"),
+        ("compose", {"attributes": ("GENRE=JAZZ",)}, "no attribute 'GENRE=JAZZ'; its data had"),
+        ("compose", {"density": ("10",)}, r"density must be 0..9 .*got '10'"),
+        ("compose", {"tracks": 2, "instruments": ("0",)}, "tracks is 2, but 1 instruments"),
+        ("compose", {"song_ids": (1, 1)}, "a song id stands twice"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    session: Session, act: str, wish: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        getattr(session, act)(**wish)
+
+
+def test_density_needs_a_model_that_learnt_it(open_model: Path) -> None:
+    with pytest.raises(UsageError, match="trained without DENSITY"):
+        Session.load(open_model).compose(density=("3",))
+
+
+def test_a_piece_on_another_grid_is_refused(open_model: Path) -> None:
+    piece = Piece(4, 1, (track(DRUMS, (0, 8, 36)),))
+    with pytest.raises(UsageError, match="grid of 4 steps a quarter, the model on 12"):
+        Session.load(open_model).keep(piece).vary()
