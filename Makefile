@@ -31,6 +31,9 @@ DATA ?= data/$(notdir $(DATASET:%/=%))
 RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 
 VENV := .venv
+BENCH := build/bench
+PEERS := miditok==3.1.0
+PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 READY := $(VENV)/ready
 NOTEBOOKS := $(VENV)/notebooks
 CLOCK := build/clock
@@ -174,9 +177,28 @@ estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEV
 sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
 	@$(COMPOSE)
 
+.PHONY: evaluate
+evaluate: setup ## hold the model of the run RUN against music it has never seen: RUN/report
+	@$(MUSIC) evaluate $(RUN)/hf --data $(DATA) -o $(RUN)/report
+
+.PHONY: notebooks
+notebooks: setup ## run the notebooks, or those in ARGS, and write their executed copies
+	@$(VENV)/bin/python -m tests.notebooks.execution $(ARGS)
+
 .PHONY: profile
 profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET; report the best
 	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET)
+
+.PHONY: bench
+bench: $(BENCH)/ready ## time the building of data sets beside its peers; ARGS='--files DIR --write'
+	@$(BENCH)/bin/python profiling/benchmarks/bench.py $(ARGS)
+
+# The peers come into an environment of their own over .venv, whose pinned versions they leave alone.
+$(BENCH)/ready: $(READY)
+	@$(VENV)/bin/python -m venv --clear $(BENCH)
+	@printf '%s\n' '$(CURDIR)' "$$($(VENV)/bin/python -c '$(PURELIB)')" > "$$($(BENCH)/bin/python -c '$(PURELIB)')/over.pth"
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(PEERS)
+	@touch $@
 
 .PHONY: test
 test: setup $(NOTEBOOKS) ## run the tests; ARGS='-k audio' for some
