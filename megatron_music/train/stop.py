@@ -13,7 +13,14 @@ SAME_SIGNAL_S = 1.0
 
 
 class StoppedError(TrainingError):
-    """A run that was stopped by a signal, with everything saved; all ranks meet it together."""
+    """A run that was stopped by a signal, with everything saved; all ranks meet it together.
+
+    Its exit code is what shells give a program that the signal ended: 130 after Ctrl-C, else 143.
+    """
+
+    def __init__(self, message: str, by_keyboard: bool) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + (signal.SIGINT if by_keyboard else signal.SIGTERM)
 
 
 class StopRequest:

@@ -7,16 +7,25 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from megatron_music.train.folder import RunFolder, read_meta
 from tests.train.conftest import SMALL, launch, losses, read
 
+SAVED_EVERY = 5
 DROPOUT = ["model.hidden_dropout=0.1", "model.attention_dropout=0.1"]
-SHORT = ["train.train_iters=20", "log.save_interval=5", "log.eval_interval=9", *DROPOUT]
+SHORT = [
+    "train.train_iters=20",
+    f"log.save_interval={SAVED_EVERY}",
+    "log.eval_interval=9",
+    *DROPOUT,
+]
 ENDLESS = ["train.train_iters=100000", "log.save_interval=0", "log.eval_interval=0"]
 FILE_LIMIT_BYTES = 300_000
+TIMINGS = ("step_time_s", "tokens_per_s", "tflops_per_gpu", "memory_bytes")
 
 pytestmark = pytest.mark.slow
 Train = Callable[..., Any]
@@ -45,37 +54,69 @@ def wait_for_iteration(run: Path, iteration: int, timeout_s: float = 90) -> None
     pytest.fail(f"iteration {iteration} was not reached")
 
 
+KILLS = 6
+"""Bounded, for the time it takes; by a seed, half of them while a checkpoint is written."""
+
+
 def test_a_run_killed_again_and_again_ends_bit_identical(
     data: Path, train: Train, tmp_path: Path
 ) -> None:
-    train(tmp_path / "whole", *SHORT)
-    for iteration in (2, 10):  # 10 is being saved about then
-        process = start(data, tmp_path / "killed", *SHORT)
-        wait_for_iteration(tmp_path / "killed", iteration)
+    whole, run, random = tmp_path / "whole", tmp_path / "killed", Random(0)
+    train(whole, *SHORT)
+    for kill in range(KILLS):
+        saved = iteration_of(run)
+        process = start(data, run, *SHORT)
+        if kill % 2:
+            wait_for_a_save(run, saved)
+        else:
+            wait_for_iteration(run, min(19, saved + random.randint(1, 4)))
+        time.sleep(random.random() * 0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    train(tmp_path / "killed", *SHORT)
-    timings = ("step_time_s", "tokens_per_s", "tflops_per_gpu", "memory_bytes")
-    whole, killed = (
-        [{k: v for k, v in line.items() if k not in timings} for line in read(tmp_path / name)]
-        for name in ("whole", "killed")
-    )
-    assert killed == whole
+        reached = max(losses(run), default=0)
+        assert iteration_of(run) >= saved, "a checkpoint was lost"
+        assert reached - iteration_of(run) <= SAVED_EVERY, "more than since the last save was lost"
+    train(run, *SHORT)
+    assert figures(run) == figures(whole)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+def iteration_of(run: Path) -> int:
+    """Return the iteration that a run would go on from; its checkpoint has to be whole."""
+    latest = RunFolder(run).latest()
+    return 0 if latest is None else read_meta(latest).iteration
+
+
+def wait_for_a_save(run: Path, saved: int, timeout_s: float = 90) -> None:
+    """Return while a newer checkpoint is being written, or just after."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if list((run / "checkpoints").glob(".*partial")) or iteration_of(run) > saved:
+            return
+        time.sleep(0.002)
+    pytest.fail("nothing was saved")
+
+
+def figures(run: Path) -> list[dict[str, Any]]:
+    """Return the log without what depends on the clock and on the process."""
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in read(run)]
+
+
+@pytest.mark.parametrize(
+    ("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGTERM, 143)]
+)
 def test_a_signal_saves_first_and_tells_once_how_to_go_on(
-    data: Path, tmp_path: Path, processes: int
+    data: Path, tmp_path: Path, processes: int, number: signal.Signals, code: int
 ) -> None:
     run = tmp_path / "run"
     process = start(data, run, *ENDLESS, processes=processes)
     wait_for_iteration(run, 3)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, told = process.communicate(timeout=60)
     last = max(losses(run))
-    assert process.returncode != 0
+    assert process.returncode == code
+    assert "Traceback" not in told
     assert told.count("error: ") == 1
-    assert f"error: stopped by SIGTERM after iteration {last}, all saved" in told
+    assert f"error: stopped by {number.name} after iteration {last}, all saved" in told
     assert (run / "checkpoints" / "latest").resolve().name == f"step_{last}"
 
 

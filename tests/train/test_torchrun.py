@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.train.torchrun import is_torchrun, separated
+from megatron_music.train.torchrun import is_torchrun, last_word, separated
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_torchrun_hands_over_the_run_folder(tmp_path: Path) -> None:
     done = subprocess.run([*launcher, *command], capture_output=True, text=True, check=False)
     assert "no data set in none" in done.stderr
     assert "ambiguous option" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: no data set in none")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_only_a_rank_that_was_killed_is_spoken_for() -> None:
+    assert last_word(2) == ""
+    assert "killed by SIGKILL (exitcode: -9); was there too little memory?" in last_word(-9)
+    assert "killed by SIGSEGV (exitcode: -11)" in last_word(-11)
