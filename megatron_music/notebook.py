@@ -23,7 +23,7 @@ from megatron_music.score.pianoroll import piano_roll
 if TYPE_CHECKING:
     from IPython.display import Audio, Image
 
-PICTURE_DPI = 72
+PICTURE_DPI = 90
 SOUND_COMPRESSION = 0.6
 """As libsndfile counts it, 0 to 1; at half the sample rate about 16 kbit/s of MP3."""
 

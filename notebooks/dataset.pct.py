@@ -48,7 +48,9 @@ megatron_music(f"data build bach -o {DATA}")
 
 # %%
 records = [json.loads(line) for line in (DATA / "files.jsonl").open()]
-print(Counter(record["reason"] or f"kept for {record['split']}" for record in records))
+fates = Counter(record["reason"] or f"kept for {record['split']}" for record in records)
+for fate, count in fates.most_common():
+    print(f"{count:4} {fate}")
 print("for instance:", next(record["detail"] for record in records if record["detail"]))
 
 # %% [markdown]

@@ -27,6 +27,7 @@ import numpy as np
 from megatron_music.data.sources import open_source
 from megatron_music.notebook import player, show
 from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.pianoroll import instrument_label
 from megatron_music.score.quantize import quantize, windows
 from megatron_music.tokenizer.codec import decode, encode, to_text, transpose
 from megatron_music.tokenizer.grammar import Walker
@@ -43,9 +44,8 @@ chorales = open_source("bach").items
 score = chorales[1].read()
 print(chorales[1].name, "-", score.ticks_per_quarter, "ticks a quarter")
 for track in score.tracks:
-    print(
-        f"instrument {track.instrument}: {len(track)} notes, the first begins at {track.onset[0]}"
-    )
+    name, quarter = instrument_label(track.instrument), track.onset[0] / score.ticks_per_quarter
+    print(f"{name}: {len(track)} notes, the first in quarter {quarter:g}")
 
 # %% [markdown]
 # ## Onto the grid
