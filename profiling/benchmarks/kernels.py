@@ -1,6 +1,6 @@
 """Reading and encoding MIDI files against symusic's bare loading, on one core.
 
-    taskset -c 0 python profiling/benchmarks/encode.py FOLDER [--steps 4] [--repeat 9]
+    taskset -c 0 python profiling/benchmarks/kernels.py FOLDER [--steps 4] [--repeat 9]
 
 FOLDER holds MIDI files, at whatever depth. Every figure is the best of the repetitions, which take
 turns, so that what else the machine does troubles all alike. `whole` is everything from bytes on a
@@ -55,9 +55,9 @@ def table(paths: list[Path], steps: int, repeat: int) -> Table:
     seconds = {name: float("inf") for name in rows}
     for _ in range(repeat + 1):
         for name, work in rows.items():
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
+            seconds[name] = min(seconds[name], time.process_time() - start)
     tokens = sum(len(encoder.encode(batch).tokens) for batch in batches(files))
     return drawn(seconds, len(files), sum(map(len, files)), tokens)
 
