@@ -28,6 +28,12 @@ def sweep(
         str | None,
         typer.Option(metavar="TIME", help="Stop after 90s, 30m or 2h with the best so far."),
     ] = None,
+    nsys: Annotated[
+        int | None,
+        typer.Option(
+            "--nsys", min=0, metavar="N", help="Then trace the best N with Nsight Systems."
+        ),
+    ] = None,
 ) -> None:
     """Train a few iterations in every layout of a grid, and report what each one reaches.
 
@@ -41,7 +47,7 @@ def sweep(
     folder = output or Path("runs") / f"profile-{path.stem}"
     budget_s = None if budget is None else _seconds(budget)
     with show.progress("profile", "configurations") as progress:
-        result = run_sweep(path, folder, budget_s, show.say, progress)
+        result = run_sweep(path, folder, budget_s, nsys, show.say, progress)
     if result.left:
         show.say(f"the budget is spent, {result.left} left; the same command goes on with them")
     elif not result.fresh:

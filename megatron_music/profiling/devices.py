@@ -6,6 +6,7 @@ configurations run.
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -156,6 +157,11 @@ def _gpus() -> tuple[Gpu, ...]:
     )
 
 
+def _turn_deaf() -> None:
+    """Leave Ctrl-C to the sweep, which waits for the answer before it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _in_a_process(work: Callable[..., Result], *arguments: object) -> Result:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_turn_deaf) as pool:
         return pool.submit(work, *arguments).result()

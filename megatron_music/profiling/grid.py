@@ -5,6 +5,7 @@
     warmup_iters: 3                 # run first, not counted
     measured_iters: 10
     timeout_s: 120                  # for each configuration, start-up included
+    captures: 3                     # so many of the best are traced by nsys afterwards; or 0
     grid:                           # every combination of these
       processes: [1, 2]             # or all: one for each GPU, or core where there is none
       parallel.tensor_model_parallel_size: [1, 2]
@@ -64,6 +65,7 @@ class Sweep(BaseModel):
     warmup_iters: CountOrZero = 3
     measured_iters: Count = 10
     timeout_s: Positive = 600.0
+    captures: CountOrZero = 0
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]]
 
 

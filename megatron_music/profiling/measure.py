@@ -9,12 +9,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.profiling.devices import Machine, Peaks
 from megatron_music.profiling.fit import memory_needed
 from megatron_music.profiling.grid import Configuration, refusal
+from megatron_music.profiling.load import LoadRecorder
 from megatron_music.profiling.nvml.recorder import record
 from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
 from megatron_music.profiling.processes import end_training, explain, run_group, train_command
@@ -24,6 +26,7 @@ from megatron_music.train.folder import RunFolder, read_log
 
 OUTPUT_FILE = "output.txt"
 GPUS_FILE = "gpus.jsonl"
+LOAD_FILE = "load.jsonl"
 ENVIRONMENT_FILE = "environment.json"
 """A run writes it about itself."""
 
@@ -54,8 +57,16 @@ class Bench:
             configuration.base,
             self.data.resolve(),
             self.run(configuration),
-            configuration.overrides,
+            self._overrides(configuration),
         )
+
+    def _overrides(self, configuration: Configuration) -> tuple[str, ...]:
+        """On a CPU the run times its own phases; on a GPU Nsight Systems does, in a run apart."""
+        if self.machine.gpus:
+            return configuration.overrides
+        first, last = configuration.warmup_iters, configuration.recipe.train.train_iters
+        phases = (f"log.profile_step_start={first}", f"log.profile_step_end={last}")
+        return (*configuration.overrides, *phases)
 
 
 class Window:
@@ -119,22 +130,30 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
     shutil.rmtree(path, ignore_errors=True)
     RunFolder(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
     window = Window(RunFolder(path), configuration, note)
+    looks = [window.look]
     with ExitStack() as stack:
         if bench.machine.gpus:
             gpus = [gpu.uuid for gpu in bench.machine.gpus[: configuration.processes]]
             with suppress(MusicError):  # a machine whose NVML is not to be had is measured without
                 stack.enter_context(record(path / GPUS_FILE, gpus))
+        else:
+            looks.append(LoadRecorder(path / LOAD_FILE).look)
         code = run_group(
             bench.command(configuration),
             bench.machine.environment(configuration.processes),
             path / OUTPUT_FILE,
             timeout_s,
-            window.look,
+            looks,
         )
     window.look()
-    for name in BULKY:
-        shutil.rmtree(path / name, ignore_errors=True)
+    clear_bulk(path)
     return _row(configuration, bench, code, timeout_s, window)
+
+
+def clear_bulk(run: Path) -> None:
+    """Remove what a run leaves that its figures do not need."""
+    for name in BULKY:
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def _row(
@@ -166,7 +185,11 @@ def _row(
         ),
         peak_tflops=peak.tflops,
         peak_source=peak.source,
+        started_s=window.start_s,
+        ended_s=window.end_s,
     )
+    if not bench.machine.gpus:
+        return _with_own_figures(row, entries, configuration.warmup_iters)
     return _with_hardware(row, run.path / GPUS_FILE, window)
 
 
@@ -177,6 +200,19 @@ def _software(environment: Path) -> str:
         return ", ".join([*parts, f"attention by {told['attention']}"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return ""
+
+
+def _with_own_figures(row: Row, entries: list[dict[str, Any]], warmup_iters: int) -> Row:
+    """Add what a run on a CPU says of itself: its first process's phases and memory."""
+    measured = [entry for entry in entries if entry["iteration"] > warmup_iters]
+    phases = [entry.get("phases_s") or {} for entry in measured]
+    names = dict.fromkeys(name for phase in phases for name in phase)
+    held = [entry["memory_bytes"] for entry in measured if "memory_bytes" in entry]
+    return replace(
+        row,
+        phases_s={name: fmean(phase.get(name, 0.0) for phase in phases) for name in names},
+        memory_bytes=max(held, default=None),
+    )
 
 
 def _with_hardware(row: Row, recording: Path, window: Window) -> Row:

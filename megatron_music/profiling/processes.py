@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -40,34 +43,62 @@ def run_group(
     environment: Mapping[str, str],
     output: Path,
     timeout_s: float,
-    look: Callable[[], None],
+    looks: Sequence[Callable[[], None]] = (),
 ) -> int | None:
     """Run a training command to its end; return its exit code, None if its time ran out.
 
-    What it prints goes to `output`. `look` is called at times meanwhile. However this ends, none
+    What it prints goes to `output`. `looks` are called at times meanwhile. However this ends, none
     of the command's processes is left.
     """
     until = time.monotonic() + timeout_s
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the sweep, which then ends the run
-        )
+    process = None
     try:
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the sweep, which then ends the run
+            )
         while (code := process.poll()) is None:
             if time.monotonic() > until:
                 return None
-            look()
+            for look in looks:
+                look()
             time.sleep(LOOK_S)
         return code
     finally:
         end_training(run_of(command))
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, its own processes with it.
+
+    Raises KeyboardInterrupt for the first; more of them cannot disturb the clearing up. Only in
+    a program's main thread, else without effect.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_of(command: Sequence[str]) -> str:

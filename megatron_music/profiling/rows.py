@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,11 +48,17 @@ class Row:
     """Of one device."""
     peak_source: str = ""
     memory_bytes: int | None = None
-    """The most that a GPU held, by NVML."""
+    """The most that a GPU held, by NVML; on a CPU the first process, by its own account."""
     mean_power_w: float | None = None
     """Of a GPU, mean over all."""
     energy_j: float | None = None
     """Of all GPUs together, over the measured iterations."""
+    started_s: float | None = None
+    """When the warm-up had ended, Unix time."""
+    ended_s: float | None = None
+    """When the last iteration had."""
+    phases_s: dict[str, float] = field(default_factory=dict)
+    """Seconds an iteration by phase, as a run on a CPU timed itself; its first process."""
 
     @property
     def label(self) -> str:
@@ -111,7 +117,7 @@ def append_row(folder: Path, row: Row) -> None:
 def _row(line: str) -> Row | None:
     try:
         values: dict[str, Any] = json.loads(line)
-        known = {field.name for field in fields(Row)}
+        known = {one.name for one in fields(Row)}
         given = {key: value for key, value in values.items() if key in known}
         return Row(**given | {"step_times_s": tuple(given.get("step_times_s", ()))})
     except (ValueError, TypeError, AttributeError):

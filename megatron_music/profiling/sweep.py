@@ -3,7 +3,8 @@
     DIR/rows.jsonl        a line a configuration, whatever became of it
     DIR/peaks.json        peaks that were measured here
     DIR/data/             random tokens
-    DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl
+    DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl or load.jsonl
+    DIR/captures/KEY/     what nsys traced of the best, if it was asked to
 
 Rows are only ever added; the last one of a configuration counts.
 """
@@ -15,10 +16,13 @@ from pathlib import Path
 
 from megatron_music.errors import UsageError
 from megatron_music.files import alone
+from megatron_music.profiling.captures import find_nsys, trace
 from megatron_music.profiling.devices import Machine, Peaks, look_around
+from megatron_music.profiling.figures import best_first
 from megatron_music.profiling.fit import unfit
 from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep
 from megatron_music.profiling.measure import Bench, describe, measure
+from megatron_music.profiling.processes import ended_like_ctrl_c
 from megatron_music.profiling.rows import Outcome, Row, append_row, read_rows
 from megatron_music.profiling.synthetic import synthetic_data
 from megatron_music.progress import Progress, silent
@@ -40,17 +44,24 @@ def run_sweep(
     path: Path,
     folder: Path,
     budget_s: float | None = None,
+    captures: int | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
 ) -> SweepResult:
     """Run what a sweep file asks for and `folder` does not hold yet, the likely best first.
 
     With a budget it ends after so many seconds; a run cut short by that leaves no row, so that the
-    same call goes on with it. Raises InputError, UsageError, WriteError, MissingError.
+    same call goes on with it. `captures` of the best, by default as many as the
+    sweep file says, are traced by nsys at the end. Raises InputError, UsageError, WriteError,
+    MissingError.
     """
     until = None if budget_s is None else time.monotonic() + _checked(budget_s)
     sweep = load_sweep(path)
-    with alone(folder / LOCK_FILE, _busy(folder)):
+    if captures is not None:
+        sweep = sweep.model_copy(update={"captures": captures})
+        if captures:
+            find_nsys()  # asked for on the spot: better told now than after the sweep
+    with alone(folder / LOCK_FILE, _busy(folder)), ended_like_ctrl_c():
         return _sweep(sweep, folder, until, say, progress)
 
 
@@ -70,6 +81,10 @@ def _sweep(
     done = sum(unfit(one, machine) is None for one in configurations) - len(todo)
     fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
     _settle(bench, fresh)
+    best = [one.row.key for one in best_first(read_rows(folder))]
+    known = {one.key: one for one in configurations}
+    chosen = [known[key] for key in best if key in known][: sweep.captures]
+    trace(chosen, bench, until, sweep.timeout_s, say)
     return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
 
 

@@ -32,7 +32,12 @@ from tests.profiling import fake_sweep, fake_training
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "profiling" / "sweeps"
 TP = "parallel.tensor_model_parallel_size"
-SMALL = {"model.seq_length": 32, "train.global_batch_size": 8, "train.micro_batch_size": 1}
+SMALL = {
+    "model.seq_length": 32,
+    "train.global_batch_size": 8,
+    "train.micro_batch_size": 1,
+    "train.precision": "fp32",
+}
 
 Write = Callable[..., Path]
 
