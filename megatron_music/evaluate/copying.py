@@ -23,8 +23,9 @@ from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 BoolArray = npt.NDArray[np.bool_]
 
 MOST_TOKENS = 50_000_000
-"""Of training music, from its beginning: more would take minutes and gigabytes."""
+"""Of training music, from its beginning: more would take minutes."""
 
+_CHUNK_TOKENS = 2_000_000
 _MOVE_ROOM = 256
 
 
@@ -84,7 +85,7 @@ def _onsets(
     bar_in_track = bar_starts[on] - bar_starts[heads][track[on]] - 1
     ends = np.append(heads[1:], len(ids)) - 1
     bars_of_track = bar_starts[ends] - bar_starts[heads]
-    totals = np.zeros(int(document[-1]) + 1 if len(ids) else 0, np.int64)
+    totals = np.zeros(int(document[-1]) + 1, np.int64)
     np.maximum.at(totals, document[heads], bars_of_track)
     first = np.cumsum(totals) - totals
     is_drum = ids[heads + 1] == v.inst + DRUMS
@@ -145,6 +146,25 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary) -> Bars:
     Documents with hidden bars are left out: their music stands elsewhere as it is.
     """
     ends = np.cumsum(reader.lengths, dtype=np.int64)
-    fitting = max(1, int(np.searchsorted(ends, MOST_TOKENS, "right")))
-    documents = (np.asarray(reader[i], np.uint16) for i in range(min(len(reader), fitting)))
-    return bars_of([t for t in documents if not is_hidden(t, vocabulary)], vocabulary)
+    fitting = ends[(ends <= MOST_TOKENS) | (np.arange(len(ends)) == 0)]
+    chunks = np.split(
+        np.arange(len(fitting)), np.flatnonzero(np.diff(fitting // _CHUNK_TOKENS)) + 1
+    )
+    parts = []
+    for chunk in chunks:
+        documents = (np.asarray(reader[i], np.uint16) for i in chunk.tolist())
+        shown = [tokens for tokens in documents if not is_hidden(tokens, vocabulary)]
+        parts.append(bars_of(shown, vocabulary))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Bars]) -> Bars:
+    """Lay bars end to end, their documents numbered on."""
+    counts = [int(part.documents.max(initial=-1)) + 1 for part in parts]
+    firsts = np.cumsum([0, *counts[:-1]])
+    return Bars(
+        np.concatenate([part.shapes for part in parts]),
+        np.concatenate([part.moves for part in parts]),
+        np.concatenate([part.sounds for part in parts]),
+        np.concatenate([part.documents + first for part, first in zip(parts, firsts, strict=True)]),
+    )

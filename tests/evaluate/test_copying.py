@@ -91,13 +91,20 @@ def test_many_pieces_are_looked_up_at_once() -> None:
     assert longest_runs(bars_of(pieces, V), corpus).tolist() == [2, 1, 0, 4]
 
 
-def test_training_music_is_read_from_the_data_set_without_hidden_bars(tmp_path: Path) -> None:
-    documents = [song(A, B), song(B, C)]
-    hidden = documents[1].copy()
+@pytest.mark.parametrize("chunk_tokens", [1, 30, 2_000_000])
+def test_training_music_is_read_from_the_data_set_without_hidden_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_tokens: int
+) -> None:
+    monkeypatch.setattr("megatron_music.evaluate.copying._CHUNK_TOKENS", chunk_tokens)
+    hidden = song(B, C).copy()
     hidden[1] = V.ids["FILL_IN"]
-    stored = [documents[0], hidden]
+    stored = [song(A, B), hidden, song(C, D), song(A, C, B)]
     np.concatenate(stored).tofile(tmp_path / "train.bin")
     with (tmp_path / "train.idx").open("wb") as file:
         write_index(file, np.array([len(d) for d in stored], np.int32), np.dtype(np.uint16))
     corpus = training_bars(IndexedReader(tmp_path / "train"), V)
-    assert len(corpus.shapes) == 2
+    assert corpus.documents.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    whole = bars_of([tokens for tokens in stored if tokens is not hidden], V)
+    assert (corpus.shapes == whole.shapes).all()
+    pieces = bars_of([song(C, D), song(B, C), song(A, C, B, D)], V)
+    assert longest_runs(pieces, corpus).tolist() == [2, 1, 3]
