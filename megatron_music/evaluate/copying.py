@@ -46,9 +46,10 @@ class Bars:
 
 def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
     """Return the bars of documents in tokens."""
-    ids = np.concatenate(
-        [np.zeros(0, np.int64), *(tokens.astype(np.int64) for tokens in documents)]
-    )
+    none = np.zeros(0, np.int64)
+    if not documents:
+        return Bars(none.astype(np.uint64), none, none, none)
+    ids = np.concatenate([tokens.astype(np.int64) for tokens in documents])
     place, step, pitch, drums, totals = _onsets(ids, vocabulary)
     bars = int(totals.sum())
     document = np.repeat(np.arange(len(totals)), totals)
