@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from megatron_music.data.shards import Task, encode_shard, position_of_death, try_item
+from megatron_music.data.shards import TOGETHER, Task, encode_shard, position_of_death, try_item
 from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
@@ -25,7 +25,7 @@ def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -
     broken: dict[int, set[int]] = defaultdict(set)
     unexplained = 0
     while not _finished(tasks, broken, workers, progress):
-        guilty = _blame(tasks, workers)
+        guilty = [(shard, p) for shard, p in _blame(tasks, workers) if p not in broken[shard]]
         for shard, position in guilty:
             broken[shard].add(position)
         unexplained = 0 if guilty else unexplained + 1
@@ -58,12 +58,17 @@ def _finished(
 
 
 def _blame(tasks: Sequence[Task], workers: Workers) -> list[tuple[int, int]]:
-    """Try the pieces that were being read when a worker died; return those that do it again."""
+    """Try the pieces that were being read when a worker died; return those that do it again.
+
+    Where many were encoded at once, the next attempt will show which of them it is.
+    """
     guilty: list[tuple[int, int]] = []
     for shard, task in enumerate(tasks):
         position = position_of_death(task)
         suspects = [] if position is None or task.path.exists() else [position]
-        deadly = [p for p in suspects if not workers.survives(partial(try_item, task), p)]
+        deadly = [
+            p for p in suspects if p == TOGETHER or not workers.survives(partial(try_item, task), p)
+        ]
         guilty += [(shard, p) for p in deadly]
         task.marker.unlink(missing_ok=True)
     return guilty

@@ -24,7 +24,11 @@ from megatron_music.data.shard_file import write_shard
 from megatron_music.data.together import encode_together
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
+TOGETHER = -1
+"""Where this is among the broken, pieces are encoded one by one, to see which of them it is."""
+
 _POSITION_BYTES = 8
+_SHARD_OF_ITEMS = 10  # a whole shard takes seconds; compiling, where it has to be, a minute
 _MUCH_GARBAGE = 100_000
 
 
@@ -80,18 +84,24 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
 def _sure(task: Task) -> dict[int, Encoded]:
     """Encode at once what the kernels are sure of; nothing where that takes too much memory."""
     try:
-        with modest(task.most_item_bytes):
+        with mortal(_SHARD_OF_ITEMS * task.longest_item_s), modest(task.most_item_bytes):
             return dict(encode_together(task.items, task.settings))
     except MemoryError:
         return {}
 
 
 def position_of_death(task: Task) -> int | None:
-    """Return the position of the piece at which a worker of this task died, if one did."""
+    """Return the position of the piece at which a worker of this task died, if one did.
+
+    TOGETHER is that of no piece: many were being encoded at once.
+    """
     try:
-        return int.from_bytes(task.marker.read_bytes()[:_POSITION_BYTES], "little")
+        written = task.marker.read_bytes()
     except OSError:
         return None
+    if len(written) < _POSITION_BYTES:
+        return TOGETHER
+    return int.from_bytes(written[:_POSITION_BYTES], "little")
 
 
 def try_item(task: Task, position: int) -> None:

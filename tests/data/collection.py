@@ -3,12 +3,14 @@
 import os
 import signal
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pretty_midi
 
+from megatron_music.data.folders import MidiFile
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.score.instruments import DRUMS, VOICES
@@ -77,6 +79,18 @@ class Song:
         while self.endless:
             time.sleep(60)
         return as_score(song(self.seed, self.shift))
+
+
+@dataclass(frozen=True)
+class DeadlyFile(MidiFile):
+    """A MIDI file that ends the process that encodes it, with others or alone."""
+
+    def raw(self) -> bytes:
+        """End the process, unless the bytes are for their digest."""
+        users = {frame.name for frame in traceback.extract_stack()}
+        if users & {"encode_together", "encode_item"}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return MidiFile.raw(self)
 
 
 @dataclass(frozen=True)

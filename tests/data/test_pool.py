@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shard_file import read_documents, read_shard
 from megatron_music.data.shards import Task
+from megatron_music.data.sources import folder_source
 from megatron_music.data.workers import LocalWorkers
 from megatron_music.errors import DataError
 from megatron_music.progress import silent
-from tests.data.collection import Song, songs
+from tests.data.collection import DeadlyFile, folder_of_songs, songs
 
 
-def tasks_of(items: list[Song], folder: Path) -> list[Task]:
+def tasks_of(items: Sequence[Any], folder: Path) -> list[Task]:
     return [
         Task(folder / f"shard-{start:03d}", items[start : start + 4], BuildSettings())
         for start in range(0, len(items), 4)
@@ -42,6 +44,20 @@ def test_a_piece_that_kills_its_worker_costs_that_piece_alone(tmp_path: Path) ->
     refused = {o["name"]: o["reason"] for o in outcomes if o["outcome"] != KEPT}
     assert refused == {"song-005": "crashed", "song-010": "crashed"}
     assert not list(tmp_path.glob("*.at"))
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_worker_while_many_are_read_costs_itself_alone(
+    tmp_path: Path,
+) -> None:
+    items: list[Any] = list(folder_source(folder_of_songs(tmp_path / "music", 12)).items)
+    items[6] = DeadlyFile(str(tmp_path / "music/song-06.mid"), "song-06.mid")
+    tasks = tasks_of(items, tmp_path)
+    encode_shards(tasks, LocalWorkers(2), silent)
+    reasons = {line["name"]: line["reason"] for line in lines_of(tasks)}
+    assert reasons.pop("song-06.mid") == "crashed"
+    assert len(reasons) == 11
+    assert not any(reasons.values())
 
 
 @pytest.mark.slow
