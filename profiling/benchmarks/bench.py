@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         found = [
             _collection(name, bases, Path(scratch) / name, arguments, console)
-            for name, bases in _bases(arguments.files).items()
+            for name, bases in read_bases_of(arguments.files).items()
         ]
     page = markdown(found, describe(), load_average(), sys.argv[1:])
     print(page)
@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _bases(folders: list[Path] | None) -> dict[str, list]:
+def read_bases_of(folders: list[Path] | None) -> dict[str, list]:
     if not folders:
         return {"bands": bands(), "choirs": choirs()}
     found = {folder.resolve().name: read_bases(folder) for folder in folders}
