@@ -59,6 +59,12 @@ def sweep(
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a sweep.")],
+    timelines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--timeline", metavar="ROW", help="Show this row's timeline, not those of the best."
+        ),
+    ] = None,
 ) -> None:
     """Write the report of a sweep again, also while it is still at work.
 
@@ -66,7 +72,7 @@ def report(
     """
     from megatron_music.profiling.report import write_report
 
-    _print(write_report(folder))
+    _print(write_report(folder, timelines or []))
 
 
 def _print(report: "Report") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from megatron_music.profiling.figures import FORMULAS, GIB, Figures
+from megatron_music.profiling.figures import FORMULAS, GIB, KIND, Figures
 
 Value = str | int | float | None
 
@@ -26,6 +26,25 @@ class Column:
 def columns() -> Sequence[Column]:
     """Return all columns in their order."""
     return [*_layout(), *_rates(), *_hardware()]
+
+
+def split(
+    ran: Sequence[Figures],
+) -> tuple[Sequence[Column], Sequence[tuple[str, str]]]:
+    """Return the columns that differ between rows, and (heading, value) of those that do not.
+
+    Columns without any value are in neither. A single row keeps all that it has.
+    """
+    differing, common = [], []
+    for column in columns():
+        shown = {column.show(one) for one in ran}
+        if shown <= {"-", ""}:
+            continue
+        if len(ran) > 1 and len(shown) == 1:
+            common.append((column.heading, shown.pop()))
+        else:
+            differing.append(column)
+    return differing, common
 
 
 def _layout() -> list[Column]:
@@ -53,10 +72,16 @@ def _rates() -> list[Column]:
             "tokens_per_s_per_device", "tokens/s per device", lambda f: f.tokens_per_s, "{:,.0f}"
         ),
         *(
-            Column(f"tflops_{n}", f"TFLOP/s per device, {n}", _tflops(n), "{:.4g}")
+            Column(f"tflops_{n}", f"TFLOP/s per device, {n} ({KIND[n]})", _tflops(n), "{:.4g}")
             for n in FORMULAS
         ),
-        *(Column(f"utilisation_{n}", f"utilisation, {n}", _share(n), "{:.2%}") for n in FORMULAS),
+        *(
+            Column(f"utilisation_{n}", f"utilisation, {n} ({KIND[n]})", _share(n), "{:.2%}")
+            for n in FORMULAS
+        ),
+        Column(
+            "scaling_efficiency", "scaling efficiency", lambda f: f.scaling_efficiency, "{:.1%}"
+        ),
         Column("peak_tflops", "peak, TFLOP/s", lambda f: f.row.peak_tflops, "{:.4g}"),
         Column("peak_source", "peak from", lambda f: f.row.peak_source),
     ]

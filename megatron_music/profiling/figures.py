@@ -29,6 +29,12 @@ MEANING: Mapping[str, str] = MappingProxyType(
 )
 
 
+KIND: Mapping[str, str] = MappingProxyType(
+    {"equation3": "hardware FLOPs", "model": "model FLOPs", "model_causal": "model FLOPs"}
+)
+"""Which FLOPs a formula counts."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """What a row that ran amounts to; every rate is for one device."""
@@ -42,6 +48,8 @@ class Figures:
     utilisation: dict[str, float]
     """Share of the peak by the name of the formula; empty without a peak."""
     joules_per_million_tokens: float | None
+    scaling_efficiency: float | None = None
+    """Rate of a device against that of the fewest processes with the same model; if there are."""
 
 
 def figures(row: Row) -> Figures:
