@@ -86,6 +86,8 @@ def open_source(text: str, music: Path | None = None) -> Source:
 
 
 def _at(path: Path, neither: str) -> Source:
+    if path.parts[:1] == ("~",):  # where no shell has put the home folder
+        path = path.expanduser()
     if path.is_dir():
         return folder_source(path)
     if path.is_file():

@@ -36,6 +36,7 @@ _OTHERS = (
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"%pdf", "a PDF file"),
     (b"id3", "an MP3 file"),
+    (b"riff", "a sound or video file"),
     (b"ctmf", "a Creative music file"),
 )
 """What files that are not MIDI begin with, in small letters, and what they are."""
@@ -57,9 +58,7 @@ def parse_midi(raw: bytes, name: str) -> Score:
     Drums are what plays on channel 10, whatever its program; a track in the choir's program that
     carries a voice's name is that voice of a chorale. Times stay in ticks.
     """
-    if raw.startswith(b"RIFF"):
-        raw = raw[_RMID_HEADER_BYTES:]
-    _check_header(raw, name)
+    raw = _midi_in(raw, name)
     try:
         source: symusic.core.ScoreTick = symusic.core.ScoreTick.from_midi(raw, sanitize_data=True)
     except Exception as fault:  # symusic raises bare RuntimeErrors of many kinds
@@ -79,26 +78,28 @@ def parse_midi(raw: bytes, name: str) -> Score:
     return Score(source.ticks_per_quarter, tracks, metres, _first_tempo(source))
 
 
-def _check_header(raw: bytes, name: str) -> None:
-    """Refuse by their first bytes what holds no music in beats; what is damaged, symusic finds."""
+def _midi_in(raw: bytes, name: str) -> bytes:
+    """Return the MIDI data of a file, or refuse it by its first bytes if it has none in beats."""
     if not raw:
         raise MidiError(f"{name} is an empty file; export it again", "empty")
-    if not raw.startswith(b"MThd"):
+    midi = raw[_RMID_HEADER_BYTES:] if raw.startswith(b"RIFF") else raw
+    if not midi.startswith(b"MThd"):
         start = raw[:64].lstrip().lower()
         kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
         raise MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
-    format_number, chunks = raw[8:10], int.from_bytes(raw[10:12])
+    format_number, chunks = midi[8:10], int.from_bytes(midi[10:12])
     if format_number == b"\x00\x02" and chunks > 1:
         raise MidiError(
             f"{name} holds {chunks} separate patterns (format 2), which do not sound together; "
             "export them one by one",
             "format",
         )
-    if len(raw) > 13 and raw[12] >= 0x80:
+    if len(midi) > 13 and midi[12] >= 0x80:
         raise MidiError(
             f"{name} counts time in film frames (SMPTE), not in beats; export it with beats",
             "timing",
         )
+    return midi
 
 
 def _read_track(track: symusic.core.TrackTick) -> Track:

@@ -70,6 +70,7 @@ DIRT = {
         "zip.mid": b"PK\x03\x04" + bytes(100),
         "gzip.mid": b"\x1f\x8b\x08" + bytes(100),
         "wave.mid": b"RIFF\x40\0\0\0WAVEfmt " + bytes(100),
+        "riff-alone.mid": b"RIFF",
         "apple-double.mid": b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(100),
         "zeros.mid": bytes(5000),
     },
@@ -186,6 +187,6 @@ def test_no_music_but_dirt_ends_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
     for name, raw in (*DIRT["foreign"].items(), *DIRT["silent"].items(), *DIRT["empty"].items()):
         (tmp_path / "music" / name).write_bytes(raw)
-    said = r"none of 12 pieces .* 8 foreign, 1 empty, 3 silent"
+    said = r"none of 13 pieces .* 9 foreign, 1 empty, 3 silent"
     with pytest.raises(DataError, match=said):
         build(folder_source(tmp_path / "music"), tmp_path / "set")
