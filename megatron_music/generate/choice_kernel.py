@@ -4,11 +4,10 @@ Everything is reckoned in fp64 from a random word that depends on the song and t
 that a song knows neither its batch nor the machine. The filters do what those of `transformers` do.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.generate.taste import Taste
 from megatron_music.score.compiled import kernel
 from megatron_music.score.grid_kernel import scramble_word
 from megatron_music.score.hashing import WORD, Words, scramble
@@ -16,15 +15,6 @@ from megatron_music.score.hashing import WORD, Words, scramble
 Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _FRACTION_BITS = 53
-
-
-class Taste(NamedTuple):
-    """How boldly to choose: the figures of a request."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
 
 
 def song_words(seeds: list[int], stage: int) -> Words:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.choice_kernel import Taste
+from megatron_music.generate.taste import Taste
 from megatron_music.score.instruments import parse_instrument
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
 

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
-from megatron_music.generate.choice_kernel import Taste, choose, song_words
+from megatron_music.generate.choice_kernel import choose, song_words
+from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens

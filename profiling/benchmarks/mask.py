@@ -27,9 +27,9 @@ from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessorList
 from transformers.utils import logging
 
-from megatron_music.generate.choice_kernel import Taste
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.sampler import GrammarProcessor, PlanGuide, SongSampler
+from megatron_music.generate.taste import Taste
 from megatron_music.threads import wait_asleep
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary

@@ -11,8 +11,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from megatron_music.generate.choice_kernel import Taste, choose, song_words
+from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.sampler import SongSampler
+from megatron_music.generate.taste import Taste
 
 ANYTHING = Taste(1.0, 0, 1.0, 0.0)
 

@@ -1,0 +1,12 @@
+"""How boldly to choose tokens."""
+
+from typing import NamedTuple
+
+
+class Taste(NamedTuple):
+    """The figures of a request that the choice of a token goes by, as the kernels take them."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float

@@ -1,0 +1,106 @@
+"""`sample` from the command line: an album from an exported model, and how it says no."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from megatron_music.cli.main import app
+from megatron_music.data.indexed import write_index
+from megatron_music.errors import UsageError
+from megatron_music.score.midi import read_midi
+from megatron_music.score.quantize import quantize
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.cli.program import Program
+from tests.generate.conftest import CHORALE, untrained
+
+SETTINGS = TokenizerSettings(bars=2, ensemble=CHORALE)
+
+
+def trained_on(run: Path, tokens: list[int]) -> Path:
+    """Write a run with its data set of one document and an exported model that records both."""
+    data, model = run.with_name("data"), untrained(run / "hf", SETTINGS)
+    save_tokenizer(SETTINGS, data / "tokenizer")
+    np.array(tokens, np.uint16).tofile(data / "train.bin")
+    with (data / "train.idx").open("wb") as file:
+        write_index(file, np.array([len(tokens)], np.int32), np.dtype(np.uint16))
+    (run / "environment.json").write_text(json.dumps({"data": str(data)}))
+    record = {"step": str(run / "checkpoints" / "step_1")}
+    (model / "megatron_music.json").write_text(json.dumps(record))
+    return model
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    """Run a command in this process: torch is loaded once for all."""
+    done = CliRunner().invoke(app, arguments)
+    if done.exception is not None:
+        raise done.exception
+    return done
+
+
+def test_an_album_is_made_once_and_a_copy_is_found(here: Path) -> None:
+    model = trained_on(here / "run", [1, 2])
+    command = ("sample", str(model), "-o", "music", "-n", "2", "--bars", "2", "--no-wav")
+    made = run(*command)
+    files = made.stdout.split()
+    assert [Path(file).name for file in files] == [
+        *("song-7.mid", "song-7.png", "song-8.mid", "song-8.png"),
+        *("song-7.json", "song-8.json", "index.html"),
+    ]
+    assert all((here / file).is_file() for file in files)
+    again = run(*command)
+    assert again.stdout == made.stdout
+    assert "already holds these songs: nothing to do" in again.stderr
+
+    # The model "was trained on" song 7: that song is a copy, and says so.
+    piece = quantize(read_midi(here / "music" / "song-7.mid"), 4)
+    trained_on(here / "run", encode(piece, Vocabulary(SETTINGS)).tolist())
+    run(*command[:3], "other", *command[4:])
+    reports = [json.loads((here / "other" / f"song-{seed}.json").read_text()) for seed in (7, 8)]
+    found = [report["longest_run_shared_with_training"]["found"] for report in reports]
+    assert found == [2, 0]
+
+    with pytest.raises(UsageError, match="lies in music, whose songs are replaced"):
+        run(*command[:4], "--prompt", "music/song-7.mid", "--fill-bars", "2")
+    filled = run(
+        *("sample", str(model), "-o", "filled", "-n", "1", "--no-wav", "--no-png"),
+        *("--prompt", "music/song-7.mid", "--fill-bars", "2", "--fill-tracks", "BASS"),
+    )
+    assert "filled/prompt.mid" in filled.stdout.split()
+    after = quantize(read_midi(here / "filled" / "song-7.mid"), 4)
+    assert after.tracks[:3] == piece.tracks[:3]
+
+
+@pytest.mark.slow
+def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> None:
+    model = str(untrained(program.folder / "hf", SETTINGS))
+    wishes = {
+        ("--top-p", "1.7"): "error: top_p must be in (0, 1] (got 1.7); use 1.0 to disable",
+        ("--fill-bars", "6-4"): "error: bars must be given as 4, 4-6 or 4-6,9 (got '6-4')",
+    }
+    for wish, line in wishes.items():
+        assert program.fails(2, "sample", model, "-o", "music", *wish) == line
+    assert "no exported model in nowhere" in program.fails(1, "sample", "nowhere", "-o", "music")
+    assert not (program.folder / "music").exists()
+
+
+def test_an_instrument_never_heard_is_named(here: Path) -> None:
+    model = str(untrained(here / "hf", SETTINGS))
+    done = run(
+        *("sample", model, "-o", "music", "-n", "1", "--bars", "1", "--no-wav", "--no-png"),
+        *("--instrument", "DRUMS", "--instrument", "BASS"),
+    )
+    assert "note: the model has never heard DRUMS; what it writes for it is guessed" in done.stderr
+    assert "never heard BASS" not in done.stderr
