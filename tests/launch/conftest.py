@@ -7,6 +7,7 @@ import pytest
 
 from tests.launch.lab import Lab, free_port, started, wait_for
 from tests.launch.scripts import ROOT
+from tests.train.conftest import write_data
 
 
 @pytest.fixture(scope="package")
@@ -20,3 +21,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         wait_for(port, process, printed)
         token_file = home / ".local" / "state" / "megatron_music" / f"jupyter-{port}.token"
         yield Lab(port, Path(token_file), process, printed)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a data set folder of scales."""
+    return write_data(tmp_path_factory.mktemp("sets") / "scales", {"train": 300, "valid": 40})

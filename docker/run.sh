@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Run a command in the image, with NVIDIA's recommended options, as the caller's own user.
+#
+#   docker/run.sh megatron-music doctor
+#   docker/run.sh pretrain tiny --data data/bach
+#   docker/run.sh jupyter | shell
+#   docker/run.sh --print     the words before the command
+#   docker/run.sh --check     refuse where engine, image or GPU runtime are missing
+#   docker/run.sh --choose    "docker" or "local" and why, for RUNTIME=auto
+#
+# data/, runs/ and notebooks/ of this folder lie under /workspace, caches under /cache.
+# Variables, with their defaults (and those of engine.sh):
+#   CACHE_DIR                 caches on this machine (~/.cache/megatron_music)
+#   RUN_AS                    uid:gid (the caller's; root's stand-in is the owner of this folder)
+#   DATASET, SOURCE, RECIPE, SWEEP  mounted for reading where they are paths outside of data/ and runs/
+#   RUN_ARGS                  further options for the engine
+#   PORT, JUPYTER_TOKEN_FILE  as for launch/jupyter.sh
+#   DRY_RUN=1                 print the command instead of running it
+set -euo pipefail
+# shellcheck source=docker/engine.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
+
+has_gpu_runtime() {
+    case $ENGINE in
+        docker) docker info --format '{{json .Runtimes}} {{json .CDISpecDirs}}' | grep -q nvidia ||
+            compgen -G '/etc/cdi/nvidia*' >/dev/null ;;
+        podman) compgen -G '/etc/cdi/nvidia*' >/dev/null || compgen -G '/var/run/cdi/nvidia*' >/dev/null ;;
+        *) false ;;
+    esac
+}
+
+check() {
+    need_engine
+    has_image || refuse "no image $IMAGE; build it with: make container BASE=$BASE"
+    (($(count_gpus) == 0)) || has_gpu_runtime ||
+        refuse "$ENGINE cannot reach this machine's GPUs; install nvidia-container-toolkit," \
+            "or go on with: make pretrain RUNTIME=local"
+}
+
+if [[ ${1:-} == --choose ]]; then
+    if reason=$(check 2>&1); then
+        echo "docker ($IMAGE)"
+    else
+        echo "local (${reason#error: })"
+    fi
+    exit
+fi
+[[ -n ${DRY_RUN:-} && -n ${ENGINE:-} ]] || check
+[[ ${1:-} != --check ]] || exit 0
+
+run_as=${RUN_AS:-$(id -u):$(id -g)}
+if [[ -z ${RUN_AS:-} && $EUID == 0 ]]; then run_as=$(stat -c %u:%g .); fi
+cache=${CACHE_DIR:-$HOME/.cache/megatron_music}
+volumes=("$PWD/data:/workspace/data" "$PWD/runs:/workspace/runs" "$cache:/cache")
+[[ ! -d notebooks ]] || volumes+=("$PWD/notebooks:/workspace/notebooks")
+for path in "${DATASET:-}" "${SOURCE:-}" "${RECIPE:-}" "${SWEEP:-}"; do
+    case $path in
+        "" | data/* | runs/* | profiling/*) ;;
+        /*) [[ ! -e $path ]] || volumes+=("$path:$path:ro") ;;
+        *) [[ $path != */* && $path != *.y*ml || ! -e $path ]] || volumes+=("$PWD/$path:/workspace/$path:ro") ;;
+    esac
+done
+passed=()
+for name in NPROC TP PP NNODES NODE_RANK MASTER_ADDR MASTER_PORT NCCL_DEBUG NCCL_SOCKET_IFNAME \
+    NCCL_IB_HCA GLOO_SOCKET_IFNAME CUDA_VISIBLE_DEVICES OMP_NUM_THREADS PORT; do
+    passed+=(--env "$name")
+done
+network=()
+if [[ ${1:-} == jupyter ]]; then # its 127.0.0.1 has to be this machine's
+    PORT=${PORT:-8888}
+    export PORT
+    token_file=${JUPYTER_TOKEN_FILE:-$HOME/.local/state/megatron_music/jupyter-$PORT.token}
+    token_folder=$(dirname "$token_file")
+    network=(--network host)
+    volumes+=("$token_folder:/token")
+    passed+=(--env "JUPYTER_TOKEN_FILE=/token/$(basename "$token_file")")
+fi
+
+mounts=()
+for volume in "${volumes[@]}"; do
+    mounts+=(--volume "$volume")
+    [[ -e ${volume%%:*} || -n ${DRY_RUN:-} || ${1:-} == --print ]] ||
+        install --directory --owner "${run_as%:*}" --group "${run_as#*:}" "${volume%%:*}"
+done
+read -ra further <<<"${RUN_ARGS:-}"
+options=(--user "$run_as" "${network[@]}" "${mounts[@]}" "${passed[@]}" "${further[@]}")
+words=("$ENGINE" run --rm --init --ipc=host --ulimit memlock=-1 --ulimit stack=67108864)
+case $ENGINE in
+    docker) (($(count_gpus) == 0)) || words+=(--gpus all) ;;
+    podman)
+        words+=(--userns keep-id)
+        (($(count_gpus) == 0)) || words+=(--device nvidia.com/gpu=all --security-opt label=disable)
+        ;;
+    buildah) # copies the whole image for a container, so one is kept for each image
+        options=(--isolation "${BUILDAH_ISOLATION:-chroot}" "${options[@]}")
+        if [[ ${1:-} == --print ]]; then
+            printf '%q ' "BASE=$BASE" "IMAGE=$IMAGE" "DATASET=${DATASET:-}" "SOURCE=${SOURCE:-}" "RECIPE=${RECIPE:-}" \
+                "SWEEP=${SWEEP:-}" docker/run.sh
+            exit
+        fi
+        entry=(/opt/megatron_music/docker/entrypoint.sh "$@")
+        if [[ -n ${DRY_RUN:-} ]]; then
+            printf '%q ' buildah run "${options[@]}" "$IMAGE" -- "${entry[@]}"
+            echo
+            exit
+        fi
+        container=music-$(buildah inspect --type image --format '{{.FromImageID}}' "$IMAGE")
+        buildah inspect "$container" >/dev/null 2>&1 ||
+            buildah from --pull-never --name "$container" "$IMAGE" >/dev/null
+        exec buildah run "${options[@]}" "$container" -- "${entry[@]}"
+        ;;
+esac
+[[ ! -t 0 || ${1:-} == --print ]] || words+=(--interactive --tty)
+words+=("${options[@]}" "$IMAGE")
+if [[ ${1:-} == --print ]]; then
+    printf '%q ' "${words[@]}"
+elif [[ -n ${DRY_RUN:-} ]]; then
+    printf '%q ' "${words[@]}" "$@"
+    echo
+else
+    exec "${words[@]}" "$@"
+fi
