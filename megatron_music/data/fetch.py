@@ -19,6 +19,7 @@ DOWNLOADS = "MEGATRON_MUSIC_DOWNLOADS"
 """The environment variable that names the folder of downloads; else `data/downloads`."""
 
 LICENCE_FILE = "LICENCE.txt"
+_UNPACKING = ".unpacking-"
 
 
 def downloads() -> Path:
@@ -56,6 +57,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
     busy = FetchError(f"{collection.name} is being fetched into {folder} already; wait for it")
     try:
         with alone(folder / ".lock", busy):
+            _tidy(folder)
             write_text(folder / LICENCE_FILE, notice(collection))
             if download.hashes:
                 _fetch_files(collection.name, download, folder, progress)
@@ -66,6 +68,15 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
             f"cannot write {folder}: {fault.strerror or fault}; make room or choose another place"
         ) from None
     return folder / (download.within or download.file)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed fetch leaves beside the part that has come."""
+    for left in folder.glob(f"{_UNPACKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.glob("tmp????????"):  # pooch's, which stays empty until the end
+        if left.is_file() and not left.stat().st_size:
+            left.unlink()
 
 
 def _not_fetched(collection: Collection) -> Exception:
@@ -109,7 +120,7 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
     if place.is_dir() and all(_sha256_of(place / file) == hashes[file] for file in hashes):
         return
     archive = _retrieve(name, download, folder, progress)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_UNPACKING) as temporary:
         fresh = Path(temporary) / download.within
         fresh.mkdir()
         try:

@@ -80,6 +80,15 @@ def test_another_day_asks_for_the_rest_alone(host: Host, tmp_path: Path) -> None
     assert host.asked == ["bytes=300000-"]
 
 
+def test_what_a_killed_fetch_leaves_is_tidied_up(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "tmpabcd_123").touch()
+    (tmp_path / ".unpacking-xyz" / "midi").mkdir(parents=True)
+    (tmp_path / "tmp-of-mine").write_text("mine")
+    fetch(known(host), tmp_path)
+    left = {"music.tar.gz", LICENCE_FILE, ".lock", "tmp-of-mine"}
+    assert {item.name for item in tmp_path.iterdir()} == left
+
+
 def test_a_host_that_knows_no_ranges_starts_anew(host: Host, tmp_path: Path) -> None:
     host.faults, host.ranges = [300_000], False
     assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
