@@ -91,7 +91,7 @@ timed = SECONDS=0; $(2) && echo "$(1) $$SECONDS s" >> $(CLOCK)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Settings: DATASET=$(DATASET) RECIPE=$(RECIPE) NPROC=$(NPROC) TP=$(TP) PP=$(PP) N=$(N) BARS=$(BARS) SEED=$(SEED)"
-	@echo "          ARGS='train.lr=1e-3 ...' for the recipe, PYTHON=python3.11, TORCH_INDEX=URL"
+	@echo "          ARGS='train.lr=1e-3 ...' for the recipe, SOURCE=path of the music, PYTHON=python3.11, TORCH_INDEX=URL"
 	@echo "          RUNTIME=$(RUNTIME) of auto, local, docker, slurm; BASE=$(BASE) NODES=$(NODES) PORT=$(PORT)"
 
 .PHONY: setup
