@@ -70,7 +70,7 @@ class Resuming:
                     return  # it had come whole
                 self._part.unlink(missing_ok=True)
                 raise _CutShortError("what had come is not a beginning of it")
-            if answer.status_code >= 500:
+            if answer.status_code >= 500 or answer.status_code == requests.codes.too_many_requests:
                 raise _CutShortError(f"{answer.status_code} {answer.reason}")
             if answer.status_code not in {requests.codes.ok, requests.codes.partial_content}:
                 raise FetchError(

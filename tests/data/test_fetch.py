@@ -65,7 +65,7 @@ def test_what_is_here_is_checked_and_not_asked_for(host: Host, tmp_path: Path) -
 
 
 def test_a_broken_connection_is_gone_on_with(host: Host, tmp_path: Path) -> None:
-    host.faults = [300_000, 503, 300_000]
+    host.faults = [300_000, 429, 300_000]
     assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
     assert host.asked == ["", "bytes=300000-", "bytes=300000-", "bytes=600000-"]
 
