@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megatron_music.cli import show
 
 if TYPE_CHECKING:
-    from megatron_music.evaluate.evaluation import Evaluation
+    from megatron_music.generate.request import Request
+
+FEWEST_SONGS, MOST_SONGS = 10, 10_000
 
 
 def evaluate(
@@ -29,48 +31,50 @@ def evaluate(
     Example: `megatron-music evaluate runs/bach-tiny/hf --data data/bach -o runs/bach-tiny/report`
     """
     from megatron_music.errors import UsageError
+    from megatron_music.evaluate.identity import evaluation_identity, finished
     from megatron_music.generate.request import Request
-    from megatron_music.threads import wait_asleep
 
     if not FEWEST_SONGS <= count <= MOST_SONGS:
         raise UsageError(f"-n must be {FEWEST_SONGS}..{MOST_SONGS} songs (got {count})")
     request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
+    figures = finished(output, evaluation_identity(model, data, request))
+    if figures is None:
+        figures = _evaluate(model, data, request, output)
+    else:
+        show.say(f"{output} already holds this evaluation: nothing to do")
+    print(json.dumps(figures, indent=2) if as_json else _summary(figures, output))
+
+
+def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
+    from megatron_music.threads import wait_asleep
+
     wait_asleep()
-    from megatron_music.evaluate.evaluation import evaluate as run
-    from megatron_music.evaluate.report import as_json as figures
+    from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
-    found = run(model, data, request, show.progress)
-    report = write_report(found, output)
-    print(json.dumps(figures(found), indent=2) if as_json else _summary(found, report))
+    return write_report(evaluate(model, data, request, show.progress), output)
 
 
-FEWEST_SONGS, MOST_SONGS = 10, 10_000
-
-
-def _summary(found: "Evaluation", report: Path) -> str:
-    from megatron_music.evaluate.evaluation import whole_share
-
+def _summary(figures: dict[str, Any], output: Path) -> str:
     lines = [
-        f"{name:>6}: {side.per_token.value:.3f} nats a token "
-        f"[{side.per_token.low:.3f}, {side.per_token.high:.3f}], "
-        f"{side.per_note.value:.2f} a note; likeliest token illegal at "
-        f"{side.illegal_tops.value:.2%} of steps"
-        for name, side in found.losses.items()
+        f"{name:>6}: {_span(side['per_token'])} nats a token, {_span(side['per_note'])} a note; "
+        f"likeliest token illegal at {side['illegal_tops']['value']:.2%} of steps"
+        for name, side in figures["losses"].items()
     ]
-    copied = max(found.copying.composed)
-    verdict = found.verdict
-    return "\n".join(
-        [
-            *lines,
-            f"without the mask: {whole_share(found.free).value:.0%} of songs are legal",
-            f"copying: at most {copied} bars in a row shared with training music",
-            f"critic: area under the curve {verdict.area.value:.2f} (control "
-            f"{verdict.control.value:.2f}); best songs by it: "
-            + ", ".join(map(str, verdict.ranking[:5])),
-            f"report: {report}",
-        ]
-    )
+    critic, composed = figures["critic"], figures["copying"]["composed"]
+    lines += [
+        f"without the mask: {figures['free_samples']['whole']['value']:.0%} of songs are legal",
+        f"copying: at most {max(map(int, composed))} bars in a row are in training music",
+        f"critic: area under the curve {_span(critic['area_under_curve'])}, control "
+        f"{_span(critic['control_area_under_curve'])}; best songs by it: "
+        + ", ".join(map(str, critic["ranking"][:5])),
+        f"report: {output / 'report.md'}",
+    ]
+    return "\n".join(lines)
+
+
+def _span(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
 def rank(

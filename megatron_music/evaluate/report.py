@@ -17,22 +17,26 @@ from megatron_music.evaluate.distance import Distance
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.heldout import HeldOut
+from megatron_music.evaluate.identity import JSON_FILE, evaluation_identity
 from megatron_music.files import complete, write_text
 
 REPORT_FILE = "report.md"
-JSON_FILE = "report.json"
 SHOWN_SONGS = 5
 
 
-def write_report(found: Evaluation, folder: Path) -> Path:
-    """Write the report into `folder` and return the path of its text; raises WriteError."""
+def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
+    """Write the report into `folder` and return its figures; raises WriteError.
+
+    `report.json` comes last: where it is, the report is whole.
+    """
+    figures = as_json(found)
     for name, draw in _pictures(found).items():
         with complete(folder / name) as temporary:
             temporary.write_bytes(draw())
     found.verdict.critic.save(folder)
-    write_text(folder / JSON_FILE, json.dumps(as_json(found), indent=2) + "\n")
     write_text(folder / REPORT_FILE, as_markdown(found))
-    return folder / REPORT_FILE
+    write_text(folder / JSON_FILE, json.dumps(figures, indent=2) + "\n")
+    return figures
 
 
 def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
@@ -58,6 +62,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
     verdict = found.verdict
     outcomes = [sample.outcome for sample in found.free]
     return {
+        "identity": evaluation_identity(found.model, found.data, found.request),
         "model": str(found.model),
         "data": str(found.data),
         "vocabulary_hash": found.vocabulary.hash,
@@ -74,11 +79,14 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "windows": dict(zip(SETS, found.windows, strict=True)),
         "figures": {row.name: _figure_json(row) for row in found.figures},
         "histograms": {row.name: _histogram_json(row) for row in found.histograms},
-        "copying": asdict(found.copying),
+        "copying": {
+            name: {str(bars): count for bars, count in runs.items()}
+            for name, runs in asdict(found.copying).items()
+        },
         "critic": {
             "area_under_curve": asdict(verdict.area),
             "control_area_under_curve": asdict(verdict.control),
-            "song_scores": verdict.song_scores,
+            "song_scores": {str(seed): score for seed, score in verdict.song_scores.items()},
             "ranking": verdict.ranking,
         },
         "embedding": {

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ import pytest
 from megatron_music.evaluate.report import NOTES
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
-from megatron_music.tokenizer.huggingface import save_tokenizer
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
+from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.cli.program import Program
 from tests.generate.conftest import untrained
 from tests.music import track
@@ -62,6 +60,14 @@ def test_what_is_printed_is_what_is_written(home: Program) -> None:
     assert printed == json.loads((home.folder / "report" / "report.json").read_text())
 
 
+def test_the_same_evaluation_is_not_made_twice(home: Program) -> None:
+    before = (home.folder / "report" / "report.md").stat().st_mtime_ns
+    done = home(*WISH, "-o", "report")
+    assert "nothing to do" in done.stderr
+    assert "nats a token" in done.stdout
+    assert (home.folder / "report" / "report.md").stat().st_mtime_ns == before
+
+
 def test_a_model_that_has_learned_nothing_is_found_out(home: Program) -> None:
     report = json.loads((home.folder / "report" / "report.json").read_text())
     size = len(load_vocabulary(home.folder / "hf"))
@@ -92,6 +98,11 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(home: Program) -> None:
     assert "is no critic" in said
     assert "no manifest.json" in home.fails(1, *WISH[:2], "--data", "midi", "-o", "x")
     assert "-n must be 10.." in home.fails(2, *WISH[:4], "-n", "3", "-o", "x")
-    shutil.copytree(home.folder / "hf", home.folder / "other")
-    save_tokenizer(TokenizerSettings(attributes=()), home.folder / "other")
-    assert not Path(home.folder / "x").exists()
+    shutil.copytree(home.folder / "data", home.folder / "other")
+    manifest = home.folder / "other" / "manifest.json"
+    manifest.write_text(
+        manifest.read_text().replace('"vocabulary_hash": "', '"vocabulary_hash": "0')
+    )
+    said = home.fails(1, "evaluate", "hf", "--data", "other", "-o", "x")
+    assert "another vocabulary than the model's" in said
+    assert not (home.folder / "x").exists()

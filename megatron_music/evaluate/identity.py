@@ -1,0 +1,32 @@
+"""Which evaluation it was, so that the same one need not be made twice."""
+
+import json
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from megatron_music import __version__
+from megatron_music.data.manifest import read_manifest
+from megatron_music.generate.identity import model_identity
+from megatron_music.generate.request import Request
+
+JSON_FILE = "report.json"
+
+
+def evaluation_identity(model: Path, data: Path, request: Request) -> str:
+    """Return a sha256 over what decides a report: model, data set, request, version.
+
+    Raises CheckpointError or DataError if one of them is missing.
+    """
+    parts = [__version__, model_identity(model), read_manifest(data)["key"], asdict(request)]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def finished(folder: Path, identity: str) -> dict[str, Any] | None:
+    """Return the figures of a report that is this very evaluation, if the folder holds it."""
+    try:
+        figures: dict[str, Any] = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return figures if figures.get("identity") == identity else None
