@@ -49,6 +49,7 @@ def split(
 
 def _layout() -> list[Column]:
     return [
+        Column("key", "row", lambda f: f.row.key),
         Column("device", "device", lambda f: f.row.device),
         Column("devices", "devices", lambda f: f.row.devices),
         Column("processes", "processes", lambda f: f.row.processes),
@@ -68,15 +69,13 @@ def _layout() -> list[Column]:
 def _rates() -> list[Column]:
     return [
         Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
-        Column(
-            "tokens_per_s_per_device", "tokens/s per device", lambda f: f.tokens_per_s, "{:,.0f}"
-        ),
+        Column("tokens_per_s_per_device", "tokens/s a device", lambda f: f.tokens_per_s, "{:,.0f}"),
         *(
-            Column(f"tflops_{n}", f"TFLOP/s per device, {n} ({KIND[n]})", _tflops(n), "{:.4g}")
+            Column(f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", _tflops(n), "{:.4g}")
             for n in FORMULAS
         ),
         *(
-            Column(f"utilisation_{n}", f"utilisation, {n} ({KIND[n]})", _share(n), "{:.2%}")
+            Column(f"utilisation_{n}", f"utilisation, {n} ({_kind(n)})", _share(n), "{:.2%}")
             for n in FORMULAS
         ),
         Column(
@@ -98,8 +97,11 @@ def _hardware() -> list[Column]:
             lambda f: f.joules_per_million_tokens,
             "{:,.0f}",
         ),
-        Column("key", "row", lambda f: f.row.key),
     ]
+
+
+def _kind(name: str) -> str:
+    return KIND[name].partition(" ")[0]
 
 
 def _tflops(name: str) -> Callable[[Figures], Value]:

@@ -7,10 +7,8 @@ from megatron_music.profiling.rows import Row
 _PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
     (lambda row: row.processes, lambda row: f"{row.processes} proc."),
     (
-        lambda row: (row.tensor_parallel, row.pipeline_parallel, row.data_parallel),
-        lambda row: (
-            f"TP={row.tensor_parallel} PP={row.pipeline_parallel} DP={row.data_parallel or '-'}"
-        ),
+        lambda row: (row.tensor_parallel, row.pipeline_parallel),
+        lambda row: f"TP={row.tensor_parallel} PP={row.pipeline_parallel}",
     ),
     (lambda row: row.micro_batch_size, lambda row: f"micro {row.micro_batch_size}"),
     (lambda row: row.global_batch_size, lambda row: f"global {row.global_batch_size}"),

@@ -24,7 +24,7 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
         for point, rate in zip(curve.points, rates, strict=True):
             place = (point.figures.row.processes, rate)
             axes.annotate(
-                f"{point.efficiency:.0%}", place, (0, 6), textcoords="offset points", fontsize=8
+                f"{point.efficiency:.0%}", place, (6, -12), textcoords="offset points", fontsize=8
             )
         axes.set_xticks(processes, map(str, processes))
         axes.set_ylim(0, 1.15 * max(*rates, *curve.ideal))
@@ -32,7 +32,7 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
         axes.set_xlabel("processes", fontsize=9)
         axes.set_ylabel("tokens/s, all devices", fontsize=9)
         axes.margins(x=0.12)
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="upper left", fontsize=8)
     for axes in panels:
         axes.set_visible(False)
     return png(picture)
