@@ -47,6 +47,7 @@ def save(
     with publish(run, meta, leads) if first else nullcontext(run.partial(meta.iteration)) as folder:
         engine.wait()
         try:
+            learner.begin_moments()
             with learner.gathered():
                 state = _state(learner.model, learner.optimizer)
                 dist_checkpointing.save(state, str(folder), InProcessSave())
@@ -60,9 +61,10 @@ def save(
 
 def load_learner(step: Path, learner: Learner) -> None:
     """Load weights and optimizer, saved in any layout; raises CheckpointError."""
+    learner.begin_moments()
     state = _load(_state(learner.model, learner.optimizer, is_loading=True), step)
     learner.model.load_state_dict(state["model"])
-    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.load_optimizer(state["optimizer"])
 
 
 def load_model(step: Path, model: GPTModel) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from megatron.core.distributed import (
@@ -44,6 +45,43 @@ class Learner:
         """Forget the gradients of the last iteration."""
         self.parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
+
+    def begin_moments(self) -> None:
+        """Give Adam the moments it begins with, where it has none: fp16 may have skipped so far.
+
+        Megatron's distributed optimizer neither saves nor loads a state that is not there yet.
+        """
+        for inner in self._torch_adams():
+            if not inner.state:
+                for parameter in (p for group in inner.param_groups for p in group["params"]):
+                    inner.state[parameter] = {
+                        "step": torch.tensor(0.0),
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Take up a loaded optimizer state.
+
+        Megatron's distributed optimizer trips over the `step` that torch's Adam keeps beside its
+        moments (Apex's and Transformer Engine's do not), and gives all parameters one counter: so
+        the steps stand aside meanwhile, and each parameter gets its own.
+        """
+        own = [group for part in self._torch_adams() for group in part.state.values()]
+        late = state.pop("param_state") if own and "param_state" in state else None
+        self.optimizer.load_state_dict(state)
+        if late is None:
+            return
+        (part,) = self.optimizer.chained_optimizers
+        kept = [(moments, moments.pop("step")) for moments in part.optimizer.state.values()]
+        part.load_parameter_state_from_fully_reshardable(late)
+        for moments, step in kept:
+            moments["step"] = step.clone()
+
+    def _torch_adams(self) -> list[torch.optim.Optimizer]:
+        parts = getattr(self.optimizer, "chained_optimizers", [self.optimizer])
+        kinds = (torch.optim.Adam, torch.optim.AdamW)
+        return [part.optimizer for part in parts if isinstance(part.optimizer, kinds)]
 
     @contextmanager
     def gathered(self) -> Iterator[None]:

@@ -7,9 +7,10 @@ import pytest
 
 from megatron_music.config import load_recipe
 from megatron_music.errors import TrainingError
+from megatron_music.train import choices
 from megatron_music.train.job import prepare
 from megatron_music.train.moment import Moment
-from tests.train.conftest import SMALL, losses
+from tests.train.conftest import SMALL, losses, read
 
 pytest.importorskip("torch")
 pytest.importorskip("megatron.core")
@@ -55,6 +56,29 @@ def test_a_loss_that_is_no_number_stops_and_saves_nothing(
         go(data, tmp_path)
     assert latest(tmp_path) == "step_4"
     assert not (tmp_path / "checkpoints" / "step_5").exists()
+
+
+@pytest.mark.parametrize("distributed", ["true", "false"])
+def test_fp16_finds_its_loss_scale_and_takes_it_along(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distributed: str
+) -> None:
+    everything = ("bf16", "fp16", "fp32")  # what no CPU is asked to do otherwise
+    monkeypatch.setattr(choices.Device, "precisions", property(lambda _: everything))
+    half = [
+        "train.precision=fp16",
+        f"train.initial_loss_scale={2.0**32}",
+        "train.lr_warmup_iters=0",
+        f"parallel.use_distributed_optimizer={distributed}",
+    ]
+    go(data, tmp_path, *half, "train.train_iters=24")
+    first = read(tmp_path)
+    skipped = [entry["iteration"] for entry in first if entry["grad_norm"] is None]
+    assert skipped == list(range(1, len(skipped) + 1))
+    assert 3 < len(skipped) < 20
+    go(data, tmp_path, *half, "train.train_iters=30")
+    second = read(tmp_path)[len(first) :]
+    assert all(entry["grad_norm"] is not None for entry in second)
+    assert second[-1]["lm_loss"] < first[0]["lm_loss"] - 0.5
 
 
 def test_it_is_listened_to_when_due_with_all_the_weights_and_a_checkpoint(

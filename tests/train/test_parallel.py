@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from megatron_music.train.choices import cpu
 from tests.train.conftest import Log, losses, read
 
 TOLERANCE = 1e-5
@@ -15,6 +16,11 @@ TOLERANCE = 1e-5
 SIX = ["train.train_iters=6", "log.eval_interval=3", "log.save_interval=3"]
 TP2, PP2 = "parallel.tensor_model_parallel_size=2", "parallel.pipeline_model_parallel_size=2"
 DISTRIBUTED = "parallel.use_distributed_optimizer=true"
+OVERLAPS = [
+    DISTRIBUTED,
+    "parallel.overlap_grad_reduce=true",
+    "parallel.overlap_param_gather=true",
+]
 
 pytestmark = pytest.mark.slow
 Train = Callable[..., Any]
@@ -92,6 +98,26 @@ def test_tensor_parallel_goes_on_in_one_process(
     run = rewound(two, 3, tmp_path / "run")
     train(run, *SIX)
     assert figures(read(run)) == pytest.approx(figures(read(one)), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(("processes", "precision"), [(1, "bf16"), (2, "fp32")])
+def test_a_distributed_optimizer_goes_on_exactly(
+    train: Train, tmp_path: Path, processes: int, precision: str
+) -> None:
+    if precision == "bf16" and not cpu().has_bf16:
+        pytest.skip("this CPU does not compute in bf16")
+    half = [*SIX, DISTRIBUTED, f"train.precision={precision}"]
+    train(tmp_path / "whole", *half, processes=processes)
+    run = rewound(tmp_path / "whole", 3, tmp_path / "run")
+    train(run, *half, processes=processes)
+    assert figures(read(run)) == figures(read(tmp_path / "whole"))
+
+
+def test_overlapping_communication_changes_nothing(one: Path, train: Train, tmp_path: Path) -> None:
+    train(tmp_path / "run", *SIX, *OVERLAPS, processes=2)
+    assert figures(read(tmp_path / "run")) == pytest.approx(figures(read(one)), abs=TOLERANCE)
+    train(tmp_path / "run", *SIX, *OVERLAPS, "train.train_iters=8", processes=2)
+    assert max(losses(tmp_path / "run")) == 8
 
 
 def test_recomputation_changes_nothing(one: Path, train: Train, tmp_path: Path) -> None:
