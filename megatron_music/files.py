@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,6 +35,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece; raises WriteError."""
     with complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:
+    """Return which of these files are missing in a folder or of another size, in bytes."""
+    return [
+        name
+        for name, size in sizes.items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
 
 
 def keep_source(source: Path, *outputs: Path | None) -> None:

@@ -32,7 +32,7 @@ from megatron_music.data.sources import Source
 from megatron_music.data.survey import OUTCOMES_FILE, survey
 from megatron_music.data.workers import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import alone
+from megatron_music.files import alone, damaged
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -133,8 +133,7 @@ def _finished(
             "give another folder, or --force to build it anew"
         )
     sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
-    whole = all(_size(folder / name) == size for name, size in sizes.items())
-    return manifest if whole else None
+    return None if damaged(folder, sizes) else manifest
 
 
 def _holds(folder: Path, source: Source, stage: Stage) -> bool:
@@ -179,10 +178,6 @@ def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
         if there.get(name) != value
     ]
     return ", ".join(different) or "another source, or the same with other contents"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
 
 
 def _encode(

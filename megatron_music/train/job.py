@@ -12,6 +12,7 @@ from pathlib import Path
 from megatron_music.config import Recipe
 from megatron_music.costs.layout import check_layout
 from megatron_music.errors import CheckpointError, DataError, UsageError
+from megatron_music.files import damaged
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary, token_dtype
 from megatron_music.train.folder import RunFolder, read_meta
 from megatron_music.train.watch import check_watchers
@@ -118,13 +119,11 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
             f"{data} was built with another vocabulary than its tokenizer/ holds; "
             "build the data set again"
         )
-    for name, size in sizes.items():
-        file = data / name
-        if not file.is_file() or file.stat().st_size != size:
-            raise DataError(
-                f"{file} is missing or not the {size} bytes that it was built with; "
-                "build the data set again"
-            )
+    for name in damaged(data, sizes):
+        raise DataError(
+            f"{data / name} is missing or not the {sizes[name]} bytes that it was built with; "
+            "build the data set again"
+        )
     return sha256(raw).hexdigest()
 
 
