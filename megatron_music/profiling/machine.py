@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from megatron_music.train import choices
+
 Status = Literal["ok", "optional", "needed"]
 
 OURSELVES = "megatron-music"
@@ -51,6 +53,7 @@ def examine() -> list[Finding]:
         _gpus(gpus),
         _module("transformer_engine", "transformer-engine"),
         _apex(),
+        _kernels(),
         _soundfont(),
         _fluidsynth(),
         _program("Nsight Systems", ("nsys",), "install nsight-systems to profile kernels"),
@@ -189,6 +192,30 @@ def _apex() -> Finding:
     if spec is not None:
         return Finding("apex", "not NVIDIA's", "optional", "pip uninstall apex")
     return Finding("apex", "not installed", "optional", "Megatron does without")
+
+
+def _kernels() -> Finding:
+    """Say what training would choose here: kernels and the precisions there are, best first."""
+    device = _first_gpu() or choices.cpu()
+    kernels = choices.choose_kernels("auto", device, choices.installed())
+    return Finding("kernels", f"{kernels.text}; {', '.join(device.precisions)}")
+
+
+def _first_gpu() -> choices.Device | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # as in find_gpus
+        return None
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return choices.gpu(str(pynvml.nvmlDeviceGetName(handle)), (int(major), int(minor)))
+    except Exception:  # a GPU that cannot be asked is one that is not chosen for
+        return None
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def _soundfont() -> Finding:

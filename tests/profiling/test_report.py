@@ -2,6 +2,9 @@
 
 import csv
 import re
+import shutil
+import struct
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -95,7 +98,7 @@ def test_the_csv_has_every_row_with_unrounded_figures(folder: Path) -> None:
 def test_the_markdown_shows_figures_reasons_and_commands(folder: Path) -> None:
     write_report(folder)
     text = (folder / "report.md").read_text()
-    line = next(line for line in text.splitlines() if line.endswith("| aaa |"))
+    line = next(line for line in text.splitlines() if line.startswith("| aaa |"))
     assert "25.60% | 22.27% | 21.89%" in line
     assert "500,000" in line
     assert "| out of memory | a \\| b |" in text
@@ -121,8 +124,10 @@ def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
     page = write_report(folder).html.read_text()
     reader = Reader()
     reader.feed(page)
-    assert all(load.startswith("data:image/png;base64,") for load in reader.loads)
-    assert len(reader.loads) == 1
+    pictures = [load for load in reader.loads if not load.startswith("#")]
+    assert all(load.startswith("data:image/png;base64,") for load in pictures)
+    assert len(pictures) == 1
+    assert {f"#{row.key}" for row in (RAN, FASTER, FAILED)} == set(reader.loads) - set(pictures)
     assert not {"script", "link", "iframe"} & reader.tags
     assert not re.search(r"https?://|url\(|@import", page)
 
@@ -131,6 +136,73 @@ def test_the_page_escapes_what_it_is_told(folder: Path) -> None:
     page = write_report(folder).html.read_text()
     assert "NVIDIA &lt;X1&gt;" in page
     assert "<X1>" not in page
+
+
+def test_what_is_the_same_in_all_rows_is_told_once(folder: Path) -> None:
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    head = next(line for line in text.splitlines() if line.startswith("| row |"))
+    assert "step time" in head
+    assert "precision" not in head
+    assert (
+        "The same in all rows: device NVIDIA <X1>; devices 2; processes 2; precision fp16" in text
+    )
+
+
+def test_every_formula_is_named_with_what_it_counts(folder: Path) -> None:
+    page = write_report(folder).html.read_text()
+    for heading in ("equation3 (hardware)", "model (model)", "model_causal (model)"):
+        assert f"utilisation, {heading}" in page
+    assert "Peak of NVIDIA &lt;X1&gt;, fp16: 1e-06 TFLOP/s (made up)." in page
+
+
+def test_pictures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
+    append_row(folder, replace(RAN, key="ddd", processes=4, devices=4))
+    write_report(folder)
+    assert "![Scaling](report-scaling.png)" in (folder / "report.md").read_text()
+    append_row(folder, replace(FAILED, key="ddd"))
+    write_report(folder)
+    assert [path.name for path in folder.glob("*.png")] == ["report.png"]
+
+
+def test_timelines_of_chosen_rows_are_shown(folder: Path) -> None:
+    for key in ("aaa", "bbb"):
+        run = folder / "runs" / key
+        run.mkdir(parents=True)
+        line = '{"time_s": 1.0, "cpu_percent": 50.0, "memory_used_bytes": 1024}\n'
+        (run / "load.jsonl").write_text(line)
+    write_report(folder)
+    both = png_width((folder / "report-timeline.png").read_bytes())
+    write_report(folder, ["aaa"])
+    assert png_width((folder / "report-timeline.png").read_bytes()) < both
+    with pytest.raises(InputError, match=r"no row ccc ran in .*; choose of bbb, aaa"):
+        write_report(folder, ["ccc"])
+
+
+def png_width(data: bytes) -> int:
+    """The width in a PNG's header, in pixels."""
+    return int(struct.unpack(">I", data[16:20])[0])
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_page(folder: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("the report is opened in headless Chromium, and there is none here")
+    page, picture = write_report(folder).html, tmp_path / "page.png"
+    headless = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]
+    for wanted in (["--dump-dom"], [f"--screenshot={picture}"]):
+        done = subprocess.run(
+            [*headless, f"--user-data-dir={tmp_path / 'browser'}", *wanted, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        if wanted == ["--dump-dom"]:
+            assert "2 of 3 configurations ran" in done.stdout
+    assert png_width(picture.read_bytes()) == 1200
+    assert len(picture.read_bytes()) > 20_000  # a blank page takes some 4,000
 
 
 def test_the_picture_is_a_png(folder: Path) -> None:

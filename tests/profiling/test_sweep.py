@@ -276,13 +276,23 @@ def fake_command(sweep: Path, folder: Path) -> list[str]:
     return [sys.executable, "-m", "tests.profiling.fake_sweep", str(sweep), str(folder)]
 
 
-def test_ctrl_c_ends_the_run_at_work(write: Write, tmp_path: Path) -> None:
-    sweep = write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE))
-    process, run = start(sweep, tmp_path / "out")
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_at_work_and_the_same_call_repeats_it(
+    write: Write, tmp_path: Path, number: signal.Signals
+) -> None:
+    sweep, folder = (
+        write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE)),
+        tmp_path / "out",
+    )
+    process, run = start(sweep, folder)
+    process.send_signal(number)
     assert process.wait(30) != 0
     assert not psutil.pid_exists(run)
-    assert [row.outcome for row in read_rows(tmp_path / "out")] == ["ok"]
+    assert [row.outcome for row in read_rows(folder)] == ["ok"]
+    subprocess.run(fake_command(sweep, folder), cwd=ROOT, check=True, timeout=60)
+    ran = (folder / "ran.txt").read_text()
+    assert [line.split()[0] for line in ran.splitlines()] == ["1", "8", "8"]
+    assert [row.outcome for row in read_rows(folder)] == ["ok", "ok"]
 
 
 @pytest.mark.usefixtures("fake")

@@ -32,7 +32,7 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
         axes.set_xlabel("processes", fontsize=9)
         axes.set_ylabel("tokens/s, all devices", fontsize=9)
         axes.margins(x=0.12)
-        axes.legend(loc="upper left", fontsize=8)
+        axes.legend(loc="best", fontsize=8)
     for axes in panels:
         axes.set_visible(False)
     return png(picture)

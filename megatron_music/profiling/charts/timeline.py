@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 from megatron_music.profiling.charts.drawing import ACCENT, new_figure, plain, png
 from megatron_music.profiling.labels import short_labels
-from megatron_music.profiling.timeline import Timeline
+from megatron_music.profiling.timeline import Series, Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TITLE_WIDTH = 44
 """Letters in a line of a title."""
@@ -23,12 +27,8 @@ def timeline_chart(timelines: Sequence[Timeline]) -> bytes:
             plain(axes, "y")
             if timeline.measured:
                 axes.axvspan(*timeline.measured, color="#fff3cd", label="measured iterations")
-            if series.low != series.high:
-                axes.fill_between(
-                    series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
-                )
-            axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
-            axes.set_ylim(0, None if series.top is None else 1.05 * series.top)
+            _draw(axes, series)
+            axes.set_ylim(0, _top([one.series[row] for one in timelines if row < len(one.series)]))
             if not column:
                 axes.set_ylabel(fill(series.heading, 18), fontsize=8)
         panels[0][column].set_title(fill(titles[column], TITLE_WIDTH), fontsize=8)
@@ -37,3 +37,17 @@ def timeline_chart(timelines: Sequence[Timeline]) -> bytes:
     if handles:
         picture.legend(handles, names, loc="outside lower right", fontsize=8)
     return png(picture)
+
+
+def _draw(axes: "Axes", series: Series) -> None:
+    if series.low != series.high:
+        axes.fill_between(
+            series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
+        )
+    axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
+
+
+def _top(shown: Sequence[Series]) -> float:
+    """Return where the axis that these share ends."""
+    known = [series.top or max(series.high) for series in shown]
+    return 1.08 * max(known) or 1.0

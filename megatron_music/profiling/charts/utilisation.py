@@ -29,7 +29,7 @@ def utilisation_chart(figures: Sequence[Figures]) -> bytes:
     axes.set_xlabel("utilisation, % of the dense peak", fontsize=9)
     axes.margins(x=0.08, y=0.02)
     if shown:
-        picture.legend(title="FLOPs by", loc="outside upper right", ncols=3, fontsize=8)
+        picture.legend(loc="outside upper right", ncols=3, fontsize=8)
     else:
         axes.set_title("no configuration ran")
     return png(picture)

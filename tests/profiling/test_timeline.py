@@ -1,0 +1,77 @@
+"""What was recorded around a run, as lines over its time."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from megatron_music.profiling.load import LoadRecorder, read_load
+from megatron_music.profiling.measure import GPUS_FILE, LOAD_FILE
+from megatron_music.profiling.nvml.sample import DeviceSample, Sample, to_json
+from megatron_music.profiling.timeline import read_timeline
+from tests.profiling.test_report import RAN
+
+ROW = replace(RAN, started_s=1002.0, ended_s=1003.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The run's folder in a sweep's."""
+    folder = tmp_path / "runs" / ROW.key
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_gpus_are_drawn_by_their_mean_and_extremes(tmp_path: Path, run: Path) -> None:
+    samples = [
+        Sample(1000.0, (gpu(0, 0, 60), gpu(1, 0, 50))),
+        Sample(1002.5, (gpu(0, 90, 300), gpu(1, 100, None))),
+    ]
+    (run / GPUS_FILE).write_text("".join(to_json(sample) + "\n" for sample in samples))
+    found = read_timeline(ROW, tmp_path)
+    assert found is not None
+    use, power = found.series
+    assert (use.time_s, use.mean, use.top) == ((0.0, 2.5), (0, 95), 100)
+    assert (power.mean, power.low, power.high) == ((55, 300), (50, 300), (60, 300))
+    assert found.measured == (2.0, 3.0)
+
+
+def gpu(index: int, use: int, power_w: float | None) -> DeviceSample:
+    return DeviceSample(index, f"GPU-{index}", "X1", gpu_utilization=use, power_w=power_w)
+
+
+def test_gpus_that_do_not_tell_their_power_have_one_line(tmp_path: Path, run: Path) -> None:
+    (run / GPUS_FILE).write_text(to_json(Sample(1000.0, (gpu(0, 5, None),))) + "\n")
+    found = read_timeline(ROW, tmp_path)
+    assert found is not None
+    assert [series.heading for series in found.series] == ["GPU utilisation, %"]
+
+
+def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> None:
+    lines = [
+        {"time_s": 1000.0 + at, "cpu_percent": 50.0, "memory_used_bytes": 2 << 30} for at in (0, 1)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"time_s": 10'  # cut short
+    (run / LOAD_FILE).write_text(text)
+    found = read_timeline(ROW, tmp_path)
+    assert found is not None
+    assert [series.mean for series in found.series] == [(50, 50), (2, 2)]
+
+
+def test_where_nothing_was_recorded_there_is_no_timeline(tmp_path: Path, run: Path) -> None:
+    assert read_timeline(ROW, tmp_path) is None
+    (run / LOAD_FILE).touch()
+    assert read_timeline(ROW, tmp_path) is None
+
+
+def test_the_load_is_written_at_most_twice_a_second(tmp_path: Path) -> None:
+    recorder = LoadRecorder(tmp_path / "load.jsonl")
+    begin = time.monotonic()
+    while time.monotonic() - begin < 1.2:
+        recorder.look()
+        time.sleep(0.01)
+    loads = read_load(tmp_path / "load.jsonl")
+    assert len(loads) == 2
+    assert all(0 <= load.cpu_percent <= 100 and load.memory_used_bytes > 0 for load in loads)
