@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,30 @@ def pretend_nvml(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
 def test_gpus_are_named_with_the_memory_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_nvml(monkeypatch, ["Tesla V100-SXM3-32GB", "NVIDIA GB10"])
     assert find_gpus() == ["Tesla V100-SXM3-32GB, 32 GiB", "NVIDIA GB10"]
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "told"),
+    [
+        ("Tesla V100-SXM3-32GB", (7, 0), "generation before Transformer Engine.*; fp16, fp32"),
+        ("NVIDIA H200", (9, 0), "; bf16, fp16, fp32"),
+    ],
+)
+def test_the_kernels_that_training_would_choose_are_named(
+    name: str, capability: tuple[int, int], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_nvml(monkeypatch, [name])
+    nvml = sys.modules["pynvml"]
+    monkeypatch.setattr(
+        nvml, "nvmlDeviceGetCudaComputeCapability", lambda _: capability, raising=False
+    )
+    assert re.search(told, finding("kernels").found)
+
+
+def test_without_a_gpu_the_kernels_are_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "scaled_dot_product_attention" in finding("kernels").found
+    assert finding("kernels").found.endswith("fp32")
 
 
 def test_a_gpu_beside_a_torch_for_cpus_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
