@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.build import build
+from megatron_music.data.documents import encode_item
+from megatron_music.data.folders import MidiFile
 from megatron_music.data.items import LARGEST_FILE_BYTES
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import folder_source, open_source
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import files_of, folder_of_songs, waltz
 from tests.data.test_archives import pack
 from tests.score.test_midi import ONE_NOTE, chunk, midi_bytes
@@ -181,6 +185,18 @@ def test_a_bar_of_a_hundred_thousand_notes_does_not_bloat(tmp_path: Path) -> Non
     # One note a pitch and step is what a grid can hold: 128 pitches, 16 steps.
     assert line["outcome"] == "kept"
     assert line["tokens"] < 10_000
+
+
+def test_a_signature_years_after_the_music_costs_no_time(tmp_path: Path) -> None:
+    years = (FAR + b"\xb0\x07\x40") * 7
+    changes = b"\x00\xff\x58\x04\x03\x02\x18\x08" + b"\x00\xff\x58\x04\x04\x02\x18\x08"
+    (tmp_path / "a.mid").write_bytes(midi_bytes(note(60) + years + changes, division=1))
+    start = time.monotonic()
+    outcome, _ = encode_item(
+        MidiFile(str(tmp_path / "a.mid"), "a.mid"), ALL, Vocabulary(ALL.tokenizer())
+    )
+    assert time.monotonic() - start < 10
+    assert (outcome.outcome, outcome.windows) == ("kept", 1)
 
 
 def test_no_music_but_dirt_ends_with_the_reasons(tmp_path: Path) -> None:
