@@ -91,7 +91,7 @@ case $ENGINE in
         words+=(--userns keep-id)
         (($(count_gpus) == 0)) || words+=(--device nvidia.com/gpu=all --security-opt label=disable)
         ;;
-    buildah) # copies the whole image for a container, so one is kept for each image
+    buildah) # has no --rm: a working container is made for the command and removed after it
         options=(--isolation "${BUILDAH_ISOLATION:-chroot}" "${options[@]}")
         if [[ ${1:-} == --print ]]; then
             printf '%q ' "BASE=$BASE" "IMAGE=$IMAGE" "DATASET=${DATASET:-}" "SOURCE=${SOURCE:-}" "RECIPE=${RECIPE:-}" \
@@ -104,10 +104,10 @@ case $ENGINE in
             echo
             exit
         fi
-        container=music-$(buildah inspect --type image --format '{{.FromImageID}}' "$IMAGE")
-        buildah inspect "$container" >/dev/null 2>&1 ||
-            buildah from --pull-never --name "$container" "$IMAGE" >/dev/null
-        exec buildah run "${options[@]}" "$container" -- "${entry[@]}"
+        container=$(buildah from --pull-never "$IMAGE")
+        trap 'buildah rm "$container" >/dev/null' EXIT
+        buildah run "${options[@]}" "$container" -- "${entry[@]}"
+        exit
         ;;
 esac
 [[ ! -t 0 || ${1:-} == --print ]] || words+=(--interactive --tty)

@@ -38,13 +38,25 @@ def tool(name: str, *arguments: str, environment: dict[str, str] | None = None) 
 
 
 def storage(folder: Path) -> dict[str, str]:
-    """Return the environment in which buildah keeps everything in a folder, without a daemon."""
+    """Return the environment in which buildah keeps everything in a folder, without a daemon.
+
+    Layers lie over one another where the kernel can (overlay), else each is a full copy (vfs).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "storage.conf"
-    file.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
-    )
-    return os.environ | {"CONTAINERS_STORAGE_CONF": str(file), "BUILDAH_ISOLATION": "chroot"}
+    environment = os.environ | {"CONTAINERS_STORAGE_CONF": str(file)}
+    for driver in ("overlay", "vfs"):
+        lines = ("[storage]", f'driver = "{driver}"')
+        places = (f'{name}root = "{folder}/{driver}-{name}"' for name in ("graph", "run"))
+        file.write_text("\n".join([*lines, *places, ""]))
+        try:
+            container = tool("buildah", "from", "scratch", environment=environment)
+            tool("buildah", "mount", container, environment=environment)
+            tool("buildah", "rm", container, environment=environment)
+        except AssertionError:
+            continue
+        break
+    return environment | {"BUILDAH_ISOLATION": "chroot"}
 
 
 def debian() -> Path:

@@ -165,11 +165,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield one
     finally:
         one("scancel", "--user=root")
-        time.sleep(1)
-        for daemon in reversed(daemons):
-            daemon.terminate()
+        for _ in range(300):
+            if not one("squeue", "--noheader"):
+                break
+            time.sleep(0.1)
         for daemon in daemons:
-            daemon.wait(30)
+            daemon.kill()
+            daemon.wait()
 
 
 class TestUnderSlurm:
