@@ -2,7 +2,12 @@
 
 import pytest
 
-from megatron_music.costs.peaks import PRECISIONS, dense_peak, known_devices
+from megatron_music.costs.peaks import (
+    PRECISIONS,
+    dense_peak,
+    device_memory_gib,
+    known_devices,
+)
 from megatron_music.errors import UsageError
 
 
@@ -63,3 +68,21 @@ def test_no_device_is_listed_twice() -> None:
 def test_a_precision_that_no_recipe_has_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'fp8'; choose fp32, bf16, fp16"):
         dense_peak("NVIDIA H200", "fp8")
+
+
+@pytest.mark.parametrize(
+    ("device", "gigabytes"),
+    [
+        ("Tesla V100-SXM3-32GB", 32),
+        ("NVIDIA A100-SXM4-80GB", 80),
+        ("NVIDIA H100 80GB HBM3", 80),
+        ("NVIDIA H200", 141),
+        ("NVIDIA L40S", 48),
+    ],
+)
+def test_a_device_s_memory_is_that_of_its_name_or_data_sheet(device: str, gigabytes: int) -> None:
+    assert device_memory_gib(device) == pytest.approx(gigabytes * 1e9 / 2**30)
+
+
+def test_memory_that_is_not_known_is_not_guessed() -> None:
+    assert device_memory_gib("NVIDIA GB10") is None

@@ -1,0 +1,71 @@
+"""`train --estimate`: what a run will cost, told to a person and to a program, without torch."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.program import Program
+
+V100 = "Tesla V100-SXM3-32GB"
+
+
+def test_a_person_is_told_parts_totals_and_days(program: Program) -> None:
+    told = program("train", "musenet", "--estimate", "--device", "NVIDIA H200", "--gpus", "8")
+    rows = dict(line.split("  ", 1) for line in told.stdout.splitlines() if line.strip())
+    assert rows["parameters"].strip().startswith("2,046.95 M")
+    for part in ("weights", "gradients", "optimizer", "activations"):
+        assert f"  {part} " in told.stdout
+    assert "(model_causal)" in told.stdout
+    assert "NVIDIA H200: fits" in told.stdout
+    assert "assuming 35% of 989 TFLOP/s a GPU" in told.stdout
+
+
+def test_a_program_gets_the_figures(program: Program) -> None:
+    words = ["train", "article", "--estimate", "--json", "--device", V100, "--gpus", "8"]
+    told = json.loads(program(*words, "--utilisation", "0.5").stdout)
+    memory, placed = told["memory_bytes"], told["on_device"]
+    parts = ("weights", "gradients", "optimizer", "activations")
+    assert memory["total"] == pytest.approx(sum(memory[part] for part in parts))
+    assert told["precision"] == "fp16"  # what auto means on this device
+    rate = 8 * 125e12 * 0.5 / told["flops_per_iteration"]
+    assert placed["days"] == pytest.approx(50_000 / rate / 86_400)
+    assert told["tokens"] == 50_000 * 64 * 2048
+
+
+def test_what_does_not_fit_is_said(program: Program) -> None:
+    told = program("train", "profile-large", "--estimate", "--device", V100, "--depth", "48")
+    assert f"{V100}: does NOT fit" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "H200"], "no peak is known for the device 'H200'.*'NVIDIA H200'"),
+        (["--device", V100, "train.precision=bf16"], "does not compute in bf16; set .*fp16"),
+        (["--gpus", "0"], r"--gpus must be 1 or more \(got 0\)"),
+        (["--utilisation", "45"], r"--utilisation must be in \(0, 1\] \(got 45"),
+        (["parallel.tensor_model_parallel_size=3"], "nearest that can work"),
+    ],
+)
+def test_what_cannot_be_estimated_is_one_line(
+    program: Program, words: list[str], told: str
+) -> None:
+
+    assert re.search(told, program.fails(2, "train", "article", "--estimate", *words))
+
+
+def test_training_without_data_is_told_what_is_missing(program: Program) -> None:
+    assert "with --data DIR" in program.fails(2, "train", "tiny")
+
+
+def test_no_torch_is_loaded() -> None:
+    program = (
+        "import sys; sys.argv = ['megatron-music', 'train', 'article', '--estimate']\n"
+        "from megatron_music.cli.main import app\n"
+        "app(standalone_mode=False)\n"
+        "assert not {'torch', 'megatron', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
