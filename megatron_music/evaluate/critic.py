@@ -27,6 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 
 CRITIC_FILE = "critic.json"
 FOLDS = 5
+REPEATS = 5
 STRENGTH = 0.05
 """Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
 
@@ -99,42 +100,50 @@ def cross_validated(
 ) -> Estimate:
     """Estimate the AUC of telling `first` from `second` [n, features] on pieces never fitted on.
 
-    Windows of one piece stay on one side of each fold, and the interval resamples pieces.
+    Windows of one piece stay on one side of each fold; the folds are drawn REPEATS times. The
+    interval resamples pieces, with the fits as they are.
     """
     everything = np.concatenate((first, second))
     labels = _labels(first, second)
     groups = np.concatenate((first_groups, second_groups + int(first_groups.max()) + 1))
-    scores, folds = np.zeros(len(everything)), np.zeros(len(everything), np.int64)
-    for fold, (fitted, held_out) in enumerate(_folds(labels, groups)):
-        model = _fit(everything[fitted], labels[fitted])
-        scores[held_out], folds[held_out] = model.decision_function(everything[held_out]), fold
-    # Scores of different folds come from different fits: comparing them would favour the wrong one.
-    count = len(first)
-    same_fold = folds[:count, None] == folds[count:]
-    return area_under_curve(
-        scores[:count], scores[count:], first_groups, second_groups, same_fold.astype(np.float64)
-    )
+    wins = np.zeros((len(first), len(second)))
+    met = np.zeros_like(wins)
+    for repeat in range(REPEATS):
+        for fitted, held_out in _folds(labels, groups, repeat):
+            scores = _fit(everything[fitted], labels[fitted]).decision_function(everything)
+            # Scores of different folds come from different fits and cannot be compared.
+            ours, theirs = (held_out[labels[held_out] == label] for label in (1, 0))
+            wins[np.ix_(ours, theirs - len(first))] += _wins(scores[ours], scores[theirs])
+            met[np.ix_(ours, theirs - len(first))] += 1
+    return _area(wins, met, first_groups, second_groups)
 
 
 def area_under_curve(
-    first: FloatArray,
-    second: FloatArray,
-    first_groups: IntArray,
-    second_groups: IntArray,
-    weights: FloatArray | None = None,
+    first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
 ) -> Estimate:
     """Estimate the chance that a score of `first` [n] lies above one of `second` [m].
 
-    Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982). `weights`
-    [n, m] says how much each pair counts; else all count alike.
+    Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982).
     """
-    pairs = np.ones((len(first), len(second))) if weights is None else weights
-    above = (first[:, None] > second).astype(np.float64) + 0.5 * (first[:, None] == second)
+    wins = _wins(first, second)
+    return _area(wins, np.ones_like(wins), first_groups, second_groups)
+
+
+def _wins(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return 1 where a score of `first` is above one of `second`, 0.5 where equal, [n, m]."""
+    above: FloatArray = np.sign(first[:, None] - second) / 2 + 0.5
+    return above
+
+
+def _area(
+    wins: FloatArray, met: FloatArray, first_groups: IntArray, second_groups: IntArray
+) -> Estimate:
+    """Estimate the share of `wins` among the pairs that have `met`, both [n, m]."""
     stream = np.random.default_rng(0)
     left = _times_drawn(first_groups, stream)
     right = _times_drawn(second_groups, stream)
-    wins, total = (((left @ counted) * right).sum(1) for counted in (above * pairs, pairs))
-    return interval(wins / np.maximum(total, 1))
+    won, total = (((left @ pairs) * right).sum(1) for pairs in (wins, met))
+    return interval(won / np.maximum(total, 1))
 
 
 def _times_drawn(groups: IntArray, stream: np.random.Generator) -> FloatArray:
@@ -149,10 +158,10 @@ def _labels(first: FloatArray, second: FloatArray) -> IntArray:
     return np.concatenate((np.ones(len(first), np.int64), np.zeros(len(second), np.int64)))
 
 
-def _folds(labels: IntArray, groups: IntArray) -> list[tuple[IntArray, IntArray]]:
+def _folds(labels: IntArray, groups: IntArray, seed: int) -> list[tuple[IntArray, IntArray]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return list(splitter.split(np.zeros(len(labels)), labels, groups))
 
 
