@@ -5,13 +5,14 @@ here. Its nodes need this package in the same place, and the source and the data
 system that they share.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from megatron_music.data.limits import become_expendable
 from megatron_music.data.workers import WorkerDied
-from megatron_music.errors import MissingError
+from megatron_music.errors import DataError, MissingError
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -33,9 +34,9 @@ class RayWorkers:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied at the end."""
         import ray
 
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level="warning")
-        most = 2 * (self.count or max(int(ray.cluster_resources().get("CPU", 1)), 1))
+        _connect()
+        # Without a limit, twice as many as there are cores: the next waits where it will be run.
+        most = self.count or 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
         task: Any = ray.remote(num_cpus=1, max_retries=0)(_call)
         function = ray.put(work)
         coming = iter(arguments)
@@ -64,6 +65,22 @@ class RayWorkers:
         except WorkerDied:
             return False
         return True
+
+
+def _connect() -> None:
+    """Join the cluster there is, or start one here, unless that was done already."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level="error")
+    except ConnectionError as fault:
+        address = os.environ.get("RAY_ADDRESS", "the address that Ray remembers")
+        raise DataError(
+            f"no Ray cluster answers at {address}; start one with `ray start --head`, "
+            "or unset RAY_ADDRESS to have one here"
+        ) from fault
 
 
 def _call(work: Callable[[_Given], _Made], argument: _Given) -> _Made:

@@ -1,7 +1,9 @@
 """A real Ray cluster, started on this machine, makes the same bytes as local workers."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shard_file import read_shard
 from megatron_music.data.shards import Task
 from megatron_music.data.workers import open_workers
-from megatron_music.errors import MissingError, UsageError, WriteError
+from megatron_music.errors import DataError, MissingError, UsageError, WriteError
 from megatron_music.progress import silent
 from tests.data.collection import files_of, songs, source_of
 
@@ -77,6 +79,32 @@ def test_an_error_comes_back_as_it_was() -> None:
 def test_every_argument_is_worked_on_once_however_many_there_are() -> None:
     assert sorted(open_workers("ray", 2).run(abs, range(-20, 0))) == list(range(1, 21))
     assert list(open_workers("ray", 2).run(abs, [])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_one_worker_is_one_at_a_time() -> None:
+    spans = sorted(open_workers("ray", 1).run(busy, [0.1, 0.1, 0.1]))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def busy(seconds: float) -> tuple[float, float]:
+    begin = time.time()
+    time.sleep(seconds)
+    return begin, time.time()
+
+
+def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason=RAY)
+
+    def unreachable(**_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", unreachable)
+    monkeypatch.setenv("RAY_ADDRESS", "far:6379")
+    with pytest.raises(DataError, match="no Ray cluster answers at far:6379; start one"):
+        list(open_workers("ray", 2).run(abs, [1]))
 
 
 def test_what_is_missing_or_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
