@@ -319,4 +319,5 @@ def _owed(
     frame = in_bar + 2 * (bars - bar - in_bar) + 1
     waits = int(sounding > 0 and (struck or not step))
     own: int = frame + (0 if notes else ONE_NOTE_TOKENS) + sounding + waits
-    return own + later * _track_tokens(rules, bars) + 1
+    owed: int = own + later * _track_tokens(rules, bars) + 1
+    return owed
