@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 ODD_EVENTS = (
     b"\x00\xff\x58\x04\x03\x02\x18\x08",
@@ -109,10 +110,22 @@ def wrap(raw: Raw, _: random.Random, __: Sequence[bytes]) -> None:
     raw[0:0] = b"RIFF\x00\x00\x00\x00RMIDdata\x00\x00\x00\x00"
 
 
+def mend(raw: Raw) -> None:
+    """Let every chunk say its true size, so that what is odd lies within."""
+    places = _chunks(raw)
+    for place, following in pairwise([*places, len(raw)]):
+        raw[place + 4 : place + 8] = (following - place - 8).to_bytes(4)
+
+
+def _chunks(raw: Raw) -> list[int]:
+    places: list[int] = []
+    while (place := raw.find(b"MTrk", places[-1] + 8 if places else 0)) >= 0:
+        places.append(place)
+    return [place for place in places if place + 8 <= len(raw)]
+
+
 def _chunk(raw: Raw, rng: random.Random) -> int | None:
-    places = (
-        [i for i in range(len(raw) - 8) if raw[i : i + 4] == b"MTrk"] if len(raw) < 99999 else []
-    )
+    places = _chunks(raw)
     return rng.choice(places) if places else None
 
 
@@ -126,4 +139,6 @@ def mutant(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     raw = bytearray(rng.choice(seeds))
     for _ in range(rng.choice((1, 1, 1, 2, 3, 10))):
         rng.choice(MUTATIONS)(raw, rng, seeds)
+    if rng.random() < 0.6:
+        mend(raw)
     return bytes(raw[:200_000])
