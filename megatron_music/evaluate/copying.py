@@ -141,8 +141,14 @@ def _longer(bars: Bars, runs: Words, length: int) -> Words:
     return longer
 
 
-def training_bars(reader: IndexedReader, vocabulary: Vocabulary) -> Bars:
-    """Return the bars of training music, up to MOST_TOKENS of it.
+def tracks_alone(tokens: TokenArray, vocabulary: Vocabulary) -> TokenArray:
+    """Return a document with every track made a document of its own, one behind another."""
+    tracks = np.flatnonzero(tokens == vocabulary.track_start)[1:]
+    return np.insert(tokens, tracks, np.uint16(vocabulary.piece_start))
+
+
+def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool = False) -> Bars:
+    """Return the bars of training music, up to MOST_TOKENS of it; `alone`: each track's.
 
     Documents with hidden bars are left out: their music stands elsewhere as it is.
     """
@@ -155,6 +161,8 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary) -> Bars:
     for chunk in chunks:
         documents = (np.asarray(reader[i], np.uint16) for i in chunk.tolist())
         shown = [tokens for tokens in documents if not is_hidden(tokens, vocabulary)]
+        if alone:
+            shown = [tracks_alone(tokens, vocabulary) for tokens in shown]
         parts.append(bars_of(shown, vocabulary))
     return _joined(parts)
 

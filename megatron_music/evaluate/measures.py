@@ -41,10 +41,18 @@ def polyphony(piece: Piece) -> float:
 
 
 def rests(piece: Piece) -> float:
-    """Return the share of the piece's time in which a pitched track is silent, all averaged."""
-    steps = piece.bars * piece.steps_per_bar
-    tracks = [_roll(replace(piece, tracks=(track,))).any(0).sum() for track in _pitched(piece)]
-    return 1.0 - float(np.mean(tracks)) / steps if tracks else 0.0
+    """Return the share of the time in which a pitched track is silent, averaged over them."""
+    sounding = _sounding(piece)
+    return 1.0 - float(sounding.mean()) if sounding.size else 0.0
+
+
+def silent_ends(piece: Piece) -> float:
+    """Return the share of bars of pitched tracks in whose last step the track is silent.
+
+    A model that cannot count ends its bars early, and what is left of them is silence.
+    """
+    ends = _sounding(piece)[:, piece.steps_per_bar - 1 :: piece.steps_per_bar]
+    return 1.0 - float(ends.mean()) if ends.size else 0.0
 
 
 def pitch_range(piece: Piece) -> float:
@@ -138,6 +146,7 @@ FIGURES: dict[str, Callable[[Piece], float]] = {
     "notes a bar": notes_per_bar,
     "polyphony": polyphony,
     "share of rests": rests,
+    "bars that end silent": silent_ends,
     "pitch range, semitones": pitch_range,
     "note length, quarters": note_length,
     "melodic step, semitones": melodic_interval,
@@ -186,6 +195,12 @@ def _roll(piece: Piece) -> IntArray:
         np.add.at(changes, (track.pitch, track.end), -1)
     sounding: IntArray = changes.cumsum(1)[:, :-1]
     return sounding
+
+
+def _sounding(piece: Piece) -> npt.NDArray[np.bool_]:
+    """Mark the steps in which each pitched track sounds, [tracks, steps]."""
+    rolls = [_roll(replace(piece, tracks=(track,))).any(0) for track in _pitched(piece)]
+    return np.array(rolls, np.bool_).reshape(len(rolls), piece.bars * piece.steps_per_bar)
 
 
 def _pitch_classes(piece: Piece) -> FloatArray:

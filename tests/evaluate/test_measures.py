@@ -54,6 +54,14 @@ def test_rests_are_the_silent_time_of_the_pitched_tracks() -> None:
     assert measures.rests(duet()) == 0
 
 
+def test_bars_that_stop_before_the_barline_end_silent() -> None:
+    # Three bars: one full, one that stops after its third quarter, one that begins late.
+    notes = track(0, (0, 16, 60), (16, 28, 62), (36, 48, 64))
+    assert measures.silent_ends(Piece(4, 3, (notes,))) == pytest.approx(1 / 3)
+    both = Piece(4, 3, (notes, track(1, (0, 48, 48)), track(DRUMS, (0, 1, 36))))
+    assert measures.silent_ends(both) == pytest.approx(1 / 6)
+
+
 def test_onsets_fall_on_steps_of_the_bar() -> None:
     histogram = measures.onset_histogram(duet())
     assert histogram[0] == 3 / 5
