@@ -191,11 +191,11 @@ def test_a_signature_years_after_the_music_costs_no_time(tmp_path: Path) -> None
     years = (FAR + b"\xb0\x07\x40") * 7
     changes = b"\x00\xff\x58\x04\x03\x02\x18\x08" + b"\x00\xff\x58\x04\x04\x02\x18\x08"
     (tmp_path / "a.mid").write_bytes(midi_bytes(note(60) + years + changes, division=1))
-    start = time.monotonic()
+    start = time.process_time()
     outcome, _ = encode_item(
         MidiFile(str(tmp_path / "a.mid"), "a.mid"), ALL, Vocabulary(ALL.tokenizer())
     )
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 5
     assert (outcome.outcome, outcome.windows) == ("kept", 1)
 
 

@@ -33,7 +33,7 @@ from tests.score.test_midi_kernel import orchestra
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
 SEED = int(os.environ.get("FUZZ_SEED", str(time.time_ns() % 2**32)))
 FOUND = Path("build/fuzz")
-LONGEST_S = 20.0
+LONGEST_S = 5.0
 BATCH = 32
 SETTINGS = (
     BuildSettings(),
@@ -75,9 +75,9 @@ def hold(items: Sequence[Bytes], settings: BuildSettings) -> Counter[str]:
     sure = dict(encode_together(items, settings))
     became: Counter[str] = Counter()
     for position, item in enumerate(items):
-        start = time.monotonic()
+        start = time.process_time()
         outcome, documents = encode_item(item, settings, vocabulary)
-        assert time.monotonic() - start < LONGEST_S, "took too long"
+        assert time.process_time() - start < LONGEST_S, "took too long"
         became[outcome.reason or KEPT] += 1
         assert "\n" not in outcome.detail
         for document in documents:
