@@ -12,3 +12,5 @@ c.ServerApp.local_hostnames = ["localhost"]
 c.LabApp.collaborative = False
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
+# Kernels are talked to through sockets in a folder of the user's, not through TCP ports.
+c.KernelManager.transport = "ipc"
