@@ -224,16 +224,27 @@ def _copy_check(
         import numpy as np
 
         from megatron_music.data.indexed import IndexedReader
-        from megatron_music.evaluate.copying import bars_of, longest_runs, training_bars
+        from megatron_music.evaluate import copying
         from megatron_music.generate.report import Copies
 
         if corpus is None:
-            return [
-                Copies(None, reason="the training data are not there; name them with --data")
-            ] * len(songs)
-        pieces = bars_of([np.array(song.tokens, np.uint16) for song in songs], vocabulary)
-        training = training_bars(IndexedReader(corpus / "train"), vocabulary)
-        runs = longest_runs(pieces, training).tolist()
-        return [Copies(run, vocabulary.settings.bars) for run in runs]
+            reason = "the training data are not there; name them with --data"
+            return [Copies(None, reason=reason)] * len(songs)
+        reader = IndexedReader(corpus / "train")
+        whole = [np.array(song.tokens, np.uint16) for song in songs]
+        voices = [copying.tracks_alone(tokens, vocabulary) for tokens in whole]
+        tracks = np.cumsum([0, *(len(song.piece.tracks) for song in songs)])[:-1]
+        together, alone = (
+            copying.longest_runs(
+                copying.bars_of(documents, vocabulary),
+                copying.training_bars(reader, vocabulary, alone=documents is voices),
+            )
+            for documents in (whole, voices)
+        )
+        longest = np.maximum.reduceat(alone, tracks)
+        return [
+            Copies(found, in_a_track, vocabulary.settings.bars)
+            for found, in_a_track in zip(together.tolist(), longest.tolist(), strict=True)
+        ]
 
     return check

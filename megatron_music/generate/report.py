@@ -31,21 +31,26 @@ class Maker:
 class Copies:
     """The longest run of bars that a song shares with training music.
 
-    `found` None: not checked, `reason` says why. A run longer than `at_most` bars, the windows of
-    the training data, cannot be seen.
+    `found` counts bars with all tracks together, `in_a_track` those of one track by itself; None:
+    not checked, `reason` says why. A run longer than `at_most` bars, the windows of the training
+    data, cannot be seen.
     """
 
     found: int | None
+    in_a_track: int = 0
     at_most: int = 0
     reason: str = ""
 
     def __str__(self) -> str:
         if self.found is None:
             return f"not checked: {self.reason}"
-        if not self.found:
-            return "no bar"
-        more = ", as long as a training window" if self.found >= self.at_most else ""
-        return f"{self.found} bar{'s' * (self.found != 1)} in a row{more}"
+        longest = max(self.found, self.in_a_track)
+        more = ", as long as a training window" if 0 < self.at_most <= longest else ""
+        return f"{_bars(self.found)}; one track alone {_bars(self.in_a_track)}{more}"
+
+
+def _bars(count: int) -> str:
+    return f"{count} bar{'s' * (count != 1)}" if count else "none"
 
 
 def song_report(

@@ -69,8 +69,9 @@ def test_an_album_is_made_once_and_a_copy_is_found(here: Path) -> None:
     trained_on(here / "run", encode(piece, Vocabulary(SETTINGS)).tolist())
     run(*command[:3], "other", *command[4:])
     reports = [json.loads((here / "other" / f"song-{seed}.json").read_text()) for seed in (7, 8)]
-    found = [report["longest_run_shared_with_training"]["found"] for report in reports]
-    assert found == [2, 0]
+    runs = [report["longest_run_shared_with_training"] for report in reports]
+    assert [run["found"] for run in runs] == [2, 0]
+    assert [run["in_a_track"] >= 2 for run in runs] == [True, False]
 
     with pytest.raises(UsageError, match="lies in music, whose songs are replaced"):
         run(*command[:4], "--prompt", "music/song-7.mid", "--fill-bars", "2")

@@ -72,7 +72,7 @@ def test_a_midi_file_opens_with_names_programs_and_tempo(tmp_path: Path) -> None
 
 def test_a_report_says_what_was_asked_and_what_came() -> None:
     request = Request(1, seed=5, temperature=0.8, density=("3",))
-    report = song_report(song(5), request, MAKER, Copies(2, 4))
+    report = song_report(song(5), request, MAKER, Copies(2, 3, 4))
     assert report["asked"]["temperature"] == 0.8
     assert report["came"]["bars"] == 2
     assert report["came"]["notes"] == 7
@@ -107,9 +107,9 @@ def test_drums_have_no_key() -> None:
 
 def test_what_was_not_checked_is_said_so() -> None:
     assert str(Copies(None, reason="no data")) == "not checked: no data"
-    assert str(Copies(0, 8)) == "no bar"
-    assert str(Copies(1, 8)) == "1 bar in a row"
-    assert str(Copies(8, 8)) == "8 bars in a row, as long as a training window"
+    assert str(Copies(0, 0, 8)) == "none; one track alone none"
+    assert str(Copies(1, 3, 8)) == "1 bar; one track alone 3 bars"
+    assert str(Copies(2, 8, 8)) == ("2 bars; one track alone 8 bars, as long as a training window")
 
 
 def test_the_page_loads_nothing_and_holds_everything(tmp_path: Path) -> None:
