@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from megatron_music.profiling.nsight.result import DeviceProfile, Profile
+    from megatron_music.profiling.where import Traced
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -38,21 +39,68 @@ def nsight(
             metavar="REGEX",
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="The run that was captured: adds TFLOP/s, beside its log's."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Show where the time of an Nsight Systems capture went, for each device.
 
     Example: `nsys export --type sqlite run.nsys-rep && megatron-music profile nsight run.sqlite`
     """
+    from dataclasses import asdict
+
     from megatron_music.profiling.nsight.read import read_profile
     from megatron_music.profiling.nsight.result import as_json as to_json
     from megatron_music.profiling.nsight.steps import ITERATIONS
 
     profile = read_profile(file, top, iterations or ITERATIONS)
+    achieved = None if run is None else _achieved(profile, run)
     if as_json:
-        print(json.dumps(to_json(profile), indent=2))
+        found = to_json(profile)
+        extra = {} if achieved is None else {"achieved": asdict(achieved)}
+        print(json.dumps(found | extra, indent=2))
         return
     _print(profile)
+    if achieved is not None:
+        _print_achieved(achieved)
+
+
+def _achieved(profile: "Profile", run: Path) -> "Traced":
+    """Return what the captured iterations achieved; raises InputError, RecipeError."""
+    from megatron_music.config import load_recipe
+    from megatron_music.costs.flops import recipe_shape
+    from megatron_music.errors import InputError
+    from megatron_music.profiling.synthetic import vocabulary_size
+    from megatron_music.profiling.where import compare
+    from megatron_music.tokenizer.vocabulary import load_vocabulary
+    from megatron_music.train.folder import RunFolder
+
+    folder, recipe = RunFolder(run), load_recipe(str(run / "config.yaml"))
+    has_own = folder.tokenizer.is_dir()
+    size = len(load_vocabulary(folder.tokenizer)) if has_own else vocabulary_size()
+    traced = compare(profile, recipe_shape(recipe, size), len(profile.devices), folder)
+    if traced is None:
+        raise InputError(
+            f"{profile.file} holds no NVTX ranges of iterations; capture a run with "
+            "log.profile_step_start and log.profile_step_end, with nsys profile -t cuda,nvtx"
+        )
+    return traced
+
+
+def _print_achieved(traced: "Traced") -> None:
+    from megatron_music.profiling.figures import RANKED_BY
+
+    logged = "its log does not tell"
+    if traced.log_step_s is not None:
+        logged = f"{1000 * traced.log_step_s:.1f} ms and {traced.log_tflops:.4g} by its log"
+    print(
+        f"{traced.iterations} iterations: {1000 * traced.step_s:.1f} ms and {traced.tflops:.4g} "
+        f"TFLOP/s per device ({RANKED_BY}) by their ranges, {logged}"
+    )
 
 
 def _print(profile: "Profile") -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WIDTH = 120
 """Columns where no terminal says how many it has."""
 
+WIDE = 114
+"""From so many columns on clocks and what holds them down have room."""
+
 MIB = 1 << 20
 
 
@@ -43,7 +46,8 @@ def nvml(
         if as_json:
             _stream(reader, interval, once)
         elif once:
-            _console().print(_table(reader.sample(), reader.boards()))
+            console = _console()
+            console.print(_table(reader.sample(), reader.boards(), console.width))
         else:
             _watch(reader, interval)
 
@@ -61,10 +65,12 @@ def _stream(reader: "Reader", interval: float, once: bool) -> None:
 def _watch(reader: "Reader", interval: float) -> None:
     from rich.live import Live
 
-    def look() -> "Table":
-        return _table(reader.sample(), reader.boards())
+    console = _console()
 
-    with Live(look(), console=_console(), auto_refresh=False) as live:
+    def look() -> "Table":
+        return _table(reader.sample(), reader.boards(), console.width)
+
+    with Live(look(), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
             live.update(look(), refresh=True)
@@ -76,7 +82,7 @@ def _console() -> "Console":
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
-def _table(sample: "Sample", boards: "Sequence[Board]") -> "Table":
+def _table(sample: "Sample", boards: "Sequence[Board]", width: int) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -85,10 +91,15 @@ def _table(sample: "Sample", boards: "Sequence[Board]") -> "Table":
     table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=few)
     table.add_column("GPU  Name   Persistence-M\nFan   Temp  Perf  Pwr:Usage/Cap", no_wrap=True)
     table.add_column("Bus-Id  Disp.A\nMemory-Usage", justify="right", no_wrap=True)
-    table.add_column("Volatile Uncorr. ECC\nGPU-Util  Compute M.", justify="right", no_wrap=True)
-    table.add_column("SM clock\nheld down by", justify="right")
+    if width >= WIDE:
+        head = "Volatile Uncorr. ECC\nGPU-Util  Compute M."
+        table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("SM clock\nheld down by", justify="right")
+    else:
+        table.add_column("Uncorr. ECC\nGPU-Util  Mode", justify="right", no_wrap=True)
+        table.caption = f"{WIDE} columns have room for clocks and what holds them down"
     for device, board in zip(sample.devices, boards, strict=True):
-        table.add_row(*_cells(device, board))
+        table.add_row(*_cells(device, board)[: len(table.columns)])
     return table
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from megatron_music.costs.flops import Shape
 from megatron_music.errors import MusicError
 from megatron_music.profiling.captures import capture_file, capture_log
 from megatron_music.profiling.figures import FORMULAS, RANKED_BY, TERA, Figures
@@ -58,7 +59,8 @@ def where_time_goes(one: Figures, folder: Path) -> Where | None:
         profile = read_profile(capture)
     except MusicError as fault:
         return Where(one.row, "kernels", {}, problem=str(fault))
-    traced = compare(profile, one.row, RunFolder(capture_log(folder, one.row.key)))
+    run = RunFolder(capture_log(folder, one.row.key))
+    traced = compare(profile, one.row.shape, one.row.devices, run)
     return Where(one.row, "kernels", kernel_shares(profile), traced)
 
 
@@ -69,7 +71,7 @@ def kernel_shares(profile: Profile) -> dict[str, float]:
     return {name: fmean(shares[name] for shares in each) for name in names} if each else {}
 
 
-def compare(profile: Profile, row: Row, run: RunFolder) -> Traced | None:
+def compare(profile: Profile, shape: Shape, devices: int, run: RunFolder) -> Traced | None:
     """Hold the iterations of a capture against the log of the run; None without iterations."""
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
@@ -81,16 +83,16 @@ def compare(profile: Profile, row: Row, run: RunFolder) -> Traced | None:
     return Traced(
         iterations=len(durations),
         step_s=fmean(durations),
-        tflops=achieved_tflops(row, fmean(durations)),
+        tflops=achieved_tflops(shape, devices, fmean(durations)),
         log_step_s=log_step_s,
-        log_tflops=None if log_step_s is None else achieved_tflops(row, log_step_s),
+        log_tflops=None if log_step_s is None else achieved_tflops(shape, devices, log_step_s),
         hidden_share=fmean(shares) if shares else None,
     )
 
 
-def achieved_tflops(row: Row, step_s: float) -> float:
+def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
     """Return TFLOP/s of a device by the formula that rows are ranked by, at so long a step."""
-    return FORMULAS[RANKED_BY](row.shape) / (step_s * row.devices * TERA)
+    return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
 
 
 def _logged(profile: Profile, run: RunFolder) -> list[float]:

@@ -1,17 +1,21 @@
 """Watching GPUs: the real nvidia-ml-py on a stand-in for the driver's library."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from megatron_music.cli import profile_nvml
 from megatron_music.errors import InputError
+from megatron_music.profiling.nvml.board import Board
 from megatron_music.profiling.nvml.sample import (
     DeviceSample,
     Sample,
@@ -117,6 +121,21 @@ def test_the_view_has_the_columns_of_nvidia_smi(program: Program, driver: dict[s
         assert figure in shown
     assert "Default" in shown
     assert "1597MHz" in shown
+
+
+@pytest.mark.parametrize("width", [80, 114])
+def test_the_view_fits_a_terminal(width: int) -> None:
+    """Nothing is cut off at 80 columns: what has no room is left out, and that is said."""
+    gpu = DeviceSample(15, "GPU-15", "Tesla V100-SXM3-32GB", gpu_utilization=100, power_w=350.0)
+    gpu = replace(gpu, memory_used_bytes=32 << 30, memory_total_bytes=32 << 30, sm_clock_mhz=1597)
+    board = Board(15, "00000000:34:00.0", True, False, 0, "Default")
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(profile_nvml._table(Sample(0.0, (gpu,)), [board], console.width))
+    text = console.export_text()
+    assert "…" not in text
+    assert "32768MiB / 32768MiB" in text
+    assert ("1597MHz" in text) == (width == 114)
+    assert ("room for clocks" in text) == (width == 80)
 
 
 def test_the_view_shows_a_lost_gpu_and_missing_figures(

@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
+
+from megatron_music.config import load_recipe
 from tests.cli.program import Program
 from tests.profiling.capture import GEMM, NCCL, Capture
 
@@ -27,6 +31,35 @@ def test_a_person_reads_the_same_in_tables(program: Program) -> None:
     done = program("profile", "nsight", example(program.folder).name)
     for figure in ("280.0", "85.7%", "50.0%", "180.0", "100.0", GEMM[:40]):
         assert figure in done.stdout
+
+
+def test_what_a_captured_run_achieved_stands_beside_what_its_log_says(program: Program) -> None:
+    """Of three iterations of 100 ms the middle one counts."""
+    run = program.folder / "run"
+    run.mkdir()
+    recipe = load_recipe("profile-small")
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe.model_dump()))
+    lines = [{"iteration": at, "step_time_s": time_s} for at, time_s in ((0, 9), (100, 0.101))]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    counted = json.loads(program("profile", "flops", "profile-small", "--json").stdout)
+    flops = counted["model_causal"]
+    words = ("profile", "nsight", example(program.folder).name, "--run", "run")
+    found = json.loads(program(*words, "--json").stdout)["achieved"]
+    assert found["tflops"] == pytest.approx(flops / 0.1 / 1e12)
+    assert found["log_tflops"] == pytest.approx(found["tflops"], rel=0.02)
+    assert "1 iterations: 100.0 ms" in program(*words).stdout
+
+
+def test_a_capture_without_iterations_achieved_nothing_that_could_be_told(program: Program) -> None:
+    capture = Capture()
+    capture.kernel(GEMM, 0, 10)
+    capture.write(program.folder / "run.sqlite")
+    (program.folder / "run").mkdir()
+    (program.folder / "run" / "config.yaml").write_text(
+        yaml.safe_dump(load_recipe("profile-small").model_dump())
+    )
+    told = program.fails(1, "profile", "nsight", "run.sqlite", "--run", "run")
+    assert "no NVTX ranges of iterations" in told
 
 
 def test_remarks_go_to_stderr(program: Program) -> None:

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
 import pytest
 import yaml
 
+from megatron_music.config import load_recipe
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import InputError, RecipeError, UsageError
 from megatron_music.profiling import devices, measure
@@ -169,6 +171,12 @@ def test_the_sweeps_that_come_with_the_project_are_sound(path: Path) -> None:
     assert any(refusal(one, gpus) is None for one in found)
     lengths = {one.recipe.model.seq_length for one in found}
     assert lengths == ({512} if path.stem == "cpu" else {4096})
+
+
+def test_the_second_tables_sizes_are_those_of_the_profile_recipes() -> None:
+    named = [load_recipe(f"profile-{size}").model for size in ("small", "medium", "large")]
+    found = {one.recipe.model for one in expand(load_sweep(SWEEPS / "article-table2.yaml"), 8)}
+    assert found == set(named)
 
 
 def test_the_cpu_sweep_holds_one_process_and_both_ways_to_use_two() -> None:
@@ -419,6 +427,10 @@ def test_a_real_sweep_on_this_machine(write: Write, program: Program) -> None:
     assert "1. 2 processes, TP=2" in done.stdout
     assert "report: out/report.html" in done.stdout
     run = program.folder / "out" / "runs" / ran.key
+    assert {"forward", "backward", "communication", "optimizer"} <= set(ran.phases_s)
+    assert sum(ran.phases_s.values()) <= 1.05 * fmean(ran.step_times_s)
+    assert ran.memory_bytes
+    assert (program.folder / "out" / "report-phases.png").is_file()
     assert json.loads((run / "environment.json").read_text())["world_size"] == 2
     assert not (run / "checkpoints").exists()
     if hasattr(os, "sched_getaffinity"):

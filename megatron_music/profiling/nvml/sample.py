@@ -6,7 +6,7 @@ ever grow: the difference of two samples is what was used between them.
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from megatron_music.errors import InputError
@@ -66,7 +66,7 @@ def to_json(sample: Sample) -> str:
     devices = [
         {
             key: value
-            for key, value in asdict(device).items()
+            for key, value in vars(device).items()
             if value is not None and value is not False
         }
         for device in sample.devices
