@@ -211,8 +211,8 @@ test-container: setup ## build the image on a stand-in for NVIDIA's, and train i
 
 .PHONY: test-slurm
 test-slurm: setup ## run the batch script under a real SLURM on this machine
-	@tests/install.sh slurmctld slurmd munge sbatch
-	@$(VENV)/bin/python -m pytest tests/launch/test_slurm.py $(ARGS)
+	@tests/install.sh slurmctld slurmd sbatch
+	@TEST_SLURM=1 $(VENV)/bin/python -m pytest tests/launch/test_slurm.py $(ARGS)
 
 .PHONY: check
 check: setup ## format, lint, types, import rules

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 declare -A package=(
-    [buildah]=buildah [mmdebstrap]=mmdebstrap [munge]=munge
+    [buildah]=buildah [mmdebstrap]=mmdebstrap
     [slurmctld]=slurmctld [slurmd]=slurmd [sbatch]=slurm-client [sshd]=openssh-server
 )
 missing=()

@@ -1,6 +1,6 @@
 """launch/pretrain.sbatch under a real SLURM: two nodes, both this machine, on the CPU.
 
-`make test-slurm` installs what it needs.
+`make test-slurm` installs what it needs and runs this: two minutes, so `make test` leaves it out.
 """
 
 import json
@@ -28,6 +28,7 @@ MISSING = [name for name in PROGRAMS if not shutil.which(name, path=SEARCH)]
 needs_slurm = [
     pytest.mark.slow,
     pytest.mark.timeout(420),
+    pytest.mark.skipif("TEST_SLURM" not in os.environ, reason="make test-slurm runs it"),
     pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: make test-slurm"),
     pytest.mark.skipif(os.geteuid() != 0, reason="slurmd wants root"),
 ]
