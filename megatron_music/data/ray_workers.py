@@ -79,7 +79,7 @@ def _connect() -> None:
         address = os.environ.get("RAY_ADDRESS", "the address that Ray remembers")
         raise DataError(
             f"no Ray cluster answers at {address}; start one with `ray start --head`, "
-            "or unset RAY_ADDRESS to have one here"
+            "or `ray stop` and unset RAY_ADDRESS to have one started here"
         ) from fault
 
 
