@@ -31,11 +31,11 @@ QUIET = [
 ]
 
 
-def engine(recipe: str, overrides: list[str], data: Path, precision: str) -> float:
+def engine(recipe: str, overrides: list[str], data: Path, precision: str, measured: int) -> float:
     with tempfile.TemporaryDirectory() as run:
         words = [*overrides, *QUIET, "log.sample_interval=0", f"train.precision={precision}"]
         command = [sys.executable, "-m", "megatron_music", "train", recipe, "--data", str(data)]
-        iterations = f"train.train_iters={WARMUP + MEASURED}"
+        iterations = f"train.train_iters={WARMUP + measured}"
         subprocess.run(
             [*command, "--run", f"{run}/run", *words, iterations], check=True, capture_output=True
         )
@@ -43,15 +43,16 @@ def engine(recipe: str, overrides: list[str], data: Path, precision: str) -> flo
     return statistics.median(json.loads(line)["tokens_per_s"] for line in lines[WARMUP:])
 
 
-def plain(recipe: str, overrides: list[str], data: Path, precision: str) -> float:
+def plain(recipe: str, overrides: list[str], data: Path, precision: str, measured: int) -> float:
     command = [sys.executable, __file__, "--plain", precision, "--recipe", recipe]
+    command += ["--iterations", str(measured)]
     told = subprocess.run(
         [*command, "--data", str(data), *overrides], check=True, capture_output=True, text=True
     )
     return float(told.stdout)
 
 
-def plain_loop(recipe: Recipe, data: Path, precision: str) -> float:
+def plain_loop(recipe: Recipe, data: Path, precision: str, iterations: int) -> float:
     """Train the same model in plain torch; return tokens a second."""
     import torch
     from torch import nn
@@ -83,7 +84,7 @@ def plain_loop(recipe: Recipe, data: Path, precision: str) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=train.lr, fused=True)
     positions = torch.arange(shape.seq_length, device=device)
     times = []
-    for _ in range(WARMUP + MEASURED):
+    for _ in range(WARMUP + iterations):
         begin = time.perf_counter()
         optimizer.zero_grad()
         for _ in range(train.global_batch_size // train.micro_batch_size):
@@ -109,17 +110,26 @@ def main() -> None:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--data", type=Path, default=Path("data/bach"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--iterations", type=int, default=MEASURED)
     parser.add_argument("--plain", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
     if asked.plain:
-        print(plain_loop(load_recipe(asked.recipe, asked.overrides), asked.data, asked.plain))
+        print(
+            plain_loop(
+                load_recipe(asked.recipe, asked.overrides),
+                asked.data,
+                asked.plain,
+                asked.iterations,
+            )
+        )
         return
     best: dict[tuple[str, str], float] = {}
     for _ in range(asked.rounds):
         for precision in ("fp32", "bf16"):
             for name, run in (("engine", engine), ("plain torch", plain)):
-                rate = run(asked.recipe, asked.overrides, asked.data, precision)
+                rate = run(asked.recipe, asked.overrides, asked.data, precision, asked.iterations)
+                print(f"{name} {precision} {rate:,.0f}", file=sys.stderr, flush=True)
                 best[name, precision] = max(rate, best.get((name, precision), 0.0))
     against = best["plain torch", "fp32"]
     for (name, precision), rate in best.items():
