@@ -5,7 +5,7 @@
 #   docker/run.sh pretrain tiny --data data/bach
 #   docker/run.sh jupyter | shell
 #   docker/run.sh --print     the words before the command
-#   docker/run.sh --check     refuse where engine, image or GPU runtime are missing
+#   docker/run.sh --check     refuse where engine, image or GPU runtime are missing; make the folders
 #   docker/run.sh --choose    "docker" or "local" and why, for RUNTIME=auto
 #
 # data/, runs/ and notebooks/ of this folder lie under /workspace, caches under /cache.
@@ -45,8 +45,12 @@ if [[ ${1:-} == --choose ]]; then
     fi
     exit
 fi
-[[ -n ${DRY_RUN:-} && -n ${ENGINE:-} ]] || check
-[[ ${1:-} != --check ]] || exit 0
+if [[ ${1:-} == --print ]]; then # a plan needs neither engine nor image
+    if (need_engine) 2>/dev/null; then need_engine; fi
+    ENGINE=${ENGINE:-docker}
+elif [[ -z ${DRY_RUN:-} || -z ${ENGINE:-} ]]; then
+    check
+fi
 
 run_as=${RUN_AS:-$(id -u):$(id -g)}
 if [[ -z ${RUN_AS:-} && $EUID == 0 ]]; then run_as=$(stat -c %u:%g .); fi
@@ -57,7 +61,9 @@ for path in "${DATASET:-}" "${SOURCE:-}" "${RECIPE:-}" "${SWEEP:-}"; do
     case $path in
         "" | data/* | runs/* | profiling/*) ;;
         /*) [[ ! -e $path ]] || volumes+=("$path:$path:ro") ;;
-        *) [[ $path != */* && $path != *.y*ml || ! -e $path ]] || volumes+=("$PWD/$path:/workspace/$path:ro") ;;
+        */* | *.yaml | *.yml)
+            [[ ! -e $path ]] || volumes+=("$PWD/$path:/workspace/$path:ro")
+            ;;
     esac
 done
 passed=()
@@ -82,6 +88,8 @@ for volume in "${volumes[@]}"; do
     [[ -e ${volume%%:*} || -n ${DRY_RUN:-} || ${1:-} == --print ]] ||
         install --directory --owner "${run_as%:*}" --group "${run_as#*:}" "${volume%%:*}"
 done
+[[ ${1:-} != --check ]] || exit 0
+
 read -ra further <<<"${RUN_ARGS:-}"
 options=(--user "$run_as" "${network[@]}" "${mounts[@]}" "${passed[@]}" "${further[@]}")
 words=("$ENGINE" run --rm --init --ipc=host --ulimit memlock=-1 --ulimit stack=67108864)
