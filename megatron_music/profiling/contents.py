@@ -10,6 +10,7 @@ from megatron_music.profiling.charts.timeline import timeline_chart
 from megatron_music.profiling.charts.utilisation import utilisation_chart
 from megatron_music.profiling.charts.where import where_chart
 from megatron_music.profiling.figures import MEANING, RANKED_BY, Figures, best_first
+from megatron_music.profiling.labels import short_labels
 from megatron_music.profiling.rows import Row, read_rows
 from megatron_music.profiling.scaling import scaling_curves, with_efficiency
 from megatron_music.profiling.timeline import read_timeline
@@ -80,20 +81,22 @@ def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
 def _pictures(
     ran: Sequence[Figures], where: Sequence[Where], timed: Sequence[Row], folder: Path
 ) -> list[Picture]:
+    rows = [one.row for one in ran]
+    names = {row.key: name for row, name in zip(rows, short_labels(rows), strict=True)}
     found = [
         Picture(
             "report.png",
             "Utilisation by configuration",
             "Share of the dense peak by each formula: equation3 counts hardware FLOPs, the other "
             "two count model FLOPs.",
-            utilisation_chart(ran),
+            utilisation_chart(ran, names),
         )
     ]
     for source, text in _SOURCES.items():
         shown = [one for one in where if one.source == source and one.shares]
         if shown:
             title = f"Where the time goes: {source}"
-            picture = where_chart(shown[:WHERE_MOST])
+            picture = where_chart(shown[:WHERE_MOST], names)
             found.append(Picture(f"report-{source}.png", title, text, picture))
     curves = scaling_curves(ran)
     if curves:
@@ -101,7 +104,7 @@ def _pictures(
         found.append(Picture("report-scaling.png", "Scaling", _SCALING, picture))
     timelines = [line for row in timed if (line := read_timeline(row, folder)) is not None]
     if timelines:
-        picture = timeline_chart(timelines)
+        picture = timeline_chart(timelines, names)
         found.append(Picture("report-timeline.png", "Over the time of a run", _TIMELINE, picture))
     return found
 

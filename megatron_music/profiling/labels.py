@@ -24,7 +24,7 @@ _PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
 
 def short_labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row by what is not the same in all of them; one row in full."""
-    if len(rows) == 1:
+    if len(rows) == 1:  # nothing differs
         return [rows[0].label]
     differing = [text for value, text in _PARTS if len({value(row) for row in rows}) > 1]
     return [", ".join(text(row) for text in differing) or row.label for row in rows]

@@ -1,11 +1,10 @@
 """What the hardware did over the time of a run, as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from megatron_music.profiling.charts.drawing import ACCENT, new_figure, plain, png
-from megatron_music.profiling.labels import short_labels
 from megatron_music.profiling.timeline import Series, Timeline
 
 if TYPE_CHECKING:
@@ -15,12 +14,11 @@ TITLE_WIDTH = 44
 """Letters in a line of a title."""
 
 
-def timeline_chart(timelines: Sequence[Timeline]) -> bytes:
+def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> bytes:
     """Return a PNG: a column for each run, a panel for each quantity, the measured time shaded."""
     rows = max(len(timeline.series) for timeline in timelines)
     picture = new_figure(max(6.0, 10 / 3 * len(timelines)), 1.8 * rows + 0.7)
     panels = picture.subplots(rows, len(timelines), squeeze=False, sharey="row", sharex="col")
-    titles = short_labels([timeline.row for timeline in timelines])
     for column, timeline in enumerate(timelines):
         for row, series in enumerate(timeline.series):
             axes = panels[row][column]
@@ -31,7 +29,7 @@ def timeline_chart(timelines: Sequence[Timeline]) -> bytes:
             axes.set_ylim(0, _top([one.series[row] for one in timelines if row < len(one.series)]))
             if not column:
                 axes.set_ylabel(fill(series.heading, 18), fontsize=8)
-        panels[0][column].set_title(fill(titles[column], TITLE_WIDTH), fontsize=8)
+        panels[0][column].set_title(fill(names[timeline.row.key], TITLE_WIDTH), fontsize=8)
         panels[-1][column].set_xlabel("seconds", fontsize=9)
     handles, names = panels[0][0].get_legend_handles_labels()
     if handles:

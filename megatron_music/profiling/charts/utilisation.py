@@ -1,10 +1,9 @@
 """Utilisation by configuration, as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from megatron_music.profiling.charts.drawing import new_figure, plain, png
 from megatron_music.profiling.figures import FORMULAS, KIND, Figures
-from megatron_music.profiling.labels import short_labels
 
 MOST = 24
 """Configurations in a picture; the best ones."""
@@ -13,8 +12,8 @@ BAR = 0.26
 COLOURS = ("#9ecae1", "#4292c6", "#084594")
 
 
-def utilisation_chart(figures: Sequence[Figures]) -> bytes:
-    """Return a PNG: a bar for each formula, configurations from the best down."""
+def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> bytes:
+    """Return a PNG: a bar for each formula, configurations from the best down, named by key."""
     shown = [one for one in figures if one.utilisation][:MOST]
     picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
     axes = picture.subplots()
@@ -24,7 +23,7 @@ def utilisation_chart(figures: Sequence[Figures]) -> bytes:
         widths = [100 * one.utilisation[name] for one in shown]
         bars = axes.barh(heights, widths, BAR, label=f"{name} ({KIND[name]})", color=colour)
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
-    axes.set_yticks(range(len(shown)), short_labels([one.row for one in shown]), fontsize=8)
+    axes.set_yticks(range(len(shown)), [names[one.row.key] for one in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("utilisation, % of the dense peak", fontsize=9)
     axes.margins(x=0.08, y=0.02)

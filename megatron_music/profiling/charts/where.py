@@ -1,9 +1,8 @@
 """Where the time goes, as a picture: a bar a configuration, divided by part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from megatron_music.profiling.charts.drawing import new_figure, plain, png
-from megatron_music.profiling.labels import short_labels
 from megatron_music.profiling.where import EXPOSED, IDLE, Where
 
 COLOURS = {
@@ -24,8 +23,8 @@ WRITTEN = 0.04
 """A part of at least this share has its figure written into it."""
 
 
-def where_chart(shown: Sequence[Where]) -> bytes:
-    """Return a PNG; all of one source, in the order given."""
+def where_chart(shown: Sequence[Where], names: Mapping[str, str]) -> bytes:
+    """Return a PNG; all of one source, in the order given, named by key."""
     picture = new_figure(10, 1.3 + 0.42 * len(shown))
     axes = picture.subplots()
     plain(axes, "x")
@@ -38,7 +37,7 @@ def where_chart(shown: Sequence[Where]) -> bytes:
         ink = "#333333" if part in (IDLE, "elementwise", "memory") else "white"
         axes.bar_label(bars, texts, label_type="center", fontsize=7, color=ink)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set_yticks(range(len(shown)), short_labels([one.row for one in shown]), fontsize=8)
+    axes.set_yticks(range(len(shown)), [names[one.row.key] for one in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, max(100.0, *left))
     axes.set_xlabel("share of the time, %", fontsize=9)
