@@ -147,7 +147,7 @@ for kind, spent_ms in sorted(device.classes_ms.items(), key=lambda item: -item[1
 # ## Choice: a sweep
 #
 # Which layout is best on this machine? A sweep trains a few iterations in each and reports. Here a
-# small one, on whatever runs this notebook: two micro batches of the tiny model.
+# small one, on whatever runs this notebook: three micro batches of a tiny model.
 
 # %%
 sweep = WORK / "small.yaml"
