@@ -187,7 +187,7 @@ notebooks: setup ## run the notebooks, or those in ARGS, and write their execute
 
 .PHONY: profile
 profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET; report the best
-	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET)
+	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET) $(ARGS)
 
 .PHONY: bench
 bench: $(BENCH)/ready ## time the building of data sets beside its peers; ARGS='--files DIR --write'

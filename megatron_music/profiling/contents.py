@@ -114,8 +114,8 @@ _SOURCES: Mapping[str, str] = {
     "first kernel to its last, mean over the devices. Communication counts where nothing else "
     "ran beside it.",
     "phases": "As the first process timed itself, over the measured iterations. Communication is "
-    "the reduction of gradients and what pipeline stages send; tensor parallel communication "
-    "lies within forward and backward.",
+    "the reduction of gradients and what pipeline stages send, the wait for other processes "
+    "included; tensor parallel communication lies within forward and backward.",
 }
 _SCALING = (
     "Tokens/s of all devices by number of processes, of each the fastest layout; the percentage "

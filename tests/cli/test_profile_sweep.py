@@ -43,6 +43,13 @@ def test_a_sweep_that_is_wrong_is_refused(program: Program) -> None:
     assert "as in 90s" in program.fails(2, "profile", "sweep", "s.yaml", "--budget", "long")
 
 
+def test_captures_without_nsys_are_refused_before_anything_runs(program: Program) -> None:
+    (program.folder / "s.yaml").write_text(SWEEP)
+    words = ("profile", "sweep", "s.yaml", "-o", "out", "--nsys", "1")
+    assert "install nsight-systems" in program.fails(1, *words, PATH="/nowhere")
+    assert not (program.folder / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_sweep_of_which_nothing_can_run_here_says_why(program: Program) -> None:
     (program.folder / "s.yaml").write_text(SWEEP)
