@@ -146,6 +146,7 @@ def _sample(
     from megatron_music.generate.identity import file_identity, model_identity
     from megatron_music.generate.origin import training_data, unknown_instruments
     from megatron_music.generate.report import Maker
+    from megatron_music.score.instruments import instrument_name
     from megatron_music.threads import wait_asleep
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
@@ -158,7 +159,9 @@ def _sample(
         _refuse_hours(request, piece, vocabulary)
     maker = Maker(identity, vocabulary.hash, file_identity(prompt) if prompt else "")
     corpus = training_data(model, vocabulary, data)
-    for name in unknown_instruments(request.instruments or (), corpus, vocabulary):
+    played = [instrument_name(track.instrument) for track in piece.tracks] if piece else []
+    names = (*(request.instruments or ()), *played)
+    for name in unknown_instruments(names, corpus, vocabulary):
         show.say(f"note: the model has never heard {name}; what it writes for it is guessed")
     files = written(output, request, maker, Formats(*formats))
     if files:

@@ -128,13 +128,19 @@ def _prompt(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
     if request.instruments is not None:
         added = [parse_instrument(name) for name in request.instruments]
     else:
-        held = {track.instrument for track in kept}
-        ensemble = map(parse_instrument, vocabulary.settings.ensemble)
-        added = [code for code in ensemble if code not in held] if held else []
+        added = _missing(piece, kept, vocabulary)
     if not kept and not added:
         raise UsageError("nothing of the piece is kept; keep a track or more bars of it")
     empty = [Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added]
     return replace(piece, bars=bars, tracks=(*kept, *empty))
+
+
+def _missing(piece: Piece, kept: Sequence[Track], vocabulary: Vocabulary) -> list[int]:
+    """Return what a piece lacks of the instruments that all training music has, if it has some."""
+    ensemble = [parse_instrument(name) for name in vocabulary.settings.ensemble]
+    held = {track.instrument for track in kept}
+    is_alike = any(track.instrument in ensemble for track in piece.tracks)
+    return [code for code in ensemble if code not in held] if is_alike else []
 
 
 def _first_bars(track: Track, last: int) -> Track:

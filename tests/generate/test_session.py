@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from megatron_music.errors import UsageError
+from megatron_music.generate.composer import Composer
 from megatron_music.generate.session import Session
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, VOICES, instrument_name
@@ -67,6 +68,12 @@ def test_the_first_bars_of_some_tracks_are_kept_and_others_are_added(session: Se
 def test_a_chorale_that_lacks_a_voice_is_given_one(session: Session) -> None:
     (song,) = session.continue_piece(drop=("BASS",), bars=4)
     assert names(song.piece) == list(CHORALE)
+
+
+def test_a_piece_for_other_instruments_is_given_no_voices(chorale_model: Path) -> None:
+    piece = Piece(4, 1, (track(0, (0, 8, 70)), track(0, (0, 16, 40))))
+    (song,) = Session(Composer.load(chorale_model), piece).continue_piece(bars=2)
+    assert names(song.piece) == ["0", "0"]
 
 
 def test_bars_of_a_track_are_filled_and_nothing_else_changes(session: Session) -> None:
