@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,9 @@ def finished(folder: Path, identity: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return figures if figures.get("identity") == identity else None
+
+
+def software() -> str:
+    """Name the versions that made the report."""
+    names = ("torch", "transformers", "scikit-learn")
+    return f"megatron-music {__version__}, " + ", ".join(f"{n} {version(n)}" for n in names)

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.report import NOTES
+from megatron_music.evaluate.markdown import NOTES
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import load_vocabulary
