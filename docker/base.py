@@ -1,7 +1,8 @@
 """Keep what the base image brings: run while the image is built (see the Dockerfile).
 
     base.py snapshot                      every installed distribution and its version, as JSON
-    base.py constraints BASE.json FOLDER  what pip is held to, from that and our pins
+    base.py constraints BASE.json FOLDER [TRANSFORMERS]
+                                          what pip is held to, from that and our pins
     base.py requirements PYPROJECT        what to install, without what the base has to bring
     base.py prove BASE.json               say what changed; exit 1 where it must not have
 
@@ -29,6 +30,9 @@ OURS = re.compile(r"nvidia-ml-py$")
 FROM_BASE = ("torch", "megatron-core")
 """The base has torch; megatron-core is installed by itself, without dependencies."""
 
+WITH_TRANSFORMERS = ("transformers", "tokenizers", "huggingface-hub")
+"""Pins that give way where a base needs other transformers."""
+
 SMOKE = ("torch", "numpy", "megatron.core", "megatron_music.train.engine", "transformers")
 
 
@@ -53,11 +57,11 @@ def pins(lines: list[str]) -> dict[str, str]:
     return {canonical(match[1]): match[2] for match in found if match}
 
 
-def held(base: dict[str, str], folder: Path) -> list[str]:
+def held(base: dict[str, str], folder: Path, transformers: str = "") -> list[str]:
     """Return constraints: the base's own builds as they are, and our pins for what it lacks.
 
     Names that the image's own constraint file speaks of are left to it. Our pins are those of this
-    Python version, or else of the nearest.
+    Python version, or else of the nearest; `transformers` is another version than the pinned one.
     """
     version = "py{}{}.txt".format(*sys.version_info[:2])
     file = folder / version if (folder / version).is_file() else max(folder.glob("py*.txt"))
@@ -68,6 +72,9 @@ def held(base: dict[str, str], folder: Path) -> list[str]:
     }
     kept = [f"{name}=={version}" for name, version in base.items() if is_kept(name)]
     ours = pins(file.read_text(encoding="utf-8").splitlines())
+    if transformers:
+        ours = {name: ours[name] for name in ours if name not in WITH_TRANSFORMERS}
+        ours["transformers"] = transformers
     free = [f"{name}=={ours[name]}" for name in ours if name not in {*base, *theirs, *FROM_BASE}]
     return sorted(kept) + free
 
@@ -102,9 +109,17 @@ def prove(base: dict[str, str]) -> list[str]:
     for module in SMOKE:
         importlib.import_module(module)
     print("imported:", ", ".join(SMOKE))
+    make_model()
     return [
         f"{name} {before} -> {after}" for name, (before, after) in moved.items() if is_kept(name)
     ]
+
+
+def make_model() -> None:
+    """Make a GPT-2: transformers can be imported, yet refuse a torch that is too old for it."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=8, n_positions=8, n_embd=8, n_layer=1, n_head=1))
 
 
 def main(task: str, *paths: str) -> None:
@@ -113,7 +128,8 @@ def main(task: str, *paths: str) -> None:
     if task == "snapshot":
         print(json.dumps(installed(), indent=1))
     elif task == "constraints":
-        print("\n".join(held(json.loads(files[0].read_text()), files[1])))
+        base = json.loads(files[0].read_text())
+        print("\n".join(held(base, files[1], transformers=paths[2] if len(paths) > 2 else "")))
     elif task == "requirements":
         print("\n".join(requirements(files[0])))
     elif task == "prove":

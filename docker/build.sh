@@ -6,6 +6,7 @@
 # Variables, with their defaults (and those of engine.sh):
 #   BASE_IMAGE     the image to start from (BASE's in bases.env)
 #   MEGATRON_CORE  its Megatron (BASE's in bases.env)
+#   TRANSFORMERS   its transformers (BASE's in bases.env, else the pinned one)
 #   BUILD_ARGS     further options for the engine, as in --network=host
 #   DRY_RUN=1      print the command instead of running it
 set -euo pipefail
@@ -15,7 +16,7 @@ set -euo pipefail
 . "$here/bases.env"
 
 root=$(dirname "$here")
-megatron=${BASE}_megatron_core
+megatron=${BASE}_megatron_core transformers=${BASE}_transformers
 [[ $BASE =~ ^[a-z]+$ && -n ${!BASE:-} && -n ${!megatron:-} ]] ||
     refuse "BASE must be one of$(sed -n 's/^\([a-z]*\)=.*/ \1/p' "$here/bases.env" | tr -d '\n')" \
         "(got '$BASE')"
@@ -27,7 +28,7 @@ build=("$ENGINE" build)
 [[ $ENGINE == docker ]] || build+=(--format docker) # the other format knows no health check
 read -ra further <<<"${BUILD_ARGS:-}"
 build+=(--file docker/Dockerfile --tag "$IMAGE" --build-arg "BASE_IMAGE=$base_image"
-    --build-arg "MEGATRON_CORE=${MEGATRON_CORE:-${!megatron}}" --build-arg "REVISION=$revision"
+    --build-arg "MEGATRON_CORE=${MEGATRON_CORE:-${!megatron}}" --build-arg "TRANSFORMERS=${TRANSFORMERS:-${!transformers:-}}" --build-arg "REVISION=$revision"
     "${further[@]}" .)
 if [[ -n ${DRY_RUN:-} ]]; then
     printf '%q ' "${build[@]}"

@@ -53,6 +53,18 @@ def test_what_the_images_own_constraints_name_is_left_to_them(
     assert "typer==0.29.2" not in base.held(NVIDIA, pins("typer<0.20\n"))
 
 
+def test_a_base_can_ask_for_other_transformers(
+    base: ModuleType, pins: Callable[[str], Path]
+) -> None:
+    folder = pins("")
+    with next(folder.glob("py*.txt")).open("a") as file:
+        file.write("transformers==5.23.0\ntokenizers==0.23.3\n")
+    assert {"transformers==5.23.0", "tokenizers==0.23.3"} <= set(base.held(NVIDIA, folder))
+    held = base.held(NVIDIA, folder, transformers="5.14.0")
+    assert "transformers==5.14.0" in held
+    assert not any(line.startswith("tokenizers") for line in held)
+
+
 def test_another_python_takes_the_nearest_pins(
     base: ModuleType, pins: Callable[[str], Path]
 ) -> None:
@@ -84,6 +96,7 @@ def test_a_replaced_torch_is_noticed_and_an_updated_helper_is_only_told(
     after = NVIDIA | {"rich": "15.0.0", "torch": "2.13.0"}
     monkeypatch.setattr(base, "installed", lambda: after)
     monkeypatch.setattr(base, "SMOKE", ("json",))
+    monkeypatch.setattr(base, "make_model", lambda: None)
     assert base.prove(before) == ["torch 2.6.0a0+df5bbc09d1.nv24.12 -> 2.13.0"]
     assert "updated: rich 13.9.4 -> 15.0.0" in capsys.readouterr().out
 
@@ -94,5 +107,6 @@ def test_the_build_fails_where_the_bases_builds_were_replaced(
     (tmp_path / "base.json").write_text(json.dumps({"torch": "2.6.0a0+nv"}))
     monkeypatch.setattr(base, "installed", dict)
     monkeypatch.setattr(base, "SMOKE", ())
+    monkeypatch.setattr(base, "make_model", lambda: None)
     with pytest.raises(SystemExit, match=r"replaced: torch 2\.6\.0a0\+nv -> gone"):
         base.main("prove", str(tmp_path / "base.json"))

@@ -49,6 +49,7 @@ def test_each_base_is_built_with_the_megatron_that_fits_it(base: str, megatron: 
     assert f"BASE_IMAGE={image[1]}" in words
     assert f"MEGATRON_CORE={megatron}" in words
     assert f"megatron_music:{base}" in words
+    assert ("TRANSFORMERS=5.14.0" in words) == (base == "volta")
 
 
 @pytest.mark.parametrize("name", ["podman", "buildah"])
