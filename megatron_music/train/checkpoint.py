@@ -40,8 +40,8 @@ def save(
 ) -> None:
     """Save weights and optimizer as `step_N`, complete or not at all; all ranks call it.
 
-    One that does not lead is kept for a look: runs do not go on from it. Raises WriteError when
-    the place cannot be written.
+    One that does not lead is `spike_N`, kept for a look: runs do not go on from it. Raises
+    WriteError when the place cannot be written.
     """
     first = engine.is_first
     with publish(run, meta, leads) if first else nullcontext(run.partial(meta.iteration)) as folder:

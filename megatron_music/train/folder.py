@@ -93,6 +93,10 @@ class RunFolder:
         """Return where the checkpoint of an iteration lies."""
         return self.checkpoints / f"step_{iteration}"
 
+    def spike(self, iteration: int) -> Path:
+        """Return where weights whose loss had risen are kept for a look; no run goes on there."""
+        return self.checkpoints / f"spike_{iteration}"
+
     def partial(self, iteration: int) -> Path:
         """Return where the checkpoint of an iteration is written before it is complete."""
         return self.checkpoints / f".step_{iteration}{_PARTIAL}"
@@ -133,10 +137,10 @@ def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterato
     """Give an empty folder to save into; when the block ends it becomes `step_N`, then `latest`.
 
     `best` moves to the lowest validation loss so far and old checkpoints go; unless it `leads`,
-    nothing else moves. Raises WriteError; whatever goes wrong, nothing half-written is left under
-    a final name.
+    it becomes `spike_N` and nothing else moves. Raises WriteError; whatever goes
+    wrong, nothing half-written is left under a final name.
     """
-    final = run.step(meta.iteration)
+    final = run.step(meta.iteration) if leads else run.spike(meta.iteration)
     partial = run.partial(meta.iteration)
     try:
         _remove(partial)

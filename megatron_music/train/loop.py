@@ -174,7 +174,7 @@ class Loop:
         kept = ""
         if math.isfinite(loss):
             self._save(iteration, None, leads=False)
-            kept = f" (the weights are in {self._job.run.step(iteration)})"
+            kept = f" (the weights are in {self._job.run.spike(iteration)})"
         good = self._job.run.latest()
         onward = f"goes on from {good.name}" if good else "starts afresh"
         raise TrainingError(

@@ -39,10 +39,19 @@ def test_a_spike_stops_with_the_weights_kept_and_the_last_good_ones_leading(
         go(data, tmp_path, *WILD, "train.loss_spike_nats=0.5")
     last = max(losses(tmp_path)) + 1
     assert last < 12
-    assert (tmp_path / "checkpoints" / f"step_{last}" / "meta.json").is_file()
+    assert (tmp_path / "checkpoints" / f"spike_{last}" / "meta.json").is_file()
     assert latest(tmp_path) == "step_4"
-    assert f"(the weights are in {tmp_path / 'checkpoints' / f'step_{last}'})" in str(fault.value)
+    assert f"(the weights are in {tmp_path / 'checkpoints' / f'spike_{last}'})" in str(fault.value)
     assert "goes on from step_4: give it a lower train.lr" in str(fault.value)
+
+
+def test_a_spike_before_the_first_checkpoint_leaves_none_to_go_on_from(
+    data: Path, tmp_path: Path
+) -> None:
+    never = "log.save_interval=0"
+    with pytest.raises(TrainingError, match="the same command starts afresh"):
+        go(data, tmp_path, *WILD, "train.loss_spike_nats=0.5", never)
+    assert prepare(load_recipe("tiny", [*SMALL, *SHORT]), data, tmp_path).start is None
 
 
 def test_a_loss_that_is_no_number_stops_and_saves_nothing(
