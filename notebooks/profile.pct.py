@@ -173,7 +173,7 @@ megatron_music(f"profile sweep {sweep} -o {WORK}/sweep")
 Image(filename=WORK / "sweep" / "report.png", width=800)
 
 # %%
-Markdown((WORK / "sweep" / "report.md").read_text().split("## How to read it")[0].split("![")[0])
+Markdown((WORK / "sweep" / "report.md").read_text().split("## Utilisation")[0])
 
 # %% [markdown]
 # ## Next
