@@ -23,6 +23,13 @@ WHERE_MOST = 12
 """Configurations in the picture of where the time goes; the best ones, and all that were traced."""
 
 
+TOO_LOW = (
+    "Model FLOPs above 100 % of the peak: the measured peak is too low, since the machine did "
+    "other work while it was measured. These utilisations say nothing; measure again, in another "
+    "folder, when it is quiet."
+)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A PNG, its file's name, what it shows, and how to read it."""
@@ -154,6 +161,7 @@ def notes(ran: Sequence[Figures]) -> list[str]:
         if one.row.peak_tflops is not None
     )
     return [
+        *([TOO_LOW] if any(one.utilisation.get(RANKED_BY, 0.0) > 1 for one in ran) else []),
         *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
         "equation3 gives hardware FLOPs, the other two give model FLOPs; a utilisation without "
         "its formula's name is meaningless.",

@@ -17,10 +17,12 @@ from megatron_music.costs.peaks import PRECISIONS
 from megatron_music.errors import MissingError, UsageError
 
 BUDGET_S = 3.0
-ROUND_S = 0.05
-"""A round of products takes at least this long, so that the clock's error does not matter."""
+GPU_ROUND_S, GPU_ROUNDS = 0.05, 5
+"""A round of products takes at least this long: the GPU's queue is full, launches do not matter."""
 
-ROUNDS = 5
+CPU_ROUND_S, CPU_ROUNDS = 0.004, 60
+"""Short enough that some round is not disturbed by other work on the machine."""
+
 SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 SHARE_OF_BUDGET = 0.4
 """The next size is tried only if one of its products fits into this share of what is left."""
@@ -58,7 +60,7 @@ def measure_peak(
     for size in SIZES:
         timed = _timer(precision, chosen, size)
         once_s = _once(timed)
-        rate = _best_rate(timed, size, once_s, begin + budget_s)
+        rate = _best_rate(timed, size, once_s, begin + budget_s, chosen.startswith("cuda"))
         if rate > best:
             best, best_size = rate, size
         if 8 * once_s > SHARE_OF_BUDGET * (begin + budget_s - time.perf_counter()):
@@ -133,15 +135,18 @@ def _nothing() -> None:
 def _once(timed: Callable[[int], float]) -> float:
     """Return the seconds of one product; a short one is timed again, now that all is loaded."""
     first = timed(1)
-    return first if first > ROUND_S else min(first, timed(1))
+    return first if first > GPU_ROUND_S else min(first, timed(1))
 
 
-def _best_rate(timed: Callable[[int], float], size: int, once_s: float, until: float) -> float:
-    """Return FLOP/s of the fastest of a few rounds, as far as there is time for them."""
+def _best_rate(
+    timed: Callable[[int], float], size: int, once_s: float, until: float, is_gpu: bool
+) -> float:
+    """Return FLOP/s of the fastest round, as far as there is time for them."""
     operations = 2 * size**3
-    repeats = max(1, round(ROUND_S / max(once_s, 1e-9)))
+    round_s, rounds = (GPU_ROUND_S, GPU_ROUNDS) if is_gpu else (CPU_ROUND_S, CPU_ROUNDS)
+    repeats = max(1, round(round_s / max(once_s, 1e-9)))
     best = operations / once_s
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         if time.perf_counter() > until:
             break
         best = max(best, operations * repeats / timed(repeats))

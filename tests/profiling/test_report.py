@@ -156,6 +156,12 @@ def test_every_formula_is_named_with_what_it_counts(folder: Path) -> None:
     assert "Peak of NVIDIA &lt;X1&gt;, fp16: 1e-06 TFLOP/s (made up)." in page
 
 
+def test_a_peak_that_was_measured_too_low_is_remarked_on(folder: Path) -> None:
+    assert "above 100 %" not in write_report(folder).html.read_text()
+    append_row(folder, replace(RAN, peak_tflops=1e-7, peak_source="measured"))
+    assert "the measured peak is too low" in write_report(folder).html.read_text()
+
+
 def test_pictures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
     append_row(folder, replace(RAN, key="ddd", processes=4, devices=4))
     write_report(folder)
