@@ -111,5 +111,5 @@ def test_an_index_with_a_negative_length_is_found(made: Path) -> None:
     lengths[:] = [-1, lengths.sum() + 1]
     index.write_bytes(raw)
     seal(made)
-    with pytest.raises(DataError, match="train.idx has a document of negative length"):
+    with pytest.raises(DataError, match=r"train\.idx has a document of negative length"):
         verify(made)
