@@ -74,8 +74,9 @@ def test_a_model_is_trained_exported_and_composes_chorales(home: Program) -> Non
     assert float(difference) < 1e-5
     wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
     files = [home.folder / line for line in home(*wish).stdout.split()]
-    assert [file.suffix for file in files] == [".mid", ".wav", ".png"] * 2
-    for midi in files[::3]:
+    of_songs = [".mid", ".wav", ".png"] * 2
+    assert [file.suffix for file in files] == [*of_songs, ".json", ".json", ".html"]
+    for midi in (file for file in files if file.suffix == ".mid"):
         voices = pretty_midi.PrettyMIDI(str(midi)).instruments
         assert [voice.name for voice in voices] == ["SOPRANO", "ALTO", "TENOR", "BASS"]
 
@@ -97,7 +98,8 @@ def test_every_step_says_when_it_has_nothing_to_do(home: Program) -> None:
 def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
     wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
     before = snapshot(home.folder)
-    assert "ask for fewer" in home.fails(2, "sample", "run/hf", "-o", "music", "--bars", "500")
+    said = home.fails(2, "sample", "run/hf", "-o", "music", "--top-p", "1.7")
+    assert "top_p must be in (0, 1] (got 1.7)" in said
     assert snapshot(home.folder) == before
     (home.folder / "music" / "song-3.mid").write_bytes(b"no music")
     assert "nothing to do" not in home(*wish).stderr
@@ -121,7 +123,10 @@ def test_two_trainings_do_not_share_a_run(home: Program) -> None:
 
 def test_other_songs_replace_the_album(home: Program) -> None:
     files = home("sample", "run/hf", "-o", "music", "-n", "1", "--seed", "4", "--no-png").stdout
-    assert [Path(line).name for line in files.split()] == ["song-4.mid", "song-4.wav"]
+    made = {"song-4.mid", "song-4.wav", "song-4.json", "index.html"}
+    assert {Path(line).name for line in files.split()} == made
+    assert made <= {path.name for path in (home.folder / "music").iterdir()}
+    assert not (home.folder / "music" / "song-3.mid").exists()
 
 
 def snapshot(folder: Path) -> dict[Path, int]:
