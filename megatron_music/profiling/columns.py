@@ -88,8 +88,8 @@ def _rates() -> list[Column]:
 
 def _hardware() -> list[Column]:
     return [
-        Column("memory_gib", "memory, GiB", _gib("memory_bytes"), "{:.1f}"),
-        Column("estimated_gib", "estimate, GiB", _gib("estimated_bytes"), "{:.1f}"),
+        Column("memory_gib", "memory, GiB", _gib("memory_bytes"), "{:.3g}"),
+        Column("estimated_gib", "estimate, GiB", _gib("estimated_bytes"), "{:.3g}"),
         Column("mean_power_w", "power, W", lambda f: f.row.mean_power_w, "{:.0f}"),
         Column(
             "joules_per_million_tokens",

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import psutil
@@ -24,7 +24,7 @@ import psutil
 from megatron_music.profiling.nvml.recorder import INTERVAL_S, record
 
 STUB = Path(__file__).parents[2] / "tests" / "profiling" / "nvml_stub.c"
-TURN_S = 2.0
+TURN_S = 5.0
 WIDTH = 256
 NOISE = 0.05
 """Above this spread the machine does other things: what work loses cannot be told."""
@@ -83,8 +83,8 @@ def main() -> None:
     is_noisy = max(losses) - min(losses) > NOISE
     lost = "too unsteady here to be told" if is_noisy else f"{median(losses):.2%}"
     print(
-        f"NVML recorder at {1 / INTERVAL_S:.0f} Hz ({where}): {median(shares):.2%} of one core, "
-        f"{median(shares) / cores:.2%} of {cores}; lost by work beside it: {lost} ({spread})"
+        f"NVML recorder at {1 / INTERVAL_S:.0f} Hz ({where}): {fmean(shares):.2%} of one core, "
+        f"{fmean(shares) / cores:.2%} of {cores}; lost by work beside it: {lost} ({spread})"
     )
 
 
