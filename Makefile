@@ -32,7 +32,7 @@ RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 
 VENV := .venv
 BENCH := build/bench
-PEERS := miditok==3.1.0
+RAY := build/ray
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 READY := $(VENV)/ready
 NOTEBOOKS := $(VENV)/notebooks
@@ -193,16 +193,22 @@ profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET;
 bench: $(BENCH)/ready ## time the building of data sets beside its peers; ARGS='--files DIR --write'
 	@$(BENCH)/bin/python profiling/benchmarks/bench.py $(ARGS)
 
-# The peers come into an environment of their own over .venv, whose pinned versions they leave alone.
-$(BENCH)/ready: $(READY)
-	@$(VENV)/bin/python -m venv --clear $(BENCH)
-	@printf '%s\n' '$(CURDIR)' "$$($(VENV)/bin/python -c '$(PURELIB)')" > "$$($(BENCH)/bin/python -c '$(PURELIB)')/over.pth"
-	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(PEERS)
+# Environments of their own over .venv, whose pinned versions they leave alone.
+$(BENCH)/ready: MORE := miditok==3.1.0
+$(RAY)/ready: MORE := ray==2.60.0
+$(BENCH)/ready $(RAY)/ready: $(READY)
+	@$(VENV)/bin/python -m venv --clear $(@D)
+	@printf '%s\n' '$(CURDIR)' "$$($(VENV)/bin/python -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(MORE)
 	@touch $@
 
 .PHONY: test
 test: setup $(NOTEBOOKS) ## run the tests; ARGS='-k audio' for some
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: test-ray
+test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
+	@$(RAY)/bin/python -m pytest tests/data/test_ray.py $(ARGS)
 
 .PHONY: test-container
 test-container: setup ## build the image on a stand-in for NVIDIA's, and train in it
