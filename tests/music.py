@@ -51,3 +51,11 @@ steps_per_quarter = st.sampled_from([4, 12])
 def pieces(draw: st.DrawFn) -> Piece:
     """Draw a canonical piece on either grid."""
     return quantize(draw(scores()), draw(steps_per_quarter))
+
+
+def bars_not_full(track: Track, bars: int, steps: int) -> set[int]:
+    """Return the bars (from 0) of `steps` steps whose last step passes in silence."""
+    sounding = np.zeros(bars * steps, np.bool_)
+    for onset, end in zip(track.onset.tolist(), track.end.tolist(), strict=True):
+        sounding[onset:end] = True
+    return set(np.flatnonzero(~sounding[steps - 1 :: steps]).tolist())

@@ -46,6 +46,9 @@ def sample(
     attribute: Annotated[
         list[str] | None, typer.Option(help="As in GENRE=JAZZ, where the data have it; repeat.")
     ] = None,
+    full_bars: Annotated[
+        bool, typer.Option(help="Let the four voices sing up to each barline, as in chorales.")
+    ] = True,
     tempo: Annotated[
         float | None, typer.Option(help="Quarter notes a minute; else 100, or the prompt's.")
     ] = None,
@@ -130,6 +133,7 @@ def sample(
         fill_bars=parse_bars(fill_bars) if fill_bars else (),
         fill_tracks=tuple(fill_tracks or ()),
         vary=vary,
+        full_bars=full_bars,
     )
     _sample(model, output, request, prompt, data, (wav, png, page))
 

@@ -70,7 +70,12 @@ def _with_notes(track: Track, notes: Sequence[tuple[int, int, int]]) -> Track:
 
 
 def next_sheet(
-    draft: Draft, vocabulary: Vocabulary, max_tokens: int, attributes: tuple[int, ...] = ()
+    draft: Draft,
+    vocabulary: Vocabulary,
+    max_tokens: int,
+    attributes: tuple[int, ...] = (),
+    *,
+    full_bars: bool = True,
 ) -> Sheet:
     """Return the next bars of a draft to write, with as much around them as a model can hold.
 
@@ -89,8 +94,15 @@ def next_sheet(
             )
             for index in indices
         ]
-        fill = vocabulary.settings.fill
-        sheet = lay_out(parts, first, bars, vocabulary, fill=fill, attributes=attributes)
+        sheet = lay_out(
+            parts,
+            first,
+            bars,
+            vocabulary,
+            fill=vocabulary.settings.fill,
+            full_bars=full_bars,
+            attributes=attributes,
+        )
         if sheet.least_tokens + BAR_TOKENS * len(sheet.slots) <= max_tokens:
             return sheet
     if sheet is None or sheet.least_tokens > max_tokens:

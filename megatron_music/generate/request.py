@@ -20,7 +20,9 @@ class Request:
     say what to compose anew, or `vary` which share of its bars; else it is continued to `bars`.
 
     `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
-    "GENRE=JAZZ". Raises UsageError for a value out of range.
+    "GENRE=JAZZ". With `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is
+    composed, as in chorales; without it they may fall silent before. Raises UsageError for a value
+    out of range.
     """
 
     count: int = 1
@@ -41,6 +43,7 @@ class Request:
     fill_bars: tuple[int, ...] = ()
     fill_tracks: tuple[str, ...] = ()
     vary: float | None = None
+    full_bars: bool = True
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""

@@ -59,7 +59,10 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int) -> Pla
     attributes = request.attribute_ids(vocabulary)
     tracks = request.tracks or len(codes or (0,))
     while True:
-        plan = Plan(bars, codes, max_tokens, True, attributes, asked, request.tracks)
+        plan = Plan(
+            *(bars, codes, max_tokens, True, attributes, asked, request.tracks),
+            full_bars=request.full_bars,
+        )
         needed = Walker(vocabulary, plan).tokens_owed
         if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
             bars == 1 and needed <= max_tokens
@@ -179,7 +182,12 @@ def write(
         left = [song for song, draft in enumerate(now) if not draft.is_done]
         if not left:
             return [draft.piece for draft in now]
-        sheets = [next_sheet(now[song], vocabulary, drawer.max_tokens, attributes) for song in left]
+        sheets = [
+            next_sheet(
+                now[song], vocabulary, drawer.max_tokens, attributes, full_bars=request.full_bars
+            )
+            for song in left
+        ]
         guide = SheetGuide(vocabulary, sheets, drawer.max_tokens)
         rows = drawer.draw(guide, [seeds[song] for song in left], stage)
         for song, sheet, tokens in zip(left, sheets, rows, strict=True):

@@ -35,8 +35,10 @@ class Plan:
 
     `instruments` are codes in any order, `tracks` is how many without saying which; `max_tokens`
     counts from PIECE_START to PIECE_END. With
-    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time. `attributes` are ids,
-    ascending: just these stand at the head. `densities` gives instruments, by code, their level.
+    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time, and with `full_bars` as
+    well up to each barline: a rest in a bar is followed by a note, which ends on the barline or is
+    held over it. `attributes` are ids, ascending: just these stand at the head. `densities` gives
+    instruments, by code, their level.
     """
 
     bars: int | None = None
@@ -46,6 +48,7 @@ class Plan:
     attributes: tuple[int, ...] | None = None
     densities: tuple[tuple[int, int], ...] = ()
     tracks: int | None = None
+    full_bars: bool = True
 
     @property
     def track_count(self) -> int | None:
@@ -65,7 +68,8 @@ class Walker:
         self.vocabulary = vocabulary
         self.plan = plan or Plan()
         self.tokens: list[int] = []
-        self.position = Position(vocabulary, self.plan.bars)
+        full_voices = self.plan.single_voices and self.plan.full_bars
+        self.position = Position(vocabulary, self.plan.bars, full_voices)
         self._tracks = self.plan.track_count or 0
         self._wanted = Counter(self.plan.instruments or ())
         self._levels = dict(self.plan.densities)
@@ -176,9 +180,10 @@ class Walker:
         for pitch in sounding:
             mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
         room = v.steps_per_bar - self.position.step_in_bar
-        # Legal times are a run from 1: only reaching the barline can cost more than waiting.
-        longest = next((d for d in (room, room - 1) if d > 0 and not self._bad_delta(d)), 0)
-        mask[v.time_delta + 1 : v.time_delta + 1 + longest] = True
+        # Times within the bar are as good as each other; reaching the barline is different.
+        for first, last in ((1, room - 1), (room, room)):
+            if 0 < first <= last and not self._bad_delta(first):
+                mask[v.time_delta + first : v.time_delta + last + 1] = True
 
     # -- the rules: a reason to refuse, or None ---------------------------------------------
 
@@ -232,7 +237,8 @@ class Walker:
             )
         if at.sounding[pitch] == at.step:
             return f"NOTE_OFF={pitch} at the step of its NOTE_ON; expected a TIME_DELTA between"
-        return None
+        # A voice that sings up to each barline owes another note; else an end only saves tokens.
+        return self._unaffordable(self.vocabulary.note_off + pitch) if at.is_full else None
 
     def _bad_delta(self, steps: int) -> str | None:
         at, bar = self.position, self.vocabulary.steps_per_bar
@@ -244,6 +250,8 @@ class Walker:
             return f"TIME_DELTA={steps} with {room} of {bar} steps left in the bar"
         if steps == room and not at.notes and self.position.in_last_bar:
             return f"TIME_DELTA={steps} would leave the track without a note"
+        if steps == room and at.is_full and not at.sounding:
+            return f"TIME_DELTA={steps} while the voice is silent would leave the bar not full"
         return self._unaffordable(token)
 
     def _bad_instrument(self, code: int) -> str | None:
@@ -301,6 +309,9 @@ class Walker:
             return f"BAR_END of the last bar while {min(at.sounding)} is sounding"
         if self.position.in_last_bar and not at.notes:
             return "BAR_END of the last bar of a track without a note"
+        room = self.vocabulary.steps_per_bar - at.step_in_bar
+        if at.is_full and room and not at.sounding:
+            return f"BAR_END while the voice is silent, {room} steps before the barline"
         return None
 
     def _bad_track_end(self) -> str | None:

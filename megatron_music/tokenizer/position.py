@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
 
+from megatron_music.score.instruments import VOICES
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 ONE_NOTE_TOKENS = 3
@@ -29,11 +30,13 @@ class Position:
 
     `sounding` maps the pitches that sound to their onsets in steps since the track began;
     `struck` says that one of them began at this very step. `piece_bars` is None until the first
-    track or a plan decides it.
+    track or a plan decides it. With `full_voices` the four voices sing one note at a time and up
+    to each barline; `is_full` says that this track does.
     """
 
     vocabulary: Vocabulary
     piece_bars: int | None = None
+    full_voices: bool = False
     phase: Phase = Phase.START
     tracks: int = 0
     bar: int = 0
@@ -42,6 +45,7 @@ class Position:
     sounding: dict[int, int] = field(default_factory=dict)
     struck: bool = False
     attribute: int = -1
+    is_full: bool = False
 
     @property
     def step_in_bar(self) -> int:
@@ -72,6 +76,7 @@ class Position:
         elif kind is Kind.INST:
             density = self.vocabulary.settings.density
             self.phase = Phase.DENSITY if density else Phase.BETWEEN_BARS
+            self.is_full = self.full_voices and value in VOICES
         elif kind is Kind.DENSITY:
             self.phase = Phase.BETWEEN_BARS
         elif kind is Kind.ATTRIBUTE:
@@ -120,9 +125,22 @@ class Position:
         in_bar = self.phase is Phase.IN_BAR
         head = {Phase.INSTRUMENT: 1 + self.vocabulary.settings.density, Phase.DENSITY: 1}
         frame = head.get(self.phase, 0) + in_bar + 2 * (bars - self.bar - in_bar) + 1
+        if self.is_full:
+            return frame + self._owed_by_voice(bars)
         notes = 0 if self.notes else ONE_NOTE_TOKENS
         waits = bool(self.sounding) and (self.struck or not self.step_in_bar)
         return frame + notes + len(self.sounding) + waits
+
+    def _owed_by_voice(self, bars: int) -> int:
+        """Count the tokens of notes that a voice owes that sings up to each barline.
+
+        The shortest way is one note, held until the last barline.
+        """
+        last = self.bar + (self.phase is Phase.IN_BAR) == bars
+        full = self.step_in_bar == self.vocabulary.steps_per_bar
+        if self.sounding:
+            return 1 if last and full else 2
+        return 0 if last and (full or self.phase is Phase.BETWEEN_BARS) else ONE_NOTE_TOKENS
 
     def _fewest_bars(self) -> int:
         """Return the fewest bars this track can end with, as long as nothing decides them."""

@@ -26,7 +26,8 @@ class Slot:
     `begins` and `ends` are true at the two ends of a run of such bars; `opens_track` at the first
     of its track. `needs_note` says that without a note here the track would be silent. `dues` are
     the ends of kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its
-    beginning; before step `blocked[pitch]` no note may begin.
+    beginning; before step `blocked[pitch]` no note may begin. With `is_full` a voice sings up to
+    the barline by a note of its own.
     """
 
     track: int
@@ -39,12 +40,18 @@ class Slot:
     dues: tuple[tuple[int, int], ...]
     locked: tuple[int, ...]
     blocked: npt.NDArray[np.int64]
+    is_full: bool = False
 
     @property
     def least_tokens(self) -> int:
-        """The tokens that the bar takes at least."""
-        steps = len({step for step, _ in self.dues})
-        return len(self.dues) + steps + ONE_NOTE_TOKENS * self.needs_note
+        """The tokens that the bar takes at least.
+
+        Full bars take one note, held until the end of their run, where its tokens are counted.
+        """
+        steps = {step for step, _ in self.dues}
+        least = len(self.dues) + len(steps) + ONE_NOTE_TOKENS * self.needs_note
+        waits = int(self.blocked.max()) > max(steps, default=0)
+        return least + (waits + ONE_NOTE_TOKENS * self.ends if self.is_full else 0)
 
 
 @dataclass(frozen=True)
@@ -107,12 +114,13 @@ def lay_out(
     vocabulary: Vocabulary,
     *,
     fill: bool = False,
+    full_bars: bool = True,
     attributes: tuple[int, ...] = (),
 ) -> Sheet:
     """Return the sheet of a window of a piece: `bars` bars from `first_bar`, tracks in this order.
 
     With `fill` the bars to be written follow the tracks, as in `tokenizer.fill`; else they are
-    written in place.
+    written in place. With `full_bars` voices sing up to the barlines of what is written.
     """
     steps = vocabulary.steps_per_bar
     window = Piece(
@@ -124,7 +132,7 @@ def lay_out(
     items: list[Item] = [vocabulary.piece_start, *attributes]
     later: list[Item] = []
     for part, contents in zip(parts, told, strict=True):
-        slots = _slots(part, contents, first_bar, vocabulary)
+        slots = _slots(part, contents, first_bar, vocabulary, full_bars)
         items += [vocabulary.track_start, vocabulary.inst + part.kept.instrument]
         items += _density(part, window, first_bar, vocabulary)
         for bar, content in enumerate(contents):
@@ -183,13 +191,25 @@ def _density(part: Part, window: Piece, first_bar: int, vocabulary: Vocabulary) 
 
 
 def _slots(
-    part: Part, contents: list[list[int]], first_bar: int, vocabulary: Vocabulary
+    part: Part,
+    contents: list[list[int]],
+    first_bar: int,
+    vocabulary: Vocabulary,
+    full_bars: bool,
 ) -> dict[int, Slot]:
     """Return the slots of a track by their bars."""
     steps = vocabulary.steps_per_bar
     holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
     locked_at = _locked(contents, vocabulary)
     blocked_at = {bar: _blocked(part, bar, first_bar, steps) for bar in holes}
+    dues_at = {bar: _dues(contents[bar - first_bar], vocabulary) for bar in holes}
+    full = {
+        bar
+        for bar in holes
+        if full_bars
+        and part.kept.instrument in VOICES
+        and not _is_sung(dues_at[bar], locked_at[bar - first_bar], blocked_at[bar], steps)
+    }
     silent = not any(contents) and not any(blocked.any() for blocked in blocked_at.values())
     return {
         bar: Slot(
@@ -199,13 +219,22 @@ def _slots(
             begins=bar - 1 not in holes,
             ends=bar + 1 not in holes,
             opens_track=bar == holes[0],
-            needs_note=silent and bar == holes[-1],
-            dues=_dues(contents[bar - first_bar], vocabulary),
+            needs_note=silent and bar == holes[-1] and bar not in full,
+            dues=dues_at[bar],
             locked=locked_at[bar - first_bar],
             blocked=blocked_at[bar],
+            is_full=bar in full,
         )
         for bar in holes
     }
+
+
+def _is_sung(
+    dues: tuple[tuple[int, int], ...], locked: tuple[int, ...], blocked: IntArray, steps: int
+) -> bool:
+    """Tell whether a kept note sounds up to the barline."""
+    ends_before = {pitch for step, pitch in dues if step < steps}
+    return bool(set(locked) - ends_before) or int(blocked.max()) == steps
 
 
 def _locked(contents: list[list[int]], vocabulary: Vocabulary) -> list[tuple[int, ...]]:

@@ -23,15 +23,16 @@ OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
 
 CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH = range(8)
 COLUMNS = 8
-VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FIRST_DUE, LAST_DUE = range(7)
-_FLAGS = 7
+VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
+_FLAGS = 9
 
 
 class Sheets(NamedTuple):
     """Sheets of a batch and where their songs stand; the first index is the song's.
 
     `items` are tokens or what stands for something open; `owed` the least tokens from each on;
-    `flags` [song, slot, flag] tell of the slots, `locked` and `blocked` [song, slot, 128] of
+    `flags` [song, slot, flag] tell of the slots (FREE: the step from which some note may begin),
+    `locked` and `blocked` [song, slot, 128] of
     their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes of all slots.
     `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes.
     """
@@ -89,7 +90,8 @@ def _pack(made: Sheets, song: int, sheet: Sheet) -> None:
         elif isinstance(item, Slot):
             made.items[song, place] = FIRST_SLOT - slots
             flags = (item.is_voice, item.begins, item.ends, item.opens_track, item.needs_note)
-            made.flags[song, slots] = (*flags, due, due + len(item.dues))
+            free = item.blocked.min()
+            made.flags[song, slots] = (*flags, item.is_full, free, due, due + len(item.dues))
             made.locked[song, slots, list(item.locked)] = True
             made.blocked[song, slots] = item.blocked
             for row in item.dues:
@@ -188,10 +190,12 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
         return
     now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
     room = (sheets.dues[song, due, 0] if waits else sheets.steps_per_bar) - step
+    falls_short = flags[FULL] and not own
+    may_end = not flags[FULL] or _owed(song, slot, sheets, step, 0, 0, notes) <= left
     locked = False
     for pitch in range(PITCHES):
         locked = locked or onsets[pitch] == LOCKED
-        mask[sheets.note_off + pitch] = 0 <= onsets[pitch] < now and step > 0
+        mask[sheets.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
     if (
         step < sheets.steps_per_bar
         and not (flags[VOICE] and (own or locked))
@@ -202,11 +206,13 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
             mask[sheets.note_on + pitch] = free
     needs = flags[NEEDS_NOTE] and not notes
     for steps in range(1, room + 1):
-        silent = needs and step + steps == sheets.steps_per_bar
+        silent = (needs or falls_short) and step + steps == sheets.steps_per_bar
         fits = _owed(song, slot, sheets, step + steps, own, 0, notes) <= left
         mask[sheets.time_delta + steps] = fits and not silent
-    if not (waits or needs or (flags[ENDS] and own)):
-        behind = sheets.owed[song, cells[CURSOR] + 2] + own + int(own > 0)
+    short = falls_short and step < sheets.steps_per_bar
+    if not (waits or needs or short or (flags[ENDS] and own)):
+        carried = -own if flags[FULL] else own + int(own > 0)
+        behind = sheets.owed[song, cells[CURSOR] + 2] + carried
         mask[sheets.items[song, cells[CURSOR] + 1]] = behind <= left
 
 
@@ -216,7 +222,11 @@ def _owed(
 ) -> int:
     """Count the tokens that the shortest way to the end takes from a place in a slot."""
     cells, flags = sheets.cells[song], sheets.flags[song, slot]
-    owed: int = sheets.owed[song, cells[CURSOR] + 1] + own + int(own > 0 and (struck or not step))
+    owed: int = sheets.owed[song, cells[CURSOR] + 1]
+    if flags[FULL]:
+        owed += _owed_by_voice(song, slot, sheets, step, own)
+    else:
+        owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
         owed += 3
     before = step
@@ -225,3 +235,20 @@ def _owed(
         owed += 1 + int(at > before)
         before = max(before, at)
     return owed
+
+
+@kernel
+def _owed_by_voice(song: int, slot: int, sheets: Sheets, step: int, own: int) -> int:
+    """Count the tokens of notes owed in a bar that a voice has to sing up to its barline.
+
+    The three of one note are counted at the end of the run of slots: before it, -1 is a note begun.
+    """
+    flags, barline = sheets.flags[song, slot], sheets.steps_per_bar
+    if own:
+        return 1 + int(step < barline) if flags[ENDS] else -1
+    if step == barline:
+        return 0
+    before = step
+    for due in range(sheets.cells[song, DUE], flags[LAST_DUE]):
+        before = max(before, sheets.dues[song, due, 0])
+    return int(flags[FREE] > before) + 3 * int(flags[ENDS])

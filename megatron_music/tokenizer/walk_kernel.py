@@ -23,10 +23,9 @@ SILENT = -1
 """What stands for no onset."""
 
 START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
-(PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK, PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL) = (
-    range(12)
-)
-COLUMNS = 12
+PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
+PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL = range(7, 13)
+COLUMNS = 13
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
 _ENDLESS = 1 << 40
 
@@ -59,6 +58,7 @@ class Rules(NamedTuple):
     asks: bool
     asks_attributes: bool
     single_voices: bool
+    full_bars: bool
     wanted: Cells
     levels: Cells
     attributes: Cells
@@ -94,6 +94,7 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
         asks=plan.instruments is not None,
         asks_attributes=plan.attributes is not None,
         single_voices=plan.single_voices,
+        full_bars=plan.full_bars,
         wanted=wanted,
         levels=levels,
         attributes=np.array(plan.attributes or (), np.int64),
@@ -163,6 +164,7 @@ def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) 
         code = token - rules.inst
         cells[PHASE] = DENSITY if rules.has_density else BETWEEN_BARS
         cells[VOICE] = rules.single_voices and _FIRST_VOICE <= code <= _LAST_VOICE
+        cells[FULL] = cells[VOICE] and rules.full_bars
         cells[LEVEL] = rules.levels[code]
         wanted[code] -= 1
     elif rules.density <= token < rules.density + DENSITY_LEVELS:
@@ -200,6 +202,7 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     step, sounding, notes = cells[STEP], cells[SOUNDING], cells[NOTES]
     now, room = cells[BAR] * rules.steps_per_bar + step, rules.steps_per_bar - step
     last = cells[BAR] + 1 == cells[PIECE_BARS]
+    falls_short = cells[FULL] and not sounding
     if (
         room
         and not (cells[VOICE] and sounding)
@@ -207,18 +210,20 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     ):
         for pitch in range(PITCHES):
             mask[rules.note_on + pitch] = onsets[pitch] == SILENT
-    if sounding and step:
+    if (
+        sounding
+        and step
+        and (not cells[FULL] or _affords(cells, rules, step, notes, 0, cells[STRUCK]))
+    ):
         for pitch in range(PITCHES):
             mask[rules.note_off + pitch] = onsets[pitch] != SILENT and onsets[pitch] < now
-    longest = room
-    while longest and (
-        (longest == room and not notes and last)
-        or not _affords(cells, rules, step + longest, notes, sounding, 0)
-    ):
-        longest -= 1
-    for steps in range(1, longest + 1):
-        mask[rules.time_delta + steps] = True
-    if not (last and (sounding or not notes)):
+    if room > 1 and _affords(cells, rules, step + 1, notes, sounding, 0):
+        for steps in range(1, room):
+            mask[rules.time_delta + steps] = True
+    if room and not (falls_short or (last and not notes)):
+        barline = rules.steps_per_bar
+        mask[rules.time_delta + room] = _affords(cells, rules, barline, notes, sounding, 0)
+    if not (last and (sounding or not notes)) and not (falls_short and room):
         owed = _owed(cells, rules, BETWEEN_BARS, cells[BAR] + 1, 0, notes, sounding, 0)
         mask[rules.bar_end] = cells[LENGTH] + 1 + owed <= rules.max_tokens
 
@@ -309,15 +314,27 @@ def _owed(
     """Count the tokens owed in a track or behind it, as `Position.tokens_owed` does."""
     later = max(0, rules.tracks - cells[TRACKS])
     if phase == BETWEEN_TRACKS:
-        behind: int = later * _track_tokens(rules, bar) + 1
-        return behind
+        rest: int = later * _track_tokens(rules, bar) + 1
+        return rest
     bars, in_bar = cells[PIECE_BARS], int(phase == IN_BAR)
     if not bars and in_bar:
         bars = bar + 1 + int(step == rules.steps_per_bar and not notes)
     elif not bars:
         bars = bar + int(sounding > 0 or not notes)
     frame = in_bar + 2 * (bars - bar - in_bar) + 1
+    behind = later * _track_tokens(rules, bars) + 1
+    if cells[FULL]:
+        full = step == rules.steps_per_bar
+        voice: int = frame + _owed_by_voice(bar + in_bar == bars, in_bar, full, sounding) + behind
+        return voice
     waits = int(sounding > 0 and (struck or not step))
-    own: int = frame + (0 if notes else ONE_NOTE_TOKENS) + sounding + waits
-    owed: int = own + later * _track_tokens(rules, bars) + 1
+    owed: int = frame + (0 if notes else ONE_NOTE_TOKENS) + sounding + waits + behind
     return owed
+
+
+@kernel
+def _owed_by_voice(last: bool, in_bar: int, full: bool, sounding: int) -> int:
+    """Count the tokens of notes owed by a voice that sings up to each barline."""
+    if sounding:
+        return 1 if last and full else 2
+    return 0 if last and (full or not in_bar) else ONE_NOTE_TOKENS

@@ -16,6 +16,7 @@ from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE
+from tests.music import bars_not_full
 
 
 def instruments(song: Song) -> list[str]:
@@ -34,6 +35,16 @@ def test_untrained_weights_compose_valid_songs_as_asked(
         assert song.piece.bars == 3
         assert instruments(song) == list(CHORALE)
         assert decode(encode(song.piece, composer.vocabulary), composer.vocabulary) == song.piece
+
+
+@pytest.mark.parametrize("full_bars", [True, False])
+def test_voices_sing_up_to_each_barline_unless_rests_are_asked_for(
+    chorale_model: Path, full_bars: bool
+) -> None:
+    request = Request(8, bars=3, temperature=3.0, full_bars=full_bars)
+    songs = list(Composer.load(chorale_model).compose(request))
+    rests = [bars_not_full(one, 3, 16) for song in songs for one in song.piece.tracks]
+    assert any(rests) is not full_bars
 
 
 def test_instruments_asked_for_are_what_plays(open_model: Path) -> None:
@@ -71,7 +82,7 @@ def test_the_narrowest_choice_leaves_nothing_to_the_seed(
 
 def test_a_wish_that_the_context_cannot_hold_is_refused(chorale_model: Path) -> None:
     composer = Composer.load(chorale_model)
-    with pytest.raises(UsageError, match=r"a bar of 40 track.* takes 361 tokens .* holds 160"):
+    with pytest.raises(UsageError, match=r"a bar of 40 track.* takes 362 tokens .* holds 160"):
         composer.plan(Request(instruments=("0",) * 40))
 
 

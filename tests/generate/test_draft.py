@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
@@ -17,7 +17,7 @@ from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import scores, track
+from tests.music import bars_not_full, scores, track
 
 ROOM = 2000
 
@@ -85,19 +85,34 @@ def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
     check(encode(sounding, vocabulary), vocabulary)
 
 
-@settings(max_examples=60)
-@given(drafts(), st.integers(0, 2**32))
-def test_a_single_voice_sings_one_note_at_a_time(
-    drafted: tuple[Piece, Draft, Vocabulary], seed: int
+@settings(max_examples=150)
+@given(
+    drafts(),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.integers(40, 200) | st.just(ROOM),
+    st.booleans(),
+)
+def test_a_single_voice_sings_one_note_at_a_time_and_up_to_each_barline(
+    drafted: tuple[Piece, Draft, Vocabulary], seed: int, tight: bool, room: int, full_bars: bool
 ) -> None:
     piece, draft, vocabulary = drafted
     tracks = tuple(replace(one, instrument=SOPRANO) for one in draft.piece.tracks)
     draft = replace(draft, piece=replace(draft.piece, tracks=tracks))
     holes, steps = draft.holes, piece.steps_per_bar
     while not draft.is_done:
-        sheet = next_sheet(draft, vocabulary, ROOM)
-        draft = draft.filled(sheet, scribble(sheet, vocabulary, ROOM, seed), vocabulary)
-    for index in range(len(tracks)):
+        try:
+            sheet = next_sheet(draft, vocabulary, room, full_bars=full_bars)
+        except UsageError:
+            assume(False)
+        budget = sheet.least_tokens if tight else room
+        tokens = scribble(sheet, vocabulary, budget, seed)
+        assert len(tokens) <= budget
+        assert not tight or len(tokens) == budget
+        draft = draft.filled(sheet, tokens, vocabulary)
+    for index, one in enumerate(draft.piece.tracks):
+        if full_bars:
+            assert not bars_not_full(one, piece.bars, steps) & set(np.flatnonzero(holes[index]))
         for onset, end, pitch in rows(draft.piece, index):
             if holes[index, onset // steps]:
                 others = rows(draft.piece, index) - {(onset, end, pitch)}

@@ -15,11 +15,12 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, Guide
 from megatron_music.generate.song import Song
-from megatron_music.score.instruments import instrument_name, parse_instrument
+from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
+from tests.music import bars_not_full
 
 REQUESTS = int(os.environ.get("MEGATRON_MUSIC_REQUESTS", "120"))
 NAMES = [*map(str, range(128)), "DRUMS", *CHORALE]
@@ -72,6 +73,7 @@ def wish(rng: np.random.Generator, vocabulary_bars: int, prompt: Piece | None) -
         "top_k": int(rng.choice([0, 1, 5, 50])),
         "top_p": float(rng.choice([1.0, 0.95, 0.5, 1e-6])),
         "min_p": float(rng.choice([0.0, 0.05, 1.0])),
+        "full_bars": bool(rng.random() < 0.7),
     }
     if rng.random() < 0.5:
         names = rng.choice(NAMES, int(rng.integers(1, 6)))
@@ -111,6 +113,11 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
     else:
         assert piece.bars == request.bars
         assert set(request.instruments or ()) <= set(names)
+    if request.full_bars and not request.fills:
+        kept = 0 if prompt is None else request.prompt_bars or prompt.bars
+        for track in piece.tracks:
+            rests = bars_not_full(track, piece.bars, piece.steps_per_bar)
+            assert track.instrument not in VOICES or all(bar < kept for bar in rests)
 
 
 def test_random_requests_give_valid_songs_or_are_refused(composers: list[NoisyComposer]) -> None:

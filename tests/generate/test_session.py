@@ -15,7 +15,7 @@ from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import track
+from tests.music import bars_not_full, track
 
 STEPS = 16
 
@@ -111,7 +111,32 @@ def test_a_song_is_its_number_alone_or_in_any_batch_whatever_is_done(session: Se
             assert alone.tokens == together[number]
 
 
-def test_a_number_means_the_same_song_for_ever(chorale_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("full_bars", "expected"),
+    [
+        (
+            True,
+            [
+                ("SOPRANO", [0], [53]),
+                ("ALTO", [0, 11, 15, 30], [30, 11, 20, 96]),
+                ("TENOR", [0, 27, 31], [48, 57, 15]),
+                ("BASS", [0], [5]),
+            ],
+        ),
+        (
+            False,
+            [
+                ("SOPRANO", [0], [57]),
+                ("ALTO", [0, 11, 15, 30], [29, 10, 20, 95]),
+                ("TENOR", [0], [47]),
+                ("BASS", [0, 23], [90, 75]),
+            ],
+        ),
+    ],
+)
+def test_a_number_means_the_same_song_for_ever(
+    chorale_model: Path, full_bars: bool, expected: list[tuple[str, list[int], list[int]]]
+) -> None:
     """If this fails, numbers have come to mean other songs: that breaks a promise."""
     session = Session.load(chorale_model)
     with torch.no_grad():
@@ -119,17 +144,22 @@ def test_a_number_means_the_same_song_for_ever(chorale_model: Path) -> None:
             words = scramble(np.arange(weights.numel(), dtype=np.uint64)) >> np.uint64(40)
             values = words.astype(np.float64) / 2**24 - 0.5
             weights.copy_(torch.from_numpy(values).reshape(weights.shape))
-    (song,) = session.compose(song_ids=(123456789,), bars=2, temperature=8.0)
+    wish = {"song_ids": (123456789,), "bars": 2, "temperature": 8.0, "full_bars": full_bars}
+    (song,) = session.compose(**wish)
     rows = [
         (instrument_name(one.instrument), one.onset.tolist(), one.pitch.tolist())
         for one in song.piece.tracks
     ]
-    assert rows == [
-        ("SOPRANO", [0], [57]),
-        ("ALTO", [0, 11, 15, 30], [29, 10, 20, 95]),
-        ("TENOR", [0], [47]),
-        ("BASS", [0, 23], [90, 75]),
-    ]
+    assert rows == expected
+
+
+def test_a_piece_whose_bars_end_silent_is_continued_by_full_ones(chorale_model: Path) -> None:
+    rests = tuple(track(code, (0, 4, 60), (20, 23, 60)) for code in VOICES)
+    session = Session(Composer.load(chorale_model), Piece(4, 3, rests))
+    for song in session.continue_piece(count=4, bars=9):
+        for one, old in zip(song.piece.tracks, notes_before(song.piece, 3), strict=True):
+            assert old == {(0, 4, 60), (20, 23, 60)}
+            assert bars_not_full(one, 9, STEPS) == {0, 1, 2}
 
 
 def test_a_model_that_learnt_to_fill_is_asked_with_hidden_bars(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.grammar import Plan, Walker, check
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import pieces
+from tests.music import bars_not_full, pieces
 
 PLAIN = Vocabulary(TokenizerSettings(density=False))
 DENSE = Vocabulary(TokenizerSettings(density=True))
@@ -117,7 +118,8 @@ def test_a_piece_that_stops_early_is_refused() -> None:
 @st.composite
 def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
     vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED]))
-    codes = st.lists(st.integers(0, 132), min_size=1, max_size=5).map(tuple)
+    code = st.integers(0, 132) | st.sampled_from(VOICES)
+    codes = st.lists(code, min_size=1, max_size=5).map(tuple)
     instruments = draw(st.none() | codes)
     ids = range(vocabulary.attribute, len(vocabulary))
     heads = st.lists(st.sampled_from(ids), unique=True) if ids else st.just([])
@@ -128,6 +130,7 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         attributes=draw(st.none() | heads.map(sorted).map(tuple)),
         densities=tuple((code, draw(st.integers(0, 9))) for code in sorted(set(instruments or ()))),
         tracks=draw(st.none() | st.integers(1, 4)) if instruments is None else None,
+        full_bars=draw(st.booleans()),
     )
     least = Walker(vocabulary, plan).tokens_owed
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
@@ -157,6 +160,9 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
     if plan.instruments is not None:
         assert sorted(t.instrument for t in piece.tracks) == sorted(plan.instruments)
     assert plan.tracks in (None, len(piece.tracks))
+    if plan.single_voices and plan.full_bars:
+        for track in piece.tracks:
+            assert track.instrument not in VOICES or not bars_not_full(track, piece.bars, 16)
     if plan.attributes is not None:
         assert walker.tokens[1 : 1 + len(plan.attributes)] == list(plan.attributes)
     if vocabulary.settings.density:

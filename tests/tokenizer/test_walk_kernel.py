@@ -18,7 +18,7 @@ def test_it_marks_what_the_walker_allows(
 ) -> None:
     vocabulary, plan = planned
     if endless:
-        plan = Plan(plan.bars, plan.instruments, None, plan.single_voices)
+        plan = Plan(plan.bars, plan.instruments, None, plan.single_voices, full_bars=plan.full_bars)
     rng = np.random.default_rng(seed)
     rules = new_rules(vocabulary, plan)
     state = new_state(2, rules)
