@@ -62,6 +62,12 @@ PYTHON
 if ! token=$(token 2>&1); then
     refuse "$JUPYTER_TOKEN_FILE: ${token##*$'\n'}"
 fi
+# Kernels listen at sockets: files whose paths may have 107 letters, 50 of them for the name.
+sockets=${JUPYTER_RUNTIME_DIR:-${JUPYTER_DATA_DIR:-${XDG_DATA_HOME:-$HOME/.local/share}/jupyter}/runtime}
+if ((${#sockets} > 57)); then
+    JUPYTER_RUNTIME_DIR=$(mktemp -d /tmp/jupyter.XXXXXX)
+    export JUPYTER_RUNTIME_DIR
+fi
 cat <<LINES
 JupyterLab on this machine alone; Ctrl-C ends it. Open
     http://127.0.0.1:$PORT/lab?token=$token

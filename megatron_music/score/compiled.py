@@ -17,12 +17,17 @@ from numba.extending import intrinsic
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MADE_FROM = (
+    "*/*_kernel.py",
     "score/compiled.py",
     "score/hashing.py",
     "score/instruments.py",
     "score/notes.py",
-    "*/*_kernel.py",
     "tokenizer/batch.py",
+    "tokenizer/grammar.py",
+    "tokenizer/position.py",
+    "tokenizer/sheet.py",
+    "tokenizer/vocabulary.py",
+    "generate/taste.py",
 )
 """The files with kernels, and with the numbers that stand in them."""
 

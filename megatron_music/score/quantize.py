@@ -58,10 +58,12 @@ def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> 
     laid end to end are the piece, but for notes cut at their edges. `cuts` are the bars at which
     the stretches of the piece begin (see `stretches.common_time`): no window reaches over one.
     """
+    # A stretch may begin years after the last note.
+    edges = [min(cut, piece.bars) for cut in (*cuts, piece.bars)]
     cut = (
         _window(piece, start, min(start + bars, stop))
-        for first, stop in pairwise((*cuts, piece.bars))
-        for start in _starts(first, stop, bars, hop)[: _count(first, piece.bars, hop)]
+        for first, stop in pairwise(edges)
+        for start in _starts(first, stop, bars, hop)
     )
     return [window for window in cut if window.tracks]
 
@@ -69,11 +71,6 @@ def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> 
 def _starts(first: int, stop: int, bars: int, hop: int) -> range:
     """Return where windows begin: the first to reach the end of the stretch is the last."""
     return range(first, max(first + 1, stop - bars + hop) if first < stop else first, hop)
-
-
-def _count(first: int, stop: int, hop: int) -> int:
-    """Return how many windows begin before all is silent: a signature may stand years later."""
-    return max(0, -(-(stop - first) // hop))
 
 
 def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:

@@ -43,6 +43,8 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     server = subprocess.Popen(
         [SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.DEVNULL
     )
+    while server.poll() is None and ("127.0.0.1", port) not in listening(server):
+        time.sleep(0.05)
     known = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={folder}/known"]
     try:
         yield Far(

@@ -7,7 +7,7 @@ import megatron_music
 from megatron_music.score.compiled import _MADE_FROM
 
 PACKAGE = Path(megatron_music.__file__).parent
-WITHOUT_NUMBERS = {"megatron_music.errors", "megatron_music.tokenizer.vocabulary"}
+WITHOUT_NUMBERS = {"megatron_music.errors"}
 
 
 def kernels() -> set[Path]:
