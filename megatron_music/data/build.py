@@ -40,7 +40,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 WORK_FOLDER = ".build"
 TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
-LARGEST_SHARD = 1024
+LARGEST_SHARD = 512
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
 
 _SMALLEST_SHARD = 64

@@ -26,7 +26,7 @@ __all__ = [
     "open_source",
 ]
 
-_FILES_PER_SHARD = 1024
+_FILES_PER_SHARD = 512
 
 
 @dataclass(frozen=True)

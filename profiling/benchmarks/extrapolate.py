@@ -32,7 +32,7 @@ The whole build took {wall_s:.0f} s: {rate:,.0f} files/s, {tokens:,.0f} M tokens
 {stages}
 
 The largest worker held {worker_mb:.0f} MB at most, the main process {main_mb:.0f} MB, all together
-{all_mb:.0f} MB. Between the first and the last tenth of the reading, the largest worker went from
+{all_mb:.0f} MB. Between the first and the last third of the reading, the largest worker went from
 {first_mb:.0f} to {last_mb:.0f} MB and the rate from {first_rate:,.0f} to {last_rate:,.0f} files/s.
 
 ![files a second and memory over time](scale.png)
@@ -73,8 +73,9 @@ def page(
     rows = made["rows"]
     last = rows[-1]
     reading = [row for row in rows if row["stage"] == "read"]
-    tenth = max(2, len(reading) // 10)
-    first, final = reading[:tenth], reading[-tenth:]
+    moving = [row for row in reading if 0 < row["done"] < count] or reading
+    third = max(2, len(moving) // 3)
+    first, final = moving[:third], moving[-third:]
     peak = {
         key: max(row[key] for row in rows) for key in ("worker_rss_mb", "main_rss_mb", "all_rss_mb")
     }
