@@ -211,6 +211,7 @@ def test_ci_runs_the_checks_and_then_the_tests() -> None:
     assert [line for line in script.read_text().splitlines() if line.startswith("make")] == [
         "make check",
         "make test",
+        "make test-ray",
     ]
 
 
