@@ -18,6 +18,7 @@ from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.cli.program import Program
 from tests.generate.conftest import CHORALE, untrained
+from tests.music import bars_not_full
 
 SETTINGS = TokenizerSettings(bars=2, ensemble=CHORALE)
 
@@ -82,6 +83,22 @@ def test_an_album_is_made_once_and_a_copy_is_found(here: Path) -> None:
     assert "filled/prompt.mid" in filled.stdout.split()
     after = quantize(read_midi(here / "filled" / "song-7.mid"), 4)
     assert after.tracks[:3] == piece.tracks[:3]
+
+
+@pytest.mark.parametrize(("option", "asked"), [("--full-bars", True), ("--no-full-bars", False)])
+def test_rests_before_the_barline_are_asked_for_and_recorded(
+    here: Path, option: str, asked: bool
+) -> None:
+    model = str(untrained(here / "hf", SETTINGS))
+    wish = ("-n", "4", "--temperature", "3", "--no-wav", "--no-png", "--no-page", option)
+    run("sample", model, "-o", "music", *wish)
+    rests = []
+    for seed in range(7, 11):
+        report = json.loads((here / "music" / f"song-{seed}.json").read_text())
+        assert report["asked"]["full_bars"] is asked
+        piece = quantize(read_midi(here / "music" / f"song-{seed}.mid"), 4)
+        rests += [bars_not_full(one, 2, piece.steps_per_bar) for one in piece.tracks]
+    assert any(rests) is not asked
 
 
 @pytest.mark.slow
