@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from megatron_music.progress import Progress
 
+_SLOW = 0.2
 LINE_INTERVAL_S = 5.0
 """Where stderr is not a terminal, a progress line this often."""
 
@@ -46,9 +47,10 @@ def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: f
     line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"
     if not rate:
         return line
+    speed = f"{rate:,.1f} {unit}/s" if rate >= _SLOW else f"{duration(1 / rate)} each"
     if done >= total:
-        return f"{line}, {rate:,.1f} {unit}/s, took {duration(elapsed_s)}"
-    return f"{line}, {rate:,.1f} {unit}/s, {duration((total - done) / rate)} left"
+        return f"{line}, {speed}, took {duration(elapsed_s)}"
+    return f"{line}, {speed}, {duration((total - done) / rate)} left"
 
 
 def _write(line: str, live: bool) -> None:
