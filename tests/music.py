@@ -1,11 +1,13 @@
 """Music for tests: hypothesis strategies and small pieces written by hand."""
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import strategies as st
 
 from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.score.quantize import quantize
+from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 BASS_LINE = (
     "PIECE_START TRACK_START INST=BASS "
@@ -59,3 +61,11 @@ def bars_not_full(track: Track, bars: int, steps: int) -> set[int]:
     for onset, end in zip(track.onset.tolist(), track.end.tolist(), strict=True):
         sounding[onset:end] = True
     return set(np.flatnonzero(~sounding[steps - 1 :: steps]).tolist())
+
+
+def pick(rng: np.random.Generator, mask: npt.NDArray[np.bool_], vocabulary: Vocabulary) -> int:
+    """Draw a legal token, its kind first: else nearly all would be notes that begin."""
+    kinds: dict[Kind, list[int]] = {}
+    for token in np.flatnonzero(mask).tolist():
+        kinds.setdefault(vocabulary.meanings[token][0], []).append(token)
+    return int(rng.choice(list(kinds.values())[rng.integers(len(kinds))]))

@@ -17,7 +17,7 @@ from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import bars_not_full, scores, track
+from tests.music import bars_not_full, pick, scores, track
 
 ROOM = 2000
 
@@ -30,7 +30,7 @@ def scribble(sheet: Sheet, vocabulary: Vocabulary, max_tokens: int, seed: int) -
     tokens: list[int] = []
     while not tokens or tokens[-1] != vocabulary.piece_end:
         mark_sheet_tokens(sheets, masks)
-        tokens.append(int(rng.choice(np.flatnonzero(masks[0]))))
+        tokens.append(pick(rng, masks[0], vocabulary))
         take_sheet_tokens(np.array([[tokens[-1]]]), sheets)
     return tokens
 

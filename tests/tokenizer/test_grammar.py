@@ -14,7 +14,7 @@ from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.grammar import Plan, Walker, check
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import bars_not_full, pieces
+from tests.music import bars_not_full, pick, pieces
 
 PLAIN = Vocabulary(TokenizerSettings(density=False))
 DENSE = Vocabulary(TokenizerSettings(density=True))
@@ -144,7 +144,7 @@ def wander(vocabulary: Vocabulary, plan: Plan, seed: int, every_token: bool = Fa
         mask = walker.allowed()
         if every_token:
             assert mask.tolist() == [walker.refusal(t) is None for t in range(len(vocabulary))]
-        walker.advance(int(rng.choice(np.flatnonzero(mask))))
+        walker.advance(pick(rng, mask, vocabulary))
     return walker
 
 

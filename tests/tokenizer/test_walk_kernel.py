@@ -8,6 +8,7 @@ from megatron_music.tokenizer.grammar import Plan, Walker
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
+from tests.music import pick
 from tests.tokenizer.test_grammar import plans
 
 
@@ -31,6 +32,6 @@ def test_it_marks_what_the_walker_allows(
             allowed = walker.allowed()
             assert np.flatnonzero(masks[row]).tolist() == np.flatnonzero(allowed).tolist()
             if walker.position.phase is not Phase.END:
-                tokens[row] = rng.choice(np.flatnonzero(allowed))
+                tokens[row] = pick(rng, allowed, vocabulary)
                 walker.advance(int(tokens[row, 0]))
         take_tokens(tokens, state, rules)
