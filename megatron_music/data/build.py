@@ -109,6 +109,8 @@ def build(
 
 
 def _check_place(folder: Path) -> None:
+    if not str(folder).isprintable():
+        raise UsageError(f"the name {str(folder)!r} is no text; give another folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the data set")
     ours = (folder / MANIFEST_FILE).exists() or (folder / WORK_FOLDER).exists()
@@ -161,8 +163,12 @@ def _listed(source: Source, work: Path, stage: Stage) -> Sequence[Item]:
     if source.index is None:
         return source.items
     work.mkdir(parents=True, exist_ok=True)
-    with stage(f"open {source.name}", "MB") as progress:
-        return source.index(work, progress)
+    try:
+        with stage(f"open {source.name}", "MB") as progress:
+            return source.index(work, progress)
+    except DataError:  # what was unpacked of it so far is of no use
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def _date(manifest: Path, source: Source) -> None:

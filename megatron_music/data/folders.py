@@ -66,7 +66,11 @@ def list_folder(folder: str) -> list[Entry]:
     waiting = [(folder, "")]
     while waiting:
         path, within = waiting.pop()
-        place = os.stat(path)  # noqa: PTH116 (hundreds of thousands: strings are quicker)
+        try:
+            place = os.stat(path)  # noqa: PTH116 (hundreds of thousands: strings are quicker)
+        except OSError as fault:  # gone since its parent was listed
+            entries.append(_refused(within, fault))
+            continue
         if (place.st_dev, place.st_ino) not in seen:
             seen.add((place.st_dev, place.st_ino))
             below = _list(path, within, entries)
@@ -82,14 +86,25 @@ def _list(path: str, within: str, entries: list[Entry]) -> list[str]:
     try:
         with os.scandir(path) as found:
             for entry in found:
-                if entry.is_dir():
+                if _is_folder(entry):
                     folders.append(entry.name)
                 elif entry.name.lower().endswith(MIDI_SUFFIXES):
                     entries.append(_entry(entry, within))
     except OSError as fault:
-        reason = fault.strerror or str(fault)
-        entries.append(Entry(Unusable(within or ".", "unreadable", f"a folder: {reason}"), -1, 0))
+        entries.append(_refused(within, fault))
     return folders
+
+
+def _is_folder(found: os.DirEntry[str]) -> bool:
+    try:
+        return found.is_dir()
+    except OSError:  # a link that leads to itself: it costs nothing beside it
+        return False
+
+
+def _refused(within: str, fault: OSError) -> Entry:
+    reason = fault.strerror or str(fault)
+    return Entry(Unusable(within or ".", "unreadable", f"a folder: {reason}"), -1, 0)
 
 
 def _entry(found: os.DirEntry[str], within: str) -> Entry:

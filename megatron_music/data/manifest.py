@@ -22,6 +22,11 @@ MANIFEST_FILE = "manifest.json"
 FORMAT = 4
 """Raised whenever the same source and settings come to give other bytes."""
 
+_NEEDED = {
+    *("key", "settings", "files", "splits", "inputs", "source"),
+    *("vocabulary_hash", "unigram_nats_per_token"),
+}
+
 
 def build_key(source: Source, settings: BuildSettings) -> str:
     """Return the hash of what decides a data set's bytes, as far as a listing tells."""
@@ -133,7 +138,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
-    needed = ("key", "settings", "files", "splits", "vocabulary_hash")
-    if not isinstance(values, Mapping) or any(name not in values for name in needed):
-        raise DataError(f"{path} is not a data set's manifest; build the data set again")
+    if not _is_whole(values):
+        raise DataError(f"{path} is not a data set's manifest; build the data set with --force")
     return dict(values)
+
+
+def _is_whole(values: Any) -> bool:
+    """Tell whether all is there that is read from a manifest."""
+    try:
+        return (
+            set(values) >= _NEEDED
+            and all({"bytes", "sha256"} <= set(record) for record in values["files"].values())
+            and all({"pieces", "documents", "tokens"} <= set(values["splits"][s]) for s in SPLITS)
+            and {"total", "kept", "refused"} <= set(values["inputs"])
+        )
+    except (TypeError, KeyError, AttributeError):
+        return False

@@ -113,8 +113,8 @@ def folder_source(folder: Path) -> Source:
             "give a folder or an archive of MIDI files"
         )
     return Source(
-        name=folder.resolve().name,
-        title=f"MIDI files of the folder {folder.resolve().name}",
+        name=_as_text(folder.resolve().name),
+        title=f"MIDI files of the folder {_as_text(folder.resolve().name)}",
         licence="that of the files; find it out before you pass anything on",
         citation="none known",
         fingerprint=_hash([(entry.item.name, entry.size_bytes) for entry in entries]),
@@ -129,8 +129,8 @@ def archive_source(path: Path) -> Source:
     kind_of(path)
     status = path.stat()
     return Source(
-        name=path.name,
-        title=f"MIDI files of the archive {path.name}",
+        name=_as_text(path.name),
+        title=f"MIDI files of the archive {_as_text(path.name)}",
         licence="that of the files; find it out before you pass anything on",
         citation="none known",
         fingerprint=f"an archive of {status.st_size} bytes",
@@ -139,6 +139,11 @@ def archive_source(path: Path) -> Source:
         changed_ns=status.st_ctime_ns,
         index=partial(list_archive, path),
     )
+
+
+def _as_text(name: str) -> str:
+    """Return a name that can be written down, whatever bytes it has on the disk."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _embedded(collection: Collection) -> Source:

@@ -57,7 +57,9 @@ def _check_file(path: Path, record: dict[str, Any]) -> None:
     if not path.is_file():
         raise DataError(f"{path} is missing; build the data set again")
     if path.stat().st_size != record["bytes"] or sha256_of(path) != record["sha256"]:
-        raise DataError(f"{path} is not what was built: its sha256 differs; build it again")
+        raise DataError(
+            f"{path} is not what was built: its sha256 differs; build it again with --force"
+        )
 
 
 def _check_counts(name: str, reader: IndexedReader, side: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from megatron_music.data.build import build
 from megatron_music.data.catalog import COLLECTIONS, Collection
 from megatron_music.data.fetch import DOWNLOADS
 from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import LARGEST_FILE_BYTES, folder_source, open_source
 from megatron_music.errors import MidiError, MissingError, UsageError
 from megatron_music.score.midi import write_midi
@@ -131,3 +133,20 @@ def test_every_collection_says_what_a_card_needs() -> None:
     assert len({known.name for known in COLLECTIONS}) == len(COLLECTIONS)
     for known in COLLECTIONS:
         assert all((known.title, known.licence, known.citation, known.where, known.access))
+
+
+def test_a_link_to_itself_costs_nothing_beside_it(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "songs", 5)
+    (folder / "below").mkdir()
+    for place in (folder, folder / "below"):
+        (place / "loop").symlink_to("loop")
+    (folder / "song-00.mid").rename(folder / "below" / "song-00.mid")
+    assert len(folder_source(folder).items) == 5
+
+
+def test_a_source_whose_name_is_no_text_is_built(tmp_path: Path) -> None:
+    folder = folder_of_songs(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9d")), 3)
+    made = build(folder_source(folder), tmp_path / "set", BuildSettings(split=(100, 0, 0)))
+    assert made.manifest["source"]["name"] == "b\ufffdd"
+    with pytest.raises(UsageError, match="is no text; give another folder"):
+        build(folder_source(folder), Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xe9t")))
