@@ -144,6 +144,8 @@ pretrain: layout clock $$(NEEDS) ## the whole way: data, training, export, four 
 layout:
 	@case "$(RUNTIME)" in auto|local|docker|slurm) ;; *) \
 		echo "error: RUNTIME must be auto, local, docker or slurm (got '$(RUNTIME)')" >&2; exit 2;; esac
+	@$(if $(SLURM),,[ "$(NODES)" = 1 ] || { echo "error: NODES=$(NODES) needs RUNTIME=slurm;" \
+		"for several machines without it see docs/dgx.md" >&2; exit 2; })
 	@$(if $(SLURM),NNODES=$(NODES) MASTER_ADDR=node CUDA_VISIBLE_DEVICES=) $(LAYOUT) DRY_RUN=1 \
 		launch/pretrain.sh > /dev/null
 

@@ -57,23 +57,23 @@ def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
     As many processes as there are if that is possible, else fewer; then TP and PP, then the micro
     batch, each by how often it has to be halved or doubled. The global batch stays.
     """
-    for processes in range(world_size, 0, -1):
-        found = sorted(_layouts(recipe, processes), key=lambda layout: _distance(recipe, layout))
-        if found:
-            return found[:SHOWN]
-    return []
+    possible = list(_layouts(recipe, world_size))
+    most = max((layout.processes for layout in possible), default=0)
+    found = [layout for layout in possible if layout.processes == most]
+    return sorted(found, key=lambda layout: _distance(recipe, layout))[:SHOWN]
 
 
-def _layouts(recipe: Recipe, processes: int) -> Iterator[Layout]:
+def _layouts(recipe: Recipe, most_processes: int) -> Iterator[Layout]:
+    """Give every layout that takes so many processes at most."""
     shape, batch = recipe.model, recipe.train.global_batch_size
     for tensor in _divisors(math.gcd(shape.num_attention_heads, VOCABULARY_MULTIPLE)):
         if _sequence_fault(recipe, tensor):
             continue
         for pipeline in _divisors(shape.num_layers):
-            data, rest = divmod(processes, tensor * pipeline)
-            if data and not rest and batch % data == 0:
-                micro = _nearest_divisor(batch // data, recipe.train.micro_batch_size)
-                yield Layout(tensor, pipeline, data, micro)
+            for data in _divisors(batch):
+                if tensor * pipeline * data <= most_processes:
+                    micro = _nearest_divisor(batch // data, recipe.train.micro_batch_size)
+                    yield Layout(tensor, pipeline, data, micro)
 
 
 def _distance(recipe: Recipe, layout: Layout) -> tuple[float, float]:

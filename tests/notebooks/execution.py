@@ -51,6 +51,9 @@ def save(name: str, notebook: NotebookNode) -> Path:
 
 def main() -> None:
     """Run the notebooks named, or all, and write their executed copies."""
+    unknown = set(sys.argv[1:]) - set(NAMES)
+    if unknown:
+        sys.exit(f"error: no notebook {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for name in sys.argv[1:] or NAMES:
         path = save(name, execute(name))
         print(f"{path}: {path.stat().st_size:,} bytes")
