@@ -17,7 +17,11 @@ GUIDE = (Path(__file__).parents[1] / "docs" / "composing.md").read_text(encoding
 def options_of(name: str) -> set[str]:
     """Return the options of a command."""
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    return {option for parameter in command.params for option in parameter.opts}
+    return {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 def test_every_option_in_the_guide_is_one() -> None:
