@@ -35,7 +35,7 @@ from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone, damaged
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import vocabulary_of
 
 WORK_FOLDER = ".build"
 TOKENIZER_FOLDER = "tokenizer"
@@ -227,7 +227,7 @@ def _write(
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
     contents = Contents.added_up(
-        Vocabulary(found.tokenizer),
+        vocabulary_of(found.tokenizer),
         joined.token_counts.values(),
         [side.lengths for side in found.sides.values()],
         count_bars(folder / OUTCOMES_FILE),

@@ -73,7 +73,7 @@ class Unusable(MidiItem):
         raise Refusal(self.reason, self.detail)
 
 
-class Noted:
+class Noted(MidiItem):
     """A file whose bytes leave their digest behind when they are read."""
 
     def __init__(self, file: File) -> None:
@@ -92,12 +92,6 @@ class Noted:
             raise
         self._digest = self._digest or xxh3_128_digest(raw)
         return raw
-
-    def read(self) -> Score:
-        """Read the bytes as MIDI; raises Refusal or MidiError."""
-        from megatron_music.score.midi import parse_midi
-
-        return parse_midi(self.raw(), self.name)
 
     def digest(self) -> bytes:
         """Return DIGEST_BYTES that change with the bytes, which are read unless they have been."""

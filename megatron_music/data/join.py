@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,12 @@ from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
 from megatron_music.tokenizer.codec import density_levels
-from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
+from megatron_music.tokenizer.vocabulary import (
+    TokenArray,
+    TokenizerSettings,
+    Vocabulary,
+    vocabulary_of,
+)
 
 Counts = npt.NDArray[np.int64]
 
@@ -51,7 +55,7 @@ def join(found: Survey, folder: Path, workers: Workers, progress: Progress) -> J
     tasks = [
         Placing(number, share, found.tokenizer, folder) for number, share in enumerate(found.shares)
     ]
-    total = np.zeros((len(SPLITS), len(Vocabulary(found.tokenizer))), np.int64)
+    total = np.zeros((len(SPLITS), len(vocabulary_of(found.tokenizer))), np.int64)
     ends = [share.starts_tokens for share in found.shares[1:]]
     ends.append(tuple(side.tokens for side in found.sides.values()))
     with ExitStack() as stack:
@@ -118,7 +122,7 @@ class _RunningHash:
 
 def place(task: Placing) -> tuple[int, Counts]:
     """Write the tokens of a shard where they belong; return its number and their counts by side."""
-    vocabulary = _vocabulary(task.tokenizer)
+    vocabulary = vocabulary_of(task.tokenizer)
     documents = read_documents(task.share.shard)
     tokens = _with_densities(documents.tokens, documents.rates, vocabulary)
     edges = np.concatenate(([0], np.cumsum(documents.lengths, dtype=np.int64)))
@@ -131,11 +135,6 @@ def place(task: Placing) -> tuple[int, Counts]:
             counts[number] = np.bincount(part, minlength=len(vocabulary))
             _write_at(task.folder / f"{name}.bin", part, task.share.starts_tokens[number])
     return task.number, counts
-
-
-@lru_cache(maxsize=1)
-def _vocabulary(settings: TokenizerSettings) -> Vocabulary:
-    return Vocabulary(settings)
 
 
 def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Side, Survey
 from megatron_music.errors import DataError
-from megatron_music.tokenizer.vocabulary import VERSION, Vocabulary
+from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 4
@@ -57,8 +57,8 @@ def describe(
         },
         "settings": asdict(settings),
         "tokenizer": asdict(tokenizer),
-        "vocabulary_hash": Vocabulary(tokenizer).hash,
-        "vocabulary_size": len(Vocabulary(tokenizer)),
+        "vocabulary_hash": vocabulary_of(tokenizer).hash,
+        "vocabulary_size": len(vocabulary_of(tokenizer)),
         "inputs": {
             "total": found.kept + found.refused.total(),
             "kept": found.kept,

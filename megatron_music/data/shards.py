@@ -10,7 +10,6 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from megatron_music.data.outcomes import REFUSED, Outcome
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shard_file import write_shard
 from megatron_music.data.together import encode_together
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
 
 TOGETHER = -1
 """Where this is among the broken, pieces are encoded one by one, to see which of them it is."""
@@ -51,18 +50,13 @@ class Task:
 
 def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
-    vocabulary = _vocabulary(task.settings)
+    vocabulary = vocabulary_of(task.settings.tokenizer())
     items = noted(task.items)
     with _uncollected(), task.marker.open("wb", buffering=0) as marker:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
     write_shard(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
-
-
-@lru_cache(maxsize=1)
-def _vocabulary(settings: BuildSettings) -> Vocabulary:
-    return Vocabulary(settings.tokenizer())
 
 
 def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
@@ -106,7 +100,7 @@ def position_of_death(task: Task) -> int | None:
 
 def try_item(task: Task, position: int) -> None:
     """Encode one piece for nothing: to see whether it ends the process."""
-    _encoded(task, position, task.items[position], _vocabulary(task.settings))
+    _encoded(task, position, task.items[position], vocabulary_of(task.settings.tokenizer()))
 
 
 def _encoded(

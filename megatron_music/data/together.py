@@ -17,7 +17,7 @@ from megatron_music.data.pieces import left_out, other_metre
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.instruments import instrument_name
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
     from megatron_music.tokenizer.batch import Batch, BatchEncoder
@@ -45,7 +45,7 @@ def _encoder(settings: BuildSettings) -> "BatchEncoder":
     from megatron_music.tokenizer.batch import BatchEncoder, last_training_word
 
     return BatchEncoder(
-        Vocabulary(settings.tokenizer()),
+        vocabulary_of(settings.tokenizer()),
         settings.bars,
         settings.hop_bars,
         voices=settings.voices,

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,12 @@ class Vocabulary:
         """A sha256 over version and tokens: equal exactly when every id means the same."""
         text = f"mmmtrack {VERSION}\n" + "\n".join(self.tokens)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def vocabulary_of(settings: TokenizerSettings) -> Vocabulary:
+    """Return the vocabulary of these settings, the same one when asked again: making it costs."""
+    return Vocabulary(settings)
 
 
 def token_dtype(vocabulary_size: int) -> np.dtype[np.generic]:
