@@ -52,6 +52,10 @@ def build(
     shuffle: Annotated[bool | None, Option(help="Shuffle the tracks, or not.")] = None,
     seed: Annotated[int | None, Option(help="The seed of the shuffling.")] = None,
     split: Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")] = None,
+    like: Annotated[
+        Path | None,
+        Option("--like", help="Tokens that mean the same as this data set's.", metavar="DIR"),
+    ] = None,
     workers: Annotated[int | None, Option(help="Processes; else one a core.")] = None,
     backend: Annotated[
         Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
@@ -70,6 +74,8 @@ def build(
     What is not chosen is as the collection prefers. An interrupted build goes on where it was.
 
     Example: `megatron-music data build bach -o data/bach`
+
+    To blend with it, or to go on with its model: `data build ~/midi -o data/mine --like data/bach`
     """
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
@@ -90,7 +96,7 @@ def build(
     chosen = {name: value for name, value in options.items() if value is not None}
     if fetch and place is None:
         data_catalog.bring(source)
-    result = _build(_open(source, place), output, chosen, workers, backend, force)
+    result = _build(_open(source, place), output, chosen, like, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
 
 
@@ -104,14 +110,15 @@ def _build(
     music: "Source",
     output: Path,
     chosen: dict[str, Any],
+    other: Path | None,
     workers: int | None,
     backend: str,
     force: bool,
 ) -> "Result":
     from megatron_music.data.build import build
-    from megatron_music.data.settings import choose
+    from megatron_music.data.settings import choose, like
 
-    settings = choose(music.preferred, chosen)
+    settings = choose(music.preferred, like(other, chosen) if other else chosen)
     result = build(music, output, settings, workers, force, show.progress, backend)
     if result.up_to_date:
         show.say(f"{output} is up to date: nothing to do")

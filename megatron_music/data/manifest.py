@@ -34,7 +34,7 @@ def build_key(source: Source, settings: BuildSettings) -> str:
         "format": FORMAT,
         "vocabulary": VERSION,
         "source": source.fingerprint,
-        "settings": asdict(settings),
+        "settings": settings.record(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -55,7 +55,7 @@ def describe(
             "fingerprint": source.fingerprint,
             "contents": found.contents,
         },
-        "settings": asdict(settings),
+        "settings": settings.record(),
         "tokenizer": asdict(tokenizer),
         "vocabulary_hash": vocabulary_of(tokenizer).hash,
         "vocabulary_size": len(vocabulary_of(tokenizer)),

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import UsageError
-from megatron_music.tokenizer.vocabulary import TokenizerSettings
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
@@ -20,7 +21,7 @@ class BuildSettings:
     are written in `transpositions` keys, the others as they are. `voices` takes pieces as chorales:
     four tracks, soprano first. `merge` makes the tracks of one instrument one. `fill` adds to each
     document one with bars hidden and told at its end. `split` holds the weights of train, valid
-    and test.
+    and test. `density_edges` are those of another data set (None: cut from the training windows).
     """
 
     bars: int = 4
@@ -35,6 +36,7 @@ class BuildSettings:
     max_tracks: int | None = None
     shuffle: bool = True
     split: tuple[int, ...] = (90, 5, 5)
+    density_edges: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be built with; raises UsageError."""
@@ -70,12 +72,20 @@ class BuildSettings:
 
     def tokenizer(self) -> TokenizerSettings:
         """Return the tokenizer's settings before the data have been seen."""
-        return TokenizerSettings(
+        start = TokenizerSettings(
             steps_per_quarter=self.steps_per_quarter,
             density=self.density,
             bars=self.bars,
             fill=self.fill,
         )
+        if self.density_edges is None:
+            return start
+        return dataclasses.replace(start, density_edges=self.density_edges)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps of them: density edges only where they are another's."""
+        borrowed = self.density_edges is not None
+        return {name: of for name, of in vars(self).items() if borrowed or name != "density_edges"}
 
 
 def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:
@@ -88,3 +98,24 @@ def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings
     if "hop" not in changes and hop is not None and changes.get("bars", hop) < hop:
         changes["hop"] = None
     return dataclasses.replace(preferred, **changes)
+
+
+def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to what a person chose that tokens are to mean what those of another data set mean.
+
+    Raises DataError where the folder is none, UsageError for choices that contradict it.
+    """
+    other = load_vocabulary(folder / "tokenizer").settings
+    if other.attributes:
+        raise UsageError(
+            f"{folder} has attributes ({', '.join(other.attributes)}), which cannot be told of "
+            "other music; give a data set without"
+        )
+    same = {name: getattr(other, name) for name in ("steps_per_quarter", "bars", "density", "fill")}
+    for name, of in same.items():
+        if chosen.get(name, of) != of:
+            raise UsageError(
+                f"{name} is {of} in {folder} (got {chosen[name]}); leave the option out, or --like"
+            )
+    edges = {"density_edges": other.density_edges} if other.density else {}
+    return {**chosen, **same, **edges}

@@ -143,11 +143,12 @@ def _fit(
     settings: BuildSettings, rates: Counter[float], ensembles: set[tuple[str, ...]]
 ) -> TokenizerSettings:
     start = settings.tokenizer()
+    cut = rates and start.density and settings.density_edges is None
     ensemble = next(iter(ensembles)) if len(ensembles) == 1 else ()
     whole = settings.max_tracks is None or len(ensemble) <= settings.max_tracks
     return replace(
         start,
-        density_edges=density_edges(rates) if rates and start.density else start.density_edges,
+        density_edges=density_edges(rates) if cut else start.density_edges,
         ensemble=ensemble if whole else (),
     )
 

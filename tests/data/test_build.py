@@ -11,9 +11,10 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.settings import SPLITS, BuildSettings, like
 from megatron_music.data.sources import folder_source
 from megatron_music.data.survey import density_edges
+from megatron_music.errors import UsageError
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from tests.data.collection import Choir, Song, files_of, folder_of_songs, songs, source_of
@@ -138,6 +139,19 @@ def test_density_is_fitted_on_training_windows_alone(tmp_path: Path) -> None:
     edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("all", "train")]
     assert edges[0].density_edges == edges[1].density_edges
     assert edges[0].density_edges != BuildSettings().tokenizer().density_edges
+
+
+def test_like_another_data_set_densities_are_cut_where_its_are(tmp_path: Path) -> None:
+    build(source_of(songs(30)), tmp_path / "first", HALVES)
+    same = dataclasses.replace(HALVES, **like(tmp_path / "first", {}))
+    few = source_of(songs(8))
+    manifest = build(few, tmp_path / "second", same).manifest
+    edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("first", "second")]
+    assert edges[0].density_edges == edges[1].density_edges
+    assert manifest["settings"]["density_edges"] == list(edges[0].density_edges)
+    assert build(few, tmp_path / "second", same).up_to_date
+    with pytest.raises(UsageError, match=r"a data set of density_edges .* \(asked: None\)"):
+        build(few, tmp_path / "second", HALVES)
 
 
 def test_density_tokens_say_how_dense_their_track_is(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What may be chosen about a data set."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from megatron_music.data.settings import BuildSettings, choose
+from megatron_music.data.settings import BuildSettings, choose, like
 from megatron_music.errors import UsageError
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
+
+EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9.5)
 
 
 def test_windows_lie_side_by_side_unless_a_hop_is_chosen() -> None:
@@ -49,3 +53,23 @@ def test_what_is_not_chosen_is_as_the_collection_prefers() -> None:
 def test_a_preferred_hop_gives_way_to_shorter_windows() -> None:
     assert choose(BuildSettings(bars=8, hop=4), {"bars": 2}).hop_bars == 2
     assert choose(BuildSettings(bars=8, hop=4), {"bars": 16}).hop_bars == 4
+
+
+def test_like_another_data_set_takes_what_gives_its_tokens_their_meaning(tmp_path: Path) -> None:
+    settings = TokenizerSettings(steps_per_quarter=12, bars=8, density_edges=EDGES, fill=True)
+    save_settings(settings, tmp_path / "tokenizer")
+    chosen = choose(BuildSettings(), like(tmp_path, {"bars": 8, "transpositions": 3}))
+    assert chosen.tokenizer() == settings
+    assert chosen.transpositions == 3
+
+
+def test_a_choice_that_contradicts_the_other_data_set_is_refused(tmp_path: Path) -> None:
+    save_settings(TokenizerSettings(), tmp_path / "tokenizer")
+    with pytest.raises(UsageError, match=r"bars is 4 in .* \(got 8\); leave the option out"):
+        like(tmp_path, {"bars": 8})
+
+
+def test_a_data_set_without_densities_gives_no_edges(tmp_path: Path) -> None:
+    save_settings(TokenizerSettings(density=False), tmp_path / "tokenizer")
+    chosen = choose(BuildSettings(), like(tmp_path, {}))
+    assert (chosen.density, chosen.density_edges) == (False, None)
