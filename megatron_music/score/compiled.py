@@ -3,8 +3,10 @@
 Importing this module takes half a second, so only the kernels do, and they only when first used.
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -12,6 +14,7 @@ import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
+from numba.core.event import Listener, register
 from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -30,6 +33,10 @@ _MADE_FROM = (
     "generate/taste.py",
 )
 """The files with kernels, and with the numbers that stand in them."""
+
+COMPILING = (
+    "compiling, once after an installation or update: ten seconds, or more on a busy machine"
+)
 
 
 def kernel(function: _Function) -> _Function:
@@ -54,6 +61,27 @@ def _sources() -> tuple[tuple[str, int, int], ...]:
     package = Path(__file__).parents[1]
     paths = sorted(path for name in _MADE_FROM for path in package.glob(name))
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+
+
+class _Remark(Listener):
+    """Says once that code is being compiled: it takes seconds that nothing else explains."""
+
+    def __init__(self) -> None:
+        # Of a pool's processes the first one speaks for all.
+        self._said = current_process().name not in ("MainProcess", "LokyProcess-1")
+
+    def on_start(self, event: Any) -> None:  # noqa: ARG002 (whichever function it is)
+        """Remark on the first compilation, in place of a live line of progress."""
+        if not self._said:
+            self._said = True
+            clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
+            print(clear + COMPILING, file=sys.stderr, flush=True)
+
+    def on_end(self, event: Any) -> None:
+        """Say nothing more."""
+
+
+register("numba:compile", _Remark())  # type: ignore[no-untyped-call]
 
 
 @intrinsic

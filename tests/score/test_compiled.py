@@ -1,10 +1,15 @@
-"""Machine code that is kept is thrown away when what it was made from changes."""
+"""Machine code that is kept is thrown away when what it was made from changes; making is told."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 import megatron_music
-from megatron_music.score.compiled import _MADE_FROM
+from megatron_music.score.compiled import _MADE_FROM, COMPILING
 
 PACKAGE = Path(megatron_music.__file__).parent
 WITHOUT_NUMBERS = {"megatron_music.errors"}
@@ -29,3 +34,19 @@ def test_every_kernel_and_all_it_takes_numbers_from_is_watched() -> None:
             PACKAGE.parent / (name.replace(".", "/") + ".py") for name in ours - WITHOUT_NUMBERS
         }
         assert needed <= watched, path
+
+
+@pytest.mark.slow
+def test_compiling_is_told_once_and_not_where_it_was_done_before(tmp_path: Path) -> None:
+    code = "from megatron_music.score.compiled import lowest_bit, wide; lowest_bit(8); wide(7)"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        for _ in range(2)
+    ]
+    assert told == [f"{COMPILING}\n", ""]
