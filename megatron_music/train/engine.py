@@ -66,7 +66,8 @@ class Engine:
 
     def wait(self) -> None:
         """Return when every rank is here."""
-        dist.barrier(group=self.control)
+        if self.world_size > 1:
+            dist.barrier(group=self.control)
 
     def reseed(self, seed: int, iteration: int) -> None:
         """Set every generator from (seed, iteration, data and pipeline rank), statelessly.
@@ -90,8 +91,8 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
     if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
-        device = torch.device("cpu") if on_cpu else _device()
-        kind = _kind(device)
+        device = torch.device("cpu") if on_cpu else this_device()
+        kind = kind_of(device)
         choices.settle_precision(recipe, kind)
         if device.type == "cpu":
             _use_cores()
@@ -104,7 +105,8 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
         yield _place(parallel, device, kind)
 
 
-def _device() -> torch.device:
+def this_device() -> torch.device:
+    """Return the GPU of LOCAL_RANK, the CPU where there is none; raises LayoutError."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -116,7 +118,8 @@ def _device() -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _kind(device: torch.device) -> choices.Device:
+def kind_of(device: torch.device) -> choices.Device:
+    """Describe a device of this machine."""
     if device.type == "cpu":
         return choices.cpu()
     name = torch.cuda.get_device_name(device)

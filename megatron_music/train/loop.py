@@ -38,7 +38,7 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
     with engines.start(job.recipe) as engine:
         job = replace(job, recipe=settle_precision(job.recipe, engine.kind))
         if engine.is_first:
-            open_run(job, engine)
+            open_run(job, engine, layer_kernels(job.recipe, engine).text)
             say(describe(job, engine))
         engine.wait()
         with ExitStack() as stack:

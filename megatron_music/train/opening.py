@@ -17,10 +17,10 @@ from megatron_music.train.folder import clean, copy_tokenizer, rewind_log
 from megatron_music.train.job import Job
 from megatron_music.train.model import layer_kernels
 
-_PACKAGES = ("torch", "megatron-core", "transformer-engine", "numpy")
+_PACKAGES = ("torch", "megatron-core", "transformer-engine", "transformers", "accelerate", "numpy")
 
 
-def open_run(job: Job, engine: Engine) -> None:
+def open_run(job: Job, engine: Engine, attention: str) -> None:
     """Write what describes the run, copy the tokenizer, and rewind the log to the checkpoint."""
     job.run.path.mkdir(parents=True, exist_ok=True)
     clean(job.run)
@@ -31,7 +31,7 @@ def open_run(job: Job, engine: Engine) -> None:
         "device": engine.kind.name,
         "world_size": engine.world_size,
         "data_parallel_size": engine.data_parallel_size,
-        "attention": layer_kernels(job.recipe, engine).text,
+        "attention": attention,
         "threads": torch.get_num_threads(),
         "tflops_formula": "model_causal",
         "data": str(job.data.resolve()),

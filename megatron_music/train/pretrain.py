@@ -3,8 +3,8 @@
 torch and megatron are loaded inside, so that importing this costs nothing.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import MissingError, TrainingError
 from megatron_music.files import alone
@@ -23,19 +23,27 @@ def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None)
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
     """
     wait_asleep()
+    with at_work(job):
+        from megatron_music.train.loop import run
+
+        run(job, say, listen)
+
+
+@contextmanager
+def at_work(job: Job) -> Iterator[None]:
+    """Hold the run folder, silently; what a user can act on leaves as one line.
+
+    Raises MissingError and TrainingError.
+    """
+    busy = TrainingError(f"another training is at work in {job.run.path}; wait for it or stop it")
     with quiet():
         try:
-            from megatron_music.train.loop import run
+            with alone(job.run.lock, busy) if rank() == 0 else nullcontext():
+                yield
         except ModuleNotFoundError as fault:
             raise MissingError(
                 f"training needs {fault.name}; install it with pip install 'megatron-music[train]'"
             ) from None
-        busy = TrainingError(
-            f"another training is at work in {job.run.path}; wait for it or stop it"
-        )
-        try:
-            with alone(job.run.lock, busy) if rank() == 0 else nullcontext():
-                run(job, say, listen)
         except RuntimeError as fault:
             raise _explain(fault) from fault
 
