@@ -72,10 +72,10 @@ app.command("render")(render.render)
 app.add_typer(profile.app, name="profile")
 
 
-def run() -> None:
-    """Run the program; every error leaves as one line on stderr and an exit code."""
+def run(program: typer.Typer = app) -> None:
+    """Run a program; every error leaves as one line on stderr and an exit code."""
     try:
-        app()
+        program()
     except MusicError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as leaving:

@@ -76,7 +76,7 @@ def train(
     from megatron_music.train.job import default_run, prepare, rank
     from megatron_music.train.pretrain import pretrain
 
-    with _one_voice(rank()):
+    with one_voice(rank()):
         request = load_recipe(recipe, overrides or [], depth)
         if estimate:
             show_estimate(request, data, device, gpus, utilisation, as_json)
@@ -110,7 +110,7 @@ def _stock_arguments(recipe: "Recipe", data: Path, run: Path) -> list[str]:
 
 
 @contextmanager
-def _one_voice(rank: int) -> Iterator[None]:
+def one_voice(rank: int) -> Iterator[None]:
     """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
     from megatron_music.train.stop import StoppedError
 
