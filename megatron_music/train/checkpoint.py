@@ -1,11 +1,13 @@
 """Save and load with Megatron's distributed checkpointing, whatever the layout.
 
 Mirrors `save_checkpoint` and `load_checkpoint` of megatron/training/checkpointing.py. Neither
-random states nor the schedule are saved: both follow from the recipe and the iteration.
+random states nor the schedule are saved: both follow from the recipe and the iteration. What is
+loaded is data, whoever wrote it: see `pickles`.
 """
 
 import pickle
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +21,11 @@ from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
 from megatron_music.train.optimizer import Learner
+from megatron_music.train.pickles import data_alone, without_pickles
 from megatron_music.train.writing import InProcessSave
 
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _REASON_LENGTH = 300
-_LOAD_FAULTS = (
-    CheckpointingException,
-    CheckpointException,
-    OSError,
-    EOFError,
-    RuntimeError,
-    KeyError,
-    ValueError,
-    pickle.UnpicklingError,
-)
 
 
 def save(
@@ -62,14 +55,22 @@ def save(
 def load_learner(step: Path, learner: Learner) -> None:
     """Load weights and optimizer, saved in any layout; raises CheckpointError."""
     learner.begin_moments()
-    state = _load(_state(learner.model, learner.optimizer, is_loading=True), step)
-    learner.model.load_state_dict(state["model"])
-    learner.load_optimizer(state["optimizer"])
+    with _readable(step):
+        state = _load(_state(learner.model, learner.optimizer, is_loading=True), step)
+        learner.model.load_state_dict(state["model"])
+        learner.load_optimizer(state["optimizer"])
+
+
+def load_weights(step: Path, learner: Learner) -> None:
+    """Load the weights alone and begin the optimizer with them; raises CheckpointError."""
+    load_model(step, learner.model)
+    learner.optimizer.reload_model_params()
 
 
 def load_model(step: Path, model: GPTModel) -> None:
     """Load the weights alone, saved in any layout; raises CheckpointError."""
-    model.load_state_dict(_load(_state(model), step)["model"])
+    with _readable(step):
+        model.load_state_dict(_load(_state(model), step)["model"])
 
 
 def _state(
@@ -85,18 +86,27 @@ def _state(
 
 
 def _load(state: dict[str, Any], step: Path) -> dict[str, Any]:
-    try:
+    with data_alone(step):
         loaded: dict[str, Any] = dist_checkpointing.load(state, str(step))
-    except _LOAD_FAULTS as fault:
+    return loaded | {"model": without_pickles(loaded["model"])}
+
+
+@contextmanager
+def _readable(step: Path) -> Iterator[None]:
+    """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
+    try:
+        yield
+    except Exception as fault:
         raise CheckpointError(
             f"cannot load {step}: {_reason(fault)}; remove it to go on from an older one"
         ) from fault
-    return loaded
 
 
 def _reason(fault: BaseException) -> str:
     """Shorten a fault of several ranks to the first line that says something."""
     if isinstance(fault, CheckpointException) and fault.failures:
         fault = next(iter(fault.failures.values()))[0]
+    if isinstance(fault, pickle.UnpicklingError) and "weights_only" in str(fault):
+        return "a file in it is damaged or holds more than data"  # torch's cure would run that
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return lines[0][:_REASON_LENGTH] if lines else type(fault).__name__

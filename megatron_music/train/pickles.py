@@ -1,0 +1,80 @@
+"""Checkpoints as data: nothing that stands in one is run.
+
+A pickle calls what it names, and distributed checkpoints hold pickles that torch loads whatever
+they name: `.metadata` with `pickle.load`, small objects with `torch.load(weights_only=False)`,
+Transformer Engine's extra states with `pickle.loads`. Mirrors "Restricting Globals" of Python's
+pickle.
+"""
+
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from enum import EnumType
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+_RECORDS = "torch.distributed.checkpoint."
+_NAMED = {
+    ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),
+    ("pathlib._local", "PosixPath"),  # Python 3.13's
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+}
+
+
+@contextmanager
+def data_alone(step: Path) -> Iterator[None]:
+    """Let what is loaded from a checkpoint in the block be data, nothing that runs.
+
+    What `step` pickles is read once before: it may name torch's records of a checkpoint alone.
+    Raises UnpicklingError, or what garbage makes `pickle` raise.
+    """
+    for path in step.glob("*.metadata"):
+        with path.open("rb") as file:
+            _DataUnpickler(file).load()
+    before = {name: os.environ.pop(name, None) for name in (_FORCED, _FORBIDDEN)}
+    os.environ[_FORCED] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_FORCED]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def without_pickles(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a model without the pickled extra states; those of no use stay."""
+    return {
+        key: None if key.endswith("_extra_state") and _holds(value) else value
+        for key, value in state.items()
+    }
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.numel() > 0
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle names, if it is one of torch's records."""
+        if (module, name) in _NAMED or _is_record(module, name) or _is_dtype(module, name):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a checkpoint")
+
+
+def _is_record(module: str, name: str) -> bool:
+    if not module.startswith(_RECORDS):
+        return False
+    found = getattr(import_module(module), name, None)
+    is_own = getattr(found, "__module__", None) == module
+    return is_own and (is_dataclass(found) or isinstance(found, EnumType))
+
+
+def _is_dtype(module: str, name: str) -> bool:
+    return module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)

@@ -1,0 +1,88 @@
+"""Checkpoints are data: what they pickle is not run, whoever wrote it."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+checkpoint = pytest.importorskip("torch.distributed.checkpoint")
+
+from megatron_music.train.pickles import data_alone, without_pickles  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mkdir, (str(self.sprung),)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Path:
+    """Write a checkpoint as torch does."""
+    state = {"weight": torch.arange(6.0).view(2, 3), "extra": {"words": ("a", 1)}}
+    checkpoint.save(state, checkpoint_id=tmp_path / "step", no_dist=True)
+    return tmp_path / "step"
+
+
+def load(step: Path) -> dict[str, Any]:
+    state = {"weight": torch.zeros(2, 3), "extra": {"words": ("", 0)}}
+    with data_alone(step):
+        checkpoint.load(state, checkpoint_id=step, no_dist=True)
+    return state
+
+
+def test_what_torch_wrote_is_read(step: Path) -> None:
+    assert torch.equal(load(step)["weight"], torch.arange(6.0).view(2, 3))
+
+
+@pytest.mark.parametrize("name", [".metadata", "__0.metadata"])
+def test_metadata_that_would_run_something_is_refused(step: Path, name: str) -> None:
+    sprung = step.parent / "sprung"
+    (step / name).write_bytes(pickle.dumps(Trap(sprung)))
+    with pytest.raises(pickle.UnpicklingError, match=r"names posix.mkdir, which is no part"):
+        load(step)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("name", ["os.system", "FileSystemReader", "pickle.loads"])
+def test_of_torchs_modules_only_records_may_be_named(step: Path, name: str) -> None:
+    (step / ".metadata").write_bytes(
+        f"ctorch.distributed.checkpoint.filesystem\n{name}\n.".encode()
+    )
+    with pytest.raises(pickle.UnpicklingError, match="no part of a checkpoint"):
+        load(step)
+
+
+@pytest.mark.parametrize("asked", [None, "1"])
+def test_objects_in_the_block_are_loaded_as_weights_alone(
+    step: Path, tmp_path: Path, asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if asked is not None:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", asked)
+    torch.save(Trap(tmp_path / "sprung"), tmp_path / "object.pt")
+    with data_alone(step), pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "object.pt", weights_only=False)
+    assert not (tmp_path / "sprung").exists()
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == asked
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_pickled_extra_states_are_left_out() -> None:
+    pickled, empty = torch.ones(8, dtype=torch.uint8), torch.empty(0, dtype=torch.uint8)
+    weight = torch.ones(2)
+    state = {"a.weight": weight, "a._extra_state": pickled, "b._extra_state": empty}
+    assert without_pickles(state) == {
+        "a.weight": weight,
+        "a._extra_state": None,
+        "b._extra_state": empty,
+    }
