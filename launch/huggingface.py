@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Train GPT-2 with Hugging Face's Trainer, by one of our recipes on one of our data sets.
+
+launch/huggingface.py tiny --data data/bach
+launch/huggingface.py article --data data/lakh --run runs/peer train.precision=bf16
+torchrun --nproc-per-node 8 launch/huggingface.py article --data data/lakh
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+PYTHON = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "python"
+
+if importlib.util.find_spec("megatron_music") is None:
+    if not PYTHON.is_file() or Path(sys.prefix) == PYTHON.parents[1]:
+        sys.exit("error: megatron_music is not installed here; run make setup first")
+    os.execv(PYTHON, [str(PYTHON), *sys.argv])  # noqa: S606
+
+import typer  # noqa: E402
+
+from megatron_music.cli import show  # noqa: E402
+from megatron_music.cli.main import run as run_program  # noqa: E402
+from megatron_music.cli.train import one_voice  # noqa: E402
+
+program = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@program.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A data set folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE-huggingface."
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
+    ] = None,
+) -> None:
+    """Train GPT-2 with Hugging Face's Trainer; started again, it goes on from its last checkpoint.
+
+    The result is the folder RUN/hf, for `megatron-music sample` and `megatron-music evaluate`.
+
+    `launch/huggingface.py tiny --data data/bach`
+
+    `launch/huggingface.py article --data data/lakh --run runs/peer train.precision=bf16`
+
+    `torchrun --nproc-per-node 8 launch/huggingface.py article --data data/lakh`
+    """
+    from megatron_music.config import load_recipe
+    from megatron_music.huggingface.pretrain import check_layout, default_folder, pretrain
+    from megatron_music.train.job import prepare, rank
+
+    with one_voice(rank()):
+        request = load_recipe(recipe, overrides or [], depth)
+        check_layout(request)
+        job = prepare(request, data, run or default_folder(recipe, data))
+        if not job.is_finished:
+            pretrain(job, show.say)
+        elif rank() == 0:
+            show.say(
+                f"{job.run.path} has reached iteration {job.start_iteration}: nothing to train"
+            )
+        if rank() == 0 and job.run.latest() is not None:
+            from megatron_music.export.huggingface import export
+
+            export(job.run.path, job.run.path / "hf")
+            print(job.run.path / "hf")
+
+
+if __name__ == "__main__":
+    run_program(program)

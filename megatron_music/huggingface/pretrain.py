@@ -1,0 +1,49 @@
+"""The public function of this package: carry out a prepared job with Hugging Face's Trainer.
+
+torch and transformers are loaded inside, so that importing this costs nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from megatron_music.config import ParallelConfig, Recipe
+from megatron_music.errors import CheckpointError, LayoutError
+from megatron_music.export.trained import is_trainers
+from megatron_music.threads import wait_asleep
+from megatron_music.train.job import Job, default_run
+from megatron_music.train.pretrain import at_work
+
+
+def default_folder(recipe_name: str, data: Path) -> Path:
+    """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>-huggingface`."""
+    run = default_run(recipe_name, data)
+    return run.with_name(f"{run.name}-huggingface")
+
+
+def check_layout(recipe: Recipe) -> None:
+    """Refuse what the Trainer does not do; raises LayoutError."""
+    plain = ParallelConfig().model_dump()
+    for key, value in recipe.parallel:
+        if value != plain[key]:
+            raise LayoutError(
+                f"Hugging Face's Trainer knows data parallelism alone (got parallel.{key}={value});"
+                f" give parallel.{key}={plain[key]}, or use megatron-music train"
+            )
+
+
+def pretrain(job: Job, say: Callable[[str], None]) -> None:
+    """Train a job to its end, as one data parallel rank; `say` shows a line.
+
+    Checkpoints are the Trainer's own, in a run folder like the engine's. Raises CheckpointError
+    (the run is the engine's), and what `train.pretrain.pretrain` does.
+    """
+    if job.start is not None and not is_trainers(job.start):
+        raise CheckpointError(
+            f"{job.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
+            "train, or give another --run"
+        )
+    wait_asleep()
+    with at_work(job):
+        from megatron_music.huggingface.trainer import run
+
+        run(job, say)

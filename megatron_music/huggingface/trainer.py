@@ -1,0 +1,179 @@
+"""A recipe as `TrainingArguments`, and the Trainer at work in a run folder.
+
+It begins with the weights that the engine draws from `train.seed`, takes the engine's samples in
+its order, and its rates: without dropout the two differ by rounding alone.
+"""
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import accelerate  # noqa: F401 - the Trainer asks for it without its name
+import torch
+import torch.distributed as dist
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import SequentialSampler, Subset
+from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import recipe_shape
+from megatron_music.export.live import as_gpt2
+from megatron_music.export.parity import gpt2_config, in_one_process
+from megatron_music.huggingface.watch import Watch
+from megatron_music.train import engine as engines
+from megatron_music.train.batches import Batches, build_batches
+from megatron_music.train.choices import settle_precision
+from megatron_music.train.engine import Engine
+from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learning_rate
+from megatron_music.train.job import Job
+from megatron_music.train.model import build_model
+from megatron_music.train.monitor import Monitor, Say
+from megatron_music.train.opening import open_run
+from megatron_music.train.stop import StopRequest
+from megatron_music.train.watch import Watcher, watchers
+
+_IGNORED = -100
+"""The label of a token that is not to be learned, as Hugging Face writes it."""
+
+
+class InOrder(Trainer):  # type: ignore[misc]
+    """A Trainer that takes the samples as they lie and the recipe's rates."""
+
+    def __init__(self, recipe: Recipe, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._recipe = recipe
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+    def create_scheduler(self, *_: Any, **__: Any) -> LambdaLR:
+        """Follow the recipe's schedule, whose iterations are counted from 1."""
+        train = self._recipe.train
+        self.lr_scheduler = LambdaLR(
+            self.optimizer, lambda done: learning_rate(train, done + 1) / train.lr
+        )
+        return self.lr_scheduler
+
+
+def run(job: Job, say: Say) -> None:
+    """Train from where the run folder stands to `train.train_iters`, on this rank.
+
+    Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    recipe = settle_precision(job.recipe, engines.kind_of(engines.this_device()))
+    job = replace(job, recipe=recipe)
+    batches, model = _begin(job)
+    arguments = _arguments(job, batches.engine)
+    engine = _engine(batches.engine, arguments)
+    if engine.is_first:
+        for cut_short in job.run.checkpoints.glob("checkpoint-*"):
+            shutil.rmtree(cut_short)
+        open_run(job, engine, "torch scaled_dot_product_attention in Hugging Face's GPT-2")
+        say(_describe(job, engine, model))
+    shape = recipe_shape(recipe, len(job.vocabulary))
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        opened: list[Watcher] = []
+        if engine.is_first:
+            opened = stack.enter_context(watchers(job.run, recipe, job.start_iteration))
+        monitor = Monitor(job.run, recipe, shape, engine, say, opened)
+        watch = Watch(job, engine, monitor, stop)
+        trainer = InOrder(
+            recipe=recipe,
+            model=model,
+            args=arguments,
+            data_collator=_collate,
+            train_dataset=batches.train,
+            eval_dataset=_validation(batches),
+            callbacks=[watch],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=None if job.start is None else str(job.start))
+        watch.conclude()
+
+
+def _begin(job: Job) -> tuple[Batches, GPT2LMHeadModel]:
+    """Open the engine's samples, and draw the weights that it begins with."""
+    recipe, vocabulary = in_one_process(job.recipe), job.vocabulary
+    with engines.start(recipe, on_cpu=True) as engine:
+        batches = build_batches(job, engine)
+        if job.start is not None:
+            return batches, GPT2LMHeadModel(gpt2_config(recipe.model, vocabulary))
+        weights = build_model(recipe, len(vocabulary), engine).state_dict()
+        return batches, as_gpt2(weights, recipe.model, vocabulary)
+
+
+def _engine(drawn: Engine, arguments: TrainingArguments) -> Engine:
+    """Describe this rank as the Trainer placed it."""
+    arguments.device  # noqa: B018 - it joins the ranks when first asked
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - one GPU a process, as elsewhere
+    device = engines.this_device()
+    control = dist.new_group(backend="gloo") if drawn.world_size > 1 else drawn.control
+    return replace(drawn, device=device, kind=engines.kind_of(device), control=control)
+
+
+def _arguments(job: Job, engine: Engine) -> TrainingArguments:
+    """Translate a recipe; when to log, evaluate and save is `Watch`'s affair."""
+    train, on_cpu = job.recipe.train, not torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(job.run.checkpoints),
+        max_steps=train.train_iters,
+        per_device_train_batch_size=train.micro_batch_size,
+        per_device_eval_batch_size=train.micro_batch_size,
+        gradient_accumulation_steps=train.global_batch_size
+        // (train.micro_batch_size * engine.data_parallel_size),
+        learning_rate=train.lr,
+        weight_decay=train.weight_decay,
+        adam_beta1=ADAM_BETAS[0],
+        adam_beta2=ADAM_BETAS[1],
+        adam_epsilon=ADAM_EPSILON,
+        max_grad_norm=train.clip_grad,
+        optim="adamw_torch_fused",
+        bf16=train.precision == "bf16",
+        fp16=train.precision == "fp16",
+        gradient_checkpointing=train.recompute == "full",
+        seed=train.seed,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and engine.world_size > 1 else None,
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        eval_on_start=job.evaluates and job.start is None,
+        prediction_loss_only=True,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def _validation(batches: Batches) -> Subset[Any] | None:
+    if batches.valid is None:
+        return None
+    return Subset(batches.valid, range(batches.eval_iters * batches.global_batch_size))
+
+
+def _collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return a micro batch, [micro batch, s]; labels are the next tokens already."""
+    tokens = torch.stack([sample["tokens"] for sample in samples])
+    labels = torch.stack([sample["labels"] for sample in samples])
+    masks = torch.stack([sample["loss_mask"] for sample in samples])
+    labels = labels.masked_fill(masks == 0, _IGNORED)
+    return {"input_ids": tokens, "labels": labels, "shift_labels": labels}
+
+
+def _describe(job: Job, engine: Engine, model: GPT2LMHeadModel) -> str:
+    """Say in one line what trains on what."""
+    begins = f"goes on after iteration {job.start_iteration}" if job.start else "starts afresh"
+    return (
+        f"{job.run.path} {begins}: {model.num_parameters() / 1e6:.2f} M parameters, "
+        f"vocabulary {len(job.vocabulary)}, {job.recipe.train.precision}, "
+        f"{engine.world_size} x {engine.kind.name}, Hugging Face's Trainer, "
+        f"transformers {version('transformers')}"
+    )
