@@ -16,17 +16,18 @@ from megatron_music.data.survey import Share, Survey
 from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
-from megatron_music.tokenizer.codec import density_levels
 from megatron_music.tokenizer.vocabulary import (
+    DENSITY_LEVELS,
     TokenArray,
     TokenizerSettings,
-    Vocabulary,
     vocabulary_of,
 )
 
 Counts = npt.NDArray[np.int64]
 
 _TOKEN_BYTES = 2
+_TOKEN_IDS = 1 << 16
+_HASHED_BYTES = 1 << 18  # at once: what stays in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class _RunningHash:
         self._path = path
         self._sha256 = hashlib.sha256()
         self._done_bytes = 0
+        self._buffer = memoryview(bytearray(_HASHED_BYTES))
 
     def __enter__(self) -> "_RunningHash":
         self._descriptor = os.open(self._path, os.O_RDONLY)
@@ -111,10 +113,10 @@ class _RunningHash:
     def upto(self, end_bytes: int) -> None:
         """Take in the file up to here."""
         while self._done_bytes < end_bytes:
-            size = min(end_bytes - self._done_bytes, 1 << 22)
-            part = os.pread(self._descriptor, size, self._done_bytes)
-            self._sha256.update(part)
-            self._done_bytes += len(part)
+            part = self._buffer[: end_bytes - self._done_bytes]
+            size = os.preadv(self._descriptor, [part], self._done_bytes)
+            self._sha256.update(part[:size])
+            self._done_bytes += size
 
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
@@ -122,19 +124,21 @@ class _RunningHash:
 
 def place(task: Placing) -> tuple[int, Counts]:
     """Write the tokens of a shard where they belong; return its number and their counts by side."""
+    from megatron_music.data.join_kernel import settle
+
     vocabulary = vocabulary_of(task.tokenizer)
     documents = read_documents(task.share.shard)
-    tokens = _with_densities(documents.tokens, documents.rates, vocabulary)
-    edges = np.concatenate(([0], np.cumsum(documents.lengths, dtype=np.int64)))
-    side_of = task.share.sides[documents.owner]
-    counts = np.zeros((len(SPLITS), len(vocabulary)), np.int64)
+    sides = task.share.sides[documents.owner]
+    counts = np.zeros((len(SPLITS), _TOKEN_IDS), np.int64)
+    edges = np.array(vocabulary.settings.density_edges, np.float64)
+    levels = DENSITY_LEVELS if vocabulary.settings.density else 0
+    settle(documents, sides, edges, np.uint16(vocabulary.density), np.uint16(levels), counts)
+    tokens = documents.tokens
+    ends = np.concatenate(([0], np.cumsum(documents.lengths, dtype=np.int64)))
     for number, name in enumerate(SPLITS):
-        runs = [tokens[edges[first] : edges[last]] for first, last in _runs(side_of == number)]
-        if runs:
-            part = runs[0] if len(runs) == 1 else np.concatenate(runs)
-            counts[number] = np.bincount(part, minlength=len(vocabulary))
-            _write_at(task.folder / f"{name}.bin", part, task.share.starts_tokens[number])
-    return task.number, counts
+        runs = [tokens[ends[first] : ends[last]] for first, last in _runs(sides == number)]
+        _write_at(task.folder / f"{name}.bin", runs, task.share.starts_tokens[number])
+    return task.number, counts[:, : len(vocabulary)]
 
 
 def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -143,18 +147,7 @@ def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _write_at(path: Path, tokens: TokenArray, start_tokens: int) -> None:
+def _write_at(path: Path, runs: Iterable[TokenArray], start_tokens: int) -> None:
     with path.open("r+b") as file:
         file.seek(start_tokens * _TOKEN_BYTES)
-        file.write(tokens.data)
-
-
-def _with_densities(
-    tokens: TokenArray, rates: npt.NDArray[np.float64], vocabulary: Vocabulary
-) -> TokenArray:
-    """Put the density levels where the shard has placeholders: one a track, in order."""
-    if not vocabulary.settings.density:
-        return tokens
-    placeholders = np.flatnonzero((tokens >= vocabulary.density) & (tokens < vocabulary.attribute))
-    tokens[placeholders] = vocabulary.density + density_levels(rates, vocabulary)
-    return tokens
+        file.writelines(run.data for run in runs)

@@ -101,6 +101,7 @@ class Documents(NamedTuple):
     tokens: TokenArray
     lengths: npt.NDArray[np.int32]
     owner: npt.NDArray[np.int32]
+    tracks: npt.NDArray[np.int32]
     rates: Rates
 
 

@@ -21,6 +21,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MADE_FROM = (
     "*/*_kernel.py",
+    "data/shard_file.py",
     "score/compiled.py",
     "score/hashing.py",
     "score/instruments.py",
