@@ -16,6 +16,7 @@ from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
     from megatron_music.config import Recipe
+    from megatron_music.train.blend import Blend
 
 RANK_0_SPEAKS_S = 10.0
 """Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
@@ -32,11 +33,18 @@ def train(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="A data set folder.")
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend."
+        ),
     ] = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE."),
+    ] = None,
+    origin: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Begin with the weights of that run."),
     ] = None,
     depth: Annotated[
         int | None,
@@ -68,44 +76,51 @@ def train(
 
     `megatron-music train tiny --data data/bach train.lr=1e-3`
 
+    `megatron-music train tiny --data data/bach:0.7 --data data/mine:0.3 --from runs/bach-tiny`
+
     `torchrun --nproc-per-node 2 -m megatron_music train article --data data/lakh`
 
     `megatron-music train article --depth 24 --estimate --device 'NVIDIA H200' --gpus 8`
     """
     from megatron_music.config import load_recipe
+    from megatron_music.train.blend import parse_blend
     from megatron_music.train.job import default_run, prepare, rank
     from megatron_music.train.pretrain import pretrain
 
     with one_voice(rank()):
         request = load_recipe(recipe, overrides or [], depth)
+        blend = parse_blend(data) if data else None
         if estimate:
-            show_estimate(request, data, device, gpus, utilisation, as_json)
+            show_estimate(request, blend, device, gpus, utilisation, as_json)
             return
-        if data is None:
+        if blend is None:
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
-        folder = run or default_run(recipe, data)
+        folder = run or default_run(recipe, blend)
         if megatron_lm_args:
-            print("\n".join(_stock_arguments(request, data, folder)))
+            print("\n".join(_stock_arguments(request, blend, folder)))
             return
-        job = prepare(request, data, folder)
+        job = prepare(request, blend, folder, origin)
         if not job.is_finished:
             pretrain(job, show.say, listen)
         elif rank() == 0:
             show.say(
-                f"{job.run.path} has reached iteration {job.start_iteration}: nothing to do; "
-                "raise train.train_iters to go on"
+                f"{job.run.path} has reached iteration {job.start_iteration}, and "
+                f"train.train_iters={request.train.train_iters}: nothing to do; "
+                f"raise train.train_iters to go on"
             )
 
 
-def _stock_arguments(recipe: "Recipe", data: Path, run: Path) -> list[str]:
+def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
     """Return the words for stock Megatron-LM, which does not choose its kernels by itself."""
+    from megatron_music.train.blend import common_vocabulary
     from megatron_music.train.choices import TRANSFORMER_ENGINE, installed
     from megatron_music.train.megatron_lm import megatron_lm_arguments
 
     asked = recipe.train.transformer_impl
     chosen = TRANSFORMER_ENGINE if TRANSFORMER_ENGINE in installed() else "local"
+    weighed = blend.resolved().sized(common_vocabulary(blend))
     return megatron_lm_arguments(
-        recipe, data.resolve(), run.resolve(), chosen if asked == "auto" else asked
+        recipe, weighed, run.resolve(), chosen if asked == "auto" else asked
     )
 
 

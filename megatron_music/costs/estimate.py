@@ -114,8 +114,14 @@ def _peak(device: str, precision: str) -> float:
         raise UsageError(
             f"{device} does not compute in {precision}; set train.precision to {' or '.join(can)}"
         )
-    near = difflib.get_close_matches(device, known_devices(), n=3, cutoff=0.3)
     raise UsageError(
         f"no peak is known for the device {device!r}; give its exact name, as nvidia-smi -L "
-        f"prints it, such as {', '.join(repr(name) for name in near or known_devices()[:3])}"
+        f"prints it: {', '.join(repr(name) for name in _near(device))}"
     )
+
+
+def _near(device: str) -> list[str]:
+    """Return the devices whose names hold what was typed, else those alike, else all."""
+    known = known_devices()
+    holding = [name for name in known if device.strip().lower() in name.lower()]
+    return holding or difflib.get_close_matches(device, known, n=3, cutoff=0.5) or list(known)

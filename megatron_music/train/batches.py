@@ -8,20 +8,22 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
+from megatron.core.datasets.blended_dataset import BlendedDataset
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 
 from megatron_music.errors import DataError
 from megatron_music.files import write_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
+from megatron_music.train.blend import Blend, token_count
 from megatron_music.train.engine import Engine
-from megatron_music.train.job import Job, token_count
+from megatron_music.train.job import Job
 
 _COMPLETE = "complete.json"
+_SURPLUS = 0.005
+"""Megatron's own: so much more than its share is made ready of each folder of a blend."""
 
 Microbatch = dict[str, torch.Tensor]
 """`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), each [micro batch, s]."""
@@ -31,8 +33,8 @@ Microbatch = dict[str, torch.Tensor]
 class Batches:
     """The microbatches of one data parallel rank."""
 
-    train: GPTDataset
-    valid: GPTDataset | None
+    train: GPTDataset | BlendedDataset
+    valid: GPTDataset | BlendedDataset | None
     micro_batch_size: int
     global_batch_size: int
     eval_iters: int
@@ -54,7 +56,7 @@ class Batches:
             if self.valid is not None:
                 yield self._of(self.valid, batch)
 
-    def _of(self, dataset: GPTDataset, batch: int) -> Iterator[Microbatch]:
+    def _of(self, dataset: GPTDataset | BlendedDataset, batch: int) -> Iterator[Microbatch]:
         ranks, size = self.engine.data_parallel_size, self.micro_batch_size
         for micro in range(self.microbatches):
             first = batch * self.global_batch_size
@@ -62,7 +64,8 @@ class Batches:
             yield self._stack([dataset[i] for i in range(first, first + size)])
 
     def _stack(self, samples: list[dict[str, torch.Tensor]]) -> Microbatch:
-        batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        keys = samples[0].keys() - {"dataset_id"}  # a blend also says where each is from
+        batch = {key: torch.stack([sample[key] for sample in samples]) for key in keys}
         largest = int(max(batch["tokens"].max(), batch["labels"].max()))
         if largest >= self.vocabulary_size:
             raise DataError(
@@ -85,12 +88,12 @@ def build_batches(job: Job, engine: Engine) -> Batches:
     sizes = [train.train_iters * train.global_batch_size, eval_iters * train.global_batch_size, 0]
     try:
         built = BlendedMegatronDatasetBuilder(
-            GPTDataset, sizes, lambda: True, _dataset_config(job)
+            GPTDataset, sizes, lambda: True, _dataset_config(job, sizes)
         ).build()
     except (AssertionError, ValueError, IndexError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         raise DataError(
-            f"Megatron cannot read {job.data} ({reason}); build the data set again"
+            f"Megatron cannot read {job.blend} ({reason}); build the data set again"
         ) from fault
     engine.wait()
     if engine.is_first:
@@ -106,9 +109,12 @@ def build_batches(job: Job, engine: Engine) -> Batches:
     )
 
 
-def _dataset_config(job: Job) -> GPTDatasetConfig:
-    def blend(split: str) -> tuple[list[str], None]:
-        return [str(job.data.resolve() / split)], None
+def _dataset_config(job: Job, sizes: list[int]) -> GPTDatasetConfig:
+    folders = [folder.resolve() for folder in job.blend.folders]
+    weights = job.blend.shares if len(folders) > 1 else None
+
+    def blend(split: str) -> tuple[list[str], list[float] | None]:
+        return [str(folder / split) for folder in folders], weights
 
     return GPTDatasetConfig(
         random_seed=job.recipe.train.seed,
@@ -120,33 +126,36 @@ def _dataset_config(job: Job) -> GPTDatasetConfig:
         reset_attention_mask=False,
         eod_mask_loss=False,
         create_attention_mask=False,
+        # Shares are rounded up to whole samples, so that a blend holds up to one more a folder.
+        mid_level_dataset_surplus=_SURPLUS + len(folders) / min(size for size in sizes if size),
     )
 
 
 def _eval_iters(job: Job) -> int:
-    """Evaluate no window twice: at most the global batches that the validation set fills."""
+    """Evaluate no window twice: at most the global batches that the validation sets fill."""
     if not job.evaluates:
         return 0
-    tokens = token_count(job.data / "valid.bin", job.vocabulary)
-    samples = (tokens - 1) // job.recipe.model.seq_length
-    return min(job.recipe.log.eval_iters, max(1, samples // job.recipe.train.global_batch_size))
+    samples = min(
+        (token_count(folder / "valid.bin", job.vocabulary) - 1) // job.recipe.model.seq_length / of
+        for folder, of in zip(job.blend.folders, job.blend.shares, strict=True)
+    )
+    fill = int(samples / job.recipe.train.global_batch_size)
+    return min(job.recipe.log.eval_iters, max(1, fill))
 
 
 def _open_cache(job: Job) -> None:
     """Keep the cache only if it was completed, for these very data files."""
     mark = job.run.cache / _COMPLETE
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != _fingerprint(job.data):
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != _fingerprint(job.blend):
         shutil.rmtree(job.run.cache, ignore_errors=True)
     mark.unlink(missing_ok=True)
 
 
 def _close_cache(job: Job) -> None:
-    write_text(job.run.cache / _COMPLETE, _fingerprint(job.data))
+    write_text(job.run.cache / _COMPLETE, _fingerprint(job.blend))
 
 
-def _fingerprint(data: Path) -> str:
-    files: dict[str, Any] = {}
-    for path in sorted(data.glob("*.idx")):
-        status = path.stat()
-        files[path.name] = [status.st_size, status.st_mtime_ns]
-    return json.dumps(files)
+def _fingerprint(blend: Blend) -> str:
+    indices = [path for folder in blend.folders for path in sorted(folder.glob("*.idx"))]
+    states = [(path, path.stat()) for path in indices]
+    return json.dumps([[str(path), of.st_size, of.st_mtime_ns] for path, of in states])

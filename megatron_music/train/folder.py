@@ -17,6 +17,7 @@ from typing import Any
 
 from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.files import write_text
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
 
 META_FILE = "meta.json"
 KEPT_STEPS = 2
@@ -30,7 +31,8 @@ class CheckpointMeta:
     """What a checkpoint says about itself: `meta.json` inside `step_N`.
 
     `validation_loss` is in nats a token, None where it was not evaluated at this iteration.
-    `data_hash` tells the data set apart, where it has a manifest.
+    `data_hash` tells the data apart, where they have manifests. `origin` is the checkpoint of
+    another run whose weights the run began with, if there is one.
     """
 
     iteration: int
@@ -40,6 +42,7 @@ class CheckpointMeta:
     world_size: int
     versions: dict[str, str]
     data_hash: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     @property
+    def environment(self) -> Path:
+        """What the run was started with: versions, device, layout, data."""
+        return self.path / "environment.json"
+
+    @property
     def tokenizer(self) -> Path:
-        """A copy of the data set's tokenizer folder."""
+        """A copy of the data set's tokenizer folder; of a blend, what all its folders share."""
         return self.path / "tokenizer"
 
     def samples(self, iteration: int) -> Path:
@@ -196,11 +204,12 @@ def read_log(run: RunFolder) -> list[dict[str, Any]]:
     return entries
 
 
-def copy_tokenizer(source: Path, run: RunFolder) -> None:
-    """Copy the data set's tokenizer folder into the run, in one piece."""
+def copy_tokenizer(source: Path, settings: TokenizerSettings, run: RunFolder) -> None:
+    """Copy a tokenizer folder into the run in one piece, with these settings for its own."""
     partial = run.path / f".tokenizer{_PARTIAL}"
     _remove(partial)
     shutil.copytree(source, partial)
+    save_settings(settings, partial)
     _remove(run.tokenizer)
     partial.rename(run.tokenizer)
 

@@ -12,7 +12,7 @@ from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import TrainingError
 from megatron_music.train import engine as engines
 from megatron_music.train.batches import build_batches
-from megatron_music.train.checkpoint import load_learner, save
+from megatron_music.train.checkpoint import load_learner, load_weights, save
 from megatron_music.train.choices import settle_precision
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, lowest_validation_loss, read_log
@@ -63,6 +63,8 @@ class Loop:
         )
         if job.start is not None:
             load_learner(job.start, self._learner)
+        elif job.begins.origin is not None:
+            load_weights(job.begins.origin, self._learner)
         self._learner.fast_forward(job.start_iteration, job.recipe.train)
         self._ranges = Ranges(job.recipe.log, engine)
         self._ranges.watch(self._learner)
@@ -163,6 +165,7 @@ class Loop:
             recipe=self._recipe.model_dump(),
             vocabulary_hash=self._job.vocabulary.hash,
             data_hash=self._job.data_hash,
+            origin=str(self._job.begins.origin or ""),
             validation_loss=validation_loss,
             world_size=self._engine.world_size,
             versions=versions(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import VOCABULARY_MULTIPLE
+from megatron_music.train.blend import Blend
 from megatron_music.train.hyperparameters import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -31,16 +32,17 @@ _RECOMPUTE = {
 
 
 def megatron_lm_arguments(
-    recipe: Recipe, data: Path, run: Path, transformer_impl: str = "transformer_engine"
+    recipe: Recipe, blend: Blend, run: Path, transformer_impl: str = "transformer_engine"
 ) -> list[str]:
     """Return what `pretrain_gpt.py` is given; precision `auto` means bf16.
 
-    Takes the data set folder's prefixes and its tokenizer folder as they are. For megatron-core
-    0.16 to 0.19.
+    Takes the prefixes of the data set folders (with their shares, if there are several) and the
+    tokenizer folder of the first as they are. For megatron-core 0.16 to 0.19.
     """
-    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(recipe, data, run)}
+    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(blend, run)}
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
-    return [*words, "--transformer-impl", transformer_impl, *_flags(recipe)]
+    implementation = ["--transformer-impl", transformer_impl]
+    return [*words, *_data(recipe, blend), *implementation, *_flags(recipe)]
 
 
 def _model(recipe: Recipe) -> dict[str, object]:
@@ -94,15 +96,22 @@ def _log(recipe: Recipe) -> dict[str, object]:
     }
 
 
-def _paths(recipe: Recipe, data: Path, run: Path) -> dict[str, object]:
-    splits = {"train": data / "train"}
-    if recipe.log.eval_interval:
-        splits |= {split: data / split for split in ("valid", "test")}
+def _data(recipe: Recipe, blend: Blend) -> list[str]:
+    """Return the prefix of each split, or of several folders share, prefix, share, prefix."""
+    words = []
+    for split in ("train", "valid", "test") if recipe.log.eval_interval else ("train",):
+        words.append(f"--{split}-data-path")
+        for folder, share in zip(blend.folders, blend.shares, strict=True):
+            words += [f"{share:.9g}"] if len(blend.parts) > 1 else []
+            words.append(str(folder / split))
+    return words
+
+
+def _paths(blend: Blend, run: Path) -> dict[str, object]:
     return {
-        **{f"{split}-data-path": path for split, path in splits.items()},
         "data-cache-path": run / SAVED / "cache",
         "tokenizer-type": "HuggingFaceTokenizer",
-        "tokenizer-model": data / "tokenizer",
+        "tokenizer-model": blend.folders[0] / "tokenizer",
         "save": run / SAVED,
         "load": run / SAVED,
         "tensorboard-dir": run / SAVED / "tensorboard",

@@ -12,6 +12,7 @@ from megatron_music.config import dump_recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.costs.memory import parameter_count
 from megatron_music.files import write_text
+from megatron_music.train.blend import Blend
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import clean, copy_tokenizer, rewind_log
 from megatron_music.train.job import Job
@@ -34,12 +35,13 @@ def open_run(job: Job, engine: Engine, attention: str) -> None:
         "attention": attention,
         "threads": torch.get_num_threads(),
         "tflops_formula": "model_causal",
-        "data": str(job.data.resolve()),
+        "data": _data(job.blend),
+        "from": None if job.begins.origin is None else str(job.begins.origin),
         "vocabulary_hash": job.vocabulary.hash,
         "argv": sys.argv,
     }
-    write_text(job.run.path / "environment.json", json.dumps(environment, indent=2) + "\n")
-    copy_tokenizer(job.data / "tokenizer", job.run)
+    write_text(job.run.environment, json.dumps(environment, indent=2) + "\n")
+    copy_tokenizer(job.blend.folders[0] / "tokenizer", job.vocabulary.settings, job.run)
     rewind_log(job.run, job.start_iteration if job.start else None)
 
 
@@ -47,14 +49,27 @@ def describe(job: Job, engine: Engine) -> str:
     """Say in one line what trains on what, and what was chosen."""
     parallel, size = job.recipe.parallel, len(job.vocabulary)
     millions = parameter_count(job.recipe.model, size) / 1e6
-    begins = f"goes on after iteration {job.start_iteration}" if job.start else "starts afresh"
     return (
-        f"{job.run.path} {begins}: {millions:.2f} M parameters, "
+        f"{job.run.path} {_beginning(job)}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {job.recipe.train.precision}, "
         f"{engine.world_size} x {engine.kind.name} (TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={engine.data_parallel_size}), "
         f"{layer_kernels(job.recipe, engine).text}, megatron-core {version('megatron-core')}"
     )
+
+
+def _data(blend: Blend) -> str | dict[str, float]:
+    """Return the folder, or the share of each of several."""
+    folders = [str(folder.resolve()) for folder in blend.folders]
+    return folders[0] if len(folders) == 1 else dict(zip(folders, blend.shares, strict=True))
+
+
+def _beginning(job: Job) -> str:
+    begins = job.begins
+    if begins.step is not None:
+        changes = f" with {', '.join(begins.changes)}" if begins.changes else ""
+        return f"goes on after iteration {begins.iteration}{changes}"
+    return f"begins with the weights of {begins.origin}" if begins.origin else "starts afresh"
 
 
 def versions() -> dict[str, str]:

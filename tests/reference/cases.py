@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from megatron_music.config import Recipe, load_recipe
+from megatron_music.train.blend import Blend
 from megatron_music.train.megatron_lm import megatron_lm_arguments
 
 WHEEL = "megatron-core==0.19.2"
@@ -50,7 +51,7 @@ class Case:
     @property
     def words(self) -> list[str]:
         """The argument list for `pretrain_gpt.py`."""
-        return megatron_lm_arguments(self.recipe, DATA, RUN)
+        return megatron_lm_arguments(self.recipe, Blend.of(DATA), RUN)
 
 
 CASES = (

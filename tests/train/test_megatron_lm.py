@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from megatron_music.config import load_recipe
+from megatron_music.train.blend import Blend
 from megatron_music.train.megatron_lm import megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
 
@@ -60,7 +61,7 @@ def test_the_launcher_hands_megatron_the_list_and_what_follows_two_dashes(
     assert done.returncode == 0, done.stderr
     recipe = load_recipe("tiny")
     run = Path.cwd() / "runs" / "scales-tiny"
-    words = megatron_lm_arguments(recipe, data, run, "local")
+    words = megatron_lm_arguments(recipe, Blend.of(data), run, "local")
     assert done.stdout.splitlines() == [*words, "--log-throughput"]
 
 
@@ -86,7 +87,7 @@ def launched(data: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def test_without_evaluation_no_validation_set_is_named() -> None:
-    words = megatron_lm_arguments(load_recipe("profile-small"), Path("d"), Path("r"))
+    words = megatron_lm_arguments(load_recipe("profile-small"), Blend.of(Path("d")), Path("r"))
     assert "--train-data-path" in words
     assert "--valid-data-path" not in words
 
@@ -109,6 +110,8 @@ def test_without_evaluation_no_validation_set_is_named() -> None:
     ],
 )
 def test_flags_follow_the_recipe(overrides: list[str], present: set[str], absent: set[str]) -> None:
-    words = set(megatron_lm_arguments(load_recipe("article", overrides), Path("d"), Path("r")))
+    words = set(
+        megatron_lm_arguments(load_recipe("article", overrides), Blend.of(Path("d")), Path("r"))
+    )
     assert present <= words
     assert not absent & words
