@@ -17,7 +17,7 @@ NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
 TP ?= 1
 PP ?= 1
 NODES ?= 1
-SBATCH ?= --gpus-per-node=$(NPROC)
+SBATCH ?=
 BASE ?= current
 PORT ?= 8888
 HOST ?=
@@ -44,13 +44,13 @@ WITH := BASE=$(BASE) PORT=$(PORT) DATASET='$(DATASET)' SOURCE='$(SOURCE)' RECIPE
 CHOICE = $(eval CHOICE := $(if $(filter auto,$(RUNTIME)),$(if $(filter 0,$(GPUS)),local (no GPU here), \
 	$(shell $(WITH) docker/run.sh --choose)),$(RUNTIME) (as asked)))$(CHOICE)
 WHERE = $(firstword $(CHOICE))
-CONTAINER = $(eval CONTAINER := $(shell $(WITH) docker/run.sh --print))$(CONTAINER)
-MUSIC = $(if $(filter docker,$(WHERE)),$(CONTAINER) megatron-music,$(VENV)/bin/megatron-music)
-TRAIN = $(LAYOUT) $(if $(filter docker,$(WHERE)),$(CONTAINER) pretrain,launch/pretrain.sh)
+INSIDE = $(eval INSIDE := $(shell $(WITH) docker/run.sh --print))$(INSIDE)
+MUSIC = $(if $(filter docker,$(WHERE)),$(INSIDE) megatron-music,$(VENV)/bin/megatron-music)
+TRAIN = $(LAYOUT) $(if $(filter docker,$(WHERE)),$(INSIDE) pretrain,launch/pretrain.sh)
 NEEDS = $(NEEDS_$(WHERE))
 NEEDS_local := setup
 NEEDS_docker := image
-NEEDS_slurm :=
+NEEDS_slurm := setup
 
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
 BUILD = $(MUSIC) data build $(DATASET) -o $(DATA) $(if $(filter-out $(DATASET),$(SOURCE)),--source $(SOURCE),--fetch)
@@ -64,9 +64,10 @@ PYTHON = $(eval PYTHON := $(shell for python in python3.11 python3.12 python3; d
 endif
 PINS = $(eval PINS := $(shell $(PYTHON) $(PINS_OF)))$(PINS)
 
-# Without a GPU, and where pip is not told where to find wheels, torch comes without its CUDA packages.
+# Without a GPU, and where pip is not told where to find wheels, torch comes without its CUDA packages;
+# a cluster's login node has no GPU, its other nodes do.
 ifndef TORCH_INDEX
-TORCH_INDEX = $(if $(filter 0,$(GPUS)),$(eval TORCH_INDEX := $(shell $(PYTHON) -m pip config list 2>/dev/null \
+TORCH_INDEX = $(if $(filter 0,$(GPUS)$(SLURM)),$(eval TORCH_INDEX := $(shell $(PYTHON) -m pip config list 2>/dev/null \
 	| grep -q find-links || echo https://download.pytorch.org/whl/cpu))$(TORCH_INDEX))
 endif
 
@@ -130,13 +131,16 @@ define walk
 @echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
 endef
 
+# The job's script documents its variables; CONTAINER comes from the environment.
 define submit
 @$(LAYOUT) $(WITH) DATA=$(DATA) RUN=$(RUN) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
-	sbatch --nodes=$(NODES) $(SBATCH) launch/pretrain.sbatch
+	sbatch --nodes=$(NODES) $(if $(filter --gres% --gpus%,$(SBATCH)),,--gpus-per-node=$(NPROC)) $(SBATCH) \
+	launch/pretrain.sbatch 2> build/sbatch.log || { \
+	echo "error: SLURM did not take the job: $$(tail -n 1 build/sbatch.log); RUNTIME=slurm is for a login node" >&2; exit 1; }
 endef
 
 .PHONY: pretrain
-pretrain: layout clock $$(NEEDS) ## the whole way: data, training, export, four pieces of music
+pretrain: layout clock $$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(NEEDS)) ## the whole way: data, training, export, four pieces of music
 	$(if $(SLURM),$(submit),$(walk))
 
 # Refuse what cannot work before anything is done; how many GPUs a cluster's nodes have is not known here.
@@ -148,6 +152,8 @@ layout:
 		"for several machines without it see docs/dgx.md" >&2; exit 2; })
 	@$(if $(SLURM),NNODES=$(NODES) MASTER_ADDR=node CUDA_VISIBLE_DEVICES=) $(LAYOUT) DRY_RUN=1 \
 		launch/pretrain.sh > /dev/null
+	@$(if $(SLURM),command -v sbatch > /dev/null || { echo "error: no sbatch here: RUNTIME=slurm is for a" \
+		"cluster's login node; without a cluster: make pretrain RUNTIME=local" >&2; exit 1; })
 
 .PHONY: container
 container: ## build the image megatron_music:BASE (current; volta for V100)
@@ -158,8 +164,13 @@ image:
 	@$(WITH) docker/run.sh --check
 
 .PHONY: jupyter
-jupyter: $$(if $$(filter docker,$$(WHERE)),image,$(NOTEBOOKS)) ## JupyterLab on 127.0.0.1:PORT, with a token
+jupyter: port $$(if $$(filter docker,$$(WHERE)),image,$(NOTEBOOKS)) ## JupyterLab on 127.0.0.1:PORT, with a token
 	@$(WITH) $(if $(filter docker,$(WHERE)),docker/run.sh jupyter,launch/jupyter.sh)
+
+# Refuse a port that is none before anything is installed.
+.PHONY: port
+port:
+	@PORT=$(PORT) DRY_RUN=1 launch/jupyter.sh > /dev/null
 
 .PHONY: tunnel
 tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT

@@ -10,6 +10,7 @@
 #   BUILD_ARGS     further options for the engine, as in --network=host
 #   DRY_RUN=1      print the command instead of running it
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 # shellcheck source=docker/engine.sh
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 # shellcheck source=docker/bases.env

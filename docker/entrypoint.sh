@@ -10,6 +10,7 @@
 #
 # Runs as any uid: what needs a home finds it in /cache, mounted, or in a temporary folder.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 here=/opt/megatron_music
 answering=/tmp/megatron_music-jupyter-port
 

@@ -17,13 +17,14 @@
 #   PORT, JUPYTER_TOKEN_FILE  as for launch/jupyter.sh
 #   DRY_RUN=1                 print the command instead of running it
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 # shellcheck source=docker/engine.sh
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
 has_gpu_runtime() {
     case $ENGINE in
-        docker) docker info --format '{{json .Runtimes}} {{json .CDISpecDirs}}' | grep -q nvidia ||
-            compgen -G '/etc/cdi/nvidia*' >/dev/null ;;
+        docker) docker info --format '{{json .Runtimes}}' | grep nvidia >/dev/null ||
+            command -v nvidia-container-runtime-hook >/dev/null ;;
         podman) compgen -G '/etc/cdi/nvidia*' >/dev/null || compgen -G '/var/run/cdi/nvidia*' >/dev/null ;;
         *) false ;;
     esac
@@ -54,16 +55,15 @@ fi
 
 run_as=${RUN_AS:-$(id -u):$(id -g)}
 if [[ -z ${RUN_AS:-} && $EUID == 0 ]]; then run_as=$(stat -c %u:%g .); fi
+export HOME=${HOME:-~}
 cache=${CACHE_DIR:-$HOME/.cache/megatron_music}
 volumes=("$PWD/data:/workspace/data" "$PWD/runs:/workspace/runs" "$cache:/cache")
 [[ ! -d notebooks ]] || volumes+=("$PWD/notebooks:/workspace/notebooks")
 for path in "${DATASET:-}" "${SOURCE:-}" "${RECIPE:-}" "${SWEEP:-}"; do
     case $path in
-        "" | data/* | runs/* | profiling/*) ;;
+        "" | data | data/* | runs | runs/* | notebooks | profiling/*) ;;
         /*) [[ ! -e $path ]] || volumes+=("$path:$path:ro") ;;
-        */* | *.yaml | *.yml)
-            [[ ! -e $path ]] || volumes+=("$PWD/$path:/workspace/$path:ro")
-            ;;
+        *) [[ ! -e $path ]] || volumes+=("$PWD/$path:/workspace/$path:ro") ;;
     esac
 done
 passed=()
@@ -72,6 +72,10 @@ for name in NPROC TP PP NNODES NODE_RANK MASTER_ADDR MASTER_PORT NCCL_DEBUG NCCL
     passed+=(--env "$name")
 done
 network=()
+if [[ ${NNODES:-1} != 1 ]]; then # the other nodes have to reach it, and InfiniBand's devices be there
+    network=(--network host)
+    [[ ! -d /dev/infiniband || $ENGINE == buildah ]] || network+=(--device /dev/infiniband)
+fi
 if [[ ${1:-} == jupyter ]]; then # its 127.0.0.1 has to be this machine's
     PORT=${PORT:-8888}
     export PORT
@@ -96,7 +100,7 @@ words=("$ENGINE" run --rm --init --ipc=host --ulimit memlock=-1 --ulimit stack=6
 case $ENGINE in
     docker) (($(count_gpus) == 0)) || words+=(--gpus all) ;;
     podman)
-        words+=(--userns keep-id)
+        ((EUID == 0)) || words+=(--userns keep-id) # root's has one since podman 4.5, and needs none
         (($(count_gpus) == 0)) || words+=(--device nvidia.com/gpu=all --security-opt label=disable)
         ;;
     buildah) # has no --rm: a working container is made for the command and removed after it

@@ -12,6 +12,7 @@
 #   DRY_RUN=1           print the command instead of running it
 # The token reaches JupyterLab through the file: no command line and no environment shows it.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 refuse() { echo "error: $*" >&2; exit "${code:-2}"; }
@@ -19,6 +20,7 @@ refuse() { echo "error: $*" >&2; exit "${code:-2}"; }
 PORT=${PORT:-8888}
 [[ $PORT =~ ^[1-9][0-9]{0,4}$ && $PORT -lt 65536 ]] ||
     refuse "PORT must be from 1 to 65535 (got '$PORT')"
+export HOME=${HOME:-~}
 export JUPYTER_TOKEN_FILE=${JUPYTER_TOKEN_FILE:-$HOME/.local/state/megatron_music/jupyter-$PORT.token}
 python=${MUSIC_PYTHON:-$root/.venv/bin/python}
 [[ -x $python || -n ${MUSIC_PYTHON:-} ]] || python=python3

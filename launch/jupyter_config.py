@@ -2,6 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+
+def without_news(_handler: object, page: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what asks whether to fetch Jupyter's news, each time in a new home."""
+    news = "@jupyterlab/apputils-extension:announcements"
+    return page | {"disabledExtensions": [*page["disabledExtensions"], news]}
+
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  (JupyterLab provides it)
 token = Path(os.environ.pop("JUPYTER_TOKEN_FILE")).read_text(encoding="utf-8").strip()
@@ -11,6 +19,7 @@ c.ServerApp.allow_remote_access = False
 c.ServerApp.local_hostnames = ["localhost"]
 c.LabApp.collaborative = False
 c.LabApp.news_url = None
+c.ServerApp.tornado_settings = {"page_config_hook": without_news}
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 # Kernels are talked to through sockets in a folder of the user's, not through TCP ports.
 c.KernelManager.transport = "ipc"

@@ -12,6 +12,7 @@
 # MUSIC_PYTHON the interpreter (.venv's where there is one, else python3)
 # On a V100 add: train.precision=fp16 train.transformer_impl=local
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 
 fail() {
     echo "error: $1" >&2
@@ -22,6 +23,9 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${MUSIC_PYTHON:-$root/.venv/bin/python}"
 command -v "$python" > /dev/null || python=python3
 
+[[ "${NPROC:-1}" =~ ^[1-9][0-9]{0,5}$ ]] || fail "NPROC must be a whole number from 1 (got '$NPROC')"
+"$python" -c 'from importlib.util import find_spec as has; exit(not has("typer"))' 2> /dev/null ||
+    fail "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
 (($#)) || fail "give a recipe and a data set: launch/megatron_lm.sh article --data data/lakh"
 ours=()
 while (($#)) && [[ "$1" != "--" ]]; do

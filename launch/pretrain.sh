@@ -19,6 +19,7 @@
 #   NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME  with several nodes: the interface that leads to node 0
 #   OMP_NUM_THREADS                         this node's cores over its processes
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 refuse() { echo "error: $*" >&2; exit 2; }
@@ -43,7 +44,7 @@ gpus=$(count_gpus)
 NPROC=${NPROC:-$((gpus > 0 ? gpus : 1))} TP=${TP:-1} PP=${PP:-1}
 NNODES=${NNODES:-1} NODE_RANK=${NODE_RANK:-0} MASTER_PORT=${MASTER_PORT:-29500}
 for count in "$NPROC" "$TP" "$PP" "$NNODES"; do
-    [[ $count =~ ^[1-9][0-9]*$ ]] ||
+    [[ $count =~ ^[1-9][0-9]{0,5}$ ]] ||
         refuse "NPROC, TP, PP and NNODES must be whole numbers from 1 (got '$count')"
 done
 processes=$((NPROC * NNODES)) model=$((TP * PP))
@@ -53,8 +54,10 @@ processes=$((NPROC * NNODES)) model=$((TP * PP))
     refuse "NPROC=$NPROC processes need as many GPUs and this machine has $gpus; use NPROC=$gpus"
 ((NNODES == 1)) || [[ -n ${MASTER_ADDR:-} ]] ||
     refuse "NNODES=$NNODES needs MASTER_ADDR: the address of node 0 as the others reach it"
-[[ $NODE_RANK =~ ^[0-9]+$ && $NODE_RANK -lt $NNODES ]] ||
+[[ $NODE_RANK =~ ^(0|[1-9][0-9]{0,5})$ && $NODE_RANK -lt $NNODES ]] ||
     refuse "NODE_RANK must be from 0 to $((NNODES - 1)) (got '$NODE_RANK')"
+[[ $MASTER_PORT =~ ^[1-9][0-9]{0,4}$ && $MASTER_PORT -lt 65536 ]] ||
+    refuse "MASTER_PORT must be from 1 to 65535 (got '$MASTER_PORT')"
 
 python=${MUSIC_PYTHON:-$root/.venv/bin/python}
 [[ -x $python || -n ${MUSIC_PYTHON:-} ]] || python=python3
@@ -82,5 +85,14 @@ if [[ -n ${DRY_RUN:-} ]]; then
     printf '%q ' "${settings[@]}" "${command[@]}"
     echo
     exit
+fi
+(($#)) || refuse "give a recipe and a data set: launch/pretrain.sh article --data data/lakh"
+"$python" -c 'from importlib.util import find_spec as has; exit(not (has("torch") and has("typer")))' \
+    2>/dev/null || refuse "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
+((gpus == 0)) || "$python" -c 'import torch; exit(torch.version.cuda is None)' ||
+    refuse "the torch of $python is for CPUs, and here are $gpus GPUs; make another: make clean setup"
+if ((NNODES > 1 && NODE_RANK == 0)) && (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; then
+    refuse "port $MASTER_PORT is taken on this machine; give another to every node:" \
+        "MASTER_PORT=$((MASTER_PORT + 1))"
 fi
 exec env "${settings[@]}" "${command[@]}"

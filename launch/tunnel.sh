@@ -10,6 +10,7 @@
 #   DRY_RUN=1           print the command instead of running it
 # One connection carries both the token and the page; Ctrl-C closes it.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 
 refuse() { echo "error: $*" >&2; exit "${code:-2}"; }
 

@@ -49,7 +49,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_help_lists_every_target_with_a_line() -> None:
     listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help"), re.MULTILINE))
-    assert set(listed) == targets() - {"clock", "image", "layout"}
+    assert set(listed) == targets() - {"clock", "image", "layout", "port"}
 
 
 def test_plain_make_is_help() -> None:
@@ -145,6 +145,8 @@ def test_without_gpus_torch_comes_without_cuda_unless_wheels_are_configured(
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     index = "--extra-index-url https://download.pytorch.org/whl/cpu"
     assert index in make("-n", "setup", folder=checkout)
+    for_nodes_with_gpus = make("-n", "setup", "RUNTIME=slurm", folder=checkout)
+    assert "--extra-index-url" not in for_nodes_with_gpus
     assert "--extra-index-url /mirror" in make(
         "-n", "setup", "TORCH_INDEX=/mirror", folder=checkout
     )

@@ -14,7 +14,7 @@ UNSET = (
     *("DATASET", "RECIPE", "SWEEP", "PORT", "ENGINE", "IMAGE", "DRY_RUN", "OMP_NUM_THREADS"),
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_MAX_CONNECTIONS", "NCCL_DEBUG", "NCCL_SOCKET_IFNAME"),
     *("GLOO_SOCKET_IFNAME", "JUPYTER_TOKEN_FILE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
-    "MAKEOVERRIDES",
+    *("MAKEOVERRIDES", "SOURCE", "SBATCH", "CONTAINER", "NODES", "SLURM_JOB_ID"),
 )
 """Variables that change what the scripts do; a test sets those that it means."""
 
@@ -74,6 +74,16 @@ def program(folder: Path, name: str, body: str) -> None:
 def path_with(folder: Path) -> str:
     """Return a PATH on which the programs of `folder` come first."""
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def path_without(name: str, folder: Path) -> str:
+    """Return a PATH with the machine's programs but those called `name`, linked into a folder."""
+    folder.mkdir(exist_ok=True)
+    for place in ("/usr/bin", "/bin", "/usr/sbin"):
+        for file in Path(place).iterdir():
+            if file.name not in name.split() and not (folder / file.name).exists():
+                (folder / file.name).symlink_to(file)
+    return str(folder)
 
 
 def with_gpus(folder: Path, count: int) -> str:

@@ -4,6 +4,7 @@ import getpass
 import re
 import socket
 import stat
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -45,6 +46,15 @@ def test_the_token_lies_in_a_file_of_the_users_alone(lab: Lab) -> None:
 def test_a_notebooks_cell_runs_and_sees_no_token(lab: Lab) -> None:
     code = "import megatron_music, os; print(megatron_music.__name__, 'TOKEN' in str(os.environ))"
     assert run_cell(lab.port, lab.token, code) == "megatron_music False"
+
+
+@slow
+def test_no_page_asks_to_fetch_news(lab: Lab) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{lab.port}/lab?token={lab.token}") as page:
+        settings = page.read().decode()
+    disabled = re.search(r'"disabledExtensions": (\[[^]]*\])', settings)
+    assert disabled is not None
+    assert "@jupyterlab/apputils-extension:announcements" in disabled[1]
 
 
 @slow
@@ -92,6 +102,12 @@ def test_without_jupyterlab_one_line_says_how_to_get_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["0", "eighty", "65536"])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
     assert f"must be from 1 to 65535 (got '{port}')" in refusal(run(SCRIPT, PORT=port))
+
+
+def test_make_refuses_a_port_before_anything_is_installed(tmp_path: Path) -> None:
+    done = make("jupyter", "PORT=99999", "VENV=" + str(tmp_path / "none"))
+    assert "must be from 1 to 65535 (got '99999')" in refusal(done)
+    assert "set-up" not in done.stdout
 
 
 def test_make_jupyter_starts_it_on_the_port_asked_for() -> None:

@@ -1,11 +1,12 @@
 """launch/pretrain.sh: the layout it starts, and those it refuses."""
 
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests.launch.scripts import refusal, run, with_gpus
+from tests.launch.scripts import program, refusal, run, with_gpus
 
 SCRIPT = "launch/pretrain.sh"
 TRAIN = ("tiny", "--data", "data/my set")
@@ -74,6 +75,13 @@ def test_a_node_of_several_finds_the_first_by_its_interface() -> None:
         ({"NPROC": "3", "TP": "2"}, "cannot hold TP=2 x PP=1; use a multiple of 2"),
         ({"NNODES": "3", "PP": "2", "MASTER_ADDR": "a"}, "3 processes (NPROC=1 on NNODES=3)"),
         ({"NNODES": "2"}, "NNODES=2 needs MASTER_ADDR"),
+        ({"NODE_RANK": "08"}, "NODE_RANK must be from 0 to 0 (got '08')"),
+        ({"NPROC": "9" * 20}, "must be whole numbers from 1"),
+        ({"MASTER_PORT": "abc"}, "MASTER_PORT must be from 1 to 65535 (got 'abc')"),
+        (
+            {"MUSIC_PYTHON": "/no/python"},
+            "/no/python cannot train; make an environment: make setup",
+        ),
         ({"NNODES": "2", "MASTER_ADDR": "a", "NODE_RANK": "2"}, "NODE_RANK must be from 0 to 1"),
     ],
 )
@@ -86,3 +94,22 @@ def test_a_layout_that_cannot_work_is_refused(settings: dict[str, str], message:
 def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
     done = run(SCRIPT, *TRAIN, NPROC="9", PATH=with_gpus(tmp_path, 8))
     assert "this machine has 8; use NPROC=8" in refusal(done)
+
+
+def test_without_a_recipe_one_line_says_how() -> None:
+    assert "give a recipe and a data set" in refusal(run(SCRIPT))
+
+
+def test_a_torch_without_cuda_is_refused_where_gpus_are(tmp_path: Path) -> None:
+    program(tmp_path, "python", 'case "$*" in *cuda*) exit 1;; esac')
+    settings = {"MUSIC_PYTHON": str(tmp_path / "python"), "PATH": with_gpus(tmp_path, 8)}
+    assert "is for CPUs, and here are 8 GPUs" in refusal(run(SCRIPT, *TRAIN, **settings))
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_waits_for_it() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        node = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        assert f"port {port} is taken on this machine" in refusal(run(SCRIPT, *TRAIN, **node))

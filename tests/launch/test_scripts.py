@@ -17,6 +17,7 @@ SCRIPTS = sorted(
     if path.is_file() and path.read_bytes()[:15] == b"#!/usr/bin/env "
 )
 SHELL = [path for path in SCRIPTS if b"bash" in path.read_bytes()[:20]]
+LAUNCHERS = [path for path in SHELL if path.parent.name in ("launch", "docker")]
 names = pytest.mark.parametrize("script", SHELL, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -36,6 +37,16 @@ def test_shellcheck_finds_nothing() -> None:
 def test_a_script_stops_at_the_first_failure_and_can_be_started(script: Path) -> None:
     assert "\nset -euo pipefail\n" in script.read_text()
     assert os.access(script, os.X_OK) or script.suffix == ".sbatch"
+
+
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+@pytest.mark.parametrize("script", LAUNCHERS, ids=lambda path: path.name)
+def test_a_script_tells_what_it_takes_and_does_nothing(script: Path, asked: str) -> None:
+    done = subprocess.run([script, asked], capture_output=True, text=True, check=False)
+    first = script.read_text().splitlines()[1].removeprefix("# ")
+    assert done.returncode == 0
+    assert done.stdout.startswith(first)
+    assert not re.search("SBATCH --|shellcheck|set -euo", done.stdout)
 
 
 @names

@@ -18,7 +18,16 @@ import pytest
 
 from tests.data.collection import folder_of_songs
 from tests.launch.lab import free_port
-from tests.launch.scripts import ROOT, environment, make, path_with, program, refusal
+from tests.launch.scripts import (
+    ROOT,
+    environment,
+    make,
+    path_with,
+    path_without,
+    program,
+    refusal,
+    run,
+)
 from tests.train.conftest import losses, read
 
 SEARCH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -186,6 +195,7 @@ class TestUnderSlurm:
         said = cluster.said("plain")
         assert "start 0: tiny" in said
         assert "2 x CPU (TP=1 PP=1 DP=2)" in said
+        assert re.search(r"CPU_IDs=0-1\b", cluster("scontrol", "show", "job", "--details", job))
         assert read(cluster.folder / "plain")[-1]["iteration"] == 4
         assert list((cluster.folder / "plain" / "music").glob("*.mid"))
 
@@ -221,18 +231,58 @@ class TestUnderSlurm:
 
 
 def test_make_submits_the_layout(tmp_path: Path) -> None:
-    shows = 'env | grep -E "^(NPROC|TP|RECIPE|DATASET|ARGS)=" | sort; echo "$@"'
+    shows = 'env | grep -E "^(NPROC|TP|RECIPE|DATASET|ARGS|CONTAINER)=" | sort; echo "$@"'
     program(tmp_path, "sbatch", shows)
     wish = ("RUNTIME=slurm", "NODES=2", "TP=4", "DATASET=lakh", "ARGS=train.lr=1e-3 train.seed=2")
-    said = make("pretrain", *wish, PATH=path_with(tmp_path)).stdout.splitlines()
-    assert said[-6:] == [
+    inside = {"CONTAINER": "/images/music.sqsh"}
+    said = make("pretrain", *wish, **inside, PATH=path_with(tmp_path)).stdout.splitlines()
+    assert said[-7:] == [
         "ARGS=train.lr=1e-3 train.seed=2",
+        "CONTAINER=/images/music.sqsh",
         "DATASET=lakh",
         "NPROC=8",
         "RECIPE=article",
         "TP=4",
         "--nodes=2 --gpus-per-node=8 launch/pretrain.sbatch",
     ]
+
+
+@pytest.mark.parametrize("asked", ["--gres=gpu:v100:8 -p gpu", "--gpus=16"])
+def test_a_site_can_ask_for_its_gpus_in_its_own_way(tmp_path: Path, asked: str) -> None:
+    program(tmp_path, "sbatch", 'echo "$@"')
+    wish = ("RUNTIME=slurm", f"SBATCH={asked}")
+    said = make("pretrain", *wish, CONTAINER="x", PATH=path_with(tmp_path)).stdout.splitlines()
+    assert said[-1] == f"--nodes=1 {asked} launch/pretrain.sbatch"
+
+
+def test_what_slurm_refuses_is_one_line(tmp_path: Path) -> None:
+    refuses = "echo 'sbatch: error: first' >&2; echo 'sbatch: error: no such partition' >&2; exit 1"
+    program(tmp_path, "sbatch", refuses)
+    done = make("pretrain", "RUNTIME=slurm", CONTAINER="x", PATH=path_with(tmp_path))
+    assert "SLURM did not take the job: sbatch: error: no such partition" in refusal(done)
+    assert "error: first" not in done.stderr
+
+
+def test_without_slurm_one_line_says_so_before_anything_is_done(tmp_path: Path) -> None:
+    done = make("pretrain", "RUNTIME=slurm", PATH=path_without("sbatch", tmp_path))
+    assert "no sbatch here" in refusal(done)
+    assert "make pretrain RUNTIME=local" in done.stderr
+
+
+def test_the_job_outside_of_slurm_says_how_to_submit_it() -> None:
+    assert "submit it: make pretrain RUNTIME=slurm" in refusal(run("launch/pretrain.sbatch"))
+
+
+def test_a_job_without_an_environment_says_how_to_make_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "launch" / "pretrain.sbatch"],
+        cwd=tmp_path,
+        env=environment(SLURM_JOB_ID="7"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "make setup RUNTIME=slurm" in refusal(done)
 
 
 def test_make_refuses_a_layout_that_no_cluster_can_hold() -> None:
@@ -249,12 +299,18 @@ def test_in_a_container_each_step_is_run_by_pyxis(tmp_path: Path) -> None:
         "scontrol",
         'case "$*" in *hostnames*) printf "n1\\nn2\\n";; *) echo "NodeAddr=10.0.0.1 X=1";; esac',
     )
-    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "n[1-2]"}
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[1-2]"}
+    (tmp_path / "music.sqsh").touch()
+    (tmp_path / "songs.zip").touch()
     done = subprocess.run(
         [ROOT / "launch" / "pretrain.sbatch"],
         cwd=tmp_path,
         env=environment(
-            **job, CONTAINER="music.sqsh", HOME=str(tmp_path), PATH=path_with(tmp_path)
+            **job,
+            CONTAINER="music.sqsh",
+            HOME=str(tmp_path),
+            PATH=path_with(tmp_path),
+            SOURCE="songs.zip",
         ),
         capture_output=True,
         text=True,
@@ -263,11 +319,14 @@ def test_in_a_container_each_step_is_run_by_pyxis(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     data, train, export, music = record.read_text().splitlines()
     for step in (data, train, export, music):
-        assert "--container-image=music.sqsh" in step
+        assert f"--container-image={tmp_path}/music.sqsh" in step  # else one of a registry
         assert f"--container-mounts={tmp_path}/data:/workspace/data,{tmp_path}/runs:" in step
         assert "/opt/megatron_music/docker/entrypoint.sh" in step
+        assert f",{tmp_path}/songs.zip:/workspace/songs.zip:ro" in step
+        assert "--cpu-bind=none" in step
     assert "--nodes=1 --ntasks=1" in data
-    assert "--nodes=1" not in train
+    assert "data build bach -o data/bach --source songs.zip" in data
+    assert "--nodes=2 --ntasks=2 --ntasks-per-node=1" in train
     assert "entrypoint.sh pretrain article --data data/bach --run runs/bach-article" in train
     assert json.dumps(export.split()[-4:]) == json.dumps(
         ["export", "runs/bach-article", "-o", "runs/bach-article/hf"]
