@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from megatron_music.data.card import card
-from megatron_music.data.contents import Contents, count_bars
+from megatron_music.data.contents import Contents
 from megatron_music.data.items import Item, contents
 from megatron_music.data.join import join
 from megatron_music.data.manifest import (
@@ -29,7 +29,7 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
-from megatron_music.data.survey import OUTCOMES_FILE, survey
+from megatron_music.data.survey import Survey, survey
 from megatron_music.data.workers import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone, damaged
@@ -95,8 +95,8 @@ def build(
                 # Shards of files that have been written to since are not the same shards.
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
-                tasks = _encode(source, work, settings, pool, stage)
-                _write(source, settings, tasks, pool, work / "final", stage)
+                found = _read(source, settings, pool, work, stage)
+                _write(source, settings, found, pool, work / "final", stage)
                 _publish(work / "final", folder)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
@@ -186,9 +186,10 @@ def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
     return ", ".join(different) or "another source, or the same with other contents"
 
 
-def _encode(
-    source: Source, work: Path, settings: BuildSettings, pool: Workers, stage: Stage
-) -> list[Task]:
+def _read(
+    source: Source, settings: BuildSettings, pool: Workers, work: Path, stage: Stage
+) -> Survey:
+    """Encode all pieces into shards, looking through those that are there meanwhile."""
     work.mkdir(exist_ok=True)
     items = _listed(source, work, stage)
     step = _step(source.items_per_shard, len(items), settings)
@@ -196,9 +197,11 @@ def _encode(
         Task(work / f"shard-{start // step:06d}", items[start : start + step], settings)
         for start in range(0, len(items), step)
     ]
+    final = work / "final"
+    shutil.rmtree(final, ignore_errors=True)
+    final.mkdir()
     with stage(f"read {source.name}", "pieces") as progress:
-        encode_shards(tasks, pool, progress)
-    return tasks
+        return survey(encode_shards(tasks, pool, progress), settings, final)
 
 
 def _step(most: int, pieces: int, settings: BuildSettings) -> int:
@@ -210,15 +213,12 @@ def _step(most: int, pieces: int, settings: BuildSettings) -> int:
 def _write(
     source: Source,
     settings: BuildSettings,
-    tasks: Sequence[Task],
+    found: Survey,
     pool: Workers,
     folder: Path,
     stage: Stage,
 ) -> None:
-    """Write all files of the data set, complete, into a folder of their own."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    found = survey(tasks, settings, folder)
+    """Write what the survey has left of the files of the data set into the folder it has begun."""
     if not found.sides[SPLITS[0]].pieces:
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:
@@ -230,7 +230,7 @@ def _write(
         vocabulary_of(found.tokenizer),
         joined.token_counts.values(),
         [side.lengths for side in found.sides.values()],
-        count_bars(folder / OUTCOMES_FILE),
+        found.piece_bars,
     )
     (folder / CARD_FILE).write_text(card(manifest, contents), encoding="utf-8")
     manifest["files"] = file_records(folder, joined.sha256)

@@ -45,7 +45,8 @@ class Contents:
     ) -> "Contents":
         """Return the contents of several sides together."""
         tokens, lengths = (
-            reduce(_sum, sides, np.zeros(1, np.int64)) for sides in (token_counts, document_tokens)
+            reduce(summed, sides, np.zeros(1, np.int64))
+            for sides in (token_counts, document_tokens)
         )
         return cls(vocabulary, tokens, lengths, piece_bars)
 
@@ -81,12 +82,17 @@ def count_bars(path: Path) -> Counts:
     counts = np.zeros(1, np.int64)
     with path.open("rb") as file:
         while lines := file.readlines(_PORTION_BYTES):
-            bars = _KEPT_BARS.findall(b"".join(lines))
-            counts = _sum(counts, np.bincount(np.array(bars, np.int64), minlength=1))
+            counts = summed(counts, bars_in(b"".join(lines)))
     return counts
 
 
-def _sum(a: Counts, b: Counts) -> Counts:
+def bars_in(lines: bytes) -> Counts:
+    """Count the kept pieces of each length in bars by some lines of `files.jsonl`."""
+    return np.bincount(np.array(_KEPT_BARS.findall(lines), np.int64), minlength=1)
+
+
+def summed(a: Counts, b: Counts) -> Counts:
+    """Return counts of two lengths added up."""
     summed = np.zeros(max(len(a), len(b)), np.int64)
     summed[: len(a)] += a
     summed[: len(b)] += b

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 
 from megatron_music.data.shards import TOGETHER, Task, encode_shard, position_of_death, try_item
@@ -13,18 +13,27 @@ from megatron_music.progress import Progress
 _UNEXPLAINED_DEATHS = 3
 
 
-def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> None:
-    """Make all shards that are not there yet; `progress` counts pieces.
+def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[Task]:
+    """Make all shards that are not there yet; give each once it and all before it are there.
 
-    A piece that ends the process that reads it is refused and the others of its shard are read
-    again; with one local worker there is no other process to end. Raises DataError where workers
-    keep dying without a piece that does it again.
+    `progress` counts pieces. A piece that ends the process that reads it is refused and the others
+    of its shard are read again; with one local worker there is no other process to end. Raises
+    DataError where workers keep dying without a piece that does it again.
     """
+    following = 0
+    for _ in _made(tasks, workers, progress):
+        while following < len(tasks) and tasks[following].path.exists():
+            yield tasks[following]
+            following += 1
+
+
+def _made(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[None]:
+    """Make all shards that are not there yet; give way whenever there may be more of them."""
     for task in tasks:
         task.marker.unlink(missing_ok=True)
     broken: dict[int, set[int]] = defaultdict(set)
     unexplained = 0
-    while not _finished(tasks, broken, workers, progress):
+    while not (yield from _finished(tasks, broken, workers, progress)):
         guilty = [(shard, p) for shard, p in _blame(tasks, workers) if p not in broken[shard]]
         for shard, position in guilty:
             broken[shard].add(position)
@@ -38,7 +47,7 @@ def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -
 
 def _finished(
     tasks: Sequence[Task], broken: dict[int, set[int]], workers: Workers, progress: Progress
-) -> bool:
+) -> Generator[None, None, bool]:
     """Work through the shards that are missing; False if a worker died meanwhile."""
     total = sum(len(task.items) for task in tasks)
     done = sum(len(task.items) for task in tasks if task.path.exists())
@@ -48,10 +57,12 @@ def _finished(
         if not task.path.exists()
     ]
     progress(done, total)
+    yield
     try:
         for pieces in workers.run(encode_shard, pending):
             done += pieces
             progress(done, total)
+            yield
     except WorkerDied:
         return False
     return True

@@ -1,12 +1,13 @@
 """What only all the shards together tell: duplicates, densities, and where each shard goes.
 
-One pass over the shards in the order of the source, without their tokens. It writes `files.jsonl`
+One pass over the shards in the order of the source, without their tokens, while later ones are
+still being made. It writes `files.jsonl`
 and the `.idx` files on the way, so that memory does not grow with the documents.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.data.contents import Counts, bars_in, summed
 from megatron_music.data.indexed import IndexWriter
 from megatron_music.data.items import Item
 from megatron_music.data.outcomes import duplicate
@@ -34,7 +36,7 @@ class Side:
     pieces: int = 0
     documents: int = 0
     tokens: int = 0
-    lengths: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    lengths: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Share:
 
 @dataclass
 class Survey:
-    """What there is in all; `contents` is the hash of what all inputs were read from."""
+    """What there is in all; `contents` is the hash of what all inputs were read from.
+
+    `piece_bars[n]` counts the pieces of n bars that were kept.
+    """
 
     tokenizer: TokenizerSettings
     sides: dict[str, Side]
@@ -56,9 +61,10 @@ class Survey:
     kept: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     contents: str = ""
+    piece_bars: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
-def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Survey:
+def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:
     """Look through the finished shards of a source; write `files.jsonl` and the `.idx` files.
 
     The tokenizer's settings are fitted to the training windows alone. Raises DataError.
@@ -76,7 +82,9 @@ def survey(tasks: Sequence[Task], settings: BuildSettings, folder: Path) -> Surv
             again = _duplicates(shard, task.items, known)
             sides = shard.sides.copy()
             sides[list(again)] = NO_SIDE
-            lines.write(_settled(shard, again))
+            settled = _settled(shard, again)
+            lines.write(settled)
+            found.piece_bars = summed(found.piece_bars, bars_in(settled))
             found.shares.append(_share(task.path, shard, sides, found, indices))
             found.refused.update(shard.refused)
             found.refused.update({"duplicate": len(again)} if again else {})
@@ -122,15 +130,9 @@ def _share(
         side.pieces += int(np.count_nonzero(sides == number))
         side.documents += len(lengths)
         side.tokens += int(lengths.sum(dtype=np.int64))
-        side.lengths = _sum(side.lengths, np.bincount(lengths, minlength=1))
+        side.lengths = summed(side.lengths, np.bincount(lengths, minlength=1))
     found.kept += int(np.count_nonzero(sides != NO_SIDE))
     return Share(path, sides, starts)
-
-
-def _sum(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    longer, shorter = (a, b) if len(a) >= len(b) else (b.astype(np.int64), a)
-    longer[: len(shorter)] += shorter
-    return longer
 
 
 def _training_rates(shard: Shard, sides: Sides) -> dict[float, int]:

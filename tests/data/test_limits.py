@@ -49,7 +49,7 @@ def test_a_piece_that_takes_too_much_memory_costs_that_piece_alone(
         Task(tmp_path / f"{i}.npz", items[i : i + 3], BuildSettings(), most_item_bytes=200 * MB)
         for i in (0, 3)
     ]
-    encode_shards(tasks, LocalWorkers(workers), silent)
+    list(encode_shards(tasks, LocalWorkers(workers), silent))
     refused = [dict(read_shard(task.path).refused) for task in tasks]
     assert refused == [{"memory": 1}, {"memory": 1}]
     lines = [line for task in tasks for line in read_shard(task.path).lines.splitlines()]

@@ -71,7 +71,7 @@ def test_a_piece_that_kills_or_holds_a_worker_of_a_cluster_costs_that_piece_alon
         Task(tmp_path / str(start), items[start : start + 3], BuildSettings(), longest_item_s=3.0)
         for start in (0, 3, 6)
     ]
-    encode_shards(tasks, open_workers("ray", 2), silent)
+    list(encode_shards(tasks, open_workers("ray", 2), silent))
     refused = [dict(read_shard(task.path).refused) for task in tasks]
     assert refused == [{}, {"crashed": 1}, {"crashed": 1}]
 
