@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from megatron_music.errors import MusicError, UsageError, WriteError
 
@@ -35,6 +36,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece; raises WriteError."""
     with complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise WriteError where nothing can be written into a folder, which need not be there yet."""
+    place = folder.absolute()
+    standing = next(path for path in (place, *place.parents) if os.path.lexists(path))
+    try:
+        with TemporaryFile(dir=standing):
+            pass
+    except OSError as fault:
+        reason = fault.strerror or str(fault)
+        raise WriteError(f"cannot write into {folder}: {reason}; choose another place") from None
 
 
 def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import UsageError, WriteError
-from megatron_music.files import alone, complete, keep_source, write_text
+from megatron_music.files import alone, check_writable, complete, keep_source, write_text
 
 
 def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
@@ -64,3 +64,11 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
     with held, pytest.raises(UsageError, match="busy"):
         enter()
     enter()
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "deep")
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(WriteError, match=r"cannot write into .*a.txt/b: Not a directory"):
+        check_writable(tmp_path / "a.txt" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

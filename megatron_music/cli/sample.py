@@ -1,110 +1,47 @@
 """`sample`: compose with an exported model."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from megatron_music.cli import sample_options as option
 from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from megatron_music.generate.report import Copies
+    from megatron_music.generate.album import Formats
+    from megatron_music.generate.report import Maker
     from megatron_music.generate.request import Request
-    from megatron_music.generate.song import Song
     from megatron_music.score.notes import Piece
     from megatron_music.tokenizer.vocabulary import Vocabulary
 
-_BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
-
 
 def sample(
-    model: Annotated[Path, typer.Argument(help="A folder that export wrote.", metavar="HFDIR")],
-    output: Annotated[Path, typer.Option("-o", help="The folder to write songs into.")],
-    count: Annotated[int, typer.Option("-n", help="How many songs.")] = 4,
-    seed: Annotated[int, typer.Option(help="The first song's seed; the next has the next.")] = 7,
-    song_id: Annotated[
-        list[int] | None,
-        typer.Option(help="Compose the song of this number, on any machine; repeat for more."),
-    ] = None,
-    bars: Annotated[
-        int | None, typer.Option(help="Bars of each song; else as in training.")
-    ] = None,
-    instrument: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more."
-        ),
-    ] = None,
-    tracks: Annotated[int | None, typer.Option(help="How many, of any instruments.")] = None,
-    density: Annotated[
-        list[str] | None, typer.Option(help="0 (sparse) to 9, or INSTRUMENT=0..9; repeat.")
-    ] = None,
-    attribute: Annotated[
-        list[str] | None, typer.Option(help="As in GENRE=JAZZ, where the data have it; repeat.")
-    ] = None,
-    full_bars: Annotated[
-        bool, typer.Option(help="Let the four voices sing up to each barline, as in chorales.")
-    ] = True,
-    tempo: Annotated[
-        float | None, typer.Option(help="Quarter notes a minute; else 100, or the prompt's.")
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
-    ] = 1.0,
-    top_k: Annotated[
-        int, typer.Option(help="Draw from the k likeliest tokens; 0: all.", rich_help_panel=_TASTE)
-    ] = 0,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest of this mass.", rich_help_panel=_TASTE)
-    ] = 0.95,
-    min_p: Annotated[
-        float,
-        typer.Option(
-            help="Leave out what is this much rarer than the likeliest; 0: nothing.",
-            rich_help_panel=_TASTE,
-        ),
-    ] = 0.0,
-    prompt: Annotated[
-        Path | None,
-        typer.Option(help="A MIDI file to begin from.", metavar="FILE.mid", rich_help_panel=_BEGIN),
-    ] = None,
-    prompt_bars: Annotated[
-        int | None, typer.Option(help="Keep its first bars; else all.", rich_help_panel=_BEGIN)
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out this instrument of it; repeat.", rich_help_panel=_BEGIN),
-    ] = None,
-    fill_bars: Annotated[
-        str | None,
-        typer.Option(help="Compose these bars anew, as in 4-6,9.", rich_help_panel=_BEGIN),
-    ] = None,
-    fill_tracks: Annotated[
-        list[str] | None,
-        typer.Option(help="Compose these instruments anew; repeat.", rich_help_panel=_BEGIN),
-    ] = None,
-    vary: Annotated[
-        float | None,
-        typer.Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="The training data to look for copies in; else what the run records.",
-            metavar="DIR",
-        ),
-    ] = None,
-    wav: Annotated[bool, typer.Option(help="Also write sound.", rich_help_panel=_FILES)] = True,
-    png: Annotated[
-        bool, typer.Option(help="Also draw the piano roll.", rich_help_panel=_FILES)
-    ] = True,
-    page: Annotated[
-        bool, typer.Option(help="Also write index.html.", rich_help_panel=_FILES)
-    ] = True,
+    model: option.Model,
+    output: option.Output,
+    count: option.Count = None,
+    seed: option.Seed = None,
+    song_id: option.SongIds = None,
+    bars: option.Bars = None,
+    instrument: option.Instruments = None,
+    tracks: option.Tracks = None,
+    density: option.Densities = None,
+    attribute: option.Attributes = None,
+    full_bars: option.FullBars = True,
+    tempo: option.Tempo = None,
+    temperature: option.Temperature = 1.0,
+    top_k: option.TopK = 0,
+    top_p: option.TopP = 0.95,
+    min_p: option.MinP = 0.0,
+    prompt: option.Prompt = None,
+    prompt_bars: option.PromptBars = None,
+    drop: option.Drop = None,
+    fill_bars: option.FillBars = None,
+    fill_tracks: option.FillTracks = None,
+    vary: option.Vary = None,
+    data: option.Data = None,
+    wav: option.Wav = True,
+    png: option.Png = True,
+    page: option.Page = True,
 ) -> None:
     """Compose songs: MIDI, sound, a picture and a report of each, and a page to compare them.
 
@@ -112,11 +49,11 @@ def sample(
 
     `megatron-music sample runs/bach-tiny/hf -o music --prompt song.mid --fill-bars 5-6`
     """
+    from megatron_music.generate.album import Formats
     from megatron_music.generate.request import Request, parse_bars
 
     request = Request(
-        count=len(song_id) if song_id else count,
-        seed=seed,
+        **_numbers(count, seed, song_id or []),
         bars=bars,
         instruments=tuple(instrument) if instrument else None,
         temperature=temperature,
@@ -127,15 +64,27 @@ def sample(
         tracks=tracks,
         density=tuple(density or ()),
         attributes=tuple(attribute) if attribute else None,
-        song_ids=tuple(song_id or ()),
         prompt_bars=prompt_bars,
         drop=tuple(drop or ()),
-        fill_bars=parse_bars(fill_bars) if fill_bars else (),
+        fill_bars=parse_bars(fill_bars) if fill_bars is not None else (),
         fill_tracks=tuple(fill_tracks or ()),
         vary=vary,
         full_bars=full_bars,
     )
-    _sample(model, output, request, prompt, data, (wav, png, page))
+    _sample(model, output, request, prompt, data, Formats(wav, png, page))
+
+
+def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:
+    """Return which songs are asked for, and how many; raises UsageError."""
+    if not song_ids:
+        return {"count": 4 if count is None else count, "seed": 7 if seed is None else seed}
+    if seed is not None:
+        raise UsageError("--song-id and --seed each say which song; give one of the two")
+    if count not in (None, len(song_ids)):
+        raise UsageError(
+            f"-n is {count}, but --song-id names {len(song_ids)}; leave out -n, or repeat --song-id"
+        )
+    return {"count": len(song_ids), "song_ids": tuple(song_ids)}
 
 
 def _sample(
@@ -144,14 +93,13 @@ def _sample(
     request: "Request",
     prompt: Path | None,
     data: Path | None,
-    formats: tuple[bool, bool, bool],
+    formats: "Formats",
 ) -> None:
-    from megatron_music.generate.album import Formats, write_album, written
+    from megatron_music.files import check_writable
+    from megatron_music.generate.album import written
     from megatron_music.generate.identity import file_identity, model_identity
-    from megatron_music.generate.origin import training_data, unknown_instruments
+    from megatron_music.generate.origin import training_data
     from megatron_music.generate.report import Maker
-    from megatron_music.score.instruments import instrument_name
-    from megatron_music.threads import wait_asleep
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
     identity = model_identity(model)
@@ -159,33 +107,17 @@ def _sample(
     if prompt is not None and prompt.resolve().parent == output.resolve():
         raise UsageError(f"{prompt} lies in {output}, whose songs are replaced; choose another -o")
     piece, request = _read_prompt(prompt, request, vocabulary)
-    if formats[0]:
+    if formats.wav:
         _refuse_hours(request, piece, vocabulary)
     maker = Maker(identity, vocabulary.hash, file_identity(prompt) if prompt else "")
     corpus = training_data(model, vocabulary, data)
-    played = [instrument_name(track.instrument) for track in piece.tracks] if piece else []
-    names = (*(request.instruments or ()), *played)
-    for name in unknown_instruments(names, corpus, vocabulary):
-        show.say(f"note: the model has never heard {name}; what it writes for it is guessed")
-    files = written(output, request, maker, Formats(*formats))
+    _name_unknown(request, piece, corpus, vocabulary)
+    check_writable(output)
+    files = written(output, request, maker, formats)
     if files:
         show.say(f"{output} already holds these songs: nothing to do")
     else:
-        wait_asleep()
-        from megatron_music.generate.composer import Composer
-
-        songs = Composer.load(model).compose(request, piece)
-        with show.progress("compose", "songs") as progress:
-            files = write_album(
-                songs,
-                output,
-                request,
-                maker,
-                Formats(*formats),
-                prompt=piece,
-                copies=_copy_check(corpus, vocabulary),
-                progress=progress,
-            )
+        files = _compose(model, output, request, maker, formats, piece, corpus)
     for file in files:
         print(file)
 
@@ -222,36 +154,44 @@ def _refuse_hours(request: "Request", piece: "Piece | None", vocabulary: "Vocabu
         )
 
 
-def _copy_check(
-    corpus: Path | None, vocabulary: "Vocabulary"
-) -> "Callable[[Sequence[Song]], list[Copies]]":
-    """Return what holds songs against the training music."""
+def _name_unknown(
+    request: "Request", piece: "Piece | None", corpus: Path | None, vocabulary: "Vocabulary"
+) -> None:
+    """Remark on instruments that the model has never heard."""
+    from megatron_music.generate.origin import unknown_instruments
+    from megatron_music.score.instruments import instrument_name
 
-    def check(songs: "Sequence[Song]") -> "list[Copies]":
-        import numpy as np
+    played = [instrument_name(track.instrument) for track in piece.tracks] if piece else []
+    for name in unknown_instruments((*(request.instruments or ()), *played), corpus, vocabulary):
+        show.say(f"note: the model has never heard {name}; what it writes for it is guessed")
 
-        from megatron_music.data.indexed import IndexedReader
-        from megatron_music.evaluate import copying
-        from megatron_music.generate.report import Copies
 
-        if corpus is None:
-            reason = "the training data are not there; name them with --data"
-            return [Copies(None, reason=reason)] * len(songs)
-        reader = IndexedReader(corpus / "train")
-        whole = [np.array(song.tokens, np.uint16) for song in songs]
-        voices = [copying.tracks_alone(tokens, vocabulary) for tokens in whole]
-        tracks = np.cumsum([0, *(len(song.piece.tracks) for song in songs)])[:-1]
-        together, alone = (
-            copying.longest_runs(
-                copying.bars_of(documents, vocabulary),
-                copying.training_bars(reader, vocabulary, alone=documents is voices),
-            )
-            for documents in (whole, voices)
+def _compose(
+    model: Path,
+    output: Path,
+    request: "Request",
+    maker: "Maker",
+    formats: "Formats",
+    piece: "Piece | None",
+    corpus: Path | None,
+) -> list[Path]:
+    from megatron_music.threads import wait_asleep
+
+    wait_asleep()
+    from megatron_music.evaluate.copy_check import check_copies
+    from megatron_music.generate.album import write_album
+    from megatron_music.generate.composer import Composer
+
+    composer = Composer.load(model)
+    songs = composer.compose(request, piece)
+    with show.progress("compose", "songs") as progress:
+        return write_album(
+            songs,
+            output,
+            request,
+            maker,
+            formats,
+            prompt=piece,
+            copies=lambda songs: check_copies(songs, corpus, composer.vocabulary),
+            progress=progress,
         )
-        longest = np.maximum.reduceat(alone, tracks)
-        return [
-            Copies(found, in_a_track, vocabulary.settings.bars)
-            for found, in_a_track in zip(together.tolist(), longest.tolist(), strict=True)
-        ]
-
-    return check

@@ -157,9 +157,9 @@ def _tracks(draft: Draft, window: tuple[int, int]) -> tuple[list[int], list[int]
 
 def cells_named(piece: Piece, bars: Sequence[int], codes: Sequence[int]) -> BoolArray:
     """Mark bars (from 1; none: all) of instruments (none: all); raises UsageError for others."""
-    for bar in bars:
-        if not 1 <= bar <= piece.bars:
-            raise UsageError(f"the piece has bars 1..{piece.bars} (got {bar}); choose among them")
+    if bars and not 1 <= min(bars) <= max(bars) <= piece.bars:
+        asked = f"{min(bars)} to {max(bars)}" if len(bars) > 1 else str(bars[0])
+        raise UsageError(f"the piece has bars 1..{piece.bars} (got {asked}); choose among them")
     held = [track.instrument for track in piece.tracks]
     for code in codes:
         if code not in held:

@@ -1,11 +1,15 @@
 """What to compose: one request, the same names in Python, on the command line and in notebooks."""
 
+import re
 from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.taste import Taste
-from megatron_music.score.instruments import parse_instrument
+from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
+
+_SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
+_LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class Request:
     def __post_init__(self) -> None:
         """Check every figure against its range."""
         _within("count", self.count, 1, 100_000, "ask for one song or more")
-        for seed in (self.seed, *self.song_ids):
-            _within("seed", seed, 0, 2**62, "use a whole number from 0")
+        for name, number in (("seed", self.seed), *(("song id", one) for one in self.song_ids)):
+            _within(name, number, 0, 2**62, "use a whole number from 0")
         if len(set(self.song_ids)) != len(self.song_ids):
             raise UsageError(f"a song id stands twice (got {self.song_ids}); name each once")
         for name, value in (("bars", self.bars), ("prompt_bars", self.prompt_bars)):
@@ -61,8 +65,15 @@ class Request:
         self._check_filling()
 
     def _check_tracks(self) -> None:
-        for name in (*(self.instruments or ()), *self.drop, *self.fill_tracks):
+        for name in (*self.drop, *self.fill_tracks):
             parse_instrument(name)
+        codes = [parse_instrument(name) for name in self.instruments or ()]
+        for voice in VOICES:
+            if codes.count(voice) > 1:
+                raise UsageError(
+                    f"{instrument_name(voice)} is asked for {codes.count(voice)} times; a choir "
+                    "has each voice once, other instruments may repeat"
+                )
         self.levels()
         if self.tracks is None:
             return
@@ -135,7 +146,7 @@ class Request:
         others: int | None = None
         for wish in self.density:
             name, _, level = wish.rpartition("=")
-            if not level.isdigit() or not 0 <= int(level) < DENSITY_LEVELS:
+            if level not in _LEVELS:
                 raise UsageError(
                     f"density must be 0..{DENSITY_LEVELS - 1} or INSTRUMENT=LEVEL (got {wish!r}); "
                     "0 is sparse, 9 is busy"
@@ -172,10 +183,11 @@ def parse_bars(text: str) -> tuple[int, ...]:
     """Read bars as "4-6,9", counted from 1; raises UsageError."""
     bars: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
+        span = _SPAN.fullmatch(part.strip())
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        if last < first:
             raise UsageError(f"bars must be given as 4, 4-6 or 4-6,9 (got {text!r})")
-        bars.update(range(int(first), int(last or first) + 1))
+        bars.update(range(first, last + 1))
     return tuple(sorted(bars))
 
 

@@ -21,7 +21,7 @@ from megatron_music.generate.draft import (
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
 from megatron_music.score.hashing import scramble
-from megatron_music.score.instruments import parse_instrument
+from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.grammar import Plan, Walker
@@ -130,6 +130,9 @@ def _prompt(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
     kept = [track for track in kept if track.instrument not in dropped and len(track)]
     if request.instruments is not None:
         added = [parse_instrument(name) for name in request.instruments]
+        for code in set(VOICES).intersection(added) & {track.instrument for track in kept}:
+            name = instrument_name(code)
+            raise UsageError(f"{name} is to be added, but is kept of the piece; give --drop {name}")
     else:
         added = _missing(piece, kept, vocabulary)
     if not kept and not added:

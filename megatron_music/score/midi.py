@@ -148,15 +148,26 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0.0))
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
-    midi.instruments.extend(_written_track(track, step_s) for track in piece.tracks)
+    for track, name in zip(piece.tracks, _track_names(piece), strict=True):
+        midi.instruments.append(_written_track(track, name, step_s))
     with complete(path) as temporary:
         midi.write(str(temporary))
 
 
-def _written_track(track: Track, step_s: float) -> pretty_midi.Instrument:
+def _track_names(piece: Piece) -> list[str]:
+    """Name the tracks: the second of an instrument is "... 2", but for voices: names mean those."""
+    codes = [track.instrument for track in piece.tracks]
+    turns = [codes[: place + 1].count(code) for place, code in enumerate(codes)]
+    return [
+        track_name(code) + (f" {turn}" if turn > 1 and code not in VOICES else "")
+        for code, turn in zip(codes, turns, strict=True)
+    ]
+
+
+def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instrument:
     code = track.instrument
     program, drums = general_midi_program(code), code == DRUMS
-    instrument = pretty_midi.Instrument(program, drums, track_name(code))
+    instrument = pretty_midi.Instrument(program, drums, name)
     instrument.notes = [
         pretty_midi.Note(_WRITTEN_VELOCITY, pitch, onset * step_s, end * step_s)
         for pitch, onset, end in zip(

@@ -10,17 +10,20 @@ from typer.testing import CliRunner
 
 from megatron_music.cli.main import app
 from megatron_music.data.indexed import write_index
-from megatron_music.errors import UsageError
-from megatron_music.score.midi import read_midi
+from megatron_music.errors import MusicError, UsageError
+from megatron_music.score.instruments import VOICES
+from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.cli.program import Program
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import bars_not_full
+from tests.music import bars_not_full, track
 
 SETTINGS = TokenizerSettings(bars=2, ensemble=CHORALE)
+CHORD = Piece(4, 2, tuple(track(code, (0, 32, 60)) for code in VOICES))
 
 
 def trained_on(run: Path, tokens: list[int]) -> Path:
@@ -112,6 +115,29 @@ def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> No
         assert program.fails(2, "sample", model, "-o", "music", *wish) == line
     assert "no exported model in nowhere" in program.fails(1, "sample", "nowhere", "-o", "music")
     assert not (program.folder / "music").exists()
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ("--fill-bars 1-999999999", r"bars must be given as .*got '1-999999999'"),
+        ("--fill-bars 5-60", r"the piece has bars 1..2 \(got 5 to 60\)"),
+        ("--song-id 5 --seed 3", "--song-id and --seed each say which song"),
+        ("--song-id 5 -n 2", "-n is 2, but --song-id names 1"),
+        ("--song-id -5", r"song id must be 0..\d+ \(got -5\)"),
+        ("--instrument BASS --instrument bass", "BASS is asked for 2 times"),
+        ("--drop ALTO --instrument BASS --bars 3", "BASS is to be added, but is kept"),
+        ("-o hf/config.json/music", "cannot write into hf/config.json/music: Not a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_composed(
+    here: Path, wish: str, message: str
+) -> None:
+    untrained(here / "hf", SETTINGS)
+    write_midi(CHORD, here / "mine.mid")
+    with pytest.raises(MusicError, match=message):
+        run("sample", "hf", "-o", "music", "--prompt", "mine.mid", *wish.split())
+    assert not (here / "music").exists()
 
 
 def test_an_instrument_never_heard_is_named(here: Path) -> None:

@@ -1,6 +1,6 @@
 """Any request gives valid songs, as asked, or is refused in words; from weights of random numbers.
 
-MEGATRON_MUSIC_REQUESTS=10000 pytest tests/generate/test_random_requests.py
+MEGATRON_MUSIC_REQUESTS=10000 pytest --timeout 0 tests/generate/test_random_requests.py
 """
 
 import os

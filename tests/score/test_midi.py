@@ -68,6 +68,14 @@ def test_a_sequencer_sees_names_programs_tempo_and_metre(tmp_path: Path) -> None
     assert (sign.numerator, sign.denominator) == (4, 4)
 
 
+def test_tracks_of_one_instrument_have_names_of_their_own(tmp_path: Path) -> None:
+    twice = tuple(track(code, (0, 4, 60)) for code in (40, 40, SOPRANO, SOPRANO, DRUMS, DRUMS))
+    write_midi(Piece(4, 1, twice), tmp_path / "a.mid")
+    names = [one.name for one in pretty_midi.PrettyMIDI(str(tmp_path / "a.mid")).instruments]
+    assert names == ["Violin", "Violin 2", "SOPRANO", "SOPRANO", "Drums", "Drums 2"]
+    assert [one.instrument for one in read_midi(tmp_path / "a.mid").tracks].count(SOPRANO) == 2
+
+
 def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
     midi = pretty_midi.PrettyMIDI()
     bass = pretty_midi.Instrument(33, name="Bass")

@@ -1,0 +1,93 @@
+"""The options of `sample`, as typer reads them: names of types, a wish each."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+_BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
+
+Model = Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
+Output = Annotated[Path, Option("-o", help="The folder to write songs into.")]
+Data = Annotated[
+    Path | None,
+    Option(
+        help="The training data to look for copies in; else what the run records.", metavar="DIR"
+    ),
+]
+
+Count = Annotated[int | None, Option("-n", help="How many songs.", show_default="4")]
+Seed = Annotated[
+    int | None,
+    Option(help="The first song's seed; the next has the next.", show_default="7"),
+]
+SongIds = Annotated[
+    list[int] | None,
+    Option("--song-id", help="Compose the song of this number, on any machine; repeat for more."),
+]
+
+Bars = Annotated[int | None, Option(help="Bars of each song; else as in training.")]
+Instruments = Annotated[
+    list[str] | None,
+    Option(
+        "--instrument",
+        help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
+    ),
+]
+Tracks = Annotated[int | None, Option(help="How many, of any instruments.")]
+Densities = Annotated[
+    list[str] | None,
+    Option("--density", help="0 (sparse) to 9, or INSTRUMENT=0..9; repeat."),
+]
+Attributes = Annotated[
+    list[str] | None,
+    Option("--attribute", help="As in GENRE=JAZZ, where the data have it; repeat."),
+]
+FullBars = Annotated[
+    bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
+]
+Tempo = Annotated[float | None, Option(help="Quarter notes a minute; else 100, or the prompt's.")]
+
+Temperature = Annotated[
+    float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
+]
+TopK = Annotated[
+    int, Option(help="Draw from the k likeliest tokens; 0: all.", rich_help_panel=_TASTE)
+]
+TopP = Annotated[
+    float, Option(help="Draw from the likeliest of this mass.", rich_help_panel=_TASTE)
+]
+MinP = Annotated[
+    float,
+    Option(
+        help="Leave out what is this much rarer than the likeliest; 0: nothing.",
+        rich_help_panel=_TASTE,
+    ),
+]
+
+Prompt = Annotated[
+    Path | None,
+    Option(help="A MIDI file to begin from.", metavar="FILE.mid", rich_help_panel=_BEGIN),
+]
+PromptBars = Annotated[
+    int | None, Option(help="Keep its first bars; else all.", rich_help_panel=_BEGIN)
+]
+Drop = Annotated[
+    list[str] | None,
+    Option(help="Leave out this instrument of it; repeat.", rich_help_panel=_BEGIN),
+]
+FillBars = Annotated[
+    str | None,
+    Option(help="Compose these bars anew, as in 4-6,9.", rich_help_panel=_BEGIN),
+]
+FillTracks = Annotated[
+    list[str] | None,
+    Option(help="Compose these instruments anew; repeat.", rich_help_panel=_BEGIN),
+]
+Vary = Annotated[
+    float | None, Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN)
+]
+
+Wav = Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)]
+Png = Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)]
+Page = Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)]
