@@ -96,7 +96,7 @@ def _readable(step: Path) -> Iterator[None]:
     """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
     try:
         yield
-    except Exception as fault:
+    except (Exception, CheckpointException) as fault:  # torch's own is no Exception
         raise CheckpointError(
             f"cannot load {step}: {_reason(fault)}; remove it to go on from an older one"
         ) from fault
