@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from megatron_music.config import Recipe, load_recipe
-from megatron_music.errors import CheckpointError, DataError, LayoutError
+from megatron_music.errors import CheckpointError, DataError, LayoutError, UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
+from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
 from megatron_music.train.job import default_run, prepare
 from tests.train.conftest import SMALL
@@ -55,6 +56,11 @@ def test_a_run_goes_on_from_its_latest_checkpoint(data: Path, tmp_path: Path) ->
 def test_a_run_is_named_after_data_and_recipe() -> None:
     assert default_run("tiny", Path("data/bach")) == Path("runs/bach-tiny")
     assert default_run("my/big.yaml", Path("data/bach/")) == Path("runs/bach-big")
+
+
+def test_a_run_on_a_blend_is_named_after_all_folders() -> None:
+    blend = parse_blend(["data/bach:2", "data/mine:1"])
+    assert default_run("tiny", blend) == Path("runs/bach+mine-tiny")
 
 
 def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
@@ -118,6 +124,93 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(copied: Path, tmp_path: P
         prepare(recipe(), copied, tmp_path / "run")
 
 
+def blend_of(*folders: tuple[Path, float]) -> Blend:
+    return parse_blend([f"{folder}:{weight}" for folder, weight in folders])
+
+
+@pytest.fixture
+def pair(data: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Write two data sets that have manifests."""
+    for name in "ab":
+        shutil.copytree(data, tmp_path / name)
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"key": name}))
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_a_run_goes_on_with_the_same_blend_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = pair
+    begun = blend_of((a, 0.7), (b, 0.3))
+    checkpoint(tmp_path / "run", 2, data_hash=prepare(recipe(), begun, tmp_path / "new").data_hash)
+    moved = Path(shutil.move(b, tmp_path / "moved"))
+    same = blend_of((a, 7), (moved, 3))
+    assert prepare(recipe(), same, tmp_path / "run").start_iteration == 2
+    for other in (blend_of((a, 3), (moved, 7)), blend_of((moved, 3), (a, 7)), Blend.of(a)):
+        with pytest.raises(CheckpointError, match=r"other data \(other folders, weights or order"):
+            prepare(recipe(), other, tmp_path / "run")
+
+
+def test_what_a_resume_changes_is_listed(data: Path, tmp_path: Path) -> None:
+    checkpoint(tmp_path, 2)
+    assert prepare(recipe("log.log_interval=3"), data, tmp_path).begins.changes == ()
+    changed = prepare(recipe("train.seed=7", "train.lr=1e-3"), data, tmp_path).begins.changes
+    assert changed == ("train.lr=0.001 (was 0.003)", "train.seed=7 (was 3)")
+
+
+@pytest.fixture
+def old(data: Path, tmp_path: Path) -> Path:
+    """Write as much of a finished run as another begins from."""
+    checkpoint(tmp_path / "old", 6)
+    shutil.copytree(data / "tokenizer", tmp_path / "old" / "tokenizer")
+    return tmp_path / "old"
+
+
+def test_a_new_run_begins_with_the_weights_asked_for(data: Path, tmp_path: Path, old: Path) -> None:
+    for asked in (old, old / "checkpoints" / "latest", old / "checkpoints" / "step_6"):
+        begins = prepare(recipe(), data, tmp_path / "new", asked).begins
+        assert begins.origin == old / "checkpoints" / "step_6"
+        assert (begins.step, begins.iteration) == (None, 0)
+
+
+def test_a_run_that_has_begun_remembers_whose_weights(
+    data: Path, tmp_path: Path, old: Path
+) -> None:
+    run, origin = tmp_path / "run", old / "checkpoints" / "step_6"
+    checkpoint(run, 2, origin=str(origin))
+    shutil.rmtree(old / "checkpoints")
+    for asked in (None, old, origin):
+        begins = prepare(recipe(), data, run, asked).begins
+        assert (begins.origin, begins.iteration) == (origin, 2)
+    with pytest.raises(UsageError, match=r"begun with the weights of .*step_6.* leave it out"):
+        prepare(recipe(), data, run, tmp_path / "another")
+
+
+def test_a_run_that_began_by_itself_takes_no_weights(data: Path, tmp_path: Path, old: Path) -> None:
+    checkpoint(tmp_path / "run", 2)
+    with pytest.raises(UsageError, match="counts only at the start"):
+        prepare(recipe(), data, tmp_path / "run", old)
+
+
+def test_weights_of_another_shape_are_refused(data: Path, tmp_path: Path, old: Path) -> None:
+    other = recipe("model.num_layers=4", "model.seq_length=64")
+    told = r"model.num_layers=2 model.seq_length=128 \(got 4, 64\); give .* or another --from"
+    with pytest.raises(CheckpointError, match=told):
+        prepare(other, data, tmp_path / "new", old)
+
+
+def test_weights_that_learned_other_tokens_are_refused(
+    copied: Path, tmp_path: Path, old: Path
+) -> None:
+    save_settings(TokenizerSettings(bars=8), copied / "tokenizer")
+    told = rf"mean other things in these data \(by bars\).* --like {old}$"
+    with pytest.raises(CheckpointError, match=told):
+        prepare(recipe(), copied, tmp_path / "new", old)
+
+
+def test_where_no_run_is_there_are_no_weights(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in nowhere to begin from"):
+        prepare(recipe(), data, tmp_path / "new", Path("nowhere"))
+
+
 def test_sequence_parallel_without_tensor_parallel_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="sequence_parallel"):
         prepare(recipe("parallel.sequence_parallel=true"), data, tmp_path)
@@ -128,18 +221,32 @@ def test_a_layout_that_the_processes_cannot_hold_is_refused(data: Path, tmp_path
         prepare(recipe("parallel.tensor_model_parallel_size=2"), data, tmp_path)
 
 
-def test_a_finished_run_says_so_without_loading_torch(data: Path, tmp_path: Path) -> None:
-    checkpoint(tmp_path, 6)
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path), *SMALL]
-    program = (
+def program(data: Path, run: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program on six iterations; it fails if torch was loaded."""
+    arguments = ["train", "tiny", "--data", str(data), "--run", str(run), *SMALL]
+    text = (
         f"import sys; sys.argv = ['megatron-music', *{arguments!r}, 'train.train_iters=6']\n"
-        "from megatron_music.cli.main import app\n"
-        "app(standalone_mode=False)\n"
-        "assert not {'torch', 'megatron'} & set(sys.modules)"
+        "from megatron_music.cli.main import run\n"
+        "try:\n    run()\n"
+        "finally:\n    assert not {'torch', 'megatron'} & set(sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("reached", [6, 8])
+def test_a_finished_run_says_so_without_loading_torch(
+    data: Path, tmp_path: Path, reached: int
+) -> None:
+    checkpoint(tmp_path, reached)
+    done = program(data, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "has reached iteration 6" in done.stderr
+    assert f"has reached iteration {reached}, and train.train_iters=6: nothing" in done.stderr
     assert "raise train.train_iters to go on" in done.stderr
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:
+    done = program(data, Path("/proc/none/run"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: /proc/none: No such file or directory; check the path"
+    ]
