@@ -32,11 +32,13 @@ def evaluate(
     """
     from megatron_music.errors import UsageError
     from megatron_music.evaluate.identity import evaluation_identity, finished
+    from megatron_music.files import check_writable
     from megatron_music.generate.request import Request
 
     if not FEWEST_SONGS <= count <= MOST_SONGS:
         raise UsageError(f"-n must be {FEWEST_SONGS}..{MOST_SONGS} songs (got {count})")
     request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
+    check_writable(output)
     figures = finished(output, evaluation_identity(model, data, request))
     if figures is None:
         figures = _evaluate(model, data, request, output)

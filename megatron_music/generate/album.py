@@ -77,7 +77,8 @@ def write_album(
         cards.append(Card("The piece begun from", folder / "prompt", figures(prompt)))
     for song, stem, found in zip(composed, stems, copies(composed), strict=True):
         report = song_report(song, request, maker, found, prompt)
-        write_text(folder / f"{stem}.json", json.dumps(report, indent=2) + "\n")
+        told = json.dumps(report, indent=2, ensure_ascii=False)
+        write_text(folder / f"{stem}.json", told + "\n")
         cards.append(Card(_name(song, request), folder / stem, report["came"], found))
     stems += ["prompt"] * (prompt is not None)
     if chosen.page:

@@ -106,13 +106,14 @@ def _notes(track: Track) -> set[tuple[int, int, int]]:
 
 def _track(piece: Piece, index: int) -> dict[str, Any]:
     track = piece.tracks[index]
+    pitched = track.instrument != DRUMS
     return {
         "instrument": instrument_name(track.instrument),
         "name": instrument_label(track.instrument),
         "notes": len(track),
         "notes_per_bar": round(len(track) / piece.bars, 2),
-        "lowest": pitch_name(int(track.pitch.min())),
-        "highest": pitch_name(int(track.pitch.max())),
+        "lowest": pitch_name(int(track.pitch.min())) if pitched else None,
+        "highest": pitch_name(int(track.pitch.max())) if pitched else None,
     }
 
 
