@@ -10,30 +10,42 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("symusic", "numba", "numpy", "miditok", "pretty_midi", "joblib")
+SHARED_LOAD = 1.5
+"""Above this load other work disturbs a measurement."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`device` names it in a file's name, `text` describes it."""
+    """`device` names it in a file's name, `text` describes it, `gpu` is its GPU if that counts."""
 
     device: str
     text: str
+    gpu: str = ""
 
 
-def describe() -> Machine:
+def describe(packages: tuple[str, ...] = PACKAGES, gpu: str = "") -> Machine:
+    """Describe this machine and the packages that matter; a GPU, where it counts, names it."""
     cpu = _cpu()
     cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
-    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     return Machine(
-        re.sub(r"[^a-z0-9]+", "-", f"{cores}x-{cpu}".lower()).strip("-"),
-        f"{cores} cores of {cpu}, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
+        re.sub(r"[^a-z0-9]+", "-", (gpu or f"{cores}x-{cpu}").lower()).strip("-"),
+        f"{f'{gpu}, ' if gpu else ''}{cores} cores of {cpu}, {memory:.0f} GiB, "
+        f"{platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}; {versions}",
+        gpu,
     )
 
 
 def load_average() -> float:
     """Return the load of the last quarter of an hour: near the cores in use where it is quiet."""
     return os.getloadavg()[2]
+
+
+def noise(load: float, cores: int = 1) -> str:
+    """Say what follows a load: a warning where others worked here too."""
+    shared = load > cores - 1 + SHARED_LOAD
+    return ": **a shared machine, take the ratios alone**" if shared else ""
 
 
 def _cpu() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from machine import Machine
+from machine import Machine, noise
 from measure import Cost
 
 
@@ -40,8 +40,8 @@ Memory is the largest resident set that a process ever had.
 def markdown(
     collections: Iterable[Collection], machine: Machine, load: float, arguments: list[str]
 ) -> str:
-    noisy = ": **a shared machine, take the ratios alone**" if load > 1.5 else ""
-    head = HEAD.format(machine=machine.text, load=load, noisy=noisy, arguments=" ".join(arguments))
+    words = " ".join(arguments)
+    head = HEAD.format(machine=machine.text, load=load, noisy=noise(load), arguments=words)
     return "\n".join([head, *(_section(one) for one in collections)])
 
 
@@ -55,12 +55,12 @@ def _section(one: Collection) -> str:
         f"## {one.name}",
         f"{files:,} variants of {one.bases} pieces, {kilobytes:.1f} kB each; "
         f"{tokens:,.0f} tokens a piece that was kept ({one.build['kept'] / files:.0%} were).",
-        _table(
+        table(
             ("", "files timed", "files/s, one core", "of bare loading", "the whole build is"),
             _rates(one),
         ),
-        _table(("workers", "files", "wall s", "files/s by the wall", "speed-up"), _speed_up(one)),
-        _table(
+        table(("workers", "files", "wall s", "files/s by the wall", "speed-up"), _speed_up(one)),
+        table(
             ("files built by two workers", "largest worker, MB", "main process, MB"), _memory(one)
         ),
         f"`data verify`, hashes and grammar, one process: {million:,.1f} M tokens at "
@@ -105,6 +105,6 @@ def _memory(one: Collection) -> Iterable[tuple[object, ...]]:
         yield f"{cost['files']:,}", f"{worker:.0f}", f"{main:.0f}"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

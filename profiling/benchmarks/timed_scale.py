@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import psutil
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import folder_source
+from megatron_music.data.workers import start_workers
 from megatron_music.progress import Progress
 
 
@@ -94,7 +96,11 @@ def main() -> None:
     start = time.perf_counter()
     with Watch(float(sys.argv[4])) as watch:
         result = build(
-            folder_source(folder), data_set, BuildSettings(), workers, stage=watch.opened
+            folder_source(folder, partial(start_workers, "local", workers)),
+            data_set,
+            BuildSettings(),
+            workers,
+            stage=watch.opened,
         )
     manifest = result.manifest
     print(

@@ -1,139 +1,104 @@
-"""Training speed of the engine and of a plain torch loop, on the same model, batch and threads.
+"""Training speed beside Hugging Face's Trainer and a plain torch loop, in one run: `make bench`.
 
-    OMP_NUM_THREADS=2 python profiling/benchmarks/train.py --data data/bach --rounds 3
-    python profiling/benchmarks/train.py --recipe article model.seq_length=512
+    python profiling/benchmarks/train.py [--data data/bach] [--rounds 3] [-o FILE.md]
+    python profiling/benchmarks/train.py --recipe article --precision bf16 model.seq_length=1024
 
-Each round runs every variant once, as a process of its own, one after another; the median iteration
-of a run after its warm-up counts, and of a variant the best round. The plain loop is what a person
-would write: embedding, pre-norm blocks on scaled_dot_product_attention, a tied head, autocast in
-bf16, fused AdamW, clipped gradients.
+Without --recipe: `tiny` on a CPU, `article` and `profile-medium` on a GPU.
 """
 
 import argparse
-import json
-import statistics
-import subprocess
+import os
+import shutil
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-from megatron_music.config import Recipe, load_recipe
-from megatron_music.costs.flops import padded_vocab_size
+import torch
+from machine import describe, load_average
+from measure import Cost, attempt
+from rich.console import Console
+from train_case import COMPILED, ENGINE, WARMUP, WAYS, Case
+from train_table import markdown
+
+from megatron_music.config import load_recipe
+from megatron_music.costs.flops import recipe_shape
+from megatron_music.errors import MusicError
+from megatron_music.threads import wait_asleep
 from megatron_music.tokenizer.vocabulary import load_vocabulary
+from megatron_music.train.choices import Device, cpu, gpu
 
-WARMUP, MEASURED = 5, 20
-QUIET = [
-    "log.log_interval=1",
-    "log.eval_interval=0",
-    "log.save_interval=0",
-    "log.tensorboard=false",
-]
-
-
-def engine(recipe: str, overrides: list[str], data: Path, precision: str, measured: int) -> float:
-    with tempfile.TemporaryDirectory() as run:
-        words = [*overrides, *QUIET, "log.sample_interval=0", f"train.precision={precision}"]
-        command = [sys.executable, "-m", "megatron_music", "train", recipe, "--data", str(data)]
-        iterations = f"train.train_iters={WARMUP + measured}"
-        subprocess.run(
-            [*command, "--run", f"{run}/run", *words, iterations], check=True, capture_output=True
-        )
-        lines = Path(run, "run", "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return statistics.median(json.loads(line)["tokens_per_s"] for line in lines[WARMUP:])
-
-
-def plain(recipe: str, overrides: list[str], data: Path, precision: str, measured: int) -> float:
-    command = [sys.executable, __file__, "--plain", precision, "--recipe", recipe]
-    command += ["--iterations", str(measured)]
-    told = subprocess.run(
-        [*command, "--data", str(data), *overrides], check=True, capture_output=True, text=True
-    )
-    return float(told.stdout)
-
-
-def plain_loop(recipe: Recipe, data: Path, precision: str, iterations: int) -> float:
-    """Train the same model in plain torch; return tokens a second."""
-    import torch
-    from torch import nn
-
-    shape, train = recipe.model, recipe.train
-    width, heads = shape.hidden_size, shape.num_attention_heads
-    size = padded_vocab_size(len(load_vocabulary(data / "tokenizer")))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-            self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-            self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            batch, tokens, _ = x.shape
-            qkv = self.qkv(self.first(x)).view(batch, tokens, 3, heads, width // heads)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4)
-            context = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.proj(context.transpose(1, 2).reshape(batch, tokens, width))
-            hidden = nn.functional.gelu(self.up(self.second(x)), approximate="tanh")
-            return x + self.down(hidden)
-
-    words, places = nn.Embedding(size, width), nn.Embedding(shape.seq_length, width)
-    blocks, norm = nn.Sequential(*(Block() for _ in range(shape.num_layers))), nn.LayerNorm(width)
-    model = nn.ModuleList([words, places, blocks, norm]).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=train.lr, fused=True)
-    positions = torch.arange(shape.seq_length, device=device)
-    times = []
-    for _ in range(WARMUP + iterations):
-        begin = time.perf_counter()
-        optimizer.zero_grad()
-        for _ in range(train.global_batch_size // train.micro_batch_size):
-            tokens = torch.randint(size, (train.micro_batch_size, shape.seq_length + 1)).to(device)
-            cast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
-            with cast:
-                hidden = norm(blocks(words(tokens[:, :-1]) + places(positions)))
-                logits = nn.functional.linear(hidden, words.weight)
-            loss = nn.functional.cross_entropy(
-                logits.flatten(0, 1).float(), tokens[:, 1:].flatten()
-            )
-            loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return train.global_batch_size * shape.seq_length / statistics.median(times[WARMUP:])
+PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer-engine")
 
 
 def main() -> None:
+    arguments = _arguments()
+    wait_asleep()  # all of them
+    console = Console(stderr=True)
+    device = _device()
+    precisions = arguments.precision or [
+        precision
+        for precision in (("bf16",) if device.is_cuda else ("fp32", "bf16"))
+        if precision in device.precisions
+    ]
+    recipes = arguments.recipe or (["article", "profile-medium"] if device.is_cuda else ["tiny"])
+    try:
+        cases = [_case(name, arguments) for name in recipes]
+    except MusicError as fault:
+        sys.exit(f"error: {fault}")
+    cores = sorted(os.sched_getaffinity(0))
+    threads = arguments.threads or len(cores)
+    for turn in range(arguments.rounds):
+        for case in cases:
+            for precision in precisions:
+                for way in list(WAYS)[:: -1 if turn % 2 else 1]:  # none is always the first
+                    cost = _measure(way, precision, case, arguments, threads)
+                    case.take(way, precision, cost)
+                    told = cost.get("missing") or f"{cost['step_s'] * 1e3:,.1f} ms a step"
+                    console.print(f"{case.name} {precision} {way}: {told}", highlight=False)
+    machine = describe(PACKAGES, gpu=device.name if device.is_cuda else "")
+    page = markdown(cases, machine, threads, load_average(), arguments.rounds, sys.argv[1:])
+    print(page)
+    if arguments.output:
+        arguments.output.write_text(page, encoding="utf-8")
+        console.print(f"written to {arguments.output}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="tiny")
-    parser.add_argument("--data", type=Path, default=Path("data/bach"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=MEASURED)
-    parser.add_argument("--plain", help=argparse.SUPPRESS)
-    parser.add_argument("overrides", nargs="*")
-    asked = parser.parse_args()
-    if asked.plain:
-        print(
-            plain_loop(
-                load_recipe(asked.recipe, asked.overrides),
-                asked.data,
-                asked.plain,
-                asked.iterations,
-            )
-        )
-        return
-    best: dict[tuple[str, str], float] = {}
-    for _ in range(asked.rounds):
-        for precision in ("fp32", "bf16"):
-            for name, run in (("engine", engine), ("plain torch", plain)):
-                rate = run(asked.recipe, asked.overrides, asked.data, precision, asked.iterations)
-                print(f"{name} {precision} {rate:,.0f}", file=sys.stderr, flush=True)
-                best[name, precision] = max(rate, best.get((name, precision), 0.0))
-    against = best["plain torch", "fp32"]
-    for (name, precision), rate in best.items():
-        print(f"{name:12} {precision}  {rate:>10,.0f} tokens/s  {rate / against:.2f}")
+    parser.add_argument("--recipe", action="append", help="what to train, else by the device")
+    parser.add_argument("--data", type=Path, default=Path("data/bach"), help="a data set folder")
+    parser.add_argument("--precision", action="append", help="fp32 or bf16, else what there is")
+    parser.add_argument("--rounds", type=int, default=3, help="the best of so many counts")
+    parser.add_argument("--iterations", type=int, default=20, help="measured ones of each process")
+    parser.add_argument("--threads", type=int, help="of each process, else one a core")
+    parser.add_argument("-o", "--output", type=Path, help="write the page there too")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in train.lr=1e-3")
+    return parser.parse_args()
+
+
+def _device() -> Device:
+    if not torch.cuda.is_available():
+        return cpu()
+    return gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+
+
+def _case(name: str, arguments: argparse.Namespace) -> Case:
+    recipe = load_recipe(name, arguments.overrides)
+    vocabulary = load_vocabulary(arguments.data / "tokenizer")
+    return Case(name, recipe, recipe_shape(recipe, len(vocabulary)))
+
+
+def _measure(
+    way: str, precision: str, case: Case, arguments: argparse.Namespace, threads: int
+) -> Cost:
+    if way == COMPILED and not torch.cuda.is_available() and not shutil.which("g++"):
+        return {"missing": "no C++ compiler here"}
+    words = [*arguments.overrides, f"train.precision={precision}"]
+    words.append(f"train.train_iters={WARMUP + arguments.iterations}")
+    cores = tuple(os.sched_getaffinity(0))
+    cost = attempt(*WAYS[way], case.name, str(arguments.data), *words, cores=cores, threads=threads)
+    if "missing" in cost and way == ENGINE:
+        sys.exit(f"error: {cost['missing']}")
+    return cost
 
 
 if __name__ == "__main__":
