@@ -47,14 +47,14 @@ def scale_piece(vocabulary: Vocabulary, tonic: int) -> list[int]:
     return [*ids, vocabulary.piece_end]
 
 
-def write_data(folder: Path, pieces: dict[str, int]) -> Path:
-    """Write a data set folder of so many pieces a split."""
+def write_data(folder: Path, pieces: dict[str, int], lowest: int = 40, highest: int = 79) -> Path:
+    """Write a data set folder of so many pieces a split, on tonics between these pitches."""
     settings = TokenizerSettings()
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
     (folder / "tokenizer").mkdir(parents=True)
     save_settings(settings, folder / "tokenizer")
     for split, count in pieces.items():
-        tonics = random.integers(40, 80, count)
+        tonics = random.integers(lowest, highest + 1, count)
         documents = [np.array(scale_piece(vocabulary, int(t)), np.uint16) for t in tonics]
         (folder / f"{split}.bin").write_bytes(b"".join(d.tobytes() for d in documents))
         with (folder / f"{split}.idx").open("wb") as file:

@@ -1,0 +1,107 @@
+"""A run that begins with another's weights: they are those, and all else is new."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from megatron_music.config import load_recipe
+from megatron_music.train.blend import Blend, parse_blend
+from megatron_music.train.choices import cpu
+from megatron_music.train.job import prepare
+from tests.train.conftest import SMALL, execute, launch, losses, read, write_data
+
+pytest.importorskip("torch")
+pytest.importorskip("megatron.core")
+
+SHORT = [
+    "train.train_iters=8",
+    "train.lr_warmup_iters=2",
+    "log.save_interval=4",
+    "log.eval_interval=4",
+    "log.tensorboard=false",
+]
+PRECISIONS = ["fp32", "bf16"] if cpu().has_bf16 else ["fp32"]
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def go(data: Path | Blend, run: Path, *overrides: str, origin: Path | None = None) -> list[str]:
+    """Train in this process; return what was said."""
+    from megatron_music.train import loop
+
+    said: list[str] = []
+    job = prepare(load_recipe("tiny", [*SMALL, *SHORT, *overrides]), data, run, origin)
+    loop.run(job, said.append)
+    return said
+
+
+def validation(run: Path) -> list[float]:
+    return [entry["validation_loss"] for entry in read(run) if "validation_loss" in entry]
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def precision(request: pytest.FixtureRequest) -> str:
+    return f"train.precision={request.param}"
+
+
+@pytest.fixture(scope="module")
+def old(data: Path, tmp_path_factory: pytest.TempPathFactory, precision: str) -> Path:
+    """Train the run whose weights others begin with."""
+    run = tmp_path_factory.mktemp("runs") / "old"
+    go(data, run, precision)
+    return run
+
+
+@pytest.fixture(scope="module")
+def blend(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Blend:
+    """Blend the old data with new, of other pitches."""
+    new = tmp_path_factory.mktemp("sets") / "new"
+    write_data(new, {"train": 50, "valid": 30}, 88, 100)
+    return parse_blend([f"{data}:0.7", f"{new}:0.3"])
+
+
+def test_it_begins_where_the_other_ended_and_anew(
+    data: Path, tmp_path: Path, old: Path, precision: str
+) -> None:
+    said = go(data, tmp_path / "new", precision, "train.lr=1e-9", "train.min_lr=0", origin=old)
+    assert f"begins with the weights of {old.resolve() / 'checkpoints' / 'step_8'}: " in said[0]
+    assert read(tmp_path / "new")[0]["iteration"] == 0
+    first, *later = validation(tmp_path / "new")
+    assert first == validation(old)[-1]
+    # With hardly any rate it stays there: the optimizer holds the same weights, and no moments.
+    assert later == pytest.approx([first] * 2, abs=2e-3)
+    rates = [entry["learning_rate"] for entry in read(tmp_path / "new")[1:]]
+    assert rates[:2] == pytest.approx([5e-10, 1e-9])
+
+
+def test_it_goes_on_exactly_from_its_own_checkpoint_whatever_became_of_the_other(
+    tmp_path: Path, old: Path, blend: Blend, precision: str
+) -> None:
+    other = Path(shutil.copytree(old, tmp_path / "old", symlinks=True))
+    go(blend, tmp_path / "whole", precision, origin=other)
+    figures = losses(tmp_path / "whole"), validation(tmp_path / "whole")
+    latest = tmp_path / "whole" / "checkpoints" / "latest"
+    shutil.rmtree(latest.resolve())
+    shutil.rmtree(other)
+    said = go(blend, tmp_path / "whole", precision, origin=other)
+    assert "goes on after iteration 4: " in said[0]
+    assert (losses(tmp_path / "whole"), validation(tmp_path / "whole")) == figures
+
+
+@pytest.mark.slow
+def test_a_blend_and_foreign_weights_are_the_same_in_another_layout(
+    tmp_path: Path, old: Path, blend: Blend, precision: str
+) -> None:
+    if precision != "train.precision=fp32":
+        pytest.skip("rounding differs between layouts in bf16")
+    go(blend, tmp_path / "one", precision, origin=old)
+    parts = zip(blend.folders, blend.shares, strict=True)
+    words = [word for folder, share in parts for word in ("--data", f"{folder}:{share}")]
+    layout = ["parallel.tensor_model_parallel_size=2", precision, *SMALL, *SHORT]
+    paths = ["--run", str(tmp_path / "two"), "--from", str(old)]
+    done = execute(*launch(2, "train", "tiny", *words, *paths, *layout))
+    assert done.returncode == 0, done.stderr
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert validation(two) == pytest.approx(validation(one), abs=1e-5)
