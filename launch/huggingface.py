@@ -38,7 +38,12 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A data set folder.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend."
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
     ] = None,
@@ -65,12 +70,14 @@ def train(
     """
     from megatron_music.config import load_recipe
     from megatron_music.huggingface.pretrain import check_layout, default_folder, pretrain
+    from megatron_music.train.blend import parse_blend
     from megatron_music.train.job import prepare, rank
 
     with one_voice(rank()):
         request = load_recipe(recipe, overrides or [], depth)
         check_layout(request)
-        job = prepare(request, data, run or default_folder(recipe, data))
+        blend = parse_blend(data)
+        job = prepare(request, blend, run or default_folder(recipe, blend))
         if not job.is_finished:
             pretrain(job, show.say)
         elif rank() == 0:

@@ -10,11 +10,12 @@ from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import CheckpointError, LayoutError
 from megatron_music.export.trained import is_trainers
 from megatron_music.threads import wait_asleep
+from megatron_music.train.blend import Blend
 from megatron_music.train.job import Job, default_run
 from megatron_music.train.pretrain import at_work
 
 
-def default_folder(recipe_name: str, data: Path) -> Path:
+def default_folder(recipe_name: str, data: Blend) -> Path:
     """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>-huggingface`."""
     run = default_run(recipe_name, data)
     return run.with_name(f"{run.name}-huggingface")

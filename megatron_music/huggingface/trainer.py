@@ -32,7 +32,7 @@ from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learn
 from megatron_music.train.job import Job
 from megatron_music.train.model import build_model
 from megatron_music.train.monitor import Monitor, Say
-from megatron_music.train.opening import open_run
+from megatron_music.train.opening import beginning, open_run
 from megatron_music.train.stop import StopRequest
 from megatron_music.train.watch import Watcher, watchers
 
@@ -170,9 +170,8 @@ def _collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 def _describe(job: Job, engine: Engine, model: GPT2LMHeadModel) -> str:
     """Say in one line what trains on what."""
-    begins = f"goes on after iteration {job.start_iteration}" if job.start else "starts afresh"
     return (
-        f"{job.run.path} {begins}: {model.num_parameters() / 1e6:.2f} M parameters, "
+        f"{job.run.path} {beginning(job)}: {model.num_parameters() / 1e6:.2f} M parameters, "
         f"vocabulary {len(job.vocabulary)}, {job.recipe.train.precision}, "
         f"{engine.world_size} x {engine.kind.name}, Hugging Face's Trainer, "
         f"transformers {version('transformers')}"

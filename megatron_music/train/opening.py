@@ -50,7 +50,7 @@ def describe(job: Job, engine: Engine) -> str:
     parallel, size = job.recipe.parallel, len(job.vocabulary)
     millions = parameter_count(job.recipe.model, size) / 1e6
     return (
-        f"{job.run.path} {_beginning(job)}: {millions:.2f} M parameters, "
+        f"{job.run.path} {beginning(job)}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {job.recipe.train.precision}, "
         f"{engine.world_size} x {engine.kind.name} (TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={engine.data_parallel_size}), "
@@ -64,7 +64,8 @@ def _data(blend: Blend) -> str | dict[str, float]:
     return folders[0] if len(folders) == 1 else dict(zip(folders, blend.shares, strict=True))
 
 
-def _beginning(job: Job) -> str:
+def beginning(job: Job) -> str:
+    """Say with what a run begins or goes on."""
     begins = job.begins
     if begins.step is not None:
         changes = f" with {', '.join(begins.changes)}" if begins.changes else ""
