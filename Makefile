@@ -101,7 +101,7 @@ setup: $(READY) ## make the virtual environment .venv with pinned versions
 # An environment without its ready file was interrupted: it is made anew.
 $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@[ -f "$(PINS)" ] || { echo "error: no Python on the path that versions are pinned for in constraints/;" \
-		"install Python 3.11 or give PYTHON=/path/to/python3.11" >&2; exit 1; }
+		"install Python 3.11 or 3.12, or give PYTHON=/path/to/one" >&2; exit 1; }
 	@mkdir -p build
 	@echo "set-up: $(PYTHON), $(COUNT) pinned packages, into $(VENV); half a minute where the network is fast"
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
