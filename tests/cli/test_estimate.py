@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
 from tests.cli.program import Program
 
 V100 = "Tesla V100-SXM3-32GB"
@@ -35,6 +36,29 @@ def test_a_program_gets_the_figures(program: Program) -> None:
     assert told["tokens"] == 50_000 * 64 * 2048
 
 
+def test_epochs_are_counted_of_each_folder(program: Program) -> None:
+    for name, tokens in (("a", 640_000), ("b", 320_000)):
+        save_settings(TokenizerSettings(), program.folder / name / "tokenizer")
+        (program.folder / name / "train.bin").write_bytes(bytes(2 * tokens))
+    words = ["train", "tiny", "--estimate", "--data", "a:0.5", "--data", "b:0.5"]
+    told = json.loads(program(*words, "--json", "train.train_iters=1000").stdout)
+    assert told["tokens"] == 2_560_000
+    assert told["epochs"] == {"a": 2.0, "b": 4.0}
+    assert "2.0 of a, 4.0 of b" in program(*words, "train.train_iters=1000").stdout
+
+
+def test_a_newcomer_is_told_what_else_to_ask(program: Program) -> None:
+    told = program("train", "tiny", "--estimate").stdout
+    assert re.search("epochs +give --data DIR", told)
+    assert re.search("time +give --device NAME, as in --device 'NVIDIA H200'", told)
+
+
+def test_a_short_time_is_told_in_its_own_unit(program: Program) -> None:
+    words = ["train", "article", "--estimate", "--device", "NVIDIA H200"]
+    assert re.search(r"time +48\.\d minutes", program(*words).stdout)
+    assert re.search(r"time +3\.\d hours", program(*words, "train.train_iters=200000").stdout)
+
+
 def test_what_does_not_fit_is_said(program: Program) -> None:
     told = program("train", "profile-large", "--estimate", "--device", V100, "--depth", "48")
     assert f"{V100}: does NOT fit" in told.stdout
@@ -43,7 +67,13 @@ def test_what_does_not_fit_is_said(program: Program) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--device", "H200"], "no peak is known for the device 'H200'.*'NVIDIA H200'"),
+        (["--device", "H200"], "no peak is known for the device 'H200'.* it: 'NVIDIA H200'$"),
+        (
+            ["--device", "h100"],
+            "it: 'NVIDIA H100 80GB HBM3', 'NVIDIA H100 PCIe', 'NVIDIA H100 NVL'$",
+        ),
+        (["--device", "NVIDIA A100"], "it: 'NVIDIA A100-SXM4-40GB', 'NVIDIA A100-SXM4-80GB'"),
+        (["--device", "Foo"], "it: 'Tesla V100-.*'Tesla T4'.*'NVIDIA GB200'$"),
         (["--device", V100, "train.precision=bf16"], "does not compute in bf16; set .*fp16"),
         (["--gpus", "0"], r"--gpus must be 1 or more \(got 0\)"),
         (["--utilisation", "45"], r"--utilisation must be in \(0, 1\] \(got 45"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from megatron_music.config import load_recipe
-from megatron_music.train.blend import Blend
+from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.megatron_lm import megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
 
@@ -115,3 +115,14 @@ def test_flags_follow_the_recipe(overrides: list[str], present: set[str], absent
     )
     assert present <= words
     assert not absent & words
+
+
+def test_a_blend_is_what_megatron_takes_for_one() -> None:
+    utils = pytest.importorskip("megatron.core.datasets.utils")
+    blend = parse_blend(["data/a:3", "data/b:1"])
+    words = megatron_lm_arguments(load_recipe("tiny"), blend, Path("r"))
+    for split in ("train", "valid", "test"):
+        first = words.index(f"--{split}-data-path") + 1
+        found = utils.get_blend_from_list(words[first : first + 4])
+        assert found == ([f"data/a/{split}", f"data/b/{split}"], [0.75, 0.25])
+    assert words[words.index("--tokenizer-model") + 1] == "data/a/tokenizer"
