@@ -26,6 +26,8 @@ PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Switch = bool | Literal["auto"]
 """`auto`: on where Megatron's requirements for it hold."""
 
+_LONGEST_SHOWN = 80
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -253,4 +255,13 @@ def _explain(fault: ValidationError) -> str:
         return f"the recipe lacks {key!r}; add it or give {key}=VALUE"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"
+    return one_line(fault)
+
+
+def one_line(fault: ValidationError) -> str:
+    """Say the first thing that did not fit a schema: which key, why, and what it was."""
+    error = fault.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in error["loc"])
+    got = repr(error["input"])
+    shown = got if len(got) <= _LONGEST_SHOWN else f"{got[:_LONGEST_SHOWN]}..."
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {shown})".removeprefix(": ")

@@ -85,10 +85,20 @@ def run(program: typer.Typer = app) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        _fail("out of memory; take a smaller model or batch, or a larger machine", 1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{error.strerror or error}; {cure}", WriteError.exit_code)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Tell Python's want of memory, and torch's, of a GPU's or the machine's."""
+    words = ("out of memory", "allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
 from megatron_music.export.checkpoints import Source, find_source
+from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.train.quiet import quiet
 
 if TYPE_CHECKING:
@@ -45,14 +46,17 @@ def export(source: Path, target: Path) -> Exported:
             raise MissingError(
                 f"export needs {fault.name}; install it with pip install 'megatron-music[train]'"
             ) from None
-        shutil.copytree(found.tokenizer, folder, dirs_exist_ok=True)
         parity = write_model(found, folder)
+        # Made anew, not copied: whatever else stands in that folder is not ours to pass on.
+        save_tokenizer(found.vocabulary.settings, folder)
         if not parity.relative_difference <= TOLERANCE:
             raise CheckpointError(
                 f"the exported model's logits differ by {parity.largest_difference:.1e} from "
                 f"Megatron's, above {TOLERANCE:.0e} of the largest; {found.step} was not exported"
             )
         _write_record(folder, found, parity.largest_difference)
+        # safetensors writes for its owner alone.
+        shutil.copymode(folder / RECORD_FILE, folder / "model.safetensors")
     return Exported(target, found.iteration, parity)
 
 

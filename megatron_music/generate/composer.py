@@ -8,15 +8,14 @@ from typing import Self
 
 import torch
 from transformers import GPT2LMHeadModel
-from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate import writing
 from megatron_music.generate.draft import Draft
-from megatron_music.generate.identity import no_model
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer
 from megatron_music.generate.song import Song
+from megatron_music.generate.weights import load_gpt2
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar import Plan
@@ -43,15 +42,7 @@ class Composer:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Load a folder that `export` wrote, onto a GPU if there is one; raises CheckpointError."""
-        if not (folder / "config.json").is_file():
-            raise no_model(folder, "config.json: not there")
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            model = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
-        except Exception as fault:  # safetensors, json and torch each raise their own
-            reason = " ".join(str(fault).split())[:200]
-            raise CheckpointError(f"cannot load {folder}: {reason}; export it again") from fault
+        model = load_gpt2(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device), load_vocabulary(folder))
 

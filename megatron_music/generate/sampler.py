@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
+from megatron_music.errors import CheckpointError
 from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.grammar import Plan
@@ -143,4 +144,6 @@ class Drawer:
 
 
 def _to_end(row: list[int], piece_end: int) -> list[int]:
+    if piece_end not in row:  # else the grammar sees to it
+        raise CheckpointError("the model's outputs are not numbers; train it again, lr halved")
     return row[: row.index(piece_end) + 1]

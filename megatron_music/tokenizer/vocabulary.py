@@ -5,18 +5,20 @@ NOTE_ON and NOTE_OFF each lie in one run of 128 ids, so that transposition is an
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import write_text
-from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
 from megatron_music.score.notes import QUARTERS_PER_BAR
 
 TokenArray = npt.NDArray[np.uint16]
@@ -27,6 +29,7 @@ DENSITY_LEVELS = 10
 UINT16_LIMIT = 65_500
 """Megatron's own bound: the ids of a larger vocabulary are stored as int32."""
 SETTINGS_FILE = "mmmtrack.json"
+_MOST_BYTES = 1 << 20
 
 _MARKS = (
     "PAD",
@@ -64,9 +67,11 @@ class TokenizerSettings:
     says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     steps_per_quarter: int = 4
     density: bool = True
-    density_edges: tuple[float, ...] = (1, 2, 3, 4, 6, 8, 10, 13, 18)
+    density_edges: tuple[int | float, ...] = (1, 2, 3, 4, 6, 8, 10, 13, 18)
     attributes: tuple[str, ...] = ()
     bars: int = 4
     ensemble: tuple[str, ...] = ()
@@ -82,8 +87,14 @@ class TokenizerSettings:
         if not 1 <= self.bars <= 64:
             raise UsageError(f"bars must be 1..64 (got {self.bars}); 4, 8 and 16 are usual")
         edges = self.density_edges
-        if len(edges) != DENSITY_LEVELS - 1 or list(edges) != sorted(edges):
+        ascend = all(low <= high for low, high in pairwise((-math.inf, *edges, math.inf)))
+        if len(edges) != DENSITY_LEVELS - 1 or not ascend:
             raise UsageError(f"density edges must be nine ascending figures (got {edges})")
+        for attribute in self.attributes:
+            if attribute.split() != [attribute]:
+                raise UsageError(f"an attribute must be one word (got {attribute!r})")
+        for name in self.ensemble:
+            parse_instrument(name)
 
 
 class Vocabulary:
@@ -169,20 +180,39 @@ def save_settings(settings: TokenizerSettings, folder: Path) -> None:
 def load_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a tokenizer folder; raises DataError if it is not a sound one."""
     path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise DataError(f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool")
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(_read(path))
         version, expected = values.pop("version"), values.pop("vocabulary_hash")
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        vocabulary = Vocabulary(TokenizerSettings(**(values | lists)))
-    except FileNotFoundError:
-        raise DataError(
-            f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as fault:
+        vocabulary = Vocabulary(_checked(values))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build or export it again") from None
+    except UsageError as fault:
+        raise DataError(f"{path} does not fit: {fault}; build or export it again") from None
     if version != VERSION or vocabulary.hash != expected:
         raise DataError(
             f"{path} holds another vocabulary (version {version}, this tool has {VERSION}); "
             "build the data set again with this version"
         )
     return vocabulary
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+    return text
+
+
+def _checked(values: dict[str, Any]) -> TokenizerSettings:
+    """Make settings of what JSON holds, each of its own type; raises UsageError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from megatron_music.config import one_line
+
+    try:
+        return TypeAdapter(TokenizerSettings).validate_json(json.dumps(values), strict=True)
+    except ValidationError as fault:
+        raise UsageError(one_line(fault)) from None

@@ -1,10 +1,13 @@
 """Every song is valid and as asked, whatever the weights; every seed gives its song again."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
@@ -116,6 +119,43 @@ def test_damaged_weights_are_refused_in_one_line(chorale_model: Path, tmp_path: 
     with pytest.raises(CheckpointError, match="cannot load") as caught:
         Composer.load(tmp_path / "hf")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_layer": 10**6}, "config.json has 1000000 layers, model.safetensors 1"),
+        ({"n_layer": 0}, "config.json has 0 layers"),
+        ({"n_positions": 10**12}, "weights of other sizes than config.json"),
+        ({"add_cross_attention": True}, "see transformer.h.0.crossattention"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_not_made_up(
+    chorale_model: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    hf = Path(shutil.copytree(chorale_model, tmp_path / "hf"))
+    config = json.loads((hf / "config.json").read_text())
+    (hf / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(CheckpointError, match=message):
+        Composer.load(hf)
+
+
+def test_pickled_weights_are_not_looked_at(chorale_model: Path, tmp_path: Path) -> None:
+    hf = Path(shutil.copytree(chorale_model, tmp_path / "hf"))
+    weights = load_file(hf / "model.safetensors")
+    (hf / "model.safetensors").unlink()
+    torch.save(weights, hf / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not there"):
+        Composer.load(hf)
+
+
+def test_weights_that_are_no_numbers_are_told(chorale_model: Path, tmp_path: Path) -> None:
+    hf = Path(shutil.copytree(chorale_model, tmp_path / "hf"))
+    weights = load_file(hf / "model.safetensors")
+    gone = {name: torch.full_like(value, torch.nan) for name, value in weights.items()}
+    save_file(gone, hf / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="outputs are not numbers"):
+        list(Composer.load(hf).compose(Request(1, bars=1)))
 
 
 def test_a_vocabulary_of_another_size_is_refused(chorale_model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One vocabulary a group of settings: stable ids, a hash, nothing doubtful loaded."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from megatron_music.tokenizer.vocabulary import (
     TokenizerSettings,
     Vocabulary,
     load_vocabulary,
+    save_settings,
 )
 
 
@@ -81,6 +83,9 @@ def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
         ({"bars": 0}, "1..64"),
         ({"density_edges": (1.0,)}, "nine"),
         ({"density_edges": (9, 8, 7, 6, 5, 4, 3, 2, 1)}, "ascending"),
+        ({"density_edges": (float("nan"),) * 9}, "ascending"),
+        ({"attributes": ("two words",)}, "one word"),
+        ({"ensemble": ("KAZOO",)}, "no instrument 'KAZOO'"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
@@ -91,3 +96,40 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 def test_an_attribute_may_not_repeat_a_token() -> None:
     with pytest.raises(UsageError, match="repeats"):
         Vocabulary(TokenizerSettings(attributes=("PAD",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps_per_quarter": "4"}, "steps_per_quarter: input should be a valid integer"),
+        ({"bars": 4.5}, "bars: input should be a valid integer"),
+        ({"density_edges": [[1]] * 9}, "density_edges.0"),
+        ({"attributes": [1, 2]}, "attributes.0: input should be a valid string"),
+        ({"fill": "x"}, "fill: input should be a valid boolean"),
+        ({"auto_map": {"AutoTokenizer": "evil.Evil"}}, "auto_map: unexpected keyword"),
+        ({"attributes": ["x" * 2_000_000]}, "more than 1,048,576 bytes"),
+    ],
+)
+def test_a_folder_of_settings_that_are_none_is_one_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    save_settings(TokenizerSettings(), tmp_path)
+    path = tmp_path / SETTINGS_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(DataError, match=message) as fault:
+        load_vocabulary(tmp_path)
+    assert len(str(fault.value).splitlines()) == 1
+    assert len(str(fault.value)) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{}", "[" * 100_000, "\xff"])
+def test_a_file_that_holds_no_settings_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match="damaged"):
+        load_vocabulary(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / SETTINGS_FILE)
+    with pytest.raises(DataError, match="no mmmtrack.json"):
+        load_vocabulary(tmp_path)
