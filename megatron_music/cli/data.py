@@ -1,6 +1,7 @@
 """`data`: collections of music as data sets."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,14 +97,21 @@ def build(
     chosen = {name: value for name, value in options.items() if value is not None}
     if fetch and place is None:
         data_catalog.bring(source)
-    result = _build(_open(source, place), output, chosen, like, workers, backend, force)
+    music = _open(source, place, output, workers, backend, force)
+    result = _build(music, output, chosen, like, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
 
 
-def _open(source: str, place: Path | None) -> "Source":
+def _open(
+    source: str, place: Path | None, output: Path, workers: int | None, backend: str, force: bool
+) -> "Source":
+    """List the source; where it is large and to be built, workers start meanwhile."""
+    from megatron_music.data.manifest import MANIFEST_FILE
     from megatron_music.data.sources import open_source
+    from megatron_music.data.workers import start_workers
 
-    return open_source(source, place)
+    new = force or not (output / MANIFEST_FILE).exists()
+    return open_source(source, place, partial(start_workers, backend, workers) if new else None)
 
 
 def _build(

@@ -30,7 +30,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Survey, survey
-from megatron_music.data.workers import LocalWorkers, Workers, open_workers
+from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone, damaged
 from megatron_music.progress import Progress, silent
@@ -92,12 +92,15 @@ def build(
             return Result(finished, True)
         with alone(folder / WORK_FOLDER / "lock", _busy(folder)):
             if finished is None:
+                # Not on several machines: their file systems may share a file's blocks badly.
+                here = pool if pool.local else LocalWorkers(1)
                 # Shards of files that have been written to since are not the same shards.
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
                 found = _read(source, settings, pool, work, stage)
-                _write(source, settings, found, pool, work / "final", stage)
+                _write(source, settings, found, here, work / "final", stage)
                 _publish(work / "final", folder)
+                _remove([share.shard for share in found.shares], here)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
         reason = fault.strerror or str(fault)
@@ -222,8 +225,7 @@ def _write(
     if not found.sides[SPLITS[0]].pieces:
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:
-        # Not on several machines: their file systems may share a file's blocks badly.
-        joined = join(found, folder, pool if pool.local else LocalWorkers(1), progress)
+        joined = join(found, folder, pool, progress)
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
     contents = Contents.added_up(
@@ -262,6 +264,13 @@ def _publish(made: Path, folder: Path) -> None:
         else:
             _sync(path)
             path.replace(final)
+
+
+def _remove(paths: Sequence[Path], pool: Workers) -> None:
+    """Remove what is no longer needed; the system takes its time over gigabytes."""
+    with suppress(WorkerDied):
+        for _ in pool.run(os.unlink, paths):
+            pass
 
 
 def _sync(path: Path) -> None:

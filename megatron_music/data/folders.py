@@ -3,11 +3,14 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, MidiItem, Unusable
 from megatron_music.data.refusal import Refusal
+
+MANY_FILES = 5_000
 
 
 class Entry(NamedTuple):
@@ -56,10 +59,11 @@ def _unreadable(fault: OSError) -> Refusal:
     return Refusal("unreadable", fault.strerror or str(fault))
 
 
-def list_folder(folder: str) -> list[Entry]:
+def list_folder(folder: str, many: Callable[[], object] | None = None) -> list[Entry]:
     """Return the MIDI files in a folder and below, by name; links are followed, each folder once.
 
-    A folder that cannot be read is an entry that is refused.
+    A folder that cannot be read is an entry that is refused. `many` is called once, in the middle,
+    where there are over MANY_FILES.
     """
     entries: list[Entry] = []
     seen: set[tuple[int, int]] = set()
@@ -77,6 +81,9 @@ def list_folder(folder: str) -> list[Entry]:
             waiting += [
                 (f"{path}/{name}", f"{within}{name}/") for name in sorted(below, reverse=True)
             ]
+        if many and len(entries) > MANY_FILES:
+            many()
+            many = None
     return sorted(entries, key=lambda entry: os.fsencode(entry.item.name))
 
 

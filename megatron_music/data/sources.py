@@ -53,11 +53,14 @@ class Source:
     index: Callable[[Path, Progress], Sequence[Item]] | None = None
 
 
-def open_source(text: str, music: Path | None = None) -> Source:
+def open_source(
+    text: str, music: Path | None = None, many: Callable[[], object] | None = None
+) -> Source:
     """Return the collection of a name, or the folder or archive of a path.
 
     `music` is where a collection that has a name lies; else it is looked for where `fetch` puts
-    it. Raises MissingError for a collection that is not here, UsageError for what is neither.
+    it, `many` is for `list_folder`. Raises MissingError for a collection that is not here,
+    UsageError for what is neither.
     """
     collection = collection_named(text)
     if collection is None:
@@ -66,7 +69,7 @@ def open_source(text: str, music: Path | None = None) -> Source:
                 f"{text!r} is no collection; --source says where one that has a name lies: "
                 f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
             )
-        return _at(Path(text), _unknown(text))
+        return _at(Path(text), _unknown(text), many)
     if collection.embedded:
         if music is not None:
             raise UsageError(f"{collection.name} is {collection.where}; leave --source out")
@@ -74,7 +77,8 @@ def open_source(text: str, music: Path | None = None) -> Source:
     place = music or found(collection)
     if place is None:
         raise MissingError(_missing(collection))
-    source = _at(place, f"no folder and no file {place}; give the path of {collection.name}")
+    neither = f"no folder and no file {place}; give the path of {collection.name}"
+    source = _at(place, neither, many)
     return replace(
         source,
         name=collection.name,
@@ -85,11 +89,11 @@ def open_source(text: str, music: Path | None = None) -> Source:
     )
 
 
-def _at(path: Path, neither: str) -> Source:
+def _at(path: Path, neither: str, many: Callable[[], object] | None) -> Source:
     if path.parts[:1] == ("~",):  # where no shell has put the home folder
         path = path.expanduser()
     if path.is_dir():
-        return folder_source(path)
+        return folder_source(path, many)
     if path.is_file():
         return archive_source(path)
     raise UsageError(neither)
@@ -104,9 +108,12 @@ def _missing(collection: Collection) -> str:
     )
 
 
-def folder_source(folder: Path) -> Source:
-    """Return the MIDI files in a folder and below, by name; raises UsageError if none."""
-    entries = list_folder(str(folder))
+def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Source:
+    """Return the MIDI files in a folder and below, by name; raises UsageError if none.
+
+    `many` is for `list_folder`.
+    """
+    entries = list_folder(str(folder), many)
     if not entries:
         raise UsageError(
             f"no MIDI file in {folder} or below (looked for {', '.join(MIDI_SUFFIXES)}); "

@@ -5,8 +5,11 @@ nothing but that call.
 """
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from megatron_music.data.limits import become_expendable
@@ -75,9 +78,45 @@ def _parallel(
         initargs=(os.getpid(),),
     )
     try:
-        yield from run(delayed(work)(argument) for argument in arguments)
+        with _interrupts_held_back():
+            made = run(delayed(work)(argument) for argument in arguments)
+        yield from made
     except BrokenProcessPool as fault:
         raise WorkerDied from fault
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait; processes that start meanwhile never meet it, not even while they load."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_workers(backend: str, count: int | None) -> None:
+    """Have the processes of this machine load what they need, beside whatever is done meanwhile.
+
+    `open_workers` of the same backend and count works with these processes.
+    """
+    workers = open_workers(backend, count)
+    if isinstance(workers, LocalWorkers) and workers.count > 1:
+        work = workers.run(_load, range(workers.count))
+        threading.Thread(target=_exhaust, args=(work,), daemon=True).start()
+
+
+def _exhaust(work: Iterator[Any]) -> None:
+    with suppress(WorkerDied):
+        for _ in work:
+            pass
+
+
+def _load(_: int) -> None:
+    from megatron_music.data import shards
+    from megatron_music.tokenizer import batch
+
+    del shards, batch
 
 
 def open_workers(backend: str, count: int | None) -> Workers:
