@@ -59,7 +59,7 @@ class RunFolder:
     @property
     def is_foreign(self) -> bool:
         """True where the folder holds other things than a run."""
-        ours = (self.checkpoints, self.log, self.tokenizer, self.cache, self.lock)
+        ours = (self.checkpoints, self.log, self.cache, self.lock)  # a data set has a tokenizer
         held = self.path.is_dir() and any(self.path.iterdir())
         return held and not any(path.exists() for path in ours)
 

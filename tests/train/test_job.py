@@ -46,6 +46,11 @@ def test_a_new_run_starts_at_iteration_0(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_data_set_is_no_place_for_a_run(copied: Path) -> None:
+    with pytest.raises(UsageError, match="set holds other things than a run; give another --run"):
+        prepare(recipe(), copied, copied)
+
+
 def test_a_run_goes_on_from_its_latest_checkpoint(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 4)
     assert prepare(recipe(), data, tmp_path).start_iteration == 4
