@@ -31,10 +31,15 @@ REPEATS = 5
 STRENGTH = 0.05
 """Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
 
+_FINEST_GRID, _MOST_BARS = 96, 1000
+
 
 @dataclass(frozen=True)
 class Critic:
-    """What was learned: `weights` on standardised features of windows of `bars` bars."""
+    """What was learned: `weights` on standardised features of windows of `bars` bars.
+
+    Numbers that cannot judge anything raise ValueError or TypeError.
+    """
 
     steps_per_quarter: int
     bars: int
@@ -42,6 +47,15 @@ class Critic:
     scales: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
+
+    def __post_init__(self) -> None:
+        """Check the numbers: those of other versions measure other things."""
+        if not (1 <= self.steps_per_quarter <= _FINEST_GRID and 1 <= self.bars <= _MOST_BARS):
+            raise ValueError(f"{self.bars} bars of {self.steps_per_quarter} steps a quarter")
+        count = features([Piece(self.steps_per_quarter, 1, ())]).shape[1]
+        learned = np.array([self.means, self.scales, self.weights], np.float64)
+        if learned.shape != (3, count) or not np.isfinite([*learned.ravel(), self.intercept]).all():
+            raise ValueError(f"not three rows of {count} numbers, as this version measures")
 
     def score(self, piece: Piece) -> float:
         """Return how real a piece looks, 0..1; a long one is the mean of its windows."""

@@ -83,6 +83,14 @@ def in_key(piece: Piece) -> float:
     return float(sum(sounding[(tonic + degree) % PITCH_CLASSES] for degree in scale))
 
 
+def minor_seconds(piece: Piece) -> float:
+    """Return the share of minor seconds and major sevenths among the intervals that sound at once.
+
+    Voices that do not listen to one another sing them about one time in eight.
+    """
+    return float(harmony_histogram(piece)[1])
+
+
 def groove_similarity(piece: Piece) -> float:
     """Return how alike the rhythms of two bars are, averaged over all pairs of bars.
 
@@ -151,6 +159,7 @@ FIGURES: dict[str, Callable[[Piece], float]] = {
     "note length, quarters": note_length,
     "melodic step, semitones": melodic_interval,
     "share in key": in_key,
+    "minor seconds among intervals": minor_seconds,
     "groove similarity": groove_similarity,
 }
 

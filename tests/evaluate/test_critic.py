@@ -78,7 +78,10 @@ def test_a_long_piece_is_the_mean_of_its_windows() -> None:
     assert critic.score(both) == pytest.approx(np.mean([critic.score(part) for part in parts]))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"bars": 2}'])
+SHORT = '{"bars": 2, "steps_per_quarter": 4, "means": [0], "scales": [1], "weights": [1]'
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"bars": 2}', SHORT + ', "intercept": 0}'])
 def test_what_is_no_critic_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match="is no critic"):

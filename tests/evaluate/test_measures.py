@@ -90,6 +90,12 @@ def test_two_bars_groove_alike_in_the_steps_they_agree_on() -> None:
     assert measures.groove_similarity(bass_line()) == 1
 
 
+def test_minor_seconds_are_counted_in_any_octave() -> None:
+    # C4 with B4 for a bar, then with E4: of two intervals a bar long, one is a major seventh.
+    piece = Piece(4, 2, (track(0, (0, 32, 60)), track(1, (0, 16, 71), (16, 32, 64))))
+    assert measures.minor_seconds(piece) == 0.5
+
+
 @pytest.mark.parametrize("tonic", range(12))
 def test_a_major_scale_is_in_its_key_whatever_the_key(tonic: int) -> None:
     # The scale and its triad: C D E F G A B C, C E G C.
