@@ -40,12 +40,14 @@ def write_model(source: Source, folder: Path) -> Parity:
     """Write `config.json` and `model.safetensors` in fp32 and compare what they give back.
 
     Loads the checkpoint in one CPU process, whatever layout saved it; one of Hugging Face's Trainer
-    is only copied. Raises CheckpointError.
+    is copied without what pads its vocabulary. Raises CheckpointError.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if is_trainers(source.step):
-        GPT2LMHeadModel.from_pretrained(source.step).save_pretrained(folder)
+        model = GPT2LMHeadModel.from_pretrained(source.step)
+        model.resize_token_embeddings(len(source.vocabulary))
+        model.save_pretrained(folder)
         return Parity(0.0, 0.0, 0.0)
     recipe = in_one_process(source.recipe)
     with engines.start(recipe, on_cpu=True) as engine:

@@ -20,9 +20,9 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
 from megatron_music.config import Recipe
-from megatron_music.costs.flops import recipe_shape
-from megatron_music.export.live import as_gpt2
+from megatron_music.costs.flops import padded_vocab_size, recipe_shape
 from megatron_music.export.parity import gpt2_config, in_one_process
+from megatron_music.export.weights import convert_weights
 from megatron_music.huggingface.watch import Watch
 from megatron_music.train import engine as engines
 from megatron_music.train.batches import Batches, build_batches
@@ -99,14 +99,21 @@ def run(job: Job, say: Say) -> None:
 
 
 def _begin(job: Job) -> tuple[Batches, GPT2LMHeadModel]:
-    """Open the engine's samples, and draw the weights that it begins with."""
-    recipe, vocabulary = in_one_process(job.recipe), job.vocabulary
+    """Open the engine's samples, and draw the weights that it begins with.
+
+    The vocabulary is padded as the engine's, whose loss counts what it pads with; the export drops
+    it, there as here.
+    """
+    recipe, size = in_one_process(job.recipe), len(job.vocabulary)
+    config = gpt2_config(recipe.model, job.vocabulary)
+    config.vocab_size = padded_vocab_size(size)
+    model = GPT2LMHeadModel(config)
     with engines.start(recipe, on_cpu=True) as engine:
         batches = build_batches(job, engine)
-        if job.start is not None:
-            return batches, GPT2LMHeadModel(gpt2_config(recipe.model, vocabulary))
-        weights = build_model(recipe, len(vocabulary), engine).state_dict()
-        return batches, as_gpt2(weights, recipe.model, vocabulary)
+        if job.start is None:
+            drawn = build_model(recipe, size, engine).state_dict()
+            model.load_state_dict(convert_weights(drawn, recipe.model, config.vocab_size))
+    return batches, model
 
 
 def _engine(drawn: Engine, arguments: TrainingArguments) -> Engine:
@@ -172,7 +179,7 @@ def _describe(job: Job, engine: Engine, model: GPT2LMHeadModel) -> str:
     """Say in one line what trains on what."""
     return (
         f"{job.run.path} {beginning(job)}: {model.num_parameters() / 1e6:.2f} M parameters, "
-        f"vocabulary {len(job.vocabulary)}, {job.recipe.train.precision}, "
-        f"{engine.world_size} x {engine.kind.name}, Hugging Face's Trainer, "
+        f"vocabulary {len(job.vocabulary)} padded to {model.config.vocab_size}, "
+        f"{job.recipe.train.precision}, {engine.world_size} x {engine.kind.name}, Hugging Face's Trainer, "
         f"transformers {version('transformers')}"
     )
