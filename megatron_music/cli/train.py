@@ -97,6 +97,8 @@ def train(
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
         folder = run or default_run(recipe, blend)
         if megatron_lm_args:
+            if origin is not None:
+                raise UsageError("stock Megatron-LM begins with checkpoints of its own: no --from")
             print("\n".join(_stock_arguments(request, blend, folder)))
             return
         job = prepare(request, blend, folder, origin)

@@ -91,6 +91,11 @@ def test_training_without_data_is_told_what_is_missing(program: Program) -> None
     assert "with --data DIR" in program.fails(2, "train", "tiny")
 
 
+def test_stock_megatron_begins_with_no_checkpoint_of_ours(program: Program) -> None:
+    words = ["train", "tiny", "--data", "a", "--from", "runs/a", "--megatron-lm-args"]
+    assert "checkpoints of its own" in program.fails(2, *words)
+
+
 def test_no_torch_is_loaded() -> None:
     program = (
         "import sys; sys.argv = ['megatron-music', 'train', 'article', '--estimate']\n"

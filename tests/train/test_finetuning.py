@@ -1,5 +1,6 @@
 """A run that begins with another's weights: they are those, and all else is new."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -61,10 +62,13 @@ def blend(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Blend:
     return parse_blend([f"{data}:0.7", f"{new}:0.3"])
 
 
+@pytest.mark.parametrize("distributed", ["false", "true"])
 def test_it_begins_where_the_other_ended_and_anew(
-    data: Path, tmp_path: Path, old: Path, precision: str
+    data: Path, tmp_path: Path, old: Path, precision: str, distributed: str
 ) -> None:
-    said = go(data, tmp_path / "new", precision, "train.lr=1e-9", "train.min_lr=0", origin=old)
+    optimizer = f"parallel.use_distributed_optimizer={distributed}"
+    still = ["train.lr=1e-9", "train.min_lr=0", optimizer]
+    said = go(data, tmp_path / "new", precision, *still, origin=old)
     assert f"begins with the weights of {old.resolve() / 'checkpoints' / 'step_8'}: " in said[0]
     assert read(tmp_path / "new")[0]["iteration"] == 0
     first, *later = validation(tmp_path / "new")
@@ -86,7 +90,20 @@ def test_it_goes_on_exactly_from_its_own_checkpoint_whatever_became_of_the_other
     shutil.rmtree(other)
     said = go(blend, tmp_path / "whole", precision, origin=other)
     assert "goes on after iteration 4: " in said[0]
+    recorded = json.loads((tmp_path / "whole" / "environment.json").read_text())
+    assert recorded["from"] == str(other / "checkpoints" / "step_8")
+    shares = {str(folder): share for folder, share in zip(blend.folders, (0.7, 0.3), strict=True)}
+    assert recorded["data"] == pytest.approx(shares)
     assert (losses(tmp_path / "whole"), validation(tmp_path / "whole")) == figures
+
+
+def test_what_a_resume_changes_is_said_first(
+    data: Path, tmp_path: Path, old: Path, precision: str
+) -> None:
+    run = Path(shutil.copytree(old, tmp_path / "run", symlinks=True))
+    said = go(data, run, precision, "train.train_iters=9", "train.seed=4")
+    told = "goes on after iteration 8 with train.train_iters=9 (was 8), train.seed=4 (was 3): "
+    assert told in said[0]
 
 
 @pytest.mark.slow

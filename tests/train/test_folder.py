@@ -1,15 +1,22 @@
 """The run folder: checkpoints whole or absent, links that follow, a log that agrees."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from megatron_music.errors import CheckpointError, WriteError
+from megatron_music.tokenizer.vocabulary import (
+    TokenizerSettings,
+    load_vocabulary,
+    save_settings,
+)
 from megatron_music.train.folder import (
     CheckpointMeta,
     RunFolder,
     clean,
+    copy_tokenizer,
     lowest_validation_loss,
     publish,
     read_log,
@@ -111,3 +118,14 @@ def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunFolder) -
     assert run.log.read_text() == "\n".join(lines[:3]) + "\n"
     rewind_log(run, None)
     assert run.log.read_text() == ""
+
+
+def test_a_run_keeps_the_tokenizer_with_settings_of_its_own(tmp_path: Path, run: RunFolder) -> None:
+    settings = TokenizerSettings()
+    save_settings(settings, tmp_path / "set")
+    (tmp_path / "set" / "tokenizer.json").write_text("words")
+    run.path.mkdir()
+    copy_tokenizer(tmp_path / "set", replace(settings, fill=True), run)
+    assert load_vocabulary(run.tokenizer).settings == replace(settings, fill=True)
+    assert (run.tokenizer / "tokenizer.json").read_text() == "words"
+    assert load_vocabulary(tmp_path / "set").settings == settings
