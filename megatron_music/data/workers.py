@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
 from megatron_music.data.limits import become_expendable
@@ -68,6 +69,7 @@ class LocalWorkers:
 def _parallel(
     work: Callable[[_Given], _Made], arguments: Sequence[_Given], count: int
 ) -> Iterator[_Made]:
+    """Start the calls; return what yields what they make. Raises WorkerDied."""
     from joblib import Parallel, delayed
 
     run: Any = Parallel(
@@ -77,10 +79,20 @@ def _parallel(
         initializer=become_expendable,
         initargs=(os.getpid(),),
     )
-    try:
-        with _interrupts_held_back():
-            made = run(delayed(work)(argument) for argument in arguments)
+    with _deaths_told(), _interrupts_held_back():
+        made = run(delayed(work)(argument) for argument in arguments)
+    return _results(made)
+
+
+def _results(made: Iterator[_Made]) -> Iterator[_Made]:
+    with _deaths_told():
         yield from made
+
+
+@contextmanager
+def _deaths_told() -> Iterator[None]:
+    try:
+        yield
     except BrokenProcessPool as fault:
         raise WorkerDied from fault
 
@@ -88,6 +100,8 @@ def _parallel(
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait; processes that start meanwhile never meet it, not even while they load."""
+    # It would start in the middle, and lift what is set here.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -102,13 +116,13 @@ def start_workers(backend: str, count: int | None) -> None:
     """
     workers = open_workers(backend, count)
     if isinstance(workers, LocalWorkers) and workers.count > 1:
-        work = workers.run(_load, range(workers.count))
-        threading.Thread(target=_exhaust, args=(work,), daemon=True).start()
+        loading = _parallel(_load, range(workers.count), workers.count)
+        threading.Thread(target=_exhaust, args=(loading,), daemon=True).start()
 
 
-def _exhaust(work: Iterator[Any]) -> None:
-    with suppress(WorkerDied):
-        for _ in work:
+def _exhaust(calls: Iterator[Any]) -> None:
+    with suppress(WorkerDied):  # its next call will tell
+        for _ in calls:
             pass
 
 
