@@ -54,6 +54,8 @@ NEEDS_slurm := setup
 
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
 BUILD = $(MUSIC) data build $(DATASET) -o $(DATA) $(if $(filter-out $(DATASET),$(SOURCE)),--source $(SOURCE),--fetch)
+ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
+	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
 COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
@@ -121,9 +123,10 @@ $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 data: $$(NEEDS) ## build the data set DATASET into data/
 	@$(BUILD)
 
-# The whole way, in the virtual environment or the container.
+# The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first.
 define walk
 @echo "runtime: $(CHOICE)"
+$(if $(filter 1,$(NPROC)),,@$(ESTIMATE) > /dev/null)
 @$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA) --run $(RUN) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
@@ -133,6 +136,7 @@ endef
 
 # The job's script documents its variables; CONTAINER comes from the environment.
 define submit
+$(if $(CONTAINER),,@$(ESTIMATE) > /dev/null)
 @$(LAYOUT) $(WITH) DATA=$(DATA) RUN=$(RUN) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
 	sbatch --nodes=$(NODES) $(if $(filter --gres% --gpus%,$(SBATCH)),,--gpus-per-node=$(NPROC)) $(SBATCH) \
 	launch/pretrain.sbatch 2> build/sbatch.log || { \
@@ -182,9 +186,7 @@ clock:
 
 .PHONY: estimate
 estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEVICE='NVIDIA H200', ARGS=...
-	@$(MUSIC) train $(RECIPE) --estimate --gpus $(NPROC) $(if $(DEVICE),--device '$(DEVICE)') \
-		$(if $(wildcard $(DATA)/tokenizer),--data $(DATA)) $(ARGS) \
-		parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
+	@$(ESTIMATE) $(if $(DEVICE),--device '$(DEVICE)') $(if $(wildcard $(DATA)/tokenizer),--data $(DATA))
 
 .PHONY: sample
 sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED

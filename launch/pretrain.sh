@@ -2,7 +2,7 @@
 # Train on all GPUs of this machine, or as one node of several: the same command on every node.
 #
 #   launch/pretrain.sh article --data data/lakh --run runs/lakh-article train.lr=1e-3
-#   NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 launch/pretrain.sh article --data data/lakh
+#   TP=2 NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 launch/pretrain.sh article --data data/lakh
 #
 # All arguments, the recipe first, go to `megatron-music train`. Variables, with their defaults:
 #   NPROC         processes on this node (one a GPU; 1 without GPUs)

@@ -107,6 +107,13 @@ def test_a_layout_that_cannot_work_is_refused_before_anything(
     assert message in done.stderr
 
 
+def test_batches_are_held_against_the_layout_before_data_is_built() -> None:
+    plan = make("-n", "pretrain", "RECIPE=article", "NPROC=16", "TP=2")
+    check = plan.index("train article --estimate --gpus $((16 * 1))")
+    assert check < plan.index("data build")
+    assert "--estimate" not in make("-n", "pretrain", "NPROC=1")
+
+
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
     plan = make("-n", "pretrain", "DATASET=/music/jazz", "RECIPE=tiny")
     assert "data build /music/jazz -o data/jazz" in plan

@@ -221,6 +221,15 @@ class TestUnderSlurm:
         assert "out of time: back into the queue" in cluster.said("late")
         assert list(losses(cluster.folder / "late")) == list(range(1, 401))
 
+    def test_a_part_of_a_node_can_be_asked_for(self, cluster: Cluster) -> None:
+        part = ("--hold", "--nodes=1", "--oversubscribe", "--cpus-per-task=1", "--mem=100M")
+        for options, shared, memory in ((("--hold",), "NO", "0"), (part, "YES", "100M")):
+            job = cluster.submit("held", 4, *options)
+            shown = cluster("scontrol", "show", "job", job)
+            cluster("scancel", job)
+            assert f"OverSubscribe={shared} " in shown
+            assert f"MinMemoryNode={memory} " in shown
+
     def test_a_training_that_fails_fails_the_job(self, cluster: Cluster) -> None:
         job = cluster.submit("wrong", 4, "--export=ALL,TP=2,NPROC=1,PP=3")
         end = time.monotonic() + 60
