@@ -177,9 +177,10 @@ def _collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 def _describe(job: Job, engine: Engine, model: GPT2LMHeadModel) -> str:
     """Say in one line what trains on what."""
+    millions, parts = model.num_parameters() / 1e6, f"{engine.world_size} x {engine.kind.name}"
     return (
-        f"{job.run.path} {beginning(job)}: {model.num_parameters() / 1e6:.2f} M parameters, "
+        f"{job.run.path} {beginning(job)}: {millions:.2f} M parameters, "
         f"vocabulary {len(job.vocabulary)} padded to {model.config.vocab_size}, "
-        f"{job.recipe.train.precision}, {engine.world_size} x {engine.kind.name}, Hugging Face's Trainer, "
+        f"{job.recipe.train.precision}, {parts}, Hugging Face's Trainer, "
         f"transformers {version('transformers')}"
     )

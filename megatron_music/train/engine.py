@@ -15,7 +15,12 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
-from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed import (  # type: ignore[attr-defined]
+    HashStore,
+    PrefixStore,
+    Store,
+    rendezvous,
+)
 
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import LayoutError
@@ -99,7 +104,7 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
             stack.enter_context(cuda_as_cpu())
         else:
             torch.cuda.set_device(device)
-        _join(device)
+        _join(device, apart=on_cpu)
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
         yield _place(parallel, device, kind)
@@ -133,15 +138,22 @@ def _use_cores() -> None:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
-def _join(device: torch.device) -> None:
-    """Join the ranks that torchrun started; alone, a store in memory takes the place of a port."""
+def _join(device: torch.device, apart: bool) -> None:
+    """Join the ranks that torchrun started; alone, a store in memory takes the place of a port.
+
+    Those who meet `apart` leave no addresses where another group of theirs looks for its own.
+    """
     backend = "nccl" if device.type == "cuda" else "gloo"
-    alone = "RANK" not in os.environ
+    store: Store | None = None
+    if "RANK" not in os.environ:
+        store = HashStore()
+    elif apart:
+        store = PrefixStore("apart", next(rendezvous("env://"))[0])
     dist.init_process_group(
         backend,
-        store=HashStore() if alone else None,
-        rank=rank() if alone else -1,
-        world_size=world_size() if alone else -1,
+        store=store,
+        rank=rank() if store else -1,
+        world_size=world_size() if store else -1,
         device_id=device if device.type == "cuda" else None,
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 _PROGRAM = "megatron_music"
+_SCRIPT = ("launch", "huggingface.py")
 _TELLTALES = (
     "torch.distributed.run",
     "torch.distributed.elastic.agent.server.api",
@@ -29,7 +30,7 @@ _TELLTALES = (
 
 
 def separate_program() -> None:
-    """Put `--` before `megatron_music` in the arguments of a torchrun that starts it."""
+    """Put `--` before our program in the arguments of a torchrun that starts it."""
     if not is_torchrun(sys.orig_argv):
         return
     arguments = separated(sys.argv[1:])
@@ -84,6 +85,7 @@ def separated(arguments: Sequence[str]) -> list[str]:
     for at, word in enumerate(words):
         if word == "--":
             break
-        if word == _PROGRAM and at and words[at - 1] in ("-m", "--module"):
+        is_module = word == _PROGRAM and at > 0 and words[at - 1] in ("-m", "--module")
+        if is_module or Path(word).parts[-2:] == _SCRIPT:
             return [*words[:at], "--", *words[at:]]
     return words

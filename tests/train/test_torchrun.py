@@ -29,6 +29,7 @@ def test_only_torchrun_is_torchrun(command: list[str], expected: bool) -> None:
             "--standalone -m megatron_music train --run a",
             "--standalone -m -- megatron_music train --run a",
         ),
+        ("launch/huggingface.py --run a", "-- launch/huggingface.py --run a"),
         ("-m -- megatron_music train", "-m -- megatron_music train"),
         ("-m other megatron_music", "-m other megatron_music"),
         ("train.py --run a", "train.py --run a"),
