@@ -40,6 +40,21 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     assert verified["documents"] > 0
 
 
+def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    folder_of_songs(program.folder / "more", 6)
+    program("data", "build", "music", "-o", "first", "--bars", "2", "--workers", "1", *SHARES)
+    built = program(
+        "data", "build", "more", "-o", "second", "--like", "first", "--workers", "1", "--json"
+    )
+    second = json.loads(built.stdout)
+    first = json.loads((program.folder / "first" / "manifest.json").read_text())
+    for setting in ("density_edges", "bars", "steps_per_quarter"):
+        assert second["tokenizer"][setting] == first["tokenizer"][setting]
+    refused = program.fails(2, "data", "build", "more", "-o", "x", "--like", "first", "--bars", "4")
+    assert "bars is 2 in first (got 4)" in refused
+
+
 @pytest.mark.parametrize(
     ("code", "command", "message"),
     [
@@ -54,6 +69,7 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
         (2, "data build bach -o set --split 1,x", "--split takes three whole weights"),
         (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
         (2, "data build bach -o set --transpositions 2 --no-transpositions", "exclude each other"),
+        (1, "data build bach -o set --like nowhere", "no mmmtrack.json in nowhere/tokenizer"),
         (1, "data verify nowhere", "data build SOURCE -o nowhere"),
     ],
 )
