@@ -52,11 +52,17 @@ NEEDS_local := setup
 NEEDS_docker := image
 NEEDS_slurm := setup
 
+# Names with spaces, as of a folder `My Music`, are one word to the shell.
+quoted = $(if $(word 2,$(1)),'$(1)',$(1))
+DATA_FOLDER = $(call quoted,$(DATA))
+RUN_FOLDER = $(call quoted,$(RUN))
+
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
-BUILD = $(MUSIC) data build $(DATASET) -o $(DATA) $(if $(filter-out $(DATASET),$(SOURCE)),--source $(SOURCE),--fetch)
+BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
+	$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch)
 ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
-COMPOSE = $(MUSIC) sample $(RUN)/hf -o $(RUN)/music -n $(N) --bars $(BARS) --seed $(SEED)
+COMPOSE = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music -n $(N) --bars $(BARS) --seed $(SEED)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -85,6 +91,10 @@ TOLD = { n=0; while read -r what name rest; do case "$$what $$name $$rest" in \
 	Downloading*\([0-9][0-9][0-9]*MB\)*) echo "set-up: downloading $$name $$rest";; \
 	Installing\ collected*) echo "set-up: unpacking, $$SECONDS s";; esac; done; }
 
+# Where nothing can be written, nothing is begun.
+WRITABLE = [ -w . ] && { [ ! -e build ] || [ -w build ]; } || { \
+	echo "error: $(CURDIR) is not yours to write in; clone one of your own" >&2; exit 1; }
+
 # $(call timed,NAME,COMMAND): run COMMAND and note how long it took.
 timed = SECONDS=0; $(2) && echo "$(1) $$SECONDS s" >> $(CLOCK)
 
@@ -102,6 +112,7 @@ setup: $(READY) ## make the virtual environment .venv with pinned versions
 
 # An environment without its ready file was interrupted: it is made anew.
 $(READY): pyproject.toml $(wildcard constraints/*.txt)
+	@$(WRITABLE)
 	@[ -f "$(PINS)" ] || { echo "error: no Python on the path that versions are pinned for in constraints/;" \
 		"install Python 3.11 or 3.12, or give PYTHON=/path/to/one" >&2; exit 1; }
 	@mkdir -p build
@@ -114,6 +125,7 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 
 # JupyterLab: installed when first needed.
 $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
+	@$(WRITABLE)
 	@echo "set-up: JupyterLab"
 	@$(call install,'megatron-music[notebooks]') > build/notebooks.log 2>&1 || { \
 		grep -v '^WARNING' build/notebooks.log | tail -n 4 >&2; exit 1; }
@@ -128,8 +140,8 @@ define walk
 @echo "runtime: $(CHOICE)"
 $(if $(filter 1,$(NPROC)),,@$(ESTIMATE) > /dev/null)
 @$(call timed,data,$(BUILD))
-@$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA) --run $(RUN) $(ARGS))
-@$(call timed,export,$(MUSIC) export $(RUN) -o $(RUN)/hf)
+@$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run $(RUN_FOLDER) $(ARGS))
+@$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)
 @$(call timed,music,$(COMPOSE))
 @echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
 endef
@@ -137,7 +149,7 @@ endef
 # The job's script documents its variables; CONTAINER comes from the environment.
 define submit
 $(if $(CONTAINER),,@$(ESTIMATE) > /dev/null)
-@$(LAYOUT) $(WITH) DATA=$(DATA) RUN=$(RUN) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
+@$(LAYOUT) $(WITH) DATA=$(DATA_FOLDER) RUN=$(RUN_FOLDER) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
 	sbatch --nodes=$(NODES) $(if $(filter --gres% --gpus%,$(SBATCH)),,--gpus-per-node=$(NPROC)) $(SBATCH) \
 	launch/pretrain.sbatch 2> build/sbatch.log || { \
 	echo "error: SLURM did not take the job: $$(tail -n 1 build/sbatch.log); RUNTIME=slurm is for a login node" >&2; exit 1; }
@@ -150,6 +162,7 @@ pretrain: layout clock $$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(NEEDS)) ## the 
 # Refuse what cannot work before anything is done; how many GPUs a cluster's nodes have is not known here.
 .PHONY: layout
 layout:
+	@$(WRITABLE)
 	@case "$(RUNTIME)" in auto|local|docker|slurm) ;; *) \
 		echo "error: RUNTIME must be auto, local, docker or slurm (got '$(RUNTIME)')" >&2; exit 2;; esac
 	@$(if $(SLURM),,[ "$(NODES)" = 1 ] || { echo "error: NODES=$(NODES) needs RUNTIME=slurm;" \
@@ -194,7 +207,7 @@ sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN
 
 .PHONY: evaluate
 evaluate: setup ## hold the model of the run RUN against music it has never seen: RUN/report
-	@$(MUSIC) evaluate $(RUN)/hf --data $(DATA) -o $(RUN)/report
+	@$(MUSIC) evaluate $(RUN_FOLDER)/hf --data $(DATA_FOLDER) -o $(RUN_FOLDER)/report
 
 .PHONY: notebooks
 notebooks: setup ## run the notebooks, or those in ARGS, and write their executed copies

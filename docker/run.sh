@@ -17,6 +17,7 @@
 #   PORT, JUPYTER_TOKEN_FILE  as for launch/jupyter.sh
 #   DRY_RUN=1                 print the command instead of running it
 set -euo pipefail
+LC_ALL=C.UTF-8 # letters stay letters in what is printed for make
 case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 # shellcheck source=docker/engine.sh
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"

@@ -37,7 +37,7 @@ if (exec 3<>"/dev/tcp/127.0.0.1/$LOCAL_PORT") 2>/dev/null; then
     refuse "port $LOCAL_PORT is taken on this machine; give another, as in:" \
         "LOCAL_PORT=$((LOCAL_PORT + 1)) make tunnel HOST=$host"
 fi
-folder=$(mktemp -d)
+folder=$(mktemp -d 2>/dev/null) || refuse "no temporary folder can be made in ${TMPDIR:-/tmp}; set TMPDIR"
 trap 'kill "$tunnel" 2>/dev/null; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 control=(-o ControlPath="$folder/ssh")

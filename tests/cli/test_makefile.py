@@ -118,6 +118,9 @@ def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
     plan = make("-n", "pretrain", "DATASET=/music/jazz", "RECIPE=tiny")
     assert "data build /music/jazz -o data/jazz" in plan
     assert "--run runs/jazz-tiny" in plan
+    plan = make("-n", "pretrain", "DATASET=My Music", "RECIPE=tiny")
+    assert "data build 'My Music' -o 'data/My Music' --fetch" in plan
+    assert "export 'runs/My Music-tiny' -o 'runs/My Music-tiny'/hf" in plan
 
 
 def fake_gpus(folder: Path, count: int) -> str:
@@ -192,6 +195,13 @@ def test_without_a_suitable_python_one_line_says_so(checkout: Path) -> None:
     told = make("setup", "PYTHON=python9.9", folder=checkout)
     assert "install Python 3.11" in told
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_checkout_of_somebody_else_is_refused_before_anything(checkout: Path) -> None:
+    checkout.chmod(0o555)
+    for target in ("setup", "layout"):
+        assert "is not yours to write in; clone one of your own" in make(target, folder=checkout)
 
 
 def test_clean_leaves_data_and_runs(checkout: Path) -> None:
