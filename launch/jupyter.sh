@@ -54,6 +54,8 @@ try:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(24) + "\n")
 except FileExistsError:
+    if path.is_symlink() or path.stat().st_uid != os.geteuid():
+        sys.exit("it is a link or somebody else's; give another: JUPYTER_TOKEN_FILE=PATH")
     if path.stat().st_mode & 0o077:
         sys.exit(f"others can read it; remove it, or: chmod 600 {path}")
 if len(token := path.read_text().strip()) < 16:

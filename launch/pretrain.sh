@@ -25,11 +25,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 refuse() { echo "error: $*" >&2; exit 2; }
 
 count_gpus() {
-    if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '[^-[:space:]]' || true
-    else
-        { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU ' || true
+    local gpus
+    gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU ' || true)
+    if ((gpus)) && [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '[^-[:space:]]' || true)
     fi
+    echo "$gpus"
 }
 
 # The interface on the way to an address; on the machine that has the address, the one that bears it.

@@ -85,6 +85,17 @@ def test_a_token_that_is_none_is_refused(
     assert message in refusal(done)
 
 
+def test_a_link_that_was_laid_for_the_token_is_not_followed(tmp_path: Path) -> None:
+    pytest.importorskip("jupyterlab")
+    secret, token = tmp_path / "secret", tmp_path / "token"
+    secret.write_text("s" * 48)
+    secret.chmod(0o600)
+    token.symlink_to(secret)
+    done = run(SCRIPT, JUPYTER_TOKEN_FILE=str(token), PORT=str(free_port()))
+    assert "it is a link or somebody else's" in refusal(done)
+    assert "sss" not in done.stdout + done.stderr
+
+
 def test_a_folder_where_the_token_cannot_be_written_is_named(tmp_path: Path) -> None:
     pytest.importorskip("jupyterlab")
     (tmp_path / "file").touch()

@@ -39,6 +39,11 @@ def test_gpus_that_are_hidden_do_not_count(tmp_path: Path) -> None:
     assert "torch.distributed.run" not in command
 
 
+def test_a_machine_without_gpus_has_none_whatever_is_said_to_be_visible(tmp_path: Path) -> None:
+    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 0), CUDA_VISIBLE_DEVICES="0", NPROC="2")
+    assert command[3:5] == ["--nproc-per-node", "2"]
+
+
 def test_the_layout_reaches_the_training_and_what_the_user_writes_comes_last() -> None:
     mine = "parallel.sequence_parallel=true"
     settings, command = plan(*TRAIN, mine, NPROC="8", TP="4", PP="2")
