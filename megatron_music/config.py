@@ -8,6 +8,7 @@ Keys carry Megatron's own names. A key that does not exist is answered with the 
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,16 +18,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from megatron_music.errors import RecipeError
+from megatron_music.files import read_small
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+MOST = 2**31 - 1
+"""Of anything counted; seeds too, of which numpy takes 32 bits."""
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Switch = bool | Literal["auto"]
 """`auto`: on where Megatron's requirements for it hold."""
 
-_LONGEST_SHOWN = 80
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 1, 80
 
 
 class _Section(BaseModel):
@@ -187,7 +193,7 @@ def _read(name_or_path: str) -> str:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         try:
-            return path.read_text(encoding="utf-8")
+            return read_small(path)
         except (OSError, UnicodeDecodeError) as fault:
             raise RecipeError(f"cannot read the recipe {path}: {fault}; check the path") from None
     known = recipe_names()
@@ -197,12 +203,21 @@ def _read(name_or_path: str) -> str:
     )
 
 
+def read_yaml(text: str) -> Any:
+    """Return what YAML text holds: plain values, never an object; raises ValueError, one line."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as fault:
+        raise ValueError(" ".join(str(fault).split())) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        reason = " ".join(str(fault).split())
-        raise RecipeError(f"the recipe {name} is not valid YAML: {reason}") from None
+        values = read_yaml(text)
+    except ValueError as fault:
+        raise RecipeError(f"the recipe {name} is not valid YAML: {fault}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"the recipe {name} must hold sections: {', '.join(Recipe.model_fields)}")
     return values
@@ -218,8 +233,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         near = _did_you_mean(key, whole or _keys())
         raise RecipeError(f"no key {key!r} in a recipe{near}; config.yaml of a run shows all keys")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = read_yaml(text)
+    except ValueError:
         value = text
     entries = values.setdefault(section, {})
     if not isinstance(entries, dict):
@@ -262,6 +277,5 @@ def one_line(fault: ValidationError) -> str:
     """Say the first thing that did not fit a schema: which key, why, and what it was."""
     error = fault.errors(include_url=False)[0]
     key = ".".join(str(part) for part in error["loc"])
-    got = repr(error["input"])
-    shown = got if len(got) <= _LONGEST_SHOWN else f"{got[:_LONGEST_SHOWN]}..."
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {shown})".removeprefix(": ")
+    got = _SHORT.repr(error["input"])  # in full, YAML's aliases can make it endless
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {got})".removeprefix(": ")

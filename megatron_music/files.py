@@ -1,5 +1,6 @@
 """Files and folders kept whole: complete or absent, never overwriting their source, one writer."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from megatron_music.errors import MusicError, UsageError, WriteError
+
+_MOST_BYTES = 1 << 20
 
 
 @contextmanager
@@ -48,6 +51,17 @@ def check_writable(folder: Path) -> None:
     except OSError as fault:
         reason = fault.strerror or str(fault)
         raise WriteError(f"cannot write into {folder}: {reason}; choose another place") from None
+
+
+def read_small(path: Path) -> str:
+    """Read a text file of settings; raises OSError, also for a pipe, a device or one over 1 MiB."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, f"more than {_MOST_BYTES:,} bytes", str(path))
+    return text.decode("utf-8")
 
 
 def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:

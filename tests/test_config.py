@@ -1,6 +1,8 @@
 """Recipes: what they may say, what a wrong word is answered with, and how depth scales them."""
 
 import math
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,8 +72,45 @@ def test_a_depth_below_1_is_refused() -> None:
         ("tiny", "train.min_lr=1", "lower train.min_lr"),
         ("tiny", "model.hidden_size=129", "is not a multiple of"),
         ("tiny", "train.lr", "not of the form section.key=value"),
+        ("tiny", "train.lr=.nan", "train.lr: input should be a finite number"),
+        ("tiny", "model.num_layers=1" + "0" * 400, "less than or equal to 2147483647"),
+        ("tiny", "train.seed=5000000000", "less than or equal to 2147483647"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_right(name: str, override: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         load_recipe(name, [override] if override else [])
+
+
+BOMB = "\n".join(
+    ["a: &a [x]", *(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghij"))]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{BOMB}\nmodel: *j\n", r"model: input should be a valid dictionary.*\(got \[\[\.\.\.\]"),
+        ("model: &a [*a]", "model: input should be a valid dictionary"),
+        ("model: !!python/object/apply:os.mkdir [sprung]", "not valid YAML: could not determine"),
+        ("[" * 100_000, "not valid YAML: it is nested too deep"),
+        ("model: {num_layers: " + "9" * 5000 + "}", "not valid YAML: Exceeds the limit"),
+        ("model: \0", "not valid YAML: unacceptable character"),
+        ("{a: b}: {c: d}", "not valid YAML"),
+        ("- model", "must hold sections"),
+        ("#" * 2_000_000, "more than 1,048,576 bytes"),
+    ],
+)
+def test_a_hostile_recipe_is_one_line_at_once(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=told) as fault:
+        load_recipe(str(path))
+    assert len(str(fault.value).splitlines()) == 1
+    assert len(str(fault.value)) < 500
+
+
+def test_a_pipe_in_the_place_of_a_recipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="not a regular file"):
+        load_recipe(str(tmp_path / "recipe.yaml"))

@@ -88,7 +88,7 @@ def run(program: typer.Typer = app) -> None:
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise
-        _fail("out of memory; take a smaller model or batch, or a larger machine", 1)
+        _fail("out of memory; ask for less (a smaller model or batch), or take a larger machine", 1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"

@@ -19,22 +19,25 @@ Keys are those of recipes, by their dotted names.
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from megatron_music.config import Count, CountOrZero, Positive, Recipe, load_recipe
+from megatron_music.config import Count, CountOrZero, Positive, Recipe, load_recipe, read_yaml
 from megatron_music.costs.layout import check_layout
 from megatron_music.errors import InputError, LayoutError, UsageError
+from megatron_music.files import read_small
 from megatron_music.train.choices import cpu
 
 PROCESSES = "processes"
 ALL = "all"
 """As many processes as the machine has GPUs, or cores where it has none."""
+
+MOST_POINTS = 10_000
 
 ALWAYS = (
     "log.log_interval=1",
@@ -96,11 +99,13 @@ class Configuration:
 def load_sweep(path: Path) -> Sweep:
     """Read a sweep file; raises InputError where there is none, UsageError where it is wrong."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_small(path)
     except (OSError, UnicodeDecodeError) as fault:
         raise InputError(f"cannot read the sweep {path}: {fault}; check the path") from None
-    except yaml.YAMLError as fault:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(fault).split())}") from None
+    try:
+        values = read_yaml(text)
+    except ValueError as fault:
+        raise UsageError(f"{path} is not valid YAML: {fault}") from None
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as fault:
@@ -118,8 +123,15 @@ def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configu
     The heuristic: what splits the model costs communication, so fewer model parallel ranks first;
     then larger micro batches, less recomputation, 16-bit before 32-bit, larger global batches, and
     fewer processes. `most` processes are what `all` means, `precision` what the recipe's `auto`
-    does. Raises RecipeError for a key or a value that no recipe has.
+    does. Raises RecipeError for a key or a value that no recipe has, UsageError for a grid of more
+    than MOST_POINTS.
     """
+    points = math.prod(map(len, sweep.grid.values()))
+    if points > MOST_POINTS:
+        raise UsageError(
+            f"the grid has {points:,} configurations, {MOST_POINTS:,} at most can be listed; "
+            "leave some values out"
+        )
     found = {configuration.key: configuration for configuration in _points(sweep, most, precision)}
     return sorted(found.values(), key=_rank)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError, UsageError
-from megatron_music.files import write_text
+from megatron_music.files import read_small, write_text
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
 from megatron_music.score.notes import QUARTERS_PER_BAR
 
@@ -29,7 +29,6 @@ DENSITY_LEVELS = 10
 UINT16_LIMIT = 65_500
 """Megatron's own bound: the ids of a larger vocabulary are stored as int32."""
 SETTINGS_FILE = "mmmtrack.json"
-_MOST_BYTES = 1 << 20
 
 _MARKS = (
     "PAD",
@@ -183,7 +182,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     if not path.is_file():
         raise DataError(f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool")
     try:
-        values: dict[str, Any] = json.loads(_read(path))
+        values: dict[str, Any] = json.loads(read_small(path))
         version, expected = values.pop("version"), values.pop("vocabulary_hash")
         vocabulary = Vocabulary(_checked(values))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
@@ -196,14 +195,6 @@ def load_vocabulary(folder: Path) -> Vocabulary:
             "build the data set again with this version"
         )
     return vocabulary
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        text = file.read(_MOST_BYTES + 1)
-    if len(text) > _MOST_BYTES:
-        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-    return text
 
 
 def _checked(values: dict[str, Any]) -> TokenizerSettings:

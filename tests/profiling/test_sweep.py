@@ -147,6 +147,7 @@ def test_half_precision_is_refused_without_a_gpu(write: Write) -> None:
         ({"processes": [0]}, {}, UsageError, "got 0"),
         ({"log.log_interval": [5]}, {}, UsageError, "sets log.log_interval itself"),
         ({"processes": []}, {}, UsageError, "grid.processes"),
+        ({str(key): [1] * 100 for key in range(9)}, {}, UsageError, "10,000 at most"),
         ({}, {"gird": {}}, UsageError, "gird"),
         ({}, {"recipe": "tinny"}, RecipeError, "did you mean 'tiny'"),
     ],
