@@ -218,8 +218,18 @@ profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET;
 	@$(MUSIC) profile sweep $(SWEEP) --budget $(BUDGET) $(ARGS)
 
 .PHONY: bench
-bench: $(BENCH)/ready ## time the building of data sets beside its peers; ARGS='--files DIR --write'
-	@$(BENCH)/bin/python profiling/benchmarks/bench.py $(ARGS)
+bench: bench-data bench-train ## time both of these beside their peers; ARGS is for one of them
+
+.PHONY: bench-data
+bench-data: $(BENCH)/ready ## the building of data sets; ARGS='--files DIR --write'
+	@$(BENCH)/bin/python profiling/benchmarks/bench.py $(ONE_ARGS)
+
+.PHONY: bench-train
+bench-train: data ## training; ARGS='--recipe article -o FILE.md'
+	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(VENV)/bin/python) profiling/benchmarks/train.py \
+		--data $(DATA_FOLDER) $(ONE_ARGS)
+
+bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS))
 
 # Environments of their own over .venv, whose pinned versions they leave alone.
 $(BENCH)/ready: MORE := miditok==3.1.0

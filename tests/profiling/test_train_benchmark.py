@@ -1,0 +1,119 @@
+"""The training benchmark compares one model with itself, and its arithmetic is that of a person."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_music.config import load_recipe
+from megatron_music.costs.flops import model_causal, recipe_shape
+from tests.profiling.test_benchmarks import BENCHMARKS, module
+from tests.train.conftest import data
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+__all__ = ["data", "module"]
+
+SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.seq_length=64"]
+SAME_NAMES = {"words": "wte", "places": "wpe", "norm": "ln_f"}
+IN_A_BLOCK = {
+    "first": "ln_1",
+    "second": "ln_2",
+    "qkv": "attn.c_attn",
+    "proj": "attn.c_proj",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+}
+
+
+def in_plain_names(weights: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Rename GPT-2's weights, whose linear layers are [in, out], for the plain model."""
+    plain = {}
+    names = {f"transformer.{theirs}": ours for ours, theirs in SAME_NAMES.items()}
+    for layer in range(layers):
+        names |= {
+            f"transformer.h.{layer}.{b}": f"blocks.{layer}.{a}" for a, b in IN_A_BLOCK.items()
+        }
+    for theirs, ours in names.items():
+        for part in ("weight", "bias"):
+            value = weights.get(f"{theirs}.{part}")
+            if value is not None:
+                turned = value.dim() == 2 and ours.startswith("blocks")
+                plain[f"{ours}.{part}"] = value.t() if turned else value
+    return plain
+
+
+def test_the_plain_model_is_hugging_faces(module: Any) -> None:
+    shape, size = load_recipe("tiny", SMALL).model, 100
+    config = transformers.GPT2Config(
+        vocab_size=size, n_positions=64, n_embd=64, n_layer=2, n_head=4, embd_pdrop=0.0,
+        attn_pdrop=0.0, resid_pdrop=0.0,
+    )  # fmt: skip
+    theirs = transformers.GPT2LMHeadModel(config)
+    plain = module("train_plain").PlainGpt(shape, size)
+    plain.load_state_dict(in_plain_names(theirs.state_dict(), shape.num_layers))
+    tokens = torch.randint(size, (3, 65), generator=torch.Generator().manual_seed(0))
+    labels = tokens[:, 1:].contiguous()
+    expected = theirs(tokens[:, :-1], labels=labels, shift_labels=labels).loss
+    assert float(plain(tokens[:, :-1], labels)) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_windows_are_the_files_tokens_and_their_successors(module: Any, data: Path) -> None:
+    import numpy as np
+
+    recipe = load_recipe("tiny", SMALL)
+    draw = module("train_plain").windows(data / "train.bin", np.dtype(np.uint16), recipe)
+    tokens, labels = draw()
+    written = np.fromfile(data / "train.bin", np.uint16).tobytes()
+    assert tokens.shape == labels.shape == (4, 64)
+    for row, successors in zip(tokens.numpy(), labels.numpy(), strict=True):
+        window = np.append(row, successors[-1]).astype(np.uint16)
+        assert (row[1:] == successors[:-1]).all()
+        assert window.tobytes() in written
+
+
+def test_ratios_and_utilisation_are_those_of_the_figures(module: Any) -> None:
+    cases, tables = module("train_case"), module("train_table")
+    recipe = load_recipe("article", ["train.global_batch_size=8"])
+    case = cases.Case("article", recipe, recipe_shape(recipe, 425))
+    engine, trainer, plain, compiled = cases.WAYS
+    for way, step_s in ((engine, 0.02), (engine, 0.016), (trainer, 0.064), (plain, 0.032)):
+        case.take(way, "bf16", {"step_s": step_s, "loss": 3.0})
+    case.take(compiled, "bf16", {"missing": "no C++ compiler here"})
+    page = tables.section(case, "NVIDIA H100 80GB HBM3")
+    tflops = model_causal(case.shape) / 0.016 / 1e12
+    assert f"| **{engine}** | bf16 | 16.0 | 1,024,000 | 2.00 | {tflops:.3g} |" in page
+    assert f"| {tflops / 989:.1%} | 3.000 |" in page
+    assert f"| {trainer} | bf16 | 64.0 | 256,000 | 0.50 |" in page
+    assert f"| {compiled} | bf16 | no C++ compiler here |" in page
+    assert "trains 1.98 times as fast" in page
+
+
+@pytest.mark.slow
+def test_one_run_times_every_way_on_the_same_data(data: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    words = ["--data", str(data), "--rounds", "1", "--iterations", "2", "--precision", "fp32"]
+    words += ["--threads", "1", "-o", str(page), *SMALL]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "train.py"), *words],
+        env=os.environ | {"PATH": ""},  # no compiler: what it would cost is no matter here
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert done.stdout == f"{text}\n"
+    rows = {
+        line.split("|")[1].strip(" *"): line.split("|")
+        for line in text.splitlines()
+        if line.startswith("|")
+    }
+    losses = [float(rows[way][-2]) for way in ("megatron_music", "Hugging Face's Trainer")]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+    assert float(rows["plain torch"][4].replace(",", "")) > 0
+    assert "no C++ compiler here" in rows["plain torch, compiled"][3]
