@@ -106,9 +106,8 @@ def choose_kernels(asked: str, device: Device, packages: frozenset[str]) -> Kern
         return Kernels("transformer_engine", "Transformer Engine")
     why = lack if asked == "auto" else "asked for"
     norms = ", Apex norms" if device.is_cuda and APEX_NORM in packages else ""
-    return Kernels(
-        "local", f"torch scaled_dot_product_attention in Megatron's local layers{norms} ({why})"
-    )
+    attention = "scaled_dot_product_attention" if device.is_cuda else "attention by blocks"
+    return Kernels("local", f"torch {attention} in Megatron's local layers{norms} ({why})")
 
 
 def has_parallel_norms(kernels: Kernels, packages: frozenset[str]) -> bool:

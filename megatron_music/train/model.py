@@ -1,10 +1,9 @@
-"""The GPT-2 of a recipe as a Megatron model, and its attention on torch's own kernels.
+"""The GPT-2 of a recipe as a Megatron model.
 
 Mirrors `model_provider` of Megatron-LM's gpt_builders.py for learned positions, tanh GELU, tied
 embeddings and a vocabulary padded to a multiple of 128.
 """
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,15 +14,14 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
 )
-from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
 from megatron.core.transformer import TransformerConfig
-from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.spec_utils import ModuleSpec
 
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
 from megatron_music.train import choices
+from megatron_music.train.attention import TorchCoreAttention
 from megatron_music.train.engine import Engine
 from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
 
@@ -33,42 +31,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
     """Return GELU in its tanh form, which is GPT-2's (`gelu_new` in Hugging Face)."""
     return F.gelu(x, approximate="tanh")
-
-
-class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
-    """Causal core attention on `scaled_dot_product_attention`, for a Megatron layer spec.
-
-    Mirrors the interface of megatron/core/transformer/dot_product_attention.py. Takes query, key
-    and value [s, b, heads / TP, d] and returns [s, b, heads / TP * d].
-    """
-
-    def __init__(
-        self,
-        config: TransformerConfig,
-        attention_dropout: float | None = None,
-        softmax_scale: float | None = None,
-        **_: Any,
-    ) -> None:
-        super().__init__(config=config)
-        self.dropout = config.attention_dropout if attention_dropout is None else attention_dropout
-        self.softmax_scale = softmax_scale
-
-    def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
-    ) -> torch.Tensor:
-        """Attend to the past; dropout draws from Megatron's tensor parallel stream on CUDA."""
-        tokens, batch, heads, width = query.shape
-        dropout = self.dropout if self.training else 0.0
-        with get_cuda_rng_tracker().fork() if dropout else nullcontext():
-            context = F.scaled_dot_product_attention(
-                query.permute(1, 2, 0, 3),
-                key.permute(1, 2, 0, 3),
-                value.permute(1, 2, 0, 3),
-                dropout_p=dropout,
-                is_causal=True,
-                scale=self.softmax_scale,
-            )
-        return context.permute(2, 0, 1, 3).reshape(tokens, batch, heads * width)
 
 
 def layer_kernels(recipe: Recipe, engine: Engine) -> choices.Kernels:

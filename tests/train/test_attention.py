@@ -1,0 +1,64 @@
+"""Attention by blocks is causal attention: the same values and gradients as torch's own."""
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("megatron.core")
+
+import torch.nn.functional as F  # noqa: E402, N812 - torch's own habit
+
+from megatron_music.train.attention import BLOCK, attend_by_blocks  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def parts(tokens: int, dtype: Any = torch.float32) -> list[Any]:
+    """Draw query, key, value and a gradient: [2, 3, tokens, 16]."""
+    torch.manual_seed(tokens)
+    return [torch.randn(2, 3, tokens, 16, dtype=dtype) for _ in range(4)]
+
+
+def gradients(attend: Any, *parts: Any) -> list[Any]:
+    """Return the result and the gradients of query, key and value."""
+    *inputs, onto = [part.clone().requires_grad_() for part in parts]
+    result = attend(*inputs)
+    return [result, *torch.autograd.grad(result, inputs, onto)]
+
+
+@pytest.mark.parametrize("tokens", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 50])
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_values_and_gradients_are_those_of_torch(tokens: int, scale: float | None) -> None:
+    def theirs(*parts: Any) -> Any:
+        return F.scaled_dot_product_attention(*parts, is_causal=True, scale=scale)
+
+    def ours(*parts: Any) -> Any:
+        return attend_by_blocks(*parts, scale=scale)
+
+    drawn = parts(tokens)
+    for mine, other in zip(gradients(ours, *drawn), gradients(theirs, *drawn), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_bf16_stays_as_near_as_its_digits_allow() -> None:
+    drawn = parts(300)
+    exact = attend_by_blocks(*drawn[:3])
+    found = attend_by_blocks(*(part.bfloat16() for part in drawn[:3]))
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, atol=0.03, rtol=0.03)
+
+
+def test_dropout_leaves_the_mean_and_never_shows_what_is_to_come() -> None:
+    query, key, value, _ = parts(200)
+    whole = attend_by_blocks(query, key, value)
+    drawn = torch.stack([attend_by_blocks(query, key, value, dropout=0.2) for _ in range(200)])
+    assert not torch.equal(drawn[0], drawn[1])
+    torch.testing.assert_close(drawn.mean(0)[:, :, 50:], whole[:, :, 50:], atol=0.15, rtol=0)
+    torch.manual_seed(5)
+    before = attend_by_blocks(query, key, value, dropout=0.2)
+    value[:, :, 150:] = 7.0
+    torch.manual_seed(5)
+    assert torch.equal(
+        attend_by_blocks(query, key, value, dropout=0.2)[:, :, :150], before[:, :, :150]
+    )
