@@ -20,6 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 Option = typer.Option
 
+_WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
+
 
 @app.command("build")
 def build(
@@ -155,7 +157,7 @@ def _summary(manifest: dict[str, Any]) -> str:
             f"{side['pieces']:>7,} pieces"
         )
         if not side["documents"]:
-            lines.append(f"        nothing fell to {name}: the collection is small; see --split")
+            lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
     entropies = manifest["unigram_nats_per_token"].items()
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")

@@ -4,6 +4,7 @@ Shards are made under `DIR/.build/<key>/` by any number of workers, joined in th
 source, and only what is complete gets its final name: the manifest last.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from megatron_music.data.card import card
 from megatron_music.data.contents import Contents
+from megatron_music.data.dedup import weights_for_few
 from megatron_music.data.items import Item, contents
 from megatron_music.data.join import join
 from megatron_music.data.manifest import (
@@ -98,8 +100,8 @@ def build(
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
                 found = _read(source, settings, pool, work, stage)
-                _write(source, settings, found, here, work / "final", stage)
-                _publish(work / "final", folder)
+                _write(source, settings, found, here, stage)
+                _publish(found.folder, folder)
                 _remove([share.shard for share in found.shares], here)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
@@ -192,9 +194,28 @@ def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
 def _read(
     source: Source, settings: BuildSettings, pool: Workers, work: Path, stage: Stage
 ) -> Survey:
-    """Encode all pieces into shards, looking through those that are there meanwhile."""
+    """Encode all pieces; once more where they are few and none has fallen to one of the sides."""
     work.mkdir(exist_ok=True)
     items = _listed(source, work, stage)
+    found = _read_items(source, items, settings, pool, work, stage)
+    sides = zip(settings.split, found.sides.values(), strict=True)
+    if found.words and any(weight and not side.pieces for weight, side in sides):
+        dealt = weights_for_few(found.words, settings.split)
+        settings = dataclasses.replace(settings, split=dealt)
+        found = _read_items(source, items, settings, pool, work / "few", stage)
+    return found
+
+
+def _read_items(
+    source: Source,
+    items: Sequence[Item],
+    settings: BuildSettings,
+    pool: Workers,
+    work: Path,
+    stage: Stage,
+) -> Survey:
+    """Encode pieces into shards, looking through those that are there meanwhile."""
+    work.mkdir(exist_ok=True)
     step = _step(source.items_per_shard, len(items), settings)
     tasks = [
         Task(work / f"shard-{start // step:06d}", items[start : start + step], settings)
@@ -218,10 +239,10 @@ def _write(
     settings: BuildSettings,
     found: Survey,
     pool: Workers,
-    folder: Path,
     stage: Stage,
 ) -> None:
-    """Write what the survey has left of the files of the data set into the folder it has begun."""
+    """Write what the survey has left of the files of the data set."""
+    folder = found.folder
     if not found.sides[SPLITS[0]].pieces:
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:

@@ -1,8 +1,8 @@
 """What only all the shards together tell: duplicates, densities, and where each shard goes.
 
 One pass over the shards in the order of the source, without their tokens, while later ones are
-still being made. It writes `files.jsonl`
-and the `.idx` files on the way, so that memory does not grow with the documents.
+still being made. It writes `files.jsonl` and the `.idx` files on the way, so that memory does not
+grow with the documents.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.contents import Counts, bars_in, summed
+from megatron_music.data.dedup import FEW_PIECES, first_word
 from megatron_music.data.indexed import IndexWriter
 from megatron_music.data.items import Item
 from megatron_music.data.outcomes import duplicate
@@ -50,11 +51,14 @@ class Share:
 
 @dataclass
 class Survey:
-    """What there is in all; `contents` is the hash of what all inputs were read from.
+    """What there is in all, and the `folder` where files of it have been written.
 
-    `piece_bars[n]` counts the pieces of n bars that were kept.
+    `contents` is the hash of what all inputs were read from.
+    `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
+    their fingerprints, if they are few.
     """
 
+    folder: Path
     tokenizer: TokenizerSettings
     sides: dict[str, Side]
     shares: list[Share] = field(default_factory=list)
@@ -62,6 +66,7 @@ class Survey:
     refused: Counter[str] = field(default_factory=Counter)
     contents: str = ""
     piece_bars: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
+    words: list[int] = field(default_factory=list)
 
 
 def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:
@@ -69,7 +74,7 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
 
     The tokenizer's settings are fitted to the training windows alone. Raises DataError.
     """
-    found = Survey(settings.tokenizer(), {name: Side() for name in SPLITS})
+    found = Survey(folder, settings.tokenizer(), {name: Side() for name in SPLITS})
     known: dict[bytes, str] = {}
     rates: Counter[float] = Counter()
     ensembles: set[tuple[str, ...]] = set()
@@ -93,6 +98,8 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
             contents.update(shard.digests)
     found.tokenizer = _fit(settings, rates, ensembles)
     found.contents = contents.hexdigest()
+    if len(known) <= FEW_PIECES:
+        found.words = [first_word(fingerprint.hex()) for fingerprint in known]
     return found
 
 

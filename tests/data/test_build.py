@@ -14,6 +14,7 @@ from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.settings import SPLITS, BuildSettings, like
 from megatron_music.data.sources import folder_source
 from megatron_music.data.survey import density_edges
+from megatron_music.data.verify import verify
 from megatron_music.errors import UsageError
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
@@ -135,7 +136,7 @@ def test_density_is_fitted_on_training_windows_alone(tmp_path: Path) -> None:
         if line["split"] == "train"
     ]
     assert 5 < len(trained) < 25
-    build(source_of(trained), tmp_path / "train", HALVES)
+    build(source_of(trained), tmp_path / "train", BuildSettings(split=(1, 0, 0)))
     edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("all", "train")]
     assert edges[0].density_edges == edges[1].density_edges
     assert edges[0].density_edges != BuildSettings().tokenizer().density_edges
@@ -199,3 +200,16 @@ def test_the_card_names_licence_citation_and_counts(tmp_path: Path) -> None:
     text = (tmp_path / "set/README.md").read_text(encoding="utf-8")
     for part in ("CC BY 4.0", "A. Nyone", "20 of 20 inputs", "| bars | 4 |", "| train |"):
         assert part in text
+
+
+@pytest.mark.parametrize(("count", "sides"), [(1, 1), (2, 2), (3, 3), (7, 3)])
+def test_a_few_pieces_give_each_side_one(tmp_path: Path, count: int, sides: int) -> None:
+    settings = BuildSettings(transpositions=3)
+    manifest = build(source_of(songs(count)), tmp_path / "set", settings).manifest
+    pieces = [manifest["splits"][name]["pieces"] for name in SPLITS]
+    assert pieces == [count - sides + 1, *([1] * (sides - 1)), *([0] * (3 - sides))]
+    assert manifest["settings"]["split"] == [90, 5, 5]
+    # Those that are held back are in their own key alone, whichever side chance had put them on.
+    for line in lines(tmp_path / "set"):
+        assert (line["documents"] == line["windows"]) == (line["split"] != "train")
+    verify(tmp_path / "set")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from megatron_music.data.dedup import fingerprint, split_of
+from megatron_music.data.dedup import fingerprint, split_of, weights_for_few
+from megatron_music.data.settings import SPLITS
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Track
 from tests.data.collection import song
@@ -95,3 +96,29 @@ def test_the_side_is_decided_by_the_fingerprint_alone(music: str, side: str) -> 
 def test_a_side_of_weight_zero_gets_nothing() -> None:
     for music in ("0" * 64, "7" * 64, "f" * 64):
         assert split_of(music, (100, 0, 0)) == "train"
+
+
+WORDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40, unique=True)
+WEIGHTS = st.tuples(st.integers(1, 99), st.integers(0, 99), st.integers(0, 99))
+
+
+@given(WORDS, WEIGHTS)
+def test_few_pieces_are_dealt_out_so_that_each_side_has_one(
+    words: list[int], weights: tuple[int, ...]
+) -> None:
+    dealt = weights_for_few(words, weights)
+    sides = Counter(split_of(f"{word:016x}" + "0" * 16, dealt) for word in words)
+    asked = [name for name, weight in zip(SPLITS, weights, strict=True) if weight]
+    assert set(sides) == set(asked[: len(words)])
+    for name, weight in zip(SPLITS[1:], weights[1:], strict=True):
+        assert sides[name] <= max(1, len(words) * weight / sum(weights))
+
+
+def test_few_pieces_are_dealt_out_by_their_weights() -> None:
+    words = [number << 57 for number in range(1, 101)]
+    dealt = weights_for_few(words, (90, 5, 5))
+    assert Counter(split_of(f"{word:032x}"[16:] + "0" * 16, dealt) for word in words) == {
+        "train": 90,
+        "valid": 5,
+        "test": 5,
+    }
