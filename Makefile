@@ -11,6 +11,7 @@ GPUS := $(words $(filter GPU,$(shell nvidia-smi -L 2>/dev/null)))
 RUNTIME ?= auto
 SLURM := $(filter slurm,$(RUNTIME))
 SOURCE ?=
+override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
 DATASET ?= $(or $(SOURCE),bach)
 RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),tiny,article))
 NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
