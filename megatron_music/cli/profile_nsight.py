@@ -199,7 +199,8 @@ def _label(device: "DeviceProfile") -> str:
 
 
 def _short(name: str) -> str:
-    plain = name.removeprefix("void ").replace("at::native::", "")
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
+    plain = shown.removeprefix("void ").replace("at::native::", "")
     return plain if len(plain) <= NAME_WIDTH else f"{plain[: NAME_WIDTH - 1]}…"
 
 

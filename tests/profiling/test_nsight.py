@@ -1,6 +1,8 @@
 """Where the time of a capture went, on captures whose answer is known by hand."""
 
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megatron_music.errors import InputError
+from megatron_music.profiling.nsight.export import KERNELS as KERNEL_TABLE
 from megatron_music.profiling.nsight.read import read_profile
 from megatron_music.profiling.nsight.result import DeviceProfile, as_json
 from tests.profiling.capture import ADAM, FLASH, GEMM, NCCL, Capture
@@ -224,7 +227,7 @@ def test_a_missing_file_is_one_line(file: Path) -> None:
 
 
 def test_a_folder_is_one_line(tmp_path: Path) -> None:
-    assert "Is a directory" in refused(tmp_path)
+    assert "is no file" in refused(tmp_path)
 
 
 def test_an_empty_file_is_one_line(file: Path) -> None:
@@ -248,6 +251,42 @@ def test_an_export_without_kernels_is_one_line(file: Path) -> None:
     capture = Capture()
     capture.range("iteration 1", 0, 1)
     assert "no GPU kernels" in refused(capture.write(file))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("1, 2, 'first', 0, 1, 1", "holds other kinds of values"),
+        ("1, 2, 9e999, 0, 1, 1", "holds other kinds of values"),
+        ("'a', 'b', 0, 0, 1, 1", "holds no GPU kernels"),
+        ("-9223372036854775807, 9223372036854775807, 0, 0, 1, 1", "holds no GPU kernels"),
+    ],
+)
+def test_values_of_other_kinds_are_one_line(file: Path, values: str, told: str) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(
+            f"CREATE TABLE {KERNEL_TABLE} (start, end, deviceId, streamId, globalPid, shortName)"
+        )
+        database.execute(f"INSERT INTO {KERNEL_TABLE} VALUES ({values})")  # noqa: S608
+    with pytest.raises(InputError, match=told):
+        read_profile(file)
+
+
+def test_a_table_that_is_a_query_without_end_is_not_run(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE META_DATA_EXPORT (name, value)")
+        database.execute(
+            f"CREATE VIEW {KERNEL_TABLE} AS WITH RECURSIVE n(start) AS "  # noqa: S608
+            "(SELECT 1 UNION ALL SELECT start + 1 FROM n) SELECT start, start + 1 AS end FROM n"
+        )
+    with pytest.raises(InputError, match="holds no GPU kernels"):
+        read_profile(file)
+
+
+def test_a_pipe_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="is no file"):
+        read_profile(file)
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])

@@ -67,7 +67,14 @@ def test_a_table_without_rows_is_one_line(tmp_path: Path) -> None:
         read_profile(written(tmp_path, f"{HEADER}\n"))
 
 
-def test_a_time_that_is_no_number_is_one_line(tmp_path: Path) -> None:
-    damaged = ROWS.replace("3000000,6", "soon,6")
-    with pytest.raises(InputError, match="has the time 'soon'"):
+@pytest.mark.parametrize("time", ["soon", "nan", "inf", "-1"])
+def test_a_time_that_is_no_number_is_one_line(tmp_path: Path, time: str) -> None:
+    damaged = ROWS.replace("3000000,6", f"{time},6")
+    with pytest.raises(InputError, match=f"has the time '{time}'"):
+        read_profile(written(tmp_path, f"{HEADER}\n{damaged}"))
+
+
+def test_a_name_without_end_is_one_line(tmp_path: Path) -> None:
+    damaged = ROWS.replace("flash_fwd", "flash" * 100_000)
+    with pytest.raises(InputError, match="is no CSV of nsys stats"):
         read_profile(written(tmp_path, f"{HEADER}\n{damaged}"))

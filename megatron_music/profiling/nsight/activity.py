@@ -12,6 +12,9 @@ from megatron_music.profiling.nsight.export import COPIES, GRAPHS, KERNELS, RANG
 PID_UNIT = 1 << 24
 """A global process id is `(host and process) * 2^24`; a thread's adds its own id to that."""
 
+LATEST_NS = 1 << 62
+"""Times beyond it, 146 years after the start, are damage."""
+
 GRAPH_NAME = "CUDA graph"
 COPY_NAMES = dict(zip(COPIES, ("[CUDA memcpy]", "[CUDA memset]"), strict=True))
 
@@ -88,7 +91,8 @@ def read_ranges(export: Export) -> list[Range]:
     thread = "n.globalTid" if export.has(RANGES, "globalTid") else "0"
     found = export.rows(
         f"SELECT {name} AS name, n.start, n.end, {thread} FROM {RANGES} n {join} "  # noqa: S608
-        "WHERE n.end > n.start AND name IS NOT NULL ORDER BY n.start, n.end DESC"
+        f"WHERE n.end > n.start AND n.start >= 0 AND n.end < {LATEST_NS} AND name IS NOT NULL "
+        "ORDER BY n.start, n.end DESC"
     )
     return [Range(name, start, end, thread or 0) for name, start, end, thread in found]
 
@@ -132,7 +136,7 @@ def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -
     rows = export.rows(
         f"SELECT start, end, coalesce({optional['deviceId']}, 0), "  # noqa: S608
         f"coalesce({optional['globalPid']}, 0) / {PID_UNIT}, coalesce({names or 0}, 0) "
-        f"FROM {table} WHERE end >= start"
+        f"FROM {table} WHERE end >= start AND start >= 0 AND end < {LATEST_NS}"
     )
     table_of_names = _strings(export) if names else {0: fixed_name}
     return _activity(rows, table_of_names)
@@ -141,7 +145,7 @@ def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -
 def _strings(export: Export) -> dict[int, str]:
     if not export.has(STRINGS, "id", "value"):
         return {}
-    return dict(export.rows(f"SELECT id, value FROM {STRINGS}"))  # noqa: S608
+    return dict(export.rows(f"SELECT id, CAST(value AS TEXT) FROM {STRINGS}"))  # noqa: S608
 
 
 def _activity(rows: Iterable[object], names: dict[int, str] | tuple[()]) -> Activity:

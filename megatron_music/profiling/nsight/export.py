@@ -28,11 +28,11 @@ class Export:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        columns = "SELECT name FROM pragma_table_info(?)"
         self.columns: Mapping[str, frozenset[str]] = {
-            name: frozenset(row[1] for row in connection.execute(f'PRAGMA table_info("{name}")'))
-            for (name,) in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-            ).fetchall()
+            name: frozenset(column for (column,) in connection.execute(columns, (name,)))
+            for (name,) in tables.fetchall()
         }
 
     def has(self, table: str, *columns: str) -> bool:
@@ -55,6 +55,11 @@ def open_export(path: Path) -> Iterator[Export]:
             yield export
     except sqlite3.Error as fault:
         raise InputError(_reason(path, fault)) from fault
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise InputError(
+            f"{path} holds other kinds of values than Nsight Systems writes ({fault}); export it "
+            "again: nsys export --type sqlite"
+        ) from fault
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -39,6 +39,8 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
             f"{path} is a report that only nsys itself can read; run: nsys export --type sqlite "
             f"-o {path.with_suffix('.sqlite')} {path}"
         )
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file; give an export or a CSV of Nsight Systems")
     if is_stats_csv(path):
         return read_stats_csv(path, top)
     with open_export(path) as export:

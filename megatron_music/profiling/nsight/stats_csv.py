@@ -5,8 +5,9 @@ share and no overlap.
 """
 
 import csv
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from megatron_music.errors import InputError
@@ -64,21 +65,34 @@ def _kernels(path: Path) -> Iterable[KernelTime]:
         columns = next(csv.reader([header]))
         total, per_ms = _total_column(path, columns)
         places = (_place(path, columns, "Name"), total, _place(path, columns, "Instances"))
-        for row in csv.reader(lines):
+        for row in _rows(path, lines):
             if len(row) != len(columns):  # a blank line or the next report's progress ends it
                 return
             yield _kernel(path, [row[place] for place in places], per_ms)
 
 
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines)
+    except csv.Error as fault:
+        raise InputError(f"{path} is no CSV of nsys stats ({fault}); write it again") from fault
+
+
 def _kernel(path: Path, cells: list[str], ms_per_unit: float) -> KernelTime:
     name, total, count = cells
     try:
-        return KernelTime(name, classify(name), float(total) * ms_per_unit, int(count))
+        return KernelTime(name, classify(name), _time(total) * ms_per_unit, int(count))
     except ValueError as fault:
         raise InputError(
             f"{path}: kernel '{name}' has the time '{total}' and the count '{count}', numbers "
             "were expected; write it again: nsys stats --report cuda_gpu_kern_sum --format csv"
         ) from fault
+
+
+def _time(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise ValueError(text)
+    return float(text)
 
 
 def _total_column(path: Path, columns: list[str]) -> tuple[int, float]:
