@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import traceback
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from megatron_music.cli import (
     tokens,
     train,
 )
-from megatron_music.errors import MusicError, WriteError
+from megatron_music.errors import MusicError, UsageError, WriteError
 
 app = typer.Typer(
     name="megatron-music",
@@ -75,6 +76,7 @@ app.add_typer(profile.app, name="profile")
 def run(program: typer.Typer = app) -> None:
     """Run a program; every error leaves as one line on stderr and an exit code."""
     try:
+        _refuse_empty(sys.argv[1:])
         program()
     except MusicError as error:
         _fail(str(error), error.exit_code)
@@ -93,6 +95,14 @@ def run(program: typer.Typer = app) -> None:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{error.strerror or error}; {cure}", WriteError.exit_code)
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse empty arguments, as of variables that are not set: some would mean this folder."""
+    for before, word in pairwise(["", *words]):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            where = f"after {before!r}" if not word and before else repr(word)
+            raise UsageError(f"an empty argument ({where}); give it a value, or leave it out")
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """The program as a whole: quick to start, light to import, one line for an error."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -71,3 +72,13 @@ def test_an_error_is_one_line_and_with_debug_its_traceback_too() -> None:
     assert plain.stderr.count("\n") == 1
     assert "Traceback" in debug.stderr
     assert debug.stderr.endswith(plain.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["data", "build", "", "-o", "set"], "'build'"), (["render", "a.mid", "--png="], "'--png='")],
+)
+def test_an_empty_argument_is_refused_in_one_line(words: list[str], named: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: an empty argument \(.*{named}\); .* leave it out\n", done.stderr)
