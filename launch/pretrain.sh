@@ -92,8 +92,11 @@ fi
     2>/dev/null || refuse "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
 ((gpus == 0)) || "$python" -c 'import torch; exit(torch.version.cuda is None)' ||
     refuse "the torch of $python is for CPUs, and here are $gpus GPUs; make another: make clean setup"
+((NNODES == 1)) || getent ahosts "$MASTER_ADDR" >/dev/null ||
+    refuse "MASTER_ADDR=$MASTER_ADDR has no address here; give one that every node can reach"
 if ((NNODES > 1 && NODE_RANK == 0)) && (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; then
     refuse "port $MASTER_PORT is taken on this machine; give another to every node:" \
         "MASTER_PORT=$((MASTER_PORT + 1))"
 fi
-exec env "${settings[@]}" "${command[@]}"
+# What another launcher left, as enroot's hook for PyTorch does, would be taken for torchrun's.
+exec env -u RANK -u LOCAL_RANK -u WORLD_SIZE -u LOCAL_WORLD_SIZE "${settings[@]}" "${command[@]}"

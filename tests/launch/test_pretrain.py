@@ -118,3 +118,17 @@ def test_a_port_that_is_taken_is_refused_before_anything_waits_for_it() -> None:
         port = str(other.getsockname()[1])
         node = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         assert f"port {port} is taken on this machine" in refusal(run(SCRIPT, *TRAIN, **node))
+
+
+def test_an_address_that_is_none_is_refused_before_anything_waits_for_it() -> None:
+    node = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "node-0.invalid"}
+    assert "MASTER_ADDR=node-0.invalid has no address here" in refusal(run(SCRIPT, *TRAIN, **node))
+
+
+def test_what_another_launcher_left_does_not_reach_the_training(tmp_path: Path) -> None:
+    program(
+        tmp_path, "python", 'case "$1" in -m) env | grep -E "RANK|WORLD_SIZE" || echo none;; esac'
+    )
+    left = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    done = run(SCRIPT, *TRAIN, MUSIC_PYTHON=str(tmp_path / "python"), **left)
+    assert done.stdout == "none\n"
