@@ -1,10 +1,11 @@
 """Write the Hugging Face model, read it back, and hold its logits against Megatron's."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from megatron.core.models.gpt import GPTModel
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging as transformers_logging
 
@@ -45,10 +46,7 @@ def write_model(source: Source, folder: Path) -> Parity:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if is_trainers(source.step):
-        model = GPT2LMHeadModel.from_pretrained(source.step)
-        model.resize_token_embeddings(len(source.vocabulary))
-        model.save_pretrained(folder)
-        return Parity(0.0, 0.0, 0.0)
+        return _write_trainers(source, folder)
     recipe = in_one_process(source.recipe)
     with engines.start(recipe, on_cpu=True) as engine:
         model = build_model(recipe, len(source.vocabulary), engine)
@@ -57,7 +55,23 @@ def write_model(source: Source, folder: Path) -> Parity:
         exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
         exported.load_state_dict(weights)
         exported.save_pretrained(folder)
-        return _compare(model, GPT2LMHeadModel.from_pretrained(folder), recipe.model)
+        positions = torch.arange(recipe.model.seq_length).expand(SEQUENCES, -1)
+        model.eval()
+        return _compare(
+            lambda tokens, dtype: model.to(dtype)(tokens, positions, None), folder, recipe.model
+        )
+
+
+def _write_trainers(source: Source, folder: Path) -> Parity:
+    """Write what Hugging Face's Trainer saved, without what pads its vocabulary."""
+    trained = GPT2LMHeadModel.from_pretrained(source.step).eval()
+    exported = copy.deepcopy(trained)
+    exported.resize_token_embeddings(len(source.vocabulary))
+    exported.config = gpt2_config(source.recipe.model, source.vocabulary)
+    exported.save_pretrained(folder)
+    return _compare(
+        lambda tokens, dtype: trained.to(dtype)(tokens).logits, folder, source.recipe.model
+    )
 
 
 def in_one_process(recipe: Recipe) -> Recipe:
@@ -88,16 +102,19 @@ def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
 
 
 @torch.no_grad()
-def _compare(ours: GPTModel, theirs: GPT2LMHeadModel, shape: ModelConfig) -> Parity:
-    """Compare on random tokens [2, seq_length], which reach every position."""
-    ours.eval()
-    theirs.eval()
-    size = theirs.config.vocab_size
+def _compare(
+    trained: Callable[[torch.Tensor, torch.dtype], torch.Tensor], folder: Path, shape: ModelConfig
+) -> Parity:
+    """Compare on random tokens [2, seq_length], which reach every position.
+
+    `trained` gives the logits of tokens, computed in a dtype.
+    """
+    exported = GPT2LMHeadModel.from_pretrained(folder).eval()
+    size = exported.config.vocab_size
     generator = torch.Generator().manual_seed(SEED)
     tokens = torch.randint(size, (SEQUENCES, shape.seq_length), generator=generator)
-    positions = torch.arange(shape.seq_length).expand(SEQUENCES, -1)
     differences = []
     for dtype in (torch.float64, torch.float32):
-        expected = ours.to(dtype)(tokens, positions, None)[..., :size]
-        differences.append(float((expected - theirs.to(dtype)(tokens).logits).abs().max()))
+        expected = trained(tokens, dtype)[..., :size]
+        differences.append(float((expected - exported.to(dtype)(tokens).logits).abs().max()))
     return Parity(differences[1], differences[0], float(expected.abs().max()))

@@ -107,6 +107,7 @@ def _begin(job: Job) -> tuple[Batches, GPT2LMHeadModel]:
     recipe, size = in_one_process(job.recipe), len(job.vocabulary)
     config = gpt2_config(recipe.model, job.vocabulary)
     config.vocab_size = padded_vocab_size(size)
+    config.activation_function = "gelu_pytorch_tanh"  # gelu_new in one kernel
     model = GPT2LMHeadModel(config)
     with engines.start(recipe, on_cpu=True) as engine:
         batches = build_batches(job, engine)

@@ -59,7 +59,7 @@ def test_the_plain_model_is_hugging_faces(module: Any) -> None:
     tokens = torch.randint(size, (3, 65), generator=torch.Generator().manual_seed(0))
     labels = tokens[:, 1:].contiguous()
     expected = theirs(tokens[:, :-1], labels=labels, shift_labels=labels).loss
-    assert float(plain(tokens[:, :-1], labels)) == pytest.approx(float(expected), abs=1e-5)
+    assert plain(tokens[:, :-1], labels).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_windows_are_the_files_tokens_and_their_successors(module: Any, data: Path) -> None:
