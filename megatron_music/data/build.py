@@ -26,6 +26,7 @@ from megatron_music.data.manifest import (
     describe,
     file_records,
     read_manifest,
+    sealed,
 )
 from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
@@ -257,7 +258,7 @@ def _write(
     )
     (folder / CARD_FILE).write_text(card(manifest, contents), encoding="utf-8")
     manifest["files"] = file_records(folder, joined.sha256)
-    text = json.dumps(manifest, indent=2) + "\n"
+    text = json.dumps(sealed(manifest), indent=2) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     _date(folder / MANIFEST_FILE, source)
 

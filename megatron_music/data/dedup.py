@@ -19,6 +19,11 @@ def split_of(fingerprint: str, weights: Sequence[int]) -> str:
     return SPLITS[bisect_right(_first_words(tuple(weights)), first_word(fingerprint))]
 
 
+def last_training_word(weights: Sequence[int]) -> int:
+    """Return the last word that a fingerprint can begin with for its piece to be in training."""
+    return _first_words(tuple(weights))[0] - 1
+
+
 @lru_cache
 def _first_words(weights: tuple[int, ...]) -> list[int]:
     """Return the first words of a fingerprint, of 64 bits, that no longer belong to each side."""

@@ -22,6 +22,7 @@ MANIFEST_FILE = "manifest.json"
 FORMAT = 4
 """Raised whenever the same source and settings come to give other bytes."""
 
+_SEAL = "manifest_sha256"
 _NEEDED = {
     *("key", "settings", "files", "splits", "inputs", "source"),
     *("vocabulary_hash", "unigram_nats_per_token"),
@@ -118,6 +119,18 @@ def file_records(
         for name, path in zip(names, paths, strict=True)
         if name != MANIFEST_FILE
     }
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the hash of all else that it says."""
+    said = {name: value for name, value in manifest.items() if name != _SEAL}
+    text = json.dumps(said, sort_keys=True)
+    return {**said, _SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def is_intact(manifest: Mapping[str, Any]) -> bool:
+    """Tell whether a manifest says what it was sealed with; those from before seals do."""
+    return _SEAL not in manifest or sealed(manifest)[_SEAL] == manifest[_SEAL]
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.dedup import split_of
+from megatron_music.data.dedup import last_training_word, split_of
 from megatron_music.data.encoded import Encoded, as_encoded
 from megatron_music.data.items import File, Item, is_file
 from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
@@ -42,7 +42,7 @@ def encode_together(
 def _encoder(settings: BuildSettings) -> "BatchEncoder":
     """Return the encoder of a worker: its memory is kept from shard to shard."""
     # Here, since collections that are no files need no compiler.
-    from megatron_music.tokenizer.batch import BatchEncoder, last_training_word
+    from megatron_music.tokenizer.batch import BatchEncoder
 
     return BatchEncoder(
         vocabulary_of(settings.tokenizer()),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.manifest import read_manifest, sha256_of
+from megatron_music.data.manifest import MANIFEST_FILE, is_intact, read_manifest, sha256_of
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError, TokenError
 from megatron_music.progress import Progress, silent
@@ -30,11 +30,16 @@ class Verified:
 
 
 def verify(folder: Path, progress: Progress = silent) -> Verified:
-    """Check hashes, vocabulary, indexes and the grammar of every document; raises DataError.
+    """Check the manifest, hashes, vocabulary, indexes and the grammar of every document.
 
-    The error tells of the first fault.
+    Raises DataError, which tells of the first fault.
     """
     manifest = read_manifest(folder)
+    if not is_intact(manifest):
+        raise DataError(
+            f"{folder / MANIFEST_FILE} is not what was built: something in it was changed; "
+            "build the data set again with --force"
+        )
     for name, record in manifest["files"].items():
         _check_file(folder / name, record)
     vocabulary = load_vocabulary(folder / TOKENIZER_FOLDER)

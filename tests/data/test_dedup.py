@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from megatron_music.data.dedup import fingerprint, split_of, weights_for_few
+from megatron_music.data.dedup import fingerprint, last_training_word, split_of, weights_for_few
 from megatron_music.data.settings import SPLITS
+from megatron_music.score.hashing import WORD
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Track
 from tests.data.collection import song
@@ -122,3 +123,12 @@ def test_few_pieces_are_dealt_out_by_their_weights() -> None:
         "valid": 5,
         "test": 5,
     }
+
+
+def test_the_share_of_training_is_its_weight() -> None:
+    assert last_training_word((1, 0, 0)) == WORD
+    assert last_training_word((1, 1)) == WORD >> 1
+    for weights in ((90, 5, 5), (1, 2), (7, 3, 11)):
+        last = last_training_word(weights)
+        assert split_of(f"{last:016x}", weights) == "train"
+        assert split_of(f"{last + 1:016x}", weights) == "valid"

@@ -9,7 +9,7 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.manifest import file_records
+from megatron_music.data.manifest import file_records, sealed
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.verify import verify
 from megatron_music.errors import DataError
@@ -27,7 +27,7 @@ def seal(folder: Path) -> None:
     """Make the manifest's hashes fit the files again."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"] = file_records(folder)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def test_a_sound_data_set_is_counted(made: Path) -> None:
@@ -75,9 +75,25 @@ def test_another_vocabulary_is_found(made: Path) -> None:
 def test_counts_that_differ_from_the_manifest_are_found(made: Path) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
     manifest["splits"]["valid"]["documents"] += 1
-    (made / "manifest.json").write_text(json.dumps(manifest))
+    (made / "manifest.json").write_text(json.dumps(sealed(manifest)))
     with pytest.raises(DataError, match=r"valid has \d+ documents, the manifest says"):
         verify(made)
+
+
+def test_one_changed_figure_of_the_manifest_is_found(made: Path) -> None:
+    text = (made / "manifest.json").read_text()
+    for figure in ('"kept": 10', '"title": "Made-up'):
+        assert figure in text
+        (made / "manifest.json").write_text(text.replace(figure, figure[:-1] + "3", 1))
+        with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
+            verify(made)
+
+
+def test_a_manifest_from_before_seals_is_taken_at_its_word(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(made).files
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}"),
