@@ -168,7 +168,7 @@ layout:
 		echo "error: RUNTIME must be auto, local, docker or slurm (got '$(RUNTIME)')" >&2; exit 2;; esac
 	@$(if $(SLURM),,[ "$(NODES)" = 1 ] || { echo "error: NODES=$(NODES) needs RUNTIME=slurm;" \
 		"for several machines without it see docs/dgx.md" >&2; exit 2; })
-	@$(if $(SLURM),NNODES=$(NODES) MASTER_ADDR=node CUDA_VISIBLE_DEVICES=) $(LAYOUT) DRY_RUN=1 \
+	@$(if $(SLURM),NNODES=$(NODES) MASTER_ADDR=127.0.0.1 CUDA_VISIBLE_DEVICES=) $(LAYOUT) DRY_RUN=1 \
 		launch/pretrain.sh > /dev/null
 	@$(if $(SLURM),command -v sbatch > /dev/null || { echo "error: no sbatch here: RUNTIME=slurm is for a" \
 		"cluster's login node; without a cluster: make pretrain RUNTIME=local" >&2; exit 1; })

@@ -33,12 +33,19 @@ count_gpus() {
     echo "$gpus"
 }
 
-# The interface on the way to an address; on the machine that has the address, the one that bears it.
+# The interface on the way to a host; on the host itself, the one that bears its address.
 interface_to() {
-    local bearing
-    bearing=$(ip -o address show to "$1" 2>/dev/null | awk '{print $2; exit}')
-    [[ -n $bearing ]] || bearing=$(ip -o route get "$1" 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
-    echo "$bearing"
+    "$python" - "$1" 2>/dev/null <<'PYTHON' || true
+import socket, sys
+import psutil
+
+family, _, _, _, there = socket.getaddrinfo(sys.argv[1], 1, type=socket.SOCK_DGRAM)[0]
+with socket.socket(family, socket.SOCK_DGRAM) as probe:  # nothing is sent
+    probe.connect(there)
+    here = probe.getsockname()[0]
+interfaces = psutil.net_if_addrs().items()
+print(next(name for name, bears in interfaces if here in [one.address for one in bears]))
+PYTHON
 }
 
 gpus=$(count_gpus)
@@ -73,9 +80,10 @@ if ((processes > 1)); then
 fi
 if ((NNODES > 1)); then
     interface=$(interface_to "$MASTER_ADDR")
-    for name in NCCL_SOCKET_IFNAME GLOO_SOCKET_IFNAME; do
-        [[ -z ${!name:-$interface} ]] || settings+=("$name=${!name:-$interface}")
-    done
+    if [[ -n $interface ]]; then # "=": NCCL takes a bare name for the beginning of several
+        settings+=(NCCL_SOCKET_IFNAME="${NCCL_SOCKET_IFNAME:-=$interface}"
+            GLOO_SOCKET_IFNAME="${GLOO_SOCKET_IFNAME:-$interface}")
+    fi
     command+=(--nnodes "$NNODES" --node-rank "$NODE_RANK")
     command+=(--master-addr "$MASTER_ADDR" --master-port "$MASTER_PORT")
 fi

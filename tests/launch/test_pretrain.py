@@ -63,12 +63,14 @@ def test_what_is_set_already_stays() -> None:
     assert given.items() <= settings.items()
 
 
-def test_a_node_of_several_finds_the_first_by_its_interface() -> None:
-    node = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_node_of_several_finds_the_first_by_its_interface(host: str) -> None:
+    node = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": host, "MASTER_PORT": "29511"}
     settings, command = plan(*TRAIN, NPROC="4", **node)
-    assert settings["GLOO_SOCKET_IFNAME"] == settings["NCCL_SOCKET_IFNAME"] == "lo"
+    assert settings["GLOO_SOCKET_IFNAME"] == "lo"
+    assert settings["NCCL_SOCKET_IFNAME"] == "=lo"
     text = " ".join(command)
-    assert "--nnodes 2 --node-rank 1 --master-addr 127.0.0.1 --master-port 29511" in text
+    assert f"--nnodes 2 --node-rank 1 --master-addr {host} --master-port 29511" in text
     assert "--standalone" not in command
 
 
