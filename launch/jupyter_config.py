@@ -17,6 +17,7 @@ c.IdentityProvider.token = token
 c.PasswordIdentityProvider.allow_password_change = False
 c.ServerApp.allow_remote_access = False
 c.ServerApp.local_hostnames = ["localhost"]
+c.LabApp.log_level = "WARN"
 c.LabApp.collaborative = False
 c.LabApp.news_url = None
 c.ServerApp.tornado_settings = {"page_config_hook": without_news}
