@@ -46,7 +46,7 @@ def encode(
     for metre in score.other_metres[:1]:
         show.say(
             f"note: {file} has bars of {metre.numerator}/{metre.denominator}; "
-            "mmmtrack lays everything in bars of 4/4"
+            "this lays all of it in bars of 4/4, where `data build` keeps stretches of 4/4 alone"
         )
     piece = quantize(score, steps_per_quarter)
     pieces = [piece] if bars is None else windows(piece, bars, hop or bars)

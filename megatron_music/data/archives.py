@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from zipfile import is_zipfile
 
 from megatron_music.data import tars, zips
 from megatron_music.data.items import MIDI_SUFFIXES, Item, MidiItem, Unusable
@@ -28,6 +29,7 @@ _PLACES_FILE = "members.json"
 _OTHERS = {b"Rar!": "RAR", b"7z\xbc\xaf": "7-Zip", b"\x28\xb5\x2f\xfd": "Zstandard"}
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
 _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
+_PROGRAMS = (b"MZ", b"#!", b"\x7fELF")  # a zip may follow one that unpacks it
 
 
 def kind_of(path: Path) -> str:
@@ -45,7 +47,7 @@ def kind_of(path: Path) -> str:
             f"{path} is a {other} archive; .tar, .tar.gz and .zip can be read: unpack it and give "
             "its folder"
         )
-    if start.startswith(_ZIPS):
+    if start.startswith(_ZIPS) or (start.startswith(_PROGRAMS) and is_zipfile(path)):
         return "zip"
     return next((kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)), "tar")
 

@@ -10,7 +10,9 @@ from megatron_music.data.refusal import Refusal
 from megatron_music.progress import Progress
 from megatron_music.score.notes import Score
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+"""Of MIDI files: plain ones, with the words of a song for karaoke, and wrapped in RIFF."""
+
 LARGEST_FILE_BYTES = 8_000_000
 """A hundred times the usual size of a multi-track file."""
 

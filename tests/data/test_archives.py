@@ -20,7 +20,7 @@ from megatron_music.data import build as build_module
 from megatron_music.data import members, tars
 from megatron_music.data.archives import list_archive
 from megatron_music.data.build import build
-from megatron_music.data.items import LARGEST_FILE_BYTES, Item
+from megatron_music.data.items import LARGEST_FILE_BYTES, Item, is_file
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import open_source
@@ -278,6 +278,17 @@ def test_a_damaged_member_costs_itself_alone(tmp_path: Path) -> None:
     raw[raw.index(rows[1][1][:50]) + 60] ^= 1
     path.write_bytes(raw)
     assert [reason for _, reason in became(listed(path))] == ["", "unreadable", ""]
+
+
+@pytest.mark.parametrize("program", [b"MZ\x90\0 unpacks itself", b"#!/bin/sh\nunzip $0\n"])
+def test_a_zip_that_unpacks_itself_is_a_zip(tmp_path: Path, program: bytes) -> None:
+    plain = pack(music(tmp_path / "music"), tmp_path / "music.zip")
+    (tmp_path / "music.exe").write_bytes(program + plain.read_bytes())
+    read, expected = listed(tmp_path / "music.exe"), listed(plain)
+    assert [item.name for item in read] == [item.name for item in expected]
+    assert [item.raw() for item in filter(is_file, read)] == [
+        item.raw() for item in filter(is_file, expected)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -63,6 +63,8 @@ DIRT = {
     # reason: name and bytes of files that are counted by it; "" for those that are kept
     "": {
         "rmid.mid": RIFF + midi_bytes(note(60) + note(61)),
+        "wrapped.rmi": RIFF + midi_bytes(note(62) + note(72)),
+        "karaoke.kar": midi_bytes(b"\x00\xff\x05\x02la" + note(59) + note(71)),
         "infinite-tempo.mid": midi_bytes(b"\x00\xff\x51\x03\x00\x00\x00" + note(64) + note(70)),
         "some-never-end.mid": midi_bytes(b"\x00\x90\x30\x40" + note(65) * 3),
     },

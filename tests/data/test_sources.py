@@ -24,10 +24,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_read_to_the_bottom_in_the_order_of_names(tmp_path: Path) -> None:
-    for name in ("b.mid", "a/z.MID", "a/b/c.Midi", "c.midi", "notes.txt", "a.mid.gz"):
+    for name in ("b.mid", "a/z.MID", "a/b/c.Midi", "c.KAR", "d.rmi", "notes.txt", "a.mid.gz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert names(tmp_path) == ["a/b/c.Midi", "a/z.MID", "b.mid", "c.midi"]
+    assert names(tmp_path) == ["a/b/c.Midi", "a/z.MID", "b.mid", "c.KAR", "d.rmi"]
 
 
 def test_links_that_loop_end(tmp_path: Path) -> None:
