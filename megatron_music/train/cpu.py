@@ -5,6 +5,7 @@ CUDA tensors with CPU ones, and a few functions of `torch.cuda` have stand-ins, 
 context manager is open.
 """
 
+import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,21 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 CPU = torch.device("cpu")
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST_INT, _LARGEST_MMAP_THRESHOLD_BYTES = (1 << 31) - 1, 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next iteration, as the GPU's allocator does.
+
+    Else it gives large tensors back, and getting them anew costs a page fault every 4 KiB.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):  # not so in other C libraries
+        allocator.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
+        allocator.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from torch.distributed import (  # type: ignore[attr-defined]
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import LayoutError
 from megatron_music.train import choices
-from megatron_music.train.cpu import cuda_as_cpu
+from megatron_music.train.cpu import cuda_as_cpu, keep_freed_memory
 from megatron_music.train.job import rank, world_size
 
 
@@ -101,6 +101,7 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
         choices.settle_precision(recipe, kind)
         if device.type == "cpu":
             _use_cores()
+            keep_freed_memory()
             stack.enter_context(cuda_as_cpu())
         else:
             torch.cuda.set_device(device)

@@ -24,6 +24,7 @@ from megatron_music.train import choices
 from megatron_music.train.attention import TorchCoreAttention
 from megatron_music.train.engine import Engine
 from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
+from megatron_music.train.linear import use_whole_linears
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,9 +48,10 @@ def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTMode
     _check_vocabulary(recipe, vocabulary_size)
     engine.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
+    config = transformer_config(recipe, engine)
     model = GPTModel(
-        config=transformer_config(recipe, engine),
-        transformer_layer_spec=_layer_spec(layer_kernels(recipe, engine)),
+        config=config,
+        transformer_layer_spec=_layer_spec(layer_kernels(recipe, engine), config),
         vocab_size=padded_vocab_size(vocabulary_size),
         max_sequence_length=recipe.model.seq_length,
         pre_process=parallel_state.is_pipeline_first_stage(),
@@ -75,7 +77,6 @@ def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
         ffn_hidden_size=4 * shape.hidden_size,
         hidden_dropout=shape.hidden_dropout,
         attention_dropout=shape.attention_dropout,
-        activation_func=gelu_tanh,
         layernorm_epsilon=LAYERNORM_EPSILON,
         init_method_std=INIT_STD,
         use_cpu_initialization=True,
@@ -86,14 +87,28 @@ def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
         pipeline_dtype=DTYPES[precision],
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        bias_activation_fusion=False,
-        bias_dropout_fusion=engine.is_cuda,
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=choices.fuses_gradient_accumulation(engine.kind, packages),
         batch_p2p_comm=engine.is_cuda,
         deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
+        **_fusions(engine, kernels, precision),
         **_recompute(recipe.train.recompute),
     )
+
+
+def _fusions(engine: Engine, kernels: choices.Kernels, precision: str) -> dict[str, Any]:
+    """Switch on what Megatron compiles for CUDA; its fused GELU is the tanh form, named `F.gelu`.
+
+    Transformer Engine leaves the bias to it; our own linear layers add it in the product. The fused
+    cross entropy's gradient is in bf16 whatever the precision.
+    """
+    fuses_gelu = engine.is_cuda and kernels.transformer_impl == choices.TRANSFORMER_ENGINE
+    return {
+        "activation_func": F.gelu if fuses_gelu else gelu_tanh,
+        "bias_activation_fusion": fuses_gelu,
+        "bias_dropout_fusion": engine.is_cuda,
+        "cross_entropy_loss_fusion": engine.is_cuda and precision == "bf16",
+    }
 
 
 def _recompute(choice: str) -> dict[str, Any]:
@@ -106,11 +121,13 @@ def _recompute(choice: str) -> dict[str, Any]:
     return {"recompute_granularity": "selective"} if choice == "selective" else {}
 
 
-def _layer_spec(kernels: choices.Kernels) -> ModuleSpec:
+def _layer_spec(kernels: choices.Kernels, config: TransformerConfig) -> ModuleSpec:
     if kernels.transformer_impl == choices.TRANSFORMER_ENGINE:
         return get_gpt_layer_with_transformer_engine_spec()
     spec = get_gpt_layer_local_spec()
     spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
+    if config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion:
+        use_whole_linears(spec)
     return spec
 
 

@@ -55,7 +55,7 @@ class Learner:
             if not inner.state:
                 for parameter in (p for group in inner.param_groups for p in group["params"]):
                     inner.state[parameter] = {
-                        "step": torch.tensor(0.0),
+                        "step": torch.tensor(0.0, device=parameter.device),
                         "exp_avg": torch.zeros_like(parameter),
                         "exp_avg_sq": torch.zeros_like(parameter),
                     }
@@ -78,6 +78,17 @@ class Learner:
         for moments, step in kept:
             moments["step"] = step.clone()
 
+    def _fuse(self) -> None:
+        """Have torch's Adam, where there is no other, update all weights in one pass.
+
+        It keeps its `step` beside the moments, unlike the one that wrote an older checkpoint.
+        """
+        for inner in self._torch_adams():
+            for group in inner.param_groups:
+                group["fused"], group["foreach"] = True, False
+            for parameter, state in inner.state.items():
+                state["step"] = state["step"].to(parameter.device)
+
     def _torch_adams(self) -> list[torch.optim.Optimizer]:
         parts = getattr(self.optimizer, "chained_optimizers", [self.optimizer])
         kinds = (torch.optim.Adam, torch.optim.AdamW)
@@ -95,6 +106,7 @@ class Learner:
 
     def fast_forward(self, iteration: int, train: TrainConfig) -> None:
         """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
+        self._fuse()
         for group in self.optimizer.param_groups:
             group["max_lr"], group["min_lr"] = train.lr, train.min_lr
         self.scheduler.step(iteration)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ pytest.importorskip("megatron.core")
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.costs.memory import parameter_count  # noqa: E402
 from megatron_music.errors import DataError, UsageError  # noqa: E402
+from megatron_music.train import choices  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
 from megatron_music.train.batches import build_batches  # noqa: E402
+from megatron_music.train.choices import TRANSFORMER_ENGINE  # noqa: E402
 from megatron_music.train.cpu import cuda_as_cpu  # noqa: E402
 from megatron_music.train.engine import Engine  # noqa: E402
 from megatron_music.train.job import prepare  # noqa: E402
-from megatron_music.train.model import build_model  # noqa: E402
+from megatron_music.train.model import build_model, transformer_config  # noqa: E402
 from megatron_music.train.optimizer import build_learner  # noqa: E402
 from tests.train.conftest import SMALL, launch, write_data  # noqa: E402
 
@@ -65,6 +68,28 @@ def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> No
 
     assert torch.equal(weight(), weight())
     assert not torch.equal(weight(), weight("train.seed=4"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "packages", "gelu", "loss"),
+    [("bf16", {TRANSFORMER_ENGINE}, True, True), ("fp16", set(), False, False)],
+)
+def test_a_gpu_fuses_what_its_kernels_leave_apart(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    packages: set[str],
+    gelu: bool,
+    loss: bool,
+) -> None:
+    monkeypatch.setattr(choices, "installed", lambda: frozenset(packages))
+    hopper = replace(engine, device=torch.device("cuda"), kind=choices.gpu("H100", (9, 0)))
+    config = transformer_config(recipe(f"train.precision={precision}"), hopper)
+    assert (config.bias_activation_fusion, config.cross_entropy_loss_fusion) == (gelu, loss)
+    assert config.bias_dropout_fusion
+    at_home = transformer_config(recipe(), engine)
+    assert not at_home.bias_activation_fusion
+    assert not at_home.bias_dropout_fusion
 
 
 def test_the_rate_warms_up_and_ends_at_its_minimum(engine: Engine) -> None:
