@@ -117,7 +117,7 @@ def run_cell(port: int, token: str, code: str) -> str:
     channel.send(json.dumps(_execute(code)))
     while True:
         message = json.loads(channel.recv())
-        if message["msg_type"] == "stream":
+        if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
             channel.close()
             return str(message["content"]["text"]).strip()
         assert message["msg_type"] != "error", message["content"]
