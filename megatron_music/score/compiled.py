@@ -26,7 +26,6 @@ _MADE_FROM = (
     "score/hashing.py",
     "score/instruments.py",
     "score/notes.py",
-    "tokenizer/batch.py",
     "tokenizer/grammar.py",
     "tokenizer/position.py",
     "tokenizer/sheet.py",

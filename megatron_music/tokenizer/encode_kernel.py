@@ -26,7 +26,7 @@ from megatron_music.score.grid_kernel import (
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.midi_kernel import MOST_TRACKS, NOT_SURE, Columns
 from megatron_music.score.notes import QUARTERS_PER_BAR
-from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
 
 Cells = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
@@ -60,22 +60,6 @@ class EncodePlan(NamedTuple):
     lowest_shift: int
     shifts: int
     last_training: np.uint64
-
-
-class Ids(NamedTuple):
-    """The ids that tokens are made from, as in `Vocabulary`; `density` is -1 for none."""
-
-    piece_start: int
-    piece_end: int
-    track_start: int
-    track_end: int
-    bar_start: int
-    bar_end: int
-    note_on: int
-    note_off: int
-    time_delta: int
-    inst: int
-    density: int
 
 
 class Output(NamedTuple):
@@ -121,6 +105,7 @@ class Setup(NamedTuple):
 
     plan: EncodePlan
     ids: Ids
+    has_density: bool
     edges: npt.NDArray[np.float64]
     grid: Grid
     room: Room
@@ -128,11 +113,9 @@ class Setup(NamedTuple):
 
 def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
     """Return all that encoding by a plan into a vocabulary takes."""
-    ids = {name: getattr(vocabulary, name) for name in Ids._fields}
-    if not vocabulary.settings.density:
-        ids["density"] = -1
-    edges = np.array(vocabulary.settings.density_edges, np.float64)
-    return Setup(plan, Ids(**ids), edges, new_grid(), new_room())
+    settings = vocabulary.settings
+    edges = np.array(settings.density_edges, np.float64)
+    return Setup(plan, vocabulary.numbers, settings.density, edges, new_grid(), new_room())
 
 
 @kernel
@@ -271,7 +254,7 @@ def _encode_window(
         output.notes[used[_TRACKS] + i] = notes
         tokens[at], tokens[at + 1] = ids.track_start, ids.inst + grid.codes[track]
         at += 2
-        if ids.density >= 0:
+        if setup.has_density:
             tokens[at] = ids.density
             for edge in edges:
                 tokens[at] += edge <= notes / bars

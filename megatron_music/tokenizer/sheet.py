@@ -14,9 +14,8 @@ import numpy.typing as npt
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.codec import density_levels, encode
+from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
 from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
-
-ONE_NOTE_TOKENS = 3
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.compiled import kernel
+from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
 from megatron_music.tokenizer.sheet import OpenDensity, Sheet, Slot
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
 from megatron_music.tokenizer.walk_kernel import SILENT, Cells, Masks
 
 LOCKED = -2
@@ -45,10 +46,7 @@ class Sheets(NamedTuple):
     dues: Cells
     cells: Cells
     onsets: Cells
-    note_on: int
-    note_off: int
-    time_delta: int
-    density: int
+    ids: Ids
     steps_per_bar: int
     max_tokens: int
 
@@ -68,10 +66,7 @@ def new_sheets(sheets: Sequence[Sheet], vocabulary: Vocabulary, max_tokens: int)
         dues=np.zeros((songs, max(dues, 1), 2), np.int64),
         cells=np.zeros((songs, COLUMNS), np.int64),
         onsets=np.full((songs, PITCHES), SILENT, np.int64),
-        note_on=vocabulary.note_on,
-        note_off=vocabulary.note_off,
-        time_delta=vocabulary.time_delta,
-        density=vocabulary.density,
+        ids=vocabulary.numbers,
         steps_per_bar=vocabulary.steps_per_bar,
         max_tokens=max_tokens,
     )
@@ -146,20 +141,20 @@ def _enter(song: int, sheets: Sheets) -> None:
 @kernel
 def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
     """Take a token of music; False for what closes the slot."""
-    if sheets.note_on <= token < sheets.note_on + PITCHES:
-        onsets[token - sheets.note_on] = cells[CLOCK] + cells[STEP]
+    if sheets.ids.note_on <= token < sheets.ids.note_on + PITCHES:
+        onsets[token - sheets.ids.note_on] = cells[CLOCK] + cells[STEP]
         cells[NOTES] += 1
         cells[OWN] += 1
         cells[STRUCK] = 1
-    elif sheets.note_off <= token < sheets.note_off + PITCHES:
-        pitch = token - sheets.note_off
+    elif sheets.ids.note_off <= token < sheets.ids.note_off + PITCHES:
+        pitch = token - sheets.ids.note_off
         if onsets[pitch] == LOCKED:
             cells[DUE] += 1
         else:
             cells[OWN] -= 1
         onsets[pitch] = SILENT
-    elif sheets.time_delta < token <= sheets.time_delta + sheets.steps_per_bar:
-        cells[STEP] += token - sheets.time_delta
+    elif sheets.ids.time_delta < token <= sheets.ids.time_delta + sheets.steps_per_bar:
+        cells[STEP] += token - sheets.ids.time_delta
         cells[STRUCK] = 0
     else:
         return False
@@ -175,7 +170,7 @@ def mark_sheet_tokens(sheets: Sheets, masks: Masks) -> None:
         if item >= 0:
             masks[song, item] = True
         elif item == OPEN_DENSITY:
-            masks[song, sheets.density : sheets.density + DENSITY_LEVELS] = True
+            masks[song, sheets.ids.density : sheets.ids.density + DENSITY_LEVELS] = True
         elif item != OVER:
             _mark_slot(song, FIRST_SLOT - item, sheets, masks[song])
 
@@ -186,7 +181,7 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
     step, own, notes, due = cells[STEP], cells[OWN], cells[NOTES], cells[DUE]
     waits = due < flags[LAST_DUE]
     if waits and sheets.dues[song, due, 0] == step:
-        mask[sheets.note_off + sheets.dues[song, due, 1]] = True
+        mask[sheets.ids.note_off + sheets.dues[song, due, 1]] = True
         return
     now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
     room = (sheets.dues[song, due, 0] if waits else sheets.steps_per_bar) - step
@@ -195,7 +190,7 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
     locked = False
     for pitch in range(PITCHES):
         locked = locked or onsets[pitch] == LOCKED
-        mask[sheets.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
+        mask[sheets.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
     if (
         step < sheets.steps_per_bar
         and not (flags[VOICE] and (own or locked))
@@ -203,12 +198,12 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
     ):
         for pitch in range(PITCHES):
             free = onsets[pitch] == SILENT and sheets.blocked[song, slot, pitch] <= step
-            mask[sheets.note_on + pitch] = free
+            mask[sheets.ids.note_on + pitch] = free
     needs = flags[NEEDS_NOTE] and not notes
     for steps in range(1, room + 1):
         silent = (needs or falls_short) and step + steps == sheets.steps_per_bar
         fits = _owed(song, slot, sheets, step + steps, own, 0, notes) <= left
-        mask[sheets.time_delta + steps] = fits and not silent
+        mask[sheets.ids.time_delta + steps] = fits and not silent
     short = falls_short and step < sheets.steps_per_bar
     if not (waits or needs or short or (flags[ENDS] and own)):
         carried = -own if flags[FULL] else own + int(own > 0)
@@ -228,7 +223,7 @@ def _owed(
     else:
         owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
-        owed += 3
+        owed += ONE_NOTE_TOKENS
     before = step
     for due in range(cells[DUE], flags[LAST_DUE]):
         at = sheets.dues[song, due, 0]
@@ -251,4 +246,4 @@ def _owed_by_voice(song: int, slot: int, sheets: Sheets, step: int, own: int) ->
     before = step
     for due in range(sheets.cells[song, DUE], flags[LAST_DUE]):
         before = max(before, sheets.dues[song, due, 0])
-    return int(flags[FREE] > before) + 3 * int(flags[ENDS])
+    return int(flags[FREE] > before) + ONE_NOTE_TOKENS * int(flags[ENDS])

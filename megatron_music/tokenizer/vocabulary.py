@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,23 @@ class TokenizerSettings:
             parse_instrument(name)
 
 
+class Ids(NamedTuple):
+    """The ids that tokens are made from, by their names in `Vocabulary`: for compiled code."""
+
+    piece_start: int
+    piece_end: int
+    track_start: int
+    track_end: int
+    bar_start: int
+    bar_end: int
+    note_on: int
+    note_off: int
+    time_delta: int
+    inst: int
+    density: int
+    attribute: int
+
+
 class Vocabulary:
     """The tokens of one group of settings and their ids.
 
@@ -144,6 +161,11 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def numbers(self) -> Ids:
+        """The ids that compiled code makes tokens from."""
+        return Ids(*(getattr(self, name) for name in Ids._fields))
 
     @cached_property
     def hash(self) -> str:

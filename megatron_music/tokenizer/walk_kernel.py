@@ -14,7 +14,7 @@ from megatron_music.score.compiled import kernel
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
 
 Cells = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
@@ -31,24 +31,13 @@ _ENDLESS = 1 << 40
 
 
 class Rules(NamedTuple):
-    """The vocabulary's ids and a plan, as numbers.
+    """A vocabulary and a plan, as numbers.
 
     `bars` and `tracks` are 0 where open; `asks` and `asks_attributes` say that instruments and
     attributes are given; `levels` holds the density asked of each instrument, -1 where open.
     """
 
-    piece_start: int
-    piece_end: int
-    track_start: int
-    track_end: int
-    bar_start: int
-    bar_end: int
-    note_on: int
-    note_off: int
-    time_delta: int
-    inst: int
-    density: int
-    attribute: int
+    ids: Ids
     size: int
     has_density: int
     steps_per_bar: int
@@ -84,8 +73,8 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
     for code, level in plan.densities:
         levels[code] = level
     return Rules(
-        *(v.piece_start, v.piece_end, v.track_start, v.track_end, v.bar_start, v.bar_end),
-        *(v.note_on, v.note_off, v.time_delta, v.inst, v.density, v.attribute, len(v)),
+        v.numbers,
+        len(v),
         has_density=int(v.settings.density),
         steps_per_bar=v.steps_per_bar,
         max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
@@ -138,10 +127,10 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
             _mark_bars(cells, rules, mask)
         elif phase == INSTRUMENT:
             for code in range(INSTRUMENT_COUNT):
-                mask[rules.inst + code] = not rules.asks or state.wanted[song, code] > 0
+                mask[rules.ids.inst + code] = not rules.asks or state.wanted[song, code] > 0
         elif phase == DENSITY:
             for level in range(DENSITY_LEVELS):
-                mask[rules.density + level] = cells[LEVEL] in (-1, level)
+                mask[rules.ids.density + level] = cells[LEVEL] in (-1, level)
         else:
             _mark_piece(cells, rules, mask)
 
@@ -149,27 +138,27 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
 @kernel
 def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) -> None:
     cells[LENGTH] += 1
-    if rules.note_on <= token < rules.note_on + PITCHES:
-        onsets[token - rules.note_on] = cells[BAR] * rules.steps_per_bar + cells[STEP]
+    if rules.ids.note_on <= token < rules.ids.note_on + PITCHES:
+        onsets[token - rules.ids.note_on] = cells[BAR] * rules.steps_per_bar + cells[STEP]
         cells[NOTES] += 1
         cells[SOUNDING] += 1
         cells[STRUCK] = 1
-    elif rules.note_off <= token < rules.note_off + PITCHES:
-        onsets[token - rules.note_off] = SILENT
+    elif rules.ids.note_off <= token < rules.ids.note_off + PITCHES:
+        onsets[token - rules.ids.note_off] = SILENT
         cells[SOUNDING] -= 1
-    elif rules.time_delta < token <= rules.time_delta + rules.steps_per_bar:
-        cells[STEP] += token - rules.time_delta
+    elif rules.ids.time_delta < token <= rules.ids.time_delta + rules.steps_per_bar:
+        cells[STEP] += token - rules.ids.time_delta
         cells[STRUCK] = 0
-    elif rules.inst <= token < rules.inst + INSTRUMENT_COUNT:
-        code = token - rules.inst
+    elif rules.ids.inst <= token < rules.ids.inst + INSTRUMENT_COUNT:
+        code = token - rules.ids.inst
         cells[PHASE] = DENSITY if rules.has_density else BETWEEN_BARS
         cells[VOICE] = rules.single_voices and _FIRST_VOICE <= code <= _LAST_VOICE
         cells[FULL] = cells[VOICE] and rules.full_bars
         cells[LEVEL] = rules.levels[code]
         wanted[code] -= 1
-    elif rules.density <= token < rules.density + DENSITY_LEVELS:
+    elif rules.ids.density <= token < rules.ids.density + DENSITY_LEVELS:
         cells[PHASE] = BETWEEN_BARS
-    elif token >= rules.attribute:
+    elif token >= rules.ids.attribute:
         cells[ATTRIBUTE] = token
     else:
         _take_mark(token, cells, rules)
@@ -177,22 +166,22 @@ def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) 
 
 @kernel
 def _take_mark(token: int, cells: Cells, rules: Rules) -> None:
-    if token == rules.piece_start:
+    if token == rules.ids.piece_start:
         cells[PHASE] = HEAD
-    elif token == rules.track_start:
+    elif token == rules.ids.track_start:
         cells[PHASE] = INSTRUMENT
         cells[TRACKS] += 1
         cells[BAR] = cells[STEP] = cells[NOTES] = 0
-    elif token == rules.bar_start:
+    elif token == rules.ids.bar_start:
         cells[PHASE] = IN_BAR
-    elif token == rules.bar_end:
+    elif token == rules.ids.bar_end:
         cells[PHASE] = BETWEEN_BARS
         cells[BAR] += 1
         cells[STEP] = cells[STRUCK] = 0
-    elif token == rules.track_end:
+    elif token == rules.ids.track_end:
         cells[PHASE] = BETWEEN_TRACKS
         cells[PIECE_BARS] = cells[BAR]
-    elif token == rules.piece_end:
+    elif token == rules.ids.piece_end:
         cells[PHASE] = END
 
 
@@ -209,23 +198,23 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
         and _affords(cells, rules, step, notes + 1, sounding + 1, 1)
     ):
         for pitch in range(PITCHES):
-            mask[rules.note_on + pitch] = onsets[pitch] == SILENT
+            mask[rules.ids.note_on + pitch] = onsets[pitch] == SILENT
     if (
         sounding
         and step
         and (not cells[FULL] or _affords(cells, rules, step, notes, 0, cells[STRUCK]))
     ):
         for pitch in range(PITCHES):
-            mask[rules.note_off + pitch] = onsets[pitch] != SILENT and onsets[pitch] < now
+            mask[rules.ids.note_off + pitch] = onsets[pitch] != SILENT and onsets[pitch] < now
     if room > 1 and _affords(cells, rules, step + 1, notes, sounding, 0):
         for steps in range(1, room):
-            mask[rules.time_delta + steps] = True
+            mask[rules.ids.time_delta + steps] = True
     if room and not (falls_short or (last and not notes)):
         barline = rules.steps_per_bar
-        mask[rules.time_delta + room] = _affords(cells, rules, barline, notes, sounding, 0)
+        mask[rules.ids.time_delta + room] = _affords(cells, rules, barline, notes, sounding, 0)
     if not (last and (sounding or not notes)) and not (falls_short and room):
         owed = _owed(cells, rules, BETWEEN_BARS, cells[BAR] + 1, 0, notes, sounding, 0)
-        mask[rules.bar_end] = cells[LENGTH] + 1 + owed <= rules.max_tokens
+        mask[rules.ids.bar_end] = cells[LENGTH] + 1 + owed <= rules.max_tokens
 
 
 @kernel
@@ -243,10 +232,10 @@ def _mark_bars(cells: Cells, rules: Rules, mask: Masks) -> None:
     bar, notes, sounding, bars = cells[BAR], cells[NOTES], cells[SOUNDING], cells[PIECE_BARS]
     if not bars or bar < bars:
         owed = _owed(cells, rules, IN_BAR, bar, 0, notes, sounding, cells[STRUCK])
-        mask[rules.bar_start] = owed <= left
+        mask[rules.ids.bar_start] = owed <= left
     if bar and bar >= bars and notes and not sounding:
         owed = _owed(cells, rules, BETWEEN_TRACKS, bar, 0, notes, 0, 0)
-        mask[rules.track_end] = owed <= left
+        mask[rules.ids.track_end] = owed <= left
 
 
 @kernel
@@ -255,17 +244,17 @@ def _mark_piece(cells: Cells, rules: Rules, mask: Masks) -> None:
     left = rules.max_tokens - cells[LENGTH] - 1
     phase, tracks = cells[PHASE], cells[TRACKS]
     if phase == START:
-        mask[rules.piece_start] = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) <= left
+        mask[rules.ids.piece_start] = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) <= left
     elif phase == HEAD:
         due = _due(rules, cells[ATTRIBUTE])
-        for token in range(max(rules.attribute, cells[ATTRIBUTE] + 1), rules.size):
+        for token in range(max(rules.ids.attribute, cells[ATTRIBUTE] + 1), rules.size):
             if not rules.asks_attributes or (due and token == rules.attributes[-due]):
                 mask[token] = _owed_piece(rules, tracks, cells, token) <= left
-        mask[rules.track_start] = not due and _owed_new_track(cells, rules) <= left
+        mask[rules.ids.track_start] = not due and _owed_new_track(cells, rules) <= left
     elif phase == BETWEEN_TRACKS:
         goes_on = tracks != rules.tracks
-        mask[rules.track_start] = goes_on and _owed_new_track(cells, rules) <= left
-        mask[rules.piece_end] = tracks >= rules.tracks and left >= 0
+        mask[rules.ids.track_start] = goes_on and _owed_new_track(cells, rules) <= left
+        mask[rules.ids.piece_end] = tracks >= rules.tracks and left >= 0
 
 
 @kernel

@@ -10,21 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
-from megatron_music.score.hashing import WORD, fingerprint, track_order
+from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import ALTO, DRUMS
 from megatron_music.score.merge import merge
 from megatron_music.score.midi import parse_midi, write_midi
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.score.quantize import quantize, windows
-from megatron_music.tokenizer.batch import (
-    BARS,
-    DOCUMENTS,
-    TOKENS,
-    WINDOWS,
-    Batch,
-    BatchEncoder,
-    last_training_word,
-)
+from megatron_music.tokenizer.batch import Batch, BatchEncoder
+from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import scores, track
@@ -175,14 +168,6 @@ def test_keys_are_for_training_and_the_rest_stays_as_it_is() -> None:
     for last, keys in ((word, 12), (word - 1, 1)):
         batch = setup.encoder(last_training=last).encode_score(song(4))
         assert batch.pieces[0, DOCUMENTS] == keys * batch.pieces[0, WINDOWS]
-
-
-def test_the_share_of_training_is_its_weight() -> None:
-    assert last_training_word((1, 0, 0)) == WORD
-    assert last_training_word((1, 1)) == WORD >> 1
-    for weights in ((90, 5, 5), (1, 2), (7, 3, 11)):
-        last = last_training_word(weights)
-        assert last * sum(weights) >> 64 < weights[0] <= (last + 1) * sum(weights) >> 64
 
 
 @pytest.mark.parametrize(

@@ -131,5 +131,5 @@ def test_a_file_that_holds_no_settings_is_one_line(tmp_path: Path, text: str) ->
 
 def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / SETTINGS_FILE)
-    with pytest.raises(DataError, match="no mmmtrack.json"):
+    with pytest.raises(DataError, match=r"no mmmtrack\.json"):
         load_vocabulary(tmp_path)
