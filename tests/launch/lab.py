@@ -97,7 +97,10 @@ def status(port: int, path: str, token: str = "", host: str = "127.0.0.1") -> in
 def listening(process: subprocess.Popen[bytes]) -> set[tuple[str, int]]:
     """Return every address on which a process or one of its children listens."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    connections = [one for member in family for one in member.net_connections("inet")]
+    connections = []
+    for member in family:
+        with suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+            connections += member.net_connections("inet")
     return {(one.laddr.ip, one.laddr.port) for one in connections if one.status == "LISTEN"}
 
 
