@@ -7,13 +7,13 @@ import numpy as np
 from megatron_music.errors import InputError, TokenError
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import decode, from_text
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 
 
 def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
-    """Read the pieces of a text file, with DENSITY tokens or without; raises InputError.
+    """Read the pieces of a text file, with DENSITY tokens or without.
 
-    Positions in a TokenError count from the start of the file.
+    Raises InputError, of a wrong token with its line and its place there, both counted from 1.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -21,12 +21,19 @@ def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
         raise InputError(f"cannot read {path}: {fault.strerror}; check the path") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text; give a file that encode wrote") from None
-    has_density = "DENSITY=" in text
-    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, has_density))
+    try:
+        return _pieces(text, steps_per_quarter)
+    except TokenError as fault:
+        raise InputError(f"{path}, {_place(text, fault.position)}: {fault.reason}") from None
+
+
+def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
+    """Return the pieces of a text; positions in a TokenError count from its start."""
+    vocabulary = vocabulary_of(TokenizerSettings(steps_per_quarter, "DENSITY=" in text))
     tokens = from_text(text, vocabulary)
     starts = np.flatnonzero(tokens == vocabulary.piece_start).tolist()
     if not starts or starts[0] != 0:
-        raise InputError(f"{path} does not begin with PIECE_START; give a file that encode wrote")
+        raise TokenError("expected PIECE_START; give a file that encode wrote", 0)
     pieces = []
     for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
         try:
@@ -34,3 +41,13 @@ def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
         except TokenError as fault:
             raise TokenError(fault.reason, start + fault.position) from None
     return pieces
+
+
+def _place(text: str, position: int) -> str:
+    """Name the place of a token of a text for a person."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        tokens = len(line.split())
+        if position < tokens:
+            return f"line {number}, token {position + 1}"
+        position -= tokens
+    return "at its end"

@@ -26,11 +26,12 @@ def test_windows_are_lines(program: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("PIECE_START TRACK_START INST=BASS NOTE_ON=61", "token 3: NOTE_ON=61 is not legal"),
-        ("TRACK_START", "does not begin with PIECE_START"),
-        ("PIECE_START HELLO", "token 1: 'HELLO' is not in the vocabulary"),
-        (f"{BASS_LINE}\nPIECE_START BAR_START", "token 23: BAR_START is not legal"),
-        ("", "does not begin with PIECE_START"),
+        ("PIECE_START TRACK_START INST=BASS NOTE_ON=61", "a.txt, line 1, token 4: NOTE_ON=61"),
+        ("TRACK_START", "a.txt, line 1, token 1: expected PIECE_START"),
+        ("PIECE_START HELLO", "line 1, token 2: 'HELLO' is not in the vocabulary"),
+        (f"{BASS_LINE}\nPIECE_START BAR_START", "a.txt, line 2, token 2: BAR_START is not legal"),
+        (f"\n\n{BASS_LINE[:-20]}", "a.txt, at its end: "),
+        ("", "a.txt, at its end: expected PIECE_START"),
     ],
 )
 def test_text_that_is_no_piece_is_refused(
