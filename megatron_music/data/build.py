@@ -290,7 +290,7 @@ def _publish(made: Path, folder: Path) -> None:
 
 def _remove(paths: Sequence[Path], pool: Workers) -> None:
     """Remove what is no longer needed; the system takes its time over gigabytes."""
-    with suppress(WorkerDied):
+    with suppress(WorkerDied, OSError):
         for _ in pool.run(os.unlink, paths):
             pass
 
