@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from megatron_music.profiling.machine import Finding
+    from megatron_music.profiling.doctor import Finding
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -25,7 +25,7 @@ def doctor(
 
     Example: `megatron-music doctor --json`
     """
-    from megatron_music.profiling.machine import examine, is_ready
+    from megatron_music.profiling.doctor import examine, is_ready
 
     findings = examine()
     if as_json:

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from megatron_music.cli.main import app
-from megatron_music.profiling import machine
-from megatron_music.profiling.machine import Finding, examine, find_gpus, is_ready
+from megatron_music.profiling import doctor
+from megatron_music.profiling.doctor import Finding, examine, find_gpus, is_ready
 
 
 def finding(name: str) -> Finding:
@@ -26,11 +26,11 @@ def finding(name: str) -> Finding:
 @pytest.fixture
 def pretend_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | None], None]:
     """Let one package seem to be installed in another version, or not at all."""
-    real = machine._version
+    real = doctor._version
 
     def pretend(package: str, version: str | None) -> None:
         monkeypatch.setattr(
-            machine, "_version", lambda name: version if name == package else real(name)
+            doctor, "_version", lambda name: version if name == package else real(name)
         )
 
     return pretend
@@ -82,14 +82,14 @@ def test_a_containers_pre_release_of_torch_counts_as_its_release(
 
 
 def test_a_megatron_core_for_another_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_python_for", lambda _: ">=3.99")
+    monkeypatch.setattr(doctor, "_python_for", lambda _: ">=3.99")
     assert "for Python >=3.99" in finding("megatron-core").found
     assert finding("megatron-core").status == "needed"
 
 
 def test_a_full_disk_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = types.SimpleNamespace(free=machine.GIB)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    usage = types.SimpleNamespace(free=doctor.GIB)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
     assert finding("disk").status == "needed"
     assert not is_ready(examine())
 
@@ -116,7 +116,7 @@ def pretend_nvml(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
     def memory(index: int) -> types.SimpleNamespace:
         if index == 1:
             raise NVMLError("not supported")
-        return types.SimpleNamespace(total=32 * machine.GIB)
+        return types.SimpleNamespace(total=32 * doctor.GIB)
 
     functions = {
         "NVMLError": NVMLError,
@@ -163,9 +163,9 @@ def test_without_a_gpu_the_kernels_are_the_cpus(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gpu_beside_a_torch_for_cpus_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_nvml(monkeypatch, ["NVIDIA H200"])
-    monkeypatch.setattr(machine, "_torch_cuda", lambda: None)
+    monkeypatch.setattr(doctor, "_torch_cuda", lambda: None)
     assert "CUDA build" in finding("torch").fix
-    monkeypatch.setattr(machine, "_torch_cuda", lambda: "13.0")
+    monkeypatch.setattr(doctor, "_torch_cuda", lambda: "13.0")
     assert finding("torch").status == "ok"
 
 
@@ -184,8 +184,8 @@ def test_torchs_cuda_version_is_read_from_its_file(
     ]:
         (tmp_path / "version.py").write_text(text)
         spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
-        monkeypatch.setattr(machine, "find_spec", lambda _, spec=spec: spec)
-        assert machine._torch_cuda() == expected
+        monkeypatch.setattr(doctor, "find_spec", lambda _, spec=spec: spec)
+        assert doctor._torch_cuda() == expected
 
 
 def test_tools_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_tools_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_looking_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from megatron_music.profiling.machine import examine; examine();"
+        "import sys; from megatron_music.profiling.doctor import examine; examine();"
         "print([m for m in ('torch', 'megatron', 'transformers', 'music21') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -7,12 +7,14 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ctypes.util import find_library
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import psutil
@@ -69,15 +71,27 @@ def is_ready(findings: Iterable[Finding]) -> bool:
 
 def find_gpus() -> list[str]:
     """Name each NVIDIA GPU with its memory, as the driver tells; none without a driver."""
+    with _nvml() as nvml:
+        if nvml is None:
+            return []
+        return [
+            _describe_gpu(nvml.nvmlDeviceGetHandleByIndex(index))
+            for index in range(nvml.nvmlDeviceGetCount())
+        ]
+
+
+@contextmanager
+def _nvml() -> Iterator[ModuleType | None]:
+    """Give NVML, opened; None where there is no library, no driver or no permission."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
-        return []
+    except Exception:  # each kind of absence has its own; all mean that no GPU can be used
+        yield None
+        return
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        return [_describe_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
 
@@ -202,20 +216,15 @@ def _kernels() -> Finding:
 
 
 def _first_gpu() -> choices.Device | None:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # as in find_gpus
-        return None
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        return choices.gpu(str(pynvml.nvmlDeviceGetName(handle)), (int(major), int(minor)))
-    except Exception:  # a GPU that cannot be asked is one that is not chosen for
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    with _nvml() as nvml:
+        if nvml is None:
+            return None
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(0)
+            major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+            return choices.gpu(str(nvml.nvmlDeviceGetName(handle)), (int(major), int(minor)))
+        except Exception:  # a GPU that cannot be asked is one that is not chosen for
+            return None
 
 
 def _soundfont() -> Finding:
