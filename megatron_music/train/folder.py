@@ -15,8 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from megatron_music.config import one_line
 from megatron_music.errors import CheckpointError, WriteError
-from megatron_music.files import write_text
+from megatron_music.files import read_small, write_text
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
 
 META_FILE = "meta.json"
@@ -132,11 +135,11 @@ class RunFolder:
 def read_meta(step: Path) -> CheckpointMeta:
     """Read what a checkpoint says about itself; raises CheckpointError."""
     try:
-        values = json.loads((step / META_FILE).read_text(encoding="utf-8"))
-        return CheckpointMeta(**values)
-    except (OSError, ValueError, TypeError) as fault:
+        return TypeAdapter(CheckpointMeta).validate_json(read_small(step / META_FILE), strict=True)
+    except (OSError, ValueError) as fault:
+        reason = one_line(fault) if isinstance(fault, ValidationError) else fault
         raise CheckpointError(
-            f"{step} is not a sound checkpoint ({fault}); remove it to go on from an older one"
+            f"{step} is not a sound checkpoint ({reason}); remove it to go on from an older one"
         ) from None
 
 
