@@ -45,6 +45,8 @@ _OTHERS = (
 def read_midi(path: Path) -> Score:
     """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
     try:
+        if path.exists() and not path.is_file():
+            raise MidiError(f"{path} is no file; give a MIDI file", "unreadable")
         raw = path.read_bytes()
     except OSError as fault:
         message = f"cannot read {path}: {fault.strerror}; check the path"

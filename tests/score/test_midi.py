@@ -1,5 +1,6 @@
 """MIDI files are read as they are, written as musicians expect, and refused in one line."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,12 @@ def test_damaged_or_absurd_files_are_refused_in_one_line(raw: bytes, message: st
         parse_midi(raw, "bad.mid")
     assert "bad.mid" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mid")
+    with pytest.raises(MidiError, match="is no file"):
+        read_midi(tmp_path / "a.mid")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
