@@ -2,9 +2,9 @@
 
 from hypothesis import settings
 
-from megatron_music.threads import wait_asleep
+from megatron_music.threads import wait_briefly
 
-wait_asleep()  # several processes of these tests share the cores
+wait_briefly()  # several processes of these tests share the cores
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")

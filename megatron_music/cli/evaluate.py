@@ -48,9 +48,9 @@ def evaluate(
 
 
 def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
-    from megatron_music.threads import wait_asleep
+    from megatron_music.threads import wait_briefly
 
-    wait_asleep()
+    wait_briefly()
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 

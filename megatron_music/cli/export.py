@@ -16,9 +16,9 @@ def export(
 
     `megatron-music export runs/bach-tiny -o models/bach`
     """
-    from megatron_music.threads import wait_asleep
+    from megatron_music.threads import wait_briefly
 
-    wait_asleep()
+    wait_briefly()
     from megatron_music.export import huggingface
 
     done = huggingface.export(run, output)

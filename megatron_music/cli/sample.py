@@ -175,9 +175,9 @@ def _compose(
     piece: "Piece | None",
     corpus: Path | None,
 ) -> list[Path]:
-    from megatron_music.threads import wait_asleep
+    from megatron_music.threads import wait_briefly
 
-    wait_asleep()
+    wait_briefly()
     from megatron_music.evaluate.copy_check import check_copies
     from megatron_music.generate.album import write_album
     from megatron_music.generate.composer import Composer

@@ -9,7 +9,7 @@ from pathlib import Path
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import CheckpointError, LayoutError
 from megatron_music.export.trained import is_trainers
-from megatron_music.threads import wait_asleep
+from megatron_music.threads import wait_briefly
 from megatron_music.train.blend import Blend
 from megatron_music.train.job import Job, default_run
 from megatron_music.train.pretrain import at_work
@@ -43,7 +43,7 @@ def pretrain(job: Job, say: Callable[[str], None]) -> None:
             f"{job.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
             "train, or give another --run"
         )
-    wait_asleep()
+    wait_briefly()
     with at_work(job):
         from megatron_music.huggingface.trainer import run
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import MissingError, TrainingError
 from megatron_music.files import alone
-from megatron_music.threads import wait_asleep
+from megatron_music.threads import wait_briefly
 from megatron_music.train.job import Job, rank
 from megatron_music.train.moment import Listen
 from megatron_music.train.quiet import quiet
@@ -22,7 +22,7 @@ def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None)
     Raises MissingError without torch or megatron, UsageError for what the device cannot do,
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
     """
-    wait_asleep()
+    wait_briefly()
     with at_work(job):
         from megatron_music.train.loop import run
 

@@ -22,7 +22,6 @@ from train_table import markdown
 from megatron_music.config import load_recipe
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
-from megatron_music.threads import wait_asleep
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from megatron_music.train.choices import Device, cpu, gpu
 
@@ -31,7 +30,6 @@ PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer
 
 def main() -> None:
     arguments = _arguments()
-    wait_asleep()  # all of them
     console = Console(stderr=True)
     device = _device()
     precisions = arguments.precision or [
