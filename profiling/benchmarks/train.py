@@ -22,6 +22,7 @@ from train_table import markdown
 from megatron_music.config import load_recipe
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
+from megatron_music.threads import wait_briefly
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from megatron_music.train.choices import Device, cpu, gpu
 
@@ -30,6 +31,7 @@ PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer
 
 def main() -> None:
     arguments = _arguments()
+    wait_briefly()  # all of them alike
     console = Console(stderr=True)
     device = _device()
     precisions = arguments.precision or [
