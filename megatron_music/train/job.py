@@ -51,13 +51,24 @@ class Job:
 
 
 def world_size() -> int:
-    """Return the number of processes that torchrun started, 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return the number of processes that torchrun started, 1 without it; raises UsageError."""
+    return _from_launcher("WORLD_SIZE", 1) if "RANK" in os.environ else 1
 
 
 def rank() -> int:
-    """Return this process's rank among those that torchrun started, 0 without it."""
-    return int(os.environ.get("RANK", "0"))
+    """Return this process's rank among those that torchrun started, 0 without it.
+
+    Raises UsageError.
+    """
+    return _from_launcher("RANK", 0)
+
+
+def _from_launcher(name: str, alone: int) -> int:
+    """Read what torchrun tells its processes; a WORLD_SIZE without a RANK is someone else's."""
+    told = os.environ.get(name, str(alone))
+    if not told.isdecimal():
+        raise UsageError(f"{name} must be a number (got {told!r}); unset it, or start torchrun")
+    return int(told)
 
 
 def default_run(recipe_name: str, data: Path | Blend) -> Path:
