@@ -88,6 +88,8 @@ def train(
     from megatron_music.train.pretrain import pretrain
 
     with one_voice(rank()):
+        if not estimate:
+            _refuse_estimates_own(device, gpus, utilisation, as_json or None)
         request = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
         if estimate:
@@ -110,6 +112,14 @@ def train(
                 f"train.train_iters={request.train.train_iters}: nothing to do; "
                 f"raise train.train_iters to go on"
             )
+
+
+def _refuse_estimates_own(*values: str | float | None) -> None:
+    """Raise UsageError for an option of --estimate without it: nobody asked to train for days."""
+    names = ("--device", "--gpus", "--utilisation", "--json")
+    given = [name for name, value in zip(names, values, strict=True) if value is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} only with --estimate; add it, or leave that out")
 
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:

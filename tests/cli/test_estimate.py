@@ -47,6 +47,12 @@ def test_epochs_are_counted_of_each_folder(program: Program) -> None:
     assert "2.0 of a, 4.0 of b" in program(*words, "train.train_iters=1000").stdout
 
 
+def test_its_options_alone_do_not_begin_a_training(program: Program) -> None:
+    words = ["train", "tiny", "--data", "a", "--device", "NVIDIA H200", "--gpus", "8", "--json"]
+    told = program.fails(2, *words)
+    assert "--device, --gpus, --json only with --estimate; add it" in told
+
+
 def test_a_newcomer_is_told_what_else_to_ask(program: Program) -> None:
     told = program("train", "tiny", "--estimate").stdout
     assert re.search("epochs +give --data DIR", told)
