@@ -23,6 +23,9 @@ FORMAT = 4
 """Raised whenever the same source and settings come to give other bytes."""
 
 _SEAL = "manifest_sha256"
+_LAST_UNSEALED = "files"
+"""What a manifest from before seals ends with."""
+
 _NEEDED = {
     *("key", "settings", "files", "splits", "inputs", "source"),
     *("vocabulary_hash", "unigram_nats_per_token"),
@@ -130,7 +133,9 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_intact(manifest: Mapping[str, Any]) -> bool:
     """Tell whether a manifest says what it was sealed with; those from before seals do."""
-    return _SEAL not in manifest or sealed(manifest)[_SEAL] == manifest[_SEAL]
+    if _SEAL not in manifest:
+        return list(manifest)[-1] == _LAST_UNSEALED  # else it is a seal of another name
+    return bool(sealed(manifest)[_SEAL] == manifest[_SEAL])
 
 
 def sha256_of(path: Path) -> str:

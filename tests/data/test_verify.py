@@ -89,6 +89,13 @@ def test_one_changed_figure_of_the_manifest_is_found(made: Path) -> None:
             verify(made)
 
 
+def test_a_seal_under_another_name_is_no_missing_seal(made: Path) -> None:
+    text = (made / "manifest.json").read_text()
+    (made / "manifest.json").write_text(text.replace("manifest_sha256", "manifest_sha255"))
+    with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
+        verify(made)
+
+
 def test_a_manifest_from_before_seals_is_taken_at_its_word(made: Path) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
     del manifest["manifest_sha256"]
