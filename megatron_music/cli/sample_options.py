@@ -60,7 +60,7 @@ TopP = Annotated[
 MinP = Annotated[
     float,
     Option(
-        help="Leave out what is this much rarer than the likeliest; 0: nothing.",
+        help="Leave out what is below this share of the likeliest; 0: nothing.",
         rich_help_panel=_TASTE,
     ),
 ]

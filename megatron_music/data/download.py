@@ -51,7 +51,10 @@ class Resuming:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _gave_up(self, url: str, fault: Exception) -> str:
-        how = " ".join(str(fault).split())
+        # Of requests' chain of causes the last, without the connection's Python name before it.
+        cause = getattr(fault.args[0] if fault.args else fault, "reason", None)
+        how = " ".join(str(fault if cause is None else cause).split())
+        how = how if cause is None else how.split("): ", 1)[-1]
         return (
             f"the download of {url} broke off after {self._size():,} bytes and does not go on "
             f"({how}); check the connection, the same command goes on from there"

@@ -163,7 +163,9 @@ def cells_named(piece: Piece, bars: Sequence[int], codes: Sequence[int]) -> Bool
     held = [track.instrument for track in piece.tracks]
     for code in codes:
         if code not in held:
-            names = ", ".join(sorted({instrument_name(one) for one in held}))
+            names = ", ".join(
+                sorted({instrument_name(one) for one in held}, key=lambda name: name.zfill(3))
+            )
             raise UsageError(f"the piece has no track {instrument_name(code)}; it has {names}")
     in_bars = np.array([not bars or bar + 1 in bars for bar in range(piece.bars)])
     in_tracks = np.array([not codes or code in codes for code in held])

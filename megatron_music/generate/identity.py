@@ -26,6 +26,10 @@ def model_identity(folder: Path) -> str:
 
 def no_model(folder: Path, reason: str) -> CheckpointError:
     """Return the error of a folder that is no exported model."""
+    if (folder / "hf" / "config.json").is_file():
+        return CheckpointError(
+            f"{folder} is a run; its exported model is {folder / 'hf'}: give that"
+        )
     return CheckpointError(
         f"no exported model in {folder} ({reason}); make one with: megatron-music export RUN -o DIR"
     )

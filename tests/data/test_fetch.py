@@ -133,8 +133,9 @@ def test_a_host_that_will_not_is_one_error(
 
 def test_no_host_is_one_error(host: Host, tmp_path: Path) -> None:
     nobody = known(host, url="http://127.0.0.1:9/music.tar.gz")
-    with pytest.raises(FetchError, match="check the connection"):
+    with pytest.raises(FetchError, match="check the connection") as failure:
         fetch(nobody, tmp_path)
+    assert "(Failed to establish a new connection: [Errno 111]" in str(failure.value)
 
 
 def test_too_little_room_is_said_before_it_is_taken(

@@ -113,6 +113,13 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         Composer.load(tmp_path)
 
 
+def test_a_run_in_the_place_of_its_exported_model_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"{tmp_path} is a run; .* {tmp_path}/hf: give that"):
+        Composer.load(tmp_path)
+
+
 def test_damaged_weights_are_refused_in_one_line(chorale_model: Path, tmp_path: Path) -> None:
     shutil.copytree(chorale_model, tmp_path / "hf")
     (tmp_path / "hf" / "model.safetensors").write_bytes(b"no weights")

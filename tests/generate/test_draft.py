@@ -162,3 +162,6 @@ def test_bars_and_tracks_that_are_not_there_are_refused() -> None:
         cells_named(piece, (3,), ())
     with pytest.raises(UsageError, match="the piece has no track DRUMS; it has 0"):
         cells_named(piece, (), (128,))
+    piece = Piece(4, 1, tuple(track(program, (0, 4, 60)) for program in (126, 40, 5)))
+    with pytest.raises(UsageError, match="it has 5, 40, 126"):
+        cells_named(piece, (), (128,))
