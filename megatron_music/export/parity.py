@@ -11,13 +11,13 @@ from transformers.utils import logging as transformers_logging
 
 from megatron_music.config import ModelConfig, ParallelConfig, Recipe
 from megatron_music.export.checkpoints import Source
-from megatron_music.export.trained import is_trainers
 from megatron_music.export.weights import convert_weights
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import engine as engines
 from megatron_music.train.checkpoint import load_model
 from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 from megatron_music.train.model import build_model
+from megatron_music.train.trained import is_trainers
 
 SEQUENCES = 2
 SEED = 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import CheckpointError, LayoutError
-from megatron_music.export.trained import is_trainers
 from megatron_music.threads import wait_briefly
 from megatron_music.train.blend import Blend
 from megatron_music.train.job import Job, default_run
 from megatron_music.train.pretrain import at_work
+from megatron_music.train.trained import is_trainers
 
 
 def default_folder(recipe_name: str, data: Blend) -> Path:

@@ -5,9 +5,10 @@ its order, and its rates: without dropout the two differ by rounding alone.
 """
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import accelerate  # noqa: F401 - the Trainer asks for it without its name
@@ -16,16 +17,18 @@ import torch.distributed as dist
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler, Subset
 from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerState
 from transformers.utils import logging
 
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size, recipe_shape
+from megatron_music.errors import WriteError
 from megatron_music.export.parity import gpt2_config, in_one_process
 from megatron_music.export.weights import convert_weights
 from megatron_music.huggingface.watch import Watch
 from megatron_music.train import engine as engines
 from megatron_music.train.batches import Batches, build_batches
+from megatron_music.train.checkpoint import readable
 from megatron_music.train.choices import settle_precision
 from megatron_music.train.engine import Engine
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learning_rate
@@ -57,6 +60,24 @@ class InOrder(Trainer):  # type: ignore[misc]
             self.optimizer, lambda done: learning_rate(train, done + 1) / train.lr
         )
         return self.lr_scheduler
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *more: Any) -> None:
+        with readable(Path(resume_from_checkpoint)):
+            TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
+            super()._load_from_checkpoint(resume_from_checkpoint, *more)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(Path(checkpoint)) if checkpoint else nullcontext():
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _save_checkpoint(self, *arguments: Any) -> None:
+        try:
+            super()._save_checkpoint(*arguments)
+        except (OSError, RuntimeError) as fault:  # torch's own writer raises the latter
+            raise WriteError(
+                f"cannot write a checkpoint in {self.args.output_dir}: {fault}; "
+                "make room and start again"
+            ) from fault
 
 
 def run(job: Job, say: Say) -> None:

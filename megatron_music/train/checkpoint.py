@@ -55,7 +55,7 @@ def save(
 def load_learner(step: Path, learner: Learner) -> None:
     """Load weights and optimizer, saved in any layout; raises CheckpointError."""
     learner.begin_moments()
-    with _readable(step):
+    with readable(step):
         state = _load(_state(learner.model, learner.optimizer, is_loading=True), step)
         learner.model.load_state_dict(state["model"])
         learner.load_optimizer(state["optimizer"])
@@ -69,7 +69,7 @@ def load_weights(step: Path, learner: Learner) -> None:
 
 def load_model(step: Path, model: GPTModel) -> None:
     """Load the weights alone, saved in any layout; raises CheckpointError."""
-    with _readable(step):
+    with readable(step):
         model.load_state_dict(_load(_state(model), step)["model"])
 
 
@@ -92,7 +92,7 @@ def _load(state: dict[str, Any], step: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(step: Path) -> Iterator[None]:
+def readable(step: Path) -> Iterator[None]:
     """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
     try:
         yield

@@ -6,12 +6,13 @@ torch and megatron are loaded inside, so that importing this costs nothing.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from megatron_music.errors import MissingError, TrainingError
+from megatron_music.errors import CheckpointError, MissingError, TrainingError
 from megatron_music.files import alone
 from megatron_music.threads import wait_briefly
 from megatron_music.train.job import Job, rank
 from megatron_music.train.moment import Listen
 from megatron_music.train.quiet import quiet
+from megatron_music.train.trained import is_trainers
 
 
 def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None) -> None:
@@ -22,6 +23,11 @@ def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None)
     Raises MissingError without torch or megatron, UsageError for what the device cannot do,
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
     """
+    if job.start is not None and is_trainers(job.start):
+        raise CheckpointError(
+            f"{job.start} was saved by Hugging Face's Trainer; go on with launch/huggingface.py, "
+            "or give another --run"
+        )
     wait_briefly()
     with at_work(job):
         from megatron_music.train.loop import run

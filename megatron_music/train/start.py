@@ -9,6 +9,7 @@ from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from megatron_music.train.blend import differences
 from megatron_music.train.folder import META_FILE, CheckpointMeta, RunFolder, read_meta
+from megatron_music.train.trained import is_trainers
 
 SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
 """The keys of `model` that decide the shapes of the weights."""
@@ -77,6 +78,11 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
             "checkpoints/step_N (an exported model is none)"
         )
     step = step.resolve()
+    if is_trainers(step):
+        raise CheckpointError(
+            f"{step} was saved by Hugging Face's Trainer, and weights are taken from checkpoints "
+            "of megatron-music train alone; give another --from"
+        )
     meta = read_meta(step)
     _check_shape(step, meta, recipe, "another --from")
     different = differences(load_vocabulary(step.parents[1] / "tokenizer"), vocabulary)

@@ -130,15 +130,25 @@ def test_a_loss_that_leaves_the_ground_stops_the_run(data: Path, tmp_path: Path)
 
 
 def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path) -> None:
-    from megatron_music.train import loop
+    from megatron_music.train.pretrain import pretrain as pretrain_by_megatron
 
     longer = "train.train_iters=6"
-    with pytest.raises(CheckpointError, match="cannot load"):
-        loop.run(job(data, run, longer), quietly)
+    with pytest.raises(CheckpointError, match="saved by Hugging Face's Trainer; go on with"):
+        pretrain_by_megatron(job(data, run, longer), quietly)
+    with pytest.raises(CheckpointError, match="give another --from"):
+        prepare(job(data, run).recipe, data, run / "next", run)
     (run / "checkpoints" / "step_4" / "trainer_state.json").rename(run / "elsewhere")
     with pytest.raises(CheckpointError, match="was not saved by Hugging Face's Trainer"):
         pretrain(job(data, run, longer), quietly)
     (run / "elsewhere").rename(run / "checkpoints" / "step_4" / "trainer_state.json")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_named(run: Path, data: Path, tmp_path: Path, name: str) -> None:
+    damaged = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    (damaged / "checkpoints" / "step_4" / name).write_bytes(b"hi")
+    with pytest.raises(CheckpointError, match=r"cannot load .*step_4: .*; remove it to go on"):
+        pretrain(job(data, damaged, "train.train_iters=6"), quietly)
 
 
 def test_other_layouts_than_data_parallel_are_refused() -> None:
