@@ -55,5 +55,5 @@ def _check_layers(folder: Path) -> None:
 
 def _check_weights(report: dict[str, list[str]]) -> None:
     """Refuse a model that is not just what stood in the file; raises ValueError."""
-    if odd := [*report["missing_keys"], *report["unexpected_keys"]]:
+    if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise ValueError(f"{_WEIGHTS} does not fit {_CONFIG}: see {odd[0]}")
