@@ -109,7 +109,7 @@ def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
 def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Program) -> None:
     home("data", "build", "bach", "-o", "other", "--no-transpositions", "--bars", "4")
     train = ("train", "tiny", "--data")
-    assert "trained on another data set" in home.fails(1, *train, "other", "--run", "run", *SMALL)
+    assert "trained on other data" in home.fails(1, *train, "other", "--run", "run", *SMALL)
     assert "holds other things" in home.fails(2, *train, "bach", "--run", "music", *SMALL)
 
 

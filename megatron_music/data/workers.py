@@ -121,7 +121,7 @@ def start_workers(backend: str, count: int | None) -> None:
 
 
 def _exhaust(calls: Iterator[Any]) -> None:
-    with suppress(WorkerDied):  # its next call will tell
+    with suppress(Exception):  # a call that is waited for will tell, if no Ctrl-C ends them all
         for _ in calls:
             pass
 
