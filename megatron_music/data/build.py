@@ -247,7 +247,7 @@ def _write(
     if not found.sides[SPLITS[0]].pieces:
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:
-        joined = join(found, folder, pool, progress)
+        joined = join(found, pool, progress)
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
     contents = Contents.added_up(

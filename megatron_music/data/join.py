@@ -48,8 +48,9 @@ class Placing:
     folder: Path
 
 
-def join(found: Survey, folder: Path, workers: Workers, progress: Progress) -> Joined:
-    """Write `{train,valid,test}.bin` into a folder; `progress` counts shards. Raises DataError."""
+def join(found: Survey, workers: Workers, progress: Progress) -> Joined:
+    """Write `{train,valid,test}.bin`, all the tokens; `progress` counts shards. Raises DataError."""
+    folder = found.folder
     for name, side in found.sides.items():
         with (folder / f"{name}.bin").open("wb") as file:
             file.truncate(side.tokens * _TOKEN_BYTES)
