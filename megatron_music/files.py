@@ -26,13 +26,21 @@ def complete(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as fault:
-        reason = fault.strerror or str(fault)
         raise WriteError(
-            f"cannot write {path}: {reason}; make room or choose another place"
+            f"cannot write {path}: {why(fault)}; make room or choose another place"
         ) from fault
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def why(fault: OSError) -> str:
+    """Return what the system says of a fault, or which link of the path leads nowhere."""
+    place = Path(str(fault.filename or ""))
+    for path in (place, *place.parents):
+        if path.is_symlink() and not path.exists():
+            return f"the link {path} leads to {path.readlink()}, which is not there"
+    return fault.strerror or str(fault)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,8 +57,9 @@ def check_writable(folder: Path) -> None:
         with TemporaryFile(dir=standing):
             pass
     except OSError as fault:
-        reason = fault.strerror or str(fault)
-        raise WriteError(f"cannot write into {folder}: {reason}; choose another place") from None
+        raise WriteError(
+            f"cannot write into {folder}: {why(fault)}; choose another place"
+        ) from None
 
 
 def read_small(path: Path) -> str:

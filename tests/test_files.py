@@ -69,6 +69,13 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
 def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "deep")
     (tmp_path / "a.txt").touch()
+    (tmp_path / "away").symlink_to(tmp_path / "gone")
+    for write in (check_writable, lambda place: write_text(place / "b.txt", "music")):
+        with pytest.raises(
+            WriteError, match=r"the link .*away leads to .*gone, which is not there"
+        ):
+            write(tmp_path / "away" / "new")
+    (tmp_path / "away").unlink()
     with pytest.raises(WriteError, match=r"cannot write into .*a.txt/b: Not a directory"):
         check_writable(tmp_path / "a.txt" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

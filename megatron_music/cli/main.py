@@ -23,6 +23,7 @@ from megatron_music.cli import (
     train,
 )
 from megatron_music.errors import MusicError, UsageError, WriteError
+from megatron_music.files import why
 
 app = typer.Typer(
     name="megatron-music",
@@ -94,7 +95,7 @@ def run(program: typer.Typer = app) -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
-        _fail(f"{place}{error.strerror or error}; {cure}", WriteError.exit_code)
+        _fail(f"{place}{why(error)}; {cure}", WriteError.exit_code)
 
 
 def _refuse_empty(words: list[str]) -> None:

@@ -35,7 +35,7 @@ from megatron_music.data.sources import Source
 from megatron_music.data.survey import Survey, survey
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import alone, damaged
+from megatron_music.files import alone, damaged, why
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import vocabulary_of
@@ -106,9 +106,8 @@ def build(
                 _remove([share.shard for share in found.shares], here)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
-        reason = fault.strerror or str(fault)
         raise WriteError(
-            f"cannot write the data set {folder}: {reason}; make room or choose another place, "
+            f"cannot write the data set {folder}: {why(fault)}; make room or choose another place, "
             "the same command goes on from what is saved"
         ) from fault
     return Result(finished or read_manifest(folder), finished is not None)

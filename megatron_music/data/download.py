@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import FetchError, WriteError
+from megatron_music.files import why
 from megatron_music.progress import Progress
 
 _WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
@@ -40,7 +41,7 @@ class Resuming:
                 time.sleep(_WAITS_S[barren - 1])
             except OSError as fault:
                 raise WriteError(
-                    f"cannot write {self._part}: {fault.strerror or fault}; make room, the same "
+                    f"cannot write {self._part}: {why(fault)}; make room, the same "
                     "command goes on from what has come"
                 ) from None
         whole = max(1, self._size() // 1_000_000)

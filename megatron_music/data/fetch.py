@@ -12,7 +12,7 @@ from megatron_music.data.catalog import Collection, Download
 from megatron_music.data.download import Resuming
 from megatron_music.data.items import is_file
 from megatron_music.errors import FetchError, MissingError, UsageError, WriteError
-from megatron_music.files import alone, write_text
+from megatron_music.files import alone, why, write_text
 from megatron_music.progress import Progress, silent
 
 DOWNLOADS = "MEGATRON_MUSIC_DOWNLOADS"
@@ -65,7 +65,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
                 _retrieve(collection.name, download, folder, progress)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {folder}: {fault.strerror or fault}; make room or choose another place"
+            f"cannot write {folder}: {why(fault)}; make room or choose another place"
         ) from None
     return folder / (download.within or download.file)
 

@@ -49,7 +49,7 @@ class Placing:
 
 
 def join(found: Survey, workers: Workers, progress: Progress) -> Joined:
-    """Write `{train,valid,test}.bin`, all the tokens; `progress` counts shards. Raises DataError."""
+    """Write `{train,valid,test}.bin`, where the survey wrote; raises DataError."""
     folder = found.folder
     for name, side in found.sides.items():
         with (folder / f"{name}.bin").open("wb") as file:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
 from megatron_music.export.checkpoints import Source, find_source
+from megatron_music.files import why
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.train.quiet import quiet
 
@@ -96,7 +97,7 @@ def _replaced(target: Path) -> Iterator[Path]:
         partial.rename(target)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {target}: {fault.strerror or fault}; make room or choose another place"
+            f"cannot write {target}: {why(fault)}; make room or choose another place"
         ) from fault
     finally:
         for leftover in (partial, old):

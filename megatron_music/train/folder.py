@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from megatron_music.config import one_line
 from megatron_music.errors import CheckpointError, WriteError
-from megatron_music.files import read_small, write_text
+from megatron_music.files import read_small, why, write_text
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
 
 META_FILE = "meta.json"
@@ -169,7 +169,7 @@ def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterato
         _prune(run, meta.iteration, best)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {final}: {fault.strerror or fault}; make room and start again"
+            f"cannot write {final}: {why(fault)}; make room and start again"
         ) from fault
     finally:
         _remove(partial)
@@ -205,6 +205,12 @@ def read_log(run: RunFolder) -> list[dict[str, Any]]:
         if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
             entries.append(entry)
     return entries
+
+
+def logged_losses(run: RunFolder) -> list[float]:
+    """Return the training losses that the log holds so far, nats a token."""
+    earlier = read_log(run) if run.log.exists() else []
+    return [entry["lm_loss"] for entry in earlier if "lm_loss" in entry]
 
 
 def copy_tokenizer(source: Path, settings: TokenizerSettings, run: RunFolder) -> None:

@@ -21,6 +21,7 @@ from typing import IO
 
 from megatron_music import errors
 from megatron_music.errors import MusicError, UsageError, WriteError
+from megatron_music.files import why
 from megatron_music.profiling.nvml.reader import open_nvml
 from megatron_music.profiling.nvml.sample import select as select_gpus
 from megatron_music.profiling.nvml.sample import to_json
@@ -135,7 +136,7 @@ def _record(
                 file.write(line().encode() + b"\n")
     except OSError as fault:
         raise WriteError(
-            f"cannot write {path}: {fault.strerror or fault}; make room or choose another place"
+            f"cannot write {path}: {why(fault)}; make room or choose another place"
         ) from fault
 
 
