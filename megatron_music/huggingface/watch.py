@@ -7,14 +7,15 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from megatron_music.errors import TrainingError
+from megatron_music.train.due import due_after
 from megatron_music.train.engine import Engine
-from megatron_music.train.folder import CheckpointMeta, publish, read_log
+from megatron_music.train.folder import logged_losses, publish
 from megatron_music.train.guard import LossGuard
 from megatron_music.train.hyperparameters import learning_rate
 from megatron_music.train.job import Job
 from megatron_music.train.monitor import Monitor, StepReport, Stopwatch
-from megatron_music.train.opening import versions
-from megatron_music.train.stop import SIGNALS, StoppedError, StopRequest
+from megatron_music.train.opening import checkpoint_meta
+from megatron_music.train.stop import StoppedError, StopRequest
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -29,9 +30,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._step_s = 0.0
         self._report: StepReport | None = None
         self._validation_loss: float | None = None
-        earlier = read_log(job.run) if job.run.log.exists() else []
-        losses = [entry["lm_loss"] for entry in earlier if "lm_loss" in entry]
-        self._guard = LossGuard(job.recipe.train.loss_spike_nats, losses)
+        self._guard = LossGuard(job.recipe.train.loss_spike_nats, logged_losses(job.run))
         self._stopped: StoppedError | None = None
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
@@ -43,19 +42,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Say what is due after an iteration, as the engine would."""
         self._clock.count()
-        log, iteration = self._job.recipe.log, state.global_step
-        last = iteration == self._job.recipe.train.train_iters
-        self._stopped = self._stop_wished(iteration)
+        due = due_after(self._job.recipe, state.global_step)
+        self._stopped = self._stop.agreed(self._engine.total, state.global_step)
         stopping = self._stopped is not None
-        control.should_evaluate = log.eval_interval > 0 and (
-            last or iteration % log.eval_interval == 0
-        )
-        control.should_save = (
-            (last and log.save_last) or stopping or _is_due(iteration, log.save_interval)
-        )
-        control.should_log = (
-            last or stopping or control.should_evaluate or _is_due(iteration, log.log_interval)
-        )
+        control.should_evaluate = due.evaluates
+        control.should_save = due.saves or stopping
+        control.should_log = due.reports or stopping
         control.should_training_stop |= stopping
 
     def on_log(
@@ -107,7 +99,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._engine.wait()
         if self._engine.is_first:
             saved = Path(arguments.output_dir) / f"checkpoint-{state.global_step}"
-            with publish(self._job.run, self._meta(state.global_step)) as folder:
+            meta = checkpoint_meta(
+                self._job, self._engine.world_size, state.global_step, self._validation_loss
+            )
+            with publish(self._job.run, meta) as folder:
                 folder.rmdir()
                 saved.rename(folder)
         self._engine.wait()
@@ -124,29 +119,3 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._monitor.report(self._report, self._step_s, self._validation_loss)
         self._report, self._validation_loss = None, None
         self._clock.resume()
-
-    def _stop_wished(self, iteration: int) -> StoppedError | None:
-        wishes = [float(self._stop.signal_name == name.name) for name in SIGNALS]
-        by_keyboard, by_others = (count > 0 for count in self._engine.total(wishes))
-        if not (by_keyboard or by_others):
-            return None
-        return StoppedError(
-            f"stopped by {self._stop.signal_name or 'a signal'} after iteration {iteration}, "
-            "all saved; the same command goes on from there",
-            by_keyboard,
-        )
-
-    def _meta(self, iteration: int) -> CheckpointMeta:
-        return CheckpointMeta(
-            iteration=iteration,
-            recipe=self._job.recipe.model_dump(),
-            vocabulary_hash=self._job.vocabulary.hash,
-            data_hash=self._job.data_hash,
-            validation_loss=self._validation_loss,
-            world_size=self._engine.world_size,
-            versions=versions(),
-        )
-
-
-def _is_due(iteration: int, interval: int) -> bool:
-    return interval > 0 and iteration % interval == 0

@@ -82,7 +82,7 @@ class Window:
 
     def look(self) -> None:
         """Read how far the run is."""
-        done = len(read_log(self._run)) if self._run.log.exists() else 0
+        done = len(read_log(self._run))
         if self.start_s is None and done >= max(1, self._warmup):
             self.start_s = time.time()
         if self.end_s is None and done >= self._total:
@@ -160,7 +160,7 @@ def _row(
     configuration: Configuration, bench: Bench, code: int | None, timeout_s: float, window: Window
 ) -> Row:
     run = RunFolder(bench.run(configuration))
-    entries = read_log(run) if run.log.exists() else []
+    entries = read_log(run)
     steps = {int(entry["iteration"]): float(entry["step_time_s"]) for entry in entries}
     total = configuration.recipe.train.train_iters
     if code is None:

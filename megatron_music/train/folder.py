@@ -195,7 +195,9 @@ def rewind_log(run: RunFolder, iteration: int | None) -> None:
 
 
 def read_log(run: RunFolder) -> list[dict[str, Any]]:
-    """Read the log's entries in order, without a line that was cut short."""
+    """Read the log's entries in order, without a line that was cut short; none without a log."""
+    if not run.log.exists():
+        return []
     entries = []
     for line in run.log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -209,8 +211,7 @@ def read_log(run: RunFolder) -> list[dict[str, Any]]:
 
 def logged_losses(run: RunFolder) -> list[float]:
     """Return the training losses that the log holds so far, nats a token."""
-    earlier = read_log(run) if run.log.exists() else []
-    return [entry["lm_loss"] for entry in earlier if "lm_loss" in entry]
+    return [entry["lm_loss"] for entry in read_log(run) if "lm_loss" in entry]
 
 
 def copy_tokenizer(source: Path, settings: TokenizerSettings, run: RunFolder) -> None:

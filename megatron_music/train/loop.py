@@ -14,18 +14,19 @@ from megatron_music.train import engine as engines
 from megatron_music.train.batches import build_batches
 from megatron_music.train.checkpoint import load_learner, load_weights, save
 from megatron_music.train.choices import settle_precision
+from megatron_music.train.due import due_after
 from megatron_music.train.engine import Engine
-from megatron_music.train.folder import CheckpointMeta, lowest_validation_loss, read_log
+from megatron_music.train.folder import logged_losses, lowest_validation_loss
 from megatron_music.train.guard import LossGuard
 from megatron_music.train.job import Job
 from megatron_music.train.model import build_model, layer_kernels
 from megatron_music.train.moment import Listen, Moment
 from megatron_music.train.monitor import Monitor, Say, StepReport, Stopwatch
-from megatron_music.train.opening import describe, open_run, versions
+from megatron_music.train.opening import checkpoint_meta, describe, open_run
 from megatron_music.train.optimizer import build_learner
 from megatron_music.train.ranges import Ranges
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
-from megatron_music.train.stop import SIGNALS, StoppedError, StopRequest
+from megatron_music.train.stop import StopRequest
 from megatron_music.train.watch import Watcher, watchers
 
 
@@ -71,9 +72,7 @@ class Loop:
         self._batches = build_batches(job, engine)
         self._best = lowest_validation_loss(job.run, job.start_iteration)
         self._watch = Stopwatch()
-        earlier = read_log(job.run) if job.run.log.exists() else []
-        losses = [entry["lm_loss"] for entry in earlier if "lm_loss" in entry]
-        self._guard = LossGuard(job.recipe.train.loss_spike_nats, losses)
+        self._guard = LossGuard(job.recipe.train.loss_spike_nats, logged_losses(job.run))
 
     def go(self, stop: StopRequest) -> None:
         """Carry out the iterations that are left; raises TrainingError."""
@@ -87,40 +86,30 @@ class Loop:
                     self._learner, self._batches, self._engine, seed, iteration, self._ranges
                 )
             self._watch.count()
-            wishes = [float(stop.signal_name == name.name) for name in SIGNALS]
-            by_keyboard, by_others = (count > 0 for count in self._engine.total(wishes))
-            stopping = by_keyboard or by_others
-            self._conclude(iteration, result, stopping)
-            if stopping:
-                raise StoppedError(
-                    f"stopped by {stop.signal_name or 'a signal'} after iteration {iteration}, "
-                    "all saved; the same command goes on from there",
-                    by_keyboard,
-                )
+            stopped = stop.agreed(self._engine.total, iteration)
+            self._conclude(iteration, result, stopping=stopped is not None)
+            if stopped is not None:
+                raise stopped
 
     def _conclude(self, iteration: int, result: StepResult, stopping: bool) -> None:
         """Do what is due after an iteration; nothing waits for the GPU where nothing is."""
-        log, last = self._recipe.log, iteration == self._recipe.train.train_iters
-        evaluates = log.eval_interval > 0 and (last or iteration % log.eval_interval == 0)
-        listens = self._listen is not None and _is_due(iteration, log.sample_interval)
-        saves = (
-            (last and log.save_last) or stopping or listens or _is_due(iteration, log.save_interval)
-        )
-        reports = last or evaluates or _is_due(iteration, log.log_interval)
-        if not (saves or reports):
+        due = due_after(self._recipe, iteration)
+        listens = self._listen is not None and due.listens
+        saves = due.saves or stopping or listens
+        if not (saves or due.reports):
             return
         loss = mean_loss(result.losses, self._engine)  # waits for the GPU: its work counts
         self._watch.pause()
-        fault = self._guard.fault(loss) if reports else ""
+        fault = self._guard.fault(loss) if due.reports else ""
         if not math.isfinite(loss) or fault:
             self._give_up(iteration, loss, fault)
-        validation_loss = self._evaluate() if evaluates else None
-        if reports and self._engine.is_first:
+        validation_loss = self._evaluate() if due.evaluates else None
+        if due.reports and self._engine.is_first:
             report = StepReport(
                 iteration, loss, result.learning_rate, result.grad_norm, self._ranges.take()
             )
             self._monitor.report(report, self._watch.lap(), validation_loss)
-        if saves or (log.save_interval and self._is_best(validation_loss)):
+        if saves or (self._recipe.log.save_interval and self._is_best(validation_loss)):
             self._save(iteration, validation_loss)
         if listens:
             self._compose(iteration)
@@ -160,16 +149,7 @@ class Loop:
     def _save(self, iteration: int, validation_loss: float | None, leads: bool = True) -> None:
         if leads and self._is_best(validation_loss):
             self._best = validation_loss
-        meta = CheckpointMeta(
-            iteration=iteration,
-            recipe=self._recipe.model_dump(),
-            vocabulary_hash=self._job.vocabulary.hash,
-            data_hash=self._job.data_hash,
-            origin=str(self._job.begins.origin or ""),
-            validation_loss=validation_loss,
-            world_size=self._engine.world_size,
-            versions=versions(),
-        )
+        meta = checkpoint_meta(self._job, self._engine.world_size, iteration, validation_loss)
         save(self._job.run, meta, self._learner, self._engine, leads)
 
     def _give_up(self, iteration: int, loss: float, fault: str) -> NoReturn:
@@ -185,10 +165,6 @@ class Loop:
             f"command {onward}: give it a lower train.lr or clip_grad, a longer "
             "train.lr_warmup_iters, or another train.seed, which orders the data otherwise"
         )
-
-
-def _is_due(iteration: int, interval: int) -> bool:
-    return interval > 0 and iteration % interval == 0
 
 
 def _say_nothing(_: str) -> None:

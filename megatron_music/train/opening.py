@@ -14,7 +14,7 @@ from megatron_music.costs.memory import parameter_count
 from megatron_music.files import write_text
 from megatron_music.train.blend import Blend
 from megatron_music.train.engine import Engine
-from megatron_music.train.folder import clean, copy_tokenizer, rewind_log
+from megatron_music.train.folder import CheckpointMeta, clean, copy_tokenizer, rewind_log
 from megatron_music.train.job import Job
 from megatron_music.train.model import layer_kernels
 
@@ -71,6 +71,22 @@ def beginning(job: Job) -> str:
         changes = f" with {', '.join(begins.changes)}" if begins.changes else ""
         return f"goes on after iteration {begins.iteration}{changes}"
     return f"begins with the weights of {begins.origin}" if begins.origin else "starts afresh"
+
+
+def checkpoint_meta(
+    job: Job, world_size: int, iteration: int, validation_loss: float | None
+) -> CheckpointMeta:
+    """Return what a checkpoint of this run says about itself; the loss in nats a token."""
+    return CheckpointMeta(
+        iteration=iteration,
+        recipe=job.recipe.model_dump(),
+        vocabulary_hash=job.vocabulary.hash,
+        data_hash=job.data_hash,
+        origin=str(job.begins.origin or ""),
+        validation_loss=validation_loss,
+        world_size=world_size,
+        versions=versions(),
+    )
 
 
 def versions() -> dict[str, str]:

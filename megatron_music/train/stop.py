@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -44,6 +45,23 @@ class StopRequest:
         """Give the handlers back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def agreed(
+        self, total: Callable[[list[float]], list[float]], iteration: int
+    ) -> StoppedError | None:
+        """Return what ends the run where any rank has had a signal; all ranks ask together.
+
+        `total` sums figures over the ranks.
+        """
+        wishes = [float(self.signal_name == name.name) for name in SIGNALS]
+        by_keyboard, by_others = (count > 0 for count in total(wishes))
+        if not (by_keyboard or by_others):
+            return None
+        return StoppedError(
+            f"stopped by {self.signal_name or 'a signal'} after iteration {iteration}, "
+            "all saved; the same command goes on from there",
+            by_keyboard,
+        )
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         if not self.signal_name:
