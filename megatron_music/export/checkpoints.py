@@ -7,7 +7,7 @@ from pathlib import Path
 from megatron_music.config import Recipe, parse_recipe
 from megatron_music.errors import CheckpointError, RecipeError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from megatron_music.train.folder import META_FILE, RunFolder, read_meta
+from megatron_music.train.folder import META_FILE, find_step, read_meta
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Source:
 
 def find_source(path: Path) -> Source:
     """Take a run folder (its latest checkpoint) or a `step_N` folder; raises CheckpointError."""
-    step = path.resolve() if (path / META_FILE).is_file() else RunFolder(path).latest()
+    step = find_step(path)
     if step is None:
         raise CheckpointError(
             f"no checkpoint in {path}; give a run folder or its checkpoints/step_N"
         )
-    step = step.resolve()
     meta = read_meta(step)
     tokenizer = step.parent.parent / "tokenizer"
     vocabulary = load_vocabulary(tokenizer)

@@ -116,20 +116,22 @@ class RunFolder:
         """List the iterations of all complete checkpoints, ascending."""
         names = (path.name.removeprefix("step_") for path in self.checkpoints.glob("step_*"))
         return sorted(
-            int(name) for name in names if name.isdigit() and self._is_whole(self.step(int(name)))
+            int(name) for name in names if name.isdigit() and _is_whole(self.step(int(name)))
         )
 
     def latest(self) -> Path | None:
         """Return the checkpoint to go on from: `latest`, else the newest whole one, else None."""
         link = self.checkpoints / "latest"
-        if self._is_whole(link):
+        if _is_whole(link):
             return link.resolve()
         steps = self.steps()
         return self.step(steps[-1]) if steps else None
 
-    @staticmethod
-    def _is_whole(step: Path) -> bool:
-        return (step / META_FILE).is_file()
+
+def find_step(path: Path) -> Path | None:
+    """Return the checkpoint that a path is, or of a run folder the latest; None for neither."""
+    step = path if _is_whole(path) else RunFolder(path).latest()
+    return None if step is None else step.resolve()
 
 
 def read_meta(step: Path) -> CheckpointMeta:
@@ -222,6 +224,10 @@ def copy_tokenizer(source: Path, settings: TokenizerSettings, run: RunFolder) ->
     save_settings(settings, partial)
     _remove(run.tokenizer)
     partial.rename(run.tokenizer)
+
+
+def _is_whole(step: Path) -> bool:
+    return (step / META_FILE).is_file()
 
 
 def _best_step(run: RunFolder, iteration: int) -> int | None:

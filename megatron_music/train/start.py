@@ -8,7 +8,7 @@ from megatron_music.config import Recipe
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from megatron_music.train.blend import differences
-from megatron_music.train.folder import META_FILE, CheckpointMeta, RunFolder, read_meta
+from megatron_music.train.folder import CheckpointMeta, RunFolder, find_step, read_meta
 from megatron_music.train.trained import is_trainers
 
 SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
@@ -71,13 +71,12 @@ def keep_precision(recipe: Recipe, run: RunFolder) -> Recipe:
 
 def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
     """Return the checkpoint whose weights are asked for; raises CheckpointError."""
-    step = asked if (asked / META_FILE).is_file() else RunFolder(asked).latest()
+    step = find_step(asked)
     if step is None:
         raise CheckpointError(
             f"no checkpoint in {asked} to begin from; give --from a run folder or one of its "
             "checkpoints/step_N (an exported model is none)"
         )
-    step = step.resolve()
     if is_trainers(step):
         raise CheckpointError(
             f"{step} was saved by Hugging Face's Trainer, and weights are taken from checkpoints "
