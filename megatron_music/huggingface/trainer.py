@@ -35,7 +35,7 @@ from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learn
 from megatron_music.train.job import Job
 from megatron_music.train.model import build_model
 from megatron_music.train.monitor import Monitor, Say
-from megatron_music.train.opening import beginning, open_run
+from megatron_music.train.opening import describe, open_run
 from megatron_music.train.stop import StopRequest
 from megatron_music.train.watch import Watcher, watchers
 
@@ -96,7 +96,8 @@ def run(job: Job, say: Say) -> None:
         for cut_short in job.run.checkpoints.glob("checkpoint-*"):
             shutil.rmtree(cut_short)
         open_run(job, engine, "torch scaled_dot_product_attention in Hugging Face's GPT-2")
-        say(_describe(job, engine, model))
+        trainer = f"Hugging Face's Trainer, transformers {version('transformers')}"
+        say(describe(job, engine, trainer))
     shape = recipe_shape(recipe, len(job.vocabulary))
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
@@ -195,14 +196,3 @@ def _collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     masks = torch.stack([sample["loss_mask"] for sample in samples])
     labels = labels.masked_fill(masks == 0, _IGNORED)
     return {"input_ids": tokens, "labels": labels, "shift_labels": labels}
-
-
-def _describe(job: Job, engine: Engine, model: GPT2LMHeadModel) -> str:
-    """Say in one line what trains on what."""
-    millions, parts = model.num_parameters() / 1e6, f"{engine.world_size} x {engine.kind.name}"
-    return (
-        f"{job.run.path} {beginning(job)}: {millions:.2f} M parameters, "
-        f"vocabulary {len(job.vocabulary)} padded to {model.config.vocab_size}, "
-        f"{job.recipe.train.precision}, {parts}, Hugging Face's Trainer, "
-        f"transformers {version('transformers')}"
-    )

@@ -6,6 +6,7 @@ Mirrors `train` of megatron/training/training.py.
 import math
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.metadata import version
 from typing import NoReturn
 
 from megatron_music.costs.flops import recipe_shape
@@ -39,8 +40,9 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
     with engines.start(job.recipe) as engine:
         job = replace(job, recipe=settle_precision(job.recipe, engine.kind))
         if engine.is_first:
-            open_run(job, engine, layer_kernels(job.recipe, engine).text)
-            say(describe(job, engine))
+            kernels = layer_kernels(job.recipe, engine).text
+            open_run(job, engine, kernels)
+            say(describe(job, engine, f"{kernels}, megatron-core {version('megatron-core')}"))
         engine.wait()
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())

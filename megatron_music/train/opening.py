@@ -16,7 +16,6 @@ from megatron_music.train.blend import Blend
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, clean, copy_tokenizer, rewind_log
 from megatron_music.train.job import Job
-from megatron_music.train.model import layer_kernels
 
 _PACKAGES = ("torch", "megatron-core", "transformer-engine", "transformers", "accelerate", "numpy")
 
@@ -45,16 +44,15 @@ def open_run(job: Job, engine: Engine, attention: str) -> None:
     rewind_log(job.run, job.start_iteration if job.start else None)
 
 
-def describe(job: Job, engine: Engine) -> str:
-    """Say in one line what trains on what, and what was chosen."""
+def describe(job: Job, engine: Engine, trainer: str) -> str:
+    """Say in one line what trains on what; `trainer` is by whom, with what was chosen."""
     parallel, size = job.recipe.parallel, len(job.vocabulary)
     millions = parameter_count(job.recipe.model, size) / 1e6
     return (
-        f"{job.run.path} {beginning(job)}: {millions:.2f} M parameters, "
+        f"{job.run.path} {_beginning(job)}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {job.recipe.train.precision}, "
         f"{engine.world_size} x {engine.kind.name} (TP={parallel.tensor_model_parallel_size} "
-        f"PP={parallel.pipeline_model_parallel_size} DP={engine.data_parallel_size}), "
-        f"{layer_kernels(job.recipe, engine).text}, megatron-core {version('megatron-core')}"
+        f"PP={parallel.pipeline_model_parallel_size} DP={engine.data_parallel_size}), {trainer}"
     )
 
 
@@ -64,7 +62,7 @@ def _data(blend: Blend) -> str | dict[str, float]:
     return folders[0] if len(folders) == 1 else dict(zip(folders, blend.shares, strict=True))
 
 
-def beginning(job: Job) -> str:
+def _beginning(job: Job) -> str:
     """Say with what a run begins or goes on."""
     begins = job.begins
     if begins.step is not None:
