@@ -10,7 +10,6 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
 PYTHON = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "python"
 
@@ -22,6 +21,7 @@ if importlib.util.find_spec("megatron_music") is None:
 import typer  # noqa: E402
 
 from megatron_music.cli import show  # noqa: E402
+from megatron_music.cli import train_options as option  # noqa: E402
 from megatron_music.cli.main import run as run_program  # noqa: E402
 from megatron_music.cli.train import one_voice  # noqa: E402
 
@@ -35,28 +35,11 @@ program = typer.Typer(
 
 @program.command()
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
-    ],
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend."
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            "--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE-huggingface."
-        ),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
-    ] = None,
+    recipe: option.Recipe,
+    data: option.Data,
+    overrides: option.Overrides = None,
+    run: option.TrainersRun = None,
+    depth: option.Depth = None,
 ) -> None:
     """Train GPT-2 with Hugging Face's Trainer; started again, it goes on from its last checkpoint.
 

@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from megatron_music.cli import show
+from megatron_music.cli import train_options as option
 from megatron_music.cli.estimate import show_estimate
 from megatron_music.cli.listening import listen
 from megatron_music.errors import MusicError, UsageError
@@ -26,51 +27,18 @@ STOPPING_S = 2.0
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend."
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE."),
-    ] = None,
-    origin: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="RUN", help="Begin with the weights of that run."),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
-    ] = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say what it will cost, and train nothing.")
-    ] = False,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="With --estimate: such GPUs, by exact name."),
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", metavar="N", help="With --estimate: how many GPUs.")
-    ] = None,
-    utilisation: Annotated[
-        float | None,
-        typer.Option("--utilisation", help="With --estimate: share of the peak, else 0.35."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="With --estimate: for a program to read.")
-    ] = False,
-    megatron_lm_args: Annotated[
-        bool,
-        typer.Option("--megatron-lm-args", help="Print what stock pretrain_gpt.py is given."),
-    ] = False,
+    recipe: option.Recipe,
+    overrides: option.Overrides = None,
+    data: option.AnyData = None,
+    run: option.Run = None,
+    origin: option.Origin = None,
+    depth: option.Depth = None,
+    estimate: option.Estimate = False,
+    device: option.Device = None,
+    gpus: option.Gpus = None,
+    utilisation: option.Utilisation = None,
+    as_json: option.AsJson = False,
+    megatron_lm_args: option.MegatronLmArgs = False,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
 

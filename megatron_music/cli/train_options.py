@@ -1,0 +1,47 @@
+"""The options of `train` and of `launch/huggingface.py`, as typer reads them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+_DATA = Option("--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend.")
+
+Recipe = Annotated[
+    str, Argument(help="A recipe's name (tiny, article, ...) or the path of a .yaml.")
+]
+Overrides = Annotated[
+    list[str] | None, Argument(metavar="[KEY=VALUE]...", help="As in train.lr=1e-3.")
+]
+Data = Annotated[list[str], _DATA]
+AnyData = Annotated[list[str] | None, _DATA]
+Run = Annotated[
+    Path | None, Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE.")
+]
+TrainersRun = Annotated[
+    Path | None,
+    Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE-huggingface."),
+]
+Origin = Annotated[
+    Path | None,
+    Option("--from", metavar="RUN", help="Begin with the weights of that run."),
+]
+Depth = Annotated[
+    int | None,
+    Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
+]
+MegatronLmArgs = Annotated[
+    bool, Option("--megatron-lm-args", help="Print what stock pretrain_gpt.py is given.")
+]
+
+Estimate = Annotated[bool, Option("--estimate", help="Say what it will cost, and train nothing.")]
+Device = Annotated[
+    str | None,
+    Option("--device", metavar="NAME", help="With --estimate: such GPUs, by exact name."),
+]
+Gpus = Annotated[int | None, Option("--gpus", metavar="N", help="With --estimate: how many GPUs.")]
+Utilisation = Annotated[
+    float | None,
+    Option("--utilisation", help="With --estimate: share of the peak, else 0.35."),
+]
+AsJson = Annotated[bool, Option("--json", help="With --estimate: for a program to read.")]
