@@ -29,6 +29,8 @@ def show_estimate(
     share = UTILISATION if utilisation is None else utilisation
     if not 0 < share <= 1:
         raise UsageError(f"--utilisation must be in (0, 1] (got {share}); 0.35 is usual")
+    if utilisation is not None and device is None:
+        raise UsageError("--utilisation only with --device NAME; add it, or leave that out")
     if processes is not None and processes < 1:
         raise UsageError(f"--gpus must be 1 or more (got {processes})")
     parallel = recipe.parallel

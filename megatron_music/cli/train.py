@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,9 @@ def train(
     from megatron_music.train.pretrain import pretrain
 
     with one_voice(rank()):
-        if not estimate:
+        if estimate:
+            _refuse_trainings_own(origin, run, megatron_lm_args or None)
+        else:
             _refuse_estimates_own(device, gpus, utilisation, as_json or None)
         request = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
@@ -85,9 +87,20 @@ def train(
 def _refuse_estimates_own(*values: str | float | None) -> None:
     """Raise UsageError for an option of --estimate without it: nobody asked to train for days."""
     names = ("--device", "--gpus", "--utilisation", "--json")
-    given = [name for name, value in zip(names, values, strict=True) if value is not None]
-    if given:
-        raise UsageError(f"{', '.join(given)} only with --estimate; add it, or leave that out")
+    if given := _given(names, values):
+        raise UsageError(f"{given} only with --estimate; add it, or leave that out")
+
+
+def _refuse_trainings_own(*values: Path | bool | None) -> None:
+    """Raise UsageError for an option that --estimate would pass over in silence."""
+    if given := _given(("--from", "--run", "--megatron-lm-args"), values):
+        raise UsageError(
+            f"{given} not with --estimate, which trains nothing; leave one or the other out"
+        )
+
+
+def _given(names: Sequence[str], values: Sequence[object]) -> str:
+    return ", ".join(name for name, value in zip(names, values, strict=True) if value is not None)
 
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:

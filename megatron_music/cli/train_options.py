@@ -42,6 +42,6 @@ Device = Annotated[
 Gpus = Annotated[int | None, Option("--gpus", metavar="N", help="With --estimate: how many GPUs.")]
 Utilisation = Annotated[
     float | None,
-    Option("--utilisation", help="With --estimate: share of the peak, else 0.35."),
+    Option("--utilisation", help="With --device: share of the peak, else 0.35."),
 ]
 AsJson = Annotated[bool, Option("--json", help="With --estimate: for a program to read.")]

@@ -83,6 +83,8 @@ def test_what_does_not_fit_is_said(program: Program) -> None:
         (["--device", V100, "train.precision=bf16"], "does not compute in bf16; set .*fp16"),
         (["--gpus", "0"], r"--gpus must be 1 or more \(got 0\)"),
         (["--utilisation", "45"], r"--utilisation must be in \(0, 1\] \(got 45"),
+        (["--utilisation", "0.5"], "--utilisation only with --device NAME; add it"),
+        (["--from", "a", "--run", "b"], "--from, --run not with --estimate, which trains nothing"),
         (["parallel.tensor_model_parallel_size=3"], "nearest that can work"),
     ],
 )
