@@ -41,12 +41,26 @@ def test_values_and_gradients_are_those_of_torch(tokens: int, scale: float | Non
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
-def test_bf16_stays_as_near_as_its_digits_allow() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_bf16_stays_as_near_as_its_digits_allow(dropout: float) -> None:
+    def seeded(*parts: Any) -> Any:
+        torch.manual_seed(5)
+        return attend_by_blocks(*parts, dropout=dropout)
+
     drawn = parts(300)
-    exact = attend_by_blocks(*drawn[:3])
-    found = attend_by_blocks(*(part.bfloat16() for part in drawn[:3]))
-    assert found.dtype is torch.bfloat16
-    torch.testing.assert_close(found.float(), exact, atol=0.03, rtol=0.03)
+    found = gradients(seeded, *(part.bfloat16() for part in drawn))
+    for near, exact in zip(found, gradients(seeded, *drawn), strict=True):
+        assert near.dtype is torch.bfloat16
+        torch.testing.assert_close(near.float(), exact, atol=0.1, rtol=0.05)
+
+
+def test_gradients_follow_what_dropout_left() -> None:
+    def seeded(*parts: Any) -> Any:
+        torch.manual_seed(5)
+        return attend_by_blocks(*parts, dropout=0.3)
+
+    drawn = [part[:1, :1, :, :2].requires_grad_() for part in parts(BLOCK + 2, torch.float64)[:3]]
+    assert torch.autograd.gradcheck(seeded, drawn, fast_mode=True)
 
 
 def test_dropout_leaves_the_mean_and_never_shows_what_is_to_come() -> None:
