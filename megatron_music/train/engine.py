@@ -82,8 +82,11 @@ class Engine:
         """
         place = (self.data_parallel_rank, parallel_state.get_pipeline_model_parallel_rank())
         state = int(np.random.SeedSequence((seed, iteration, *place)).generate_state(1)[0])
-        torch.manual_seed(state)
-        model_parallel_cuda_manual_seed(state, inference_rng_tracker=not self.is_cuda)
+        if self.is_cuda:
+            torch.manual_seed(state)
+            model_parallel_cuda_manual_seed(state)
+        else:  # the others' generators would each be told, through CUDA's queue
+            torch.default_generator.manual_seed(state)
 
 
 @contextmanager
@@ -163,6 +166,8 @@ def _place(parallel: ParallelConfig, device: torch.device, kind: choices.Device)
     parallel_state.initialize_model_parallel(
         parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     )
+    if device.type == "cpu":
+        model_parallel_cuda_manual_seed(0, inference_rng_tracker=True)  # tracks nothing
     return Engine(
         device=device,
         kind=kind,
