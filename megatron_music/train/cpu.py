@@ -6,6 +6,7 @@ context manager is open.
 """
 
 import ctypes
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,19 +19,33 @@ from torch.overrides import TorchFunctionMode
 CPU = torch.device("cpu")
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGEST_INT, _LARGEST_MMAP_THRESHOLD_BYTES = (1 << 31) - 1, 32 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
+_LARGEST_INT, _LARGEST_MMAP_THRESHOLD_BYTES, _MMAP_MAX = (1 << 31) - 1, 32 << 20, 65_536
+_MADV_HUGEPAGE = 14  # sys/mman.h
+_HEAP_BYTES = 1 << 30
+"""Addresses alone: memory is taken as it is written to."""
 
 
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next iteration, as the GPU's allocator does.
 
-    Else it gives large tensors back, and getting them anew costs a page fault every 4 KiB.
+    Else it gives large tensors back, and getting them anew costs a page fault every 4 KiB. What
+    is kept lies on large pages, where Linux gives them to those who ask.
     """
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):  # not so in other C libraries
-        allocator.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
-        allocator.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):  # not so in other C libraries
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
+    libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.mallopt(_M_MMAP_MAX, 0)  # so that the heap itself grows
+    heap = libc.malloc(ctypes.c_size_t(_HEAP_BYTES))
+    libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
+    if heap:
+        begin = -(-heap // mmap.PAGESIZE) * mmap.PAGESIZE
+        size_bytes = ctypes.c_size_t(heap + _HEAP_BYTES - begin)
+        libc.madvise(ctypes.c_void_p(begin), size_bytes, _MADV_HUGEPAGE)
+        libc.free(ctypes.c_void_p(heap))
 
 
 @contextmanager
