@@ -9,6 +9,7 @@ import typer
 
 from megatron_music.cli import data_catalog, data_inspect, show
 from megatron_music.errors import UsageError
+from megatron_music.wording import counted
 
 if TYPE_CHECKING:
     from megatron_music.data.build import Result
@@ -148,14 +149,11 @@ def _summary(manifest: dict[str, Any]) -> str:
     inputs = manifest["inputs"]
     refused = ", ".join(f"{reason} {count}" for reason, count in inputs["refused"].items())
     lines = [
-        f"{manifest['source']['name']}: {inputs['kept']:,} of {inputs['total']:,} pieces kept"
-        + (f"; left out: {refused}" if refused else "")
+        f"{manifest['source']['name']}: {inputs['kept']:,} of {counted(inputs['total'], 'piece')} "
+        "kept" + (f"; left out: {refused}" if refused else "")
     ]
     for name, side in manifest["splits"].items():
-        lines.append(
-            f"{name:>6}: {side['tokens']:>13,} tokens, {side['documents']:>9,} documents, "
-            f"{side['pieces']:>7,} pieces"
-        )
+        lines.append(data_inspect.row(name, side))
         if not side["documents"]:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
     entropies = manifest["unigram_nats_per_token"].items()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megatron_music.cli import show
+from megatron_music.wording import counted
 
 if TYPE_CHECKING:
     from megatron_music.data.stats import Statistics
@@ -30,10 +32,8 @@ def verify(
     if as_json:
         print(json.dumps(dataclasses.asdict(verified)))
     else:
-        print(
-            f"{folder} is sound: {verified.files} files, {verified.documents:,} documents, "
-            f"{verified.tokens:,} tokens"
-        )
+        counts = [counted(number, what[:-1]) for what, number in vars(verified).items()]
+        print(f"{folder} is sound: {', '.join(counts)}")
 
 
 def stats(
@@ -57,6 +57,15 @@ def stats(
     print(json.dumps(to_json(made)) if as_json else _text(made))
 
 
+def row(name: str, side: Mapping[str, int]) -> str:
+    """Return a line with what is on one side of the split."""
+    return (
+        f"{name:>6}: {counted(side['tokens'], 'token', width=13)}, "
+        f"{counted(side['documents'], 'document', width=9)}, "
+        f"{counted(side['pieces'], 'piece', width=7)}"
+    )
+
+
 def _write(made: "Statistics", folder: Path) -> None:
     """Write the figures and the pictures into a folder."""
     from megatron_music.data.stats import as_json as to_json
@@ -76,10 +85,6 @@ def _text(made: "Statistics") -> str:
     from megatron_music.data.histograms import text_bars
     from megatron_music.data.stats import note_rows
 
-    lines = [
-        f"{name:>6}: {side['tokens']:>15,} tokens, {side['documents']:>11,} documents, "
-        f"{side['pieces']:>9,} pieces"
-        for name, side in made.manifest["splits"].items()
-    ]
+    lines = [row(name, side) for name, side in made.manifest["splits"].items()]
     parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
     return "\n".join([*lines, *(f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items())])

@@ -42,15 +42,21 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
 
 
 def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: float) -> str:
-    rate = fresh / elapsed_s if elapsed_s > 0 and fresh else 0.0
+    rate = fresh / elapsed_s if elapsed_s >= 1 else 0.0  # of less, nobody wants to know
     share = done / total if total else 1.0
     line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"
     if not rate:
         return line
-    speed = f"{rate:,.1f} {unit}/s" if rate >= _SLOW else f"{duration(1 / rate)} each"
+    speed = _speed(rate, unit)
     if done >= total:
         return f"{line}, {speed}, took {duration(elapsed_s)}"
-    return f"{line}, {speed}, {duration((total - done) / rate)} left"
+    return f"{line}, {speed}, {duration(max(1.0, (total - done) / rate))} left"
+
+
+def _speed(rate: float, unit: str) -> str:
+    if rate < _SLOW:
+        return f"{duration(1 / rate)} each"
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s"
 
 
 def _write(line: str, live: bool) -> None:

@@ -39,6 +39,7 @@ from megatron_music.files import alone, damaged, why
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import vocabulary_of
+from megatron_music.wording import counted
 
 WORK_FOLDER = ".build"
 TOKENIZER_FOLDER = "tokenizer"
@@ -265,12 +266,9 @@ def _write(
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
     if not kept:
-        return (
-            f"nothing to train on: none of {sum(refused.values())} pieces could be kept; "
-            f"refused: {reasons}; give other music"
-        )
+        return f"nothing to train on: no piece could be kept; refused: {reasons}; give other music"
     return (
-        f"nothing to train on: {kept} pieces kept, all for validation and test; "
+        f"nothing to train on: {counted(kept, 'piece')} kept, all for validation and test; "
         f"refused: {reasons}; give more music, or --split 100,0,0"
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from megatron_music.data.contents import Contents
 from megatron_music.data.histograms import binned, shortened, text_bars
 from megatron_music.score.midi import track_name
+from megatron_music.wording import counted
 
 LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
 """Tokens of a document: each bin ends where a usual context does."""
@@ -16,8 +17,8 @@ MOST_INSTRUMENTS = 16
 _PAGE = """\
 # {title}, as mmmtrack tokens
 
-{documents:,} documents of up to {bars} bars of 4/4 in Megatron's binary format: `--data-path` of
-stock Megatron-LM takes the prefix `train`, and `tokenizer/` is a Hugging Face tokenizer folder.
+{documents} of up to {bars} of 4/4 in Megatron's binary format: `--data-path` of stock
+Megatron-LM takes the prefix `train`, and `tokenizer/` is a Hugging Face tokenizer folder.
 
 - **Source**: {name}
 - **Licence**: {licence}
@@ -31,7 +32,7 @@ A document is one window of a piece, PIECE_START to PIECE_END. Pieces were assig
 hash of their music, which transposition does not change, so that no piece is on two sides. A model
 that knows only how often each token occurs costs {entropy} nats a token.
 
-{kept:,} of {total:,} inputs were kept; `files.jsonl` says what became of each.
+Kept: {kept:,} of {inputs}; `files.jsonl` says what became of each.
 
 ## Histograms
 
@@ -54,15 +55,15 @@ def card(manifest: Mapping[str, Any], contents: Contents) -> str:
     entropy = manifest["unigram_nats_per_token"]
     return _PAGE.format(
         **manifest["source"],
-        documents=sum(side["documents"] for side in splits.values()),
-        bars=manifest["settings"]["bars"],
+        documents=counted(sum(side["documents"] for side in splits.values()), "document"),
+        bars=counted(manifest["settings"]["bars"], "bar"),
         splits=_table(
             ("side", "pieces", "documents", "tokens", "tokens a document: mean", "99 %", "longest"),
             ((name, *_row(side)) for name, side in splits.items()),
         ),
         entropy=", ".join(f"{figure} ({name})" for name, figure in entropy.items()) or "-",
         kept=inputs["kept"],
-        total=inputs["total"],
+        inputs=counted(inputs["total"], "input"),
         histograms="\n\n".join(
             f"**{title}**\n\n```\n{text_bars(rows)}\n```"
             for title, rows in histograms(contents, inputs["refused"]).items()

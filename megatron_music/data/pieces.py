@@ -12,6 +12,7 @@ from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import common_time
 from megatron_music.score.voices import as_chorale
+from megatron_music.wording import counted
 
 MOST_NOTES = 200_000
 MOST_BARS = 4_000
@@ -54,7 +55,9 @@ def accept(score: Score, settings: BuildSettings) -> Accepted:
 def _chorale(score: Score) -> Score:
     named = as_chorale(score)
     if named is None:
-        raise Refusal("parts", f"{len(score.tracks)} tracks; a chorale has {len(VOICES)}")
+        raise Refusal(
+            "parts", f"{counted(len(score.tracks), 'track')}; a chorale has {len(VOICES)}"
+        )
     return named
 
 
@@ -65,8 +68,7 @@ def other_metre(metres: Iterable[Sequence[int]]) -> Refusal:
 
 def left_out(stretches: int, metres: Iterable[Sequence[int]]) -> str:
     """Say what was left of a piece that changes its metre."""
-    plural = "es" if stretches > 1 else ""
-    return f"{stretches} stretch{plural} of 4/4; {_names(metres)} left out"
+    return f"{counted(stretches, 'stretch', 'stretches')} of 4/4; {_names(metres)} left out"
 
 
 def _names(metres: Iterable[Sequence[int]]) -> str:

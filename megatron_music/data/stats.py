@@ -23,6 +23,7 @@ from megatron_music.errors import DataError
 from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import instrument_name
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.wording import counted
 
 SAMPLE_TOKENS = 16_000_000
 MOST_TRACKS = 64
@@ -104,7 +105,7 @@ def _spread(edges: Counts) -> list[tuple[int, int]]:
 def note_rows(made: Statistics) -> dict[str, list[tuple[str, int]]]:
     """Return by title the rows of the histograms that the sample allows."""
     quarter = made.contents.vocabulary.settings.steps_per_quarter
-    sample = f"in {made.sampled_documents:,} documents for training"
+    sample = f"in {counted(made.sampled_documents, 'document')} for training"
     edges = sorted(
         {
             1,

@@ -10,6 +10,7 @@ from megatron_music.data.contents import Counts
 from megatron_music.data.histograms import shortened
 from megatron_music.data.stats import Statistics
 from megatron_music.score.midi import track_name
+from megatron_music.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +101,7 @@ def _tracks(axes: "Axes", made: Statistics) -> None:
 
 
 def _sample(made: Statistics) -> str:
-    return f"{made.sampled_documents:,} documents for training"
+    return f"{counted(made.sampled_documents, 'document')} for training"
 
 
 def _bars(axes: "Axes", counts: Counts, across: str, upwards: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import InputError, WriteError
+from megatron_music.wording import counted
 
 ROWS_FILE = "rows.jsonl"
 
@@ -63,9 +64,8 @@ class Row:
     @property
     def label(self) -> str:
         """Name the configuration shortly, for a person."""
-        many = "" if self.processes == 1 else "es"
         return (
-            f"{self.processes} process{many}, TP={self.tensor_parallel} "
+            f"{counted(self.processes, 'process', 'processes')}, TP={self.tensor_parallel} "
             f"PP={self.pipeline_parallel} DP={self.data_parallel or '-'}, "
             f"batch {self.micro_batch_size} of {self.global_batch_size}, {self.precision}, "
             f"recompute {self.recompute}, l={self.num_layers} h={self.hidden_size}"

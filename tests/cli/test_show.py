@@ -9,7 +9,8 @@ from megatron_music.cli.show import _line, duration
     ("done", "total", "fresh", "elapsed_s", "said"),
     [
         (0, 4, 0, 0.0, "read: 0/4 files (0%)"),
-        (1_000, 4_000, 1_000, 2.0, "read: 1,000/4,000 files (25%), 500.0 files/s, 6 s left"),
+        (1_000, 4_000, 1_000, 2.0, "read: 1,000/4,000 files (25%), 500 files/s, 6 s left"),
+        (4_000, 4_000, 4_000, 0.4, "read: 4,000/4,000 files (100%)"),
         (1, 4, 1, 30.0, "read: 1/4 files (25%), 30 s each, 1 min 30 s left"),
         (4, 4, 2, 2.0, "read: 4/4 files (100%), 1.0 files/s, took 2 s"),
     ],

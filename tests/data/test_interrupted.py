@@ -190,7 +190,7 @@ def test_nothing_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     folder.mkdir()
     (folder / "bad.mid").write_bytes(b"no midi")
-    with pytest.raises(DataError, match=r"none of 1 pieces .*1 foreign"):
+    with pytest.raises(DataError, match=r"no piece .*1 foreign"):
         build(folder_source(folder), tmp_path / "set")
     assert not (tmp_path / "set/manifest.json").exists()
 
