@@ -1,6 +1,7 @@
 """`megatron-music train`: alone, or on every rank under torchrun."""
 
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,6 +83,9 @@ def train(
                 f"train.train_iters={request.train.train_iters}: nothing to do; "
                 f"raise train.train_iters to go on"
             )
+        if rank() == 0 and job.run.latest() is not None:
+            words = ["megatron-music", "export", str(job.run.path), "-o", str(job.run.path / "hf")]
+            show.say(f"next: {shlex.join(words)}")
 
 
 def _refuse_estimates_own(*values: str | float | None) -> None:

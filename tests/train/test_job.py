@@ -242,11 +242,13 @@ def program(data: Path, run: Path) -> subprocess.CompletedProcess[str]:
 def test_a_finished_run_says_so_without_loading_torch(
     data: Path, tmp_path: Path, reached: int
 ) -> None:
-    checkpoint(tmp_path, reached)
-    done = program(data, tmp_path)
+    run = tmp_path / "my run"
+    checkpoint(run, reached)
+    done = program(data, run)
     assert done.returncode == 0, done.stderr
     assert f"has reached iteration {reached}, and train.train_iters=6: nothing" in done.stderr
     assert "raise train.train_iters to go on" in done.stderr
+    assert done.stderr.endswith(f"\nnext: megatron-music export '{run}' -o '{run}/hf'\n")
 
 
 def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:
