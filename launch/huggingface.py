@@ -52,7 +52,12 @@ def train(
     `torchrun --nproc-per-node 8 launch/huggingface.py article --data data/lakh`
     """
     from megatron_music.config import load_recipe
-    from megatron_music.huggingface.pretrain import check_layout, default_folder, pretrain
+    from megatron_music.huggingface.pretrain import (
+        check_layout,
+        check_start,
+        default_folder,
+        pretrain,
+    )
     from megatron_music.train.blend import parse_blend
     from megatron_music.train.job import prepare, rank
 
@@ -61,6 +66,7 @@ def train(
         check_layout(request)
         blend = parse_blend(data)
         job = prepare(request, blend, run or default_folder(recipe, blend))
+        check_start(job)
         if not job.is_finished:
             pretrain(job, show.say)
         elif rank() == 0:

@@ -32,17 +32,22 @@ def check_layout(recipe: Recipe) -> None:
             )
 
 
+def check_start(job: Job) -> None:
+    """Refuse to go on from what the engine saved; raises CheckpointError."""
+    if job.start is not None and not is_trainers(job.start):
+        raise CheckpointError(
+            f"{job.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
+            "train, or give another --run"
+        )
+
+
 def pretrain(job: Job, say: Callable[[str], None]) -> None:
     """Train a job to its end, as one data parallel rank; `say` shows a line.
 
     Checkpoints are the Trainer's own, in a run folder like the engine's. Raises CheckpointError
     (the run is the engine's), and what `train.pretrain.pretrain` does.
     """
-    if job.start is not None and not is_trainers(job.start):
-        raise CheckpointError(
-            f"{job.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
-            "train, or give another --run"
-        )
+    check_start(job)
     wait_briefly()
     with at_work(job):
         from megatron_music.huggingface.trainer import run

@@ -5,7 +5,7 @@ its order, and its rates: without dropout the two differ by rounding alone.
 """
 
 import shutil
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler, Subset
 from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 from transformers.utils import logging
 
@@ -67,7 +68,11 @@ class InOrder(Trainer):  # type: ignore[misc]
             super()._load_from_checkpoint(resume_from_checkpoint, *more)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with readable(Path(checkpoint)) if checkpoint else nullcontext():
+        if checkpoint is None:
+            return
+        with readable(Path(checkpoint)):
+            for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
+                (Path(checkpoint) / name).stat()  # without them the Trainer begins both anew
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _save_checkpoint(self, *arguments: Any) -> None:

@@ -140,13 +140,28 @@ def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path)
     (run / "checkpoints" / "step_4" / "trainer_state.json").rename(run / "elsewhere")
     with pytest.raises(CheckpointError, match="was not saved by Hugging Face's Trainer"):
         pretrain(job(data, run, longer), quietly)
+    asked = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *SHORT]
+    done = execute(sys.executable, str(LAUNCHER), *asked)  # nothing is left to train
+    assert "was not saved by Hugging Face's Trainer" in done.stderr
+    assert not (run / "hf").exists()
     (run / "elsewhere").rename(run / "checkpoints" / "step_4" / "trainer_state.json")
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
-def test_a_damaged_checkpoint_is_named(run: Path, data: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("optimizer.pt", False),
+        ("optimizer.pt", True),
+        ("model.safetensors", False),
+        ("trainer_state.json", False),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(
+    run: Path, data: Path, tmp_path: Path, name: str, lacks: bool
+) -> None:
     damaged = shutil.copytree(run, tmp_path / "run", symlinks=True)
-    (damaged / "checkpoints" / "step_4" / name).write_bytes(b"hi")
+    file = damaged / "checkpoints" / "step_4" / name
+    file.unlink() if lacks else file.write_bytes(b"hi")
     with pytest.raises(CheckpointError, match=r"cannot load .*step_4: .*; remove it to go on"):
         pretrain(job(data, damaged, "train.train_iters=6"), quietly)
 
