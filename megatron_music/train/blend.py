@@ -93,7 +93,8 @@ class Blend:
 def parse_blend(words: Sequence[str]) -> Blend:
     """Read `DIR` or `DIR:WEIGHT`, several of them for a blend; weights of one folder add up.
 
-    What follows the last colon is a weight if it is a number and no folder has the whole name.
+    What follows the last colon is a weight if it is a number, or there is a folder before it, and no
+    folder has the whole name.
     Raises UsageError for weights that are not above 0, or that only some folders have.
     """
     parts = [_part(word) for word in words]
@@ -118,7 +119,9 @@ def _part(word: str) -> Part:
     try:
         weight = float(number)
     except ValueError:
-        return Part(Path(word))
+        if not Path(name).is_dir():
+            return Part(Path(word))
+        weight = math.nan
     if not (weight > 0 and math.isfinite(weight)):
         raise UsageError(
             f"a weight must be a number above 0 (got --data {word}); leave out data of no weight"

@@ -53,6 +53,7 @@ def test_a_folder_given_twice_is_one_with_both_weights() -> None:
         (["a:-1"], "above 0"),
         (["a:nan"], "above 0"),
         (["a:inf"], "above 0"),
+        ([".:abc"], r"a weight must be a number above 0 \(got --data .:abc\)"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(words: list[str], told: str) -> None:
