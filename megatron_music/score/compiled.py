@@ -4,6 +4,7 @@ Importing this module takes half a second, so only the kernels do, and they only
 """
 
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from multiprocessing import current_process
@@ -34,9 +35,9 @@ _MADE_FROM = (
 )
 """The files with kernels, and with the numbers that stand in them."""
 
-COMPILING = (
-    "compiling, once after an installation or update: ten seconds, or more on a busy machine"
-)
+COMPILING = "compiling {}, once after an installation or update: some seconds"
+LONG_S = 1.0
+"""Compiling is told where it takes longer: each command needs other kernels."""
 
 
 def kernel(function: _Function) -> _Function:
@@ -64,21 +65,27 @@ def _sources() -> tuple[tuple[str, int, int], ...]:
 
 
 class _Remark(Listener):
-    """Says once that code is being compiled: it takes seconds that nothing else explains."""
+    """Says once what is being compiled: it takes seconds that nothing else explains."""
 
     def __init__(self) -> None:
         # Of a pool's processes the first one speaks for all.
         self._said = current_process().name not in ("MainProcess", "LokyProcess-1")
+        self._depth, self._began_s, self._name = 0, 0.0, ""
 
-    def on_start(self, event: Any) -> None:  # noqa: ARG002 (whichever function it is)
-        """Remark on the first compilation, in place of a live line of progress."""
-        if not self._said:
+    def on_start(self, event: Any) -> None:
+        """Remark on a long compilation, in place of a live line of progress: kernels nest."""
+        if not self._depth:
+            self._began_s = time.monotonic()
+            self._name = event.data["dispatcher"].py_func.__name__
+        self._depth += 1
+        if not self._said and time.monotonic() - self._began_s >= LONG_S:
             self._said = True
             clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
-            print(clear + COMPILING, file=sys.stderr, flush=True)
+            print(clear + COMPILING.format(self._name), file=sys.stderr, flush=True)
 
-    def on_end(self, event: Any) -> None:
-        """Say nothing more."""
+    def on_end(self, event: Any) -> None:  # noqa: ARG002 (whichever function it was)
+        """Come back to the kernel that needed this one."""
+        self._depth -= 1
 
 
 register("numba:compile", _Remark())  # type: ignore[no-untyped-call]

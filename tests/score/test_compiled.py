@@ -37,8 +37,11 @@ def test_every_kernel_and_all_it_takes_numbers_from_is_watched() -> None:
 
 
 @pytest.mark.slow
-def test_compiling_is_told_once_and_not_where_it_was_done_before(tmp_path: Path) -> None:
-    code = "from megatron_music.score.compiled import lowest_bit, wide; lowest_bit(8); wide(7)"
+def test_compiling_is_told_once_where_it_takes_long_and_was_not_done_before(tmp_path: Path) -> None:
+    code = (
+        "from megatron_music.score import compiled; compiled.wide(7); compiled.LONG_S = 0; "
+        "compiled.lowest_bit(8); compiled.wide(7.0)"
+    )
     told = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -49,4 +52,4 @@ def test_compiling_is_told_once_and_not_where_it_was_done_before(tmp_path: Path)
         ).stderr
         for _ in range(2)
     ]
-    assert told == [f"{COMPILING}\n", ""]
+    assert told == [f"{COMPILING.format('lowest_bit')}\n", ""]
