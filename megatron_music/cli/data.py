@@ -3,11 +3,12 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from megatron_music.cli import data_catalog, data_inspect, show
+from megatron_music.cli import data_options as option
 from megatron_music.errors import UsageError
 from megatron_music.wording import counted
 
@@ -17,61 +18,33 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-Option = typer.Option
-
 _WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
 
 
 @app.command("build")
 def build(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of MIDI files."
-        ),
-    ],
-    output: Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")],
-    bars: Annotated[int | None, Option(help="Bars of a window.")] = None,
-    hop: Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")] = None,
-    steps_per_quarter: Annotated[int | None, Option(help="4, or 12 to hold triplets.")] = None,
-    density: Annotated[bool | None, Option(help="Density tokens, or none.")] = None,
-    transpositions: Annotated[
-        int | None, Option(help="Keys that training windows are written in; 12 for all.")
-    ] = None,
-    no_transpositions: Annotated[
-        bool, Option("--no-transpositions", help="The same as --transpositions 1.")
-    ] = False,
-    merge: Annotated[
-        bool | None, Option(help="Make the tracks of one instrument one, or not.")
-    ] = None,
-    voices: Annotated[
-        bool | None, Option(help="Take four tracks as soprano, alto, tenor, bass, or not.")
-    ] = None,
-    fill: Annotated[
-        bool | None, Option("--fill/--no-fill", help="Add documents with bars to fill in, or not.")
-    ] = None,
-    max_tracks: Annotated[int | None, Option(help="Most tracks of a window.")] = None,
-    shuffle: Annotated[bool | None, Option(help="Shuffle the tracks, or not.")] = None,
-    seed: Annotated[int | None, Option(help="The seed of the shuffling.")] = None,
-    split: Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")] = None,
-    like: Annotated[
-        Path | None,
-        Option("--like", help="Tokens that mean the same as this data set's.", metavar="DIR"),
-    ] = None,
-    workers: Annotated[int | None, Option(help="Processes; else one a core.")] = None,
-    backend: Annotated[
-        Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
-    ] = "local",
-    place: Annotated[
-        Path | None, Option("--source", help="Where the files of a collection lie.", metavar="PATH")
-    ] = None,
-    fetch: Annotated[
-        bool, Option("--fetch", help="Download the collection if it is not here.")
-    ] = False,
-    force: Annotated[bool, Option("--force", help="Replace another data set.")] = False,
-    as_json: Json = False,
+    source: option.Music,
+    output: option.Output,
+    bars: option.Bars = None,
+    hop: option.Hop = None,
+    steps_per_quarter: option.StepsPerQuarter = None,
+    density: option.Density = None,
+    transpositions: option.Transpositions = None,
+    no_transpositions: option.NoTranspositions = False,
+    merge: option.Merge = None,
+    voices: option.Voices = None,
+    fill: option.Fill = None,
+    max_tracks: option.MaxTracks = None,
+    shuffle: option.Shuffle = None,
+    seed: option.Seed = None,
+    split: option.Split = None,
+    like: option.Like = None,
+    workers: option.Workers = None,
+    backend: option.Backend = "local",
+    place: option.Place = None,
+    fetch: option.Fetch = False,
+    force: option.Force = False,
+    as_json: option.Json = False,
 ) -> None:
     """Build a data set of a collection, or of a folder or an archive of MIDI files.
 
@@ -114,7 +87,19 @@ def _open(
     from megatron_music.data.workers import start_workers
 
     new = force or not (output / MANIFEST_FILE).exists()
+    if new and backend == "local":
+        _tell_of_crowd(workers)
     return open_source(source, place, partial(start_workers, backend, workers) if new else None)
+
+
+def _tell_of_crowd(workers: int | None) -> None:
+    from joblib import cpu_count
+
+    if workers is not None and workers > cpu_count():
+        show.say(
+            f"{counted(workers, 'worker')} on {counted(cpu_count(), 'core')}: more memory, no more "
+            "speed; without --workers there is one a core"
+        )
 
 
 def _build(

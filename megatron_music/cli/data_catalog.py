@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.cli.data_options import Json
 
 if TYPE_CHECKING:
     from megatron_music.data.catalog import Collection
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def list_collections(as_json: Json = False) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.cli.data_options import Json
 from megatron_music.wording import counted
 
 if TYPE_CHECKING:
     from megatron_music.data.stats import Statistics
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def verify(

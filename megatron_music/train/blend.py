@@ -93,8 +93,8 @@ class Blend:
 def parse_blend(words: Sequence[str]) -> Blend:
     """Read `DIR` or `DIR:WEIGHT`, several of them for a blend; weights of one folder add up.
 
-    What follows the last colon is a weight if it is a number, or there is a folder before it, and no
-    folder has the whole name.
+    What follows the last colon is a weight if it is a number or a folder is named before it, and
+    no folder has the whole name.
     Raises UsageError for weights that are not above 0, or that only some folders have.
     """
     parts = [_part(word) for word in words]

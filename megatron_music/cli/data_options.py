@@ -1,0 +1,49 @@
+"""The options of `data`, most of them of `data build`, as typer reads them: names of types, a wish each."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+Music = Annotated[
+    str,
+    Argument(help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of MIDI files."),
+]
+Output = Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")]
+
+Bars = Annotated[int | None, Option(help="Bars of a window.")]
+Hop = Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")]
+StepsPerQuarter = Annotated[int | None, Option(help="4, or 12 to hold triplets.")]
+Density = Annotated[bool | None, Option(help="Density tokens, or none.")]
+Transpositions = Annotated[
+    int | None, Option(help="Keys that training windows are written in; 12 for all.")
+]
+NoTranspositions = Annotated[
+    bool, Option("--no-transpositions", help="The same as --transpositions 1.")
+]
+Merge = Annotated[bool | None, Option(help="Make the tracks of one instrument one, or not.")]
+Voices = Annotated[
+    bool | None, Option(help="Take four tracks as soprano, alto, tenor, bass, or not.")
+]
+Fill = Annotated[
+    bool | None, Option("--fill/--no-fill", help="Add documents with bars to fill in, or not.")
+]
+MaxTracks = Annotated[int | None, Option(help="Most tracks of a window.")]
+Shuffle = Annotated[bool | None, Option(help="Shuffle the tracks, or not.")]
+Seed = Annotated[int | None, Option(help="The seed of the shuffling.")]
+Split = Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")]
+Like = Annotated[
+    Path | None,
+    Option("--like", help="Tokens that mean the same as this data set's.", metavar="DIR"),
+]
+
+Workers = Annotated[int | None, Option(help="Processes; else one a core.")]
+Backend = Annotated[
+    Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
+]
+Place = Annotated[
+    Path | None, Option("--source", help="Where the files of a collection lie.", metavar="PATH")
+]
+Fetch = Annotated[bool, Option("--fetch", help="Download the collection if it is not here.")]
+Force = Annotated[bool, Option("--force", help="Replace another data set.")]
+Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
