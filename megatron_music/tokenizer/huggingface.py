@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from megatron_music.files import complete, write_text
+from megatron_music.files import write_text
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
 
 LONGEST = 1_000_000
@@ -28,7 +28,6 @@ def save_tokenizer(settings: TokenizerSettings, folder: Path) -> None:
         "model_max_length": LONGEST,
         "clean_up_tokenization_spaces": False,
     }
-    with complete(folder / "tokenizer.json") as temporary:
-        tokenizer.save(str(temporary))
+    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
     save_settings(settings, folder)

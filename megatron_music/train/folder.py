@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from megatron_music.config import one_line
 from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.files import read_small, why, write_text
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
+from megatron_music.tokenizer.vocabulary import TokenizerSettings
 
 META_FILE = "meta.json"
 KEPT_STEPS = 2
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """A copy of the data set's tokenizer folder; of a blend, what all its folders share."""
+        """The data set's tokenizer; of a blend, what all its folders share."""
         return self.path / "tokenizer"
 
     def samples(self, iteration: int) -> Path:
@@ -216,12 +216,16 @@ def logged_losses(run: RunFolder) -> list[float]:
     return [entry["lm_loss"] for entry in read_log(run) if "lm_loss" in entry]
 
 
-def copy_tokenizer(source: Path, settings: TokenizerSettings, run: RunFolder) -> None:
-    """Copy a tokenizer folder into the run in one piece, with these settings for its own."""
+def write_tokenizer(settings: TokenizerSettings, run: RunFolder) -> None:
+    """Write the run's tokenizer folder in one piece; raises WriteError.
+
+    Made anew, not copied: whatever else stands in the data set's is not to be passed on.
+    """
+    from megatron_music.tokenizer.huggingface import save_tokenizer
+
     partial = run.path / f".tokenizer{_PARTIAL}"
     _remove(partial)
-    shutil.copytree(source, partial)
-    save_settings(settings, partial)
+    save_tokenizer(settings, partial)
     _remove(run.tokenizer)
     partial.rename(run.tokenizer)
 

@@ -14,14 +14,14 @@ from megatron_music.costs.memory import parameter_count
 from megatron_music.files import write_text
 from megatron_music.train.blend import Blend
 from megatron_music.train.engine import Engine
-from megatron_music.train.folder import CheckpointMeta, clean, copy_tokenizer, rewind_log
+from megatron_music.train.folder import CheckpointMeta, clean, rewind_log, write_tokenizer
 from megatron_music.train.job import Job
 
 _PACKAGES = ("torch", "megatron-core", "transformer-engine", "transformers", "accelerate", "numpy")
 
 
 def open_run(job: Job, engine: Engine, attention: str) -> None:
-    """Write what describes the run, copy the tokenizer, and rewind the log to the checkpoint."""
+    """Write what describes the run and its tokenizer, and rewind the log to the checkpoint."""
     job.run.path.mkdir(parents=True, exist_ok=True)
     clean(job.run)
     write_text(job.run.path / "config.yaml", dump_recipe(job.recipe))
@@ -40,7 +40,7 @@ def open_run(job: Job, engine: Engine, attention: str) -> None:
         "argv": sys.argv,
     }
     write_text(job.run.environment, json.dumps(environment, indent=2) + "\n")
-    copy_tokenizer(job.blend.folders[0] / "tokenizer", job.vocabulary.settings, job.run)
+    write_tokenizer(job.vocabulary.settings, job.run)
     rewind_log(job.run, job.start_iteration if job.start else None)
 
 

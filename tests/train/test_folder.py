@@ -16,12 +16,12 @@ from megatron_music.train.folder import (
     CheckpointMeta,
     RunFolder,
     clean,
-    copy_tokenizer,
     lowest_validation_loss,
     publish,
     read_log,
     read_meta,
     rewind_log,
+    write_tokenizer,
 )
 
 
@@ -120,12 +120,19 @@ def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunFolder) -
     assert run.log.read_text() == ""
 
 
-def test_a_run_keeps_the_tokenizer_with_settings_of_its_own(tmp_path: Path, run: RunFolder) -> None:
+def test_a_run_gets_a_tokenizer_of_its_own_in_the_place_of_what_is_there(
+    tmp_path: Path, run: RunFolder
+) -> None:
+    """Also in the place of a link into the data set, which stays as it is."""
     settings = TokenizerSettings()
     save_settings(settings, tmp_path / "set")
-    (tmp_path / "set" / "tokenizer.json").write_text("words")
     run.path.mkdir()
-    copy_tokenizer(tmp_path / "set", replace(settings, fill=True), run)
+    run.tokenizer.symlink_to(tmp_path / "set")
+    write_tokenizer(replace(settings, fill=True), run)
     assert load_vocabulary(run.tokenizer).settings == replace(settings, fill=True)
-    assert (run.tokenizer / "tokenizer.json").read_text() == "words"
+    assert {path.name for path in run.tokenizer.iterdir()} == {
+        "mmmtrack.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert load_vocabulary(tmp_path / "set").settings == settings
