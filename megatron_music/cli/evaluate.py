@@ -50,11 +50,14 @@ def evaluate(
 def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
     from megatron_music.threads import wait_briefly
 
+    show.say(f"loading {model}")
     wait_briefly()
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
-    return write_report(evaluate(model, data, request, show.progress), output)
+    found = evaluate(model, data, request, show.progress)
+    show.say("drawing the report")
+    return write_report(found, output)
 
 
 def _summary(figures: dict[str, Any], output: Path) -> str:

@@ -18,6 +18,7 @@ def export(
     """
     from megatron_music.threads import wait_briefly
 
+    show.say(f"exporting {run} to {output}")
     wait_briefly()
     from megatron_music.export import huggingface
 

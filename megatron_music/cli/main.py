@@ -1,6 +1,8 @@
 """The `megatron-music` program: its commands, and how an error becomes one line."""
 
+import atexit
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -76,6 +78,7 @@ app.add_typer(profile.app, name="profile")
 
 def run(program: typer.Typer = app) -> None:
     """Run a program; every error leaves as one line on stderr and an exit code."""
+    atexit.register(gc.freeze)  # else Python tidies up torch's objects for seconds before it ends
     try:
         _refuse_empty(sys.argv[1:])
         program()

@@ -1,5 +1,6 @@
 """`sample`: compose with an exported model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
     from megatron_music.generate.album import Formats
-    from megatron_music.generate.report import Maker
+    from megatron_music.generate.report import Copies, Maker
     from megatron_music.generate.request import Request
+    from megatron_music.generate.song import Song
     from megatron_music.score.notes import Piece
     from megatron_music.tokenizer.vocabulary import Vocabulary
 
@@ -177,6 +179,7 @@ def _compose(
 ) -> list[Path]:
     from megatron_music.threads import wait_briefly
 
+    show.say(f"loading {model}")
     wait_briefly()
     from megatron_music.evaluate.copy_check import check_copies
     from megatron_music.generate.album import write_album
@@ -184,6 +187,12 @@ def _compose(
 
     composer = Composer.load(model)
     songs = composer.compose(request, piece)
+
+    def copies(songs: "Sequence[Song]") -> "list[Copies]":
+        if corpus is not None:
+            show.say(f"looking for copies in {corpus}")
+        return check_copies(songs, corpus, composer.vocabulary)
+
     with show.progress("compose", "songs") as progress:
         return write_album(
             songs,
@@ -192,6 +201,6 @@ def _compose(
             maker,
             formats,
             prompt=piece,
-            copies=lambda songs: check_copies(songs, corpus, composer.vocabulary),
+            copies=copies,
             progress=progress,
         )

@@ -121,6 +121,15 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     reader = IndexedReader(data / SPLITS[0])
     counts = token_counts(reader, vocabulary)
     held_out = [tokens for side in sides.values() for tokens in side.tokens]
+    with stage("compare with real music", "steps") as progress:
+        progress(0, 3)
+        figures = tuple(compare_figures([*sets, composed]))
+        histograms = tuple(compare_histograms([*sets, composed]))
+        progress(1, 3)
+        copied = _copying(reader, held_out, songs, vocabulary)
+        progress(2, 3)
+        verdict = _judge(sets, songs, vocabulary)
+        progress(3, 3)
     return Evaluation(
         model=model,
         data=data,
@@ -130,10 +139,10 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         unigram=manifest.get("unigram_nats_per_token", {}),
         free=tuple(free),
         windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
-        figures=tuple(compare_figures([*sets, composed])),
-        histograms=tuple(compare_histograms([*sets, composed])),
-        copying=_copying(reader, held_out, songs, vocabulary),
-        verdict=_judge(sets, songs, vocabulary),
+        figures=figures,
+        histograms=histograms,
+        copying=copied,
+        verdict=verdict,
         notes=note_map(composer.model, vocabulary, counts),
         instruments=instrument_map(composer.model, vocabulary, counts),
     )
