@@ -1,4 +1,4 @@
-"""The options of `data`, most of them of `data build`, as typer reads them: names of types, a wish each."""
+"""The options of `data`, most of them of `build`, as typer reads them: types, a wish each."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -4,6 +4,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from megatron_music.errors import FetchError, WriteError
 from megatron_music.files import why
@@ -31,6 +32,7 @@ class Resuming:
         barren = 0
         while True:
             before = self._size()
+            self._tell(before, None, _attempt(url, barren))
             try:
                 self._go_on(url)
                 break
@@ -56,9 +58,10 @@ class Resuming:
         cause = getattr(fault.args[0] if fault.args else fault, "reason", None)
         how = " ".join(str(fault if cause is None else cause).split())
         how = how if cause is None else how.split("): ", 1)[-1]
+        come = f"broke off after {self._size():,} bytes" if self._size() else "does not begin"
         return (
-            f"the download of {url} broke off after {self._size():,} bytes and does not go on "
-            f"({how}); check the connection, the same command goes on from there"
+            f"the download of {url} {come} ({how}); check the connection, the same command goes on "
+            "from what has come"
         )
 
     def _go_on(self, url: str) -> None:
@@ -103,9 +106,14 @@ class Resuming:
         if total is not None and done != total:
             raise _CutShortError(f"{done - start:,} of {total - start:,} bytes came")
 
-    def _tell(self, done: int, total: int | None) -> None:
+    def _tell(self, done: int, total: int | None, note: str = "") -> None:
         whole = (total or done) // 1_000_000 + 1
-        self._progress(done // 1_000_000, whole)
+        self._progress(done // 1_000_000, whole, note)
+
+
+def _attempt(url: str, barren: int) -> str:
+    more = f", attempt {barren + 1} of {len(_WAITS_S) + 1}" if barren else ""
+    return f"connecting to {urlsplit(url).hostname}{more}"
 
 
 class _CutShortError(Exception):
