@@ -58,12 +58,15 @@ def song_report(
 ) -> dict[str, Any]:
     """Return what was asked and what came, as JSON can hold it.
 
-    `new_bars` are, for each track, the bars (from 1) that are not as in the piece begun from.
+    What was left open is not among what was asked. `new_bars` are, for each track, the bars (from
+    1) that are not as in the piece begun from.
     """
+    asked = {name: value for name, value in asdict(request).items() if value not in (None, ())}
+    played = {"tempo_bpm": request.tempo, "tokens": len(song.tokens)}
     return {
         "seed": song.seed,
-        "asked": asdict(request),
-        "came": {**figures(song.piece), "tokens": len(song.tokens)},
+        "asked": asked,
+        "came": figures(song.piece) | played,
         "new_bars": None if prompt is None else _new_bars(song.piece, prompt),
         "longest_run_shared_with_training": asdict(copies),
         "model": maker.model,

@@ -74,6 +74,8 @@ def test_a_report_says_what_was_asked_and_what_came() -> None:
     request = Request(1, seed=5, temperature=0.8, density=("3",))
     report = song_report(song(5), request, MAKER, Copies(2, 3, 4))
     assert report["asked"]["temperature"] == 0.8
+    assert report["asked"].keys().isdisjoint({"tempo_bpm", "bars", "instruments", "song_ids"})
+    assert report["came"]["tempo_bpm"] == 100
     assert report["came"]["bars"] == 2
     assert report["came"]["notes"] == 7
     assert report["came"]["key"] == "C major"
