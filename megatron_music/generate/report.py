@@ -1,6 +1,7 @@
 """What came of a request: the figures of a song, beside what was asked."""
 
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS, instrument_name
 from megatron_music.score.notes import Piece, Track
-from megatron_music.score.pianoroll import instrument_label, pitch_name
+from megatron_music.score.pianoroll import pitch_name, track_labels
 
 # How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -83,7 +84,7 @@ def figures(piece: Piece) -> dict[str, Any]:
         "notes": notes,
         "notes_per_bar": round(notes / piece.bars, 2),
         "key": key_of(piece),
-        "tracks": [_track(piece, index) for index in range(len(piece.tracks))],
+        "tracks": list(map(_track, piece.tracks, track_labels(piece), repeat(piece.bars))),
     }
 
 
@@ -107,14 +108,13 @@ def _notes(track: Track) -> set[tuple[int, int, int]]:
     return set(zip(*columns, strict=True))
 
 
-def _track(piece: Piece, index: int) -> dict[str, Any]:
-    track = piece.tracks[index]
+def _track(track: Track, name: str, bars: int) -> dict[str, Any]:
     pitched = track.instrument != DRUMS
     return {
         "instrument": instrument_name(track.instrument),
-        "name": instrument_label(track.instrument),
+        "name": name,
         "notes": len(track),
-        "notes_per_bar": round(len(track) / piece.bars, 2),
+        "notes_per_bar": round(len(track) / bars, 2),
         "lowest": pitch_name(int(track.pitch.min())) if pitched else None,
         "highest": pitch_name(int(track.pitch.max())) if pitched else None,
     }

@@ -150,13 +150,13 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0.0))
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
-    for track, name in zip(piece.tracks, _track_names(piece), strict=True):
+    for track, name in zip(piece.tracks, track_names(piece), strict=True):
         midi.instruments.append(_written_track(track, name, step_s))
     with complete(path) as temporary:
         midi.write(str(temporary))
 
 
-def _track_names(piece: Piece) -> list[str]:
+def track_names(piece: Piece) -> list[str]:
     """Name the tracks: the second of an instrument is "... 2", but for voices: names mean those."""
     codes = [track.instrument for track in piece.tracks]
     turns = [codes[: place + 1].count(code) for place, code in enumerate(codes)]

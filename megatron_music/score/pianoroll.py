@@ -1,8 +1,9 @@
-"""A piece as a picture: pitch upwards, time to the right, one colour an instrument.
+"""A piece as a picture: pitch upwards, time to the right, one colour a track.
 
 Long pieces are broken into rows, as sheet music is; drums have a lane of their own below.
 """
 
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.patches import Patch
 
 from megatron_music.files import complete
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
-from megatron_music.score.midi import track_name
+from megatron_music.score.midi import track_name, track_names
 from megatron_music.score.notes import Piece, Track
 
 VOICE_COLOURS = {SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f"}
@@ -36,8 +37,11 @@ PALETTE = (
     "#886600",
     "#99bb33",
     "#004488",
+    "#cc3311",
+    "#222222",
+    "#bbaadd",
 )
-"""For other instruments: hues that stay apart for colour-blind eyes, too."""
+"""For other tracks, as many as channels: hues that stay apart for colour-blind eyes, too."""
 
 BARS_A_ROW = 16
 MOST_ROWS = 6
@@ -89,12 +93,24 @@ def piano_roll(piece: Piece, title: str = "") -> Figure:
     return figure
 
 
-def track_colours(piece: Piece) -> dict[int, str]:
-    """Choose a colour for each instrument: the article's for voices, grey for drums."""
-    fixed = VOICE_COLOURS | {DRUMS: DRUM_COLOUR}
-    others = sorted({track.instrument for track in piece.tracks} - fixed.keys())
-    chosen = {code: PALETTE[i % len(PALETTE)] for i, code in enumerate(others)}
-    return {track.instrument: (fixed | chosen)[track.instrument] for track in piece.tracks}
+def track_colours(piece: Piece) -> tuple[str, ...]:
+    """Choose a colour for each track: the article's for voices, grey for drums."""
+    codes = [track.instrument for track in piece.tracks]
+    hues = cycle(PALETTE)
+    chosen = {}
+    for place in sorted(range(len(codes)), key=codes.__getitem__):
+        hue = VOICE_COLOURS.get(codes[place])
+        if codes[place] == DRUMS:
+            chosen[place] = DRUM_COLOUR
+        else:
+            chosen[place] = hue if hue and hue not in chosen.values() else next(hues)
+    return tuple(chosen[place] for place in range(len(codes)))
+
+
+def track_labels(piece: Piece) -> list[str]:
+    """Name tracks for people, as in their MIDI file: Soprano, Drums, Violin, Violin 2."""
+    named = zip(piece.tracks, track_names(piece), strict=True)
+    return [name.capitalize() if track.instrument in VOICES else name for track, name in named]
 
 
 def pitch_name(pitch: int) -> str:
@@ -166,11 +182,10 @@ def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) 
 
 
 def _draw_pitched(axes: Axes, piece: Piece, first: int, bars: int) -> None:
-    """Draw the notes of a row; one that another instrument doubles is drawn slim, over it."""
-    colours = track_colours(piece)
+    """Draw the notes of a row; one that another track doubles is drawn slim, over it."""
     start, steps = first * piece.steps_per_bar, bars * piece.steps_per_bar
     taken = np.zeros((128, steps), dtype=bool)
-    for track in piece.tracks:
+    for track, colour in zip(piece.tracks, track_colours(piece), strict=True):
         if track.instrument == DRUMS:
             continue
         notes = [
@@ -185,7 +200,7 @@ def _draw_pitched(axes: Axes, piece: Piece, first: int, bars: int) -> None:
             _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
             for (on, end, pitch), thin in zip(notes, slim, strict=True)
         ]
-        _add_blocks(axes, blocks, colours[track.instrument], 0.8 if bars <= BARS_A_ROW else 0.2)
+        _add_blocks(axes, blocks, colour, 0.8 if bars <= BARS_A_ROW else 0.2)
 
 
 def _draw_drums(axes: Axes, piece: Piece, drums: list[int]) -> None:
@@ -223,11 +238,13 @@ def _add_blocks(
 
 
 def _draw_legend(figure: Figure, piece: Piece) -> None:
-    """Name the instruments below the picture, in as many columns as fit."""
-    patches = [
-        Patch(facecolor=colour, label=instrument_label(code))
-        for code, colour in track_colours(piece).items()
+    """Name the tracks below the picture, all drums as one, in as many columns as fit."""
+    drums = instrument_label(DRUMS)
+    named = [
+        (colour, drums if colour == DRUM_COLOUR else label)
+        for colour, label in zip(track_colours(piece), track_labels(piece), strict=True)
     ]
+    patches = [Patch(facecolor=colour, label=label) for colour, label in dict.fromkeys(named)]
     if patches:
         figure.legend(
             handles=patches,
