@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
     if path.suffix in REPORTS:
         raise InputError(
             f"{path} is a report that only nsys itself can read; run: nsys export --type sqlite "
-            f"-o {path.with_suffix('.sqlite')} {path}"
+            f"-o {quote(str(path.with_suffix('.sqlite')))} {quote(str(path))}"
         )
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file; give an export or a CSV of Nsight Systems")
