@@ -7,17 +7,20 @@ and a run in another layout see the same global batches. Nothing is written in t
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from megatron.core.datasets.blended_dataset import BlendedDataset
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from numpy.lib.format import MAGIC_PREFIX
 
 from megatron_music.errors import DataError
 from megatron_music.files import write_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
-from megatron_music.train.blend import Blend, token_count
+from megatron_music.train.blend import token_count
 from megatron_music.train.engine import Engine
 from megatron_music.train.job import Job
 
@@ -90,10 +93,11 @@ def build_batches(job: Job, engine: Engine) -> Batches:
         built = BlendedMegatronDatasetBuilder(
             GPTDataset, sizes, lambda: True, _dataset_config(job, sizes)
         ).build()
-    except (AssertionError, ValueError, IndexError, OSError) as fault:
+    except (AssertionError, ValueError, IndexError, EOFError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         raise DataError(
-            f"Megatron cannot read {job.blend} ({reason}); build the data set again"
+            f"Megatron cannot read {job.blend} ({reason}); build the data set again, or remove "
+            f"{job.run.cache}"
         ) from fault
     engine.wait()
     if engine.is_first:
@@ -144,18 +148,33 @@ def _eval_iters(job: Job) -> int:
 
 
 def _open_cache(job: Job) -> None:
-    """Keep the cache only if it was completed, for these very data files."""
-    mark = job.run.cache / _COMPLETE
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != _fingerprint(job.blend):
-        shutil.rmtree(job.run.cache, ignore_errors=True)
+    """Keep the cache only if it was completed, for these very data files, and is whole."""
+    cache, mark = job.run.cache, job.run.cache / _COMPLETE
+    known = mark.read_text(encoding="utf-8", errors="replace") if mark.is_file() else None
+    if known != _fingerprint(job) or not all(map(_is_array, cache.glob("*.npy"))):
+        with suppress(OSError):
+            cache.unlink()  # where it is a link
+        shutil.rmtree(cache, ignore_errors=True)
+        if cache.exists():
+            raise DataError(f"{cache} is of no use here and cannot be removed; remove it yourself")
     mark.unlink(missing_ok=True)
 
 
+def _is_array(path: Path) -> bool:
+    """Tell whether a file begins as an array: others Megatron would unpickle, which runs code."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+
+
 def _close_cache(job: Job) -> None:
-    write_text(job.run.cache / _COMPLETE, _fingerprint(job.blend))
+    write_text(job.run.cache / _COMPLETE, _fingerprint(job))
 
 
-def _fingerprint(blend: Blend) -> str:
-    indices = [path for folder in blend.folders for path in sorted(folder.glob("*.idx"))]
+def _fingerprint(job: Job) -> str:
+    """Return what the data's indices are, and how large those of the cache."""
+    indices = [path for folder in job.blend.folders for path in sorted(folder.glob("*.idx"))]
     states = [(path, path.stat()) for path in indices]
-    return json.dumps([[str(path), of.st_size, of.st_mtime_ns] for path, of in states])
+    cached = [[path.name, path.stat().st_size] for path in sorted(job.run.cache.glob("*.npy"))]
+    return json.dumps([[[str(path), of.st_size, of.st_mtime_ns] for path, of in states], cached])

@@ -16,7 +16,7 @@ pytest.importorskip("megatron.core")
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.costs.memory import parameter_count  # noqa: E402
 from megatron_music.errors import DataError, UsageError  # noqa: E402
-from megatron_music.train import choices  # noqa: E402
+from megatron_music.train import batches, choices  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
 from megatron_music.train.batches import build_batches  # noqa: E402
 from megatron_music.train.choices import TRANSFORMER_ENGINE  # noqa: E402
@@ -125,16 +125,30 @@ def test_a_batch_follows_from_its_iteration_and_labels_are_the_next_tokens(
     assert not list(data.glob("**/cache"))
 
 
+@pytest.mark.parametrize("ended", [False, True])
 def test_a_half_written_index_cache_is_built_again(
-    engine: Engine, data: Path, tmp_path: Path
+    engine: Engine, data: Path, tmp_path: Path, ended: bool
 ) -> None:
     job = prepare(recipe(), data, tmp_path)
     before = next(build_batches(job, engine).training(1))
-    (tmp_path / "cache" / "complete.json").unlink()
+    if not ended:
+        (tmp_path / "cache" / "complete.json").unlink()
     for index in (tmp_path / "cache").glob("*.npy"):
         index.write_bytes(index.read_bytes()[:100])
     after = next(build_batches(job, engine).training(1))
     assert torch.equal(before["tokens"], after["tokens"])
+
+
+def test_an_index_cache_that_is_no_array_is_not_unpickled(
+    engine: Engine, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepare(recipe(), data, tmp_path)
+    build_batches(job, engine)
+    for index in (tmp_path / "cache").glob("*.npy"):
+        index.write_bytes(b"cbuiltins\nprint\n(Vit ran\ntR.")
+    batches._close_cache(job)
+    monkeypatch.setattr("builtins.print", lambda *_: pytest.fail("it ran"))
+    build_batches(job, engine)
 
 
 def test_a_token_beyond_the_vocabulary_is_a_data_error(engine: Engine, tmp_path: Path) -> None:
