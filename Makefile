@@ -133,8 +133,8 @@ $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 	@touch $@
 
 .PHONY: data
-data: $$(NEEDS) ## build the data set DATASET into data/
-	@$(BUILD)
+data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--bars 4 --fill'
+	@$(BUILD)$(if $(and $(filter data,$(MAKECMDGOALS)),$(ARGS)), $(ARGS))
 
 # The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first.
 define walk

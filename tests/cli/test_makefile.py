@@ -78,6 +78,7 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
             "data build metamidi -o data/metamidi --source /x/y.tar",
         ),
         ("SOURCE=/x/music/", "data build /x/music/ -o data/music --fetch"),
+        ("ARGS=--fill", "data build bach -o data/bach --fetch --fill"),
         ("SOURCE=.", f"data build {ROOT} -o data/{ROOT.name} --fetch"),
     ],
 )
