@@ -8,7 +8,7 @@ from typer import Argument, Option
 _BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
 
 Model = Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
-Output = Annotated[Path, Option("-o", help="The folder to write songs into.")]
+Output = Annotated[Path, Option("-o", help="The folder to write songs into.", metavar="DIR")]
 Data = Annotated[
     Path | None,
     Option(
@@ -16,11 +16,8 @@ Data = Annotated[
     ),
 ]
 
-Count = Annotated[int | None, Option("-n", help="How many songs.", show_default="4")]
-Seed = Annotated[
-    int | None,
-    Option(help="The first song's seed; the next has the next.", show_default="7"),
-]
+Count = Annotated[int | None, Option("-n", help="How many songs; else 4.")]
+Seed = Annotated[int | None, Option(help="The first song's, else 7; the next has the next.")]
 SongIds = Annotated[
     list[int] | None,
     Option("--song-id", help="Compose the song of this number, on any machine; repeat for more."),
@@ -34,7 +31,7 @@ Instruments = Annotated[
         help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
     ),
 ]
-Tracks = Annotated[int | None, Option(help="How many, of any instruments.")]
+Tracks = Annotated[int | None, Option(help="How many, of any instruments, without --prompt.")]
 Densities = Annotated[
     list[str] | None,
     Option("--density", help="0 (sparse) to 9, or INSTRUMENT=0..9; repeat."),

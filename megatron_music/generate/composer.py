@@ -89,6 +89,11 @@ class Composer:
                 f"the piece is on a grid of {prompt.steps_per_quarter} steps a quarter, the model "
                 f"on {vocabulary.settings.steps_per_quarter}; quantize it to that"
             )
+        if request.tracks is not None:
+            raise UsageError(
+                f"tracks (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
+                "and instruments adds to them"
+            )
 
         def begin(seed: int) -> Draft:
             if request.fills:

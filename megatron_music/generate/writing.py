@@ -96,10 +96,11 @@ def continued(piece: Piece, request: Request, vocabulary: Vocabulary) -> Draft:
 
 def opened(piece: Piece, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
     """Return a piece with the bars opened that `request` fills, or that `seed` chose to vary."""
-    if request.bars not in (None, piece.bars) or request.instruments or request.drop:
+    of_all_bars = {request.bars, request.prompt_bars} <= {None, piece.bars}
+    if not of_all_bars or request.instruments or request.drop:
         raise UsageError(
             f"filling keeps the {piece.bars} bars and the tracks of the piece; leave out bars, "
-            "instruments and drop"
+            "prompt_bars, instruments and drop"
         )
     if request.vary is None:
         codes = [parse_instrument(name) for name in request.fill_tracks]

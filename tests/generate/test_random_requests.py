@@ -78,7 +78,7 @@ def wish(rng: np.random.Generator, vocabulary_bars: int, prompt: Piece | None) -
     if rng.random() < 0.5:
         names = rng.choice(NAMES, int(rng.integers(1, 6)))
         made["instruments"] = tuple(map(str, names))
-    elif rng.random() < 0.3:
+    elif prompt is None and rng.random() < 0.3:
         made["tracks"] = int(rng.integers(1, 6))
     if rng.random() < 0.3:
         made["density"] = (str(rng.integers(0, 10)),)
@@ -88,7 +88,7 @@ def wish(rng: np.random.Generator, vocabulary_bars: int, prompt: Piece | None) -
         made |= {"bars": prompt.bars + int(rng.integers(0, 8))}
         made |= {"prompt_bars": int(rng.integers(1, prompt.bars + 1))}
     else:
-        made = {key: made[key] for key in made if key not in ("instruments", "tracks")}
+        made = {key: made[key] for key in made if key != "instruments"}
         if kind == 1:
             made["vary"] = float(rng.uniform(0.05, 1.0))
         else:

@@ -193,6 +193,8 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
         ("fill", {}, "nothing to fill"),
         ("fill", {"fill_bars": (5,)}, r"bars 1..4 \(got 5\)"),
         ("fill", {"fill_bars": (1,), "bars": 8}, "filling keeps the 4 bars"),
+        ("vary", {"prompt_bars": 2}, "leave out bars, prompt_bars"),
+        ("vary", {"tracks": 5}, r"tracks \(got 5\) is for songs from nothing"),
         ("vary", {"share": 1.5}, r"vary must be in \(0, 1\] \(got 1.5\)"),
         ("vary", {"fill_bars": (1,)}, "vary chooses the bars itself"),
         ("compose", {"vary": 0.5}, "needs a piece to begin from"),
