@@ -58,7 +58,8 @@ def train(
 
     with one_voice(rank()):
         if estimate:
-            _refuse_trainings_own(origin, run, megatron_lm_args or None)
+            if megatron_lm_args:
+                raise UsageError("--megatron-lm-args not with --estimate: ask for one of the two")
         else:
             _refuse_estimates_own(device, gpus, utilisation, as_json or None)
         request = load_recipe(recipe, overrides or [], depth)
@@ -93,14 +94,6 @@ def _refuse_estimates_own(*values: str | float | None) -> None:
     names = ("--device", "--gpus", "--utilisation", "--json")
     if given := _given(names, values):
         raise UsageError(f"{given} only with --estimate; add it, or leave that out")
-
-
-def _refuse_trainings_own(*values: Path | bool | None) -> None:
-    """Raise UsageError for an option that --estimate would pass over in silence."""
-    if given := _given(("--from", "--run", "--megatron-lm-args"), values):
-        raise UsageError(
-            f"{given} not with --estimate, which trains nothing; leave one or the other out"
-        )
 
 
 def _given(names: Sequence[str], values: Sequence[object]) -> str:

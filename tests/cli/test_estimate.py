@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_said(program: Program) -> None:
         (["--gpus", "0"], r"--gpus must be 1 or more \(got 0\)"),
         (["--utilisation", "45"], r"--utilisation must be in \(0, 1\] \(got 45"),
         (["--utilisation", "0.5"], "--utilisation only with --device NAME; add it"),
-        (["--from", "a", "--run", "b"], "--from, --run not with --estimate, which trains nothing"),
+        (["--megatron-lm-args"], "--megatron-lm-args not with --estimate: ask for one of the two"),
         (["parallel.tensor_model_parallel_size=3"], "nearest that can work"),
     ],
 )
