@@ -9,8 +9,8 @@ from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.module import MegatronModule
 
-BLOCK = 128
-"""Queries a block on a CPU: the fastest of 64 to 640 in fp32 at 640 tokens."""
+BLOCK = 160
+"""Queries a block on a CPU: the fastest of 64 to 640 in fp32 at 640 tokens, on two cores."""
 
 _softmax_backward = torch.ops.aten._softmax_backward_data  # noqa: SLF001 - has no public name
 _dropped = torch.ops.aten.native_dropout_backward
@@ -100,7 +100,7 @@ class _ByBlocks(torch.autograd.Function):
         """Return the gradients of query, key and value."""
         (gradient,) = gradients
         q, k, v, *kept = ctx.saved_tensors
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        grads_q, grad_k, grad_v = [], torch.zeros_like(k), torch.zeros_like(v)
         for begin, end in reversed(_blocks(q.shape[1])):
             into = gradient[:, begin:end]
             grad_used = into @ v[:, :end].transpose(1, 2)
@@ -112,8 +112,9 @@ class _ByBlocks(torch.autograd.Function):
                 )
             grad_v[:, :end] += used.transpose(1, 2) @ into
             grad_scores = _softmax_backward(grad_used, weights, -1, weights.dtype)
-            grad_q[:, begin:end] = grad_scores @ k[:, :end]
+            grads_q.append(grad_scores @ k[:, :end])
             grad_k[:, :end] += grad_scores.transpose(1, 2) @ q[:, begin:end]
+        grad_q = torch.cat(grads_q[::-1], 1)
         return grad_q.mul_(ctx.scale), grad_k.mul_(ctx.scale), grad_v, None, None
 
 
