@@ -334,10 +334,12 @@ def test_in_a_container_each_step_is_run_by_pyxis(tmp_path: Path) -> None:
         assert f",{tmp_path}/songs.zip:/workspace/songs.zip:ro" in step
         assert "--cpu-bind=none" in step
     assert "--nodes=1 --ntasks=1" in data
-    assert "data build bach -o data/bach --source songs.zip" in data
+    assert "data build songs.zip -o data/songs.zip --fetch" in data
     assert "--nodes=2 --ntasks=2 --ntasks-per-node=1" in train
-    assert "entrypoint.sh pretrain article --data data/bach --run runs/bach-article" in train
+    assert (
+        "entrypoint.sh pretrain article --data data/songs.zip --run runs/songs.zip-article" in train
+    )
     assert json.dumps(export.split()[-4:]) == json.dumps(
-        ["export", "runs/bach-article", "-o", "runs/bach-article/hf"]
+        ["export", "runs/songs.zip-article", "-o", "runs/songs.zip-article/hf"]
     )
     assert "sample" in music
