@@ -86,7 +86,7 @@ def train(
             )
         if rank() == 0 and job.run.latest() is not None:
             words = ["megatron-music", "export", str(job.run.path), "-o", str(job.run.path / "hf")]
-            show.say(f"next: {shlex.join(words)}")
+            show.say(f"to compose with it: {shlex.join(words)}")
 
 
 def _refuse_estimates_own(*values: str | float | None) -> None:

@@ -248,7 +248,9 @@ def test_a_finished_run_says_so_without_loading_torch(
     assert done.returncode == 0, done.stderr
     assert f"has reached iteration {reached}, and train.train_iters=6: nothing" in done.stderr
     assert "raise train.train_iters to go on" in done.stderr
-    assert done.stderr.endswith(f"\nnext: megatron-music export '{run}' -o '{run}/hf'\n")
+    assert done.stderr.endswith(
+        f"\nto compose with it: megatron-music export '{run}' -o '{run}/hf'\n"
+    )
 
 
 def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:
