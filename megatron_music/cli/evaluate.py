@@ -83,7 +83,9 @@ def _span(estimate: dict[str, float]) -> str:
 
 
 def rank(
-    critic: Annotated[Path, typer.Argument(help="The critic.json of an evaluation.")],
+    critic: Annotated[
+        Path, typer.Argument(metavar="CRITIC.json", help="What an evaluation wrote.")
+    ],
     songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid...", help="MIDI files.")],
 ) -> None:
     """Rank songs by how real they look to a critic, best first.

@@ -9,7 +9,10 @@ from megatron_music.cli import show
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder (its latest checkpoint) or a step_N.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run folder (its latest checkpoint) or a step_N.", metavar="RUN"),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="HFDIR", help="Where to.")],
 ) -> None:
     """Export a checkpoint to Hugging Face GPT-2 and report the largest logit difference.

@@ -20,7 +20,11 @@ Count = Annotated[int | None, Option("-n", help="How many songs; else 4.")]
 Seed = Annotated[int | None, Option(help="The first song's, else 7; the next has the next.")]
 SongIds = Annotated[
     list[int] | None,
-    Option("--song-id", help="Compose the song of this number, on any machine; repeat for more."),
+    Option(
+        "--song-id",
+        help="Compose the song of this number, on any machine; repeat for more.",
+        metavar="NUMBER",
+    ),
 ]
 
 Bars = Annotated[int | None, Option(help="Bars of each song; else as in training.")]
@@ -29,16 +33,21 @@ Instruments = Annotated[
     Option(
         "--instrument",
         help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
+        metavar="NAME",
     ),
 ]
 Tracks = Annotated[int | None, Option(help="How many, of any instruments, without --prompt.")]
 Densities = Annotated[
     list[str] | None,
-    Option("--density", help="0 (sparse) to 9, or INSTRUMENT=0..9; repeat."),
+    Option("--density", help="0 (sparse) to 9, or NAME=0..9; repeat.", metavar="LEVEL"),
 ]
 Attributes = Annotated[
     list[str] | None,
-    Option("--attribute", help="As in GENRE=JAZZ, where the data have it; repeat."),
+    Option(
+        "--attribute",
+        help="As in GENRE=JAZZ, where the data have it; repeat.",
+        metavar="WORD",
+    ),
 ]
 FullBars = Annotated[
     bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
@@ -71,15 +80,15 @@ PromptBars = Annotated[
 ]
 Drop = Annotated[
     list[str] | None,
-    Option(help="Leave out this instrument of it; repeat.", rich_help_panel=_BEGIN),
+    Option(help="Leave out this instrument of it; repeat.", metavar="NAME", rich_help_panel=_BEGIN),
 ]
 FillBars = Annotated[
     str | None,
-    Option(help="Compose these bars anew, as in 4-6,9.", rich_help_panel=_BEGIN),
+    Option(help="Compose these bars anew, as in 4-6,9.", metavar="BARS", rich_help_panel=_BEGIN),
 ]
 FillTracks = Annotated[
     list[str] | None,
-    Option(help="Compose these instruments anew; repeat.", rich_help_panel=_BEGIN),
+    Option(help="Compose these instruments anew; repeat.", metavar="NAME", rich_help_panel=_BEGIN),
 ]
 Vary = Annotated[
     float | None, Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN)
