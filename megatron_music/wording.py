@@ -1,6 +1,15 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
+
+import re
+
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def counted(count: int, noun: str, plural: str = "", width: int = 0) -> str:
     """Return a count with its noun: 1 piece, 1,000 pieces; numbers are right-aligned in `width`."""
     return f"{count:>{width},} {noun if count == 1 else plural or noun + 's'}"
+
+
+def visible(text: str) -> str:
+    """Return lines whose control characters, as of file names, are seen and not obeyed."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

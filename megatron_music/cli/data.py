@@ -10,7 +10,7 @@ import typer
 from megatron_music.cli import data_catalog, data_inspect, show
 from megatron_music.cli import data_options as option
 from megatron_music.errors import UsageError
-from megatron_music.wording import counted
+from megatron_music.wording import counted, visible
 
 if TYPE_CHECKING:
     from megatron_music.data.build import Result
@@ -75,7 +75,7 @@ def build(
         data_catalog.bring(source)
     music = _open(source, place, output, workers, backend, force)
     result = _build(music, output, chosen, like, workers, backend, force)
-    print(json.dumps(result.manifest, indent=2) if as_json else _summary(result.manifest))
+    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
 
 
 def _open(

@@ -10,7 +10,7 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.data_options import Json
-from megatron_music.wording import counted
+from megatron_music.wording import counted, visible
 
 if TYPE_CHECKING:
     from megatron_music.data.stats import Statistics
@@ -53,7 +53,7 @@ def stats(
         made = statistics(folder, progress)
     if output is not None:
         _write(made, output)
-    print(json.dumps(to_json(made)) if as_json else _text(made))
+    print(json.dumps(to_json(made)) if as_json else visible(_text(made)))
 
 
 def row(name: str, side: Mapping[str, int]) -> str:

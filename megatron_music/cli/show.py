@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from megatron_music.progress import Progress
+from megatron_music.wording import visible
 
 _SLOW = 0.2
 LINE_INTERVAL_S = 5.0
@@ -14,7 +15,7 @@ LINE_INTERVAL_S = 5.0
 
 def say(text: str) -> None:
     """Print a remark on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -60,6 +61,7 @@ def _speed(rate: float, unit: str) -> str:
 
 
 def _write(line: str, live: bool) -> None:
+    line = visible(line)
     sys.stderr.write(f"\r\x1b[2K{line}" if live else f"{line}\n")
     sys.stderr.flush()
 

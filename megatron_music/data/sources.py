@@ -15,6 +15,7 @@ from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MissingError, UsageError
 from megatron_music.progress import Progress
+from megatron_music.wording import visible
 
 __all__ = [
     "LARGEST_FILE_BYTES",
@@ -150,7 +151,7 @@ def archive_source(path: Path) -> Source:
 
 def _as_text(name: str) -> str:
     """Return a name that can be written down, whatever bytes it has on the disk."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
 
 
 def _embedded(collection: Collection) -> Source:

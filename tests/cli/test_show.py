@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_music.cli.show import _line, duration
+from megatron_music.cli.show import _line, duration, say
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_a_line_has_a_rate_and_the_time_left(
 )
 def test_lengths_of_time_are_short(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_a_remark_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    say("no folder \x1b[2J")
+    assert capsys.readouterr().err == "no folder \\x1b[2J\n"
