@@ -25,6 +25,7 @@ LONGEST_QUARTERS = 40_000
 DEFAULT_TEMPO_BPM = 120.0
 _WRITTEN_TICKS_PER_QUARTER = 480
 _WRITTEN_VELOCITY = 90
+_PITCHED_CHANNELS = 15
 _RMID_HEADER_BYTES = 20
 _OTHERS = (
     (b"<!doctype html", "a web page"),
@@ -145,12 +146,16 @@ def _first_tempo(source: symusic.core.ScoreTick) -> float:
 def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:
     """Write a piece as a MIDI file with named tracks, programs, tempo and 4/4; raises WriteError.
 
-    Reading it back and quantizing gives the piece again.
+    Reading it back and quantizing gives the piece again. Where there are more tracks than channels
+    the drums come last; of pitched tracks those beyond the fifteenth share a channel.
     """
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0.0))
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
-    for track, name in zip(piece.tracks, track_names(piece), strict=True):
+    named = list(zip(piece.tracks, track_names(piece), strict=True))
+    if len(named) > _PITCHED_CHANNELS:  # given in turn, and counted on past the drums
+        named.sort(key=lambda one: one[0].instrument == DRUMS)
+    for track, name in named:
         midi.instruments.append(_written_track(track, name, step_s))
     with complete(path) as temporary:
         midi.write(str(temporary))

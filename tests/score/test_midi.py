@@ -1,8 +1,10 @@
 """MIDI files are read as they are, written as musicians expect, and refused in one line."""
 
 import os
+from itertools import chain
 from pathlib import Path
 
+import mido
 import numpy as np
 import pretty_midi
 import pytest
@@ -75,6 +77,13 @@ def test_tracks_of_one_instrument_have_names_of_their_own(tmp_path: Path) -> Non
     names = [one.name for one in pretty_midi.PrettyMIDI(str(tmp_path / "a.mid")).instruments]
     assert names == ["Violin", "Violin 2", "SOPRANO", "SOPRANO", "Drums", "Drums 2"]
     assert [one.instrument for one in read_midi(tmp_path / "a.mid").tracks].count(SOPRANO) == 2
+
+
+def test_fifteen_tracks_beside_the_drums_have_a_channel_each(tmp_path: Path) -> None:
+    full = tuple(track(code, (0, 4, 60)) for code in (DRUMS, *range(15)))
+    write_midi(Piece(4, 1, full), tmp_path / "a.mid")
+    messages = chain(*mido.MidiFile(tmp_path / "a.mid").tracks)
+    assert sorted(one.channel for one in messages if one.type == "program_change") == [*range(16)]
 
 
 def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
