@@ -76,7 +76,11 @@ class Critic:
             values = json.loads(path.read_text(encoding="utf-8"))
             values |= {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
             return cls(**values)
-        except (OSError, ValueError, TypeError, AttributeError) as fault:
+        except OSError as fault:
+            raise InputError(
+                f"cannot read {path}: {fault.strerror}; give the {CRITIC_FILE} that evaluate wrote"
+            ) from fault
+        except (ValueError, TypeError, AttributeError) as fault:
             raise InputError(
                 f"{path} is no critic ({fault}); give the {CRITIC_FILE} that evaluate wrote"
             ) from None
