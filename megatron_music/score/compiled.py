@@ -35,7 +35,7 @@ _MADE_FROM = (
 )
 """The files with kernels, and with the numbers that stand in them."""
 
-COMPILING = "compiling {}, once after an installation or update: some seconds"
+COMPILING = "compiling {}, once after an installation or update: about ten seconds"
 LONG_S = 1.0
 """Compiling is told where it takes longer: each command needs other kernels."""
 
