@@ -86,5 +86,5 @@ def test_what_is_no_critic_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match="is no critic"):
         Critic.load(tmp_path / "c.json")
-    with pytest.raises(InputError, match="cannot read .*: No such file or directory; give the"):
+    with pytest.raises(InputError, match=r"cannot read .*: No such file or directory; give the"):
         Critic.load(tmp_path / "none.json")
