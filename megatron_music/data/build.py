@@ -195,7 +195,10 @@ def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
 def _read(
     source: Source, settings: BuildSettings, pool: Workers, work: Path, stage: Stage
 ) -> Survey:
-    """Encode all pieces; once more where they are few and none has fallen to one of the sides."""
+    """Encode all pieces; once more where they are few and none has fallen to one of the sides.
+
+    Raises DataError where there is nothing to train on.
+    """
     work.mkdir(exist_ok=True)
     items = _listed(source, work, stage)
     found = _read_items(source, items, settings, pool, work, stage)
@@ -204,6 +207,9 @@ def _read(
         dealt = weights_for_few(found.words, settings.split)
         settings = dataclasses.replace(settings, split=dealt)
         found = _read_items(source, items, settings, pool, work / "few", stage)
+    if not found.sides[SPLITS[0]].pieces:
+        shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
+        raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     return found
 
 
@@ -244,8 +250,6 @@ def _write(
 ) -> None:
     """Write what the survey has left of the files of the data set."""
     folder = found.folder
-    if not found.sides[SPLITS[0]].pieces:
-        raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
     with stage("write", "shards") as progress:
         joined = join(found, pool, progress)
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)

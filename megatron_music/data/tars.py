@@ -21,6 +21,7 @@ from megatron_music.data.members import (
 )
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress
+from megatron_music.wording import counted
 
 Row = tuple[str, int, int] | tuple[str, str, str]
 """A member that was unpacked: name, offset, size; or one that was not: name, reason, detail."""
@@ -130,7 +131,7 @@ def _headers(stream: _Stream, path: Path) -> Iterator[tarfile.TarInfo]:
             yield header
         stream.finish()
     except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as fault:
-        raise stream.damaged(f"after {count} members: {fault}") from None
+        raise stream.damaged(f"after {counted(count, 'member')}: {fault}") from None
 
 
 def _refusal(header: tarfile.TarInfo, name: str) -> Unusable | None:

@@ -195,6 +195,17 @@ def test_nothing_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:
     assert not (tmp_path / "set/manifest.json").exists()
 
 
+def test_what_was_on_a_disk_that_went_away_is_read_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder_of_songs(folder, 6)
+    source = folder_source(folder)
+    folder.rename(tmp_path / "away")
+    with pytest.raises(DataError, match=r"no piece .*6 unreadable"):
+        build(source, tmp_path / "set")
+    (tmp_path / "away").rename(folder)
+    assert build(source, tmp_path / "set").manifest["inputs"]["kept"] == 6
+
+
 def test_no_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers must be 1 or more"):
         build(source_of(songs(2)), tmp_path / "set", workers=0)
