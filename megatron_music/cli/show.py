@@ -22,7 +22,7 @@ def say(text: str) -> None:
 def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
     """Show progress with a rate and the time left: live on a terminal, else a line at times."""
     live = sys.stderr.isatty()
-    state = {"start": time.monotonic(), "last": 0.0, "first": -1}
+    state = {"start": time.monotonic(), "last": 0.0, "first": -1, "open": False}
 
     def update(done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
@@ -33,12 +33,13 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
             return
         state["last"] = now
         line = _line(title, unit, done, total, done - int(state["first"]), now - state["start"])
-        _write(f"{line}  {note}".rstrip(), live)
+        _write(f"{line}  {note}".rstrip(), live, finished)
+        state["open"] = not finished
 
     try:
         yield update
     finally:
-        if live and state["first"] >= 0:
+        if live and state["open"]:
             sys.stderr.write("\n")
 
 
@@ -60,9 +61,10 @@ def _speed(rate: float, unit: str) -> str:
     return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s"
 
 
-def _write(line: str, live: bool) -> None:
-    line = visible(line)
-    sys.stderr.write(f"\r\x1b[2K{line}" if live else f"{line}\n")
+def _write(line: str, live: bool, finished: bool) -> None:
+    """Write a line in place of the one before; behind the last there may be remarks."""
+    end = "" if live and not finished else "\n"
+    sys.stderr.write(("\r\x1b[2K" if live else "") + visible(line) + end)
     sys.stderr.flush()
 
 

@@ -1,8 +1,10 @@
 """What stands in a line of progress."""
 
+import sys
+
 import pytest
 
-from megatron_music.cli.show import _line, duration, say
+from megatron_music.cli.show import _line, duration, progress, say
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,15 @@ def test_lengths_of_time_are_short(seconds: float, said: str) -> None:
 def test_a_remark_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     say("no folder \x1b[2J")
     assert capsys.readouterr().err == "no folder \\x1b[2J\n"
+
+
+def test_on_a_terminal_a_remark_has_a_line_of_its_own_behind_finished_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress("read", "files") as update:
+        update(0, 2)
+        update(2, 2)
+        say("and now the rest")
+    lines = capsys.readouterr().err.replace("\r\x1b[2K", "|")
+    assert lines == "|read: 0/2 files (0%)|read: 2/2 files (100%)\nand now the rest\n"
