@@ -36,7 +36,6 @@ def render(
         png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
     keep_source(file, png, wav)
     score = read_midi(file)
-    show.say(f"rendering {file}")
     if wav is not None:
         show.say(f"played with {render_audio(file, wav)}")
         print(wav)
