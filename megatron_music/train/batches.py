@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from megatron.core.datasets.blended_dataset import BlendedDataset
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
-from numpy.lib.format import MAGIC_PREFIX
 
 from megatron_music.errors import DataError
 from megatron_music.files import write_text
@@ -161,11 +161,12 @@ def _open_cache(job: Job) -> None:
 
 
 def _is_array(path: Path) -> bool:
-    """Tell whether a file begins as an array: others Megatron would unpickle, which runs code."""
-    if not path.is_file():
+    """Tell whether a file is an array of numbers: others Megatron would unpickle, running code."""
+    try:
+        np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError):
         return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+    return True
 
 
 def _close_cache(job: Job) -> None:

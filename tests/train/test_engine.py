@@ -1,6 +1,7 @@
 """Megatron in this very process, on the CPU: model, batches, schedule, device rules."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -139,13 +141,28 @@ def test_a_half_written_index_cache_is_built_again(
     assert torch.equal(before["tokens"], after["tokens"])
 
 
-def test_an_index_cache_that_is_no_array_is_not_unpickled(
-    engine: Engine, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Printer:
+    """Prints when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return print, ("it ran",)
+
+
+@pytest.mark.parametrize("in_an_array", [False, True])
+def test_an_index_cache_is_not_unpickled(
+    engine: Engine,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_an_array: bool,
 ) -> None:
     job = prepare(recipe(), data, tmp_path)
     build_batches(job, engine)
     for index in (tmp_path / "cache").glob("*.npy"):
-        index.write_bytes(b"cbuiltins\nprint\n(Vit ran\ntR.")
+        if in_an_array:
+            np.save(index, np.array([Printer()], object))
+        else:
+            index.write_bytes(pickle.dumps(Printer()))
     batches._close_cache(job)
     monkeypatch.setattr("builtins.print", lambda *_: pytest.fail("it ran"))
     build_batches(job, engine)
