@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,7 @@ def fetch_collection(
         names = ", ".join(known.name for known in COLLECTIONS)
         raise UsageError(f"no collection {name!r}{meant}; there are {names}")
     place = _bring(collection, output)
-    where = "" if output is None else f" --source {place}"
+    where = "" if output is None else f" --source {shlex.quote(str(place))}"
     print(place)
     show.say(f"build it: megatron-music data build {name}{where} -o data/{name}")
 

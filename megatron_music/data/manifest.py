@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -152,7 +153,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(
             f"no {MANIFEST_FILE} in {folder}; make a data set with: "
-            f"megatron-music data build SOURCE -o {folder}"
+            f"megatron-music data build SOURCE -o {shlex.quote(str(folder))}"
         ) from None
     except (OSError, ValueError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None

@@ -4,6 +4,7 @@ blend = parse_blend(["data/bach:0.7", "data/lakh:0.3"])    # without weights: by
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,7 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
         if not (folder / "tokenizer").is_dir():
             raise DataError(
                 f"no data set in {folder}; build one with: "
-                f"megatron-music data build SOURCE -o {folder}"
+                f"megatron-music data build SOURCE -o {shlex.quote(str(folder))}"
             )
     first, *others = blend.folders
     vocabulary = load_vocabulary(first / "tokenizer")
@@ -150,8 +151,8 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
         if different:
             raise DataError(
                 f"tokens of {first} and {folder} mean different things (by {different}); build "
-                f"the second anew: megatron-music data build SOURCE -o {folder} --force "
-                f"--like {first}"
+                "the second anew: megatron-music data build SOURCE -o "
+                f"{shlex.quote(str(folder))} --force --like {shlex.quote(str(first))}"
             )
         settings = replace(
             settings,
