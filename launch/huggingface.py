@@ -68,6 +68,7 @@ def train(
         job = prepare(request, blend, run or default_folder(recipe, blend))
         check_start(job)
         if not job.is_finished:
+            show.wait_for("torch and transformers", rank())
             pretrain(job, show.say)
         elif rank() == 0:
             show.say(

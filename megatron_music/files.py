@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -71,6 +72,12 @@ def read_small(path: Path) -> str:
     if len(text) > _MOST_BYTES:
         raise OSError(errno.EFBIG, f"more than {_MOST_BYTES:,} bytes", str(path))
     return text.decode("utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:

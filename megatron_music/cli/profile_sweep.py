@@ -22,7 +22,12 @@ def sweep(
     path: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="As in profiling/sweeps/.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="[default: runs/profile-SWEEP]"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="For runs and report. [default: runs/profile-SWEEP]",
+        ),
     ] = None,
     budget: Annotated[
         str | None,

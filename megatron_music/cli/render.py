@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.errors import UsageError
 
 PICTURE_STEPS_PER_QUARTER = 12
 """Fine enough for triplets and for performances off the grid."""
@@ -31,9 +32,12 @@ def render(
     from megatron_music.score.midi import read_midi
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
+    from megatron_music.wording import visible
 
     if png is None and wav is None:
         png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
+    if png == wav:
+        raise UsageError(f"--png and --wav are one file ({png}); give two")
     keep_source(file, png, wav)
     score = read_midi(file)
     if wav is not None:
@@ -42,5 +46,5 @@ def render(
     if png is not None:
         if score.other_metres:
             show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
-        draw_piano_roll(quantize(score, PICTURE_STEPS_PER_QUARTER), png, title=file.stem)
+        draw_piano_roll(quantize(score, PICTURE_STEPS_PER_QUARTER), png, title=visible(file.stem))
         print(png)

@@ -18,6 +18,12 @@ def say(text: str) -> None:
     print(visible(text), file=sys.stderr, flush=True)
 
 
+def wait_for(what: str, rank: int = 0) -> None:
+    """Say what takes some seconds, to a person who waits at a terminal; rank 0 speaks for all."""
+    if rank == 0 and sys.stderr.isatty():
+        say(f"loading {what}")
+
+
 @contextmanager
 def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
     """Show progress with a rate and the time left: live on a terminal, else a line at times."""

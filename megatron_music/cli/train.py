@@ -77,6 +77,7 @@ def train(
             return
         job = prepare(request, blend, folder, origin)
         if not job.is_finished:
+            show.wait_for("torch and Megatron", rank())
             pretrain(job, show.say, listen)
         elif rank() == 0:
             show.say(
@@ -85,8 +86,12 @@ def train(
                 f"raise train.train_iters to go on"
             )
         if rank() == 0 and job.run.latest() is not None:
-            words = ["megatron-music", "export", str(job.run.path), "-o", str(job.run.path / "hf")]
-            show.say(f"to compose with it: {shlex.join(words)}")
+            _name_export(job.run.path)
+
+
+def _name_export(run: Path) -> None:
+    words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]
+    show.say(f"to compose with it: {shlex.join(words)}")
 
 
 def _refuse_estimates_own(*values: str | float | None) -> None:

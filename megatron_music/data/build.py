@@ -116,7 +116,7 @@ def build(
 
 def _check_place(folder: Path) -> None:
     if not str(folder).isprintable():
-        raise UsageError(f"the name {str(folder)!r} is no text; give another folder")
+        raise UsageError(f"the name {str(folder)!r} cannot be printed; give another folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the data set")
     ours = (folder / MANIFEST_FILE).exists() or (folder / WORK_FOLDER).exists()

@@ -17,6 +17,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Side, Survey
 from megatron_music.errors import DataError
+from megatron_music.files import sha256_of
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
 MANIFEST_FILE = "manifest.json"
@@ -137,12 +138,6 @@ def is_intact(manifest: Mapping[str, Any]) -> bool:
     if _SEAL not in manifest:
         return list(manifest)[-1] == _LAST_UNSEALED  # else it is a seal of another name
     return bool(sealed(manifest)[_SEAL] == manifest[_SEAL])
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's contents."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

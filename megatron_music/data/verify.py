@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.manifest import MANIFEST_FILE, is_intact, read_manifest, sha256_of
+from megatron_music.data.manifest import MANIFEST_FILE, is_intact, read_manifest
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError, TokenError
+from megatron_music.files import sha256_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary

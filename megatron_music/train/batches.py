@@ -18,7 +18,7 @@ from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegat
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 
 from megatron_music.errors import DataError
-from megatron_music.files import write_text
+from megatron_music.files import sha256_of, write_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
 from megatron_music.train.blend import token_count
 from megatron_music.train.engine import Engine
@@ -174,8 +174,8 @@ def _close_cache(job: Job) -> None:
 
 
 def _fingerprint(job: Job) -> str:
-    """Return what the data's indices are, and how large those of the cache."""
+    """Return what the data's indices are, and what those of the cache hold."""
     indices = [path for folder in job.blend.folders for path in sorted(folder.glob("*.idx"))]
     states = [(path, path.stat()) for path in indices]
-    cached = [[path.name, path.stat().st_size] for path in sorted(job.run.cache.glob("*.npy"))]
+    cached = [[path.name, sha256_of(path)] for path in sorted(job.run.cache.glob("*.npy"))]
     return json.dumps([[[str(path), of.st_size, of.st_mtime_ns] for path, of in states], cached])

@@ -90,7 +90,9 @@ def prepare(recipe: Recipe, data: Path | Blend, run: Path, origin: Path | None =
     check_watchers(recipe)
     checked = check_data(_blend(data), recipe)
     folder = RunFolder(run)
-    if folder.is_foreign or (run.exists() and not run.is_dir()):
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file; give a folder with --run")
+    if folder.is_foreign:
         raise UsageError(f"{run} holds other things than a run; give another --run")
     recipe = keep_precision(recipe, folder)
     begins = find_start(folder, recipe, checked.vocabulary, checked.hash, origin)

@@ -150,7 +150,7 @@ def test_a_source_whose_name_is_no_text_is_built(tmp_path: Path) -> None:
     folder = folder_of_songs(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9d")), 3)
     made = build(folder_source(folder), tmp_path / "set", BuildSettings(split=(100, 0, 0)))
     assert made.manifest["source"]["name"] == "b\ufffdd"
-    with pytest.raises(UsageError, match="is no text; give another folder"):
+    with pytest.raises(UsageError, match="cannot be printed; give another folder"):
         build(folder_source(folder), Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xe9t")))
 
 

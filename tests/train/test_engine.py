@@ -127,16 +127,17 @@ def test_a_batch_follows_from_its_iteration_and_labels_are_the_next_tokens(
     assert not list(data.glob("**/cache"))
 
 
-@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize(("ended", "filled"), [(False, b""), (True, b""), (True, b"\0" * 100_000)])
 def test_a_half_written_index_cache_is_built_again(
-    engine: Engine, data: Path, tmp_path: Path, ended: bool
+    engine: Engine, data: Path, tmp_path: Path, ended: bool, filled: bytes
 ) -> None:
     job = prepare(recipe(), data, tmp_path)
     before = next(build_batches(job, engine).training(1))
     if not ended:
         (tmp_path / "cache" / "complete.json").unlink()
     for index in (tmp_path / "cache").glob("*.npy"):
-        index.write_bytes(index.read_bytes()[:100])
+        whole = index.read_bytes()
+        index.write_bytes((whole[:128] + filled)[: len(whole)] if filled else whole[:100])
     after = next(build_batches(job, engine).training(1))
     assert torch.equal(before["tokens"], after["tokens"])
 
