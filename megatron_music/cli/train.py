@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,10 +57,9 @@ def train(
     from megatron_music.train.pretrain import pretrain
 
     with one_voice(rank()):
-        if estimate:
-            if megatron_lm_args:
-                raise UsageError("--megatron-lm-args not with --estimate: ask for one of the two")
-        else:
+        if estimate and megatron_lm_args:
+            raise UsageError("--megatron-lm-args not with --estimate: ask for one of the two")
+        if not estimate:
             _refuse_estimates_own(device, gpus, utilisation, as_json or None)
         request = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
@@ -97,12 +96,9 @@ def _name_export(run: Path) -> None:
 def _refuse_estimates_own(*values: str | float | None) -> None:
     """Raise UsageError for an option of --estimate without it: nobody asked to train for days."""
     names = ("--device", "--gpus", "--utilisation", "--json")
-    if given := _given(names, values):
-        raise UsageError(f"{given} only with --estimate; add it, or leave that out")
-
-
-def _given(names: Sequence[str], values: Sequence[object]) -> str:
-    return ", ".join(name for name, value in zip(names, values, strict=True) if value is not None)
+    given = [name for name, value in zip(names, values, strict=True) if value is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} only with --estimate; add it, or leave that out")
 
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:

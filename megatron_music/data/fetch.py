@@ -12,7 +12,7 @@ from megatron_music.data.catalog import Collection, Download
 from megatron_music.data.download import Resuming
 from megatron_music.data.items import is_file
 from megatron_music.errors import FetchError, MissingError, UsageError, WriteError
-from megatron_music.files import alone, why, write_text
+from megatron_music.files import alone, sha256_of, why, write_text
 from megatron_music.progress import Progress, silent
 
 DOWNLOADS = "MEGATRON_MUSIC_DOWNLOADS"
@@ -158,6 +158,6 @@ def _hashes(file: str) -> dict[str, str]:
 
 def _sha256_of(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""

@@ -104,9 +104,9 @@ class _ByBlocks(torch.autograd.Function):
         for begin, end in reversed(_blocks(q.shape[1])):
             into = gradient[:, begin:end]
             grad_used = into @ v[:, :end].transpose(1, 2)
+            mask = kept.pop() if ctx.dropout else None
             used = weights = kept.pop()
-            if ctx.dropout:
-                mask, weights = weights, kept.pop()
+            if mask is not None:
                 used, grad_used = (
                     _dropped(part, mask, 1 / (1 - ctx.dropout)) for part in (weights, grad_used)
                 )
