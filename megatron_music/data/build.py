@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ LARGEST_SHARD = 512
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
 
 _SMALLEST_SHARD = 64
-_SHARDS = 16
+_SHARDS = 16  # so many at least of what is left
 
 
 class Stage(Protocol):
@@ -223,10 +224,10 @@ def _read_items(
 ) -> Survey:
     """Encode pieces into shards, looking through those that are there meanwhile."""
     work.mkdir(exist_ok=True)
-    step = _step(source.items_per_shard, len(items), settings)
+    most = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
     tasks = [
-        Task(work / f"shard-{start // step:06d}", items[start : start + step], settings)
-        for start in range(0, len(items), step)
+        Task(work / f"shard-{start:09d}", items[start:end], settings)
+        for start, end in pairwise(_cuts(len(items), most))
     ]
     final = work / "final"
     shutil.rmtree(final, ignore_errors=True)
@@ -235,10 +236,16 @@ def _read_items(
         return survey(encode_shards(tasks, pool, progress), settings, final)
 
 
-def _step(most: int, pieces: int, settings: BuildSettings) -> int:
-    """Return how many pieces a shard has: few where there are few, for workers to share them."""
-    few = max(_SMALLEST_SHARD, pieces // _SHARDS)
-    return min(most, few, LARGEST_SHARD // settings.transpositions)
+def _cuts(pieces: int, most: int) -> list[int]:
+    """Return where shards of `most` pieces begin and end; the last are small.
+
+    So any number of workers end together.
+    """
+    cuts = [0]
+    while cuts[-1] < pieces:
+        left = pieces - cuts[-1]
+        cuts.append(cuts[-1] + min(left, most, max(_SMALLEST_SHARD, left // _SHARDS)))
+    return cuts
 
 
 def _write(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from megatron_music.data.garbage import uncollected
 from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, MidiItem, Unusable
 from megatron_music.data.refusal import Refusal
 
@@ -65,6 +66,12 @@ def list_folder(folder: str, many: Callable[[], object] | None = None) -> list[E
     A folder that cannot be read is an entry that is refused. `many` is called once, in the middle,
     where there are over MANY_FILES.
     """
+    with uncollected(for_good=True):
+        entries = _walk(folder, many)
+        return sorted(entries, key=lambda entry: os.fsencode(entry.item.name))
+
+
+def _walk(folder: str, many: Callable[[], object] | None) -> list[Entry]:
     entries: list[Entry] = []
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
@@ -84,7 +91,7 @@ def list_folder(folder: str, many: Callable[[], object] | None = None) -> list[E
         if many and len(entries) > MANY_FILES:
             many()
             many = None
-    return sorted(entries, key=lambda entry: os.fsencode(entry.item.name))
+    return entries
 
 
 def _list(path: str, within: str, entries: list[Entry]) -> list[str]:

@@ -1,9 +1,7 @@
 """What one piece may cost the process that reads it: time and memory."""
 
-import os
 import resource
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,25 +12,15 @@ MOST_ITEM_BYTES = 1 << 30
 """A piece that takes more memory than this, beyond what its process holds already, is refused."""
 
 _DATA_FIELD = 5  # of /proc/self/statm, in pages: what RLIMIT_DATA counts, and the stack
-_PR_SET_PDEATHSIG = 1
 
 _expendable = False
 
 
-def become_expendable(parent: int | None = None) -> None:
-    """Make this process one that a piece may end, and that leaves Ctrl-C to another.
-
-    With the id of the process that started it, it ends when that one does, however it ends.
-    """
+def become_expendable() -> None:
+    """Make this process one that a piece may end, and that leaves Ctrl-C to another."""
     global _expendable  # noqa: PLW0603 (a fact about the process)
     _expendable = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if parent is not None and sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before it was asked about
-            os._exit(1)
 
 
 @contextmanager

@@ -7,14 +7,14 @@ still in it. `join.py` settles both.
 
 import dataclasses
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
 from megatron_music.data.documents import Document, encode_item
 from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars
+from megatron_music.data.garbage import uncollected
 from megatron_music.data.items import Item, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
 from megatron_music.data.outcomes import REFUSED, Outcome
@@ -52,8 +52,10 @@ def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
     vocabulary = vocabulary_of(task.settings.tokenizer())
     items = noted(task.items)
-    with _uncollected(), task.marker.open("wb", buffering=0) as marker:
+    with uncollected(), task.marker.open("wb", buffering=0) as marker:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
+        if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
+            gc.collect()
     write_shard(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
@@ -115,19 +117,3 @@ def _encoded(
     except MemoryError:
         detail = f"took over {task.most_item_bytes >> 20} MB of memory"
         return Outcome(item.name, REFUSED, "memory", detail), []
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Hold the garbage collector back for a shard: it would take a third of music21's time.
-
-    What was there before stays frozen: the compiler alone has half a million objects for good.
-    """
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
-            gc.collect()
-        gc.enable()

@@ -38,6 +38,11 @@ def encode_together(
         yield from ((positions[i], encoded) for i, encoded in pieces)
 
 
+def load_kernels() -> None:
+    """Load what `encode_together` needs, before there is a file."""
+    _encoder(BuildSettings()).encode([b""])
+
+
 @lru_cache(maxsize=1)
 def _encoder(settings: BuildSettings) -> "BatchEncoder":
     """Return the encoder of a worker: its memory is kept from shard to shard."""

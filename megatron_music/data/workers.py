@@ -4,19 +4,25 @@ Either way a call may end the process that carries it out; this is told by `Work
 nothing but that call.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from functools import lru_cache
 from multiprocessing import resource_tracker
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from megatron_music.data import forked
 from megatron_music.data.limits import become_expendable
 from megatron_music.errors import UsageError
 
 BACKENDS = ("local", "ray")
+
+_POLITENESS = 5
+"""Workers give way to the process that feeds them, and to whoever sits at the machine."""
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -42,7 +48,7 @@ class Workers(Protocol):
 
 
 class LocalWorkers:
-    """Processes of this machine, by joblib; one worker is this process itself."""
+    """Processes of this machine; one worker is this process itself."""
 
     local = True
 
@@ -51,16 +57,15 @@ class LocalWorkers:
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied."""
-        count = min(self.count, len(arguments))
-        if count <= 1:
+        if self.count == 1:
             yield from map(work, arguments)
         else:
-            yield from _parallel(work, arguments, count)
+            yield from _parallel(work, arguments, self.count)
 
     def survives(self, work: Callable[[_Given], _Made], argument: _Given) -> bool:
         """Carry out one call in another process; False if that process dies of it."""
         try:
-            list(_parallel(work, [argument], 2))
+            list(_parallel(work, [argument], max(self.count, 2)))
         except WorkerDied:
             return False
         return True
@@ -69,68 +74,56 @@ class LocalWorkers:
 def _parallel(
     work: Callable[[_Given], _Made], arguments: Sequence[_Given], count: int
 ) -> Iterator[_Made]:
-    """Start the calls; return what yields what they make. Raises WorkerDied."""
-    from joblib import Parallel, delayed
-
-    run: Any = Parallel(
-        count,
-        return_as="generator_unordered",
-        batch_size=1,
-        initializer=become_expendable,
-        initargs=(os.getpid(),),
-    )
-    with _deaths_told(), _interrupts_held_back():
-        made = run(delayed(work)(argument) for argument in arguments)
-    return _results(made)
-
-
-def _results(made: Iterator[_Made]) -> Iterator[_Made]:
-    with _deaths_told():
-        yield from made
-
-
-@contextmanager
-def _deaths_told() -> Iterator[None]:
+    """Yield what the calls make; raises WorkerDied. What ends it early ends the processes too."""
     try:
-        yield
+        _start_loading()
+        calls = [_executor(count).submit(work, argument) for argument in arguments]
+        for call in as_completed(calls):
+            yield call.result()
     except BrokenProcessPool as fault:
+        _executor.cache_clear()
         raise WorkerDied from fault
+    except BaseException:  # Ctrl-C, or nobody wants the rest
+        _executor.cache_clear()
+        forked.end_all()
+        raise
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait; processes that start meanwhile never meet it, not even while they load."""
+@lru_cache(maxsize=1)
+def _executor(count: int) -> ProcessPoolExecutor:
+    """Return the processes of this process, which wait for work as long as it lives."""
+    return ProcessPoolExecutor(count, forked.CONTEXT, initializer=_begin)
+
+
+def _begin() -> None:
+    become_expendable()
+    os.nice(_POLITENESS)
+    threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_with_main() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _start_loading() -> None:
+    """Start the process that workers are forked from, unless it is there; it never meets Ctrl-C."""
     # It would start in the middle, and lift what is set here.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        forked.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_workers(backend: str, count: int | None) -> None:
-    """Have the processes of this machine load what they need, beside whatever is done meanwhile.
-
-    `open_workers` of the same backend and count works with these processes.
-    """
+    """Have what the processes of this machine need loaded, beside whatever is done meanwhile."""
     workers = open_workers(backend, count)
     if isinstance(workers, LocalWorkers) and workers.count > 1:
-        loading = _parallel(_load, range(workers.count), workers.count)
-        threading.Thread(target=_exhaust, args=(loading,), daemon=True).start()
-
-
-def _exhaust(calls: Iterator[Any]) -> None:
-    with suppress(Exception):  # a call that is waited for will tell, if no Ctrl-C ends them all
-        for _ in calls:
-            pass
-
-
-def _load(_: int) -> None:
-    from megatron_music.data import shards
-    from megatron_music.tokenizer import batch
-
-    del shards, batch
+        _start_loading()
 
 
 def open_workers(backend: str, count: int | None) -> Workers:

@@ -68,8 +68,7 @@ class _Remark(Listener):
     """Says once what is being compiled: it takes seconds that nothing else explains."""
 
     def __init__(self) -> None:
-        # Of a pool's processes the first one speaks for all.
-        self._said = current_process().name not in ("MainProcess", "LokyProcess-1")
+        self._said = False
         self._depth, self._began_s, self._name = 0, 0.0, ""
 
     def on_start(self, event: Any) -> None:
@@ -78,7 +77,9 @@ class _Remark(Listener):
             self._began_s = time.monotonic()
             self._name = event.data["dispatcher"].py_func.__name__
         self._depth += 1
-        if not self._said and time.monotonic() - self._began_s >= LONG_S:
+        # Of a pool's processes the first one speaks for all.
+        speaks = not self._said and current_process().name in ("MainProcess", "Worker-1")
+        if speaks and time.monotonic() - self._began_s >= LONG_S:
             self._said = True
             clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
             print(clear + COMPILING.format(self._name), file=sys.stderr, flush=True)

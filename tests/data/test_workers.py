@@ -1,7 +1,11 @@
-"""Processes that load while something else is done are those that work later."""
+"""Processes that work: forked from one that loads while something else is done."""
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,8 +13,8 @@ import pytest
 from megatron_music.data.workers import LocalWorkers, start_workers
 
 
-def process(_: int) -> int:
-    return os.getpid()
+def process(_: int) -> tuple[int, int]:
+    return os.getpid(), os.getppid()
 
 
 def interrupts_meet(_: int) -> bool:
@@ -19,11 +23,17 @@ def interrupts_meet(_: int) -> bool:
     return not held_back and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
 
 
+def loaded(_: int) -> bool:
+    return "megatron_music.tokenizer.batch_kernel" in sys.modules
+
+
 @pytest.mark.slow
-def test_workers_that_were_started_early_do_the_work() -> None:
+def test_what_was_started_early_has_loaded_what_the_workers_need() -> None:
     start_workers("local", 2)
     early = {child.pid for child in psutil.Process().children()}
-    assert set(LocalWorkers(2).run(process, range(4))) <= early
+    found = set(LocalWorkers(2).run(process, range(4)))
+    assert {parent for _, parent in found} <= early
+    assert all(LocalWorkers(2).run(loaded, range(4)))
     assert not any(LocalWorkers(2).run(interrupts_meet, range(4)))
     assert interrupts_meet(0)
 
@@ -32,4 +42,31 @@ def test_one_worker_is_this_process() -> None:
     before = psutil.Process().children()
     start_workers("local", 1)
     assert psutil.Process().children() == before
-    assert list(LocalWorkers(1).run(process, range(2))) == [os.getpid()] * 2
+    assert list(LocalWorkers(1).run(process, range(2))) == [process(0)] * 2
+
+
+def wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.slow
+def test_calls_that_nobody_waits_for_any_more_end_with_their_processes() -> None:
+    made = LocalWorkers(2).run(wait, [0.0, 600.0])
+    assert next(made) == 0.0
+    made.close()  # type: ignore[attr-defined]
+    assert list(LocalWorkers(2).run(abs, [-1, -2])) in ([1, 2], [2, 1])
+
+
+SCRIPT = """
+from megatron_music.data.workers import LocalWorkers
+print(sorted(LocalWorkers(2).run(abs, [-1, -2])))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
