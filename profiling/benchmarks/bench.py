@@ -17,10 +17,13 @@ from made_up import bands, choirs, read_bases, write_variants
 from measure import Cost, measure
 from rich.console import Console
 from tables import Collection, markdown
+from touched import touched_memory
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MEMORY_SHARES = (0.1, 0.3, 1.0)
 MOST_FILES = 60_000
+WRITTEN = 3.0
+"""Two data sets and their shards, by the size of the files."""
 
 
 def main() -> None:
@@ -90,10 +93,11 @@ def _collection(
     size_bytes = made.load["bytes"] / made.load["files"]
     count = int(min(arguments.many_mb * 1e6 / size_bytes, MOST_FILES))
     write_variants(bases, many, count, seed=2)
-    made.by_workers = {
-        workers: timed("timed_build.py", many, out, workers, 2, cores=(0, 1)[:workers])
-        for workers in (1, 2)
-    }
+    with touched_memory(int(WRITTEN * count * size_bytes)):
+        made.by_workers = {
+            workers: timed("timed_build.py", many, out, workers, repeat, cores=(0, 1)[:workers])
+            for workers in (1, 2)
+        }
     for share in MEMORY_SHARES[:-1]:
         part = folder / f"part-{share}"
         write_variants(bases, part, int(share * count), seed=3)

@@ -1,9 +1,12 @@
 """From a build that was watched to what a larger one would take: a formula, not a measurement."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from machine import Machine
 from measure import Cost
+from tables import table
 
 META_MIDI_FILES = 436_631
 META_MIDI_CORES = 96
@@ -57,6 +60,16 @@ opening many small files costs no more than reading them in order, and that noth
 written and read again stays in memory; where memory holds it, only the files themselves are read.
 This machine's disk was seen to read {disk.read_mb_s:,.0f} and to write {disk.write_mb_s:,.0f} MB/s
 (one large file). The article's preprocessing took up to 30 h on 96 cores.
+"""
+
+
+AGAINST_ONE = """
+## {workers} workers against one
+
+In turns, on as many cores as there are workers, in memory that had been written to before (see
+`touched.py`); the start of the processes is in it.
+
+{rows}
 """
 
 
@@ -131,12 +144,37 @@ def _rate(rows: list[Cost]) -> float:
 
 def _stages(rows: list[Cost]) -> str:
     about = {"list": "list the folder", "read": "read, encode", "write": "join, write, hash"}
+    return "\n".join(
+        f"| {stage} | {taken_s:.1f} | {about.get(stage, '')} |"
+        for stage, taken_s in _stages_s(rows).items()
+    )
+
+
+def _stages_s(rows: list[Cost]) -> dict[str, float]:
     ends = {row["stage"]: row["seconds"] for row in rows}
     starts = [0.0, *list(ends.values())[:-1]]
-    return "\n".join(
-        f"| {stage} | {end - start:.1f} | {about.get(stage, '')} |"
-        for (stage, end), start in zip(ends.items(), starts, strict=True)
+    return {stage: end - start for (stage, end), start in zip(ends.items(), starts, strict=True)}
+
+
+def against_one(runs: Sequence[tuple[int, Cost]]) -> str:
+    """Return the section on runs of one worker and of several, which came in turns."""
+    rounds = list(zip(runs[::2], runs[1::2], strict=True))
+    workers = runs[1][0]
+    rows = [
+        (number, *(f"{run['wall_s']:.2f}" for _, run in pair), f"{_faster(*pair):.2f}")
+        for number, pair in enumerate(rounds, 1)
+    ]
+    best = [min(run["wall_s"] for n, run in runs if n == count) for count in (1, workers)]
+    rows.append(("the fastest", *(f"{wall_s:.2f}" for wall_s in best), f"{best[0] / best[1]:.2f}"))
+    middle = median(_faster(*pair) for pair in rounds)
+    rows.append(("the median", "", "", f"{middle:.2f}"))
+    return AGAINST_ONE.format(
+        workers=workers, rows=table(("round", "one, s", f"{workers}, s", "times as fast"), rows)
     )
+
+
+def _faster(one: tuple[int, Cost], several: tuple[int, Cost]) -> float:
+    return float(one[1]["wall_s"] / several[1]["wall_s"])
 
 
 def _disk_row(rate_mb_s: int, total_mb: float, workers_s: float, main_s: float) -> str:

@@ -44,6 +44,7 @@ class Watch:
     @contextmanager
     def opened(self, title: str, unit: str) -> Iterator[Progress]:  # noqa: ARG002
         """Open a step of the build, as `build` asks for it."""
+        self.note()
         self.stage, self.done = title.partition(" ")[0], 0
 
         def progress(done: int, total: int, note: str = "") -> None:  # noqa: ARG001

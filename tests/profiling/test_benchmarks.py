@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from megatron_music.data.build import build
@@ -99,3 +100,21 @@ def test_an_estimate_names_what_limits(module: Any) -> None:
     assert row(200, 40_000, 10, 5) == "| 200 | 200 | 205 | the disk |"
     assert row(1000, 40_000, 100, 5) == "| 1,000 | 40 | 105 | the cores |"
     assert row(1000, 40_000, 10, 500) == "| 1,000 | 40 | 540 | the main process |"
+
+
+def test_several_workers_are_compared_with_one_round_by_round(module: Any) -> None:
+    runs = [(n, {"wall_s": wall_s}) for n, wall_s in [(1, 10.0), (2, 5.0), (1, 9.0), (2, 6.0)]]
+    section = module("extrapolate").against_one(runs)
+    assert "## 2 workers against one" in section
+    assert "| 1 | 10.00 | 5.00 | 2.00 |" in section
+    assert "| 2 | 9.00 | 6.00 | 1.50 |" in section
+    assert "| the fastest | 9.00 | 5.00 | 1.80 |" in section
+    assert "| the median |  |  | 1.75 |" in section
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MADV_DONTNEED frees at once on Linux alone")
+def test_every_other_page_of_what_was_touched_is_free_again(module: Any) -> None:
+    process, size_bytes = psutil.Process(), 64 << 20
+    before = process.memory_info().rss
+    with module("touched").touched_memory(size_bytes):
+        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.2)
