@@ -29,6 +29,10 @@ class MidiFile(MidiItem):
     path: str
     name: str
 
+    def __reduce__(self) -> tuple[type["MidiFile"], tuple[str, str]]:
+        """Travel in a third of the time that a dataclass takes by itself."""
+        return type(self), (self.path, self.name)
+
     def raw(self) -> bytes:
         """Return the bytes of the file; raises Refusal."""
         try:
