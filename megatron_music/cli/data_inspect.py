@@ -48,7 +48,10 @@ def stats(
     """
     from megatron_music.data.stats import as_json as to_json
     from megatron_music.data.stats import statistics
+    from megatron_music.files import check_writable
 
+    if output is not None:
+        check_writable(output)
     with show.progress("count", "tokens") as progress:
         made = statistics(folder, progress)
     if output is not None:

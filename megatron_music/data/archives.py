@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tarfile import is_tarfile
 from zipfile import is_zipfile
 
 from megatron_music.data import tars, zips
@@ -49,6 +50,12 @@ def kind_of(path: Path) -> str:
         )
     if start.startswith(_ZIPS) or (start.startswith(_PROGRAMS) and is_zipfile(path)):
         return "zip"
+    packed = start.startswith(tuple(_COMPRESSIONS))
+    if not packed and path.suffix.lower() != ".tar" and not is_tarfile(path):
+        raise UsageError(
+            f"{path} is neither a folder nor an archive; give a folder of MIDI files, or a .tar, "
+            ".tar.gz or .zip of them"
+        )
     return next((kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)), "tar")
 
 

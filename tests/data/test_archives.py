@@ -372,6 +372,7 @@ def test_far_too_many_members_are_not_counted_to_the_end(
         ("song.mid", MIDI, "one file of music"),
         ("music.rar", b"Rar!\x1a\7\0", "is a RAR archive"),
         ("music.7z", b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive"),
+        ("README.md", b"# Music", "is neither a folder nor an archive"),
     ],
 )
 def test_what_cannot_be_read_as_an_archive_says_what_can(
