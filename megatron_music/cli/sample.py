@@ -1,6 +1,8 @@
 """`sample`: compose with an exported model."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from megatron_music.generate.song import Song
     from megatron_music.score.notes import Piece
     from megatron_music.tokenizer.vocabulary import Vocabulary
+
+# Of `Request`, in a sentence; not in a path.
+_ARGUMENT = re.compile(
+    r"(?<![-\w/])(?:(?:fill|prompt|full)_(?:bars|tracks)|top_[kp]|min_p)(?![-\w/.])"
+)
 
 
 def sample(
@@ -54,26 +61,41 @@ def sample(
     from megatron_music.generate.album import Formats
     from megatron_music.generate.request import Request, parse_bars
 
-    request = Request(
-        **_numbers(count, seed, song_id or []),
-        bars=bars,
-        instruments=tuple(instrument) if instrument else None,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        tempo_bpm=tempo,
-        min_p=min_p,
-        tracks=tracks,
-        density=tuple(density or ()),
-        attributes=tuple(attribute) if attribute else None,
-        prompt_bars=prompt_bars,
-        drop=tuple(drop or ()),
-        fill_bars=parse_bars(fill_bars) if fill_bars is not None else (),
-        fill_tracks=tuple(fill_tracks or ()),
-        vary=vary,
-        full_bars=full_bars,
-    )
-    _sample(model, output, request, prompt, data, Formats(wav, png, page))
+    with _options_named():
+        request = Request(
+            **_numbers(count, seed, song_id or []),
+            bars=bars,
+            instruments=tuple(instrument) if instrument else None,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            tempo_bpm=tempo,
+            min_p=min_p,
+            tracks=tracks,
+            density=tuple(density or ()),
+            attributes=tuple(attribute) if attribute else None,
+            prompt_bars=prompt_bars,
+            drop=tuple(drop or ()),
+            fill_bars=parse_bars(fill_bars) if fill_bars is not None else (),
+            fill_tracks=tuple(fill_tracks or ()),
+            vary=vary,
+            full_bars=full_bars,
+        )
+        _sample(model, output, request, prompt, data, Formats(wav, png, page))
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name options in errors that name the arguments of the Python call."""
+    try:
+        yield
+    except UsageError as error:
+        error.args = (_ARGUMENT.sub(_option, str(error)),)
+        raise
+
+
+def _option(argument: re.Match[str]) -> str:
+    return "--" + argument[0].replace("_", "-")
 
 
 def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:
@@ -104,6 +126,8 @@ def _sample(
     from megatron_music.generate.report import Maker
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
+    if prompt is None:
+        request.refuse_without_piece()
     identity = model_identity(model)
     vocabulary = load_vocabulary(model)
     if prompt is not None and prompt.resolve().parent == output.resolve():

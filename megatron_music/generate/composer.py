@@ -75,7 +75,7 @@ class Composer:
 
     def _from_nothing(self, request: Request) -> Work:
         """Return what makes pieces of seeds; raises UsageError for an impossible wish."""
-        _refuse_prompt_wishes(request)
+        request.refuse_without_piece()
         self.plan(request)
         return lambda drawer, seeds: [
             _in_score_order(piece)
@@ -110,19 +110,6 @@ class Composer:
         if self._exact is None:
             self._exact = copy.deepcopy(self.model).double()
         return self._exact
-
-
-def _refuse_prompt_wishes(request: Request) -> None:
-    wishes = {
-        "prompt_bars": request.prompt_bars,
-        "drop": request.drop,
-        "fill_bars": request.fill_bars,
-        "fill_tracks": request.fill_tracks,
-        "vary": request.vary,
-    }
-    for name, value in wishes.items():
-        if value:
-            raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")
 
 
 def _in_score_order(piece: Piece) -> Piece:

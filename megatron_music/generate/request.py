@@ -134,6 +134,13 @@ class Request:
         """True where bars of a piece are to be composed anew."""
         return bool(self.fill_bars or self.fill_tracks or self.vary)
 
+    def refuse_without_piece(self) -> None:
+        """Raise UsageError where a wish is about a piece to begin from."""
+        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary"):
+            value = getattr(self, name)
+            if value:
+                raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")
+
     def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the instruments asked for, or those that all training music has."""
         ensemble = vocabulary.settings.ensemble if self.tracks is None else ()

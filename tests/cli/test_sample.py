@@ -108,11 +108,13 @@ def test_rests_before_the_barline_are_asked_for_and_recorded(
 def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> None:
     model = str(untrained(program.folder / "hf", SETTINGS))
     wishes = {
-        ("--top-p", "1.7"): "error: top_p must be in (0, 1] (got 1.7); use 1.0 to disable",
+        ("--top-p", "1.7"): "error: --top-p must be in (0, 1] (got 1.7); use 1.0 to disable",
         ("--fill-bars", "6-4"): "error: bars must be given as 4, 4-6 or 4-6,9 (got '6-4')",
     }
     for wish, line in wishes.items():
         assert program.fails(2, "sample", model, "-o", "music", *wish) == line
+    wish = ("sample", "nowhere", "-o", "music", "--fill-bars", "2")
+    assert "--fill-bars (got (2,)) needs a piece to begin from" in program.fails(2, *wish)
     assert "no exported model in nowhere" in program.fails(1, "sample", "nowhere", "-o", "music")
     assert not (program.folder / "music").exists()
 
