@@ -49,7 +49,7 @@ LARGEST_SHARD = 512
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
 
 _SMALLEST_SHARD = 64
-_SHARDS = 16  # so many at least of what is left
+_SHARDS = 16  # what is left makes so many at least
 
 
 class Stage(Protocol):
@@ -84,9 +84,10 @@ def build(
 ) -> Result:
     """Build a data set, or go on with one that was interrupted, or find it up to date.
 
-    `workers` and `backend` are those of `open_workers`. Raises UsageError where the folder holds
-    something else (unless `force`), DataError where a build is at work there, WriteError where it
-    cannot be written.
+    `workers` and `backend` are those of `open_workers`; for several, the items of a source must be
+    of a class that can be imported, not one of a script or notebook. Raises UsageError where the
+    folder holds something else (unless `force`), DataError where a build is at work there,
+    WriteError where it cannot be written.
     """
     settings = settings or source.preferred
     pool = open_workers(backend, workers)
@@ -226,7 +227,7 @@ def _read_items(
     work.mkdir(exist_ok=True)
     most = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
     tasks = [
-        Task(work / f"shard-{start:09d}", items[start:end], settings)
+        Task(work / f"shard-{start:08d}-{end:08d}", items[start:end], settings)
         for start, end in pairwise(_cuts(len(items), most))
     ]
     final = work / "final"
@@ -237,7 +238,7 @@ def _read_items(
 
 
 def _cuts(pieces: int, most: int) -> list[int]:
-    """Return where shards of `most` pieces begin and end; the last are small.
+    """Return where shards of at most `most` pieces begin and end; the last are small.
 
     So any number of workers end together.
     """

@@ -70,7 +70,7 @@ def list_folder(folder: str, many: Callable[[], object] | None = None) -> list[E
     A folder that cannot be read is an entry that is refused. `many` is called once, in the middle,
     where there are over MANY_FILES.
     """
-    with uncollected(for_good=True):
+    with uncollected():
         entries = _walk(folder, many)
         return sorted(entries, key=lambda entry: os.fsencode(entry.item.name))
 

@@ -1,31 +1,25 @@
 """Processes forked from one that has loaded what they all need, once.
 
 Each starts in milliseconds and shares the memory of what was loaded. The standard library's fork
-server does it; what is added here is that a script is not run again in every process, which no
-function of this package needs.
+server does it; what it loads, and what its children leave out, stands in `loaded.py`.
 """
 
-import multiprocessing
-import sys
+import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from multiprocessing.process import BaseProcess
-from types import ModuleType
-from typing import Any
+from pathlib import Path
+
+from megatron_music.errors import UsageError
 
 LOADED = "megatron_music.data.loaded"
 """The module that is imported before anything is forked."""
 
 
 class Worker(ForkServerProcess):
-    """A forked process, which knows nothing of the main module of the process that asked for it."""
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802
-        with _no_main_module():
-            return ForkServerProcess._Popen(process_obj)  # noqa: SLF001 (how it is extended)
+    """A forked process; by its name it is known from others."""
 
 
 class _Context(ForkServerContext):
@@ -35,35 +29,49 @@ class _Context(ForkServerContext):
 CONTEXT = _Context()
 
 
+def start() -> None:
+    """Have the process that others are forked from load, and do not wait for it.
+
+    Raises UsageError where there is no room for its socket's name.
+    """
+    CONTEXT.set_forkserver_preload([LOADED])
+    try:
+        with _this_package_found():
+            forkserver.ensure_running()
+    except OSError as fault:
+        raise UsageError(
+            f"worker processes cannot be started: {fault}; a TMPDIR with a short name may help, "
+            "or --workers 1"
+        ) from None
+
+
 @contextmanager
-def stand_in(name: str, module: ModuleType | None) -> Iterator[None]:
-    """Have a module be another, or None: one that is not installed."""
-    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment] # None is known
-    had, before = name in modules, modules.get(name)
-    modules[name] = module
+def _this_package_found() -> Iterator[None]:
+    """Have a new interpreter find the package where this one did, not in the current folder."""
+    root = Path(__file__).parents[2]
+    installed = root.name in {"site-packages", "dist-packages"}
+    places = [] if installed else [str(root)]
+    if path := os.environ.get("PYTHONPATH"):
+        places.append(path)
+    with _environment({"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}):
+        yield
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if had:
-            modules[name] = before
-        else:
-            del modules[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-def _no_main_module() -> AbstractContextManager[None]:
-    """Hide the main module: a script without `if __name__ == "__main__"` would start all over."""
-    return stand_in("__main__", ModuleType("__main__"))
-
-
-def start() -> None:
-    """Have the process that others are forked from load, and do not wait for it."""
-    CONTEXT.set_forkserver_preload([LOADED])
-    with _no_main_module():
-        forkserver.ensure_running()
-
-
-def end_all() -> None:
-    """End the forked processes at once, whatever they are at."""
-    for process in multiprocessing.active_children():
-        if isinstance(process, Worker):
-            process.kill()
+def end_all(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once, whatever they are at."""
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 (kill_workers from 3.14)
+        process.kill()

@@ -1,19 +1,30 @@
 """Imported by the process that workers are forked from: it loads what all of them need."""
 
 import sys
+from multiprocessing import spawn
+from typing import Any
 
-from megatron_music.data.forked import stand_in
 from megatron_music.data.garbage import uncollected
 
-# Frozen, nothing writes to it: forked processes go on sharing it. And numba looks whether scipy
-# could multiply matrices, which no kernel does, for a fifth of the time.
-with uncollected(for_good=True), stand_in("scipy", None):
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+# Numba looks whether scipy could multiply matrices, which no kernel does, for a fifth of the time.
+modules: dict[str, Any] = sys.modules
+modules["scipy"] = None
+with uncollected(for_good=True):  # frozen, nothing writes to it: forked processes go on sharing it
     from megatron_music.data import join_kernel, shards, together
 
     # Kernels load the rest of numba when they are first called.
     together.load_kernels()
 
-del join_kernel, shards, together
+del modules["scipy"], join_kernel, shards, together
+
+# Forked processes do not run the main module again, which none of their functions is from: a script
+# without `if __name__ == "__main__"` would start all over.
+spawn._fixup_main_from_name = spawn._fixup_main_from_path = _nothing  # type: ignore[attr-defined] # noqa: SLF001
 
 # From here on it tells of one thing: a process that was asked for by one that has ended meanwhile.
-sys.excepthook = lambda *_: None
+sys.excepthook = _nothing

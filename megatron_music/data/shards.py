@@ -52,6 +52,7 @@ def encode_shard(task: Task) -> int:
     """Write a shard and return how many pieces it holds."""
     vocabulary = vocabulary_of(task.settings.tokenizer())
     items = noted(task.items)
+    gc.freeze()  # the compiler alone has half a million objects, which stay
     with uncollected(), task.marker.open("wb", buffering=0) as marker:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
         if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels

@@ -46,7 +46,7 @@ def load_kernels() -> None:
 @lru_cache(maxsize=1)
 def _encoder(settings: BuildSettings) -> "BatchEncoder":
     """Return the encoder of a worker: its memory is kept from shard to shard."""
-    # Here, since collections that are no files need no compiler.
+    # Here, since one process that reads collections that are no files needs no compiler.
     from megatron_music.tokenizer.batch import BatchEncoder
 
     return BatchEncoder(

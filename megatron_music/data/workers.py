@@ -57,13 +57,15 @@ class LocalWorkers:
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied."""
-        if self.count == 1:
+        # A daemon may have no processes of its own.
+        if self.count == 1 or multiprocessing.current_process().daemon:
             yield from map(work, arguments)
-        else:
+        elif arguments:
             yield from _parallel(work, arguments, self.count)
 
     def survives(self, work: Callable[[_Given], _Made], argument: _Given) -> bool:
         """Carry out one call in another process; False if that process dies of it."""
+        _pool.cache_clear()  # one of its processes may have died since
         try:
             list(_parallel(work, [argument], max(self.count, 2)))
         except WorkerDied:
@@ -75,23 +77,24 @@ def _parallel(
     work: Callable[[_Given], _Made], arguments: Sequence[_Given], count: int
 ) -> Iterator[_Made]:
     """Yield what the calls make; raises WorkerDied. What ends it early ends the processes too."""
+    _start_loading()
+    pool = _pool(count, threading.get_ident())
     try:
-        _start_loading()
-        calls = [_executor(count).submit(work, argument) for argument in arguments]
+        calls = [pool.submit(work, argument) for argument in arguments]
         for call in as_completed(calls):
             yield call.result()
     except BrokenProcessPool as fault:
-        _executor.cache_clear()
+        _pool.cache_clear()
         raise WorkerDied from fault
     except BaseException:  # Ctrl-C, or nobody wants the rest
-        _executor.cache_clear()
-        forked.end_all()
+        _pool.cache_clear()
+        forked.end_all(pool)
         raise
 
 
 @lru_cache(maxsize=1)
-def _executor(count: int) -> ProcessPoolExecutor:
-    """Return the processes of this process, which wait for work as long as it lives."""
+def _pool(count: int, thread: int) -> ProcessPoolExecutor:  # noqa: ARG001 (one for each)
+    """Return the processes of a thread, which wait for work as long as they are not forgotten."""
     return ProcessPoolExecutor(count, forked.CONTEXT, initializer=_begin)
 
 

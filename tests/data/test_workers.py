@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
+from megatron_music.data import workers
 from megatron_music.data.workers import LocalWorkers, start_workers
 
 
@@ -56,6 +58,40 @@ def test_calls_that_nobody_waits_for_any_more_end_with_their_processes() -> None
     assert next(made) == 0.0
     made.close()  # type: ignore[attr-defined]
     assert list(LocalWorkers(2).run(abs, [-1, -2])) in ([1, 2], [2, 1])
+
+
+def where(_: int) -> str:
+    return workers.__file__
+
+
+@pytest.mark.slow
+def test_workers_run_this_package_whatever_lies_in_the_current_folder(tmp_path: Path) -> None:
+    for name in ("megatron_music/data/loaded.py", "random.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError")
+    code = "from tests.data.test_workers import *; print(*LocalWorkers(2).run(where, [0]))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (workers.__file__, "")
+
+
+@pytest.mark.slow
+def test_what_one_thread_drops_leaves_the_work_of_another_alone() -> None:
+    dropped, other = (
+        LocalWorkers(2).run(wait, [0.0, 600.0]),
+        LocalWorkers(2).run(wait, [0.0, 0.5]),
+    )
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(next, other).result() == 0.0
+        assert next(dropped) == 0.0
+        dropped.close()  # type: ignore[attr-defined]
+        assert thread.submit(next, other).result() == 0.5
 
 
 SCRIPT = """
