@@ -99,7 +99,7 @@ def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
     wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
     before = snapshot(home.folder)
     said = home.fails(2, "sample", "run/hf", "-o", "music", "--top-p", "1.7")
-    assert "top_p must be in (0, 1] (got 1.7)" in said
+    assert "--top-p must be in (0, 1] (got 1.7)" in said
     assert snapshot(home.folder) == before
     (home.folder / "music" / "song-3.mid").write_bytes(b"no music")
     assert "nothing to do" not in home(*wish).stderr

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 
 PAGE = mmap.PAGESIZE
-_PART = 1 << 24
+_PART = 1 << 20
 
 
 @contextmanager
