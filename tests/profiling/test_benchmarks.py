@@ -117,4 +117,4 @@ def test_every_other_page_of_what_was_touched_is_free_again(module: Any) -> None
     process, size_bytes = psutil.Process(), 64 << 20
     before = process.memory_info().rss
     with module("touched").touched_memory(size_bytes):
-        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.2)
+        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.3)
