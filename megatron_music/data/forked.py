@@ -15,7 +15,8 @@ from pathlib import Path
 from megatron_music.errors import UsageError
 
 LOADED = "megatron_music.data.loaded"
-"""The module that is imported before anything is forked."""
+KERNELS = "megatron_music.data.loaded_kernels"
+"""Modules that are imported before anything is forked; the second may have to compile."""
 
 
 class Worker(ForkServerProcess):
@@ -29,12 +30,13 @@ class _Context(ForkServerContext):
 CONTEXT = _Context()
 
 
-def start() -> None:
+def start(kernels: bool = False) -> None:
     """Have the process that others are forked from load, and do not wait for it.
 
-    Raises UsageError where there is no room for its socket's name.
+    Its first start settles whether it loads the `kernels` of files, too. Raises UsageError where
+    there is no room for its socket's name.
     """
-    CONTEXT.set_forkserver_preload([LOADED])
+    CONTEXT.set_forkserver_preload([KERNELS, LOADED] if kernels else [LOADED])
     try:
         with _this_package_found():
             forkserver.ensure_running()

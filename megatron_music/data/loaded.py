@@ -2,25 +2,18 @@
 
 import sys
 from multiprocessing import spawn
-from typing import Any
 
 from megatron_music.data.garbage import uncollected
+
+with uncollected(for_good=True):  # frozen, nothing writes to it: forked processes go on sharing it
+    from megatron_music.data import join_kernel, shards, together
+
+del join_kernel, shards, together
 
 
 def _nothing(*_: object) -> None:
     """Do nothing."""
 
-
-# Numba looks whether scipy could multiply matrices, which no kernel does, for a fifth of the time.
-modules: dict[str, Any] = sys.modules
-modules["scipy"] = None
-with uncollected(for_good=True):  # frozen, nothing writes to it: forked processes go on sharing it
-    from megatron_music.data import join_kernel, shards, together
-
-    # Kernels load the rest of numba when they are first called.
-    together.load_kernels()
-
-del modules["scipy"], join_kernel, shards, together
 
 # Forked processes do not run the main module again, which none of their functions is from: a script
 # without `if __name__ == "__main__"` would start all over.

@@ -60,8 +60,8 @@ def open_source(
     """Return the collection of a name, or the folder or archive of a path.
 
     `music` is where a collection that has a name lies; else it is looked for where `fetch` puts
-    it, `many` is called early where there is much. Raises MissingError for a collection that is
-    not here, UsageError for what is neither.
+    it, `many` is for `list_folder`. Raises MissingError for a collection that is not here,
+    UsageError for what is neither.
     """
     collection = collection_named(text)
     if collection is None:
@@ -74,8 +74,6 @@ def open_source(
     if collection.embedded:
         if music is not None:
             raise UsageError(f"{collection.name} is {collection.where}; leave --source out")
-        if many:
-            many()
         return _embedded(collection)
     place = music or found(collection)
     if place is None:

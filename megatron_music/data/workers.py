@@ -111,22 +111,22 @@ def _end_with_main() -> None:
         os._exit(1)
 
 
-def _start_loading() -> None:
+def _start_loading(kernels: bool = False) -> None:
     """Start the process that workers are forked from, unless it is there; it never meets Ctrl-C."""
     # It would start in the middle, and lift what is set here.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forked.start()
+        forked.start(kernels)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_workers(backend: str, count: int | None) -> None:
-    """Have what the processes of this machine need loaded, beside whatever is done meanwhile."""
+    """Have what the processes of this machine need for many files loaded, beside what is done."""
     workers = open_workers(backend, count)
     if isinstance(workers, LocalWorkers) and workers.count > 1:
-        _start_loading()
+        _start_loading(kernels=True)
 
 
 def open_workers(backend: str, count: int | None) -> Workers:
