@@ -50,13 +50,13 @@ def kind_of(path: Path) -> str:
         )
     if start.startswith(_ZIPS) or (start.startswith(_PROGRAMS) and is_zipfile(path)):
         return "zip"
-    packed = start.startswith(tuple(_COMPRESSIONS))
-    if not packed and path.suffix.lower() != ".tar" and not is_tarfile(path):
+    kind = next((kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)), "tar")
+    if kind == "tar" and path.suffix.lower() != ".tar" and not is_tarfile(path):
         raise UsageError(
             f"{path} is neither a folder nor an archive; give a folder of MIDI files, or a .tar, "
             ".tar.gz or .zip of them"
         )
-    return next((kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)), "tar")
+    return kind
 
 
 def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:

@@ -144,16 +144,12 @@ def _rate(rows: list[Cost]) -> float:
 
 def _stages(rows: list[Cost]) -> str:
     about = {"list": "list the folder", "read": "read, encode", "write": "join, write, hash"}
-    return "\n".join(
-        f"| {stage} | {taken_s:.1f} | {about.get(stage, '')} |"
-        for stage, taken_s in _stages_s(rows).items()
-    )
-
-
-def _stages_s(rows: list[Cost]) -> dict[str, float]:
     ends = {row["stage"]: row["seconds"] for row in rows}
     starts = [0.0, *list(ends.values())[:-1]]
-    return {stage: end - start for (stage, end), start in zip(ends.items(), starts, strict=True)}
+    return "\n".join(
+        f"| {stage} | {end - start:.1f} | {about.get(stage, '')} |"
+        for (stage, end), start in zip(ends.items(), starts, strict=True)
+    )
 
 
 def against_one(runs: Sequence[tuple[int, Cost]]) -> str:
