@@ -7,7 +7,7 @@ lengths (int32), the byte offsets (int64) and the document boundaries (int64).
 
 import struct
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,36 +46,17 @@ def write_index(
         file.write(np.arange(start, min(start + _PART, count + 1), dtype=np.int64).tobytes())
 
 
-class IndexWriter:
-    """Writes the `.idx` of documents of uint16 that come one after another, to any number.
+def write_index_of(lengths: Path) -> Path:
+    """Write the `.idx` beside a file of lengths (int32) of documents of uint16; remove that file.
 
-    Their lengths wait in a file beside it until all are known.
+    Returns where the index is.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lengths = path.with_suffix(".lengths")
-
-    def __enter__(self) -> Self:
-        """Begin with no documents."""
-        self._file = self._lengths.open("wb")
-        return self
-
-    def add(self, lengths: npt.NDArray[np.int32]) -> None:
-        """Take in the lengths of further documents, in tokens."""
-        self._file.write(lengths.astype(np.int32).data)
-
-    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
-        """Write the index, unless something went wrong."""
-        self._file.close()
-        if fault is None:
-            with self._path.open("wb") as file:
-                write_index(file, _mapped(self._lengths), np.dtype(np.uint16))
-        self._lengths.unlink()
-
-
-def _mapped(path: Path) -> npt.NDArray[np.int32]:
-    return np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
+    path = lengths.with_suffix(".idx")
+    mapped = np.memmap(lengths, np.int32, "r") if lengths.stat().st_size else np.zeros(0, np.int32)
+    with path.open("wb") as file:
+        write_index(file, mapped, np.dtype(np.uint16))
+    lengths.unlink()
+    return path
 
 
 class IndexedReader:

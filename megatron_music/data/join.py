@@ -1,4 +1,4 @@
-"""The tokens of finished shards into the `.bin` files, each shard at its place, by any worker."""
+"""The `.bin` and `.idx` files, of finished shards: each shard at its place, by any worker."""
 
 import hashlib
 import os
@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.data.indexed import write_index_of
 from megatron_music.data.settings import SPLITS
 from megatron_music.data.shard_file import read_documents
-from megatron_music.data.survey import Share, Survey
+from megatron_music.data.survey import LENGTHS_SUFFIX, Share, Survey
 from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
+from megatron_music.files import sha256_of
 from megatron_music.progress import Progress
 from megatron_music.tokenizer.vocabulary import (
     DENSITY_LEVELS,
@@ -48,34 +51,70 @@ class Placing:
     folder: Path
 
 
+class Placed(NamedTuple):
+    """A shard whose tokens have been written: how often each occurs on each side."""
+
+    number: int
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """The `.idx` of one side to be written, of the lengths of its documents in a file."""
+
+    lengths: Path
+
+
+class Indexed(NamedTuple):
+    """An `.idx` that has been written."""
+
+    name: str
+    sha256: str
+
+
 def join(found: Survey, workers: Workers, progress: Progress) -> Joined:
-    """Write `{train,valid,test}.bin`, where the survey wrote; raises DataError."""
+    """Write `{train,valid,test}.{bin,idx}`, where the survey wrote; raises DataError."""
     folder = found.folder
     for name, side in found.sides.items():
         with (folder / f"{name}.bin").open("wb") as file:
             file.truncate(side.tokens * _TOKEN_BYTES)
-    tasks = [
+    placings = [
         Placing(number, share, found.tokenizer, folder) for number, share in enumerate(found.shares)
     ]
+    indexings = [Indexing(folder / f"{name}{LENGTHS_SUFFIX}") for name in SPLITS]
     total = np.zeros((len(SPLITS), len(vocabulary_of(found.tokenizer))), np.int64)
     ends = [share.starts_tokens for share in found.shares[1:]]
     ends.append(tuple(side.tokens for side in found.sides.values()))
+    digests: dict[str, str] = {}
+    placed = _placed(workers, (*indexings, *placings), total, digests)
     with ExitStack() as stack:
         hashes = [stack.enter_context(_RunningHash(folder / f"{name}.bin")) for name in SPLITS]
-        for done, number in enumerate(_in_order(_counted(workers, tasks, total)), 1):
+        for done, number in enumerate(_in_order(placed), 1):
             for running, end in zip(hashes, ends[number], strict=True):
                 running.upto(end * _TOKEN_BYTES)
-            progress(done, len(tasks))
-        digests = {f"{name}.bin": run.hexdigest() for name, run in zip(SPLITS, hashes, strict=True)}
+            progress(done, len(placings))
+        for name, running in zip(SPLITS, hashes, strict=True):
+            digests[f"{name}.bin"] = running.hexdigest()
     return Joined(dict(zip(SPLITS, total, strict=True)), digests)
 
 
-def _counted(workers: Workers, tasks: Sequence[Placing], total: Counts) -> Iterator[int]:
-    """Let the workers write; add up the tokens and give the numbers of the shards as they end."""
+def _placed(
+    workers: Workers,
+    tasks: Sequence[Indexing | Placing],
+    total: Counts,
+    digests: dict[str, str],
+) -> Iterator[int]:
+    """Let the workers write; give the numbers of the shards as they end.
+
+    Their tokens are added to `total`, those of indices to `digests`.
+    """
     try:
-        for number, counts in workers.run(place, tasks):
-            total += counts
-            yield number
+        for made in workers.run(_carry_out, tasks):
+            if isinstance(made, Indexed):
+                digests[made.name] = made.sha256
+            else:
+                total += made.counts
+                yield made.number
     except WorkerDied:
         raise DataError(
             "a worker process ended while it wrote; memory may be short: use fewer --workers, "
@@ -123,8 +162,18 @@ class _RunningHash:
         return self._sha256.hexdigest()
 
 
-def place(task: Placing) -> tuple[int, Counts]:
-    """Write the tokens of a shard where they belong; return its number and their counts by side."""
+def _carry_out(task: Indexing | Placing) -> Indexed | Placed:
+    return index(task) if isinstance(task, Indexing) else place(task)
+
+
+def index(task: Indexing) -> Indexed:
+    """Write the index of one side."""
+    path = write_index_of(task.lengths)
+    return Indexed(path.name, sha256_of(path))
+
+
+def place(task: Placing) -> Placed:
+    """Write the tokens of a shard where they belong."""
     from megatron_music.data.join_kernel import settle
 
     vocabulary = vocabulary_of(task.tokenizer)
@@ -139,7 +188,7 @@ def place(task: Placing) -> tuple[int, Counts]:
     for number, name in enumerate(SPLITS):
         runs = [tokens[ends[first] : ends[last]] for first, last in _runs(sides == number)]
         _write_at(task.folder / f"{name}.bin", runs, task.share.starts_tokens[number])
-    return task.number, counts[:, : len(vocabulary)]
+    return Placed(task.number, counts[:, : len(vocabulary)])
 
 
 def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from megatron_music.data.archives import kind_of, list_archive
 from megatron_music.data.catalog import COLLECTIONS, Collection, collection_named, nearest_names
 from megatron_music.data.fetch import found
 from megatron_music.data.folders import MidiFile, list_folder
+from megatron_music.data.garbage import uncollected
 from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MissingError, UsageError
@@ -114,8 +115,10 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
 
     `many` is for `list_folder`.
     """
-    entries = list_folder(str(folder), many)
-    if not entries:
+    with uncollected():
+        files, sizes_bytes, changed_ns = list_folder(str(folder), many)
+        fingerprint = _hash(list(zip(files.names, sizes_bytes, strict=True)))
+    if not files:
         raise UsageError(
             f"no MIDI file in {folder} or below (looked for {', '.join(MIDI_SUFFIXES)}); "
             "give a folder or an archive of MIDI files"
@@ -125,10 +128,10 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
         title=f"MIDI files of the folder {_as_text(folder.resolve().name)}",
         licence="that of the files; find it out before you pass anything on",
         citation="none known",
-        fingerprint=_hash([(entry.item.name, entry.size_bytes) for entry in entries]),
-        items=[entry.item for entry in entries],
-        stamp=_hash([entry.changed_ns for entry in entries]),
-        changed_ns=max(entry.changed_ns for entry in entries),
+        fingerprint=fingerprint,
+        items=files,
+        stamp=_hash(changed_ns),
+        changed_ns=max(changed_ns),
     )
 
 

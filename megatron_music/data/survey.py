@@ -1,8 +1,8 @@
 """What only all the shards together tell: duplicates, densities, and where each shard goes.
 
 One pass over the shards in the order of the source, without their tokens, while later ones are
-still being made. It writes `files.jsonl` and the `.idx` files on the way, so that memory does not
-grow with the documents.
+still being made. It writes `files.jsonl` and the lengths of documents on the way, so that memory
+does not grow with them.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.contents import Counts, bars_in, summed
 from megatron_music.data.dedup import FEW_PIECES, first_word
-from megatron_music.data.indexed import IndexWriter
 from megatron_music.data.items import Item
 from megatron_music.data.outcomes import duplicate
 from megatron_music.data.settings import SPLITS, BuildSettings
@@ -26,6 +26,7 @@ from megatron_music.data.shards import Task
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
 
 OUTCOMES_FILE = "files.jsonl"
+LENGTHS_SUFFIX = ".lengths"
 
 Sides = npt.NDArray[np.int8]
 
@@ -70,9 +71,10 @@ class Survey:
 
 
 def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:
-    """Look through the finished shards of a source; write `files.jsonl` and the `.idx` files.
+    """Look through the finished shards of a source; write `files.jsonl`.
 
-    The tokenizer's settings are fitted to the training windows alone. Raises DataError.
+    Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32). The
+    tokenizer's settings are fitted to the training windows alone. Raises DataError.
     """
     found = Survey(folder, settings.tokenizer(), {name: Side() for name in SPLITS})
     known: dict[bytes, str] = {}
@@ -81,7 +83,8 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
     contents = hashlib.sha256()
     with ExitStack() as stack:
         lines = stack.enter_context((folder / OUTCOMES_FILE).open("wb"))
-        indices = [stack.enter_context(IndexWriter(folder / f"{name}.idx")) for name in SPLITS]
+        paths = [folder / f"{name}{LENGTHS_SUFFIX}" for name in SPLITS]
+        lengths = [stack.enter_context(path.open("wb")) for path in paths]
         for task in tasks:
             shard = read_shard(task.path)
             again = _duplicates(shard, task.items, known)
@@ -90,7 +93,7 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
             settled = _settled(shard, again)
             lines.write(settled)
             found.piece_bars = summed(found.piece_bars, bars_in(settled))
-            found.shares.append(_share(task.path, shard, sides, found, indices))
+            found.shares.append(_share(task.path, shard, sides, found, lengths))
             found.refused.update(shard.refused)
             found.refused.update({"duplicate": len(again)} if again else {})
             rates.update(_training_rates(shard, sides))
@@ -127,13 +130,13 @@ def _settled(shard: Shard, originals: dict[int, str]) -> bytes:
 
 
 def _share(
-    path: Path, shard: Shard, sides: Sides, found: Survey, indices: Sequence[IndexWriter]
+    path: Path, shard: Shard, sides: Sides, found: Survey, files: Sequence[BinaryIO]
 ) -> Share:
-    """Count what a shard gives to each side, write its documents into the indices."""
+    """Count what a shard gives to each side, note the lengths of its documents there."""
     starts = tuple(side.tokens for side in found.sides.values())
     for number, side in enumerate(found.sides.values()):
         lengths = shard.lengths[sides[shard.owner] == number]
-        indices[number].add(lengths)
+        files[number].write(lengths.data)
         side.pieces += int(np.count_nonzero(sides == number))
         side.documents += len(lengths)
         side.tokens += int(lengths.sum(dtype=np.int64))

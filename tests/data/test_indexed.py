@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import DType, IndexedDataset, IndexedDatasetBuilder
 
-from megatron_music.data.indexed import IndexedReader, IndexWriter, write_index
+from megatron_music.data.indexed import IndexedReader, write_index, write_index_of
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import token_dtype
 
@@ -99,16 +99,14 @@ def test_a_shortened_binary_is_a_data_error(tmp_path: Path) -> None:
         IndexedReader(tmp_path / "set")
 
 
-@pytest.mark.parametrize("parts", [[], [[]], [[3, 1], [], [4, 1, 5]]])
-def test_an_index_grows_part_by_part(tmp_path: Path, parts: list[list[int]]) -> None:
-    with IndexWriter(tmp_path / "grown.idx") as index:
-        for part in parts:
-            index.add(np.array(part, np.int32))
+@pytest.mark.parametrize("lengths", [[], [3, 1, 4, 1, 5]])
+def test_an_index_takes_the_place_of_a_file_of_lengths(tmp_path: Path, lengths: list[int]) -> None:
+    np.array(lengths, np.int32).tofile(tmp_path / "made.lengths")
+    assert write_index_of(tmp_path / "made.lengths") == tmp_path / "made.idx"
     with (tmp_path / "whole.idx").open("wb") as file:
-        lengths = np.array([length for part in parts for length in part], np.int32)
-        write_index(file, lengths, np.dtype(np.uint16))
-    assert (tmp_path / "grown.idx").read_bytes() == (tmp_path / "whole.idx").read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {"grown.idx", "whole.idx"}
+        write_index(file, np.array(lengths, np.int32), np.dtype(np.uint16))
+    assert (tmp_path / "made.idx").read_bytes() == (tmp_path / "whole.idx").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"made.idx", "whole.idx"}
 
 
 def test_a_large_index_is_what_a_small_one_would_be(
