@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from machine import Machine
 from measure import Cost
@@ -67,10 +68,24 @@ AGAINST_ONE = """
 ## {workers} workers against one
 
 In turns, on as many cores as there are workers, in memory that had been written to before (see
-`touched.py`); the start of the processes is in it.
+`touched.py`); the start of the processes is in it. "Apart" are {workers} builds of one worker that
+have nothing in common, at once, each of its share of the files: the most that these cores do.
 
 {rows}
 """
+
+
+class Turn(NamedTuple):
+    """Builds of the same files: by one worker, by several, and by as many builds at once."""
+
+    one: Cost
+    several: Cost
+    apart: list[Cost]
+
+    def walls_s(self) -> tuple[float, float, float]:
+        """Return how long each took; those at once are as long as the longest."""
+        apart_s = max(cost["wall_s"] for cost in self.apart)
+        return self.one["wall_s"], self.several["wall_s"], apart_s
 
 
 def page(
@@ -152,25 +167,22 @@ def _stages(rows: list[Cost]) -> str:
     )
 
 
-def against_one(runs: Sequence[tuple[int, Cost]]) -> str:
-    """Return the section on runs of one worker and of several, which came in turns."""
-    rounds = list(zip(runs[::2], runs[1::2], strict=True))
-    workers = runs[1][0]
+def against_one(rounds: Sequence[Turn], workers: int) -> str:
+    """Return the section on one worker against several, round by round."""
+    walls_s = [turn.walls_s() for turn in rounds]
+    fastest = [min(column) for column in zip(*walls_s, strict=True)]
     rows = [
-        (number, *(f"{run['wall_s']:.2f}" for _, run in pair), f"{_faster(*pair):.2f}")
-        for number, pair in enumerate(rounds, 1)
+        (name, *(f"{wall_s:.2f}" for wall_s in row), *(f"{times:.2f}" for times in _faster(*row)))
+        for name, row in [*enumerate(walls_s, 1), ("the fastest", fastest)]
     ]
-    best = [min(run["wall_s"] for n, run in runs if n == count) for count in (1, workers)]
-    rows.append(("the fastest", *(f"{wall_s:.2f}" for wall_s in best), f"{best[0] / best[1]:.2f}"))
-    middle = median(_faster(*pair) for pair in rounds)
-    rows.append(("the median", "", "", f"{middle:.2f}"))
-    return AGAINST_ONE.format(
-        workers=workers, rows=table(("round", "one, s", f"{workers}, s", "times as fast"), rows)
-    )
+    middle = [median(column) for column in zip(*(_faster(*row) for row in walls_s), strict=True)]
+    rows.append(("the median", "", "", "", *(f"{times:.2f}" for times in middle)))
+    titles = ("round", "one, s", f"{workers}, s", "apart, s", f"{workers}: times as fast", "apart")
+    return AGAINST_ONE.format(workers=workers, rows=table(titles, rows))
 
 
-def _faster(one: tuple[int, Cost], several: tuple[int, Cost]) -> float:
-    return float(one[1]["wall_s"] / several[1]["wall_s"])
+def _faster(one_s: float, several_s: float, apart_s: float) -> tuple[float, float]:
+    return one_s / several_s, one_s / apart_s
 
 
 def _disk_row(rate_mb_s: int, total_mb: float, workers_s: float, main_s: float) -> str:

@@ -4,7 +4,9 @@
 
 Makes variants of the files (none a duplicate), builds them, and writes OUTPUT/scale.{csv,png,md}.
 Needs about 80 KB of disk for each file of 34 KB. With --rounds, one worker and several build in
-turns; the curve and the estimate are of the fastest build of several.
+turns, and as many builds of one worker that have nothing in common, all at once, each of its share
+of the files: what the cores of the machine can do at most. The curve and the estimate are of the
+fastest build of several.
 """
 
 import argparse
@@ -12,11 +14,14 @@ import csv
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from bench import read_bases_of
-from extrapolate import Disk, against_one, page
+from extrapolate import Disk, Turn, against_one, page
 from machine import describe, load_average
 from made_up import write_variants
 from measure import Cost, measure
@@ -41,32 +46,64 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         print(f"making {arguments.count:,} files in {scratch}", flush=True)
         start = time.perf_counter()
-        [(name, bases)] = read_bases_of([arguments.files] if arguments.files else None).items()
+        name, bases = next(iter(read_bases_of(arguments.files and [arguments.files]).items()))
         paths = write_variants(bases, Path(scratch) / "files", arguments.count)
         size_bytes = sum(path.stat().st_size for path in paths)
         print(f"made in {time.perf_counter() - start:.0f} s; building", flush=True)
         disk = measure_disk(Path(scratch))
-        turns = [1, arguments.workers] * arguments.rounds or [arguments.workers]
-        runs = [(n, build(Path(scratch), n, arguments.every_s, size_bytes)) for n in turns]
-    made = min((run for n, run in runs if n == arguments.workers), key=lambda run: run["wall_s"])
+        bench = Bench(Path(scratch), arguments.workers, arguments.every_s, size_bytes)
+        rounds = [bench.turn() for _ in range(arguments.rounds)]
+        runs = [turn.several for turn in rounds] or [bench.build(arguments.workers)]
+    made = min(runs, key=lambda run: run["wall_s"])
     write_csv(made, arguments.output / "scale.csv")
     draw(made, arguments.output / "scale.png")
     text = page(name, made, size_bytes, arguments.workers, disk, describe(), load_average())
-    text += against_one(runs) if arguments.rounds else ""
+    text += against_one(rounds, arguments.workers) if rounds else ""
     (arguments.output / "scale.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def build(scratch: Path, workers: int, every_s: float, size_bytes: int) -> Cost:
-    with touched_memory(int(WRITTEN * size_bytes)):
+@dataclass(frozen=True)
+class Bench:
+    """Builds of the files in a folder, timed."""
+
+    scratch: Path
+    workers: int
+    every_s: float
+    size_bytes: int
+
+    def turn(self) -> Turn:
+        """Build with one worker, with several, and with as many builds at once."""
+        return Turn(self.build(1), self.build(self.workers), self.apart())
+
+    def build(self, workers: int) -> Cost:
+        """Build all with so many workers."""
+        with self._memory():
+            return self._timed("files", workers, tuple(range(workers)))
+
+    def apart(self) -> list[Cost]:
+        """Build the share of each worker by itself, all at once."""
+        shares = range(self.workers)
+        for share in shares:
+            self._link(share)
+        with self._memory(), ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(lambda share: self._timed(f"share-{share}", 1, (share,)), shares))
+
+    def _link(self, share: int) -> None:
+        folder = self.scratch / f"share-{share}"
+        folder.mkdir(exist_ok=True)
+        for place in sorted((self.scratch / "files").iterdir())[share :: self.workers]:
+            if not (folder / place.name).is_symlink():
+                (folder / place.name).symlink_to(place)
+
+    def _timed(self, files: str, workers: int, cores: tuple[int, ...]) -> Cost:
+        made = self.scratch / f"set-of-{files}"
         return measure(
-            "timed_scale.py",
-            scratch / "files",
-            scratch / "set",
-            workers,
-            every_s,
-            cores=tuple(range(workers)),
+            "timed_scale.py", self.scratch / files, made, workers, self.every_s, cores=cores
         )
+
+    def _memory(self) -> AbstractContextManager[None]:
+        return touched_memory(int(WRITTEN * self.size_bytes))
 
 
 def measure_disk(folder: Path) -> Disk:

@@ -103,13 +103,17 @@ def test_an_estimate_names_what_limits(module: Any) -> None:
 
 
 def test_several_workers_are_compared_with_one_round_by_round(module: Any) -> None:
-    runs = [(n, {"wall_s": wall_s}) for n, wall_s in [(1, 10.0), (2, 5.0), (1, 9.0), (2, 6.0)]]
-    section = module("extrapolate").against_one(runs)
+    extrapolate = module("extrapolate")
+    rounds = [
+        extrapolate.Turn(*({"wall_s": s} for s in walls[:2]), [{"wall_s": s} for s in walls[2:]])
+        for walls in [(10.0, 5.0, 3.0, 4.0), (9.0, 6.0, 4.5, 2.0)]
+    ]
+    section = extrapolate.against_one(rounds, 2)
     assert "## 2 workers against one" in section
-    assert "| 1 | 10.00 | 5.00 | 2.00 |" in section
-    assert "| 2 | 9.00 | 6.00 | 1.50 |" in section
-    assert "| the fastest | 9.00 | 5.00 | 1.80 |" in section
-    assert "| the median |  |  | 1.75 |" in section
+    assert "| 1 | 10.00 | 5.00 | 4.00 | 2.00 | 2.50 |" in section
+    assert "| 2 | 9.00 | 6.00 | 4.50 | 1.50 | 2.00 |" in section
+    assert "| the fastest | 9.00 | 5.00 | 4.00 | 1.80 | 2.25 |" in section
+    assert "| the median |  |  |  | 1.75 | 2.25 |" in section
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="MADV_DONTNEED frees at once on Linux alone")
