@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.dedup import fingerprint, split_of
+from megatron_music.data.items import Item
 from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
 from megatron_music.data.pieces import accept
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.sources import Item
 from megatron_music.errors import MidiError
 from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import instrument_name

@@ -6,9 +6,9 @@ from multiprocessing import spawn
 from megatron_music.data.garbage import uncollected
 
 with uncollected(for_good=True):  # frozen, nothing writes to it: forked processes go on sharing it
-    from megatron_music.data import join_kernel, shards, together
+    from megatron_music.data import folders, join_kernel, shards, together
 
-del join_kernel, shards, together
+del folders, join_kernel, shards, together
 
 
 def _nothing(*_: object) -> None:
