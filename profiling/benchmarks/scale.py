@@ -90,11 +90,12 @@ class Bench:
             return list(pool.map(lambda share: self._timed(f"share-{share}", 1, (share,)), shares))
 
     def _link(self, share: int) -> None:
-        folder = self.scratch / f"share-{share}"
-        folder.mkdir(exist_ok=True)
-        for place in sorted((self.scratch / "files").iterdir())[share :: self.workers]:
-            if not (folder / place.name).is_symlink():
-                (folder / place.name).symlink_to(place)
+        """Give every so many-th file a second name in a folder of the share's own."""
+        for path in sorted((self.scratch / "files").rglob("*.mid"))[share :: self.workers]:
+            link = self.scratch / f"share-{share}" / path.parent.name / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.hardlink_to(path)
 
     def _timed(self, files: str, workers: int, cores: tuple[int, ...]) -> Cost:
         made = self.scratch / f"set-of-{files}"

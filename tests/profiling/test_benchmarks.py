@@ -116,6 +116,20 @@ def test_several_workers_are_compared_with_one_round_by_round(module: Any) -> No
     assert "| the median |  |  |  | 1.75 | 2.25 |" in section
 
 
+def test_the_benchmark_of_scale_writes_its_page(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = module("scale")
+    monkeypatch.setattr(scale, "DISK_MB", 1)
+    monkeypatch.setattr(sys, "argv", ["scale.py", "--count", "20", "--rounds", "1", "-o", "made"])
+    monkeypatch.chdir(tmp_path)
+    scale.main()
+    assert {path.name for path in Path("made").iterdir()} == {"scale.csv", "scale.md", "scale.png"}
+    page = Path("made/scale.md").read_text(encoding="utf-8")
+    assert "# 20 files with 2 workers" in page
+    assert "| round | one, s | 2, s | apart, s | 2: times as fast | apart |" in page
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="MADV_DONTNEED frees at once on Linux alone")
 def test_every_other_page_of_what_was_touched_is_free_again(module: Any) -> None:
     process, size_bytes = psutil.Process(), 64 << 20
