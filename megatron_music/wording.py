@@ -1,5 +1,6 @@
 """Numbers and names in sentences."""
 
+import os
 import re
 
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -13,3 +14,8 @@ def counted(count: int, noun: str, plural: str = "", width: int = 0) -> str:
 def visible(text: str) -> str:
     """Return lines whose control characters, as of file names, are seen and not obeyed."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def printable(name: str) -> str:
+    """Return the name of a file as one line of text, whatever bytes it has on the disk."""
+    return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))

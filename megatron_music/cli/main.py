@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from itertools import pairwise
 from typing import Annotated
 
@@ -76,8 +77,14 @@ app.command("render")(render.render)
 app.add_typer(profile.app, name="profile")
 
 
+_OUT_OF_MEMORY = "out of memory; ask for less (a smaller model or batch), or take a larger machine"
+_SAID_CHARACTERS = 200
+
+
 def run(program: typer.Typer = app) -> None:
     """Run a program; every error leaves as one line on stderr and an exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files, whatever bytes they have
     atexit.register(gc.freeze)  # else Python tidies up torch's objects for seconds before it ends
     try:
         _refuse_empty(sys.argv[1:])
@@ -91,14 +98,12 @@ def run(program: typer.Typer = app) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        _fail("out of memory; ask for less (a smaller model or batch), or take a larger machine", 1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{why(error)}; {cure}", WriteError.exit_code)
+    except Exception as error:
+        _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -113,6 +118,28 @@ def _lacks_memory(error: Exception) -> bool:
     """Tell Python's want of memory, and torch's, of a GPU's or the machine's."""
     words = ("out of memory", "allocate memory")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _unforeseen(error: Exception) -> str:
+    said = " ".join(str(error).split())[:_SAID_CHARACTERS]
+    return (
+        f"nobody foresaw this ({type(error).__name__}: {said}); "
+        f"please report it with {_written(error)}, which says where it was"
+    )
+
+
+def _written(error: Exception) -> str:
+    """Write a traceback into a file and return its name."""
+    from tempfile import NamedTemporaryFile
+
+    try:
+        with NamedTemporaryFile(
+            "w", prefix="megatron-music-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return "what --debug shows"
+    return file.name
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -32,7 +32,7 @@ def render(
     from megatron_music.score.midi import read_midi
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
-    from megatron_music.wording import visible
+    from megatron_music.wording import printable
 
     if png is None and wav is None:
         png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
@@ -46,5 +46,6 @@ def render(
     if png is not None:
         if score.other_metres:
             show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
-        draw_piano_roll(quantize(score, PICTURE_STEPS_PER_QUARTER), png, title=visible(file.stem))
+        piece = quantize(score, PICTURE_STEPS_PER_QUARTER)
+        draw_piano_roll(piece, png, title=printable(file.stem))
         print(png)

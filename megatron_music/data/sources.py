@@ -16,7 +16,7 @@ from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MissingError, UsageError
 from megatron_music.progress import Progress
-from megatron_music.wording import visible
+from megatron_music.wording import printable
 
 __all__ = [
     "LARGEST_FILE_BYTES",
@@ -124,8 +124,8 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
             "give a folder or an archive of MIDI files"
         )
     return Source(
-        name=_as_text(folder.resolve().name),
-        title=f"MIDI files of the folder {_as_text(folder.resolve().name)}",
+        name=printable(folder.resolve().name),
+        title=f"MIDI files of the folder {printable(folder.resolve().name)}",
         licence="that of the files; find it out before you pass anything on",
         citation="none known",
         fingerprint=fingerprint,
@@ -140,8 +140,8 @@ def archive_source(path: Path) -> Source:
     kind_of(path)
     status = path.stat()
     return Source(
-        name=_as_text(path.name),
-        title=f"MIDI files of the archive {_as_text(path.name)}",
+        name=printable(path.name),
+        title=f"MIDI files of the archive {printable(path.name)}",
         licence="that of the files; find it out before you pass anything on",
         citation="none known",
         fingerprint=f"an archive of {status.st_size} bytes",
@@ -150,11 +150,6 @@ def archive_source(path: Path) -> Source:
         changed_ns=status.st_ctime_ns,
         index=partial(list_archive, path),
     )
-
-
-def _as_text(name: str) -> str:
-    """Return a name that can be written down, whatever bytes it has on the disk."""
-    return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
 
 
 def _embedded(collection: Collection) -> Source:

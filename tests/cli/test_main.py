@@ -1,9 +1,11 @@
 """The program as a whole: quick to start, light to import, one line for an error."""
 
+import os
 import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +84,24 @@ def test_an_empty_argument_is_refused_in_one_line(words: list[str], named: str) 
     done = run(*words)
     assert done.returncode == 2
     assert re.fullmatch(rf"error: an empty argument \(.*{named}\); .* leave it out\n", done.stderr)
+
+
+def test_what_nobody_foresaw_is_one_line_too_that_names_a_file_with_its_traceback(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import typer; from megatron_music.cli.main import run; app = typer.Typer()\n"
+        "@app.command()\ndef fail() -> None: raise LookupError('a\\nb')\n"
+        "run(app)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    [file] = tmp_path.iterdir()
+    assert done.returncode == 1
+    assert re.fullmatch(rf"error: .* \(LookupError: a b\); .*{file}.*\n", done.stderr)
+    assert file.read_text(encoding="utf-8").startswith("Traceback")

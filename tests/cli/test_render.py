@@ -1,5 +1,6 @@
 """`render`: a MIDI file as a picture and as sound, from the command line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,13 @@ def test_without_options_both_are_written_beside_the_input_and_named(song: Path)
     assert done.stdout.split() == [str(song.with_suffix(".wav")), str(song.with_suffix(".png"))]
     assert song.with_suffix(".png").read_bytes().startswith(PNG)
     assert song.with_suffix(".wav").read_bytes().startswith(WAV)
+
+
+def test_a_name_that_is_no_text_is_drawn_and_told_with_its_own_bytes(song: Path) -> None:
+    song = song.rename(os.fsdecode(os.fsencode(song.parent) + b"/caf\xe9.mid"))
+    command = [sys.executable, "-m", "megatron_music", "render", song, "--png", "\udce9.png"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=song.parent)
+    assert (done.returncode, done.stdout) == (0, b"\xe9.png\n"), done.stderr
 
 
 def test_only_what_was_asked_for_is_written(song: Path, tmp_path: Path) -> None:
