@@ -108,5 +108,7 @@ def _reason(fault: BaseException) -> str:
         fault = next(iter(fault.failures.values()))[0]
     if isinstance(fault, pickle.UnpicklingError) and "weights_only" in str(fault):
         return "a file in it is damaged or holds more than data"  # torch's cure would run that
+    if isinstance(fault, EOFError):
+        return "a file in it is cut short"
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return lines[0][:_REASON_LENGTH] if lines else type(fault).__name__

@@ -98,7 +98,9 @@ def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(run: Path, tmp_path
     broken = Path(shutil.copytree(run, tmp_path / "run", symlinks=True))
     for part in (broken / "checkpoints" / "latest").resolve().glob("*.distcp"):
         part.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="cannot load") as fault:
+    with pytest.raises(
+        CheckpointError, match=r"cannot load .*: a file in it is cut short"
+    ) as fault:
         export(broken, tmp_path / "model")
     assert "\n" not in str(fault.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
