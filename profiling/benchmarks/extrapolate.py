@@ -69,7 +69,7 @@ AGAINST_ONE = """
 
 In turns, on as many cores as there are workers, in memory that had been written to before (see
 `touched.py`); the start of the processes is in it. "Apart" are {workers} builds of one worker that
-have nothing in common, at once, each of its share of the files: the most that these cores do.
+have nothing in common, at once, each of its share of the files: what these cores do for such.
 
 {rows}
 """

@@ -5,7 +5,7 @@
 Makes variants of the files (none a duplicate), builds them, and writes OUTPUT/scale.{csv,png,md}.
 Needs about 80 KB of disk for each file of 34 KB. With --rounds, one worker and several build in
 turns, and as many builds of one worker that have nothing in common, all at once, each of its share
-of the files: what the cores of the machine can do at most. The curve and the estimate are of the
+of the files: what the cores of the machine do for such. The curve and the estimate are of the
 fastest build of several.
 """
 
@@ -98,7 +98,7 @@ class Bench:
                 link.hardlink_to(path)
 
     def _timed(self, files: str, workers: int, cores: tuple[int, ...]) -> Cost:
-        made = self.scratch / f"set-of-{files}"
+        made = self.scratch / f"{files}-set"  # what begins with a set's name is removed with it
         return measure(
             "timed_scale.py", self.scratch / files, made, workers, self.every_s, cores=cores
         )
