@@ -90,12 +90,14 @@ class Bench:
             return list(pool.map(lambda share: self._timed(f"share-{share}", 1, (share,)), shares))
 
     def _link(self, share: int) -> None:
-        """Give every so many-th file a second name in a folder of the share's own."""
+        """Give every so many-th file a second name in a folder of the share's own, once."""
+        folder = self.scratch / f"share-{share}"
+        if folder.exists():
+            return
         for path in sorted((self.scratch / "files").rglob("*.mid"))[share :: self.workers]:
-            link = self.scratch / f"share-{share}" / path.parent.name / path.name
+            link = folder / path.parent.name / path.name
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.hardlink_to(path)
+            link.hardlink_to(path)
 
     def _timed(self, files: str, workers: int, cores: tuple[int, ...]) -> Cost:
         made = self.scratch / f"{files}-set"  # what begins with a set's name is removed with it

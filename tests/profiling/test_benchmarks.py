@@ -121,7 +121,7 @@ def test_the_benchmark_of_scale_writes_its_page(
 ) -> None:
     scale = module("scale")
     monkeypatch.setattr(scale, "DISK_MB", 1)
-    monkeypatch.setattr(sys, "argv", ["scale.py", "--count", "20", "--rounds", "1", "-o", "made"])
+    monkeypatch.setattr(sys, "argv", ["scale.py", "--count", "20", "--rounds", "2", "-o", "made"])
     monkeypatch.chdir(tmp_path)
     scale.main()
     assert {path.name for path in Path("made").iterdir()} == {"scale.csv", "scale.md", "scale.png"}
@@ -135,4 +135,4 @@ def test_every_other_page_of_what_was_touched_is_free_again(module: Any) -> None
     process, size_bytes = psutil.Process(), 64 << 20
     before = process.memory_info().rss
     with module("touched").touched_memory(size_bytes):
-        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.3)
+        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.2)
