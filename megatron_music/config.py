@@ -104,7 +104,8 @@ class LogConfig(_Section):
     """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never.
 
     The last iteration is saved whatever the interval, unless `save_last` is false. The iterations
-    after `profile_step_start` up to `profile_step_end` are profiled.
+    after `profile_step_start` up to `profile_step_end` are profiled; with `use_pytorch_profiler`
+    rank 0 writes them as RUN/trace.json.gz.
     """
 
     log_interval: Count = 10
@@ -115,6 +116,7 @@ class LogConfig(_Section):
     sample_interval: CountOrZero = 0
     profile_step_start: CountOrZero = 0
     profile_step_end: CountOrZero = 0
+    use_pytorch_profiler: bool = False
     tensorboard: bool = True
     wandb_project: str = ""
 

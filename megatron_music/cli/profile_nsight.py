@@ -27,7 +27,8 @@ def nsight(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An export of `nsys export --type sqlite`, or the CSV of `nsys stats`.",
+            help="An export of `nsys export --type sqlite`, the CSV of `nsys stats`, or a run's "
+            "trace.json.gz.",
             metavar="FILE",
         ),
     ],
@@ -47,7 +48,7 @@ def nsight(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Show where the time of an Nsight Systems capture went, for each device.
+    """Show where the time of a capture by Nsight Systems or torch went, for each device.
 
     Example: `nsys export --type sqlite run.nsys-rep && megatron-music profile nsight run.sqlite`
     """

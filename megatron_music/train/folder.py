@@ -2,7 +2,7 @@
 
     RUN/config.yaml, environment.json, log.jsonl, tokenizer/, cache/
     RUN/checkpoints/{step_N/, latest -> step_N, best -> step_N}
-    RUN/samples/step_N/{.mid, .png, .wav}, tensorboard/
+    RUN/samples/step_N/{.mid, .png, .wav}, tensorboard/, trace.json.gz
 
 This module loads neither torch nor megatron. Its writing functions are for rank 0 alone.
 """
@@ -80,6 +80,11 @@ class RunFolder:
     def environment(self) -> Path:
         """What the run was started with: versions, device, layout, data."""
         return self.path / "environment.json"
+
+    @property
+    def trace(self) -> Path:
+        """What torch's profiler recorded of the profiled iterations."""
+        return self.path / "trace.json.gz"
 
     @property
     def tokenizer(self) -> Path:

@@ -69,7 +69,7 @@ class Loop:
         elif job.begins.origin is not None:
             load_weights(job.begins.origin, self._learner)
         self._learner.fast_forward(job.start_iteration, job.recipe.train)
-        self._ranges = Ranges(job.recipe.log, engine)
+        self._ranges = Ranges(job.recipe.log, engine, job.run.trace)
         self._ranges.watch(self._learner)
         self._batches = build_batches(job, engine)
         self._best = lowest_validation_loss(job.run, job.start_iteration)

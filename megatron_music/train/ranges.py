@@ -1,24 +1,31 @@
 """Names for what an iteration does, while it is profiled: NVTX ranges on a GPU, times on a CPU.
 
+With `log.use_pytorch_profiler` torch's profiler records the same names (`trace.py`).
+
 Megatron's schedules start and stop a timer around each forward and backward pass, the reduction of
 gradients and what pipeline stages send one another, wherever `config.timers` is set. Here those
 timers open and close the ranges `forward`, `backward` and `communication` inside `iteration N`;
-`optimizer` comes from our own step. Tensor parallel communication lies within the passes, and
-what a distributed optimizer gathers within `optimizer`: on a GPU the kernels tell it.
+`data` and `optimizer` come from our own step. Tensor parallel communication lies within the
+passes, and what a distributed optimizer gathers within `optimizer`: on a GPU the kernels tell it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 
 from megatron_music.config import LogConfig
 from megatron_music.train.engine import Engine
 from megatron_music.train.optimizer import Learner
+from megatron_music.train.trace import TorchTrace
+
+Item = TypeVar("Item")
 
 REST = "other"
-"""What an iteration does outside of all ranges: data, seeds, clearing gradients."""
+"""What an iteration does outside of all ranges: seeds, clearing gradients."""
 
 _PASSES = {"forward-compute": "forward", "backward-compute": "backward"}
 _EXCHANGES = ("-grads-sync", "-all-reduce", "-recv", "-send")
@@ -27,10 +34,13 @@ _EXCHANGES = ("-grads-sync", "-all-reduce", "-recv", "-send")
 class Ranges:
     """Open in the chosen iterations alone, and else without effect."""
 
-    def __init__(self, log: LogConfig, engine: Engine) -> None:
+    def __init__(self, log: LogConfig, engine: Engine, trace: Path | None = None) -> None:
+        traced = trace if log.use_pytorch_profiler and engine.is_first else None
+        self._trace = None if traced is None else TorchTrace(traced, engine.is_cuda)
         self._chosen = range(log.profile_step_start + 1, log.profile_step_end + 1)
         self._engine = engine
         self._is_open = self._captures = False
+        self._names: list[str] = []
         self._stack: list[_Open] = []
         self._times_s: dict[str, float] = {}
         self._iterations = 0
@@ -64,10 +74,31 @@ class Ranges:
         yield
         self.pop()
 
+    def each(self, items: Iterable[Item], name: str) -> Iterator[Item]:
+        """Yield the items; the wait for each is a range beside the one that is open, not in it.
+
+        Megatron's schedules ask for a microbatch inside their forward pass.
+        """
+        waiting, end = iter(items), object()
+        while True:
+            outer = self._names[-1] if len(self._names) > 1 else ""
+            if outer:
+                self.pop()
+            with self.phase(name):
+                item = next(waiting, end)
+            if outer:
+                self.push(outer)
+            if item is end:
+                return
+            yield cast("Item", item)
+
     def push(self, name: str) -> None:
         """Open a range inside those that are open."""
         if not self._is_open:
             return
+        self._names.append(name)
+        if self._trace is not None:
+            self._trace.push(name)
         if self._engine.is_cuda:
             torch.cuda.nvtx.range_push(name)  # type: ignore[no-untyped-call]
         else:
@@ -77,6 +108,9 @@ class Ranges:
         """Close the innermost range."""
         if not self._is_open:
             return
+        self._names.pop()
+        if self._trace is not None:
+            self._trace.pop()
         if self._engine.is_cuda:
             torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]
             return
@@ -102,10 +136,12 @@ class Ranges:
         return _Timer(self, _PASSES.get(name, "communication" if exchanges else ""))
 
     def _capture(self, wanted: bool) -> None:
-        """Open or close the range that `nsys --capture-range=cudaProfilerApi` waits for."""
+        """Open or close torch's trace and the range that nsys waits for (`cudaProfilerApi`)."""
         if wanted == self._captures:
             return
         self._captures = wanted
+        if self._trace is not None:
+            self._trace.start() if wanted else self._trace.stop()
         if self._engine.is_cuda and self._engine.is_first:
             torch.cuda.synchronize()
             (torch.cuda.profiler.start if wanted else torch.cuda.profiler.stop)()  # type: ignore[no-untyped-call]

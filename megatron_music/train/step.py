@@ -50,7 +50,8 @@ def train_step(
     rate = learner.learning_rate
     learner.parallel.train()
     learner.zero_grad()
-    losses = _pass(learner, batches, batches.training(iteration), forward_only=False)
+    data = ranges.each(batches.training(iteration), "data")
+    losses = _pass(learner, batches, data, forward_only=False)
     with ranges.phase("optimizer"):
         _, grad_norm, _ = learner.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))

@@ -1,6 +1,8 @@
 """What an iteration does is named while it is profiled, and only then."""
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from megatron_music.config import LogConfig
+from megatron_music.profiling.nsight.torch_trace import read_torch_trace
 
 pytest.importorskip("megatron.core")
 
@@ -58,6 +61,37 @@ def test_iterations_that_were_not_chosen_are_not_named() -> None:
     assert named.take() == {}
     iterate(named, 3)
     assert named.take()
+
+
+def test_the_wait_for_data_is_no_part_of_the_pass_that_asks_for_it() -> None:
+    named = ranges(0, 1)
+
+    def slow() -> Iterator[int]:
+        for item in range(2):
+            time.sleep(WAIT_S)
+            yield item
+
+    with named.iteration(1):
+        data = named.each(slow(), "data")
+        for expected in range(2):
+            named("forward-compute").start()
+            assert next(data) == expected
+            named("forward-compute").stop()
+        assert next(data, None) is None
+    found = named.take()
+    assert found["data"] >= 2 * WAIT_S
+    assert found["forward"] < WAIT_S
+
+
+def test_torchs_profiler_records_the_same_names_of_the_chosen_iterations(tmp_path: Path) -> None:
+    log = LogConfig(profile_step_start=1, profile_step_end=3, use_pytorch_profiler=True)
+    engine: Any = SimpleNamespace(is_cuda=False, is_first=True)
+    iterate(Ranges(log, engine, tmp_path / "trace.json.gz"), 1, 2, 3, 4)
+    found = [one.name for one in read_torch_trace(tmp_path / "trace.json.gz").ranges]
+    passes = ["forward", "backward"] * 2
+    inside = [*passes, "communication", "optimizer"]
+    assert found == ["iteration 2", *inside, "iteration 3", *inside]
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.json.gz"]
 
 
 def test_what_pipeline_stages_send_is_communication() -> None:

@@ -1,17 +1,18 @@
-"""The way in: a file that Nsight Systems wrote, read into where the time went."""
+"""The way in: a file of Nsight Systems or torch's profiler, read into where the time went."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 import numpy as np
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.intervals import Times
 from megatron_music.profiling.nsight.activity import (
     GRAPH_NAME,
     PID_UNIT,
     Activity,
+    Range,
     device_names,
     device_numbers,
     read_copies,
@@ -23,6 +24,7 @@ from megatron_music.profiling.nsight.export import Export, open_export
 from megatron_music.profiling.nsight.result import DeviceProfile, Profile
 from megatron_music.profiling.nsight.stats_csv import is_stats_csv, read_stats_csv
 from megatron_music.profiling.nsight.steps import ITERATIONS, find_iterations
+from megatron_music.profiling.nsight.torch_trace import is_torch_trace, read_torch_trace
 
 REPORTS = (".nsys-rep", ".qdrep")
 UNKNOWN_SHARE = 0.1
@@ -30,10 +32,10 @@ UNKNOWN_SHARE = 0.1
 
 
 def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Profile:
-    """Read an SQLite export, or the CSV of `nsys stats`; raises InputError.
+    """Read an SQLite export, the CSV of `nsys stats`, or torch's trace; raises InputError.
 
     `top` kernels are listed for each device; `iterations` is a regular expression for the names
-    of the NVTX ranges that are one iteration each.
+    of the ranges that are one iteration each.
     """
     if path.suffix in REPORTS:
         raise InputError(
@@ -44,39 +46,58 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
         raise InputError(f"{path} is no file; give an export or a CSV of Nsight Systems")
     if is_stats_csv(path):
         return read_stats_csv(path, top)
+    if is_torch_trace(path):
+        trace = read_torch_trace(path)
+        return _profile(
+            path, trace.kernels, trace.copies, trace.ranges, trace.names, top, iterations
+        )
     with open_export(path) as export:
         return _read_export(path, export, top, iterations)
 
 
 def _read_export(path: Path, export: Export, top: int, pattern: str) -> Profile:
-    kernels = read_kernels(export)
+    numbers = device_numbers(export)
+    kernels, copies = (_on_gpus(read(export), numbers) for read in (read_kernels, read_copies))
+    ranges, names = read_ranges(export), device_names(export)
+    return _profile(path, kernels, copies, ranges, names, top, pattern)
+
+
+def _profile(
+    path: Path,
+    kernels: Activity,
+    copies: Activity,
+    ranges: Sequence[Range],
+    names: Mapping[int, str],
+    top: int,
+    pattern: str,
+) -> Profile:
     if not len(kernels):
-        raise InputError(f"{path} holds no GPU kernels; capture with: nsys profile -t cuda,nvtx")
-    copies, ranges = read_copies(export), read_ranges(export)
-    numbers, names = device_numbers(export), device_names(export)
+        raise InputError(
+            f"{path} holds no GPU kernels; capture with: nsys profile -t cuda,nvtx, or train with "
+            "log.use_pytorch_profiler=true on a GPU"
+        )
     found = find_iterations(ranges, pattern)
-    kernel_devices, copy_devices = (_gpus(each, numbers) for each in (kernels, copies))
     devices = tuple(
         profile_device(
-            kernels.where(kernel_devices == device),
-            copies.where(copy_devices == device),
+            kernels.where(kernels.device == device),
+            copies.where(copies.device == device),
             device,
             names.get(device),
             found,
             ranges,
             top,
         )
-        for device in map(int, np.unique(kernel_devices))
+        for device in map(int, np.unique(kernels.device))
     )
     return Profile(path, devices, tuple(_notes(kernels, devices)))
 
 
-def _gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Times:
-    """Return each one's GPU: processes may use one CUDA device number for different GPUs."""
+def _on_gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Activity:
+    """Return it numbered by GPU: processes may use one device number for different GPUs."""
     gpus = activity.device.copy()
     for (pid, device), gpu in numbers.items():
         gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
-    return gpus
+    return replace(activity, device=gpus)
 
 
 def _notes(kernels: Activity, devices: tuple[DeviceProfile, ...]) -> list[str]:
