@@ -16,7 +16,7 @@ from megatron_music.errors import MidiError
 from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.notes import Piece
-from megatron_music.score.quantize import windows
+from megatron_music.score.quantize import placed_windows
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
@@ -25,10 +25,14 @@ Rates = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Document:
-    """A window in one key: its tokens, and the notes a bar of each of its tracks."""
+    """A window in one key: its tokens, the notes a bar of each of its tracks, and its place.
+
+    `first_bar` is the bar of the piece that it begins with, counted from 0.
+    """
 
     tokens: TokenArray
     rates: Rates
+    first_bar: int
 
 
 def encode_item(
@@ -43,12 +47,14 @@ def encode_item(
         return Outcome(item.name, REFUSED, fault.reason, str(fault)), []
     piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)
-    cut = windows(piece, settings.bars, settings.hop_bars, accepted.cuts)
+    cut = placed_windows(piece, settings.bars, settings.hop_bars, accepted.cuts)
     shifts = settings.shifts if split == SPLITS[0] else range(1)
     documents = [
         document
-        for index, window in enumerate(cut)
-        for document in _in_keys(_arrange(window, music, index, settings), shifts, vocabulary)
+        for index, (first, window) in enumerate(cut)
+        for document in _in_keys(
+            _arrange(window, music, index, settings), first, shifts, vocabulary
+        )
     ]
     outcome = Outcome(
         item.name,
@@ -73,10 +79,12 @@ def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> 
     return Piece(window.steps_per_quarter, window.bars, tracks[: settings.max_tracks])
 
 
-def _in_keys(window: Piece, shifts: range, vocabulary: Vocabulary) -> Iterator[Document]:
+def _in_keys(
+    window: Piece, first_bar: int, shifts: range, vocabulary: Vocabulary
+) -> Iterator[Document]:
     """Encode a window once for each shift that leaves all its pitches in 0..127."""
     tokens, rates = encode(window, vocabulary), note_rates(window)
     for semitones in shifts:
         moved = transpose(tokens, semitones, vocabulary) if semitones else tokens
         if moved is not None:
-            yield Document(moved, rates)
+            yield Document(moved, rates, first_bar)

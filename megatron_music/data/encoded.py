@@ -21,6 +21,7 @@ class Encoded(NamedTuple):
     lengths: npt.NDArray[np.int32]
     rates: Rates
     tracks: npt.NDArray[np.int32]
+    first_bars: npt.NDArray[np.int32]
 
 
 def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
@@ -31,6 +32,7 @@ def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
         np.array([len(document.tokens) for document in documents], np.int32),
         np.concatenate([np.zeros(0), *(document.rates for document in documents)]),
         np.array([len(document.rates) for document in documents], np.int32),
+        np.array([document.first_bar for document in documents], np.int32),
     )
 
 
@@ -38,11 +40,17 @@ def with_hidden_bars(piece: Encoded, settings: BuildSettings, vocabulary: Vocabu
     """Follow each document with a copy of it in which bars are hidden, another choice for each."""
     documents: list[Document] = []
     edges = np.cumsum(piece.lengths)[:-1], np.cumsum(piece.tracks)[:-1]
-    parts = zip(np.split(piece.tokens, edges[0]), np.split(piece.rates, edges[1]), strict=True)
-    for index, (tokens, rates) in enumerate(parts if len(piece.lengths) else ()):
+    parts = zip(
+        np.split(piece.tokens, edges[0]),
+        np.split(piece.rates, edges[1]),
+        piece.first_bars.tolist(),
+        strict=True,
+    )
+    for index, (tokens, rates, first_bar) in enumerate(parts if len(piece.lengths) else ()):
         bars = int(np.count_nonzero(tokens == vocabulary.bar_start)) // len(rates)
         chosen = choose_bars(settings.seed, piece.outcome.fingerprint, index, len(rates), bars)
-        documents += [Document(tokens, rates), Document(hide(tokens, chosen, vocabulary), rates)]
+        hidden = hide(tokens, chosen, vocabulary)
+        documents += [Document(shown, rates, first_bar) for shown in (tokens, hidden)]
     made = as_encoded(piece.outcome, documents)
     made.outcome.documents, made.outcome.tokens = len(made.lengths), len(made.tokens)
     return made

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from megatron_music.data.indexed import write_index_of
 from megatron_music.data.settings import SPLITS
 from megatron_music.data.shard_file import read_documents
-from megatron_music.data.survey import LENGTHS_SUFFIX, Share, Survey
+from megatron_music.data.survey import LENGTHS_SUFFIX, RAW_PLACES_SUFFIX, Share, Survey
 from megatron_music.data.workers import WorkerDied, Workers
 from megatron_music.errors import DataError
 from megatron_music.files import sha256_of
 from megatron_music.progress import Progress
+from megatron_music.tokenizer.places import write_places
 from megatron_music.tokenizer.vocabulary import (
     DENSITY_LEVELS,
     TokenArray,
@@ -60,20 +61,19 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Indexing:
-    """The `.idx` of one side to be written, of the lengths of its documents in a file."""
+    """The `.idx` and the `.places.npy` of one side to be written, from what the survey left."""
 
-    lengths: Path
+    prefix: Path
 
 
 class Indexed(NamedTuple):
-    """An `.idx` that has been written."""
+    """The files of an `Indexing` that have been written, and the sha256 of each."""
 
-    name: str
-    sha256: str
+    sha256: dict[str, str]
 
 
 def join(found: Survey, workers: Workers, progress: Progress) -> Joined:
-    """Write `{train,valid,test}.{bin,idx}`, where the survey wrote; raises DataError."""
+    """Write `{train,valid,test}.{bin,idx,places.npy}`, where the survey wrote; raises DataError."""
     folder = found.folder
     for name, side in found.sides.items():
         with (folder / f"{name}.bin").open("wb") as file:
@@ -81,7 +81,7 @@ def join(found: Survey, workers: Workers, progress: Progress) -> Joined:
     placings = [
         Placing(number, share, found.tokenizer, folder) for number, share in enumerate(found.shares)
     ]
-    indexings = [Indexing(folder / f"{name}{LENGTHS_SUFFIX}") for name in SPLITS]
+    indexings = [Indexing(folder / name) for name in SPLITS]
     total = np.zeros((len(SPLITS), len(vocabulary_of(found.tokenizer))), np.int64)
     ends = [share.starts_tokens for share in found.shares[1:]]
     ends.append(tuple(side.tokens for side in found.sides.values()))
@@ -111,7 +111,7 @@ def _placed(
     try:
         for made in workers.run(_carry_out, tasks):
             if isinstance(made, Indexed):
-                digests[made.name] = made.sha256
+                digests.update(made.sha256)
             else:
                 total += made.counts
                 yield made.number
@@ -167,9 +167,13 @@ def _carry_out(task: Indexing | Placing) -> Indexed | Placed:
 
 
 def index(task: Indexing) -> Indexed:
-    """Write the index of one side."""
-    path = write_index_of(task.lengths)
-    return Indexed(path.name, sha256_of(path))
+    """Write the index of one side and the places of its documents."""
+    prefix = task.prefix
+    made = (
+        write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
+        write_places(prefix.with_name(prefix.name + RAW_PLACES_SUFFIX), prefix),
+    )
+    return Indexed({path.name: sha256_of(path) for path in made})
 
 
 def place(task: Placing) -> Placed:

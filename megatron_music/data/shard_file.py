@@ -21,8 +21,8 @@ NO_SIDE = -1
 FINGERPRINT_BYTES = 16
 _NO_FINGERPRINT = "00" * FINGERPRINT_BYTES
 _ALL_BUT_TOKENS = (
-    *("lines", "sides", "fingerprints", "ensemble", "about", "digests"),
-    *("lengths", "owner", "tracks", "rates"),
+    *("lines", "sides", "fingerprints", "ensemble", "about", "digests", "bars"),
+    *("lengths", "owner", "first_bars", "tracks", "rates"),
 )
 
 
@@ -32,9 +32,10 @@ class Shard:
 
     Of each piece: its line of `files.jsonl`, in `sides` the index of its split or NO_SIDE (int8),
     FINGERPRINT_BYTES of `fingerprints`, in `ensemble` the index of its instruments in `ensembles`
-    (int32), and in `digests` what it was read from (see `items.py`). Of each document: `lengths`
-    in tokens and `owner`, the piece it is of, and how many `tracks` it has (int32). Of each track
-    of each document its `rates`. `refused` counts reasons.
+    (int32), in `digests` what it was read from (see `items.py`), and its `bars` (int32). Of each
+    document: `lengths` in tokens and `owner`, the piece it is of, in `first_bars` the bars of that
+    piece before it, and how many `tracks` it has (int32). Of each track of each document its
+    `rates`. `refused` counts reasons.
     """
 
     lines: bytes
@@ -43,8 +44,10 @@ class Shard:
     ensemble: npt.NDArray[np.int32]
     ensembles: list[tuple[str, ...]]
     digests: bytes
+    bars: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int32]
     owner: npt.NDArray[np.int32]
+    first_bars: npt.NDArray[np.int32]
     tracks: npt.NDArray[np.int32]
     rates: Rates
     refused: Counter[str]
@@ -68,8 +71,10 @@ def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
         "ensemble": np.array([ensembles[outcome.instruments] for outcome in outcomes], np.int32),
         "about": _as_bytes(json.dumps([list(ensembles), refused]).encode()),
         "digests": _as_bytes(digests),
+        "bars": np.array([outcome.bars for outcome in outcomes], np.int32),
         "lengths": np.concatenate([piece.lengths for piece in pieces]),
         "owner": np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
+        "first_bars": np.concatenate([piece.first_bars for piece in pieces]),
         "tracks": np.concatenate([piece.tracks for piece in pieces]),
         "rates": np.concatenate([piece.rates for piece in pieces]),
         "tokens": np.concatenate([piece.tokens for piece in pieces]),

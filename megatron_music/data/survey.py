@@ -27,6 +27,7 @@ from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSetting
 
 OUTCOMES_FILE = "files.jsonl"
 LENGTHS_SUFFIX = ".lengths"
+RAW_PLACES_SUFFIX = ".places"
 
 Sides = npt.NDArray[np.int8]
 
@@ -73,8 +74,9 @@ class Survey:
 def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:
     """Look through the finished shards of a source; write `files.jsonl`.
 
-    Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32). The
-    tokenizer's settings are fitted to the training windows alone. Raises DataError.
+    Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32), and
+    `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to the
+    training windows alone. Raises DataError.
     """
     found = Survey(folder, settings.tokenizer(), {name: Side() for name in SPLITS})
     known: dict[bytes, str] = {}
@@ -83,8 +85,10 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
     contents = hashlib.sha256()
     with ExitStack() as stack:
         lines = stack.enter_context((folder / OUTCOMES_FILE).open("wb"))
-        paths = [folder / f"{name}{LENGTHS_SUFFIX}" for name in SPLITS]
-        lengths = [stack.enter_context(path.open("wb")) for path in paths]
+        lengths, places = (
+            [stack.enter_context((folder / f"{name}{suffix}").open("wb")) for name in SPLITS]
+            for suffix in (LENGTHS_SUFFIX, RAW_PLACES_SUFFIX)
+        )
         for task in tasks:
             shard = read_shard(task.path)
             again = _duplicates(shard, task.items, known)
@@ -93,7 +97,7 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
             settled = _settled(shard, again)
             lines.write(settled)
             found.piece_bars = summed(found.piece_bars, bars_in(settled))
-            found.shares.append(_share(task.path, shard, sides, found, lengths))
+            found.shares.append(_share(task.path, shard, sides, found, lengths, places))
             found.refused.update(shard.refused)
             found.refused.update({"duplicate": len(again)} if again else {})
             rates.update(_training_rates(shard, sides))
@@ -130,13 +134,21 @@ def _settled(shard: Shard, originals: dict[int, str]) -> bytes:
 
 
 def _share(
-    path: Path, shard: Shard, sides: Sides, found: Survey, files: Sequence[BinaryIO]
+    path: Path,
+    shard: Shard,
+    sides: Sides,
+    found: Survey,
+    lengths_files: Sequence[BinaryIO],
+    places_files: Sequence[BinaryIO],
 ) -> Share:
-    """Count what a shard gives to each side, note the lengths of its documents there."""
+    """Count what a shard gives to each side; write the lengths and places of its documents."""
     starts = tuple(side.tokens for side in found.sides.values())
+    rows = np.stack((shard.first_bars, shard.bars[shard.owner]), axis=1)
     for number, side in enumerate(found.sides.values()):
-        lengths = shard.lengths[sides[shard.owner] == number]
-        files[number].write(lengths.data)
+        here = sides[shard.owner] == number
+        lengths = shard.lengths[here]
+        lengths_files[number].write(lengths.data)
+        places_files[number].write(rows[here].data)
         side.pieces += int(np.count_nonzero(sides == number))
         side.documents += len(lengths)
         side.tokens += int(lengths.sum(dtype=np.int64))

@@ -98,6 +98,7 @@ def _pieces(
                     batch.lengths[of_piece],
                     rates[tracks[i] : tracks[i + 1]],
                     batch.tracks[of_piece],
+                    batch.first_bars[of_piece],
                 ),
             )
 

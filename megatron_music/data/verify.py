@@ -16,6 +16,7 @@ from megatron_music.errors import DataError, TokenError
 from megatron_music.files import sha256_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.places import UNKNOWN, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
 _PORTION_TOKENS = 4_000_000
@@ -51,6 +52,7 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
     done = 0
     for name, reader in readers.items():
         _check_counts(name, reader, manifest["splits"][name])
+        _check_places(folder / name, reader)
         for documents, tokens in _portions(reader):
             _check_documents(name, documents, tokens, reader, vocabulary)
             done += len(documents)
@@ -75,6 +77,22 @@ def _check_counts(name: str, reader: IndexedReader, side: dict[str, Any]) -> Non
             raise DataError(f"{name} has {count} {what}, the manifest says {side[what]}")
     if reader.lengths.min(initial=0) < 0:
         raise DataError(f"{name}.idx has a document of negative length; build it again")
+
+
+def _check_places(prefix: Path, reader: IndexedReader) -> None:
+    """Check that every document begins inside its piece; data sets from before have no places."""
+    places = load_places(prefix, len(reader))
+    if places is None:
+        return
+    first, bars = places[:, 0], places[:, 1]
+    known = (first != UNKNOWN) | (bars != UNKNOWN)
+    wrong = np.flatnonzero(known & ((first < 0) | (first >= bars)))
+    if len(wrong):
+        document = int(wrong[0])
+        raise DataError(
+            f"{prefix.name}, document {document} begins with bar {first[document]} of a piece of "
+            f"{bars[document]} bars; build it again"
+        )
 
 
 def _portions(reader: IndexedReader) -> Iterator[tuple[range, npt.NDArray[np.generic]]]:

@@ -58,14 +58,21 @@ def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> 
     laid end to end are the piece, but for notes cut at their edges. `cuts` are the bars at which
     the stretches of the piece begin (see `stretches.common_time`): no window reaches over one.
     """
+    return [window for _, window in placed_windows(piece, bars, hop, cuts)]
+
+
+def placed_windows(
+    piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)
+) -> list[tuple[int, Piece]]:
+    """Cut a piece as `windows` does; return each window with its first bar in the piece."""
     # A stretch may begin years after the last note.
     edges = [min(cut, piece.bars) for cut in (*cuts, piece.bars)]
     cut = (
-        _window(piece, start, min(start + bars, stop))
+        (start, _window(piece, start, min(start + bars, stop)))
         for first, stop in pairwise(edges)
         for start in _starts(first, stop, bars, hop)
     )
-    return [window for window in cut if window.tracks]
+    return [(start, window) for start, window in cut if window.tracks]
 
 
 def _starts(first: int, stop: int, bars: int, hop: int) -> range:

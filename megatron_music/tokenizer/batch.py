@@ -53,10 +53,11 @@ _TOKENS_PER_FILE, _DOCUMENTS_PER_FILE, _TRACKS_PER_DOCUMENT = 1 << 15, 1 << 7, 1
 class Batch:
     """The documents of some pieces, one behind the other.
 
-    `tokens` uint16; of each document `lengths` in tokens, `tracks` and `bars`, int32; of each
-    track of each document `notes`, int32. Of each piece a row of `pieces`, int64: bars, windows,
-    documents, tokens, tracks, metres other than 4/4 and stretches in 4/4; and its `fingerprints`,
-    the codes of its `instruments`, ascending, and its other `metres`, numerator and denominator.
+    `tokens` uint16; of each document `lengths` in tokens, `tracks`, `bars` and in `first_bars` the
+    bars of its piece before it, int32; of each track of each document `notes`, int32. Of each
+    piece a row of `pieces`, int64: bars, windows, documents, tokens, tracks, metres other than 4/4
+    and stretches in 4/4; and its `fingerprints`, the codes of its `instruments`, ascending, and its
+    other `metres`, numerator and denominator.
     Bars are negative and the rest is 0 or empty where the kernels were not sure; where they were
     sure that nothing is in 4/4, the metres are there.
     """
@@ -65,6 +66,7 @@ class Batch:
     lengths: npt.NDArray[np.int32]
     tracks: npt.NDArray[np.int32]
     bars: npt.NDArray[np.int32]
+    first_bars: npt.NDArray[np.int32]
     notes: npt.NDArray[np.int32]
     pieces: Figures
     fingerprints: list[str]
@@ -173,6 +175,7 @@ class BatchEncoder:
             output.lengths[:documents].copy(),
             output.tracks[:documents].copy(),
             output.bars[:documents].copy(),
+            output.first_bars[:documents].copy(),
             output.notes[:tracks].copy(),
             reports.pieces,
             [f"{a:016x}{b:016x}" if ok else "" for (a, b), ok in zip(prints, sure, strict=True)],
@@ -202,6 +205,7 @@ def _new_output(files: int) -> Output:
         lengths=np.empty(documents, np.int32),
         tracks=np.empty(documents, np.int32),
         bars=np.empty(documents, np.int32),
+        first_bars=np.empty(documents, np.int32),
         notes=np.empty(documents * _TRACKS_PER_DOCUMENT, np.int32),
         used=np.zeros(3, np.int64),
     )

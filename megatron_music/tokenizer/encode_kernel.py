@@ -65,14 +65,16 @@ class EncodePlan(NamedTuple):
 class Output(NamedTuple):
     """Where documents go, one behind the other.
 
-    `tokens` uint16; for each document its `lengths` in tokens, its `tracks` and its `bars`, int32;
-    `notes` for each track of each document, int32. `used`: tokens, documents, tracks so far.
+    `tokens` uint16; for each document its `lengths` in tokens, its `tracks`, its `bars` and in
+    `first_bars` the bars of the piece before it, int32; `notes` for each track of each document,
+    int32. `used`: tokens, documents, tracks so far.
     """
 
     tokens: TokenArray
     lengths: Cells
     tracks: Cells
     bars: Cells
+    first_bars: Cells
     notes: Cells
     used: npt.NDArray[np.int64]
 
@@ -229,7 +231,9 @@ def _has_room(sounding: int, bars: int, shifts: int, room: Room, output: Output)
         track = room.order[i]
         tokens += _FRAME + 2 * bars + 4 * (room.highs[track] - room.lows[track])
     used = output.used
-    documents = min(len(output.lengths), len(output.tracks), len(output.bars))
+    documents = min(
+        len(output.lengths), len(output.tracks), len(output.bars), len(output.first_bars)
+    )
     return bool(
         used[_TOKENS] + tokens * shifts <= len(output.tokens)
         and used[_DOCUMENTS] + shifts <= documents
@@ -272,7 +276,7 @@ def _encode_window(
             _write_key(tokens, first, first + key * size, size, low + key, ids)
         document = used[_DOCUMENTS] + key
         output.lengths[document], output.tracks[document] = size, sounding
-        output.bars[document] = bars
+        output.bars[document], output.first_bars[document] = bars, start
         copy = used[_TRACKS] + key * sounding
         for i in range(sounding):
             output.notes[copy + i] = output.notes[used[_TRACKS] + i]

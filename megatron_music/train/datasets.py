@@ -8,6 +8,7 @@ from pathlib import Path
 from megatron_music.config import Recipe
 from megatron_music.errors import DataError
 from megatron_music.files import damaged
+from megatron_music.tokenizer.places import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train.blend import Blend, common_vocabulary, token_count
 
@@ -55,7 +56,8 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
         manifest = json.loads(raw)
         written = manifest.get("vocabulary_hash")
         files = manifest.get("files", {}).items()
-        sizes = {name: of["bytes"] for name, of in files if name.endswith((".bin", ".idx"))}
+        needed = (".bin", ".idx", PLACES_SUFFIX)
+        sizes = {name: of["bytes"] for name, of in files if name.endswith(needed)}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
     if written not in (None, vocabulary.hash):

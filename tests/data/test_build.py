@@ -17,6 +17,7 @@ from megatron_music.data.survey import density_edges
 from megatron_music.data.verify import verify
 from megatron_music.errors import UsageError
 from megatron_music.tokenizer.codec import decode, note_rates
+from megatron_music.tokenizer.places import load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from tests.data.collection import Choir, Song, files_of, folder_of_songs, songs, source_of
 
@@ -35,7 +36,8 @@ def documents(folder: Path, split: str) -> list[np.ndarray]:
 
 def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     result = build(source_of(songs(20)), tmp_path / "set", HALVES)
-    pairs = {f"{split}.{suffix}" for split in SPLITS for suffix in ("bin", "idx")}
+    suffixes = ("bin", "idx", "places.npy")
+    pairs = {f"{split}.{suffix}" for split in SPLITS for suffix in suffixes}
     tokenizer = {f"tokenizer/{n}.json" for n in ("mmmtrack", "tokenizer", "tokenizer_config")}
     others = {"files.jsonl", "manifest.json", "README.md"}
     assert set(files_of(tmp_path / "set")) == pairs | tokenizer | others
@@ -50,6 +52,18 @@ def test_every_document_is_one_whole_window(tmp_path: Path) -> None:
     for split in SPLITS:
         for tokens in documents(tmp_path / "set", split):
             assert 1 <= decode(tokens, vocabulary).bars <= 4
+
+
+def test_places_say_which_bars_of_which_length_of_piece_a_document_holds(tmp_path: Path) -> None:
+    settings = dataclasses.replace(HALVES, bars=4, hop=2, transpositions=3, fill=True)
+    build(source_of([*songs(20), Song("again", 3, shift=4)]), tmp_path / "set", settings)
+    for split in SPLITS:
+        places = load_places(tmp_path / "set" / split, len(documents(tmp_path / "set", split)))
+        assert places is not None
+        pieces = [line for line in lines(tmp_path / "set") if line["split"] == split]
+        # Six bars: windows from bars 0 and 2, in all keys, each shown and with bars hidden.
+        copies = 2 * (3 if split == "train" else 1)
+        assert places.tolist() == ([[0, 6]] * copies + [[2, 6]] * copies) * len(pieces)
 
 
 def test_files_jsonl_has_a_line_for_every_input_in_order(tmp_path: Path) -> None:

@@ -33,13 +33,17 @@ def seal(folder: Path) -> None:
 def test_a_sound_data_set_is_counted(made: Path) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
     verified = verify(made)
-    assert verified.files == 11
+    assert verified.files == 14
     assert verified.documents == sum(side["documents"] for side in manifest["splits"].values())
     assert verified.tokens == sum(side["tokens"] for side in manifest["splits"].values())
 
 
 @pytest.mark.parametrize(
-    "name", ["train.bin", "test.idx", "files.jsonl", "README.md", "tokenizer/tokenizer.json"]
+    "name",
+    [
+        *("train.bin", "test.idx", "valid.places.npy", "files.jsonl", "README.md"),
+        "tokenizer/tokenizer.json",
+    ],
 )
 def test_one_changed_byte_of_any_file_is_found(made: Path, name: str) -> None:
     raw = bytearray((made / name).read_bytes())
@@ -63,6 +67,30 @@ def test_a_document_against_the_grammar_is_found_with_its_place(made: Path) -> N
     seal(made)
     with pytest.raises(DataError, match="train, document 1, token 5: PAD is not legal"):
         verify(made)
+
+
+@pytest.mark.parametrize("place", [[6, 6], [-1, 6], [0, -1]])
+def test_a_document_that_begins_outside_its_piece_is_found(made: Path, place: list[int]) -> None:
+    places = np.load(made / "train.places.npy")
+    places[1] = place
+    np.save(made / "train.places.npy", places)
+    seal(made)
+    with pytest.raises(DataError, match="train, document 1 begins with bar"):
+        verify(made)
+
+
+def test_places_of_another_number_of_documents_are_found(made: Path) -> None:
+    np.save(made / "valid.places.npy", np.load(made / "valid.places.npy")[1:])
+    seal(made)
+    with pytest.raises(DataError, match=r"valid\.places\.npy holds int32 of shape"):
+        verify(made)
+
+
+def test_a_data_set_from_before_places_is_taken_without(made: Path) -> None:
+    for path in made.glob("*.places.npy"):
+        path.unlink()
+    seal(made)
+    assert verify(made).documents
 
 
 def test_another_vocabulary_is_found(made: Path) -> None:

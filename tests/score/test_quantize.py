@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from megatron_music.errors import MidiError
 from megatron_music.score.instruments import BASS
 from megatron_music.score.notes import Piece, Score
-from megatron_music.score.quantize import join, quantize, windows
+from megatron_music.score.quantize import join, placed_windows, quantize, windows
 from tests.music import pieces, scores, steps_per_quarter, track
 
 
@@ -77,6 +77,12 @@ def test_the_last_window_is_never_lost(bars: int, hop: int, expected: list[int])
     cut = windows(whole, bars, hop)
     assert [window.bars for window in cut] == expected
     assert cut[-1].tracks[0].end.max() == expected[-1] * 16
+
+
+def test_a_window_knows_its_first_bar_across_silence_and_cuts() -> None:
+    whole = Piece(4, 9, (track(0, (0, 1, 60), (8 * 16, 8 * 16 + 1, 60)),))
+    assert [first for first, _ in placed_windows(whole, 2, 2)] == [0, 8]
+    assert [first for first, _ in placed_windows(whole, 4, 4, (0, 7))] == [0, 7]
 
 
 def test_a_window_drops_silent_tracks_and_ends_its_notes() -> None:

@@ -15,7 +15,7 @@ from megatron_music.score.instruments import ALTO, DRUMS
 from megatron_music.score.merge import merge
 from megatron_music.score.midi import parse_midi, write_midi
 from megatron_music.score.notes import Piece, Score, Track
-from megatron_music.score.quantize import quantize, windows
+from megatron_music.score.quantize import placed_windows, quantize, windows
 from megatron_music.tokenizer.batch import Batch, BatchEncoder
 from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
@@ -98,7 +98,10 @@ def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
     piece = quantize(merged, setup.steps)
     [row] = batch.pieces
     assert row[BARS] == piece.bars
-    assert row[WINDOWS] == len(windows(piece, setup.bars, setup.hop))
+    cut = placed_windows(piece, setup.bars, setup.hop)
+    assert row[WINDOWS] == len(cut)
+    if setup.shifts == range(1):
+        assert batch.first_bars.tolist() == [first for first, _ in cut]
     assert (row[DOCUMENTS], row[TOKENS]) == (len(documents), sum(map(len, documents)))
     assert batch.fingerprints == [fingerprint(quantize(score, 4))]
     assert batch.instruments == [sorted(t.instrument for t in piece.tracks)]
