@@ -200,7 +200,7 @@ def _read(name_or_path: str) -> str:
             raise RecipeError(f"cannot read the recipe {path}: {fault}; check the path") from None
     known = recipe_names()
     raise RecipeError(
-        f"no recipe named {name_or_path!r}{_did_you_mean(name_or_path, known)}; "
+        f"no recipe named {name_or_path!r}{did_you_mean(name_or_path, known)}; "
         f"there are {', '.join(known)}, or give the path of a .yaml file"
     )
 
@@ -232,7 +232,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     section, _, name = key.partition(".")
     if key not in _keys():
         whole = [known for known in _keys() if known.endswith(f".{key}")]
-        near = _did_you_mean(key, whole or _keys())
+        near = did_you_mean(key, whole or _keys())
         raise RecipeError(f"no key {key!r} in a recipe{near}; config.yaml of a run shows all keys")
     try:
         value = read_yaml(text)
@@ -257,7 +257,8 @@ def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return " (did you mean ...?)" with the nearest known word, "" where none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.2 if len(known) == 1 else 0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -267,7 +268,7 @@ def _explain(fault: ValidationError) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _keys() if "." in key else list(Recipe.model_fields)
-        return f"no key {key!r} in a recipe{_did_you_mean(key, known)}; remove or rename it"
+        return f"no key {key!r} in a recipe{did_you_mean(key, known)}; remove or rename it"
     if error["type"] == "missing":
         return f"the recipe lacks {key!r}; add it or give {key}=VALUE"
     if error["type"] == "value_error":

@@ -30,6 +30,7 @@ _MADE_FROM = (
     "tokenizer/grammar.py",
     "tokenizer/position.py",
     "tokenizer/sheet.py",
+    "tokenizer/structure.py",
     "tokenizer/vocabulary.py",
     "generate/taste.py",
 )

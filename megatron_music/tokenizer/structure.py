@@ -1,0 +1,181 @@
+"""Structural inputs: which rows of a model's position table each token takes.
+
+Beside its own embedding a token gets a sum of rows of GPT-2's position table (`wpe`), which say
+where the token stands and what sounds there. Rows describe the state after the token: what the
+next one meets. All of it follows from the tokens so far, but for the place in the piece.
+
+    index     a row for each token of a document: documents without inputs use these alone
+    time      steps since the window's beginning, in this track
+    track     number of the current track, 0 before the first
+    sounding  the pitches that sound at this time in the finished tracks; of drums apart
+    place     bars since the piece's beginning, and bars to its end
+
+The first row of a token is its time, or its index where a model has no `time`.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.config import did_you_mean
+from megatron_music.errors import UsageError
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.vocabulary import (
+    PITCHES,
+    Kind,
+    TokenizerSettings,
+    Vocabulary,
+    vocabulary_of,
+)
+
+INPUTS = ("time", "track", "sounding", "place")
+
+TRACKS = 16
+"""Rows of `track`; later tracks share the last."""
+SOUNDING = 2 * PITCHES
+"""Rows of `sounding`: pitches, then pitches of drums."""
+PLACES = 17
+"""Rows of each half of `place`; the last stands for 16 bars and more."""
+
+UNKNOWN = -1
+"""A place that nobody knows: no row."""
+
+RowArray = npt.NDArray[np.int32]
+PlaceArray = npt.NDArray[np.integer]
+
+
+class PositionRows(NamedTuple):
+    """The first row of each group in a position table, -1 where the model lacks the group.
+
+    `times` is the number of time rows. `total` rows in all; in lists of rows it stands for none.
+    """
+
+    seq_length: int
+    time: int
+    times: int
+    track: int
+    sounding: int
+    since_begin: int
+    to_end: int
+    total: int
+
+
+class Actions(NamedTuple):
+    """What each token of a vocabulary does to the state, and its pitch or steps."""
+
+    codes: IntArray
+    values: IntArray
+    steps_per_bar: int
+
+
+NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, DRUM_TRACK = range(5)
+TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END = range(5, 11)
+
+_OF_KIND = {Kind.NOTE_ON: NOTE_ON, Kind.NOTE_OFF: NOTE_OFF, Kind.TIME_DELTA: TIME_DELTA}
+_OF_MARK = {
+    "TRACK_START": TRACK_START,
+    "TRACK_END": TRACK_END,
+    "BAR_END": BAR_END,
+    "FILL_IN": FILL_IN,
+    "FILL_START": FILL_START,
+    "FILL_END": FILL_END,
+}
+
+
+def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary) -> PositionRows:
+    """Return the rows of a position table with these inputs; raises UsageError for an unknown one.
+
+    Without inputs the table is GPT-2's own: a row for each index.
+    """
+    for name in inputs:
+        if name not in INPUTS:
+            raise UsageError(
+                f"no structural input {name!r}{did_you_mean(name, INPUTS)}; "
+                f"choose among {', '.join(INPUTS)}"
+            )
+    times = vocabulary.settings.bars * vocabulary.steps_per_bar + 1
+    sizes = {"time": (times,), "track": (TRACKS,), "sounding": (SOUNDING,), "place": (PLACES,) * 2}
+    firsts: list[int] = []
+    total = seq_length
+    for name in INPUTS:
+        for size in sizes[name]:
+            firsts.append(total if name in inputs else -1)
+            total += size * (name in inputs)
+    time, track, sounding, since_begin, to_end = firsts
+    return PositionRows(seq_length, time, times, track, sounding, since_begin, to_end, total)
+
+
+def document_rows(
+    tokens: npt.NDArray[np.integer],
+    starts: npt.NDArray[np.integer],
+    places: PlaceArray,
+    is_plain: npt.NDArray[np.bool_],
+    rows: PositionRows,
+    vocabulary: Vocabulary,
+) -> RowArray:
+    """Return the rows of the tokens of whole documents, int32 [tokens, most rows of a token].
+
+    Document d is `tokens[starts[d]:starts[d + 1]]`; `places[d]` are the bars of the piece before
+    its first bar and the bars of the whole piece, -1 where unknown. Where `is_plain` a token takes
+    the row of its index alone. Shorter lists end in `rows.total`.
+    """
+    from megatron_music.tokenizer.structure_kernel import walk_documents
+
+    return walk_documents(
+        np.ascontiguousarray(tokens, np.int64),
+        np.ascontiguousarray(starts, np.int64),
+        np.ascontiguousarray(places, np.int64),
+        np.ascontiguousarray(is_plain, np.bool_),
+        rows,
+        _actions(vocabulary.settings),
+    )
+
+
+class StructureTracker:
+    """The rows of songs while they are composed, each song's state its own.
+
+    `places` [songs, 2] are as in `document_rows`; without them all are unknown.
+    """
+
+    def __init__(
+        self,
+        rows: PositionRows,
+        vocabulary: Vocabulary,
+        songs: int,
+        places: PlaceArray | None = None,
+    ) -> None:
+        from megatron_music.tokenizer.structure_kernel import new_states, walk_songs
+
+        self._rows = rows
+        self._actions = _actions(vocabulary.settings)
+        self._places = np.full((songs, 2), UNKNOWN, np.int64)
+        if places is not None:
+            self._places[:] = places
+        self._states = new_states(songs, rows)
+        self._walk = walk_songs
+
+    def advance(self, tokens: npt.NDArray[np.int64]) -> RowArray:
+        """Move each song past its next tokens [songs, n]; return their rows [songs, n, most]."""
+        songs, count = tokens.shape
+        flat = self._walk(
+            np.ascontiguousarray(tokens), self._places, self._rows, self._actions, self._states
+        )
+        return flat.reshape(songs, count, flat.shape[1])
+
+
+@lru_cache(maxsize=4)
+def _actions(settings: TokenizerSettings) -> Actions:
+    vocabulary = vocabulary_of(settings)
+    codes = np.zeros(len(vocabulary), np.int64)
+    values = np.zeros(len(vocabulary), np.int64)
+    for token, (kind, value) in enumerate(vocabulary.meanings):
+        codes[token] = _OF_KIND.get(kind, NOTHING)
+        values[token] = value
+    for name, code in _OF_MARK.items():
+        codes[vocabulary.ids[name]] = code
+    codes[vocabulary.inst + DRUMS] = DRUM_TRACK
+    return Actions(codes, values, vocabulary.steps_per_bar)

@@ -1,0 +1,335 @@
+"""Structural inputs, compiled: one state machine for whole documents and for songs on their way.
+
+`structure.py` says what the rows mean. A song is a row of `States`; its tokens are taken one after
+another, and the rows of each are written one behind the other, then spread into a rectangle.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, lowest_bit
+from megatron_music.score.hashing import Words
+from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.structure import (
+    BAR_END,
+    DRUM_TRACK,
+    FILL_IN,
+    FILL_START,
+    NOTE_OFF,
+    NOTE_ON,
+    NOTHING,
+    PLACES,
+    TIME_DELTA,
+    TRACK_END,
+    TRACK_START,
+    TRACKS,
+    Actions,
+    PositionRows,
+    RowArray,
+)
+from megatron_music.tokenizer.vocabulary import PITCHES
+
+MOST_SOUNDING = 60
+MOST_ROWS = MOST_SOUNDING + 4
+"""Time, track and both places beside what sounds."""
+
+SILENT = -1
+"""What stands for no onset, and for no end that is known."""
+
+INDEX, TIME, BAR, TRACK, DRUM, HIDDEN, FILLED, LOW, HIGH = range(9)
+_COLUMNS = 9
+_WORD_BITS = 64
+_PITCH_WORDS = PITCHES // _WORD_BITS
+
+
+class States(NamedTuple):
+    """Where songs stand; the first index is the song's.
+
+    `cells` [songs, columns]; `onsets` and `cuts` [songs, 128]: where open notes began, and the
+    first hidden bar behind that; `fills` [songs, bars, 3]: bar, track and whether of drums, of
+    each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
+    between steps LOW and HIGH; `sounding` [songs, steps, 4]: of the finished ones, drums last.
+    """
+
+    cells: IntArray
+    onsets: IntArray
+    cuts: IntArray
+    fills: IntArray
+    playing: Words
+    sounding: Words
+
+
+def new_states(songs: int, rows: PositionRows) -> States:
+    """Return songs that have not begun."""
+    states = States(
+        cells=np.zeros((songs, _COLUMNS), np.int64),
+        onsets=np.full((songs, PITCHES), SILENT, np.int64),
+        cuts=np.full((songs, PITCHES), SILENT, np.int64),
+        fills=np.zeros((songs, rows.seq_length, 3), np.int64),
+        playing=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
+        sounding=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
+    )
+    states.cells[:, LOW] = rows.times
+    return states
+
+
+@kernel
+def walk_documents(
+    tokens: IntArray,
+    starts: IntArray,
+    places: IntArray,
+    is_plain: npt.NDArray[np.bool_],
+    rows: PositionRows,
+    actions: Actions,
+) -> RowArray:
+    """Return the rows of whole documents; see `structure.document_rows`."""
+    state = _first_state(rows)
+    counts = np.zeros(len(tokens), np.int64)
+    flat = np.empty(MOST_ROWS + 8 * len(tokens), np.int32)
+    filled = 0
+    for document in range(len(starts) - 1):
+        first, last = starts[document], starts[document + 1]
+        part, number = tokens[first:last], counts[first:last]
+        if is_plain[document]:
+            flat = _with_room(flat, filled, last - first)
+            for place in range(last - first):
+                flat[filled] = min(place, rows.seq_length - 1)
+                number[place] = 1
+                filled += 1
+        else:
+            _reset(state, rows)
+            flat = _with_room(flat, filled, (last - first) * MOST_ROWS)
+            filled = _walk(part, places[document], rows, actions, state, flat, filled, number)
+    return _spread(flat, counts, rows.total)
+
+
+@kernel
+def walk_songs(
+    tokens: IntArray, places: IntArray, rows: PositionRows, actions: Actions, states: States
+) -> RowArray:
+    """Move songs past tokens [songs, n]; return their rows, song after song, [songs * n, most]."""
+    songs, length = tokens.shape
+    counts = np.zeros(songs * length, np.int64)
+    flat = np.empty(songs * length * MOST_ROWS, np.int32)
+    filled = 0
+    for song in range(songs):
+        number = counts[song * length : (song + 1) * length]
+        state = _state_of(states, song)
+        filled = _walk(tokens[song], places[song], rows, actions, state, flat, filled, number)
+    return _spread(flat, counts, rows.total)
+
+
+class State(NamedTuple):
+    """One song of `States`."""
+
+    cells: IntArray
+    onsets: IntArray
+    cuts: IntArray
+    fills: IntArray
+    playing: Words
+    sounding: Words
+
+
+@kernel
+def _state_of(states: States, song: int) -> State:
+    return State(
+        states.cells[song],
+        states.onsets[song],
+        states.cuts[song],
+        states.fills[song],
+        states.playing[song],
+        states.sounding[song],
+    )
+
+
+@kernel
+def _first_state(rows: PositionRows) -> State:
+    return State(
+        np.zeros(_COLUMNS, np.int64),
+        np.zeros(PITCHES, np.int64),
+        np.zeros(PITCHES, np.int64),
+        np.zeros((rows.seq_length, 3), np.int64),
+        np.zeros((rows.times, _PITCH_WORDS), np.uint64),
+        np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
+    )
+
+
+@kernel
+def _reset(state: State, rows: PositionRows) -> None:
+    state.cells[:] = 0
+    state.cells[LOW] = rows.times
+    state.onsets[:] = SILENT
+    state.cuts[:] = SILENT
+    state.playing[:] = 0
+    state.sounding[:] = 0
+
+
+@kernel
+def _with_room(flat: RowArray, filled: int, count: int) -> RowArray:
+    if filled + count <= len(flat):
+        return flat
+    larger = np.empty(max(filled + count, 2 * len(flat)), np.int32)
+    larger[:filled] = flat[:filled]
+    return larger
+
+
+@kernel
+def _spread(flat: RowArray, counts: IntArray, none: int) -> RowArray:
+    """Return lists of rows as a rectangle; shorter ones end in `none`."""
+    most = 1
+    for count in counts:
+        most = max(most, count)
+    spread = np.empty((len(counts), most), np.int32)
+    done = 0
+    for token in range(len(counts)):
+        for place in range(most):
+            spread[token, place] = flat[done + place] if place < counts[token] else none
+        done += counts[token]
+    return spread
+
+
+@kernel
+def _walk(
+    tokens: IntArray,
+    place: IntArray,
+    rows: PositionRows,
+    actions: Actions,
+    state: State,
+    flat: RowArray,
+    filled: int,
+    counts: IntArray,
+) -> int:
+    """Take tokens, write their rows to `flat` from `filled` on; return where they end."""
+    for position in range(len(tokens)):
+        token = tokens[position]
+        if 0 <= token < len(actions.codes):
+            _take(actions.codes[token], actions.values[token], rows, actions.steps_per_bar, state)
+        written = _write(place, rows, state.cells, state.sounding, flat, filled)
+        counts[position] = written - filled
+        filled = written
+    return filled
+
+
+@kernel
+def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -> None:
+    """Move a song past a token."""
+    cells = state.cells
+    if code == NOTE_ON:
+        state.onsets[value] = cells[TIME]
+        state.cuts[value] = SILENT
+    elif code == NOTE_OFF:
+        onset = state.onsets[value]
+        begins = cells[BAR] * steps if onset == SILENT else onset
+        _sound(value, begins, cells[TIME], rows, state)
+        state.onsets[value] = SILENT
+    elif code == TIME_DELTA:
+        cells[TIME] += value
+    elif code == BAR_END:
+        cells[BAR] += 1
+        cells[TIME] = cells[BAR] * steps
+    elif code == TRACK_START:
+        cells[BAR] = cells[TIME] = cells[DRUM] = 0
+        cells[TRACK] += 1
+    elif code == DRUM_TRACK:
+        cells[DRUM] = 1
+    elif code != NOTHING:
+        _take_mark(code, rows, steps, state)
+
+
+@kernel
+def _take_mark(code: int, rows: PositionRows, steps: int, state: State) -> None:
+    cells = state.cells
+    if code == FILL_IN:
+        _hide_bar(steps, state)
+    elif code == FILL_START:
+        if cells[FILLED] < cells[HIDDEN]:
+            fill = state.fills[cells[FILLED]]
+            cells[BAR], cells[TRACK], cells[DRUM] = fill[0], fill[1], fill[2]
+            cells[TIME] = cells[BAR] * steps
+            cells[FILLED] += 1
+    else:
+        ends = cells[TIME] if code == TRACK_END else (cells[BAR] + 1) * steps
+        _finish(ends, rows, state)
+        cells[BAR] = cells[TIME] = 0
+
+
+@kernel
+def _hide_bar(steps: int, state: State) -> None:
+    """Pass a hidden bar; what sounds into it is known to sound up to it."""
+    cells = state.cells
+    if cells[HIDDEN] < len(state.fills):
+        fill = state.fills[cells[HIDDEN]]
+        fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[DRUM]
+        cells[HIDDEN] += 1
+    for pitch in range(PITCHES):
+        if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
+            state.cuts[pitch] = cells[BAR] * steps
+    cells[BAR] += 1
+    cells[TIME] = cells[BAR] * steps
+
+
+@kernel
+def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: State) -> None:
+    """Let a pitch of the unfinished track sound; in the last row of time nothing ever does."""
+    ends = min(ends, rows.times - 1)
+    word, bit = pitch // _WORD_BITS, np.uint64(1) << np.uint64(pitch % _WORD_BITS)
+    for step in range(begins, ends):
+        state.playing[step, word] |= bit
+    if begins < ends:
+        state.cells[LOW] = min(state.cells[LOW], begins)
+        state.cells[HIGH] = max(state.cells[HIGH], ends)
+
+
+@kernel
+def _finish(ends: int, rows: PositionRows, state: State) -> None:
+    """Let a track or a hidden bar join what sounds; notes without an end sound as far as known."""
+    cells = state.cells
+    for pitch in range(PITCHES):
+        if state.onsets[pitch] != SILENT:
+            cut = ends if state.cuts[pitch] == SILENT else state.cuts[pitch]
+            _sound(pitch, state.onsets[pitch], cut, rows, state)
+            state.onsets[pitch] = SILENT
+    first = cells[DRUM] * _PITCH_WORDS
+    for step in range(cells[LOW], cells[HIGH]):
+        for word in range(_PITCH_WORDS):
+            state.sounding[step, first + word] |= state.playing[step, word]
+            state.playing[step, word] = 0
+    cells[LOW], cells[HIGH] = rows.times, 0
+
+
+@kernel
+def _write(
+    place: IntArray,
+    rows: PositionRows,
+    cells: IntArray,
+    sounding: Words,
+    flat: RowArray,
+    filled: int,
+) -> int:
+    """Write the rows that describe a song's state; return where they end."""
+    time = min(cells[TIME], rows.times - 1)
+    flat[filled] = min(cells[INDEX], rows.seq_length - 1) if rows.time < 0 else rows.time + time
+    cells[INDEX] += 1
+    filled += 1
+    if rows.track >= 0:
+        flat[filled] = rows.track + min(cells[TRACK], TRACKS - 1)
+        filled += 1
+    if rows.sounding >= 0:
+        last = filled + MOST_SOUNDING
+        for word in range(2 * _PITCH_WORDS):
+            bits = sounding[time, word]
+            while bits and filled < last:
+                flat[filled] = rows.sounding + word * _WORD_BITS + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                filled += 1
+    before, bars = place[0], place[1]
+    if rows.since_begin >= 0 and before >= 0:
+        flat[filled] = rows.since_begin + min(before + cells[BAR], PLACES - 1)
+        filled += 1
+        if bars >= 0:
+            left = max(bars - 1 - before - cells[BAR], 0)
+            flat[filled] = rows.to_end + min(left, PLACES - 1)
+            filled += 1
+    return filled

@@ -1,0 +1,283 @@
+"""Each token is told where it stands and what sounds there, as a readable twin tells it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import UsageError
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode, from_text
+from megatron_music.tokenizer.fill import choose_bars, hide
+from megatron_music.tokenizer.structure import (
+    INPUTS,
+    PositionRows,
+    StructureTracker,
+    document_rows,
+    position_rows,
+)
+from megatron_music.tokenizer.vocabulary import Kind, TokenizerSettings, Vocabulary
+from tests.music import pieces, track
+
+FINGERPRINT = "0123456789abcdef" * 2
+SEQ_LENGTH = 600
+UNKNOWN = (-1, -1)
+
+
+class Twin:
+    """The same rows from lists and sets, a note at a time."""
+
+    def __init__(self, rows: PositionRows, vocabulary: Vocabulary, place: tuple[int, int]) -> None:
+        self.rows, self.v, self.place = rows, vocabulary, place
+        self.index = self.bar = self.step = self.track = 0
+        self.is_drum = False
+        self.open: dict[int, tuple[int, int | None]] = {}
+        self.unfinished: list[tuple[int, int, int]] = []
+        self.finished: set[tuple[int, int]] = set()
+        self.hidden: list[tuple[int, int, bool]] = []
+
+    @property
+    def bar_begins(self) -> int:
+        return self.bar * self.v.steps_per_bar
+
+    def take(self, token: int) -> list[int]:
+        kind, value = self.v.meanings[token]
+        if kind is Kind.NOTE_ON:
+            self.open[value] = (self.step, None)
+        elif kind is Kind.NOTE_OFF:
+            onset, _ = self.open.pop(value, (self.bar_begins, None))
+            self.unfinished.append((onset, self.step, value))
+        elif kind is Kind.TIME_DELTA:
+            self.step += value
+        elif kind is Kind.INST:
+            self.is_drum = value == DRUMS
+        elif kind is Kind.MARK:
+            self._take_mark(self.v.tokens[token])
+        self.index += 1
+        return self._rows()
+
+    def _take_mark(self, name: str) -> None:
+        if name == "TRACK_START":
+            self.track += 1
+            self.bar = self.step = 0
+        elif name in ("BAR_END", "FILL_IN"):
+            if name == "FILL_IN":
+                self.hidden.append((self.bar, self.track, self.is_drum))
+                for pitch, (onset, cut) in self.open.items():
+                    self.open[pitch] = (onset, self.bar_begins if cut is None else cut)
+            self.bar += 1
+            self.step = self.bar_begins
+        elif name == "FILL_START":
+            self.bar, self.track, self.is_drum = self.hidden.pop(0)
+            self.step = self.bar_begins
+        elif name in ("TRACK_END", "FILL_END"):
+            end = self.step if name == "TRACK_END" else self.bar_begins + self.v.steps_per_bar
+            for pitch, (onset, cut) in self.open.items():
+                self.unfinished.append((onset, end if cut is None else cut, pitch))
+            for onset, end, pitch in self.unfinished:
+                self.finished |= {(s, pitch + 128 * self.is_drum) for s in range(onset, end)}
+            self.unfinished, self.open = [], {}
+            self.bar = self.step = 0
+
+    def _rows(self) -> list[int]:
+        r = self.rows
+        last = r.times - 1
+        rows = (
+            [r.time + min(self.step, last)]
+            if r.time >= 0
+            else [min(self.index - 1, SEQ_LENGTH - 1)]
+        )
+        if r.track >= 0:
+            rows.append(r.track + min(self.track, 15))
+        if r.sounding >= 0 and self.step < last:
+            pitches = sorted(pitch for step, pitch in self.finished if step == self.step)
+            rows += [r.sounding + pitch for pitch in pitches[:60]]
+        before, bars = self.place
+        if r.since_begin >= 0 and before >= 0:
+            rows.append(r.since_begin + min(before + self.bar, 16))
+            if bars >= 0:
+                rows.append(r.to_end + min(max(bars - 1 - before - self.bar, 0), 16))
+        return rows
+
+
+def lists(rows: np.ndarray, none: int) -> list[list[int]]:
+    """Return rows without what only makes them equally long, which has to stand behind."""
+    found = []
+    for row in rows.tolist():
+        kept = [one for one in row if one != none]
+        assert row == kept + [none] * (len(row) - len(kept))
+        found.append(kept)
+    return found
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[Vocabulary, list[list[int]]]:
+    """Draw documents of one vocabulary: many tracks, drums, some with hidden bars."""
+    steps = draw(st.sampled_from([4, 12]))
+    bars = draw(st.sampled_from([1, 4, 8]))
+    vocabulary = Vocabulary(TokenizerSettings(steps, draw(st.booleans()), bars=bars))
+    found = []
+    for _ in range(draw(st.integers(1, 3))):
+        piece = draw(pieces().filter(lambda piece: piece.steps_per_quarter == steps))
+        tokens = encode(piece, vocabulary)
+        if draw(st.booleans()):
+            seed = draw(st.integers(0, 2**63))
+            tokens = hide(
+                tokens,
+                choose_bars(seed, FINGERPRINT, 0, len(piece.tracks), piece.bars),
+                vocabulary,
+            )
+        found.append(tokens.tolist())
+    return vocabulary, found
+
+
+places = st.just(UNKNOWN) | st.tuples(st.integers(0, 20), st.integers(-1, 40))
+some_inputs = st.lists(st.sampled_from(INPUTS), unique=True) | st.just(list(INPUTS))
+
+
+@settings(max_examples=50)
+@given(documents(), some_inputs, st.data())
+def test_documents_songs_and_the_twin_agree(
+    drawn: tuple[Vocabulary, list[list[int]]], inputs: list[str], data: st.DataObject
+) -> None:
+    vocabulary, documents = drawn
+    rows = position_rows(inputs, SEQ_LENGTH, vocabulary)
+    known = [data.draw(places) for _ in documents]
+    plain = [data.draw(st.booleans()) for _ in documents]
+    starts = np.cumsum([0, *map(len, documents)])
+    made = document_rows(
+        np.concatenate(documents), starts, np.array(known), np.array(plain), rows, vocabulary
+    )
+    told = lists(made, rows.total)
+    assert made.shape[1] == max(map(len, told))
+    for place, (tokens, is_plain) in enumerate(zip(documents, plain, strict=True)):
+        part = told[starts[place] : starts[place + 1]]
+        if is_plain:
+            assert part == [[min(i, SEQ_LENGTH - 1)] for i in range(len(tokens))]
+            continue
+        twin = Twin(rows, vocabulary, known[place])
+        assert part == [twin.take(token) for token in tokens]
+        tracker = StructureTracker(rows, vocabulary, 1, np.array([known[place]]))
+        cuts = sorted(data.draw(st.lists(st.integers(1, len(tokens)), max_size=3)))
+        pieces_of = np.split(np.array(tokens), cuts)
+        stepwise = [
+            row for piece in pieces_of for row in lists(tracker.advance(piece[None])[0], rows.total)
+        ]
+        assert stepwise == part
+
+
+def test_token_by_token_is_the_whole_and_songs_know_nothing_of_one_another() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=2))
+    notes = [(0, 8, 60), (8, 30, 64)]
+    one = encode(
+        Piece(4, 2, (track(0, *notes), track(DRUMS, (0, 2, 36)), track(40, *notes))), vocabulary
+    )
+    other = encode(Piece(4, 2, (track(40, (4, 32, 70)), track(0, *notes))), vocabulary)
+    length = min(len(one), len(other))
+    batch = np.stack([one[:length], other[:length]]).astype(np.int64)
+    rows = position_rows(INPUTS, 64, vocabulary)
+    known = np.array([[3, 9], UNKNOWN])
+    whole = StructureTracker(rows, vocabulary, 2, known).advance(batch)
+    tracker = StructureTracker(rows, vocabulary, 2, known)
+    for place in range(length):
+        step = tracker.advance(batch[:, place : place + 1])
+        for song in range(2):
+            assert lists(step[song], rows.total) == lists(
+                whole[song, place : place + 1], rows.total
+            )
+
+
+def rows_by_token(
+    text: str, inputs: Sequence[str], place: tuple[int, int] = UNKNOWN
+) -> dict[str, list[int]]:
+    """Return the rows of each token of a text, as numbers within their groups; the last counts."""
+    vocabulary = Vocabulary(TokenizerSettings(density=False, bars=4))
+    rows = position_rows(inputs, 100, vocabulary)
+    made = StructureTracker(rows, vocabulary, 1, np.array([place])).advance(
+        from_text(text, vocabulary)[None].astype(np.int64)
+    )
+    found = lists(made[0], rows.total)
+    first = 100 if "time" in inputs else 0
+    return {
+        word: [row - first for row in row_list]
+        for word, row_list in zip(text.split(), found, strict=True)
+    }
+
+
+def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=0 BAR_START TIME_DELTA=1 NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 "
+        "BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=72 TIME_DELTA=1 NOTE_OFF=72 "
+        "NOTE_ON=71 TIME_DELTA=2 NOTE_OFF=71",
+        ("time", "sounding"),
+    )
+    assert told["NOTE_ON=72"] == [0]
+    assert told["NOTE_OFF=72"] == [1, 65 + 60]
+    assert told["NOTE_OFF=71"] == [3]
+
+
+def test_a_hidden_bar_knows_the_other_bars_of_its_own_track() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 BAR_END FILL_IN BAR_START "
+        "TIME_DELTA=4 NOTE_OFF=60 BAR_END TRACK_END "
+        "TRACK_START INST=1 FILL_IN "
+        "BAR_START NOTE_ON=50 TIME_DELTA=16 NOTE_OFF=50 BAR_END TRACK_END "
+        "FILL_START NOTE_ON=64 TIME_DELTA=2 NOTE_OFF=64 FILL_END "
+        "FILL_START TIME_DELTA=15 NOTE_ON=40 TIME_DELTA=1 NOTE_OFF=40",
+        ("time", "track", "sounding"),
+    )
+    sounding = 65 + 16
+    assert told["FILL_END"] == [0, 65 + 1, sounding + 60]
+    assert told["NOTE_ON=64"] == [16, 65 + 1, sounding + 50, sounding + 60]
+    assert told["NOTE_OFF=64"] == [18, 65 + 1, sounding + 50, sounding + 60]
+    assert told["FILL_START"] == [0, 65 + 2, sounding + 60]
+    assert told["NOTE_OFF=40"] == [16, 65 + 2, sounding + 50, sounding + 60, sounding + 64]
+
+
+def test_bars_are_counted_from_the_beginning_and_to_the_end_of_the_piece() -> None:
+    text = "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 TIME_DELTA=1 NOTE_OFF=60 BAR_END"
+    told = rows_by_token(text, ("place",), (2, 4))
+    assert told["NOTE_ON=60"][1:] == [100 + 2, 117 + 1]
+    assert told["BAR_END"][1:] == [100 + 3, 117]
+    assert rows_by_token(text, ("place",), (30, 90))["BAR_END"][1:] == [116, 133]
+    assert rows_by_token(text, ("place",), (2, -1))["BAR_END"][1:] == [103]
+    assert rows_by_token(text, ("place",))["BAR_END"] == [7]
+
+
+def test_tokens_that_make_no_sense_are_survived() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=1))
+    rows = position_rows(INPUTS, 20, vocabulary)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(-3, len(vocabulary) + 3, (8, 3000))
+    made = StructureTracker(rows, vocabulary, 8, np.full((8, 2), 5)).advance(tokens)
+    assert made.shape[2] <= 64
+    assert made.min() >= 0
+    assert made.max() <= rows.total
+
+
+def test_more_than_sixty_pitches_leave_the_highest_out() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=1))
+    piece = Piece(
+        4, 1, (track(0, *[(0, 16, pitch) for pitch in range(20, 100)]), track(1, (8, 9, 1)))
+    )
+    rows = position_rows(("sounding",), 400, vocabulary)
+    tokens = encode(piece, vocabulary)
+    made = document_rows(
+        tokens, np.array([0, len(tokens)]), np.array([UNKNOWN]), np.array([False]), rows, vocabulary
+    )
+    assert made.shape[1] == 61
+    assert made[-1, 1:].tolist() == [rows.sounding + pitch for pitch in range(20, 80)]
+
+
+def test_a_table_has_only_the_groups_asked_for() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=2))
+    assert position_rows((), 50, vocabulary) == PositionRows(50, -1, 33, -1, -1, -1, -1, 50)
+    assert position_rows(INPUTS, 50, vocabulary) == PositionRows(50, 50, 33, 83, 99, 355, 372, 389)
+    assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
+        50, 50, 33, -1, -1, 83, 100, 117
+    )
+    with pytest.raises(UsageError, match=r"sonding.*did you mean 'sounding'"):
+        position_rows(("sonding",), 50, vocabulary)
