@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from enum import EnumType
+from enum import Enum, EnumType
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,27 @@ class _DataUnpickler(pickle.Unpickler):
         """Return what a pickle names, if it is one of torch's records."""
         if (module, name) in _NAMED or _is_record(module, name) or _is_dtype(module, name):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _EnumMember()
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a checkpoint")
+
+
+class _EnumMember:
+    """`getattr` as Python 3.11.0 to 3.11.3 (Debian 12's too) pickle an enum: `getattr(cls, name)`.
+
+    Not a function, which would bind to what it is set on: torch's unpickler calls the built-in,
+    and both have to behave alike.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, cls: Any, name: str) -> Enum:
+        """Return a member of an allowed enum; raises UnpicklingError for any other attribute."""
+        if isinstance(cls, EnumType) and _is_record(cls.__module__, cls.__name__):
+            member = getattr(cls, name, None)
+            if type(member) is cls:
+                return member
+        raise pickle.UnpicklingError(f"it names an attribute {name!r}, which is no enum's member")
 
 
 def _is_record(module: str, name: str) -> bool:

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,37 @@ def test_of_torchs_modules_only_records_may_be_named(step: Path, name: str) -> N
         f"ctorch.distributed.checkpoint.filesystem\n{name}\n.".encode()
     )
     with pytest.raises(pickle.UnpicklingError, match="no part of a checkpoint"):
+        load(step)
+
+
+class _EarlyPickler(pickle.Pickler):
+    """Writes enums as Python 3.11.0 to 3.11.3 do."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
+
+
+def test_enums_as_early_pythons_3_11_pickle_them_are_read(step: Path) -> None:
+    metadata = pickle.loads((step / ".metadata").read_bytes())
+    with (step / ".metadata").open("wb") as file:
+        _EarlyPickler(file).dump(metadata)
+    assert b"getattr" in (step / ".metadata").read_bytes()
+    assert torch.equal(load(step)["weight"], torch.arange(6.0).view(2, 3))
+
+
+@pytest.mark.parametrize(
+    "owner_and_name",
+    [
+        "metadata\n_MEM_FORMAT_ENCODING\nVmro",
+        "metadata\n_MEM_FORMAT_ENCODING\nV__class__",
+        "metadata\n_MEM_FORMAT_ENCODING\nVNO_MEMBER",
+        "metadata\nTensorProperties\nV__init__",
+    ],
+)
+def test_getattr_gives_members_of_enums_alone(step: Path, owner_and_name: str) -> None:
+    call = f"cbuiltins\ngetattr\n(ctorch.distributed.checkpoint.{owner_and_name}\ntR."
+    (step / ".metadata").write_bytes(call.encode())
+    with pytest.raises(pickle.UnpicklingError, match="no enum's member"):
         load(step)
 
 
