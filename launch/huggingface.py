@@ -59,8 +59,10 @@ def train(
         pretrain,
     )
     from megatron_music.train.blend import parse_blend
-    from megatron_music.train.job import prepare, rank
+    from megatron_music.train.job import prepare
+    from megatron_music.train.launcher import ignore_launcher, rank
 
+    ignore_launcher(keep_ranks=True)
     with one_voice(rank()):
         request = load_recipe(recipe, overrides or [], depth)
         check_layout(request)

@@ -107,4 +107,6 @@ if ((NNODES > 1 && NODE_RANK == 0)) && (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT
         "MASTER_PORT=$((MASTER_PORT + 1))"
 fi
 # What another launcher left, as enroot's hook for PyTorch does, would be taken for torchrun's.
-exec env -u RANK -u LOCAL_RANK -u WORLD_SIZE -u LOCAL_WORLD_SIZE "${settings[@]}" "${command[@]}"
+# PET_ variables are torchrun's own options: a job's operator sets them in its pods.
+unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE "${!PET_@}"
+exec env "${settings[@]}" "${command[@]}"

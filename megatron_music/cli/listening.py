@@ -1,6 +1,5 @@
 """Compose a few bars with a model in training, by a fixed seed, so that one hears it learn."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 SEED = 7
 BARS = 4
-_OF_THE_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
 
 
 def listen(moment: "Moment") -> None:
@@ -59,12 +57,9 @@ def _composer(moment: "Moment", folder: Path) -> "Composer":
         model = as_gpt2(moment.weights, moment.recipe.model, moment.vocabulary)
         return Composer(model, moment.vocabulary)
     exported = folder / "hf"
-    alone = {name: value for name, value in os.environ.items() if name not in _OF_THE_LAUNCHER}
     command = [sys.executable, "-m", "megatron_music", "export", str(moment.step)]
     try:
-        subprocess.run(
-            [*command, "-o", str(exported)], env=alone, check=True, capture_output=True, text=True
-        )
+        subprocess.run([*command, "-o", str(exported)], check=True, capture_output=True, text=True)
         return Composer.load(exported)
     finally:
         shutil.rmtree(exported, ignore_errors=True)

@@ -27,6 +27,7 @@ from megatron_music.cli import (
 )
 from megatron_music.errors import MusicError, UsageError, WriteError
 from megatron_music.files import why
+from megatron_music.train.launcher import ignore_launcher
 
 app = typer.Typer(
     name="megatron-music",
@@ -49,6 +50,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     debug: Annotated[
         bool,
         typer.Option(
@@ -62,6 +64,8 @@ def common(
     """MIDI in, Megatron-trained composer out."""
     if debug:
         os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
+    if context.invoked_subcommand != "train":
+        ignore_launcher()
 
 
 app.command("doctor")(doctor.doctor)

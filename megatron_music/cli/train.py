@@ -53,9 +53,11 @@ def train(
     """
     from megatron_music.config import load_recipe
     from megatron_music.train.blend import parse_blend
-    from megatron_music.train.job import default_run, prepare, rank
+    from megatron_music.train.job import default_run, prepare
+    from megatron_music.train.launcher import ignore_launcher, rank
     from megatron_music.train.pretrain import pretrain
 
+    ignore_launcher(keep_ranks=not (estimate or megatron_lm_args))
     with one_voice(rank()):
         if estimate and megatron_lm_args:
             raise UsageError("--megatron-lm-args not with --estimate: ask for one of the two")

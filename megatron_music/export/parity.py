@@ -48,7 +48,7 @@ def write_model(source: Source, folder: Path) -> Parity:
     if is_trainers(source.step):
         return _write_trainers(source, folder)
     recipe = in_one_process(source.recipe)
-    with engines.start(recipe, on_cpu=True) as engine:
+    with engines.start(recipe, on_cpu=True, alone=True) as engine:
         model = build_model(recipe, len(source.vocabulary), engine)
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))

@@ -26,7 +26,7 @@ from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import LayoutError
 from megatron_music.train import choices
 from megatron_music.train.cpu import cuda_as_cpu, keep_freed_memory
-from megatron_music.train.job import rank, world_size
+from megatron_music.train.launcher import LaunchedProcess, launched_process
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,13 @@ class Engine:
 
 
 @contextmanager
-def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
+def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator[Engine]:
     """Set up process groups and Megatron's parallel state; take them down at the end.
 
-    `on_cpu` leaves a GPU alone. Raises UsageError and LayoutError for what this device cannot do.
+    `on_cpu` leaves a GPU alone; `alone` is one process, even where a launcher's variables name
+    more. Raises UsageError and LayoutError for what this device cannot do.
     """
-    parallel = recipe.parallel
+    parallel, process = recipe.parallel, LaunchedProcess() if alone else launched_process()
     if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
@@ -103,12 +104,12 @@ def start(recipe: Recipe, on_cpu: bool = False) -> Iterator[Engine]:
         kind = kind_of(device)
         choices.settle_precision(recipe, kind)
         if device.type == "cpu":
-            _use_cores()
+            _use_cores(process.local_world_size)
             keep_freed_memory()
             stack.enter_context(cuda_as_cpu())
         else:
             torch.cuda.set_device(device)
-        _join(device, apart=on_cpu)
+        _join(device, process, apart=on_cpu)
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
         yield _place(parallel, device, kind)
@@ -118,10 +119,16 @@ def this_device() -> torch.device:
     """Return the GPU of LOCAL_RANK, the CPU where there is none; raises LayoutError."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if local_rank >= torch.cuda.device_count():
+    process, gpus = launched_process(), torch.cuda.device_count()
+    if process.local_rank is None and process.world_size > 1 and gpus > 1:
         raise LayoutError(
-            f"local rank {local_rank} has no GPU: this machine has {torch.cuda.device_count()}; "
+            f"LOCAL_RANK is not set, and this process could use {gpus} GPUs; set it to the "
+            "process's number on this machine, or start the processes with torchrun"
+        )
+    local_rank = process.local_rank or 0
+    if local_rank >= gpus:
+        raise LayoutError(
+            f"local rank {local_rank} has no GPU: this machine has {gpus}; "
             "start one process a GPU with torchrun --nproc-per-node"
         )
     return torch.device("cuda", local_rank)
@@ -135,29 +142,28 @@ def kind_of(device: torch.device) -> choices.Device:
     return choices.gpu(name, torch.cuda.get_device_capability(device))
 
 
-def _use_cores() -> None:
+def _use_cores(ranks: int) -> None:
     """Share the cores among this machine's ranks, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
-def _join(device: torch.device, apart: bool) -> None:
-    """Join the ranks that torchrun started; alone, a store in memory takes the place of a port.
+def _join(device: torch.device, process: LaunchedProcess, apart: bool) -> None:
+    """Join the ranks that torchrun started; one process needs no port: its store is in memory.
 
     Those who meet `apart` leave no addresses where another group of theirs looks for its own.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
     store: Store | None = None
-    if "RANK" not in os.environ:
+    if process.world_size == 1:
         store = HashStore()
     elif apart:
         store = PrefixStore("apart", next(rendezvous("env://"))[0])
     dist.init_process_group(
         backend,
         store=store,
-        rank=rank() if store else -1,
-        world_size=world_size() if store else -1,
+        rank=process.rank if store else -1,
+        world_size=process.world_size if store else -1,
         device_id=device if device.type == "cuda" else None,
     )
 

@@ -3,7 +3,6 @@
 This module loads neither torch nor megatron.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train.blend import Blend
 from megatron_music.train.datasets import check_data
 from megatron_music.train.folder import RunFolder
+from megatron_music.train.launcher import world_size
 from megatron_music.train.start import Start, find_start, keep_precision
 from megatron_music.train.watch import check_watchers
 
@@ -48,27 +48,6 @@ class Job:
     def evaluates(self) -> bool:
         """Whether the run evaluates at all."""
         return self.recipe.log.eval_interval > 0
-
-
-def world_size() -> int:
-    """Return the number of processes that torchrun started, 1 without it; raises UsageError."""
-    return _from_launcher("WORLD_SIZE", 1) if "RANK" in os.environ else 1
-
-
-def rank() -> int:
-    """Return this process's rank among those that torchrun started, 0 without it.
-
-    Raises UsageError.
-    """
-    return _from_launcher("RANK", 0)
-
-
-def _from_launcher(name: str, alone: int) -> int:
-    """Read what torchrun tells its processes; a WORLD_SIZE without a RANK is someone else's."""
-    told = os.environ.get(name, str(alone))
-    if not told.isdecimal():
-        raise UsageError(f"{name} must be a number (got {told!r}); unset it, or start torchrun")
-    return int(told)
 
 
 def default_run(recipe_name: str, data: Path | Blend) -> Path:

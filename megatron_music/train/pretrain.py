@@ -3,16 +3,23 @@
 torch and megatron are loaded inside, so that importing this costs nothing.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import CheckpointError, MissingError, TrainingError
 from megatron_music.files import alone
 from megatron_music.threads import wait_briefly
-from megatron_music.train.job import Job, rank
+from megatron_music.train.job import Job
+from megatron_music.train.launcher import rank
 from megatron_music.train.moment import Listen
 from megatron_music.train.quiet import quiet
 from megatron_music.train.trained import is_trainers
+
+_NOT_MET = ("DistStoreError", "DistNetworkError")
+"""torch's errors, by name, of ranks that wait for each other in vain."""
+
+_TOLD_CHARACTERS = 120
 
 
 def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None) -> None:
@@ -51,10 +58,10 @@ def at_work(job: Job) -> Iterator[None]:
                 f"training needs {fault.name}; install it with pip install 'megatron-music[train]'"
             ) from None
         except RuntimeError as fault:
-            raise _explain(fault) from fault
+            raise explain(fault) from fault
 
 
-def _explain(fault: RuntimeError) -> Exception:
+def explain(fault: RuntimeError) -> Exception:
     """Turn what a user can act on into one line; anything else stays as it is."""
     text = str(fault)
     if "out of memory" in text:
@@ -64,4 +71,11 @@ def _explain(fault: RuntimeError) -> Exception:
         )
     if "onnection closed by peer" in text or "Connection reset" in text:
         return TrainingError("another process of this run ended; see its message")
+    if type(fault).__name__ in _NOT_MET:
+        return TrainingError(
+            f"the {os.environ.get('WORLD_SIZE')} processes of this run did not meet at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} ("
+            f"{' '.join(text.split())[:_TOLD_CHARACTERS]}); start all of them, and see that each "
+            "reaches that address, or unset RANK to train in one process"
+        )
     return fault

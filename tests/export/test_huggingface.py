@@ -73,7 +73,13 @@ def test_a_checkpoint_folder_is_taken_as_well_as_a_run(run: Path) -> None:
         assert found.tokenizer == run.resolve() / "tokenizer"
 
 
-def test_the_program_prints_the_difference_alone_on_stdout(run: Path, tmp_path: Path) -> None:
+def test_the_program_prints_the_difference_alone_on_stdout(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod of a training job too, whose variables name seven other processes."""
+    pod = {"RANK": "0", "WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "23456"}
+    for name, value in pod.items():
+        monkeypatch.setenv(name, value)
     done = execute(*launch(1, "export", str(run), "-o", str(tmp_path / "model")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("largest logit difference ")

@@ -129,8 +129,10 @@ def test_an_address_that_is_none_is_refused_before_anything_waits_for_it() -> No
 
 def test_what_another_launcher_left_does_not_reach_the_training(tmp_path: Path) -> None:
     program(
-        tmp_path, "python", 'case "$1" in -m) env | grep -E "RANK|WORLD_SIZE" || echo none;; esac'
+        tmp_path,
+        "python",
+        'case "$1" in -m) env | grep -E "RANK|WORLD_SIZE|PET_" || echo none;; esac',
     )
-    left = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    left = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "PET_NNODES": "8"}
     done = run(SCRIPT, *TRAIN, MUSIC_PYTHON=str(tmp_path / "python"), **left)
     assert done.stdout == "none\n"

@@ -14,7 +14,7 @@ from megatron_music.errors import CheckpointError, DataError, LayoutError, Usage
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
 from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
-from megatron_music.train.job import default_run, prepare, rank, world_size
+from megatron_music.train.job import default_run, prepare
 from tests.train.conftest import SMALL
 
 
@@ -259,16 +259,3 @@ def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Pa
     assert done.stderr.splitlines() == [
         "error: /proc/none: No such file or directory; check the path"
     ]
-
-
-def test_what_a_launcher_left_behind_starts_no_other_processes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert (world_size(), rank()) == (1, 0)
-    monkeypatch.setenv("RANK", "3")
-    assert (world_size(), rank()) == (4, 3)
-    monkeypatch.setenv("RANK", "abc")
-    with pytest.raises(UsageError, match="RANK must be a number"):
-        rank()

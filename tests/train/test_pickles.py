@@ -72,7 +72,7 @@ class _EarlyPickler(pickle.Pickler):
 
 
 def test_enums_as_early_pythons_3_11_pickle_them_are_read(step: Path) -> None:
-    metadata = pickle.loads((step / ".metadata").read_bytes())
+    metadata = pickle.loads((step / ".metadata").read_bytes())  # noqa: S301
     with (step / ".metadata").open("wb") as file:
         _EarlyPickler(file).dump(metadata)
     assert b"getattr" in (step / ".metadata").read_bytes()
