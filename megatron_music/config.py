@@ -64,7 +64,7 @@ class ParallelConfig(_Section):
 
     tensor_model_parallel_size: Count = 1
     pipeline_model_parallel_size: Count = 1
-    sequence_parallel: Switch = False
+    sequence_parallel: Switch = "auto"
     use_distributed_optimizer: bool = False
     overlap_grad_reduce: Switch = "auto"
     overlap_param_gather: Switch = "auto"

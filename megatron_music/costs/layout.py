@@ -51,6 +51,18 @@ def check_layout(recipe: Recipe, world_size: int) -> int:
     )
 
 
+def splits_sequence(recipe: Recipe) -> bool:
+    """Tell whether a layout has sequence parallel, where its norms can do it.
+
+    They can in Transformer Engine and Apex, as in the containers of docker/; the engine itself
+    looks what there is.
+    """
+    tensor, asked = recipe.parallel.tensor_model_parallel_size, recipe.parallel.sequence_parallel
+    if asked == "auto":
+        return tensor > 1 and recipe.model.seq_length % tensor == 0
+    return asked
+
+
 def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
     """Return up to three layouts that can hold a recipe, the nearest to its own first.
 

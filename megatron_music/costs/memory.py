@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from megatron_music.config import ModelConfig, Recipe
 from megatron_music.costs.flops import padded_vocab_size
+from megatron_music.costs.layout import splits_sequence
 
 FP32_BYTES = 4
 TOKEN_BYTES = 8
@@ -97,7 +98,7 @@ def _activations(recipe: Recipe, vocabulary_size: int, data: int, stage: int) ->
     """Return the bytes kept for the backward pass by the microbatches in flight on a stage."""
     parallel, train = recipe.parallel, recipe.train
     tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
-    shared = tensor if parallel.sequence_parallel is True else 1
+    shared = tensor if splits_sequence(recipe) else 1
     microbatches = train.global_batch_size // (train.micro_batch_size * data)
     in_flight = min(pipeline - stage, microbatches)
     layers = recipe.model.num_layers // pipeline
@@ -106,16 +107,16 @@ def _activations(recipe: Recipe, vocabulary_size: int, data: int, stage: int) ->
     value = _value_bytes(recipe)
     mask = MASK_BYTES if recipe.model.hidden_dropout else 0
     layer = layer_activations(recipe)
-    if train.recompute == "full":  # each layer's input, and one layer whole while it is repeated
-        kept = in_flight * layers * wide * value / shared + layer
-    else:
-        kept = in_flight * layers * layer
+    kept = in_flight * layers * (wide * value / shared if train.recompute == "full" else layer)
+    ends = 0.0
     if stage == 0:
         kept += in_flight * (TOKEN_BYTES * tokens + mask * wide / shared)
     if stage == pipeline - 1:  # the last norm's input and output; the logits in fp32
         logits = tokens * padded_vocab_size(vocabulary_size) / tensor
-        kept += 2 * value * wide / shared + FP32_BYTES * logits
-    return kept
+        ends = 2 * value * wide / shared + FP32_BYTES * logits
+    if train.recompute == "full":  # the logits are gone when the first layer is repeated, whole
+        return kept + max(ends, layer)
+    return kept + ends
 
 
 def layer_activations(recipe: Recipe) -> float:
@@ -128,7 +129,7 @@ def layer_activations(recipe: Recipe) -> float:
     """
     parallel, train, value = recipe.parallel, recipe.train, _value_bytes(recipe)
     tensor = parallel.tensor_model_parallel_size
-    shared = tensor if parallel.sequence_parallel is True else 1
+    shared = tensor if splits_sequence(recipe) else 1
     masks = 2 * MASK_BYTES if recipe.model.hidden_dropout else 0
     wide = train.micro_batch_size * recipe.model.seq_length * recipe.model.hidden_size
     return wide * ((4 * value + masks) / shared + 12 * value / tensor)

@@ -1,6 +1,5 @@
 """Why a configuration cannot run on a machine, before it is tried: layout, precision, memory."""
 
-from megatron_music.config import Recipe
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.profiling.devices import Machine
 from megatron_music.profiling.grid import Configuration, refusal
@@ -27,17 +26,8 @@ def memory_needed(configuration: Configuration) -> Memory:
 
     Where sequence parallel is left to the engine it is counted as on, which takes less.
     """
-    recipe = _least(configuration.recipe)
-    return estimate_memory(recipe, vocabulary_size(), configuration.data_parallel_size)
-
-
-def _least(recipe: Recipe) -> Recipe:
-    parallel = recipe.parallel
-    tensor = parallel.tensor_model_parallel_size
-    if parallel.sequence_parallel != "auto" or tensor == 1 or recipe.model.seq_length % tensor:
-        return recipe
-    settled = parallel.model_copy(update={"sequence_parallel": True})
-    return recipe.model_copy(update={"parallel": settled})
+    recipe, data = configuration.recipe, configuration.data_parallel_size
+    return estimate_memory(recipe, vocabulary_size(), data)
 
 
 def _lacks_memory(configuration: Configuration, machine: Machine) -> str | None:

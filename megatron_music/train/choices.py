@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from megatron_music.config import Recipe, Switch
+from megatron_music.costs.layout import splits_sequence
 from megatron_music.errors import LayoutError, UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -119,16 +120,14 @@ def choose_sequence_parallel(
     recipe: Recipe, device: Device, kernels: Kernels, packages: frozenset[str]
 ) -> bool:
     """Decide on sequence parallel; raises LayoutError where it is asked for and cannot be."""
-    tensor, asked = recipe.parallel.tensor_model_parallel_size, recipe.parallel.sequence_parallel
+    asked = recipe.parallel.sequence_parallel
     can = device.is_cuda and has_parallel_norms(kernels, packages)
     if asked is True and not can:
         raise LayoutError(
             "parallel.sequence_parallel=true needs a GPU with Transformer Engine or Apex; "
             "use parallel.sequence_parallel=false"
         )
-    if asked == "auto":
-        return can and tensor > 1 and recipe.model.seq_length % tensor == 0
-    return asked
+    return can and splits_sequence(recipe)
 
 
 def choose_overlaps(recipe: Recipe, device: Device, data_parallel_size: int) -> Overlaps:

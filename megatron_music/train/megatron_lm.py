@@ -8,6 +8,7 @@ from pathlib import Path
 
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import VOCABULARY_MULTIPLE
+from megatron_music.costs.layout import splits_sequence
 from megatron_music.train.blend import Blend
 from megatron_music.train.hyperparameters import (
     ADAM_BETAS,
@@ -42,7 +43,7 @@ def megatron_lm_arguments(
     valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(blend, run)}
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
     implementation = ["--transformer-impl", transformer_impl]
-    return [*words, *_data(recipe, blend), *implementation, *_flags(recipe)]
+    return [*words, *_data(recipe, blend), *implementation, *_flags(recipe, transformer_impl)]
 
 
 def _model(recipe: Recipe) -> dict[str, object]:
@@ -120,14 +121,15 @@ def _paths(blend: Blend, run: Path) -> dict[str, object]:
     }
 
 
-def _flags(recipe: Recipe) -> list[str]:
+def _flags(recipe: Recipe, transformer_impl: str) -> list[str]:
     parallel, train = recipe.parallel, recipe.train
     flags = list(_RECOMPUTE[train.recompute])
     if train.precision == "fp16":
         flags += ["--fp16", "--initial-loss-scale", f"{train.initial_loss_scale:.0f}"]
     elif train.precision != "fp32":
         flags.append("--bf16")
-    if parallel.sequence_parallel is True:
+    can = transformer_impl == "transformer_engine" or parallel.sequence_parallel is True
+    if can and splits_sequence(recipe):
         flags.append("--sequence-parallel")
     if parallel.overlap_grad_reduce is not False:
         flags.append("--overlap-grad-reduce")

@@ -119,6 +119,12 @@ def test_sequence_parallel_is_chosen_where_the_norms_can_do_it(
     assert choose_sequence_parallel(given, device, kernels, packages) is expected
 
 
+def test_sequence_parallel_is_the_default_with_tensor_parallel() -> None:
+    kernels = choose_kernels("auto", H100, ENGINE)
+    assert choose_sequence_parallel(recipe(TP2), H100, kernels, ENGINE)
+    assert not choose_sequence_parallel(recipe(), H100, kernels, ENGINE)
+
+
 @pytest.mark.parametrize(("device", "packages"), [(H100, NOTHING), (NEW_CPU, ENGINE)])
 def test_sequence_parallel_that_cannot_be_had_is_refused(
     device: Device, packages: frozenset[str]

@@ -107,6 +107,8 @@ def test_without_evaluation_no_validation_set_is_named() -> None:
             {"--use-distributed-optimizer"},
             {"--overlap-grad-reduce", "--overlap-param-gather"},
         ),
+        (["parallel.tensor_model_parallel_size=2"], {"--sequence-parallel"}, set()),
+        ([], set(), {"--sequence-parallel"}),
     ],
 )
 def test_flags_follow_the_recipe(overrides: list[str], present: set[str], absent: set[str]) -> None:
@@ -115,6 +117,12 @@ def test_flags_follow_the_recipe(overrides: list[str], present: set[str], absent
     )
     assert present <= words
     assert not absent & words
+
+
+def test_stock_local_layers_have_no_norms_for_sequence_parallel() -> None:
+    recipe = load_recipe("article", ["parallel.tensor_model_parallel_size=2"])
+    words = megatron_lm_arguments(recipe, Blend.of(Path("d")), Path("r"), "local")
+    assert "--sequence-parallel" not in words
 
 
 def test_a_blend_is_what_megatron_takes_for_one() -> None:
