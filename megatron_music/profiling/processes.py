@@ -16,6 +16,7 @@ from types import FrameType
 import psutil
 
 PROGRAM = "megatron_music"
+RUN_OPTION = "--run"
 LOOK_S = 0.05
 """Between two looks at a run."""
 
@@ -34,8 +35,14 @@ def train_command(
 ) -> list[str]:
     """Return the command that trains a recipe on so many processes of this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    training = ["-m", PROGRAM, "train", recipe, "--data", str(data), "--run", str(run)]
-    return [*launcher, "--nproc-per-node", str(processes), *training, *overrides]
+    training = training_words(recipe, data, run, overrides)
+    return [*launcher, "--nproc-per-node", str(processes), *training]
+
+
+def training_words(recipe: str, data: Path, run: Path, overrides: Sequence[str]) -> list[str]:
+    """Return what Python or torchrun is given to train a recipe."""
+    words = ["-m", PROGRAM, "train", recipe, "--data", str(data), RUN_OPTION, str(run)]
+    return [*words, *overrides]
 
 
 def run_group(
@@ -105,7 +112,7 @@ def run_of(command: Sequence[str]) -> str:
     """Return the run folder that a training command names, an empty text if it names none."""
     if PROGRAM not in command:
         return ""
-    return next((value for option, value in pairwise(command) if option == "--run"), "")
+    return next((value for option, value in pairwise(command) if option == RUN_OPTION), "")
 
 
 def end_training(run: str) -> None:

@@ -12,12 +12,12 @@ from tests.launch.scripts import ROOT
 
 SCRIPTS = sorted(
     path
-    for folder in ("launch", "docker", "tests", ".ci")
+    for folder in ("launch", "docker", "profiling", "tests", ".ci")
     for path in (ROOT / folder).rglob("*")
     if path.is_file() and path.read_bytes()[:15] == b"#!/usr/bin/env "
 )
 SHELL = [path for path in SCRIPTS if b"bash" in path.read_bytes()[:20]]
-LAUNCHERS = [path for path in SHELL if path.parent.name in ("launch", "docker")]
+LAUNCHERS = [path for path in SHELL if path.parent.name in ("launch", "docker", "gpu_day")]
 names = pytest.mark.parametrize("script", SHELL, ids=lambda path: str(path.relative_to(ROOT)))
 
 

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Pack build/carry: what a machine with a GPU but without a network lacks, for profiling/gpu_day/carried.sh there:
+#
+#     make data && profiling/gpu_day/carry.sh                  # here, with a network
+#     LACKS="symusic pooch" PY=3.11 profiling/gpu_day/carry.sh # other wheels, for another Python
+#
+# Copy the checkout with build/carry to that machine. It must have Python PY with torch's CUDA build.
+# LACKS   the packages it lacks beside megatron-core and this project (compare `python3 -m pip list` there); the default fits
+#         one that has torch, triton, transformers, numba, typer and rich, but nothing for music
+# PY      its Python, 3.12 unless set; versions are those of constraints/; ARCH its processor, x86_64 unless set
+# DATA    the data set, data/bach unless set; MODEL an exported model (runs/bach-tiny/hf, if it is there)
+# MUSIC_PYTHON  the interpreter whose pip is used (.venv's where there is one)
+set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
+
+fail() {
+    echo "error: $1" >&2
+    exit 1
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python="${MUSIC_PYTHON:-.venv/bin/python}"
+py="${PY:-3.12}"
+data="${DATA:-data/bach}"
+model="${MODEL:-runs/bach-tiny/hf}"
+pins="constraints/py${py/./}.txt"
+lacks="${LACKS:-symusic pretty_midi mido pydantic pydantic_core annotated-types typing-inspection pyfluidsynth pooch platformdirs \
+    soundfile cffi pycparser pySmartDL importlib_resources}"
+[[ -f "$pins" ]] || fail "no $pins: PY must be a Python that versions are pinned for (got '$py')"
+[[ -f "$data/manifest.json" ]] || fail "no data set in $data; make one: make data"
+command -v "$python" > /dev/null || fail "no $python; make an environment: make setup (or name one: MUSIC_PYTHON)"
+
+wanted=("$(sed -n 's/^current_megatron_core=/megatron-core==/p' docker/bases.env)")
+for name in $lacks; do
+    pin="$(sed -n "s/^$name==/$name==/p" "$pins")"
+    [[ -n "$pin" ]] || fail "$name is not in $pins; take it out of LACKS, or spell it as there"
+    wanted+=("$pin")
+done
+platforms=()
+for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014 manylinux1; do
+    platforms+=(--platform "${tag}_${ARCH:-x86_64}")
+done
+
+rm -rf build/carry
+mkdir -p build/carry/wheels
+pip=("$python" -m pip --disable-pip-version-check -q)
+"${pip[@]}" download --no-deps --only-binary=:all: --python-version "$py" --implementation cp "${platforms[@]}" \
+    -d build/carry/wheels "${wanted[@]}"
+# This project, for its metadata (`doctor`, torchrun's entry point): built from a copy, the checkout stays clean.
+copy="$(mktemp -d)"
+trap 'rm -rf "$copy"' EXIT
+cp -r megatron_music pyproject.toml README.md LICENSE THIRD_PARTY.md "$copy"
+"${pip[@]}" wheel --no-deps -w build/carry/wheels "$copy"
+
+cp -r "$data" build/carry/data
+[[ ! -d "$model" ]] || cp -r "$model" build/carry/model
+du -sh build/carry
