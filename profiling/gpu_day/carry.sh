@@ -8,6 +8,7 @@
 # LACKS   the packages it lacks beside megatron-core and this project (compare `python3 -m pip list` there); the default fits
 #         one that has torch, triton, transformers, numba, typer and rich, but nothing for music
 # PY      its Python, 3.12 unless set; versions are those of constraints/; ARCH its processor, x86_64 unless set
+# MEGATRON_CORE  another version than the pinned one, as 0.19.2 with Python 3.12
 # DATA    the data set, data/bach unless set; MODEL an exported model (runs/bach-tiny/hf, if it is there)
 # MUSIC_PYTHON  the interpreter whose pip is used (.venv's where there is one)
 set -euo pipefail
@@ -30,10 +31,11 @@ lacks="${LACKS:-symusic pretty_midi mido pydantic pydantic_core annotated-types 
 [[ -f "$data/manifest.json" ]] || fail "no data set in $data; make one: make data"
 command -v "$python" > /dev/null || fail "no $python; make an environment: make setup (or name one: MUSIC_PYTHON)"
 
-wanted=("$(sed -n 's/^current_megatron_core=/megatron-core==/p' docker/bases.env)")
-for name in $lacks; do
+wanted=()
+for name in megatron-core $lacks; do
     pin="$(sed -n "s/^$name==/$name==/p" "$pins")"
     [[ -n "$pin" ]] || fail "$name is not in $pins; take it out of LACKS, or spell it as there"
+    [[ "$name" != megatron-core || -z "${MEGATRON_CORE:-}" ]] || pin="megatron-core==$MEGATRON_CORE"
     wanted+=("$pin")
 done
 platforms=()
@@ -41,17 +43,18 @@ for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux
     platforms+=(--platform "${tag}_${ARCH:-x86_64}")
 done
 
-rm -rf build/carry
-mkdir -p build/carry/wheels
+rm -rf build/carry build/carry.partial
+mkdir -p build/carry.partial/wheels
 pip=("$python" -m pip --disable-pip-version-check -q)
 "${pip[@]}" download --no-deps --only-binary=:all: --python-version "$py" --implementation cp "${platforms[@]}" \
-    -d build/carry/wheels "${wanted[@]}"
+    -d build/carry.partial/wheels "${wanted[@]}"
 # This project, for its metadata (`doctor`, torchrun's entry point): built from a copy, the checkout stays clean.
 copy="$(mktemp -d)"
 trap 'rm -rf "$copy"' EXIT
 cp -r megatron_music pyproject.toml README.md LICENSE THIRD_PARTY.md "$copy"
-"${pip[@]}" wheel --no-deps -w build/carry/wheels "$copy"
+"${pip[@]}" wheel --no-deps -w build/carry.partial/wheels "$copy"
 
-cp -r "$data" build/carry/data
-[[ ! -d "$model" ]] || cp -r "$model" build/carry/model
+cp -r "$data" build/carry.partial/data
+[[ ! -d "$model" ]] || cp -r "$model" build/carry.partial/model
+mv build/carry.partial build/carry
 du -sh build/carry

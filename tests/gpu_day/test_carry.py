@@ -23,7 +23,7 @@ def checkout(tmp_path: Path) -> Path:
         (folder / name).write_bytes((SCRIPTS / name).read_bytes())
         (folder / name).chmod(0o755)
     (tmp_path / "constraints").mkdir()
-    (tmp_path / "constraints" / "py312.txt").write_text("symusic==0.6.0\n")
+    (tmp_path / "constraints" / "py312.txt").write_text("megatron-core==0.16.1\nsymusic==0.6.0\n")
     (tmp_path / "python").write_text(STAND_IN)
     (tmp_path / "python").chmod(0o755)
     return tmp_path
@@ -78,8 +78,6 @@ def test_what_cannot_be_carried_is_one_line(
 ) -> None:
     (checkout / "set").mkdir()
     (checkout / "set" / "manifest.json").touch()
-    (checkout / "docker").mkdir()
-    (checkout / "docker" / "bases.env").write_text("current_megatron_core=0.19.2\n")
     done = start(checkout, script, **settings)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {reason}")
