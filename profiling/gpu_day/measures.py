@@ -69,7 +69,14 @@ def bench(day: Day) -> Found:
     if day.is_dry:
         words += ["--recipe", RECIPE, "--precision", "fp32", "--iterations", "2", *SMALL]
     else:
-        words += ["--recipe", "article", "--precision", "bf16", "--iterations", "25"]
+        words += [
+            "--recipe",
+            "article",
+            "--precision",
+            day.machine.precisions[0],
+            "--iterations",
+            "25",
+        ]
         words += ["--threads", str(min(8, day.machine.cores))]
     program = str(day.root / "profiling" / "benchmarks" / "train.py")
     found = Found()
@@ -84,7 +91,7 @@ def where(day: Day) -> Found:
     run, found = RunFolder(day.work / "where"), Found()
     recipe = RECIPE if day.is_dry else "article"
     first, last = (1, 4) if day.is_dry else (TRACED.start, TRACED.stop)
-    overrides = [*QUIET, *(SMALL if day.is_dry else ("train.precision=bf16",))]
+    overrides = [*QUIET, *(SMALL if day.is_dry else ())]
     overrides += [f"train.train_iters={last}", "log.use_pytorch_profiler=true"]
     overrides += [f"log.profile_step_start={first}", f"log.profile_step_end={last}"]
     words = training_words(recipe, day.data, run.path, overrides)

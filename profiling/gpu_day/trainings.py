@@ -49,48 +49,52 @@ class Training:
     processes: int = 1
 
 
+_SPREAD = "parallel.use_distributed_optimizer=true"
+
+BEST = "auto"
+"""The training that composes and is exported: in the precision that people use."""
+
 FIRST = (
     Training("fp32"),
     Training("cpu", like="fp32", on="cpu"),
-    Training("bf16", (), "bf16", "fp32", ROUNDED_NATS),
+    Training(BEST, (), "auto", "fp32", ROUNDED_NATS),
     Training("fp16", (), "fp16", "fp32", ROUNDED_NATS, on="gpu"),
     Training("trainer", like="fp32", by="trainer"),
     Training(
-        "dropout", ("model.hidden_dropout=0.1", "model.attention_dropout=0.1"), "bf16", on="gpu"
+        "dropout", ("model.hidden_dropout=0.1", "model.attention_dropout=0.1"), "auto", on="gpu"
     ),
+    Training("distributed-optimizer", (_SPREAD,), "auto", BEST, on="gpu"),
+    Training("recompute", ("train.recompute=full",), "auto", BEST, on="gpu"),
     Training(
-        "distributed-optimizer", ("parallel.use_distributed_optimizer=true",), "bf16", "bf16",
-        on="gpu",
-    ),
-    Training("recompute", ("train.recompute=full",), "bf16", "bf16", on="gpu"),
-    Training(
-        "local-layers", ("train.transformer_impl=local",), "bf16", "bf16", ROUNDED_NATS, on="te"
+        "local-layers", ("train.transformer_impl=local",), "auto", BEST, ROUNDED_NATS, on="te"
     ),
     Training("blend"),
 )  # fmt: skip
 
 LATER = (
     Training("fp32-resumed", like="fp32"),
-    Training("bf16-resumed", precision="bf16", like="bf16", on="gpu"),
+    Training("auto-resumed", precision="auto", like=BEST, on="gpu"),
     Training("fine-tuned"),
 )
 """What begins with a run of the first."""
 
-ALONE, ALONE_BF16 = "one-device", "one-device-bf16"
+ALONE, ALONE_AUTO = "one-device", "one-device-auto"
+DIVISIBLE = ("model.num_layers=2", "train.micro_batch_size=2")
+"""For PP=2 and DP=2."""
+
 _TP = "parallel.tensor_model_parallel_size=2"
 _PP = "parallel.pipeline_model_parallel_size=2"
-_SPREAD = "parallel.use_distributed_optimizer=true"
 
 LAYOUTS = (
     Training(ALONE),
-    Training(ALONE_BF16, precision="bf16", on="gpu"),
+    Training(ALONE_AUTO, precision="auto", on="gpu"),
     Training("TP2", (_TP,), like=ALONE, processes=2),
     Training("PP2", (_PP,), like=ALONE, on="gpu", processes=2),
     Training("DP2", (_SPREAD,), like=ALONE, on="gpu", processes=2),
-    Training("TP2-bf16", (_TP,), "bf16", ALONE_BF16, ROUNDED_NATS, on="gpu", processes=2),
+    Training("TP2-auto", (_TP,), "auto", ALONE_AUTO, ROUNDED_NATS, on="gpu", processes=2),
     Training("trainer-DP2", like=ALONE, by="trainer", on="gpu", processes=2),
 )
-"""In bf16 TP=2 takes sequence parallel where the norms can."""
+"""TP=2 takes sequence parallel where the norms can."""
 
 
 @dataclass
@@ -98,15 +102,12 @@ class _Runs:
     """The trainings of a section: what they are given, and what they came to."""
 
     day: Day
+    shared: tuple[str, ...] = ()
+    """Overrides of all."""
     found: Found = field(default_factory=Found)
 
     def folder(self, name: str) -> Path:
         return self.day.work / name
-
-    @property
-    def best(self) -> str:
-        """The training that composes and is exported: in the precision that people use."""
-        return "bf16" if "bf16" in self.day.machine.precisions else "fp32"
 
     def chosen(self, trainings: Iterable[Training]) -> list[Training]:
         """Leave out what this machine cannot do."""
@@ -114,7 +115,7 @@ class _Runs:
         kinds = {"any", "gpu", "cpu"} if day.machine.gpus else {"any"}
         if day.machine.gpus and find_spec("transformer_engine"):
             kinds.add("te")
-        known = day.machine.precisions
+        known = {"auto", *day.machine.precisions}
         return [one for one in trainings if one.on in kinds and one.precision in known]
 
     def go(self, trainings: Sequence[Training]) -> None:
@@ -141,10 +142,10 @@ class _Runs:
 
     def _run(self, one: Training) -> str:
         day, run = self.day, self.folder(one.name)
-        overrides = [*SETTINGS, *(SMALL if day.is_dry else ()), *one.overrides]
+        overrides = [*SETTINGS, *(SMALL if day.is_dry else ()), *self.shared, *one.overrides]
         overrides.append(f"train.precision={one.precision}")
         data = day.data
-        if one.name == self.best:
+        if one.name == BEST:
             overrides.append(f"log.sample_interval={ITERATIONS}")
         if one.name == "blend":
             data = Path(f"{day.data}:0.7")
@@ -221,7 +222,8 @@ def train(day: Day) -> Found:
     runs.found.values["losses"] = {
         one.name: losses_of(runs.folder(one.name)) for one in [*first, *later]
     }
-    best = runs.folder(runs.best)
+    best = runs.folder(BEST)
+    runs.found.values["auto"] = day.machine.precisions[0]
     words = day.music("export", str(best), "-o", str(exported(day)))
     runs.found.check("export", day.run("export", words).fault)
     composed = list(RunFolder(best).samples(ITERATIONS).glob("*.mid"))
@@ -236,7 +238,7 @@ def exported(day: Day) -> Path:
 
 def layouts(day: Day) -> Found:
     """Train on two devices in every layout, and compare with one."""
-    runs = _Runs(day)
+    runs = _Runs(day, DIVISIBLE)
     chosen = runs.chosen(LAYOUTS)
     for one in chosen:  # one after another: each has both devices
         runs.go([one])

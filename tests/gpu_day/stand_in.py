@@ -16,7 +16,7 @@ from typing import Any
 
 from megatron_music.profiling.processes import RUN_OPTION
 
-LOSSES = {"fp32": 0.0, "bf16": 0.01, "fp16": 0.02}
+LOSSES = {"fp32": 0.0, "auto": 0.01, "fp16": 0.02}
 """What each precision adds to every loss."""
 
 

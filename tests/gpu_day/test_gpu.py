@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from megatron_music.config import load_recipe
+from megatron_music.costs.layout import check_layout
 from megatron_music.profiling.devices import Gpu, Machine
 
 pytest.importorskip("torch")
@@ -19,6 +21,7 @@ from profiling.gpu_day.day import Day, Result, run_day
 from profiling.gpu_day.trainings import FIRST, LATER, LAYOUTS
 from tests.gpu_day import stand_in
 
+PROGRAMS = ("train", "huggingface.py")
 GPU = Gpu("NVIDIA Example", "GPU-1", 80 << 30, (9, 0))
 
 
@@ -56,8 +59,24 @@ def asked(day: Day) -> list[list[str]]:
     return [json.loads(line) for line in (day.root / "asked.jsonl").read_text().splitlines()]
 
 
+def check_trainings(day: Day) -> int:
+    """Check the recipe and the layout of every training that was asked for; return how many."""
+    count = 0
+    for words in asked(day):
+        start = next((words.index(one) for one in words if one.endswith(PROGRAMS)), None)
+        if start is None:
+            continue
+        recipe = load_recipe(words[start + 1], [word for word in words if "=" in word])
+        launcher = "--nproc-per-node"
+        processes = int(words[words.index(launcher) + 1]) if launcher in words else 1
+        check_layout(recipe, processes)
+        count += 1
+    return count
+
+
 def test_every_section_does_its_work(day: Day) -> None:
     results = run(day)
+    assert check_trainings(day) > 10
     outcomes = {name: one.outcome for name, one in results.items()}
     skipped = {name for name, outcome in outcomes.items() if outcome == "skipped"}
     assert skipped == {"layouts", "megatron-lm"}
@@ -83,7 +102,7 @@ def test_everything_is_trained_that_one_gpu_can(day: Day) -> None:
     assert set(result.values["losses"]) == expected
     away = result.values["largest_difference_nats"]
     assert away["fp16 - fp32"] == pytest.approx(0.02)
-    assert away["bf16-resumed - bf16"] == 0
+    assert away["auto-resumed - auto"] == 0
     words = [" ".join(line) for line in asked(day)]
     (blend,) = (line for line in words if "/work/blend " in line)
     assert f"--data {day.data}:0.7" in blend
@@ -98,6 +117,7 @@ def test_two_gpus_try_every_layout_against_one(day: Day, monkeypatch: pytest.Mon
     monkeypatch.setattr(trainings, "train_command", lambda *words: [day.python, *real(*words)[1:]])
     result = run(day, "layouts")["layouts"]
     assert result.outcome == "ok", result.reason
+    assert check_trainings(day) == len(LAYOUTS)
     compared = {one.name for one in LAYOUTS if one.like}
     away = result.values["largest_difference_nats"]
     assert {name.partition(" - ")[0] for name in away} == compared
