@@ -15,6 +15,7 @@ from megatron_music.generate.draft import Draft
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer
 from megatron_music.generate.song import Song
+from megatron_music.generate.structural import rows_of
 from megatron_music.generate.weights import load_gpt2
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -38,6 +39,7 @@ class Composer:
                 f"the model has {model.config.vocab_size} tokens, its vocabulary "
                 f"{len(vocabulary)}; export the run again"
             )
+        self.rows = rows_of(model.config, vocabulary)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -53,8 +55,18 @@ class Composer:
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
         continued, or filled and varied as the request says.
         """
+        self._refuse_place(request)
         work = self._from_nothing(request) if prompt is None else self._from(prompt, request)
         return self._songs(request, work)
+
+    def _refuse_place(self, request: Request) -> None:
+        """Raise UsageError where the place in a piece is asked of a model that is not told it."""
+        for name in ("begin", "end"):
+            if getattr(request, name) and self.rows.since_begin < 0:
+                raise UsageError(
+                    f"this model does not know the place in a piece; leave out {name}, or train "
+                    "with place among model.structural_inputs"
+                )
 
     def _songs(self, request: Request, work: Work) -> Iterator[Song]:
         drawer = self.drawer(request)
@@ -71,7 +83,7 @@ class Composer:
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""
-        return writing.first_plan(request, self.vocabulary, int(self.model.config.n_positions))
+        return writing.first_plan(request, self.vocabulary, self.rows.seq_length)
 
     def _from_nothing(self, request: Request) -> Work:
         """Return what makes pieces of seeds; raises UsageError for an impossible wish."""

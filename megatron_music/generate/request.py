@@ -25,8 +25,9 @@ class Request:
 
     `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
     "GENRE=JAZZ". With `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is
-    composed, as in chorales; without it they may fall silent before. Raises UsageError for a value
-    out of range.
+    composed, as in chorales; without it they may fall silent before. With `begin` the song begins
+    like a piece, with `end` it ends like one, if the model knows the place in a piece. Raises
+    UsageError for a value out of range.
     """
 
     count: int = 1
@@ -48,6 +49,8 @@ class Request:
     fill_tracks: tuple[str, ...] = ()
     vary: float | None = None
     full_bars: bool = True
+    begin: bool = False
+    end: bool = False
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""

@@ -10,10 +10,12 @@ from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
 from megatron_music.errors import CheckpointError
 from megatron_music.generate.choice_kernel import choose, song_words
+from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
+from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
 
@@ -114,15 +116,26 @@ class Drawer:
     """A model that draws songs for a request: its taste, and the tokens it can hold."""
 
     def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary, taste: Taste) -> None:
-        self.max_tokens = int(model.config.n_positions)
+        rows = rows_of(model.config, vocabulary)
+        self.max_tokens = rows.seq_length
         self._model = model
+        self._composing = None
+        if rows.total > rows.seq_length:
+            self._model = self._composing = ComposingGPT2.of(model, vocabulary)
         self._vocabulary = vocabulary
         self._taste = taste
 
-    def draw(self, guide: Guide, seeds: Sequence[int], stage: int = 0) -> list[list[int]]:
+    def draw(
+        self,
+        guide: Guide,
+        seeds: Sequence[int],
+        stage: int = 0,
+        places: PlaceArray | None = None,
+    ) -> list[list[int]]:
         """Draw the tokens of one song a seed, all in one batch, each to its PIECE_END.
 
         Songs begin with as many of their given tokens as the shortest has; the rest are forced.
+        `places` [songs, 2] tell where each stands in its piece, as in `structural.model_inputs`.
         """
         vocabulary, device = self._vocabulary, self._model.device
         shared = min(map(len, guide.given))
@@ -130,6 +143,8 @@ class Drawer:
         processors = LogitsProcessorList(
             [GrammarProcessor(guide, len(vocabulary)), SongSampler(seeds, self._taste, stage)]
         )
+        if self._composing is not None:
+            self._composing.begin(len(seeds), places)
         with torch.inference_mode():
             ids = self._model.generate(
                 start,

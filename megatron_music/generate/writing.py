@@ -25,6 +25,7 @@ from megatron_music.score.instruments import VOICES, instrument_name, parse_inst
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.grammar import Plan, Walker
+from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _NOTHING: IntArray = np.zeros(0, np.int64)
@@ -39,8 +40,10 @@ def compose(
     """Compose a piece a seed from nothing; more bars than fit a window are added by sliding it."""
     plan = first_plan(request, vocabulary, drawer.max_tokens)
     guide = PlanGuide(vocabulary, plan, len(seeds))
-    pieces = [decode(tokens, vocabulary) for tokens in drawer.draw(guide, seeds)]
     bars = request.bars or vocabulary.settings.bars
+    places = np.array([place_of(request, 0, bars, vocabulary)] * len(seeds))
+    rows = drawer.draw(guide, seeds, places=places)
+    pieces = [decode(tokens, vocabulary) for tokens in rows]
     if bars == plan.bars:
         return pieces
     drafts = [_extended(piece, bars, request, vocabulary) for piece in pieces]
@@ -74,6 +77,21 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int) -> Pla
                 f"{max_tokens}; ask for fewer"
             )
         bars //= 2
+
+
+def place_of(
+    request: Request, first_bar: int, bars: int, vocabulary: Vocabulary
+) -> tuple[int, int]:
+    """Return the place in its piece of a window of a song of `bars` bars, as models are told it.
+
+    A song that only begins like a piece, or only ends like one, is taken for part of a piece that
+    is a training window longer; where neither is asked the place is unknown.
+    """
+    if not (request.begin or request.end):
+        return UNKNOWN, UNKNOWN
+    before = 0 if request.begin else vocabulary.settings.bars
+    behind = 0 if request.end else vocabulary.settings.bars
+    return before + first_bar, before + bars + behind
 
 
 def continued(piece: Piece, request: Request, vocabulary: Vocabulary) -> Draft:
@@ -193,7 +211,13 @@ def write(
             for song in left
         ]
         guide = SheetGuide(vocabulary, sheets, drawer.max_tokens)
-        rows = drawer.draw(guide, [seeds[song] for song in left], stage)
+        places = np.array(
+            [
+                place_of(request, sheet.first_bar, now[song].piece.bars, vocabulary)
+                for song, sheet in zip(left, sheets, strict=True)
+            ]
+        )
+        rows = drawer.draw(guide, [seeds[song] for song in left], stage, places)
         for song, sheet, tokens in zip(left, sheets, rows, strict=True):
             now[song] = now[song].filled(sheet, tokens, vocabulary)
         stage += 1

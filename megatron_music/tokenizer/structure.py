@@ -24,6 +24,7 @@ from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.vocabulary import (
     PITCHES,
     Kind,
@@ -41,11 +42,9 @@ SOUNDING = 2 * PITCHES
 PLACES = 17
 """Rows of each half of `place`; the last stands for 16 bars and more."""
 
-UNKNOWN = -1
-"""A place that nobody knows: no row."""
-
 RowArray = npt.NDArray[np.int32]
 PlaceArray = npt.NDArray[np.integer]
+"""[documents, 2] as in `tokenizer.places`; UNKNOWN takes no row."""
 
 
 class PositionRows(NamedTuple):

@@ -18,6 +18,7 @@ from megatron_music.generate.song import Song
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
 from tests.music import bars_not_full
@@ -34,7 +35,13 @@ SETTINGS = (
 class Noise(Drawer):
     """Scores of random numbers in place of a model's: every token as likely as any other."""
 
-    def draw(self, guide: Guide, seeds: Sequence[int], stage: int = 0) -> list[list[int]]:
+    def draw(
+        self,
+        guide: Guide,
+        seeds: Sequence[int],
+        stage: int = 0,
+        places: PlaceArray | None = None,  # noqa: ARG002 (noise hears nothing)
+    ) -> list[list[int]]:
         rng = np.random.default_rng([stage, *seeds])
         shape = (len(seeds), len(self._vocabulary))
         masks, chosen = np.zeros(shape, np.bool_), np.zeros(len(seeds), np.int64)

@@ -1,0 +1,126 @@
+"""Models with structural inputs: which arguments a plain GPT-2 takes, and how it composes.
+
+The weights are those of a plain `GPT2LMHeadModel`. Its `config.json` names the inputs, and the
+rows of its position table hold them; see `tokenizer.structure`.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.tokenizer.structure import (
+    PlaceArray,
+    PositionRows,
+    RowArray,
+    StructureTracker,
+    position_rows,
+)
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+
+def rows_of(config: GPT2Config, vocabulary: Vocabulary) -> PositionRows:
+    """Return the rows of a model's position table; raises CheckpointError where they do not fit.
+
+    A plain GPT-2 has a row for each index.
+    """
+    inputs = getattr(config, "structural_inputs", None) or ()
+    positions = int(config.n_positions)
+    seq_length = getattr(config, "seq_length", 0) if inputs else positions
+    named = isinstance(inputs, list | tuple) and all(isinstance(name, str) for name in inputs)
+    if not named or type(seq_length) is not int or not 0 < seq_length <= positions:
+        raise CheckpointError(
+            f"config.json has structural_inputs={inputs!r} and seq_length={seq_length!r}; "
+            "expected a list of names and a number of tokens: export the run again"
+        )
+    try:
+        rows = position_rows(inputs, seq_length, vocabulary)
+    except UsageError as fault:
+        raise CheckpointError(f"{fault}; export the run again, or update this tool") from None
+    if rows.total != positions:
+        raise CheckpointError(
+            f"config.json has n_positions={positions}, but its structural inputs take "
+            f"{rows.total} rows; export the run again"
+        )
+    return rows
+
+
+def model_inputs(
+    model: GPT2LMHeadModel,
+    vocabulary: Vocabulary,
+    ids: torch.Tensor,
+    places: PlaceArray | tuple[int, int] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return the arguments that a plain `GPT2LMHeadModel` takes for token ids [songs, tokens].
+
+    Each song is one document from its PIECE_START, without padding. `places` are the bars of the
+    piece before the song's first bar and the bars of the whole piece, for each song or for all;
+    -1 where unknown. Raises CheckpointError where model and vocabulary do not fit.
+    """
+    rows = rows_of(model.config, vocabulary)
+    known = None if places is None else np.asarray(places)
+    tracker = StructureTracker(rows, vocabulary, len(ids), known)
+    table = _with_zero_row(model)
+    arguments = _arguments(model, table, ids, tracker.advance(ids.cpu().numpy()))
+    return {**arguments, "attention_mask": torch.ones_like(ids)}
+
+
+def _with_zero_row(model: GPT2LMHeadModel) -> torch.Tensor:
+    """Return the position table with a row for what only fills lists of rows."""
+    weight = model.transformer.wpe.weight
+    return torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
+
+
+def _arguments(
+    model: GPT2LMHeadModel, table: torch.Tensor, ids: torch.Tensor, rows: RowArray
+) -> dict[str, torch.Tensor]:
+    """Return embeddings and positions: a token's first row is its position, the rest is added."""
+    listed = torch.from_numpy(rows).to(ids.device)
+    embeds = model.transformer.wte(ids)
+    if listed.shape[2] > 1:
+        others = listed[..., 1:].flatten(0, 1)
+        embeds = embeds + embedding_bag(others, table, mode="sum").view_as(embeds)
+    return {"inputs_embeds": embeds, "position_ids": listed[..., 0].long()}
+
+
+class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
+    """A GPT-2 that gives its tokens their structural inputs while `generate` runs.
+
+    It holds another model's weights. `begin` has to be called before each `generate`.
+    """
+
+    _rows: PositionRows
+    _vocabulary: Vocabulary
+    _table: torch.Tensor
+    _tracker: StructureTracker
+    _taken: int
+
+    @classmethod
+    def of(cls, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> Self:
+        """Return a model that composes with the weights of `model`."""
+        with torch.device("meta"):
+            made = cls(model.config)
+        made.transformer, made.lm_head = model.transformer, model.lm_head
+        made.generation_config = model.generation_config
+        made._rows = rows_of(model.config, vocabulary)
+        made._vocabulary = vocabulary
+        made._table = _with_zero_row(model).detach()
+        made.eval()
+        return made
+
+    def begin(self, songs: int, places: PlaceArray | None = None) -> None:
+        """Get ready for songs that have not begun; `places` as in `model_inputs`."""
+        self._tracker = StructureTracker(self._rows, self._vocabulary, songs, places)
+        self._taken = 0
+
+    def forward(self, input_ids: torch.Tensor, **arguments: Any) -> Any:
+        """Give the logits of the songs' next tokens [songs, any number]."""
+        rows = self._tracker.advance(input_ids.cpu().numpy())
+        arguments |= _arguments(self, self._table, input_ids, rows)
+        self._taken += input_ids.shape[1]
+        # `generate` drops a mask of ones, and without one positions that go back mean packed songs.
+        arguments["attention_mask"] = input_ids.new_ones(len(input_ids), self._taken)
+        return super().forward(**arguments)

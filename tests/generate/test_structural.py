@@ -1,0 +1,215 @@
+"""What composes with structural inputs is a plain GPT-2, given arguments that anyone can make."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from megatron_music.errors import CheckpointError
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.request import Request
+from megatron_music.generate.sampler import Drawer, GrammarProcessor, Guide
+from megatron_music.generate.session import Session
+from megatron_music.generate.structural import ComposingGPT2, model_inputs
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.structure import INPUTS, PlaceArray, document_rows, position_rows
+from megatron_music.tokenizer.vocabulary import load_vocabulary
+from tests.music import track
+
+
+class Drawn:
+    """Each batch that a composer draws: its tokens and places, and the logits it chose from."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: list[list[list[int]]] = []
+        self.places: list[PlaceArray | None] = []
+        self.scores: list[list[torch.Tensor]] = []
+        draw, mask = Drawer.draw, GrammarProcessor.__call__
+
+        def watched_draw(
+            drawer: Drawer,
+            guide: Guide,
+            seeds: Sequence[int],
+            stage: int = 0,
+            places: PlaceArray | None = None,
+        ) -> list[list[int]]:
+            self.scores.append([])
+            self.places.append(places)
+            self.rows.append(draw(drawer, guide, seeds, stage, places))
+            return self.rows[-1]
+
+        def watched_mask(
+            processor: GrammarProcessor, ids: torch.Tensor, scores: torch.Tensor
+        ) -> torch.Tensor:
+            self.scores[-1].append(scores.clone())
+            return mask(processor, ids, scores)
+
+        monkeypatch.setattr(Drawer, "draw", watched_draw)
+        monkeypatch.setattr(GrammarProcessor, "__call__", watched_mask)
+
+    def check(self, folder: Path) -> None:
+        """Compare what songs were chosen from with what a plain model says of them, read whole."""
+        plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+        vocabulary = load_vocabulary(folder)
+        assert self.rows
+        for rows, places, scores in zip(self.rows, self.places, self.scores, strict=True):
+            for song, row in enumerate(rows):
+                place = None if places is None else places[song]
+                with torch.no_grad():
+                    given = model_inputs(plain, vocabulary, torch.tensor([row[:-1]]), place)
+                    wanted = plain(**given).logits[0]
+                given_to_all = max(map(len, rows)) - len(scores)
+                chosen_after = wanted[given_to_all - 1 :]
+                had = torch.stack([step[song] for step in scores])[: len(chosen_after)]
+                assert torch.allclose(had, chosen_after, atol=2e-4)
+
+
+def piece() -> Piece:
+    return Piece(
+        4,
+        6,
+        (
+            track(0, *[(step, step + 4, 60 + step % 7) for step in range(0, 96, 4)]),
+            track(33, *[(step, step + 8, 40 + step % 5) for step in range(0, 96, 8)]),
+            track(128, *[(step, step + 1, 36) for step in range(0, 96, 4)]),
+        ),
+    )
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "beyond the window": {"bars": 9, "begin": True, "end": True},
+    "by number": {"song_ids": (5, 99), "bars": 2, "end": True},
+    "no voices": {"instruments": ("0", "DRUMS", "33"), "bars": 6, "begin": True},
+}
+OF_A_PIECE: dict[str, dict[str, Any]] = {
+    "continue": {"prompt_bars": 3, "bars": 9, "begin": True},
+    "bars": {"fill_bars": (2, 5), "begin": True, "end": True},
+    "tracks": {"fill_tracks": ("33",), "end": True},
+    "vary": {"vary": 0.3},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_songs_from_nothing_are_chosen_from_what_a_plain_model_says(
+    hearing_model: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    drawn = Drawn(monkeypatch)
+    wish = WAYS[way] if "song_ids" in WAYS[way] else {"count": 2, **WAYS[way]}
+    songs = list(Composer.load(hearing_model).compose(Request(**wish)))
+    assert all(song.piece.bars == WAYS[way].get("bars", 4) for song in songs)
+    drawn.check(hearing_model)
+
+
+@pytest.mark.parametrize("way", OF_A_PIECE)
+@pytest.mark.parametrize("model", ["hearing_model", "hearing_fill_model"])
+def test_songs_from_a_piece_are_chosen_from_what_a_plain_model_says(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, way: str
+) -> None:
+    folder = request.getfixturevalue(model)
+    drawn = Drawn(monkeypatch)
+    composer = Composer.load(folder)
+    list(composer.compose(Request(count=3, **OF_A_PIECE[way]), piece()))
+    drawn.check(folder)
+
+
+def test_a_song_of_another_given_length_in_the_batch_changes_nothing(hearing_model: Path) -> None:
+    composer = Composer.load(hearing_model)
+    wish = Request(count=4, vary=0.4)
+    together = [song.tokens for song in composer.compose(wish, piece())]
+    alone = [
+        next(composer.compose(Request(count=1, seed=7 + index, vary=0.4), piece())).tokens
+        for index in range(4)
+    ]
+    assert together == alone
+
+
+def test_inputs_change_what_is_composed(hearing_model: Path) -> None:
+    composer = Composer.load(hearing_model)
+    before = [song.tokens for song in composer.compose(Request(count=2, bars=4))]
+    sounding = composer.rows.sounding
+    with torch.no_grad():
+        composer.model.transformer.wpe.weight[sounding : sounding + 256] = 0
+    assert [song.tokens for song in composer.compose(Request(count=2, bars=4))] != before
+
+
+def test_a_plain_generate_of_bare_ids_takes_the_rows_of_the_index(hearing_model: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(hearing_model).eval()
+    vocabulary = load_vocabulary(hearing_model)
+    start = torch.full((2, 1), vocabulary.piece_start)
+    with torch.inference_mode():
+        ids = plain.generate(start, do_sample=False, max_length=plain.config.seq_length)
+        assert ids.shape[1] > 1
+        positions = torch.arange(ids.shape[1])[None]
+        assert torch.equal(plain(ids).logits, plain(ids, position_ids=positions).logits)
+
+
+def test_the_arguments_of_a_model_without_inputs_are_its_own(chorale_model: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(chorale_model).eval()
+    ids = torch.arange(1, 40)[None]
+    with torch.inference_mode():
+        given = model_inputs(plain, load_vocabulary(chorale_model), ids)
+        assert torch.allclose(plain(ids).logits, plain(**given).logits, atol=1e-6)
+
+
+def test_the_arguments_are_sums_of_rows_of_the_position_table(hearing_model: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(hearing_model).eval()
+    vocabulary = load_vocabulary(hearing_model)
+    (song,) = Session.load(hearing_model).compose(count=1, bars=4)
+    tokens = np.array(song.tokens)
+    rows = position_rows(INPUTS, 160, vocabulary)
+    listed = document_rows(
+        tokens, np.array([0, len(tokens)]), np.array([[2, 9]]), np.array([False]), rows, vocabulary
+    )
+    given = model_inputs(plain, vocabulary, torch.from_numpy(tokens)[None], (2, 9))
+    table = plain.transformer.wpe.weight
+    for place, (token, row) in enumerate(zip(tokens.tolist(), listed.tolist(), strict=True)):
+        first, *others = [one for one in row if one != rows.total]
+        wanted = plain.transformer.wte.weight[token] + sum(table[one] for one in others)
+        assert torch.allclose(given["inputs_embeds"][0, place], wanted, atol=1e-5)
+        assert given["position_ids"][0, place] == first
+    assert (given["attention_mask"] == 1).all()
+
+
+def test_a_cache_may_be_given_any_number_of_tokens_at_once(hearing_model: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(hearing_model).double().eval()
+    vocabulary = load_vocabulary(hearing_model)
+    (song,) = Session.load(hearing_model).compose(count=1, bars=4)
+    ids = torch.tensor([song.tokens, song.tokens])
+    places = np.array([[0, 4], [-1, -1]])
+    composing = ComposingGPT2.of(plain, vocabulary)
+    composing.begin(2, places)
+    cache, had = None, []
+    with torch.inference_mode():
+        for part in ids.split([7, 1, 1, 20, ids.shape[1] - 29], dim=1):
+            out = composing(part, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            had.append(out.logits)
+        wanted = plain(**model_inputs(plain, vocabulary, ids, places)).logits
+    assert torch.allclose(torch.cat(had, 1), wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"structural_inputs": ["time", "smell"]}, "no structural input 'smell'"),
+        ({"structural_inputs": ["time"]}, "structural inputs take 225 rows"),
+        ({"structural_inputs": "time"}, "expected a list of names"),
+        ({"seq_length": 10**9}, "seq_length=1000000000"),
+        ({"seq_length": "160"}, "seq_length='160'"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    hearing_model: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(hearing_model, tmp_path / "hf"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(CheckpointError, match=message):
+        Composer.load(folder)
