@@ -7,7 +7,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE
 
 # What can be set on the command line, as in `make pretrain RECIPE=article NPROC=8`.
-GPUS := $(words $(filter GPU,$(shell nvidia-smi -L 2>/dev/null)))
+GPUS := $(shell launch/count_gpus.sh)
 RUNTIME ?= auto
 SLURM := $(filter slurm,$(RUNTIME))
 SOURCE ?=

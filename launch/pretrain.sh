@@ -24,15 +24,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 refuse() { echo "error: $*" >&2; exit 2; }
 
-count_gpus() {
-    local gpus
-    gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU ' || true)
-    if ((gpus)) && [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
-        gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '[^-[:space:]]' || true)
-    fi
-    echo "$gpus"
-}
-
 # The interface on the way to a host; on the host itself, the one that bears its address.
 interface_to() {
     "$python" - "$1" 2>/dev/null <<'PYTHON' || true
@@ -48,7 +39,7 @@ print(next(name for name, bears in interfaces if here in [one.address for one in
 PYTHON
 }
 
-gpus=$(count_gpus)
+gpus=$("$root/launch/count_gpus.sh")
 NPROC=${NPROC:-$((gpus > 0 ? gpus : 1))} TP=${TP:-1} PP=${PP:-1}
 NNODES=${NNODES:-1} NODE_RANK=${NODE_RANK:-0} MASTER_PORT=${MASTER_PORT:-29500}
 for count in "$NPROC" "$TP" "$PP" "$NNODES"; do
@@ -98,8 +89,6 @@ fi
 (($#)) || refuse "give a recipe and a data set: launch/pretrain.sh article --data data/lakh"
 "$python" -c 'from importlib.util import find_spec as has; exit(not (has("torch") and has("typer")))' \
     2>/dev/null || refuse "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
-((gpus == 0)) || "$python" -c 'import torch; exit(torch.version.cuda is None)' ||
-    refuse "the torch of $python is for CPUs, and here are $gpus GPUs; make another: make clean setup"
 ((NNODES == 1)) || getent ahosts "$MASTER_ADDR" >/dev/null ||
     refuse "MASTER_ADDR=$MASTER_ADDR has no address here; give one that every node can reach"
 if ((NNODES > 1 && NODE_RANK == 0)) && (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; then

@@ -15,6 +15,7 @@ MusicError                 anything below; exit code 1
 ├── TrainingError          a run that cannot go on
 ├── WriteError             an output that cannot be written (disk full, no permission)
 └── MissingError           something that has to be installed first
+    └── NoDriverError      a machine without an NVIDIA driver
 """
 
 
@@ -88,3 +89,7 @@ class WriteError(MusicError):
 
 class MissingError(MusicError):
     """Something that has to be installed first."""
+
+
+class NoDriverError(MissingError):
+    """There is no NVIDIA driver on this machine."""

@@ -21,6 +21,7 @@ from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.train.torch_build import refuse_without_code
 
 BATCH_SONGS = 16
 
@@ -43,9 +44,14 @@ class Composer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Load a folder that `export` wrote, onto a GPU if there is one; raises CheckpointError."""
-        model = load_gpt2(folder)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        """Load a folder that `export` wrote, onto a GPU if torch can use one.
+
+        Raises CheckpointError, and MissingError for a GPU that torch has no code for.
+        """
+        model, device = load_gpt2(folder), torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", torch.cuda.current_device())
+            refuse_without_code(device)
         return cls(model.to(device), load_vocabulary(folder))
 
     def compose(self, request: Request, prompt: Piece | None = None) -> Iterator[Song]:

@@ -21,6 +21,7 @@ from megatron_music.errors import MissingError
 from megatron_music.files import write_text
 from megatron_music.profiling.gemm import GemmPeak, measure_peak
 from megatron_music.train import choices
+from megatron_music.train.torch_build import refuse_unused_gpus
 
 PEAKS_FILE = "peaks.json"
 
@@ -151,6 +152,8 @@ def _gpus() -> tuple[Gpu, ...]:
         raise MissingError(
             "a sweep needs torch; install it: pip install 'megatron-music[train]'"
         ) from fault
+    if not torch.cuda.is_available():
+        refuse_unused_gpus()
     found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return tuple(
         Gpu(one.name, str(one.uuid), one.total_memory, (one.major, one.minor)) for one in found

@@ -3,18 +3,20 @@
 Nothing heavy is imported to find out: versions come from installed metadata, GPUs from NVML.
 """
 
+import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
 from ctypes.util import find_library
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 import psutil
@@ -22,7 +24,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from megatron_music.train import choices
+from megatron_music.nvidia import Driver, InstalledGpu, are_gpus_hidden, read_driver
+from megatron_music.train import choices, torch_build
+from megatron_music.train.torch_build import TorchBuild, unusable
 
 Status = Literal["ok", "optional", "needed"]
 
@@ -44,18 +48,19 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at this machine; the findings stand in the order of their weight."""
-    gpus = find_gpus()
+    driver = read_driver()
     return [
         _python(),
         _hardware(),
         _disk(Path.cwd()),
-        *map(_needed_package, ("symusic", "music21", "pretty_midi")),
-        _torch(has_gpu=bool(gpus)),
+        *map(_needed_package, ("symusic", "pretty_midi")),
+        _music21(),
+        _torch(driver),
         *map(_needed_package, ("megatron-core", "transformers")),
-        _gpus(gpus),
+        _gpus(driver),
         _module("transformer_engine", "transformer-engine"),
         _apex(),
-        _kernels(),
+        _kernels(driver),
         _soundfont(),
         _fluidsynth(),
         _program("Nsight Systems", ("nsys",), "install nsight-systems to profile kernels"),
@@ -69,48 +74,28 @@ def is_ready(findings: Iterable[Finding]) -> bool:
     return all(finding.status != "needed" for finding in findings)
 
 
-def find_gpus() -> list[str]:
-    """Name each NVIDIA GPU with its memory, as the driver tells; none without a driver."""
-    with _nvml() as nvml:
-        if nvml is None:
-            return []
-        return [
-            _describe_gpu(nvml.nvmlDeviceGetHandleByIndex(index))
-            for index in range(nvml.nvmlDeviceGetCount())
-        ]
-
-
-@contextmanager
-def _nvml() -> Iterator[ModuleType | None]:
-    """Give NVML, opened; None where there is no library, no driver or no permission."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # each kind of absence has its own; all mean that no GPU can be used
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _describe_gpu(handle: object) -> str:
-    import pynvml
-
-    name = pynvml.nvmlDeviceGetName(handle)
-    try:
-        return f"{name}, {pynvml.nvmlDeviceGetMemoryInfo(handle).total / GIB:.0f} GiB"
-    except pynvml.NVMLError:  # GPUs that share the machine's memory do not tell
-        return str(name)
-
-
-def _gpus(names: list[str]) -> Finding:
-    if not names:
+def _gpus(driver: Driver) -> Finding:
+    if driver.problem:
+        found, _, fix = driver.problem.partition("; ")
+        return Finding("GPU", found, "optional", fix)
+    if not driver.gpus:
         return Finding("GPU", "none", "optional", "the CPU trains small models")
-    kinds = dict.fromkeys(names)
-    return Finding("GPU", "; ".join(f"{names.count(kind)} x {kind}" for kind in kinds))
+    kinds = Counter(map(_describe_gpu, driver.gpus))
+    found = "; ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    if are_gpus_hidden():
+        found += " (hidden by CUDA_VISIBLE_DEVICES)"
+    lost = [str(gpu.index) for gpu in driver.gpus if gpu.is_lost]
+    if lost:
+        fix = f"GPU {', '.join(lost)} fell off the bus or needs a reset: restart the machine"
+        return Finding("GPU", found, "optional", fix)
+    return Finding("GPU", found)
+
+
+def _describe_gpu(gpu: InstalledGpu) -> str:
+    if gpu.is_lost:
+        return "a GPU that is lost"
+    name = gpu.name or "a GPU without a name"
+    return name if gpu.memory_bytes is None else f"{name}, {gpu.memory_bytes / GIB:.0f} GiB"
 
 
 def _python() -> Finding:
@@ -170,15 +155,40 @@ def _needed_package(package: str) -> Finding:
     return Finding(package, version)
 
 
-def _torch(has_gpu: bool) -> Finding:
+def _music21() -> Finding:
+    """Look for music21, which the collection `bach` alone is read with."""
+    finding = _needed_package("music21")
+    if finding.status == "ok":
+        return finding
+    fix = f"only for the chorales of data build bach: {finding.fix}"
+    return replace(finding, status="optional", fix=fix)
+
+
+def _torch(driver: Driver) -> Finding:
     finding = _needed_package("torch")
     if finding.status != "ok":
         return finding
     cuda = _torch_cuda()
     found = f"{finding.found}, " + (f"CUDA {cuda}" if cuda else "CPU only")
-    if has_gpu and not cuda:
-        return Finding("torch", found, "optional", "install torch's CUDA build to use the GPU")
-    return Finding("torch", found)
+    reason = "" if are_gpus_hidden() else unusable(_build(driver, finding.found, cuda), driver)
+    if not reason:
+        return Finding("torch", found)
+    problem, _, fix = reason.partition("; ")
+    return Finding("torch", problem.removeprefix("torch "), "needed", fix)
+
+
+def _build(driver: Driver, version: str, cuda: str | None) -> TorchBuild:
+    """Ask torch itself what it can use, in a process of its own, where that depends on a GPU."""
+    build = TorchBuild(version, cuda)
+    if cuda is None or not driver.usable_gpus:
+        return build
+    command = [sys.executable, "-m", torch_build.__name__]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return TorchBuild(**json.loads(asked.stdout))
+    except (ValueError, TypeError):
+        last = (asked.stderr.strip().splitlines() or ["it does not start"])[-1]
+        return replace(build, problem=last)
 
 
 def _torch_cuda() -> str | None:
@@ -208,23 +218,15 @@ def _apex() -> Finding:
     return Finding("apex", "not installed", "optional", "Megatron does without")
 
 
-def _kernels() -> Finding:
+def _kernels(driver: Driver) -> Finding:
     """Say what training would choose here: kernels and the precisions there are, best first."""
-    device = _first_gpu() or choices.cpu()
+    gpus = () if are_gpus_hidden() else driver.usable_gpus
+    first = next((gpu for gpu in gpus if gpu.capability), None)
+    device = choices.cpu()
+    if first is not None and first.capability is not None:
+        device = choices.gpu(first.name or "this GPU", first.capability)
     kernels = choices.choose_kernels("auto", device, choices.installed())
     return Finding("kernels", f"{kernels.text}; {', '.join(device.precisions)}")
-
-
-def _first_gpu() -> choices.Device | None:
-    with _nvml() as nvml:
-        if nvml is None:
-            return None
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(0)
-            major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-            return choices.gpu(str(nvml.nvmlDeviceGetName(handle)), (int(major), int(minor)))
-        except Exception:  # a GPU that cannot be asked is one that is not chosen for
-            return None
 
 
 def _soundfont() -> Finding:

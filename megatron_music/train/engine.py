@@ -27,6 +27,7 @@ from megatron_music.errors import LayoutError
 from megatron_music.train import choices
 from megatron_music.train.cpu import cuda_as_cpu, keep_freed_memory
 from megatron_music.train.launcher import LaunchedProcess, launched_process
+from megatron_music.train.torch_build import refuse_unused_gpus, refuse_without_code
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,12 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
 
 
 def this_device() -> torch.device:
-    """Return the GPU of LOCAL_RANK, the CPU where there is none; raises LayoutError."""
+    """Return the GPU of LOCAL_RANK, the CPU where there is none.
+
+    Raises LayoutError, and MissingError where torch cannot use a GPU that is there.
+    """
     if not torch.cuda.is_available():
+        refuse_unused_gpus()
         return torch.device("cpu")
     process, gpus = launched_process(), torch.cuda.device_count()
     if process.local_rank is None and process.world_size > 1 and gpus > 1:
@@ -131,7 +136,9 @@ def this_device() -> torch.device:
             f"local rank {local_rank} has no GPU: this machine has {gpus}; "
             "start one process a GPU with torchrun --nproc-per-node"
         )
-    return torch.device("cuda", local_rank)
+    device = torch.device("cuda", local_rank)
+    refuse_without_code(device)
+    return device
 
 
 def kind_of(device: torch.device) -> choices.Device:

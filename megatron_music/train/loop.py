@@ -28,6 +28,7 @@ from megatron_music.train.optimizer import build_learner
 from megatron_music.train.ranges import Ranges
 from megatron_music.train.step import StepResult, evaluate, mean_loss, train_step
 from megatron_music.train.stop import StopRequest
+from megatron_music.train.torch_build import driver_problem
 from megatron_music.train.watch import Watcher, watchers
 
 
@@ -43,6 +44,8 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
             kernels = layer_kernels(job.recipe, engine).text
             open_run(job, engine, kernels)
             say(describe(job, engine, f"{kernels}, megatron-core {version('megatron-core')}"))
+            if not engine.is_cuda and (problem := driver_problem()):
+                say(f"note: no GPU is used: {problem}")
         engine.wait()
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())

@@ -15,8 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from megatron_music.cli.main import app
+from megatron_music.nvidia import Driver
 from megatron_music.profiling import doctor
-from megatron_music.profiling.doctor import Finding, examine, find_gpus, is_ready
+from megatron_music.profiling.doctor import Finding, examine, is_ready
+from tests.cli.program import Program
+from tests.profiling.conftest import compiled
 
 
 def finding(name: str) -> Finding:
@@ -106,73 +109,91 @@ def test_only_nvidias_apex_counts(
     assert finding("apex").found == expected
 
 
-def pretend_nvml(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    """Put a driver in place that knows these GPUs; the second does not tell its memory."""
-    nvml = types.ModuleType("pynvml")
-
-    class NVMLError(Exception):
-        pass
-
-    def memory(index: int) -> types.SimpleNamespace:
-        if index == 1:
-            raise NVMLError("not supported")
-        return types.SimpleNamespace(total=32 * doctor.GIB)
-
-    functions = {
-        "NVMLError": NVMLError,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: len(names),
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda index: names[index],
-        "nvmlDeviceGetMemoryInfo": memory,
-    }
-    for name, function in functions.items():
-        setattr(nvml, name, function)
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a machine with two GPUs."""
+    return compiled(tmp_path_factory.mktemp("driver"))
 
 
-def test_gpus_are_named_with_the_memory_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_nvml(monkeypatch, ["Tesla V100-SXM3-32GB", "NVIDIA GB10"])
-    assert find_gpus() == ["Tesla V100-SXM3-32GB, 32 GiB", "NVIDIA GB10"]
+def rows(program: Program, **environment: str) -> dict[str, dict[str, str]]:
+    """Return what `doctor` shows on a machine, whose torch may be unfit for its GPUs."""
+    done = program.run("doctor", "--json", **environment)
+    assert done.returncode in (0, 1), done.stderr
+    return {row["name"]: row for row in json.loads(done.stdout)["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("machine", "found", "to_do"),
+    [
+        ({}, "2 x Tesla V100-SXM3-32GB, 32 GiB", ""),
+        ({"STUB_UNSUPPORTED": "GetMemoryInfo"}, "2 x Tesla V100-SXM3-32GB", ""),
+        ({"STUB_UNSUPPORTED": "GetName"}, "2 x a GPU without a name, 32 GiB", ""),
+        (
+            {"STUB_LOST": "0"},
+            "1 x a GPU that is lost; 1 x Tesla V100-SXM3-32GB, 32 GiB",
+            "GPU 0 fell off the bus",
+        ),
+        ({"STUB_INIT": "18"}, "NVML does not start (RM has detected", "whether nvidia-smi works"),
+        ({"STUB_INIT": "9"}, "NVML does not start (Driver Not Loaded)", "nvidia-smi works"),
+        ({"STUB_INIT": "4"}, "NVML does not start (Insufficient Perm", "nvidia-smi works"),
+    ],
+)
+def test_gpus_are_named_as_far_as_the_driver_tells(
+    machine: dict[str, str], found: str, to_do: str, program: Program, driver: dict[str, str]
+) -> None:
+    row = rows(program, **driver, **machine)["GPU"]
+    assert row["found"].startswith(found)
+    assert to_do in row["fix"]
+    assert row["status"] == ("optional" if to_do else "ok")
 
 
 @pytest.mark.parametrize(
     ("name", "capability", "told"),
     [
-        ("Tesla V100-SXM3-32GB", (7, 0), "generation before Transformer Engine.*; fp16, fp32"),
-        ("NVIDIA H200", (9, 0), "; bf16, fp16, fp32"),
+        ("Tesla V100-SXM3-32GB", "70", "generation before Transformer Engine.*; fp16, fp32"),
+        ("NVIDIA H200", "90", "; bf16, fp16, fp32"),
     ],
 )
 def test_the_kernels_that_training_would_choose_are_named(
-    name: str, capability: tuple[int, int], told: str, monkeypatch: pytest.MonkeyPatch
+    name: str, capability: str, told: str, program: Program, driver: dict[str, str]
 ) -> None:
-    pretend_nvml(monkeypatch, [name])
-    nvml = sys.modules["pynvml"]
-    monkeypatch.setattr(
-        nvml, "nvmlDeviceGetCudaComputeCapability", lambda _: capability, raising=False
-    )
-    assert re.search(told, finding("kernels").found)
+    machine = driver | {"STUB_NAME": name, "STUB_CAPABILITY": capability}
+    assert re.search(told, rows(program, **machine)["kernels"]["found"])
 
 
 def test_without_a_gpu_the_kernels_are_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(doctor, "read_driver", Driver)
     assert "attention by blocks" in finding("kernels").found
     assert finding("kernels").found.endswith("fp32")
-
-
-def test_a_gpu_beside_a_torch_for_cpus_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_nvml(monkeypatch, ["NVIDIA H200"])
-    monkeypatch.setattr(doctor, "_torch_cuda", lambda: None)
-    assert "CUDA build" in finding("torch").fix
-    monkeypatch.setattr(doctor, "_torch_cuda", lambda: "13.0")
-    assert finding("torch").status == "ok"
-
-
-def test_without_the_nvml_module_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert find_gpus() == []
     assert finding("GPU").status == "optional"
+
+
+def test_gpus_beside_a_torch_that_cannot_use_them_are_not_ready(
+    program: Program, driver: dict[str, str]
+) -> None:
+    """Here is no real GPU: torch, whatever it was built for, cannot use those of the stub."""
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine whose torch sees no GPU, and here is one")
+    row = rows(program, **driver)["torch"]
+    assert row["status"] == "needed"
+    assert "2 x Tesla V100-SXM3-32GB" in row["found"]
+    assert "make container" in row["fix"]
+    assert rows(program, **driver, CUDA_VISIBLE_DEVICES="")["torch"]["status"] == "ok"
+
+
+def test_without_the_nvml_module_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert finding("GPU").found == "nvidia-ml-py is missing"
+    assert finding("GPU").status == "optional"
+
+
+def test_without_music21_a_machine_is_fit(
+    pretend_version: Callable[[str, str | None], None],
+) -> None:
+    pretend_version("music21", None)
+    assert finding("music21").status == "optional"
+    assert "only for the chorales" in finding("music21").fix
 
 
 def test_torchs_cuda_version_is_read_from_its_file(

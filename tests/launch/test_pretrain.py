@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.scripts import program, refusal, run, with_gpus
+from tests.launch.scripts import make, program, refusal, run, with_gpus
+from tests.profiling.conftest import compiled
 
 SCRIPT = "launch/pretrain.sh"
 TRAIN = ("tiny", "--data", "data/my set")
@@ -107,10 +108,23 @@ def test_without_a_recipe_one_line_says_how() -> None:
     assert "give a recipe and a data set" in refusal(run(SCRIPT))
 
 
-def test_a_torch_without_cuda_is_refused_where_gpus_are(tmp_path: Path) -> None:
-    program(tmp_path, "python", 'case "$*" in *cuda*) exit 1;; esac')
-    settings = {"MUSIC_PYTHON": str(tmp_path / "python"), "PATH": with_gpus(tmp_path, 8)}
-    assert "is for CPUs, and here are 8 GPUs" in refusal(run(SCRIPT, *TRAIN, **settings))
+@pytest.mark.slow
+def test_gpus_that_torch_cannot_use_are_refused(tmp_path: Path, data: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine whose torch sees no GPU, and here is one")
+    machine = compiled(tmp_path) | {"STUB_GPUS": "1", "PATH": with_gpus(tmp_path / "bin", 1)}
+    words = ["tiny", "--data", str(data), "--run", str(tmp_path / "run")]
+    line = refusal(run(SCRIPT, *words, timeout_s=300, **machine))
+    assert f"torch {torch.__version__}" in line
+    assert "1 x Tesla V100-SXM3-32GB" in line
+    assert "make container" in line
+
+
+def test_gpus_that_are_hidden_do_not_count_for_make_either(tmp_path: Path) -> None:
+    for hidden, recipe in [("0,1", "article"), ("", "tiny")]:
+        settings = {"PATH": with_gpus(tmp_path, 8), "CUDA_VISIBLE_DEVICES": hidden}
+        assert f"RECIPE={recipe} NPROC={2 if hidden else 1}" in make("help", **settings).stdout
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_waits_for_it() -> None:

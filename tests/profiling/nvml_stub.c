@@ -5,7 +5,11 @@
      STUB_UNSUPPORTED=... names of functions that answer "not supported", after nvmlDevice
      STUB_LOST=i          GPU i is lost
      STUB_LOST_AFTER=n    ... but only from its n-th sample on
-     STUB_INIT=code       what starting answers (0) */
+     STUB_INIT=code       what starting answers (0)
+     STUB_NAME=...        what the GPUs are called
+     STUB_CAPABILITY=70   their compute capability
+     STUB_CUDA=12020      the newest CUDA that the driver is for
+     STUB_MIG=i           GPU i is split into two MIG devices */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +51,16 @@ result nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 result nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(result code) { return code ? "Stub error" : "Success"; }
 
+result nvmlSystemGetDriverVersion(char *text, unsigned length) {
+    snprintf(text, length, "535.183.01");
+    return SUCCESS;
+}
+
+result nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    *version = number("STUB_CUDA", 12020);
+    return SUCCESS;
+}
+
 result nvmlDeviceGetCount_v2(unsigned *count) {
     *count = (unsigned)number("STUB_GPUS", 2);
     return SUCCESS;
@@ -60,7 +74,13 @@ result nvmlDeviceGetHandleByIndex_v2(unsigned index, gpu *device) {
 }
 
 QUERY(GetName, char *text, unsigned length)
-    snprintf(text, length, "Tesla V100-SXM3-32GB");
+    const char *given = getenv("STUB_NAME");
+    snprintf(text, length, "%s", given ? given : "Tesla V100-SXM3-32GB");
+END
+
+QUERY(GetCudaComputeCapability, int *major, int *minor)
+    *major = number("STUB_CAPABILITY", 70) / 10;
+    *minor = number("STUB_CAPABILITY", 70) % 10;
 END
 
 QUERY(GetUUID, char *text, unsigned length)

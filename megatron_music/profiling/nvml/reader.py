@@ -1,13 +1,13 @@
 """Asking NVML, through the real nvidia-ml-py; every field may be missing on its own."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from megatron_music.errors import MissingError
+from megatron_music.nvidia import ask, nvml
 from megatron_music.profiling.nvml.board import Board, describe
 from megatron_music.profiling.nvml.sample import DeviceSample, Sample
 
@@ -57,16 +57,7 @@ class Reader:
 
     def ask(self, query: str, *arguments: Any) -> Any:
         """Return NVML's answer, None where it has none for this GPU."""
-        try:
-            return getattr(self._nvml, query)(*arguments)
-        except self._nvml.NVMLError as fault:
-            if fault.value in self._fatal:
-                raise
-            return None
-
-    @property
-    def _fatal(self) -> tuple[int, int]:
-        return self._nvml.NVML_ERROR_GPU_IS_LOST, self._nvml.NVML_ERROR_RESET_REQUIRED
+        return ask(self._nvml, query, *arguments)
 
     def _open(self, index: int) -> _Gpu:
         nvml = self._nvml
@@ -191,53 +182,8 @@ def open_nvml(slow: bool = False) -> Iterator[Reader]:
 
     `slow` allows queries of 20 ms and more for each GPU: for a person's eyes, not for 10 Hz.
     """
-    nvml = _module()
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as fault:
-        raise MissingError(_absence(nvml, fault)) from fault
-    try:
-        yield Reader(nvml, slow)
-    except nvml.NVMLError as fault:
-        raise MissingError(
-            f"NVML stopped answering ({fault}); see whether nvidia-smi works"
-        ) from fault
-    finally:
-        _close(nvml)
-
-
-def visible_uuids() -> Sequence[str]:
-    """Return the UUIDs of the GPUs that torch sees in this process, in torch's order."""
-    import torch
-
-    devices = range(torch.cuda.device_count())
-    return [str(torch.cuda.get_device_properties(device).uuid) for device in devices]
-
-
-def _module() -> ModuleType:
-    try:
-        import pynvml
-    except ImportError as fault:
-        raise MissingError(
-            "nvidia-ml-py is missing; install it: pip install nvidia-ml-py"
-        ) from fault
-    return pynvml  # type: ignore[no-any-return]
-
-
-def _absence(nvml: ModuleType, fault: Exception) -> str:
-    if isinstance(fault, nvml.NVMLError_LibraryNotFound):
-        return (
-            "there is no NVIDIA driver here (libnvidia-ml.so.1 is missing); on a machine with a "
-            "GPU install the driver, in a container start it with --gpus all"
-        )
-    return f"NVML does not start ({fault}); see whether nvidia-smi works"
-
-
-def _close(nvml: ModuleType) -> None:
-    try:
-        nvml.nvmlShutdown()
-    except nvml.NVMLError:
-        return
+    with nvml() as module:
+        yield Reader(module, slow)
 
 
 def _reasons(mask: int | None) -> tuple[str, ...] | None:
