@@ -8,7 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What can be set on the command line, as in `make pretrain RECIPE=article NPROC=8`.
 GPUS := $(shell launch/count_gpus.sh)
-RUNTIME ?= auto
+PYTHON_ENV ?=
+RUNTIME ?= $(if $(PYTHON_ENV),local,auto)
 SLURM := $(filter slurm,$(RUNTIME))
 SOURCE ?=
 override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
@@ -35,8 +36,19 @@ VENV := .venv
 BENCH := build/bench
 RAY := build/ray
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
+# An environment that is there already (conda's, a module's, the machine's) is used as it is.
+ifeq ($(PYTHON_ENV),)
 READY := $(VENV)/ready
 NOTEBOOKS := $(VENV)/notebooks
+LOCAL_PYTHON := $(VENV)/bin/python
+LOCAL_MUSIC := $(VENV)/bin/megatron-music
+else
+READY := checked-python-env
+NOTEBOOKS := $(READY)
+LOCAL_PYTHON := $(if $(filter active,$(PYTHON_ENV)),$(shell command -v python3),$(PYTHON_ENV:%/=%)/bin/python3)
+LOCAL_MUSIC := $(LOCAL_PYTHON) -m megatron_music
+export MUSIC_PYTHON := $(LOCAL_PYTHON)
+endif
 CLOCK := build/clock
 LAYOUT := NPROC=$(NPROC) TP=$(TP) PP=$(PP)
 
@@ -46,7 +58,7 @@ CHOICE = $(eval CHOICE := $(if $(filter auto,$(RUNTIME)),$(if $(filter 0,$(GPUS)
 	$(shell $(WITH) docker/run.sh --choose)),$(RUNTIME) (as asked)))$(CHOICE)
 WHERE = $(firstword $(CHOICE))
 INSIDE = $(eval INSIDE := $(shell $(WITH) docker/run.sh --print))$(INSIDE)
-MUSIC = $(if $(filter docker,$(WHERE)),$(INSIDE) megatron-music,$(VENV)/bin/megatron-music)
+MUSIC = $(if $(filter docker,$(WHERE)),$(INSIDE) megatron-music,$(LOCAL_MUSIC))
 TRAIN = $(LAYOUT) $(if $(filter docker,$(WHERE)),$(INSIDE) pretrain,launch/pretrain.sh)
 NEEDS = $(NEEDS_$(WHERE))
 NEEDS_local := setup
@@ -106,11 +118,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Settings: DATASET=$(DATASET) RECIPE=$(RECIPE) NPROC=$(NPROC) TP=$(TP) PP=$(PP) N=$(N) BARS=$(BARS) SEED=$(SEED)"
 	@echo "          ARGS='train.lr=1e-3 ...' for the recipe, SOURCE=path of the music, PYTHON=python3.11, TORCH_INDEX=URL"
+	@echo "          PYTHON_ENV=folder of an environment to use as it is (or: active), nothing is installed"
 	@echo "          RUNTIME=$(RUNTIME) of auto, local, docker, slurm; BASE=$(BASE) NODES=$(NODES) PORT=$(PORT)"
 
 .PHONY: setup
 setup: $(READY) ## make the virtual environment .venv with pinned versions
 
+ifneq ($(PYTHON_ENV),)
+$(READY):
+	@[ -x "$(LOCAL_PYTHON)" ] || { echo "error: PYTHON_ENV=$(PYTHON_ENV) has no bin/python3; give the folder of an" \
+		"environment (of conda: \$$CONDA_PREFIX), or PYTHON_ENV=active for the python3 on the path" >&2; exit 2; }
+	@$(LOCAL_PYTHON) launch/check_env.py
+else
 # An environment without its ready file was interrupted: it is made anew.
 $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@$(WRITABLE)
@@ -131,6 +150,7 @@ $(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 	@$(call install,'megatron-music[notebooks]') > build/notebooks.log 2>&1 || { \
 		grep -v '^WARNING' build/notebooks.log | tail -n 4 >&2; exit 1; }
 	@touch $@
+endif
 
 .PHONY: data
 data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--bars 4 --fill'
@@ -212,7 +232,7 @@ evaluate: setup ## hold the model of the run RUN against music it has never seen
 
 .PHONY: notebooks
 notebooks: setup ## run the notebooks, or those in ARGS, and write their executed copies
-	@$(VENV)/bin/python -m tests.notebooks.execution $(ARGS)
+	@$(LOCAL_PYTHON) -m tests.notebooks.execution $(ARGS)
 
 .PHONY: profile
 profile: $$(NEEDS) ## train briefly in every layout of SWEEP for at most BUDGET; report the best
@@ -227,7 +247,7 @@ bench-data: $(BENCH)/ready ## the building of data sets; ARGS='--files DIR --wri
 
 .PHONY: bench-train
 bench-train: data ## training; ARGS='--recipe article -o FILE.md'
-	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(VENV)/bin/python) profiling/benchmarks/train.py \
+	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(LOCAL_PYTHON)) profiling/benchmarks/train.py \
 		--data $(DATA_FOLDER) $(ONE_ARGS)
 
 .PHONY: gpu-day
@@ -241,14 +261,14 @@ bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS)
 $(BENCH)/ready: MORE := miditok==3.1.0
 $(RAY)/ready: MORE := ray==2.60.0
 $(BENCH)/ready $(RAY)/ready: $(READY)
-	@$(VENV)/bin/python -m venv --clear $(@D)
-	@printf '%s\n' '$(CURDIR)' "$$($(VENV)/bin/python -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"
+	@$(LOCAL_PYTHON) -m venv --clear $(@D)
+	@printf '%s\n' '$(CURDIR)' "$$($(LOCAL_PYTHON) -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(MORE)
 	@touch $@
 
 .PHONY: test
 test: setup $(NOTEBOOKS) ## run the tests; ARGS='-k audio' for some
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(LOCAL_PYTHON) -m pytest $(ARGS)
 
 .PHONY: test-ray
 test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
@@ -257,12 +277,12 @@ test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
 .PHONY: test-container
 test-container: setup ## build the image on a stand-in for NVIDIA's, and train in it
 	@tests/install.sh buildah mmdebstrap
-	@TEST_CONTAINER=1 $(VENV)/bin/python -m pytest tests/docker $(ARGS)
+	@TEST_CONTAINER=1 $(LOCAL_PYTHON) -m pytest tests/docker $(ARGS)
 
 .PHONY: test-slurm
 test-slurm: setup ## run the batch script under a real SLURM on this machine
 	@tests/install.sh slurmctld slurmd sbatch
-	@TEST_SLURM=1 $(VENV)/bin/python -m pytest tests/launch/test_slurm.py $(ARGS)
+	@TEST_SLURM=1 $(LOCAL_PYTHON) -m pytest tests/launch/test_slurm.py $(ARGS)
 
 .PHONY: check
 check: setup ## format, lint, types, import rules

@@ -5,6 +5,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,8 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what set-up looks at, where nothing was set up yet."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
+    for name in ("constraints", "launch"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -177,6 +180,40 @@ def test_set_up_is_due_again_only_when_what_it_depends_on_changed(checkout: Path
     assert "pip install" not in make("-n", "setup", folder=checkout)
     os.utime(checkout / "pyproject.toml", ns=(later, later))
     assert "pip install" in make("-n", "setup", folder=checkout)
+
+
+def test_an_environment_that_is_there_is_used_as_it_is() -> None:
+    plan = make("-n", "pretrain", f"PYTHON_ENV={sys.prefix}/", "RECIPE=tiny", "NPROC=1")
+    assert "pip install" not in plan
+    assert f"{sys.prefix}/bin/python3 launch/check_env.py" in plan
+    assert f"{sys.prefix}/bin/python3 -m megatron_music data build bach" in plan
+    assert "runtime: local" in plan
+    active = make(
+        "-n", "sample", "PYTHON_ENV=active", path=f"{sys.prefix}/bin:{os.environ['PATH']}"
+    )
+    assert f"{sys.prefix}/bin/python3 -m megatron_music sample" in active
+
+
+def test_an_environment_that_lacks_nothing_is_silent() -> None:
+    assert make("setup", f"PYTHON_ENV={sys.prefix}") == ""
+
+
+def test_what_an_environment_lacks_is_one_line_and_nothing_is_installed(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bare = tmp_path_factory.mktemp("bare")
+    venv.create(bare, with_pip=False, symlinks=True)
+    told = make("data", f"PYTHON_ENV={bare}", folder=checkout).splitlines()
+    assert told[0].startswith(f"error: the environment of {bare}/bin/python3 lacks jinja2>=3.1, ")
+    assert "torch>=2.6" in told[0]
+    assert "music21" not in told[0]
+    assert len([line for line in told if not line.startswith("make:")]) == 1
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_folder_that_is_no_environment_is_refused(checkout: Path) -> None:
+    told = make("data", "PYTHON_ENV=/no/where", folder=checkout)
+    assert "error: PYTHON_ENV=/no/where has no bin/python3; give the folder" in told
 
 
 def test_an_interrupted_set_up_is_not_taken_for_done(checkout: Path) -> None:
