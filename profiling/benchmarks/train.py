@@ -10,6 +10,8 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from train_table import markdown
 from megatron_music.config import load_recipe
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
+from megatron_music.files import write_text
 from megatron_music.threads import wait_briefly
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from megatron_music.train.choices import Device, cpu, gpu
@@ -46,20 +49,32 @@ def main() -> None:
         sys.exit(f"error: {fault}")
     cores = sorted(os.sched_getaffinity(0))
     threads = arguments.threads or len(cores)
-    for turn in range(arguments.rounds):
-        for case in cases:
-            for precision in precisions:
-                for way in list(WAYS)[:: -1 if turn % 2 else 1]:  # none is always the first
-                    cost = _measure(way, precision, case, arguments, threads)
-                    case.take(way, precision, cost)
-                    told = cost.get("missing") or f"{cost['step_s'] * 1e3:,.1f} ms a step"
-                    console.print(f"{case.name} {precision} {way}: {told}", highlight=False)
     machine = describe(PACKAGES, gpu=device.name if device.is_cuda else "")
-    page = markdown(cases, machine, threads, load_average(), arguments.rounds, sys.argv[1:])
+    page = ""
+    for turn, case, precision, way in _in_order(arguments.rounds, cases, precisions):
+        cost = _measure(way, precision, case, arguments, threads)
+        case.take(way, precision, cost)
+        told = cost.get("missing") or f"{cost['step_s'] * 1e3:,.1f} ms a step"
+        console.print(f"{case.name} {precision} {way}: {told}", highlight=False)
+        measured, rounds = [case for case in cases if case.costs], f"{turn} of {arguments.rounds}"
+        page = markdown(measured, machine, threads, load_average(), rounds, sys.argv[1:])
+        if (
+            arguments.output
+        ):  # after each way, so that a benchmark that is stopped keeps its figures
+            write_text(arguments.output, page)
     print(page)
     if arguments.output:
-        arguments.output.write_text(page, encoding="utf-8")
         console.print(f"written to {arguments.output}")
+
+
+def _in_order(
+    rounds: int, cases: list[Case], precisions: list[str]
+) -> Iterator[tuple[int, Case, str, str]]:
+    """Yield round, case, precision and way; every other round backwards: none is always first."""
+    for turn in range(rounds):
+        ways = list(WAYS)[:: -1 if turn % 2 else 1]
+        for case, precision, way in product(cases, precisions, ways):
+            yield turn + 1, case, precision, way
 
 
 def _arguments() -> argparse.Namespace:
@@ -102,4 +117,7 @@ def _measure(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was measured is in the page of -o")

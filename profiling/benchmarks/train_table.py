@@ -33,7 +33,7 @@ def markdown(
     machine: Machine,
     threads: int,
     load: float,
-    rounds: int,
+    rounds: str,
     arguments: list[str],
 ) -> str:
     head = HEAD.format(

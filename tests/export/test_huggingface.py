@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 def run(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., Any]) -> Path:
     """Train with TP=2, so that the export has a layout to undo."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(folder, "train.train_iters=30", "parallel.tensor_model_parallel_size=2", processes=2)
+    layout = "parallel.tensor_model_parallel_size=2"
+    train(folder, "train.train_iters=30", layout, processes=2, on_cpu=True)
     return folder
 
 

@@ -13,7 +13,7 @@ from megatron_music.errors import CheckpointError, LayoutError, TrainingError
 from megatron_music.huggingface.pretrain import check_layout, pretrain
 from megatron_music.train.job import Job, prepare
 from megatron_music.train.stop import StoppedError
-from tests.train.conftest import SMALL, execute, launch, losses, read
+from tests.train.conftest import SMALL, execute, launch, losses, need_devices, read
 
 pytest.importorskip("torch")
 pytest.importorskip("megatron.core")
@@ -194,6 +194,7 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
 @pytest.mark.slow
 def test_two_ranks_have_the_losses_of_one(run: Path, data: Path, tmp_path: Path) -> None:
     """`--run` comes through torchrun, which has a `--run-path` of its own."""
+    need_devices(2)
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     words = ["tiny", "--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *SHORT]
     done = execute(*runner, str(LAUNCHER), *words)

@@ -54,7 +54,12 @@ def start(
     nodes: list[str], number: int, run: Path, data: Path, *wishes: str
 ) -> subprocess.Popen[str]:
     """Start one node of two."""
-    settings = {"NNODES": "2", "NODE_RANK": str(number), "MASTER_ADDR": ADDRESSES[0]}
+    settings = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "NNODES": "2",
+        "NODE_RANK": str(number),
+        "MASTER_ADDR": ADDRESSES[0],
+    }
     arguments = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *wishes]
     with run.with_name(f"{run.name}-{number}.txt").open("w") as printed:
         return subprocess.Popen(
@@ -83,7 +88,7 @@ def test_two_nodes_reach_the_losses_of_two_processes_on_one(
         assert node.wait(LONGEST_S) == 0, (tmp_path / f"nodes-{number}.txt").read_text()
     one = subprocess.run(
         [SCRIPT, "tiny", "--data", data, "--run", tmp_path / "one", *SMALL, *wishes],
-        env=environment(NPROC="2", OMP_NUM_THREADS="1"),
+        env=environment(NPROC="2", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""),
         capture_output=True,
         text=True,
         check=False,

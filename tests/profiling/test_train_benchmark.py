@@ -93,6 +93,27 @@ def test_ratios_and_utilisation_are_those_of_the_figures(module: Any) -> None:
     assert "trains 1.98 times as fast" in page
 
 
+def test_a_benchmark_that_is_stopped_keeps_what_it_has_measured(
+    module: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, page, measured = module("train"), tmp_path / "page.md", []
+
+    def cost(way: str, *_: object) -> dict[str, float]:
+        measured.append(way)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return {"step_s": 0.5, "loss": 3.0}
+
+    monkeypatch.setattr(train, "_measure", cost)
+    words = ["--recipe", "article", "--precision", "fp32", "--data", str(data), "-o", str(page)]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    with pytest.raises(KeyboardInterrupt):
+        train.main()
+    text = page.read_text()
+    assert "1 of 3 rounds" in text
+    assert [way in text.partition("##")[2] for way in measured] == [True, True, False]
+
+
 @pytest.mark.slow
 def test_one_run_times_every_way_on_the_same_data(data: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"

@@ -70,18 +70,31 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(folder, {"train": 300, "valid": 40, "test": 10})
 
 
-def launch(processes: int, *arguments: str) -> list[str]:
-    """Return the command that trains on so many processes."""
+def need_devices(processes: int) -> None:
+    """Skip a test whose processes cannot have a GPU each on a machine with fewer GPUs."""
+    torch = pytest.importorskip("torch")
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        pytest.skip(
+            f"{processes} processes need as many GPUs, or none, and here are {gpus}; "
+            "with CUDA_VISIBLE_DEVICES= they run on the CPU"
+        )
+
+
+def launch(processes: int, *arguments: str, on_cpu: bool = False) -> list[str]:
+    """Return the command that trains on so many processes; skips the test without their GPUs."""
     if processes == 1:
         return [sys.executable, "-m", "megatron_music", *arguments]
+    if not on_cpu:
+        need_devices(processes)
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     count = ["--nproc-per-node", str(processes)]
     return [*runner, *count, "-m", "megatron_music", *arguments]
 
 
-def execute(*command: str) -> subprocess.CompletedProcess[str]:
+def execute(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end with one thread a process."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
@@ -99,9 +112,14 @@ def losses(run: Path) -> dict[int, float]:
 
 @pytest.fixture(scope="session")
 def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Train on the data set: `train(run, *overrides, processes=1)`; fails the test on an error."""
+    """Train on the data set: `train(run, *overrides, processes=1)`; fails the test on an error.
 
-    def go(run: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    `on_cpu` hides the machine's GPUs.
+    """
+
+    def go(
+        run: Path, *overrides: str, processes: int = 1, on_cpu: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         arguments = [
             "train",
             "tiny",
@@ -112,7 +130,8 @@ def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             *SMALL,
             *overrides,
         ]
-        done = execute(*launch(processes, *arguments))
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {}
+        done = execute(*launch(processes, *arguments, on_cpu=on_cpu), **hidden)
         assert done.returncode == 0, done.stderr
         return done
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from megatron_music.train.choices import cpu
-from tests.train.conftest import Log, losses, read
+from tests.train.conftest import Log, launch, losses, read
 
 TOLERANCE = 1e-5
 """Nats a token: rounding apart, a layout changes nothing."""
@@ -58,6 +58,20 @@ def figures(log: Log) -> dict[tuple[int, str], float]:
     """Return what must not depend on the layout."""
     names = ("lm_loss", "validation_loss", "learning_rate")
     return {(line["iteration"], name): line[name] for line in log for name in names if name in line}
+
+
+@pytest.mark.parametrize(("gpus", "runs"), [(0, True), (1, False), (2, True), (8, True)])
+def test_processes_that_cannot_have_a_gpu_each_are_skipped_with_a_reason(
+    gpus: int, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else NCCL ends them: two processes on one GPU cannot meet."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    if runs:
+        assert "--nproc-per-node" in launch(2, "train")
+    else:
+        with pytest.raises(pytest.skip.Exception, match="2 processes need as many GPUs, or none"):
+            launch(2, "train")
+    assert "--nproc-per-node" in launch(2, "train", on_cpu=True)
 
 
 def test_the_reference_run_learns(one: Path) -> None:
