@@ -252,7 +252,7 @@ bench-train: data ## training; ARGS='--recipe article -o FILE.md'
 
 .PHONY: gpu-day
 gpu-day: data ## prove and measure on a GPU, in 8 minutes; ARGS='--only train sweep'; dry without a GPU
-	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(VENV)/bin/python) -m profiling.gpu_day \
+	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(LOCAL_PYTHON)) -m profiling.gpu_day \
 		--data $(DATA_FOLDER) $(addprefix --model ,$(wildcard runs/bach-tiny/hf)) $(ARGS)
 
 bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS))
