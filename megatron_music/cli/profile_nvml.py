@@ -86,6 +86,8 @@ def _table(sample: "Sample", boards: "Sequence[Board]", width: int) -> "Table":
     from rich import box
     from rich.table import Table
 
+    from megatron_music.profiling.nvml.sample import MIG_REMARK
+
     few = len(sample.devices) <= 8  # sixteen have to fit on a screen
     title = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(sample.time_s))
     table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=few)
@@ -98,6 +100,8 @@ def _table(sample: "Sample", boards: "Sequence[Board]", width: int) -> "Table":
     else:
         table.add_column("Uncorr. ECC\nGPU-Util  Mode", justify="right", no_wrap=True)
         table.caption = f"{WIDE} columns have room for clocks and what holds them down"
+    if any(device.mig_uuids is not None for device in sample.devices):
+        table.caption = f"MIG: {MIG_REMARK}"
     for device, board in zip(sample.devices, boards, strict=True):
         table.add_row(*_cells(device, board)[: len(table.columns)])
     return table
@@ -108,12 +112,13 @@ def _cells(device: "DeviceSample", board: "Board") -> tuple[str, ...]:
         return f"{device.index:3}  {_or(device.name)}\nLOST", "", "", ""
     fan, state = _or(device.fan_percent, "%"), _or(device.performance_state)
     power = f"{_or(_round(device.power_w), 'W')} / {_or(_round(device.power_limit_w), 'W')}"
+    use = "MIG" if device.mig_uuids is not None else _or(device.gpu_utilization, "%")
     used, total = _mib(device.memory_used_bytes), _mib(device.memory_total_bytes)
     return (
         f"{device.index:3}  {_or(device.name)}  {_switch(board.persistence)}\n"
         f"{fan:>4}  {_or(device.temperature_c, 'C'):>4}  {'P' + state:>4}  {power:>15}",
         f"{_or(board.bus_id)}  {_switch(board.display_active)}\n{used} / {total}",
-        f"{_or(board.ecc_errors)}\n{_or(device.gpu_utilization, '%')}  {_or(board.compute_mode)}",
+        f"{_or(board.ecc_errors)}\n{use}  {_or(board.compute_mode)}",
         f"{_or(device.sm_clock_mhz, 'MHz')}\n{_reasons(device.throttle_reasons)}",
     )
 

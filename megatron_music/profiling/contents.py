@@ -167,6 +167,7 @@ def notes(ran: Sequence[Figures]) -> list[str]:
         "its formula's name is meaningless.",
         *(f"Peak of {peak}." for peak in peaks),
         *dict.fromkeys(f"Software: {one.row.software}." for one in ran if one.row.software),
+        *dict.fromkeys(f"NVML: {one.row.nvml_remark}." for one in ran if one.row.nvml_remark),
         "A peak is dense, of one device: from its maker's data sheet where the exact name is "
         "known, else measured here by plain matrix products, before and after the runs, the "
         "better one counting. Whatever else the machine did meanwhile lowers it.",

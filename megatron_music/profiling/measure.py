@@ -5,7 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +18,7 @@ from megatron_music.profiling.fit import memory_needed
 from megatron_music.profiling.grid import Configuration, refusal
 from megatron_music.profiling.load import LoadRecorder
 from megatron_music.profiling.nvml.recorder import record
+from megatron_music.profiling.nvml.sample import MIG_REMARK
 from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
 from megatron_music.profiling.processes import end_training, explain, run_group, train_command
 from megatron_music.profiling.rows import Outcome, Row
@@ -130,12 +131,14 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
     shutil.rmtree(path, ignore_errors=True)
     RunFolder(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
     window = Window(RunFolder(path), configuration, note)
-    looks = [window.look]
+    looks, remark, recording = [window.look], "", None
     with ExitStack() as stack:
         if bench.machine.gpus:
             gpus = [gpu.uuid for gpu in bench.machine.gpus[: configuration.processes]]
-            with suppress(MusicError):  # a machine whose NVML is not to be had is measured without
-                stack.enter_context(record(path / GPUS_FILE, gpus))
+            try:
+                recording = stack.enter_context(record(path / GPUS_FILE, gpus))
+            except MusicError as fault:  # measured without
+                remark = str(fault)
         else:
             looks.append(LoadRecorder(path / LOAD_FILE).look)
         code = run_group(
@@ -147,7 +150,10 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
         )
     window.look()
     clear_bulk(path)
-    return _row(configuration, bench, code, timeout_s, window)
+    if recording is not None:
+        remark = recording.problem or ""
+    row = _row(configuration, bench, code, timeout_s, window)
+    return replace(row, nvml_remark=remark) if remark else row
 
 
 def clear_bulk(run: Path) -> None:
@@ -221,6 +227,8 @@ def _with_hardware(row: Row, recording: Path, window: Window) -> Row:
         summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)
     except MusicError:
         return row
+    if any(gpu.is_mig for gpu in summary.devices):
+        return replace(row, nvml_remark=MIG_REMARK)
     memory = [gpu.max_memory_bytes for gpu in summary.devices if gpu.max_memory_bytes is not None]
     power = [gpu.mean_power_w for gpu in summary.devices if gpu.mean_power_w is not None]
     return replace(

@@ -54,6 +54,8 @@ class Row:
     """Of a GPU, mean over all."""
     energy_j: float | None = None
     """Of all GPUs together, over the measured iterations."""
+    nvml_remark: str = ""
+    """Why NVML's figures are missing, "" where they are not."""
     started_s: float | None = None
     """When the warm-up had ended, Unix time."""
     ended_s: float | None = None

@@ -84,11 +84,25 @@ QUERY(GetCudaComputeCapability, int *major, int *minor)
 END
 
 QUERY(GetUUID, char *text, unsigned length)
-    snprintf(text, length, "GPU-00000000-0000-0000-0000-%012d", device->index);
+    const char *kind = device->index < 100 ? "GPU" : "MIG";
+    snprintf(text, length, "%s-00000000-0000-0000-0000-%012d", kind, device->index);
+END
+
+/* MIG: the first two of up to seven places are taken, by devices of their own handles. */
+static gpu_state parts[2];
+QUERY(GetMigMode, unsigned *current, unsigned *pending)
+    *current = *pending = device->index == number("STUB_MIG", -1);
+END
+QUERY(GetMaxMigDeviceCount, unsigned *count) *count = 7; END
+QUERY(GetMigDeviceHandleByIndex, unsigned place, gpu *part)
+    if (place > 1) return INVALID;
+    parts[place].index = 100 + (int)place;
+    *part = &parts[place];
 END
 
 typedef struct { unsigned gpu, memory; } utilization;
 QUERY(GetUtilizationRates, utilization *use)
+    if (device->index == number("STUB_MIG", -1)) return NOT_SUPPORTED;
     use->gpu = 90 + (unsigned)device->index;
     use->memory = 60;
     device->samples++;

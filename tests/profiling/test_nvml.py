@@ -28,6 +28,7 @@ from tests.cli.program import Program
 SECOND = "GPU-00000000-0000-0000-0000-000000000001"
 EVERYTHING = {field.name for field in fields(DeviceSample)} - {
     "lost",  # it is not
+    "mig_uuids",  # nor is it split
     "fan_percent",  # a DGX's GPUs have none of their own
     "pcie_tx_bytes_per_s",  # asked for where there are no counters
     "pcie_rx_bytes_per_s",
@@ -109,6 +110,19 @@ def test_a_lost_gpu_does_not_take_the_others_with_it(
     one, two = look(program, driver, STUB_LOST="1")
     assert one["gpu_utilization"] == 90
     assert two == {"index": 1, "lost": True}
+
+
+def test_a_gpu_that_mig_splits_names_its_parts_and_says_what_it_does_not_count(
+    program: Program, driver: dict[str, str]
+) -> None:
+    split, whole = look(program, driver, STUB_MIG="0")
+    parts = [f"MIG-00000000-0000-0000-0000-{number:012}" for number in (100, 101)]
+    assert split["mig_uuids"] == parts
+    assert "gpu_utilization" not in split
+    assert "mig_uuids" not in whole
+    shown = program("profile", "nvml", "--once", **driver, STUB_MIG="0").stdout
+    assert "MIG  Default" in shown
+    assert "split by MIG has no utilization" in " ".join(shown.split())
 
 
 def test_the_view_has_the_columns_of_nvidia_smi(program: Program, driver: dict[str, str]) -> None:
@@ -210,6 +224,13 @@ def test_a_line_that_is_no_sample_is_refused(line: str) -> None:
 def test_gpus_are_picked_by_uuid_with_and_without_its_prefix() -> None:
     assert [device.name for device in select(SAMPLE, ["BB", "GPU-aa"]).devices] == ["two", "one"]
     assert select(SAMPLE, None) == SAMPLE
+
+
+def test_a_mig_device_stands_for_the_gpu_that_it_is_a_part_of() -> None:
+    sample = Sample(1.0, (DeviceSample(0, "GPU-aa", mig_uuids=("MIG-cc", "MIG-dd")),))
+    assert from_json(to_json(sample)) == sample
+    for uuid in ("MIG-dd", "cc", "aa"):
+        assert select(sample, [uuid]) == sample
 
 
 def test_an_unknown_uuid_is_answered_with_the_known_ones() -> None:

@@ -21,8 +21,6 @@ from megatron_music.errors import InputError, RecipeError, UsageError
 from megatron_music.profiling import devices, measure
 from megatron_music.profiling.devices import Gpu, Machine, Peaks
 from megatron_music.profiling.grid import Configuration, expand, load_sweep, refusal
-from megatron_music.profiling.measure import Bench
-from megatron_music.profiling.nvml.summary import read_samples
 from megatron_music.profiling.processes import explain
 from megatron_music.profiling.rows import ROWS_FILE, Row, append_row, read_rows
 from megatron_music.profiling.sweep import SweepResult, run_sweep
@@ -345,31 +343,6 @@ def a_row(key: str) -> Row:
     return Row(
         key, "ok", "", "", 1, "fp32", 1, 1, 1, 1, 2, "none", 4, 1, 8, 128, step_times_s=(0.5,)
     )
-
-
-def test_nvml_is_recorded_around_a_run(
-    write: Write, tmp_path: Path, driver: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the stub of a driver: the GPU in use alone, between the warm-up and the last step."""
-    for name, value in driver.items():
-        monkeypatch.setenv(name, value)
-    uuid = "00000000-0000-0000-0000-000000000001"  # the second one's, as torch tells it
-    monkeypatch.setattr(measure, "train_command", fake_training.command)
-    (one,) = points(write(behaviours(fake_training.SLOW)))
-    machine = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-    data = synthetic_data(tmp_path / "out" / "data", 32)
-    bench = Bench(tmp_path / "out", data, machine, Peaks(tmp_path, machine, print))
-    told: list[int] = []
-    row = measure.measure(one, bench, 30, told.append)
-    assert (row.outcome, row.device, row.devices) == ("ok", "Tesla V100-SXM3-32GB", 1)
-    assert (row.peak_tflops, row.peak_source) == (15.7, "NVIDIA V100 data sheet, NVLink")
-    samples = read_samples(bench.run(one) / measure.GPUS_FILE)
-    assert {len(sample.devices) for sample in samples} == {1}
-    assert row.energy_j is not None
-    assert 0 < row.energy_j < 5 * len(samples)  # the stub counts 5 J a sample
-    assert row.memory_bytes
-    assert row.mean_power_w
-    assert told[-1] == 4
 
 
 def test_the_launchers_own_words_are_not_the_reason() -> None:

@@ -37,6 +37,7 @@ class _Gpu:
     uuid: str | None
     name: str | None
     power_limit_w: float | None
+    mig_uuids: tuple[str, ...] | None = None
 
 
 class Reader:
@@ -65,9 +66,22 @@ class Reader:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             limit = self.ask("nvmlDeviceGetEnforcedPowerLimit", handle)
             uuid, name = (self.ask(f"nvmlDeviceGet{what}", handle) for what in ("UUID", "Name"))
+            mig_uuids = self._mig_uuids(handle)
         except nvml.NVMLError:
             return _Gpu(index, None, None, None, None)
-        return _Gpu(index, handle, uuid, name, _scaled(limit, 1e-3))
+        return _Gpu(index, handle, uuid, name, _scaled(limit, 1e-3), mig_uuids)
+
+    def _mig_uuids(self, handle: Any) -> tuple[str, ...] | None:
+        """Return the UUIDs of a GPU's MIG devices, None where it is not split."""
+        mode = self.ask("nvmlDeviceGetMigMode", handle)
+        if mode is None or mode[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        most = self.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+        parts = [
+            self.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, part) for part in range(most)
+        ]
+        uuids = [self.ask("nvmlDeviceGetUUID", part) for part in parts if part is not None]
+        return tuple(str(uuid) for uuid in uuids if uuid is not None)
 
     def _read(self, gpu: _Gpu) -> DeviceSample:
         lost = DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True)
@@ -88,6 +102,7 @@ class Reader:
             index=gpu.index,
             uuid=gpu.uuid,
             name=gpu.name,
+            mig_uuids=gpu.mig_uuids,
             gpu_utilization=None if use is None else use.gpu,
             memory_utilization=None if use is None else use.memory,
             memory_used_bytes=None if memory is None else memory.used,

@@ -11,6 +11,11 @@ from typing import Any
 
 from megatron_music.errors import InputError
 
+MIG_REMARK = (
+    "a GPU that is split by MIG has no utilization of its own, and its memory, power and energy "
+    "are those of all its parts together"
+)
+
 
 @dataclass(frozen=True)
 class DeviceSample:
@@ -22,6 +27,9 @@ class DeviceSample:
     name: str | None = None
     lost: bool = False
     """The GPU fell off the bus or needs a reset: nothing else is known of it."""
+    mig_uuids: tuple[str, ...] | None = None
+    """Of the MIG devices that it is split into. NVML counts no utilization for such a GPU, and
+    memory, power and energy are those of the whole GPU."""
     gpu_utilization: int | None = None
     """Percent of the last interval in which some kernel ran; says nothing of how well it ran."""
     memory_utilization: int | None = None
@@ -87,11 +95,17 @@ def select(sample: Sample, uuids: Iterable[str] | None) -> Sample:
     """Return the sample with the GPUs of these UUIDs alone, in the given order; None means all.
 
     NVML and CUDA number GPUs differently, and NVML knows nothing of CUDA_VISIBLE_DEVICES: only
-    the UUID says which is which. The prefix `GPU-`, which torch leaves out, does not matter.
+    the UUID says which is which. The prefix `GPU-`, which torch leaves out, does not matter. A MIG
+    device, `MIG-` and its UUID, stands for the GPU that it is a part of.
     """
     if uuids is None:
         return sample
-    by_uuid = {plain_uuid(device.uuid): device for device in sample.devices if device.uuid}
+    by_uuid = {
+        plain_uuid(uuid): device
+        for device in sample.devices
+        for uuid in (device.uuid, *(device.mig_uuids or ()))
+        if uuid
+    }
     wanted = [plain_uuid(uuid) for uuid in uuids]
     if missing := [uuid for uuid in wanted if uuid not in by_uuid]:
         known = ", ".join(by_uuid) or "none"
@@ -101,12 +115,13 @@ def select(sample: Sample, uuids: Iterable[str] | None) -> Sample:
 
 def plain_uuid(uuid: str) -> str:
     """Return a UUID in small letters without NVML's prefix."""
-    return uuid.strip().lower().removeprefix("gpu-")
+    return uuid.strip().lower().removeprefix("gpu-").removeprefix("mig-")
 
 
 def _device(read: dict[str, Any]) -> DeviceSample:
     known = {field.name for field in fields(DeviceSample)}
     given = {key: value for key, value in read.items() if key in known}
-    if "throttle_reasons" in given:
-        given["throttle_reasons"] = tuple(given["throttle_reasons"])
+    for name in ("throttle_reasons", "mig_uuids"):
+        if name in given:
+            given[name] = tuple(given[name])
     return DeviceSample(**given)

@@ -41,6 +41,8 @@ class DeviceSummary:
     """Share of the samples in which each reason held the clocks down."""
     lost: bool
     """The GPU was lost at some time."""
+    is_mig: bool = False
+    """The GPU was split: its figures are those of all its parts together."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def _device(samples: Sequence[DeviceSample]) -> DeviceSummary:
         ),
         throttled=_throttled(samples),
         lost=any(sample.lost for sample in samples),
+        is_mig=any(sample.mig_uuids is not None for sample in samples),
     )
 
 
