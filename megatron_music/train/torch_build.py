@@ -115,9 +115,12 @@ def refuse_without_code(device: "torch.device") -> None:
     """Raise MissingError where torch sees a GPU that it has no code for."""
     import torch
 
+    build = read_torch_build()
+    if not build.architectures:
+        return
     name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     gpu = InstalledGpu(device.index or 0, name, capability=capability)
-    if reason := lacks_code(read_torch_build(), gpu):
+    if reason := lacks_code(build, gpu):
         raise MissingError(reason)
 
 

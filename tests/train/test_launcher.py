@@ -99,6 +99,7 @@ def test_several_gpus_need_a_local_rank(monkeypatch: Set) -> None:
     engine = pytest.importorskip("megatron_music.train.engine")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(engine, "refuse_without_code", lambda _: None)
     set_all(monkeypatch, POD)
     assert engine.this_device() == torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
