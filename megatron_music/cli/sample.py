@@ -36,6 +36,8 @@ def sample(
     density: option.Densities = None,
     attribute: option.Attributes = None,
     full_bars: option.FullBars = True,
+    begin: option.Begin = False,
+    end: option.End = False,
     tempo: option.Tempo = None,
     temperature: option.Temperature = 1.0,
     top_k: option.TopK = 0,
@@ -47,6 +49,8 @@ def sample(
     fill_bars: option.FillBars = None,
     fill_tracks: option.FillTracks = None,
     vary: option.Vary = None,
+    harmonise: option.Harmonise = None,
+    voice: option.Voice = None,
     data: option.Data = None,
     wav: option.Wav = True,
     png: option.Png = True,
@@ -57,6 +61,8 @@ def sample(
     `megatron-music sample runs/bach-tiny/hf -o music -n 2 --bars 8 --temperature 0.9`
 
     `megatron-music sample runs/bach-tiny/hf -o music --prompt song.mid --fill-bars 5-6`
+
+    `megatron-music sample runs/bach-tiny/hf -o music --harmonise tune.mid --voice SOPRANO`
     """
     from megatron_music.generate.album import Formats
     from megatron_music.generate.request import Request, parse_bars
@@ -80,8 +86,25 @@ def sample(
             fill_tracks=tuple(fill_tracks or ()),
             vary=vary,
             full_bars=full_bars,
+            begin=begin,
+            end=end,
+            voice=voice,
         )
+        prompt = _file_to_begin_from(prompt, harmonise, voice)
         _sample(model, output, request, prompt, data, Formats(wav, png, page))
+
+
+def _file_to_begin_from(
+    prompt: Path | None, harmonise: Path | None, voice: str | None
+) -> Path | None:
+    """Return the MIDI file to begin from; raises UsageError where options contradict."""
+    if (harmonise is None) != (voice is None):
+        raise UsageError(
+            "--harmonise FILE.mid and --voice NAME go together: which voice of the file is kept"
+        )
+    if harmonise is not None and prompt is not None:
+        raise UsageError("--prompt and --harmonise each give a piece; leave out one of them")
+    return harmonise or prompt
 
 
 @contextmanager
@@ -184,9 +207,12 @@ def _name_unknown(
     request: "Request", piece: "Piece | None", corpus: Path | None, vocabulary: "Vocabulary"
 ) -> None:
     """Remark on instruments that the model has never heard."""
+    from megatron_music.generate.harmonise import around_voice
     from megatron_music.generate.origin import unknown_instruments
     from megatron_music.score.instruments import instrument_name
 
+    if piece is not None and request.voice is not None:
+        piece = around_voice(piece, request, vocabulary)
     played = [instrument_name(track.instrument) for track in piece.tracks] if piece else []
     for name in unknown_instruments((*(request.instruments or ()), *played), corpus, vocabulary):
         show.say(f"note: the model has never heard {name}; what it writes for it is guessed")

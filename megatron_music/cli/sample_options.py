@@ -52,6 +52,12 @@ Attributes = Annotated[
 FullBars = Annotated[
     bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
 ]
+Begin = Annotated[
+    bool, Option("--begin", help="Begin like a piece, where the model knows the place in it.")
+]
+End = Annotated[
+    bool, Option("--end", help="Close with a cadence, where the model knows the place in a piece.")
+]
 Tempo = Annotated[float | None, Option(help="Quarter notes a minute; else 100, or the prompt's.")]
 
 Temperature = Annotated[
@@ -92,6 +98,23 @@ FillTracks = Annotated[
 ]
 Vary = Annotated[
     float | None, Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN)
+]
+
+Harmonise = Annotated[
+    Path | None,
+    Option(
+        help="A MIDI file of which --voice is kept; the other voices are composed around it.",
+        metavar="FILE.mid",
+        rich_help_panel=_BEGIN,
+    ),
+]
+Voice = Annotated[
+    str | None,
+    Option(
+        help="The voice or instrument to keep; 0=SOPRANO takes track 0 as the soprano.",
+        metavar="NAME",
+        rich_help_panel=_BEGIN,
+    ),
 ]
 
 Wav = Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)]

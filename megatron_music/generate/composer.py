@@ -59,7 +59,7 @@ class Composer:
 
         Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
-        continued, or filled and varied as the request says.
+        continued, or filled, varied or harmonised as the request says.
         """
         self._refuse_place(request)
         work = self._from_nothing(request) if prompt is None else self._from(prompt, request)
@@ -114,14 +114,20 @@ class Composer:
             )
 
         def begin(seed: int) -> Draft:
+            if request.voice is not None:
+                return writing.harmonised(prompt, request, vocabulary)
             if request.fills:
                 return writing.opened(prompt, request, vocabulary, seed)
             return writing.continued(prompt, request, vocabulary)
 
         begin(request.seeds[0])
-        return lambda drawer, seeds: writing.write(
-            drawer, [begin(seed) for seed in seeds], seeds, request, vocabulary
-        )
+
+        def work(drawer: Drawer, seeds: Sequence[int]) -> list[Piece]:
+            drafts = [begin(seed) for seed in seeds]
+            pieces = writing.write(drawer, drafts, seeds, request, vocabulary)
+            return pieces if request.voice is None else [_in_score_order(one) for one in pieces]
+
+        return work
 
     def _exact_model(self) -> GPT2LMHeadModel:
         """Return the model in fp64: rounding differs between machines, but too little to matter."""

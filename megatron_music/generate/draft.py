@@ -59,6 +59,13 @@ def _some(track: Track, kept: BoolArray) -> Track:
     return Track(track.instrument, track.onset[kept], track.end[kept], track.pitch[kept])
 
 
+def until_step(track: Track, last: int) -> Track:
+    """Return the notes of a track that begin before a step, none of them longer than to it."""
+    kept = track.onset < last
+    end = np.minimum(track.end[kept], last)
+    return Track(track.instrument, track.onset[kept], end, track.pitch[kept])
+
+
 def _with_notes(track: Track, notes: Sequence[tuple[int, int, int]]) -> Track:
     onset, end, pitch = np.array(notes, np.int64).reshape(-1, 3).T
     return canonical_track(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from megatron_music.generate.harmonise import with_voice
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS, instrument_name
@@ -63,6 +64,8 @@ def song_report(
     1) that are not as in the piece begun from.
     """
     asked = {name: value for name, value in asdict(request).items() if value not in (None, ())}
+    if prompt is not None and request.voice is not None:
+        prompt = with_voice(prompt, request.voice)
     played = {"tempo_bpm": request.tempo, "tokens": len(song.tokens)}
     return {
         "seed": song.seed,

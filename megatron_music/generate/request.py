@@ -21,7 +21,9 @@ class Request:
 
     With a piece to begin from: its first `prompt_bars` bars are kept (None: all), without the
     instruments in `drop`; `instruments` are added to it. `fill_bars` (from 1) and `fill_tracks`
-    say what to compose anew, or `vary` which share of its bars; else it is continued to `bars`.
+    say what to compose anew, or `vary` which share of its bars, or `voice` which track alone is
+    kept (as "SOPRANO", or "0=SOPRANO" to take another as the soprano) while all others are composed
+    around it; else it is continued to `bars`.
 
     `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
     "GENRE=JAZZ". With `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is
@@ -51,6 +53,7 @@ class Request:
     full_bars: bool = True
     begin: bool = False
     end: bool = False
+    voice: str | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
@@ -68,7 +71,8 @@ class Request:
         self._check_filling()
 
     def _check_tracks(self) -> None:
-        for name in (*self.drop, *self.fill_tracks):
+        kept = [] if self.voice is None else self.voice.split("=", 1)
+        for name in (*self.drop, *self.fill_tracks, *kept):
             parse_instrument(name)
         codes = [parse_instrument(name) for name in self.instruments or ()]
         for voice in VOICES:
@@ -139,7 +143,7 @@ class Request:
 
     def refuse_without_piece(self) -> None:
         """Raise UsageError where a wish is about a piece to begin from."""
-        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary"):
+        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice"):
             value = getattr(self, name)
             if value:
                 raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")

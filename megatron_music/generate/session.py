@@ -1,4 +1,4 @@
-"""A session at a piece: begin it, continue it, fill bars of it, vary it, keep what you like."""
+"""A session at a piece: begin it, continue it, fill, vary or harmonise it, keep what you like."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +47,8 @@ class Session:
     def continue_piece(self, **wishes: Any) -> list[Song]:
         """Continue the piece to `bars`, with `instruments` added and `drop` left out."""
         request = Request(**wishes)
-        if request.fills:
-            raise UsageError("continue_piece fills nothing; call fill or vary")
+        if request.fills or request.voice is not None:
+            raise UsageError("continue_piece fills nothing; call fill, vary or harmonise")
         return self._work(request)
 
     def fill(self, **wishes: Any) -> list[Song]:
@@ -61,6 +61,13 @@ class Session:
     def vary(self, share: float = 0.25, **wishes: Any) -> list[Song]:
         """Compose a share of the bars anew, others in each song."""
         return self._work(replace(Request(**wishes), vary=share))
+
+    def harmonise(self, voice: str, **wishes: Any) -> list[Song]:
+        """Keep one track of the piece and compose all others around it.
+
+        `voice` names it, as "SOPRANO", or "0=SOPRANO" to take another track as the soprano.
+        """
+        return self._work(Request(voice=voice, **wishes))
 
     def _work(self, request: Request) -> list[Song]:
         if self.piece is None:

@@ -116,11 +116,17 @@ class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         self._tracker = StructureTracker(self._rows, self._vocabulary, songs, places)
         self._taken = 0
 
-    def forward(self, input_ids: torch.Tensor, **arguments: Any) -> Any:
-        """Give the logits of the songs' next tokens [songs, any number]."""
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Give the logits of the songs' next tokens [songs, any number]; nothing is masked."""
         rows = self._tracker.advance(input_ids.cpu().numpy())
         arguments |= _arguments(self, self._table, input_ids, rows)
-        self._taken += input_ids.shape[1]
-        # `generate` drops a mask of ones, and without one positions that go back mean packed songs.
-        arguments["attention_mask"] = input_ids.new_ones(len(input_ids), self._taken)
-        return super().forward(**arguments)
+        songs, count = input_ids.shape
+        self._taken += count
+        if count > 1:  # positions that go back would mean packed songs, where there is no mask
+            attention_mask = input_ids.new_ones(songs, self._taken)
+        return super().forward(attention_mask=attention_mask, **arguments)

@@ -17,7 +17,9 @@ from megatron_music.generate.draft import (
     cells_named,
     next_sheet,
     open_bars,
+    until_step,
 )
+from megatron_music.generate.harmonise import around_voice
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
 from megatron_music.score.hashing import scramble
@@ -128,6 +130,12 @@ def opened(piece: Piece, request: Request, vocabulary: Vocabulary, seed: int) ->
     return replace(open_bars(piece, holes), levels=_levels(piece, request, vocabulary))
 
 
+def harmonised(piece: Piece, request: Request, vocabulary: Vocabulary) -> Draft:
+    """Return the voice that `request` keeps of a piece, everything around it to be written."""
+    kept = around_voice(piece, request, vocabulary)
+    return _extended(kept, kept.bars, request, vocabulary)
+
+
 def _some_cells(piece: Piece, share: float, seed: int) -> BoolArray:
     shape = (len(piece.tracks), piece.bars)
     count = max(1, round(share * shape[0] * shape[1]))
@@ -145,7 +153,7 @@ def _prompt(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
         raise UsageError(f"prompt_bars is {bars}, but the piece has {piece.bars} bars; keep fewer")
     dropped = {parse_instrument(name) for name in request.drop}
     cells_named(piece, (), sorted(dropped))
-    kept = [_first_bars(t, bars * piece.steps_per_bar) for t in piece.tracks]
+    kept = [until_step(t, bars * piece.steps_per_bar) for t in piece.tracks]
     kept = [track for track in kept if track.instrument not in dropped and len(track)]
     if request.instruments is not None:
         added = [parse_instrument(name) for name in request.instruments]
@@ -166,12 +174,6 @@ def _missing(piece: Piece, kept: Sequence[Track], vocabulary: Vocabulary) -> lis
     held = {track.instrument for track in kept}
     is_alike = any(track.instrument in ensemble for track in piece.tracks)
     return [code for code in ensemble if code not in held] if is_alike else []
-
-
-def _first_bars(track: Track, last: int) -> Track:
-    kept = track.onset < last
-    end = np.minimum(track.end[kept], last)
-    return Track(track.instrument, track.onset[kept], end, track.pitch[kept])
 
 
 def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> Draft:

@@ -17,6 +17,7 @@ from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.cli.program import Program
 from tests.generate.conftest import CHORALE, untrained
@@ -150,3 +151,40 @@ def test_an_instrument_never_heard_is_named(here: Path) -> None:
     )
     assert "note: the model has never heard DRUMS; what it writes for it is guessed" in done.stderr
     assert "never heard BASS" not in done.stderr
+
+
+def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> None:
+    model = untrained(here / "hf", SETTINGS, inputs=INPUTS)
+    tune = Piece(4, 2, (track(0, (0, 8, 72), (8, 32, 74)),))
+    write_midi(tune, here / "tune.mid")
+    run(
+        *("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page"),
+        *("--harmonise", "tune.mid", "--voice", "SOPRANO", "--begin", "--end"),
+    )
+    made = quantize(read_midi(here / "music" / "song-7.mid"), 4)
+    assert [one.instrument for one in made.tracks] == list(VOICES)
+    assert made.tracks[0].pitch.tolist() == [72, 74]
+    report = json.loads((here / "music" / "song-7.json").read_text())
+    assert report["new_bars"][0] == {"instrument": "SOPRANO", "bars": []}
+    assert (report["asked"]["voice"], report["asked"]["end"]) == ("SOPRANO", True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--harmonise", "tune.mid"), "--harmonise FILE.mid and --voice NAME go together"),
+        (("--voice", "BASS"), "--harmonise FILE.mid and --voice NAME go together"),
+        (
+            ("--harmonise", "tune.mid", "--voice", "BASS", "--prompt", "tune.mid"),
+            "leave out one of them",
+        ),
+        (("--end",), "does not know the place in a piece"),
+    ],
+)
+def test_a_voice_and_a_place_that_make_no_sense_are_refused(
+    here: Path, options: tuple[str, ...], message: str
+) -> None:
+    model = untrained(here / "hf", SETTINGS)
+    with pytest.raises(UsageError, match=message):
+        run("sample", str(model), "-o", "music", *options)
+    assert not list(here.glob("music/*"))

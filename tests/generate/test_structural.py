@@ -1,6 +1,7 @@
 """What composes with structural inputs is a plain GPT-2, given arguments that anyone can make."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from megatron_music.errors import CheckpointError
+from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, GrammarProcessor, Guide
 from megatron_music.generate.session import Session
+from megatron_music.generate.song import Song
 from megatron_music.generate.structural import ComposingGPT2, model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.structure import INPUTS, PlaceArray, document_rows, position_rows
-from megatron_music.tokenizer.vocabulary import load_vocabulary
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
+from tests.generate.conftest import CHORALE, untrained
 from tests.music import track
 
 
@@ -139,6 +142,25 @@ def test_inputs_change_what_is_composed(hearing_model: Path) -> None:
     assert [song.tokens for song in composer.compose(Request(count=2, bars=4))] != before
 
 
+def test_the_example_in_the_guide_gives_what_songs_are_composed_from(hearing_model: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "composing.md").read_text(encoding="utf-8")
+    (example,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+        if "model_inputs" in block
+    )
+    names: dict[str, Any] = {}
+    exec(example.replace("runs/bach-tiny/hf", str(hearing_model)), names)  # noqa: S102
+    composing = ComposingGPT2.of(
+        AutoModelForCausalLM.from_pretrained(hearing_model), names["vocabulary"]
+    )
+    composing.begin(1, np.array([[0, 8]]))
+    with torch.inference_mode():
+        wanted = composing(names["ids"]).logits
+    assert torch.allclose(names["logits"], wanted, atol=1e-5)
+    assert not torch.allclose(names["model"](names["ids"]).logits, wanted, atol=1e-1)
+
+
 def test_a_plain_generate_of_bare_ids_takes_the_rows_of_the_index(hearing_model: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(hearing_model).eval()
     vocabulary = load_vocabulary(hearing_model)
@@ -213,3 +235,50 @@ def test_inputs_that_do_not_fit_are_refused(
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(CheckpointError, match=message):
         Composer.load(folder)
+
+
+@pytest.fixture(scope="module")
+def framed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows one thing: pieces begin with pitch 72, and end with pitch 60."""
+    settings = TokenizerSettings(bars=4, ensemble=CHORALE)
+    folder = untrained(tmp_path_factory.mktemp("framed"), settings, inputs=INPUTS)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    vocabulary = load_vocabulary(folder)
+    rows = position_rows(INPUTS, 160, vocabulary)
+    with torch.no_grad():
+        words, table = model.transformer.wte.weight, model.transformer.wpe.weight
+        table[rows.since_begin] = 100 * words[vocabulary.note_on + 72]
+        table[rows.to_end] = 100 * words[vocabulary.note_on + 60]
+        model.transformer.ln_f.weight *= 100
+    model.save_pretrained(folder)
+    return folder
+
+
+def bars_with(songs: Sequence[Song], pitch: int) -> list[int]:
+    """Return the bars (from 0) in which a pitch begins, in any voice of any song."""
+    voices = [one for song in songs for one in song.piece.tracks]
+    bars = [one.onset[one.pitch == pitch] // 16 for one in voices]
+    return np.unique(np.concatenate(bars)).tolist()
+
+
+@pytest.mark.parametrize("bars", [4, 9])
+def test_a_song_begins_and_ends_like_a_piece_when_asked(framed_model: Path, bars: int) -> None:
+    session = Session.load(framed_model)
+    for begin, end in ((False, False), (True, False), (False, True), (True, True)):
+        songs = session.compose(count=2, bars=bars, begin=begin, end=end)
+        assert bars_with(songs, 72) == ([0] if begin else [])
+        assert bars_with(songs, 60) == ([bars - 1] if end else [])
+
+
+def test_a_piece_of_ones_own_is_brought_to_its_end(framed_model: Path) -> None:
+    session = Session.load(framed_model)
+    session.keep(session.compose(count=1, bars=4)[0])
+    assert bars_with(session.continue_piece(bars=11, end=True), 60) == [10]
+    assert bars_with(session.fill(fill_bars=(1, 4), begin=True, end=True), 60) == [3]
+    assert bars_with(session.fill(fill_bars=(1, 4), begin=True, end=True), 72) == [0]
+
+
+@pytest.mark.parametrize("wish", ["begin", "end"])
+def test_a_model_that_does_not_know_the_place_says_so(chorale_model: Path, wish: str) -> None:
+    with pytest.raises(UsageError, match=f"does not know the place in a piece; leave out {wish}"):
+        Session.load(chorale_model).compose(**{wish: True})

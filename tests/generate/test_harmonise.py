@@ -1,0 +1,110 @@
+"""One voice is kept to the note, and what the model composes around it hears it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_music.errors import UsageError
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.harmonise import with_voice
+from megatron_music.generate.session import Session
+from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, instrument_name
+from megatron_music.score.notes import Piece, Track
+from tests.generate.conftest import CHORALE
+from tests.music import track
+
+TUNE = tuple((step, step + 4, 72 + step // 4 % 5) for step in range(0, 9 * 16, 4))
+MELODY = Piece(4, 9, (track(0, *TUNE),))
+BAND = Piece(
+    4,
+    2,
+    (
+        track(40, (0, 16, 70), (16, 32, 71)),
+        track(33, (0, 32, 40)),
+        track(DRUMS, (0, 1, 36)),
+        track(40, (4, 8, 60)),
+    ),
+)
+
+
+def names(piece: Piece) -> list[str]:
+    return [instrument_name(one.instrument) for one in piece.tracks]
+
+
+def notes(one: Track) -> list[tuple[int, int, int]]:
+    return list(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("voice", CHORALE)
+def test_any_voice_is_kept_and_the_choir_sings_around_it(hearing_model: Path, voice: str) -> None:
+    session = Session(Composer.load(hearing_model), MELODY)
+    (song,) = session.harmonise(voice, prompt_bars=2)
+    assert names(song.piece) == list(CHORALE)
+    assert song.piece.bars == 2
+    kept = song.piece.tracks[CHORALE.index(voice)]
+    assert notes(kept) == [row for row in TUNE if row[0] < 32]
+    assert all(one.end.max() == 32 for one in song.piece.tracks)
+
+
+def test_a_tune_of_many_windows_is_harmonised_to_its_last_bar(chorale_model: Path) -> None:
+    session = Session(Composer.load(chorale_model), MELODY)
+    for song in session.harmonise("SOPRANO", count=2):
+        assert song.piece.bars == 9
+        assert notes(song.piece.tracks[0]) == list(TUNE)
+        assert all(one.end.max() == 9 * 16 for one in song.piece.tracks)
+
+
+def test_one_voice_of_a_chorale_is_kept_and_the_others_are_made_anew(chorale_model: Path) -> None:
+    session = Session.load(chorale_model)
+    session.keep(session.compose(bars=4, seed=3)[0])
+    assert session.piece is not None
+    (song,) = session.harmonise("TENOR", seed=11)
+    same = [a == b for a, b in zip(song.piece.tracks, session.piece.tracks, strict=True)]
+    assert same == [False, False, True, False]
+
+
+@pytest.mark.parametrize("wish", [{}, {"instruments": ("0", "40", "DRUMS")}])
+def test_one_track_of_a_band_is_kept(hearing_fill_model: Path, wish: dict[str, Any]) -> None:
+    session = Session(Composer.load(hearing_fill_model), BAND)
+    (song,) = session.harmonise("33", **wish)
+    others = wish.get("instruments", ("40", "40", "DRUMS"))
+    assert sorted(names(song.piece)) == sorted(("33", *others))
+    (kept,) = (one for one in song.piece.tracks if one.instrument == 33)
+    assert notes(kept) == notes(BAND.tracks[1])
+
+
+def test_a_track_is_taken_as_another_voice() -> None:
+    assert with_voice(MELODY, "ALTO").tracks[0].instrument == ALTO
+    taken = with_voice(BAND, "33=BASS")
+    assert [one.instrument for one in taken.tracks] == [BASS, 40, DRUMS, 40]
+    assert notes(taken.tracks[0]) == notes(BAND.tracks[1])
+    assert with_voice(BAND, "40").tracks[0] == BAND.tracks[0]
+    assert {SOPRANO, TENOR}.isdisjoint(one.instrument for one in taken.tracks)
+
+
+@pytest.mark.parametrize(
+    ("piece", "wish", "message"),
+    [
+        (BAND, {"voice": "SOPRANO"}, r"no track SOPRANO; it has 40, 33, DRUMS: .*40=SOPRANO"),
+        (BAND, {"voice": "DRUMS=BASS"}, "DRUMS cannot be taken as BASS"),
+        (BAND, {"voice": "33"}, "composes SOPRANO, ALTO, TENOR, BASS, not 33; give 33=SOPRANO"),
+        (BAND, {"voice": "TUBA"}, "no instrument 'TUBA'"),
+        (BAND, {"voice": "33=BASS", "drop": ("40",)}, "leave out drop"),
+        (BAND, {"voice": "33=BASS", "bars": 9}, "keeps the 2 bars"),
+        (BAND, {"voice": "33=BASS", "instruments": ("BASS",)}, "BASS is kept of the piece"),
+        (BAND, {"voice": "33=BASS", "vary": 0.5}, "leave out vary"),
+        (Piece(4, 2, (track(0, (16, 32, 60)),)), {"voice": "BASS", "prompt_bars": 1}, "no note"),
+    ],
+)
+def test_what_cannot_be_harmonised_is_refused(
+    chorale_model: Path, piece: Piece, wish: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Session(Composer.load(chorale_model), piece).harmonise(**wish)
+
+
+def test_nothing_around_a_lone_track_is_refused(open_model: Path) -> None:
+    piece = Piece(12, 1, (track(0, (0, 8, 60)),))
+    with pytest.raises(UsageError, match="nothing to compose around 0; say which instruments"):
+        Session(Composer.load(open_model), piece).harmonise("0")
