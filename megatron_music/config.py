@@ -28,6 +28,7 @@ CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+StructuralInput = Literal["time", "track", "sounding", "place"]
 Switch = bool | Literal["auto"]
 """`auto`: on where Megatron's requirements for it hold."""
 
@@ -40,7 +41,11 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """The GPT-2 model: learned positions, GELU (tanh) MLP of width 4 x hidden_size, tied head."""
+    """The GPT-2 model: learned positions, GELU (tanh) MLP of width 4 x hidden_size, tied head.
+
+    `structural_inputs` are what a token is told besides its id, in place of its index: see
+    `tokenizer.structure`. Without any it is plain GPT-2.
+    """
 
     num_layers: Count
     hidden_size: Count
@@ -48,6 +53,7 @@ class ModelConfig(_Section):
     seq_length: Count
     hidden_dropout: Probability = 0.0
     attention_dropout: Probability = 0.0
+    structural_inputs: tuple[StructuralInput, ...] = ()
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -73,6 +79,9 @@ class ParallelConfig(_Section):
 class TrainConfig(_Section):
     """The optimizer's path: iterations, batch, rates, precision.
 
+    `plain_share` is the share of documents that a model with structural inputs sees without them,
+    so that it also composes from bare ids.
+
     Precision `auto` is bf16 where the device computes with it, else fp16 on a GPU, fp32 on a CPU.
     """
 
@@ -85,6 +94,7 @@ class TrainConfig(_Section):
     weight_decay: PositiveOrZero = 0.1
     clip_grad: PositiveOrZero = 1.0
     seed: CountOrZero = 1234
+    plain_share: Probability = 0.1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     initial_loss_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 65536.0
     recompute: Literal["none", "selective", "full"] = "none"

@@ -16,13 +16,18 @@ VOCABULARY_MULTIPLE = 128
 
 @dataclass(frozen=True)
 class Shape:
-    """The five numbers that decide the cost: sequences, tokens, layers, width, padded tokens."""
+    """The numbers that decide the cost: sequences, tokens, layers, width, padded vocabulary.
+
+    `attended_tokens` is the s of attention's term: where attention stays inside documents, the mean
+    length of the document that a token stands in; None for whole sequences.
+    """
 
     global_batch_size: int
     seq_length: int
     num_layers: int
     hidden_size: int
     padded_vocab_size: int
+    attended_tokens: float | None = None
 
     @property
     def blocks(self) -> float:
@@ -77,5 +82,6 @@ def model_causal(shape: Shape) -> float:
     return 72 * shape.blocks * (1 + s / (12 * h) + v / (12 * l * h))
 
 
-def _letters(shape: Shape) -> tuple[int, int, int, int]:
-    return shape.seq_length, shape.num_layers, shape.hidden_size, shape.padded_vocab_size
+def _letters(shape: Shape) -> tuple[float, int, int, int]:
+    s = shape.seq_length if shape.attended_tokens is None else shape.attended_tokens
+    return s, shape.num_layers, shape.hidden_size, shape.padded_vocab_size

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -12,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from megatron_music.config import ModelConfig, ParallelConfig, Recipe
 from megatron_music.export.checkpoints import Source
 from megatron_music.export.weights import convert_weights
+from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import engine as engines
 from megatron_music.train.checkpoint import load_model
@@ -49,7 +51,7 @@ def write_model(source: Source, folder: Path) -> Parity:
         return _write_trainers(source, folder)
     recipe = in_one_process(source.recipe)
     with engines.start(recipe, on_cpu=True, alone=True) as engine:
-        model = build_model(recipe, len(source.vocabulary), engine)
+        model = build_model(recipe, source.vocabulary, engine)
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
         exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
@@ -82,10 +84,20 @@ def in_one_process(recipe: Recipe) -> Recipe:
 
 
 def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
-    """Return the configuration of the same model in `transformers`."""
+    """Return the configuration of the same model in `transformers`.
+
+    With structural inputs it says which rows of the position table mean what.
+    """
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    structure: dict[str, Any] = {}
+    if shape.structural_inputs:
+        structure = {
+            "structural_inputs": list(shape.structural_inputs),
+            "seq_length": shape.seq_length,
+        }
     return GPT2Config(
         vocab_size=len(vocabulary),
-        n_positions=shape.seq_length,
+        n_positions=rows.total,
         n_embd=shape.hidden_size,
         n_layer=shape.num_layers,
         n_head=shape.num_attention_heads,
@@ -98,6 +110,7 @@ def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
         eos_token_id=vocabulary.piece_end,
         pad_token_id=vocabulary.pad,
         tie_word_embeddings=True,
+        **structure,
     )
 
 

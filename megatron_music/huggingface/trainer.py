@@ -5,6 +5,7 @@ its order, and its rates: without dropout the two differ by rounding alone.
 """
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import accelerate  # noqa: F401 - the Trainer asks for it without its name
+import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import SequentialSampler, Subset
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
@@ -28,15 +31,16 @@ from megatron_music.export.parity import gpt2_config, in_one_process
 from megatron_music.export.weights import convert_weights
 from megatron_music.huggingface.watch import Watch
 from megatron_music.train import engine as engines
-from megatron_music.train.batches import Batches, build_batches
 from megatron_music.train.checkpoint import readable
 from megatron_music.train.choices import settle_precision
+from megatron_music.train.dataloader import DataLoader, Microbatch
 from megatron_music.train.engine import Engine
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learning_rate
 from megatron_music.train.job import Job
 from megatron_music.train.model import build_model
 from megatron_music.train.monitor import Monitor, Say
 from megatron_music.train.opening import describe, open_run
+from megatron_music.train.packing import Row
 from megatron_music.train.stop import StopRequest
 from megatron_music.train.watch import Watcher, watchers
 
@@ -44,12 +48,68 @@ _IGNORED = -100
 """The label of a token that is not to be learned, as Hugging Face writes it."""
 
 
+class PackedGPT2(GPT2LMHeadModel):  # type: ignore[misc]
+    """GPT-2 on rows of packed documents, each with its structural inputs."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        rows: torch.Tensor,
+        row_starts: torch.Tensor,
+        document: torch.Tensor,
+        **arguments: Any,
+    ) -> Any:
+        """Return what GPT-2 does for `input_ids` [b, s]; `document` [b, s] numbers the documents.
+
+        Token i of the batch adds up `rows[row_starts[i] : row_starts[i + 1]]` of the position
+        table. The first of them goes as its position, for GPT-2 always adds that.
+        """
+        first = torch.zeros_like(rows, dtype=torch.bool)
+        first[row_starts] = True
+        later = row_starts - torch.arange(len(row_starts), device=row_starts.device)
+        added = F.embedding_bag(rows[~first], self.transformer.wpe.weight, later, mode="sum")
+        embedded = self.transformer.wte(input_ids)
+        past = torch.ones(document.shape[1], document.shape[1], device=document.device).tril()
+        alike = document[:, :, None] == document[:, None, :]
+        return super().forward(
+            inputs_embeds=embedded + added.view_as(embedded),
+            position_ids=rows[row_starts].view_as(input_ids),
+            attention_mask=(alike & past.bool())[:, None],
+            **arguments,
+        )
+
+
+class Rows(Dataset[Microbatch]):
+    """The loader's samples, a row each."""
+
+    def __init__(self, loader: DataLoader, row_of: Callable[[int], Row], count: int) -> None:
+        self._loader, self._row_of, self._count = loader, row_of, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, sample: int) -> Microbatch:
+        return self._loader.assemble([self._row_of(sample)])
+
+    @property
+    def label_tokens(self) -> int:
+        """How many tokens all rows teach."""
+        return sum(self._row_of(sample).label_tokens for sample in range(self._count))
+
+
 class InOrder(Trainer):  # type: ignore[misc]
-    """A Trainer that takes the samples as they lie and the recipe's rates."""
+    """A Trainer that takes the samples in the loader's order and the recipe's rates."""
 
     def __init__(self, recipe: Recipe, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._recipe = recipe
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> Any:
+        """Return a batch's loss so that the mean over batches is the mean over labels."""
+        loss, *_ = super().prediction_step(model, inputs, *more, **named)
+        batches = len(self.eval_dataset) / self._recipe.train.micro_batch_size
+        share = (inputs["labels"] != _IGNORED).sum() * batches / self.eval_dataset.label_tokens
+        return torch.nan_to_num(loss) * share, None, None  # nan: a batch without labels
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
@@ -94,16 +154,19 @@ def run(job: Job, say: Say) -> None:
     logging.disable_progress_bar()
     recipe = settle_precision(job.recipe, engines.kind_of(engines.this_device()))
     job = replace(job, recipe=recipe)
-    batches, model = _begin(job)
-    arguments = _arguments(job, batches.engine)
-    engine = _engine(batches.engine, arguments)
+    loader, model = _begin(job)
+    arguments = _arguments(job, loader.engine)
+    engine = _engine(loader.engine, arguments)
     if engine.is_first:
         for cut_short in job.run.checkpoints.glob("checkpoint-*"):
             shutil.rmtree(cut_short)
         open_run(job, engine, "torch scaled_dot_product_attention in Hugging Face's GPT-2")
         trainer = f"Hugging Face's Trainer, transformers {version('transformers')}"
         say(describe(job, engine, trainer))
-    shape = recipe_shape(recipe, len(job.vocabulary))
+        say(loader.describe())
+    shape = replace(
+        recipe_shape(recipe, len(job.vocabulary)), attended_tokens=loader.attended_tokens
+    )
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         opened: list[Watcher] = []
@@ -116,8 +179,8 @@ def run(job: Job, say: Say) -> None:
             model=model,
             args=arguments,
             data_collator=_collate,
-            train_dataset=batches.train,
-            eval_dataset=_validation(batches),
+            train_dataset=Rows(loader, loader.training_row, len(loader.train)),
+            eval_dataset=_validation(loader),
             callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
@@ -125,7 +188,7 @@ def run(job: Job, say: Say) -> None:
         watch.conclude()
 
 
-def _begin(job: Job) -> tuple[Batches, GPT2LMHeadModel]:
+def _begin(job: Job) -> tuple[DataLoader, PackedGPT2]:
     """Open the engine's samples, and draw the weights that it begins with.
 
     The vocabulary is padded as the engine's, whose loss counts what it pads with; the export drops
@@ -135,13 +198,13 @@ def _begin(job: Job) -> tuple[Batches, GPT2LMHeadModel]:
     config = gpt2_config(recipe.model, job.vocabulary)
     config.vocab_size = padded_vocab_size(size)
     config.activation_function = "gelu_pytorch_tanh"  # gelu_new in one kernel
-    model = GPT2LMHeadModel(config)
+    model = PackedGPT2(config)
     with engines.start(recipe, on_cpu=True) as engine:
-        batches = build_batches(job, engine)
+        loader = DataLoader(job, engine)
         if job.start is None:
-            drawn = build_model(recipe, size, engine).state_dict()
+            drawn = build_model(recipe, job.vocabulary, engine).state_dict()
             model.load_state_dict(convert_weights(drawn, recipe.model, config.vocab_size))
-    return batches, model
+    return loader, model
 
 
 def _engine(drawn: Engine, arguments: TrainingArguments) -> Engine:
@@ -188,16 +251,22 @@ def _arguments(job: Job, engine: Engine) -> TrainingArguments:
     )
 
 
-def _validation(batches: Batches) -> Subset[Any] | None:
-    if batches.valid is None:
-        return None
-    return Subset(batches.valid, range(batches.eval_iters * batches.global_batch_size))
+def _validation(loader: DataLoader) -> Rows | None:
+    return None if loader.valid is None else Rows(loader, loader.validation_row, len(loader.valid))
 
 
-def _collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def _collate(samples: list[Microbatch]) -> dict[str, torch.Tensor]:
     """Return a micro batch, [micro batch, s]; labels are the next tokens already."""
-    tokens = torch.stack([sample["tokens"] for sample in samples])
-    labels = torch.stack([sample["labels"] for sample in samples])
-    masks = torch.stack([sample["loss_mask"] for sample in samples])
-    labels = labels.masked_fill(masks == 0, _IGNORED)
-    return {"input_ids": tokens, "labels": labels, "shift_labels": labels}
+    labels = torch.cat([one.labels.masked_fill(one.loss_mask == 0, _IGNORED) for one in samples])
+    before = np.cumsum([0, *(len(one.rows) for one in samples)]).tolist()
+    starts = [one.row_starts + first for one, first in zip(samples, before, strict=False)]
+    lengths = [one.spans.cu_seqlens_q.diff() for one in samples]
+    numbers = [torch.repeat_interleave(torch.arange(len(of)), of) for of in lengths]
+    return {
+        "input_ids": torch.cat([one.tokens for one in samples]),
+        "labels": labels,
+        "shift_labels": labels,
+        "rows": torch.cat([one.rows for one in samples]),
+        "row_starts": torch.cat(starts),
+        "document": torch.stack(numbers),
+    }

@@ -1,10 +1,12 @@
 """Core attention for Megatron's local layers, on torch's own kernels."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.module import MegatronModule
@@ -16,11 +18,27 @@ _softmax_backward = torch.ops.aten._softmax_backward_data  # noqa: SLF001 - has 
 _dropped = torch.ops.aten.native_dropout_backward
 
 
+@dataclass
+class DocumentSpans(PackedSeqParams):  # type: ignore[misc]
+    """Which tokens belong to one document, for attention that stays inside each of them.
+
+    Megatron's own fields tell Transformer Engine. For torch's kernels the documents are laid side
+    by side as [documents, longest]: there token i of the microbatch has the place `slots[i]`.
+    Tokens behind the last slot are padding.
+    """
+
+    documents: int = 0
+    longest: int = 0
+    slots: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+
 class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
     """Causal core attention on torch's kernels, for a Megatron layer spec.
 
     Mirrors the interface of megatron/core/transformer/dot_product_attention.py. Takes query, key
-    and value [s, b, heads / TP, d] and returns [s, b, heads / TP * d].
+    and value [s, b, heads / TP, d] and returns [s, b, heads / TP * d]; with `packed_seq_params`
+    (a `DocumentSpans`) it takes [t, heads / TP, d], returns the same, and attends inside each
+    document alone.
     """
 
     def __init__(
@@ -35,20 +53,48 @@ class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
         self.softmax_scale = softmax_scale
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *_: Any,
+        packed_seq_params: DocumentSpans | None = None,
+        **__: Any,
     ) -> torch.Tensor:
         """Attend to the past; dropout draws from Megatron's tensor parallel stream on CUDA."""
-        tokens, batch, heads, width = query.shape
+        if packed_seq_params is None:
+            tokens, batch, heads, width = query.shape
+            parts = (part.permute(1, 2, 0, 3) for part in (query, key, value))
+            return self._attend(*parts).permute(2, 0, 1, 3).reshape(tokens, batch, heads * width)
+        spans = packed_seq_params
+        parts = (side_by_side(part, spans) for part in (query, key, value))
+        return one_after_another(self._attend(*parts), spans, len(query))
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Take and return [b, heads, s, d]."""
         dropout = self.dropout if self.training else 0.0
-        q, k, v = (part.permute(1, 2, 0, 3) for part in (query, key, value))
         with get_cuda_rng_tracker().fork() if dropout else nullcontext():
             if query.is_cuda:
-                context = F.scaled_dot_product_attention(
-                    q, k, v, dropout_p=dropout, is_causal=True, scale=self.softmax_scale
+                return F.scaled_dot_product_attention(
+                    query, key, value, dropout_p=dropout, is_causal=True, scale=self.softmax_scale
                 )
-            else:
-                context = attend_by_blocks(q, k, v, dropout, self.softmax_scale)
-        return context.permute(2, 0, 1, 3).reshape(tokens, batch, heads * width)
+            return attend_by_blocks(query, key, value, dropout, self.softmax_scale)
+
+
+def side_by_side(part: torch.Tensor, spans: DocumentSpans) -> torch.Tensor:
+    """Return [t, heads, d] as [documents, heads, longest, d], shorter documents padded with 0."""
+    _, heads, width = part.shape
+    padded = part.new_zeros(spans.documents * spans.longest, heads, width)
+    padded = padded.index_copy(0, spans.slots, part[: len(spans.slots)])
+    return padded.view(spans.documents, spans.longest, heads, width).transpose(1, 2)
+
+
+def one_after_another(part: torch.Tensor, spans: DocumentSpans, tokens: int) -> torch.Tensor:
+    """Return what `side_by_side` took apart as [tokens, heads, d]; padding gets 0."""
+    documents, heads, longest, width = part.shape
+    flat = part.transpose(1, 2).reshape(documents * longest, heads, width)
+    real = flat.index_select(0, spans.slots)
+    return F.pad(real, (0, 0, 0, 0, 0, tokens - len(real)))
 
 
 def attend_by_blocks(

@@ -11,10 +11,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
+from megatron.core.utils import make_sharded_tensor_for_checkpoint
 from torch.distributed.checkpoint.api import CheckpointException
 
 from megatron_music.errors import CheckpointError, WriteError
@@ -26,6 +28,7 @@ from megatron_music.train.writing import InProcessSave
 
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _REASON_LENGTH = 300
+_POSITIONS = "embedding.position_embeddings.weight"
 
 
 def save(
@@ -62,15 +65,37 @@ def load_learner(step: Path, learner: Learner) -> None:
 
 
 def load_weights(step: Path, learner: Learner) -> None:
-    """Load the weights alone and begin the optimizer with them; raises CheckpointError."""
+    """Load the weights alone and begin the optimizer with them; raises CheckpointError.
+
+    A model with structural inputs keeps the rows of its position table that the checkpoint lacks.
+    """
     load_model(step, learner.model)
     learner.optimizer.reload_model_params()
 
 
 def load_model(step: Path, model: GPTModel) -> None:
-    """Load the weights alone, saved in any layout; raises CheckpointError."""
+    """Load the weights alone, saved in any layout; raises CheckpointError.
+
+    A checkpoint with fewer rows in its position table gives the first ones.
+    """
     with readable(step):
-        model.load_state_dict(_load(_state(model), step)["model"])
+        state = _state(model)
+        table = state["model"].get(_POSITIONS)  # on the first pipeline stage alone
+        rows = _saved_rows(step) if table is not None else 0
+        fewer = table is not None and rows < table.data.shape[0]
+        if fewer:
+            first = torch.empty_like(table.data[:rows])
+            state["model"][_POSITIONS] = make_sharded_tensor_for_checkpoint(first, _POSITIONS)
+        weights = _load(state, step)["model"]
+        if fewer:
+            weights[_POSITIONS] = torch.cat([weights[_POSITIONS], table.data[rows:]])
+        model.load_state_dict(weights)
+
+
+def _saved_rows(step: Path) -> int:
+    """Return how many rows the position table of a checkpoint has."""
+    with data_alone(step):
+        return int(dist_checkpointing.load_tensors_metadata(str(step))[_POSITIONS].global_shape[0])
 
 
 def _state(

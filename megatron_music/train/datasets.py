@@ -27,13 +27,13 @@ def check_data(blend: Blend, recipe: Recipe) -> Checked:
 
     Raises DataError for data that are missing, damaged, too few or of different vocabularies.
     """
-    vocabulary, seq_length = common_vocabulary(blend), recipe.model.seq_length
+    vocabulary = common_vocabulary(blend)
     hashes = []
     for folder in blend.folders:
         hashes.append(_check_manifest(folder, vocabulary))
-        _check_tokens(folder / "train", seq_length, vocabulary, "use a larger data set")
+        _check_tokens(folder / "train", vocabulary, "use a larger data set")
         if recipe.log.eval_interval:
-            _check_tokens(folder / "valid", seq_length, vocabulary, "set log.eval_interval=0")
+            _check_tokens(folder / "valid", vocabulary, "set log.eval_interval=0")
     weighed = blend.sized(vocabulary)
     return Checked(weighed, vocabulary, _hash(hashes, weighed.shares))
 
@@ -73,15 +73,11 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
     return sha256(raw).hexdigest()
 
 
-def _check_tokens(prefix: Path, seq_length: int, vocabulary: Vocabulary, advice: str) -> None:
+def _check_tokens(prefix: Path, vocabulary: Vocabulary, advice: str) -> None:
     binary = prefix.with_name(prefix.name + ".bin")
     index = prefix.with_name(prefix.name + ".idx")
     for path in (binary, index):
         if not path.is_file():
             raise DataError(f"no {path}; build the data set with 'megatron-music data build'")
-    tokens = token_count(binary, vocabulary)
-    if tokens < seq_length + 1:
-        raise DataError(
-            f"{binary} holds {tokens} tokens, fewer than one sample of "
-            f"model.seq_length={seq_length} + 1; lower model.seq_length or {advice}"
-        )
+    if not token_count(binary, vocabulary):
+        raise DataError(f"{binary} holds no document; {advice}")

@@ -1,6 +1,6 @@
 """The run folder: checkpoints that are whole or absent, and a log that agrees with them.
 
-    RUN/config.yaml, environment.json, log.jsonl, tokenizer/, cache/
+    RUN/config.yaml, environment.json, log.jsonl, tokenizer/
     RUN/checkpoints/{step_N/, latest -> step_N, best -> step_N}
     RUN/samples/step_N/{.mid, .png, .wav}, tensorboard/, trace.json.gz
 
@@ -62,7 +62,7 @@ class RunFolder:
     @property
     def is_foreign(self) -> bool:
         """True where the folder holds other things than a run."""
-        ours = (self.checkpoints, self.log, self.cache, self.lock)  # a data set has a tokenizer
+        ours = (self.checkpoints, self.log, self.lock)  # a data set has a tokenizer
         held = self.path.is_dir() and any(self.path.iterdir())
         return held and not any(path.exists() for path in ours)
 
@@ -99,11 +99,6 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """TensorBoard's event files."""
         return self.path / "tensorboard"
-
-    @property
-    def cache(self) -> Path:
-        """Megatron's index cache."""
-        return self.path / "cache"
 
     def step(self, iteration: int) -> Path:
         """Return where the checkpoint of an iteration lies."""

@@ -12,9 +12,9 @@ from typing import NoReturn
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import TrainingError
 from megatron_music.train import engine as engines
-from megatron_music.train.batches import build_batches
 from megatron_music.train.checkpoint import load_learner, load_weights, save
 from megatron_music.train.choices import settle_precision
+from megatron_music.train.dataloader import DataLoader
 from megatron_music.train.due import due_after
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import logged_losses, lowest_validation_loss
@@ -52,20 +52,33 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
             opened: list[Watcher] = []
             if engine.is_first:
                 opened = stack.enter_context(watchers(job.run, job.recipe, job.start_iteration))
-            shape = recipe_shape(job.recipe, len(job.vocabulary))
             told = say if engine.is_first else _say_nothing
+            loader = DataLoader(job, engine)
+            told(loader.describe())
+            shape = replace(
+                recipe_shape(job.recipe, len(job.vocabulary)),
+                attended_tokens=loader.attended_tokens,
+            )
             monitor = Monitor(job.run, job.recipe, shape, engine, told, opened)
-            Loop(job, engine, monitor, listen).go(stop)
+            Loop(job, engine, loader, monitor, listen).go(stop)
 
 
 class Loop:
     """A run in progress on this rank."""
 
-    def __init__(self, job: Job, engine: Engine, monitor: Monitor, listen: Listen | None) -> None:
-        self._job, self._engine, self._monitor, self._listen = job, engine, monitor, listen
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        loader: DataLoader,
+        monitor: Monitor,
+        listen: Listen | None,
+    ) -> None:
+        self._job, self._engine, self._loader = job, engine, loader
+        self._monitor, self._listen = monitor, listen
         self._recipe = job.recipe
         self._learner = build_learner(
-            job.recipe, build_model(job.recipe, len(job.vocabulary), engine), engine
+            job.recipe, build_model(job.recipe, job.vocabulary, engine), engine
         )
         if job.start is not None:
             load_learner(job.start, self._learner)
@@ -74,7 +87,6 @@ class Loop:
         self._learner.fast_forward(job.start_iteration, job.recipe.train)
         self._ranges = Ranges(job.recipe.log, engine, job.run.trace)
         self._ranges.watch(self._learner)
-        self._batches = build_batches(job, engine)
         self._best = lowest_validation_loss(job.run, job.start_iteration)
         self._watch = Stopwatch()
         self._guard = LossGuard(job.recipe.train.loss_spike_nats, logged_losses(job.run))
@@ -88,7 +100,7 @@ class Loop:
         for iteration in range(start + 1, self._recipe.train.train_iters + 1):
             with self._ranges.iteration(iteration):
                 result = train_step(
-                    self._learner, self._batches, self._engine, seed, iteration, self._ranges
+                    self._learner, self._loader, self._engine, seed, iteration, self._ranges
                 )
             self._watch.count()
             stopped = stop.agreed(self._engine.total, iteration)
@@ -126,7 +138,7 @@ class Loop:
             self._monitor.report_start(loss)
 
     def _evaluate(self) -> float:
-        return evaluate(self._learner, self._batches, self._engine)
+        return evaluate(self._learner, self._loader, self._engine)
 
     def _is_best(self, validation_loss: float | None) -> bool:
         return validation_loss is not None and (self._best is None or validation_loss < self._best)

@@ -20,6 +20,8 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
+from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import choices
 from megatron_music.train.attention import TorchCoreAttention
 from megatron_music.train.engine import Engine
@@ -40,27 +42,42 @@ def layer_kernels(recipe: Recipe, engine: Engine) -> choices.Kernels:
     return choices.choose_kernels(asked, engine.kind, choices.installed())
 
 
-def build_model(recipe: Recipe, vocabulary_size: int, engine: Engine) -> GPTModel:
+def build_model(recipe: Recipe, vocabulary: Vocabulary, engine: Engine) -> GPTModel:
     """Build this rank's part of the model on its device, from `train.seed`.
 
     One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.
     """
-    _check_vocabulary(recipe, vocabulary_size)
+    _check_vocabulary(recipe, len(vocabulary))
+    shape = recipe.model
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
     engine.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
     config = transformer_config(recipe, engine)
     model = GPTModel(
         config=config,
         transformer_layer_spec=_layer_spec(layer_kernels(recipe, engine), config),
-        vocab_size=padded_vocab_size(vocabulary_size),
-        max_sequence_length=recipe.model.seq_length,
+        vocab_size=padded_vocab_size(len(vocabulary)),
+        max_sequence_length=rows.total,
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),
         parallel_output=True,
         share_embeddings_and_output_weights=True,
         position_embedding_type="learned_absolute",
     )
+    if model.pre_process:
+        model.embedding.position_embeddings.__class__ = PositionTable
     return model.cuda(engine.device) if engine.is_cuda else model
+
+
+class PositionTable(torch.nn.Embedding):
+    """GPT-2's table of positions, of whose rows a token may add up several."""
+
+    def forward(self, rows: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return [b, s, h] for a row each [b, s], or [1, t, h] for `Microbatch.position_ids`."""
+        if isinstance(rows, torch.Tensor):
+            return super().forward(rows)
+        listed, starts = rows
+        return F.embedding_bag(listed, self.weight, starts, mode="sum")[None]
 
 
 def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:

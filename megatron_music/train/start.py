@@ -11,7 +11,14 @@ from megatron_music.train.blend import differences
 from megatron_music.train.folder import CheckpointMeta, RunFolder, find_step, read_meta
 from megatron_music.train.trained import is_trainers
 
-SHAPE_KEYS = ("num_layers", "hidden_size", "num_attention_heads", "seq_length")
+_INPUTS = "structural_inputs"
+SHAPE_KEYS = (
+    "num_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "seq_length",
+    _INPUTS,
+)
 """The keys of `model` that decide the shapes of the weights."""
 
 
@@ -83,7 +90,9 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
             "of megatron-music train alone; give another --from"
         )
     meta = read_meta(step)
-    _check_shape(step, meta, recipe, "another --from")
+    # Rows of the position table for inputs that the origin lacks begin as they are drawn.
+    gains_inputs = not meta.recipe.get("model", {}).get("structural_inputs")
+    _check_shape(step, meta, recipe, "another --from", but_inputs=gains_inputs)
     different = differences(load_vocabulary(step.parents[1] / "tokenizer"), vocabulary)
     if different:
         raise CheckpointError(
@@ -108,12 +117,17 @@ def _check_origin(run: RunFolder, origin: Path | None, asked: Path | None) -> No
         )
 
 
-def _check_shape(step: Path, meta: CheckpointMeta, recipe: Recipe, otherwise: str) -> None:
-    shape = meta.recipe.get("model", {})
-    different = [key for key in SHAPE_KEYS if shape.get(key) != getattr(recipe.model, key)]
+def _check_shape(
+    step: Path, meta: CheckpointMeta, recipe: Recipe, otherwise: str, but_inputs: bool = False
+) -> None:
+    # Checkpoints from before there were inputs do not name them.
+    shape = {_INPUTS: [], **meta.recipe.get("model", {})}
+    wanted = recipe.model.model_dump(mode="json")
+    keys = [key for key in SHAPE_KEYS if not (but_inputs and key == _INPUTS)]
+    different = [key for key in keys if shape.get(key) != wanted[key]]
     if different:
         was = " ".join(f"model.{key}={shape.get(key)}" for key in different)
-        got = ", ".join(str(getattr(recipe.model, key)) for key in different)
+        got = ", ".join(str(wanted[key]) for key in different)
         raise CheckpointError(
             f"{step} holds a model with {was} (got {got}); give {was} or {otherwise}"
         )
@@ -138,7 +152,7 @@ def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
     """List what decides a run's numbers and is not as it was."""
     return tuple(
         f"{section}.{key}={value} (was {was[section][key]})"
-        for section, keys in recipe.model_dump(include={"model", "train"}).items()
+        for section, keys in recipe.model_dump(mode="json", include={"model", "train"}).items()
         for key, value in keys.items()
         if key in was.get(section, {}) and was[section][key] != value
     )

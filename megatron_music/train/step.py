@@ -12,7 +12,7 @@ import torch
 from megatron.core.models.gpt import GPTModel
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from megatron_music.train.batches import Batches, Microbatch
+from megatron_music.train.dataloader import DataLoader, Microbatch
 from megatron_music.train.engine import Engine
 from megatron_music.train.optimizer import Learner
 from megatron_music.train.ranges import Ranges
@@ -35,7 +35,7 @@ class StepResult:
 
 def train_step(
     learner: Learner,
-    batches: Batches,
+    loader: DataLoader,
     engine: Engine,
     seed: int,
     iteration: int,
@@ -50,21 +50,21 @@ def train_step(
     rate = learner.learning_rate
     learner.parallel.train()
     learner.zero_grad()
-    data = ranges.each(batches.training(iteration), "data")
-    losses = _pass(learner, batches, data, forward_only=False)
+    data = ranges.each(loader.training(iteration), "data")
+    losses = _pass(learner, loader, data, forward_only=False)
     with ranges.phase("optimizer"):
         _, grad_norm, _ = learner.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
 
-def evaluate(learner: Learner, batches: Batches, engine: Engine) -> float:
-    """Return the validation loss in nats a token; the same windows every time."""
+def evaluate(learner: Learner, loader: DataLoader, engine: Engine) -> float:
+    """Return the validation loss in nats a token; the same documents every time."""
     learner.parallel.eval()
     with torch.no_grad(), learner.gathered():
         losses = [
             loss
-            for batch in batches.validation()
-            for loss in _pass(learner, batches, batch, forward_only=True)
+            for batch in loader.validation()
+            for loss in _pass(learner, loader, batch, forward_only=True)
         ]
     learner.parallel.train()
     return mean_loss(losses, engine)
@@ -79,15 +79,16 @@ def mean_loss(losses: Losses, engine: Engine) -> float:
 
 
 def _pass(
-    learner: Learner, batches: Batches, data: Iterator[Microbatch], forward_only: bool
+    learner: Learner, loader: DataLoader, data: Iterator[Microbatch], forward_only: bool
 ) -> Losses:
     losses: Losses = get_forward_backward_func()(
         forward_step_func=_forward,
         data_iterator=data,
         model=[learner.parallel],
-        num_microbatches=batches.microbatches,
-        seq_length=learner.model.max_sequence_length,
-        micro_batch_size=batches.micro_batch_size,
+        num_microbatches=loader.microbatches,
+        # A microbatch is one sequence of packed documents.
+        seq_length=loader.micro_batch_size * loader.seq_length,
+        micro_batch_size=1,
         forward_only=forward_only,
     )
     return losses
@@ -95,10 +96,21 @@ def _pass(
 
 def _forward(data: Iterator[Microbatch], model: GPTModel) -> tuple[torch.Tensor, Any]:
     batch = next(data)
-    losses = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
-    return losses, partial(_mean, batch["loss_mask"])
+    losses = model(
+        batch.tokens,
+        batch.position_ids,
+        None,
+        labels=batch.labels,
+        packed_seq_params=batch.spans,
+    )
+    return losses, partial(_loss, batch)
 
 
-def _mean(mask: torch.Tensor, losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    total, tokens = (losses.float() * mask).sum(), mask.sum()
-    return total / tokens.clamp(min=1), {"total": total.detach(), "tokens": tokens}
+def _loss(batch: Microbatch, losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return a microbatch's part of the mean over all labels of the global batch.
+
+    Megatron averages over microbatches and ranks, so labels count alike however they are dealt.
+    """
+    total = (losses.float() * batch.loss_mask).sum()
+    told = {"total": total.detach(), "tokens": batch.loss_mask.sum()}
+    return total / batch.mean_label_tokens, told

@@ -105,6 +105,7 @@ def counted() -> Iterator[dict[str, float]]:
     """
     torch = pytest.importorskip("torch")
     pytest.importorskip("megatron.core")
+    from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
     from megatron_music.train import attention
     from megatron_music.train import engine as engines
     from megatron_music.train.model import build_model
@@ -112,8 +113,9 @@ def counted() -> Iterator[dict[str, float]]:
     changes = ["model.hidden_size=64", "model.seq_length=128", "model.num_layers=6"]
     given = recipe(*changes)
     plain = recipe(*changes, "train.precision=fp32")  # any CPU can start
+    vocabulary = Vocabulary(TokenizerSettings())
     with engines.start(plain, on_cpu=True) as engine:
-        model = build_model(given, VOCABULARY_SIZE, engine).to(torch.bfloat16)
+        model = build_model(given, vocabulary, engine).to(torch.bfloat16)
         owned = {p.untyped_storage().data_ptr() for p in model.parameters()}
         saved: dict[int, int] = {}
 

@@ -1,7 +1,6 @@
 """Megatron in this very process, on the CPU: model, batches, schedule, device rules."""
 
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,20 +15,19 @@ pytest.importorskip("megatron.core")
 
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.costs.memory import parameter_count  # noqa: E402
-from megatron_music.errors import DataError, UsageError  # noqa: E402
-from megatron_music.train import batches, choices  # noqa: E402
+from megatron_music.errors import UsageError  # noqa: E402
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
+from megatron_music.train import choices  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
-from megatron_music.train.batches import build_batches  # noqa: E402
 from megatron_music.train.choices import TRANSFORMER_ENGINE  # noqa: E402
 from megatron_music.train.cpu import cuda_as_cpu  # noqa: E402
 from megatron_music.train.engine import Engine  # noqa: E402
-from megatron_music.train.job import prepare  # noqa: E402
 from megatron_music.train.model import build_model, transformer_config  # noqa: E402
 from megatron_music.train.optimizer import build_learner  # noqa: E402
-from tests.train.conftest import SMALL, launch, write_data  # noqa: E402
+from tests.train.conftest import SMALL, launch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-VOCABULARY_SIZE = 425
+VOCABULARY = Vocabulary(TokenizerSettings())
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -58,14 +55,14 @@ def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
 
 
 def test_the_parameters_are_as_many_as_said(engine: Engine) -> None:
-    model = build_model(recipe(), VOCABULARY_SIZE, engine)
+    model = build_model(recipe(), VOCABULARY, engine)
     count = sum(p.numel() for p in model.parameters())
-    assert count == parameter_count(recipe().model, VOCABULARY_SIZE)
+    assert count == parameter_count(recipe().model, len(VOCABULARY))
 
 
 def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> None:
     def weight(*overrides: str) -> Any:
-        model = build_model(recipe(*overrides), VOCABULARY_SIZE, engine)
+        model = build_model(recipe(*overrides), VOCABULARY, engine)
         return model.decoder.layers[0].mlp.linear_fc1.weight
 
     assert torch.equal(weight(), weight())
@@ -96,7 +93,7 @@ def test_a_gpu_fuses_what_its_kernels_leave_apart(
 
 def test_the_rate_warms_up_and_ends_at_its_minimum(engine: Engine) -> None:
     given = recipe("train.lr_warmup_iters=50", "train.lr=1e-3", "train.min_lr=1e-4")
-    learner = build_learner(given, build_model(given, VOCABULARY_SIZE, engine), engine)
+    learner = build_learner(given, build_model(given, VOCABULARY, engine), engine)
     rates = []
     for _ in range(6):
         learner.scheduler.step(1)
@@ -112,78 +109,6 @@ def test_random_numbers_follow_from_seed_and_iteration(engine: Engine) -> None:
     engine.reseed(1, 7)
     assert torch.equal(torch.rand(3), first)
     assert not torch.equal(first, second)
-
-
-def test_a_batch_follows_from_its_iteration_and_labels_are_the_next_tokens(
-    engine: Engine, data: Path, tmp_path: Path
-) -> None:
-    batches = build_batches(prepare(recipe(), data, tmp_path), engine)
-    again = build_batches(prepare(recipe(), data, tmp_path), engine)  # from the index cache
-    (first, *rest), (same, *_) = list(batches.training(2)), list(again.training(2))
-    assert len(rest) == 3
-    assert first["tokens"].shape == (1, 128)
-    assert torch.equal(first["tokens"], same["tokens"])
-    assert torch.equal(first["tokens"][:, 1:], first["labels"][:, :-1])
-    assert not list(data.glob("**/cache"))
-
-
-@pytest.mark.parametrize(("ended", "filled"), [(False, b""), (True, b""), (True, b"\0" * 100_000)])
-def test_a_half_written_index_cache_is_built_again(
-    engine: Engine, data: Path, tmp_path: Path, ended: bool, filled: bytes
-) -> None:
-    job = prepare(recipe(), data, tmp_path)
-    before = next(build_batches(job, engine).training(1))
-    if not ended:
-        (tmp_path / "cache" / "complete.json").unlink()
-    for index in (tmp_path / "cache").glob("*.npy"):
-        whole = index.read_bytes()
-        index.write_bytes((whole[:128] + filled)[: len(whole)] if filled else whole[:100])
-    after = next(build_batches(job, engine).training(1))
-    assert torch.equal(before["tokens"], after["tokens"])
-
-
-class Printer:
-    """Prints when it is unpickled."""
-
-    def __reduce__(self) -> Any:
-        return print, ("it ran",)
-
-
-@pytest.mark.parametrize("in_an_array", [False, True])
-def test_an_index_cache_is_not_unpickled(
-    engine: Engine,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    in_an_array: bool,
-) -> None:
-    job = prepare(recipe(), data, tmp_path)
-    build_batches(job, engine)
-    for index in (tmp_path / "cache").glob("*.npy"):
-        if in_an_array:
-            np.save(index, np.array([Printer()], object))
-        else:
-            index.write_bytes(pickle.dumps(Printer()))
-    batches._close_cache(job)
-    monkeypatch.setattr("builtins.print", lambda *_: pytest.fail("it ran"))
-    build_batches(job, engine)
-
-
-def test_a_token_beyond_the_vocabulary_is_a_data_error(engine: Engine, tmp_path: Path) -> None:
-    data = write_data(tmp_path / "set", {"train": 20, "valid": 20})
-    tokens = bytearray((data / "train.bin").read_bytes())
-    tokens[:] = b"\xe8\x03" * (len(tokens) // 2)
-    (data / "train.bin").write_bytes(tokens)
-    batches = build_batches(prepare(recipe(), data, tmp_path / "run"), engine)
-    with pytest.raises(DataError, match="token 1000, the vocabulary ends at 424"):
-        list(batches.training(1))
-
-
-def test_a_damaged_index_is_a_data_error(engine: Engine, tmp_path: Path) -> None:
-    data = write_data(tmp_path / "set", {"train": 20, "valid": 20})
-    (data / "train.idx").write_bytes(b"not an index, whatever it says")
-    with pytest.raises(DataError, match="Megatron cannot read"):
-        build_batches(prepare(recipe(), data, tmp_path / "run"), engine)
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:

@@ -79,9 +79,9 @@ def test_a_missing_split_is_named(copied: Path, tmp_path: Path) -> None:
         prepare(recipe(), copied, tmp_path / "run")
 
 
-def test_too_little_data_for_one_sample_is_counted(copied: Path, tmp_path: Path) -> None:
-    (copied / "train.bin").write_bytes(bytes(2 * 128))
-    with pytest.raises(DataError, match="holds 128 tokens, fewer than one sample"):
+def test_a_split_without_a_document_is_refused(copied: Path, tmp_path: Path) -> None:
+    (copied / "train.bin").write_bytes(b"")
+    with pytest.raises(DataError, match="holds no document"):
         prepare(recipe(), copied, tmp_path / "run")
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("megatron.core")
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear  # noqa: E402
 
 from megatron_music.config import load_recipe  # noqa: E402
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
 from megatron_music.train.linear import WholeColumnLinear, WholeRowLinear  # noqa: E402
 from megatron_music.train.model import build_model  # noqa: E402
@@ -24,7 +25,8 @@ RECIPE = load_recipe("tiny", [*SMALL, "train.train_iters=6"])
 @pytest.fixture
 def learner() -> Iterator[Any]:
     with engines.start(RECIPE, on_cpu=True) as engine:
-        yield build_learner(RECIPE, build_model(RECIPE, 425, engine), engine)
+        model = build_model(RECIPE, Vocabulary(TokenizerSettings()), engine)
+        yield build_learner(RECIPE, model, engine)
 
 
 def test_the_bias_inside_the_product_changes_nothing(learner: Any) -> None:
