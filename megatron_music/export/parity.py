@@ -23,6 +23,8 @@ from megatron_music.train.trained import is_trainers
 
 SEQUENCES = 2
 SEED = 0
+ROWS = 4
+"""Rows that each token adds up where models with structural inputs are compared."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,9 @@ def write_model(source: Source, folder: Path) -> Parity:
         exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
         exported.load_state_dict(weights)
         exported.save_pretrained(folder)
-        positions = torch.arange(recipe.model.seq_length).expand(SEQUENCES, -1)
         model.eval()
         return _compare(
-            lambda tokens, dtype: model.to(dtype)(tokens, positions, None), folder, recipe.model
+            lambda tokens, rows, dtype: model.to(dtype)(tokens, rows, None), folder, recipe.model
         )
 
 
@@ -72,7 +73,9 @@ def _write_trainers(source: Source, folder: Path) -> Parity:
     exported.config = gpt2_config(source.recipe.model, source.vocabulary)
     exported.save_pretrained(folder)
     return _compare(
-        lambda tokens, dtype: trained.to(dtype)(tokens).logits, folder, source.recipe.model
+        lambda tokens, rows, dtype: _logits(trained.to(dtype), tokens, rows),
+        folder,
+        source.recipe.model,
     )
 
 
@@ -116,18 +119,37 @@ def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
 
 @torch.no_grad()
 def _compare(
-    trained: Callable[[torch.Tensor, torch.dtype], torch.Tensor], folder: Path, shape: ModelConfig
+    trained: Callable[[torch.Tensor, torch.Tensor, torch.dtype], torch.Tensor],
+    folder: Path,
+    shape: ModelConfig,
 ) -> Parity:
-    """Compare on random tokens [2, seq_length], which reach every position.
+    """Compare on random tokens [2, seq_length], and on random rows of the position table.
 
-    `trained` gives the logits of tokens, computed in a dtype.
+    Without structural inputs each token takes the row of its index. `trained` gives the logits of
+    tokens with their rows, computed in a dtype.
     """
     exported = GPT2LMHeadModel.from_pretrained(folder).eval()
     size = exported.config.vocab_size
     generator = torch.Generator().manual_seed(SEED)
     tokens = torch.randint(size, (SEQUENCES, shape.seq_length), generator=generator)
+    rows = torch.arange(shape.seq_length).expand(SEQUENCES, -1)[..., None]
+    if shape.structural_inputs:
+        sums = (SEQUENCES, shape.seq_length, ROWS)
+        rows = torch.randint(exported.config.n_positions, sums, generator=generator)
     differences = []
     for dtype in (torch.float64, torch.float32):
-        expected = trained(tokens, dtype)[..., :size]
-        differences.append(float((expected - exported.to(dtype)(tokens).logits).abs().max()))
+        expected = trained(tokens, rows, dtype)[..., :size]
+        found = _logits(exported.to(dtype), tokens, rows)
+        differences.append(float((expected - found).abs().max()))
     return Parity(differences[1], differences[0], float(expected.abs().max()))
+
+
+def _logits(model: GPT2LMHeadModel, tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return the logits of tokens [b, s] that add up rows [b, s, n] of the position table."""
+    table = model.transformer.wpe
+    logits: torch.Tensor = model(
+        inputs_embeds=model.transformer.wte(tokens) + table(rows[..., 1:]).sum(-2),
+        position_ids=rows[..., 0],
+        attention_mask=torch.ones_like(tokens),  # else positions that go back divide the sequence
+    ).logits
+    return logits

@@ -4,6 +4,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from megatron.core.packed_seq_params import PackedSeqParams
@@ -30,6 +32,30 @@ class DocumentSpans(PackedSeqParams):  # type: ignore[misc]
     documents: int = 0
     longest: int = 0
     slots: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+
+def document_spans(lengths: npt.NDArray[np.int64], total: int, seq_length: int) -> DocumentSpans:
+    """Return the spans of documents of these lengths, one after another from the first token.
+
+    Behind them padding fills `total` tokens: to Megatron documents of at most `seq_length` tokens.
+    """
+    real = int(lengths.sum())
+    padding = [min(seq_length, total - at) for at in range(real, total, seq_length)]
+    ends = np.cumsum([*lengths, *padding])
+    bounds = torch.from_numpy(np.concatenate(([0], ends)).astype(np.int32))
+    longest = int(lengths.max(initial=1))
+    first = np.cumsum(lengths) - lengths
+    slots = np.arange(real) + np.repeat(np.arange(len(lengths)) * longest - first, lengths)
+    return DocumentSpans(
+        qkv_format="thd",
+        cu_seqlens_q=bounds,
+        cu_seqlens_kv=bounds,
+        max_seqlen_q=max(longest, *padding, 1),
+        max_seqlen_kv=max(longest, *padding, 1),
+        documents=max(1, len(lengths)),  # no kernel takes none
+        longest=longest,
+        slots=torch.from_numpy(slots),
+    )
 
 
 class TorchCoreAttention(MegatronModule):  # type: ignore[misc]

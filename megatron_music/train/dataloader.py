@@ -18,7 +18,7 @@ from megatron.core.datasets import helpers
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
-from megatron_music.train.attention import DocumentSpans
+from megatron_music.train.attention import DocumentSpans, document_spans
 from megatron_music.train.engine import Engine
 from megatron_music.train.job import Job
 from megatron_music.train.packing import IntArray, PackedSplit, Row, fraction, words
@@ -137,10 +137,15 @@ class DataLoader:
         rows, tokens = sum(map(len, splits)), sum(split.kept_tokens for split in splits)
         documents = sum(split.left_out_documents for split in splits)
         longer = sum(split.left_out_tokens for split in splits)
-        return f"samples: {rows:,} of {self.seq_length:,} tokens, whole documents, " + (
+        held = (
+            f"samples: {rows:,} of {self.seq_length:,} tokens, whole documents, "
             f"{tokens / rows / self.seq_length:.1%} full"
-            + f"; {documents:,} documents ({longer / (longer + tokens):.1%} of the tokens) are longer and left out: "
-            "raise model.seq_length, or build the data set with fewer --bars" * (documents > 0)
+        )
+        if not documents:
+            return held
+        return (
+            f"{held}; {documents:,} documents ({longer / (longer + tokens):.1%} of the tokens) are "
+            "longer and left out: raise model.seq_length, or build the data set with fewer --bars"
         )
 
     @property
@@ -226,7 +231,7 @@ class DataLoader:
             loss_mask=torch.from_numpy(mask)[None],
             rows=torch.from_numpy(position_table_rows),
             row_starts=torch.from_numpy(row_starts),
-            spans=_spans(lengths, total, self.seq_length),
+            spans=document_spans(lengths, total, self.seq_length),
             mean_label_tokens=mean_label_tokens,
         )
 
@@ -277,24 +282,3 @@ def _mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> 
         elif isinstance(value, DocumentSpans):
             changed[one.name] = _mapped(value, change)
     return replace(record, **changed)
-
-
-def _spans(lengths: IntArray, total: int, seq_length: int) -> DocumentSpans:
-    """Return the spans of documents one after another; padding counts as documents of its own."""
-    real = int(lengths.sum())
-    padding = [min(seq_length, total - at) for at in range(real, total, seq_length)]
-    ends = np.cumsum([*lengths, *padding])
-    bounds = torch.from_numpy(np.concatenate(([0], ends)).astype(np.int32))
-    longest = int(lengths.max(initial=1))
-    first = np.cumsum(lengths) - lengths
-    slots = np.arange(real) + np.repeat(np.arange(len(lengths)) * longest - first, lengths)
-    return DocumentSpans(
-        qkv_format="thd",
-        cu_seqlens_q=bounds,
-        cu_seqlens_kv=bounds,
-        max_seqlen_q=max(longest, *padding, 1),
-        max_seqlen_kv=max(longest, *padding, 1),
-        documents=max(1, len(lengths)),  # no kernel takes none
-        longest=longest,
-        slots=torch.from_numpy(slots),
-    )

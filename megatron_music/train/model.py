@@ -73,9 +73,14 @@ class PositionTable(torch.nn.Embedding):
     """GPT-2's table of positions, of whose rows a token may add up several."""
 
     def forward(self, rows: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Return [b, s, h] for a row each [b, s], or [1, t, h] for `Microbatch.position_ids`."""
+        """Return the sums of the rows of each token.
+
+        Takes a row a token [b, s] or n of them [b, s, n] and returns [b, s, h]; for
+        `Microbatch.position_ids` it returns [1, t, h].
+        """
         if isinstance(rows, torch.Tensor):
-            return super().forward(rows)
+            found = super().forward(rows)
+            return found.sum(-2) if rows.dim() > 2 else found
         listed, starts = rows
         return F.embedding_bag(listed, self.weight, starts, mode="sum")[None]
 

@@ -130,7 +130,7 @@ def counted() -> Iterator[dict[str, float]]:
             attend = torch.nn.functional.scaled_dot_product_attention
             return attend(*qkv, dropout_p=dropout, is_causal=True, scale=scale)
 
-        tokens = torch.randint(VOCABULARY_SIZE, (1, 128))
+        tokens = torch.randint(len(vocabulary), (1, 128))
         positions = torch.arange(128)[None]
         with (
             pytest.MonkeyPatch.context() as patch,
@@ -141,8 +141,8 @@ def counted() -> Iterator[dict[str, float]]:
         yield {
             "parameters": sum(p.numel() for p in model.parameters()),
             "activations": float(sum(saved.values())),
-            "expected": estimate_memory(given, VOCABULARY_SIZE, 1).activations,
-            "expected_parameters": parameter_count(given.model, VOCABULARY_SIZE),
+            "expected": estimate_memory(given, len(vocabulary), 1).activations,
+            "expected_parameters": parameter_count(given.model, len(vocabulary)),
             "loss": float(loss.mean()),
         }
 

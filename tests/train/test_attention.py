@@ -2,14 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("megatron.core")
 
 import torch.nn.functional as F  # noqa: E402, N812 - torch's own habit
+from megatron.core.transformer import TransformerConfig  # noqa: E402
 
-from megatron_music.train.attention import BLOCK, attend_by_blocks  # noqa: E402
+from megatron_music.train.attention import (  # noqa: E402
+    BLOCK,
+    TorchCoreAttention,
+    attend_by_blocks,
+    document_spans,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -76,3 +83,37 @@ def test_dropout_leaves_the_mean_and_never_shows_what_is_to_come() -> None:
     assert torch.equal(
         attend_by_blocks(query, key, value, dropout=0.2)[:, :, :150], before[:, :, :150]
     )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_packed_documents_attend_as_if_each_were_alone(dropout: float) -> None:
+    lengths, padding = [5, 200, 1, 170], 24
+    total, width = sum(lengths) + padding, 8
+    core = TorchCoreAttention(
+        TransformerConfig(num_layers=1, hidden_size=16, num_attention_heads=2), dropout
+    ).eval()
+    torch.manual_seed(1)
+    parts = [torch.randn(total, 2, width, requires_grad=True) for _ in range(3)]
+    spans = document_spans(np.array(lengths), total, 256)
+    context = core(*parts, packed_seq_params=spans)
+    assert context.shape == (total, 2, width)
+    assert not context[-padding:].any()
+    ends = np.cumsum(lengths).tolist()
+    alone = torch.cat(
+        [
+            core(*(part[end - length : end, None] for part in parts)).view(length, 2, width)
+            for length, end in zip(lengths, ends, strict=True)
+        ]
+    )
+    torch.testing.assert_close(context[:-padding], alone, atol=1e-5, rtol=1e-5)
+    onto = torch.randn_like(alone)
+    packed = torch.autograd.grad(context[:-padding], parts, onto)
+    for mine, other in zip(packed, torch.autograd.grad(alone, parts, onto), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_megatron_is_told_all_tokens_padding_as_documents_of_its_own() -> None:
+    spans = document_spans(np.array([100, 30]), 512, 128)
+    assert spans.cu_seqlens_q.tolist() == [0, 100, 130, 258, 386, 512]
+    assert (spans.max_seqlen_q, spans.qkv_format) == (128, "thd")
+    assert spans.cu_seqlens_q.dtype == torch.int32
