@@ -57,6 +57,7 @@ class PackedGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         rows: torch.Tensor,
         row_starts: torch.Tensor,
         document: torch.Tensor,
+        labels: torch.Tensor | None = None,  # by this name the Trainer knows that there is a loss
         **arguments: Any,
     ) -> Any:
         """Return what GPT-2 does for `input_ids` [b, s]; `document` [b, s] numbers the documents.
@@ -75,6 +76,7 @@ class PackedGPT2(GPT2LMHeadModel):  # type: ignore[misc]
             inputs_embeds=embedded + added.view_as(embedded),
             position_ids=rows[row_starts].view_as(input_ids),
             attention_mask=(alike & past.bool())[:, None],
+            labels=labels,
             **arguments,
         )
 

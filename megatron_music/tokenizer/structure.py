@@ -7,6 +7,7 @@ next one meets. All of it follows from the tokens so far, but for the place in t
     index     a row for each token of a document: documents without inputs use these alone
     time      steps since the window's beginning, in this track
     track     number of the current track, 0 before the first
+    held      the pitches that the current track holds: their NOTE_OFF is still to come
     sounding  the pitches that sound at this time in the finished tracks; of drums apart
     place     bars since the piece's beginning, and bars to its end
 
@@ -33,7 +34,7 @@ from megatron_music.tokenizer.vocabulary import (
     vocabulary_of,
 )
 
-INPUTS = ("time", "track", "sounding", "place")
+INPUTS = ("time", "track", "held", "sounding", "place")
 
 TRACKS = 16
 """Rows of `track`; later tracks share the last."""
@@ -57,6 +58,7 @@ class PositionRows(NamedTuple):
     time: int
     times: int
     track: int
+    held: int
     sounding: int
     since_begin: int
     to_end: int
@@ -97,15 +99,21 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
                 f"choose among {', '.join(INPUTS)}"
             )
     times = vocabulary.settings.bars * vocabulary.steps_per_bar + 1
-    sizes = {"time": (times,), "track": (TRACKS,), "sounding": (SOUNDING,), "place": (PLACES,) * 2}
+    sizes = {
+        "time": (times,),
+        "track": (TRACKS,),
+        "held": (PITCHES,),
+        "sounding": (SOUNDING,),
+        "place": (PLACES,) * 2,
+    }
     firsts: list[int] = []
     total = seq_length
     for name in INPUTS:
         for size in sizes[name]:
             firsts.append(total if name in inputs else -1)
             total += size * (name in inputs)
-    time, track, sounding, since_begin, to_end = firsts
-    return PositionRows(seq_length, time, times, track, sounding, since_begin, to_end, total)
+    time, *others = firsts
+    return PositionRows(seq_length, time, times, *others, total)
 
 
 def document_rows(

@@ -32,8 +32,9 @@ from megatron_music.tokenizer.structure import (
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 MOST_SOUNDING = 60
-MOST_ROWS = MOST_SOUNDING + 4
-"""Time, track and both places beside what sounds."""
+MOST_HELD = 16
+MOST_ROWS = MOST_SOUNDING + MOST_HELD + 4
+"""Time, track and both places beside what is held and what sounds."""
 
 SILENT = -1
 """What stands for no onset, and for no end that is known."""
@@ -48,7 +49,8 @@ class States(NamedTuple):
     """Where songs stand; the first index is the song's.
 
     `cells` [songs, columns]; `onsets` and `cuts` [songs, 128]: where open notes began, and the
-    first hidden bar behind that; `fills` [songs, bars, 3]: bar, track and whether of drums, of
+    first hidden bar behind that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
+    hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and whether of drums, of
     each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
     between steps LOW and HIGH; `sounding` [songs, steps, 4]: of the finished ones, drums last.
     """
@@ -56,6 +58,7 @@ class States(NamedTuple):
     cells: IntArray
     onsets: IntArray
     cuts: IntArray
+    held: Words
     fills: IntArray
     playing: Words
     sounding: Words
@@ -67,6 +70,7 @@ def new_states(songs: int, rows: PositionRows) -> States:
         cells=np.zeros((songs, _COLUMNS), np.int64),
         onsets=np.full((songs, PITCHES), SILENT, np.int64),
         cuts=np.full((songs, PITCHES), SILENT, np.int64),
+        held=np.zeros((songs, _PITCH_WORDS), np.uint64),
         fills=np.zeros((songs, rows.seq_length, 3), np.int64),
         playing=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
         sounding=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
@@ -127,6 +131,7 @@ class State(NamedTuple):
     cells: IntArray
     onsets: IntArray
     cuts: IntArray
+    held: Words
     fills: IntArray
     playing: Words
     sounding: Words
@@ -138,6 +143,7 @@ def _state_of(states: States, song: int) -> State:
         states.cells[song],
         states.onsets[song],
         states.cuts[song],
+        states.held[song],
         states.fills[song],
         states.playing[song],
         states.sounding[song],
@@ -150,6 +156,7 @@ def _first_state(rows: PositionRows) -> State:
         np.zeros(_COLUMNS, np.int64),
         np.zeros(PITCHES, np.int64),
         np.zeros(PITCHES, np.int64),
+        np.zeros(_PITCH_WORDS, np.uint64),
         np.zeros((rows.seq_length, 3), np.int64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
         np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
@@ -162,6 +169,7 @@ def _reset(state: State, rows: PositionRows) -> None:
     state.cells[LOW] = rows.times
     state.onsets[:] = SILENT
     state.cuts[:] = SILENT
+    state.held[:] = 0
     state.playing[:] = 0
     state.sounding[:] = 0
 
@@ -206,7 +214,7 @@ def _walk(
         token = tokens[position]
         if 0 <= token < len(actions.codes):
             _take(actions.codes[token], actions.values[token], rows, actions.steps_per_bar, state)
-        written = _write(place, rows, state.cells, state.sounding, flat, filled)
+        written = _write(place, rows, state, flat, filled)
         counts[position] = written - filled
         filled = written
     return filled
@@ -219,11 +227,13 @@ def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -
     if code == NOTE_ON:
         state.onsets[value] = cells[TIME]
         state.cuts[value] = SILENT
+        state.held[value // _WORD_BITS] |= _bit(value)
     elif code == NOTE_OFF:
         onset = state.onsets[value]
         begins = cells[BAR] * steps if onset == SILENT else onset
         _sound(value, begins, cells[TIME], rows, state)
         state.onsets[value] = SILENT
+        state.held[value // _WORD_BITS] &= ~_bit(value)
     elif code == TIME_DELTA:
         cells[TIME] += value
     elif code == BAR_END:
@@ -266,15 +276,21 @@ def _hide_bar(steps: int, state: State) -> None:
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
             state.cuts[pitch] = cells[BAR] * steps
+    state.held[:] = 0
     cells[BAR] += 1
     cells[TIME] = cells[BAR] * steps
+
+
+@kernel
+def _bit(pitch: int) -> np.uint64:
+    return np.uint64(1) << np.uint64(pitch % _WORD_BITS)
 
 
 @kernel
 def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: State) -> None:
     """Let a pitch of the unfinished track sound; in the last row of time nothing ever does."""
     ends = min(ends, rows.times - 1)
-    word, bit = pitch // _WORD_BITS, np.uint64(1) << np.uint64(pitch % _WORD_BITS)
+    word, bit = pitch // _WORD_BITS, _bit(pitch)
     for step in range(begins, ends):
         state.playing[step, word] |= bit
     if begins < ends:
@@ -291,6 +307,7 @@ def _finish(ends: int, rows: PositionRows, state: State) -> None:
             cut = ends if state.cuts[pitch] == SILENT else state.cuts[pitch]
             _sound(pitch, state.onsets[pitch], cut, rows, state)
             state.onsets[pitch] = SILENT
+    state.held[:] = 0
     first = cells[DRUM] * _PITCH_WORDS
     for step in range(cells[LOW], cells[HIGH]):
         for word in range(_PITCH_WORDS):
@@ -300,15 +317,22 @@ def _finish(ends: int, rows: PositionRows, state: State) -> None:
 
 
 @kernel
-def _write(
-    place: IntArray,
-    rows: PositionRows,
-    cells: IntArray,
-    sounding: Words,
-    flat: RowArray,
-    filled: int,
-) -> int:
+def _write_bits(words: Words, first: int, most: int, flat: RowArray, filled: int) -> int:
+    """Write a row for each bit, the lowest `most`; return where they end."""
+    last = filled + most
+    for word in range(len(words)):
+        bits = words[word]
+        while bits and filled < last:
+            flat[filled] = first + word * _WORD_BITS + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            filled += 1
+    return filled
+
+
+@kernel
+def _write(place: IntArray, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
     """Write the rows that describe a song's state; return where they end."""
+    cells = state.cells
     time = min(cells[TIME], rows.times - 1)
     flat[filled] = min(cells[INDEX], rows.seq_length - 1) if rows.time < 0 else rows.time + time
     cells[INDEX] += 1
@@ -316,14 +340,10 @@ def _write(
     if rows.track >= 0:
         flat[filled] = rows.track + min(cells[TRACK], TRACKS - 1)
         filled += 1
+    if rows.held >= 0:
+        filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
     if rows.sounding >= 0:
-        last = filled + MOST_SOUNDING
-        for word in range(2 * _PITCH_WORDS):
-            bits = sounding[time, word]
-            while bits and filled < last:
-                flat[filled] = rows.sounding + word * _WORD_BITS + lowest_bit(bits)
-                bits &= bits - np.uint64(1)
-                filled += 1
+        filled = _write_bits(state.sounding[time], rows.sounding, MOST_SOUNDING, flat, filled)
     before, bars = place[0], place[1]
     if rows.since_begin >= 0 and before >= 0:
         flat[filled] = rows.since_begin + min(before + cells[BAR], PLACES - 1)

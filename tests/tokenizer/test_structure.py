@@ -92,6 +92,9 @@ class Twin:
         )
         if r.track >= 0:
             rows.append(r.track + min(self.track, 15))
+        if r.held >= 0:
+            held = sorted(pitch for pitch, (_, cut) in self.open.items() if cut is None)
+            rows += [r.held + pitch for pitch in held[:16]]
         if r.sounding >= 0 and self.step < last:
             pitches = sorted(pitch for step, pitch in self.finished if step == self.step)
             rows += [r.sounding + pitch for pitch in pitches[:60]]
@@ -219,6 +222,19 @@ def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
     assert told["NOTE_OFF=71"] == [3]
 
 
+def test_a_note_is_held_until_its_end_or_a_hidden_bar() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 NOTE_ON=64 TIME_DELTA=2 NOTE_OFF=64 "
+        "BAR_END BAR_START NOTE_ON=70 FILL_IN",
+        ("time", "held"),
+    )
+    assert told["NOTE_ON=64"] == [0, 65 + 60, 65 + 64]
+    assert told["NOTE_OFF=64"] == [2, 65 + 60]
+    assert told["BAR_END"] == [16, 65 + 60]
+    assert told["NOTE_ON=70"] == [16, 65 + 60, 65 + 70]
+    assert told["FILL_IN"] == [32]
+
+
 def test_a_hidden_bar_knows_the_other_bars_of_its_own_track() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 BAR_END FILL_IN BAR_START "
@@ -253,7 +269,7 @@ def test_tokens_that_make_no_sense_are_survived() -> None:
     rng = np.random.default_rng(0)
     tokens = rng.integers(-3, len(vocabulary) + 3, (8, 3000))
     made = StructureTracker(rows, vocabulary, 8, np.full((8, 2), 5)).advance(tokens)
-    assert made.shape[2] <= 64
+    assert made.shape[2] <= 80
     assert made.min() >= 0
     assert made.max() <= rows.total
 
@@ -274,10 +290,12 @@ def test_more_than_sixty_pitches_leave_the_highest_out() -> None:
 
 def test_a_table_has_only_the_groups_asked_for() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=2))
-    assert position_rows((), 50, vocabulary) == PositionRows(50, -1, 33, -1, -1, -1, -1, 50)
-    assert position_rows(INPUTS, 50, vocabulary) == PositionRows(50, 50, 33, 83, 99, 355, 372, 389)
+    assert position_rows((), 50, vocabulary) == PositionRows(50, -1, 33, -1, -1, -1, -1, -1, 50)
+    assert position_rows(INPUTS, 50, vocabulary) == PositionRows(
+        50, 50, 33, 83, 99, 227, 483, 500, 517
+    )
     assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
-        50, 50, 33, -1, -1, 83, 100, 117
+        50, 50, 33, -1, -1, -1, 83, 100, 117
     )
     with pytest.raises(UsageError, match=r"sonding.*did you mean 'sounding'"):
         position_rows(("sonding",), 50, vocabulary)
