@@ -23,6 +23,7 @@ def show_estimate(
 ) -> None:
     """Print what a recipe will cost, over the data's vocabulary or the default one."""
     from megatron_music.costs.estimate import UTILISATION, estimate
+    from megatron_music.tokenizer.structure import position_rows
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
     from megatron_music.train.blend import common_vocabulary
 
@@ -36,7 +37,10 @@ def show_estimate(
     parallel = recipe.parallel
     least = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
     vocabulary = common_vocabulary(blend) if blend else vocabulary_of(TokenizerSettings())
-    made = estimate(recipe, len(vocabulary), processes or least, device, share)
+    shape = recipe.model
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    gpus = processes or least
+    made = estimate(recipe, len(vocabulary), gpus, device, share, rows.total)
     epochs = blend.epochs(made.tokens, vocabulary) if blend else {}
     if as_json:
         print(json.dumps(_figures(made, epochs)))

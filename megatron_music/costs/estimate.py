@@ -60,15 +60,16 @@ def estimate(
     processes: int,
     device: str | None = None,
     utilisation: float = UTILISATION,
+    position_rows: int | None = None,
 ) -> Estimate:
-    """Estimate a recipe over so many processes.
+    """Estimate a recipe over so many processes; `position_rows` is as in `parameter_count`.
 
     Raises LayoutError for a layout that cannot work and UsageError for an unknown device or one
     that cannot do the recipe's precision.
     """
     settled = _settle(recipe, device)
     data = check_layout(settled, processes)
-    memory = estimate_memory(settled, vocabulary_size, data)
+    memory = estimate_memory(settled, vocabulary_size, data, position_rows)
     shape = recipe_shape(settled, vocabulary_size)
     tokens, flops = shape.global_batch_size * shape.seq_length, model_causal(shape)
     placed = None
@@ -88,7 +89,7 @@ def estimate(
         processes=processes,
         data_parallel_size=data,
         vocabulary_size=vocabulary_size,
-        parameters=parameter_count(settled.model, vocabulary_size),
+        parameters=parameter_count(settled.model, vocabulary_size, position_rows),
         memory=memory,
         tokens_per_iteration=tokens,
         flops_per_iteration=flops,

@@ -38,13 +38,23 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def parameter_count(shape: ModelConfig, vocabulary_size: int) -> int:
-    """Return the parameters of the whole model, the tied head counted once."""
-    return stage_parameters(shape, vocabulary_size, 1, 1, 0)
+def parameter_count(
+    shape: ModelConfig, vocabulary_size: int, position_rows: int | None = None
+) -> int:
+    """Return the parameters of the whole model, the tied head counted once.
+
+    `position_rows` are the rows of its position table, None for GPT-2's own `seq_length`.
+    """
+    return stage_parameters(shape, vocabulary_size, 1, 1, 0, position_rows)
 
 
 def stage_parameters(
-    shape: ModelConfig, vocabulary_size: int, tensor: int, pipeline: int, stage: int
+    shape: ModelConfig,
+    vocabulary_size: int,
+    tensor: int,
+    pipeline: int,
+    stage: int,
+    position_rows: int | None = None,
 ) -> int:
     """Return the parameters of one tensor parallel rank of a pipeline stage.
 
@@ -55,25 +65,37 @@ def stage_parameters(
     count = shape.num_layers // pipeline * (split // tensor + whole)
     embedding = padded_vocab_size(vocabulary_size) // tensor * width
     if stage == 0:
-        count += embedding + shape.seq_length * width
+        count += embedding + (position_rows or shape.seq_length) * width
     if stage == pipeline - 1:
         count += 2 * width + (embedding if pipeline > 1 else 0)
     return count
 
 
-def estimate_memory(recipe: Recipe, vocabulary_size: int, data_parallel_size: int) -> Memory:
+def estimate_memory(
+    recipe: Recipe,
+    vocabulary_size: int,
+    data_parallel_size: int,
+    position_rows: int | None = None,
+) -> Memory:
     """Return what the fullest GPU of a layout holds; the recipe's precision is fp32, bf16 or fp16.
 
-    The layout is one that `check_layout` accepts.
+    The layout is one that `check_layout` accepts; `position_rows` is as in `parameter_count`.
     """
     pipeline = recipe.parallel.pipeline_model_parallel_size
     stages = [
-        _stage(recipe, vocabulary_size, data_parallel_size, stage) for stage in range(pipeline)
+        _stage(recipe, vocabulary_size, data_parallel_size, stage, position_rows)
+        for stage in range(pipeline)
     ]
     return max(stages, key=lambda memory: memory.total)
 
 
-def _stage(recipe: Recipe, vocabulary_size: int, data_parallel_size: int, stage: int) -> Memory:
+def _stage(
+    recipe: Recipe,
+    vocabulary_size: int,
+    data_parallel_size: int,
+    stage: int,
+    position_rows: int | None,
+) -> Memory:
     parallel = recipe.parallel
     count = stage_parameters(
         recipe.model,
@@ -81,6 +103,7 @@ def _stage(recipe: Recipe, vocabulary_size: int, data_parallel_size: int, stage:
         parallel.tensor_model_parallel_size,
         parallel.pipeline_model_parallel_size,
         stage,
+        position_rows,
     )
     is_fp32 = recipe.train.precision == "fp32"
     state = FP32_BYTES * (MOMENTS if is_fp32 else MOMENTS + 1) * count

@@ -115,7 +115,7 @@ def capture(configuration: Configuration, bench: Bench, nsys: str, timeout_s: fl
     training = train_command(
         configuration.processes,
         configuration.base,
-        bench.data.resolve(),
+        bench.data_of(configuration),
         run,
         traced_overrides(configuration),
     )

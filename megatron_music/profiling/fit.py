@@ -3,7 +3,6 @@
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.profiling.devices import Machine
 from megatron_music.profiling.grid import Configuration, refusal
-from megatron_music.profiling.synthetic import vocabulary_size
 
 GIB = 1 << 30
 MARGIN = 1.1
@@ -27,7 +26,9 @@ def memory_needed(configuration: Configuration) -> Memory:
     Where sequence parallel is left to the engine it is counted as on, which takes less.
     """
     recipe, data = configuration.recipe, configuration.data_parallel_size
-    return estimate_memory(recipe, vocabulary_size(), data)
+    shape, vocabulary = recipe.model, vocabulary_of(TokenizerSettings())
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    return estimate_memory(recipe, len(vocabulary), data, rows.total)
 
 
 def _lacks_memory(configuration: Configuration, machine: Machine) -> str | None:

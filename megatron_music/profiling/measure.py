@@ -22,7 +22,7 @@ from megatron_music.profiling.nvml.sample import MIG_REMARK
 from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
 from megatron_music.profiling.processes import end_training, explain, run_group, train_command
 from megatron_music.profiling.rows import Outcome, Row
-from megatron_music.profiling.synthetic import vocabulary_size
+from megatron_music.profiling.synthetic import synthetic_data, vocabulary_size
 from megatron_music.train.folder import RunFolder, read_log
 
 OUTPUT_FILE = "output.txt"
@@ -40,7 +40,7 @@ Note = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where configurations are measured: the sweep's folder, its data, this machine."""
+    """Where configurations are measured: the sweep's folder, its data by length, this machine."""
 
     folder: Path
     data: Path
@@ -51,12 +51,16 @@ class Bench:
         """Return the folder of a configuration's run, absolute: its processes are known by it."""
         return (self.folder / "runs" / configuration.key).resolve()
 
+    def data_of(self, configuration: Configuration) -> Path:
+        """Return the data set whose documents are as long as the configuration's sequences."""
+        return synthetic_data(self.data, configuration.recipe.model.seq_length).resolve()
+
     def command(self, configuration: Configuration) -> list[str]:
         """Return the training command of a configuration."""
         return train_command(
             configuration.processes,
             configuration.base,
-            self.data.resolve(),
+            self.data_of(configuration),
             self.run(configuration),
             self._overrides(configuration),
         )

@@ -151,8 +151,9 @@ def _bench(
     machine: Machine,
     say: Callable[[str], None],
 ) -> Bench:
-    longest = max(configuration.recipe.model.seq_length for configuration in configurations)
-    data = synthetic_data(folder / "data", longest)
+    data = folder / "data"
+    for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
+        synthetic_data(data, seq_length)
     return Bench(folder, data, machine, Peaks(folder, machine, say))
 
 

@@ -15,7 +15,6 @@ from megatron_music.tokenizer.vocabulary import (
 )
 
 TOKENS = 1 << 20
-DOCUMENT_TOKENS = 1024
 SAMPLES = 4
 """At least so many sequences, however long they are."""
 
@@ -26,26 +25,28 @@ def vocabulary_size() -> int:
     return len(Vocabulary(TokenizerSettings()))
 
 
-def synthetic_data(folder: Path, longest_sequence: int) -> Path:
+def synthetic_data(folder: Path, seq_length: int) -> Path:
     """Write a data set folder with `train` alone, unless it is there; the same tokens every time.
 
-    Pieces of random tokens in the default vocabulary, each ended by PIECE_END. Raises WriteError.
+    Documents of random tokens in the default vocabulary, each as long as a sequence: attention
+    spans all of it, as the formulas of FLOPs assume. Returns the folder, a subfolder of `folder`
+    for each length. Raises WriteError.
     """
+    folder = folder / f"{seq_length}_tokens"
     settings = TokenizerSettings()
     vocabulary = Vocabulary(settings)
     dtype = token_dtype(len(vocabulary))
-    least = max(TOKENS, SAMPLES * (longest_sequence + 1))
-    documents = -(-least // DOCUMENT_TOKENS)
+    documents = max(SAMPLES, TOKENS // seq_length)
     binary, index = folder / "train.bin", folder / "train.idx"
-    size_bytes = documents * DOCUMENT_TOKENS * dtype.itemsize
-    if binary.is_file() and index.is_file() and binary.stat().st_size >= size_bytes:
+    size_bytes = documents * seq_length * dtype.itemsize
+    if binary.is_file() and index.is_file() and binary.stat().st_size == size_bytes:
         return folder
-    tokens = np.random.default_rng(0).integers(1, len(vocabulary), (documents, DOCUMENT_TOKENS))
+    tokens = np.random.default_rng(0).integers(1, len(vocabulary), (documents, seq_length))
     tokens[:, 0], tokens[:, -1] = vocabulary.piece_start, vocabulary.piece_end
     save_settings(settings, folder / "tokenizer")
     index.unlink(missing_ok=True)
     with complete(binary) as temporary:
         tokens.astype(dtype).tofile(temporary)
     with complete(index) as temporary, temporary.open("wb") as file:
-        write_index(file, np.full(documents, DOCUMENT_TOKENS, np.int32), dtype)
+        write_index(file, np.full(documents, seq_length, np.int32), dtype)
     return folder

@@ -112,8 +112,8 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
         for size in sizes[name]:
             firsts.append(total if name in inputs else -1)
             total += size * (name in inputs)
-    time, *others = firsts
-    return PositionRows(seq_length, time, times, *others, total)
+    time, track, held, sounding, since_begin, to_end = firsts
+    return PositionRows(seq_length, time, times, track, held, sounding, since_begin, to_end, total)
 
 
 def document_rows(

@@ -9,6 +9,7 @@ from pathlib import Path
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import VOCABULARY_MULTIPLE
 from megatron_music.costs.layout import splits_sequence
+from megatron_music.errors import UsageError
 from megatron_music.train.blend import Blend
 from megatron_music.train.hyperparameters import (
     ADAM_BETAS,
@@ -38,8 +39,14 @@ def megatron_lm_arguments(
     """Return what `pretrain_gpt.py` is given; precision `auto` means bf16.
 
     Takes the prefixes of the data set folders (with their shares, if there are several) and the
-    tokenizer folder of the first as they are. For megatron-core 0.16 to 0.19.
+    tokenizer folder of the first as they are. For megatron-core 0.16 to 0.19. Raises UsageError for
+    a recipe with structural inputs.
     """
+    if recipe.model.structural_inputs:
+        raise UsageError(
+            "stock Megatron-LM gives a token the row of its index and no structural inputs; give "
+            "model.structural_inputs=[], or take the recipe article"
+        )
     valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(blend, run)}
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
     implementation = ["--transformer-impl", transformer_impl]

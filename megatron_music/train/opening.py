@@ -12,6 +12,7 @@ from megatron_music.config import dump_recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.costs.memory import parameter_count
 from megatron_music.files import write_text
+from megatron_music.tokenizer.structure import position_rows
 from megatron_music.train.blend import Blend
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import CheckpointMeta, clean, rewind_log, write_tokenizer
@@ -46,8 +47,9 @@ def open_run(job: Job, engine: Engine, attention: str) -> None:
 
 def describe(job: Job, engine: Engine, trainer: str) -> str:
     """Say in one line what trains on what; `trainer` is by whom, with what was chosen."""
-    parallel, size = job.recipe.parallel, len(job.vocabulary)
-    millions = parameter_count(job.recipe.model, size) / 1e6
+    shape, parallel, size = job.recipe.model, job.recipe.parallel, len(job.vocabulary)
+    rows = position_rows(shape.structural_inputs, shape.seq_length, job.vocabulary)
+    millions = parameter_count(shape, size, rows.total) / 1e6
     return (
         f"{job.run.path} {_beginning(job)}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {job.recipe.train.precision}, "

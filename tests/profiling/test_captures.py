@@ -14,7 +14,6 @@ from megatron_music.profiling.measure import Bench
 from megatron_music.profiling.report import write_report
 from megatron_music.profiling.rows import read_rows
 from megatron_music.profiling.sweep import run_sweep
-from megatron_music.profiling.synthetic import synthetic_data
 from tests.profiling import fake_sweep, fake_training
 from tests.profiling.capture import GEMM, NCCL, Capture
 
@@ -68,8 +67,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bench(folder: Path) -> Bench:
     machine = Machine((GPU,), 2)
-    data = synthetic_data(folder / "data", 32)
-    return Bench(folder, data, machine, Peaks(folder, machine, print))
+    return Bench(folder, folder / "data", machine, Peaks(folder, machine, print))
 
 
 def points(*seeds: int) -> list[Configuration]:

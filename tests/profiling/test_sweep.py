@@ -195,7 +195,7 @@ def test_the_synthetic_data_is_legal_and_the_same_every_time(tmp_path: Path) -> 
     assert int(reader.tokens.min()) > vocabulary.pad
     assert reader[0][-1] == vocabulary.piece_end
     made = (one / "train.bin").stat().st_mtime_ns
-    synthetic_data(one, 64)
+    assert synthetic_data(tmp_path / "one", 64) == one
     assert (one / "train.bin").stat().st_mtime_ns == made
 
 
