@@ -3,6 +3,8 @@
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.profiling.devices import Machine
 from megatron_music.profiling.grid import Configuration, refusal
+from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 
 GIB = 1 << 30
 MARGIN = 1.1

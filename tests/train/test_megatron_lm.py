@@ -13,6 +13,8 @@ from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.megatron_lm import megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
 
+PLAIN = "model.structural_inputs=[]"
+
 SECTIONS = {
     "model": ("num_layers", "hidden_size", "num_attention_heads", "seq_length", "hidden_dropout"),
     "parallel": ("tensor_model_parallel_size", "pipeline_model_parallel_size"),
@@ -59,7 +61,7 @@ def test_the_launcher_hands_megatron_the_list_and_what_follows_two_dashes(
     (clone / "pretrain_gpt.py").write_text("import sys; print(*sys.argv[1:], sep='\\n')")
     done = launched(data, "--", "--log-throughput", MEGATRON_LM=str(clone), NPROC="1")
     assert done.returncode == 0, done.stderr
-    recipe = load_recipe("tiny")
+    recipe = load_recipe("tiny", [PLAIN])
     run = Path.cwd() / "runs" / "scales-tiny"
     words = megatron_lm_arguments(recipe, Blend.of(data), run, "local")
     assert done.stdout.splitlines() == [*words, "--log-throughput"]
@@ -78,7 +80,7 @@ def test_the_launcher_says_what_it_lacks(data: Path, clone: str, told: str) -> N
 def launched(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).parents[2] / "launch" / "megatron_lm.sh"
     return subprocess.run(
-        [str(script), "tiny", "--data", str(data), *arguments],
+        [str(script), "tiny", "--data", str(data), PLAIN, *arguments],
         env=os.environ | {"MUSIC_PYTHON": sys.executable, "MASTER_PORT": "29611"} | environment,
         capture_output=True,
         text=True,
@@ -128,7 +130,7 @@ def test_stock_local_layers_have_no_norms_for_sequence_parallel() -> None:
 def test_a_blend_is_what_megatron_takes_for_one() -> None:
     utils = pytest.importorskip("megatron.core.datasets.utils")
     blend = parse_blend(["data/a:3", "data/b:1"])
-    words = megatron_lm_arguments(load_recipe("tiny"), blend, Path("r"))
+    words = megatron_lm_arguments(load_recipe("tiny", [PLAIN]), blend, Path("r"))
     for split in ("train", "valid", "test"):
         first = words.index(f"--{split}-data-path") + 1
         found = utils.get_blend_from_list(words[first : first + 4])
