@@ -16,6 +16,7 @@ pytest.importorskip("megatron.core")
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.costs.memory import parameter_count  # noqa: E402
 from megatron_music.errors import UsageError  # noqa: E402
+from megatron_music.tokenizer.structure import INPUTS, position_rows  # noqa: E402
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
 from megatron_music.train import choices  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
@@ -54,10 +55,13 @@ def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
     assert torch.zeros(1).type() == "torch.FloatTensor"
 
 
-def test_the_parameters_are_as_many_as_said(engine: Engine) -> None:
-    model = build_model(recipe(), VOCABULARY, engine)
+@pytest.mark.parametrize("inputs", [(), INPUTS])
+def test_the_parameters_are_as_many_as_said(engine: Engine, inputs: tuple[str, ...]) -> None:
+    given = recipe(f"model.structural_inputs={list(inputs)}")
+    model = build_model(given, VOCABULARY, engine)
+    rows = position_rows(inputs, given.model.seq_length, VOCABULARY)
     count = sum(p.numel() for p in model.parameters())
-    assert count == parameter_count(recipe().model, len(VOCABULARY))
+    assert count == parameter_count(given.model, len(VOCABULARY), rows.total)
 
 
 def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> None:

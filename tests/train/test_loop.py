@@ -82,8 +82,8 @@ def test_fp16_finds_its_loss_scale_and_takes_it_along(
     go(data, tmp_path, *half, "train.train_iters=24")
     first = read(tmp_path)
     skipped = [entry["iteration"] for entry in first if entry["grad_norm"] is None]
-    assert skipped == list(range(1, len(skipped) + 1))
-    assert 3 < len(skipped) < 20
+    assert skipped[:10] == list(range(1, 11)), "from 2^32 down, and seldom again"
+    assert len(skipped) < 20
     go(data, tmp_path, *half, "train.train_iters=30")
     second = read(tmp_path)[len(first) :]
     assert all(entry["grad_norm"] is not None for entry in second)
