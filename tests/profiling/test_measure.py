@@ -10,7 +10,6 @@ from megatron_music.profiling.devices import Gpu, Machine, Peaks
 from megatron_music.profiling.figures import figures
 from megatron_music.profiling.measure import Bench
 from megatron_music.profiling.nvml.summary import read_samples
-from megatron_music.profiling.synthetic import synthetic_data
 from tests.profiling import fake_training
 from tests.profiling.test_sweep import Write, behaviours, points, write
 
@@ -27,8 +26,9 @@ def test_nvml_is_recorded_around_a_run(
     monkeypatch.setattr(measure, "train_command", fake_training.command)
     (one,) = points(write(behaviours(fake_training.SLOW)))
     machine = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-    data = synthetic_data(tmp_path / "out" / "data", 32)
-    bench = Bench(tmp_path / "out", data, machine, Peaks(tmp_path, machine, print))
+    bench = Bench(
+        tmp_path / "out", tmp_path / "out" / "data", machine, Peaks(tmp_path, machine, print)
+    )
     told: list[int] = []
     row = measure.measure(one, bench, 30, told.append)
     assert (row.outcome, row.device, row.devices) == ("ok", "Tesla V100-SXM3-32GB", 1)
@@ -63,8 +63,7 @@ def test_figures_that_nvml_does_not_give_are_missing_for_a_reason(
     monkeypatch.setattr(measure, "train_command", fake_training.command)
     (one,) = points(write(behaviours(fake_training.SLOW)))
     gpus = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-    data = synthetic_data(tmp_path / "out" / "data", 32)
-    bench = Bench(tmp_path / "out", data, gpus, Peaks(tmp_path, gpus, print))
+    bench = Bench(tmp_path / "out", tmp_path / "out" / "data", gpus, Peaks(tmp_path, gpus, print))
     row = measure.measure(one, bench, 30, lambda _: None)
     assert (row.outcome, row.memory_bytes, row.energy_j) == ("ok", None, None)
     assert row.nvml_remark.startswith(remark)
