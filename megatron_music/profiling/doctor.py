@@ -53,7 +53,7 @@ def examine() -> list[Finding]:
         _python(),
         _hardware(),
         _disk(Path.cwd()),
-        *map(_needed_package, ("symusic", "pretty_midi")),
+        *map(_needed_package, ("numba", "pretty_midi")),
         _music21(),
         _torch(driver),
         *map(_needed_package, ("megatron-core", "transformers")),

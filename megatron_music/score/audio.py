@@ -1,8 +1,6 @@
 """A MIDI file as sound: fluidsynth where the machine has it, else plain sine waves."""
 
-import io
 import sys
-import warnings
 import wave
 from collections.abc import Iterable
 from contextlib import redirect_stdout
@@ -16,6 +14,9 @@ import pretty_midi
 
 from megatron_music.errors import MidiError
 from megatron_music.files import complete
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.midi_columns import BEND, CONTROL_KIND, CONTROL_TICK, CONTROLLER
+from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -28,7 +29,7 @@ FLUIDSYNTH = "fluidsynth, SoundFont TimGM6mb"
 SINE = "sine waves"
 
 _LARGEST_FILE_BYTES = 8 << 20
-_RMID_HEADER_BYTES = 20
+_NO_BEND = 1 << 13
 _GAINS = (0.2, 0.05, 0.0125)
 _FULL_SCALE = 32_767
 
@@ -39,9 +40,9 @@ def render_audio(midi: Path, wav: Path) -> str:
     The loudest sample is brought to PEAK, so nothing clips. Raises MidiError for a file that is
     missing, damaged, without sound or longer than LONGEST_MINUTES, and WriteError.
     """
-    music = _read(midi)
+    instruments = _read(midi)
     name, play = (FLUIDSYNTH, _play) if has_fluidsynth() else (SINE, _hum)
-    samples = _mix(play(instrument) for instrument in music.instruments)
+    samples = _mix(play(instrument) for instrument in instruments)
     loudest = float(np.abs(samples).max(initial=0.0))
     if loudest == 0:
         raise MidiError(f"{midi} gives no sound played with {name}; drums need libfluidsynth3")
@@ -59,36 +60,38 @@ def has_fluidsynth() -> bool:
     return True
 
 
-def _read(path: Path) -> pretty_midi.PrettyMIDI:
-    try:
-        raw = path.read_bytes()
-    except OSError as fault:
-        raise MidiError(f"cannot read {path}: {fault.strerror}; check the path") from None
-    if len(raw) > _LARGEST_FILE_BYTES:
-        raise MidiError(
-            f"{path} has {len(raw):,} bytes; up to {_LARGEST_FILE_BYTES:,} can be played"
-        )
-    body = io.BytesIO(raw[_RMID_HEADER_BYTES:] if raw.startswith(b"RIFF") else raw)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            music = pretty_midi.PrettyMIDI(body)
-    except Exception as fault:  # the reader fails in as many ways as files are damaged
-        reason = " ".join(str(fault).split()) or type(fault).__name__
-        raise MidiError(f"{path} is not a sound MIDI file ({reason}); export it again") from None
-    music.instruments = [instrument for instrument in music.instruments if instrument.notes]
-    _check_length(music, path)
-    return music
-
-
-def _check_length(music: pretty_midi.PrettyMIDI, path: Path) -> None:
-    if not music.instruments:
-        raise MidiError(f"{path} holds no notes; there is nothing to play")
-    minutes = max(instrument.get_end_time() for instrument in music.instruments) / 60
+def _read(path: Path) -> list[pretty_midi.Instrument]:
+    """Read a file's tracks with all that changes how they sound."""
+    if path.is_file() and (size := path.stat().st_size) > _LARGEST_FILE_BYTES:
+        raise MidiError(f"{path} has {size:,} bytes; up to {_LARGEST_FILE_BYTES:,} can be played")
+    midi = read_file(path)
+    instruments = [_instrument(track, midi) for track in midi.tracks]
+    minutes = max(instrument.get_end_time() for instrument in instruments) / 60
     if not minutes <= LONGEST_MINUTES:
         raise MidiError(
             f"{path} plays for {minutes:,.0f} minutes; up to {LONGEST_MINUTES} can be rendered: "
             "cut it first, or draw it only (--png)"
         )
+    return instruments
+
+
+def _instrument(track: MidiTrack, midi: MidiFile) -> pretty_midi.Instrument:
+    instrument = pretty_midi.Instrument(track.program, track.instrument == DRUMS)
+    columns = (track.velocity, track.pitch, midi.seconds(track.onset), midi.seconds(track.end))
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    instrument.notes = [pretty_midi.Note(*row) for row in rows]
+    ticks, channels, _, _ = midi.controls
+    mine = midi.controls[:, (channels == track.channel) & (ticks <= track.end.max())]
+    times = midi.seconds(mine[CONTROL_TICK]).tolist()
+    kinds, values = mine[CONTROL_KIND:].tolist()
+    for kind, value, time_s in zip(kinds, values, times, strict=True):
+        if kind == CONTROLLER:
+            change = pretty_midi.ControlChange(value >> 7, value & 0x7F, time_s)
+            instrument.control_changes.append(change)
+        elif kind == BEND:  # of its 14 bits the lower 7 come first
+            bend = ((value & 0x7F) << 7 | value >> 7) - _NO_BEND
+            instrument.pitch_bends.append(pretty_midi.PitchBend(bend, time_s))
+    return instrument
 
 
 def _play(instrument: pretty_midi.Instrument) -> FloatArray:

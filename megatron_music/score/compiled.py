@@ -26,6 +26,7 @@ _MADE_FROM = (
     "score/compiled.py",
     "score/hashing.py",
     "score/instruments.py",
+    "score/midi_columns.py",
     "score/notes.py",
     "tokenizer/grammar.py",
     "tokenizer/position.py",
@@ -54,6 +55,12 @@ def kernel(function: _Function) -> _Function:
         kept._source_stamp = (kept._source_stamp, _sources())  # noqa: SLF001
     except (RuntimeError, AttributeError):  # nowhere to keep it, or another numba
         compiled = numba.njit(function, nogil=True, error_model="numpy")
+    called = compiled.get_call_template
+
+    def template(arguments: Any, keywords: Any) -> Any:
+        return called(tuple(map(types.unliteral, arguments)), keywords)
+
+    compiled.get_call_template = template  # else it is compiled anew for each constant given to it
     return cast(_Function, compiled)
 
 

@@ -21,18 +21,20 @@ from megatron_music.score.hashing import (
     STRIDE,
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
-from megatron_music.score.midi_kernel import (
+from megatron_music.score.midi_columns import (
     CODE,
     COUNT,
     END,
     MOST_TRACKS,
-    NOT_SURE,
     ONSET,
     PITCH,
     TRACK,
     Columns,
 )
 from megatron_music.score.notes import QUARTERS_PER_BAR
+
+NOT_SURE = -1
+"""Instead of a number: what the kernels leave to the readable path."""
 
 MOST_BARS = 4_000
 MOST_NOTES = 200_000

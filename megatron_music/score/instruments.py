@@ -3,7 +3,7 @@
 | code     | name                      | meaning                                   |
 |----------|---------------------------|-------------------------------------------|
 | 0..127   | "0".."127"                | General MIDI program                      |
-| 128      | DRUMS                     | MIDI channel 10, whatever the program     |
+| 128      | DRUMS                     | MIDI channel 10, or drums elsewhere       |
 | 129..132 | SOPRANO, ALTO, TENOR, BASS | the voices of a chorale, by track name   |
 """
 
@@ -41,9 +41,3 @@ def general_midi_program(code: int) -> int:
     if code in VOICES:
         return CHOIR_PROGRAM
     return 0 if code == DRUMS else code
-
-
-def voice_named(name: str) -> int | None:
-    """Return the chorale voice whose name a track carries, if it carries one."""
-    code = _CODES.get(name.strip().upper())
-    return code if code in VOICES else None

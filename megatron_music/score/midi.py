@@ -1,146 +1,54 @@
-"""MIDI files to notes and back: symusic reads, pretty_midi writes."""
+"""MIDI files to notes and back: our own reader reads (`midi_file`), pretty_midi writes."""
 
-import math
 from pathlib import Path
 
-import numpy as np
 import pretty_midi
-import symusic
 
-from megatron_music.errors import MidiError
 from megatron_music.files import complete
 from megatron_music.score.instruments import (
-    CHOIR_PROGRAM,
     DRUMS,
     VOICES,
     general_midi_program,
     instrument_name,
-    voice_named,
 )
-from megatron_music.score.notes import Metre, Piece, Score, Track
-
-LONGEST_QUARTERS = 40_000
-"""10,000 bars of 4/4, over five hours: a note beyond that is damage, not music."""
+from megatron_music.score.midi_file import MidiFile, parse_file, read_file
+from megatron_music.score.notes import Piece, Score, Track
 
 DEFAULT_TEMPO_BPM = 120.0
+SLOWEST_BPM, FASTEST_BPM = 4, 1000
+"""A file's tempo beyond these is damage: the default stands for it."""
+
 _WRITTEN_TICKS_PER_QUARTER = 480
 _WRITTEN_VELOCITY = 90
 _PITCHED_CHANNELS = 15
-_RMID_HEADER_BYTES = 20
-_OTHERS = (
-    (b"<!doctype html", "a web page"),
-    (b"<html", "a web page"),
-    (b"<?xml", "an XML file"),
-    (b"rar!", "a RAR archive"),
-    (b"pk\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"%pdf", "a PDF file"),
-    (b"id3", "an MP3 file"),
-    (b"riff", "a sound or video file"),
-    (b"ctmf", "a Creative music file"),
-)
-"""What files that are not MIDI begin with, in small letters, and what they are."""
+_US_PER_MINUTE = 60_000_000
 
 
 def read_midi(path: Path) -> Score:
     """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
-    try:
-        if path.exists() and not path.is_file():
-            raise MidiError(f"{path} is no file; give a MIDI file", "unreadable")
-        raw = path.read_bytes()
-    except OSError as fault:
-        message = f"cannot read {path}: {fault.strerror}; check the path"
-        raise MidiError(message, "unreadable") from None
-    return parse_midi(raw, str(path))
+    return _score(read_file(path))
 
 
 def parse_midi(raw: bytes, name: str) -> Score:
     """Read the bytes of a MIDI file called `name`; raises MidiError with its reason.
 
-    Drums are what plays on channel 10, whatever its program; a track in the choir's program that
-    carries a voice's name is that voice of a chorale. Times stay in ticks.
+    A track in the choir's program that carries a voice's name is that voice of a chorale. Times
+    stay in ticks; the tempo is the first that the file sets.
     """
-    raw = _midi_in(raw, name)
-    try:
-        source: symusic.core.ScoreTick = symusic.core.ScoreTick.from_midi(raw, sanitize_data=True)
-    except Exception as fault:  # symusic raises bare RuntimeErrors of many kinds
-        how = " ".join(str(fault).replace(": iostream error", "").split()) or type(fault).__name__
-        how = how.removeprefix("MiniMidi: ")
-        raise MidiError(f"{name} is not a sound MIDI file ({how}); export it again") from None
-    if source.ticks_per_quarter <= 0:
-        raise MidiError(
-            f"{name} counts {source.ticks_per_quarter} ticks a quarter note; it must be 1 or more",
-            "timing",
-        )
-    tracks = tuple(_read_track(track) for track in source.tracks if len(track.notes))
-    _check_bounds(tracks, source.ticks_per_quarter, name)
-    metres = tuple(
-        Metre(sign.time, sign.numerator, sign.denominator) for sign in source.time_signatures
+    return _score(parse_file(raw, name))
+
+
+def _score(midi: MidiFile) -> Score:
+    tracks = (Track(one.instrument, one.onset, one.end, one.pitch) for one in midi.tracks)
+    _, quarters = midi.tempos()
+    tempo_bpm = _US_PER_MINUTE / int(quarters[0]) if len(quarters) else DEFAULT_TEMPO_BPM
+    usual = SLOWEST_BPM <= tempo_bpm <= FASTEST_BPM
+    return Score(
+        midi.ticks_per_quarter,
+        tuple(tracks),
+        midi.metres,
+        tempo_bpm if usual else DEFAULT_TEMPO_BPM,
     )
-    return Score(source.ticks_per_quarter, tracks, metres, _first_tempo(source))
-
-
-def _midi_in(raw: bytes, name: str) -> bytes:
-    """Return the MIDI data of a file, or refuse it by its first bytes if it has none in beats."""
-    if not raw:
-        raise MidiError(f"{name} is an empty file; export it again", "empty")
-    midi = raw[_RMID_HEADER_BYTES:] if raw.startswith(b"RIFF") else raw
-    if not midi.startswith(b"MThd"):
-        start = raw[:64].lstrip().lower()
-        kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
-        raise MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
-    format_number, chunks = midi[8:10], int.from_bytes(midi[10:12])
-    if format_number == b"\x00\x02" and chunks > 1:
-        raise MidiError(
-            f"{name} holds {chunks} separate patterns (format 2), which do not sound together; "
-            "export them one by one",
-            "format",
-        )
-    if len(midi) > 13 and midi[12] >= 0x80:
-        raise MidiError(
-            f"{name} counts time in film frames (SMPTE), not in beats; export it with beats",
-            "timing",
-        )
-    return midi
-
-
-def _read_track(track: symusic.core.TrackTick) -> Track:
-    notes = track.notes.numpy()
-    onset = notes["time"].astype(np.int64)
-    end = onset + notes["duration"].astype(np.int64)
-    return Track(_instrument(track), onset, end, notes["pitch"].astype(np.int64))
-
-
-def _instrument(track: symusic.core.TrackTick) -> int:
-    if track.is_drum:
-        return DRUMS
-    voice = voice_named(track.name) if track.program == CHOIR_PROGRAM else None
-    return track.program if voice is None else voice
-
-
-def _check_bounds(tracks: tuple[Track, ...], ticks_per_quarter: int, name: str) -> None:
-    if not tracks:
-        raise MidiError(f"{name} holds no notes; there is nothing to encode", "silent")
-    longest_ticks = LONGEST_QUARTERS * ticks_per_quarter
-    for track in tracks:
-        if not 0 <= track.instrument <= VOICES[-1]:
-            raise MidiError(f"{name} asks for program {track.instrument}; programs are 0..127")
-        if track.pitch.min() < 0 or track.pitch.max() > 127:
-            raise MidiError(f"{name} has a pitch outside 0..127; export it again")
-        if track.onset.min() < 0 or (track.end < track.onset).any():
-            raise MidiError(f"{name} has a note that ends before it begins; export it again")
-        if track.end.max() > longest_ticks:
-            bars = int(track.end.max()) // (4 * ticks_per_quarter)
-            raise MidiError(
-                f"{name} has a note {bars} bars in; the limit is {LONGEST_QUARTERS // 4} bars",
-                "large",
-            )
-
-
-def _first_tempo(source: symusic.core.ScoreTick) -> float:
-    tempo = source.tempos[0].qpm if len(source.tempos) else DEFAULT_TEMPO_BPM
-    return tempo if math.isfinite(tempo) and 4 <= tempo <= 1000 else DEFAULT_TEMPO_BPM
 
 
 def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, wide
-from megatron_music.score.midi_kernel import (
+from megatron_music.score.midi_columns import (
     COUNT,
     END,
     MOST_METRES,

@@ -13,17 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.score.grid_kernel import MOST_NOTES
+from megatron_music.score.grid_kernel import MOST_NOTES, NOT_SURE
 from megatron_music.score.hashing import WORD
-from megatron_music.score.midi_kernel import (
-    METRE_ROWS,
+from megatron_music.score.midi_columns import (
     MOST_METRES,
     MOST_TRACKS,
-    NOT_SURE,
-    NOTE_ROWS,
-    TRACK_ROWS,
-    WORK_CELLS,
 )
+from megatron_music.score.midi_kernel import new_buffers
 from megatron_music.score.notes import Score
 from megatron_music.score.stretch_kernel import new_stretches
 from megatron_music.tokenizer.batch_kernel import (
@@ -122,13 +118,7 @@ class BatchEncoder:
             last_training=np.uint64(last_training),
         )
         self._setup = new_setup(vocabulary, plan)
-        self._reading = Reading(
-            notes=np.empty((NOTE_ROWS, MOST_NOTES), np.int32),
-            tracks=np.empty((TRACK_ROWS, MOST_TRACKS), np.int32),
-            metres=np.empty((METRE_ROWS, MOST_METRES), np.int32),
-            work=np.empty(WORK_CELLS, np.int32),
-            stretches=new_stretches(),
-        )
+        self._reading = Reading(midi=new_buffers(MOST_NOTES), stretches=new_stretches())
         self._output = _new_output(1)
 
     def encode(self, files: Sequence[bytes]) -> Batch:
@@ -153,7 +143,7 @@ class BatchEncoder:
         reading = _reading_of(score)
         done = reading is None
         while reading is not None and not done:
-            notes, tracks = reading.notes.shape[1], reading.tracks.shape[1]
+            notes, tracks = reading.midi.notes.shape[1], reading.midi.tracks.shape[1]
             sizes = Sizes(notes, tracks, score.ticks_per_quarter, 1)
             done = encode_piece(0, sizes, reading, self._setup, self._output, reports)
             if not done:
@@ -228,10 +218,6 @@ def _reading_of(score: Score) -> Reading | None:
         return None
     lengths = [len(track) for track in sounding]
     owners = np.repeat(np.arange(len(sounding)), lengths)
-    return Reading(
-        notes=np.concatenate((owners[None, :], times)).astype(np.int32),
-        tracks=np.array([[track.instrument for track in sounding], lengths], np.int32),
-        metres=np.empty((METRE_ROWS, 0), np.int32),
-        work=np.empty(0, np.int32),
-        stretches=new_stretches(),
-    )
+    notes = np.concatenate((owners[None, :], times)).astype(np.int32)
+    tracks = np.array([[track.instrument for track in sounding], lengths], np.int32)
+    return Reading(new_buffers(0, 0, 0, 0)._replace(notes=notes, tracks=tracks), new_stretches())

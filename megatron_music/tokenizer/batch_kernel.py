@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, wide
-from megatron_music.score.grid_kernel import MOST_BARS, Grid
+from megatron_music.score.grid_kernel import MOST_BARS, NOT_SURE, Grid
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.midi_kernel import CODE, NOT_SURE, Bytes, Columns, scan
+from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
+from megatron_music.score.midi_kernel import scan
 from megatron_music.score.notes import QUARTERS_PER_BAR
 from megatron_music.score.stretch_kernel import BAR, Stretches, find_stretches, keep_stretches
 from megatron_music.tokenizer.encode_kernel import NO_ROOM, Output, Setup, encode_notes
@@ -24,12 +25,9 @@ BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES, STRETCHES = range(7)
 
 
 class Reading(NamedTuple):
-    """What files are read into: see `midi_kernel.scan`."""
+    """What files are read into, and their stretches in 4/4."""
 
-    notes: Columns
-    tracks: Columns
-    metres: Columns
-    work: Columns
+    midi: Buffers
     stretches: Stretches
 
 
@@ -69,11 +67,11 @@ def encode_files(
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
         start, end = edges_of_files[file], edges_of_files[file + 1]
-        count, tracks, metres, resolution, _ = scan(
-            data, start, end, longest, reading.notes, reading.tracks, reading.metres, reading.work
+        count, tracks, metres, resolution, _ = scan(data, start, end, longest, reading.midi)
+        others = (
+            other_metres(reading.midi.metres, metres, reports.metres, 2 * file) if count > 0 else 0
         )
-        others = other_metres(reading.metres, metres, reports.metres, 2 * file) if count > 0 else 0
-        if setup.plan.voices and not name_voices(reading.tracks, tracks):
+        if setup.plan.voices and not name_voices(reading.midi.tracks, tracks):
             count = NOT_SURE
         sizes = Sizes(count, tracks, resolution, 1)
         if others > 0 and count > 0:
@@ -110,13 +108,13 @@ def name_voices(tracks: Columns, track_count: int) -> bool:
 @kernel
 def keep_common_time(sizes: Sizes, metres: int, shortest_bars: int, reading: Reading) -> Sizes:
     """Leave the stretches in 4/4 of what was read; return the sizes of what is left."""
-    notes, found, resolution = reading.notes, reading.stretches, sizes.resolution
+    notes, found, resolution = reading.midi.notes, reading.stretches, sizes.resolution
     bar_ticks = QUARTERS_PER_BAR * resolution
     stretches = find_stretches(
-        notes, sizes.notes, reading.metres, metres, bar_ticks, shortest_bars, found
+        notes, sizes.notes, reading.midi.metres, metres, bar_ticks, shortest_bars, found
     )
     count, tracks = keep_stretches(
-        notes, sizes.notes, reading.tracks, sizes.tracks, resolution, found, stretches
+        notes, sizes.notes, reading.midi.tracks, sizes.tracks, resolution, found, stretches
     )
     return Sizes(count, tracks, resolution, stretches)
 
@@ -133,9 +131,9 @@ def encode_piece(
     if sizes.notes <= 0:
         return True
     bars, windows, first, second = encode_notes(
-        reading.notes,
+        reading.midi.notes,
         sizes.notes,
-        reading.tracks,
+        reading.midi.tracks,
         sizes.tracks,
         sizes.resolution,
         reading.stretches[BAR, : sizes.stretches],

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
     BAR_BITS,
+    NOT_SURE,
     Grid,
     lay_out,
     music_hash,
@@ -24,7 +25,7 @@ from megatron_music.score.grid_kernel import (
     to_moments,
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
-from megatron_music.score.midi_kernel import MOST_TRACKS, NOT_SURE, Columns
+from megatron_music.score.midi_columns import MOST_TRACKS, Columns
 from megatron_music.score.notes import QUARTERS_PER_BAR
 from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
 

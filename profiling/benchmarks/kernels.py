@@ -20,8 +20,8 @@ import symusic
 from rich.console import Console
 from rich.table import Table
 
-from megatron_music.score import midi_kernel
-from megatron_music.score.midi import LONGEST_QUARTERS
+from megatron_music.score.midi_file import LONGEST_QUARTERS
+from megatron_music.score.midi_kernel import new_buffers, scan
 from megatron_music.tokenizer.batch import BatchEncoder
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
@@ -73,12 +73,9 @@ def numpy_columns(raw: bytes) -> list[object]:
 def scan_all(files: list[bytes]) -> None:
     data = np.frombuffer(bytearray().join(files), np.uint8)
     edges = np.cumsum([0, *map(len, files)]).tolist()
-    notes = np.empty((midi_kernel.NOTE_ROWS, 200_000), np.int32)
-    tracks = np.empty((midi_kernel.TRACK_ROWS, midi_kernel.MOST_TRACKS), np.int32)
-    metres = np.empty((midi_kernel.METRE_ROWS, midi_kernel.MOST_METRES), np.int32)
-    work = np.empty(midi_kernel.WORK_CELLS, np.int32)
+    buffers = new_buffers(200_000)
     for start, end in pairwise(edges):
-        midi_kernel.scan(data, start, end, LONGEST_QUARTERS, notes, tracks, metres, work)
+        scan(data, start, end, LONGEST_QUARTERS, buffers)
 
 
 def whole(paths: list[Path], encoder: BatchEncoder) -> None:

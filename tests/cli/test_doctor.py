@@ -61,8 +61,8 @@ def test_whatever_is_not_ok_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("package", "version"),
     [
-        ("symusic", "0.5.9"),
-        ("symusic", None),
+        ("numba", "0.60.0"),
+        ("numba", None),
         ("megatron-core", "0.15.0"),
         ("megatron-core", "0.20.1"),
         ("torch", "2.5.1+cu124"),

@@ -1,0 +1,198 @@
+"""What a MIDI file says, or why it cannot be read, as the compiled reader finds it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.errors import MidiError
+from megatron_music.score.midi_columns import (
+    CONTROL_TICK,
+    CUT,
+    FOREIGN,
+    FORMAT,
+    FRAMES,
+    HEADER,
+    LATE,
+    LONG,
+    LONG_NUMBER,
+    NO_EVENT,
+    NO_ROOM,
+    NO_STATUS,
+    NO_TICKS,
+    ONSET,
+    PATTERNS,
+    SILENT,
+    TEMPO,
+    TRACK,
+    VELOCITY,
+)
+from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Metre
+
+LONGEST_QUARTERS = 40_000
+"""10,000 bars of 4/4, over five hours: a note beyond that is damage, not music."""
+
+DEFAULT_QUARTER_US = 500_000
+_US_PER_S = 1e6
+
+_LONGEST_BARS = LONGEST_QUARTERS // QUARTERS_PER_BAR
+_DAMAGED = "is not a sound MIDI file ({}); export it again"
+_FAULTS = {
+    NO_ROOM: ("large", "has more tracks, notes or changes of programme than can be read"),
+    CUT: ("damaged", _DAMAGED.format("it is cut short in what begins at byte {}")),
+    LONG_NUMBER: ("damaged", _DAMAGED.format("a number at byte {} has more than four bytes")),
+    NO_STATUS: ("damaged", _DAMAGED.format("the event at byte {} has no status")),
+    NO_EVENT: ("damaged", _DAMAGED.format("what stands at byte {} is no MIDI event")),
+    LATE: ("damaged", _DAMAGED.format("the event at byte {} comes after more ticks than there are")),
+    HEADER: ("damaged", _DAMAGED.format("its header has fewer than 6 bytes")),
+    FORMAT: ("damaged", _DAMAGED.format("its format is none of 0, 1 and 2")),
+    PATTERNS: (
+        "format",
+        "holds {} separate patterns (format 2), which do not sound together; "
+        "export them one by one",
+    ),
+    FRAMES: ("timing", "counts time in film frames (SMPTE), not in beats; export it with beats"),
+    NO_TICKS: ("timing", "counts 0 ticks a quarter note; it must be 1 or more"),
+    SILENT: ("silent", "holds no notes; there is nothing to encode"),
+    LONG: ("large", f"has a note {{}} bars in; the limit is {_LONGEST_BARS} bars"),
+}
+"""The reason for each fault, and what is said of the file; `{}` stands for the place."""
+
+_OTHERS = (
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML file"),
+    (b"rar!", "a RAR archive"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"%pdf", "a PDF file"),
+    (b"id3", "an MP3 file"),
+    (b"riff", "a sound or video file"),
+    (b"ctmf", "a Creative music file"),
+)
+"""What files that are not MIDI begin with, in small letters, and what they are."""
+
+_LEAST_BYTES = {"notes": 3, "tracks": 3, "metres": 6, "changes": 2, "controls": 2}
+"""Of a file for each of these: what limits how many there can be."""
+
+_MOST = {"changes": 1 << 20}
+_HEADER_BYTES = 14
+
+
+@dataclass(frozen=True)
+class MidiTrack:
+    """What one channel plays with one sound in one track chunk, in the order of its note-ons.
+
+    `instrument` is a code of `instruments`, `program` that of General MIDI or of the drum kit;
+    `channel` counts on from port to port. Columns are int64, times in ticks.
+    """
+
+    instrument: int
+    program: int
+    channel: int
+    onset: IntArray
+    end: IntArray
+    pitch: IntArray
+    velocity: IntArray
+
+
+@dataclass(frozen=True)
+class MidiFile:
+    """What a MIDI file says of its music.
+
+    `controls` has a column for each change of a controller, of a pitch bend and of the tempo in
+    the order of time, and the rows that `midi_columns` names.
+    """
+
+    ticks_per_quarter: int
+    tracks: tuple[MidiTrack, ...]
+    metres: tuple[Metre, ...]
+    controls: IntArray
+
+    def tempos(self) -> tuple[IntArray, IntArray]:
+        """Return where tempos begin, in ticks, and their microseconds a quarter note.
+
+        Of several at one tick the last counts.
+        """
+        ticks, _, kinds, values = self.controls
+        chosen = (kinds == TEMPO) & (values > 0)
+        ticks, values = ticks[chosen], values[chosen]
+        last = np.append(ticks[1:] != ticks[:-1], True)[: len(ticks)]
+        return ticks[last], values[last]
+
+    def seconds(self, ticks: IntArray) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Return when these ticks sound, in seconds."""
+        starts, quarters = self.tempos()
+        if not len(starts) or starts[0] > 0:
+            starts = np.concatenate(([0], starts))
+            quarters = np.concatenate(([DEFAULT_QUARTER_US], quarters))
+        tick_s = quarters / (_US_PER_S * self.ticks_per_quarter)
+        begins_s = np.concatenate(([0.0], np.cumsum(np.diff(starts) * tick_s[:-1])))
+        part = np.searchsorted(starts, ticks, side="right") - 1
+        sounds_s: np.ndarray[tuple[int], np.dtype[np.float64]] = (
+            begins_s[part] + (ticks - starts[part]) * tick_s[part]
+        )
+        return sounds_s
+
+
+def read_file(path: Path) -> MidiFile:
+    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
+    try:
+        if path.exists() and not path.is_file():
+            raise MidiError(f"{path} is no file; give a MIDI file", "unreadable")
+        raw = path.read_bytes()
+    except OSError as fault:
+        message = f"cannot read {path}: {fault.strerror}; check the path"
+        raise MidiError(message, "unreadable") from None
+    return parse_file(raw, str(path))
+
+
+def parse_file(raw: bytes, name: str) -> MidiFile:
+    """Read the bytes of a MIDI file called `name`; raises MidiError with its reason."""
+    from megatron_music.score.midi_kernel import new_buffers, scan
+
+    if not raw:
+        raise MidiError(f"{name} is an empty file; export it again", "empty")
+    room = {
+        kind: min(len(raw) // size + 1, _MOST.get(kind, len(raw)))
+        for kind, size in _LEAST_BYTES.items()
+    }
+    buffers = new_buffers(**room)
+    data = np.frombuffer(bytearray(raw), np.uint8)
+    count, tracks, metres, resolution, controls = scan(data, 0, len(raw), LONGEST_QUARTERS, buffers)
+    if count < 0:
+        raise _refusal(raw, count, tracks, name)
+    order = np.argsort(buffers.controls[CONTROL_TICK, :controls], kind="stable")
+    return MidiFile(
+        resolution,
+        _tracks(buffers.notes[: VELOCITY + 1, :count], buffers.tracks[:, :tracks]),
+        tuple(Metre(*row) for row in buffers.metres[:, :metres].T.tolist()),
+        buffers.controls[:, order].astype(np.int64),
+    )
+
+
+def _tracks(
+    notes: np.ndarray[tuple[int, int], np.dtype[np.int32]],
+    tracks: np.ndarray[tuple[int, int], np.dtype[np.int32]],
+) -> tuple[MidiTrack, ...]:
+    order = np.argsort(notes[TRACK], kind="stable")
+    columns = notes[ONSET:, order].astype(np.int64)
+    codes, counts, keys = tracks.tolist()
+    edges = np.cumsum(counts)[:-1]
+    parts = (np.split(column, edges) for column in columns)
+    return tuple(
+        MidiTrack(code, key & 0x7F, key >> 8, *rows)
+        for code, key, *rows in zip(codes, keys, *parts, strict=True)
+    )
+
+
+def _refusal(raw: bytes, fault: int, place: int, name: str) -> MidiError:
+    if fault == FOREIGN:
+        start = raw[:64].lstrip().lower()
+        kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
+        return MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
+    reason, message = _FAULTS[fault]
+    if fault == LONG:
+        place //= QUARTERS_PER_BAR
+    return MidiError(f"{name} {message.format(f'{place:,}')}", reason)

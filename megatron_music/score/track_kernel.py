@@ -1,0 +1,338 @@
+"""One track chunk of a MIDI file to columns of notes, compiled: see `midi_kernel`."""
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score import channel_kernel as cells
+from megatron_music.score.channel_kernel import (
+    BANK,
+    DRUM_BIT,
+    ENDLESS,
+    PROGRAM,
+    change,
+    change_port,
+    exclusive,
+    foreign,
+    local_track,
+)
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
+from megatron_music.score.midi_columns import (
+    BEND,
+    CODE,
+    CONTROL_CHANNEL,
+    CONTROL_KIND,
+    CONTROL_TICK,
+    CONTROL_VALUE,
+    CONTROLLER,
+    COUNT,
+    CUT,
+    END,
+    FOLLOWING,
+    KEY,
+    LATE,
+    LONG_NUMBER,
+    METRE_ROWS,
+    NO_EVENT,
+    NO_ROOM,
+    NO_STATUS,
+    ONSET,
+    PITCH,
+    TEMPO,
+    TRACK,
+    VELOCITY,
+    Buffers,
+    Bytes,
+    Columns,
+)
+
+_LAST_TICK = ENDLESS - 1
+_MOST_DOUBLINGS = 30
+_NO_VOICE = 0
+_MESSAGES = (0xF1, 0xF2, 0xF3, 0xF6, 0xF8, 0xFA, 0xFB, 0xFC, 0xFE)
+_MESSAGE_BYTES = (2, 3, 2, 1, 1, 1, 1, 1, 1)
+"""Messages that belong on a cable, and how many bytes each has."""
+
+
+@kernel
+def _quantity(data: Bytes, at: int, end: int) -> tuple[int, int]:
+    """Read a number of one to four bytes; return it and the place behind, or a fault for it."""
+    value = 0
+    for place in range(at, min(at + 4, end)):
+        byte = wide(data[place])
+        value = (value << 7) | (byte & 0x7F)
+        if byte < 0x80:
+            return value, place + 1
+    return 0, LONG_NUMBER if end - at >= 4 else CUT
+
+
+@kernel
+def number(data: Bytes, at: int, size: int) -> int:
+    """Read a number of `size` bytes, the highest first."""
+    value = 0
+    for place in range(at, at + size):
+        value = (value << 8) | wide(data[place])
+    return value
+
+
+@kernel
+def _spells(data: Bytes, at: int, word: bytes) -> bool:
+    """Tell whether the bytes from a place on are this word in capitals, whatever their case."""
+    for i in range(len(word)):  # noqa: SIM110 (a generator is beyond a kernel)
+        if (data[at + i] & 0xDF) != word[i]:
+            return False
+    return True
+
+
+@kernel
+def _voice(data: Bytes, at: int, end: int) -> int:
+    """Return the voice that a track's name means, if it means one."""
+    while at < end and (data[at] == 32 or 9 <= data[at] <= 13 or 28 <= data[at] <= 31):
+        at += 1
+    while at < end and (
+        data[end - 1] == 32 or 9 <= data[end - 1] <= 13 or 28 <= data[end - 1] <= 31
+    ):
+        end -= 1
+    if end - at == 7 and _spells(data, at, b"SOPRANO"):
+        return SOPRANO
+    if end - at == 4 and _spells(data, at, b"ALTO"):
+        return ALTO
+    if end - at == 5 and _spells(data, at, b"TENOR"):
+        return TENOR
+    if end - at == 4 and _spells(data, at, b"BASS"):
+        return BASS
+    return _NO_VOICE
+
+
+@kernel
+def _add_metre(data: Bytes, at: int, tick: int, metres: Columns, work: Columns) -> bool:
+    """Put a time signature where it belongs in time; False if there is no room for it."""
+    count = wide(work[cells.METRES])
+    if count >= metres.shape[1]:
+        return False
+    place = count
+    while place > 0 and metres[0, place - 1] > tick:
+        for row in range(METRE_ROWS):
+            metres[row, place] = metres[row, place - 1]
+        place -= 1
+    metres[0, place] = tick
+    metres[1, place] = data[at]
+    metres[2, place] = 1 << min(wide(data[at + 1]), _MOST_DOUBLINGS)
+    work[cells.METRES] = count + 1
+    return True
+
+
+@kernel
+def _add_control(
+    tick: int, channel: int, kind: int, value: int, controls: Columns, work: Columns
+) -> bool:
+    """Keep what changes how notes sound, where that is asked for; False if there is no room."""
+    count = wide(work[cells.CONTROLS])
+    if controls.shape[1] == 0:
+        return True
+    if count >= controls.shape[1]:
+        return False
+    controls[CONTROL_TICK, count], controls[CONTROL_KIND, count] = tick, kind
+    controls[CONTROL_CHANNEL, count] = work[cells.PORT] * cells.CHANNELS + channel
+    controls[CONTROL_VALUE, count] = value
+    work[cells.CONTROLS] = count + 1
+    return True
+
+
+@kernel
+def _meta(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
+    """Take in the meta event whose type stands at `at`; return the place behind, or a fault."""
+    work = buffers.work
+    if at + 2 > end:
+        return CUT
+    kind = data[at]
+    size, body = _quantity(data, at + 1, end)
+    if body < 0:
+        return body
+    if body + size > end:
+        return CUT
+    room = True
+    if kind == 0x2F:
+        work[cells.ENDED] = body + size
+        return end
+    if kind == 0x03:
+        work[cells.VOICE] = _voice(data, body, body + size)
+    elif kind == 0x21 and size >= 1:
+        change_port(wide(data[body]) & 0x7F, work)
+    elif kind == TEMPO and size >= 3:
+        tempo = number(data, body, 3)
+        room = _add_control(tick, 0, TEMPO, tempo, buffers.controls, work)
+    elif kind == 0x58 and size >= 2:
+        room = _add_metre(data, body, tick, buffers.metres, work)
+    return body + size if room else NO_ROOM
+
+
+@kernel
+def _system(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
+    """Pass what belongs to no channel; return the place behind, or a fault."""
+    status = wide(data[at])
+    if status == 0xFF:
+        return _meta(data, at + 1, end, tick, buffers)
+    if status not in (0xF0, 0xF7):
+        for i in range(len(_MESSAGES)):
+            if status == _MESSAGES[i]:
+                behind = at + _MESSAGE_BYTES[i]
+                return behind if behind <= end else CUT
+        return NO_EVENT
+    size, body = _quantity(data, at + 1, end)
+    if body < 0:
+        return body
+    if body + size > end:
+        return CUT
+    room = exclusive(data, body, body + size, tick, buffers.changes, buffers.work)
+    return body + size if room else NO_ROOM
+
+
+@kernel
+def _control(data: Bytes, at: int, status: int, tick: int, buffers: Buffers) -> bool:
+    """Take in what changes a channel's sound; False if there is no room to note it."""
+    kind, channel, work = status & 0xF0, status & 15, buffers.work
+    first = min(wide(data[at]), 0x7F)
+    if kind == 0xC0:
+        return change(PROGRAM, channel, first, tick, buffers.changes, work)
+    second = min(wide(data[at + 1]), 0x7F)
+    if kind == CONTROLLER and first == 0:
+        return change(BANK, channel, second, tick, buffers.changes, work)
+    if kind in (CONTROLLER, BEND):
+        value = first << 7 | second
+        return _add_control(tick, channel, kind, value, buffers.controls, work)
+    return True
+
+
+@kernel
+def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its first line)
+    data: Bytes,
+    at: int,
+    end: int,
+    count: int,
+    order: npt.NDArray[np.int64],
+    buffers: Buffers,
+) -> int:
+    """Read a chunk and put its notes behind the `count` there are; return how many are then."""
+    # No call that takes an array on the way of a note: each would count references, atomically.
+    notes, work = buffers.notes, buffers.work
+    owners, onsets, ends, pitches = notes[TRACK], notes[ONSET], notes[END], notes[PITCH]
+    velocities, following = notes[VELOCITY], notes[FOLLOWING]
+    opened, latest = work[cells.OPEN : cells.LATEST], work[cells.LATEST : 2 * cells.LATEST]
+    current = work[cells.CURRENT : cells.CURRENT + cells.CHANNELS]
+    keeps = buffers.controls.shape[1] > 0
+    tick = status = next_change = 0
+    port = work[cells.PORT]
+    while at < end:
+        work[cells.PLACE] = at
+        delta = wide(data[at])
+        at += 1
+        if delta >= 0x80:
+            delta, at = _quantity(data, at - 1, end)
+            if at < 0:
+                return at
+        tick += delta
+        if at >= end:
+            return CUT
+        if tick >= next_change:
+            if tick > _LAST_TICK:
+                return LATE
+            next_change = foreign(tick, buffers.changes, order, work)
+        byte = wide(data[at])
+        if byte >= 0xF0:
+            at = _system(data, at, end, tick, buffers)
+            if at < 0:
+                return at
+            if work[cells.PORT] != port:
+                port, next_change = work[cells.PORT], 0
+            continue
+        if byte >= 0x80:
+            status = byte
+            at += 1
+        kind, channel = status & 0xF0, status & 15
+        body = at
+        at += 1 if status & 0xE0 == 0xC0 else 2
+        if status == 0:
+            return NO_STATUS
+        if at > end:
+            return CUT
+        if kind > 0x90:
+            sets = kind == 0xC0 or (kind == CONTROLLER and data[body] == 0)
+            if (sets or keeps) and not _control(data, body, status, tick, buffers):
+                return NO_ROOM
+            continue
+        pitch, velocity = wide(data[body]), wide(data[body + 1])
+        if (pitch | velocity) >= 0x80:
+            pitch, velocity = min(pitch, 0x7F), min(velocity, 0x7F)
+        slot = channel << 7 | pitch
+        oldest = wide(opened[slot])
+        if kind == 0x80 or velocity == 0:
+            if oldest >= 0:
+                ends[oldest] = tick
+                opened[slot] = following[oldest]
+            continue
+        if current[channel] < 0:
+            current[channel] = local_track(channel, work)
+        if current[channel] < 0 or count >= len(onsets):
+            return NO_ROOM
+        owners[count], onsets[count], ends[count] = current[channel], tick, -1
+        pitches[count], velocities[count], following[count] = pitch, velocity, -1
+        if oldest < 0:
+            opened[slot] = count
+        else:
+            following[latest[slot]] = count
+        latest[slot] = count
+        count += 1
+    return count
+
+
+@kernel
+def close_chunk(
+    notes: Columns, first: int, count: int, tracks: Columns, track_count: int, work: Columns
+) -> tuple[int, int]:
+    """Drop the notes that never ended and number the tracks; return how many of both there are."""
+    ranks, counts = work[cells.RANKS : cells.COUNTS], work[cells.COUNTS : cells.STATE]
+    counts[: work[cells.LOCALS]] = 0
+    kept = first
+    for i in range(first, count):
+        if notes[END, i] >= 0:
+            if kept < i:
+                for row in range(FOLLOWING):
+                    notes[row, kept] = notes[row, i]
+            counts[notes[TRACK, kept]] += 1
+            kept += 1
+    track_count = _number_tracks(tracks, track_count, work)
+    for i in range(first, kept):
+        notes[TRACK, i] = ranks[notes[TRACK, i]]
+    return kept if track_count >= 0 else NO_ROOM, track_count
+
+
+@kernel
+def _number_tracks(tracks: Columns, track_count: int, work: Columns) -> int:
+    """Put the chunk's tracks with notes behind the others; return how many are then."""
+    keys, ranks = work[cells.KEYS : cells.RANKS], work[cells.RANKS : cells.COUNTS]
+    counts, local_count = work[cells.COUNTS : cells.STATE], work[cells.LOCALS]
+    total = track_count
+    for local in range(local_count):
+        rank = track_count
+        for other in range(local_count):
+            rank += counts[other] > 0 and keys[other] < keys[local]
+        ranks[local] = rank
+        if counts[local] == 0:
+            continue
+        if rank >= tracks.shape[1]:
+            return NO_ROOM
+        tracks[CODE, rank] = _code(wide(keys[local]), wide(work[cells.VOICE]))
+        tracks[COUNT, rank] = counts[local]
+        tracks[KEY, rank] = keys[local]
+        total += 1
+    return total
+
+
+@kernel
+def _code(key: int, voice: int) -> int:
+    """Return the instrument of a track in a chunk whose name means such a voice."""
+    if key & DRUM_BIT:
+        return DRUMS
+    program = key & 0x7F
+    return voice if program == CHOIR_PROGRAM and voice != _NO_VOICE else program
