@@ -21,7 +21,7 @@ from megatron_music.files import sha256_of
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 5
+FORMAT = 6
 """Raised whenever the same source and settings come to give other bytes."""
 
 _SEAL = "manifest_sha256"

@@ -43,7 +43,10 @@ _FAULTS = {
     LONG_NUMBER: ("damaged", _DAMAGED.format("a number at byte {} has more than four bytes")),
     NO_STATUS: ("damaged", _DAMAGED.format("the event at byte {} has no status")),
     NO_EVENT: ("damaged", _DAMAGED.format("what stands at byte {} is no MIDI event")),
-    LATE: ("damaged", _DAMAGED.format("the event at byte {} comes after more ticks than there are")),
+    LATE: (
+        "damaged",
+        _DAMAGED.format("the event at byte {} comes too many ticks in"),
+    ),
     HEADER: ("damaged", _DAMAGED.format("its header has fewer than 6 bytes")),
     FORMAT: ("damaged", _DAMAGED.format("its format is none of 0, 1 and 2")),
     PATTERNS: (

@@ -21,7 +21,7 @@ Where files are not as they should be, they are read as players read them:
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score import channel_kernel as cells
+import megatron_music.score.channel_kernel as cells
 from megatron_music.score.channel_kernel import WORK_CELLS, new_chunk, new_file, ordered
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.midi_columns import (
@@ -74,20 +74,20 @@ def new_buffers(
 
 
 @kernel
-def _midi_in(data: Bytes, at: int, end: int) -> tuple[int, int]:
-    """Return where in a file its MIDI data begin and end: all of it, or a chunk of RIFF."""
+def _midi_in(data: Bytes, at: int, end: int) -> int:
+    """Return where in a file its MIDI data begin: at once, or in a chunk of RIFF."""
     if end - at < _RIFF_HEADER_BYTES or number(data, at, 4) != _RIFF:
-        return at, end
+        return at
     place = at + _RIFF_HEADER_BYTES
     while end - place > _CHUNK_HEADER_BYTES:
+        body = place + _CHUNK_HEADER_BYTES
+        if number(data, place, 4) == _DATA:
+            return body  # its size is often wrong; tracks say themselves how long they are
         size = 0
         for i in range(4):  # in RIFF the lowest byte comes first
             size |= wide(data[place + 4 + i]) << 8 * i
-        body = place + _CHUNK_HEADER_BYTES
-        if number(data, place, 4) == _DATA:
-            return body, body + size if 0 < size <= end - body else end
         place = body + size + size % 2
-    return at, end
+    return at
 
 
 @kernel
@@ -164,7 +164,7 @@ def scan(
     if not (0 <= at <= end <= len(data)) or _too_small(buffers):
         return NO_ROOM, 0, 0, 0, 0
     start, work = at, buffers.work
-    at, end = _midi_in(data, at, end)
+    at = _midi_in(data, at, end)
     fault = _check_header(data, at, end)
     if fault < 0:
         return fault, at - start, 0, 0, 0

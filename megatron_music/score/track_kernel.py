@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score import channel_kernel as cells
+import megatron_music.score.channel_kernel as cells
 from megatron_music.score.channel_kernel import (
     BANK,
     DRUM_BIT,

@@ -21,7 +21,7 @@ from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import files_of, folder_of_songs, waltz
 from tests.data.test_archives import pack
-from tests.score.test_midi import ONE_NOTE, chunk, midi_bytes
+from tests.midi_bytes import ONE_NOTE, chunk, midi_bytes
 
 ALL = BuildSettings(split=(100, 0, 0))
 END = b"\x00\xff\x2f\x00"

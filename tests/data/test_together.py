@@ -14,9 +14,10 @@ from megatron_music.data.outcomes import REFUSED
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import LARGEST_FILE_BYTES, Item, MidiFile
 from megatron_music.data.together import encode_together
+from megatron_music.score.midi_columns import MOST_TRACKS
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import folder_of_songs, songs, waltz
-from tests.score.test_midi import ONE_NOTE, midi_bytes
+from tests.midi_bytes import ONE_NOTE, midi_bytes
 
 
 def files_of(folder: Path) -> list[Item]:
@@ -102,7 +103,7 @@ def test_four_tracks_become_the_voices_of_a_chorale(tmp_path: Path) -> None:
 def test_what_is_not_certain_is_left_to_the_readable_path(tmp_path: Path) -> None:
     waltz(tmp_path / "a.mid")
     (tmp_path / "b.mid").write_bytes(b"no music")
-    (tmp_path / "c.mid").write_bytes(midi_bytes(b"\x00\xf8" + ONE_NOTE))
+    (tmp_path / "c.mid").write_bytes(midi_bytes(*[ONE_NOTE] * (MOST_TRACKS + 1)))
     (tmp_path / "d.mid").write_bytes(midi_bytes(ONE_NOTE))
     with (tmp_path / "e.mid").open("wb") as large:
         large.truncate(LARGEST_FILE_BYTES + 1)

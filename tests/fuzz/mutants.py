@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from tests.midi_bytes import GS_RESET, XG_ON, gs_rhythm
+
 ODD_EVENTS = (
     b"\x00\xff\x58\x04\x03\x02\x18\x08",
     b"\x00\xff\x58\x04\x04\x02\x18\x08",
@@ -23,6 +25,10 @@ ODD_EVENTS = (
     b"\x83\x00\x90\x7f\x7f",
     b"\x00\xf0\x03\x01\x02\xf7",
     b"\x00\xf8",
+    b"\x00\xff\x21\x01\x01",
+    b"\x00\xb0\x00\x7f",
+    b"\x00\xb0\x00\x78",
+    *(GS_RESET, XG_ON, gs_rhythm(1, 1), gs_rhythm(10, 0)),
 )
 ODD_BYTES = (0x00, 0x01, 0x7F, 0x80, 0x81, 0x90, 0x99, 0xC0, 0xF0, 0xF7, 0xFF)
 DIVISIONS = (0, 1, 2, 3, 5, 24, 96, 480, 960, 0x7FFF, 0x8000, 0xE728, 0xFFFF)
@@ -107,7 +113,7 @@ def end(raw: Raw, rng: random.Random, _: Sequence[bytes]) -> None:
 
 def wrap(raw: Raw, _: random.Random, __: Sequence[bytes]) -> None:
     """Put the file into RIFF."""
-    raw[0:0] = b"RIFF\x00\x00\x00\x00RMIDdata\x00\x00\x00\x00"
+    raw[0:0] = b"RIFF\x00\x00\x00\x00RMIDDISP\x03\x00\x00\x00odd\x00data\x00\x00\x00\x00"
 
 
 def mend(raw: Raw) -> None:

@@ -15,6 +15,7 @@ import pytest
 from megatron_music.errors import MidiError, WriteError
 from megatron_music.score import audio
 from megatron_music.score.audio import LONGEST_MINUTES, PEAK, SAMPLE_RATE, render_audio, soundfont
+from tests.midi_bytes import ONE_NOTE, midi_bytes, note, program, riff
 
 CHOIR = 52
 
@@ -112,15 +113,52 @@ def test_the_soundfont_comes_with_the_package() -> None:
     assert soundfont().read_bytes()[:4] == b"RIFF"
 
 
-def test_a_rmid_file_is_played_like_the_midi_file_in_it(tmp_path: Path) -> None:
-    midi = write(tmp_path / "a.mid", [(0, 1, 60)])
-    body = midi.read_bytes()
-    header = b"RIFF" + (len(body) + 12).to_bytes(4, "little") + b"RMIDdata"
-    rmid = tmp_path / "a.rmi"
-    rmid.write_bytes(header + len(body).to_bytes(4, "little") + body)
-    render_audio(midi, tmp_path / "a.wav")
-    render_audio(rmid, tmp_path / "b.wav")
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+KEY_OF_10_SHARPS = b"\x00\xff\x59\x02\x0a\x00"
+KEY_OF_MODE_255 = b"\x00\xff\x59\x02\x02\xff"
+
+
+@pytest.mark.usefixtures("without_fluidsynth")
+def test_what_can_be_encoded_can_be_played(tmp_path: Path) -> None:
+    usual, loud = (bytes([0, 0x90, 60, velocity, 96, 60, 0]) for velocity in (127, 200))
+    plain, odd = midi_bytes(usual), midi_bytes(KEY_OF_10_SHARPS + KEY_OF_MODE_255 + loud)
+    rmid = riff((b"DISP", b"odd"), (b"data", plain))
+    for name, raw in (("plain", plain), ("odd", odd), ("rmid", rmid)):
+        (tmp_path / name).write_bytes(raw)
+        render_audio(tmp_path / name, tmp_path / f"{name}.wav")
+    for name in ("odd", "rmid"):
+        assert (tmp_path / f"{name}.wav").read_bytes() == (tmp_path / "plain.wav").read_bytes()
+
+
+@pytest.mark.usefixtures("without_fluidsynth")
+def test_times_follow_every_tempo(tmp_path: Path) -> None:
+    tempos = b"\x00\xff\x51\x03\x0f\x42\x40\x60\xff\x51\x03\x07\xa1\x20"  # 60, then 120
+    (tmp_path / "a.mid").write_bytes(midi_bytes(tempos, b"\x60" + ONE_NOTE[1:]))
+    (tmp_path / "b.mid").write_bytes(midi_bytes(tempos, b"\x81\x40" + ONE_NOTE[1:]))
+    starts_s = []
+    for name in ("a", "b"):
+        render_audio(tmp_path / f"{name}.mid", tmp_path / f"{name}.wav")
+        loud = np.abs(samples(tmp_path / f"{name}.wav").astype(int)) > 1000
+        starts_s.append(int(loud.argmax()) / SAMPLE_RATE)
+    assert starts_s == pytest.approx([1.0, 1.5], abs=0.01)
+
+
+def test_controllers_and_bends_reach_every_track_of_their_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[int, list[tuple[int, int]], list[int]]] = []
+
+    def listen(instrument: pretty_midi.Instrument) -> npt.NDArray[np.float32]:
+        controls = [(one.number, one.value) for one in instrument.control_changes]
+        bends = [one.pitch for one in instrument.pitch_bends]
+        heard.append((instrument.program, controls, bends))
+        return np.ones(10, np.float32)
+
+    monkeypatch.setattr(audio, "has_fluidsynth", lambda: False)
+    monkeypatch.setattr(audio, "_hum", listen)
+    setup = program(0, 40) + b"\x00\xb0\x40\x7f\x00\xe0\x01\x41"
+    (tmp_path / "a.mid").write_bytes(midi_bytes(setup, note(0), note(1)))
+    render_audio(tmp_path / "a.mid", tmp_path / "a.wav")
+    assert heard == [(40, [(64, 127)], [129]), (0, [], [])]
 
 
 def refusal(midi: Path) -> str:
@@ -138,10 +176,17 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert "check the path" in refusal(tmp_path / "none.mid")
 
 
-@pytest.mark.parametrize("damage", [b"", b"not midi at all", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0"])
-def test_a_damaged_file(damage: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (b"", "empty"),
+        (b"not midi at all", "not a MIDI file"),
+        (b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0", "not a sound MIDI file"),
+    ],
+)
+def test_a_damaged_file(damage: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(damage)
-    assert "not a sound MIDI file" in refusal(tmp_path / "a.mid")
+    assert said in refusal(tmp_path / "a.mid")
 
 
 def test_a_file_without_notes(tmp_path: Path) -> None:

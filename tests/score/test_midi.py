@@ -16,19 +16,8 @@ from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
 from megatron_music.score.midi import parse_midi, read_midi, write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import quantize
+from tests.midi_bytes import ONE_NOTE, midi_bytes
 from tests.music import pieces, track
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return name + len(body).to_bytes(4, "big") + body
-
-
-def midi_bytes(events: bytes, division: int = 96) -> bytes:
-    header = chunk(b"MThd", bytes([0, 0, 0, 1]) + division.to_bytes(2, "big"))
-    return header + chunk(b"MTrk", events + b"\x00\xff\x2f\x00")
-
-
-ONE_NOTE = b"\x00\x90\x3c\x40\x60\x80\x3c\x40"
 
 
 def by_instrument(tracks: tuple[Track, ...]) -> list[tuple[int, bytes]]:
@@ -93,13 +82,6 @@ def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
     midi.instruments.append(bass)
     midi.write(str(tmp_path / "band.mid"))
     assert [t.instrument for t in read_midi(tmp_path / "band.mid").tracks] == [33]
-
-
-def test_an_rmid_file_is_read_behind_its_header() -> None:
-    raw = midi_bytes(ONE_NOTE)
-    riff = b"RIFF" + (len(raw) + 12).to_bytes(4, "little") + b"RMIDdata"
-    wrapped = riff + len(raw).to_bytes(4, "little") + raw
-    assert parse_midi(wrapped, "a.rmi").tracks == parse_midi(raw, "a.mid").tracks
 
 
 def test_times_stay_in_ticks_whatever_the_tempo() -> None:

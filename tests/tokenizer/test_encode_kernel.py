@@ -20,8 +20,8 @@ from megatron_music.tokenizer.batch import Batch, BatchEncoder
 from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.midi_bytes import ONE_NOTE, midi_bytes
 from tests.music import scores, track
-from tests.score.test_midi import ONE_NOTE, midi_bytes
 
 
 @dataclass(frozen=True)
