@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pretty_midi
 import pytest
+from typer.testing import CliRunner
 
+from megatron_music.cli.main import app
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece, Track
+from tests.midi_bytes import midi_bytes
 
 PNG, WAV = b"\x89PNG", b"RIFF"
 
@@ -44,6 +47,16 @@ def test_a_name_that_is_no_text_is_drawn_and_told_with_its_own_bytes(song: Path)
     command = [sys.executable, "-m", "megatron_music", "render", song, "--png", "\udce9.png"]
     done = subprocess.run(command, capture_output=True, check=False, cwd=song.parent)
     assert (done.returncode, done.stdout) == (0, b"\xe9.png\n"), done.stderr
+
+
+def test_a_file_that_can_be_encoded_can_be_rendered(tmp_path: Path) -> None:
+    key_of_10_sharps = b"\x00\xff\x59\x02\x0a\x00"
+    odd = midi_bytes(key_of_10_sharps + b"\x00\x90\x3c\xc8\x60\x3c\x00")
+    (tmp_path / "odd.mid").write_bytes(odd)
+    done = CliRunner().invoke(app, ["render", str(tmp_path / "odd.mid")])
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "odd.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "odd.wav").read_bytes().startswith(WAV)
 
 
 def test_only_what_was_asked_for_is_written(song: Path, tmp_path: Path) -> None:
