@@ -35,8 +35,9 @@ PROGRAM, BANK, RHYTHM = 0, 1, 2
 DRUM_BIT, SOUND_BITS = 0x80, 8
 """A sound is a programme, with DRUM_BIT if it is a drum kit."""
 
-CHANNELS, MOST_LOCALS, PORTS = 16, 4096, 128
-"""MOST_LOCALS tracks in one chunk: a track is what a channel plays with one sound in it."""
+CHANNELS, MOST_LOCALS, PORTS = 16, 4096, 16
+"""Port 16 counts as port 0. MOST_LOCALS tracks in one chunk: a track is what a channel plays with
+one sound in it."""
 
 OPEN, LATEST = 0, CHANNELS * 128
 _SOUNDS = LATEST + CHANNELS * 128
@@ -82,8 +83,15 @@ def _copy(work: Columns, first: int, last: int, target: int) -> None:
 @kernel
 def new_file(work: Columns) -> None:
     """Forget what was known of another file's channels."""
-    _fill(work, _KEPT_IN, KEYS, _NONE)
+    _fill(work, _FIRST_CHUNKS, KEYS, _NONE)
     _fill(work, STATE, WORK_CELLS, 0)
+
+
+@kernel
+def new_pass(work: Columns) -> None:
+    """Begin with a file's first chunk, once more or for the first time."""
+    _fill(work, _KEPT_IN, _FIRST_CHUNKS, _NONE)
+    work[METRES] = work[CHANGES] = work[CONTROLS] = 0
 
 
 @kernel

@@ -22,7 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 import megatron_music.score.channel_kernel as cells
-from megatron_music.score.channel_kernel import WORK_CELLS, new_chunk, new_file, ordered
+from megatron_music.score.channel_kernel import (
+    WORK_CELLS,
+    new_chunk,
+    new_file,
+    new_pass,
+    ordered,
+)
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.midi_columns import (
     CHANGE_ROWS,
@@ -116,7 +122,7 @@ def _scan_chunks(
 ) -> tuple[int, int]:
     """Read all chunks of the MIDI data; return how many notes (or a fault) and tracks there are."""
     work = buffers.work
-    work[cells.METRES] = work[cells.CHANGES] = work[cells.CONTROLS] = 0
+    new_pass(work)
     promised, separate = number(data, at + 10, 2), number(data, at + 8, 2) == _SEPARATE_PATTERNS
     at += _CHUNK_HEADER_BYTES + number(data, at + 4, 4)
     chunk = count = track_count = patterns = 0

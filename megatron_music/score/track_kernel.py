@@ -158,7 +158,7 @@ def _meta(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
     if kind == 0x03:
         work[cells.VOICE] = _voice(data, body, body + size)
     elif kind == 0x21 and size >= 1:
-        change_port(wide(data[body]) & 0x7F, work)
+        change_port(wide(data[body]) % cells.PORTS, work)
     elif kind == TEMPO and size >= 3:
         tempo = number(data, body, 3)
         room = _add_control(tick, 0, TEMPO, tempo, buffers.controls, work)
@@ -292,18 +292,19 @@ def close_chunk(
 ) -> tuple[int, int]:
     """Drop the notes that never ended and number the tracks; return how many of both there are."""
     ranks, counts = work[cells.RANKS : cells.COUNTS], work[cells.COUNTS : cells.STATE]
+    owners, ends = notes[TRACK], notes[END]
     counts[: work[cells.LOCALS]] = 0
     kept = first
     for i in range(first, count):
-        if notes[END, i] >= 0:
+        if ends[i] >= 0:
             if kept < i:
                 for row in range(FOLLOWING):
                     notes[row, kept] = notes[row, i]
-            counts[notes[TRACK, kept]] += 1
+            counts[owners[kept]] += 1
             kept += 1
     track_count = _number_tracks(tracks, track_count, work)
     for i in range(first, kept):
-        notes[TRACK, i] = ranks[notes[TRACK, i]]
+        owners[i] = ranks[owners[i]]
     return kept if track_count >= 0 else NO_ROOM, track_count
 
 

@@ -52,6 +52,13 @@ def test_a_track_that_comes_back_to_a_port_finds_it_as_it_left_it() -> None:
     assert instruments(midi_bytes(events)) == [VIOLIN, FLUTE]
 
 
+def test_what_a_track_sets_on_several_ports_does_not_depend_on_another_track() -> None:
+    events = port(1) + note(0) + program(0, FLUTE) + port(2) + note(0) + port(1) + note(0)
+    assert instruments(midi_bytes(events)) == [0, FLUTE, 0]
+    shared = (program(5, VIOLIN), note(5))
+    assert instruments(midi_bytes(events, *shared)) == [0, FLUTE, 0, VIOLIN]
+
+
 def test_notes_go_to_the_programme_that_they_began_in() -> None:
     events = b"\x00\xc0\x05\x00\x90\x3c\x40\x10\xc0\x06\x10\x80\x3c\x40"
     assert instruments(midi_bytes(events)) == [5]
