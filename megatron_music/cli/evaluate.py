@@ -62,10 +62,12 @@ def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict
 
 def _summary(figures: dict[str, Any], output: Path) -> str:
     lines = [
-        f"{name:>6}: {_span(side['per_token'])} nats a token, {_span(side['per_note'])} a note; "
-        f"likeliest token illegal at {side['illegal_tops']['value']:.2%} of steps"
+        f"{name:>6}: {_span(side['per_token'])} nats a token, {_span(side['per_note'])} a note, "
+        + (f"{_span(side['per_cell'])} a cell; " if side["per_cell"] else "cells: none; ")
+        + f"likeliest token illegal at {side['illegal_tops']['value']:.2%} of steps"
         for name, side in figures["losses"].items()
     ]
+    lines += _voices(figures["voices"])
     critic, composed = figures["critic"], figures["copying"]["composed"]
     lines += [
         f"without the mask: {figures['free_samples']['whole']['value']:.0%} of songs are legal",
@@ -76,6 +78,16 @@ def _summary(figures: dict[str, Any], output: Path) -> str:
         f"report: {output / 'report.md'}",
     ]
     return "\n".join(lines)
+
+
+def _voices(figures: dict[str, Any] | None) -> list[str]:
+    """Say what the voices do, and that other music has none."""
+    if figures is None:
+        return ["voices: not for this music"]
+    return [
+        f"{name}: {_span(of['composed'])}, held-out music {_span(of['held-out'])}"
+        for name, of in figures.items()
+    ]
 
 
 def _span(estimate: dict[str, float]) -> str:

@@ -1,6 +1,6 @@
 """Three sets of music side by side: what a model learned from, what it never saw, what it wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +55,12 @@ class HistogramRow:
     control: Distance
 
 
-def compare_figures(sets: Sequence[Music]) -> list[FigureRow]:
+def compare_figures(
+    sets: Sequence[Music], figures: Mapping[str, Callable[[Piece], float]] = FIGURES
+) -> list[FigureRow]:
     """Compare training, held-out and composed music, in this order, figure by figure."""
     rows = []
-    for name, figure in FIGURES.items():
+    for name, figure in figures.items():
         values = [np.array([figure(piece) for piece in music.pieces]) for music in sets]
         means = [mean(v, music.groups) for v, music in zip(values, sets, strict=True)]
         apart = _distances([v[:, None] for v in values], sets)

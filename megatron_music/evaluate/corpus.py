@@ -11,6 +11,7 @@ from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.fill import is_hidden
+from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
@@ -18,23 +19,30 @@ RECORDS_FILE = "files.jsonl"
 
 @dataclass(frozen=True)
 class Documents:
-    """Windows of one side of a data set; `groups` [n] numbers the piece each is cut from."""
+    """Windows of one side of a data set.
+
+    `groups` [n] numbers the piece each is cut from, `places` [n, 2] say where it stands there, as
+    in `tokenizer.places`.
+    """
 
     tokens: tuple[TokenArray, ...]
     groups: IntArray
+    places: Places
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def take(self, indices: IntArray) -> "Documents":
         """Return some of the windows."""
-        return Documents(tuple(self.tokens[i] for i in indices.tolist()), self.groups[indices])
+        tokens = tuple(self.tokens[i] for i in indices.tolist())
+        return Documents(tokens, self.groups[indices], self.places[indices])
 
     def and_also(self, others: "Documents") -> "Documents":
         """Return these windows and others, from other pieces."""
         shift = int(self.groups.max(initial=-1)) + 1
         groups = np.concatenate((self.groups, others.groups + shift))
-        return Documents((*self.tokens, *others.tokens), groups)
+        places = np.concatenate((self.places, others.places))
+        return Documents((*self.tokens, *others.tokens), groups, places)
 
 
 def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Documents:
@@ -48,7 +56,11 @@ def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Doc
     chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
     tokens = tuple(np.asarray(reader[i], np.uint16) for i in chosen.tolist())
     shown = [i for i, window in enumerate(tokens) if not is_hidden(window, vocabulary)]
-    return Documents(tokens, pieces[chosen]).take(np.array(shown, np.int64))
+    places = load_places(folder / side, len(reader))
+    if places is None:
+        places = np.full((len(reader), 2), UNKNOWN, np.int32)
+    of_chosen = np.asarray(places[chosen], np.int32)
+    return Documents(tokens, pieces[chosen], of_chosen).take(np.array(shown, np.int64))
 
 
 def _pieces(folder: Path, side: str, documents: int) -> IntArray:

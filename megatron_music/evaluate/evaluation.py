@@ -27,6 +27,7 @@ from megatron_music.evaluate.embedding import EmbeddingMap, instrument_map, note
 from megatron_music.evaluate.freely import FreeSample, sample_freely
 from megatron_music.evaluate.heldout import HeldOut, summarise
 from megatron_music.evaluate.loss import read
+from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
@@ -83,7 +84,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found out."""
+    """Everything an evaluation found out; `voices` is empty for music that has none."""
 
     model: Path
     data: Path
@@ -94,6 +95,7 @@ class Evaluation:
     free: tuple[FreeSample, ...]
     windows: tuple[int, int, int]
     figures: tuple[FigureRow, ...]
+    voices: tuple[FigureRow, ...]
     histograms: tuple[HistogramRow, ...]
     copying: Copying
     verdict: Verdict
@@ -124,6 +126,8 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)
         figures = tuple(compare_figures([*sets, composed]))
+        singing = VOICE_FIGURES if voices_of(vocabulary.settings) else {}
+        voices = tuple(compare_figures([*sets, composed], singing))
         histograms = tuple(compare_histograms([*sets, composed]))
         progress(1, 3)
         copied = _copying(reader, held_out, songs, vocabulary)
@@ -140,6 +144,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         free=tuple(free),
         windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
         figures=figures,
+        voices=voices,
         histograms=histograms,
         copying=copied,
         verdict=verdict,
@@ -181,7 +186,8 @@ def _losses(composer: Composer, sides: dict[str, Documents], stage: Stage) -> di
     losses = {}
     for name, side in sides.items():
         with stage(f"read {name}", "windows") as progress:
-            readings = read(composer.model, composer.vocabulary, side.tokens, progress)
+            model, vocabulary = composer.model, composer.vocabulary
+            readings = read(model, vocabulary, side.tokens, side.places, progress)
         losses[name] = summarise(readings, side.groups, composer.vocabulary)
     return losses
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.loss import FloatArray, Reading, kinds_of
+from megatron_music.evaluate.voices import CELLS_PER_BAR, voices_of
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
@@ -17,10 +18,12 @@ NOTE_ON = "NOTE_ON"
 class HeldOut:
     """What one side of a data set costs a model, and how it keeps the grammar without a mask.
 
-    `per_token_masked` is the cost when illegal tokens are forbidden; `by_kind` holds nats a token
-    for each kind of token; `illegal_tops` is the share of steps whose likeliest token is illegal,
-    `illegal_mass` the mean probability of all illegal tokens, `illegal_by_kind` the same where a
-    token of each kind stands.
+    `per_token_masked` is the cost when illegal tokens are forbidden. `per_cell` and
+    `per_cell_masked` share all nats of a window among its cells: one voice in one sixteenth,
+    voices that are silent in a window included; they are None for music without voices.
+    `by_kind` holds nats a token for each kind of token; `illegal_tops` is the share of steps whose
+    likeliest token is illegal, `illegal_mass` the mean probability of all illegal tokens,
+    `illegal_by_kind` the same where a token of each kind stands.
     """
 
     windows: int
@@ -31,6 +34,8 @@ class HeldOut:
     per_token: Estimate
     per_token_masked: Estimate
     per_note: Estimate
+    per_cell: Estimate | None
+    per_cell_masked: Estimate | None
     by_kind: dict[str, Estimate]
     illegal_tops: Estimate
     illegal_mass: Estimate
@@ -46,6 +51,7 @@ def summarise(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabul
     saved = np.array([np.log1p(-np.minimum(r.illegal, 1 - 1e-12)).sum() for r in readings])
     tops = np.array([reading.tops_illegal.sum() for reading in readings], np.float64)
     illegal = np.array([reading.illegal.sum() for reading in readings])
+    cells = cells_in(readings, vocabulary)
     present = [kind for kind in _kinds(vocabulary) if any((k == kind).any() for k in kinds)]
     return HeldOut(
         windows=len(readings),
@@ -56,11 +62,37 @@ def summarise(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabul
         per_token=ratio(nats, tokens, groups),
         per_token_masked=ratio(nats + saved, tokens, groups),
         per_note=ratio(nats, notes, groups),
+        per_cell=_a_cell(nats, cells, groups),
+        per_cell_masked=_a_cell(nats + saved, cells, groups),
         by_kind=_by_kind([r.nats for r in readings], kinds, present, groups),
         illegal_tops=ratio(tops, tokens, groups),
         illegal_mass=ratio(illegal, tokens, groups),
         illegal_by_kind=_by_kind([r.illegal for r in readings], kinds, present, groups),
     )
+
+
+def cells_in(readings: Sequence[Reading], vocabulary: Vocabulary) -> IntArray:
+    """Return the cells of each window: voices times sixteenths; 0 where there are no voices.
+
+    Windows that do not fit into the model's context count no cells.
+    """
+    voices, bar_ends = len(voices_of(vocabulary.settings)), vocabulary.bar_end
+    bars = [
+        0
+        if reading.left_out
+        else np.count_nonzero(reading.targets == bar_ends)
+        // np.count_nonzero(reading.targets == vocabulary.track_start)
+        for reading in readings
+    ]
+    return np.array(bars, np.int64) * voices * CELLS_PER_BAR
+
+
+def _a_cell(nats: FloatArray, cells: IntArray, groups: IntArray) -> Estimate | None:
+    """Estimate nats a cell over the windows that have any; None where none has."""
+    counted = cells > 0
+    if not counted.any():
+        return None
+    return ratio(nats[counted], cells[counted].astype(np.float64), groups[counted])
 
 
 def _kinds(vocabulary: Vocabulary) -> list[str]:

@@ -13,6 +13,8 @@ from megatron_music.generate.identity import model_identity
 from megatron_music.generate.request import Request
 
 JSON_FILE = "report.json"
+FORMAT = 2
+"""Raised whenever a report comes to hold other figures."""
 
 
 def evaluation_identity(model: Path, data: Path, request: Request) -> str:
@@ -20,7 +22,13 @@ def evaluation_identity(model: Path, data: Path, request: Request) -> str:
 
     Raises CheckpointError or DataError if one of them is missing.
     """
-    parts = [__version__, model_identity(model), read_manifest(data)["key"], asdict(request)]
+    parts = [
+        __version__,
+        FORMAT,
+        model_identity(model),
+        read_manifest(data)["key"],
+        asdict(request),
+    ]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.places import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,23 +37,36 @@ def read(
     model: GPT2LMHeadModel,
     vocabulary: Vocabulary,
     documents: Sequence[TokenArray],
+    places: Places | None = None,
     progress: Progress = silent,
 ) -> list[Reading]:
-    """Read windows as in training, each by itself from its PIECE_START, without any mask."""
+    """Read windows as in training, each by itself from its PIECE_START, without any mask.
+
+    `places` [windows, 2] tell a model that takes it where each stands in its piece, as in
+    `tokenizer.places`; None: it is not told.
+    """
     readings = []
+    if places is None:
+        places = np.full((len(documents), 2), UNKNOWN, np.int32)
     progress(0, len(documents))
-    for done, tokens in enumerate(documents, 1):
-        readings.append(_read_one(model, vocabulary, tokens))
+    for done, (tokens, place) in enumerate(zip(documents, places, strict=True), 1):
+        readings.append(_read_one(model, vocabulary, tokens, place))
         progress(done, len(documents))
     return readings
 
 
 @torch.inference_mode()
-def _read_one(model: GPT2LMHeadModel, vocabulary: Vocabulary, tokens: TokenArray) -> Reading:
+def _read_one(
+    model: GPT2LMHeadModel, vocabulary: Vocabulary, tokens: TokenArray, place: Places
+) -> Reading:
     context = int(model.config.n_positions) + 1  # the last token is only a target
     kept = tokens[:context]
     ids = torch.from_numpy(kept.astype(np.int64)).to(model.device)
-    logits = model(ids[None, :-1]).logits[0, :, : len(vocabulary)].double()
+    logits = (
+        model(**_arguments(model, vocabulary, ids[None, :-1], place))
+        .logits[0, :, : len(vocabulary)]
+        .double()
+    )
     logs = logits.log_softmax(-1).cpu().numpy()
     legal = legal_masks(kept, vocabulary)
     targets = kept[1:]
@@ -65,6 +79,15 @@ def _read_one(model: GPT2LMHeadModel, vocabulary: Vocabulary, tokens: TokenArray
         tops_illegal=~legal[rows, top],
         left_out=len(tokens) - len(kept),
     )
+
+
+def _arguments(
+    model: GPT2LMHeadModel,  # noqa: ARG001
+    vocabulary: Vocabulary,  # noqa: ARG001
+    ids: torch.Tensor,
+    place: Places,  # noqa: ARG001
+) -> dict[str, torch.Tensor]:
+    return {"input_ids": ids}
 
 
 def legal_masks(tokens: TokenArray, vocabulary: Vocabulary) -> BoolArray:

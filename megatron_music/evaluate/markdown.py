@@ -13,6 +13,7 @@ from megatron_music.evaluate.heldout import HeldOut
 from megatron_music.evaluate.identity import software
 
 SHOWN_SONGS = 5
+NO_VOICES = "Not for this music: its tracks are not voices (soprano, alto, tenor, bass)."
 
 
 def as_markdown(found: Evaluation) -> str:
@@ -28,6 +29,8 @@ def as_markdown(found: Evaluation) -> str:
         "## Statistics",
         _figures(found.figures),
         "![Means and their intervals](figures.png)",
+        "## Voices",
+        _figures(found.voices, 3) if found.voices else NO_VOICES,
         _histograms(found.histograms),
         "![Histograms of held-out and composed music](histograms.png)",
         "## Copying",
@@ -64,6 +67,8 @@ def _loss_table(losses: dict[str, HeldOut], unigram: dict[str, float]) -> str:
         "nats a token",
         "with the mask",
         "nats a note",
+        "nats a cell",
+        "nats a cell, with the mask",
         "token frequencies alone",
     ]
     rows = [
@@ -76,6 +81,7 @@ def _loss_table(losses: dict[str, HeldOut], unigram: dict[str, float]) -> str:
             _span(side.per_token),
             _span(side.per_token_masked),
             _span(side.per_note, 2),
+            *("-" if of is None else _span(of) for of in (side.per_cell, side.per_cell_masked)),
             f"{unigram[name]:.2f}" if name in unigram else "-",
         ]
         for name, side in losses.items()
@@ -106,14 +112,14 @@ def _grammar(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _figures(rows: Sequence[FigureRow]) -> str:
+def _figures(rows: Sequence[FigureRow], digits: int = 2) -> str:
     head = ["figure", *SETS, "overlap", "divergence", "overlap, control", "divergence, control"]
     return table(
         head,
         [
             [
                 row.name,
-                *(_span(one, 2) for one in row.means),
+                *(_span(one, digits) for one in row.means),
                 f"{row.composed.overlap:.2f}",
                 _nats(row.composed),
                 f"{row.control.overlap:.2f}",
@@ -205,12 +211,22 @@ NOTES = (
     "Nats a token: each window is read by itself from its PIECE_START, every token after it "
     "counts. Training's own validation loss packs windows into sequences and cuts them, so it is "
     "another figure. Nats a note: all tokens' nats over the number of NOTE_ON.",
+    "Nats a cell: all tokens' nats over the number of cells, one voice in one sixteenth, for music "
+    "whose tracks are voices; windows that do not fit into the context are left out.",
     "With the mask: the same with illegal tokens forbidden, as in composing.",
     "Intervals resample whole pieces, since windows of one piece are alike.",
     "Overlap and divergence (nats) compare, as Yang and Lerch (2020) do, the distances from "
     "composed to held-out music with the distances within held-out music: 1 and 0 where the sets "
     "are the same. The control holds training music, which is real, against held-out music: no "
     "model is closer than that but by chance or by copying.",
+    "Voices: parallels are two voices that move in one direction from a fifth (an octave or "
+    "unison) to another, for all pairs of voices. Dissonant pairs are seconds, tritones and "
+    "sevenths among the pairs that sound at once. Complete triads are the chords of three voices "
+    "or more whose notes are the three of a major, minor, diminished or augmented triad. Voices "
+    "are crossed in a sixteenth in which one sings below the next lower one. Held cells are as the "
+    "cell before. The last chord is the tonic triad if its bass is the tonic of the likeliest key "
+    "and its other notes are the third and at most the fifth; real windows end anywhere in a "
+    "piece. Parallels are rare: compare 256 songs or more.",
     "Pitches are counted from the likeliest key's tonic: songs are composed in all keys.",
     "A run of bars is shared when the same notes begin at the same steps, in any one key. Real "
     "pieces share bars, too: compare with the held-out row. Windows limit what can be found to "

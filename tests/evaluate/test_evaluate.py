@@ -1,15 +1,19 @@
 """The commands `evaluate` and `rank`, on a small data set and a model that has learned nothing."""
 
+import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 from megatron_music.evaluate.markdown import NOTES
+from megatron_music.evaluate.voices import VOICE_FIGURES
+from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
-from megatron_music.tokenizer.vocabulary import load_vocabulary
+from megatron_music.tokenizer.vocabulary import load_vocabulary, save_settings
 from tests.cli.program import Program
 from tests.generate.conftest import untrained
 from tests.music import track
@@ -21,13 +25,13 @@ WISH = ("evaluate", "hf", "--data", "data", "-n", str(SONGS), "--seed", "3")
 
 
 def duet(seed: int) -> Piece:
-    """Eight bars: a wandering melody in eighths over held roots."""
+    """Eight bars: a wandering soprano in eighths over a bass of held roots."""
     stream = np.random.default_rng(seed)
     tune = 67 + np.cumsum(stream.integers(-2, 3, 64))
     roots = stream.choice([36, 41, 43], 8)
     upper = [(2 * i, 2 * i + 2, p) for i, p in enumerate(np.clip(tune, 55, 90).tolist())]
     lower = [(16 * i, 16 * i + 16, p) for i, p in enumerate(roots.tolist())]
-    return Piece(4, 8, (track(0, *upper), track(32, *lower)))
+    return Piece(4, 8, (track(SOPRANO, *upper), track(BASS, *lower)))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def test_the_report_and_its_pictures_are_there(home: Program) -> None:
         assert f"]({picture})" in text
     for note in NOTES:
         assert note in text
-    assert "nan" not in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_what_is_printed_is_what_is_written(home: Program) -> None:
@@ -80,6 +84,33 @@ def test_a_model_that_has_learned_nothing_is_found_out(home: Program) -> None:
     control = report["critic"]["control_area_under_curve"]
     assert control["value"] < 0.8
     assert report["copying"]["composed"] == {"0": SONGS}
+
+
+def test_voices_are_compared_with_those_of_held_out_music(home: Program) -> None:
+    report = json.loads((home.folder / "report" / "report.json").read_text())
+    assert set(report["voices"]) == set(VOICE_FIGURES)
+    pairs = report["voices"]["dissonant pairs"]
+    assert pairs["held-out"]["low"] < pairs["held-out"]["value"] < pairs["held-out"]["high"]
+    assert pairs["composed"]["value"] > 0
+    text = (home.folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| parallel fifths a bar |" in text
+    for side in report["losses"].values():
+        assert 0 < side["per_cell_masked"]["value"] < side["per_cell"]["value"]
+
+
+def test_other_music_has_no_voices(home: Program) -> None:
+    for name, tokenizer in (("data", "tokenizer"), ("hf", ".")):
+        folder = home.folder / f"other-{name}"
+        shutil.copytree(home.folder / name, folder)
+        settings = load_vocabulary(folder / tokenizer).settings
+        save_settings(dataclasses.replace(settings, ensemble=("0", "32")), folder / tokenizer)
+    wish = ("evaluate", "other-hf", "--data", "other-data", "-n", "10", "-o", "other-report")
+    assert "voices: not for this music" in home(*wish).stdout
+    report = json.loads((home.folder / "other-report" / "report.json").read_text())
+    assert report["voices"] is None
+    assert report["losses"]["test"]["per_cell"] is None
+    text = (home.folder / "other-report" / "report.md").read_text(encoding="utf-8")
+    assert "Not for this music" in text
 
 
 def test_rank_orders_songs_by_the_critic(home: Program) -> None:
