@@ -7,6 +7,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import TokenError
+from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.position import Phase
@@ -38,8 +39,13 @@ def sample_freely(
     seed: int,
     progress: Progress = silent,
 ) -> list[FreeSample]:
-    """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation."""
+    """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation.
+
+    A model with structural inputs gets them, but for the place in the piece.
+    """
     samples: list[FreeSample] = []
+    if getattr(model.config, "structural_inputs", None):
+        model = ComposingGPT2.of(model, vocabulary)
     progress(0, count)
     for first in range(0, count, BATCH):
         rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
@@ -50,6 +56,8 @@ def sample_freely(
 
 def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int) -> list[list[int]]:
     start = torch.full((count, 1), vocabulary.piece_start, device=model.device)
+    if isinstance(model, ComposingGPT2):
+        model.begin(count)
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -60,7 +68,7 @@ def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int)
             temperature=1.0,
             top_k=0,
             top_p=1.0,
-            max_length=int(model.config.n_positions),
+            max_length=rows_of(model.config, vocabulary).seq_length,
             eos_token_id=vocabulary.piece_end,
             pad_token_id=vocabulary.pad,
         )

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel
 
+from megatron_music.generate.structural import model_inputs, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.places import UNKNOWN, Places
@@ -59,14 +60,11 @@ def read(
 def _read_one(
     model: GPT2LMHeadModel, vocabulary: Vocabulary, tokens: TokenArray, place: Places
 ) -> Reading:
-    context = int(model.config.n_positions) + 1  # the last token is only a target
+    context = rows_of(model.config, vocabulary).seq_length + 1  # the last token is only a target
     kept = tokens[:context]
     ids = torch.from_numpy(kept.astype(np.int64)).to(model.device)
-    logits = (
-        model(**_arguments(model, vocabulary, ids[None, :-1], place))
-        .logits[0, :, : len(vocabulary)]
-        .double()
-    )
+    arguments = model_inputs(model, vocabulary, ids[None, :-1], place)
+    logits = model(**arguments).logits[0, :, : len(vocabulary)].double()
     logs = logits.log_softmax(-1).cpu().numpy()
     legal = legal_masks(kept, vocabulary)
     targets = kept[1:]
@@ -79,15 +77,6 @@ def _read_one(
         tops_illegal=~legal[rows, top],
         left_out=len(tokens) - len(kept),
     )
-
-
-def _arguments(
-    model: GPT2LMHeadModel,  # noqa: ARG001
-    vocabulary: Vocabulary,  # noqa: ARG001
-    ids: torch.Tensor,
-    place: Places,  # noqa: ARG001
-) -> dict[str, torch.Tensor]:
-    return {"input_ids": ids}
 
 
 def legal_masks(tokens: TokenArray, vocabulary: Vocabulary) -> BoolArray:

@@ -1,5 +1,7 @@
 """The cost of music read token by token, and the grammar's share of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from megatron_music.evaluate.freely import BROKEN, UNFINISHED, WHOLE, judge, sample_freely
 from megatron_music.evaluate.loss import kinds_of, legal_masks, read
 from megatron_music.generate.composer import Composer
+from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
+from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.generate.conftest import CHORALE, untrained
 from tests.music import BASS_LINE, bass_line
@@ -36,6 +40,27 @@ def test_the_nats_are_those_that_hugging_face_reports(composer: Composer) -> Non
     (reading,) = read(composer.model, composer.vocabulary, [tokens])
     assert len(reading.nats) == len(tokens) - 1
     assert reading.nats.mean() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_with_structural_inputs_is_given_them(tmp_path: Path) -> None:
+    settings = TokenizerSettings(bars=4, ensemble=CHORALE)
+    told = Composer.load(untrained(tmp_path, settings, inputs=INPUTS))
+    tokens = encode(four_bars(), told.vocabulary)
+    ids = torch.from_numpy(tokens.astype(np.int64))[None]
+    place = np.array([[4, 9]], np.int32)
+    for places in (place, None):
+        with torch.inference_mode():
+            arguments = model_inputs(told.model, told.vocabulary, ids, places)
+            expected = float(told.model(**arguments, labels=ids).loss)
+        (reading,) = read(told.model, told.vocabulary, [tokens], places)
+        assert reading.nats.mean() == pytest.approx(expected, rel=1e-5)
+        assert reading.left_out == 0
+    (known,) = read(told.model, told.vocabulary, [tokens], place)
+    assert not np.allclose(known.nats, reading.nats)
+    long = encode(Piece(4, 4, bass_line().tracks * 7), told.vocabulary)
+    assert len(read(told.model, told.vocabulary, [long])[0].nats) == 160  # tokens, not rows
+    samples = sample_freely(told.model, told.vocabulary, 20, seed=1)
+    assert [sample.outcome for sample in samples] == [BROKEN] * 20
 
 
 def test_legal_and_illegal_probability_add_up(composer: Composer) -> None:
