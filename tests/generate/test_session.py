@@ -189,7 +189,7 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
         ("continue_piece", {"prompt_bars": 5}, "prompt_bars is 5, but the piece has 4"),
         ("continue_piece", {"drop": ("DRUMS",)}, "no track DRUMS; it has ALTO, BASS"),
         ("continue_piece", {"drop": CHORALE, "instruments": ()}, "nothing of the piece is kept"),
-        ("continue_piece", {"fill_bars": (1,)}, "call fill or vary"),
+        ("continue_piece", {"fill_bars": (1,)}, "call fill, vary or harmonise"),
         ("fill", {}, "nothing to fill"),
         ("fill", {"fill_bars": (5,)}, r"bars 1..4 \(got 5\)"),
         ("fill", {"fill_bars": (1,), "bars": 8}, "filling keeps the 4 bars"),
