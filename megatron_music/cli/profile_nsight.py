@@ -75,6 +75,7 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     from megatron_music.config import load_recipe
     from megatron_music.costs.flops import recipe_shape
     from megatron_music.errors import InputError
+    from megatron_music.profiling.nsight.read import OTHER_NAMES
     from megatron_music.profiling.synthetic import vocabulary_size
     from megatron_music.profiling.where import compare
     from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -87,7 +88,8 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     if traced is None:
         raise InputError(
             f"{profile.file} holds no NVTX ranges of iterations; capture a run with "
-            "log.profile_step_start and log.profile_step_end, with nsys profile -t cuda,nvtx"
+            "log.profile_step_start and log.profile_step_end, with nsys profile -t cuda,nvtx; "
+            f"{OTHER_NAMES}"
         )
     return traced
 

@@ -88,16 +88,20 @@ class Capture:
         columns = "gpuId INTEGER, cudaId INTEGER NOT NULL, pid INTEGER NOT NULL, uuid TEXT"
         self._add("TARGET_INFO_CUDA_DEVICE", columns, (number, cuda, pid, None))
 
-    def write(self, path: Path) -> Path:
-        """Export: as nsys does, with those tables alone that have a row."""
+    def write(self, path: Path, version: str = "") -> Path:
+        """Export: as nsys does, with those tables alone that have a row.
+
+        `version` ends their names: newer exports have `..._KERNEL_V2`.
+        """
         self._add("META_DATA_EXPORT", "name TEXT NOT NULL, value TEXT", ("EXPORT_PARAM_LAZY", "1"))
         for value, number in self.strings.items():
             self._add("StringIds", "id INTEGER PRIMARY KEY, value TEXT NOT NULL", (number, value))
         with closing(sqlite3.connect(path)) as database:
             for table, rows in self.rows.items():
-                database.execute(f"CREATE TABLE {table} ({self.columns[table]})")
+                database.execute(f"CREATE TABLE {table}{version} ({self.columns[table]})")
                 places = ", ".join("?" * len(rows[0]))
-                database.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608
+                insert = f"INSERT INTO {table}{version} VALUES ({places})"  # noqa: S608
+                database.executemany(insert, rows)
             database.commit()
         return path
 

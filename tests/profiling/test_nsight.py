@@ -169,6 +169,35 @@ def test_tables_and_columns_that_an_export_lacks_are_done_without(file: Path) ->
     assert device.steps is None
 
 
+@pytest.mark.parametrize("version", ["", "_V2", "_V3"])
+def test_tables_of_a_later_version_are_read_as_the_plain_ones(file: Path, version: str) -> None:
+    capture = Capture()
+    capture.kernel(GEMM, 0, 10)
+    capture.copy(10, 12)
+    capture.range("iteration 1", 0, 20, registered=True)
+    capture.gpu(0, "NVIDIA H100 80GB HBM3", pid=7, cuda=0)
+    (device,) = read_profile(capture.write(file, version)).devices
+    assert (device.name, device.kernel_count) == ("NVIDIA H100 80GB HBM3", 1)
+    assert device.classes_ms["gemm"] == 10
+    assert device.steps is not None
+    assert [step.name for step in device.steps.steps] == ["iteration 1"]
+
+
+def test_of_several_versions_of_a_table_the_newest_is_read(file: Path) -> None:
+    for version, kernels in (("", 1), ("_V2", 2), ("_V10", 3)):
+        capture = Capture()
+        for number in range(kernels):
+            capture.kernel(GEMM, 10 * number, 10 * number + 5)
+        one = capture.write(file.with_name(f"one{version}.sqlite"), version)
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute("ATTACH ? AS one", (str(one),))
+            (table,) = database.execute(
+                "SELECT name FROM one.sqlite_master WHERE name LIKE '%KERNEL%'"
+            ).fetchone()
+            database.execute(f"CREATE TABLE main.{table} AS SELECT * FROM one.{table}")  # noqa: S608
+    assert read_profile(file).devices[0].kernel_count == 3
+
+
 def test_kernels_that_never_ended_are_left_out(file: Path) -> None:
     capture = Capture()
     capture.kernel(GEMM, 10, 20)

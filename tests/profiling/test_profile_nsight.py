@@ -60,6 +60,7 @@ def test_a_capture_without_iterations_achieved_nothing_that_could_be_told(progra
     )
     told = program.fails(1, "profile", "nsight", "run.sqlite", "--run", "run")
     assert "no NVTX ranges of iterations" in told
+    assert "--iterations REGEX" in told
 
 
 def test_remarks_go_to_stderr(program: Program) -> None:
@@ -68,6 +69,7 @@ def test_remarks_go_to_stderr(program: Program) -> None:
     capture.write(program.folder / "run.sqlite")
     done = program("profile", "nsight", "run.sqlite")
     assert "note: no NVTX ranges" in done.stderr
+    assert "--iterations REGEX" in done.stderr.splitlines()[-1]
     assert "note:" not in done.stdout
 
 

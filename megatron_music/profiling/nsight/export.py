@@ -1,10 +1,12 @@
 """Reading what Nsight Systems exports as SQLite, only ever with the standard library.
 
 `nsys export --type sqlite` creates a table when it has its first row, and columns come and go with
-the version: here every table and column is asked for before it is read.
+the version: here every table and column is asked for before it is read. A table whose name ends
+in `_V2` or `_V3` is read under its plain name.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -18,6 +20,8 @@ GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 RANGES = "NVTX_EVENTS"
 STRINGS = "StringIds"
 
+_VERSIONED = re.compile(r"(?P<name>[A-Za-z_]\w*)_V(?P<version>[1-9]\d*)", re.ASCII)
+
 MAGIC = b"SQLite format 3\0"
 WAIT_S = 2.0
 """How long a database that another program holds is waited for."""
@@ -29,10 +33,11 @@ class Export:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        names = {name for (name,) in tables.fetchall()}
         columns = "SELECT name FROM pragma_table_info(?)"
         self.columns: Mapping[str, frozenset[str]] = {
             name: frozenset(column for (column,) in connection.execute(columns, (name,)))
-            for (name,) in tables.fetchall()
+            for name in names | _name_without_versions(connection, names)
         }
 
     def has(self, table: str, *columns: str) -> bool:
@@ -42,6 +47,21 @@ class Export:
     def rows(self, query: str) -> sqlite3.Cursor:
         """Start a query whose rows are read one by one."""
         return self.connection.execute(query)
+
+
+def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> set[str]:
+    """Make a view of the newest version of each versioned table; return the views' names.
+
+    Views are temporary: they are kept in memory, the file stays as it is.
+    """
+    newest: dict[str, int] = {}
+    for table in tables:
+        if found := _VERSIONED.fullmatch(table):
+            newest[found["name"]] = max(int(found["version"]), newest.get(found["name"], 0))
+    for name, version in newest.items():
+        versioned = f'main."{name}_V{version}"'
+        connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {versioned}')  # noqa: S608
+    return set(newest)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ from megatron_music.profiling.nsight.steps import ITERATIONS, find_iterations
 from megatron_music.profiling.nsight.torch_trace import is_torch_trace, read_torch_trace
 
 REPORTS = (".nsys-rep", ".qdrep")
+OTHER_NAMES = "where its iterations have other names: --iterations REGEX"
+"""What to do about iterations that `find_iterations` did not find."""
+
 UNKNOWN_SHARE = 0.1
 """Above this share of the busy time, kernels of no known class are worth a remark."""
 
@@ -109,7 +112,8 @@ def _notes(kernels: Activity, devices: tuple[DeviceProfile, ...]) -> list[str]:
         )
     if not any(device.steps for device in devices):
         notes.append(
-            "no NVTX ranges of iterations: the figures are of the whole capture, warm-up included"
+            "no NVTX ranges of iterations: the figures are of the whole capture, warm-up included; "
+            f"{OTHER_NAMES}"
         )
     elif any(device.steps and not device.steps.dropped for device in devices):
         notes.append("fewer than three iterations were captured: the boundary ones are counted too")
