@@ -194,7 +194,7 @@ layout:
 		"cluster's login node; without a cluster: make pretrain RUNTIME=local" >&2; exit 1; })
 
 .PHONY: container
-container: ## build the image megatron_music:BASE (current; volta for V100)
+container: ## build the image megatron_music:BASE (current; newest; volta for V100)
 	@$(WITH) docker/build.sh
 
 .PHONY: image

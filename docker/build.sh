@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Build the image megatron_music:BASE on NVIDIA's PyTorch image.
 #
-#   make container [BASE=current|volta]
+#   make container [BASE=current|newest|volta]
 #
 # Variables, with their defaults (and those of engine.sh):
 #   BASE_IMAGE     the image to start from (BASE's in bases.env)
 #   MEGATRON_CORE  its Megatron (BASE's in bases.env)
 #   TRANSFORMERS   its transformers (BASE's in bases.env, else the pinned one)
+#   PINNED=1       start from BASE's digest in bases.env instead of its tag
 #   BUILD_ARGS     further options for the engine, as in --network=host
 #   DRY_RUN=1      print the command instead of running it
 set -euo pipefail
@@ -17,11 +18,16 @@ case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; es
 . "$here/bases.env"
 
 root=$(dirname "$here")
-megatron=${BASE}_megatron_core transformers=${BASE}_transformers
+megatron=${BASE}_megatron_core transformers=${BASE}_transformers digest=${BASE}_digest
 [[ $BASE =~ ^[a-z]+$ && -n ${!BASE:-} && -n ${!megatron:-} ]] ||
     refuse "BASE must be one of$(sed -n 's/^\([a-z]*\)=.*/ \1/p' "$here/bases.env" | tr -d '\n')" \
         "(got '$BASE')"
-base_image=${BASE_IMAGE:-${!BASE}}
+base_image=${!BASE}
+if [[ -n ${PINNED:-} ]]; then
+    [[ -n ${!digest:-} ]] || refuse "bases.env has no digest for BASE=$BASE; build it without PINNED"
+    base_image=${base_image%:*}@${!digest}
+fi
+base_image=${BASE_IMAGE:-$base_image}
 [[ -n ${DRY_RUN:-} && -n ${ENGINE:-} ]] || need_engine
 revision=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
 

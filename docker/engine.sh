@@ -3,7 +3,7 @@
 #
 # Variables, with their defaults:
 #   ENGINE   docker, podman or buildah (the first of them that works)
-#   BASE     current or volta, as in bases.env (current)
+#   BASE     current, newest or volta, as in bases.env (current)
 #   IMAGE    the image (megatron_music:BASE)
 
 refuse() { echo "error: $*" >&2; exit 1; }

@@ -20,8 +20,6 @@ from tests.launch.scripts import (
     with_gpus,
 )
 
-BASES = ROOT / "docker" / "bases.env"
-
 
 def without_engines(folder: Path) -> str:
     """Return a PATH with the tools that the scripts need and no container engine."""
@@ -42,17 +40,29 @@ def test_hadolint_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(("base", "megatron"), [("current", "0.19.2"), ("volta", "0.16.1")])
-def test_each_base_is_built_with_the_megatron_that_fits_it(base: str, megatron: str) -> None:
+@pytest.mark.parametrize(
+    ("base", "release", "megatron"),
+    [("current", "26.06", "0.19.2"), ("newest", "26.09", "0.19.2"), ("volta", "24.12", "0.16.1")],
+)
+def test_each_base_is_built_with_the_megatron_that_fits_it(
+    base: str, release: str, megatron: str
+) -> None:
     done = run("docker/build.sh", BASE=base, ENGINE="docker", DRY_RUN="1")
     words = shlex.split(done.stdout)
-    image = re.search(rf"^{base}=(.+)$", BASES.read_text(), re.MULTILINE)
-    assert image is not None
     assert words[:2] == ["docker", "build"]
-    assert f"BASE_IMAGE={image[1]}" in words
+    assert f"BASE_IMAGE=nvcr.io/nvidia/pytorch:{release}-py3" in words
     assert f"MEGATRON_CORE={megatron}" in words
     assert f"megatron_music:{base}" in words
     assert ("TRANSFORMERS=5.14.0" in words) == (base == "volta")
+
+
+def test_a_pinned_build_starts_from_the_digest() -> None:
+    settings = {"ENGINE": "docker", "DRY_RUN": "1", "PINNED": "1"}
+    done = run("docker/build.sh", BASE="current", **settings)
+    found = re.search(r"BASE_IMAGE=nvcr\.io/nvidia/pytorch@sha256:([0-9a-f]+) ", done.stdout)
+    assert found is not None
+    assert len(found[1]) == 64
+    assert "no digest for BASE=volta" in refusal(run("docker/build.sh", BASE="volta", **settings))
 
 
 @pytest.mark.parametrize("name", ["podman", "buildah"])
@@ -62,7 +72,7 @@ def test_a_health_check_needs_the_format_that_knows_it(name: str) -> None:
 
 
 def test_a_base_that_is_not_known_is_refused() -> None:
-    assert "BASE must be one of current volta (got 'ampere')" in refusal(
+    assert "BASE must be one of current newest volta (got 'ampere')" in refusal(
         run("docker/build.sh", BASE="ampere")
     )
 
