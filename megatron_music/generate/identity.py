@@ -1,12 +1,15 @@
 """Which model it was: a hash of what decides every song."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from megatron_music.errors import CheckpointError
+from megatron_music.files import read_small
 from megatron_music.tokenizer.vocabulary import SETTINGS_FILE
 
-_PARTS = ("config.json", "model.safetensors", SETTINGS_FILE)
+CONFIG = "config.json"
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def model_identity(folder: Path) -> str:
@@ -15,13 +18,37 @@ def model_identity(folder: Path) -> str:
     Raises CheckpointError if one of them is missing.
     """
     digest = hashlib.sha256()
-    for name in _PARTS:
+    for name in (CONFIG, *weight_files(folder), SETTINGS_FILE):
         try:
             with (folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as fault:
             raise no_model(folder, f"{name}: {fault.strerror}") from None
     return digest.hexdigest()
+
+
+def weight_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files that hold a model's weights; they need not be there.
+
+    One file, or where that is missing an index and the shards it names, as `transformers` writes
+    large models. Raises CheckpointError for an index that is damaged or names other folders.
+    """
+    if (folder / _WHOLE).is_file() or not (folder / _INDEX).is_file():
+        return (_WHOLE,)
+    try:
+        shards = {*json.loads(read_small(folder / _INDEX))["weight_map"].values()}
+        beside = all(Path(one).name == one and one.endswith(".safetensors") for one in shards)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
+        raise _damaged_index(folder, str(fault)) from None
+    if not shards or not beside:
+        raise _damaged_index(folder, "it must name .safetensors files beside it")
+    return (_INDEX, *sorted(shards))
+
+
+def _damaged_index(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder / _INDEX} is damaged ({reason}); export or copy the model again"
+    )
 
 
 def no_model(folder: Path, reason: str) -> CheckpointError:

@@ -1,6 +1,7 @@
-"""The model of an exported folder: numbers out of `model.safetensors`, and nothing that runs."""
+"""The model of an exported folder: numbers out of safetensors, and nothing that runs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import safe_open
@@ -8,9 +9,8 @@ from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError
-from megatron_music.generate.identity import no_model
+from megatron_music.generate.identity import CONFIG, no_model, weight_files
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _LAYERS = "transformer.h."
 
 
@@ -20,13 +20,14 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
     Neither pickled weights (`pytorch_model.bin`) nor code of the folder's are looked at, and every
     weight has to be there: `transformers` alone would make up those that are missing.
     """
-    for name in (_CONFIG, _WEIGHTS):
+    files = weight_files(folder)
+    for name in (CONFIG, *files):
         if not (folder / name).is_file():
             raise no_model(folder, f"{name}: not there")
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        _check_layers(folder)
+        _check_layers(folder, files)
         model, report = GPT2LMHeadModel.from_pretrained(
             folder,
             local_files_only=True,
@@ -34,26 +35,29 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
             use_safetensors=True,
             output_loading_info=True,
         )
-        _check_weights(report)
+        _check_weights(report, files[0])
     except Exception as fault:  # safetensors, json and torch each raise their own
         reason = " ".join(str(fault).split())[:200]
         if "ignore_mismatched_sizes" in reason:  # transformers' cure would make weights up
-            reason = f"{_WEIGHTS} has weights of other sizes than {_CONFIG}"
+            reason = f"{files[0]} has weights of other sizes than {CONFIG}"
         raise CheckpointError(f"cannot load {folder}: {reason}; export it again") from fault
     return model
 
 
-def _check_layers(folder: Path) -> None:
+def _check_layers(folder: Path, files: Sequence[str]) -> None:
     """Refuse another number of layers before they are made; raises ValueError."""
-    asked = json.loads((folder / _CONFIG).read_bytes())["n_layer"]
-    with safe_open(folder / _WEIGHTS, "pt") as weights:
-        names = list(weights.keys())
+    asked = json.loads((folder / CONFIG).read_bytes())["n_layer"]
+    names: list[str] = []
+    for file in files:
+        if file.endswith(".safetensors"):
+            with safe_open(folder / file, "pt") as weights:
+                names += weights.keys()
     held = {name.removeprefix(_LAYERS).split(".")[0] for name in names if name.startswith(_LAYERS)}
     if asked != len(held):
-        raise ValueError(f"{_CONFIG} has {asked} layers, {_WEIGHTS} {len(held)}")
+        raise ValueError(f"{CONFIG} has {asked} layers, {files[0]} {len(held)}")
 
 
-def _check_weights(report: dict[str, list[str]]) -> None:
-    """Refuse a model that is not just what stood in the file; raises ValueError."""
+def _check_weights(report: dict[str, list[str]], file: str) -> None:
+    """Refuse a model that is not just what stood in its files; raises ValueError."""
     if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
-        raise ValueError(f"{_WEIGHTS} does not fit {_CONFIG}: see {odd[0]}")
+        raise ValueError(f"{file} does not fit {CONFIG}: see {odd[0]}")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
+from megatron_music.generate.identity import model_identity
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import instrument_name
@@ -154,6 +156,58 @@ def test_pickled_weights_are_not_looked_at(chorale_model: Path, tmp_path: Path) 
     torch.save(weights, hf / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not there"):
         Composer.load(hf)
+
+
+def sharded(model: Path, folder: Path) -> Path:
+    """Copy an exported folder with its weights in several files, as large models have them."""
+    hf = Path(shutil.copytree(model, folder / "hf"))
+    (hf / "model.safetensors").unlink()
+    GPT2LMHeadModel.from_pretrained(model).save_pretrained(hf, max_shard_size="20KB")
+    assert len(list(hf.glob("*.safetensors"))) > 1
+    return hf
+
+
+def test_weights_in_several_files_make_the_same_songs(chorale_model: Path, tmp_path: Path) -> None:
+    hf, request = sharded(chorale_model, tmp_path), Request(1, bars=1)
+    (song,) = Composer.load(hf).compose(request)
+    (expected,) = Composer.load(chorale_model).compose(request)
+    assert song == expected
+
+
+def test_a_model_in_several_files_is_known_by_all_of_them(
+    chorale_model: Path, tmp_path: Path
+) -> None:
+    hf = sharded(chorale_model, tmp_path)
+    before = model_identity(hf)
+    shard = max(hf.glob("*.safetensors"))
+    weights = load_file(shard)
+    save_file({name: value + 1 for name, value in weights.items()}, shard, {"format": "pt"})
+    assert model_identity(hf) != before
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=f"{shard.name}: not there"):
+        Composer.load(hf)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "[]",
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": "../other/model.safetensors"}}',
+        '{"weight_map": {"a": "/etc/passwd"}}',
+        '{"weight_map": {"a": "pytorch_model.bin"}}',
+    ],
+)
+def test_an_index_that_names_no_weights_beside_it_is_refused(
+    chorale_model: Path, tmp_path: Path, index: str
+) -> None:
+    hf = sharded(chorale_model, tmp_path)
+    (hf / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(CheckpointError, match=r"index\.json is damaged") as caught:
+        Composer.load(hf)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_that_are_no_numbers_are_told(chorale_model: Path, tmp_path: Path) -> None:
