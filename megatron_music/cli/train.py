@@ -18,6 +18,7 @@ from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
     from megatron_music.config import Recipe
+    from megatron_music.tokenizer.vocabulary import TokenizerSettings
     from megatron_music.train.blend import Blend
 
 RANK_0_SPEAKS_S = 10.0
@@ -111,10 +112,30 @@ def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
 
     asked = recipe.train.transformer_impl
     chosen = TRANSFORMER_ENGINE if TRANSFORMER_ENGINE in installed() else "local"
-    weighed = blend.resolved().sized(common_vocabulary(blend))
+    vocabulary = common_vocabulary(blend)
     return megatron_lm_arguments(
-        recipe, weighed, run.resolve(), chosen if asked == "auto" else asked
+        recipe,
+        blend.resolved().sized(vocabulary),
+        run.resolve(),
+        chosen if asked == "auto" else asked,
+        _stock_tokenizer(blend.folders[0].resolve(), run.resolve(), vocabulary.settings),
     )
+
+
+def _stock_tokenizer(data: Path, run: Path, settings: "TokenizerSettings") -> Path:
+    """Return a tokenizer folder that stock Megatron-LM loads: the data set's, or a new one.
+
+    The data set's own stays as it was built: runs know their data by its manifest.
+    """
+    from megatron_music.tokenizer.huggingface import loads_in_megatron, save_tokenizer
+    from megatron_music.train.megatron_lm import SAVED
+
+    if loads_in_megatron(data / "tokenizer"):
+        return data / "tokenizer"
+    made = run / SAVED / "tokenizer"
+    save_tokenizer(settings, made)
+    show.say(f"{data / 'tokenizer'} is of an earlier version: stock Megatron-LM is given {made}")
+    return made
 
 
 @contextmanager

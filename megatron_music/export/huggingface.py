@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
 from megatron_music.export.checkpoints import Source, find_source
 from megatron_music.files import why
-from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.huggingface import refresh_tokenizer, save_tokenizer
 from megatron_music.train.quiet import quiet
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def export(source: Path, target: Path) -> Exported:
     something else), MissingError and WriteError.
     """
     found = find_source(source)
+    tokenizer, positions = found.vocabulary.settings, found.recipe.model.seq_length
     if _is_up_to_date(target, found):
+        refresh_tokenizer(tokenizer, target, positions)
         return Exported(target, found.iteration, None)
     with quiet(), _replaced(target) as folder:
         try:
@@ -49,7 +51,7 @@ def export(source: Path, target: Path) -> Exported:
             ) from None
         parity = write_model(found, folder)
         # Made anew, not copied: whatever else stands in that folder is not ours to pass on.
-        save_tokenizer(found.vocabulary.settings, folder)
+        save_tokenizer(tokenizer, folder, positions)
         if not parity.relative_difference <= TOLERANCE:
             raise CheckpointError(
                 f"the exported model's logits differ by {parity.largest_difference:.1e} from "
@@ -57,7 +59,8 @@ def export(source: Path, target: Path) -> Exported:
             )
         _write_record(folder, found, parity.largest_difference)
         # safetensors writes for its owner alone.
-        shutil.copymode(folder / RECORD_FILE, folder / "model.safetensors")
+        for weights in folder.glob("*.safetensors"):
+            shutil.copymode(folder / RECORD_FILE, weights)
     return Exported(target, found.iteration, parity)
 
 

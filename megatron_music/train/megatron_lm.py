@@ -34,20 +34,25 @@ _RECOMPUTE = {
 
 
 def megatron_lm_arguments(
-    recipe: Recipe, blend: Blend, run: Path, transformer_impl: str = "transformer_engine"
+    recipe: Recipe,
+    blend: Blend,
+    run: Path,
+    transformer_impl: str = "transformer_engine",
+    tokenizer: Path | None = None,
 ) -> list[str]:
     """Return what `pretrain_gpt.py` is given; precision `auto` means bf16.
 
     Takes the prefixes of the data set folders (with their shares, if there are several) and the
-    tokenizer folder of the first as they are. For megatron-core 0.16 to 0.19. Raises UsageError for
-    a recipe with structural inputs.
+    `tokenizer` folder, else that of the first, as they are. For megatron-core 0.16 to 0.19. Raises
+    UsageError for a recipe with structural inputs.
     """
     if recipe.model.structural_inputs:
         raise UsageError(
             "stock Megatron-LM gives a token the row of its index and no structural inputs; give "
             "model.structural_inputs=[], or take the recipe article"
         )
-    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(blend, run)}
+    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(run)}
+    valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
     implementation = ["--transformer-impl", transformer_impl]
     return [*words, *_data(recipe, blend), *implementation, *_flags(recipe, transformer_impl)]
@@ -115,11 +120,10 @@ def _data(recipe: Recipe, blend: Blend) -> list[str]:
     return words
 
 
-def _paths(blend: Blend, run: Path) -> dict[str, object]:
+def _paths(run: Path) -> dict[str, object]:
     return {
         "data-cache-path": run / SAVED / "cache",
         "tokenizer-type": "HuggingFaceTokenizer",
-        "tokenizer-model": blend.folders[0] / "tokenizer",
         "save": run / SAVED,
         "load": run / SAVED,
         "tensorboard-dir": run / SAVED / "tensorboard",

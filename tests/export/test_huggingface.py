@@ -47,6 +47,8 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     assert (config.n_layer, config.n_embd, config.vocab_size) == (2, 64, 425)
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
     assert (exported / "mmmtrack.json").is_file()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported, trust_remote_code=False)
+    assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
 
 
 def test_the_loss_on_held_out_documents_is_the_trained_models(
@@ -62,8 +64,12 @@ def test_the_loss_on_held_out_documents_is_the_trained_models(
 
 def test_a_second_call_finds_the_folder_up_to_date(exported: Path, run: Path) -> None:
     before = (exported / "model.safetensors").stat().st_mtime_ns
+    config = exported / "tokenizer_config.json"
+    today = config.read_text()
+    config.write_text(today.replace("left", "right"))  # as an earlier version left it
     assert export(run, exported).parity is None
     assert (exported / "model.safetensors").stat().st_mtime_ns == before
+    assert config.read_text() == today
 
 
 def test_a_checkpoint_folder_is_taken_as_well_as_a_run(run: Path) -> None:

@@ -8,7 +8,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, to_text
-from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.huggingface import (
+    loads_in_megatron,
+    refresh_tokenizer,
+    save_tokenizer,
+)
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import BASS_LINE, pieces
 
@@ -43,11 +47,61 @@ def test_the_special_tokens_are_ours(loaded: dict[int, PreTrainedTokenizerFast])
     assert ids == (v.pad, v.piece_start, v.piece_end)
 
 
-def test_a_word_that_is_no_token_is_not_swallowed(
+def test_a_word_that_is_no_token_keeps_its_place_as_pad(
     loaded: dict[int, PreTrainedTokenizerFast],
 ) -> None:
-    with pytest.raises(Exception, match="UNK"):
-        loaded[4](BASS_LINE.replace("BASS", "BASSOON"))
+    wrong = BASS_LINE.replace("BASS", "BASSOON")
+    ids = loaded[4](wrong).input_ids
+    assert [w for w, i in zip(wrong.split(), ids, strict=True) if not i] == ["INST=BASSOON"]
+
+
+def test_a_special_token_within_another_word_is_not_cut_out(tmp_path: Path) -> None:
+    words = ("MOOD=PAD", "PADDED", "PIECE_START_AGAIN")
+    settings = TokenizerSettings(attributes=words)
+    save_tokenizer(settings, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=False)
+    text = " ".join(("PIECE_START", *words, "PIECE_END"))
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert 0 not in tokenizer(text).input_ids
+
+
+def test_what_comes_later_brings_the_space_before_it(
+    loaded: dict[int, PreTrainedTokenizerFast],
+) -> None:
+    ids = loaded[4](f"{BASS_LINE} {BASS_LINE}").input_ids  # two pieces in one window
+    for cut in range(len(ids)):
+        parts = (loaded[4].decode(ids[:cut]), loaded[4].decode(ids[cut:]))
+        assert "".join(parts).strip() == f"{BASS_LINE} {BASS_LINE}" or ids[cut] == 1
+
+
+def test_megatrons_own_class_gives_the_same_ids(tmp_path: Path) -> None:
+    library = pytest.importorskip("megatron.core.tokenizers.text.libraries.huggingface_tokenizer")
+    vocabulary = Vocabulary(TokenizerSettings())
+    save_tokenizer(vocabulary.settings, tmp_path)
+    tokenizer = library.HuggingFaceTokenizer(str(tmp_path))
+    assert tokenizer.vocab_size == len(vocabulary)
+    assert (tokenizer.eod, tokenizer.pad_id) == (vocabulary.piece_end, vocabulary.pad)
+    ids = [vocabulary.ids[word] for word in BASS_LINE.split()]
+    assert tokenizer.text_to_ids(BASS_LINE) == ids
+    assert loads_in_megatron(tmp_path)
+
+
+def test_a_folder_of_an_earlier_version_is_refreshed_and_one_of_today_is_left(
+    tmp_path: Path,
+) -> None:
+    save_tokenizer(TokenizerSettings(), tmp_path, positions=640)
+    assert not refresh_tokenizer(TokenizerSettings(), tmp_path, positions=640)
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("left", "right"))
+    assert refresh_tokenizer(TokenizerSettings(), tmp_path, positions=640)
+    loaded = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=False)
+    assert (loaded.padding_side, loaded.model_max_length) == ("left", 640)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"model": {"type": "WordLevel"}}', "[" * 99_999])
+def test_what_is_no_tokenizer_does_not_load_in_megatron(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(text)
+    assert not loads_in_megatron(tmp_path)
 
 
 def test_the_same_settings_write_the_same_bytes(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from megatron_music.data.indexed import write_index
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
+from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 SMALL = [
     "train.global_batch_size=4",
@@ -52,7 +53,7 @@ def write_data(folder: Path, pieces: dict[str, int], lowest: int = 40, highest: 
     settings = TokenizerSettings()
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
     (folder / "tokenizer").mkdir(parents=True)
-    save_settings(settings, folder / "tokenizer")
+    save_tokenizer(settings, folder / "tokenizer")
     for split, count in pieces.items():
         tonics = random.integers(lowest, highest + 1, count)
         documents = [np.array(scale_piece(vocabulary, int(t)), np.uint16) for t in tonics]

@@ -1,5 +1,6 @@
 """The argument list for stock Megatron-LM, as Megatron's own parser and checks understand it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from megatron_music.config import load_recipe
+from megatron_music.tokenizer.huggingface import loads_in_megatron
 from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.megatron_lm import megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
+from tests.train.conftest import execute, launch, write_data
 
 PLAIN = "model.structural_inputs=[]"
 
@@ -75,6 +78,27 @@ def test_the_launcher_says_what_it_lacks(data: Path, clone: str, told: str) -> N
     done = launched(data, MEGATRON_LM=clone)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+@pytest.mark.slow
+def test_a_data_set_of_an_earlier_version_is_given_a_tokenizer_that_megatron_loads(
+    tmp_path: Path,
+) -> None:
+    data = write_data(tmp_path / "data", {"train": 20, "valid": 5})
+    tokenizer = data / "tokenizer" / "tokenizer.json"
+    words = json.loads(tokenizer.read_text())
+    del words["model"]["unk_token"]
+    tokenizer.write_text(json.dumps(words))
+    before = tokenizer.read_bytes()
+    command = launch(1, "train", "tiny", "--data", str(data), "--run", str(tmp_path / "run"))
+    done = execute(*command, "--megatron-lm-args")
+    assert done.returncode == 0, done.stderr
+    given = done.stdout.splitlines()
+    folder = Path(given[given.index("--tokenizer-model") + 1])
+    assert folder == tmp_path / "run" / "megatron_lm" / "tokenizer"
+    assert "of an earlier version" in done.stderr
+    assert loads_in_megatron(folder)
+    assert tokenizer.read_bytes() == before  # runs know their data by its manifest
 
 
 def launched(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
