@@ -27,6 +27,7 @@ ARGS ?=
 N ?= 4
 BARS ?= 8
 SEED ?= 7
+MEGATRON_LM ?=
 SWEEP ?= profiling/sweeps/$(if $(filter 0,$(GPUS)),cpu,$(if $(filter 1,$(GPUS)),single-gpu,article-table2)).yaml
 BUDGET ?= $(if $(filter 0,$(GPUS)),4m,2h)
 DATA ?= data/$(notdir $(DATASET:%/=%))
@@ -35,6 +36,7 @@ RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 VENV := .venv
 BENCH := build/bench
 RAY := build/ray
+STOCK := build/stock
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 # An environment that is there already (conda's, a module's, the machine's) is used as it is.
 ifeq ($(PYTHON_ENV),)
@@ -260,7 +262,8 @@ bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS)
 # Environments of their own over .venv, whose pinned versions they leave alone.
 $(BENCH)/ready: MORE := miditok==3.1.0
 $(RAY)/ready: MORE := ray==2.60.0
-$(BENCH)/ready $(RAY)/ready: $(READY)
+$(STOCK)/ready: MORE := pybind11==3.1.0 triton==3.7.1
+$(BENCH)/ready $(RAY)/ready $(STOCK)/ready: $(READY)
 	@$(LOCAL_PYTHON) -m venv --clear $(@D)
 	@printf '%s\n' '$(CURDIR)' "$$($(LOCAL_PYTHON) -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(MORE)
@@ -283,6 +286,16 @@ test-container: setup ## build the image on a stand-in for NVIDIA's, and train i
 test-slurm: setup ## run the batch script under a real SLURM on this machine
 	@tests/install.sh slurmctld slurmd sbatch
 	@TEST_SLURM=1 $(LOCAL_PYTHON) -m pytest tests/launch/test_slurm.py $(ARGS)
+
+.PHONY: test-megatron-lm
+test-megatron-lm: $(STOCK)/ready ## train with the Megatron-LM clone MEGATRON_LM on a CPU, on our data and tokenizer
+	@[ -f "$(MEGATRON_LM)/pretrain_gpt.py" ] || { echo "error: no pretrain_gpt.py in MEGATRON_LM='$(MEGATRON_LM)';" \
+		"give a clone of Megatron-LM: make test-megatron-lm MEGATRON_LM=~/Megatron-LM" >&2; exit 2; }
+	@TEST_MEGATRON_LM='$(abspath $(MEGATRON_LM))' $(STOCK)/bin/python -m pytest tests/launch/test_megatron_lm.py $(ARGS)
+
+.PHONY: test-versions
+test-versions: setup ## walk the whole way on each pair of Python and megatron-core; ARGS='3.12 debian' for some
+	@TORCH_INDEX='$(TORCH_INDEX)' $(LOCAL_PYTHON) -m tests.versions $(ARGS)
 
 .PHONY: check
 check: setup ## format, lint, types, import rules
