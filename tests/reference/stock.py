@@ -7,10 +7,11 @@ it is added here. Nothing of the clone is changed.
 """
 
 import functools
+import importlib
 import runpy
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,12 @@ def without_pinning(make: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def skip_cuda_compiler() -> None:
+    """Leave out the step of 0.16 that asks nvcc for its version, where the clone has it."""
+    with suppress(ModuleNotFoundError):
+        importlib.import_module("megatron.legacy.fused_kernels").load = always(None)
+
+
 def main(clone: str, *arguments: str) -> None:
     """Run the clone's script as its own program."""
     sys.argv = [str(Path(clone) / "pretrain_gpt.py"), *arguments]
@@ -118,6 +125,7 @@ def main(clone: str, *arguments: str) -> None:
         DataLoader.__init__ = without_pinning(DataLoader.__init__)
         # Optimizers ask CUDA whether it records a graph.
         torch.optim.Optimizer._accelerator_graph_capture_health_check = lambda _: None
+        skip_cuda_compiler()
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
