@@ -107,7 +107,7 @@ def _refuse_estimates_own(*values: str | float | None) -> None:
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
     """Return the words for stock Megatron-LM, which does not choose its kernels by itself."""
     from megatron_music.train.blend import common_vocabulary
-    from megatron_music.train.choices import TRANSFORMER_ENGINE, installed
+    from megatron_music.train.choices import APEX_NORM, TRANSFORMER_ENGINE, installed
     from megatron_music.train.megatron_lm import megatron_lm_arguments
 
     asked = recipe.train.transformer_impl
@@ -119,6 +119,7 @@ def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
         run.resolve(),
         chosen if asked == "auto" else asked,
         _stock_tokenizer(blend.folders[0].resolve(), run.resolve(), vocabulary.settings),
+        has_apex=APEX_NORM in installed(),
     )
 
 

@@ -22,6 +22,13 @@ from megatron_music.train.hyperparameters import (
 SAVED = "megatron_lm"
 """Stock checkpoints lie here in the run folder, apart from ours."""
 
+WITHOUT_APEX = (
+    "--no-persist-layer-norm",
+    "--no-gradient-accumulation-fusion",
+    "--no-masked-softmax-fusion",
+)
+"""Stock Megatron asks for Apex's kernels in its local layers, and refuses to start without."""
+
 _RECOMPUTE = {
     "none": [],
     "selective": ["--recompute-granularity", "selective"],
@@ -39,6 +46,7 @@ def megatron_lm_arguments(
     run: Path,
     transformer_impl: str = "transformer_engine",
     tokenizer: Path | None = None,
+    has_apex: bool = True,
 ) -> list[str]:
     """Return what `pretrain_gpt.py` is given; precision `auto` means bf16.
 
@@ -55,6 +63,8 @@ def megatron_lm_arguments(
     valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
     implementation = ["--transformer-impl", transformer_impl]
+    if transformer_impl == "local" and not has_apex:
+        implementation += WITHOUT_APEX
     return [*words, *_data(recipe, blend), *implementation, *_flags(recipe, transformer_impl)]
 
 

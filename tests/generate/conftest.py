@@ -41,7 +41,7 @@ def untrained(
         **shape,
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
-    save_tokenizer(settings, folder, n_positions)
+    save_tokenizer(settings, folder, seq_length)
     return folder
 
 

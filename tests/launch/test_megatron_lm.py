@@ -36,11 +36,6 @@ OPTIONS = [
     "log.eval_iters=1",
     "log.save_interval=4",
 ]
-WITHOUT_APEX = [
-    "--no-persist-layer-norm",
-    "--no-gradient-accumulation-fusion",
-    "--no-masked-softmax-fusion",
-]
 
 
 def test_stock_megatron_trains_validates_and_saves_on_our_data(tmp_path: Path) -> None:
@@ -63,7 +58,7 @@ def test_stock_megatron_trains_validates_and_saves_on_our_data(tmp_path: Path) -
             [str(Path(sys.executable).parent), f"{sys.base_prefix}/bin", os.environ["PATH"]]
         ),
     }
-    words = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *OPTIONS, "--", *WITHOUT_APEX]
+    words = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *OPTIONS]
     done = subprocess.run(
         [str(ROOT / "launch" / "megatron_lm.sh"), *words],
         env=os.environ | settings,

@@ -12,7 +12,7 @@ import pytest
 from megatron_music.config import load_recipe
 from megatron_music.tokenizer.huggingface import loads_in_megatron
 from megatron_music.train.blend import Blend, parse_blend
-from megatron_music.train.megatron_lm import megatron_lm_arguments
+from megatron_music.train.megatron_lm import WITHOUT_APEX, megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
 from tests.train.conftest import execute, launch, write_data
 
@@ -66,7 +66,7 @@ def test_the_launcher_hands_megatron_the_list_and_what_follows_two_dashes(
     assert done.returncode == 0, done.stderr
     recipe = load_recipe("tiny", [PLAIN])
     run = Path.cwd() / "runs" / "scales-tiny"
-    words = megatron_lm_arguments(recipe, Blend.of(data), run, "local")
+    words = megatron_lm_arguments(recipe, Blend.of(data), run, "local", has_apex=False)
     assert done.stdout.splitlines() == [*words, "--log-throughput"]
 
 
@@ -110,6 +110,15 @@ def launched(data: Path, *arguments: str, **environment: str) -> subprocess.Comp
         text=True,
         check=False,
     )
+
+
+def test_local_layers_ask_for_apex_only_where_it_is() -> None:
+    def words(implementation: str, has_apex: bool) -> set[str]:
+        place = (Blend.of(Path("d")), Path("r"), implementation)
+        return set(megatron_lm_arguments(load_recipe("tiny"), *place, has_apex=has_apex))
+
+    assert words("local", has_apex=False) - words("local", has_apex=True) == {*WITHOUT_APEX}
+    assert words("transformer_engine", has_apex=False).isdisjoint(WITHOUT_APEX)
 
 
 def test_without_evaluation_no_validation_set_is_named() -> None:
