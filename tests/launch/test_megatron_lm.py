@@ -29,6 +29,7 @@ from tests.reference.stock import main
 main({clone!r}, *sys.argv[1:])
 """
 OPTIONS = [
+    "model.structural_inputs=[]",
     "train.precision=fp32",
     "train.transformer_impl=local",
     f"train.train_iters={ITERATIONS}",

@@ -91,7 +91,7 @@ def test_a_data_set_of_an_earlier_version_is_given_a_tokenizer_that_megatron_loa
     tokenizer.write_text(json.dumps(words))
     before = tokenizer.read_bytes()
     command = launch(1, "train", "tiny", "--data", str(data), "--run", str(tmp_path / "run"))
-    done = execute(*command, "--megatron-lm-args")
+    done = execute(*command, PLAIN, "--megatron-lm-args")
     assert done.returncode == 0, done.stderr
     given = done.stdout.splitlines()
     folder = Path(given[given.index("--tokenizer-model") + 1])
@@ -115,7 +115,7 @@ def launched(data: Path, *arguments: str, **environment: str) -> subprocess.Comp
 def test_local_layers_ask_for_apex_only_where_it_is() -> None:
     def words(implementation: str, has_apex: bool) -> set[str]:
         place = (Blend.of(Path("d")), Path("r"), implementation)
-        return set(megatron_lm_arguments(load_recipe("tiny"), *place, has_apex=has_apex))
+        return set(megatron_lm_arguments(load_recipe("tiny", [PLAIN]), *place, has_apex=has_apex))
 
     assert words("local", has_apex=False) - words("local", has_apex=True) == {*WITHOUT_APEX}
     assert words("transformer_engine", has_apex=False).isdisjoint(WITHOUT_APEX)
