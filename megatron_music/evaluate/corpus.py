@@ -88,8 +88,26 @@ def whole_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Pi
 
     The last window of a piece is mostly shorter; comparing it with whole ones would find that.
     """
+    whole = np.flatnonzero(_bars(documents, vocabulary) == vocabulary.settings.bars)
+    return _decoded(documents.take(whole), vocabulary)
+
+
+def closing_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+    """Return the pieces and groups of the windows that end with the piece they are cut from."""
+    last = documents.places[:, 0] + _bars(documents, vocabulary)
+    known = documents.places[:, 1] != UNKNOWN
+    return _decoded(
+        documents.take(np.flatnonzero(known & (last == documents.places[:, 1]))), vocabulary
+    )
+
+
+def _bars(documents: Documents, vocabulary: Vocabulary) -> IntArray:
+    """Return the bars of each window."""
     ends = np.array([(t == vocabulary.bar_end).sum() for t in documents.tokens], np.int64)
     tracks = np.array([(t == vocabulary.track_end).sum() for t in documents.tokens], np.int64)
-    whole = np.flatnonzero(ends == vocabulary.settings.bars * tracks)
-    chosen = documents.take(whole)
-    return [decode(tokens, vocabulary) for tokens in chosen.tokens], chosen.groups
+    bars: IntArray = ends // tracks
+    return bars
+
+
+def _decoded(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+    return [decode(tokens, vocabulary) for tokens in documents.tokens], documents.groups

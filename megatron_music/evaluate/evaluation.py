@@ -22,12 +22,12 @@ from megatron_music.evaluate.comparison import (
     compare_figures,
     compare_histograms,
 )
-from megatron_music.evaluate.corpus import Documents, read_side, whole_windows
+from megatron_music.evaluate.corpus import Documents, closing_windows, read_side, whole_windows
 from megatron_music.evaluate.embedding import EmbeddingMap, instrument_map, note_map, token_counts
 from megatron_music.evaluate.freely import FreeSample, sample_freely
 from megatron_music.evaluate.heldout import HeldOut, summarise
 from megatron_music.evaluate.loss import read
-from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
+from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
@@ -84,7 +84,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found out; `voices` is empty for music that has none."""
+    """Everything an evaluation found out.
+
+    `voices` is empty for music that has none; `real_endings` is the share of held-out windows at
+    the end of their piece whose last chord is the tonic triad, None where none is known to be.
+    """
 
     model: Path
     data: Path
@@ -96,6 +100,7 @@ class Evaluation:
     windows: tuple[int, int, int]
     figures: tuple[FigureRow, ...]
     voices: tuple[FigureRow, ...]
+    real_endings: Estimate | None
     histograms: tuple[HistogramRow, ...]
     copying: Copying
     verdict: Verdict
@@ -145,6 +150,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
         figures=figures,
         voices=voices,
+        real_endings=_endings(sides, vocabulary) if voices else None,
         histograms=histograms,
         copying=copied,
         verdict=verdict,
@@ -200,6 +206,15 @@ def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
             songs.append(song)
             progress(len(songs), request.count)
     return songs
+
+
+def _endings(sides: dict[str, Documents], vocabulary: Vocabulary) -> Estimate | None:
+    """Estimate how often held-out pieces end on the tonic triad."""
+    first, second = sides.values()
+    pieces, groups = closing_windows(first.and_also(second), vocabulary)
+    if not pieces:
+        return None
+    return bootstrap.mean(np.array([ends_on_the_tonic(piece) for piece in pieces]), groups)
 
 
 def _copying(

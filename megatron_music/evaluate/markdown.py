@@ -30,7 +30,7 @@ def as_markdown(found: Evaluation) -> str:
         _figures(found.figures),
         "![Means and their intervals](figures.png)",
         "## Voices",
-        _figures(found.voices, 3) if found.voices else NO_VOICES,
+        _voices(found),
         _histograms(found.histograms),
         "![Histograms of held-out and composed music](histograms.png)",
         "## Copying",
@@ -128,6 +128,18 @@ def _figures(rows: Sequence[FigureRow], digits: int = 2) -> str:
             for row in rows
         ],
     )
+
+
+def _voices(found: Evaluation) -> str:
+    if not found.voices:
+        return NO_VOICES
+    parts = [_figures(found.voices, 3)]
+    if found.real_endings is not None:
+        parts.append(
+            "Of held-out windows that end with their piece, "
+            f"{_percent(found.real_endings)} have the tonic triad as their last chord."
+        )
+    return "\n\n".join(parts)
 
 
 def _histograms(rows: Sequence[HistogramRow]) -> str:

@@ -74,6 +74,9 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "windows": dict(zip(SETS, found.windows, strict=True)),
         "figures": {row.name: _figure_json(row) for row in found.figures},
         "voices": {row.name: _figure_json(row) for row in found.voices} or None,
+        "real_endings_on_the_tonic": None
+        if found.real_endings is None
+        else asdict(found.real_endings),
         "histograms": {row.name: _histogram_json(row) for row in found.histograms},
         "copying": {
             name: {str(bars): count for bars, count in runs.items()}

@@ -94,6 +94,8 @@ def test_voices_are_compared_with_those_of_held_out_music(home: Program) -> None
     assert pairs["composed"]["value"] > 0
     text = (home.folder / "report" / "report.md").read_text(encoding="utf-8")
     assert "| parallel fifths a bar |" in text
+    assert "windows that end with their piece" in text
+    assert 0 <= report["real_endings_on_the_tonic"]["value"] <= 1
     for side in report["losses"].values():
         assert 0 < side["per_cell_masked"]["value"] < side["per_cell"]["value"]
 

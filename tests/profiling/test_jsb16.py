@@ -12,7 +12,9 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.corpus import read_side
 from megatron_music.evaluate.loss import Reading
+from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import load_vocabulary
+from tests.generate.conftest import untrained
 from tests.profiling.test_benchmarks import module
 
 __all__ = ["module"]
@@ -116,6 +118,22 @@ def test_all_nats_are_shared_among_the_cells_of_the_pieces(
     costs = np.concatenate([of.nats for of in readings])
     assert found.first_bar == pytest.approx((costs == 1).sum() / (64 * windows))
     assert found.later_bars == pytest.approx(2 * (costs == 2).sum() / (64 * (bars - windows)))
+
+
+def test_a_model_that_takes_its_place_is_read_without_it_as_well(
+    module: Any, path: Path, tmp_path: Path
+) -> None:
+    data = module("jsb16_data")
+    pieces = data.read_chorales(path)
+    settings = BuildSettings(bars=2, hop=2, shuffle=False)
+    folder = data.build_data(pieces, tmp_path / "out", settings, 1)
+    told = load_vocabulary(folder / "tokenizer").settings
+    model = untrained(tmp_path / "hf", told, 320, INPUTS)
+    scores = module("jsb16").read_sides(model, folder, pieces)
+    assert len(scores) == 4
+    known, unknown = (scores[f"test{name}"] for name in ("", ", place in the piece not told"))
+    assert known.cells == unknown.cells
+    assert known.plain.value != unknown.plain.value
 
 
 @pytest.mark.slow

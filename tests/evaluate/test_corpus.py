@@ -1,0 +1,39 @@
+"""The windows of a data set, and what is known of their places."""
+
+import numpy as np
+
+from megatron_music.evaluate.corpus import Documents, closing_windows, whole_windows
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.music import track
+
+VOCABULARY = Vocabulary(TokenizerSettings(bars=2))
+
+
+def window(bars: int, tracks: int = 2) -> Piece:
+    return Piece(4, bars, tuple(track(code, (0, 4, 60)) for code in range(tracks)))
+
+
+def windows(*places: tuple[Piece, int, int]) -> Documents:
+    """Lay out windows, each with the bars before it and those of its piece."""
+    return Documents(
+        tuple(encode(piece, VOCABULARY) for piece, *_ in places),
+        np.arange(len(places)),
+        np.array([place for _, *place in places], np.int32),
+    )
+
+
+def test_windows_at_the_end_of_their_piece_are_found_short_ones_too() -> None:
+    documents = windows(
+        (window(2), 0, 5), (window(2), 3, 5), (window(1, 3), 4, 5), (window(2), -1, -1)
+    )
+    pieces, groups = closing_windows(documents, VOCABULARY)
+    assert groups.tolist() == [1, 2]
+    assert pieces == [window(2), window(1, 3)]
+
+
+def test_whole_windows_have_all_their_bars() -> None:
+    pieces, groups = whole_windows(windows((window(2), 0, 3), (window(1), 2, 3)), VOCABULARY)
+    assert groups.tolist() == [0]
+    assert pieces == [window(2)]
