@@ -12,6 +12,7 @@ from megatron_music.errors import TrainingError, UsageError
 if TYPE_CHECKING:
     from megatron_music.profiling.report import Report
 
+GIB = 1 << 30
 BEST = 5
 """Rows printed; the report has all."""
 
@@ -39,20 +40,37 @@ def sweep(
             "--nsys", min=0, metavar="N", help="Then trace the best N with Nsight Systems."
         ),
     ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Order by a rehearsal of each, the best first.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --rehearse: show the order there, train nothing."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --device: how many.")
+    ] = None,
 ) -> None:
     """Train a few iterations in every layout of a grid, and report what each one reaches.
 
     Killed or out of its budget, the same command goes on with what is left.
 
-    Example: `megatron-music profile sweep profiling/sweeps/cpu.yaml --budget 30m`
+    `megatron-music profile sweep profiling/sweeps/cpu.yaml --budget 30m`
+
+    `megatron-music profile sweep SWEEP.yaml --rehearse --device 'NVIDIA H200' --gpus 8`
     """
     from megatron_music.profiling.report import write_report
     from megatron_music.profiling.sweep import run_sweep
 
+    if device is not None or gpus is not None:
+        if not rehearse or device is None or gpus is None:
+            raise UsageError("--rehearse, --device NAME and --gpus N belong together here")
+        _show_order(path, device, gpus)
+        return
     folder = output or Path("runs") / f"profile-{path.stem}"
     budget_s = None if budget is None else _seconds(budget)
     with show.progress("profile", "configurations") as progress:
-        result = run_sweep(path, folder, budget_s, nsys, show.say, progress)
+        result = run_sweep(path, folder, budget_s, nsys, rehearse, show.say, progress)
     if result.left:
         show.say(f"the budget is spent, {result.left} left; the same command goes on with them")
     elif not result.fresh:
@@ -78,6 +96,21 @@ def report(
     from megatron_music.profiling.report import write_report
 
     _print(write_report(folder, timelines or []))
+
+
+def _show_order(path: Path, device: str, gpus: int) -> None:
+    """Print the configurations of a sweep on a machine that need not be there, the best first."""
+    from megatron_music.profiling.rehearsed import rehearse_sweep
+
+    for place, one in enumerate(rehearse_sweep(path, device, gpus, show.say), start=1):
+        if one.found is None:
+            print(f"-  {one.label}: {one.reason}")
+            continue
+        time, memory = one.found.time, one.found.fullest.memory
+        print(
+            f"{place}. {one.label}: {time.step_s:.4g} s/iteration, {time.tokens_per_s:,.0f} "
+            f"tokens/s, {one.tflops:.4g} TFLOP/s per device, {memory.total / GIB:.1f} GiB"
+        )
 
 
 def _print(report: "Report") -> None:

@@ -14,6 +14,7 @@ from megatron_music.cli import show
 from megatron_music.cli import train_options as option
 from megatron_music.cli.estimate import show_estimate
 from megatron_music.cli.listening import listen
+from megatron_music.cli.rehearsal import show_rehearsal
 from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ STOPPING_S = 2.0
 """Other ranks wait so long after a stop, while rank 0 says where the run stands."""
 
 
+_BELONGS = {
+    "--device": ("--estimate", "--rehearse"),
+    "--gpus": ("--estimate", "--rehearse"),
+    "--json": ("--estimate", "--rehearse"),
+    "--utilisation": ("--estimate",),
+    "--assume": ("--rehearse",),
+}
+"""Which option belongs to what else than training."""
+
+
 def train(
     recipe: option.Recipe,
     overrides: option.Overrides = None,
@@ -36,6 +47,8 @@ def train(
     origin: option.Origin = None,
     depth: option.Depth = None,
     estimate: option.Estimate = False,
+    rehearse: option.Rehearse = False,
+    assume: option.Assume = None,
     device: option.Device = None,
     gpus: option.Gpus = None,
     utilisation: option.Utilisation = None,
@@ -51,6 +64,8 @@ def train(
     `torchrun --nproc-per-node 2 -m megatron_music train article --data data/lakh`
 
     `megatron-music train article --depth 24 --estimate --device 'NVIDIA H200' --gpus 8`
+
+    `megatron-music train musenet --rehearse --device 'NVIDIA H200' --gpus 64`
     """
     from megatron_music.config import load_recipe
     from megatron_music.train.blend import parse_blend
@@ -58,16 +73,30 @@ def train(
     from megatron_music.train.launcher import ignore_launcher, rank
     from megatron_music.train.pretrain import pretrain
 
-    ignore_launcher(keep_ranks=not (estimate or megatron_lm_args))
+    modes = {
+        "--estimate": estimate,
+        "--rehearse": rehearse,
+        "--megatron-lm-args": megatron_lm_args,
+    }
+    ignore_launcher(keep_ranks=not any(modes.values()))
     with one_voice(rank()):
-        if estimate and megatron_lm_args:
-            raise UsageError("--megatron-lm-args not with --estimate: ask for one of the two")
-        if not estimate:
-            _refuse_estimates_own(device, gpus, utilisation, as_json or None)
+        _refuse_misplaced(
+            [name for name, asked in modes.items() if asked],
+            {
+                "--device": device,
+                "--gpus": gpus,
+                "--json": as_json or None,
+                "--utilisation": utilisation,
+                "--assume": assume,
+            },
+        )
         request = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
         if estimate:
             show_estimate(request, blend, device, gpus, utilisation, as_json)
+            return
+        if rehearse:
+            show_rehearsal(request, blend, device, gpus, assume or [], as_json)
             return
         if blend is None:
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
@@ -96,12 +125,17 @@ def _name_export(run: Path) -> None:
     show.say(f"to compose with it: {shlex.join(words)}")
 
 
-def _refuse_estimates_own(*values: str | float | None) -> None:
-    """Raise UsageError for an option of --estimate without it: nobody asked to train for days."""
-    names = ("--device", "--gpus", "--utilisation", "--json")
-    given = [name for name, value in zip(names, values, strict=True) if value is not None]
-    if given:
-        raise UsageError(f"{', '.join(given)} only with --estimate; add it, or leave that out")
+def _refuse_misplaced(modes: list[str], options: dict[str, object]) -> None:
+    """Raise UsageError for several modes, and for options without theirs: nobody asked to train."""
+    if len(modes) > 1:
+        raise UsageError(f"{modes[-1]} not with {modes[0]}: ask for one of the two")
+    for needed in sorted({_BELONGS[name] for name in options}):
+        given = [name for name, value in options.items() if value is not None]
+        given = [name for name in given if _BELONGS[name] == needed]
+        if given and not set(modes) & set(needed):
+            raise UsageError(
+                f"{', '.join(given)} only with {' or '.join(needed)}; add it, or leave that out"
+            )
 
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:

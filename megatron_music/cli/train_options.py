@@ -35,13 +35,26 @@ MegatronLmArgs = Annotated[
 ]
 
 Estimate = Annotated[bool, Option("--estimate", help="Say what it will cost, and train nothing.")]
+Rehearse = Annotated[
+    bool, Option("--rehearse", help="Step each distinct rank without a GPU, and train nothing.")
+]
+Assume = Annotated[
+    list[str] | None,
+    Option("--assume", metavar="NAME=VALUE", help="With --rehearse: as in network_gb_s=25."),
+]
 Device = Annotated[
     str | None,
-    Option("--device", metavar="NAME", help="With --estimate: such GPUs, by exact name."),
+    Option(
+        "--device", metavar="NAME", help="With --estimate or --rehearse: such GPUs, by exact name."
+    ),
 ]
-Gpus = Annotated[int | None, Option("--gpus", metavar="N", help="With --estimate: how many GPUs.")]
+Gpus = Annotated[
+    int | None, Option("--gpus", metavar="N", help="With --estimate or --rehearse: how many.")
+]
 Utilisation = Annotated[
     float | None,
     Option("--utilisation", help="With --device: share of the peak, else 0.35."),
 ]
-AsJson = Annotated[bool, Option("--json", help="With --estimate: for a program to read.")]
+AsJson = Annotated[
+    bool, Option("--json", help="With --estimate or --rehearse: for a program to read.")
+]

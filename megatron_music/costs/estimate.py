@@ -67,14 +67,14 @@ def estimate(
     Raises LayoutError for a layout that cannot work and UsageError for an unknown device or one
     that cannot do the recipe's precision.
     """
-    settled = _settle(recipe, device)
+    settled = settle_precision(recipe, device)
     data = check_layout(settled, processes)
     memory = estimate_memory(settled, vocabulary_size, data, position_rows)
     shape = recipe_shape(settled, vocabulary_size)
     tokens, flops = shape.global_batch_size * shape.seq_length, model_causal(shape)
     placed = None
     if device is not None:
-        peak, room = _peak(device, settled.train.precision), device_memory_gib(device)
+        peak, room = peak_tflops(device, settled.train.precision), device_memory_gib(device)
         rate = processes * peak * TERA * utilisation / flops  # iterations a second
         placed = OnDevice(
             device=device,
@@ -97,7 +97,7 @@ def estimate(
     )
 
 
-def _settle(recipe: Recipe, device: str | None) -> Recipe:
+def settle_precision(recipe: Recipe, device: str | None) -> Recipe:
     """Put a precision in the place of `auto`: the device's best 16 bits, bf16 for none."""
     if recipe.train.precision != "auto":
         return recipe
@@ -106,7 +106,8 @@ def _settle(recipe: Recipe, device: str | None) -> Recipe:
     return recipe.model_copy(update={"train": train})
 
 
-def _peak(device: str, precision: str) -> float:
+def peak_tflops(device: str, precision: str) -> float:
+    """Return a device's dense peak; raises UsageError where it is not known or has none."""
     peak = dense_peak(device, precision)
     if peak is not None:
         return peak.tflops

@@ -23,6 +23,7 @@ from megatron_music.profiling.fit import unfit
 from megatron_music.profiling.grid import Configuration, Sweep, expand, load_sweep
 from megatron_music.profiling.measure import Bench, describe, measure
 from megatron_music.profiling.processes import ended_like_ctrl_c
+from megatron_music.profiling.rehearsed import rehearse_all
 from megatron_music.profiling.rows import Outcome, Row, append_row, read_rows
 from megatron_music.profiling.synthetic import synthetic_data
 from megatron_music.progress import Progress, silent
@@ -45,6 +46,7 @@ def run_sweep(
     folder: Path,
     budget_s: float | None = None,
     captures: int | None = None,
+    rehearse: bool = False,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
 ) -> SweepResult:
@@ -52,8 +54,9 @@ def run_sweep(
 
     With a budget it ends after so many seconds; a run cut short by that leaves no row, so that the
     same call goes on with it. `captures` of the best, by default as many as the
-    sweep file says, are traced by nsys at the end. Raises InputError, UsageError, WriteError,
-    MissingError.
+    sweep file says, are traced by nsys at the end. `rehearse` orders them by what a rehearsal on
+    this machine's GPUs expects, not by the grid's heuristic. Raises InputError, UsageError,
+    WriteError, MissingError.
     """
     until = None if budget_s is None else time.monotonic() + _checked(budget_s)
     sweep = load_sweep(path)
@@ -62,13 +65,14 @@ def run_sweep(
         if captures:
             find_nsys()  # asked for on the spot: better told now than after the sweep
     with alone(folder / LOCK_FILE, _busy(folder)), ended_like_ctrl_c():
-        return _sweep(sweep, folder, until, say, progress)
+        return _sweep(sweep, folder, until, rehearse, say, progress)
 
 
 def _sweep(
     sweep: Sweep,
     folder: Path,
     until: float | None,
+    rehearse: bool,
     say: Callable[[str], None],
     progress: Progress,
 ) -> SweepResult:
@@ -78,6 +82,8 @@ def _sweep(
     todo = _todo(configurations, folder, machine)
     bench = _bench(configurations, folder, machine, say)
     _skip(configurations, bench)
+    if rehearse:
+        todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), bench.data, say)]
     done = sum(unfit(one, machine) is None for one in configurations) - len(todo)
     fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
     _settle(bench, fresh)
@@ -120,6 +126,15 @@ def _run(
         append_row(bench.folder, row)
         told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
+
+
+def _gpu(machine: Machine) -> str:
+    if not machine.gpus:
+        raise UsageError(
+            "--rehearse orders a sweep by what its GPU can do, and there is none; "
+            "add --device NAME --gpus N to see the order for a machine that has"
+        )
+    return machine.gpus[0].name
 
 
 def _busy(folder: Path) -> UsageError:

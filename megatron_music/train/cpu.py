@@ -49,10 +49,13 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def cuda_as_cpu() -> Iterator[None]:
-    """Answer `device="cuda"`, `.cuda()` and stream calls with the CPU while open."""
+def cuda_as_cpu(device: torch.device = CPU) -> Iterator[None]:
+    """Answer `device="cuda"`, `.cuda()` and stream calls with the CPU while open.
+
+    `device` may be another one without CUDA: the rehearsal's tensors have their own.
+    """
     stand_ins: list[tuple[ModuleType, str, Any]] = [
-        (torch.cuda, "current_device", lambda: CPU),
+        (torch.cuda, "current_device", lambda: device),
         (torch.cuda, "synchronize", lambda *_, **__: None),
         (torch.cuda, "current_stream", lambda *_, **__: _Stream()),
         # Recomputation keeps the GPU's generator beside the CPU's, which is the only one here.
@@ -64,7 +67,7 @@ def cuda_as_cpu() -> Iterator[None]:
         for module, name, value in stand_ins:
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
-        stack.enter_context(_CudaToCpu())
+        stack.enter_context(_CudaToCpu(device))
         yield
 
 
@@ -82,7 +85,11 @@ class _Stream:
 
 
 class _CudaToCpu(TorchFunctionMode):
-    """Redirects CUDA placement to the CPU; tensors say a CUDA type, which Megatron asks for."""
+    """Redirects CUDA placement; tensors say a CUDA type, which Megatron asks for."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
 
     def __torch_function__(
         self,
@@ -93,13 +100,13 @@ class _CudaToCpu(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if "device" in kwargs and _is_cuda(kwargs["device"]):
-            kwargs["device"] = CPU
+            kwargs["device"] = self._device
         if func is torch.Tensor.cuda:
-            return args[0]
+            return args[0].to(self._device)
         if func is torch.Tensor.type and len(args) == 1 and not kwargs:
             return func(*args).replace("torch.", "torch.cuda.", 1)
         if func is torch.Tensor.to and len(args) > 1 and _is_cuda(args[1]):
-            args = (args[0], CPU, *args[2:])
+            args = (args[0], self._device, *args[2:])
         return func(*args, **kwargs)
 
 

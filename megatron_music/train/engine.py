@@ -113,7 +113,7 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
         _join(device, process, apart=on_cpu)
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
-        yield _place(parallel, device, kind)
+        yield place(parallel, device, kind)
 
 
 def this_device() -> torch.device:
@@ -175,7 +175,8 @@ def _join(device: torch.device, process: LaunchedProcess, apart: bool) -> None:
     )
 
 
-def _place(parallel: ParallelConfig, device: torch.device, kind: choices.Device) -> Engine:
+def place(parallel: ParallelConfig, device: torch.device, kind: choices.Device) -> Engine:
+    """Lay the ranks that have met out for a recipe; return this process's place."""
     parallel_state.initialize_model_parallel(
         parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     )

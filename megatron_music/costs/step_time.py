@@ -1,0 +1,159 @@
+"""How long a step of a layout takes, from what its ranks compute and send: an estimate.
+
+A stage's pass takes what its matrix products (by FLOPs or by the bytes of their matrices, whichever
+takes longer), its attention and the bytes of all other kernels need at the assumed shares of the
+device's peaks, and no less than the CPU needs to start them. Of
+communication counts what no computation hides: tensor parallel transfers that return at once hide
+behind half of the pass's matrix products; what data parallelism starts in a pass hides behind that
+pass of one microbatch, but for its first bucket. The pipeline's schedule is 1F1B: each microbatch
+waits for the slowest stage, and the rest of the stages, once, is the bubble.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from megatron_music.config import Recipe
+from megatron_music.costs.flops import model_causal, recipe_shape
+from megatron_music.costs.hardware import Hardware
+from megatron_music.costs.load import Phase, RankLoad, Transfer, Work
+
+GIGA, TERA, MICRO = 1e9, 1e12, 1e-6
+_PASSES: tuple[Phase, ...] = ("forward", "backward")
+HIDING_SHARE = 0.5
+_TIMES_SENT = {"all_reduce": 2.0, "send": 0.5, "recv": 0.5}
+"""How often a ring passes on each byte, 1 for others; a send and a receive run at once."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of a step by what the slowest stage does; `utilisation` is by `model_causal`."""
+
+    compute_s: float
+    tensor_s: float
+    pipeline_s: float
+    data_s: float
+    bubble_s: float
+    tokens_per_s: float
+    utilisation: float
+
+    @property
+    def communication_s(self) -> float:
+        """What no computation hides."""
+        return self.tensor_s + self.pipeline_s + self.data_s
+
+    @property
+    def step_s(self) -> float:
+        """All of it."""
+        return self.compute_s + self.communication_s + self.bubble_s
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Seconds of a microbatch on a stage, and of what is done once a step."""
+
+    compute_s: float
+    tensor_s: float
+    pipeline_s: float
+    once_compute_s: float
+    once_data_s: float
+
+    @property
+    def microbatch_s(self) -> float:
+        return self.compute_s + self.tensor_s + self.pipeline_s
+
+
+def estimate_step(
+    recipe: Recipe,
+    vocabulary_size: int,
+    loads: Sequence[RankLoad],
+    world_size: int,
+    peak_tflops: float,
+    hardware: Hardware,
+) -> StepTime:
+    """Estimate a step of a layout from the loads of its distinct ranks."""
+    parallel, train = recipe.parallel, recipe.train
+    stages = parallel.pipeline_model_parallel_size
+    data = world_size // (stages * parallel.tensor_model_parallel_size)
+    microbatches = train.global_batch_size // (train.micro_batch_size * data)
+    timed = [(load.stage, _stage(load, peak_tflops, hardware)) for load in loads]
+    by_stage = dict(sorted(timed, key=lambda one: one[1].microbatch_s))
+    all_stages = [by_stage.get(stage, by_stage[min(1, stages - 1)]) for stage in range(stages)]
+    slowest = max(all_stages, key=lambda one: one.microbatch_s)
+    bubble_s = sum(one.microbatch_s for one in all_stages) - slowest.microbatch_s
+    shape = recipe_shape(recipe, vocabulary_size)
+    time = StepTime(
+        compute_s=microbatches * slowest.compute_s + max(one.once_compute_s for one in all_stages),
+        tensor_s=microbatches * slowest.tensor_s,
+        pipeline_s=microbatches * slowest.pipeline_s,
+        data_s=max(one.once_data_s for one in all_stages),
+        bubble_s=bubble_s,
+        tokens_per_s=0.0,
+        utilisation=0.0,
+    )
+    return replace(
+        time,
+        tokens_per_s=shape.global_batch_size * shape.seq_length / time.step_s,
+        utilisation=model_causal(shape) / (time.step_s * world_size * peak_tflops * TERA),
+    )
+
+
+def _stage(load: RankLoad, peak_tflops: float, hardware: Hardware) -> _Stage:
+    work = {phase: _compute_s(one, peak_tflops, hardware) for phase, one in load.work.items()}
+    once = [one for one in load.transfers if one.is_once]
+    passing = [one for one in load.transfers if not one.is_once and one.group != "pipeline"]
+    tensor_s = 0.0
+    for phase in _PASSES:
+        products_s = _products_s(load.work[phase], peak_tflops, hardware)
+        of_phase = [one for one in passing if one.phase == phase]
+        hidden_s = sum(transfer_s(one, hardware) for one in of_phase if one.is_async)
+        tensor_s += max(0.0, hidden_s - HIDING_SHARE * products_s)
+        tensor_s += sum(transfer_s(one, hardware) for one in of_phase if not one.is_async)
+    data_s = sum(transfer_s(one, hardware) for one in once if one.phase == "step")
+    for phase in _PASSES:
+        started = [one for one in once if one.phase == phase]
+        started_s = sum(transfer_s(one, hardware) for one in started)
+        buckets = sum(one.calls for one in started)
+        data_s += max(started_s - work[phase], started_s / max(1.0, buckets))
+    return _Stage(
+        compute_s=work["forward"] + work["backward"],
+        tensor_s=tensor_s,
+        pipeline_s=sum(
+            transfer_s(one, hardware) for one in load.transfers if one.group == "pipeline"
+        ),
+        once_compute_s=work["step"],
+        once_data_s=data_s,
+    )
+
+
+def _compute_s(work: Work, peak_tflops: float, hardware: Hardware) -> float:
+    busy_s = _products_s(work, peak_tflops, hardware)
+    busy_s += work.attention_flops / (peak_tflops * TERA * hardware.attention_share)
+    busy_s += work.moved_bytes / (hardware.memory_gb_s * GIGA * hardware.memory_share)
+    return max(busy_s, work.kernels * hardware.launch_us * MICRO)
+
+
+def _products_s(work: Work, peak_tflops: float, hardware: Hardware) -> float:
+    """Return the seconds of the matrix products: a narrow one waits for its matrices."""
+    flops_s = peak_tflops * TERA * hardware.matmul_share
+    bytes_s = hardware.memory_gb_s * GIGA * hardware.memory_share
+    return sum(
+        calls * max(flops / flops_s, size_bytes / bytes_s)
+        for (flops, size_bytes), calls in work.products.items()
+    )
+
+
+def transfer_s(transfer: Transfer, hardware: Hardware) -> float:
+    """Return the seconds of a step's, or a microbatch's, calls of a transfer, in a ring.
+
+    A ring that leaves the node passes through the network ports of all its members there.
+    """
+    ranks = len(transfer.ranks)
+    nodes = {rank // hardware.gpus_per_node for rank in transfer.ranks}
+    gb_s = hardware.link_gb_s
+    if len(nodes) > 1:
+        gb_s = min(gb_s, hardware.network_gb_s * ranks / len(nodes))
+    times = _TIMES_SENT.get(transfer.kind, 1.0)
+    if transfer.group != "pipeline":
+        times *= (ranks - 1) / ranks
+    each_s = times * transfer.size_bytes / (gb_s * GIGA * hardware.link_share)
+    return transfer.calls * (each_s + hardware.latency_us * MICRO)

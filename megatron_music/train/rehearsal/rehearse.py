@@ -1,0 +1,242 @@
+"""Build and step every distinct rank of a layout without a GPU, and compare what they send."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+
+from megatron_music.config import LogConfig, Recipe
+from megatron_music.costs.layout import check_layout
+from megatron_music.costs.load import Agreed, RankLoad, RankMemory, Transfer
+from megatron_music.errors import TrainingError
+from megatron_music.train import choices
+from megatron_music.train.batches import Batches, Microbatch, build_batches
+from megatron_music.train.blend import Blend
+from megatron_music.train.datasets import check_data
+from megatron_music.train.engine import Engine
+from megatron_music.train.folder import RunFolder
+from megatron_music.train.job import Job
+from megatron_music.train.model import build_model
+from megatron_music.train.optimizer import Learner, build_learner
+from megatron_music.train.ranges import Ranges
+from megatron_music.train.rehearsal.meter import Meter
+from megatron_music.train.rehearsal.world import GPU, fake_rank
+from megatron_music.train.step import train_step
+
+_UNPROFILED = LogConfig()
+Told = Callable[[int, int], None]
+"""Called with the ranks that are done and all there are."""
+
+
+def rehearse(
+    recipe: Recipe,
+    blend: Blend,
+    kind: choices.Device,
+    world_size: int,
+    tell: Told = lambda *_: None,
+) -> list[RankLoad]:
+    """Take a training step of every distinct rank of so many GPUs of a kind, on real samples.
+
+    The first, a middle and the last pipeline stage, of each the first and the last data parallel
+    rank (and tensor parallel rank). The recipe's precision is settled. Raises LayoutError,
+    UsageError, DataError, and TrainingError where ranks would not understand one another.
+    """
+    check_layout(recipe, world_size)
+    with TemporaryDirectory(prefix="rehearsal-") as scratch:
+        batches = _batches(recipe, blend, kind, world_size, Path(scratch))
+        sample = next(batches.training(1))
+    ranks = distinct_ranks(recipe, world_size)
+    loads = []
+    for done, rank in enumerate(ranks):
+        tell(done, len(ranks))
+        loads.append(_rehearse_rank(recipe, batches, sample, kind, rank, world_size))
+    tell(len(ranks), len(ranks))
+    _compare(loads)
+    return loads
+
+
+def distinct_ranks(recipe: Recipe, world_size: int) -> list[int]:
+    """Return the ranks that differ from one another in what they hold or send, in order."""
+    parallel = recipe.parallel
+    stages, tensor = parallel.pipeline_model_parallel_size, parallel.tensor_model_parallel_size
+    of_stage = world_size // stages
+    firsts = sorted({0, min(1, stages - 1), stages - 1})
+    ends = (0, of_stage - 1) if of_stage > tensor else (0,)
+    return [stage * of_stage + end for stage in firsts for end in ends]
+
+
+def _batches(
+    recipe: Recipe, blend: Blend, kind: choices.Device, world_size: int, scratch: Path
+) -> Batches:
+    """Read samples as a run does, before any process group is there."""
+    train = recipe.train.model_copy(update={"train_iters": 1})
+    log = recipe.log.model_copy(update={"eval_interval": 0})
+    short = recipe.model_copy(update={"train": train, "log": log})
+    checked = check_data(blend, short)
+    job = Job(short, checked.blend, RunFolder(scratch), checked.vocabulary)
+    parallel = recipe.parallel
+    model = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+    alone = Engine(
+        device=torch.device("cpu"),
+        kind=kind,
+        rank=0,
+        world_size=1,
+        data_parallel_rank=0,
+        data_parallel_size=world_size // model,
+        control=dist.group.WORLD,  # type: ignore[arg-type]  # alone there is none
+    )
+    return build_batches(job, alone)
+
+
+class _Repeated(Batches):
+    """One microbatch on the GPU, as often as fills the pipeline: more cost no more memory."""
+
+    def __init__(self, batches: Batches, sample: Microbatch, count: int) -> None:
+        super().__init__(**vars(batches))
+        object.__setattr__(self, "_sample", sample)
+        object.__setattr__(self, "_count", count)
+
+    @property
+    def microbatches(self) -> int:
+        """How many microbatches are passed."""
+        return self._count  # type: ignore[attr-defined, no-any-return]
+
+    def training(self, iteration: int) -> Iterator[Microbatch]:  # noqa: ARG002
+        """Yield the same microbatch, each on tensors of its own."""
+        for _ in range(self.microbatches):
+            yield {
+                name: torch.empty_like(value, device=GPU)
+                for name, value in self._sample.items()  # type: ignore[attr-defined]
+            }
+
+
+def _rehearse_rank(
+    recipe: Recipe,
+    batches: Batches,
+    sample: Microbatch,
+    kind: choices.Device,
+    rank: int,
+    world_size: int,
+) -> RankLoad:
+    with fake_rank(recipe, kind, rank, world_size) as engine:
+        meter = Meter(GPU)
+        with meter:
+            with GPU:  # weights begin there: without data there is nothing to move
+                model = build_model(recipe, batches.vocabulary_size, engine)
+            learner = build_learner(recipe, model, engine)
+            learner.begin_moments()
+            learner.fast_forward(0, recipe.train)
+            model.config.timers = meter
+            ranges = Ranges(_UNPROFILED, engine)
+            held = meter.live_bytes
+            weights, gradients = _weights_bytes(learner), _gradients_bytes(learner)
+            passes = min(batches.microbatches, recipe.parallel.pipeline_model_parallel_size)
+            for iteration, count in enumerate(
+                (1, passes), start=1
+            ):  # buckets know no order at first
+                meter.restart()
+                repeated = _Repeated(batches, sample, count)
+                train_step(learner, repeated, engine, recipe.train.seed, iteration, ranges)
+        return RankLoad(
+            rank=rank,
+            stage=parallel_state.get_pipeline_model_parallel_rank(),
+            data_rank=engine.data_parallel_rank,
+            memory=RankMemory(
+                weights=weights,
+                gradients=gradients,
+                optimizer=held - weights - gradients,
+                activations=meter.peak_bytes - held,
+            ),
+            work={
+                phase: one if phase == "step" else one.one_of(passes)
+                for phase, one in meter.work.items()
+            },
+            transfers=_merged(meter.transfers, _groups(), passes),
+        )
+
+
+def _weights_bytes(learner: Learner) -> int:
+    return _storages_bytes(list(learner.parallel.parameters()))
+
+
+def _gradients_bytes(learner: Learner) -> int:
+    return _storages_bytes([buffer.grad_data for buffer in learner.parallel.buffers])
+
+
+def _storages_bytes(tensors: list[torch.Tensor]) -> int:
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({one._cdata: one.nbytes() for one in storages}.values())  # noqa: SLF001
+
+
+def _groups() -> dict[tuple[int, ...], str]:
+    """Return the groups that a rank is in by their members; of equal ones the last named."""
+    found = {
+        "embedding": parallel_state.get_embedding_group(check_initialized=False),
+        "tensor": parallel_state.get_tensor_model_parallel_group(),
+        "data": parallel_state.get_data_parallel_group(),
+    }
+    members = dist.get_process_group_ranks
+    return {tuple(members(group)): name for name, group in found.items() if group is not None}
+
+
+def _merged(
+    transfers: list[Transfer], groups: dict[tuple[int, ...], str], passes: int
+) -> tuple[Transfer, ...]:
+    """Count equal transfers as one, and name their groups; a group of one rank sends nothing."""
+    named = [
+        replace(
+            one, group="pipeline" if one.kind in ("send", "recv") else groups.get(one.ranks, "all")
+        )
+        for one in transfers
+        if len(one.ranks) > 1
+    ]
+    return tuple(
+        replace(one, calls=count if one.is_once else count / passes)
+        for one, count in Counter(named).items()
+    )
+
+
+def _compare(loads: list[RankLoad]) -> None:
+    """Raise TrainingError where ranks that meet in a collective would not send the same."""
+    for one, other in pairwise(loads):
+        if one.stage == other.stage:
+            _agree(one, other, _collectives(one), _collectives(other))
+    stages = [load for load in loads if load.data_rank == 0]
+    for lower, upper in pairwise(stages):
+        _agree(lower, upper, _passed(lower, "send", True), _passed(upper, "recv", False))
+        _agree(upper, lower, _passed(upper, "send", False), _passed(lower, "recv", True))
+    ends = [_collectives(load, "embedding") for load in (stages[0], stages[-1])]
+    _agree(stages[0], stages[-1], *ends)
+
+
+def _collectives(load: RankLoad, group: str | None = None) -> list[Agreed]:
+    return [
+        transfer.agreed
+        for transfer in load.transfers
+        if transfer.group != "pipeline" and group in (None, transfer.group)
+    ]
+
+
+def _passed(load: RankLoad, kind: str, upwards: bool) -> list[Agreed]:
+    """Return what a stage sends to, or receives from, the next one or the one before."""
+    return [
+        ("", *transfer.agreed[1:])
+        for transfer in load.transfers
+        if transfer.kind == kind
+        and ((transfer.ranks[0] < transfer.ranks[1]) == upwards) == (kind == "send")
+    ]
+
+
+def _agree(one: RankLoad, other: RankLoad, sent: list[Agreed], expected: list[Agreed]) -> None:
+    differing = set(sent) ^ set(expected)
+    if differing:
+        raise TrainingError(
+            f"ranks {one.rank} and {other.rank} would wait for one another: only one of them has "
+            f"{' '.join(map(str, min(differing, key=str)))}; report it"
+        )
