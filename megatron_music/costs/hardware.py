@@ -28,8 +28,8 @@ class Hardware:
     link_gb_s: float
     network_gb_s: float
     gpus_per_node: int = 8
-    matmul_share: float = 0.7
-    attention_share: float = 0.45
+    matmul_share: float = 0.6
+    attention_share: float = 0.35
     memory_share: float = 0.8
     link_share: float = 0.75
     launch_us: float = 8.0

@@ -57,7 +57,7 @@ def rehearse(
         tell(done, len(ranks))
         loads.append(_rehearse_rank(recipe, batches, sample, kind, rank, world_size))
     tell(len(ranks), len(ranks))
-    _compare(loads)
+    check_agreement(loads)
     return loads
 
 
@@ -202,7 +202,7 @@ def _merged(
     )
 
 
-def _compare(loads: list[RankLoad]) -> None:
+def check_agreement(loads: list[RankLoad]) -> None:
     """Raise TrainingError where ranks that meet in a collective would not send the same."""
     for one, other in pairwise(loads):
         if one.stage == other.stage:
