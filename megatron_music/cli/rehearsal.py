@@ -1,6 +1,7 @@
 """`train RECIPE --rehearse`: a layout's memory, traffic and time, before any GPU is used."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ def show_rehearsal(
         raise UsageError(f"--gpus must be 1 or more (got {gpus})")
     parallel = recipe.parallel
     least = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when torch looks for GPUs: it needs none
     show.wait_for("torch and Megatron")
     with TemporaryDirectory(prefix="rehearsal-") as scratch:
         if blend is None:

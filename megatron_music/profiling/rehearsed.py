@@ -1,7 +1,11 @@
 """The configurations of a sweep, ordered by a rehearsal of each on GPUs that need not be there."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,15 +67,23 @@ def rehearse_all(
 ) -> list[Rehearsed]:
     """Rehearse each configuration; return them by TFLOP/s, what cannot run last.
 
-    `gpus` is how many there are, where that is to be checked.
+    A process of its own does it, which has no GPU and loads torch once. `gpus` is how many there
+    are, where that is to be checked.
     """
     rehearsed = []
-    for number, configuration in enumerate(configurations, start=1):
-        one = _rehearse(configuration, device, data, gpus)
-        rehearsed.append(one)
-        result = one.reason if one.found is None else f"{one.tflops:.4g} TFLOP/s expected"
-        say(f"rehearsed {number}/{len(configurations)}: {one.label}: {result}")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin) as pool:
+        for number, configuration in enumerate(configurations, start=1):
+            one = pool.submit(_rehearse, configuration, device, data, gpus).result()
+            rehearsed.append(one)
+            result = one.reason if one.found is None else f"{one.tflops:.4g} TFLOP/s expected"
+            say(f"rehearsed {number}/{len(configurations)}: {one.label}: {result}")
     return sorted(rehearsed, key=lambda one: -one.tflops)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the sweep, and the GPUs to its runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int | None) -> Rehearsed:

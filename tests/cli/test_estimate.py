@@ -50,7 +50,7 @@ def test_epochs_are_counted_of_each_folder(program: Program) -> None:
 def test_its_options_alone_do_not_begin_a_training(program: Program) -> None:
     words = ["train", "tiny", "--data", "a", "--device", "NVIDIA H200", "--gpus", "8", "--json"]
     told = program.fails(2, *words)
-    assert "--device, --gpus, --json only with --estimate; add it" in told
+    assert "--device, --gpus, --json only with --estimate or --rehearse; add it" in told
 
 
 def test_a_newcomer_is_told_what_else_to_ask(program: Program) -> None:

@@ -18,10 +18,11 @@ import yaml
 from megatron_music.config import load_recipe
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import InputError, RecipeError, UsageError
-from megatron_music.profiling import devices, measure
+from megatron_music.profiling import devices, measure, sweep
 from megatron_music.profiling.devices import Gpu, Machine, Peaks
 from megatron_music.profiling.grid import Configuration, expand, load_sweep, refusal
 from megatron_music.profiling.processes import explain
+from megatron_music.profiling.rehearsed import Rehearsed
 from megatron_music.profiling.rows import ROWS_FILE, Row, append_row, read_rows
 from megatron_music.profiling.sweep import SweepResult, run_sweep
 from megatron_music.profiling.synthetic import synthetic_data
@@ -409,3 +410,31 @@ def test_a_real_sweep_on_this_machine(write: Write, program: Program) -> None:
     assert not (run / "checkpoints").exists()
     if hasattr(os, "sched_getaffinity"):
         assert ran.peak_tflops
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_rehearsal_orders_a_sweep_on_a_gpu(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write({"train.micro_batch_size": [1, 2, 4]})
+    gpu = Gpu("NVIDIA H100 80GB HBM3", "GPU-0", 80 << 30, (9, 0))
+    monkeypatch.setattr(sweep, "look_around", lambda: Machine((gpu,), 8))
+    asked: list[str] = []
+
+    def smallest_first(todo: list[Configuration], device: str, *_: object) -> list[Rehearsed]:
+        asked.append(device)
+        return sorted(
+            (Rehearsed(one, None) for one in todo),
+            key=lambda one: one.configuration.recipe.train.micro_batch_size,
+        )
+
+    monkeypatch.setattr(sweep, "rehearse_all", smallest_first)
+    run_sweep(path, tmp_path / "out", rehearse=True)
+    assert asked == [gpu.name]
+    assert [row.micro_batch_size for row in read_rows(tmp_path / "out")] == [1, 2, 4]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_rehearsal_needs_a_gpu_or_its_name(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is none; add --device NAME --gpus N"):
+        run_sweep(write({"processes": [1]}), tmp_path / "out", rehearse=True)

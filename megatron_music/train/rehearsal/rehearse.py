@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -94,26 +95,22 @@ def _batches(
     return build_batches(job, alone)
 
 
-class _Repeated(Batches):
-    """One microbatch on the GPU, as often as fills the pipeline: more cost no more memory."""
+class _Repeated:
+    """One microbatch on the GPU, as often as fills the pipeline: more cost no more memory.
+
+    All else is as the engine's own batches say.
+    """
 
     def __init__(self, batches: Batches, sample: Microbatch, count: int) -> None:
-        super().__init__(**vars(batches))
-        object.__setattr__(self, "_sample", sample)
-        object.__setattr__(self, "_count", count)
+        self._batches, self._sample, self.microbatches = batches, sample, count
 
-    @property
-    def microbatches(self) -> int:
-        """How many microbatches are passed."""
-        return self._count  # type: ignore[attr-defined, no-any-return]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
 
     def training(self, iteration: int) -> Iterator[Microbatch]:  # noqa: ARG002
-        """Yield the same microbatch, each on tensors of its own."""
+        """Yield the same microbatch, each time on tensors of its own."""
         for _ in range(self.microbatches):
-            yield {
-                name: torch.empty_like(value, device=GPU)
-                for name, value in self._sample.items()  # type: ignore[attr-defined]
-            }
+            yield {name: torch.empty_like(of, device=GPU) for name, of in self._sample.items()}
 
 
 def _rehearse_rank(
@@ -137,11 +134,10 @@ def _rehearse_rank(
             held = meter.live_bytes
             weights, gradients = _weights_bytes(learner), _gradients_bytes(learner)
             passes = min(batches.microbatches, recipe.parallel.pipeline_model_parallel_size)
-            for iteration, count in enumerate(
-                (1, passes), start=1
-            ):  # buckets know no order at first
+            # Megatron learns in the first step in which order gradients come, then overlaps.
+            for iteration, count in ((1, 1), (2, passes)):
                 meter.restart()
-                repeated = _Repeated(batches, sample, count)
+                repeated: Any = _Repeated(batches, sample, count)
                 train_step(learner, repeated, engine, recipe.train.seed, iteration, ranges)
         return RankLoad(
             rank=rank,
