@@ -52,10 +52,8 @@ def rehearse_sweep(
     """
     best = "bf16" if dense_peak(device, "bf16") else "fp16"
     configurations = expand(load_sweep(path), gpus, best)
-    longest = max(one.recipe.model.seq_length for one in configurations)
     with TemporaryDirectory(prefix="rehearsal-") as scratch:
-        data = synthetic_data(Path(scratch), longest)
-        return rehearse_all(configurations, device, data, say, gpus)
+        return rehearse_all(configurations, device, Path(scratch), say, gpus)
 
 
 def rehearse_all(
@@ -65,7 +63,9 @@ def rehearse_all(
     say: Callable[[str], None],
     gpus: int | None = None,
 ) -> list[Rehearsed]:
-    """Rehearse each configuration; return them by TFLOP/s, what cannot run last.
+    """Rehearse each configuration on random tokens in `data`; return them by TFLOP/s.
+
+    What cannot run comes last.
 
     A process of its own does it, which has no GPU and loads torch once. `gpus` is how many there
     are, where that is to be checked.
@@ -90,8 +90,10 @@ def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int |
     reason = None if gpus is None else refusal(configuration, gpus)
     if reason is not None:
         return Rehearsed(configuration, None, reason)
+    recipe = configuration.recipe
+    blend = Blend.of(synthetic_data(data, recipe.model.seq_length))
     try:
-        found = rehearse_on(configuration.recipe, Blend.of(data), device, configuration.processes)
+        found = rehearse_on(recipe, blend, device, configuration.processes)
     except UsageError as fault:
         return Rehearsed(configuration, None, str(fault))
     return Rehearsed(configuration, found)

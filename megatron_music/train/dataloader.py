@@ -179,13 +179,13 @@ class DataLoader:
 
     def _prepare(self, number: int) -> Microbatch:
         microbatch = self._assemble(number, self.training_row)
-        return _mapped(microbatch, torch.Tensor.pin_memory) if self.engine.is_cuda else microbatch
+        return mapped(microbatch, torch.Tensor.pin_memory) if self.engine.is_cuda else microbatch
 
     def _to_device(self, microbatch: Microbatch) -> Microbatch:
         if not self.engine.is_cuda:
             return microbatch
         device = self.engine.device
-        return _mapped(microbatch, lambda tensor: tensor.to(device, non_blocking=True))
+        return mapped(microbatch, lambda tensor: tensor.to(device, non_blocking=True))
 
     def _assemble(self, number: int, row_of: Callable[[int], Row]) -> Microbatch:
         """Return this rank's microbatch: ranks take turns within a global batch."""
@@ -272,7 +272,7 @@ class DataLoader:
         return fractions[0] < self._plain_share, np.where(hidden[:, None], -1, places)
 
 
-def _mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> _Record:
+def mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> _Record:
     """Return a record with all its tensors changed, those of its spans included."""
     changed: dict[str, Any] = {}
     for one in fields(record):
@@ -280,5 +280,5 @@ def _mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> 
         if isinstance(value, torch.Tensor):
             changed[one.name] = change(value)
         elif isinstance(value, DocumentSpans):
-            changed[one.name] = _mapped(value, change)
+            changed[one.name] = mapped(value, change)
     return replace(record, **changed)

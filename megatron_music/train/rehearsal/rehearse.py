@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,9 +15,10 @@ from megatron_music.config import LogConfig, Recipe
 from megatron_music.costs.layout import check_layout
 from megatron_music.costs.load import Agreed, RankLoad, RankMemory, Transfer
 from megatron_music.errors import TrainingError
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import choices
-from megatron_music.train.batches import Batches, Microbatch, build_batches
 from megatron_music.train.blend import Blend
+from megatron_music.train.dataloader import DataLoader, Microbatch, mapped
 from megatron_music.train.datasets import check_data
 from megatron_music.train.engine import Engine
 from megatron_music.train.folder import RunFolder
@@ -49,14 +49,13 @@ def rehearse(
     UsageError, DataError, and TrainingError where ranks would not understand one another.
     """
     check_layout(recipe, world_size)
-    with TemporaryDirectory(prefix="rehearsal-") as scratch:
-        batches = _batches(recipe, blend, kind, world_size, Path(scratch))
-        sample = next(batches.training(1))
+    loader, vocabulary = _loader(recipe, blend, kind, world_size)
+    sample = next(loader.training(1))
     ranks = distinct_ranks(recipe, world_size)
     loads = []
     for done, rank in enumerate(ranks):
         tell(done, len(ranks))
-        loads.append(_rehearse_rank(recipe, batches, sample, kind, rank, world_size))
+        loads.append(_rehearse_rank(recipe, vocabulary, loader, sample, kind, rank, world_size))
     tell(len(ranks), len(ranks))
     check_agreement(loads)
     return loads
@@ -72,15 +71,15 @@ def distinct_ranks(recipe: Recipe, world_size: int) -> list[int]:
     return [stage * of_stage + end for stage in firsts for end in ends]
 
 
-def _batches(
-    recipe: Recipe, blend: Blend, kind: choices.Device, world_size: int, scratch: Path
-) -> Batches:
+def _loader(
+    recipe: Recipe, blend: Blend, kind: choices.Device, world_size: int
+) -> tuple[DataLoader, Vocabulary]:
     """Read samples as a run does, before any process group is there."""
     train = recipe.train.model_copy(update={"train_iters": 1})
     log = recipe.log.model_copy(update={"eval_interval": 0})
     short = recipe.model_copy(update={"train": train, "log": log})
     checked = check_data(blend, short)
-    job = Job(short, checked.blend, RunFolder(scratch), checked.vocabulary)
+    job = Job(short, checked.blend, RunFolder(Path()), checked.vocabulary)
     parallel = recipe.parallel
     model = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
     alone = Engine(
@@ -92,30 +91,31 @@ def _batches(
         data_parallel_size=world_size // model,
         control=dist.group.WORLD,  # type: ignore[arg-type]  # alone there is none
     )
-    return build_batches(job, alone)
+    return DataLoader(job, alone, read_ahead=0), checked.vocabulary
 
 
 class _Repeated:
     """One microbatch on the GPU, as often as fills the pipeline: more cost no more memory.
 
-    All else is as the engine's own batches say.
+    All else is as the engine's own loader says.
     """
 
-    def __init__(self, batches: Batches, sample: Microbatch, count: int) -> None:
-        self._batches, self._sample, self.microbatches = batches, sample, count
+    def __init__(self, loader: DataLoader, sample: Microbatch, count: int) -> None:
+        self._loader, self._sample, self.microbatches = loader, sample, count
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._batches, name)
+        return getattr(self._loader, name)
 
     def training(self, iteration: int) -> Iterator[Microbatch]:  # noqa: ARG002
         """Yield the same microbatch, each time on tensors of its own."""
         for _ in range(self.microbatches):
-            yield {name: torch.empty_like(of, device=GPU) for name, of in self._sample.items()}
+            yield mapped(self._sample, lambda tensor: torch.empty_like(tensor, device=GPU))
 
 
 def _rehearse_rank(
     recipe: Recipe,
-    batches: Batches,
+    vocabulary: Vocabulary,
+    loader: DataLoader,
     sample: Microbatch,
     kind: choices.Device,
     rank: int,
@@ -125,7 +125,7 @@ def _rehearse_rank(
         meter = Meter(GPU)
         with meter:
             with GPU:  # weights begin there: without data there is nothing to move
-                model = build_model(recipe, batches.vocabulary_size, engine)
+                model = build_model(recipe, vocabulary, engine)
             learner = build_learner(recipe, model, engine)
             learner.begin_moments()
             learner.fast_forward(0, recipe.train)
@@ -133,11 +133,11 @@ def _rehearse_rank(
             ranges = Ranges(_UNPROFILED, engine)
             held = meter.live_bytes
             weights, gradients = _weights_bytes(learner), _gradients_bytes(learner)
-            passes = min(batches.microbatches, recipe.parallel.pipeline_model_parallel_size)
+            passes = min(loader.microbatches, recipe.parallel.pipeline_model_parallel_size)
             # Megatron learns in the first step in which order gradients come, then overlaps.
             for iteration, count in ((1, 1), (2, passes)):
                 meter.restart()
-                repeated: Any = _Repeated(batches, sample, count)
+                repeated: Any = _Repeated(loader, sample, count)
                 train_step(learner, repeated, engine, recipe.train.seed, iteration, ranges)
         return RankLoad(
             rank=rank,
