@@ -117,7 +117,7 @@ def test_a_stage_passes_on_its_share_of_a_sequence(split: list[RankLoad]) -> Non
     passed = {one.kind: one for one in first.transfers if one.group == "pipeline"}
     assert set(passed) == {"send", "recv"}
     for one in passed.values():
-        assert (one.shape, one.dtype, one.calls) == ((1024, 4, 768), "bfloat16", 1)
+        assert (one.shape, one.dtype, one.calls) == ((4 * 2048 // 2, 1, 768), "bfloat16", 1)
     assert (passed["send"].ranks, passed["recv"].ranks) == ((0, 4), (4, 0))
 
 
