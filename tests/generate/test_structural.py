@@ -247,8 +247,11 @@ def framed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = position_rows(INPUTS, 160, vocabulary)
     with torch.no_grad():
         words, table = model.transformer.wte.weight, model.transformer.wpe.weight
-        table[rows.since_begin] = 100 * words[vocabulary.note_on + 72]
-        table[rows.to_end] = 100 * words[vocabulary.note_on + 60]
+        # Notes held over would leave no room for one that begins: let each end soon.
+        note_off = words[vocabulary.note_off].clone()
+        words[vocabulary.note_off : vocabulary.note_off + 128] = note_off
+        table[rows.since_begin] = 100 * (words[vocabulary.note_on + 72] + note_off / 2)
+        table[rows.to_end] = 100 * (words[vocabulary.note_on + 60] + note_off / 2)
         model.transformer.ln_f.weight *= 100
     model.save_pretrained(folder)
     return folder
