@@ -9,6 +9,8 @@ next one meets. All of it follows from the tokens so far, but for the place in t
     track     number of the current track, 0 before the first
     held      the pitches that the current track holds: their NOTE_OFF is still to come
     sounding  the pitches that sound at this time in the finished tracks; of drums apart
+    ahead     the pitches that begin at this time in the finished tracks, those that sound there
+              after their next change, and the steps until that change
     place     bars since the piece's beginning, and bars to its end
 
 The first row of a token is its time, or its index where a model has no `time`.
@@ -34,7 +36,7 @@ from megatron_music.tokenizer.vocabulary import (
     vocabulary_of,
 )
 
-INPUTS = ("time", "track", "held", "sounding", "place")
+INPUTS = ("time", "track", "held", "sounding", "ahead", "place")
 
 TRACKS = 16
 """Rows of `track`; later tracks share the last."""
@@ -51,7 +53,8 @@ PlaceArray = npt.NDArray[np.integer]
 class PositionRows(NamedTuple):
     """The first row of each group in a position table, -1 where the model lacks the group.
 
-    `times` is the number of time rows. `total` rows in all; in lists of rows it stands for none.
+    `times` and `waits` are the numbers of rows of time and of `wait`. There are `total` rows; in
+    lists of rows that number stands for none.
     """
 
     seq_length: int
@@ -60,6 +63,10 @@ class PositionRows(NamedTuple):
     track: int
     held: int
     sounding: int
+    begins: int
+    after: int
+    wait: int
+    waits: int
     since_begin: int
     to_end: int
     total: int
@@ -99,11 +106,13 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
                 f"choose among {', '.join(INPUTS)}"
             )
     times = vocabulary.settings.bars * vocabulary.steps_per_bar + 1
+    waits = vocabulary.steps_per_bar + 1
     sizes = {
         "time": (times,),
         "track": (TRACKS,),
         "held": (PITCHES,),
         "sounding": (SOUNDING,),
+        "ahead": (SOUNDING, SOUNDING, waits),
         "place": (PLACES,) * 2,
     }
     firsts: list[int] = []
@@ -112,8 +121,11 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
         for size in sizes[name]:
             firsts.append(total if name in inputs else -1)
             total += size * (name in inputs)
-    time, track, held, sounding, since_begin, to_end = firsts
-    return PositionRows(seq_length, time, times, track, held, sounding, since_begin, to_end, total)
+    time, track, held, sounding, begins, after, wait, since_begin, to_end = firsts
+    return PositionRows(
+        *(seq_length, time, times, track, held, sounding),
+        *(begins, after, wait, waits, since_begin, to_end, total),
+    )
 
 
 def document_rows(

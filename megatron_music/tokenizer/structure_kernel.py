@@ -33,8 +33,8 @@ from megatron_music.tokenizer.vocabulary import PITCHES
 
 MOST_SOUNDING = 60
 MOST_HELD = 16
-MOST_ROWS = MOST_SOUNDING + MOST_HELD + 4
-"""Time, track and both places beside what is held and what sounds."""
+MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 5
+"""Time, track, wait and both places beside what is held, sounds, begins and comes next."""
 
 SILENT = -1
 """What stands for no onset, and for no end that is known."""
@@ -53,6 +53,7 @@ class States(NamedTuple):
     hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and whether of drums, of
     each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
     between steps LOW and HIGH; `sounding` [songs, steps, 4]: of the finished ones, drums last.
+    `striking` and `beginning` hold in the same way the pitches that begin at a step.
     """
 
     cells: IntArray
@@ -61,7 +62,9 @@ class States(NamedTuple):
     held: Words
     fills: IntArray
     playing: Words
+    striking: Words
     sounding: Words
+    beginning: Words
 
 
 def new_states(songs: int, rows: PositionRows) -> States:
@@ -73,7 +76,9 @@ def new_states(songs: int, rows: PositionRows) -> States:
         held=np.zeros((songs, _PITCH_WORDS), np.uint64),
         fills=np.zeros((songs, rows.seq_length, 3), np.int64),
         playing=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
+        striking=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
         sounding=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
+        beginning=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
     )
     states.cells[:, LOW] = rows.times
     return states
@@ -134,7 +139,9 @@ class State(NamedTuple):
     held: Words
     fills: IntArray
     playing: Words
+    striking: Words
     sounding: Words
+    beginning: Words
 
 
 @kernel
@@ -146,7 +153,9 @@ def _state_of(states: States, song: int) -> State:
         states.held[song],
         states.fills[song],
         states.playing[song],
+        states.striking[song],
         states.sounding[song],
+        states.beginning[song],
     )
 
 
@@ -159,6 +168,8 @@ def _first_state(rows: PositionRows) -> State:
         np.zeros(_PITCH_WORDS, np.uint64),
         np.zeros((rows.seq_length, 3), np.int64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
+        np.zeros((rows.times, _PITCH_WORDS), np.uint64),
+        np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
         np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
     )
 
@@ -171,7 +182,9 @@ def _reset(state: State, rows: PositionRows) -> None:
     state.cuts[:] = SILENT
     state.held[:] = 0
     state.playing[:] = 0
+    state.striking[:] = 0
     state.sounding[:] = 0
+    state.beginning[:] = 0
 
 
 @kernel
@@ -294,6 +307,7 @@ def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: State)
     for step in range(begins, ends):
         state.playing[step, word] |= bit
     if begins < ends:
+        state.striking[begins, word] |= bit
         state.cells[LOW] = min(state.cells[LOW], begins)
         state.cells[HIGH] = max(state.cells[HIGH], ends)
 
@@ -312,7 +326,8 @@ def _finish(ends: int, rows: PositionRows, state: State) -> None:
     for step in range(cells[LOW], cells[HIGH]):
         for word in range(_PITCH_WORDS):
             state.sounding[step, first + word] |= state.playing[step, word]
-            state.playing[step, word] = 0
+            state.beginning[step, first + word] |= state.striking[step, word]
+            state.playing[step, word] = state.striking[step, word] = 0
     cells[LOW], cells[HIGH] = rows.times, 0
 
 
@@ -330,6 +345,32 @@ def _write_bits(words: Words, first: int, most: int, flat: RowArray, filled: int
 
 
 @kernel
+def _write_ahead(time: int, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
+    """Write what begins in the finished tracks, what sounds after their next change, and when."""
+    filled = _write_bits(state.beginning[time], rows.begins, MOST_SOUNDING, flat, filled)
+    change = time + 1
+    while change < rows.times and not _changes(change, state):
+        change += 1
+    if change == rows.times:  # nothing is known to come
+        flat[filled] = rows.wait
+        return filled + 1
+    filled = _write_bits(state.sounding[change], rows.after, MOST_SOUNDING, flat, filled)
+    flat[filled] = rows.wait + min(change - time, rows.waits - 1)
+    return filled + 1
+
+
+@kernel
+def _changes(step: int, state: State) -> bool:
+    """Tell whether a note of the finished tracks begins or ends at a step."""
+    for word in range(2 * _PITCH_WORDS):
+        if state.beginning[step, word] or (
+            state.sounding[step, word] != state.sounding[step - 1, word]
+        ):
+            return True
+    return False
+
+
+@kernel
 def _write(place: IntArray, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
     """Write the rows that describe a song's state; return where they end."""
     cells = state.cells
@@ -344,6 +385,8 @@ def _write(place: IntArray, rows: PositionRows, state: State, flat: RowArray, fi
         filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
     if rows.sounding >= 0:
         filled = _write_bits(state.sounding[time], rows.sounding, MOST_SOUNDING, flat, filled)
+    if rows.begins >= 0:
+        filled = _write_ahead(time, rows, state, flat, filled)
     before, bars = place[0], place[1]
     if rows.since_begin >= 0 and before >= 0:
         flat[filled] = rows.since_begin + min(before + cells[BAR], PLACES - 1)

@@ -37,6 +37,7 @@ class Twin:
         self.open: dict[int, tuple[int, int | None]] = {}
         self.unfinished: list[tuple[int, int, int]] = []
         self.finished: set[tuple[int, int]] = set()
+        self.begun: set[tuple[int, int]] = set()
         self.hidden: list[tuple[int, int, bool]] = []
 
     @property
@@ -79,6 +80,8 @@ class Twin:
                 self.unfinished.append((onset, end if cut is None else cut, pitch))
             for onset, end, pitch in self.unfinished:
                 self.finished |= {(s, pitch + 128 * self.is_drum) for s in range(onset, end)}
+                if onset < min(end, self.rows.times - 1):
+                    self.begun.add((onset, pitch + 128 * self.is_drum))
             self.unfinished, self.open = [], {}
             self.bar = self.step = 0
 
@@ -96,14 +99,31 @@ class Twin:
             held = sorted(pitch for pitch, (_, cut) in self.open.items() if cut is None)
             rows += [r.held + pitch for pitch in held[:16]]
         if r.sounding >= 0 and self.step < last:
-            pitches = sorted(pitch for step, pitch in self.finished if step == self.step)
-            rows += [r.sounding + pitch for pitch in pitches[:60]]
+            rows += [r.sounding + pitch for pitch in self._at(self.finished, self.step)]
+        if r.begins >= 0:
+            rows += self._ahead(min(self.step, last))
         before, bars = self.place
         if r.since_begin >= 0 and before >= 0:
             rows.append(r.since_begin + min(before + self.bar, 16))
             if bars >= 0:
                 rows.append(r.to_end + min(max(bars - 1 - before - self.bar, 0), 16))
         return rows
+
+    def _ahead(self, now: int) -> list[int]:
+        r = self.rows
+        rows = [r.begins + pitch for pitch in self._at(self.begun, now)]
+        for step in range(now + 1, r.times):
+            sounding = self._at(self.finished, step)
+            if self._at(self.begun, step) or sounding != self._at(self.finished, step - 1):
+                rows += [r.after + pitch for pitch in sounding]
+                return [*rows, r.wait + min(step - now, self.v.steps_per_bar)]
+        return [*rows, r.wait]
+
+    def _at(self, notes: set[tuple[int, int]], step: int) -> list[int]:
+        """List the pitches at a step, the lowest sixty; in the last row of time nothing sounds."""
+        if step >= self.rows.times - 1:
+            return []
+        return sorted(pitch for of, pitch in notes if of == step)[:60]
 
 
 def lists(rows: np.ndarray, none: int) -> list[list[int]]:
@@ -222,6 +242,20 @@ def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
     assert told["NOTE_OFF=71"] == [3]
 
 
+def test_what_begins_and_what_comes_next_in_the_finished_tracks() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 NOTE_ON=60 "
+        "TIME_DELTA=4 NOTE_OFF=60 BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=72 "
+        "TIME_DELTA=1 NOTE_OFF=72 TIME_DELTA=3 NOTE_ON=71 TIME_DELTA=5",
+        ("time", "ahead"),
+    )
+    begins, after, wait = 65, 65 + 256, 65 + 512
+    assert told["NOTE_ON=72"] == [0, begins + 60, after + 60, wait + 2]
+    assert told["NOTE_OFF=72"] == [1, after + 60, wait + 1]
+    assert told["NOTE_ON=71"] == [4, wait + 2], "after its end at step 6 nothing sounds"
+    assert told["TIME_DELTA=5"] == [9, wait]
+
+
 def test_a_note_is_held_until_its_end_or_a_hidden_bar() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 NOTE_ON=64 TIME_DELTA=2 NOTE_OFF=64 "
@@ -269,7 +303,7 @@ def test_tokens_that_make_no_sense_are_survived() -> None:
     rng = np.random.default_rng(0)
     tokens = rng.integers(-3, len(vocabulary) + 3, (8, 3000))
     made = StructureTracker(rows, vocabulary, 8, np.full((8, 2), 5)).advance(tokens)
-    assert made.shape[2] <= 80
+    assert made.shape[2] <= 201
     assert made.min() >= 0
     assert made.max() <= rows.total
 
@@ -290,12 +324,14 @@ def test_more_than_sixty_pitches_leave_the_highest_out() -> None:
 
 def test_a_table_has_only_the_groups_asked_for() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=2))
-    assert position_rows((), 50, vocabulary) == PositionRows(50, -1, 33, -1, -1, -1, -1, -1, 50)
+    assert position_rows((), 50, vocabulary) == PositionRows(
+        *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, -1, -1, 50)
+    )
     assert position_rows(INPUTS, 50, vocabulary) == PositionRows(
-        50, 50, 33, 83, 99, 227, 483, 500, 517
+        *(50, 50, 33, 83, 99, 227, 483, 739, 995, 17, 1012, 1029, 1046)
     )
     assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
-        50, 50, 33, -1, -1, -1, 83, 100, 117
+        *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, 117)
     )
     with pytest.raises(UsageError, match=r"sonding.*did you mean 'sounding'"):
         position_rows(("sonding",), 50, vocabulary)
