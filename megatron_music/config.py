@@ -80,7 +80,8 @@ class TrainConfig(_Section):
     """The optimizer's path: iterations, batch, rates, precision.
 
     `plain_share` is the share of documents that a model with structural inputs sees without them,
-    so that it also composes from bare ids.
+    so that it also composes from bare ids. With `optimizer` muon the matrices of the blocks are
+    updated by Muon at the rate `muon_lr`, all else by Adam at `lr`; both follow one schedule.
 
     Precision `auto` is bf16 where the device computes with it, else fp16 on a GPU, fp32 on a CPU.
     """
@@ -94,6 +95,8 @@ class TrainConfig(_Section):
     weight_decay: PositiveOrZero = 0.1
     clip_grad: PositiveOrZero = 1.0
     seed: CountOrZero = 1234
+    optimizer: Literal["adam", "muon"] = "adam"
+    muon_lr: Positive = 0.02
     plain_share: Probability = 0.1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     initial_loss_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 65536.0
@@ -138,6 +141,15 @@ class Recipe(_Section):
     parallel: ParallelConfig = ParallelConfig()
     train: TrainConfig
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _muon_needs_whole_matrices(self) -> Self:
+        if self.train.optimizer == "muon" and self.parallel.use_distributed_optimizer:
+            raise ValueError(
+                "train.optimizer=muon needs whole blocks of matrices, and "
+                "parallel.use_distributed_optimizer=true cuts them anywhere; switch one of them off"
+            )
+        return self
 
 
 def recipe_names() -> list[str]:

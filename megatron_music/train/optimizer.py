@@ -25,6 +25,7 @@ from megatron_music.train.choices import Overlaps, choose_overlaps
 from megatron_music.train.engine import Engine
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, warmup_iters
 from megatron_music.train.model import DTYPES
+from megatron_music.train.muon import use_muon
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,10 @@ def build_learner(recipe: Recipe, model: GPTModel, engine: Engine) -> Learner:
     )
     parallel.broadcast_params()
     optimizer = get_megatron_optimizer(_optimizer_config(recipe, overlaps), [parallel])
+    if recipe.train.optimizer == "muon":
+        head_width = config.hidden_size // config.num_attention_heads
+        for part in getattr(optimizer, "chained_optimizers", [optimizer]):
+            use_muon(model, part.optimizer, head_width, recipe.train.muon_lr / recipe.train.lr)
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
     if overlaps.grad_reduce:

@@ -126,7 +126,8 @@ def test_labels_are_the_next_tokens_of_the_same_document(
 def test_without_inputs_a_token_takes_the_row_of_its_index_in_the_document(
     engine: Engine, low: Path, tmp_path: Path
 ) -> None:
-    (micro,) = training(loader_of([low], tmp_path, engine, ROOMY, "train.global_batch_size=1"), 1)
+    one = ("train.global_batch_size=1", "model.structural_inputs=[]")
+    (micro,) = training(loader_of([low], tmp_path, engine, ROOMY, *one), 1)
     assert micro.rows[:360].tolist() == 3 * list(range(120))
     assert micro.row_starts.tolist() == list(range(400))
 
