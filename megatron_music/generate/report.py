@@ -1,6 +1,6 @@
 """What came of a request: the figures of a song, beside what was asked."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import repeat
 from typing import Any
 
@@ -63,7 +63,12 @@ def song_report(
     What was left open is not among what was asked. `new_bars` are, for each track, the bars (from
     1) that are not as in the piece begun from.
     """
-    asked = {name: value for name, value in asdict(request).items() if value not in (None, ())}
+    asked = {
+        field.name: value
+        for field in fields(request)
+        if (value := getattr(request, field.name)) not in (None, ())
+        and not (value is False and field.default is False)
+    }
     if prompt is not None and request.voice is not None:
         prompt = with_voice(prompt, request.voice)
     played = {"tempo_bpm": request.tempo, "tokens": len(song.tokens)}

@@ -159,7 +159,7 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
     write_midi(tune, here / "tune.mid")
     run(
         *("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page"),
-        *("--harmonise", "tune.mid", "--voice", "SOPRANO", "--begin", "--end"),
+        *("--harmonise", "tune.mid", "--voice", "SOPRANO", "--end"),
     )
     made = quantize(read_midi(here / "music" / "song-7.mid"), 4)
     assert [one.instrument for one in made.tracks] == list(VOICES)
@@ -167,6 +167,7 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
     report = json.loads((here / "music" / "song-7.json").read_text())
     assert report["new_bars"][0] == {"instrument": "SOPRANO", "bars": []}
     assert (report["asked"]["voice"], report["asked"]["end"]) == ("SOPRANO", True)
+    assert not {"begin", "drop", "vary"} & set(report["asked"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from megatron_music.errors import UsageError
 from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.composer import Composer
+from megatron_music.generate.harmonise import with_voice
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, Guide
 from megatron_music.generate.song import Song
@@ -91,13 +92,15 @@ def wish(rng: np.random.Generator, vocabulary_bars: int, prompt: Piece | None) -
         made["density"] = (str(rng.integers(0, 10)),)
     if prompt is None:
         made["bars"] = int(rng.integers(1, 3 * vocabulary_bars))
-    elif (kind := rng.integers(0, 3)) == 0:
+    elif (kind := rng.integers(0, 4)) == 0:
         made |= {"bars": prompt.bars + int(rng.integers(0, 8))}
         made |= {"prompt_bars": int(rng.integers(1, prompt.bars + 1))}
     else:
         made = {key: made[key] for key in made if key != "instruments"}
         if kind == 1:
             made["vary"] = float(rng.uniform(0.05, 1.0))
+        elif kind == 2:
+            made["voice"] = instrument_name(int(rng.choice([t.instrument for t in prompt.tracks])))
         else:
             bars = rng.integers(1, prompt.bars + 1, int(rng.integers(1, 4)))
             made["fill_bars"] = tuple(sorted({int(bar) for bar in bars}))
@@ -117,10 +120,13 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
     elif request.fills:
         assert piece.bars == prompt.bars
         assert names == [instrument_name(track.instrument) for track in prompt.tracks]
+    elif request.voice is not None:
+        assert piece.bars == prompt.bars
+        assert with_voice(prompt, request.voice).tracks[0] in piece.tracks
     else:
         assert piece.bars == request.bars
         assert set(request.instruments or ()) <= set(names)
-    if request.full_bars and not request.fills:
+    if request.full_bars and not (request.fills or request.voice):
         kept = 0 if prompt is None else request.prompt_bars or prompt.bars
         for track in piece.tracks:
             rests = bars_not_full(track, piece.bars, piece.steps_per_bar)
