@@ -12,6 +12,7 @@ from megatron_music.errors import CheckpointError, MissingError, UsageError, Wri
 from megatron_music.export.checkpoints import Source, find_source
 from megatron_music.files import why
 from megatron_music.tokenizer.huggingface import refresh_tokenizer, save_tokenizer
+from megatron_music.tokenizer.structure import position_rows
 from megatron_music.train.quiet import quiet
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def export(source: Path, target: Path) -> Exported:
     something else), MissingError and WriteError.
     """
     found = find_source(source)
-    tokenizer, positions = found.vocabulary.settings, found.recipe.model.seq_length
+    tokenizer, shape = found.vocabulary.settings, found.recipe.model
+    # What `transformers` calls a model's length: rows for structural inputs count as well.
+    positions = position_rows(shape.structural_inputs, shape.seq_length, found.vocabulary).total
     if _is_up_to_date(target, found):
         refresh_tokenizer(tokenizer, target, positions)
         return Exported(target, found.iteration, None)

@@ -213,7 +213,8 @@ def sample(day: Day) -> Found:
 def stock(day: Day) -> Found:
     """Train with Megatron-LM's own `pretrain_gpt.py`."""
     script, run = str(day.root / "launch" / "megatron_lm.sh"), str(day.work / "stock")
-    words = [script, RECIPE, "--data", str(day.data), RUN_OPTION, run, *SETTINGS]
+    plain = "model.structural_inputs=[]"  # Megatron-LM has no others
+    words = [script, RECIPE, "--data", str(day.data), RUN_OPTION, run, *SETTINGS, plain]
     environment = {"MUSIC_PYTHON": day.python, "NPROC": "1"}
     found = Found()
     found.check("megatron_lm.sh", day.run("megatron-lm", words, environment).fault)

@@ -48,7 +48,7 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
     assert (exported / "mmmtrack.json").is_file()
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported, trust_remote_code=False)
-    assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", 128)
+    assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
 
 
 def test_the_loss_on_held_out_documents_is_the_trained_models(
