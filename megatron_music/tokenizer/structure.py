@@ -8,7 +8,8 @@ next one meets. All of it follows from the tokens so far, but for the place in t
     time      steps since the window's beginning, in this track
     track     number of the current track, 0 before the first
     held      the pitches that the current track holds: their NOTE_OFF is still to come
-    sounding  the pitches that sound at this time in the finished tracks; of drums apart
+    sounding  the pitches that sound at this time in the finished tracks; apart those of drums, and
+              of each of the four voices of a choir, which keep to their registers
     ahead     the pitches that begin at this time in the finished tracks, those that sound there
               after their next change, and the steps until that change
     place     bars since the piece's beginning, and bars to its end
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
-from megatron_music.score.instruments import DRUMS
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.vocabulary import (
@@ -40,8 +41,10 @@ INPUTS = ("time", "track", "held", "sounding", "ahead", "place")
 
 TRACKS = 16
 """Rows of `track`; later tracks share the last."""
-SOUNDING = 2 * PITCHES
-"""Rows of `sounding`: pitches, then pitches of drums."""
+CLASSES = 2 + len(VOICES)
+"""Whose pitches are told apart: all instruments', drums', and each voice's: `sound_class`."""
+SOUNDING = CLASSES * PITCHES
+"""Rows of `sounding`: the pitches of one class after another."""
 PLACES = 17
 """Rows of each half of `place`; the last stands for 16 bars and more."""
 
@@ -80,10 +83,15 @@ class Actions(NamedTuple):
     steps_per_bar: int
 
 
-NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, DRUM_TRACK = range(5)
+NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, INSTRUMENT = range(5)
 TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END = range(5, 11)
 
-_OF_KIND = {Kind.NOTE_ON: NOTE_ON, Kind.NOTE_OFF: NOTE_OFF, Kind.TIME_DELTA: TIME_DELTA}
+_OF_KIND = {
+    Kind.NOTE_ON: NOTE_ON,
+    Kind.NOTE_OFF: NOTE_OFF,
+    Kind.TIME_DELTA: TIME_DELTA,
+    Kind.INST: INSTRUMENT,
+}
 _OF_MARK = {
     "TRACK_START": TRACK_START,
     "TRACK_END": TRACK_END,
@@ -196,5 +204,4 @@ def _actions(settings: TokenizerSettings) -> Actions:
         values[token] = value
     for name, code in _OF_MARK.items():
         codes[vocabulary.ids[name]] = code
-    codes[vocabulary.inst + DRUMS] = DRUM_TRACK
     return Actions(codes, values, vocabulary.steps_per_bar)

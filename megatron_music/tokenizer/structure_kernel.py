@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, lowest_bit
 from megatron_music.score.hashing import Words
+from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.structure import (
     BAR_END,
-    DRUM_TRACK,
+    CLASSES,
     FILL_IN,
     FILL_START,
+    INSTRUMENT,
     NOTE_OFF,
     NOTE_ON,
     NOTHING,
@@ -39,10 +41,11 @@ MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 5
 SILENT = -1
 """What stands for no onset, and for no end that is known."""
 
-INDEX, TIME, BAR, TRACK, DRUM, HIDDEN, FILLED, LOW, HIGH = range(9)
+INDEX, TIME, BAR, TRACK, CLASS, HIDDEN, FILLED, LOW, HIGH = range(9)
 _COLUMNS = 9
 _WORD_BITS = 64
 _PITCH_WORDS = PITCHES // _WORD_BITS
+_SOUND_WORDS = CLASSES * _PITCH_WORDS
 
 
 class States(NamedTuple):
@@ -50,9 +53,9 @@ class States(NamedTuple):
 
     `cells` [songs, columns]; `onsets` and `cuts` [songs, 128]: where open notes began, and the
     first hidden bar behind that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
-    hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and whether of drums, of
-    each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
-    between steps LOW and HIGH; `sounding` [songs, steps, 4]: of the finished ones, drums last.
+    hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and class of each
+    hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
+    between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the finished ones, class after class.
     `striking` and `beginning` hold in the same way the pitches that begin at a step.
     """
 
@@ -77,8 +80,8 @@ def new_states(songs: int, rows: PositionRows) -> States:
         fills=np.zeros((songs, rows.seq_length, 3), np.int64),
         playing=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
         striking=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
-        sounding=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
-        beginning=np.zeros((songs, rows.times, 2 * _PITCH_WORDS), np.uint64),
+        sounding=np.zeros((songs, rows.times, _SOUND_WORDS), np.uint64),
+        beginning=np.zeros((songs, rows.times, _SOUND_WORDS), np.uint64),
     )
     states.cells[:, LOW] = rows.times
     return states
@@ -169,8 +172,8 @@ def _first_state(rows: PositionRows) -> State:
         np.zeros((rows.seq_length, 3), np.int64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
-        np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
-        np.zeros((rows.times, 2 * _PITCH_WORDS), np.uint64),
+        np.zeros((rows.times, _SOUND_WORDS), np.uint64),
+        np.zeros((rows.times, _SOUND_WORDS), np.uint64),
     )
 
 
@@ -253,10 +256,10 @@ def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -
         cells[BAR] += 1
         cells[TIME] = cells[BAR] * steps
     elif code == TRACK_START:
-        cells[BAR] = cells[TIME] = cells[DRUM] = 0
+        cells[BAR] = cells[TIME] = cells[CLASS] = 0
         cells[TRACK] += 1
-    elif code == DRUM_TRACK:
-        cells[DRUM] = 1
+    elif code == INSTRUMENT:
+        cells[CLASS] = sound_class(value)
     elif code != NOTHING:
         _take_mark(code, rows, steps, state)
 
@@ -269,7 +272,7 @@ def _take_mark(code: int, rows: PositionRows, steps: int, state: State) -> None:
     elif code == FILL_START:
         if cells[FILLED] < cells[HIDDEN]:
             fill = state.fills[cells[FILLED]]
-            cells[BAR], cells[TRACK], cells[DRUM] = fill[0], fill[1], fill[2]
+            cells[BAR], cells[TRACK], cells[CLASS] = fill[0], fill[1], fill[2]
             cells[TIME] = cells[BAR] * steps
             cells[FILLED] += 1
     else:
@@ -284,7 +287,7 @@ def _hide_bar(steps: int, state: State) -> None:
     cells = state.cells
     if cells[HIDDEN] < len(state.fills):
         fill = state.fills[cells[HIDDEN]]
-        fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[DRUM]
+        fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[CLASS]
         cells[HIDDEN] += 1
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
@@ -292,6 +295,12 @@ def _hide_bar(steps: int, state: State) -> None:
     state.held[:] = 0
     cells[BAR] += 1
     cells[TIME] = cells[BAR] * steps
+
+
+@kernel
+def sound_class(instrument: int) -> int:
+    """Return 0 for a General MIDI program, 1 for drums, 2 to 5 for the voices from the highest."""
+    return max(0, instrument - DRUMS + 1)
 
 
 @kernel
@@ -322,7 +331,7 @@ def _finish(ends: int, rows: PositionRows, state: State) -> None:
             _sound(pitch, state.onsets[pitch], cut, rows, state)
             state.onsets[pitch] = SILENT
     state.held[:] = 0
-    first = cells[DRUM] * _PITCH_WORDS
+    first = cells[CLASS] * _PITCH_WORDS
     for step in range(cells[LOW], cells[HIGH]):
         for word in range(_PITCH_WORDS):
             state.sounding[step, first + word] |= state.playing[step, word]
@@ -362,7 +371,7 @@ def _write_ahead(time: int, rows: PositionRows, state: State, flat: RowArray, fi
 @kernel
 def _changes(step: int, state: State) -> bool:
     """Tell whether a note of the finished tracks begins or ends at a step."""
-    for word in range(2 * _PITCH_WORDS):
+    for word in range(_SOUND_WORDS):
         if state.beginning[step, word] or (
             state.sounding[step, word] != state.sounding[step - 1, word]
         ):

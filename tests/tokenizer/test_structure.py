@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
-from megatron_music.score.instruments import DRUMS
+from megatron_music.score.instruments import DRUMS, instrument_name
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.fill import choose_bars, hide
@@ -33,12 +33,12 @@ class Twin:
     def __init__(self, rows: PositionRows, vocabulary: Vocabulary, place: tuple[int, int]) -> None:
         self.rows, self.v, self.place = rows, vocabulary, place
         self.index = self.bar = self.step = self.track = 0
-        self.is_drum = False
+        self.part = 0
         self.open: dict[int, tuple[int, int | None]] = {}
         self.unfinished: list[tuple[int, int, int]] = []
         self.finished: set[tuple[int, int]] = set()
         self.begun: set[tuple[int, int]] = set()
-        self.hidden: list[tuple[int, int, bool]] = []
+        self.hidden: list[tuple[int, int, int]] = []
 
     @property
     def bar_begins(self) -> int:
@@ -54,7 +54,9 @@ class Twin:
         elif kind is Kind.TIME_DELTA:
             self.step += value
         elif kind is Kind.INST:
-            self.is_drum = value == DRUMS
+            names = ("DRUMS", "SOPRANO", "ALTO", "TENOR", "BASS")
+            name = instrument_name(value)
+            self.part = 1 + names.index(name) if name in names else 0
         elif kind is Kind.MARK:
             self._take_mark(self.v.tokens[token])
         self.index += 1
@@ -66,22 +68,22 @@ class Twin:
             self.bar = self.step = 0
         elif name in ("BAR_END", "FILL_IN"):
             if name == "FILL_IN":
-                self.hidden.append((self.bar, self.track, self.is_drum))
+                self.hidden.append((self.bar, self.track, self.part))
                 for pitch, (onset, cut) in self.open.items():
                     self.open[pitch] = (onset, self.bar_begins if cut is None else cut)
             self.bar += 1
             self.step = self.bar_begins
         elif name == "FILL_START":
-            self.bar, self.track, self.is_drum = self.hidden.pop(0)
+            self.bar, self.track, self.part = self.hidden.pop(0)
             self.step = self.bar_begins
         elif name in ("TRACK_END", "FILL_END"):
             end = self.step if name == "TRACK_END" else self.bar_begins + self.v.steps_per_bar
             for pitch, (onset, cut) in self.open.items():
                 self.unfinished.append((onset, end if cut is None else cut, pitch))
             for onset, end, pitch in self.unfinished:
-                self.finished |= {(s, pitch + 128 * self.is_drum) for s in range(onset, end)}
+                self.finished |= {(s, pitch + 128 * self.part) for s in range(onset, end)}
                 if onset < min(end, self.rows.times - 1):
-                    self.begun.add((onset, pitch + 128 * self.is_drum))
+                    self.begun.add((onset, pitch + 128 * self.part))
             self.unfinished, self.open = [], {}
             self.bar = self.step = 0
 
@@ -242,6 +244,16 @@ def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
     assert told["NOTE_OFF=71"] == [3]
 
 
+def test_each_voice_of_a_choir_is_told_apart() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=ALTO BAR_START NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60 BAR_END "
+        "TRACK_END TRACK_START INST=DRUMS BAR_START NOTE_ON=36 TIME_DELTA=4 NOTE_OFF=36 BAR_END "
+        "TRACK_END TRACK_START INST=BASS BAR_START NOTE_ON=50",
+        ("time", "sounding"),
+    )
+    assert told["NOTE_ON=50"] == [0, 65 + 128 + 36, 65 + 3 * 128 + 60]
+
+
 def test_what_begins_and_what_comes_next_in_the_finished_tracks() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 NOTE_ON=60 "
@@ -249,7 +261,7 @@ def test_what_begins_and_what_comes_next_in_the_finished_tracks() -> None:
         "TIME_DELTA=1 NOTE_OFF=72 TIME_DELTA=3 NOTE_ON=71 TIME_DELTA=5",
         ("time", "ahead"),
     )
-    begins, after, wait = 65, 65 + 256, 65 + 512
+    begins, after, wait = 65, 65 + 768, 65 + 1536
     assert told["NOTE_ON=72"] == [0, begins + 60, after + 60, wait + 2]
     assert told["NOTE_OFF=72"] == [1, after + 60, wait + 1]
     assert told["NOTE_ON=71"] == [4, wait + 2], "after its end at step 6 nothing sounds"
@@ -328,7 +340,7 @@ def test_a_table_has_only_the_groups_asked_for() -> None:
         *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, -1, -1, 50)
     )
     assert position_rows(INPUTS, 50, vocabulary) == PositionRows(
-        *(50, 50, 33, 83, 99, 227, 483, 739, 995, 17, 1012, 1029, 1046)
+        *(50, 50, 33, 83, 99, 227, 995, 1763, 2531, 17, 2548, 2565, 2582)
     )
     assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
         *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, 117)
