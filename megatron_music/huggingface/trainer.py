@@ -39,6 +39,7 @@ from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learn
 from megatron_music.train.job import Job
 from megatron_music.train.model import build_model
 from megatron_music.train.monitor import Monitor, Say
+from megatron_music.train.muon import use_muon
 from megatron_music.train.opening import describe, open_run
 from megatron_music.train.packing import Row
 from megatron_music.train.stop import StopRequest
@@ -115,6 +116,15 @@ class InOrder(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
+
+    def create_optimizer(self, *arguments: Any) -> torch.optim.Optimizer:
+        """Make the recipe's optimizer: Adam, with Muon for the matrices where it says so."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*arguments)
+        train, shape = self._recipe.train, self._recipe.model
+        if train.optimizer == "muon":
+            head_width = shape.hidden_size // shape.num_attention_heads
+            use_muon(self.model, optimizer, head_width, train.muon_lr / train.lr)
+        return optimizer
 
     def create_scheduler(self, *_: Any, **__: Any) -> LambdaLR:
         """Follow the recipe's schedule, whose iterations are counted from 1."""

@@ -55,7 +55,7 @@ class States(NamedTuple):
     first hidden bar behind that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
     hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and class of each
     hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
-    between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the finished ones, class after class.
+    between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the finished ones, by class.
     `striking` and `beginning` hold in the same way the pitches that begin at a step.
     """
 

@@ -17,17 +17,17 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd quintic that brings singular values near 1 within five steps."""
 EPSILON = 1e-7
 
-_BY_ROWS = ("linear_qkv.weight", "linear_fc1.weight")
-_BY_COLUMNS = ("linear_proj.weight", "linear_fc2.weight")
-"""What tensor parallelism splits by columns, so that heads lie there."""
+_BY_ROWS = ("linear_qkv.weight", "linear_fc1.weight", "c_proj.weight")
+_BY_COLUMNS = ("linear_proj.weight", "linear_fc2.weight", "c_attn.weight", "c_fc.weight")
+"""Where heads lie along columns. Hugging Face's GPT-2 keeps its matrices transposed."""
 
 
 def use_muon(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, head_width: int, ratio: float
 ) -> None:
-    """Have an optimizer of Megatron update the matrices of the blocks with Muon.
+    """Have an Adam update the matrices of the blocks with Muon.
 
-    `ratio` is Muon's learning rate in units of the others'. Momentum is kept as `exp_avg`, so that
+    The model is Megatron's or Hugging Face's GPT-2. `ratio` is Muon's learning rate in units of the others'. Momentum is kept as `exp_avg`, so that
     checkpoints are those of Adam.
     """
     matrices: dict[torch.Tensor, bool] = {}

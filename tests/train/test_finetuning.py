@@ -106,6 +106,29 @@ def test_what_a_resume_changes_is_said_first(
     assert told in said[0]
 
 
+def test_a_plain_run_gives_its_rows_to_a_run_with_structural_inputs(
+    data: Path, tmp_path: Path
+) -> None:
+    from megatron_music.train import engine as engines
+    from megatron_music.train.checkpoint import load_weights
+    from megatron_music.train.model import build_model
+    from megatron_music.train.optimizer import build_learner
+
+    name = "embedding.position_embeddings.weight"
+    go(data, tmp_path / "old", "model.structural_inputs=[]", "train.train_iters=1")
+    recipe = load_recipe("tiny", [*SMALL, *SHORT, "train.seed=8"])
+    job = prepare(recipe, data, tmp_path / "new", tmp_path / "old")
+    with engines.start(recipe, on_cpu=True) as engine:
+        learner = build_learner(recipe, build_model(recipe, job.vocabulary, engine), engine)
+        drawn = learner.model.state_dict()[name].clone()
+        load_weights(tmp_path / "old" / "checkpoints" / "step_1", learner)
+        table = learner.model.state_dict()[name]
+    positions = recipe.model.seq_length
+    assert len(table) > positions
+    assert not (table[:positions] == drawn[:positions]).all(1).any()
+    assert (table[positions:] == drawn[positions:]).all()
+
+
 @pytest.mark.slow
 def test_a_blend_and_foreign_weights_are_the_same_in_another_layout(
     tmp_path: Path, old: Path, blend: Blend, precision: str
