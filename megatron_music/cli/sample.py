@@ -42,7 +42,7 @@ def sample(
     temperature: option.Temperature = 1.0,
     top_k: option.TopK = 0,
     top_p: option.TopP = 0.95,
-    min_p: option.MinP = 0.0,
+    min_p: option.MinP = 0.1,
     prompt: option.Prompt = None,
     prompt_bars: option.PromptBars = None,
     drop: option.Drop = None,

@@ -40,7 +40,7 @@ class Request:
     top_k: int = 0
     top_p: float = 0.95
     tempo_bpm: float | None = None
-    min_p: float = 0.0
+    min_p: float = 0.1
     tracks: int | None = None
     density: tuple[str, ...] = ()
     attributes: tuple[str, ...] | None = None

@@ -27,8 +27,8 @@ def use_muon(
 ) -> None:
     """Have an Adam update the matrices of the blocks with Muon.
 
-    The model is Megatron's or Hugging Face's GPT-2. `ratio` is Muon's learning rate in units of the others'. Momentum is kept as `exp_avg`, so that
-    checkpoints are those of Adam.
+    The model is Megatron's or Hugging Face's GPT-2. `ratio` is Muon's learning rate in units of
+    the others'. Momentum is kept as `exp_avg`, so that checkpoints are those of Adam.
     """
     matrices: dict[torch.Tensor, bool] = {}
     for name, parameter in model.named_parameters():
