@@ -31,6 +31,9 @@ from megatron_music.train.choices import Device, cpu, gpu
 
 PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer-engine")
 
+PEERS_ALIKE = ("model.structural_inputs=[]", "train.optimizer=adam")
+"""What the plain loops train is plain GPT-2 with Adam."""
+
 
 def main() -> None:
     arguments = _arguments()
@@ -87,7 +90,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of each process, else one a core")
     parser.add_argument("-o", "--output", type=Path, help="write the page there too")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in train.lr=1e-3")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.overrides = [*PEERS_ALIKE, *arguments.overrides]
+    return arguments
 
 
 def _device() -> Device:

@@ -22,6 +22,7 @@ SETTINGS = (
     "log.log_interval=1",
     "log.tensorboard=false",
     "log.sample_interval=0",
+    "train.optimizer=adam",  # Muon goes without the distributed optimizer
 )
 SMALL = ("model.num_layers=1", "model.seq_length=128", "train.global_batch_size=4")
 """Sizes of a dry run."""
@@ -64,6 +65,7 @@ FIRST = (
         "dropout", ("model.hidden_dropout=0.1", "model.attention_dropout=0.1"), "auto", on="gpu"
     ),
     Training("distributed-optimizer", (_SPREAD,), "auto", BEST, on="gpu"),
+    Training("muon", ("train.optimizer=muon",), "auto", on="gpu"),
     Training("recompute", ("train.recompute=full",), "auto", BEST, on="gpu"),
     Training(
         "local-layers", ("train.transformer_impl=local",), "auto", BEST, ROUNDED_NATS, on="te"

@@ -20,6 +20,8 @@ HAND = [
     "train.micro_batch_size=1",
     "train.global_batch_size=4",
     "train.precision=bf16",
+    "train.optimizer=adam",
+    "model.structural_inputs=[]",
 ]
 """A layer of width 8 has 12 x 64 + 13 x 8 = 872 parameters; the tables 128 x 8 and 16 x 8."""
 

@@ -168,7 +168,9 @@ def test_a_damaged_checkpoint_is_named(
 
 def test_other_layouts_than_data_parallel_are_refused() -> None:
     check_layout(load_recipe("article"))
-    recipe = load_recipe("tiny", ["parallel.use_distributed_optimizer=true"])
+    recipe = load_recipe(
+        "tiny", ["train.optimizer=adam", "parallel.use_distributed_optimizer=true"]
+    )
     with pytest.raises(LayoutError, match=r"got parallel\.use_distributed_optimizer=True"):
         check_layout(recipe)
 

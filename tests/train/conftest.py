@@ -24,6 +24,7 @@ SMALL = [
     "model.seq_length=128",
     "log.log_interval=1",
     "train.seed=3",
+    "train.optimizer=adam",
     "train.precision=fp32",
     "log.sample_interval=0",
 ]

@@ -35,7 +35,7 @@ DISTRIBUTED = "parallel.use_distributed_optimizer=true"
 
 
 def recipe(*overrides: str) -> Recipe:
-    return load_recipe("tiny", ["train.precision=auto", *overrides])
+    return load_recipe("tiny", ["train.precision=auto", "train.optimizer=adam", *overrides])
 
 
 @pytest.mark.parametrize(
