@@ -37,7 +37,7 @@ _US_PER_S = 1e6
 
 _LONGEST_BARS = LONGEST_QUARTERS // QUARTERS_PER_BAR
 _DAMAGED = "is not a sound MIDI file ({}); export it again"
-_FAULTS = {
+FAULTS = {
     NO_ROOM: ("large", "has more tracks, notes or changes of programme than can be read"),
     CUT: ("damaged", _DAMAGED.format("it is cut short in what begins at byte {}")),
     LONG_NUMBER: ("damaged", _DAMAGED.format("a number at byte {} has more than four bytes")),
@@ -195,7 +195,7 @@ def _refusal(raw: bytes, fault: int, place: int, name: str) -> MidiError:
         start = raw[:64].lstrip().lower()
         kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
         return MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
-    reason, message = _FAULTS[fault]
+    reason, message = FAULTS[fault]
     if fault == LONG:
         place //= QUARTERS_PER_BAR
     return MidiError(f"{name} {message.format(f'{place:,}')}", reason)

@@ -80,7 +80,7 @@ class PackedSplit:
             raise DataError(
                 f"all {len(fits)} documents of {prefix}.bin are longer than "
                 f"model.seq_length={row_tokens} (the shortest has "
-                f"{self._lengths.min(initial=0)} tokens); raise model.seq_length, or build the "
+                f"{min(self._lengths, default=0)} tokens); raise model.seq_length, or build the "
                 "data set with fewer --bars"
             )
         self._pack(np.flatnonzero(fits), row_tokens)

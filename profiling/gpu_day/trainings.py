@@ -22,6 +22,7 @@ SETTINGS = (
     "log.log_interval=1",
     "log.tensorboard=false",
     "log.sample_interval=0",
+    "train.global_batch_size=4",  # for two data parallel ranks
     "train.optimizer=adam",  # Muon goes without the distributed optimizer
 )
 SMALL = ("model.num_layers=1", "model.seq_length=128", "train.global_batch_size=4")

@@ -158,7 +158,7 @@ def test_what_a_resume_changes_is_listed(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 2)
     assert prepare(recipe("log.log_interval=3"), data, tmp_path).begins.changes == ()
     changed = prepare(recipe("train.seed=7", "train.lr=1e-3"), data, tmp_path).begins.changes
-    assert changed == ("train.lr=0.001 (was 0.003)", "train.seed=7 (was 3)")
+    assert changed == ("train.lr=0.001 (was 0.006)", "train.seed=7 (was 3)")
 
 
 @pytest.fixture

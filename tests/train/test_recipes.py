@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("megatron.core")
 
 SCALED_DOWN = [
-    "model.seq_length=64",
+    "model.seq_length=128",
     "train.train_iters=2",
     "train.micro_batch_size=1",
     "train.global_batch_size=2",
