@@ -37,7 +37,7 @@ def test_a_program_gets_the_figures(program: Program) -> None:
 
 
 def test_epochs_are_counted_of_each_folder(program: Program) -> None:
-    for name, tokens in (("a", 640_000), ("b", 320_000)):
+    for name, tokens in (("a", 512_000), ("b", 256_000)):
         save_settings(TokenizerSettings(), program.folder / name / "tokenizer")
         (program.folder / name / "train.bin").write_bytes(bytes(2 * tokens))
     words = ["train", "tiny", "--estimate", "--data", "a:0.5", "--data", "b:0.5"]
