@@ -2,7 +2,7 @@
 
     python fake_training.py megatron_music train RECIPE --data DIR --run DIR [key=value ...]
 
-What it does it writes down in `DIR/../ran.txt` of the data folder.
+What it does it writes down in `DIR/../../ran.txt` of the data folder, which is one of several by length.
 """
 
 import json
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     run, data = Path(words[words.index("--run") + 1]), Path(words[words.index("--data") + 1])
     given = dict(word.split("=", 1) for word in words if "=" in word)
     seed, steps = int(given["train.seed"]), int(given["train.train_iters"])
-    notes = data.parent / "ran.txt"
+    notes = data.parents[1] / "ran.txt"
     before = notes.read_text().splitlines() if notes.exists() else []
     with notes.open("a") as file:
         file.write(f"{seed} {os.getpid()}\n")

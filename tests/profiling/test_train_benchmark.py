@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 
 __all__ = ["data", "module"]
 
-SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.seq_length=64"]
+SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.seq_length=128"]
 SAME_NAMES = {"words": "wte", "places": "wpe", "norm": "ln_f"}
 IN_A_BLOCK = {
     "first": "ln_1",
@@ -50,7 +50,7 @@ def in_plain_names(weights: dict[str, Any], layers: int) -> dict[str, Any]:
 def test_the_plain_model_is_hugging_faces(module: Any) -> None:
     shape, size = load_recipe("tiny", SMALL).model, 100
     config = transformers.GPT2Config(
-        vocab_size=size, n_positions=64, n_embd=64, n_layer=2, n_head=4, embd_pdrop=0.0,
+        vocab_size=size, n_positions=128, n_embd=64, n_layer=2, n_head=4, embd_pdrop=0.0,
         attn_pdrop=0.0, resid_pdrop=0.0,
     )  # fmt: skip
     theirs = transformers.GPT2LMHeadModel(config)
@@ -69,7 +69,7 @@ def test_windows_are_the_files_tokens_and_their_successors(module: Any, data: Pa
     draw = module("train_plain").windows(data / "train.bin", np.dtype(np.uint16), recipe)
     tokens, labels = draw()
     written = np.fromfile(data / "train.bin", np.uint16).tobytes()
-    assert tokens.shape == labels.shape == (4, 64)
+    assert tokens.shape == labels.shape == (2, 128)
     for row, successors in zip(tokens.numpy(), labels.numpy(), strict=True):
         window = np.append(row, successors[-1]).astype(np.uint16)
         assert (row[1:] == successors[:-1]).all()
