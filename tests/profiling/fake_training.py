@@ -2,7 +2,7 @@
 
     python fake_training.py megatron_music train RECIPE --data DIR --run DIR [key=value ...]
 
-What it does it writes down in `DIR/../../ran.txt` of the data folder, which is one of several by length.
+What it does it writes down in `DIR/../../ran.txt` of the data folder, one of several by length.
 """
 
 import json
