@@ -7,6 +7,7 @@ and a run in another layout see the same global batches. Nothing is written in t
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,12 +191,19 @@ class DataLoader:
     def _assemble(self, number: int, row_of: Callable[[int], Row]) -> Microbatch:
         """Return this rank's microbatch: ranks take turns within a global batch."""
         batch, micro = divmod(number, self.microbatches)
-        first = batch * self.global_batch_size
-        rows = [row_of(sample) for sample in range(first, first + self.global_batch_size)]
         turn = micro * self.engine.data_parallel_size + self.engine.data_parallel_rank
-        begin = turn * self.micro_batch_size
-        labels = sum(row.label_tokens for row in rows) * self.micro_batch_size / len(rows)
-        return self.assemble(rows[begin : begin + self.micro_batch_size], max(labels, 1.0))
+        begin = batch * self.global_batch_size + turn * self.micro_batch_size
+        rows = [row_of(sample) for sample in range(begin, begin + self.micro_batch_size)]
+        return self.assemble(rows, self._mean_label_tokens(batch, row_of))
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a loader lives as long as its run
+    def _mean_label_tokens(self, batch: int, row_of: Callable[[int], Row]) -> float:
+        """Return the labels of a microbatch on average: counted once for a global batch."""
+        size = self.global_batch_size
+        labels = sum(
+            row_of(sample).label_tokens for sample in range(batch * size, (batch + 1) * size)
+        )
+        return max(labels * self.micro_batch_size / size, 1.0)
 
     def training_row(self, sample: int) -> Row:
         """Return which documents training sample `sample` of the whole run holds."""
