@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+import xxhash
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.core.event import Listener, register
@@ -52,7 +53,7 @@ def kernel(function: _Function) -> _Function:
     try:
         compiled.enable_caching()
         kept = compiled._cache._cache_file  # noqa: SLF001 (numba looks at one source file alone)
-        kept._source_stamp = (kept._source_stamp, _sources())  # noqa: SLF001
+        kept._source_stamp = _sources()  # noqa: SLF001
     except (RuntimeError, AttributeError):  # nowhere to keep it, or another numba
         compiled = numba.njit(function, nogil=True, error_model="numpy")
     called = compiled.get_call_template
@@ -65,11 +66,17 @@ def kernel(function: _Function) -> _Function:
 
 
 @cache
-def _sources() -> tuple[tuple[str, int, int], ...]:
-    """Return name, time and size of all that kernels are made from: they call one another."""
+def _sources() -> str:
+    """Return a hash of all that kernels are made from: they call one another.
+
+    Of the text, not of the times of the files: a copy of a working tree keeps its kernels.
+    """
     package = Path(__file__).parents[1]
     paths = sorted(path for name in _MADE_FROM for path in package.glob(name))
-    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+    digest = xxhash.xxh3_128()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 class _Remark(Listener):
