@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megatron_music.cli import sample_options as option
 from megatron_music.cli import show
+from megatron_music.cli.options import command_of
+from megatron_music.cli.sample_options import SampleOptions
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,38 +26,8 @@ _ARGUMENT = re.compile(
 )
 
 
-def sample(
-    model: option.Model,
-    output: option.Output,
-    count: option.Count = None,
-    seed: option.Seed = None,
-    song_id: option.SongIds = None,
-    bars: option.Bars = None,
-    instrument: option.Instruments = None,
-    tracks: option.Tracks = None,
-    density: option.Densities = None,
-    attribute: option.Attributes = None,
-    full_bars: option.FullBars = True,
-    begin: option.Begin = False,
-    end: option.End = False,
-    tempo: option.Tempo = None,
-    temperature: option.Temperature = 1.0,
-    top_k: option.TopK = 0,
-    top_p: option.TopP = 0.95,
-    min_p: option.MinP = 0.1,
-    prompt: option.Prompt = None,
-    prompt_bars: option.PromptBars = None,
-    drop: option.Drop = None,
-    fill_bars: option.FillBars = None,
-    fill_tracks: option.FillTracks = None,
-    vary: option.Vary = None,
-    harmonise: option.Harmonise = None,
-    voice: option.Voice = None,
-    data: option.Data = None,
-    wav: option.Wav = True,
-    png: option.Png = True,
-    page: option.Page = True,
-) -> None:
+@command_of(SampleOptions)
+def sample(options: SampleOptions) -> None:
     """Compose songs: MIDI, sound, a picture and a report of each, and a page to compare them.
 
     `megatron-music sample runs/bach-tiny/hf -o music -n 2 --bars 8 --temperature 0.9`
@@ -65,33 +37,26 @@ def sample(
     `megatron-music sample runs/bach-tiny/hf -o music --harmonise tune.mid --voice SOPRANO`
     """
     from megatron_music.generate.album import Formats
-    from megatron_music.generate.request import Request, parse_bars
 
     with _options_named():
-        request = Request(
-            **_numbers(count, seed, song_id or []),
-            bars=bars,
-            instruments=tuple(instrument) if instrument else None,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            tempo_bpm=tempo,
-            min_p=min_p,
-            tracks=tracks,
-            density=tuple(density or ()),
-            attributes=tuple(attribute) if attribute else None,
-            prompt_bars=prompt_bars,
-            drop=tuple(drop or ()),
-            fill_bars=parse_bars(fill_bars) if fill_bars is not None else (),
-            fill_tracks=tuple(fill_tracks or ()),
-            vary=vary,
-            full_bars=full_bars,
-            begin=begin,
-            end=end,
-            voice=voice,
-        )
-        prompt = _file_to_begin_from(prompt, harmonise, voice)
-        _sample(model, output, request, prompt, data, Formats(wav, png, page))
+        request = _request(options)
+        prompt = _file_to_begin_from(options.prompt, options.harmonise, options.voice)
+        formats = Formats(options.wav, options.png, options.page)
+        _sample(options.model, options.output, request, prompt, options.data, formats)
+
+
+def _request(options: SampleOptions) -> "Request":
+    """Return the wishes among the options; raises UsageError."""
+    from megatron_music.generate.request import Request, parse_bars
+
+    names = (field.name for field in fields(Request))
+    given = {name: getattr(options, name, None) for name in names}
+    if options.fill_bars is not None:
+        given["fill_bars"] = parse_bars(options.fill_bars)
+    given |= _numbers(options.count, options.seed, options.song_ids or [])
+    wishes = {name: value for name, value in given.items() if value is not None}
+    lists = {name: tuple(value) for name, value in wishes.items() if isinstance(value, list)}
+    return Request(**(wishes | lists))
 
 
 def _file_to_begin_from(

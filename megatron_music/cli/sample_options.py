@@ -1,5 +1,6 @@
-"""The options of `sample`, as typer reads them: names of types, a wish each."""
+"""The options of `sample`: a field each, as typer reads them; a field's name is its wish's."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,116 +8,129 @@ from typer import Argument, Option
 
 _BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
 
-Model = Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
-Output = Annotated[Path, Option("-o", help="The folder to write songs into.", metavar="DIR")]
-Data = Annotated[
-    Path | None,
-    Option(
-        help="The training data to look for copies in; else what the run records.", metavar="DIR"
-    ),
-]
 
-Count = Annotated[int | None, Option("-n", help="How many songs; else 4.")]
-Seed = Annotated[int | None, Option(help="The first song's, else 7; the next has the next.")]
-SongIds = Annotated[
-    list[int] | None,
-    Option(
-        "--song-id",
-        help="Compose the song of this number, on any machine; repeat for more.",
-        metavar="NUMBER",
-    ),
-]
+@dataclass(frozen=True)
+class SampleOptions:
+    """What a user asks of `sample`. Fields that `Request` has go to it as they are, unless None."""
 
-Bars = Annotated[int | None, Option(help="Bars of each song; else as in training.")]
-Instruments = Annotated[
-    list[str] | None,
-    Option(
-        "--instrument",
-        help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
-        metavar="NAME",
-    ),
-]
-Tracks = Annotated[int | None, Option(help="How many, of any instruments, without --prompt.")]
-Densities = Annotated[
-    list[str] | None,
-    Option("--density", help="0 (sparse) to 9, or NAME=0..9; repeat.", metavar="LEVEL"),
-]
-Attributes = Annotated[
-    list[str] | None,
-    Option(
-        "--attribute",
-        help="As in GENRE=JAZZ, where the data have it; repeat.",
-        metavar="WORD",
-    ),
-]
-FullBars = Annotated[
-    bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
-]
-Begin = Annotated[
-    bool, Option("--begin", help="Begin like a piece, where the model knows the place in it.")
-]
-End = Annotated[
-    bool, Option("--end", help="Close with a cadence, where the model knows the place in a piece.")
-]
-Tempo = Annotated[float | None, Option(help="Quarter notes a minute; else 100, or the prompt's.")]
-
-Temperature = Annotated[
-    float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
-]
-TopK = Annotated[
-    int, Option(help="Draw from the k likeliest tokens; 0: all.", rich_help_panel=_TASTE)
-]
-TopP = Annotated[
-    float, Option(help="Draw from the likeliest of this mass.", rich_help_panel=_TASTE)
-]
-MinP = Annotated[
-    float,
-    Option(
-        help="Leave out what is below this share of the likeliest; 0: nothing.",
-        rich_help_panel=_TASTE,
-    ),
-]
-
-Prompt = Annotated[
-    Path | None,
-    Option(help="A MIDI file to begin from.", metavar="FILE.mid", rich_help_panel=_BEGIN),
-]
-PromptBars = Annotated[
-    int | None, Option(help="Keep its first bars; else all.", rich_help_panel=_BEGIN)
-]
-Drop = Annotated[
-    list[str] | None,
-    Option(help="Leave out this instrument of it; repeat.", metavar="NAME", rich_help_panel=_BEGIN),
-]
-FillBars = Annotated[
-    str | None,
-    Option(help="Compose these bars anew, as in 4-6,9.", metavar="BARS", rich_help_panel=_BEGIN),
-]
-FillTracks = Annotated[
-    list[str] | None,
-    Option(help="Compose these instruments anew; repeat.", metavar="NAME", rich_help_panel=_BEGIN),
-]
-Vary = Annotated[
-    float | None, Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN)
-]
-
-Harmonise = Annotated[
-    Path | None,
-    Option(
-        help="A MIDI file of which --voice is kept; the other voices are composed around it.",
-        metavar="FILE.mid",
-        rich_help_panel=_BEGIN,
-    ),
-]
-Voice = Annotated[
-    str | None,
-    Option(
-        help="The voice or instrument to keep; 0=SOPRANO takes track 0 as the soprano.",
-        metavar="NAME",
-        rich_help_panel=_BEGIN,
-    ),
-]
-
-Wav = Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)]
-Png = Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)]
-Page = Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)]
+    model: Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
+    output: Annotated[Path, Option("-o", help="The folder to write songs into.", metavar="DIR")]
+    data: Annotated[
+        Path | None,
+        Option(
+            help="The training data to look for copies in; else what the run records.",
+            metavar="DIR",
+        ),
+    ] = None
+    count: Annotated[int | None, Option("-n", help="How many songs; else 4.")] = None
+    seed: Annotated[int | None, Option(help="The first song's, else 7; the next has the next.")] = (
+        None
+    )
+    song_ids: Annotated[
+        list[int] | None,
+        Option(
+            "--song-id",
+            help="Compose the song of this number, on any machine; repeat for more.",
+            metavar="NUMBER",
+        ),
+    ] = None
+    bars: Annotated[int | None, Option(help="Bars of each song; else as in training.")] = None
+    instruments: Annotated[
+        list[str] | None,
+        Option(
+            "--instrument",
+            help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
+            metavar="NAME",
+        ),
+    ] = None
+    tracks: Annotated[
+        int | None, Option(help="How many, of any instruments, without --prompt.")
+    ] = None
+    density: Annotated[
+        list[str] | None,
+        Option("--density", help="0 (sparse) to 9, or NAME=0..9; repeat.", metavar="LEVEL"),
+    ] = None
+    attributes: Annotated[
+        list[str] | None,
+        Option(
+            "--attribute",
+            help="As in GENRE=JAZZ, where the data have it; repeat.",
+            metavar="WORD",
+        ),
+    ] = None
+    full_bars: Annotated[
+        bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
+    ] = True
+    begin: Annotated[
+        bool, Option("--begin", help="Begin like a piece, where the model knows the place in it.")
+    ] = False
+    end: Annotated[
+        bool,
+        Option("--end", help="Close with a cadence, where the model knows the place in a piece."),
+    ] = False
+    tempo_bpm: Annotated[
+        float | None, Option("--tempo", help="Quarter notes a minute; else 100, or the prompt's.")
+    ] = None
+    temperature: Annotated[
+        float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
+    ] = 1.0
+    top_k: Annotated[
+        int, Option(help="Draw from the k likeliest tokens; 0: all.", rich_help_panel=_TASTE)
+    ] = 0
+    top_p: Annotated[
+        float, Option(help="Draw from the likeliest of this mass.", rich_help_panel=_TASTE)
+    ] = 0.95
+    min_p: Annotated[
+        float,
+        Option(
+            help="Leave out what is below this share of the likeliest; 0: nothing.",
+            rich_help_panel=_TASTE,
+        ),
+    ] = 0.1
+    prompt: Annotated[
+        Path | None,
+        Option(help="A MIDI file to begin from.", metavar="FILE.mid", rich_help_panel=_BEGIN),
+    ] = None
+    prompt_bars: Annotated[
+        int | None, Option(help="Keep its first bars; else all.", rich_help_panel=_BEGIN)
+    ] = None
+    drop: Annotated[
+        list[str] | None,
+        Option(
+            help="Leave out this instrument of it; repeat.", metavar="NAME", rich_help_panel=_BEGIN
+        ),
+    ] = None
+    fill_bars: Annotated[
+        str | None,
+        Option(
+            help="Compose these bars anew, as in 4-6,9.", metavar="BARS", rich_help_panel=_BEGIN
+        ),
+    ] = None
+    fill_tracks: Annotated[
+        list[str] | None,
+        Option(
+            help="Compose these instruments anew; repeat.", metavar="NAME", rich_help_panel=_BEGIN
+        ),
+    ] = None
+    vary: Annotated[
+        float | None, Option(help="Compose this share of its bars anew.", rich_help_panel=_BEGIN)
+    ] = None
+    harmonise: Annotated[
+        Path | None,
+        Option(
+            help="A MIDI file of which --voice is kept; the other voices are composed around it.",
+            metavar="FILE.mid",
+            rich_help_panel=_BEGIN,
+        ),
+    ] = None
+    voice: Annotated[
+        str | None,
+        Option(
+            help="The voice or instrument to keep; 0=SOPRANO takes track 0 as the soprano.",
+            metavar="NAME",
+            rich_help_panel=_BEGIN,
+        ),
+    ] = None
+    wav: Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)] = True
+    png: Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)] = True
+    page: Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)] = True
