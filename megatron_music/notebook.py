@@ -74,9 +74,9 @@ def megatron_music(command: str) -> None:
 
 
 def _compress(wav: Path, mp3: Path) -> None:
-    """Write the sound at half its sample rate: what lies above 11 kHz is not missed here."""
+    """Write the sound at half its sample rate: what is above 12 kHz is not missed here."""
     import soundfile
 
     samples, rate_hz = soundfile.read(wav)
-    halved = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(1)
+    halved = samples[: len(samples) // 2 * 2].reshape(-1, 2, samples.shape[1]).mean(1)
     soundfile.write(mp3, halved, rate_hz // 2, format="MP3", compression_level=SOUND_COMPRESSION)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from ctypes.util import find_library
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from megatron_music.nvidia import Driver, InstalledGpu, are_gpus_hidden, read_driver
+from megatron_music.score.audio import PLAYER, SAMPLE_RATE_HZ
 from megatron_music.train import choices, torch_build
 from megatron_music.train.torch_build import TorchBuild, unusable
 
@@ -61,8 +61,7 @@ def examine() -> list[Finding]:
         _module("transformer_engine", "transformer-engine"),
         _apex(),
         _kernels(driver),
-        _soundfont(),
-        _fluidsynth(),
+        _sound(),
         _program("Nsight Systems", ("nsys",), "install nsight-systems to profile kernels"),
         _program("containers", ("docker", "podman", "buildah"), "install one to use images"),
         _program("SLURM", ("sbatch",), "only clusters need it"),
@@ -229,24 +228,12 @@ def _kernels(driver: Driver) -> Finding:
     return Finding("kernels", f"{kernels.text}; {', '.join(device.precisions)}")
 
 
-def _soundfont() -> Finding:
-    spec = find_spec("pretty_midi")
-    font = Path(spec.origin).with_name("TimGM6mb.sf2") if spec and spec.origin else None
-    if font and font.is_file():
-        return Finding("SoundFont", f"{font.name}, {font.stat().st_size / 1e6:.0f} MB")
-    return Finding("SoundFont", "none", "optional", "reinstall pretty_midi, whose wheel has one")
-
-
-def _fluidsynth() -> Finding:
-    library = find_library("fluidsynth")
-    if library:
-        return Finding("libfluidsynth", library)
-    return Finding(
-        "libfluidsynth",
-        "none: audio is sine waves",
-        "optional",
-        "apt-get install libfluidsynth3 (brew install fluid-synth)",
-    )
+def _sound() -> Finding:
+    """Say what plays songs: a synthesizer, and the SoundFont in pretty_midi's wheel."""
+    lacks = [name for name in ("midirenderer", "pretty_midi") if not find_spec(name)]
+    if lacks:
+        return Finding("sound", "none", "optional", f"pip install {' '.join(lacks)}")
+    return Finding("sound", f"{PLAYER}; stereo, {SAMPLE_RATE_HZ // 1000} kHz")
 
 
 def _program(name: str, programs: tuple[str, ...], fix: str) -> Finding:

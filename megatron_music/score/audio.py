@@ -1,18 +1,16 @@
-"""A MIDI file as sound: fluidsynth where the machine has it, else plain sine waves."""
+"""A MIDI file as stereo sound: midirenderer plays it with the SoundFont in pretty_midi's wheel."""
 
-import sys
+import io
 import wave
-from collections.abc import Iterable
-from contextlib import redirect_stdout
-from importlib import import_module
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pretty_midi
 
-from megatron_music.errors import MidiError
+from megatron_music.errors import MidiError, MissingError
 from megatron_music.files import complete
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_columns import BEND, CONTROL_KIND, CONTROL_TICK, CONTROLLER
@@ -20,112 +18,189 @@ from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-SAMPLE_RATE = 44_100
+SAMPLE_RATE_HZ = 48_000
 LONGEST_MINUTES = 30
 PEAK = 0.9
-"""Of full scale: what the loudest sample of a file is brought to."""
+"""Of full scale: the level that the loudest sample of a file is brought to."""
 
-FLUIDSYNTH = "fluidsynth, SoundFont TimGM6mb"
-SINE = "sine waves"
+PLAYER = "midirenderer, SoundFont TimGM6mb"
 
 _LARGEST_FILE_BYTES = 8 << 20
-_NO_BEND = 1 << 13
-_GAINS = (0.2, 0.05, 0.0125)
 _FULL_SCALE = 32_767
+_TICKS_PER_QUARTER = 9_600
+_TICKS_PER_S = 2 * _TICKS_PER_QUARTER
+"""At the tempo of a MIDI file that names none, 120 quarter notes a minute."""
+
+_RING_S = 2.0
+_SILENCE = 1e-3
+"""What follows the last sample above this share of the loudest is cut off."""
+
+_DRUM_CHANNEL = 9
+_MELODIC_CHANNELS = (0, 1, 2, 3, 4, 5, 6, 7)
+"""Of 16, so that the synthesizer's 64 voices are enough for what plays at once."""
+
+_BANK, _BANK_FINE, _VOLUME, _VOLUME_FINE = 0, 32, 7, 39
+_USUAL_VOLUME = 100
+_SOFTEST = 4
+_END_OF_TRACK = b"\xff\x2f\x00"
+
+_Event = tuple[int, int, bytes]
+"""When, in ticks; which comes first at one tick; the bytes."""
+
+_NOTE_OFF_FIRST, _SETTING_SECOND, _NOTE_ON_LAST = range(3)
 
 
 def render_audio(midi: Path, wav: Path) -> str:
-    """Play a MIDI file into a 16-bit mono WAV file; returns what it was played with.
+    """Play a MIDI file into a 16-bit stereo WAV file; returns what it was played with.
 
     The loudest sample is brought to PEAK, so nothing clips. Raises MidiError for a file that is
-    missing, damaged, without sound or longer than LONGEST_MINUTES, and WriteError.
+    missing, damaged, without sound or longer than LONGEST_MINUTES, MissingError and WriteError.
     """
-    instruments = _read(midi)
-    name, play = (FLUIDSYNTH, _play) if has_fluidsynth() else (SINE, _hum)
-    samples = _mix(play(instrument) for instrument in instruments)
-    loudest = float(np.abs(samples).max(initial=0.0))
+    file = _read(midi)
+    mixed = _mix(_play(file, tracks) for tracks in _passes(file.tracks))
+    loudest = float(np.abs(mixed).max(initial=0.0))
     if loudest == 0:
-        raise MidiError(f"{midi} gives no sound played with {name}; drums need libfluidsynth3")
-    _write(samples * (PEAK / loudest), wav)
-    return name
+        raise MidiError(f"{midi} gives no sound: {PLAYER} has none for its notes")
+    _write(mixed, PEAK / loudest, wav)
+    return PLAYER
 
 
-def has_fluidsynth() -> bool:
-    """Tell whether the fluidsynth library can be loaded."""
-    try:
-        with redirect_stdout(sys.stderr):  # pyfluidsynth prints what it found where CI is set
-            import_module("fluidsynth")
-    except ImportError:
-        return False
-    return True
+def soundfont() -> Path:
+    """Return the SoundFont that comes in pretty_midi's wheel; raises MissingError."""
+    spec = find_spec("pretty_midi")
+    font = Path(spec.origin or "").with_name("TimGM6mb.sf2") if spec else Path()
+    if not font.is_file():
+        raise MissingError(
+            "sound needs the SoundFont in pretty_midi; install it: pip install pretty_midi"
+        )
+    return font
 
 
-def _read(path: Path) -> list[pretty_midi.Instrument]:
-    """Read a file's tracks with all that changes how they sound."""
+def _read(path: Path) -> MidiFile:
+    """Read a file with all that changes how it sounds."""
     if path.is_file() and (size := path.stat().st_size) > _LARGEST_FILE_BYTES:
         raise MidiError(f"{path} has {size:,} bytes; up to {_LARGEST_FILE_BYTES:,} can be played")
     midi = read_file(path)
-    instruments = [_instrument(track, midi) for track in midi.tracks]
-    minutes = max(instrument.get_end_time() for instrument in instruments) / 60
+    minutes = max(float(midi.seconds(track.end).max()) for track in midi.tracks) / 60
     if not minutes <= LONGEST_MINUTES:
         raise MidiError(
             f"{path} plays for {minutes:,.0f} minutes; up to {LONGEST_MINUTES} can be rendered: "
             "cut it first, or draw it only (--png)"
         )
-    return instruments
+    return midi
 
 
-def _instrument(track: MidiTrack, midi: MidiFile) -> pretty_midi.Instrument:
-    instrument = pretty_midi.Instrument(track.program, track.instrument == DRUMS)
-    columns = (track.velocity, track.pitch, midi.seconds(track.onset), midi.seconds(track.end))
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    instrument.notes = [pretty_midi.Note(*row) for row in rows]
+def _passes(tracks: Sequence[MidiTrack]) -> list[list[MidiTrack]]:
+    """Deal tracks out so that each has a channel to itself: the synthesizer plays 16 at once."""
+    melodic = [track for track in tracks if track.instrument != DRUMS]
+    drums = [track for track in tracks if track.instrument == DRUMS]
+    width = len(_MELODIC_CHANNELS)
+    count = max(-(-len(melodic) // width), len(drums))
+    return [melodic[i * width : (i + 1) * width] + drums[i : i + 1] for i in range(count)]
+
+
+def _play(midi: MidiFile, tracks: Sequence[MidiTrack]) -> FloatArray:
+    """Play tracks, softer if need be: the synthesizer clips at 16 bits. Returns (samples, 2)."""
+    for halvings in range(_SOFTEST):
+        samples = _synthesize(_midi_bytes(midi, tracks, halvings))
+        if np.abs(samples.astype(np.int32)).max(initial=0) < _FULL_SCALE:
+            break
+    return samples * np.float32(4**halvings)  # loudness is the square of a channel's volume
+
+
+def _synthesize(midi: bytes) -> npt.NDArray[np.int16]:
+    try:
+        from midirenderer import render_wave_from
+    except ImportError as fault:
+        lacking = "sound needs midirenderer; install it: pip install midirenderer"
+        raise MissingError(lacking) from fault
+    with wave.open(io.BytesIO(render_wave_from(soundfont().read_bytes(), midi))) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+
+
+def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> bytes:
+    """Write tracks as a MIDI file of one chunk, each on a channel of its own, times in seconds."""
+    events: list[_Event] = []
+    channels = iter(_MELODIC_CHANNELS)
+    for track in tracks:
+        channel = _DRUM_CHANNEL if track.instrument == DRUMS else next(channels)
+        events += _settings(midi, track, channel, halvings)
+        events += _notes(midi, track, channel)
+    events.sort(key=lambda event: event[:2])
+    last = max(event[0] for event in events) + round(_RING_S * _TICKS_PER_S)
+    body = bytearray()
+    now = 0
+    for tick, _, raw in [*events, (last, 0, _END_OF_TRACK)]:
+        body += _variable_length(tick - now) + raw
+        now = tick
+    header = b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1]) + _TICKS_PER_QUARTER.to_bytes(2)
+    return header + b"MTrk" + len(body).to_bytes(4) + bytes(body)
+
+
+def _settings(midi: MidiFile, track: MidiTrack, channel: int, halvings: int) -> list[_Event]:
+    """Return a track's programme, controllers and bends; its volume is halved this many times."""
+    events: list[_Event] = [(0, _SETTING_SECOND, bytes([0xC0 | channel, track.program]))]
+    events += _volume(0, channel, _USUAL_VOLUME, halvings)
     ticks, channels, _, _ = midi.controls
     mine = midi.controls[:, (channels == track.channel) & (ticks <= track.end.max())]
-    times = midi.seconds(mine[CONTROL_TICK]).tolist()
-    kinds, values = mine[CONTROL_KIND:].tolist()
-    for kind, value, time_s in zip(kinds, values, times, strict=True):
-        if kind == CONTROLLER:
-            change = pretty_midi.ControlChange(value >> 7, value & 0x7F, time_s)
-            instrument.control_changes.append(change)
-        elif kind == BEND:  # of its 14 bits the lower 7 come first
-            bend = ((value & 0x7F) << 7 | value >> 7) - _NO_BEND
-            instrument.pitch_bends.append(pretty_midi.PitchBend(bend, time_s))
-    return instrument
+    times = _sounding_ticks(midi, mine[CONTROL_TICK])
+    for kind, value, tick in zip(*mine[CONTROL_KIND:].tolist(), times, strict=True):
+        first, second = value >> 7 & 0x7F, value & 0x7F
+        if kind == BEND:
+            events.append((tick, _SETTING_SECOND, bytes([BEND | channel, first, second])))
+        elif kind == CONTROLLER and first == _VOLUME:
+            events += _volume(tick, channel, second, halvings)
+        elif kind == CONTROLLER and first not in (_BANK, _BANK_FINE, _VOLUME_FINE):
+            events.append((tick, _SETTING_SECOND, bytes([CONTROLLER | channel, first, second])))
+    return events
 
 
-def _play(instrument: pretty_midi.Instrument) -> FloatArray:
-    """Play on a fluidsynth of its own, softer if need be: it clips inside, at 16 bits."""
-    import fluidsynth
-
-    samples = np.zeros(0, dtype=np.float32)
-    for gain in _GAINS:
-        synthesizer = fluidsynth.Synth(gain=gain, samplerate=SAMPLE_RATE)
-        try:
-            font = synthesizer.sfload(str(soundfont()))
-            samples = instrument.fluidsynth(synthesizer=synthesizer, sfid=font)
-        finally:
-            synthesizer.delete()
-        if np.abs(samples).max(initial=0) < _FULL_SCALE:
-            break
-    return (samples / gain).astype(np.float32)
+def _volume(tick: int, channel: int, value: int, halvings: int) -> list[_Event]:
+    fine = value << 7 >> halvings
+    pairs = ((_VOLUME, fine >> 7), (_VOLUME_FINE, fine & 0x7F))
+    return [(tick, _SETTING_SECOND, bytes([CONTROLLER | channel, *pair])) for pair in pairs]
 
 
-def _hum(instrument: pretty_midi.Instrument) -> FloatArray:
-    """Play in sine waves, without bends: their cost grows with notes times bends."""
-    instrument.pitch_bends = []
-    samples: FloatArray = instrument.synthesize(fs=SAMPLE_RATE).astype(np.float32)
-    return samples
+def _notes(midi: MidiFile, track: MidiTrack, channel: int) -> list[_Event]:
+    """Return note-ons and note-offs; a note ends where its pitch is struck again.
+
+    Of two notes of one pitch and onset the longer is kept.
+    """
+    events: list[_Event] = []
+    struck_again: dict[int, int] = {}
+    order = np.lexsort((track.end, track.onset))
+    columns = (
+        _sounding_ticks(midi, track.onset[order]),
+        _sounding_ticks(midi, track.end[order]),
+        (track.pitch[order] & 0x7F).tolist(),
+        np.clip(track.velocity[order], 1, 0x7F).tolist(),
+    )
+    for onset, end, pitch, velocity in reversed(list(zip(*columns, strict=True))):
+        if struck_again.get(pitch) == onset:
+            continue
+        off = max(onset + 1, min(end, struck_again.get(pitch, end)))
+        struck_again[pitch] = onset
+        events.append((off, _NOTE_OFF_FIRST, bytes([0x80 | channel, pitch, 0])))
+        events.append((onset, _NOTE_ON_LAST, bytes([0x90 | channel, pitch, velocity])))
+    return events
 
 
-def soundfont() -> Path:
-    """Return the SoundFont that comes in pretty_midi's wheel."""
-    return Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
+def _sounding_ticks(midi: MidiFile, ticks: npt.NDArray[np.int64]) -> list[int]:
+    sounding: list[int] = np.rint(midi.seconds(ticks) * _TICKS_PER_S).astype(np.int64).tolist()
+    return sounding
+
+
+def _variable_length(number: int) -> bytes:
+    """Return a number as MIDI files write times: 7 bits a byte, the last one without bit 7."""
+    octets = [number & 0x7F]
+    while number := number >> 7:
+        octets.append(number & 0x7F | 0x80)
+    return bytes(reversed(octets))
 
 
 def _mix(parts: Iterable[FloatArray]) -> FloatArray:
     """Add up the parts one by one, so that two are in memory at a time."""
-    mixed = np.zeros(0, dtype=np.float32)
+    mixed: FloatArray = np.zeros((0, 2), dtype=np.float32)
     for part in parts:
         longer, shorter = (mixed, part) if len(mixed) >= len(part) else (part, mixed)
         longer[: len(shorter)] += shorter
@@ -133,10 +208,11 @@ def _mix(parts: Iterable[FloatArray]) -> FloatArray:
     return mixed
 
 
-def _write(samples: FloatArray, path: Path) -> None:
-    words = np.rint(samples * _FULL_SCALE).astype("<i2")
+def _write(samples: FloatArray, gain: float, path: Path) -> None:
+    sounding = np.flatnonzero(np.abs(samples).max(axis=1) > _SILENCE * PEAK / gain)
+    words = np.rint(samples[: sounding[-1] + 1] * (gain * _FULL_SCALE)).astype("<i2")
     with complete(path) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
+        file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(words.tobytes())

@@ -25,7 +25,7 @@ py="${PY:-3.12}"
 data="${DATA:-data/bach}"
 model="${MODEL:-runs/bach-tiny/hf}"
 pins="constraints/py${py/./}.txt"
-lacks="${LACKS:-symusic pretty_midi mido pydantic pydantic_core annotated-types typing-inspection pyfluidsynth pooch platformdirs \
+lacks="${LACKS:-symusic pretty_midi mido pydantic pydantic_core annotated-types typing-inspection midirenderer pooch platformdirs \
     soundfile cffi pycparser pySmartDL importlib_resources}"
 [[ -f "$pins" ]] || fail "no $pins: PY must be a Python that versions are pinned for (got '$py')"
 [[ -f "$data/manifest.json" ]] || fail "no data set in $data; make one: make data"

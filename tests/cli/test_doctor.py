@@ -42,7 +42,7 @@ def pretend_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | Non
 def test_a_machine_that_was_set_up_is_ready_and_the_table_names_everything() -> None:
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0, result.output
-    for name in ("Python", "torch", "megatron-core", "GPU", "SoundFont", "SLURM"):
+    for name in ("Python", "torch", "megatron-core", "GPU", "sound", "SLURM"):
         assert name in result.output
 
 
