@@ -24,6 +24,7 @@ BASE ?= current
 PORT ?= 8888
 HOST ?=
 ARGS ?=
+WORKERS ?= 2
 N ?= 4
 BARS ?= 8
 SEED ?= 7
@@ -42,11 +43,13 @@ PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 ifeq ($(PYTHON_ENV),)
 READY := $(VENV)/ready
 NOTEBOOKS := $(VENV)/notebooks
+DOCS := $(VENV)/docs
 LOCAL_PYTHON := $(VENV)/bin/python
 LOCAL_MUSIC := $(VENV)/bin/megatron-music
 else
 READY := checked-python-env
 NOTEBOOKS := $(READY)
+DOCS := $(READY)
 LOCAL_PYTHON := $(if $(filter active,$(PYTHON_ENV)),$(shell command -v python3),$(PYTHON_ENV:%/=%)/bin/python3)
 LOCAL_MUSIC := $(LOCAL_PYTHON) -m megatron_music
 export MUSIC_PYTHON := $(LOCAL_PYTHON)
@@ -145,12 +148,13 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@$(VENV)/bin/megatron-music --help > /dev/null
 	@touch $@
 
-# JupyterLab: installed when first needed.
-$(NOTEBOOKS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
+# JupyterLab and MkDocs: installed when first needed.
+$(NOTEBOOKS) $(DOCS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 	@$(WRITABLE)
-	@echo "set-up: JupyterLab"
-	@$(call install,'megatron-music[notebooks]') > build/notebooks.log 2>&1 || { \
-		grep -v '^WARNING' build/notebooks.log | tail -n 4 >&2; exit 1; }
+	@echo "set-up: what the extra '$(@F)' of pyproject.toml lists"
+	@mkdir -p build
+	@$(call install,'megatron-music[$(@F)]') > build/$(@F).log 2>&1 || { \
+		grep -v '^WARNING' build/$(@F).log | tail -n 4 >&2; exit 1; }
 	@touch $@
 endif
 
@@ -269,9 +273,21 @@ $(BENCH)/ready $(RAY)/ready $(STOCK)/ready: $(READY)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(MORE)
 	@touch $@
 
+# A file's tests stay in one process: they share what is slow to make.
+PYTEST = $(LOCAL_PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
-test: setup $(NOTEBOOKS) ## run the tests; ARGS='-k audio' for some
-	@$(LOCAL_PYTHON) -m pytest $(ARGS)
+test: setup ## run the tests but the slow ones, in minutes; ARGS='-k audio' for some, WORKERS=2 processes
+	@$(PYTEST) -m 'not slow' $(ARGS)
+
+.PHONY: test-all
+test-all: setup $(NOTEBOOKS) $(DOCS) $(RAY)/ready ## run all that CI runs: also trainings, notebooks, JupyterLab, Ray
+	@$(PYTEST) $(ARGS)
+	@$(RAY)/bin/python -m pytest tests/data/test_ray.py
+
+.PHONY: test-notebooks
+test-notebooks: setup $(NOTEBOOKS) ## run the notebooks, and JupyterLab with its tunnel
+	@$(LOCAL_PYTHON) -m pytest tests/notebooks tests/launch/test_jupyter.py tests/launch/test_tunnel.py $(ARGS)
 
 .PHONY: test-ray
 test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
@@ -303,6 +319,11 @@ check: setup ## format, lint, types, import rules
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+.PHONY: docs
+docs: $(DOCS) ## write the site of docs/ and of the Python API into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(LOCAL_PYTHON) -m mkdocs build --strict --quiet
+	@echo "docs: build/docs/index.html"
 
 .PHONY: format
 format: setup ## put the sources into their standard form

@@ -1,10 +1,36 @@
 """What all tests share."""
 
+import os
+from contextlib import ExitStack
+
+import pytest
 from hypothesis import settings
 
 from megatron_music.threads import wait_briefly
+from tests import warm
 
 wait_briefly()  # several processes of these tests share the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+LONGEST = "test_notebooks.py"
+_SESSION = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the one server that loads torch for the programs of all workers."""
+    if not hasattr(config, "workerinput"):
+        _SESSION.enter_context(warm.server())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that all workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in slow))
+
+
+def pytest_unconfigure() -> None:
+    """End the server."""
+    _SESSION.close()

@@ -18,16 +18,6 @@ def test_a_recipe_survives_being_written_and_read(name: str, tmp_path: Path) -> 
     assert load_recipe(str(tmp_path / "copy.yaml")) == recipe
 
 
-def test_the_scales_that_the_project_speaks_of_are_there() -> None:
-    article, musenet = load_recipe("article").model, load_recipe("musenet").model
-    assert (article.num_layers, article.num_attention_heads, article.hidden_size) == (6, 8, 512)
-    assert article.seq_length == 2048
-    assert (musenet.num_layers, musenet.num_attention_heads, musenet.seq_length) == (72, 24, 4096)
-    profiled = [name for name in recipe_names() if name.startswith("profile-")]
-    assert len(profiled) >= 3
-    assert {load_recipe(name).model.seq_length for name in profiled} == {4096}
-
-
 def test_depth_scales_width_and_heads_alike_and_the_rate_by_the_root_of_the_width() -> None:
     article = load_recipe("article")
     deeper = load_recipe("article", depth=24)
@@ -45,11 +35,11 @@ def test_the_depth_that_a_recipe_has_changes_nothing(name: str) -> None:
     assert deepen(recipe, recipe.model.num_layers) == recipe
 
 
-@pytest.mark.parametrize("depth", range(1, 40))
-def test_every_depth_makes_a_sound_model_that_tp_2_divides(depth: int) -> None:
-    shape = load_recipe("tiny", depth=depth).model
-    assert shape.hidden_size // shape.num_attention_heads == 32
-    assert shape.num_attention_heads % 2 == 0
+def test_every_depth_makes_a_sound_model_that_tp_2_divides() -> None:
+    for depth in range(1, 40):
+        shape = load_recipe("tiny", depth=depth).model
+        assert shape.hidden_size // shape.num_attention_heads == 32
+        assert shape.num_attention_heads % 2 == 0
 
 
 def test_overrides_have_the_last_word() -> None:

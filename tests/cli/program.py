@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
+
 
 class Program:
     """`megatron-music` in a folder of its own."""
@@ -14,15 +16,8 @@ class Program:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command and return what came of it."""
-        return subprocess.run(
-            [sys.executable, "-m", "megatron_music", *arguments],
-            cwd=self.folder,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        command = [sys.executable, "-m", "megatron_music", *arguments]
+        return warm.run(command, self.folder, os.environ | environment)
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command that has to succeed."""

@@ -14,6 +14,7 @@ from megatron_music.cli.main import app
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece, Track
+from tests import warm
 from tests.midi_bytes import midi_bytes
 
 PNG, WAV = b"\x89PNG", b"RIFF"
@@ -21,7 +22,7 @@ PNG, WAV = b"\x89PNG", b"RIFF"
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "megatron_music", "render", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return warm.run(command)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.data.build import build
-from megatron_music.data.card import BAR_EDGES, LENGTH_EDGES
 from megatron_music.data.histograms import WIDTH, binned, shortened, text_bars
 from megatron_music.data.settings import BuildSettings
 from tests.data.collection import songs, source_of
@@ -56,11 +55,6 @@ def test_bins_take_in_their_edges_and_leave_out_empty_ends() -> None:
     ]  # fmt: skip
     assert binned(np.bincount([7, 50]), [1, 7, 8]) == [("7", 1), ("8 or more", 1)]
     assert binned(np.zeros(3, np.int64), [1, 2]) == []
-
-
-def test_the_bins_of_documents_end_where_contexts_do() -> None:
-    assert {513, 1025, 2049, 4097} <= set(LENGTH_EDGES)
-    assert list(BAR_EDGES) == sorted(BAR_EDGES)
 
 
 def test_what_is_rare_is_told_together() -> None:

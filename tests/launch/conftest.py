@@ -13,7 +13,7 @@ from tests.train.conftest import write_data
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab that launch/jupyter.sh started, in a home of its own."""
-    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: make test installs it")
+    pytest.importorskip("jupyterlab", reason="no JupyterLab: make test-all installs it")
     home = tmp_path_factory.mktemp("home")
     port, printed = free_port(), home / "printed.txt"
     command = [str(ROOT / "launch" / "jupyter.sh")]

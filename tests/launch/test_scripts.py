@@ -21,11 +21,6 @@ LAUNCHERS = [path for path in SHELL if path.parent.name in ("launch", "docker", 
 names = pytest.mark.parametrize("script", SHELL, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_the_launchers_are_there() -> None:
-    found = {path.name for path in SHELL}
-    assert {"pretrain.sh", "pretrain.sbatch", "jupyter.sh", "tunnel.sh"} <= found
-
-
 def test_shellcheck_finds_nothing() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     command = [shellcheck, "--external-sources", "--source-path=SCRIPTDIR", *SHELL]
@@ -39,18 +34,10 @@ def test_a_script_stops_at_the_first_failure_and_can_be_started(script: Path) ->
     assert os.access(script, os.X_OK) or script.suffix == ".sbatch"
 
 
-@pytest.mark.parametrize("asked", ["-h", "--help"])
 @pytest.mark.parametrize("script", LAUNCHERS, ids=lambda path: path.name)
-def test_a_script_tells_what_it_takes_and_does_nothing(script: Path, asked: str) -> None:
-    done = subprocess.run([script, asked], capture_output=True, text=True, check=False)
+def test_a_script_tells_what_it_takes_and_does_nothing(script: Path) -> None:
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     first = script.read_text().splitlines()[1].removeprefix("# ")
     assert done.returncode == 0
     assert done.stdout.startswith(first)
     assert not re.search("SBATCH --|shellcheck|set -euo", done.stdout)
-
-
-@names
-def test_a_scripts_first_lines_say_what_it_is_for(script: Path) -> None:
-    comment = re.match(r"#!.*\n((?:#.*\n)+)", script.read_text())
-    assert comment is not None
-    assert len(comment[1].strip("# \n")) > 20

@@ -14,6 +14,7 @@ import pytest
 from megatron_music.data.indexed import write_index
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests import warm
 
 SMALL = [
     "train.global_batch_size=4",
@@ -96,10 +97,7 @@ def launch(processes: int, *arguments: str, on_cpu: bool = False) -> list[str]:
 
 def execute(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end with one thread a process."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    return warm.run(command, environment=os.environ | {"OMP_NUM_THREADS": "1"} | settings)
 
 
 def read(run: Path) -> Log:

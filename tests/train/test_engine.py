@@ -1,6 +1,5 @@
 """Megatron in this very process, on the CPU: model, batches, schedule, device rules."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from megatron_music.train.cpu import cuda_as_cpu  # noqa: E402
 from megatron_music.train.engine import Engine  # noqa: E402
 from megatron_music.train.model import build_model, transformer_config  # noqa: E402
 from megatron_music.train.optimizer import build_learner  # noqa: E402
-from tests.train.conftest import SMALL, launch  # noqa: E402
+from tests.train.conftest import SMALL, execute, launch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VOCABULARY = Vocabulary(TokenizerSettings())
@@ -124,14 +123,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 @pytest.mark.slow
 def test_all_ranks_refuse_and_one_says_why(data: Path, tmp_path: Path) -> None:
     arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path), *SMALL]
-    done = subprocess.run(
-        launch(2, *arguments, "parallel.tensor_model_parallel_size=3"),
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = execute(*launch(2, *arguments, "parallel.tensor_model_parallel_size=3"))
     assert done.returncode != 0
     assert done.stderr.count("error: parallel.tensor_model_parallel_size=3 does not divide") == 1
 

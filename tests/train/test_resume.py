@@ -1,11 +1,12 @@
 """A run survives whatever stops it, bit by bit, and says how it stands."""
 
 import os
-import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from megatron_music.train.folder import RunFolder, read_meta
-from tests.train.conftest import SMALL, launch, losses, read
+from tests import warm
+from tests.train.conftest import SMALL, execute, launch, losses, read
 
 SAVED_EVERY = 5
 DROPOUT = ["model.hidden_dropout=0.1", "model.attention_dropout=0.1"]
@@ -32,7 +34,7 @@ Train = Callable[..., Any]
 
 
 def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subprocess.Popen[str]:
-    """Start training in a session of its own."""
+    """Start training in a session of its own, as a user does."""
     arguments = ["train", "tiny", "--data", str(data), "--run", str(run)]
     return subprocess.Popen(
         launch(processes, *arguments, *SMALL, *overrides),
@@ -41,6 +43,15 @@ def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subproc
         text=True,
         start_new_session=True,
     )
+
+
+def start_quickly(data: Path, run: Path, *overrides: str) -> warm.Process:
+    """Start training in a session of its own, with torch loaded already."""
+    arguments = ["train", "tiny", "--data", str(data), "--run", str(run)]
+    words = launch(1, *arguments, *SMALL, *overrides)[1:]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (run.parent / "said").open("ab") as said:
+        return warm.start(words, run.parent, environment, (said, said))
 
 
 def wait_for_iteration(run: Path, iteration: int, timeout_s: float = 90) -> None:
@@ -65,13 +76,14 @@ def test_a_run_killed_again_and_again_ends_bit_identical(
     train(whole, *SHORT)
     for kill in range(KILLS):
         saved = iteration_of(run)
-        process = start(data, run, *SHORT)
+        process = start_quickly(data, run, *SHORT)
         if kill % 2:
             wait_for_a_save(run, saved)
         else:
             wait_for_iteration(run, min(19, saved + int(random.integers(1, 5))))
         time.sleep(random.random() * 0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it was quicker
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         reached = max(losses(run), default=0)
         assert iteration_of(run) >= saved, "a checkpoint was lost"
@@ -124,14 +136,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     data: Path, tmp_path: Path
 ) -> None:
     arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path / "run")]
-    limits = (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES)
-    done = subprocess.run(
-        launch(1, *arguments, *SMALL, "train.train_iters=1", "log.eval_interval=0"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
-        capture_output=True,
-        text=True,
-        check=False,
+    arguments += [*SMALL, "train.train_iters=1", "log.eval_interval=0"]
+    limited = (
+        "import resource, runpy, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({FILE_LIMIT_BYTES}, {FILE_LIMIT_BYTES}))\n"
+        f"sys.argv = ['megatron-music', *{arguments!r}]\n"
+        "runpy.run_module('megatron_music', run_name='__main__')"
     )
+    done = execute(sys.executable, "-c", limited)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: cannot write")
     assert "Traceback" not in done.stderr
