@@ -195,11 +195,10 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
 
 @pytest.mark.slow
 def test_two_ranks_have_the_losses_of_one(run: Path, data: Path, tmp_path: Path) -> None:
-    """`--run` comes through torchrun, which has a `--run-path` of its own."""
     need_devices(2)
-    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = ["tiny", "--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *SHORT]
-    done = execute(*runner, str(LAUNCHER), *words)
+    done = execute(*runner, "--nproc-per-node", "2", str(LAUNCHER), *words)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "run") == pytest.approx(losses(run), abs=1e-4)
 
