@@ -5,7 +5,7 @@ from typing import Any
 
 from megatron_music.data.contents import Contents
 from megatron_music.data.histograms import binned, shortened, text_bars
-from megatron_music.score.midi import track_name
+from megatron_music.score.general_midi import instrument_title
 from megatron_music.wording import counted
 
 LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
@@ -79,7 +79,7 @@ def histograms(contents: Contents, refused: Mapping[str, int]) -> dict[str, list
     fitting = ", ".join(
         f"{share:.1%} fit into {size}" for size, share in contents.fitting().items()
     )
-    instruments = [(track_name(code), count) for code, count in contents.instruments.items()]
+    instruments = [(instrument_title(code), count) for code, count in contents.instruments.items()]
     made = {
         f"Documents by tokens: {fitting}": binned(contents.document_tokens, LENGTH_EDGES),
         "Pieces by bars": binned(contents.piece_bars, BAR_EDGES),

@@ -9,7 +9,7 @@ import numpy as np
 from megatron_music.data.contents import Counts
 from megatron_music.data.histograms import shortened
 from megatron_music.data.stats import Statistics
-from megatron_music.score.midi import track_name
+from megatron_music.score.general_midi import instrument_title
 from megatron_music.wording import counted
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _document_lengths(axes: "Axes", made: Statistics) -> None:
 
 
 def _instruments(axes: "Axes", made: Statistics) -> None:
-    named = [(track_name(code), count) for code, count in made.contents.instruments.items()]
+    named = [(instrument_title(code), count) for code, count in made.contents.instruments.items()]
     rows = shortened(named, MOST_INSTRUMENTS)
     axes.barh([name for name, _ in rows], [count for _, count in rows], color=COLOUR)
     axes.invert_yaxis()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pretty_midi
 
 from megatron_music.files import complete
+from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import (
     DRUMS,
     VOICES,
     general_midi_program,
-    instrument_name,
 )
 from megatron_music.score.midi_file import MidiFile, parse_file, read_file
 from megatron_music.score.notes import Piece, Score, Track
@@ -26,7 +26,7 @@ _US_PER_MINUTE = 60_000_000
 
 def read_midi(path: Path) -> Score:
     """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
-    return _score(read_file(path))
+    return score_of(read_file(path))
 
 
 def parse_midi(raw: bytes, name: str) -> Score:
@@ -35,10 +35,11 @@ def parse_midi(raw: bytes, name: str) -> Score:
     A track in the choir's program that carries a voice's name is that voice of a chorale. Times
     stay in ticks; the tempo is the first that the file sets.
     """
-    return _score(parse_file(raw, name))
+    return score_of(parse_file(raw, name))
 
 
-def _score(midi: MidiFile) -> Score:
+def score_of(midi: MidiFile) -> Score:
+    """Return the music of a file; its tempo is the first that it sets."""
     tracks = (Track(one.instrument, one.onset, one.end, one.pitch) for one in midi.tracks)
     _, quarters = midi.tempos()
     tempo_bpm = _US_PER_MINUTE / int(quarters[0]) if len(quarters) else DEFAULT_TEMPO_BPM
@@ -74,7 +75,7 @@ def track_names(piece: Piece) -> list[str]:
     codes = [track.instrument for track in piece.tracks]
     turns = [codes[: place + 1].count(code) for place, code in enumerate(codes)]
     return [
-        track_name(code) + (f" {turn}" if turn > 1 and code not in VOICES else "")
+        instrument_title(code) + (f" {turn}" if turn > 1 and code not in VOICES else "")
         for code, turn in zip(codes, turns, strict=True)
     ]
 
@@ -90,10 +91,3 @@ def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instru
         )
     ]
     return instrument
-
-
-def track_name(code: int) -> str:
-    """Return what a person calls an instrument: a voice's name, or General MIDI's."""
-    if code in VOICES:
-        return instrument_name(code)
-    return "Drums" if code == DRUMS else str(pretty_midi.program_to_instrument_name(code))

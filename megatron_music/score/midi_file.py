@@ -141,14 +141,18 @@ class MidiFile:
 
 def read_file(path: Path) -> MidiFile:
     """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
+    return parse_file(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file; raises MidiError where it cannot be read."""
     try:
         if path.exists() and not path.is_file():
             raise MidiError(f"{path} is no file; give a MIDI file", "unreadable")
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as fault:
         message = f"cannot read {path}: {fault.strerror}; check the path"
         raise MidiError(message, "unreadable") from None
-    return parse_file(raw, str(path))
 
 
 def parse_file(raw: bytes, name: str) -> MidiFile:

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from megatron_music.files import complete
+from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
-from megatron_music.score.midi import track_name, track_names
+from megatron_music.score.midi import track_names
 from megatron_music.score.notes import Piece, Track
 
 VOICE_COLOURS = {SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f"}
@@ -120,7 +121,7 @@ def pitch_name(pitch: int) -> str:
 
 def instrument_label(code: int) -> str:
     """Name an instrument for people: Soprano, Drums, Acoustic Grand Piano."""
-    name = track_name(code)
+    name = instrument_title(code)
     return name.capitalize() if code in VOICES else name
 
 

@@ -1,0 +1,217 @@
+"""MIDI files as events, byte for byte: what a file holds beside its notes stays as it is.
+
+Reads what `midi_kernel` reads and forgives the same faults; it is for files that this has read.
+Written files are those that were read, but that each event names its status, chunks that count
+themselves wrong are counted right, and a RIFF wrapper is gone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from megatron_music.score.channel_kernel import PORTS
+
+NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, META = 0x80, 0x90, 0xB0, 0xC0, 0xFF
+TEXT, NAME, PORT, END_OF_TRACK, TEMPO, METRE = 0x01, 0x03, 0x21, 0x2F, 0x51, 0x58
+"""Kinds of meta events."""
+
+_HEADER = b"MThd"
+_TRACK = b"MTrk"
+_HEADER_BYTES = 8
+_SYSTEM = 0xF0
+_SYSEX = (0xF0, 0xF7)
+_CABLE_BYTES = {0xF1: 2, 0xF2: 3, 0xF3: 2}
+"""Messages of more than one byte that belong on a cable."""
+
+
+class Event(NamedTuple):
+    """What happens at a tick: `raw` begins with its status."""
+
+    tick: int
+    raw: bytes
+
+    @property
+    def is_meta(self) -> bool:
+        """True for what is no sound: names, tempos, marks."""
+        return self.raw[0] == META
+
+    def is_meta_of(self, kind: int) -> bool:
+        """Tell whether this is a meta event of a kind."""
+        return self.raw[0] == META and self.raw[1] == kind
+
+    @property
+    def channel(self) -> int:
+        """The channel of its port, -1 for what belongs to none."""
+        return self.raw[0] & 15 if self.raw[0] < _SYSTEM else -1
+
+    @property
+    def text(self) -> bytes:
+        """What a meta event says."""
+        size, at = _quantity(self.raw, 2)
+        return self.raw[at : at + size]
+
+
+@dataclass
+class Chunk:
+    """One track chunk: its events in order of time, and the tick it ends at."""
+
+    events: list[Event] = field(default_factory=list)
+    end_ticks: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the chunk calls itself first, "" if nothing."""
+        for event in self.events:
+            if event.is_meta_of(NAME):
+                return decoded(event.text)
+        return ""
+
+    def with_ports(self) -> Iterator[tuple[int, Event]]:
+        """Give the events with the port that they are for."""
+        port = 0
+        for event in self.events:
+            if event.is_meta_of(PORT) and event.text:
+                port = event.text[0] % PORTS
+            yield port, event
+
+
+@dataclass
+class EventFile:
+    """A MIDI file: track chunks, and chunks of other kinds whole at their places among them."""
+
+    header: bytes
+    chunks: list[Chunk | bytes]
+
+    @property
+    def ticks_per_quarter(self) -> int:
+        """The file's resolution."""
+        return int.from_bytes(self.header[4:6])
+
+    @property
+    def tracks(self) -> list[Chunk]:
+        """The track chunks."""
+        return [chunk for chunk in self.chunks if isinstance(chunk, Chunk)]
+
+    def to_bytes(self) -> bytes:
+        """Return the file; more than one track makes a file of one track one of several."""
+        tracks = self.tracks
+        kind = max(int.from_bytes(self.header[:2]), int(len(tracks) > 1))
+        header = kind.to_bytes(2) + len(tracks).to_bytes(2) + self.header[4:]
+        parts = (
+            chunk if isinstance(chunk, bytes) else _chunk(_TRACK, _body(chunk))
+            for chunk in self.chunks
+        )
+        return b"".join((_chunk(_HEADER, header), *parts))
+
+
+def decoded(text: bytes) -> str:
+    """Return a file's text, whatever its encoding, without what surrounds it."""
+    try:
+        return text.decode("utf-8").strip("\0 \t\r\n")
+    except UnicodeDecodeError:
+        return text.decode("latin-1").strip("\0 \t\r\n")
+
+
+def meta(kind: int, text: bytes) -> bytes:
+    """Return a meta event's bytes."""
+    return bytes((META, kind)) + _written_quantity(len(text)) + text
+
+
+def parse_events(raw: bytes) -> EventFile:
+    """Read the bytes of a MIDI file that `parse_file` has read."""
+    at = _midi_in(raw)
+    size = int.from_bytes(raw[at + 4 : at + 8])
+    header = raw[at + _HEADER_BYTES : at + _HEADER_BYTES + size]
+    promised = int.from_bytes(header[2:4])
+    at += _HEADER_BYTES + size
+    chunks: list[Chunk | bytes] = []
+    count = 0
+    while len(raw) - at >= _HEADER_BYTES:
+        name, size = raw[at : at + 4], int.from_bytes(raw[at + 4 : at + 8])
+        body = at + _HEADER_BYTES
+        if name == _TRACK:
+            chunk, ended = _parse_chunk(raw, body, min(body + size, len(raw)))
+            chunks.append(chunk)
+            count += 1
+            at = body + size if body + size <= len(raw) else ended
+        elif name == _HEADER or body + size > len(raw) or (count >= promised and not any(name)):
+            break
+        else:
+            chunks.append(raw[at : body + size])
+            at = body + size
+    return EventFile(header, chunks)
+
+
+def _midi_in(raw: bytes) -> int:
+    """Return where the MIDI data begin: at once, or in a chunk of RIFF."""
+    place = 12
+    if raw[:4] != b"RIFF":
+        return 0
+    while raw[place : place + 4] != b"data":
+        size = int.from_bytes(raw[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return place + 8
+
+
+def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
+    """Read a chunk up to its end-of-track event; return it and the place behind that."""
+    chunk = Chunk()
+    tick = status = 0
+    while at < end:
+        delta, at = _quantity(raw, at)
+        tick += delta
+        first = raw[at]
+        if first >= _SYSTEM:
+            behind = _behind_system(raw, at)
+            event = Event(tick, raw[at:behind])
+        else:
+            if first >= NOTE_OFF:
+                status, at = first, at + 1
+            behind = at + (1 if status & 0xE0 == PROGRAM else 2)
+            event = Event(tick, bytes((status,)) + raw[at:behind])
+        at = behind
+        if event.is_meta_of(END_OF_TRACK):
+            break
+        chunk.events.append(event)
+    chunk.end_ticks = tick
+    return chunk, at
+
+
+def _behind_system(raw: bytes, at: int) -> int:
+    if raw[at] == META:
+        size, body = _quantity(raw, at + 2)
+        return body + size
+    if raw[at] in _SYSEX:
+        size, body = _quantity(raw, at + 1)
+        return body + size
+    return at + _CABLE_BYTES.get(raw[at], 1)
+
+
+def _quantity(raw: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    while True:
+        byte = raw[at]
+        value, at = value << 7 | byte & 0x7F, at + 1
+        if byte < NOTE_OFF:
+            return value, at
+
+
+def _written_quantity(value: int) -> bytes:
+    parts = [value & 0x7F]
+    while value := value >> 7:
+        parts.append(value & 0x7F | 0x80)
+    return bytes(reversed(parts))
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4) + body
+
+
+def _body(chunk: Chunk) -> bytes:
+    parts: list[bytes] = []
+    before = 0
+    for tick, raw in chunk.events:
+        parts += (_written_quantity(tick - before), raw)
+        before = tick
+    end = max(chunk.end_ticks, before)
+    return b"".join((*parts, _written_quantity(end - before), meta(END_OF_TRACK, b"")))
