@@ -39,7 +39,8 @@ class SampleOptions:
         list[str] | None,
         Option(
             "--instrument",
-            help="A program 0..127, DRUMS, SOPRANO, ALTO, TENOR or BASS; repeat for more.",
+            help="A name such as piano or 'acoustic bass', its General MIDI number 1..128, DRUMS, "
+            "SOPRANO, ALTO, TENOR or BASS; repeat for more.",
             metavar="NAME",
         ),
     ] = None
@@ -68,8 +69,20 @@ class SampleOptions:
         bool,
         Option("--end", help="Close with a cadence, where the model knows the place in a piece."),
     ] = False
+    key: Annotated[
+        str | None,
+        Option(
+            help="As in 'C major' or 'F# minor', best effort: new notes outside its scale are not "
+            "begun (minor: natural, and the leading note); nothing is transposed. Refused where "
+            "what is kept of a prompt is in another key, unless --yes.",
+            metavar="KEY",
+        ),
+    ] = None
     tempo_bpm: Annotated[
-        float | None, Option("--tempo", help="Quarter notes a minute; else 100, or the prompt's.")
+        float | None,
+        Option(
+            "--tempo", help="Quarter notes a minute; else 100, or as the prompt says throughout."
+        ),
     ] = None
     temperature: Annotated[
         float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
@@ -89,15 +102,24 @@ class SampleOptions:
     ] = 0.1
     prompt: Annotated[
         Path | None,
-        Option(help="A MIDI file to begin from.", metavar="FILE.mid", rich_help_panel=_BEGIN),
+        Option(
+            help="A MIDI file to begin from; all but what is composed stays as it is.",
+            metavar="FILE.mid",
+            rich_help_panel=_BEGIN,
+        ),
     ] = None
     prompt_bars: Annotated[
-        int | None, Option(help="Keep its first bars; else all.", rich_help_panel=_BEGIN)
+        int | None,
+        Option(
+            help="Keep its first bars; else all, and --bars says how long.", rich_help_panel=_BEGIN
+        ),
     ] = None
     drop: Annotated[
         list[str] | None,
         Option(
-            help="Leave out this instrument of it; repeat.", metavar="NAME", rich_help_panel=_BEGIN
+            help="Leave out this track, by its name or instrument; repeat.",
+            metavar="NAME",
+            rich_help_panel=_BEGIN,
         ),
     ] = None
     fill_bars: Annotated[
@@ -109,7 +131,9 @@ class SampleOptions:
     fill_tracks: Annotated[
         list[str] | None,
         Option(
-            help="Compose these instruments anew; repeat.", metavar="NAME", rich_help_panel=_BEGIN
+            help="Compose these tracks anew, by name or instrument; repeat.",
+            metavar="NAME",
+            rich_help_panel=_BEGIN,
         ),
     ] = None
     vary: Annotated[
@@ -118,7 +142,7 @@ class SampleOptions:
     harmonise: Annotated[
         Path | None,
         Option(
-            help="A MIDI file of which --voice is kept; the other voices are composed around it.",
+            help="A MIDI file of which one voice is kept; the others are composed around it.",
             metavar="FILE.mid",
             rich_help_panel=_BEGIN,
         ),
@@ -126,11 +150,30 @@ class SampleOptions:
     voice: Annotated[
         str | None,
         Option(
-            help="The voice or instrument to keep; 0=SOPRANO takes track 0 as the soprano.",
+            help="The track to keep, if there are several; Lead=SOPRANO takes it as the soprano.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
     ] = None
+    roles: Annotated[
+        list[str] | None,
+        Option(
+            "--as",
+            help="Take its tracks as what the model knows: SOPRANO,ALTO,TENOR,BASS in order, or "
+            "Lead=SOPRANO. Its file keeps its own instruments.",
+            metavar="NAMES",
+            rich_help_panel=_BEGIN,
+        ),
+    ] = None
+    yes: Annotated[
+        bool,
+        Option(
+            "--yes",
+            help="Do what would be asked: instruments the model never met, another metre or key.",
+            rich_help_panel=_BEGIN,
+        ),
+    ] = False
+
     wav: Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)] = True
     png: Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)] = True
     page: Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)] = True

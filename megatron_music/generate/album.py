@@ -8,11 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from megatron_music.files import write_text
+from megatron_music.files import complete, write_text
 from megatron_music.generate.page import Card, write_page
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.report import Copies, Maker, figures, song_report
 from megatron_music.generate.request import Request
-from megatron_music.generate.song import Song
+from megatron_music.generate.rewrite import write_song
+from megatron_music.generate.song import BoolArray, Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
 from megatron_music.score.midi import write_midi
@@ -48,7 +50,7 @@ def write_album(
     maker: Maker,
     formats: Formats | None = None,
     *,
-    prompt: Piece | None = None,
+    prompt: Piece | Prompt | None = None,
     copies: CopyCheck = not_checked,
     progress: Progress = silent,
 ) -> list[Path]:
@@ -59,28 +61,30 @@ def write_album(
     was there before are removed, and no others. Raises WriteError.
     """
     chosen = formats or Formats()
+    begun = None if prompt is None else Prompt.of(prompt)
     composed: list[Song] = []
     count = len(request.seeds)
     progress(0, count)
     for song in songs:
         if not composed:
             _clear(folder)
-        _write_music(
-            song.piece, folder / f"song-{song.seed}", _name(song, request), request, chosen
-        )
+        base = folder / f"song-{song.seed}"
+        write_song(song, base.with_suffix(".mid"), begun, request.tempo_bpm)
+        _show(song.piece, base, _name(song, request), chosen, song.new)
         composed.append(song)
         progress(len(composed), count)
     stems = [f"song-{song.seed}" for song in composed]
     cards: list[Card] = []
-    if prompt is not None:
-        _write_music(prompt, folder / "prompt", "the piece begun from", request, chosen)
-        cards.append(Card("The piece begun from", folder / "prompt", figures(prompt)))
+    if begun is not None:
+        _write_prompt(begun, folder / "prompt.mid")
+        _show(begun.piece, folder / "prompt", "the piece begun from", chosen)
+        cards.append(Card("The piece begun from", folder / "prompt", figures(begun.piece)))
     for song, stem, found in zip(composed, stems, copies(composed), strict=True):
-        report = song_report(song, request, maker, found, prompt)
+        report = song_report(song, request, maker, found, begun)
         told = json.dumps(report, indent=2, ensure_ascii=False)
         write_text(folder / f"{stem}.json", told + "\n")
         cards.append(Card(_name(song, request), folder / stem, report["came"], found))
-    stems += ["prompt"] * (prompt is not None)
+    stems += ["prompt"] * (begun is not None)
     if chosen.page:
         write_page(cards, folder / PAGE_FILE, request, maker)
     files = _files(folder, stems, chosen)
@@ -92,13 +96,23 @@ def _name(song: Song, request: Request) -> str:
     return f"song {song.seed}" if request.song_ids else f"seed {song.seed}"
 
 
-def _write_music(piece: Piece, stem: Path, name: str, request: Request, formats: Formats) -> None:
-    midi = stem.with_suffix(".mid")
-    write_midi(piece, midi, request.tempo)
+def _write_prompt(prompt: Prompt, path: Path) -> None:
+    """Write what was begun from: a file as it is."""
+    if prompt.source is None:
+        write_midi(prompt.piece, path)
+        return
+    with complete(path) as temporary:
+        temporary.write_bytes(prompt.source.raw)
+
+
+def _show(
+    piece: Piece, stem: Path, name: str, formats: Formats, new: BoolArray | None = None
+) -> None:
+    """Play and draw what `stem`.mid holds; `new` are the bars to mark [tracks, bars]."""
     if formats.wav:
-        render_audio(midi, stem.with_suffix(".wav"))
+        render_audio(stem.with_suffix(".mid"), stem.with_suffix(".wav"))
     if formats.png:
-        draw_piano_roll(piece, stem.with_suffix(".png"), name)
+        draw_piano_roll(piece, stem.with_suffix(".png"), name, new)
 
 
 def _files(folder: Path, stems: list[str], formats: Formats) -> list[Path]:

@@ -11,7 +11,9 @@ from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate import writing
-from megatron_music.generate.draft import Draft
+from megatron_music.generate.harmonise import ensemble_of
+from megatron_music.generate.key import parse_key
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer
 from megatron_music.generate.song import Song
@@ -25,7 +27,8 @@ from megatron_music.train.torch_build import refuse_without_code
 
 BATCH_SONGS = 16
 
-Work = Callable[[Drawer, Sequence[int]], list[Piece]]
+Work = Callable[[Drawer, Sequence[int]], list[Song]]
+"""Composes a song a seed, their seeds and tokens to be told."""
 
 
 class Composer:
@@ -54,7 +57,7 @@ class Composer:
             refuse_without_code(device)
         return cls(model.to(device), load_vocabulary(folder))
 
-    def compose(self, request: Request, prompt: Piece | None = None) -> Iterator[Song]:
+    def compose(self, request: Request, prompt: Piece | Prompt | None = None) -> Iterator[Song]:
         """Compose the songs asked for, one after another; raises UsageError for an impossible wish.
 
         Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
@@ -62,8 +65,9 @@ class Composer:
         continued, or filled, varied or harmonised as the request says.
         """
         self._refuse_place(request)
-        work = self._from_nothing(request) if prompt is None else self._from(prompt, request)
-        return self._songs(request, work)
+        if prompt is None:
+            return self._songs(request, self._from_nothing(request))
+        return self._songs(request, self._from(Prompt.of(prompt), request))
 
     def _refuse_place(self, request: Request) -> None:
         """Raise UsageError where the place in a piece is asked of a model that is not told it."""
@@ -79,13 +83,15 @@ class Composer:
         seeds = request.seeds
         for first in range(0, len(seeds), BATCH_SONGS):
             batch = seeds[first : first + BATCH_SONGS]
-            for seed, piece in zip(batch, work(drawer, batch), strict=True):
-                yield Song(seed, piece, tuple(encode(piece, self.vocabulary).tolist()))
+            for seed, song in zip(batch, work(drawer, batch), strict=True):
+                tokens = tuple(encode(song.piece, self.vocabulary).tolist())
+                yield replace(song, seed=seed, tokens=tokens)
 
     def drawer(self, request: Request) -> Drawer:
         """Return what draws the tokens of a request's songs."""
         model = self._exact_model() if request.exact else self.model
-        return Drawer(model, self.vocabulary, request.taste)
+        key = None if request.key is None else parse_key(request.key)
+        return Drawer(model, self.vocabulary, request.taste, key)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""
@@ -96,16 +102,17 @@ class Composer:
         request.refuse_without_piece()
         self.plan(request)
         return lambda drawer, seeds: [
-            _in_score_order(piece)
+            _in_score_order(Song(0, piece, ()))
             for piece in writing.compose(drawer, request, self.vocabulary, seeds)
         ]
 
-    def _from(self, prompt: Piece, request: Request) -> Work:
+    def _from(self, given: Prompt, asked: Request) -> Work:
         vocabulary = self.vocabulary
-        if prompt.steps_per_quarter != vocabulary.settings.steps_per_quarter:
+        prompt, request = given.as_named(ensemble_of(vocabulary)), given.on_grid(asked)
+        if prompt.piece.steps_per_quarter != vocabulary.settings.steps_per_quarter:
             raise UsageError(
-                f"the piece is on a grid of {prompt.steps_per_quarter} steps a quarter, the model "
-                f"on {vocabulary.settings.steps_per_quarter}; quantize it to that"
+                f"the piece is on a grid of {prompt.piece.steps_per_quarter} steps a quarter, the "
+                f"model on {vocabulary.settings.steps_per_quarter}; quantize it to that"
             )
         if request.tracks is not None:
             raise UsageError(
@@ -113,19 +120,16 @@ class Composer:
                 "and instruments adds to them"
             )
 
-        def begin(seed: int) -> Draft:
-            if request.voice is not None:
-                return writing.harmonised(prompt, request, vocabulary)
-            if request.fills:
-                return writing.opened(prompt, request, vocabulary, seed)
-            return writing.continued(prompt, request, vocabulary)
+        writing.begun(prompt, request, vocabulary, request.seeds[0])
 
-        begin(request.seeds[0])
-
-        def work(drawer: Drawer, seeds: Sequence[int]) -> list[Piece]:
-            drafts = [begin(seed) for seed in seeds]
+        def work(drawer: Drawer, seeds: Sequence[int]) -> list[Song]:
+            drafts = [writing.begun(prompt, request, vocabulary, seed) for seed in seeds]
             pieces = writing.write(drawer, drafts, seeds, request, vocabulary)
-            return pieces if request.voice is None else [_in_score_order(one) for one in pieces]
+            songs = [
+                Song(0, piece, (), draft.sources, draft.holes, draft.dropped)
+                for piece, draft in zip(pieces, drafts, strict=True)
+            ]
+            return songs if request.voice is None else [_in_score_order(one) for one in songs]
 
         return work
 
@@ -136,5 +140,11 @@ class Composer:
         return self._exact
 
 
-def _in_score_order(piece: Piece) -> Piece:
-    return replace(piece, tracks=tuple(sorted(piece.tracks, key=lambda track: track.instrument)))
+def _in_score_order(song: Song) -> Song:
+    tracks = song.piece.tracks
+    order = sorted(range(len(tracks)), key=lambda place: tracks[place].instrument)
+    piece = replace(song.piece, tracks=tuple(tracks[place] for place in order))
+    if not song.sources:
+        return replace(song, piece=piece)
+    sources = tuple(song.sources[place] for place in order)
+    return replace(song, piece=piece, sources=sources, new=song.new[order])

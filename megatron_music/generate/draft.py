@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.score.instruments import instrument_name
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import canonical_track
 from megatron_music.tokenizer.sheet import Part, Sheet, lay_out, read_slots
@@ -23,12 +22,16 @@ BAR_TOKENS = 8
 class Draft:
     """A piece and its holes [tracks, bars]: the bars that are still to be written.
 
-    A hole keeps no note that begins in it. `levels` are densities asked for, by track.
+    A hole keeps no note that begins in it. `levels` are densities asked for, by track; `sources`
+    say which of a prompt's tracks each track is, None for one that is added, `dropped` which of
+    them are left out.
     """
 
     piece: Piece
     holes: BoolArray
     levels: Mapping[int, int | None] = field(default_factory=dict)
+    sources: tuple[int | None, ...] = ()
+    dropped: tuple[int, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -59,11 +62,11 @@ def _some(track: Track, kept: BoolArray) -> Track:
     return Track(track.instrument, track.onset[kept], track.end[kept], track.pitch[kept])
 
 
-def until_step(track: Track, last: int) -> Track:
-    """Return the notes of a track that begin before a step, none of them longer than to it."""
+def until_step(track: Track, last: int, end: int | None = None) -> Track:
+    """Return the notes of a track that begin before a step, none longer than to it, or to `end`."""
     kept = track.onset < last
-    end = np.minimum(track.end[kept], last)
-    return Track(track.instrument, track.onset[kept], end, track.pitch[kept])
+    ends = np.minimum(track.end[kept], last if end is None else end)
+    return Track(track.instrument, track.onset[kept], ends, track.pitch[kept])
 
 
 def _with_notes(track: Track, notes: Sequence[tuple[int, int, int]]) -> Track:
@@ -162,19 +165,12 @@ def _tracks(draft: Draft, window: tuple[int, int]) -> tuple[list[int], list[int]
     return writing, kept
 
 
-def cells_named(piece: Piece, bars: Sequence[int], codes: Sequence[int]) -> BoolArray:
-    """Mark bars (from 1; none: all) of instruments (none: all); raises UsageError for others."""
+def cells_named(piece: Piece, bars: Sequence[int], tracks: Sequence[int]) -> BoolArray:
+    """Mark bars (from 1; none: all) of tracks (none: all); raises UsageError for other bars."""
     if bars and not 1 <= min(bars) <= max(bars) <= piece.bars:
         asked = f"{min(bars)} to {max(bars)}" if len(bars) > 1 else str(bars[0])
         raise UsageError(f"the piece has bars 1..{piece.bars} (got {asked}); choose among them")
-    held = [track.instrument for track in piece.tracks]
-    for code in codes:
-        if code not in held:
-            names = ", ".join(
-                sorted({instrument_name(one) for one in held}, key=lambda name: name.zfill(3))
-            )
-            raise UsageError(f"the piece has no track {instrument_name(code)}; it has {names}")
     in_bars = np.array([not bars or bar + 1 in bars for bar in range(piece.bars)])
-    in_tracks = np.array([not codes or code in codes for code in held])
+    in_tracks = np.array([not tracks or track in tracks for track in range(len(piece.tracks))])
     named: BoolArray = np.logical_and.outer(in_tracks, in_bars)
     return named

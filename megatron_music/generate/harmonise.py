@@ -6,78 +6,142 @@ import numpy as np
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.draft import until_step
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.score.instruments import DRUMS, VOICES, instrument_name, parse_instrument
+from megatron_music.score.general_midi import find_instrument, instrument_title
+from megatron_music.score.instruments import (
+    BASS,
+    DRUMS,
+    SOPRANO,
+    TENOR,
+    VOICES,
+    parse_instrument,
+)
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _NOTHING: IntArray = np.zeros(0, np.int64)
 
+_LOWEST_MEDIANS = ((SOPRANO, 60), (TENOR, 52), (BASS, 0))
+"""The voice that a tune is taken as, by the median of its pitches."""
 
-def with_voice(piece: Piece, voice: str) -> Piece:
-    """Return a piece with the track that `voice` names first, played by the voice it names.
 
-    "SOPRANO" is the first track of that instrument, or the only one of the piece; "0=SOPRANO" the
-    first of instrument 0, as the soprano. Raises UsageError where there is no such track.
+def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int, int]:
+    """Return the track that `voice` names and the instrument that it is taken as.
+
+    "Lead=SOPRANO" says both. "SOPRANO" is the first track of that name, or the only one of the
+    piece; "" is the only track, or the only one that the model knows. A track that the model does
+    not know is taken as a voice of its choir by its pitches. Raises UsageError where there is no
+    such track.
     """
+    ensemble = ensemble_of(vocabulary)
+    codes = [track.instrument for track in prompt.piece.tracks]
     source, _, name = voice.rpartition("=")
-    code = parse_instrument(name)
-    held = [track.instrument for track in piece.tracks]
-    wanted = parse_instrument(source) if source else code
-    if wanted not in held and not (source or len(held) > 1):
-        wanted = held[0]
-    if wanted not in held:
-        names = ", ".join(dict.fromkeys(map(instrument_name, held)))
+    wanted: int | None = None
+    if source:
+        place, wanted = prompt.find(source)[0], find_instrument(name)
+    elif not name:
+        place = _only_track(prompt, ensemble)
+    elif found := prompt.look_up(name):
+        place = found[0]
+    elif len(codes) == 1:
+        place, wanted = 0, find_instrument(name)
+    else:
+        place = prompt.find(name)[0]
+    if wanted is None:
+        code = codes[place]
+        is_known = code in ensemble or not ensemble or code == DRUMS
+        wanted = code if is_known else _fitting(prompt.piece.tracks[place], ensemble)
+    if (wanted == DRUMS) != (codes[place] == DRUMS):
         raise UsageError(
-            f"the piece has no track {instrument_name(wanted)}; it has {names}: name one of them "
-            f"as voice, or give {instrument_name(held[0])}={instrument_name(code)} to take it as "
-            f"{instrument_name(code)}"
-        )
-    if (wanted == DRUMS) != (code == DRUMS):
-        raise UsageError(
-            f"{instrument_name(wanted)} cannot be taken as {instrument_name(code)}: drums have no "
+            f"{prompt.title(place)} cannot be taken as {instrument_title(wanted)}: drums have no "
             "pitches; name another track"
         )
-    place = held.index(wanted)
-    others = (*piece.tracks[:place], *piece.tracks[place + 1 :])
-    return replace(piece, tracks=(replace(piece.tracks[place], instrument=code), *others))
+    return place, wanted
 
 
-def around_voice(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
+def ensemble_of(vocabulary: Vocabulary) -> list[int]:
+    """Return the instruments that all training music has, none where it differs."""
+    return [parse_instrument(name) for name in vocabulary.settings.ensemble]
+
+
+def _only_track(prompt: Prompt, ensemble: list[int]) -> int:
+    tracks = prompt.piece.tracks
+    known = [place for place, track in enumerate(tracks) if track.instrument in ensemble]
+    for choice in (range(len(tracks)), known):
+        if len(choice) == 1:
+            return choice[0]
+    raise UsageError(
+        f"which track is the voice to keep? The piece has {prompt.titles()}; name one with voice"
+    )
+
+
+def _fitting(track: Track, ensemble: list[int]) -> int:
+    """Return the instrument of an ensemble that a tune is taken as."""
+    middle = float(np.median(track.pitch))
+    fitting = [code for code, lowest in _LOWEST_MEDIANS if code in ensemble and middle >= lowest]
+    return fitting[0] if fitting else ensemble[0]
+
+
+def around_voice(
+    prompt: Prompt, request: Request, vocabulary: Vocabulary
+) -> tuple[Piece, tuple[int | None, ...]]:
     """Return the voice that a request keeps of a piece, and behind it what to compose, empty.
 
     These are the instruments asked for, else those of all training music, else those of the
-    piece's other tracks. Raises UsageError where nothing is kept or nothing is to compose.
+    piece's other tracks, whose places they take; returned with them is which track of the piece
+    each is. Raises UsageError where nothing is kept or nothing is to compose.
     """
     _refuse_others(request)
-    kept, *others = with_voice(piece, request.voice or "").tracks
+    piece = prompt.piece
+    place, code = kept_voice(prompt, request.voice or "", vocabulary)
     bars = piece.bars if request.prompt_bars is None else request.prompt_bars
     if bars > piece.bars or request.bars not in (None, bars):
         raise UsageError(
             f"harmonising keeps the {piece.bars} bars of the piece; leave out bars, or keep fewer "
             "with prompt_bars"
         )
-    kept = until_step(kept, bars * piece.steps_per_bar)
-    name = instrument_name(kept.instrument)
+    kept = replace(until_step(piece.tracks[place], bars * piece.steps_per_bar), instrument=code)
+    name = instrument_title(code)
     if not len(kept):
         raise UsageError(f"{name} has no note in the first {bars} bars; keep more of them")
-    ensemble = [parse_instrument(one) for one in vocabulary.settings.ensemble]
+    added = _around(prompt, place, code, request, vocabulary)
+    others = {i: one.instrument for i, one in enumerate(piece.tracks) if i != place}
+    sources: list[int | None] = [place]
+    for one in added:
+        source = next((i for i, instrument in others.items() if instrument == one), None)
+        sources.append(source)
+        if source is not None:
+            del others[source]
+    empty = (Track(one, _NOTHING, _NOTHING, _NOTHING) for one in added)
+    return replace(piece, bars=bars, tracks=(kept, *empty)), tuple(sources)
+
+
+def _around(
+    prompt: Prompt, place: int, code: int, request: Request, vocabulary: Vocabulary
+) -> list[int]:
+    """Return the instruments to compose around a voice."""
+    name, ensemble = instrument_title(code), ensemble_of(vocabulary)
+    tracks = prompt.piece.tracks
     if request.instruments is not None:
-        added = [parse_instrument(one) for one in request.instruments]
-    elif ensemble and kept.instrument not in ensemble:
+        added = [find_instrument(one) for one in request.instruments]
+    elif ensemble and code not in ensemble:
+        known = ", ".join(map(instrument_title, ensemble))
         raise UsageError(
-            f"this model composes {', '.join(vocabulary.settings.ensemble)}, not {name}; give "
+            f"this model composes {known}, not {name}; give "
             f"{name}={vocabulary.settings.ensemble[0]} as voice to take it as one of them"
         )
+    elif ensemble:
+        added = [one for one in ensemble if one != code]
     else:
-        added = ensemble or sorted(track.instrument for track in others)
-        added = [code for code in added if code != kept.instrument or not ensemble]
-    if kept.instrument in VOICES and kept.instrument in added:
+        added = sorted(track.instrument for i, track in enumerate(tracks) if i != place)
+    if code in VOICES and code in added:
         raise UsageError(f"{name} is kept of the piece; leave it out of the instruments")
     if not added:
-        raise UsageError(f"nothing to compose around {name}; say which instruments")
-    empty = (Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added)
-    return replace(piece, bars=bars, tracks=(kept, *empty))
+        raise UsageError(
+            f"nothing to compose around {name}; say which instruments, as in --instrument piano"
+        )
+    return added
 
 
 def _refuse_others(request: Request) -> None:

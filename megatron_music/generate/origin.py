@@ -7,7 +7,7 @@ import numpy as np
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import MusicError, UsageError
-from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
+from megatron_music.score.instruments import INSTRUMENT_COUNT, parse_instrument
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from megatron_music.train.folder import RunFolder
 
@@ -48,12 +48,3 @@ def learnt_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset[i
     counts = np.bincount(np.asarray(tokens, np.int64), minlength=len(vocabulary))
     codes = counts[vocabulary.inst : vocabulary.inst + INSTRUMENT_COUNT]
     return frozenset(np.flatnonzero(codes).tolist())
-
-
-def unknown_instruments(
-    names: tuple[str, ...], data: Path | None, vocabulary: Vocabulary
-) -> list[str]:
-    """Return those of the instruments asked for that the model has never heard."""
-    learnt = learnt_instruments(data, vocabulary)
-    codes = sorted({parse_instrument(name) for name in names})
-    return [instrument_name(code) for code in codes if learnt is not None and code not in learnt]

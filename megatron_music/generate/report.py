@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.generate.harmonise import with_voice
+from megatron_music.generate.key import key_of
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
-from megatron_music.score.instruments import DRUMS, instrument_name
+from megatron_music.score.general_midi import instrument_title
+from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.pianoroll import pitch_name, track_labels
-
-# How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
-_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-_KEYS = ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,12 @@ def _bars(count: int) -> str:
 
 
 def song_report(
-    song: Song, request: Request, maker: Maker, copies: Copies, prompt: Piece | None = None
+    song: Song, request: Request, maker: Maker, copies: Copies, prompt: Prompt | None = None
 ) -> dict[str, Any]:
     """Return what was asked and what came, as JSON can hold it.
 
     What was left open is not among what was asked. `new_bars` are, for each track, the bars (from
-    1) that are not as in the piece begun from.
+    1, as the file counts them) that were composed.
     """
     asked = {
         field.name: value
@@ -69,14 +66,16 @@ def song_report(
         if (value := getattr(request, field.name)) not in (None, ())
         and not (value is False and field.default is False)
     }
-    if prompt is not None and request.voice is not None:
-        prompt = with_voice(prompt, request.voice)
-    played = {"tempo_bpm": request.tempo, "tokens": len(song.tokens)}
+    tempo_bpm = request.tempo
+    if request.tempo_bpm is None and prompt is not None and prompt.source is not None:
+        tempo_bpm = prompt.source.score.tempo_bpm
+    played = {"tempo_bpm": tempo_bpm, "tokens": len(song.tokens)}
+    composed = None if prompt is None else new_bars(song, prompt)
     return {
         "seed": song.seed,
         "asked": asked,
-        "came": figures(song.piece) | played,
-        "new_bars": None if prompt is None else _new_bars(song.piece, prompt),
+        "came": figures(song.piece) | played | {"new": _in_words(composed or [])},
+        "new_bars": composed,
         "longest_run_shared_with_training": asdict(copies),
         "model": maker.model,
         "vocabulary": maker.vocabulary,
@@ -96,49 +95,40 @@ def figures(piece: Piece) -> dict[str, Any]:
     }
 
 
-def _new_bars(piece: Piece, prompt: Piece) -> list[dict[str, Any]]:
-    """Compare the n-th track of each instrument with that of the piece begun from."""
-    old: dict[int, list[set[tuple[int, int, int]]]] = {}
-    for track in prompt.tracks:
-        old.setdefault(track.instrument, []).append(_notes(track))
+def new_bars(song: Song, prompt: Prompt) -> list[dict[str, Any]]:
+    """Return the composed bars of each track, from 1."""
     found = []
-    for track in piece.tracks:
-        before = old.get(track.instrument, [])
-        changed = _notes(track) ^ (before.pop(0) if before else set())
-        bars = {onset // piece.steps_per_bar + 1 for onset, _, _ in changed}
-        new = sorted(bar for bar in bars if bar <= piece.bars)
-        found.append({"instrument": instrument_name(track.instrument), "bars": new})
+    for track, source, row in zip(song.piece.tracks, song.sources, song.new, strict=True):
+        bars = np.flatnonzero(row).tolist()
+        if prompt.bars is not None:
+            bars = sorted(set(map(prompt.bars.to_file, bars)))
+        instrument = instrument_title(track.instrument)
+        name = instrument if source is None else prompt.names[source] or instrument
+        found.append({"instrument": instrument, "name": name, "bars": [bar + 1 for bar in bars]})
     return found
 
 
-def _notes(track: Track) -> set[tuple[int, int, int]]:
-    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
-    return set(zip(*columns, strict=True))
+def _in_words(composed: list[dict[str, Any]]) -> str:
+    """Return composed bars as "Lead 5-6, 9; Drums 5"."""
+    return "; ".join(f"{one['name']} {_spans(one['bars'])}" for one in composed if one["bars"])
+
+
+def _spans(bars: list[int]) -> str:
+    edges = (
+        [bar for bar in bars if bar - 1 not in bars],
+        [bar for bar in bars if bar + 1 not in bars],
+    )
+    spans = zip(*edges, strict=True)
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _track(track: Track, name: str, bars: int) -> dict[str, Any]:
     pitched = track.instrument != DRUMS
     return {
-        "instrument": instrument_name(track.instrument),
+        "instrument": instrument_title(track.instrument),
         "name": name,
         "notes": len(track),
         "notes_per_bar": round(len(track) / bars, 2),
         "lowest": pitch_name(int(track.pitch.min())) if pitched else None,
         "highest": pitch_name(int(track.pitch.max())) if pitched else None,
     }
-
-
-def key_of(piece: Piece) -> str:
-    """Return the key whose profile correlates best with how long each pitch class sounds.
-
-    The method of Krumhansl and Schmuckler; "" where no pitched note sounds, or all equally long.
-    """
-    sounding = np.zeros(12)
-    for track in piece.tracks:
-        if track.instrument != DRUMS:
-            np.add.at(sounding, track.pitch % 12, track.end - track.onset)
-    if not sounding.std():
-        return ""
-    profiles = [np.roll(mode, key) for mode in (_MAJOR, _MINOR) for key in range(12)]
-    best = int(np.argmax([np.corrcoef(sounding, profile)[0, 1] for profile in profiles]))
-    return f"{_KEYS[best % 12]} {'minor' if best >= 12 else 'major'}"

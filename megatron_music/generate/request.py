@@ -4,12 +4,17 @@ import re
 from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
+from megatron_music.generate.key import parse_key
 from megatron_music.generate.taste import Taste
+from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
 
 _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
+
+SONG_TEMPO_BPM = 100.0
+"""Of a song from nothing, unless asked."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +25,17 @@ class Request:
     and the model computes in fp64, so that a number means the same song everywhere.
 
     With a piece to begin from: its first `prompt_bars` bars are kept (None: all), without the
-    instruments in `drop`; `instruments` are added to it. `fill_bars` (from 1) and `fill_tracks`
+    tracks in `drop`; `instruments` are added to it. `fill_bars` (from 1) and `fill_tracks`
     say what to compose anew, or `vary` which share of its bars, or `voice` which track alone is
-    kept (as "SOPRANO", or "0=SOPRANO" to take another as the soprano) while all others are composed
-    around it; else it is continued to `bars`.
+    kept (as "SOPRANO", "Lead=SOPRANO" to take another as the soprano, or "" for the only one)
+    while all others are composed around it; else it is continued to `bars`. Tracks are named as
+    their file does, by their instruments, or as "track 2".
+
+    `roles` are the instruments that its tracks are taken as, which its file does not get to know:
+    "SOPRANO,ALTO" in order, or "Lead=SOPRANO". With `key` no note outside its scale begins in what
+    is composed, drums apart.
+
+    Instruments have General MIDI's names or its numbers from 1, DRUMS, or a voice's name.
 
     `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
     "GENRE=JAZZ". With `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is
@@ -54,6 +66,8 @@ class Request:
     begin: bool = False
     end: bool = False
     voice: str | None = None
+    roles: tuple[str, ...] = ()
+    key: str | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
@@ -69,12 +83,11 @@ class Request:
         self._check_taste()
         _within("tempo", self.tempo, 10, 400, "quarter notes a minute")
         self._check_filling()
+        if self.key is not None:
+            parse_key(self.key)
 
     def _check_tracks(self) -> None:
-        kept = [] if self.voice is None else self.voice.split("=", 1)
-        for name in (*self.drop, *self.fill_tracks, *kept):
-            parse_instrument(name)
-        codes = [parse_instrument(name) for name in self.instruments or ()]
+        codes = [find_instrument(name) for name in self.instruments or ()]
         for voice in VOICES:
             if codes.count(voice) > 1:
                 raise UsageError(
@@ -119,7 +132,7 @@ class Request:
     @property
     def tempo(self) -> float:
         """Quarter notes a minute of a song from nothing."""
-        return 100.0 if self.tempo_bpm is None else self.tempo_bpm
+        return SONG_TEMPO_BPM if self.tempo_bpm is None else self.tempo_bpm
 
     @property
     def taste(self) -> Taste:
@@ -143,16 +156,17 @@ class Request:
 
     def refuse_without_piece(self) -> None:
         """Raise UsageError where a wish is about a piece to begin from."""
-        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice"):
+        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice", "roles"):
             value = getattr(self, name)
-            if value:
+            if value or (name == "voice" and value is not None):
                 raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")
 
     def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the instruments asked for, or those that all training music has."""
         ensemble = vocabulary.settings.ensemble if self.tracks is None else ()
-        names = self.instruments or ensemble or None
-        return None if names is None else tuple(parse_instrument(name) for name in names)
+        if self.instruments:
+            return tuple(find_instrument(name) for name in self.instruments)
+        return tuple(parse_instrument(name) for name in ensemble) or None
 
     def levels(self) -> tuple[dict[int, int], int | None]:
         """Return the densities asked for: by instrument, and for all others."""
@@ -166,7 +180,7 @@ class Request:
                     "0 is sparse, 9 is busy"
                 )
             if name:
-                by_code[parse_instrument(name)] = int(level)
+                by_code[find_instrument(name)] = int(level)
             else:
                 others = int(level)
         return by_code, others

@@ -10,6 +10,8 @@ from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
 from megatron_music.errors import CheckpointError
 from megatron_music.generate.choice_kernel import choose, song_words
+from megatron_music.generate.key import Key
+from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.grammar import Plan
@@ -113,9 +115,15 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
 
 
 class Drawer:
-    """A model that draws songs for a request: its taste, and the tokens it can hold."""
+    """A model that draws songs for a request: its taste, its key, and the tokens it can hold."""
 
-    def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary, taste: Taste) -> None:
+    def __init__(
+        self,
+        model: GPT2LMHeadModel,
+        vocabulary: Vocabulary,
+        taste: Taste,
+        key: Key | None = None,
+    ) -> None:
         rows = rows_of(model.config, vocabulary)
         self.max_tokens = rows.seq_length
         self._model = model
@@ -124,6 +132,7 @@ class Drawer:
             self._model = self._composing = ComposingGPT2.of(model, vocabulary)
         self._vocabulary = vocabulary
         self._taste = taste
+        self._key = key
 
     def draw(
         self,
@@ -140,9 +149,10 @@ class Drawer:
         vocabulary, device = self._vocabulary, self._model.device
         shared = min(map(len, guide.given))
         start = torch.tensor([given[:shared] for given in guide.given], device=device)
-        processors = LogitsProcessorList(
-            [GrammarProcessor(guide, len(vocabulary)), SongSampler(seeds, self._taste, stage)]
-        )
+        processors = LogitsProcessorList([GrammarProcessor(guide, len(vocabulary))])
+        if self._key is not None:
+            processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
+        processors.append(SongSampler(seeds, self._taste, stage))
         if self._composing is not None:
             self._composing.begin(len(seeds), places)
         with torch.inference_mode():

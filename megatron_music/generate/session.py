@@ -6,11 +6,11 @@ from typing import Any, Self
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
+from megatron_music.generate.prompt import Prompt, read_prompt
 from megatron_music.generate.request import Request
+from megatron_music.generate.rewrite import write_song
 from megatron_music.generate.song import Song
-from megatron_music.score.midi import read_midi
 from megatron_music.score.notes import Piece
-from megatron_music.score.quantize import quantize
 
 
 class Session:
@@ -21,7 +21,12 @@ class Session:
 
     def __init__(self, composer: Composer, piece: Piece | None = None) -> None:
         self.composer = composer
-        self.piece = piece
+        self.prompt = None if piece is None else Prompt.of(piece)
+
+    @property
+    def piece(self) -> Piece | None:
+        """The piece on the model's grid."""
+        return None if self.prompt is None else self.prompt.piece
 
     @classmethod
     def load(cls, model: str | Path, midi: str | Path | None = None) -> Self:
@@ -35,10 +40,16 @@ class Session:
     def keep(self, piece: Song | Piece | Path) -> Self:
         """Work on this piece from now on; returns the session."""
         if isinstance(piece, Path):
-            steps = self.composer.vocabulary.settings.steps_per_quarter
-            piece = quantize(read_midi(piece), steps)
-        self.piece = piece.piece if isinstance(piece, Song) else piece
+            vocabulary = self.composer.vocabulary
+            self.prompt = read_prompt(piece, vocabulary.settings.steps_per_quarter)
+        else:
+            self.prompt = Prompt.of(piece.piece if isinstance(piece, Song) else piece)
         return self
+
+    def write(self, song: Song, path: str | Path) -> Path:
+        """Write a song of this session as MIDI: into its prompt's file where it began from one."""
+        write_song(song, Path(path), self.prompt if song.sources else None)
+        return Path(path)
 
     def compose(self, **wishes: Any) -> list[Song]:
         """Compose from nothing; raises UsageError for an impossible wish."""
@@ -62,14 +73,17 @@ class Session:
         """Compose a share of the bars anew, others in each song."""
         return self._work(replace(Request(**wishes), vary=share))
 
-    def harmonise(self, voice: str, **wishes: Any) -> list[Song]:
+    def harmonise(self, voice: str = "", **wishes: Any) -> list[Song]:
         """Keep one track of the piece and compose all others around it.
 
-        `voice` names it, as "SOPRANO", or "0=SOPRANO" to take another track as the soprano.
+        `voice` names it, as "SOPRANO", or "Lead=SOPRANO" to take another track as the soprano;
+        without it the only track is kept.
         """
         return self._work(Request(voice=voice, **wishes))
 
     def _work(self, request: Request) -> list[Song]:
-        if self.piece is None:
+        if self.prompt is None:
             raise UsageError("there is no piece yet; keep one first")
-        return list(self.composer.compose(request, self.piece))
+        roles = request.roles
+        prompt = self.prompt.assigned(roles) if roles else self.prompt
+        return list(self.composer.compose(request, prompt))

@@ -1,14 +1,31 @@
 """A song: what composing gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from megatron_music.score.notes import Piece
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def _nothing() -> BoolArray:
+    return np.zeros((0, 0), np.bool_)
 
 
 @dataclass(frozen=True)
 class Song:
-    """A composed piece, its tokens and the seed that gives it again."""
+    """A composed piece, its tokens and the seed that gives it again.
+
+    Of a song with a prompt, `sources` say which of the prompt's tracks each track was, None for
+    one that is new, `new` [tracks, bars] which bars were composed, and `dropped` which tracks of
+    the prompt were left out.
+    """
 
     seed: int
     piece: Piece
     tokens: tuple[int, ...]
+    sources: tuple[int | None, ...] = ()
+    new: BoolArray = field(default_factory=_nothing, compare=False)
+    dropped: tuple[int, ...] = ()

@@ -20,8 +20,10 @@ from megatron_music.generate.draft import (
     until_step,
 )
 from megatron_music.generate.harmonise import around_voice
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
+from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.notes import IntArray, Piece, Track
@@ -96,44 +98,99 @@ def place_of(
     return before + first_bar, before + bars + behind
 
 
-def continued(piece: Piece, request: Request, vocabulary: Vocabulary) -> Draft:
-    """Return a piece to be continued to `request.bars`, with the tracks that it drops and adds."""
-    kept = _prompt(piece, request, vocabulary)
-    bars = request.bars or kept.bars + vocabulary.settings.bars
-    if bars < kept.bars:
+def begun(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
+    """Return the draft that a request makes of a prompt; raises UsageError for an impossible wish.
+
+    Bars are those of the grid.
+    """
+    if request.voice is not None:
+        return harmonised(prompt, request, vocabulary)
+    if request.fills:
+        return opened(prompt, request, vocabulary, seed)
+    return continued(prompt, request, vocabulary)
+
+
+def continued(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
+    """Return a piece to be continued to `request.bars`, with the tracks that it drops and adds.
+
+    Without `bars` it gets no longer.
+    """
+    piece = prompt.piece
+    first = piece.bars if request.prompt_bars is None else request.prompt_bars
+    if first > piece.bars:
         raise UsageError(
-            f"bars is {bars}, but {kept.bars} are kept of the piece; ask for more, or keep fewer "
+            f"prompt_bars is {request.prompt_bars}, but the piece has {piece.bars} bars; keep fewer"
+        )
+    bars = request.bars or piece.bars
+    if bars < first:
+        raise UsageError(
+            f"bars is {bars}, but {first} are kept of the piece; ask for more, or keep fewer "
             "with prompt_bars"
         )
+    kept, sources = _kept(prompt, request, vocabulary, first, bars)
     draft = _extended(kept, bars, request, vocabulary)
+    draft = replace(draft, holes=draft.holes & _composable(prompt, sources, bars))
     if draft.is_done:
         raise UsageError(
-            f"the piece has {kept.bars} bars already and no track is added; ask for more bars, "
-            "or say what to fill"
+            f"nothing to compose: the piece has {piece.bars} bars and no track is added; give bars "
+            f"above {piece.bars} to continue it, prompt_bars to keep fewer, or say what to fill"
         )
-    return draft
+    dropped = {track for name in request.drop for track in prompt.find(name)}.difference(sources)
+    return replace(draft, sources=sources, dropped=tuple(sorted(dropped)))
 
 
-def opened(piece: Piece, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
+def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
     """Return a piece with the bars opened that `request` fills, or that `seed` chose to vary."""
+    piece = prompt.piece
     of_all_bars = {request.bars, request.prompt_bars} <= {None, piece.bars}
     if not of_all_bars or request.instruments or request.drop:
         raise UsageError(
             f"filling keeps the {piece.bars} bars and the tracks of the piece; leave out bars, "
             "prompt_bars, instruments and drop"
         )
+    sources = tuple(range(len(piece.tracks)))
     if request.vary is None:
-        codes = [parse_instrument(name) for name in request.fill_tracks]
-        holes = cells_named(piece, request.fill_bars, codes)
+        tracks = [track for name in request.fill_tracks for track in prompt.find(name)]
+        holes = cells_named(piece, request.fill_bars, tracks) & _composable(prompt, sources)
+        if not holes.any():
+            raise UsageError("no track to fill plays in these bars; choose others")
+        if not tracks:
+            holes &= _playing(piece, vocabulary.settings.bars)
     else:
-        holes = _some_cells(piece, request.vary, seed)
-    return replace(open_bars(piece, holes), levels=_levels(piece, request, vocabulary))
+        holes = _some_cells(piece, request.vary, seed) & _composable(prompt, sources)
+    levels = _levels(piece, request, vocabulary)
+    return replace(open_bars(piece, holes), levels=levels, sources=sources)
 
 
-def harmonised(piece: Piece, request: Request, vocabulary: Vocabulary) -> Draft:
+def _composable(
+    prompt: Prompt, sources: Sequence[int | None], bars: int | None = None
+) -> BoolArray:
+    """Tell in which bars [tracks, bars] the tracks of a draft can get notes: new ones in all."""
+    count = bars or prompt.piece.bars
+    everywhere = np.ones(count, np.bool_)
+    rows = [everywhere if i is None else prompt.composable(i, count) for i in sources]
+    return np.stack(rows)
+
+
+def _playing(piece: Piece, window_bars: int) -> BoolArray:
+    """Tell in which bars [tracks, bars] a track has notes within a window; others stay silent.
+
+    All do in bars around which none has.
+    """
+    plays = np.zeros((len(piece.tracks), piece.bars), np.bool_)
+    for row, track in zip(plays, piece.tracks, strict=True):
+        for bar in np.unique(track.onset // piece.steps_per_bar).tolist():
+            row[max(0, bar - window_bars) : bar + window_bars + 1] = True
+    plays[:, ~plays.any(axis=0)] = True
+    return plays
+
+
+def harmonised(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
     """Return the voice that `request` keeps of a piece, everything around it to be written."""
-    kept = around_voice(piece, request, vocabulary)
-    return _extended(kept, kept.bars, request, vocabulary)
+    kept, sources = around_voice(prompt, request, vocabulary)
+    draft = _extended(kept, kept.bars, request, vocabulary)
+    others = set(range(len(prompt.piece.tracks))).difference(sources)
+    return replace(draft, sources=sources, dropped=tuple(sorted(others)))
 
 
 def _some_cells(piece: Piece, share: float, seed: int) -> BoolArray:
@@ -146,34 +203,48 @@ def _some_cells(piece: Piece, share: float, seed: int) -> BoolArray:
     return cells.reshape(shape)
 
 
-def _prompt(piece: Piece, request: Request, vocabulary: Vocabulary) -> Piece:
-    """Return what is kept of a piece, and the tracks to add, still empty."""
-    bars = piece.bars if request.prompt_bars is None else request.prompt_bars
-    if bars > piece.bars:
-        raise UsageError(f"prompt_bars is {bars}, but the piece has {piece.bars} bars; keep fewer")
-    dropped = {parse_instrument(name) for name in request.drop}
-    cells_named(piece, (), sorted(dropped))
-    kept = [until_step(t, bars * piece.steps_per_bar) for t in piece.tracks]
-    kept = [track for track in kept if track.instrument not in dropped and len(track)]
+def _kept(
+    prompt: Prompt, request: Request, vocabulary: Vocabulary, first_bars: int, bars: int
+) -> tuple[Piece, tuple[int | None, ...]]:
+    """Return what is kept of a piece, and the tracks to add, still empty; which tracks these are.
+
+    What sounds beyond the bars that are kept goes on sounding.
+    """
+    piece = prompt.piece
+    dropped = {track for name in request.drop for track in prompt.find(name)}
+    last, end = first_bars * piece.steps_per_bar, bars * piece.steps_per_bar
+    all_kept = [(i, until_step(track, last, end)) for i, track in enumerate(piece.tracks)]
+    kept = [(i, track) for i, track in all_kept if i not in dropped and len(track)]
+    codes = [track.instrument for _, track in kept]
     if request.instruments is not None:
-        added = [parse_instrument(name) for name in request.instruments]
-        for code in set(VOICES).intersection(added) & {track.instrument for track in kept}:
+        added = [find_instrument(name) for name in request.instruments]
+        for code in set(VOICES).intersection(added, codes):
             name = instrument_name(code)
             raise UsageError(f"{name} is to be added, but is kept of the piece; give --drop {name}")
     else:
-        added = _missing(piece, kept, vocabulary)
+        added = _missing(piece, codes, vocabulary)
     if not kept and not added:
         raise UsageError("nothing of the piece is kept; keep a track or more bars of it")
-    empty = [Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added]
-    return replace(piece, bars=bars, tracks=(*kept, *empty))
+    tracks = (*(track for _, track in kept), *(_empty(code) for code in added))
+    sources = (*(i for i, _ in kept), *(_source(code, prompt, dropped) for code in added))
+    return replace(piece, bars=first_bars, tracks=tracks), sources
 
 
-def _missing(piece: Piece, kept: Sequence[Track], vocabulary: Vocabulary) -> list[int]:
+def _empty(code: int) -> Track:
+    return Track(code, _NOTHING, _NOTHING, _NOTHING)
+
+
+def _source(code: int, prompt: Prompt, dropped: set[int]) -> int | None:
+    """Return the dropped track that a new one of its instrument takes the place of, if one does."""
+    alike = [i for i in sorted(dropped) if prompt.piece.tracks[i].instrument == code]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _missing(piece: Piece, kept: Sequence[int], vocabulary: Vocabulary) -> list[int]:
     """Return what a piece lacks of the instruments that all training music has, if it has some."""
     ensemble = [parse_instrument(name) for name in vocabulary.settings.ensemble]
-    held = {track.instrument for track in kept}
     is_alike = any(track.instrument in ensemble for track in piece.tracks)
-    return [code for code in ensemble if code not in held] if is_alike else []
+    return [code for code in ensemble if code not in kept] if is_alike else []
 
 
 def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> Draft:

@@ -88,7 +88,8 @@ def barlines(score: Score) -> Barlines:
     """Return the bars of a score, to its last note, by its time signatures."""
     quarter = score.ticks_per_quarter
     end = max(int(track.end.max()) for track in score.tracks)
-    starts, metres = [0], []
+    starts = [0]
+    metres: list[tuple[int, int]] = []
     for first, last, metre in _stretches(score.metres, end):
         bar_ticks = max(1, 4 * quarter * metre[0] // metre[1])
         starts += range(first + bar_ticks, last, bar_ticks)

@@ -113,7 +113,7 @@ def _take(notes: list[SourceNote], track: MidiTrack) -> tuple[SourceNote, ...]:
         notes.clear()
         return taken
     columns = (track.onset, track.end, track.pitch, track.velocity)
-    due = defaultdict(int)
+    due: dict[tuple[int, ...], int] = defaultdict(int)
     for row in zip(*(column.tolist() for column in columns), strict=True):
         due[row] += 1
     chosen = []

@@ -7,10 +7,12 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pretty_midi
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -19,6 +21,8 @@ from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
 from megatron_music.score.midi import track_names
 from megatron_music.score.notes import Piece, Track
+
+BoolArray = npt.NDArray[np.bool_]
 
 VOICE_COLOURS = {SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f"}
 """As in the article's figure 1: green, orange, blue, red."""
@@ -49,6 +53,10 @@ MOST_ROWS = 6
 """A piece that would need more rows gets longer ones."""
 
 _DPI = 150
+_NEW_COLOUR = "#fff3c4"
+_KEPT_ALPHA = 0.45
+"""Of what was kept, where some bars are new."""
+
 _INK = "#333333"
 _OCTAVE = 12
 _BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
@@ -56,17 +64,26 @@ _NAMED_KEYS = frozenset({0, 4, 7})
 _PITCH_CLASSES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
 
-def draw_piano_roll(piece: Piece, path: Path, title: str = "") -> None:
-    """Draw `piece` into a PNG file; raises WriteError where that cannot be written."""
-    figure = piano_roll(piece, title)
+def draw_piano_roll(
+    piece: Piece, path: Path, title: str = "", new: BoolArray | None = None
+) -> None:
+    """Draw `piece` into a PNG file; raises WriteError where that cannot be written.
+
+    `new` are bars to mark [tracks, bars], none of them or all of them for nothing to mark.
+    """
+    figure = piano_roll(piece, title, new)
     with complete(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": "megatron-music"})
 
 
-def piano_roll(piece: Piece, title: str = "") -> Figure:
-    """Draw `piece` as a matplotlib figure that no pyplot state knows of."""
+def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> Figure:
+    """Draw `piece` as a matplotlib figure that no pyplot state knows of.
+
+    With `new`, bars composed anew are shaded, and what was kept is paler.
+    """
     low, high = _pitch_range(piece)
     drums = _drums(piece)
+    new = None if new is None or not new.any() or new.all() else new
     bars = _bars_a_row(piece.bars)
     rows = range(0, max(piece.bars, 1), bars)
     key_height = 0.075 if len(rows) == 1 else 0.055
@@ -83,11 +100,13 @@ def piano_roll(piece: Piece, title: str = "") -> Figure:
     ).reshape(len(rows), len(heights))
     for first, lanes in zip(rows, panels, strict=True):
         _draw_keys(lanes[0], low, high)
-        _draw_pitched(lanes[0], piece, first, bars)
+        _draw_pitched(lanes[0], piece, first, bars, new)
         _draw_bars(lanes[0], piece, first, bars, numbered=True)
         if drums:
-            _draw_drums(lanes[1], piece, drums)
+            _draw_drums(lanes[1], piece, drums, new)
             _draw_bars(lanes[1], piece, first, bars, numbered=False)
+        for lane in lanes:
+            _shade_new(lane, piece, first, bars, new)
     _draw_legend(figure, piece)
     if title:
         panels[0, 0].set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
@@ -182,38 +201,63 @@ def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) 
     axes.spines[:].set_visible(False)
 
 
-def _draw_pitched(axes: Axes, piece: Piece, first: int, bars: int) -> None:
+def _shade_new(axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None) -> None:
+    """Shade the bars of a row in which any track is new."""
+    steps = piece.steps_per_bar
+    marked = [] if new is None else np.flatnonzero(new.sum(axis=0)).tolist()
+    for bar in (bar for bar in marked if first <= bar < first + bars):
+        axes.axvspan(bar * steps, (bar + 1) * steps, color=_NEW_COLOUR, linewidth=0, zorder=0.2)
+
+
+def _is_new(new: BoolArray | None, track: int, piece: Piece) -> BoolArray:
+    """Tell of each note of a track whether it was composed; where nothing is marked, all."""
+    bar = piece.tracks[track].onset // piece.steps_per_bar
+    marked: BoolArray = np.ones(len(bar), np.bool_) if new is None else new[track][bar]
+    return marked
+
+
+def _draw_pitched(
+    axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None = None
+) -> None:
     """Draw the notes of a row; one that another track doubles is drawn slim, over it."""
     start, steps = first * piece.steps_per_bar, bars * piece.steps_per_bar
     taken = np.zeros((128, steps), dtype=bool)
-    for track, colour in zip(piece.tracks, track_colours(piece), strict=True):
+    for index, (track, colour) in enumerate(zip(piece.tracks, track_colours(piece), strict=True)):
         if track.instrument == DRUMS:
             continue
         notes = [
-            (max(on - start, 0), min(end - start, steps), pitch)
-            for on, end, pitch in _notes(track)
+            (max(on - start, 0), min(end - start, steps), pitch, composed)
+            for (on, end, pitch), composed in zip(
+                _notes(track), _is_new(new, index, piece).tolist(), strict=True
+            )
             if on < start + steps and end > start
         ]
-        slim = [bool(taken[pitch, on:end].any()) for on, end, pitch in notes]
-        for on, end, pitch in notes:
+        slim = [bool(taken[pitch, on:end].any()) for on, end, pitch, _ in notes]
+        for on, end, pitch, _ in notes:
             taken[pitch, on:end] = True
-        blocks = [
-            _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
-            for (on, end, pitch), thin in zip(notes, slim, strict=True)
-        ]
-        _add_blocks(axes, blocks, colour, 0.8 if bars <= BARS_A_ROW else 0.2)
+        for shown, alpha in ((True, 1.0), (False, _KEPT_ALPHA)):
+            blocks = [
+                _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
+                for (on, end, pitch, composed), thin in zip(notes, slim, strict=True)
+                if composed == shown
+            ]
+            _add_blocks(axes, blocks, colour, 0.8 if bars <= BARS_A_ROW else 0.2, alpha)
 
 
-def _draw_drums(axes: Axes, piece: Piece, drums: list[int]) -> None:
+def _draw_drums(axes: Axes, piece: Piece, drums: list[int], new: BoolArray | None = None) -> None:
     """Draw one row for each drum that is struck; its length says nothing: all are sixteenths."""
     stroke = piece.steps_per_quarter / 4
-    blocks = [
-        _block(on, on + stroke, drums.index(pitch), 0.35)
-        for track in piece.tracks
-        if track.instrument == DRUMS
-        for on, _, pitch in _notes(track)
-    ]
-    _add_blocks(axes, blocks, DRUM_COLOUR)
+    for shown, alpha in ((True, 1.0), (False, _KEPT_ALPHA)):
+        blocks = [
+            _block(on, on + stroke, drums.index(pitch), 0.35)
+            for index, track in enumerate(piece.tracks)
+            if track.instrument == DRUMS
+            for (on, _, pitch), composed in zip(
+                _notes(track), _is_new(new, index, piece).tolist(), strict=True
+            )
+            if composed == shown
+        ]
+        _add_blocks(axes, blocks, DRUM_COLOUR, alpha=alpha)
     names = [pretty_midi.note_number_to_drum_name(pitch) or f"drum {pitch}" for pitch in drums]
     axes.set_yticks(range(len(drums)), names, fontsize=6.5, color=_INK)
     axes.set_ylim(-0.6, len(drums) - 0.4)
@@ -231,10 +275,17 @@ def _block(onset: float, end: float, row: int, half: float) -> list[tuple[float,
 
 
 def _add_blocks(
-    axes: Axes, blocks: list[list[tuple[float, float]]], colour: str, edge: float = 0.3
+    axes: Axes,
+    blocks: list[list[tuple[float, float]]],
+    colour: str,
+    edge: float = 0.3,
+    alpha: float = 1.0,
 ) -> None:
+    if not blocks:
+        return
+    face = to_rgba(colour, alpha)
     axes.add_collection(
-        PolyCollection(blocks, facecolors=colour, edgecolors="white", linewidths=edge, zorder=3)
+        PolyCollection(blocks, facecolors=[face], edgecolors="white", linewidths=edge, zorder=3)
     )
 
 

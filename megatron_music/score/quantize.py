@@ -26,12 +26,13 @@ def quantize(score: Score, steps_per_quarter: int) -> Piece:
 
 
 def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
-    onset = _nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
-    end = np.maximum(_nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
+    onset = nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
+    end = np.maximum(nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
     return canonical_track(track.instrument, onset, end, track.pitch)
 
 
-def _nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
+def nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
+    """Return the nearest step, halves up."""
     # In integers: floats would put some notes on other steps on other machines.
     return (2 * ticks * steps_per_quarter + ticks_per_quarter) // (2 * ticks_per_quarter)
 

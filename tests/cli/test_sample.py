@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from megatron_music.cli.main import app
 from megatron_music.data.indexed import write_index
 from megatron_music.errors import MusicError, UsageError
+from megatron_music.generate.prompt import read_prompt
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi import read_midi, write_midi
 from megatron_music.score.notes import Piece
@@ -21,6 +22,7 @@ from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.cli.program import Program
 from tests.generate.conftest import CHORALE, untrained
+from tests.midi_bytes import midi_bytes
 from tests.music import bars_not_full, track
 
 SETTINGS = TokenizerSettings(bars=2, ensemble=CHORALE)
@@ -130,6 +132,16 @@ def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> No
         ("--song-id -5", r"song id must be 0..\d+ \(got -5\)"),
         ("--instrument BASS --instrument bass", "BASS is asked for 2 times"),
         ("--drop ALTO --instrument BASS --bars 3", "BASS is to be added, but is kept"),
+        ("--drop Altoo --bars 3", "no track 'Altoo'; did you mean 'ALTO'"),
+        ("--bars 1", "bars is 1, but 2 are kept"),
+        ("-n 1", "nothing to compose: the piece has 2 bars"),
+        ("--instrument violn --bars 3", "did you mean Violin"),
+        ("--instrument violin --bars 3", "never met Violin"),
+        ("--as BASS", r"1 instruments for 4 tracks \(SOPRANO, ALTO, TENOR, BASS\)"),
+        ("--as PIANO=BASS --bars 3", "no track 'PIANO'"),
+        ("--key D --fill-bars 2", "sounds in .*: 0% of it is of D major"),
+        ("--key Q --fill-bars 2", "key must be as in"),
+        ("--tracks 2 --bars 3", "is for songs from nothing"),
         ("-o hf/config.json/music", "cannot write into hf/config.json/music: Not a directory"),
     ],
 )
@@ -143,14 +155,15 @@ def test_what_cannot_be_done_is_refused_before_anything_is_composed(
     assert not (here / "music").exists()
 
 
-def test_an_instrument_never_heard_is_named(here: Path) -> None:
+def test_an_instrument_never_met_is_asked_about_before_anything_is_composed(here: Path) -> None:
     model = str(untrained(here / "hf", SETTINGS))
-    done = run(
-        *("sample", model, "-o", "music", "-n", "1", "--bars", "1", "--no-wav", "--no-png"),
-        *("--instrument", "DRUMS", "--instrument", "BASS"),
-    )
-    assert "note: the model has never heard DRUMS; what it writes for it is guessed" in done.stderr
-    assert "never heard BASS" not in done.stderr
+    wish = ("sample", model, "-o", "music", "-n", "1", "--bars", "1", "--no-wav", "--no-png")
+    band = ("--instrument", "DRUMS", "--instrument", "BASS")
+    with pytest.raises(UsageError, match="never met Drums; it knows SOPRANO, ALTO, TENOR, BASS"):
+        run(*wish, *band)
+    assert not (here / "music").exists()
+    run(*wish, *band, "--yes")
+    assert (here / "music" / "song-7.mid").is_file()
 
 
 def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> None:
@@ -159,22 +172,22 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
     write_midi(tune, here / "tune.mid")
     run(
         *("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page"),
-        *("--harmonise", "tune.mid", "--voice", "SOPRANO", "--end"),
+        *("--harmonise", "tune.mid", "--end"),
     )
-    made = quantize(read_midi(here / "music" / "song-7.mid"), 4)
-    assert [one.instrument for one in made.tracks] == list(VOICES)
-    assert made.tracks[0].pitch.tolist() == [72, 74]
+    made = read_prompt(here / "music" / "song-7.mid", 4)
+    assert made.names == ("Acoustic Grand Piano", "ALTO", "TENOR", "BASS")
+    assert made.piece.tracks[0] == tune.tracks[0]
     report = json.loads((here / "music" / "song-7.json").read_text())
-    assert report["new_bars"][0] == {"instrument": "SOPRANO", "bars": []}
-    assert (report["asked"]["voice"], report["asked"]["end"]) == ("SOPRANO", True)
+    assert [one["bars"] for one in report["new_bars"]] == [[], [1, 2], [1, 2], [1, 2]]
+    assert (report["asked"]["voice"], report["asked"]["end"]) == ("", True)
+    assert report["came"]["new"] == "ALTO 1-2; TENOR 1-2; BASS 1-2"
     assert not {"begin", "drop", "vary"} & set(report["asked"])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--harmonise", "tune.mid"), "--harmonise FILE.mid and --voice NAME go together"),
-        (("--voice", "BASS"), "--harmonise FILE.mid and --voice NAME go together"),
+        (("--voice", "BASS"), "give --harmonise FILE.mid"),
         (
             ("--harmonise", "tune.mid", "--voice", "BASS", "--prompt", "tune.mid"),
             "leave out one of them",
@@ -189,3 +202,37 @@ def test_a_voice_and_a_place_that_make_no_sense_are_refused(
     with pytest.raises(UsageError, match=message):
         run("sample", str(model), "-o", "music", *options)
     assert not list(here.glob("music/*"))
+
+
+def test_strings_are_filled_by_a_model_of_voices_once_they_are_taken_as_such(here: Path) -> None:
+    model = untrained(here / "hf", SETTINGS)
+    strings = (40, 40, 41, 42)
+    write_midi(
+        Piece(4, 2, tuple(track(code, (0, 32, 60)) for code in strings)), here / "strings.mid"
+    )
+    wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
+    wish += ("--prompt", "strings.mid", "--fill-bars", "2")
+    with pytest.raises(UsageError, match=r'never met .*Violin.*: take .*--as "Violin.*=SOPRANO"'):
+        run(*wish)
+    run(*wish, "--as", "SOPRANO,ALTO,TENOR,BASS")
+    before = read_prompt(here / "strings.mid", 4)
+    after = read_prompt(here / "music" / "song-7.mid", 4)
+    assert after.names == before.names
+    assert [one.instrument for one in after.piece.tracks] == list(strings)
+    assert (here / "music" / "prompt.mid").read_bytes() == (here / "strings.mid").read_bytes()
+
+
+def test_bars_of_another_metre_are_asked_about(here: Path) -> None:
+    model = untrained(here / "hf", SETTINGS)
+    three_four = b"\x00\xff\x58\x04\x03\x02\x18\x08"
+    name = b"\x00\xff\x03\x05TENOR"
+    beats = name + b"".join(b"\x00\x90\x3c\x40\x60\x3c\x00" for _ in range(24))
+    (here / "waltz.mid").write_bytes(midi_bytes(three_four, beats))
+    wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
+    wish += ("--prompt", "waltz.mid", "--fill-bars", "2-3")
+    with pytest.raises(
+        UsageError, match=r"bars 2 to 3 of waltz.mid would be composed in 3/4.*--yes"
+    ):
+        run(*wish)
+    run(*wish, "--yes")
+    assert read_prompt(here / "music" / "song-7.mid", 4).bars is not None

@@ -12,12 +12,14 @@ import pretty_midi
 import pytest
 
 from megatron_music.generate.album import Formats, write_album, written
+from megatron_music.generate.key import key_of
 from megatron_music.generate.page import compressed
-from megatron_music.generate.report import Copies, Maker, key_of, song_report
+from megatron_music.generate.prompt import Prompt
+from megatron_music.generate.report import Copies, Maker, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.audio import render_audio
-from megatron_music.score.instruments import BASS, DRUMS, SOPRANO
+from megatron_music.score.instruments import DRUMS, SOPRANO
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -37,9 +39,12 @@ PIECE = Piece(
 )
 
 
-def song(seed: int, piece: Piece = PIECE) -> Song:
-    tokens = encode(piece, Vocabulary(TokenizerSettings()))
-    return Song(seed, piece, tuple(tokens.tolist()))
+def song(seed: int, piece: Piece = PIECE, new: list[list[bool]] | None = None) -> Song:
+    """Make a song, of a prompt with as many tracks where bars are new."""
+    tokens = tuple(encode(piece, Vocabulary(TokenizerSettings())).tolist())
+    if new is None:
+        return Song(seed, piece, tokens)
+    return Song(seed, piece, tokens, tuple(range(len(new))), np.array(new))
 
 
 def album(folder: Path, request: Request, formats: Formats = QUICK) -> list[Path]:
@@ -79,7 +84,11 @@ def test_a_report_says_what_was_asked_and_what_came() -> None:
     assert report["came"]["bars"] == 2
     assert report["came"]["notes"] == 7
     assert report["came"]["key"] == "C major"
-    assert [one["instrument"] for one in report["came"]["tracks"]] == ["SOPRANO", "33", "DRUMS"]
+    assert [one["instrument"] for one in report["came"]["tracks"]] == [
+        "SOPRANO",
+        "Electric Bass (finger)",
+        "Drums",
+    ]
     assert [one["highest"] for one in report["came"]["tracks"]] == ["G5", "G2", None]
     assert report["longest_run_shared_with_training"]["found"] == 2
     assert report["model"] == MAKER.model
@@ -88,11 +97,13 @@ def test_a_report_says_what_was_asked_and_what_came() -> None:
 
 
 def test_a_report_names_the_bars_that_are_new() -> None:
-    changed = replace(PIECE, tracks=(*PIECE.tracks[:1], track(33, (0, 16, 36), (16, 32, 41))))
-    report = song_report(song(5, changed), Request(), MAKER, Copies(None), PIECE)
+    made = song(5, new=[[False, False], [False, True], [True, True]])
+    prompt = Prompt(PIECE, ("Lead", "", ""))
+    report = song_report(made, Request(), MAKER, Copies(None), prompt)
     assert report["new_bars"] == [
-        {"instrument": "SOPRANO", "bars": []},
-        {"instrument": "33", "bars": [2]},
+        {"instrument": "SOPRANO", "name": "Lead", "bars": []},
+        {"instrument": "Electric Bass (finger)", "name": "Electric Bass (finger)", "bars": [2]},
+        {"instrument": "Drums", "name": "Drums", "bars": [1, 2]},
     ]
 
 
@@ -132,11 +143,13 @@ def test_the_page_loads_nothing_and_holds_everything(tmp_path: Path) -> None:
 def test_the_page_shows_what_was_begun_from_but_does_not_count_it(tmp_path: Path) -> None:
     request = Request(1, seed=5, vary=0.5)
     maker = replace(MAKER, prompt=f"mine <b>.mid {'c' * 64}")
-    write_album([song(5)], tmp_path, request, maker, QUICK, prompt=PIECE)
+    new = [[False, True], [True, False], [False, False]]
+    write_album([song(5, new=new)], tmp_path, request, maker, QUICK, prompt=PIECE)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<h1>1 piece of music</h1>" in page
     assert "The piece begun from" in page
     assert "mine &lt;b&gt;.mid." in page
+    assert "new: SOPRANO 2; Electric Bass (finger) 1" in page
     assert (tmp_path / "prompt.mid").is_file()
 
 
@@ -180,9 +193,3 @@ def impossible() -> Iterator[Song]:
     """Fail when the first song is asked for, as a model may."""
     raise RuntimeError("no song")
     yield song(1)
-
-
-def test_bass_and_soprano_are_not_one_instrument() -> None:
-    piece = replace(PIECE, tracks=(track(BASS, (0, 8, 72)),))
-    report = song_report(song(5, piece), Request(), MAKER, Copies(None), PIECE)
-    assert report["new_bars"] == [{"instrument": "BASS", "bars": [1]}]

@@ -135,7 +135,7 @@ def test_a_filled_document_is_one_that_training_could_have_had(
 def test_a_track_that_is_all_to_be_written_sounds() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=4, density=False))
     piece = Piece(4, 4, (track(0, (0, 64, 60)), track(VOICES[3], (0, 4, 40))))
-    draft = open_bars(piece, cells_named(piece, (), (VOICES[3],)))
+    draft = open_bars(piece, cells_named(piece, (), (1,)))
     for seed in range(20):
         sheet = next_sheet(draft, vocabulary, 60)
         done = draft.filled(sheet, scribble(sheet, vocabulary, 60, seed), vocabulary)
@@ -156,12 +156,7 @@ def test_tracks_take_turns_where_not_all_fit() -> None:
     assert windows > 10
 
 
-def test_bars_and_tracks_that_are_not_there_are_refused() -> None:
+def test_bars_that_are_not_there_are_refused() -> None:
     piece = Piece(4, 2, (track(0, (0, 4, 60)),))
     with pytest.raises(UsageError, match=r"the piece has bars 1..2 \(got 3\)"):
         cells_named(piece, (3,), ())
-    with pytest.raises(UsageError, match="the piece has no track DRUMS; it has 0"):
-        cells_named(piece, (), (128,))
-    piece = Piece(4, 1, tuple(track(program, (0, 4, 60)) for program in (126, 40, 5)))
-    with pytest.raises(UsageError, match="it has 5, 40, 126"):
-        cells_named(piece, (), (128,))

@@ -1,5 +1,6 @@
 """One voice is kept to the note, and what the model composes around it hears it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.harmonise import with_voice
+from megatron_music.generate.harmonise import kept_voice
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.session import Session
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, instrument_name
 from megatron_music.score.notes import Piece, Track
+from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.generate.conftest import CHORALE
 from tests.music import track
 
@@ -64,36 +67,41 @@ def test_one_voice_of_a_chorale_is_kept_and_the_others_are_made_anew(chorale_mod
     assert same == [False, False, True, False]
 
 
-@pytest.mark.parametrize("wish", [{}, {"instruments": ("0", "40", "DRUMS")}])
+@pytest.mark.parametrize("wish", [{}, {"instruments": ("piano", "violin", "DRUMS")}])
 def test_one_track_of_a_band_is_kept(hearing_fill_model: Path, wish: dict[str, Any]) -> None:
     session = Session(Composer.load(hearing_fill_model), BAND)
-    (song,) = session.harmonise("33", **wish)
-    others = wish.get("instruments", ("40", "40", "DRUMS"))
+    (song,) = session.harmonise("electric bass", **wish)
+    others = ("0", "40", "DRUMS") if wish else ("40", "40", "DRUMS")
     assert sorted(names(song.piece)) == sorted(("33", *others))
     (kept,) = (one for one in song.piece.tracks if one.instrument == 33)
     assert notes(kept) == notes(BAND.tracks[1])
 
 
-def test_a_track_is_taken_as_another_voice() -> None:
-    assert with_voice(MELODY, "ALTO").tracks[0].instrument == ALTO
-    taken = with_voice(BAND, "33=BASS")
-    assert [one.instrument for one in taken.tracks] == [BASS, 40, DRUMS, 40]
-    assert notes(taken.tracks[0]) == notes(BAND.tracks[1])
-    assert with_voice(BAND, "40").tracks[0] == BAND.tracks[0]
-    assert {SOPRANO, TENOR}.isdisjoint(one.instrument for one in taken.tracks)
+def test_a_track_is_taken_as_another_voice(chorale_model: Path, open_model: Path) -> None:
+    choir, any_model = load_vocabulary(chorale_model), load_vocabulary(open_model)
+    melody, band = Prompt.of(MELODY), replace(Prompt.of(BAND), names=("Lead", "", "", "Lead 2"))
+    assert kept_voice(melody, "ALTO", choir) == (0, ALTO)
+    assert kept_voice(band, "Lead=TENOR", choir) == (0, TENOR)
+    assert kept_voice(band, "lead 2", any_model) == (3, 40)
+    assert kept_voice(band, "track 2=BASS", choir) == (1, BASS)
+    # A choir's voice is chosen by the pitches, where nothing is said.
+    assert kept_voice(melody, "", choir) == (0, SOPRANO)
+    assert kept_voice(melody, "", any_model) == (0, 0)
+    assert kept_voice(band, "electric bass", choir) == (1, BASS)
 
 
 @pytest.mark.parametrize(
     ("piece", "wish", "message"),
     [
-        (BAND, {"voice": "SOPRANO"}, r"no track SOPRANO; it has 40, 33, DRUMS: .*40=SOPRANO"),
-        (BAND, {"voice": "DRUMS=BASS"}, "DRUMS cannot be taken as BASS"),
-        (BAND, {"voice": "33"}, "composes SOPRANO, ALTO, TENOR, BASS, not 33; give 33=SOPRANO"),
-        (BAND, {"voice": "TUBA"}, "no instrument 'TUBA'"),
-        (BAND, {"voice": "33=BASS", "drop": ("40",)}, "leave out drop"),
-        (BAND, {"voice": "33=BASS", "bars": 9}, "keeps the 2 bars"),
-        (BAND, {"voice": "33=BASS", "instruments": ("BASS",)}, "BASS is kept of the piece"),
-        (BAND, {"voice": "33=BASS", "vary": 0.5}, "leave out vary"),
+        (BAND, {"voice": "SOPRANO"}, r"no track 'SOPRANO'; .*Violin, Electric Bass \(finger\)"),
+        (BAND, {"voice": "DRUMS=BASS"}, "Drums cannot be taken as BASS"),
+        (BAND, {"voice": ""}, "which track is the voice to keep"),
+        (BAND, {"voice": "violn"}, "did you mean 'Violin'"),
+        (BAND, {"voice": "DRUMS"}, "composes SOPRANO, ALTO, TENOR, BASS, not Drums"),
+        (BAND, {"voice": "34=BASS", "drop": ("violin",)}, "leave out drop"),
+        (BAND, {"voice": "34=BASS", "bars": 9}, "keeps the 2 bars"),
+        (BAND, {"voice": "34=BASS", "instruments": ("BASS",)}, "BASS is kept of the piece"),
+        (BAND, {"voice": "34=BASS", "vary": 0.5}, "leave out vary"),
         (Piece(4, 2, (track(0, (16, 32, 60)),)), {"voice": "BASS", "prompt_bars": 1}, "no note"),
     ],
 )
@@ -106,5 +114,5 @@ def test_what_cannot_be_harmonised_is_refused(
 
 def test_nothing_around_a_lone_track_is_refused(open_model: Path) -> None:
     piece = Piece(12, 1, (track(0, (0, 8, 60)),))
-    with pytest.raises(UsageError, match="nothing to compose around 0; say which instruments"):
-        Session(Composer.load(open_model), piece).harmonise("0")
+    with pytest.raises(UsageError, match="nothing to compose around Acoustic Grand Piano; say"):
+        Session(Composer.load(open_model), piece).harmonise()

@@ -5,6 +5,7 @@ MEGATRON_MUSIC_REQUESTS=10000 pytest --timeout 0 tests/generate/test_random_requ
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import pytest
 from megatron_music.errors import UsageError
 from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.harmonise import with_voice
+from megatron_music.generate.harmonise import kept_voice
+from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, Guide
 from megatron_music.generate.song import Song
+from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.grammar import check
@@ -25,7 +28,7 @@ from tests.generate.conftest import CHORALE, untrained
 from tests.music import bars_not_full
 
 REQUESTS = int(os.environ.get("MEGATRON_MUSIC_REQUESTS", "120"))
-NAMES = [*map(str, range(128)), "DRUMS", *CHORALE]
+NAMES = [*map(str, range(1, 129)), "DRUMS", *CHORALE]
 SETTINGS = (
     TokenizerSettings(bars=4, ensemble=CHORALE),
     TokenizerSettings(12, density=False, bars=2),
@@ -100,7 +103,7 @@ def wish(rng: np.random.Generator, vocabulary_bars: int, prompt: Piece | None) -
         if kind == 1:
             made["vary"] = float(rng.uniform(0.05, 1.0))
         elif kind == 2:
-            made["voice"] = instrument_name(int(rng.choice([t.instrument for t in prompt.tracks])))
+            made["voice"] = instrument_title(int(rng.choice([t.instrument for t in prompt.tracks])))
         else:
             bars = rng.integers(1, prompt.bars + 1, int(rng.integers(1, 4)))
             made["fill_bars"] = tuple(sorted({int(bar) for bar in bars}))
@@ -122,10 +125,12 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
         assert names == [instrument_name(track.instrument) for track in prompt.tracks]
     elif request.voice is not None:
         assert piece.bars == prompt.bars
-        assert with_voice(prompt, request.voice).tracks[0] in piece.tracks
+        place, code = kept_voice(Prompt.of(prompt), request.voice, composer.vocabulary)
+        assert replace(prompt.tracks[place], instrument=code) in piece.tracks
     else:
         assert piece.bars == request.bars
-        assert set(request.instruments or ()) <= set(names)
+        codes = {track.instrument for track in piece.tracks}
+        assert set(map(find_instrument, request.instruments or ())) <= codes
     if request.full_bars and not (request.fills or request.voice):
         kept = 0 if prompt is None else request.prompt_bars or prompt.bars
         for track in piece.tracks:

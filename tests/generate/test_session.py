@@ -59,7 +59,12 @@ def test_a_song_from_nothing_may_be_longer_than_the_window(session: Session) -> 
 
 def test_the_first_bars_of_some_tracks_are_kept_and_others_are_added(session: Session) -> None:
     assert session.piece is not None
-    wish = {"prompt_bars": 2, "drop": ("BASS",), "instruments": ("DRUMS", "33"), "bars": 6}
+    wish = {
+        "prompt_bars": 2,
+        "drop": ("BASS",),
+        "instruments": ("DRUMS", "Electric Bass (finger)"),
+        "bars": 6,
+    }
     (song,) = session.continue_piece(**wish)
     assert names(song.piece) == ["SOPRANO", "ALTO", "TENOR", "DRUMS", "33"]
     assert notes_before(song.piece, 2)[:3] == notes_before(session.piece, 2)[:3]
@@ -185,9 +190,13 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
     ("act", "wish", "message"),
     [
         ("continue_piece", {"bars": 2}, "bars is 2, but 4 are kept"),
-        ("continue_piece", {"bars": 4}, "has 4 bars already and no track is added"),
+        (
+            "continue_piece",
+            {"bars": 4},
+            "nothing to compose: the piece has 4 bars and no track is added",
+        ),
         ("continue_piece", {"prompt_bars": 5}, "prompt_bars is 5, but the piece has 4"),
-        ("continue_piece", {"drop": ("DRUMS",)}, "no track DRUMS; it has ALTO, BASS"),
+        ("continue_piece", {"drop": ("DRUMS",)}, "no track 'DRUMS'; .* has SOPRANO, ALTO"),
         ("continue_piece", {"drop": CHORALE, "instruments": ()}, "nothing of the piece is kept"),
         ("continue_piece", {"fill_bars": (1,)}, "call fill, vary or harmonise"),
         ("fill", {}, "nothing to fill"),
@@ -200,7 +209,7 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
         ("compose", {"vary": 0.5}, "needs a piece to begin from"),
         ("compose", {"attributes": ("GENRE=JAZZ",)}, "no attribute 'GENRE=JAZZ'; its data had"),
         ("compose", {"density": ("10",)}, r"density must be 0..9 .*got '10'"),
-        ("compose", {"tracks": 2, "instruments": ("0",)}, "tracks is 2, but 1 instruments"),
+        ("compose", {"tracks": 2, "instruments": ("piano",)}, "tracks is 2, but 1 instruments"),
         ("compose", {"song_ids": (1, 1)}, "a song id stands twice"),
     ],
 )

@@ -187,7 +187,7 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
         assert wanted in done.stderr
         assert done.stdout == f"{run / 'hf'}\n"
     assert {path.name for path in (run / "hf").iterdir()} == EXPORTED
-    asked = ["-n", "1", "--bars", "1", "--instrument", "0"]
+    asked = ["-n", "1", "--bars", "1", "--instrument", "piano"]
     composed = execute(*launch(1, "sample", str(run / "hf"), "-o", str(music), *asked))
     assert composed.returncode == 0, composed.stderr
     assert list(music.glob("*.mid"))

@@ -1,0 +1,82 @@
+"""Keys: how they are said, and how music is told to be in one."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import UsageError
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Piece
+
+# How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
+_PROFILES = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
+"""Of minor, the natural scale and the leading note."""
+
+_TONICS = ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+_LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_KEY = re.compile(r"([A-Ga-g])\s*-?(#|♯|b|♭|sharp|flat)?\s*(major|maj|minor|min|m|)", re.IGNORECASE)
+FITTING_SHARE = 0.9
+"""Music is taken to be in a key if this share of its sounding time is of the key's scale."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key: its tonic as a pitch class from C, and its mode."""
+
+    tonic: int
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{_TONICS[self.tonic]} {self.mode}"
+
+    @property
+    def scale(self) -> npt.NDArray[np.bool_]:
+        """Which pitch classes belong to the key."""
+        belongs = np.zeros(12, np.bool_)
+        belongs[[(self.tonic + step) % 12 for step in _SCALES[self.mode]]] = True
+        return belongs
+
+    def share(self, piece: Piece) -> float:
+        """Return which share of the sounding time of a piece's pitched notes is of the scale."""
+        sounding = _sounding(piece)
+        total = float(sounding.sum())
+        return float(sounding[self.scale].sum()) / total if total else 1.0
+
+
+def parse_key(text: str) -> Key:
+    """Read a key as "C major", "f# minor", "Bb" or "Am"; raises UsageError."""
+    found = _KEY.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"key must be as in 'C major', 'F# minor' or 'Bb major' (got {text!r})")
+    letter, shift, mode = found[1], (found[2] or "").lower(), found[3]
+    is_minor = mode.lower() in ("minor", "min") or mode == "m"
+    tonic = (_LETTERS[letter.lower()] + _SHIFTS[shift]) % 12
+    return Key(tonic, "minor" if is_minor else "major")
+
+
+def key_of(piece: Piece) -> str:
+    """Return the key whose profile correlates best with how long each pitch class sounds.
+
+    The method of Krumhansl and Schmuckler; "" where no pitched note sounds, or all equally long.
+    """
+    sounding = _sounding(piece)
+    if not sounding.std():
+        return ""
+    keys = [Key(tonic, mode) for mode in _PROFILES for tonic in range(12)]
+    fits = [np.corrcoef(sounding, np.roll(_PROFILES[k.mode], k.tonic))[0, 1] for k in keys]
+    return str(keys[int(np.argmax(fits))])
+
+
+def _sounding(piece: Piece) -> npt.NDArray[np.float64]:
+    sounding = np.zeros(12)
+    for track in piece.tracks:
+        if track.instrument != DRUMS:
+            np.add.at(sounding, track.pitch % 12, track.end - track.onset)
+    return sounding

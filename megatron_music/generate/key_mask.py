@@ -1,0 +1,51 @@
+"""Music kept to a key: notes outside its scale are not begun."""
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor
+
+from megatron_music.generate.key import Key
+from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
+
+
+class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
+    """Begin no note outside a key's scale, where another token is legal; drums have no key.
+
+    Stands behind the grammar's mask. Bars that are written behind the tracks belong to the tracks
+    that hid them, in order.
+    """
+
+    def __init__(self, key: Key, vocabulary: Vocabulary, songs: int) -> None:
+        pitches = np.arange(PITCHES) % 12
+        barred = np.zeros(len(vocabulary), np.bool_)
+        barred[vocabulary.note_on : vocabulary.note_on + PITCHES] = ~key.scale[pitches]
+        self._barred = torch.from_numpy(barred)
+        self._inst = vocabulary.inst
+        self._hides = vocabulary.ids.get("FILL_IN", -1)
+        self._fills = vocabulary.ids.get("FILL_START", -1)
+        self._taken = 0
+        self._instruments = [0] * songs
+        self._hidden: list[list[int]] = [[] for _ in range(songs)]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Mask scores [songs, vocabulary] of notes outside the scale."""
+        rows = input_ids[:, self._taken :].tolist()
+        self._taken = input_ids.shape[1]
+        for song, tokens in enumerate(rows):
+            for token in tokens:
+                self._take(song, token)
+        pitched = torch.tensor([code != DRUMS for code in self._instruments])
+        barred = (pitched[:, None] & self._barred[None]).to(scores.device)
+        masked = scores.clone()
+        masked[:, : barred.shape[1]].masked_fill_(barred, float("-inf"))
+        possible = torch.isfinite(masked).any(dim=1, keepdim=True)
+        return torch.where(possible, masked, scores)
+
+    def _take(self, song: int, token: int) -> None:
+        if self._inst <= token < self._inst + INSTRUMENT_COUNT:
+            self._instruments[song] = token - self._inst
+        elif token == self._hides:
+            self._hidden[song].append(self._instruments[song])
+        elif token == self._fills and self._hidden[song]:
+            self._instruments[song] = self._hidden[song].pop(0)

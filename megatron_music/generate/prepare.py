@@ -1,0 +1,211 @@
+"""A request looked through before anything is composed: what would surprise is asked, in a line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.errors import UsageError
+from megatron_music.generate import writing
+from megatron_music.generate.draft import Draft
+from megatron_music.generate.harmonise import ensemble_of, kept_voice
+from megatron_music.generate.key import FITTING_SHARE, key_of, parse_key
+from megatron_music.generate.origin import learnt_instruments
+from megatron_music.generate.prompt import Prompt, read_prompt
+from megatron_music.generate.request import Request
+from megatron_music.score.audio import LONGEST_MINUTES
+from megatron_music.score.general_midi import instrument_title, numbered_title
+from megatron_music.score.instruments import DRUMS, VOICES
+from megatron_music.score.notes import QUARTERS_PER_BAR, Track
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+_SHOWN = 8
+_MOST_SHARED = 0.1
+"""Of a voice's notes, how many may begin while another sounds: a singer has one at a time."""
+
+
+def prepared(
+    path: Path | None,
+    request: Request,
+    vocabulary: Vocabulary,
+    data: Path | None,
+    *,
+    confirmed: bool = False,
+) -> Prompt | None:
+    """Return what to begin from, None for nothing; raises UsageError for what has to be asked.
+
+    Asked are instruments that the model never met (as its training `data` tell), bars in a metre
+    that it does not compose in, a voice that is none and a prompt in another key. With `confirmed`
+    all that is done as well as can be.
+    """
+    if path is None:
+        request.refuse_without_piece()
+        _refuse_unknown(_asked(request, vocabulary), {}, data, vocabulary, confirmed)
+        _refuse_keyless(request, vocabulary)
+        return None
+    prompt = _read(path, request, vocabulary)
+    odd = _odd_bars(prompt, request, vocabulary)
+    if odd:
+        if not confirmed:
+            raise UsageError(_about_metres(prompt, odd, path))
+        prompt = _read(path, request, vocabulary, any_metre=True)
+    draft = _draft(prompt, request, vocabulary)
+    tracks = zip(draft.piece.tracks, draft.sources, strict=True)
+    played = {
+        track.instrument: "" if source is None else prompt.title(source) for track, source in tracks
+    }
+    _refuse_unknown(list(played), played, data, vocabulary, confirmed)
+    if not confirmed:
+        _refuse_chords(prompt, request, vocabulary)
+        _refuse_another_key(draft, request)
+    return prompt
+
+
+def _read(
+    path: Path, request: Request, vocabulary: Vocabulary, *, any_metre: bool = False
+) -> Prompt:
+    prompt = read_prompt(path, vocabulary.settings.steps_per_quarter, any_metre)
+    if request.roles:
+        prompt = prompt.assigned(request.roles)
+    return prompt.as_named(ensemble_of(vocabulary))
+
+
+def _draft(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
+    """Return what a request makes of a prompt; raises UsageError for an impossible wish."""
+    if request.tracks is not None:
+        raise UsageError(
+            f"tracks (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
+            "and instruments adds to them"
+        )
+    count = prompt.bar_count
+    if request.fill_bars and max(request.fill_bars) > count:
+        asked = f"{min(request.fill_bars)} to {max(request.fill_bars)}"
+        one = str(request.fill_bars[0])
+        asked = asked if len(request.fill_bars) > 1 else one
+        raise UsageError(f"the piece has bars 1..{count} (got {asked}); choose among them")
+    return writing.begun(prompt, prompt.on_grid(request), vocabulary, request.seeds[0])
+
+
+def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[int]:
+    """Return the bars of the file, from 0, that would be composed and are no bars of the grid."""
+    bars = prompt.bars
+    if bars is None or all(map(bars.is_whole, range(bars.bars))):
+        return []
+    draft = _draft(prompt, request, vocabulary)
+    if request.vary is not None:
+        composed = set(range(bars.bars))
+    else:
+        grid = np.flatnonzero(draft.holes.any(axis=0)).tolist()
+        composed = set(map(bars.to_file, grid))
+    return [
+        bar
+        for bar in sorted(composed)
+        if not bars.is_whole(bar) and not (bar == 0 and bars.late[0])
+    ]
+
+
+def _about_metres(prompt: Prompt, odd: list[int], path: Path) -> str:
+    bars = prompt.bars
+    metres = sorted({bars.metre(bar) for bar in odd}) if bars else []
+    named = f"bar {odd[0] + 1}" if len(odd) == 1 else f"bars {odd[0] + 1} to {odd[-1] + 1}"
+    return (
+        f"{named} of {path} would be composed in {' and '.join(metres)}, and this model composes "
+        "in 4/4; choose other bars with --fill-bars, or give --yes to count four quarters as a bar "
+        "throughout"
+    )
+
+
+def _asked(request: Request, vocabulary: Vocabulary) -> list[int]:
+    return list(request.codes(vocabulary) or ())
+
+
+def _refuse_unknown(
+    codes: list[int],
+    titles: dict[int, str],
+    data: Path | None,
+    vocabulary: Vocabulary,
+    confirmed: bool,
+) -> None:
+    """Refuse instruments that the model never met, where that is known."""
+    learnt = learnt_instruments(data, vocabulary)
+    unknown = sorted({code for code in codes if learnt is not None and code not in learnt})
+    if not unknown or confirmed or learnt is None:
+        return
+    named = ", ".join(titles.get(code) or numbered_title(code) for code in unknown)
+    known = [instrument_title(code) for code in sorted(learnt, key=_voices_first)]
+    more = ", ..." if len(known) > _SHOWN else ""
+    example = known[0] if known else "piano"
+    cure = (
+        f'take a track as one of these with --as, as in --as "{_short(titles, unknown)}={example}"'
+        if any(titles.get(code) for code in unknown)
+        else "ask for one of these"
+    )
+    raise UsageError(
+        f"this model never met {named}; it knows {', '.join(known[:_SHOWN])}{more}: {cure}, or "
+        "give --yes and it guesses"
+    )
+
+
+def _voices_first(code: int) -> tuple[bool, int]:
+    return code not in VOICES, code
+
+
+def _short(titles: dict[int, str], unknown: list[int]) -> str:
+    title = next(titles[code] for code in unknown if titles.get(code))
+    return title.split(" (", 1)[0]
+
+
+def _refuse_chords(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> None:
+    """Refuse a track as a voice that sounds several notes at once."""
+    if request.voice is None:
+        return
+    place, code = kept_voice(prompt, request.voice, vocabulary)
+    if code in VOICES and _shared(prompt.piece.tracks[place]) > _MOST_SHARED:
+        raise UsageError(
+            f"{prompt.title(place)} sounds several notes at once, {instrument_title(code)} sings "
+            "one; give a track of one voice, or --yes"
+        )
+
+
+def _shared(track: Track) -> float:
+    """Return the share of notes that begin while another of the track sounds."""
+    ends = np.maximum.accumulate(track.end)
+    return float((track.onset[1:] < ends[:-1]).mean()) if len(track) > 1 else 0.0
+
+
+def _refuse_keyless(request: Request, vocabulary: Vocabulary) -> None:
+    codes = request.codes(vocabulary)
+    if request.key is not None and codes is not None and set(codes) == {DRUMS}:
+        raise UsageError(f"drums have no key (asked for {parse_key(request.key)}); leave out --key")
+
+
+def _refuse_another_key(draft: Draft, request: Request) -> None:
+    """Refuse a key that what is kept is not in."""
+    if request.key is None:
+        return
+    key = parse_key(request.key)
+    kept = replace(draft.piece, tracks=tuple(one for one in draft.piece.tracks if len(one)))
+    share = key.share(kept)
+    if share < FITTING_SHARE:
+        raise UsageError(
+            f"what is kept of the prompt sounds in {key_of(kept)}: {share:.0%} of it is of {key}; "
+            "leave out --key, or give --yes to compose the new bars in it all the same"
+        )
+
+
+def refuse_hours(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
+    """Refuse sound that cannot be rendered before composing it; raises UsageError."""
+    bars = request.bars or vocabulary.settings.bars
+    minutes = bars * QUARTERS_PER_BAR / request.tempo
+    if prompt is not None and prompt.source is not None and prompt.bars is not None:
+        last = np.array([int(prompt.bars.starts[-1])])
+        added = max(0, (request.bars or 0) - prompt.bar_count)
+        tempo_bpm = request.tempo_bpm or max(10.0, prompt.source.score.tempo_bpm)
+        plays_s = float(prompt.source.midi.seconds(last)[0])
+        minutes = plays_s / 60 + added * QUARTERS_PER_BAR / tempo_bpm
+        bars = prompt.bar_count + added
+    if minutes > LONGEST_MINUTES:
+        raise UsageError(
+            f"{bars} bars play for {minutes:.0f} minutes, {LONGEST_MINUTES} can be rendered; "
+            "ask for fewer, or give --no-wav"
+        )

@@ -1,0 +1,265 @@
+"""A song as its prompt's own file: only what was composed is other than it was.
+
+Every event that is no note of a bar composed anew stays at its tick: tempos, time signatures,
+controllers, bends, names, programmes, marks, system exclusive data. New notes go into the chunk and
+channel of their track; tracks that are new get a chunk behind the others.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.files import complete
+from megatron_music.generate.dynamics import Dynamics
+from megatron_music.generate.prompt import Prompt
+from megatron_music.generate.request import SONG_TEMPO_BPM
+from megatron_music.generate.song import BoolArray, Song
+from megatron_music.score.barlines import Barlines
+from megatron_music.score.channel_kernel import CHANNELS, PORTS
+from megatron_music.score.general_midi import instrument_title
+from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
+from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_events import (
+    NAME,
+    NOTE_OFF,
+    NOTE_ON,
+    PORT,
+    PROGRAM,
+    TEMPO,
+    Chunk,
+    Event,
+    EventFile,
+    meta,
+)
+from megatron_music.score.midi_source import MidiSource, SourceNote, SourceTrack
+from megatron_music.score.notes import Track
+
+_DRUM_CHANNEL = 9
+_US_PER_MINUTE = 60_000_000
+_OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
+"""Meta events of a track that is left out: its name and what plays it."""
+
+
+@dataclass(frozen=True)
+class NewNote:
+    """A note to write, in ticks of the file."""
+
+    onset: int
+    end: int
+    pitch: int
+    velocity: int
+
+
+def write_song(
+    song: Song, path: Path, prompt: Prompt | None = None, tempo_bpm: float | None = None
+) -> None:
+    """Write a song as a MIDI file: what its prompt's file holds, where it has one, and what is new.
+
+    With `tempo_bpm` all is at that tempo, else as the file says. Raises WriteError.
+    """
+    if prompt is None or prompt.source is None or prompt.bars is None:
+        write_midi(song.piece, path, tempo_bpm or SONG_TEMPO_BPM)
+        return
+    rewriting = _Rewriting(prompt, prompt.source, prompt.bars, song)
+    raw = rewriting.result(set(song.dropped), tempo_bpm)
+    with complete(path) as temporary:
+        temporary.write_bytes(raw)
+
+
+class _Rewriting:
+    def __init__(self, prompt: Prompt, source: MidiSource, bars: Barlines, song: Song) -> None:
+        self._prompt, self._source, self._bars, self._song = prompt, source, bars, song
+        self._taken = set(source.channels)
+        self._removed: dict[int, set[int]] = defaultdict(set)
+        self._added: dict[int, list[Event]] = defaultdict(list)
+        self._chunks: list[Chunk] = []
+
+    def result(self, dropped: set[int], tempo_bpm: float | None) -> bytes:
+        """Return the bytes of the file."""
+        of_song = dict(zip(self._song.sources, range(len(self._song.sources)), strict=True))
+        for place in range(len(self._source.tracks)):
+            self._remove(place, of_song.get(place))
+        for place, origin in enumerate(self._song.sources):
+            self._add(place, origin)
+        tracks = self._source.events.tracks
+        chunks = {i: self._chunk(i, chunk, dropped) for i, chunk in enumerate(tracks)}
+        if tempo_bpm is not None:
+            _set_tempo(list(chunks.values()), tempo_bpm)
+        numbers = iter(range(len(tracks)))
+        whole = [
+            one if isinstance(one, bytes) else chunks[next(numbers)]
+            for one in self._source.events.chunks
+        ]
+        kept = [one for one in whole if isinstance(one, bytes) or one is not _EMPTY]
+        return EventFile(self._source.events.header, [*kept, *self._chunks]).to_bytes()
+
+    def _remove(self, place: int, row: int | None) -> None:
+        """Mark the notes of a file's track that are not kept: all, or those of new bars."""
+        track = self._source.tracks[place]
+        gone = np.ones(len(track.notes), np.bool_)
+        if row is not None:
+            bar = self._prompt.bar_of_note(place)
+            new = self._song.new
+            inside = bar < new.shape[1]
+            gone = ~inside | new[row][np.minimum(bar, new.shape[1] - 1)]
+        for note, is_gone in zip(track.notes, gone.tolist(), strict=True):
+            if is_gone:
+                self._removed[track.chunk].update((note.begins, note.ends))
+
+    def _kept(self, track: SourceTrack) -> list[SourceNote]:
+        removed = self._removed[track.chunk]
+        return [note for note in track.notes if note.begins not in removed]
+
+    def _add(self, row: int, origin: int | None) -> None:
+        """Write what is new of a song's track."""
+        track = self._song.piece.tracks[row]
+        if origin is None:
+            self._add_track(track)
+            return
+        old = self._source.tracks[origin]
+        notes = self._new_notes(track, self._song.new[row], old)
+        self._added[old.chunk] += _events(notes, old.channel % CHANNELS)
+
+    def _new_notes(self, track: Track, new: BoolArray, old: SourceTrack) -> list[NewNote]:
+        kept = self._kept(old)
+        loud = Dynamics(kept or old.notes, by_pitch=track.instrument == DRUMS)
+        chosen = new[track.onset // self._song.piece.steps_per_bar]
+        same = [
+            one
+            for other in self._source.tracks
+            if (other.chunk, other.channel) == (old.chunk, old.channel)
+            for one in self._kept(other)
+        ]
+        return _apart(self._in_ticks(track, chosen), same, loud)
+
+    def _in_ticks(self, track: Track, chosen: BoolArray) -> list[tuple[int, int, int]]:
+        """Return the chosen notes of a track as onset, end and pitch in ticks of the file."""
+        steps, quarter = self._song.piece.steps_per_quarter, self._bars.ticks_per_quarter
+        onset, end = (
+            (2 * column[chosen] * quarter + steps) // (2 * steps)
+            for column in (track.onset, track.end)
+        )
+        columns = self._bars.ticks(onset), self._bars.ticks(end, 1), track.pitch[chosen]
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def _add_track(self, track: Track) -> None:
+        """Write a track that the file did not have, as loud as the others are at that time."""
+        kept = [note for one in self._source.tracks for note in self._kept(one)]
+        loud = Dynamics(kept or [note for one in self._source.tracks for note in one.notes])
+        everything = np.ones(len(track), np.bool_)
+        notes = _apart(self._in_ticks(track, everything), [], loud)
+        code = track.instrument
+        channel = _DRUM_CHANNEL if code == DRUMS else self._free_channel()
+        name = instrument_title(code)
+        self._new_chunk(name, self._program(code), channel, notes)
+
+    def _program(self, code: int) -> int:
+        """Return what plays a new track: voices sing as the voice that was given."""
+        given = [
+            self._source.tracks[origin].program
+            for track, origin in zip(self._song.piece.tracks, self._song.sources, strict=True)
+            if origin is not None and track.instrument in VOICES
+        ]
+        return given[0] if given and code in VOICES else general_midi_program(code)
+
+    def _free_channel(self) -> int:
+        """Return a channel that nothing plays, counted on from port to port, and take it."""
+        for channel in range(PORTS * CHANNELS):
+            if channel not in self._taken and channel % CHANNELS != _DRUM_CHANNEL:
+                self._taken.add(channel)
+                return channel
+        return 0
+
+    def _new_chunk(self, name: str, program: int, channel: int, notes: list[NewNote]) -> None:
+        number = channel % CHANNELS
+        head = [Event(0, meta(NAME, name.encode()))]
+        if channel >= CHANNELS:
+            head.append(Event(0, meta(PORT, bytes((channel // CHANNELS,)))))
+        head.append(Event(0, bytes((PROGRAM | number, program))))
+        self._chunks.append(Chunk(_merged(head, _events(notes, number)), 0))
+
+    def _chunk(self, place: int, chunk: Chunk, dropped: set[int]) -> Chunk:
+        """Return a chunk with its new notes, without its old ones and the tracks left out."""
+        removed = self._removed[place]
+        events = [event for i, event in enumerate(chunk.events) if i not in removed]
+        end = chunk.end_ticks
+        mine = [i for i, track in enumerate(self._source.tracks) if track.chunk == place]
+        out = [self._source.tracks[i].channel % CHANNELS for i in mine if i in dropped]
+        stay = {self._source.tracks[i].channel % CHANNELS for i in mine if i not in dropped}
+        if out:
+            events = [one for one in events if one.channel not in out or one.channel in stay]
+        if out and not stay:
+            events = [
+                one for one in events if not (one.is_meta and one.raw[1] in _OF_AN_INSTRUMENT)
+            ]
+            if not events:
+                return _EMPTY
+        if self._song.piece.bars < self._prompt.piece.bars:
+            events, end = self._until(events)
+        return Chunk(_merged(events, self._added[place]), end)
+
+    def _until(self, events: list[Event]) -> tuple[list[Event], int]:
+        """Leave out what comes behind a song that is shorter than its prompt, but for note-offs."""
+        bar = self._song.piece.bars
+        grid = np.array([bar * self._bars.bar_ticks])
+        last = int(self._bars.ticks(grid)[0])
+        kept = [one for one in events if one.tick < last or _ends_note(one)]
+        return kept, last
+
+
+_EMPTY = Chunk()
+
+
+def _ends_note(event: Event) -> bool:
+    kind = event.raw[0] & 0xF0
+    return kind == NOTE_OFF or (kind == NOTE_ON and not event.raw[2])
+
+
+def _events(notes: Iterable[NewNote], channel: int) -> list[Event]:
+    events = []
+    for note in notes:
+        events.append(Event(note.onset, bytes((NOTE_ON | channel, note.pitch, note.velocity))))
+        events.append(Event(note.end, bytes((NOTE_OFF | channel, note.pitch, 0))))
+    return events
+
+
+def _merged(old: list[Event], new: list[Event]) -> list[Event]:
+    """Put new notes among old events: at one tick they end before these and begin behind them."""
+    ranked = [(event.tick, 1, event) for event in old]
+    ranked += [(event.tick, 0 if _ends_note(event) else 2, event) for event in new]
+    return [event for _, _, event in sorted(ranked, key=lambda one: one[:2])]
+
+
+def _apart(
+    notes: list[tuple[int, int, int]], kept: list[SourceNote], loud: Dynamics
+) -> list[NewNote]:
+    """Return new notes that no kept note of their pitch and channel is touched by.
+
+    A new note ends where the next kept one begins; where a kept one sounds it begins behind it.
+    """
+    by_pitch: dict[int, list[SourceNote]] = defaultdict(list)
+    for one in kept:
+        by_pitch[one.pitch].append(one)
+    found = []
+    for onset, end, pitch in notes:
+        first, last = onset, end
+        for one in by_pitch[pitch]:
+            if one.onset <= first < one.end:
+                first = one.end
+            elif first < one.onset < last:
+                last = one.onset
+        if first < last:
+            found.append(NewNote(first, last, pitch, loud.velocity(first, pitch)))
+    return found
+
+
+def _set_tempo(chunks: list[Chunk], tempo_bpm: float) -> None:
+    """Have one tempo throughout."""
+    for chunk in chunks:
+        chunk.events = [event for event in chunk.events if not event.is_meta_of(TEMPO)]
+    if chunks:
+        quarter_us = round(_US_PER_MINUTE / tempo_bpm)
+        chunks[0].events.insert(0, Event(0, meta(TEMPO, quarter_us.to_bytes(3))))
