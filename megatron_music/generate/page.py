@@ -101,6 +101,8 @@ def _wishes(request: Request) -> list[tuple[str, str]]:
 def _said(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if value == "":  # a voice that is not named
+        return "the only one"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

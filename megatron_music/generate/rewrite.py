@@ -86,14 +86,14 @@ class _Rewriting:
             self._add(place, origin)
         tracks = self._source.events.tracks
         chunks = {i: self._chunk(i, chunk, dropped) for i, chunk in enumerate(tracks)}
-        if tempo_bpm is not None:
-            _set_tempo(list(chunks.values()), tempo_bpm)
         numbers = iter(range(len(tracks)))
         whole = [
             one if isinstance(one, bytes) else chunks[next(numbers)]
             for one in self._source.events.chunks
         ]
         kept = [one for one in whole if isinstance(one, bytes) or one is not _EMPTY]
+        if tempo_bpm is not None:
+            _set_tempo([one for one in kept if isinstance(one, Chunk)], tempo_bpm)
         return EventFile(self._source.events.header, [*kept, *self._chunks]).to_bytes()
 
     def _remove(self, place: int, row: int | None) -> None:

@@ -236,7 +236,7 @@ def test_tracks_are_taken_as_voices_and_stay_what_they_are(
         session.fill(roles=("SOPRANO,ALTO",), **wish)
     with pytest.raises(UsageError, match="are both ALTO; a choir has each voice once"):
         session.fill(roles=("violin I=ALTO,violin II=ALTO",), **wish)
-    with pytest.raises(UsageError, match="did you mean 'Violin II'"):
+    with pytest.raises(UsageError, match="did you mean 'Violin I'"):
         session.fill(roles=("violin 3=ALTO",), **wish)
 
 
