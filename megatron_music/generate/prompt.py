@@ -20,6 +20,7 @@ from megatron_music.score.quantize import nearest_step, quantize
 
 BoolArray = npt.NDArray[np.bool_]
 
+_WORD = re.compile(r"\w+")
 _TRACK_NUMBER = re.compile(r"track ([0-9]+)", re.IGNORECASE)
 
 
@@ -51,8 +52,12 @@ class Prompt:
         return f"{name} ({said})" if name and name.casefold() != said.casefold() else said
 
     def titles(self) -> str:
-        """Name all tracks in order."""
-        return ", ".join(self.title(track) for track in range(len(self.names)))
+        """Name all tracks in order; those of one title with their places."""
+        titles = [self.title(track) for track in range(len(self.names))]
+        return ", ".join(
+            f"{one} [track {place}]" if titles.count(one) > 1 else one
+            for place, one in enumerate(titles, 1)
+        )
 
     def find(self, name: str) -> list[int]:
         """Return the tracks of a name: their own, their instrument's, or "track 2".
@@ -84,11 +89,15 @@ class Prompt:
         codes = self._codes()
         if code in codes:
             return [track for track, one in enumerate(codes) if one == code]
-        parts = said.split()
+        parts = _WORD.findall(said)
+        words = [
+            _WORD.findall(f"{name} {instrument_title(code)}".casefold())
+            for name, code in zip(self.names, codes, strict=True)
+        ]
         return [
             track
-            for track, one in enumerate(codes)
-            if parts and all(part in instrument_title(one).casefold().split() for part in parts)
+            for track, known in enumerate(words)
+            if parts and all(any(word.startswith(part) for word in known) for part in parts)
         ]
 
     def _codes(self) -> list[int]:

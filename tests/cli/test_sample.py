@@ -142,7 +142,7 @@ def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> No
         ("--key D --fill-bars 2", "sounds in .*: 0% of it is of D major"),
         ("--key Q --fill-bars 2", "key must be as in"),
         ("--tracks 2 --bars 3", "is for songs from nothing"),
-        ("-o hf/config.json/music --bars 3", "cannot write into hf/config.json/music: Not a directory"),
+        ("-o hf/config.json/x --bars 3", "cannot write into hf/config.json/x: Not a directory"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_composed(
