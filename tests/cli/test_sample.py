@@ -211,7 +211,7 @@ def test_strings_are_filled_by_a_model_of_voices_once_they_are_taken_as_such(her
         Piece(4, 2, tuple(track(code, (0, 32, 60)) for code in strings)), here / "strings.mid"
     )
     wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
-    wish += ("--prompt", "strings.mid", "--fill-bars", "2")
+    wish = (*wish, "--prompt", "strings.mid", "--fill-bars", "2")
     with pytest.raises(UsageError, match=r'never met .*Violin.*: take .*--as "Violin.*=SOPRANO"'):
         run(*wish)
     run(*wish, "--as", "SOPRANO,ALTO,TENOR,BASS")
@@ -229,7 +229,7 @@ def test_bars_of_another_metre_are_asked_about(here: Path) -> None:
     beats = name + b"".join(b"\x00\x90\x3c\x40\x60\x3c\x00" for _ in range(24))
     (here / "waltz.mid").write_bytes(midi_bytes(three_four, beats))
     wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
-    wish += ("--prompt", "waltz.mid", "--fill-bars", "2-3")
+    wish = (*wish, "--prompt", "waltz.mid", "--fill-bars", "2-3")
     with pytest.raises(
         UsageError, match=r"bars 2 to 3 of waltz.mid would be composed in 3/4.*--yes"
     ):

@@ -129,8 +129,8 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
         assert replace(prompt.tracks[place], instrument=code) in piece.tracks
     else:
         assert piece.bars == request.bars
-        codes = {track.instrument for track in piece.tracks}
-        assert set(map(find_instrument, request.instruments or ())) <= codes
+        held = {track.instrument for track in piece.tracks}
+        assert set(map(find_instrument, request.instruments or ())) <= held
     if request.full_bars and not (request.fills or request.voice):
         kept = 0 if prompt is None else request.prompt_bars or prompt.bars
         for track in piece.tracks:
