@@ -167,7 +167,7 @@ define walk
 @echo "runtime: $(CHOICE)"
 $(if $(filter 1,$(NPROC)),,@$(ESTIMATE) > /dev/null)
 @$(call timed,data,$(BUILD))
-@$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run $(RUN_FOLDER) $(ARGS))
+@$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run-dir $(RUN_FOLDER) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)
 @$(call timed,music,$(COMPOSE))
 @echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"

@@ -2,7 +2,7 @@
 """Train GPT-2 with Hugging Face's Trainer, by one of our recipes on one of our data sets.
 
 launch/huggingface.py tiny --data data/bach
-launch/huggingface.py article --data data/lakh --run runs/peer train.precision=bf16
+launch/huggingface.py article --data data/lakh --run-dir runs/peer train.precision=bf16
 torchrun --nproc-per-node 8 launch/huggingface.py article --data data/lakh
 """
 
@@ -47,7 +47,7 @@ def train(
 
     `launch/huggingface.py tiny --data data/bach`
 
-    `launch/huggingface.py article --data data/lakh --run runs/peer train.precision=bf16`
+    `launch/huggingface.py article --data data/lakh --run-dir runs/peer train.precision=bf16`
 
     `torchrun --nproc-per-node 8 launch/huggingface.py article --data data/lakh`
     """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train with Megatron-LM's own pretrain_gpt.py on our data folder and tokenizer, by one of our recipes:
 #
-#     MEGATRON_LM=~/Megatron-LM launch/megatron_lm.sh article --data data/lakh --run runs/stock
+#     MEGATRON_LM=~/Megatron-LM launch/megatron_lm.sh article --data data/lakh --run-dir runs/stock
 #     MEGATRON_LM=~/Megatron-LM NPROC=8 launch/megatron_lm.sh article --data data/lakh \
 #         parallel.tensor_model_parallel_size=2 -- --log-throughput
 #     DRY_RUN=1 launch/megatron_lm.sh tiny --data data/bach        # print the command, run nothing

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on all GPUs of this machine, or as one node of several: the same command on every node.
 #
-#   launch/pretrain.sh article --data data/lakh --run runs/lakh-article train.lr=1e-3
+#   launch/pretrain.sh article --data data/lakh --run-dir runs/lakh-article train.lr=1e-3
 #   TP=2 NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 launch/pretrain.sh article --data data/lakh
 #
 # All arguments, the recipe first, go to `megatron-music train`. Variables, with their defaults:
@@ -66,7 +66,7 @@ settings=(NCCL_DEBUG="${NCCL_DEBUG:-WARN}")
 if ((processes > 1)); then
     threads=$(($(nproc) / NPROC))
     settings+=(OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}")
-    command+=(-m torch.distributed.run --nproc-per-node "$NPROC")
+    command+=(-m megatron_music.train.torchrun --nproc-per-node "$NPROC")
     ((NNODES > 1)) || command+=(--standalone)
 fi
 if ((NNODES > 1)); then

@@ -3,7 +3,8 @@
     make test-versions                       # all of them
     make test-versions ARGS='3.12 debian'    # some, by name
 
-Each has an environment of its own in build/versions/NAME, made once. The tests of WALK run in it:
+Each has an environment of its own in build/versions/NAME, made once; those that differ from another
+in megatron-core alone lie over its environment. The tests of WALK run in it:
 training in all layouts, resuming, export, composing, Hugging Face's Trainer, a sweep; what one
 process trained is compared with the losses of the first pair. A row of the table in
 docs/versions.md is printed for each, and kept in build/versions/results.md.
@@ -24,7 +25,7 @@ from tests.train.conftest import losses
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "versions"
-PINNED, BASE = "pins", "base"
+PINNED, BASE, OVER = "pins", "base", "over"
 
 TOLERANCE = 1e-4
 """Nats a token between versions of torch and megatron-core, after a few iterations."""
@@ -47,7 +48,8 @@ class Pair:
     """A Python and a megatron-core; how they are installed, and what is run.
 
     `pins` is what `make setup` does. `base` is what docker/base.py does in an image that has
-    torch: our pins for all else, and megatron-core without its dependencies.
+    torch: our pins for all else, and megatron-core without its dependencies. `over` lays another
+    megatron-core over the environment of the pair UNDER.
     """
 
     name: str
@@ -62,9 +64,10 @@ PAIRS = (
     Pair("3.11", "3.11", "0.16.1"),
     Pair("debian", "3.11.2", "0.16.1"),
     Pair("3.12", "3.12", "0.19.2", BASE),
-    Pair("0.17", "3.12", "0.17.1", BASE, (*TOKENS, *LAYOUTS)),
-    Pair("0.18", "3.12", "0.18.2", BASE, (*TOKENS, *LAYOUTS)),
+    Pair("0.17", "3.12", "0.17.1", OVER, (*TOKENS, *LAYOUTS)),
+    Pair("0.18", "3.12", "0.18.2", OVER, (*TOKENS, *LAYOUTS)),
 )
+UNDER = next(pair for pair in PAIRS if pair.install == BASE)
 
 
 def version_of(python: Path) -> str:
@@ -100,8 +103,11 @@ def environment(pair: Pair) -> Path:
     pins = ROOT / "constraints" / f"py{''.join(pair.python.split('.')[:2])}.txt"
     if pair.install == PINNED:
         pip(python, "-c", pins, "-e", f"{ROOT}[train,dev]")
-    else:
+    elif pair.install == BASE:
         install_as_in_the_image(python, folder, pins, pair.core)
+    else:
+        lie_over(python, environment(UNDER))
+        pip(python, "--no-deps", f"megatron-core=={pair.core}")
     (folder / "ready").touch()
     return python
 
@@ -124,6 +130,13 @@ def install_as_in_the_image(python: Path, folder: Path, pins: Path, core: str) -
     pip(python, "--no-deps", f"megatron-core=={core}")
     pip(python, "--no-deps", "-e", ROOT)
     run(python, base, "prove", snapshot)
+
+
+def lie_over(python: Path, under: Path) -> None:
+    """Let an environment see the project and the packages of another, after its own."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own, seen = (run(each, "-c", code).strip() for each in (python, under))
+    (Path(own) / "over.pth").write_text(f"{ROOT}\n{seen}\n", encoding="utf-8")
 
 
 def pip(python: Path, *arguments: str | Path) -> None:

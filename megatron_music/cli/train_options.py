@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from megatron_music.train.launcher import RUN_DIR_OPTIONS
+
 _DATA = Option("--data", metavar="DIR[:WEIGHT]", help="A data set folder; repeat for a blend.")
 
 Recipe = Annotated[
@@ -16,11 +18,14 @@ Overrides = Annotated[
 Data = Annotated[list[str], _DATA]
 AnyData = Annotated[list[str] | None, _DATA]
 Run = Annotated[
-    Path | None, Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE.")
+    Path | None,
+    Option(*RUN_DIR_OPTIONS, metavar="DIR", help="The run folder; else runs/DATA-RECIPE."),
 ]
 TrainersRun = Annotated[
     Path | None,
-    Option("--run", metavar="DIR", help="The run folder; else runs/DATA-RECIPE-huggingface."),
+    Option(
+        *RUN_DIR_OPTIONS, metavar="DIR", help="The run folder; else runs/DATA-RECIPE-huggingface."
+    ),
 ]
 Origin = Annotated[
     Path | None,

@@ -15,8 +15,10 @@ from types import FrameType
 
 import psutil
 
+from megatron_music.train.launcher import RUN_DIR_OPTIONS
+
 PROGRAM = "megatron_music"
-RUN_OPTION = "--run"
+RUN_OPTION = RUN_DIR_OPTIONS[0]
 LOOK_S = 0.05
 """Between two looks at a run."""
 
@@ -112,7 +114,7 @@ def run_of(command: Sequence[str]) -> str:
     """Return the run folder that a training command names, an empty text if it names none."""
     if PROGRAM not in command:
         return ""
-    return next((value for option, value in pairwise(command) if option == RUN_OPTION), "")
+    return next((value for option, value in pairwise(command) if option in RUN_DIR_OPTIONS), "")
 
 
 def end_training(run: str) -> None:

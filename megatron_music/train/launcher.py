@@ -11,6 +11,11 @@ from megatron_music.errors import UsageError
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The variables without which ranks cannot meet."""
 
+RUN_DIR_OPTIONS = ("--run-dir", "--run")
+"""The option of the run folder. Under torchrun only the first works: before Python 3.12.7 its
+argparse takes the second, although it stands behind the program's name, for its own `--run-path`.
+"""
+
 VARIABLES = (*NEEDED, "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 

@@ -48,7 +48,7 @@ mkdir -p build/carry.partial/wheels
 pip=("$python" -m pip --disable-pip-version-check -q)
 "${pip[@]}" download --no-deps --only-binary=:all: --python-version "$py" --implementation cp "${platforms[@]}" \
     -d build/carry.partial/wheels "${wanted[@]}"
-# This project, for its metadata (`doctor`, torchrun's entry point): built from a copy, the checkout stays clean.
+# This project, for its metadata (`doctor`): built from a copy, the checkout stays clean.
 copy="$(mktemp -d)"
 trap 'rm -rf "$copy"' EXIT
 cp -r megatron_music pyproject.toml README.md LICENSE THIRD_PARTY.md "$copy"

@@ -64,7 +64,7 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
     plan = make("-n", "pretrain", "RECIPE=tiny", "NPROC=1")
     steps = [
         "megatron-music data build bach -o data/bach",
-        "launch/pretrain.sh tiny --data data/bach --run runs/bach-tiny",
+        "launch/pretrain.sh tiny --data data/bach --run-dir runs/bach-tiny",
         "megatron-music export runs/bach-tiny -o runs/bach-tiny/hf",
         "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music -n 4 --bars 8 --seed 7",
     ]
@@ -93,7 +93,7 @@ def test_music_is_fetched_unless_it_is_said_where_it_lies(asked: str, step: str)
 def test_the_launcher_gets_the_layout_asked_for() -> None:
     plan = make("-n", "pretrain", "NPROC=4", "TP=2", "ARGS=train.lr=1e-3")
     assert "NPROC=4 TP=2 PP=1 launch/pretrain.sh tiny" in plan
-    assert "--run runs/bach-tiny train.lr=1e-3" in plan
+    assert "--run-dir runs/bach-tiny train.lr=1e-3" in plan
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_batches_are_held_against_the_layout_before_data_is_built() -> None:
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
     plan = make("-n", "pretrain", "DATASET=/music/jazz", "RECIPE=tiny")
     assert "data build /music/jazz -o data/jazz" in plan
-    assert "--run runs/jazz-tiny" in plan
+    assert "--run-dir runs/jazz-tiny" in plan
     plan = make("-n", "pretrain", "DATASET=My Music", "RECIPE=tiny")
     assert "data build 'My Music' -o 'data/My Music' --fetch" in plan
     assert "export 'runs/My Music-tiny' -o 'runs/My Music-tiny'/hf" in plan

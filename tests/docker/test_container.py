@@ -140,7 +140,7 @@ def test_make_pretrain_walks_the_whole_way_as_someone_unknown(checkout: Checkout
 
 def test_two_processes_train_as_one_inside(checkout: Checkout) -> None:
     trained = checkout.run(
-        *("docker/run.sh", "pretrain", "tiny", "--data", "data/songs", "--run", "runs/two"),
+        *("docker/run.sh", "pretrain", "tiny", "--data", "data/songs", "--run-dir", "runs/two"),
         *SMALL.split(),
         NPROC="2",
         TP="2",

@@ -140,7 +140,7 @@ def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path)
     (run / "checkpoints" / "step_4" / "trainer_state.json").rename(run / "elsewhere")
     with pytest.raises(CheckpointError, match="was not saved by Hugging Face's Trainer"):
         pretrain(job(data, run, longer), quietly)
-    asked = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *SHORT]
+    asked = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *SHORT]
     done = execute(sys.executable, str(LAUNCHER), *asked)  # nothing is left to train
     assert "was not saved by Hugging Face's Trainer" in done.stderr
     assert not (run / "hf").exists()
@@ -180,7 +180,7 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
     data: Path, tmp_path: Path
 ) -> None:
     run, music = tmp_path / "run", tmp_path / "music"
-    words = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *SHORT]
+    words = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *SHORT]
     for wanted, iterations in (("starts afresh", 2), ("goes on after iteration 2", 4)):
         done = execute(sys.executable, str(LAUNCHER), *words, f"train.train_iters={iterations}")
         assert done.returncode == 0, done.stderr
@@ -197,7 +197,7 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
 def test_two_ranks_have_the_losses_of_one(run: Path, data: Path, tmp_path: Path) -> None:
     need_devices(2)
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    words = ["tiny", "--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *SHORT]
+    words = ["tiny", "--data", str(data), "--run-dir", str(tmp_path / "run"), *SMALL, *SHORT]
     done = execute(*runner, "--nproc-per-node", "2", str(LAUNCHER), *words)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "run") == pytest.approx(losses(run), abs=1e-4)

@@ -337,7 +337,8 @@ def test_in_a_container_each_step_is_run_by_pyxis(tmp_path: Path) -> None:
     assert "data build songs.zip -o data/songs.zip --fetch" in data
     assert "--nodes=2 --ntasks=2 --ntasks-per-node=1" in train
     assert (
-        "entrypoint.sh pretrain article --data data/songs.zip --run runs/songs.zip-article" in train
+        "entrypoint.sh pretrain article --data data/songs.zip --run-dir runs/songs.zip-article"
+        in train
     )
     assert json.dumps(export.split()[-4:]) == json.dumps(
         ["export", "runs/songs.zip-article", "-o", "runs/songs.zip-article/hf"]

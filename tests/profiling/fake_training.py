@@ -1,6 +1,6 @@
 """Stands for training: a log of quick steps, or trouble, as `train.seed` asks.
 
-    python fake_training.py megatron_music train RECIPE --data DIR --run DIR [key=value ...]
+    python fake_training.py megatron_music train RECIPE --data DIR --run-dir DIR [key=value ...]
 
 What it does it writes down in `DIR/../../ran.txt` of the data folder, one of several by length.
 """
@@ -22,11 +22,19 @@ CPU = Machine((), 2)
 def command(processes: int, recipe: str, data: Path, run: Path, overrides: list[str]) -> list[str]:
     """Return what takes the place of the training command."""
     start = [sys.executable, __file__, "megatron_music", "train", recipe]
-    return [*start, "--data", str(data), "--run", str(run), *overrides, f"processes={processes}"]
+    return [
+        *start,
+        "--data",
+        str(data),
+        "--run-dir",
+        str(run),
+        *overrides,
+        f"processes={processes}",
+    ]
 
 
 def main(words: list[str]) -> int:
-    run, data = Path(words[words.index("--run") + 1]), Path(words[words.index("--data") + 1])
+    run, data = Path(words[words.index("--run-dir") + 1]), Path(words[words.index("--data") + 1])
     given = dict(word.split("=", 1) for word in words if "=" in word)
     seed, steps = int(given["train.seed"]), int(given["train.train_iters"])
     notes = data.parents[1] / "ran.txt"

@@ -394,7 +394,7 @@ def test_the_better_of_two_measured_peaks_counts(
 def test_a_real_sweep_on_this_machine(write: Write, program: Program) -> None:
     pytest.importorskip("megatron.core")
     tiny = {"model.num_layers": 1, "model.hidden_size": 32, "train.global_batch_size": 2}
-    path = write({"processes": [2], TP: [2, 3]}, fixed=SMALL | tiny, timeout_s=120)
+    path = write({"processes": [2], TP: [2, 3]}, fixed=SMALL | tiny, timeout_s=300)
     done = program("profile", "sweep", str(path), "-o", "out", CUDA_VISIBLE_DEVICES="")
     ran, skipped = sorted(read_rows(program.folder / "out"), key=lambda row: row.outcome)
     assert (ran.outcome, skipped.outcome) == ("ok", "skipped")

@@ -125,7 +125,7 @@ def train(data: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             "tiny",
             "--data",
             str(data),
-            "--run",
+            "--run-dir",
             str(run),
             *SMALL,
             *overrides,

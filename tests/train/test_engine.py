@@ -122,7 +122,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 @pytest.mark.slow
 def test_all_ranks_refuse_and_one_says_why(data: Path, tmp_path: Path) -> None:
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path), *SMALL]
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(tmp_path), *SMALL]
     done = execute(*launch(2, *arguments, "parallel.tensor_model_parallel_size=3"))
     assert done.returncode != 0
     assert done.stderr.count("error: parallel.tensor_model_parallel_size=3 does not divide") == 1

@@ -139,7 +139,7 @@ def test_a_blend_and_foreign_weights_are_the_same_in_another_layout(
     parts = zip(blend.folders, blend.shares, strict=True)
     words = [word for folder, share in parts for word in ("--data", f"{folder}:{share}")]
     layout = ["parallel.tensor_model_parallel_size=2", precision, *SMALL, *SHORT]
-    paths = ["--run", str(tmp_path / "two"), "--from", str(old)]
+    paths = ["--run-dir", str(tmp_path / "two"), "--from", str(old)]
     done = execute(*launch(2, "train", "tiny", *words, *paths, *layout))
     assert done.returncode == 0, done.stderr
     one, two = tmp_path / "one", tmp_path / "two"

@@ -228,7 +228,7 @@ def test_a_layout_that_the_processes_cannot_hold_is_refused(data: Path, tmp_path
 
 def program(data: Path, run: Path) -> subprocess.CompletedProcess[str]:
     """Run the program on six iterations; it fails if torch was loaded."""
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(run), *SMALL]
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(run), *SMALL]
     text = (
         f"import sys; sys.argv = ['megatron-music', *{arguments!r}, 'train.train_iters=6']\n"
         "from megatron_music.cli.main import run\n"

@@ -82,8 +82,14 @@ def test_fp16_finds_its_loss_scale_and_takes_it_along(
     go(data, tmp_path, *half, "train.train_iters=24")
     first = read(tmp_path)
     skipped = [entry["iteration"] for entry in first if entry["grad_norm"] is None]
-    assert skipped[:10] == list(range(1, 11)), "from 2^32 down, and seldom again"
-    assert len(skipped) < 20
+    searched = next(i for i, entry in enumerate(first) if entry["grad_norm"] is not None)
+    assert 3 < searched < 20
+    # The search ends at the first power of two that fits, so less than a factor of two above the
+    # largest gradient. Here it is 2^19: an element of 0.083 of the embedding (43,360 of fp16's
+    # 65,504). It grows to 0.115 and 0.166 as the model learns, past 2^-3 at iteration 17, which
+    # halves the scale once more; twice that growth would be a fault.
+    assert skipped[:searched] == list(range(1, searched + 1))
+    assert len(skipped) - searched <= 1
     go(data, tmp_path, *half, "train.train_iters=30")
     second = read(tmp_path)[len(first) :]
     assert all(entry["grad_norm"] is not None for entry in second)

@@ -90,7 +90,7 @@ def test_a_data_set_of_an_earlier_version_is_given_a_tokenizer_that_megatron_loa
     del words["model"]["unk_token"]
     tokenizer.write_text(json.dumps(words))
     before = tokenizer.read_bytes()
-    command = launch(1, "train", "tiny", "--data", str(data), "--run", str(tmp_path / "run"))
+    command = launch(1, "train", "tiny", "--data", str(data), "--run-dir", str(tmp_path / "run"))
     done = execute(*command, PLAIN, "--megatron-lm-args")
     assert done.returncode == 0, done.stderr
     given = done.stdout.splitlines()

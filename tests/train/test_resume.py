@@ -35,7 +35,7 @@ Train = Callable[..., Any]
 
 def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subprocess.Popen[str]:
     """Start training in a session of its own, as a user does."""
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(run)]
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(run)]
     return subprocess.Popen(
         launch(processes, *arguments, *SMALL, *overrides),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -47,14 +47,14 @@ def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subproc
 
 def start_quickly(data: Path, run: Path, *overrides: str) -> warm.Process:
     """Start training in a session of its own, with torch loaded already."""
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(run)]
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(run)]
     words = launch(1, *arguments, *SMALL, *overrides)[1:]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (run.parent / "said").open("ab") as said:
         return warm.start(words, run.parent, environment, (said, said))
 
 
-def wait_for_iteration(run: Path, iteration: int, timeout_s: float = 90) -> None:
+def wait_for_iteration(run: Path, iteration: int, timeout_s: float = 240) -> None:
     """Return when the log has reached an iteration."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -98,7 +98,7 @@ def iteration_of(run: Path) -> int:
     return 0 if latest is None else read_meta(latest).iteration
 
 
-def wait_for_a_save(run: Path, saved: int, timeout_s: float = 90) -> None:
+def wait_for_a_save(run: Path, saved: int, timeout_s: float = 240) -> None:
     """Return while a newer checkpoint is being written, or just after."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -135,7 +135,7 @@ def test_a_signal_saves_first_and_tells_once_how_to_go_on(
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     data: Path, tmp_path: Path
 ) -> None:
-    arguments = ["train", "tiny", "--data", str(data), "--run", str(tmp_path / "run")]
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(tmp_path / "run")]
     arguments += [*SMALL, "train.train_iters=1", "log.eval_interval=0"]
     limited = (
         "import resource, runpy, sys\n"
