@@ -61,12 +61,14 @@ processes=$((NPROC * NNODES)) model=$((TP * PP))
 python=${MUSIC_PYTHON:-$root/.venv/bin/python}
 [[ -x $python || -n ${MUSIC_PYTHON:-} ]] || python=python3
 command=("$python")
+program=(-m megatron_music)
 settings=(NCCL_DEBUG="${NCCL_DEBUG:-WARN}")
 ((TP == 1)) || settings+=(CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}")
 if ((processes > 1)); then
     threads=$(($(nproc) / NPROC))
     settings+=(OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}")
     command+=(-m megatron_music.train.torchrun --nproc-per-node "$NPROC")
+    program=(-m -- megatron_music) # without "--" torchrun takes --run for its --run-path
     ((NNODES > 1)) || command+=(--standalone)
 fi
 if ((NNODES > 1)); then
@@ -78,7 +80,7 @@ if ((NNODES > 1)); then
     command+=(--nnodes "$NNODES" --node-rank "$NODE_RANK")
     command+=(--master-addr "$MASTER_ADDR" --master-port "$MASTER_PORT")
 fi
-command+=(-m megatron_music train "${@:1:1}" "parallel.tensor_model_parallel_size=$TP"
+command+=("${program[@]}" train "${@:1:1}" "parallel.tensor_model_parallel_size=$TP"
     "parallel.pipeline_model_parallel_size=$PP" "${@:2}")
 
 if [[ -n ${DRY_RUN:-} ]]; then

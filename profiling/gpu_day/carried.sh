@@ -7,15 +7,7 @@
 # Nothing is installed on the machine: the wheels go into a temporary folder in front of the packages that it has.
 # MUSIC_PYTHON  the machine's Python with torch's CUDA build, python3 unless set
 # OUT           where logs, summary.json and the page go
-set -euo pipefail
-case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
-
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
-
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. "$(dirname "${BASH_SOURCE[0]}")/head.sh"
 python="${MUSIC_PYTHON:-python3}"
 out="${OUT:-runs/gpu-day}"
 [[ -d build/carry/wheels ]] || fail "no build/carry; make it where there is a network: profiling/gpu_day/carry.sh"

@@ -11,15 +11,7 @@
 # MEGATRON_CORE  another version than the pinned one, as 0.19.2 with Python 3.12
 # DATA    the data set, data/bach unless set; MODEL an exported model (runs/bach-tiny/hf, if it is there)
 # MUSIC_PYTHON  the interpreter whose pip is used (.venv's where there is one)
-set -euo pipefail
-case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
-
-fail() {
-    echo "error: $1" >&2
-    exit 1
-}
-
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. "$(dirname "${BASH_SOURCE[0]}")/head.sh"
 python="${MUSIC_PYTHON:-.venv/bin/python}"
 py="${PY:-3.12}"
 data="${DATA:-data/bach}"

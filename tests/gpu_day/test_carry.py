@@ -19,7 +19,7 @@ def checkout(tmp_path: Path) -> Path:
     """Copy what carrying needs of a checkout, with a stand-in for Python."""
     folder = tmp_path / "profiling" / "gpu_day"
     folder.mkdir(parents=True)
-    for name in ("carry.sh", "carried.sh"):
+    for name in ("head.sh", "carry.sh", "carried.sh"):
         (folder / name).write_bytes((SCRIPTS / name).read_bytes())
         (folder / name).chmod(0o755)
     (tmp_path / "constraints").mkdir()
