@@ -37,7 +37,7 @@ RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 VENV := .venv
 BENCH := build/bench
 RAY := build/ray
-STOCK := build/stock
+STOCK = build/stock$(if $(PYTHON_ENV),-$(notdir $(abspath $(PYTHON_ENV))))
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 # An environment that is there already (conda's, a module's, the machine's) is used as it is.
 ifeq ($(PYTHON_ENV),)

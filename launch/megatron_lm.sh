@@ -53,6 +53,17 @@ if [[ -n "${DRY_RUN:-}" ]]; then
 fi
 [[ -n "${MEGATRON_LM:-}" ]] || fail "MEGATRON_LM is not set; give the path of a Megatron-LM clone"
 [[ -f "$script" ]] || fail "no $script; MEGATRON_LM must be the root of a Megatron-LM clone"
+wants="$("$python" - "$MEGATRON_LM/pyproject.toml" 2> /dev/null <<'PYTHON' || true
+import platform, sys, tomllib
+from packaging.specifiers import SpecifierSet
+
+with open(sys.argv[1], "rb") as file:
+    wanted = tomllib.load(file)["project"]["requires-python"]
+if platform.python_version() not in SpecifierSet(wanted):
+    print(wanted)
+PYTHON
+)"
+[[ -z "$wants" ]] || fail "$MEGATRON_LM needs Python $wants, and $python is another; name one that fits: MUSIC_PYTHON"
 # Megatron asks for it with tensor parallelism before Blackwell.
 export CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}"
 export PYTHONPATH="$MEGATRON_LM${PYTHONPATH:+:$PYTHONPATH}"

@@ -44,6 +44,7 @@ def test_stock_megatron_trains_validates_and_saves_on_our_data(tmp_path: Path) -
     stand_in = tmp_path / "clone"
     stand_in.mkdir()
     (stand_in / "pretrain_gpt.py").write_text(STAND_IN.format(clone=CLONE))
+    (stand_in / "pyproject.toml").symlink_to(Path(CLONE) / "pyproject.toml")
     run = tmp_path / "run"
     settings = {
         "MEGATRON_LM": str(stand_in),
@@ -59,7 +60,7 @@ def test_stock_megatron_trains_validates_and_saves_on_our_data(tmp_path: Path) -
             [str(Path(sys.executable).parent), f"{sys.base_prefix}/bin", os.environ["PATH"]]
         ),
     }
-    words = ["tiny", "--data", str(data), "--run", str(run), *SMALL, *OPTIONS]
+    words = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *OPTIONS]
     done = subprocess.run(
         [str(ROOT / "launch" / "megatron_lm.sh"), *words],
         env=os.environ | settings,

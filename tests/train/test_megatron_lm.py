@@ -81,6 +81,16 @@ def test_the_launcher_says_what_it_lacks(data: Path, clone: str, told: str) -> N
 
 
 @pytest.mark.slow
+def test_a_clone_for_another_python_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "pretrain_gpt.py").touch()
+    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-python = ">=4.1"\n')
+    done = launched(data, MEGATRON_LM=str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path} needs Python >=4.1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
 def test_a_data_set_of_an_earlier_version_is_given_a_tokenizer_that_megatron_loads(
     tmp_path: Path,
 ) -> None:
