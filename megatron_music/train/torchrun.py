@@ -50,5 +50,13 @@ def last_word(exit_code: int) -> str:
     return f"error: a process of this run was killed by {name} (exitcode: {exit_code}){cure}"
 
 
+def separate_program() -> None:
+    """Do nothing.
+
+    Editable installs made before 2026-11-28 name this function as an entry point of torch. Without
+    it `import torch` would fail in their environments until they are installed anew.
+    """
+
+
 if __name__ == "__main__":
     sys.exit(main())
