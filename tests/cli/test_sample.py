@@ -214,7 +214,7 @@ def test_strings_are_filled_by_a_model_of_voices_once_they_are_taken_as_such(her
     wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
     wish = (*wish, "--prompt", "strings.mid", "--fill-bars", "2")
     with pytest.raises(
-        UsageError, match="never met .*Viola, Cello; .*--as SOPRANO,ALTO,TENOR,BASS"
+        UsageError, match=r"never met .*Viola, Cello; .*--as SOPRANO,ALTO,TENOR,BASS"
     ):
         run(*wish)
     run(*wish, "--as", "SOPRANO,ALTO,TENOR,BASS")
