@@ -143,7 +143,7 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@mkdir -p build
 	@echo "set-up: $(PYTHON), $(COUNT) pinned packages, into $(VENV); half a minute where the network is fast"
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
-	@set -o pipefail; $(call timed,set-up,$(call install,-e '.[train$(,)dev]') 2> build/setup.log | $(TOLD)) || { \
+	@set -o pipefail; $(call timed,set-up,$(call install,-e '.[train$(,)studio$(,)dev]') 2> build/setup.log | $(TOLD)) || { \
 		grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
 	@$(VENV)/bin/megatron-music --help > /dev/null
 	@touch $@
@@ -231,6 +231,10 @@ estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEV
 .PHONY: sample
 sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
 	@$(COMPOSE)
+
+.PHONY: studio
+studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'
+	@$(MUSIC) studio $(ARGS)
 
 .PHONY: evaluate
 evaluate: setup ## hold the model of the run RUN against music it has never seen: RUN/report

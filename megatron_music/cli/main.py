@@ -22,6 +22,7 @@ from megatron_music.cli import (
     render,
     sample,
     show,
+    studio,
     tokens,
     train,
 )
@@ -78,6 +79,7 @@ app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("rank")(evaluate.rank)
 app.command("render")(render.render)
+app.command("studio")(studio.studio)
 app.add_typer(profile.app, name="profile")
 
 

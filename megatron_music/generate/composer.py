@@ -15,7 +15,7 @@ from megatron_music.generate.harmonise import ensemble_of
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer
+from megatron_music.generate.sampler import Drawer, Watch
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import rows_of
 from megatron_music.generate.weights import load_gpt2
@@ -57,17 +57,20 @@ class Composer:
             refuse_without_code(device)
         return cls(model.to(device), load_vocabulary(folder))
 
-    def compose(self, request: Request, prompt: Piece | Prompt | None = None) -> Iterator[Song]:
+    def compose(
+        self, request: Request, prompt: Piece | Prompt | None = None, watch: Watch | None = None
+    ) -> Iterator[Song]:
         """Compose the songs asked for, one after another; raises UsageError for an impossible wish.
 
         Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
-        continued, or filled, varied or harmonised as the request says.
+        continued, or filled, varied or harmonised as the request says. `watch` is called after
+        every token: see `sampler.Watch`.
         """
         self._refuse_place(request)
         if prompt is None:
-            return self._songs(request, self._from_nothing(request))
-        return self._songs(request, self._from(Prompt.of(prompt), request))
+            return self._songs(request, self._from_nothing(request), watch)
+        return self._songs(request, self._from(Prompt.of(prompt), request), watch)
 
     def _refuse_place(self, request: Request) -> None:
         """Raise UsageError where the place in a piece is asked of a model that is not told it."""
@@ -78,8 +81,8 @@ class Composer:
                     "with place among model.structural_inputs"
                 )
 
-    def _songs(self, request: Request, work: Work) -> Iterator[Song]:
-        drawer = self.drawer(request)
+    def _songs(self, request: Request, work: Work, watch: Watch | None) -> Iterator[Song]:
+        drawer = self.drawer(request, watch)
         seeds = request.seeds
         for first in range(0, len(seeds), BATCH_SONGS):
             batch = seeds[first : first + BATCH_SONGS]
@@ -87,11 +90,11 @@ class Composer:
                 tokens = tuple(encode(song.piece, self.vocabulary).tolist())
                 yield replace(song, seed=seed, tokens=tokens)
 
-    def drawer(self, request: Request) -> Drawer:
+    def drawer(self, request: Request, watch: Watch | None = None) -> Drawer:
         """Return what draws the tokens of a request's songs."""
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
-        return Drawer(model, self.vocabulary, request.taste, key)
+        return Drawer(model, self.vocabulary, request.taste, key, watch)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""

@@ -1,6 +1,6 @@
 """Drawing tokens: Hugging Face's `generate`, held to the grammar, one random stream a song."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,12 @@ from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_stat
 
 Tokens = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
+
+Watch = Callable[[int, list[int]], None]
+"""Called after every token with the first bar of the window and the first song's tokens so far.
+
+What it raises ends the composing.
+"""
 
 
 class Guide(Protocol):
@@ -114,6 +120,18 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
         return torch.zeros_like(scores).scatter_(1, chosen[:, None], 1.0)
 
 
+class _Watched(LogitsProcessor):  # type: ignore[misc]
+    """Shows the first song's tokens to who watches, and changes nothing."""
+
+    def __init__(self, watch: Watch, first_bar: int) -> None:
+        self._watch = watch
+        self._first_bar = first_bar
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._watch(self._first_bar, input_ids[0].tolist())
+        return scores
+
+
 class Drawer:
     """A model that draws songs for a request: its taste, its key, and the tokens it can hold."""
 
@@ -123,6 +141,7 @@ class Drawer:
         vocabulary: Vocabulary,
         taste: Taste,
         key: Key | None = None,
+        watch: Watch | None = None,
     ) -> None:
         rows = rows_of(model.config, vocabulary)
         self.max_tokens = rows.seq_length
@@ -133,6 +152,7 @@ class Drawer:
         self._vocabulary = vocabulary
         self._taste = taste
         self._key = key
+        self._watch = watch
 
     def draw(
         self,
@@ -140,11 +160,13 @@ class Drawer:
         seeds: Sequence[int],
         stage: int = 0,
         places: PlaceArray | None = None,
+        first_bar: int = 0,
     ) -> list[list[int]]:
         """Draw the tokens of one song a seed, all in one batch, each to its PIECE_END.
 
         Songs begin with as many of their given tokens as the shortest has; the rest are forced.
-        `places` [songs, 2] tell where each stands in its piece, as in `structural.model_inputs`.
+        `places` [songs, 2] tell where each stands in its piece, as in `structural.model_inputs`;
+        `first_bar` is told to who watches.
         """
         vocabulary, device = self._vocabulary, self._model.device
         shared = min(map(len, guide.given))
@@ -153,6 +175,11 @@ class Drawer:
         if self._key is not None:
             processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
         processors.append(SongSampler(seeds, self._taste, stage))
+        processors = LogitsProcessorList(
+            [GrammarProcessor(guide, len(vocabulary)), SongSampler(seeds, self._taste, stage)]
+        )
+        if self._watch is not None:
+            processors.append(_Watched(self._watch, first_bar))
         if self._composing is not None:
             self._composing.begin(len(seeds), places)
         with torch.inference_mode():

@@ -290,7 +290,9 @@ def write(
                 for song, sheet in zip(left, sheets, strict=True)
             ]
         )
-        rows = drawer.draw(guide, [seeds[song] for song in left], stage, places)
+        rows = drawer.draw(
+            guide, [seeds[song] for song in left], stage, places, sheets[0].first_bar
+        )
         for song, sheet, tokens in zip(left, sheets, rows, strict=True):
             now[song] = now[song].filled(sheet, tokens, vocabulary)
         stage += 1

@@ -150,6 +150,15 @@ class Walker:
         steps_per_quarter = self.vocabulary.settings.steps_per_quarter
         return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks)
 
+    def newest_track(self) -> tuple[int, list[tuple[int, int, int]]]:
+        """Return the instrument of the track begun last, and its notes: onset, end, pitch.
+
+        A note that still sounds ends, for now, at the step reached.
+        """
+        step = self.position.step
+        sounding = [(onset, step, pitch) for pitch, onset in self.position.sounding.items()]
+        return self._instruments[-1], self._notes[-1] + [one for one in sounding if one[0] < step]
+
     def allowed(self) -> BoolArray:
         """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
         v, at = self.vocabulary, self.position

@@ -1,0 +1,286 @@
+"""The line of jobs: people before the pool, one process that works, a crash costs one job."""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import multiprocessing
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from enum import IntEnum, StrEnum
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from megatron_music.studio.worker import serve
+
+MOST_WAITING = 1_000
+LONGEST_JOB_S = 600.0
+KEPT_DONE = 500
+"""Jobs that are over stay known, so that a page that was away can ask for the result."""
+
+_SPAWN = multiprocessing.get_context("spawn")
+_log = logging.getLogger(__name__)
+
+
+class Rank(IntEnum):
+    """Who comes first."""
+
+    PERSON = 0
+    POOL = 1
+
+
+class State(StrEnum):
+    """How far a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FullError(Exception):
+    """More jobs wait than are taken."""
+
+
+class JobFailedError(Exception):
+    """A job that ended without a result; the message is for the person who asked."""
+
+
+class Job:
+    """A piece of work, its events so far, and its result once it is done.
+
+    `work` goes to the process, `about` is what the server remembers of it.
+    """
+
+    def __init__(self, work: dict[str, Any], rank: Rank) -> None:
+        self.key = secrets.token_urlsafe(16)
+        self.work = work
+        self.about: dict[str, Any] = {}
+        self.rank = rank
+        self.state = State.WAITING
+        self.events: list[dict[str, Any]] = []
+        self.result: Any = None
+        self.reason = ""
+        self._changed = asyncio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """True where nothing more will come."""
+        return self.state not in (State.WAITING, State.RUNNING)
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Add an event and wake all who wait for it."""
+        self.events.append(event)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self, state: State, *, result: Any = None, reason: str = "") -> None:
+        """Bring the job to its end."""
+        self.state, self.result, self.reason = state, result, reason
+        self.tell({"event": state.value, "reason": reason})
+
+    async def wait(self) -> Any:
+        """Return the result; raises JobFailedError."""
+        while not self.is_over:
+            await self._changed.wait()
+        if self.state is not State.DONE:
+            raise JobFailedError(self.reason or "it was cancelled")
+        return self.result
+
+    async def follow(self) -> AsyncIterator[dict[str, Any]]:
+        """Give all events, those that were before, too, to the end of the job."""
+        told = 0
+        while True:
+            for event in self.events[told:]:
+                yield event
+            told = max(told, len(self.events))
+            if self.is_over and told == len(self.events):
+                return
+            if told == len(self.events):
+                await self._changed.wait()
+
+
+class Line:
+    """Jobs of one process, in order."""
+
+    def __init__(self, name: str, models: dict[str, str]) -> None:
+        self._name = name
+        self._models = models
+        self._jobs: dict[str, Job] = {}
+        self._heap: list[tuple[int, int, Job]] = []
+        self._numbers = itertools.count()
+        self._turns = itertools.count(1)
+        self._turn = 0
+        self._running: Job | None = None
+        self._more = asyncio.Event()
+        self._cancelled = _SPAWN.Value("q", 0)
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._usual_s = 3.0
+
+    def begin(self) -> None:
+        """Begin to work off jobs, in the running event loop."""
+        self._task = asyncio.create_task(self._work_off(), name=f"line {self._name}")
+
+    async def close(self) -> None:
+        """Give up what is left, and end the process."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._end_process()
+
+    def put(self, work: dict[str, Any], rank: Rank = Rank.PERSON) -> Job:
+        """Put a job into the line; raises FullError.
+
+        A job of the pool that is running is put back for a person's.
+        """
+        if len(self._heap) >= MOST_WAITING:
+            raise FullError
+        job = Job(work, rank)
+        self._jobs[job.key] = job
+        self._push(job)
+        self._forget()
+        running = self._running
+        if running is not None and running.rank is Rank.POOL and rank is Rank.PERSON:
+            self._cancelled.value = self._turn
+        return job
+
+    def _push(self, job: Job) -> None:
+        heapq.heappush(self._heap, (job.rank, next(self._numbers), job))
+        self._more.set()
+
+    def _forget(self) -> None:
+        over = [key for key, job in self._jobs.items() if job.is_over]
+        for key in over[: max(0, len(over) - KEPT_DONE)]:
+            del self._jobs[key]
+
+    def job(self, key: str) -> Job | None:
+        """Return a job that is not forgotten yet."""
+        return self._jobs.get(key)
+
+    @property
+    def is_idle(self) -> bool:
+        """True where nothing runs and nothing waits."""
+        return self._running is None and not self._heap
+
+    def place(self, job: Job) -> tuple[int, float]:
+        """Return how many jobs come before this one, and in how many seconds it may be done."""
+        if job.is_over:
+            return 0, 0.0
+        if job.state is State.RUNNING:
+            return 0, self._usual_s
+        before = sum(one[2].state is State.WAITING for one in self._heap if one[2].rank <= job.rank)
+        mine = next((number for _, number, one in self._heap if one is job), 0)
+        behind = sum(
+            number > mine and one.rank == job.rank and one.state is State.WAITING
+            for _, number, one in self._heap
+        )
+        ahead = before - behind - 1 + (self._running is not None)
+        return ahead, (ahead + 1) * self._usual_s
+
+    def cancel(self, job: Job) -> None:
+        """Give up a job that waits or runs."""
+        if job.state is State.WAITING:
+            job.end(State.CANCELLED, reason="cancelled")
+        elif job.state is State.RUNNING:
+            self._cancelled.value = self._turn
+            job.about["is_unwanted"] = True
+
+    async def _work_off(self) -> None:
+        while True:
+            while not self._heap:
+                self._more.clear()
+                await self._more.wait()
+            job = heapq.heappop(self._heap)[2]
+            if job.state is not State.WAITING:
+                continue
+            self._running, self._turn, job.state = job, next(self._turns), State.RUNNING
+            job.tell({"event": "running"})
+            began_s = time.monotonic()
+            try:
+                async with asyncio.timeout(LONGEST_JOB_S):
+                    await self._run(job)
+            except TimeoutError:
+                self._end_process()
+                job.end(State.FAILED, reason="it took too long; ask for less")
+            except (EOFError, OSError):
+                self._end_process()
+                _log.warning("a process of the line %s died", self._name)
+                job.end(State.FAILED, reason="the process that worked on it died; try again")
+            finally:
+                self._running = None
+            if job.state is State.DONE:
+                self._usual_s += 0.2 * (time.monotonic() - began_s - self._usual_s)
+
+    async def _run(self, job: Job) -> None:
+        pipe = self._ready_pipe()
+        pipe.send(job.work | {"turn": self._turn})
+        while True:
+            event = await _receive(pipe)
+            if event["event"] == "done":
+                job.end(State.DONE, result=event["result"])
+                return
+            if event["event"] == "failed":
+                self._fail(job, event)
+                return
+            job.tell(event)
+
+    def _fail(self, job: Job, event: dict[str, Any]) -> None:
+        if event["reason"] != "cancelled":
+            if event["is_ours"]:
+                _log.error("a job of the line %s failed: %s", self._name, event["reason"])
+            told = "an error of the studio; its log says more" if event["is_ours"] else ""
+            job.end(State.FAILED, reason=told or event["reason"])
+        elif job.rank is Rank.POOL and "is_unwanted" not in job.about:
+            job.state = State.WAITING
+            self._push(job)
+        else:
+            job.end(State.CANCELLED, reason="cancelled")
+
+    def _ready_pipe(self) -> Connection:
+        if self._pipe is None or self._process is None or not self._process.is_alive():
+            self._end_process()
+            ours, theirs = _SPAWN.Pipe()
+            self._process = _SPAWN.Process(
+                target=serve,
+                args=(theirs, self._models, self._cancelled),
+                name=f"studio-{self._name}",
+                daemon=True,
+            )
+            self._process.start()
+            theirs.close()
+            self._pipe = ours
+        return self._pipe
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+
+async def _receive(pipe: Connection) -> Any:
+    """Receive from a pipe without holding up the event loop; raises EOFError."""
+    loop = asyncio.get_running_loop()
+    ready, file = loop.create_future(), pipe.fileno()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    if not pipe.poll():
+        loop.add_reader(file, wake)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(file)
+    return pipe.recv()

@@ -1,0 +1,139 @@
+"""Starting the studio: which models, on which address, until Ctrl-C."""
+
+import json
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from megatron_music.errors import UsageError, WriteError
+from megatron_music.files import alone, check_writable, read_small
+from megatron_music.generate.identity import CONFIG, model_identity
+from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.studio.app import Guard, create_app
+from megatron_music.studio.service import Model, Studio
+from megatron_music.tokenizer.vocabulary import load_vocabulary
+
+EMBEDDED = Path(__file__).with_name("chorales")
+MOST_CONNECTIONS = 512
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the studio listens, and the token that others have to carry."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+
+
+def serve(
+    folders: Sequence[Path], place: Path, address: Address, say: Callable[[str], None]
+) -> None:
+    """Serve a studio until Ctrl-C; raises UsageError, CheckpointError and WriteError."""
+    models = find_models(folders)
+    check_writable(place)
+    busy = UsageError(f"another studio works in {place}; give another --folder")
+    with alone(place / "lock", busy), _listening(address) as listener:
+        guard = Guard(address.token, any_host=address.token is not None)
+        app = create_app(Studio(models, place), guard)
+        query = "" if address.token is None else f"?token={address.token}"
+        say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")
+        say(f"the studio is at http://{_shown(address)}/{query} (Ctrl-C ends it)")
+        _log_to(place / "studio.log")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=2,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def find_models(folders: Sequence[Path]) -> list[Model]:
+    """Return the models of folders, or the one to begin with; raises CheckpointError."""
+    found = list(folders) or _newest_export() or [EMBEDDED]
+    models: list[Model] = []
+    for folder in found:
+        name = folder.parent.name if folder.name == "hf" else folder.name
+        names = [model.name for model in models]
+        unique = next(one for one in _numbered(name or "model") if one not in names)
+        models.append(_model(unique, folder))
+    return models
+
+
+def _numbered(name: str) -> Any:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _newest_export() -> list[Path]:
+    found = sorted(Path("runs").glob("*/hf/config.json"), key=lambda one: one.stat().st_mtime)
+    return [found[-1].parent] if found else []
+
+
+def _model(name: str, folder: Path) -> Model:
+    identity, settings = model_identity(folder), load_vocabulary(folder).settings
+    inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
+    every = [instrument_name(code) for code in range(INSTRUMENT_COUNT)]
+    about = {
+        "bars": settings.bars,
+        "instruments": [] if settings.ensemble else every,
+        "choices": list(settings.ensemble) or every,
+        "attributes": list(settings.attributes),
+        "knows_place": "place" in inputs,
+    }
+    return Model(name, folder.absolute(), identity[:16], about)
+
+
+def _listening(address: Address) -> socket.socket:
+    """Return the socket to listen on; raises WriteError where another program has it."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+    except OSError as fault:
+        listener.close()
+        raise WriteError(
+            f"cannot listen on {_shown(address)}: {fault.strerror}; choose another --port"
+        ) from None
+    return listener
+
+
+def _shown(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line of JSON."""
+        said = record.getMessage()
+        if said.startswith("{"):
+            return said
+        told = {"time_s": round(record.created, 3), "level": record.levelname, "message": said}
+        if record.exc_info:
+            told["trace"] = self.formatException(record.exc_info)
+        return json.dumps(told)
+
+
+def _log_to(path: Path) -> None:
+    """Write the log of the studio and of uvicorn into a file, JSON a line."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_JsonLines())
+    for name in ("megatron_music.studio", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False

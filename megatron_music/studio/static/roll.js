@@ -1,0 +1,119 @@
+// A piano roll as SVG: bars across, pitch upwards, a colour a track, a playhead that moves.
+
+const SVG = "http://www.w3.org/2000/svg";
+const VOICES = { SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f", DRUMS: "#7d828a" };
+const PALETTE = ["#4477aa", "#ee6677", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#8866cc", "#886600"];
+const HEIGHT = 240;
+
+function shape(name, attributes, parent) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  parent?.append(made);
+  return made;
+}
+
+export function colourOf(instrument, index) {
+  return VOICES[instrument] ?? PALETTE[index % PALETTE.length];
+}
+
+export class Roll {
+  // `marking(firstBar, lastBar)` is called when a person drags over bars, counted from 1.
+  constructor(place, { marking = null } = {}) {
+    this.place = place;
+    this.svg = shape("svg", { preserveAspectRatio: "none", role: "img" });
+    this.legend = document.createElement("div");
+    this.legend.className = "legend";
+    place.replaceChildren(this.svg, this.legend);
+    if (marking) this.#listen(marking);
+  }
+
+  // Draws a piece: its facts as the API gives them.
+  draw(facts) {
+    const names = facts.tracks.map((track) => track.name ?? track.instrument);
+    this.begin(facts.bars, facts.steps_per_bar, this.#range(facts.notes_by_track));
+    facts.notes_by_track.forEach((notes, index) => this.add(index, facts.tracks[index].instrument, notes, names[index]));
+    this.svg.setAttribute("aria-label", `Piano roll: ${facts.bars} bars, ${names.join(", ")}`);
+    (facts.new_bars ?? []).forEach((track) => this.#shade(track.bars));
+  }
+
+  #range(notesByTrack) {
+    const pitches = notesByTrack.flat().map((note) => note[2]);
+    return [Math.min(55, ...pitches) - 2, Math.max(67, ...pitches) + 2];
+  }
+
+  // Begins an empty roll.
+  begin(bars, stepsPerBar, [low, high] = [34, 84]) {
+    Object.assign(this, { bars, stepsPerBar, low, high, total: bars * stepsPerBar });
+    this.svg.replaceChildren();
+    this.legend.replaceChildren();
+    this.svg.setAttribute("viewBox", `0 0 ${this.total} ${HEIGHT}`);
+    this.ground = shape("g", {}, this.svg);
+    for (let bar = 0; bar < bars; bar += 1) {
+      if (bar % 2) shape("rect", { x: bar * stepsPerBar, y: 0, width: stepsPerBar, height: HEIGHT, fill: "var(--beat)" }, this.ground);
+    }
+    this.shades = shape("g", {}, this.svg);
+    this.marks = shape("g", {}, this.svg);
+    for (let bar = 1; bar < bars; bar += 1) {
+      shape("line", { x1: bar * stepsPerBar, x2: bar * stepsPerBar, y1: 0, y2: HEIGHT, stroke: "var(--line)", "vector-effect": "non-scaling-stroke" }, this.ground);
+    }
+    this.notes = shape("g", {}, this.svg);
+    this.head = shape("line", { y1: 0, y2: HEIGHT, stroke: "var(--ink)", "stroke-width": 2, "vector-effect": "non-scaling-stroke", visibility: "hidden" }, this.svg);
+    this.known = new Set();
+  }
+
+  // Adds notes [onset, end, pitch] of a track.
+  add(index, instrument, notes, name = instrument) {
+    const colour = colourOf(instrument, index);
+    if (!this.known.has(index)) {
+      this.known.add(index);
+      const entry = document.createElement("span");
+      const dot = document.createElement("i");
+      dot.style.background = colour;
+      entry.append(dot, name);
+      this.legend.append(entry);
+    }
+    const height = HEIGHT / (this.high - this.low + 1);
+    for (const [onset, end, pitch] of notes) {
+      shape("rect", { x: onset, y: (this.high - pitch) * height, width: Math.max(0.3, end - onset - 0.15), height: height * 0.9, fill: colour, rx: 0.2 }, this.notes);
+    }
+  }
+
+  #shade(bars) {
+    for (const bar of bars ?? []) this.#bar(this.shades, bar, "var(--new)");
+  }
+
+  #bar(group, bar, fill, opacity = 1) {
+    shape("rect", { x: (bar - 1) * this.stepsPerBar, y: 0, width: this.stepsPerBar, height: HEIGHT, fill, opacity }, group);
+  }
+
+  // Shows which bars (a Set, from 1) are marked.
+  mark(bars) {
+    this.marks.replaceChildren();
+    for (const bar of bars) this.#bar(this.marks, bar, "var(--accent)", 0.25);
+  }
+
+  // Moves the playhead; null hides it.
+  playhead(step) {
+    if (!this.head) return;
+    const shown = step !== null && step <= this.total;
+    this.head.setAttribute("visibility", shown ? "visible" : "hidden");
+    if (shown) { this.head.setAttribute("x1", step); this.head.setAttribute("x2", step); }
+  }
+
+  #listen(marking) {
+    let first = null;
+    const barAt = (event) => {
+      const box = this.svg.getBoundingClientRect();
+      const bar = Math.floor(((event.clientX - box.left) / box.width) * this.bars) + 1;
+      return Math.min(this.bars, Math.max(1, bar));
+    };
+    this.svg.addEventListener("pointerdown", (event) => { first = barAt(event); this.svg.setPointerCapture(event.pointerId); });
+    this.svg.addEventListener("pointerup", (event) => {
+      if (first === null) return;
+      const last = barAt(event);
+      marking(Math.min(first, last), Math.max(first, last));
+      first = null;
+    });
+    this.svg.addEventListener("pointercancel", () => { first = null; });
+  }
+}

@@ -1,0 +1,115 @@
+"""Who asks: signed cookies in place of accounts, a shared token, limits, foreign sites."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+VISITOR_COOKIE, TOKEN_COOKIE = "studio_visitor", "studio_token"
+COOKIE_AGE_S = 400 * 86_400
+
+_MOST_REMEMBERED = 10_000
+
+
+class Signer:
+    """Signs visitors' names with the studio's secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def new_cookie(self) -> str:
+        """Return the cookie of a new visitor."""
+        visitor = secrets.token_urlsafe(12)
+        return f"{visitor}.{self._signature(visitor)}"
+
+    def visitor(self, cookie: str | None) -> str | None:
+        """Return the visitor that a cookie names, None for a cookie that is not ours."""
+        visitor, _, signature = (cookie or "").partition(".")
+        good = visitor and hmac.compare_digest(
+            signature.encode(), self._signature(visitor).encode()
+        )
+        return visitor if good else None
+
+    def _signature(self, visitor: str) -> str:
+        return hmac.new(self._secret, visitor.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many requests of a kind at once, and one more every `refill_s` seconds."""
+
+    burst: int
+    refill_s: float
+
+
+LIMITS = {
+    "vote": Limit(60, 1.0),
+    "compose": Limit(20, 3.0),
+    "song": Limit(60, 1.0),
+    "upload": Limit(20, 6.0),
+    "render": Limit(120, 0.5),
+}
+"""What one visitor may ask for; an address may ask for ten times as much, for all behind it."""
+
+_ADDRESS_SHARE = 10
+
+
+@dataclass
+class Limiter:
+    """Token buckets, by kind and by who asks."""
+
+    limits: dict[str, Limit] = field(default_factory=lambda: LIMITS)
+    _buckets: OrderedDict[tuple[str, str], tuple[float, float]] = field(default_factory=OrderedDict)
+
+    def wait_s(self, kind: str, visitor: str, address: str) -> float:
+        """Take a request of a visitor, and return 0, or the seconds to wait until it is taken."""
+        limit = self.limits[kind]
+        wide = Limit(limit.burst * _ADDRESS_SHARE, limit.refill_s / _ADDRESS_SHARE)
+        keys = ((kind, f"v {visitor}"), limit), ((kind, f"a {address}"), wide)
+        waits = [self._wait_s(key, one) for key, one in keys]
+        if max(waits) == 0:
+            for key, one in keys:
+                self._take(key, one)
+        return max(waits)
+
+    def _left(self, key: tuple[str, str], limit: Limit) -> float:
+        left, then_s = self._buckets.get(key, (float(limit.burst), time.monotonic()))
+        return min(limit.burst, left + (time.monotonic() - then_s) / limit.refill_s)
+
+    def _wait_s(self, key: tuple[str, str], limit: Limit) -> float:
+        return max(0.0, (1.0 - self._left(key, limit)) * limit.refill_s)
+
+    def _take(self, key: tuple[str, str], limit: Limit) -> None:
+        self._buckets[key] = (self._left(key, limit) - 1.0, time.monotonic())
+        self._buckets.move_to_end(key)
+        while len(self._buckets) > _MOST_REMEMBERED:
+            self._buckets.popitem(last=False)
+
+
+def comes_from_elsewhere(request: HTTPConnection) -> bool:
+    """Tell whether a request that changes something was sent by a page of another site.
+
+    Browsers say where a request comes from; programs such as curl do not, and hold no cookie that
+    another site could use.
+    """
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
+def is_local_name(host: str) -> bool:
+    """Tell whether a Host header names this very machine, as a name that others own may not."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

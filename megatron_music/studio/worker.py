@@ -1,0 +1,248 @@
+"""What the studio's other processes do: compose, read files of strangers, make sound and pictures.
+
+A process takes one job after another from a pipe and answers with events, the last of which is
+`done` or `failed`. Jobs and events are dictionaries, as in JSON but for bytes.
+"""
+
+import signal
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from megatron_music.errors import MusicError, UsageError
+
+Job = dict[str, Any]
+Send = Callable[[dict[str, Any]], None]
+
+SONG_BARS = 8
+"""Bars of a song by number."""
+
+READING_S = 60.0
+READING_BYTES = 512 << 20
+"""What reading or playing one file may take."""
+
+
+class CancelledError(Exception):
+    """The person who waits for a job does not want it any more."""
+
+
+def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
+    """Work off jobs until the pipe is closed; `models` are exported folders by name.
+
+    `cancelled` is a shared number: the job of that `turn` is given up.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's
+    tasks = {"song": _song, "compose": _compose, "read": _read, "render": _render, "warm": _warm}
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        try:
+            result = tasks[job["task"]](job, models, _sender(pipe, job, cancelled))
+            pipe.send({"event": "done", "result": result})
+        except CancelledError:
+            pipe.send({"event": "failed", "reason": "cancelled", "is_ours": False})
+        except MusicError as fault:
+            pipe.send({"event": "failed", "reason": str(fault), "is_ours": False})
+        except MemoryError:
+            pipe.send({"event": "failed", "reason": "it takes too much memory", "is_ours": False})
+        except Exception as fault:
+            reason = f"{type(fault).__name__}: {fault}"
+            pipe.send({"event": "failed", "reason": reason, "is_ours": True})
+
+
+def _sender(pipe: Connection, job: Job, cancelled: Any) -> Send:
+    def send(event: dict[str, Any]) -> None:
+        if cancelled.value == job["turn"]:
+            raise CancelledError
+        if event:
+            pipe.send(event)
+
+    return send
+
+
+@cache
+def _composer(folder: str) -> Any:
+    import torch
+
+    from megatron_music.generate.composer import Composer
+
+    torch.set_num_threads(1)  # the server and the other process need the rest
+    return Composer.load(Path(folder))
+
+
+def song_wishes(composer: Any, bars: int = SONG_BARS) -> dict[str, Any]:
+    """Return the wishes of a song by number: `sample --song-id N --bars 8 --begin --end`."""
+    knows_place = composer.rows.since_begin >= 0
+    return {"bars": bars, "begin": knows_place, "end": knows_place}
+
+
+def _song(job: Job, models: dict[str, str], send: Send) -> list[Job]:
+    """Compose songs by number."""
+    composer = _composer(models[job["model"]])
+    wishes = song_wishes(composer, job.get("bars", SONG_BARS))
+    return _songs(composer, wishes | {"song_ids": tuple(job["numbers"])}, None, send)
+
+
+def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
+    """Compose what a person asks for, from nothing or from a piece."""
+    return _songs(_composer(models[job["model"]]), job["wishes"], job["midi"], send)
+
+
+def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
+    from megatron_music.generate.prepare import prepared
+    from megatron_music.generate.report import new_bars
+    from megatron_music.generate.rewrite import write_song
+
+    request = _request(wishes)
+    watch = _BarWatch(composer.vocabulary, send)
+    songs = []
+    with TemporaryDirectory() as folder:
+        begun, path = Path(folder) / "the piece", Path(folder) / "song.mid"
+        if midi is not None:
+            begun.write_bytes(midi)
+        prompt = prepared(
+            None if midi is None else begun, request, composer.vocabulary, None, confirmed=True
+        )
+        tempo_bpm = request.tempo
+        if prompt is not None and prompt.source is not None and request.tempo_bpm is None:
+            tempo_bpm = prompt.source.score.tempo_bpm
+        for song in composer.compose(request, prompt, watch):
+            send({})
+            write_song(song, path, prompt, request.tempo_bpm)
+            new = None if prompt is None else new_bars(song, prompt)
+            facts = facts_of(song.piece, tempo_bpm) | {"new_bars": new}
+            songs.append({"number": song.seed, "midi": path.read_bytes(), "facts": facts})
+    return songs
+
+
+def _request(wishes: dict[str, Any]) -> Any:
+    """Return the request that JSON asks for; raises UsageError."""
+    from megatron_music.generate.request import Request
+
+    known = {field.name: field.default for field in fields(Request)}
+    unknown = sorted(wishes.keys() - known.keys())
+    if unknown:
+        raise UsageError(f"no wish is called {unknown[0]!r}; there are {', '.join(known)}")
+    given: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()
+    }
+    return Request(**given)
+
+
+class _BarWatch:
+    """Tells of each bar of the first song of a batch as soon as it is composed."""
+
+    def __init__(self, vocabulary: Any, send: Send) -> None:
+        self._vocabulary = vocabulary
+        self._send = send
+        self._first_bar = -1
+        self._begin(0)
+
+    def _begin(self, first_bar: int) -> None:
+        from megatron_music.tokenizer.grammar import Walker
+
+        self._walker = Walker(self._vocabulary)
+        self._first_bar = first_bar
+
+    def __call__(self, first_bar: int, tokens: list[int]) -> None:
+        """Take the tokens so far of a window that begins at `first_bar` of its piece."""
+        if first_bar != self._first_bar or len(tokens) < self._walker.length:
+            self._begin(first_bar)
+        self._send({})
+        for token in tokens[self._walker.length :]:
+            self._walker.advance(token)
+            if token == self._vocabulary.bar_end:
+                self._tell()
+
+    def _tell(self) -> None:
+        from megatron_music.score.instruments import instrument_name
+
+        position = self._walker.position
+        steps = self._vocabulary.steps_per_bar
+        code, notes = self._walker.newest_track()
+        begin = (position.bar - 1) * steps
+        before = self._first_bar * steps
+        self._send(
+            {
+                "event": "bar",
+                "track": position.tracks - 1,
+                "instrument": instrument_name(code),
+                "bar": self._first_bar + position.bar,
+                "steps_per_bar": steps,
+                "notes": [
+                    [onset + before, end + before, pitch]
+                    for onset, end, pitch in notes
+                    if end > begin
+                ],
+            }
+        )
+
+
+def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
+    """Return the figures and the notes of a piece, as JSON can hold them; notes count steps."""
+    from megatron_music.generate.report import figures
+
+    notes = [
+        np.stack([track.onset, track.end, track.pitch], axis=1).tolist() for track in piece.tracks
+    ]
+    return figures(piece) | {
+        "tempo_bpm": tempo_bpm,
+        "steps_per_bar": piece.steps_per_bar,
+        "notes_by_track": notes,
+    }
+
+
+def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
+    """Read a file of a person; raises MidiError."""
+    from megatron_music.score.midi import parse_midi
+    from megatron_music.score.quantize import quantize
+
+    with _limited():
+        score = parse_midi(job["content"], job["name"])
+        piece = quantize(score, job["steps_per_quarter"])
+        return {"midi": job["content"], "facts": facts_of(piece, score.tempo_bpm)}
+
+
+def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
+    """Import what the first file would wait for."""
+    from megatron_music.generate import page, report  # noqa: F401
+    from megatron_music.score import audio, midi, pianoroll  # noqa: F401
+
+
+def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG001
+    """Make an MP3 file or a picture of a MIDI file."""
+    from megatron_music.generate.page import compressed
+    from megatron_music.score.audio import render_audio
+    from megatron_music.score.midi import read_midi
+    from megatron_music.score.pianoroll import draw_piano_roll
+    from megatron_music.score.quantize import quantize
+
+    with _limited(), TemporaryDirectory() as folder:
+        midi, made = Path(folder) / "song.mid", Path(folder) / f"song.{job['kind']}"
+        midi.write_bytes(job["midi"])
+        if job["kind"] == "png":
+            draw_piano_roll(quantize(read_midi(midi), 12), made, job["title"])
+            return made.read_bytes()
+        wav = made.with_suffix(".wav")
+        render_audio(midi, wav)
+        return wav.read_bytes() if job["kind"] == "wav" else compressed(wav)
+
+
+def _limited() -> Any:
+    from contextlib import ExitStack
+
+    from megatron_music.data.limits import become_expendable, modest, mortal
+
+    become_expendable()
+    stack = ExitStack()
+    stack.enter_context(modest(READING_BYTES))
+    stack.enter_context(mortal(READING_S))
+    return stack

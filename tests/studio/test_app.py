@@ -1,0 +1,234 @@
+"""The studio over HTTP, with the real processes behind it."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pretty_midi
+import pytest
+from fastapi.testclient import TestClient
+
+from megatron_music.cli.main import app as program
+from megatron_music.studio.api import LARGEST_UPLOAD_BYTES
+from megatron_music.studio.app import Guard, create_app
+from megatron_music.studio.server import find_models
+from megatron_music.studio.service import Studio
+from tests.studio.conftest import ADDRESS
+
+pytestmark = pytest.mark.slow
+
+API = "/api/v1"
+
+
+def events_of(text: str) -> list[tuple[str, dict[str, object]]]:
+    return [
+        (name, json.loads(data)) for name, data in re.findall(r"event: (\w+)\ndata: (.*)\n\n", text)
+    ]
+
+
+def composed(client: TestClient, wishes: dict[str, object], version: str | None = None) -> dict:
+    told = client.post(f"{API}/compositions", json={"version": version, "wishes": wishes})
+    assert told.status_code == 202, told.text
+    events = events_of(client.get(told.json()["events"]).text)
+    assert events[-1][0] == "done", events[-1]
+    return client.get(f"{API}/compositions/{told.json()['key']}").json()
+
+
+def test_a_number_is_the_song_that_sample_makes_of_it(
+    client: TestClient, model: Path, tmp_path: Path
+) -> None:
+    song = client.get(f"{API}/songs/123456789").json()
+    assert (song["id"], song["facts"]["bars"]) == (123456789, 8)
+    again = client.get(song["links"]["midi"])
+    asked = f"sample {model} -o {tmp_path} --song-id 123456789 --bars 8 --begin --end"
+    program([*asked.split(), "--no-wav", "--no-png", "--no-page"], standalone_mode=False)
+    ours = pretty_midi.PrettyMIDI(str(tmp_path / "song-123456789.mid"))
+    theirs = pretty_midi.PrettyMIDI(io.BytesIO(again.content))
+    assert [notes_of(one) for one in ours.instruments] == [
+        notes_of(one) for one in theirs.instruments
+    ]
+
+
+def notes_of(instrument: pretty_midi.Instrument) -> list[tuple[float, float, int]]:
+    return [(round(one.start, 4), round(one.end, 4), one.pitch) for one in instrument.notes]
+
+
+def test_bars_stream_while_a_song_is_composed(client: TestClient) -> None:
+    events = events_of(client.get(f"{API}/songs/77/events").text)
+    bars = [told for name, told in events if name == "bar"]
+    assert {(told["track"], told["bar"]) for told in bars} == {
+        (track, bar) for track in range(4) for bar in range(1, 9)
+    }
+    song = client.get(f"{API}/songs/77").json()
+    facts = song["facts"]
+    for track, notes in zip(facts["tracks"], facts["notes_by_track"], strict=True):
+        named = [told for told in bars if told["instrument"] == track["instrument"]]
+        streamed = [note for told in named for note in told["notes"]]
+        assert cells(streamed) == cells(notes)
+    assert events_of(client.get(f"{API}/songs/77/events").text)[-1][0] == "done"
+
+
+def cells(notes: list[list[int]]) -> set[tuple[int, int]]:
+    """Return the steps and pitches that sound."""
+    return {(step, pitch) for onset, end, pitch in notes for step in range(onset, end)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "media", "magic"),
+    [
+        ("midi", "audio/midi", b"MThd"),
+        ("wav", "audio/wav", b"RIFF"),
+        ("picture", "image/png", b"\x89PNG"),
+        ("audio", "audio/mpeg", b""),
+    ],
+)
+def test_a_song_is_given_as_files_that_never_change(
+    client: TestClient, kind: str, media: str, magic: bytes
+) -> None:
+    path = f"{API}/songs/5/{kind}"
+    first = client.get(path)
+    assert first.status_code == 200, first.text
+    assert first.headers["content-type"] == media
+    assert first.content.startswith(magic)
+    assert "immutable" in first.headers["cache-control"]
+    known = client.get(path, headers={"if-none-match": first.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    part = client.get(path, headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, first.content[2:6])
+
+
+def test_votes_count_once_a_visitor_and_make_the_list_of_the_best(client: TestClient) -> None:
+    client.get(f"{API}/songs/9")
+    path = f"{API}/songs/9/votes"
+    assert client.post(path, json={"value": 1}).json() == {"votes": 1, "value": 1}
+    assert client.post(path, json={"value": 1}).json()["votes"] == 1
+    client.cookies.clear()
+    assert client.post(path, json={"value": 1}).json()["votes"] == 2
+    assert client.get(f"{API}/songs/best").json()[0] == {
+        "id": 9,
+        "title": client.get(f"{API}/songs/9").json()["title"],
+        "votes": 2,
+        "page": "/song/9",
+    }
+    assert "/song/9" in client.get("/best?period=day").text
+    assert client.post(path, json={"value": 5}).status_code == 422
+    assert client.post(f"{API}/songs/999999/votes", json={"value": 1}).status_code == 404
+
+
+def test_a_piece_is_composed_anew_in_two_bars_and_every_version_is_kept(client: TestClient) -> None:
+    begun = client.post(f"{API}/projects/from-song", json={"song": 11}).json()
+    first = begun["versions"][0]
+    done = composed(client, {"fill_bars": [5, 6], "count": 2}, first["key"])
+    assert len(done["versions"]) == 2
+    for version in done["versions"]:
+        assert version["parent"] == first["key"]
+        steps = version["facts"]["steps_per_bar"]
+        for old, new in zip(
+            first["facts"]["notes_by_track"], version["facts"]["notes_by_track"], strict=True
+        ):
+            assert outside(new, 4 * steps, 6 * steps) == outside(old, 4 * steps, 6 * steps)
+    chosen = done["versions"][1]["key"]
+    head = f"{API}/projects/{begun['key']}/head"
+    kept = client.put(head, json={"version": chosen}).json()
+    assert (kept["head"], len(kept["versions"])) == (chosen, 2)
+    undone = client.put(head, json={"version": first["key"]}).json()
+    assert (undone["head"], len(undone["versions"])) == (first["key"], 2)
+    assert client.get(f"/work/{begun['key']}").status_code == 200
+
+
+def outside(notes: list[list[int]], begin: int, end: int) -> list[list[int]]:
+    """Return the notes that do not touch some steps."""
+    return [one for one in notes if one[1] <= begin or one[0] >= end]
+
+
+def test_a_file_is_opened_and_continued(client: TestClient) -> None:
+    content = client.get(f"{API}/songs/12/midi").content
+    begun = client.post(f"{API}/projects?name=my%20tune.mid", content=content).json()
+    assert begun["versions"][0]["title"] == "my tune.mid"
+    longer = composed(client, {"bars": 10, "count": 1}, begun["head"])["versions"][0]
+    assert longer["facts"]["bars"] == 10
+
+
+def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> None:
+    made = composed(client, {"bars": 2, "count": 2, "seed": 3})["versions"]
+    assert len({version["project"] for version in made}) == 2
+    assert client.get(made[0]["links"]["midi"]).content.startswith(b"MThd")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/projects", b"no MIDI", 422),
+        ("/projects", b"", 422),
+        ("/projects", b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\xff\xff\xff\xff", 422),
+        ("/projects", bytes(LARGEST_UPLOAD_BYTES + 1), 413),
+        ("/compositions", b'{"wishes": {"bars": 0}}', 422),
+        ("/compositions", b'{"wishes": {"unknown": 1}}', 422),
+        ("/compositions", b'{"model": "none"}', 404),
+        ("/compositions", b'{"version": "../../etc/passwd"}', 404),
+        ("/projects/from-song", b'{"song": -1}', 422),
+        ("/projects/from-song", b'{"song": 9223372036854775808}', 422),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(
+    client: TestClient, path: str, content: bytes, status: int
+) -> None:
+    kind = {"content-type": "application/json"} if content.startswith(b"{") else {}
+    refused = client.post(API + path, content=content, headers=kind)
+    assert refused.status_code == status
+    assert len(refused.json()["detail"]) > 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/song/-1", "/song/4611686018427387905", "/song/1e9", "/work/none", "/static/../app.py"],
+)
+def test_a_page_that_is_none_is_not_found(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code in (404, 422)
+
+
+def test_a_wish_that_cannot_be_met_is_told_as_the_reason(client: TestClient) -> None:
+    told = client.post(f"{API}/compositions", json={"wishes": {"vary": 0.5}}).json()
+    name, reason = events_of(client.get(told["events"]).text)[-1]
+    assert name == "failed"
+    assert "vary" in str(reason["reason"])
+
+
+def test_other_sites_and_other_names_are_kept_out(client: TestClient) -> None:
+    path = f"{API}/songs/9/votes"
+    foreign = client.post(path, json={"value": 1}, headers={"origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    renamed = client.get(f"{API}/songs/9", headers={"host": "evil.example"})
+    assert renamed.status_code == 421
+
+
+def test_every_page_shows(client: TestClient) -> None:
+    for path in ("/", "/song/9", "/best", "/compose", "/docs", "/healthz"):
+        shown = client.get(path)
+        assert shown.status_code == 200, path
+        policy = shown.headers["content-security-policy"]
+        assert "unsafe" not in policy
+    assert not re.findall(r'(?:src|href)="https?://', client.get("/song/9").text)
+
+
+@pytest.fixture
+def shared(model: Path, tmp_path: Path) -> Iterator[TestClient]:
+    studio = Studio(find_models([model]), tmp_path)
+    guard = Guard("a long token", any_host=True)
+    # Not entered: what is refused needs no processes.
+    yield TestClient(create_app(studio, guard), base_url=ADDRESS, follow_redirects=False)
+    studio.database.close()
+
+
+def test_a_shared_studio_lets_in_who_has_the_token(shared: TestClient) -> None:
+    assert shared.get("/best").status_code == 401
+    assert shared.get("/best?token=wrong").status_code == 401
+    assert shared.get("/healthz").status_code == 200
+    let_in = shared.get("/best?token=a%20long%20token")
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/best")
+    assert shared.get("/best").status_code == 200
+    shared.cookies.clear()
+    told = {"authorization": "Bearer a long token"}
+    assert shared.get("/best", headers=told).status_code == 200

@@ -1,0 +1,96 @@
+"""The line of jobs: in order, people first, and a process that dies costs one job."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from megatron_music.studio import jobs
+from megatron_music.studio.jobs import FullError, Job, JobFailedError, Line, Rank, State
+
+
+def song(number: int, bars: int = 2) -> dict[str, object]:
+    return {"task": "song", "model": "choir", "numbers": [number], "bars": bars}
+
+
+async def until_running(job: Job) -> None:
+    async for event in job.follow():
+        if event["event"] in ("running", "bar"):
+            return
+
+
+@pytest.mark.slow
+def test_a_line_of_jobs(model: Path) -> None:
+    """One process for all of it: it takes seconds to start."""
+
+    async def walk() -> None:
+        line = Line("test", {"choir": str(model)})
+        line.begin()
+        await it_composes_in_order_and_tells_each_bar(line)
+        await a_person_comes_before_the_pool(line)
+        await a_job_is_given_up_while_it_waits_and_while_it_runs(line)
+        await a_fault_of_the_request_is_told(line)
+        await a_process_that_dies_costs_its_job_alone(line)
+        await line.close()
+
+    asyncio.run(walk())
+
+
+async def it_composes_in_order_and_tells_each_bar(line: Line) -> None:
+    first, second = line.put(song(1)), line.put(song(2))
+    assert line.place(second)[0] >= 1
+    made = await second.wait()
+    assert first.state is State.DONE
+    assert made[0]["number"] == 2
+    assert made[0]["midi"].startswith(b"MThd")
+    bars = [event for event in first.events if event["event"] == "bar"]
+    assert {(bar["track"], bar["bar"]) for bar in bars} == {
+        (track, bar) for track in range(4) for bar in (1, 2)
+    }
+    assert (await line.put(song(1)).wait())[0]["midi"] == first.result[0]["midi"]
+
+
+async def a_person_comes_before_the_pool(line: Line) -> None:
+    pool = [line.put(song(number, bars=8), Rank.POOL) for number in (3, 4)]
+    await until_running(pool[0])
+    person = line.put(song(5))
+    await person.wait()
+    assert not any(job.is_over for job in pool)
+    for job in pool:
+        await job.wait()
+
+
+async def a_job_is_given_up_while_it_waits_and_while_it_runs(line: Line) -> None:
+    running, waiting = line.put(song(6, bars=64)), line.put(song(7))
+    await until_running(running)
+    line.cancel(waiting)
+    line.cancel(running)
+    for job in (running, waiting):
+        with pytest.raises(JobFailedError):
+            await job.wait()
+        assert job.state is State.CANCELLED
+
+
+async def a_fault_of_the_request_is_told(line: Line) -> None:
+    asked = {"task": "compose", "model": "choir", "wishes": {"bars": 0}, "midi": None}
+    with pytest.raises(JobFailedError, match="bars"):
+        await line.put(asked).wait()
+
+
+async def a_process_that_dies_costs_its_job_alone(line: Line) -> None:
+    dying, next_one = line.put(song(8, bars=64)), line.put(song(9))
+    await until_running(dying)
+    assert line._process is not None
+    line._process.kill()
+    with pytest.raises(JobFailedError, match="died"):
+        await dying.wait()
+    assert (await next_one.wait())[0]["number"] == 9
+
+
+def test_a_line_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
+    line = Line("test", {})
+    kept = [line.put(song(number)) for number in (1, 2)]
+    with pytest.raises(FullError):
+        line.put(song(3))
+    assert [line.place(job)[0] for job in kept] == [0, 1]
