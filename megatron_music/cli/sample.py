@@ -103,7 +103,7 @@ def _sample(
     from megatron_music.generate.album import written
     from megatron_music.generate.identity import file_identity, model_identity
     from megatron_music.generate.origin import training_data
-    from megatron_music.generate.prepare import prepared, refuse_hours
+    from megatron_music.generate.prepare import prepared, refuse_hours, remark
     from megatron_music.generate.report import Maker
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
@@ -116,6 +116,8 @@ def _sample(
         raise UsageError(f"{path} lies in {output}, whose songs are replaced; choose another -o")
     corpus = training_data(model, vocabulary, options.data)
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
+    if said := remark(prompt, request, vocabulary):
+        show.say(said)
     if formats.wav:
         refuse_hours(request, prompt, vocabulary)
     maker = Maker(identity, vocabulary.hash, file_identity(path) if path else "")

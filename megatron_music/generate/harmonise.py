@@ -72,7 +72,8 @@ def _only_track(prompt: Prompt, ensemble: list[int]) -> int:
         if len(choice) == 1:
             return choice[0]
     raise UsageError(
-        f"which track is the voice to keep? The piece has {prompt.titles()}; name one with voice"
+        f"which track is to be kept? The piece has {prompt.titles()}; name one, as in "
+        f'--voice "{prompt.names[0] or instrument_title(tracks[0].instrument)}"'
     )
 
 

@@ -43,6 +43,13 @@ class Key:
         belongs[[(self.tonic + step) % 12 for step in _SCALES[self.mode]]] = True
         return belongs
 
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """How well each pitch class from C fits the key, as listeners judged, 1 on average."""
+        profile = np.roll(_PROFILES[self.mode], self.tonic)
+        weights: npt.NDArray[np.float64] = profile / profile[self.scale].mean()
+        return weights
+
     def share(self, piece: Piece) -> float:
         """Return which share of the sounding time of a piece's pitched notes is of the scale."""
         sounding = _sounding(piece)

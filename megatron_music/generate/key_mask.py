@@ -8,19 +8,25 @@ from megatron_music.generate.key import Key
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
+_STRENGTH = 1.0
+"""How many times over the notes of a scale are weighed by how well they fit its key."""
+
 
 class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
     """Begin no note outside a key's scale, where another token is legal; drums have no key.
 
-    Stands behind the grammar's mask. Bars that are written behind the tracks belong to the tracks
-    that hid them, in order.
+    Of the scale's notes, the tonic and those close to it become likelier. Stands behind the
+    grammar's mask. Bars that are written behind the tracks belong to the tracks that hid them, in
+    order.
     """
 
     def __init__(self, key: Key, vocabulary: Vocabulary, songs: int) -> None:
         pitches = np.arange(PITCHES) % 12
-        barred = np.zeros(len(vocabulary), np.bool_)
-        barred[vocabulary.note_on : vocabulary.note_on + PITCHES] = ~key.scale[pitches]
-        self._barred = torch.from_numpy(barred)
+        favour = np.zeros(len(vocabulary))
+        favour[vocabulary.note_on : vocabulary.note_on + PITCHES] = np.where(
+            key.scale[pitches], _STRENGTH * np.log(key.weights[pitches]), -np.inf
+        )
+        self._favour = torch.from_numpy(favour)
         self._inst = vocabulary.inst
         self._hides = vocabulary.ids.get("FILL_IN", -1)
         self._fills = vocabulary.ids.get("FILL_START", -1)
@@ -29,16 +35,16 @@ class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
         self._hidden: list[list[int]] = [[] for _ in range(songs)]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Mask scores [songs, vocabulary] of notes outside the scale."""
+        """Weigh scores [songs, vocabulary] of notes, and mask those outside the scale."""
         rows = input_ids[:, self._taken :].tolist()
         self._taken = input_ids.shape[1]
         for song, tokens in enumerate(rows):
             for token in tokens:
                 self._take(song, token)
         pitched = torch.tensor([code != DRUMS for code in self._instruments])
-        barred = (pitched[:, None] & self._barred[None]).to(scores.device)
+        favour = torch.where(pitched[:, None], self._favour[None], 0.0).to(scores)
         masked = scores.clone()
-        masked[:, : barred.shape[1]].masked_fill_(barred, float("-inf"))
+        masked[:, : favour.shape[1]] += favour
         possible = torch.isfinite(masked).any(dim=1, keepdim=True)
         return torch.where(possible, masked, scores)
 

@@ -1,5 +1,6 @@
 """A request looked through before anything is composed: what would surprise is asked, in a line."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def prepared(
     """
     if path is None:
         request.refuse_without_piece()
-        _refuse_unknown(_asked(request, vocabulary), {}, data, vocabulary, confirmed)
+        if not confirmed:
+            codes = list(request.codes(vocabulary) or ())
+            _refuse_unknown(codes, learnt_instruments(data, vocabulary))
         _refuse_keyless(request, vocabulary)
         return None
     prompt = _read(path, request, vocabulary)
@@ -50,12 +53,8 @@ def prepared(
             raise UsageError(_about_metres(prompt, odd, path))
         prompt = _read(path, request, vocabulary, any_metre=True)
     draft = _draft(prompt, request, vocabulary)
-    tracks = zip(draft.piece.tracks, draft.sources, strict=True)
-    played = {
-        track.instrument: "" if source is None else prompt.title(source) for track, source in tracks
-    }
-    _refuse_unknown(list(played), played, data, vocabulary, confirmed)
     if not confirmed:
+        _refuse_unknown_tracks(draft, prompt, learnt_instruments(data, vocabulary), vocabulary)
         _refuse_chords(prompt, request, vocabulary)
         _refuse_another_key(draft, request)
     return prompt
@@ -115,44 +114,62 @@ def _about_metres(prompt: Prompt, odd: list[int], path: Path) -> str:
     )
 
 
-def _asked(request: Request, vocabulary: Vocabulary) -> list[int]:
-    return list(request.codes(vocabulary) or ())
+def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None:
+    """Refuse instruments asked for that the model never met, where that is known."""
+    unknown = [] if learnt is None else sorted({code for code in codes if code not in learnt})
+    if unknown:
+        named = ", ".join(map(numbered_title, unknown))
+        raise UsageError(
+            f"this model never met {named}; it knows {_known(learnt)}: ask for one of these, or "
+            "give --yes and it guesses"
+        )
 
 
-def _refuse_unknown(
-    codes: list[int],
-    titles: dict[int, str],
-    data: Path | None,
-    vocabulary: Vocabulary,
-    confirmed: bool,
+def _refuse_unknown_tracks(
+    draft: Draft, prompt: Prompt, learnt: frozenset[int] | None, vocabulary: Vocabulary
 ) -> None:
-    """Refuse instruments that the model never met, where that is known."""
-    learnt = learnt_instruments(data, vocabulary)
-    unknown = sorted({code for code in codes if learnt is not None and code not in learnt})
-    if not unknown or confirmed or learnt is None:
+    """Refuse tracks of instruments that the model never met, where that is known."""
+    if learnt is None:
         return
-    named = ", ".join(titles.get(code) or numbered_title(code) for code in unknown)
-    known = [instrument_title(code) for code in sorted(learnt, key=_voices_first)]
-    more = ", ..." if len(known) > _SHOWN else ""
-    example = known[0] if known else "piano"
-    cure = (
-        f'take a track as one of these with --as, as in --as "{_short(titles, unknown)}={example}"'
-        if any(titles.get(code) for code in unknown)
-        else "ask for one of these"
-    )
+    tracks = list(zip(draft.piece.tracks, draft.sources, strict=True))
+    _refuse_unknown([track.instrument for track, source in tracks if source is None], learnt)
+    unknown = [
+        source for track, source in tracks if source is not None and track.instrument not in learnt
+    ]
+    if not unknown:
+        return
+    ensemble = vocabulary.settings.ensemble
+    if len(ensemble) == len(prompt.names):
+        example = f"--as {','.join(ensemble)}"
+    else:
+        name = prompt.names[unknown[0]]
+        name = name if len(prompt.look_up(name)) == 1 else f"track {unknown[0] + 1}"
+        known = instrument_title(min(learnt, key=_voices_first, default=0))
+        example = f'--as "{name}={known}"'
+    named = ", ".join(prompt.title(source) for source in unknown)
     raise UsageError(
-        f"this model never met {named}; it knows {', '.join(known[:_SHOWN])}{more}: {cure}, or "
-        "give --yes and it guesses"
+        f"this model never met the instruments of {named}; it knows {_known(learnt)}: take tracks "
+        f"as what it knows, as in {example}, leave them out with --drop, or give --yes and it "
+        "guesses"
     )
+
+
+def _known(learnt: frozenset[int] | None) -> str:
+    titles = [instrument_title(code) for code in sorted(learnt or (), key=_voices_first)]
+    return ", ".join(titles[:_SHOWN]) + ", ..." * (len(titles) > _SHOWN)
 
 
 def _voices_first(code: int) -> tuple[bool, int]:
     return code not in VOICES, code
 
 
-def _short(titles: dict[int, str], unknown: list[int]) -> str:
-    title = next(titles[code] for code in unknown if titles.get(code))
-    return title.split(" (", 1)[0]
+def remark(prompt: Prompt | None, request: Request, vocabulary: Vocabulary) -> str:
+    """Return what a person should know of a voice that is kept, "" for nothing."""
+    if prompt is None or request.voice is None:
+        return ""
+    place, code = kept_voice(prompt, request.voice, vocabulary)
+    title, taken = prompt.title(place), instrument_title(code)
+    return f"keeping {title}" + (f", taken as {taken}" if taken not in title else "")
 
 
 def _refuse_chords(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> None:

@@ -175,9 +175,6 @@ class Drawer:
         if self._key is not None:
             processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
         processors.append(SongSampler(seeds, self._taste, stage))
-        processors = LogitsProcessorList(
-            [GrammarProcessor(guide, len(vocabulary)), SongSampler(seeds, self._taste, stage)]
-        )
         if self._watch is not None:
             processors.append(_Watched(self._watch, first_bar))
         if self._composing is not None:

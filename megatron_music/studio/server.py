@@ -13,7 +13,8 @@ import uvicorn
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import alone, check_writable, read_small
 from megatron_music.generate.identity import CONFIG, model_identity
-from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.score.general_midi import instrument_title
+from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.studio.app import Guard, create_app
 from megatron_music.studio.service import Model, Studio
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -85,7 +86,7 @@ def _newest_export() -> list[Path]:
 def _model(name: str, folder: Path) -> Model:
     identity, settings = model_identity(folder), load_vocabulary(folder).settings
     inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
-    every = [instrument_name(code) for code in range(INSTRUMENT_COUNT)]
+    every = [instrument_title(code) for code in range(INSTRUMENT_COUNT)]
     about = {
         "bars": settings.bars,
         "instruments": [] if settings.ensemble else every,

@@ -23,7 +23,7 @@ def title_of(facts: dict[str, Any], number: int) -> str:
     names = {track["instrument"] for track in tracks}
     if names == _VOICES:
         form = "Chorale"
-    elif "DRUMS" in names:
+    elif "Drums" in names:
         form = "Groove" if len(tracks) == 1 else "Band Piece"
     else:
         form = _FORMS.get(len(tracks), "Ensemble")

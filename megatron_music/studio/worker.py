@@ -163,7 +163,7 @@ class _BarWatch:
                 self._tell()
 
     def _tell(self) -> None:
-        from megatron_music.score.instruments import instrument_name
+        from megatron_music.score.general_midi import instrument_title
 
         position = self._walker.position
         steps = self._vocabulary.steps_per_bar
@@ -174,7 +174,7 @@ class _BarWatch:
             {
                 "event": "bar",
                 "track": position.tracks - 1,
-                "instrument": instrument_name(code),
+                "instrument": instrument_title(code),
                 "bar": self._first_bar + position.bar,
                 "steps_per_bar": steps,
                 "notes": [

@@ -170,10 +170,11 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
     model = untrained(here / "hf", SETTINGS, inputs=INPUTS)
     tune = Piece(4, 2, (track(0, (0, 8, 72), (8, 32, 74)),))
     write_midi(tune, here / "tune.mid")
-    run(
+    done = run(
         *("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page"),
         *("--harmonise", "tune.mid", "--end"),
     )
+    assert "keeping Acoustic Grand Piano, taken as SOPRANO" in done.stderr
     made = read_prompt(here / "music" / "song-7.mid", 4)
     assert made.names == ("Acoustic Grand Piano", "ALTO", "TENOR", "BASS")
     assert made.piece.tracks[0] == tune.tracks[0]
@@ -212,7 +213,9 @@ def test_strings_are_filled_by_a_model_of_voices_once_they_are_taken_as_such(her
     )
     wish = ("sample", str(model), "-o", "music", "-n", "1", "--no-wav", "--no-png", "--no-page")
     wish = (*wish, "--prompt", "strings.mid", "--fill-bars", "2")
-    with pytest.raises(UsageError, match=r'never met .*Violin.*: take .*--as "Violin.*=SOPRANO"'):
+    with pytest.raises(
+        UsageError, match=r"never met .*Viola, Cello; .*--as SOPRANO,ALTO,TENOR,BASS"
+    ):
         run(*wish)
     run(*wish, "--as", "SOPRANO,ALTO,TENOR,BASS")
     before = read_prompt(here / "strings.mid", 4)

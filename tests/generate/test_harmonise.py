@@ -95,7 +95,7 @@ def test_a_track_is_taken_as_another_voice(chorale_model: Path, open_model: Path
     [
         (BAND, {"voice": "SOPRANO"}, "no track 'SOPRANO'; it has Violin .track 1."),
         (BAND, {"voice": "DRUMS=BASS"}, "Drums cannot be taken as BASS"),
-        (BAND, {"voice": ""}, "which track is the voice to keep"),
+        (BAND, {"voice": ""}, "which track is to be kept"),
         (BAND, {"voice": "violn"}, "did you mean 'Violin'"),
         (BAND, {"voice": "DRUMS"}, "composes SOPRANO, ALTO, TENOR, BASS, not Drums"),
         (BAND, {"voice": "34=BASS", "drop": ("violin",)}, "leave out drop"),

@@ -16,7 +16,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.harmonise import kept_voice
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, Guide
+from megatron_music.generate.sampler import Drawer, Guide, Watch
 from megatron_music.generate.song import Song
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
@@ -64,7 +64,7 @@ class Noise(Drawer):
 class NoisyComposer(Composer):
     """A composer of noise."""
 
-    def drawer(self, request: Request) -> Drawer:
+    def drawer(self, request: Request, watch: Watch | None = None) -> Drawer:  # noqa: ARG002
         return Noise(self.model, self.vocabulary, request.taste)
 
 

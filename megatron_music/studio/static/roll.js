@@ -1,7 +1,7 @@
 // A piano roll as SVG: bars across, pitch upwards, a colour a track, a playhead that moves.
 
 const SVG = "http://www.w3.org/2000/svg";
-const VOICES = { SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f", DRUMS: "#7d828a" };
+const VOICES = { SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f", Drums: "#7d828a" };
 const PALETTE = ["#4477aa", "#ee6677", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#8866cc", "#886600"];
 const HEIGHT = 240;
 
