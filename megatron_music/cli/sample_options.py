@@ -73,7 +73,8 @@ class SampleOptions:
         str | None,
         Option(
             help="As in 'C major' or 'F# minor', best effort: new notes outside its scale are not "
-            "begun (minor: natural, and the leading note); nothing is transposed. Refused where "
+            "begun (minor: natural, and the leading note), the tonic is favoured; nothing is "
+            "transposed. Refused where "
             "what is kept of a prompt is in another key, unless --yes.",
             metavar="KEY",
         ),

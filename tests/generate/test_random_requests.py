@@ -45,6 +45,7 @@ class Noise(Drawer):
         seeds: Sequence[int],
         stage: int = 0,
         places: PlaceArray | None = None,  # noqa: ARG002 (noise hears nothing)
+        first_bar: int = 0,  # noqa: ARG002
     ) -> list[list[int]]:
         rng = np.random.default_rng([stage, *seeds])
         shape = (len(seeds), len(self._vocabulary))
