@@ -11,8 +11,8 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 _STRENGTH = 2.0
 """How many times over the notes of a scale are weighed by how well they fit its key.
 
-Of 12 songs of bach-tiny in C major and 12 in E minor, `key_of` finds that key in 5 and 3 by the mask
-alone, in 10 and 4 at strength 1, in 11 and 7 at strength 2.
+Of 12 songs of bach-tiny in C major and 12 in E minor, `key_of` finds that key in 5 and 3 by the
+mask alone, in 10 and 4 at strength 1, in 11 and 7 at strength 2.
 """
 
 

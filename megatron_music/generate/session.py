@@ -38,7 +38,11 @@ class Session:
         return session if midi is None else session.keep(Path(midi))
 
     def keep(self, piece: Song | Piece | Path) -> Self:
-        """Work on this piece from now on; returns the session."""
+        """Work on this piece from now on; returns the session.
+
+        Of a song its notes on the grid are kept; to go on in a song's file, `write` it and keep
+        the path.
+        """
         if isinstance(piece, Path):
             vocabulary = self.composer.vocabulary
             self.prompt = read_prompt(piece, vocabulary.settings.steps_per_quarter)
