@@ -253,7 +253,7 @@ bench: bench-data bench-train ## time both of these beside their peers; ARGS is 
 
 .PHONY: bench-data
 bench-data: $(BENCH)/ready ## the building of data sets; ARGS='--files DIR --write'
-	@$(BENCH)/bin/python profiling/benchmarks/bench.py $(ONE_ARGS)
+	@$(BENCH)/bin/python profiling/benchmarks/build.py $(ONE_ARGS)
 
 .PHONY: bench-train
 bench-train: data ## training; ARGS='--recipe article -o FILE.md'

@@ -27,8 +27,7 @@ def nsight(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An export of `nsys export --type sqlite`, the CSV of `nsys stats`, or a run's "
-            "trace.json.gz.",
+            help="An export of `nsys export --type sqlite`, or a run's trace.json.gz.",
             metavar="FILE",
         ),
     ],
@@ -126,7 +125,7 @@ def _overview(devices: "Iterable[DeviceProfile]") -> "Table":
     table = _table("Where the time went", *columns)
     for device in devices:
         table.add_row(
-            f"{_label(device)} {device.name or ''}".strip(),
+            f"{device.device} {device.name or ''}".strip(),
             _ms(device.span_ms),
             _percent(device.busy_share),
             _percent(device.idle_share),
@@ -142,7 +141,7 @@ def _classes(devices: "Iterable[DeviceProfile]") -> "Table":
 
     table = _table("Milliseconds by class of kernel", "device", *CLASSES)
     for device in devices:
-        table.add_row(_label(device), *(_ms(device.classes_ms[kind]) for kind in CLASSES))
+        table.add_row(str(device.device), *(_ms(device.classes_ms[kind]) for kind in CLASSES))
     return table
 
 
@@ -157,7 +156,7 @@ def _steps(devices: "Iterable[DeviceProfile]") -> "Table":
             continue
         steps = device.steps.steps
         table.add_row(
-            _label(device),
+            str(device.device),
             str(len(steps)),
             str(device.steps.dropped),
             _ms(fmean(device.steps.durations_ms)),
@@ -179,7 +178,7 @@ def _kernels(devices: "Iterable[DeviceProfile]") -> "Table":
         for kernel in device.top_kernels:
             name = Text(_short(kernel.name))
             total = _ms(kernel.total_ms)
-            table.add_row(_label(device), total, f"{kernel.count:,}", kernel.kind, name)
+            table.add_row(str(device.device), total, f"{kernel.count:,}", kernel.kind, name)
         table.add_section()
     return table
 
@@ -195,10 +194,6 @@ def _table(title: str, first: str, *columns: str) -> "Table":
     for column in columns:
         table.add_column(column, justify="right", min_width=len(column))
     return table
-
-
-def _label(device: "DeviceProfile") -> str:
-    return "all" if device.device is None else str(device.device)
 
 
 def _short(name: str) -> str:

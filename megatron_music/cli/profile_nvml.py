@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +11,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from megatron_music.profiling.nvml.board import Board
     from megatron_music.profiling.nvml.reader import Reader
     from megatron_music.profiling.nvml.sample import DeviceSample, Sample
 
 WIDTH = 120
 """Columns where no terminal says how many it has."""
-
-WIDE = 114
-"""From so many columns on clocks and what holds them down have room."""
 
 MIB = 1 << 20
 
@@ -34,7 +29,7 @@ def nvml(
         bool, typer.Option("--json", help="Print a line of JSON for each look.")
     ] = False,
 ) -> None:
-    """Watch the GPUs as nvidia-smi shows them, with their clocks and what holds those down.
+    """Watch the GPUs: use, memory, power, clocks and what holds those down.
 
     Utilisation says that some kernel ran, not how well: for that see `profile nsight`. Ctrl-C ends.
 
@@ -46,8 +41,7 @@ def nvml(
         if as_json:
             _stream(reader, interval, once)
         elif once:
-            console = _console()
-            console.print(_table(reader.sample(), reader.boards(), console.width))
+            _console().print(_table(reader.sample()))
         else:
             _watch(reader, interval)
 
@@ -66,14 +60,10 @@ def _watch(reader: "Reader", interval: float) -> None:
     from rich.live import Live
 
     console = _console()
-
-    def look() -> "Table":
-        return _table(reader.sample(), reader.boards(), console.width)
-
-    with Live(look(), console=console, auto_refresh=False) as live:
+    with Live(_table(reader.sample()), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
-            live.update(look(), refresh=True)
+            live.update(_table(reader.sample()), refresh=True)
 
 
 def _console() -> "Console":
@@ -82,62 +72,44 @@ def _console() -> "Console":
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
-def _table(sample: "Sample", boards: "Sequence[Board]", width: int) -> "Table":
+def _table(sample: "Sample") -> "Table":
     from rich import box
     from rich.table import Table
 
     from megatron_music.profiling.nvml.sample import MIG_REMARK
 
-    few = len(sample.devices) <= 8  # sixteen have to fit on a screen
-    title = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(sample.time_s))
-    table = Table(box=box.SQUARE, title=title, title_justify="left", show_lines=few)
-    table.add_column("GPU  Name   Persistence-M\nFan   Temp  Perf  Pwr:Usage/Cap", no_wrap=True)
-    table.add_column("Bus-Id  Disp.A\nMemory-Usage", justify="right", no_wrap=True)
-    if width >= WIDE:
-        head = "Volatile Uncorr. ECC\nGPU-Util  Compute M."
-        table.add_column(head, justify="right", no_wrap=True)
-        table.add_column("SM clock\nheld down by", justify="right")
-    else:
-        table.add_column("Uncorr. ECC\nGPU-Util  Mode", justify="right", no_wrap=True)
-        table.caption = f"{WIDE} columns have room for clocks and what holds them down"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("GPU")
+    for title in ("use", "memory MiB", "power W", "SM clock", "temp."):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("clocks held down by")
+    for device in sample.devices:
+        table.add_row(f"{device.index} {device.name or ''}".strip(), *_cells(device))
     if any(device.mig_uuids is not None for device in sample.devices):
         table.caption = f"MIG: {MIG_REMARK}"
-    for device, board in zip(sample.devices, boards, strict=True):
-        table.add_row(*_cells(device, board)[: len(table.columns)])
     return table
 
 
-def _cells(device: "DeviceSample", board: "Board") -> tuple[str, ...]:
+def _cells(device: "DeviceSample") -> tuple[str, ...]:
     if device.lost:
-        return f"{device.index:3}  {_or(device.name)}\nLOST", "", "", ""
-    fan, state = _or(device.fan_percent, "%"), _or(device.performance_state)
-    power = f"{_or(_round(device.power_w), 'W')} / {_or(_round(device.power_limit_w), 'W')}"
-    use = "MIG" if device.mig_uuids is not None else _or(device.gpu_utilization, "%")
-    used, total = _mib(device.memory_used_bytes), _mib(device.memory_total_bytes)
+        return ("LOST",)
     return (
-        f"{device.index:3}  {_or(device.name)}  {_switch(board.persistence)}\n"
-        f"{fan:>4}  {_or(device.temperature_c, 'C'):>4}  {'P' + state:>4}  {power:>15}",
-        f"{_or(board.bus_id)}  {_switch(board.display_active)}\n{used} / {total}",
-        f"{_or(board.ecc_errors)}\n{use}  {_or(board.compute_mode)}",
-        f"{_or(device.sm_clock_mhz, 'MHz')}\n{_reasons(device.throttle_reasons)}",
+        "MIG" if device.mig_uuids is not None else _text(device.gpu_utilization, "%"),
+        f"{_mib(device.memory_used_bytes)} / {_mib(device.memory_total_bytes)}",
+        f"{_text(_rounded(device.power_w))} / {_text(_rounded(device.power_limit_w))}",
+        _text(device.sm_clock_mhz, " MHz"),
+        _text(device.temperature_c, " C"),
+        "-" if device.throttle_reasons is None else ", ".join(device.throttle_reasons),
     )
 
 
-def _or(value: object | None, unit: str = "") -> str:
-    return "N/A" if value is None else f"{value}{unit}"
+def _text(value: int | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value}{unit}"
 
 
-def _round(value: float | None) -> int | None:
+def _rounded(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
 def _mib(value: int | None) -> str:
-    return "N/A" if value is None else f"{value // MIB}MiB"
-
-
-def _switch(value: bool | None) -> str:
-    return "N/A" if value is None else "On" if value else "Off"
-
-
-def _reasons(reasons: tuple[str, ...] | None) -> str:
-    return "N/A" if reasons is None else ", ".join(reasons) or "-"
+    return "-" if value is None else f"{value // MIB}"

@@ -10,19 +10,19 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 import torch
-from machine import describe, load_average
-from measure import Cost, attempt
+from harness import Cost, Machine, attempt, describe, load_average, noise, table
 from rich.console import Console
-from train_case import COMPILED, ENGINE, WARMUP, WAYS, Case
-from train_table import markdown
+from train_timed import WARMUP
 
-from megatron_music.config import load_recipe
-from megatron_music.costs.flops import recipe_shape
+from megatron_music.config import Recipe, load_recipe
+from megatron_music.costs.flops import Shape, model_causal, recipe_shape
+from megatron_music.costs.peaks import dense_peak
 from megatron_music.errors import MusicError
 from megatron_music.files import write_text
 from megatron_music.threads import wait_briefly
@@ -33,6 +33,68 @@ PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer
 
 PEERS_ALIKE = ("model.structural_inputs=[]", "train.optimizer=adam")
 """What the plain loops train is plain GPT-2 with Adam."""
+
+
+DGX_2_TOKENS_PER_S = 517_227
+"""What the article quotes for the model of the recipe `article` on a DGX-2, 16 V100."""
+
+HEAD = """\
+# Training: one run, the same model, batch, data and threads
+
+{machine}. {threads} threads. Load average over the run's end: {load:.1f}{noisy}.
+
+    python profiling/benchmarks/train.py {arguments}
+
+Every way is a process of its own, one after another, {rounds} rounds; a step is the median of the
+iterations after the first {warmup}, of the best round, loading the data included. The engine is
+`megatron-music train`, the Trainer `launch/huggingface.py`: the same samples in the same order from
+the same weights. Plain torch is a loop as nanoGPT's, on random windows of the same tokens. All have
+fused AdamW, clipped gradients and torch's scaled dot product attention; in bf16 the engine is
+Megatron's mixed precision, the others autocast. TFLOP/s are of the formula `model_causal`.
+"""
+
+ENGINE = "megatron_music"
+COMPILED = "plain torch, compiled"
+WAYS = {
+    ENGINE: ("engine",),
+    "Hugging Face's Trainer": ("trainer",),
+    "plain torch": ("plain",),
+    COMPILED: ("plain", "--compile"),
+}
+
+
+@dataclass
+class Case:
+    """A recipe over a data set's vocabulary; `costs` by way and precision, the best of the rounds.
+
+    A cost has `step_s`, the median seconds of an iteration, and the last `loss`; `missing` alone
+    where a way could not be gone.
+    """
+
+    name: str
+    recipe: Recipe
+    shape: Shape
+    costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens an iteration."""
+        return self.shape.global_batch_size * self.shape.seq_length
+
+    def take(self, way: str, precision: str, cost: Cost) -> None:
+        """Keep the cost if it is the best so far."""
+        best = self.costs.get((way, precision), {})
+        if cost.get("step_s", 1e9) <= best.get("step_s", 1e9):
+            self.costs[way, precision] = cost
+
+    def rate(self, way: str, precision: str) -> float:
+        """Return tokens a second, 0 where it was not measured."""
+        cost = self.costs.get((way, precision), {})
+        return self.tokens / cost["step_s"] if "step_s" in cost else 0.0
+
+    def best_peer(self, precision: str) -> float:
+        """Return the tokens a second of the fastest of the others."""
+        return max(self.rate(way, precision) for way in WAYS if way != ENGINE)
 
 
 def main() -> None:
@@ -115,10 +177,81 @@ def _measure(
     words = [*arguments.overrides, f"train.precision={precision}"]
     words.append(f"train.train_iters={WARMUP + arguments.iterations}")
     cores = tuple(os.sched_getaffinity(0))
-    cost = attempt(*WAYS[way], case.name, str(arguments.data), *words, cores=cores, threads=threads)
+    cost = attempt(
+        "train_timed.py",
+        *WAYS[way],
+        case.name,
+        str(arguments.data),
+        *words,
+        cores=cores,
+        threads=threads,
+    )
     if "missing" in cost and way == ENGINE:
         sys.exit(f"error: {cost['missing']}")
     return cost
+
+
+def markdown(
+    cases: Iterable[Case],
+    machine: Machine,
+    threads: int,
+    load: float,
+    rounds: str,
+    arguments: list[str],
+) -> str:
+    head = HEAD.format(
+        machine=machine.text,
+        threads=threads,
+        load=load,
+        noisy=noise(load, threads),
+        arguments=" ".join(arguments),
+        rounds=rounds,
+        warmup=WARMUP,
+    )
+    return "\n".join([head, *(section(case, machine.gpu) for case in cases)])
+
+
+def section(case: Case, gpu: str) -> str:
+    shape, heads = case.recipe.model, case.recipe.model.num_attention_heads
+    precisions = list(dict.fromkeys(precision for _, precision in case.costs))
+    others = [f"against the best {precision} of the others" for precision in precisions]
+    columns = ("", "precision", "ms a step", "tokens/s", *others, "TFLOP/s", "of the peak", "loss")
+    parts = [
+        f"## {case.name}",
+        f"{shape.num_layers} layers x {heads} heads x {shape.hidden_size}, sequence "
+        f"{shape.seq_length}, batch {case.shape.global_batch_size} of "
+        f"{case.recipe.train.micro_batch_size} at a time.",
+        table(columns, rows(case, gpu, precisions)),
+    ]
+    if case.name == "article":
+        parts.append(_dgx_2(case, precisions))
+    return "\n\n".join(parts) + "\n"
+
+
+def rows(case: Case, gpu: str, precisions: list[str]) -> Iterable[tuple[object, ...]]:
+    for (way, precision), cost in case.costs.items():
+        name = f"**{way}**" if way == ENGINE else way
+        if "missing" in cost:
+            yield name, precision, cost["missing"], *[""] * (len(precisions) + 4)
+            continue
+        rate = case.rate(way, precision)
+        peers = [case.best_peer(other) for other in precisions]
+        ratios = [f"{rate / peer:.2f}" if peer else "" for peer in peers]
+        tflops = model_causal(case.shape) / cost["step_s"] / 1e12
+        peak = dense_peak(gpu, precision) if gpu else None
+        share = f"{tflops / peak.tflops:.1%}" if peak else ""
+        yield (
+            name, precision, f"{cost['step_s'] * 1e3:,.1f}", f"{rate:,.0f}", *ratios,
+            f"{tflops:.3g}", share, f"{cost['loss']:.3f}",
+        )  # fmt: skip
+
+
+def _dgx_2(case: Case, precisions: list[str]) -> str:
+    rate = max(case.rate(ENGINE, precision) for precision in precisions)
+    return (
+        f"A DGX-2 (16 V100) is quoted with up to {DGX_2_TOKENS_PER_S:,} tokens/s: the engine here "
+        f"trains {rate / DGX_2_TOKENS_PER_S:.2f} times as fast. How that was measured is not known."
+    )
 
 
 if __name__ == "__main__":

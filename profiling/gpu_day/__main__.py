@@ -25,7 +25,7 @@ from megatron_music.errors import DataError, MusicError
 from megatron_music.profiling.devices import Machine, look_around
 from megatron_music.profiling.processes import ended_like_ctrl_c
 from megatron_music.tokenizer.vocabulary import load_vocabulary
-from profiling.benchmarks.machine import describe
+from profiling.benchmarks.harness import describe
 from profiling.gpu_day import measures, trainings
 from profiling.gpu_day.day import Day, Result, Section, run_day
 from profiling.gpu_day.summary import Head, write_summary

@@ -120,24 +120,8 @@ QUERY(GetPowerUsage, unsigned *milliwatts) *milliwatts = 312500; END
 QUERY(GetEnforcedPowerLimit, unsigned *milliwatts) *milliwatts = 350000; END
 QUERY(GetTemperature, int sensor, unsigned *degrees) (void)sensor; *degrees = 58; END
 QUERY(GetPerformanceState, int *state) *state = 0; END
-QUERY(GetPersistenceMode, int *mode) *mode = 1; END
-QUERY(GetDisplayActive, int *mode) *mode = 0; END
-QUERY(GetComputeMode, int *mode) *mode = 0; END
-QUERY(GetTotalEccErrors, int kind, int counter, unsigned long long *count)
-    (void)kind, (void)counter;
-    *count = 0;
-END
 QUERY(GetPcieThroughput, int counter, unsigned *kib) *kib = counter ? 2000 : 1000; END
 QUERY(GetCurrentClocksThrottleReasons, unsigned long long *mask) *mask = 4; END
-
-typedef struct {
-    char legacy_id[16];
-    unsigned domain, bus, device, vendor, subsystem;
-    char id[32];
-} pci_info;
-QUERY(GetPciInfo_v3, pci_info *info)
-    snprintf(info->id, sizeof info->id, "00000000:%02X:00.0", 0x34 + device->index);
-END
 
 #ifndef OLD_DRIVER
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2;

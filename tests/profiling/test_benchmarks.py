@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from megatron_music.data.build import build
@@ -53,7 +52,7 @@ def test_the_plain_encoder_writes_the_tokens_that_ours_does(module: Any, tmp_pat
     write_midi(song(3, bars=8), path)
     vocabulary = Vocabulary(TokenizerSettings(density=False))
     ours = [encode(window, vocabulary) for window in cut(quantize(read_midi(path), 4), 4, 4)]
-    theirs = module("timed_pretty_midi").windows(path)
+    theirs = module("build_timed").windows(path)
     assert [tracks(to_text(tokens, vocabulary)) for tokens in ours] == list(map(tracks, theirs))
 
 
@@ -64,7 +63,7 @@ def tracks(text: str) -> list[str]:
 
 
 def test_any_beginning_of_an_order_is_spread_over_the_whole(module: Any) -> None:
-    order = module("spread").spread(range(100))
+    order = module("harness").spread(range(100))
     assert sorted(order) == list(range(100))
     for count in (5, 10, 30):
         gaps = np.diff(sorted(order[:count]))
@@ -72,10 +71,10 @@ def test_any_beginning_of_an_order_is_spread_over_the_whole(module: Any) -> None
 
 
 def test_rates_and_ratios_are_those_of_the_figures(module: Any) -> None:
-    tables, machine = module("tables"), module("machine")
+    bench, harness = module("build"), module("harness")
     many = {"files": 1000, "wall_s": 4.0, "tokens": 30_000_000, "verify_s": 0.6,
             "worker_peak_bytes": 0, "peak_bytes": 200e6}  # fmt: skip
-    made = tables.Collection(
+    made = bench.Collection(
         "songs",
         7,
         load={"files": 100, "cpu_s": 0.1, "bytes": 4e6},
@@ -85,7 +84,7 @@ def test_rates_and_ratios_are_those_of_the_figures(module: Any) -> None:
         by_workers={1: many, 2: many | {"wall_s": 2.0}},
         by_size=[many | {"worker_peak_bytes": 250e6}],
     )
-    page = tables.markdown([made], machine.Machine("box", "a box"), 0.2, [])
+    page = bench.markdown([made], harness.Machine("box", "a box"), 0.2, [])
     assert "| **the whole build** | 100 | 500 | 0.50 |  |" in page
     assert "| slow | 10 | 5 | 0.0050 | 100 times as fast |" in page
     assert "| absent | not installed |" in page
@@ -93,46 +92,3 @@ def test_rates_and_ratios_are_those_of_the_figures(module: Any) -> None:
     assert "| 1,000 | 250 | 200 |" in page
     assert "30.0 M tokens at 50.0 M tokens/s" in page
     assert "shared machine" not in page
-
-
-def test_an_estimate_names_what_limits(module: Any) -> None:
-    row = module("extrapolate")._disk_row
-    assert row(200, 40_000, 10, 5) == "| 200 | 200 | 205 | the disk |"
-    assert row(1000, 40_000, 100, 5) == "| 1,000 | 40 | 105 | the cores |"
-    assert row(1000, 40_000, 10, 500) == "| 1,000 | 40 | 540 | the main process |"
-
-
-def test_several_workers_are_compared_with_one_round_by_round(module: Any) -> None:
-    extrapolate = module("extrapolate")
-    rounds = [
-        extrapolate.Turn(*({"wall_s": s} for s in walls[:2]), [{"wall_s": s} for s in walls[2:]])
-        for walls in [(10.0, 5.0, 3.0, 4.0), (9.0, 6.0, 4.5, 2.0)]
-    ]
-    section = extrapolate.against_one(rounds, 2)
-    assert "## 2 workers against one" in section
-    assert "| 1 | 10.00 | 5.00 | 4.00 | 2.00 | 2.50 |" in section
-    assert "| 2 | 9.00 | 6.00 | 4.50 | 1.50 | 2.00 |" in section
-    assert "| the fastest | 9.00 | 5.00 | 4.00 | 1.80 | 2.25 |" in section
-    assert "| the median |  |  |  | 1.75 | 2.25 |" in section
-
-
-def test_the_benchmark_of_scale_writes_its_page(
-    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scale = module("scale")
-    monkeypatch.setattr(scale, "DISK_MB", 1)
-    monkeypatch.setattr(sys, "argv", ["scale.py", "--count", "20", "--rounds", "2", "-o", "made"])
-    monkeypatch.chdir(tmp_path)
-    scale.main()
-    assert {path.name for path in Path("made").iterdir()} == {"scale.csv", "scale.md", "scale.png"}
-    page = Path("made/scale.md").read_text(encoding="utf-8")
-    assert "# 20 files with 2 workers" in page
-    assert "| round | one, s | 2, s | apart, s | 2: times as fast | apart |" in page
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="MADV_DONTNEED frees at once on Linux alone")
-def test_every_other_page_of_what_was_touched_is_free_again(module: Any) -> None:
-    process, size_bytes = psutil.Process(), 64 << 20
-    before = process.memory_info().rss
-    with module("touched").touched_memory(size_bytes):
-        assert process.memory_info().rss - before == pytest.approx(size_bytes, rel=0.2)

@@ -22,7 +22,6 @@ from megatron_music.profiling.nsight.activity import (
 from megatron_music.profiling.nsight.analysis import profile_device
 from megatron_music.profiling.nsight.export import Export, open_export
 from megatron_music.profiling.nsight.result import DeviceProfile, Profile
-from megatron_music.profiling.nsight.stats_csv import is_stats_csv, read_stats_csv
 from megatron_music.profiling.nsight.steps import ITERATIONS, find_iterations
 from megatron_music.profiling.nsight.torch_trace import is_torch_trace, read_torch_trace
 
@@ -35,7 +34,7 @@ UNKNOWN_SHARE = 0.1
 
 
 def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Profile:
-    """Read an SQLite export, the CSV of `nsys stats`, or torch's trace; raises InputError.
+    """Read an SQLite export of Nsight Systems, or torch's trace; raises InputError.
 
     `top` kernels are listed for each device; `iterations` is a regular expression for the names
     of the ranges that are one iteration each.
@@ -46,9 +45,7 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
             f"-o {quote(str(path.with_suffix('.sqlite')))} {quote(str(path))}"
         )
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file; give an export or a CSV of Nsight Systems")
-    if is_stats_csv(path):
-        return read_stats_csv(path, top)
+        raise InputError(f"{path} is no file; give an SQLite export of Nsight Systems")
     if is_torch_trace(path):
         trace = read_torch_trace(path)
         return _profile(

@@ -1,8 +1,4 @@
-"""What a capture says, as plain data. Times are in milliseconds, shares between 0 and 1.
-
-None stands for what the input cannot tell: the CSV of `nsys stats` has no start and end times, so
-neither a span nor an overlap can be had from it.
-"""
+"""What a capture says, as plain data. Times are in milliseconds, shares between 0 and 1."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -62,12 +58,12 @@ class DeviceProfile:
     `communication_hidden` is the part of the communication during which another kernel ran.
     """
 
-    device: int | None
+    device: int
     name: str | None
-    span_ms: float | None
-    busy_ms: float | None
+    span_ms: float
+    busy_ms: float
     communication_ms: float
-    communication_hidden_ms: float | None
+    communication_hidden_ms: float
     classes_ms: Mapping[str, float]
     """Per class the union of its own kernels (copies and fills count as memory): classes that
     run side by side add up to more than `busy_ms`."""
@@ -77,11 +73,11 @@ class DeviceProfile:
 
     @property
     def busy_share(self) -> float | None:
-        """The share of the window in which a kernel ran."""
+        """The share of the window in which a kernel ran; None for an empty window."""
         return _share(self.busy_ms, self.span_ms)
 
     @property
-    def idle_ms(self) -> float | None:
+    def idle_ms(self) -> float:
         """Time in the window without a kernel."""
         return _rest(self.span_ms, self.busy_ms)
 
@@ -91,7 +87,7 @@ class DeviceProfile:
         return _share(self.idle_ms, self.span_ms)
 
     @property
-    def communication_exposed_ms(self) -> float | None:
+    def communication_exposed_ms(self) -> float:
         """Communication during which nothing else ran."""
         return _rest(self.communication_ms, self.communication_hidden_ms)
 
@@ -162,9 +158,9 @@ def _steps(steps: Steps) -> dict[str, Any]:
     }
 
 
-def _share(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
 
 
-def _rest(whole: float | None, part: float | None) -> float | None:
-    return None if whole is None or part is None else round(whole - part, 6)
+def _rest(whole: float, part: float) -> float:
+    return round(whole - part, 6)

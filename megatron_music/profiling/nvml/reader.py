@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 from megatron_music.nvidia import ask, nvml
-from megatron_music.profiling.nvml.board import Board, describe
 from megatron_music.profiling.nvml.sample import DeviceSample, Sample
 
 KIB = 1024
@@ -51,10 +50,6 @@ class Reader:
     def sample(self) -> Sample:
         """Read every GPU now."""
         return Sample(time.time(), tuple(self._read(gpu) for gpu in self._gpus))
-
-    def boards(self) -> tuple[Board, ...]:
-        """Read how every GPU is set up."""
-        return tuple(self._board(gpu) for gpu in self._gpus)
 
     def ask(self, query: str, *arguments: Any) -> Any:
         """Return NVML's answer, None where it has none for this GPU."""
@@ -123,24 +118,6 @@ class Reader:
             nvlink_tx_bytes=counters[2],
             nvlink_rx_bytes=counters[3],
         )
-
-    def _board(self, gpu: _Gpu) -> Board:
-        nvml, handle = self._nvml, gpu.handle
-        if handle is None:
-            return Board(gpu.index)
-        errors = (nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC)
-        try:
-            persistence = self.ask("nvmlDeviceGetPersistenceMode", handle)
-            display = self.ask("nvmlDeviceGetDisplayActive", handle)
-            return describe(
-                gpu.index,
-                self.ask("nvmlDeviceGetPciInfo", handle),
-                (persistence, display),
-                self.ask("nvmlDeviceGetTotalEccErrors", handle, *errors),
-                self.ask("nvmlDeviceGetComputeMode", handle),
-            )
-        except nvml.NVMLError:
-            return Board(gpu.index)
 
     def _memory(self, handle: Any) -> Any:
         """Return the memory as nvidia-smi shows it: without what the driver keeps for itself."""

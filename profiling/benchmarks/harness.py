@@ -1,13 +1,24 @@
-"""Which machine and which versions a result was measured on."""
+"""What the benchmarks share: the machine, a measuring process on chosen cores, tables, an order."""
 
+import json
 import os
 import platform
 import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
+
+HERE = Path(__file__).parent
+Cost = dict[str, Any]
+"""What a program measured; `missing` alone, with the reason, where it could not run."""
+
+Element = TypeVar("Element")
 
 PACKAGES = ("symusic", "numba", "numpy", "miditok", "pretty_midi", "joblib")
 SHARED_LOAD = 1.5
@@ -62,3 +73,35 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+def attempt(program: str, *arguments: object, cores: tuple[int, ...], threads: int = 1) -> Cost:
+    """Return what a program of this folder printed as JSON, or what it failed with."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(cores) & allowed or allowed)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(HERE / program), *map(str, arguments)],
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.sched_setaffinity(0, allowed)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        return {"missing": lines[-1]}
+    figures: Cost = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def spread(elements: Sequence[Element]) -> list[Element]:
+    """Return all elements in an order whose every beginning is spread evenly over them."""
+    golden = 0.618033988749895
+    return [elements[i] for i in sorted(range(len(elements)), key=lambda i: i * golden % 1)]

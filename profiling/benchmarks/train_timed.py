@@ -1,13 +1,18 @@
-"""The loop a person would write, as nanoGPT does: `train_plain.py RECIPE DATA [key=value ...]`.
+"""One of the ways that `train.py` compares: `train_timed.py WAY RECIPE DATA [key=value]...`.
 
-Pre-norm blocks on scaled_dot_product_attention, a tied head, autocast, fused AdamW with its weight
-decay on matrices alone, a cosine, clipped gradients, random windows of the memory-mapped tokens.
-With `--compile` first, under torch.compile. Mirrors train.py of github.com/karpathy/nanoGPT.
+WAY is `engine` (megatron-music train) or `trainer` (launch/huggingface.py), as a person runs them:
+the median step of their log after the warm-up, the loading of data included. Or it is `plain`, with
+`--compile` under torch.compile: the loop a person would write, as nanoGPT's train.py. Pre-norm
+blocks on scaled_dot_product_attention, a tied head, autocast, fused AdamW with its weight decay on
+matrices alone, a cosine, clipped gradients, random windows of the memory-mapped tokens. Prints the
+median seconds of an iteration and the last loss as JSON.
 """
 
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +21,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
-from train_case import WARMUP
 
 from megatron_music.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.tokenizer.vocabulary import load_vocabulary, token_dtype
 from megatron_music.train.hyperparameters import ADAM_BETAS, INIT_STD, learning_rate
+
+WARMUP = 5
+"""Iterations before those that count."""
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = {
+    "engine": ["-m", "megatron_music", "train"],
+    "trainer": [str(ROOT / "launch" / "huggingface.py")],
+}
+QUIET = [
+    "log.log_interval=1",
+    "log.eval_interval=0",
+    "log.save_interval=0",
+    "log.save_last=false",
+    "log.sample_interval=0",
+    "log.tensorboard=false",
+]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -128,9 +149,10 @@ def times(
     return seconds, mean
 
 
-def main() -> None:
-    compiles = sys.argv[1] == "--compile"
-    name, data, *overrides = sys.argv[2:] if compiles else sys.argv[1:]
+def plain(words: list[str]) -> tuple[float, float]:
+    """Return the median seconds of the plain loop's iterations, and its last loss."""
+    compiles = words[0] == "--compile"
+    name, data, *overrides = words[1:] if compiles else words
     recipe, vocabulary = load_recipe(name, overrides), load_vocabulary(Path(data) / "tokenizer")
     size = len(vocabulary)
     torch.manual_seed(recipe.train.seed)
@@ -139,7 +161,29 @@ def main() -> None:
         model.compile()
     draw = windows(Path(data) / "train.bin", token_dtype(size), recipe)
     seconds, loss = times(model, draw, recipe.train)
-    print(json.dumps({"step_s": statistics.median(seconds[WARMUP:]), "loss": loss}))
+    return statistics.median(seconds[WARMUP:]), loss
+
+
+def program(way: str, words: list[str]) -> tuple[float, float]:
+    """Return the same of one of our programs, by its log."""
+    recipe, data, *overrides = words
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [sys.executable, *PROGRAMS[way], recipe, "--data", data, "--run", str(run)]
+        done = subprocess.run(
+            [*command, *overrides, *QUIET], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(done.stderr.strip())
+        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    measured = [json.loads(line) for line in lines][WARMUP:]
+    return statistics.median(line["step_time_s"] for line in measured), measured[-1]["lm_loss"]
+
+
+def main() -> None:
+    way, *words = sys.argv[1:]
+    step_s, loss = plain(words) if way == "plain" else program(way, words)
+    print(json.dumps({"step_s": step_s, "loss": loss}))
 
 
 if __name__ == "__main__":
