@@ -273,7 +273,7 @@ def become(words: list[str], folder: str, environment: dict[str, str]) -> None:
     tempfile.tempdir = None  # it may have been looked up
     sys.orig_argv = [sys.executable, *words]
     if words[0] == "-c":
-        sys.argv, sys.path[0] = words[1:], folder
+        sys.argv, sys.path[0] = [words[0], *words[2:]], folder
         exec(words[1], {"__name__": "__main__"})  # noqa: S102 (what Python's -c does)
     elif words[0] == "-m":
         sys.argv, sys.path[0] = words[1:], folder

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch.scripts import ROOT, environment
-from tests.train.conftest import SMALL, losses
+from tests.train.conftest import SMALL, execute, launch, losses
 
 SCRIPT = ROOT / "launch" / "pretrain.sh"
 IP = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "ip"
@@ -86,13 +86,8 @@ def test_two_nodes_reach_the_losses_of_two_processes_on_one(
     both = [start(nodes, number, tmp_path / "nodes", data, *wishes) for number in range(2)]
     for number, node in enumerate(both):
         assert node.wait(LONGEST_S) == 0, (tmp_path / f"nodes-{number}.txt").read_text()
-    one = subprocess.run(
-        [SCRIPT, "tiny", "--data", data, "--run", tmp_path / "one", *SMALL, *wishes],
-        env=environment(NPROC="2", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["train", "tiny", "--data", str(data), "--run", str(tmp_path / "one"), *SMALL, *wishes]
+    one = execute(*launch(2, *words, on_cpu=True), CUDA_VISIBLE_DEVICES="")
     assert one.returncode == 0, one.stderr
     assert "2 x CPU (TP=1 PP=1 DP=2)" in (tmp_path / "nodes-0.txt").read_text()
     assert losses(tmp_path / "nodes") == losses(tmp_path / "one")

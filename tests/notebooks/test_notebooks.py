@@ -77,6 +77,7 @@ def test_links_lead_to_files(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_notebooks_run_offline_in_the_order_they_build_on_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

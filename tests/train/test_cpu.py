@@ -1,9 +1,10 @@
 """What a CPU does in a GPU's place."""
 
-import subprocess
 import sys
 
 import pytest
+
+from tests import warm
 
 pytest.importorskip("torch")
 pytest.importorskip("megatron.core")
@@ -26,10 +27,5 @@ print(faults(20))
 
 
 def test_memory_that_was_freed_is_there_for_the_next_iteration() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FAULTS_OF_TWO_LARGE_TENSORS],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ran = warm.run([sys.executable, "-c", FAULTS_OF_TWO_LARGE_TENSORS])
     assert int(ran.stdout) < 100  # each anew: 1,024 pages a tensor

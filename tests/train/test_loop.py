@@ -67,6 +67,7 @@ def test_a_loss_that_is_no_number_stops_and_saves_nothing(
     assert not (tmp_path / "checkpoints" / "step_5").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distributed", ["true", "false"])
 def test_fp16_finds_its_loss_scale_and_takes_it_along(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distributed: str
