@@ -55,6 +55,7 @@ LOCAL_MUSIC := $(LOCAL_PYTHON) -m megatron_music
 export MUSIC_PYTHON := $(LOCAL_PYTHON)
 endif
 CLOCK := build/clock
+COMPILED := build/compiled
 LAYOUT := NPROC=$(NPROC) TP=$(TP) PP=$(PP)
 
 # Where commands run, and why; `auto` takes the container where an image and a GPU for it exist.
@@ -127,7 +128,7 @@ help: ## list the targets
 	@echo "          RUNTIME=$(RUNTIME) of auto, local, docker, slurm; BASE=$(BASE) NODES=$(NODES) PORT=$(PORT)"
 
 .PHONY: setup
-setup: $(READY) ## make the virtual environment .venv with pinned versions
+setup: $(READY) $(COMPILED) ## make the virtual environment .venv with pinned versions; compile the kernels
 
 ifneq ($(PYTHON_ENV),)
 $(READY):
@@ -157,6 +158,13 @@ $(NOTEBOOKS) $(DOCS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 		grep -v '^WARNING' build/$(@F).log | tail -n 4 >&2; exit 1; }
 	@touch $@
 endif
+
+# Each command would compile what it needs; here two processes share the work.
+$(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/compiled.py megatron_music/kernels.py) | $(READY)
+	@$(WRITABLE)
+	@mkdir -p build
+	@$(call timed,compile,$(LOCAL_MUSIC) compile)
+	@touch $@
 
 .PHONY: data
 data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--bars 4 --fill'

@@ -18,6 +18,7 @@ from megatron_music.cli import (
     doctor,
     evaluate,
     export,
+    kernels,
     profile,
     render,
     sample,
@@ -70,6 +71,7 @@ def common(
 
 
 app.command("doctor")(doctor.doctor)
+app.command("compile")(kernels.compile_)
 app.add_typer(data.app, name="data")
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)

@@ -3,6 +3,7 @@
 Importing this module takes half a second, so only the kernels do, and they only when first used.
 """
 
+import fcntl
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import numpy as np
 import xxhash
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
-from numba.core.event import Listener, register
+from numba.core.event import Listener, RecordingListener, install_listener, register
 from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -54,6 +55,7 @@ def kernel(function: _Function) -> _Function:
         compiled.enable_caching()
         kept = compiled._cache._cache_file  # noqa: SLF001 (numba looks at one source file alone)
         kept._source_stamp = _sources()  # noqa: SLF001
+        kept.save = _one_at_a_time(kept.save, Path(kept._cache_path))  # noqa: SLF001
     except (RuntimeError, AttributeError):  # nowhere to keep it, or another numba
         compiled = numba.njit(function, nogil=True, error_model="numpy")
     called = compiled.get_call_template
@@ -63,6 +65,18 @@ def kernel(function: _Function) -> _Function:
 
     compiled.get_call_template = template  # else it is compiled anew for each constant given to it
     return cast(_Function, compiled)
+
+
+def _one_at_a_time(save: Callable[..., None], folder: Path) -> Callable[..., None]:
+    """Let one process at a time add machine code: each would write an index without the other's."""
+
+    def saved(*arguments: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "kernels.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(*arguments)
+
+    return saved
 
 
 @cache
@@ -105,6 +119,13 @@ class _Remark(Listener):
 
 
 register("numba:compile", _Remark())  # type: ignore[no-untyped-call]
+
+
+def count_compiled(work: Callable[[], object]) -> int:
+    """Do some work; returns how many functions it had to compile."""
+    with install_listener("numba:compile", RecordingListener()) as recorded:  # type: ignore[no-untyped-call]
+        work()
+    return sum(event.is_start for _, event in recorded.buffer)
 
 
 @intrinsic

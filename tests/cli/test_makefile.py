@@ -183,6 +183,22 @@ def test_set_up_is_due_again_only_when_what_it_depends_on_changed(checkout: Path
     assert "pip install" in make("-n", "setup", folder=checkout)
 
 
+def test_kernels_are_compiled_at_set_up_and_again_when_one_changes(checkout: Path) -> None:
+    kernel = checkout / "megatron_music" / "score" / "any_kernel.py"
+    kernel.parent.mkdir(parents=True)
+    kernel.touch()
+    assert "megatron-music compile" in make("-n", "setup", folder=checkout)
+    stamp = checkout / "build" / "compiled"
+    stamp.parent.mkdir()
+    stamp.touch()
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "ready").touch()
+    later = stamp.stat().st_mtime_ns + 10**9
+    assert "compile" not in make("-n", "setup", folder=checkout)
+    os.utime(kernel, ns=(later, later))
+    assert "megatron-music compile" in make("-n", "setup", folder=checkout)
+
+
 def test_an_environment_that_is_there_is_used_as_it_is() -> None:
     plan = make("-n", "pretrain", f"PYTHON_ENV={sys.prefix}/", "RECIPE=tiny", "NPROC=1")
     assert "pip install" not in plan
@@ -196,6 +212,7 @@ def test_an_environment_that_is_there_is_used_as_it_is() -> None:
 
 
 def test_an_environment_that_lacks_nothing_is_silent() -> None:
+    make("setup", f"PYTHON_ENV={sys.prefix}")  # compiles the kernels where that was not done
     assert make("setup", f"PYTHON_ENV={sys.prefix}") == ""
 
 

@@ -1,0 +1,180 @@
+"""Compile all kernels ahead of time, in parallel processes; their machine code is kept on disk.
+
+numba compiles a function for the types it is called with, so each job calls kernels as the commands
+do, with one bar of music.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+
+from megatron_music.progress import Progress, silent
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Piece, Score, Track
+from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.sheet import Part, lay_out
+from megatron_music.tokenizer.structure import (
+    INPUTS,
+    StructureTracker,
+    document_rows,
+    position_rows,
+)
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, vocabulary_of
+
+_MIDI = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk\0\0\0\x0d\0\x90\x3c\x40\x60\x80\x3c\x40\0\xff\x2f\0\0"
+_SEQ_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """Kernels that are compiled together; `after` names the jobs that compile what they call."""
+
+    run: Callable[[], None]
+    after: tuple[str, ...] = ()
+
+
+def compile_kernels(progress: Progress = silent, processes: int | None = None) -> int:
+    """Compile all kernels, in this many processes (None: one a core); returns how many were.
+
+    Functions whose machine code is on disk are only loaded.
+    """
+    from joblib import cpu_count
+
+    waiting, done, compiled = dict(_JOBS), set[str](), 0
+    progress(0, len(_JOBS))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes or cpu_count(), context) as pool:
+        running = {}
+        while waiting or running:
+            for name in [name for name, job in waiting.items() if done.issuperset(job.after)]:
+                running[pool.submit(_compile, name)] = name
+                del waiting[name]
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                compiled += future.result()
+                done.add(running.pop(future))
+                progress(len(done), len(_JOBS))
+    return compiled
+
+
+def _compile(name: str) -> int:
+    """Run a job; returns how many functions had to be compiled."""
+    from megatron_music.score.compiled import count_compiled
+
+    return count_compiled(_JOBS[name].run)
+
+
+def _vocabulary() -> Vocabulary:
+    return vocabulary_of(TokenizerSettings(fill=True))
+
+
+def _piece() -> Piece:
+    onset, end, pitch = np.array([[0, 4, 60], [4, 16, 64]], np.int64).T
+    return Piece(4, 1, (Track(0, onset, end, pitch), Track(DRUMS, onset, end, pitch)))
+
+
+def _tokens() -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+    return encode(_piece(), _vocabulary()).astype(np.uint16)
+
+
+def _read_midi() -> None:
+    from megatron_music.score.midi_file import parse_file
+
+    parse_file(_MIDI, "one note")
+
+
+def _encode_scores() -> None:
+    from megatron_music.tokenizer.batch import BatchEncoder
+
+    BatchEncoder(_vocabulary(), 1, 1).encode_score(Score(4, _piece().tracks))
+
+
+def _encode_files() -> None:
+    from megatron_music.tokenizer.batch import BatchEncoder
+
+    BatchEncoder(_vocabulary(), 1, 1).encode([_MIDI])
+
+
+def _join_shards() -> None:
+    from megatron_music.data.join_kernel import settle
+    from megatron_music.data.shard_file import Documents
+
+    tokens, ones = _tokens(), np.ones(1, np.int32)
+    documents = Documents(tokens, ones * len(tokens), ones * 0, ones * 2, np.ones(2))
+    counts = np.zeros((3, 1 << 16), np.int64)
+    settle(documents, np.zeros(1, np.int8), np.ones(9), np.uint16(1), np.uint16(0), counts)
+
+
+def _check_documents() -> None:
+    from megatron_music.data.stats_kernel import new_walked, walk
+    from megatron_music.tokenizer.check_kernel import suspects
+
+    tokens, vocabulary = _tokens(), _vocabulary()
+    lengths = np.full(1, len(tokens), np.int32)
+    list(suspects(tokens, lengths, vocabulary))
+    walk(tokens, lengths, vocabulary, new_walked(32, 16))
+
+
+def _position_rows() -> None:
+    tokens, vocabulary = _tokens().astype(np.int64), _vocabulary()
+    rows = position_rows(INPUTS, _SEQ_LENGTH, vocabulary)
+    starts, places, is_plain = np.zeros(1, np.int64), np.zeros((1, 2)), np.zeros(1, np.bool_)
+    document_rows(tokens, starts, places, is_plain, rows, vocabulary)
+    StructureTracker(rows, vocabulary, 1).advance(tokens[None])
+
+
+def _pack_documents() -> None:
+    from megatron_music.train.packing_kernel import best_fit
+
+    best_fit(np.ones(2, np.int32), np.arange(2), _SEQ_LENGTH)
+
+
+def _mask_songs() -> None:
+    from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
+
+    vocabulary = _vocabulary()
+    rules = new_rules(vocabulary, Plan(bars=1))
+    state = new_state(1, rules)
+    take_tokens(np.full((1, 1), vocabulary.piece_start), state, rules)
+    mark_legal(state, rules, np.zeros((1, len(vocabulary)), np.bool_))
+
+
+def _mask_sheets() -> None:
+    from megatron_music.tokenizer.sheet_kernel import (
+        mark_sheet_tokens,
+        new_sheets,
+        take_sheet_tokens,
+    )
+
+    vocabulary = _vocabulary()
+    sheet = lay_out([Part(0, _piece().tracks[0], (0,), None)], 0, 1, vocabulary, fill=True)
+    sheets = new_sheets([sheet], vocabulary, _SEQ_LENGTH)
+    take_sheet_tokens(np.full((1, 1), vocabulary.piece_start), sheets)
+    mark_sheet_tokens(sheets, np.zeros((1, len(vocabulary)), np.bool_))
+
+
+def _choose_tokens() -> None:
+    from megatron_music.generate.choice_kernel import choose, song_words
+    from megatron_music.generate.taste import Taste
+
+    scores, chosen = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
+    choose(scores, song_words([7], 0), 1, Taste(1.0, 0, 0.95, 0.1), chosen)
+
+
+_JOBS = {
+    "MIDI files": Job(_read_midi),
+    "scores": Job(_encode_scores),
+    "positions": Job(_position_rows),
+    "checks": Job(_check_documents),
+    "sheets": Job(_mask_sheets),
+    "songs": Job(_mask_songs),
+    "choices": Job(_choose_tokens),
+    "packing": Job(_pack_documents),
+    "shards": Job(_join_shards),
+    "batches of files": Job(_encode_files, after=("MIDI files", "scores")),
+}
+"""The longest first, so that no process waits for long at the end."""
