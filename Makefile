@@ -27,7 +27,7 @@ ARGS ?=
 WORKERS ?= 2
 N ?= 4
 BARS ?= 8
-SEED ?= 7
+SEED ?=
 MEGATRON_LM ?=
 SWEEP ?= profiling/sweeps/$(if $(filter 0,$(GPUS)),cpu,$(if $(filter 1,$(GPUS)),single-gpu,article-table2)).yaml
 BUDGET ?= $(if $(filter 0,$(GPUS)),4m,2h)
@@ -81,7 +81,8 @@ BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
 	$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch)
 ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
-COMPOSE = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music -n $(N) --bars $(BARS) --seed $(SEED)
+# With a seed the same songs again, else more.
+COMPOSE = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music -n $(N) --bars $(BARS) $(addprefix --seed ,$(1))
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -177,7 +178,7 @@ $(if $(filter 1,$(NPROC)),,@$(ESTIMATE) > /dev/null)
 @$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run-dir $(RUN_FOLDER) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)
-@$(call timed,music,$(COMPOSE))
+@$(call timed,music,$(call COMPOSE,$(or $(SEED),7)))
 @echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
 endef
 
@@ -237,8 +238,8 @@ estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEV
 	@$(ESTIMATE) $(if $(DEVICE),--device '$(DEVICE)') $(if $(wildcard $(DATA)/tokenizer),--data $(DATA))
 
 .PHONY: sample
-sample: $$(NEEDS) ## compose N pieces of BARS bars with the model of the run RUN, by SEED
-	@$(COMPOSE)
+sample: $$(NEEDS) ## add N pieces of BARS bars by the model of the run RUN; SEED=8 for some again
+	@$(call COMPOSE,$(SEED))
 
 .PHONY: studio
 studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'

@@ -14,8 +14,9 @@ MusicError                 anything below; exit code 1
 ├── FetchError             a download that did not come, or not as it should
 ├── TrainingError          a run that cannot go on
 ├── WriteError             an output that cannot be written (disk full, no permission)
-└── MissingError           something that has to be installed first
-    └── NoDriverError      a machine without an NVIDIA driver
+├── MissingError           something that has to be installed first
+│   └── NoDriverError      a machine without an NVIDIA driver
+└── Interrupted            Ctrl-C, where more than that is to be said; exit code 130
 """
 
 
@@ -93,3 +94,9 @@ class MissingError(MusicError):
 
 class NoDriverError(MissingError):
     """There is no NVIDIA driver on this machine."""
+
+
+class Interrupted(MusicError):  # noqa: N818 (it is a person's wish)
+    """Ctrl-C, with what was finished by then."""
+
+    exit_code = 130

@@ -77,8 +77,8 @@ def test_a_model_is_trained_exported_and_composes_chorales(home: Program) -> Non
     assert float(difference) < 1e-5
     wish = ("sample", "run/hf", "-o", "music", "-n", "2", "--bars", "8", "--seed", "3")
     files = [home.folder / line for line in home(*wish).stdout.split()]
-    of_songs = [".mid", ".wav", ".png"] * 2
-    assert [file.suffix for file in files] == [*of_songs, ".json", ".json", ".html"]
+    of_songs = [".mid", ".wav", ".png", ".json"] * 2
+    assert [file.suffix for file in files] == [*of_songs, ".html"]
     for midi in (file for file in files if file.suffix == ".mid"):
         voices = pretty_midi.PrettyMIDI(str(midi)).instruments
         assert [voice.name for voice in voices] == ["SOPRANO", "ALTO", "TENOR", "BASS"]
@@ -94,7 +94,8 @@ def test_every_step_says_when_it_has_nothing_to_do(home: Program) -> None:
         wish,
     ):
         said = home(*command).stderr
-        assert any(words in said for words in ("nothing to do", "up to date", "has reached")), said
+        done = ("nothing to do", "up to date", "has reached", "already holds")
+        assert any(words in said for words in done), said
     assert snapshot(home.folder) == before
 
 
@@ -105,8 +106,9 @@ def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
     assert "--top-p must be in (0, 1] (got 1.7)" in said
     assert snapshot(home.folder) == before
     (home.folder / "music" / "song-3.mid").write_bytes(b"no music")
-    assert "nothing to do" not in home(*wish).stderr
-    assert "nothing to do" in home(*wish).stderr
+    assert "already holds" not in home(*wish).stderr
+    assert "already holds" in home(*wish).stderr
+    assert (home.folder / "music" / "song-3.mid").read_bytes() == b"no music"
 
 
 def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Program) -> None:
@@ -124,12 +126,12 @@ def test_two_trainings_do_not_share_a_run(home: Program) -> None:
     assert "another training is at work" in said
 
 
-def test_other_songs_replace_the_album(home: Program) -> None:
-    files = home("sample", "run/hf", "-o", "music", "-n", "1", "--seed", "4", "--no-png").stdout
-    made = {"song-4.mid", "song-4.wav", "song-4.json", "index.html"}
-    assert {Path(line).name for line in files.split()} == made
-    assert made <= {path.name for path in (home.folder / "music").iterdir()}
-    assert not (home.folder / "music" / "song-3.mid").exists()
+def test_more_songs_are_added_beside_the_model_unless_told_where(home: Program) -> None:
+    files = home("compose", "run/hf", "-n", "1", "--bars", "2", "--no-png").stdout.split()
+    made = ["song-7.mid", "song-7.wav", "song-7.json", "index.html"]
+    assert files == [f"run/music/{name}" for name in made]
+    copies = home("compose", "run/hf", "--keep", "7").stdout.split()
+    assert copies == [f"run/music/kept/{name}" for name in made[:3]]
 
 
 def snapshot(folder: Path) -> dict[Path, int]:

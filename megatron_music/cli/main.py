@@ -27,7 +27,7 @@ from megatron_music.cli import (
     tokens,
     train,
 )
-from megatron_music.errors import MusicError, UsageError, WriteError
+from megatron_music.errors import Interrupted, MusicError, UsageError, WriteError
 from megatron_music.files import why
 from megatron_music.train.launcher import ignore_launcher
 
@@ -78,6 +78,7 @@ app.command("decode")(tokens.decode)
 app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("sample")(sample.sample)
+app.command("compose", help="The same as sample.")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("rank")(evaluate.rank)
 app.command("render")(render.render)
@@ -97,6 +98,9 @@ def run(program: typer.Typer = app) -> None:
     try:
         _refuse_empty(sys.argv[1:])
         program()
+    except Interrupted as stopped:
+        show.say(str(stopped))
+        sys.exit(stopped.exit_code)
     except MusicError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as leaving:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from itertools import chain
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ _ARGUMENT = re.compile(
 def sample(options: SampleOptions) -> None:
     """Compose songs: MIDI, sound, a picture and a report of each, and a page to compare them.
 
+    Songs are added to those in the folder; none is replaced.
+
     `megatron-music sample runs/bach-tiny/hf -o music -n 2 --bars 8 --temperature 0.9`
 
     `megatron-music sample runs/bach-tiny/hf -o music --prompt song.mid --fill-bars 5-6`
@@ -36,12 +39,27 @@ def sample(options: SampleOptions) -> None:
     `megatron-music sample runs/bach-tiny/hf -o music --harmonise tune.mid`
     """
     from megatron_music.generate.album import Formats
+    from megatron_music.generate.ledger import Ledger
 
     with _options_named():
         request = _request(options)
         path = _file_to_begin_from(options)
         formats = Formats(options.wav, options.png, options.page)
-        _sample(options, request, path, formats)
+        output = options.output or options.model.parent / "music"
+        if options.keep:
+            _keep(output, options.keep)
+            return
+        if options.seed is None and not options.song_ids:
+            request = replace(request, seed=Ledger(output).next_seed())
+        _sample(options, output, request, path, formats)
+
+
+def _keep(folder: Path, names: list[str]) -> None:
+    """Copy songs into `kept/`; prints their names."""
+    from megatron_music.generate.ledger import Ledger
+
+    for file in Ledger(folder).keep(names):
+        print(file)
 
 
 def _request(options: SampleOptions) -> "Request":
@@ -86,7 +104,7 @@ def _option(argument: re.Match[str]) -> str:
 def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:
     """Return which songs are asked for, and how many; raises UsageError."""
     if not song_ids:
-        return {"count": 4 if count is None else count, "seed": 7 if seed is None else seed}
+        return {"count": 4 if count is None else count, "seed": seed}
     if seed is not None:
         raise UsageError("--song-id and --seed each say which song; give one of the two")
     if count not in (None, len(song_ids)):
@@ -97,10 +115,14 @@ def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[s
 
 
 def _sample(
-    options: SampleOptions, request: "Request", path: Path | None, formats: "Formats"
+    options: SampleOptions,
+    output: Path,
+    request: "Request",
+    path: Path | None,
+    formats: "Formats",
 ) -> None:
     from megatron_music.files import check_writable
-    from megatron_music.generate.album import written
+    from megatron_music.generate.album import songs_to_compose
     from megatron_music.generate.identity import file_identity, model_identity
     from megatron_music.generate.origin import training_data
     from megatron_music.generate.prepare import prepared, refuse_hours, remark
@@ -109,11 +131,9 @@ def _sample(
 
     if path is None:
         request.refuse_without_piece()
-    model, output = options.model, options.output
+    model = options.model
     identity = model_identity(model)
     vocabulary = load_vocabulary(model)
-    if path is not None and path.resolve().parent == output.resolve():
-        raise UsageError(f"{path} lies in {output}, whose songs are replaced; choose another -o")
     corpus = training_data(model, vocabulary, options.data)
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
     if said := remark(prompt, request, vocabulary):
@@ -122,12 +142,10 @@ def _sample(
         refuse_hours(request, prompt, vocabulary)
     maker = Maker(identity, vocabulary.hash, file_identity(path) if path else "")
     check_writable(output)
-    files = written(output, request, maker, formats)
-    if files:
-        show.say(f"{output} already holds these songs: nothing to do")
-    else:
-        files = _compose(model, output, request, maker, formats, prompt, corpus)
-    for file in files:
+    due = songs_to_compose(output, request, maker, formats)
+    if not due:
+        show.say(f"{output} already holds these songs; other seeds give others")
+    for file in _compose(model, output, request, due, maker, formats, prompt, corpus):
         print(file)
 
 
@@ -135,30 +153,37 @@ def _compose(
     model: Path,
     output: Path,
     request: "Request",
+    due: "list[Request]",
     maker: "Maker",
     formats: "Formats",
     prompt: "Prompt | None",
     corpus: Path | None,
 ) -> list[Path]:
+    from megatron_music.generate.album import write_album
+    from megatron_music.score.audio import PLAYER
     from megatron_music.threads import wait_briefly
 
-    show.say(f"loading {model}")
-    wait_briefly()
-    from megatron_music.evaluate.copy_check import check_copies
-    from megatron_music.generate.album import write_album
-    from megatron_music.generate.composer import Composer
+    batches: list[Iterator[Song]] = []
+    if due:
+        show.say(f"loading {model}")
+        wait_briefly()
+        from megatron_music.generate.composer import Composer
 
-    composer = Composer.load(model)
-    songs = composer.compose(request, prompt)
+        composer = Composer.load(model)
+        batches = [composer.compose(part, prompt) for part in due]
+        if formats.wav:
+            show.say(f"sound: {PLAYER}, stereo")
 
     def copies(songs: "Sequence[Song]") -> "list[Copies]":
-        if corpus is not None:
+        from megatron_music.evaluate.copy_check import check_copies
+
+        if corpus is not None and songs:
             show.say(f"looking for copies in {corpus}")
-        return check_copies(songs, corpus, composer.vocabulary)
+        return check_copies(songs, corpus, composer.vocabulary) if songs else []
 
     with show.progress("compose", "songs") as progress:
         return write_album(
-            songs,
+            chain.from_iterable(batches),
             output,
             request,
             maker,
@@ -166,4 +191,5 @@ def _compose(
             prompt=prompt,
             copies=copies,
             progress=progress,
+            model=model,
         )

@@ -14,7 +14,21 @@ class SampleOptions:
     """What a user asks of `sample`. Fields that `Request` has go to it as they are, unless None."""
 
     model: Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
-    output: Annotated[Path, Option("-o", help="The folder to write songs into.", metavar="DIR")]
+    output: Annotated[
+        Path | None,
+        Option(
+            "-o",
+            help="The folder to add songs to; else `music` beside the model.",
+            metavar="DIR",
+        ),
+    ] = None
+    keep: Annotated[
+        list[str] | None,
+        Option(
+            help="Copy this song of the folder into its `kept/`, and compose nothing; repeat.",
+            metavar="SONG",
+        ),
+    ] = None
     data: Annotated[
         Path | None,
         Option(
@@ -23,9 +37,9 @@ class SampleOptions:
         ),
     ] = None
     count: Annotated[int | None, Option("-n", help="How many songs; else 4.")] = None
-    seed: Annotated[int | None, Option(help="The first song's, else 7; the next has the next.")] = (
-        None
-    )
+    seed: Annotated[
+        int | None, Option(help="The first song's; else 7, or the one after those there.")
+    ] = None
     song_ids: Annotated[
         list[int] | None,
         Option(

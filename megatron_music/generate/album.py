@@ -1,15 +1,19 @@
-"""Songs as files: MIDI, sound, picture and report of each, and a page to compare them."""
+"""Songs as files: MIDI, sound, picture and report of each, and a page to listen and compare.
+
+Songs are added to what a folder holds; nothing there is replaced.
+"""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from megatron_music.files import complete, write_text
-from megatron_music.generate.page import Card, write_page
+from megatron_music.errors import Interrupted, WriteError
+from megatron_music.files import alone, complete, write_text
+from megatron_music.generate.ledger import Entry, Ledger
+from megatron_music.generate.page import PAGE_FILE, write_page
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.report import Copies, Maker, figures, song_report
 from megatron_music.generate.request import Request
@@ -21,12 +25,11 @@ from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 
-ALBUM_FILE = "album.json"
-PAGE_FILE = "index.html"
-_OURS = re.compile(r"(song-\d+|prompt)\.(mid|wav|png|json)|index\.html")
-
 CopyCheck = Callable[[Sequence[Song]], list[Copies]]
 """Holds songs against the training data."""
+
+_LOCK_FILE = ".album.lock"
+_OF_THE_BATCH = ("count", "seed", "song_ids")
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,44 @@ class Formats:
     png: bool = True
     page: bool = True
 
+    @property
+    def kinds(self) -> list[str]:
+        """The files of a song."""
+        return ["mid", *["wav"] * self.wav, *["png"] * self.png, "json"]
+
 
 def not_checked(songs: Sequence[Song]) -> list[Copies]:
     """Hold songs against nothing."""
     return [Copies(None, reason="no training data given")] * len(songs)
+
+
+def songs_to_compose(
+    folder: Path, request: Request, maker: Maker, formats: Formats
+) -> list[Request]:
+    """Return the request without the songs that the folder holds: one for each run of seeds."""
+    ledger = Ledger(folder)
+    lacking = [
+        seed
+        for seed in request.seeds
+        if _existing(ledger, song_wish(request, maker, seed), formats) is None
+    ]
+    if request.song_ids:
+        return [replace(request, count=len(lacking), song_ids=tuple(lacking))] * bool(lacking)
+    gaps = [place for place, (a, b) in enumerate(pairwise(lacking), 1) if b != a + 1]
+    edges = [0, *gaps, len(lacking)]
+    return [
+        replace(request, seed=lacking[first], count=last - first)
+        for first, last in pairwise(edges)
+        if last > first
+    ]
+
+
+def song_wish(request: Request, maker: Maker, seed: int) -> dict[str, Any]:
+    """Return all that decides a song, as JSON holds it."""
+    asked = {name: value for name, value in asdict(request).items() if name not in _OF_THE_BATCH}
+    number = {"song_id": seed} if request.song_ids else {"seed": seed}
+    wish: dict[str, Any] = json.loads(json.dumps({**number, "asked": asked, **asdict(maker)}))
+    return wish
 
 
 def write_album(
@@ -53,47 +90,103 @@ def write_album(
     prompt: Piece | Prompt | None = None,
     copies: CopyCheck = not_checked,
     progress: Progress = silent,
+    model: Path | None = None,
 ) -> list[Path]:
-    """Write `song-SEED.mid`, `.wav`, `.png` and `.json` of each song, and `index.html`.
+    """Add songs to a folder, `song-SEED.mid`, `.wav`, `.png` and `.json` each, and `index.html`.
 
-    Returns the files, songs in order. `album.json`, written last, holds the request and what made
-    the songs: what `written` compares, hashes of the files included. The files of an album that
-    was there before are removed, and no others. Raises WriteError.
+    Where a name is taken, as by a song of another request, the next free one is used. Songs that
+    are there as asked are not written again. Returns the files of the request, songs in order.
+    `model` is the folder to name in the page's commands. Raises WriteError, and Interrupted at
+    Ctrl-C: the songs written by then are kept.
     """
     chosen = formats or Formats()
-    begun = None if prompt is None else Prompt.of(prompt)
-    composed: list[Song] = []
-    count = len(request.seeds)
-    progress(0, count)
-    for song in songs:
-        if not composed:
-            _clear(folder)
-        base = folder / f"song-{song.seed}"
-        write_song(song, base.with_suffix(".mid"), begun, request.tempo_bpm)
-        _show(song.piece, base, _name(song, request), chosen, song.new)
-        composed.append(song)
-        progress(len(composed), count)
-    stems = [f"song-{song.seed}" for song in composed]
-    cards: list[Card] = []
-    if begun is not None:
-        _write_prompt(begun, folder / "prompt.mid")
-        _show(begun.piece, folder / "prompt", "the piece begun from", chosen)
-        cards.append(Card("The piece begun from", folder / "prompt", figures(begun.piece)))
-    for song, stem, found in zip(composed, stems, copies(composed), strict=True):
-        report = song_report(song, request, maker, found, begun)
-        told = json.dumps(report, indent=2, ensure_ascii=False)
-        write_text(folder / f"{stem}.json", told + "\n")
-        cards.append(Card(_name(song, request), folder / stem, report["came"], found))
-    stems += ["prompt"] * (begun is not None)
-    if chosen.page:
-        write_page(cards, folder / PAGE_FILE, request, maker)
-    files = _files(folder, stems, chosen)
-    write_text(folder / ALBUM_FILE, json.dumps(_identity(request, maker, chosen, files), indent=2))
+    busy = WriteError(f"another command is adding songs to {folder}; wait, or choose another -o")
+    with alone(folder / _LOCK_FILE, busy):
+        begun = None if prompt is None else Prompt.of(prompt)
+        album = _Album(folder, request, maker, chosen, begun)
+        written, stopped = album.add(songs, progress)
+        reason = "interrupted while composing"
+        found = [Copies(None, reason=reason)] * len(written) if stopped else copies(written)
+        files = album.finish(written, found)
+        if chosen.page:
+            files.append(write_page(album.ledger, request, model))
+    if stopped:
+        kept = f"{len(written)} of {request.count} songs are finished and kept in {folder}"
+        raise Interrupted(f"interrupted; {kept if written else 'no song was finished'}")
     return files
 
 
-def _name(song: Song, request: Request) -> str:
-    return f"song {song.seed}" if request.song_ids else f"seed {song.seed}"
+class _Album:
+    """A folder to which the songs of one request are added."""
+
+    def __init__(
+        self, folder: Path, request: Request, maker: Maker, formats: Formats, prompt: Prompt | None
+    ) -> None:
+        self.ledger = Ledger(folder)
+        self.ledger.clean_up()
+        self._request, self._maker, self._formats = request, maker, formats
+        self._prompt = prompt
+        self._begun: dict[int, Entry] = {}
+
+    def add(self, songs: Iterable[Song], progress: Progress) -> tuple[list[Song], bool]:
+        """Write the music of songs as they come; returns them, and whether Ctrl-C ended it."""
+        written: list[Song] = []
+        count = self._request.count
+        there = sum(self._entry(seed) is not None for seed in self._request.seeds)
+        progress(there, count)
+        try:
+            for song in songs:
+                wish = song_wish(self._request, self._maker, song.seed)
+                entry = self.ledger.begin(f"song-{song.seed}", wish)
+                midi = self.ledger.path(entry, "mid")
+                write_song(song, midi, self._prompt, self._request.tempo_bpm)
+                self._show(song.piece, entry, _title(song.seed, self._request), song.new)
+                self._begun[song.seed] = entry
+                written.append(song)
+                progress(there + len(written), count)
+        except KeyboardInterrupt:
+            return written, True
+        return written, False
+
+    def finish(self, songs: Sequence[Song], copies: Sequence[Copies]) -> list[Path]:
+        """Write the reports of songs; returns the files of the request."""
+        entries = self._prompt_entries()
+        for song, found in zip(songs, copies, strict=True):
+            entry = self._begun[song.seed]
+            report = song_report(song, self._request, self._maker, found, self._prompt)
+            self._finish(entry, report)
+        entries += [entry for seed in self._request.seeds if (entry := self._entry(seed))]
+        paths = [[self.ledger.path(e, kind) for e in entries] for kind in self._formats.kinds]
+        return [path for of_song in zip(*paths, strict=True) for path in of_song]
+
+    def _entry(self, seed: int) -> Entry | None:
+        return _existing(self.ledger, song_wish(self._request, self._maker, seed), self._formats)
+
+    def _prompt_entries(self) -> list[Entry]:
+        """Write the piece begun from, unless it is there."""
+        if self._prompt is None:
+            return []
+        wish = {"prompt": self._maker.prompt}
+        entry = _existing(self.ledger, wish, self._formats)
+        if entry is None:
+            entry = self.ledger.begin("prompt", wish)
+            _write_prompt(self._prompt, self.ledger.path(entry, "mid"))
+            self._show(self._prompt.piece, entry, "the piece begun from")
+            self._finish(entry, {"came": figures(self._prompt.piece)})
+        return [entry]
+
+    def _finish(self, entry: Entry, report: dict[str, Any]) -> None:
+        told = json.dumps(report, indent=2, ensure_ascii=False)
+        write_text(self.ledger.path(entry, "json"), told + "\n")
+        kinds = self._formats.kinds
+        self.ledger.finish(entry, [self.ledger.path(entry, kind) for kind in kinds])
+
+    def _show(self, piece: Piece, entry: Entry, title: str, new: BoolArray | None = None) -> None:
+        """Play and draw a MIDI file; `new` are the bars to mark [tracks, bars]."""
+        if self._formats.wav:
+            render_audio(self.ledger.path(entry, "mid"), self.ledger.path(entry, "wav"))
+        if self._formats.png:
+            draw_piano_roll(piece, self.ledger.path(entry, "png"), title, new)
 
 
 def _write_prompt(prompt: Prompt, path: Path) -> None:
@@ -105,55 +198,16 @@ def _write_prompt(prompt: Prompt, path: Path) -> None:
         temporary.write_bytes(prompt.source.raw)
 
 
-def _show(
-    piece: Piece, stem: Path, name: str, formats: Formats, new: BoolArray | None = None
-) -> None:
-    """Play and draw what `stem`.mid holds; `new` are the bars to mark [tracks, bars]."""
-    if formats.wav:
-        render_audio(stem.with_suffix(".mid"), stem.with_suffix(".wav"))
-    if formats.png:
-        draw_piano_roll(piece, stem.with_suffix(".png"), name, new)
+def _existing(ledger: Ledger, wish: dict[str, Any], formats: Formats) -> Entry | None:
+    """Return the entry of a wish if it has all these files."""
+    entry = ledger.find(wish)
+    if entry is None or not all(f"{entry.stem}.{kind}" in entry.files for kind in formats.kinds):
+        return None
+    return entry
 
 
-def _files(folder: Path, stems: list[str], formats: Formats) -> list[Path]:
-    kinds = ["mid", *["wav"] * formats.wav, *["png"] * formats.png]
-    files = [folder / f"{stem}.{kind}" for stem in stems for kind in kinds]
-    files += [folder / f"{stem}.json" for stem in stems if stem != "prompt"]
-    return files + [folder / PAGE_FILE] * formats.page
+def _title(seed: int, request: Request) -> str:
+    return f"song {seed}" if request.song_ids else f"seed {seed}"
 
 
-def _clear(folder: Path) -> None:
-    """Remove an earlier album: what it lists under names of ours, as it was written."""
-    try:
-        album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
-        listed = dict(album["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        listed = {}
-    (folder / ALBUM_FILE).unlink(missing_ok=True)
-    for name, digest in listed.items():
-        path = folder / name
-        ours = _OURS.fullmatch(name) and path.is_file()
-        if ours and sha256(path.read_bytes()).hexdigest() == digest:
-            path.unlink()
-
-
-def written(folder: Path, request: Request, maker: Maker, formats: Formats) -> list[Path]:
-    """Return the files of an album that this request and model have already made, else none."""
-    try:
-        album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
-        files = [folder / name for name in album["files"]]
-        same = album == json.loads(json.dumps(_identity(request, maker, formats, files)))
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return files if same else []
-
-
-def _identity(
-    request: Request, maker: Maker, formats: Formats, files: list[Path]
-) -> dict[str, Any]:
-    return {
-        "maker": asdict(maker),
-        "request": asdict(request),
-        "formats": asdict(formats),
-        "files": {file.name: sha256(file.read_bytes()).hexdigest() for file in files},
-    }
+__all__ = ["PAGE_FILE", "Formats", "songs_to_compose", "write_album"]

@@ -1,114 +1,166 @@
-"""The page of an album: one file to listen, look and compare, that loads nothing from elsewhere."""
+"""The page of a folder of songs: one file to listen, look and compare, that works offline."""
 
-import base64
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from megatron_music.errors import MissingError
-from megatron_music.files import write_text
-from megatron_music.generate.report import Copies, Maker
+from megatron_music.errors import MissingError, MusicError
+from megatron_music.files import sha256_of, write_text
+from megatron_music.generate.ledger import Entry, Ledger
+from megatron_music.generate.report import Copies
 from megatron_music.generate.request import Request
+from megatron_music.generate.roll import roll_of
 
+PAGE_FILE = "index.html"
 TEMPLATE = Path(__file__).with_name("album.html.j2")
-MOST_EMBEDDED_BYTES = 64 << 20
-"""Beyond this the page points to the files beside it: browsers do not like larger ones."""
+MOST_BYTES = 64 << 20
+"""Older songs beyond this are left out of the page: browsers do not like larger ones."""
 
-_UNSAID = ("count", "seed", "song_ids", "temperature", "top_k", "top_p", "min_p")
+_MARK = "megatron-music page 2"
+_DATA = re.compile(r'<script type="application/json" data-key="([^"]+)">(.*?)</script>', re.DOTALL)
+_UNSAID = ("temperature", "top_k", "top_p", "min_p")
 
 
-@dataclass(frozen=True)
-class Card:
-    """A song on the page: its files are `stem`.mid and so on, `came` the figures of its report.
+def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
+    """Write the page of the songs in a folder, the newest first; returns it.
 
-    What was begun from has no `copies`: it is not the model's.
+    A page that another program wrote or changed under this name is left, and the next name is
+    used. `model` is named in the commands on the page. Raises MissingError and WriteError.
     """
-
-    title: str
-    stem: Path
-    came: dict[str, Any]
-    copies: Copies | None = None
-
-
-@dataclass
-class _Embedder:
-    """Puts files into the page as long as there is room."""
-
-    left_bytes: int = MOST_EMBEDDED_BYTES
-
-    def link(self, path: Path, kind: str, content: bytes) -> str:
-        if len(content) > self.left_bytes:
-            return path.name
-        self.left_bytes -= len(content)
-        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def write_page(cards: Sequence[Card], path: Path, request: Request, maker: Maker) -> None:
-    """Write the page of songs whose files lie beside it; raises MissingError and WriteError."""
     try:
         from jinja2 import Environment
     except ImportError as fault:
         raise MissingError("the page needs jinja2; install it: pip install jinja2") from fault
-    embedder = _Embedder()
+    path = _free(ledger.folder / PAGE_FILE)
+    batches, songs = [], []
+    left_bytes = MOST_BYTES
+    drawn = dict(_DATA.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    for entries in _batches(ledger):
+        cards = []
+        for entry in entries:
+            card = _card(ledger, entry, len(songs), drawn, model)
+            if card is None or (left_bytes := left_bytes - len(card["data"])) < 0:
+                continue
+            cards.append(card)
+            songs.append(card)
+        if cards:
+            batches.append({"about": _about(entries[-1].wish), "songs": cards})
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        songs=[_shown(card, embedder) for card in cards],
-        made=sum(card.copies is not None for card in cards),
-        wishes=_wishes(request),
-        taste=_taste(request),
-        maker=maker,
+        mark=_MARK,
+        batches=batches,
+        songs=songs,
+        composed=sum(not song["is_prompt"] for song in songs),
+        left_out=len(ledger.present()) - len(songs),
+        more=_command(model, ledger.folder, request),
+        keep=_keep_command(model, ledger.folder),
+        folder=ledger.folder.resolve().as_uri(),
     )
     write_text(path, page + "\n")
+    return path
 
 
-def _shown(card: Card, embedder: _Embedder) -> dict[str, Any]:
-    midi, wav, png = (card.stem.with_suffix(f".{kind}") for kind in ("mid", "wav", "png"))
-    shown: dict[str, Any] = {
-        "title": card.title,
-        "midi": embedder.link(midi, "audio/midi", midi.read_bytes()),
-        "midi_name": midi.name,
-        "picture": embedder.link(png, "image/png", png.read_bytes()) if png.is_file() else "",
-        "sound": embedder.link(wav, "audio/mpeg", compressed(wav)) if wav.is_file() else "",
+def _free(path: Path) -> Path:
+    """Return a name for the page that is free, or that of a page of ours."""
+    number, name = 1, path
+    while name.exists() and _MARK not in name.read_text(encoding="utf-8", errors="replace")[:400]:
+        number += 1
+        name = path.with_stem(f"{path.stem}-{number}")
+    return name
+
+
+def _batches(ledger: Ledger) -> Iterator[list[Entry]]:
+    """Yield the songs of one request after another, the newest request first."""
+    groups = [list(group) for _, group in groupby(ledger.present(), key=_batch_of)]
+    yield from reversed(groups)
+
+
+def _batch_of(entry: Entry) -> str:
+    told = {name: value for name, value in entry.wish.items() if name not in ("seed", "song_id")}
+    return told.get("prompt", "") if "asked" not in told else json.dumps(told, sort_keys=True)
+
+
+def _card(
+    ledger: Ledger, entry: Entry, number: int, drawn: dict[str, str], model: Path | None
+) -> dict[str, Any] | None:
+    """Return what the page shows of a song; None where its files cannot be read any more."""
+    midi, wav = ledger.path(entry, "mid"), ledger.path(entry, "wav")
+    try:
+        report = json.loads(ledger.path(entry, "json").read_text(encoding="utf-8"))
+        key = f"{entry.stem} {sha256_of(midi)[:16]} {wav.is_file():d}"
+        data = drawn.get(key) or json.dumps(roll_of(midi, report, wav), separators=(",", ":"))
+        copies = report.get("longest_run_shared_with_training")
+        told = "" if copies is None else str(Copies(**copies))
+        came = {"bars": report["came"]["bars"], "notes": report["came"]["notes"], **report["came"]}
+    except (OSError, ValueError, KeyError, TypeError, MusicError):
+        return None
+    return {
+        "number": number,
+        "stem": entry.stem,
+        "title": _title(entry),
+        "is_prompt": "asked" not in entry.wish,
+        "midi": midi.name,
+        "key": key,
+        "data": data.replace("</", "<\\/"),
+        "came": came,
+        "copies": told,
+        "copied": -1 if copies is None or copies["found"] is None else copies["found"],
+        "new": came.get("new", ""),
+        "next": _command(model, ledger.folder, None, midi, came["bars"]),
     }
-    found = None if card.copies is None else card.copies.found
-    copies = "" if card.copies is None else str(card.copies)
-    return shown | card.came | {"copies": copies, "copied": -1 if found is None else found}
 
 
-def compressed(wav: Path) -> bytes:
-    """Return a WAV file as MP3, a tenth of the size."""
-    import soundfile
-
-    samples, rate = soundfile.read(wav, dtype="float32")
-    packed = io.BytesIO()
-    soundfile.write(packed, samples, rate, format="MP3", subtype="MPEG_LAYER_III")
-    return packed.getvalue()
+def _title(entry: Entry) -> str:
+    if "asked" not in entry.wish:
+        return "the piece begun from"
+    name = "seed" if "seed" in entry.wish else "song"
+    return f"{name} {entry.wish.get('seed', entry.wish.get('song_id'))}"
 
 
-def _wishes(request: Request) -> list[tuple[str, str]]:
-    """Return what was asked beyond the defaults, as names and values."""
-    default = Request()
-    names = [name for name in vars(request) if name not in _UNSAID]
-    return [
-        (name.removesuffix("_bpm").replace("_", " "), _said(getattr(request, name)))
-        for name in names
-        if getattr(request, name) != getattr(default, name)
+def _command(
+    model: Path | None,
+    folder: Path,
+    request: Request | None,
+    prompt: Path | None = None,
+    bars: int = 0,
+) -> str:
+    """Return the command that composes more songs, or that continues one."""
+    words = ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(folder)]
+    if prompt is not None:
+        words += ["--prompt", str(prompt), "--bars", str(2 * bars)]
+    elif request is not None and request.bars is not None:
+        words += ["--bars", str(request.bars)]
+    return shlex.join(words)
+
+
+def _keep_command(model: Path | None, folder: Path) -> str:
+    return shlex.join(["megatron-music", "sample", str(model or "HFDIR"), "-o", str(folder)])
+
+
+def _about(wish: dict[str, Any]) -> str:
+    """Say what was asked of a batch, beyond the defaults."""
+    asked, default = wish.get("asked", {}), json.loads(json.dumps(vars(Request())))
+    said = [] if not wish.get("prompt") else [f"begun from {wish['prompt'].rpartition(' ')[0]}"]
+    said += [
+        f"{name.removesuffix('_bpm').replace('_', ' ')} {_said(value)}"
+        for name, value in asked.items()
+        if name in default and name not in _UNSAID and value != default[name]
     ]
+    said += [
+        f"{name.replace('_', '-')} {asked[name]:g}"
+        for name in _UNSAID
+        if name in asked and (name == "temperature" or asked[name] != default[name])
+    ]
+    return ", ".join(said)
 
 
 def _said(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return ", ".join(map(str, value))
     if value == "":  # a voice that is not named
         return "the only one"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _taste(request: Request) -> str:
-    said = [f"temperature {request.temperature:g}"]
-    said += [f"top-k {request.top_k}"] * bool(request.top_k)
-    said += [f"top-p {request.top_p:g}"] * (request.top_p < 1)
-    said += [f"min-p {request.min_p:g}"] * bool(request.min_p)
-    return ", ".join(said)

@@ -65,6 +65,24 @@ def render_audio(midi: Path, wav: Path) -> str:
     return PLAYER
 
 
+def play_tracks(midi: Path) -> list[FloatArray]:
+    """Return the sound of each track [samples, 2], all of one length; together as in the WAV file.
+
+    Raises MidiError and MissingError as `render_audio`.
+    """
+    file = _read(midi)
+    parts = [_play(file, [track]) for track in file.tracks]
+    together = np.zeros((max(map(len, parts)), 2), dtype=np.float32)
+    for part in parts:
+        together[: len(part)] += part
+    gain = PEAK / max(float(np.abs(together).max()), 1.0 / _FULL_SCALE)
+    count = _sounding_samples(together * gain)
+    return [
+        np.pad(part[:count], ((0, max(0, count - len(part))), (0, 0))) * np.float32(gain)
+        for part in parts
+    ]
+
+
 def soundfont() -> Path:
     """Return the SoundFont that comes in pretty_midi's wheel; raises MissingError."""
     spec = find_spec("pretty_midi")
@@ -208,9 +226,15 @@ def _mix(parts: Iterable[FloatArray]) -> FloatArray:
     return mixed
 
 
+def _sounding_samples(samples: FloatArray) -> int:
+    """Return how many samples there are up to the last that can be heard."""
+    sounding = np.flatnonzero(np.abs(samples).max(axis=1, initial=0) > _SILENCE * PEAK)
+    return int(sounding[-1]) + 1 if len(sounding) else 0
+
+
 def _write(samples: FloatArray, gain: float, path: Path) -> None:
-    sounding = np.flatnonzero(np.abs(samples).max(axis=1) > _SILENCE * PEAK / gain)
-    words = np.rint(samples[: sounding[-1] + 1] * (gain * _FULL_SCALE)).astype("<i2")
+    count = _sounding_samples(samples * gain)
+    words = np.rint(samples[:count] * (gain * _FULL_SCALE)).astype("<i2")
     with complete(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

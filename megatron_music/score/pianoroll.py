@@ -3,6 +3,7 @@
 Long pieces are broken into rows, as sheet music is; drums have a lane of their own below.
 """
 
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -115,7 +116,11 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
 
 def track_colours(piece: Piece) -> tuple[str, ...]:
     """Choose a colour for each track: the article's for voices, grey for drums."""
-    codes = [track.instrument for track in piece.tracks]
+    return instrument_colours([track.instrument for track in piece.tracks])
+
+
+def instrument_colours(codes: Sequence[int]) -> tuple[str, ...]:
+    """Choose a colour for each of these instruments."""
     hues = cycle(PALETTE)
     chosen = {}
     for place in sorted(range(len(codes)), key=codes.__getitem__):

@@ -5,22 +5,24 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pretty_midi
 import pytest
+import soundfile
 
-from megatron_music.generate.album import Formats, write_album, written
+from megatron_music.errors import Interrupted, UsageError
+from megatron_music.generate.album import Formats, songs_to_compose, write_album
 from megatron_music.generate.key import key_of
-from megatron_music.generate.page import compressed
+from megatron_music.generate.ledger import Ledger
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.report import Copies, Maker, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
-from megatron_music.score.audio import render_audio
 from megatron_music.score.instruments import DRUMS, SOPRANO
-from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
@@ -54,12 +56,12 @@ def album(folder: Path, request: Request, formats: Formats = QUICK) -> list[Path
 def test_each_song_is_a_few_files_and_the_page_comes_last(tmp_path: Path) -> None:
     files = album(tmp_path, Request(2, seed=5), Formats())
     assert [file.name for file in files] == [
-        *(f"song-5.{kind}" for kind in ("mid", "wav", "png")),
-        *(f"song-6.{kind}" for kind in ("mid", "wav", "png")),
-        *("song-5.json", "song-6.json", "index.html"),
+        *(f"song-5.{kind}" for kind in ("mid", "wav", "png", "json")),
+        *(f"song-6.{kind}" for kind in ("mid", "wav", "png", "json")),
+        "index.html",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*(file.name for file in files), "album.json"]
+        [*(file.name for file in files), "album.json", ".album.lock"]
     )
 
 
@@ -125,64 +127,127 @@ def test_what_was_not_checked_is_said_so() -> None:
     assert str(Copies(2, 8, 8)) == ("2 bars; one track alone 8 bars, as long as a training window")
 
 
-def test_the_page_loads_nothing_and_holds_everything(tmp_path: Path) -> None:
-    album(tmp_path, Request(2, seed=5), Formats())
+def page_data(folder: Path) -> list[dict[str, Any]]:
+    """Return what the page holds of each song, in order."""
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    return [json.loads(one) for one in re.findall(r'data-key="[^"]*">(.*?)</script>', page)]
+
+
+def titles(folder: Path) -> list[str]:
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    return re.findall(r"<h3>(.*?)</h3>", page)
+
+
+def test_the_page_needs_no_network_and_holds_the_sound_of_each_track(tmp_path: Path) -> None:
+    album(tmp_path, Request(1, seed=5), Formats())
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert all(source.startswith(("data:", "#")) for source in sources)
-    assert "http" not in re.sub(r'"data:[^"]*"', "", page)
-    pictures = [one for one in sources if one.startswith("data:image/png")]
-    sounds = [one for one in sources if one.startswith("data:audio/mpeg")]
-    music = [one for one in sources if one.startswith("data:audio/midi")]
-    assert len(pictures) == len(sounds) == len(music) == 2
-    assert b64decode(music[0].partition(",")[2]) == (tmp_path / "song-5.mid").read_bytes()
+    assert "http" not in re.sub(r">\{.*\}<", "", page)
+    assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["song-5.mid"]
+    (song_5,) = page_data(tmp_path)
+    names = [one["name"] for one in song_5["tracks"]]
+    assert names == ["Soprano", "Electric Bass (finger)", "Drums"]
+    sounds = [soundfile.info(BytesIO(b64decode(one["sound"]))) for one in song_5["tracks"]]
+    assert {(one.format, one.channels) for one in sounds} == {("MP3", 2)}
+    assert song_5["bars"] == pytest.approx([0, 2.4, 4.8], abs=0.01)
     assert "C major" in page
     assert "not checked" in page
 
 
-def test_the_page_shows_what_was_begun_from_but_does_not_count_it(tmp_path: Path) -> None:
-    request = Request(1, seed=5, vary=0.5)
-    maker = replace(MAKER, prompt=f"mine <b>.mid {'c' * 64}")
-    new = [[False, True], [True, False], [False, False]]
-    write_album([song(5, new=new)], tmp_path, request, maker, QUICK, prompt=PIECE)
+def test_the_page_shows_no_hashes_and_the_commands_to_go_on(tmp_path: Path) -> None:
+    request = Request(1, seed=5, bars=2)
+    write_album([song(5)], tmp_path, request, MAKER, QUICK, model=Path("run/hf"))
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "<h1>1 piece of music</h1>" in page
-    assert "The piece begun from" in page
-    assert "mine &lt;b&gt;.mid." in page
-    assert "new: SOPRANO 2; Electric Bass (finger) 1" in page
-    assert (tmp_path / "prompt.mid").is_file()
+    assert MAKER.model[:12] not in page
+    more = f"megatron-music sample run/hf -o {tmp_path}"
+    assert f"<code>{more} --bars 2</code>" in page
+    assert f"<code>{more} --prompt {tmp_path}/song-5.mid --bars 4</code>" in page
 
 
-def test_sound_in_the_page_is_a_tenth_of_the_file(tmp_path: Path) -> None:
-    write_midi(PIECE, tmp_path / "a.mid")
-    render_audio(tmp_path / "a.mid", tmp_path / "a.wav")
-    assert 1000 < len(compressed(tmp_path / "a.wav")) < (tmp_path / "a.wav").stat().st_size / 8
+def test_the_page_marks_the_bars_that_are_new(tmp_path: Path) -> None:
+    maker = replace(MAKER, prompt=f"mine <b>.mid {'c' * 64}")
+    request = Request(1, seed=5, vary=0.5)
+    new = [[False, False], [False, True], [False, False]]
+    write_album([song(5, new=new)], tmp_path, request, maker, QUICK, prompt=PIECE)
+    shown = dict(zip(titles(tmp_path), page_data(tmp_path), strict=True))
+    assert [one["new"] for one in shown["seed 5"]["tracks"]] == [[], [2], []]
+    assert [one["new"] for one in shown["the piece begun from"]["tracks"]] == [[], [], []]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<h1>1 song</h1>" in page
+    assert "mine &lt;b&gt;.mid" in page
+    assert "new: Electric Bass (finger) 2" in page
 
 
-def test_an_album_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
-    album(tmp_path, Request(3, seed=5))
+def test_songs_are_added_and_nothing_is_replaced(tmp_path: Path) -> None:
+    album(tmp_path, Request(2, seed=5))
     (tmp_path / "song-6.mid").write_bytes(b"edited by hand")
-    (tmp_path / "song-99.mid").write_bytes(b"not of that album")
-    (tmp_path / "mine.txt").write_text("notes")
-    album(tmp_path, Request(1, seed=20))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("album.json", "index.html", "mine.txt"),
-        *("song-20.json", "song-20.mid", "song-20.png", "song-6.mid", "song-99.mid"),
-    ]
+    (tmp_path / "song-20.mid").write_bytes(b"of another program")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.mid")}
+    files = album(tmp_path, Request(1, seed=20))
+    assert [file.name for file in files if file.suffix == ".mid"] == ["song-20-2.mid"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert titles(tmp_path) == ["seed 5", "seed 20"]  # what is no music any more is not shown
 
 
-def test_an_album_is_known_again_until_anything_of_it_changes(tmp_path: Path) -> None:
-    request = Request(1, seed=5)
-    files = album(tmp_path, request)
-    assert written(tmp_path, request, MAKER, QUICK) == files
-    assert written(tmp_path, replace(request, temperature=0.9), MAKER, QUICK) == []
-    assert written(tmp_path, request, replace(MAKER, model="c" * 64), QUICK) == []
-    assert written(tmp_path, request, MAKER, replace(QUICK, png=False)) == []
-    (tmp_path / "song-5.mid").write_bytes(b"changed")
-    assert written(tmp_path, request, MAKER, QUICK) == []
+def test_a_song_of_another_request_under_the_same_seed_gets_another_name(tmp_path: Path) -> None:
+    album(tmp_path, Request(1, seed=5))
+    files = album(tmp_path, Request(1, seed=5, temperature=0.9))
+    assert files[0].name == "song-5-2.mid"
+    assert len(titles(tmp_path)) == 2
 
 
-def test_songs_that_cannot_be_made_leave_an_album_alone(tmp_path: Path) -> None:
+def test_a_song_that_is_there_is_not_composed_again(tmp_path: Path) -> None:
+    request = Request(3, seed=5)
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [request]
+    album(tmp_path, Request(1, seed=6))
+    around = [Request(1, seed=5), Request(1, seed=7)]
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == around
+    assert songs_to_compose(tmp_path, Request(1, seed=6), MAKER, QUICK) == []
+    other = replace(MAKER, model="c" * 64)
+    assert songs_to_compose(tmp_path, Request(1, seed=6), other, QUICK) != []
+    (tmp_path / "song-6.mid").write_bytes(b"changed")
+    assert songs_to_compose(tmp_path, Request(1, seed=6), MAKER, QUICK) != []
+
+
+def test_numbers_go_on_after_the_highest_seed(tmp_path: Path) -> None:
+    assert Ledger(tmp_path).next_seed() == 7
+    album(tmp_path, Request(2, seed=30))
+    assert Ledger(tmp_path).next_seed() == 32
+
+
+def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
+    request = Request(3, seed=5)
+    with pytest.raises(Interrupted, match="1 of 3 songs are finished and kept"):
+        write_album(stopped_after(song(5)), tmp_path, request, MAKER, QUICK)
+    assert titles(tmp_path) == ["seed 5"]
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [Request(2, seed=6)]
+
+
+def test_songs_that_a_kill_left_unfinished_are_cleared_away(tmp_path: Path) -> None:
+    assert Ledger(tmp_path).begin("song-9", {"seed": 9, "asked": {}}).stem == "song-9"
+    (tmp_path / "song-9.mid").write_bytes(b"half a song")
+    (tmp_path / "song-9.txt").write_text("a person's notes")
+    album(tmp_path, Request(1, seed=5))
+    assert not (tmp_path / "song-9.mid").exists()
+    assert (tmp_path / "song-9.txt").exists()
+
+
+def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>My site</h1>")
+    assert album(tmp_path, Request(1, seed=5))[-1].name == "index-2.html"
+    assert album(tmp_path, Request(1, seed=6))[-1].name == "index-2.html"
+    assert (tmp_path / "index.html").read_text() == "<h1>My site</h1>"
+
+
+def test_favourites_are_copied_into_a_folder_of_their_own(tmp_path: Path) -> None:
+    album(tmp_path, Request(2, seed=5))
+    copies = Ledger(tmp_path).keep(["6"])
+    assert [file.name for file in copies] == ["song-6.mid", "song-6.png", "song-6.json"]
+    assert {file.parent for file in copies} == {tmp_path / "kept"}
+    with pytest.raises(UsageError, match="songs of this folder: song-5, song-6"):
+        Ledger(tmp_path).keep(["song-7"])
+
+
+def test_songs_that_cannot_be_made_leave_a_folder_as_it_was(tmp_path: Path) -> None:
     files = album(tmp_path, Request(1, seed=5))
     with pytest.raises(RuntimeError, match="no song"):
         write_album(impossible(), tmp_path, Request(1, seed=6), MAKER, QUICK)
@@ -193,3 +258,9 @@ def impossible() -> Iterator[Song]:
     """Fail when the first song is asked for, as a model may."""
     raise RuntimeError("no song")
     yield song(1)
+
+
+def stopped_after(*songs: Song) -> Iterator[Song]:
+    """Give songs, then Ctrl-C."""
+    yield from songs
+    raise KeyboardInterrupt

@@ -1,0 +1,118 @@
+"""The songs of a folder: what each was asked for and made by, and its files as they were written.
+
+A song that is there stays: others are written under names that are free.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from megatron_music.errors import UsageError
+from megatron_music.files import complete, sha256_of, write_text
+
+LEDGER_FILE = "album.json"
+KEPT = "kept"
+FIRST_SEED = 7
+KINDS = ("mid", "wav", "png", "json")
+_FORMAT = 2
+_STEM = re.compile(r"(song-\d+|prompt)(-\d+)?")
+
+
+@dataclass
+class Entry:
+    """A song, or a piece begun from: `wish` says what it is; no `files` until it is finished."""
+
+    stem: str
+    wish: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class Ledger:
+    """The entries of a folder, oldest first, in its `album.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries = [entry for entry in _read(folder) if entry.files]
+
+    def clean_up(self) -> None:
+        """Remove the files of songs that a killed command left unfinished."""
+        for entry in _read(self.folder):
+            if not entry.files:
+                for kind in KINDS:
+                    self.path(entry, kind).unlink(missing_ok=True)
+        self._save()
+
+    def find(self, wish: dict[str, Any]) -> Entry | None:
+        """Return the entry of this wish whose files are all as they were written."""
+        same = [entry for entry in self.entries if entry.wish == wish and self._is_whole(entry)]
+        return same[0] if same else None
+
+    def present(self) -> list[Entry]:
+        """Return the entries whose MIDI file is there, changed or not."""
+        there = [entry for entry in self.entries if self.path(entry, "mid").is_file()]
+        return [entry for entry in there if self.path(entry, "json").is_file()]
+
+    def next_seed(self) -> int:
+        """Return the seed after the highest of the songs here."""
+        seeds = [entry.wish["seed"] for entry in self.entries if entry.wish.get("seed") is not None]
+        return max(seeds, default=FIRST_SEED - 1) + 1
+
+    def begin(self, name: str, wish: dict[str, Any]) -> Entry:
+        """Note that a song is being written, under a name that is free: NAME, NAME-2 and so on."""
+        number, stem = 1, name
+        while any(self.folder.glob(f"{stem}.*")):
+            number += 1
+            stem = f"{name}-{number}"
+        entry = Entry(stem, wish)
+        self.entries.append(entry)
+        self._save()
+        return entry
+
+    def finish(self, entry: Entry, files: Iterable[Path]) -> None:
+        """Note that a song is written."""
+        entry.files = {path.name: sha256_of(path) for path in files}
+        self._save()
+
+    def keep(self, names: Iterable[str]) -> list[Path]:
+        """Copy songs, by stem or number, into `kept/`; returns the copies. Raises UsageError."""
+        stems = [name if name.startswith("song-") else f"song-{name}" for name in names]
+        kept = []
+        for stem in stems:
+            files = [self.folder / f"{stem}.{kind}" for kind in KINDS]
+            if not files[0].is_file():
+                songs = ", ".join(entry.stem for entry in self.present()) or "none"
+                raise UsageError(f"no {files[0]} to keep; songs of this folder: {songs}")
+            for file in filter(Path.is_file, files):
+                with complete(self.folder / KEPT / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
+                kept.append(self.folder / KEPT / file.name)
+        return kept
+
+    def path(self, entry: Entry, kind: str) -> Path:
+        """Return where a file of an entry is."""
+        return self.folder / f"{entry.stem}.{kind}"
+
+    def _is_whole(self, entry: Entry) -> bool:
+        with suppress(OSError):
+            return all(sha256_of(self.folder / name) == sha for name, sha in entry.files.items())
+        return False
+
+    def _save(self) -> None:
+        entries = [vars(entry) for entry in self.entries]
+        text = json.dumps({"format": _FORMAT, "songs": entries}, indent=1, ensure_ascii=False)
+        write_text(self.folder / LEDGER_FILE, text + "\n")
+
+
+def _read(folder: Path) -> list[Entry]:
+    """Read the entries; those of a file that is not ours count as none: their songs are kept."""
+    try:
+        told = json.loads((folder / LEDGER_FILE).read_text(encoding="utf-8"))
+        entries = [Entry(**one) for one in told["songs"]] if told["format"] == _FORMAT else []
+        return [entry for entry in entries if _STEM.fullmatch(entry.stem)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,92 @@
+"""A MIDI file as the page of a folder shows it: notes, barlines and new bars, all in seconds."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from megatron_music.score.audio import SAMPLE_RATE_HZ, FloatArray, play_tracks
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
+from megatron_music.score.notes import Metre
+from megatron_music.score.pianoroll import instrument_colours, instrument_label
+
+LONGEST_TRACK_S = 1_200
+"""Of all tracks together: beyond that they are not played one by one, to be muted, but as one."""
+
+_COMMON_TIME = Metre(0, 4, 4)
+_COMPRESSION = 0.7
+"""As libsndfile counts it, 0 to 1."""
+
+
+def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
+    """Return what the page draws and plays of a song; `report` is what its .json holds.
+
+    With sound where there is a WAV file: each track as MP3, or the file's name for a long song.
+    """
+    file = read_file(midi)
+    bars = _barlines(file)
+    end_s = float(file.seconds(np.array([max(track.end.max() for track in file.tracks)]))[0])
+    tracks = list(_tracks(file, report))
+    shown = {
+        "bars": [round(second, 3) for second in file.seconds(np.array(bars)).tolist()],
+        "seconds": round(max(end_s, float(file.seconds(np.array(bars[-1:]))[0])), 3),
+        "tracks": tracks,
+        "wav": "",
+    }
+    if wav.is_file() and end_s * len(tracks) > LONGEST_TRACK_S:
+        shown["wav"] = wav.name
+    elif wav.is_file():
+        for track, sound in zip(tracks, play_tracks(midi), strict=True):
+            track["sound"] = base64.b64encode(as_mp3(sound)).decode()
+    return shown
+
+
+def as_mp3(samples: FloatArray) -> bytes:
+    """Return sound [samples, channels] as an MP3 file."""
+    import soundfile
+
+    packed = io.BytesIO()
+    soundfile.write(packed, samples, SAMPLE_RATE_HZ, format="MP3", compression_level=_COMPRESSION)
+    return packed.getvalue()
+
+
+def _barlines(file: MidiFile) -> list[int]:
+    """Return the ticks where bars begin, and where the last one ends."""
+    metres = [*file.metres]
+    if not metres or metres[0].onset_ticks > 0:
+        metres.insert(0, _COMMON_TIME)
+    last = max(int(track.end.max()) for track in file.tracks)
+    lines = [0]
+    while lines[-1] < last:
+        begun = [metre for metre in metres if metre.onset_ticks <= lines[-1]]
+        metre = begun[-1]
+        ticks = metre.numerator * 4 * file.ticks_per_quarter // metre.denominator
+        lines.append(lines[-1] + max(ticks, 1))
+    return lines
+
+
+def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    told = report.get("came", {}).get("tracks", [])
+    new = report.get("new_bars") or []
+    together = sorted({bar for one in new for bar in one["bars"]})
+    colours = instrument_colours([track.instrument for track in file.tracks])
+    for place, (track, colour) in enumerate(zip(file.tracks, colours, strict=True)):
+        named = len(told) == len(file.tracks)
+        yield {
+            "name": told[place]["name"] if named else instrument_label(track.instrument),
+            "colour": colour,
+            "drums": track.instrument == DRUMS,
+            "notes": _notes(file, track),
+            "new": new[place]["bars"] if len(new) == len(file.tracks) else together,
+            "sound": "",
+        }
+
+
+def _notes(file: MidiFile, track: MidiTrack) -> list[tuple[float, float, int]]:
+    begin, end = file.seconds(track.onset), file.seconds(track.end)
+    columns = (begin.round(3).tolist(), end.round(3).tolist(), track.pitch.tolist())
+    return list(zip(*columns, strict=True))
