@@ -6,7 +6,7 @@ do, with one bar of music.
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ def compile_kernels(progress: Progress = silent, processes: int | None = None) -
     progress(0, len(_JOBS))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes or cpu_count(), context) as pool:
-        running = {}
+        running: dict[Future[int], str] = {}
         while waiting or running:
             for name in [name for name, job in waiting.items() if done.issuperset(job.after)]:
                 running[pool.submit(_compile, name)] = name
@@ -122,7 +122,11 @@ def _check_documents() -> None:
 def _position_rows() -> None:
     tokens, vocabulary = _tokens().astype(np.int64), _vocabulary()
     rows = position_rows(INPUTS, _SEQ_LENGTH, vocabulary)
-    starts, places, is_plain = np.zeros(1, np.int64), np.zeros((1, 2)), np.zeros(1, np.bool_)
+    starts, places, is_plain = (
+        np.zeros(1, np.int64),
+        np.zeros((1, 2), np.int64),
+        np.zeros(1, np.bool_),
+    )
     document_rows(tokens, starts, places, is_plain, rows, vocabulary)
     StructureTracker(rows, vocabulary, 1).advance(tokens[None])
 

@@ -152,9 +152,8 @@ class _Album:
         """Write the reports of songs; returns the files of the request."""
         entries = self._prompt_entries()
         for song, found in zip(songs, copies, strict=True):
-            entry = self._begun[song.seed]
             report = song_report(song, self._request, self._maker, found, self._prompt)
-            self._finish(entry, report)
+            self._finish(self._begun[song.seed], report)
         entries += [entry for seed in self._request.seeds if (entry := self._entry(seed))]
         paths = [[self.ledger.path(e, kind) for e in entries] for kind in self._formats.kinds]
         return [path for of_song in zip(*paths, strict=True) for path in of_song]

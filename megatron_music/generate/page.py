@@ -36,7 +36,8 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
     except ImportError as fault:
         raise MissingError("the page needs jinja2; install it: pip install jinja2") from fault
     path = _free(ledger.folder / PAGE_FILE)
-    batches, songs = [], []
+    batches: list[dict[str, Any]] = []
+    songs: list[dict[str, Any]] = []
     left_bytes = MOST_BYTES
     drawn = dict(_DATA.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     for entries in _batches(ledger):
