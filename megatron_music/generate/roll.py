@@ -45,6 +45,14 @@ def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
     return shown
 
 
+def compressed(wav: Path) -> bytes:
+    """Return a WAV file of `score.audio` as MP3, a tenth of the size."""
+    import soundfile
+
+    samples, _ = soundfile.read(wav, dtype="float32")
+    return as_mp3(samples)
+
+
 def as_mp3(samples: FloatArray) -> bytes:
     """Return sound [samples, channels] as an MP3 file."""
     import soundfile

@@ -213,13 +213,13 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
     """Import what the first file would wait for."""
-    from megatron_music.generate import page, report  # noqa: F401
+    from megatron_music.generate import report, roll  # noqa: F401
     from megatron_music.score import audio, midi, pianoroll  # noqa: F401
 
 
 def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG001
     """Make an MP3 file or a picture of a MIDI file."""
-    from megatron_music.generate.page import compressed
+    from megatron_music.generate.roll import compressed
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi import read_midi
     from megatron_music.score.pianoroll import draw_piano_roll
