@@ -156,9 +156,10 @@ def run(*command: str | Path) -> str:
 
 
 VERSIONS = """
-import json, platform, megatron.core, torch, transformers
-names = (platform.python_version(), megatron.core.__version__, torch.__version__)
-print(json.dumps([*names, transformers.__version__]))
+import json, platform
+from importlib.metadata import version
+names = ("megatron-core", "torch", "transformers")
+print(json.dumps([platform.python_version(), *map(version, names)]))
 """
 
 
