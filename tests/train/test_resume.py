@@ -15,8 +15,9 @@ import pytest
 
 from megatron_music.train.folder import RunFolder, read_meta
 from tests import warm
-from tests.train.conftest import SMALL, execute, launch, losses, read
+from tests.train.conftest import SMALL, execute, launch, losses, need_devices, read
 
+SCRIPT = Path(__file__).parents[2] / "launch" / "pretrain.sh"
 SAVED_EVERY = 5
 DROPOUT = ["model.hidden_dropout=0.1", "model.attention_dropout=0.1"]
 SHORT = [
@@ -35,10 +36,12 @@ Train = Callable[..., Any]
 
 def start(data: Path, run: Path, *overrides: str, processes: int = 1) -> subprocess.Popen[str]:
     """Start training in a session of its own, as a user does."""
-    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(run)]
+    need_devices(processes)
+    arguments = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *overrides]
+    settings = {"MUSIC_PYTHON": sys.executable, "NPROC": str(processes), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        launch(processes, *arguments, *SMALL, *overrides),
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [SCRIPT, *arguments],
+        env=os.environ | settings,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
