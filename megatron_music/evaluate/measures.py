@@ -12,18 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.key import PITCH_CLASSES, likeliest_key
 from megatron_music.score.notes import IntArray, Piece, Track
 
 FloatArray = npt.NDArray[np.float64]
 
-PITCH_CLASSES = 12
 MAJOR_SCALE = frozenset((0, 2, 4, 5, 7, 9, 11))
 MINOR_SCALE = frozenset((0, 2, 3, 5, 7, 8, 10, 11))
 """Natural minor and the leading note."""
-
-MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-"""How well each pitch class fits a key on C: Krumhansl and Kessler 1982."""
 
 WIDEST_INTERVAL = 12
 LARGEST_SPACING = 48
@@ -170,22 +166,6 @@ HISTOGRAMS: dict[str, Callable[[Piece], FloatArray]] = {
     "melodic interval": interval_histogram,
     "harmonic interval class": harmony_histogram,
 }
-
-
-def likeliest_key(sounding: FloatArray) -> tuple[int, bool]:
-    """Return the tonic 0..11 of the likeliest key of pitch class shares [12], and if it is major.
-
-    The key whose profile correlates best (Krumhansl and Schmuckler; Krumhansl 1990, chapter 4).
-    """
-    profiles = [
-        np.roll(profile, tonic)
-        for profile in (MAJOR_PROFILE, MINOR_PROFILE)
-        for tonic in range(PITCH_CLASSES)
-    ]
-    centred = np.array(profiles) - np.mean(profiles, axis=1, keepdims=True)
-    fit = centred @ sounding / np.linalg.norm(centred, axis=1)
-    best = int(fit.argmax())
-    return best % PITCH_CLASSES, best < PITCH_CLASSES
 
 
 def _pitched(piece: Piece) -> list[Track]:

@@ -10,8 +10,8 @@ from itertools import combinations, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.evaluate.measures import PITCH_CLASSES, likeliest_key
 from megatron_music.score.instruments import VOICES, instrument_name
+from megatron_music.score.key import PITCH_CLASSES, likeliest_key
 from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 

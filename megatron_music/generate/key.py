@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.score.instruments import DRUMS
+from megatron_music.score.key import (
+    MAJOR_PROFILE,
+    MINOR_PROFILE,
+    likeliest_key,
+    sounding_times,
+)
 from megatron_music.score.notes import Piece
 
-# How well each pitch class fits a key on C, as listeners judged (Krumhansl & Kessler 1982).
-_PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
 """Of minor, the natural scale and the leading note."""
 
@@ -46,13 +46,13 @@ class Key:
     @property
     def weights(self) -> npt.NDArray[np.float64]:
         """How well each pitch class from C fits the key, as listeners judged, 1 on average."""
-        profile = np.roll(_PROFILES[self.mode], self.tonic)
+        profile = np.roll(MAJOR_PROFILE if self.mode == "major" else MINOR_PROFILE, self.tonic)
         weights: npt.NDArray[np.float64] = profile / profile[self.scale].mean()
         return weights
 
     def share(self, piece: Piece) -> float:
         """Return which share of the sounding time of a piece's pitched notes is of the scale."""
-        sounding = _sounding(piece)
+        sounding = sounding_times(piece)
         total = float(sounding.sum())
         return float(sounding[self.scale].sum()) / total if total else 1.0
 
@@ -73,17 +73,8 @@ def key_of(piece: Piece) -> str:
 
     The method of Krumhansl and Schmuckler; "" where no pitched note sounds, or all equally long.
     """
-    sounding = _sounding(piece)
+    sounding = sounding_times(piece)
     if not sounding.std():
         return ""
-    keys = [Key(tonic, mode) for mode in _PROFILES for tonic in range(12)]
-    fits = [np.corrcoef(sounding, np.roll(_PROFILES[k.mode], k.tonic))[0, 1] for k in keys]
-    return str(keys[int(np.argmax(fits))])
-
-
-def _sounding(piece: Piece) -> npt.NDArray[np.float64]:
-    sounding = np.zeros(12)
-    for track in piece.tracks:
-        if track.instrument != DRUMS:
-            np.add.at(sounding, track.pitch % 12, track.end - track.onset)
-    return sounding
+    tonic, is_major = likeliest_key(sounding)
+    return str(Key(tonic, "major" if is_major else "minor"))
