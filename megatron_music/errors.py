@@ -7,7 +7,9 @@ MusicError                 anything below; exit code 1
 │   ├── RecipeError        a recipe or an override that does not fit the schema
 │   └── LayoutError        a parallel layout that cannot work
 ├── InputError             a file that cannot be used
-│   ├── MidiError          a MIDI file: missing, damaged, empty, absurd
+│   ├── MusicFileError     a file of music; knows the reason it is counted by
+│   │   ├── MidiError      a MIDI file: missing, damaged, empty, absurd
+│   │   └── ScoreError     MusicXML, ABC or kern: missing, damaged, empty, absurd
 │   ├── TokenError         a token sequence that is not legal mmmtrack; knows its position
 │   ├── DataError          a data set folder: missing, damaged, of another vocabulary
 │   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
@@ -44,8 +46,8 @@ class InputError(MusicError):
     """A file that cannot be used."""
 
 
-class MidiError(InputError):
-    """A MIDI file that is missing, damaged, empty or absurd.
+class MusicFileError(InputError):
+    """A file of music that cannot be used.
 
     `reason` is the word that such files are counted by: see `data.refusal`.
     """
@@ -53,6 +55,14 @@ class MidiError(InputError):
     def __init__(self, message: str, reason: str = "damaged") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class MidiError(MusicFileError):
+    """A MIDI file that is missing, damaged, empty or absurd."""
+
+
+class ScoreError(MusicFileError):
+    """A file of MusicXML, ABC or Humdrum kern that is missing, damaged, empty or absurd."""
 
 
 class TokenError(InputError):

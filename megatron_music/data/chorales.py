@@ -1,26 +1,21 @@
 """Bach's chorales out of the music21 package."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from megatron_music.data.refusal import Refusal
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.notes import QUARTERS_PER_BAR, Metre, Score, Track
-
-TICKS_PER_QUARTER = 10_080
-"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
+from megatron_music.score.notes import QUARTERS_PER_BAR, Metre, Score
+from megatron_music.score.score_stream import (
+    TICKS_PER_QUARTER,
+    as_track,
+    ticks,
+    ticks_of_notes,
+)
 
 CHORALES_PER_SHARD = 8
 _COMMON_TIME = "4/4"
-
-# A note as its source writes it: onset and end in ticks, pitch, and whether a tie leads into it.
-_Note = tuple[int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,10 @@ def _score(stream: Any) -> Score:
         raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
     pad = _pad_ticks(parts[0])
     tracks = (
-        _track(instrument, _notes(part), pad)
+        as_track(
+            instrument,
+            [(on + pad, end + pad, pitch, tied) for on, end, pitch, tied in ticks_of_notes(part)],
+        )
         for instrument, part in zip(VOICES, parts, strict=True)
     )
     return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, 4, 4),))
@@ -106,49 +104,11 @@ def _pad_ticks(measures: list[Any]) -> int:
     A bar may be split by a repeat, but a whole one must begin on a barline.
     """
     bar = QUARTERS_PER_BAR * TICKS_PER_QUARTER
-    pad = -_ticks(measures[0].duration.quarterLength) % bar
+    pad = -ticks(measures[0].duration.quarterLength) % bar
     for measure in measures:
-        whole = _ticks(measure.duration.quarterLength) == bar
-        if whole and (_ticks(measure.offset) + pad) % bar:
+        whole = ticks(measure.duration.quarterLength) == bar
+        if whole and (ticks(measure.offset) + pad) % bar:
             raise Refusal(
                 "barlines", f"measure {measure.number} does not begin on a barline of 4/4"
             )
     return pad
-
-
-def _notes(measures: Iterable[Any]) -> list[_Note]:
-    notes: list[_Note] = []
-    for measure in measures:
-        start = _ticks(measure.offset)
-        notes += _notes_in(measure, start)
-        for voice in measure.voices:
-            notes += _notes_in(voice, start + _ticks(voice.offset))
-    return sorted(note for note in notes if note[0] < note[1])
-
-
-def _notes_in(stream: Any, start: int) -> Iterator[_Note]:
-    for element in stream.notes:
-        onset = start + _ticks(element.offset)
-        end = onset + _ticks(element.duration.quarterLength)
-        tied = element.tie is not None and element.tie.type in ("stop", "continue")
-        for pitch in element.pitches:
-            yield onset, end, pitch.midi, tied
-
-
-def _track(instrument: int, notes: list[_Note], pad: int) -> Track:
-    """Make a track of notes, those of one tie as one."""
-    whole: list[list[int]] = []
-    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0])
-    for onset, end, pitch, tied in notes:
-        last = last_of_pitch[pitch]
-        if tied and last[1] == onset:
-            last[1] = end
-        else:
-            whole.append([onset, end, pitch])
-            last_of_pitch[pitch] = whole[-1]
-    columns = np.array(whole, np.int64).reshape(-1, 3).T
-    return Track(instrument, columns[0] + pad, columns[1] + pad, columns[2])
-
-
-def _ticks(quarters: float | Fraction) -> int:
-    return round(quarters * TICKS_PER_QUARTER)

@@ -12,7 +12,7 @@ from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
 from megatron_music.data.pieces import accept
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.errors import MidiError
+from megatron_music.errors import MusicFileError
 from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.notes import Piece
@@ -43,7 +43,7 @@ def encode_item(
         accepted = accept(item.read(), settings)
     except Refusal as refusal:
         return Outcome(item.name, REFUSED, refusal.reason, str(refusal)), []
-    except MidiError as fault:
+    except MusicFileError as fault:
         return Outcome(item.name, REFUSED, fault.reason, str(fault)), []
     piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from megatron_music.score.channel_kernel import CHANNELS
 from megatron_music.score.midi import score_of
+from megatron_music.score.midi_bytes import midi_bytes
 from megatron_music.score.midi_events import (
     NOTE_OFF,
     NOTE_ON,
@@ -17,7 +18,9 @@ from megatron_music.score.midi_events import (
     parse_events,
 )
 from megatron_music.score.midi_file import MidiFile, MidiTrack, parse_file, read_bytes
+from megatron_music.score.music_file import read_music
 from megatron_music.score.notes import Score
+from megatron_music.score.score_file import is_score
 
 _KIND = 0xF0
 _MOST = 0x7F
@@ -86,8 +89,11 @@ class MidiSource:
 
 
 def read_source(path: Path) -> MidiSource:
-    """Read a MIDI file to begin from; raises MidiError as `read_midi` does."""
-    raw = read_bytes(path)
+    """Read a MIDI file to begin from, or notation as a MIDI file of its notes.
+
+    Raises MusicFileError as `read_music` does.
+    """
+    raw = midi_bytes(read_music(path)) if is_score(path.name) else read_bytes(path)
     midi = parse_file(raw, str(path))
     return MidiSource(path, raw, midi, parse_events(raw))
 

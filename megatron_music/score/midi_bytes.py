@@ -1,0 +1,60 @@
+"""A score as the bytes of a MIDI file: how notation is begun from, and played."""
+
+from megatron_music.score.general_midi import instrument_title
+from megatron_music.score.instruments import DRUMS, general_midi_program
+from megatron_music.score.midi_events import (
+    METRE,
+    NAME,
+    NOTE_OFF,
+    NOTE_ON,
+    PROGRAM,
+    TEMPO,
+    Chunk,
+    Event,
+    EventFile,
+    meta,
+)
+from megatron_music.score.notes import Score, Track
+
+_VELOCITY = 90
+_DRUM_CHANNEL = 9
+_PITCHED_CHANNELS = (*range(9), *range(10, 16))
+_US_PER_MINUTE = 60_000_000
+_CLOCKS = bytes((24, 8))
+"""Of a metronome's click, and 32nd notes a quarter: as all files have them."""
+
+
+def midi_bytes(score: Score) -> bytes:
+    """Return a MIDI file of a score's notes, metres and first tempo, a named track each."""
+    tempo = meta(TEMPO, round(_US_PER_MINUTE / score.tempo_bpm).to_bytes(3))
+    metres = [
+        Event(
+            metre.onset_ticks,
+            meta(METRE, bytes((metre.numerator, metre.denominator.bit_length() - 1)) + _CLOCKS),
+        )
+        for metre in score.metres
+    ]
+    tracks = [
+        _chunk(track, _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)])
+        for number, track in enumerate(score.tracks)
+    ]
+    header = (1).to_bytes(2) + bytes(2) + score.ticks_per_quarter.to_bytes(2)
+    return EventFile(header, [Chunk([Event(0, tempo), *metres]), *tracks]).to_bytes()
+
+
+def _chunk(track: Track, channel: int) -> Chunk:
+    if track.instrument == DRUMS:
+        channel = _DRUM_CHANNEL
+    program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
+    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
+    # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
+    notes = sorted(
+        event
+        for onset, end, pitch in zip(*columns, strict=True)
+        for event in (
+            Event(onset, bytes((NOTE_ON | channel, pitch, _VELOCITY))),
+            Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
+        )
+    )
+    name = meta(NAME, instrument_title(track.instrument).encode())
+    return Chunk([Event(0, name), Event(0, program), *notes])

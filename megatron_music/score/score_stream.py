@@ -1,0 +1,287 @@
+"""Streams of music21 to scores: notes in ticks, barlines on a grid, repeats played."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from megatron_music.errors import ScoreError
+from megatron_music.score.notes import Metre, Score, Track
+from megatron_music.score.part_names import instrument_of
+
+TICKS_PER_QUARTER = 10_080
+"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
+
+MOST_MEASURES = 8_000
+"""With repeats played: more is damage."""
+
+Note = tuple[int, int, int, bool]
+"""As its source writes it: onset and end in ticks, pitch, and whether a tie leads into it."""
+
+
+class _Measure(NamedTuple):
+    """A measure as it is written: where it begins, how long it and a bar of its metre are."""
+
+    first_ticks: int
+    length_ticks: int
+    bar_ticks: int
+    metre: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the measures are played: `played[k]` is the one that begins at `starts_ticks[k]`."""
+
+    measures: tuple[_Measure, ...]
+    played: tuple[int, ...]
+    starts_ticks: tuple[int, ...]
+    metres: tuple[Metre, ...]
+
+
+def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
+    """Return the notes of a stream, its repeats played; raises ScoreError.
+
+    Whole measures begin on barlines: a pick-up ends on one, after an incomplete measure silence
+    fills the bar. Grace notes and chord symbols are left out.
+    """
+    parts = [part for part in _parts(stream) if part.hasMeasures()]
+    if not parts:
+        raise ScoreError("holds no notes; there is nothing to encode", "silent")
+    if any(one.transposition for part in parts for one in part.getInstruments()):
+        for part in parts:
+            part.toSoundingPitch(inPlace=True)
+    notes = [ticks_of_notes(part.getElementsByClass("Measure")) for part in parts]
+    reference = max(parts, key=lambda part: len(part.getElementsByClass("Measure")))
+    tempo_bpm = _tempo_bpm(stream)
+    instruments = [
+        instrument_of(part, [note[2] for note in of_part], is_vocal=is_vocal)
+        for part, of_part in zip(parts, notes, strict=True)
+    ]
+    layout = _lay_out(reference, parts)
+    tracks = [
+        as_track(code, _played(of_part, layout))
+        for code, of_part in zip(instruments, notes, strict=True)
+    ]
+    return Score(TICKS_PER_QUARTER, _with_staves_joined(tracks, parts), layout.metres, tempo_bpm)
+
+
+def halved(score: Score) -> Score:
+    """Return a score whose note values are half as long, as modern editions of old music print it.
+
+    Only where its beats are minims or longer and a bar has more than four quarters: 4/2 becomes
+    4/4, 3/1 becomes 6/4, and what is in 4/4 stays.
+    """
+    long_bars = [
+        metre.denominator <= 2 and 4 * metre.numerator > 4 * metre.denominator
+        for metre in score.metres
+    ]
+    if not any(long_bars):
+        return score
+    tracks = tuple(
+        Track(track.instrument, track.onset // 2, track.end // 2, track.pitch)
+        for track in score.tracks
+    )
+    metres = tuple(
+        Metre(
+            metre.onset_ticks // 2,
+            metre.numerator * (2 if metre.denominator == 1 else 1),
+            4 if metre.denominator <= 2 else 2 * metre.denominator,
+        )
+        for metre in score.metres
+    )
+    return Score(score.ticks_per_quarter, tracks, metres, score.tempo_bpm)
+
+
+def _parts(stream: Any) -> list[Any]:
+    parts = list(getattr(stream, "parts", ())) or [stream]
+    return [
+        part if part.hasMeasures() or not part.recurse().notes else part.makeMeasures()
+        for part in parts
+    ]
+
+
+def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
+    """Return the notes of a part's measures that last, in order."""
+    notes: list[Note] = []
+    for measure in measures:
+        start = ticks(measure.offset)
+        notes += _notes_in(measure, start)
+        for voice in measure.voices:
+            notes += _notes_in(voice, start + ticks(voice.offset))
+    return sorted(note for note in notes if note[0] < note[1])
+
+
+def _notes_in(stream: Any, start: int) -> Iterator[Note]:
+    for element in stream.notes:
+        if "Harmony" in element.classes:  # a chord symbol: read, not sung
+            continue
+        onset = start + ticks(element.offset)
+        end = onset + ticks(element.duration.quarterLength)
+        for pitch, tie in _sounds(element):
+            yield onset, end, pitch, tie is not None and tie.type in ("stop", "continue")
+
+
+def _sounds(element: Any) -> Iterator[tuple[int, Any]]:
+    """Give the pitches of a note, chord or stroke, with their ties."""
+    if "ChordBase" in element.classes:
+        for one in element.notes:
+            for pitch, tie in _sounds(one):
+                yield pitch, tie or element.tie
+    elif "Unpitched" in element.classes:
+        drum = getattr(element.storedInstrument, "percMapPitch", None)
+        if drum is not None:
+            yield int(drum), element.tie
+    else:
+        yield int(element.pitch.midi), element.tie
+
+
+def as_track(instrument: int, notes: list[Note]) -> Track:
+    """Make a track of notes, those of one tie as one."""
+    whole: list[list[int]] = []
+    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0])
+    for onset, end, pitch, tied in notes:
+        last = last_of_pitch[pitch]
+        if tied and last[1] == onset:
+            last[1] = end
+        else:
+            whole.append([onset, end, pitch])
+            last_of_pitch[pitch] = whole[-1]
+    columns = np.array(whole, np.int64).reshape(-1, 3).T
+    return Track(instrument, columns[0], columns[1], columns[2])
+
+
+def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:
+    """Join the staves of one part, such as the hands of a piano; leave out silent tracks."""
+    joined: dict[object, list[Track]] = {}
+    for place, (track, part) in enumerate(zip(tracks, parts, strict=True)):
+        staff = str(part.id).partition("-Staff")
+        is_staff = bool(staff[1]) and "PartStaff" in part.classes
+        joined.setdefault(staff[0] if is_staff else place, []).append(track)
+    return tuple(
+        Track(
+            group[0].instrument,
+            *(
+                np.concatenate([getattr(track, name) for track in group])
+                for name in ("onset", "end", "pitch")
+            ),
+        )
+        for group in joined.values()
+        if any(map(len, group))
+    )
+
+
+def _lay_out(reference: Any, parts: Sequence[Any]) -> _Layout:
+    """Put the measures in the order they are played, each whole one on a barline."""
+    streams = list(reference.getElementsByClass("Measure"))
+    measures = _measures(streams, parts)
+    played = _order(reference, streams)
+    if len(played) > MOST_MEASURES:
+        raise ScoreError(
+            f"has {len(played)} measures with its repeats; the limit is {MOST_MEASURES}", "large"
+        )
+    return _on_barlines(measures, played)
+
+
+def _measures(streams: Sequence[Any], parts: Sequence[Any]) -> tuple[_Measure, ...]:
+    signs = {
+        ticks(measure.offset): sign
+        for part in reversed(parts)
+        for measure in part.getElementsByClass("Measure")
+        for sign in measure.getElementsByClass("TimeSignature")
+    }
+    firsts = [ticks(measure.offset) for measure in streams]
+    last = streams[-1]
+    ends = [*firsts[1:], firsts[-1] + ticks(last.duration.quarterLength)]
+    metre, made = None, []
+    for first, end in zip(firsts, ends, strict=True):
+        metre = signs.get(first, metre)
+        if metre is None:
+            raise ScoreError("has no time signature; write one", "metre")
+        names = (int(metre.numerator), int(metre.denominator))
+        if not (1 <= names[0] <= 64 and names[1] in (1, 2, 4, 8, 16, 32, 64)):
+            raise ScoreError(f"is in {names[0]}/{names[1]}, which no bar can be", "metre")
+        bar = names[0] * 4 * TICKS_PER_QUARTER // names[1]
+        made.append(_Measure(first, end - first, bar, names))
+    return tuple(made)
+
+
+def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
+    """Return the measures in the order they are played; as written where repeats make no sense."""
+    from music21 import bar, repeat
+
+    marks = ("Repeat", "RepeatExpression")
+    if not any(
+        any(isinstance(line, bar.Repeat) for line in (measure.leftBarline, measure.rightBarline))
+        or any(measure.getElementsByClass(marks))
+        for measure in streams
+    ):
+        return tuple(range(len(streams)))
+    for number, measure in enumerate(streams):
+        measure.number, measure.numberSuffix = number, None  # else numbers may repeat
+        measure.removeByClass(("GeneralNote", "Voice"))  # the expander copies what it repeats
+    try:
+        return tuple(repeat.Expander(part).measureMap())
+    except (repeat.ExpanderException, KeyError):
+        return tuple(range(len(streams)))
+
+
+def _on_barlines(measures: tuple[_Measure, ...], played: tuple[int, ...]) -> _Layout:
+    """Give each measure its place: incomplete ones follow each other until a bar is full.
+
+    Where a whole measure comes before it is full, silence is put in: before a pick-up (at the
+    beginning, or less than half a bar), after an incomplete measure.
+    """
+    starts: list[int] = []
+    metres: list[Metre] = []
+    at = base = run = 0  # `run` is the first measure since a barline, `base` where the metre began
+    bar, names = measures[played[0]].bar_ticks, None
+    for number in played:
+        measure = measures[number]
+        is_new = measure.metre != names
+        filled = (at - base) % bar
+        if filled and (is_new or measure.length_ticks >= measure.bar_ticks):
+            if run == 0 or 2 * filled < bar:
+                starts[run:] = [start + bar - filled for start in starts[run:]]
+            at += bar - filled
+            filled = 0
+        if is_new:
+            names, bar, base = measure.metre, measure.bar_ticks, at
+            metres.append(Metre(at, *names))
+        if not filled:
+            run = len(starts)
+        starts.append(at)
+        at += measure.length_ticks
+    return _Layout(measures, played, tuple(starts), tuple(metres))
+
+
+def _played(notes: list[Note], layout: _Layout) -> list[Note]:
+    """Return the notes of a part as often and where they are played."""
+    firsts = np.array([measure.first_ticks for measure in layout.measures])
+    owners = np.searchsorted(firsts, [note[0] for note in notes], side="right") - 1
+    of_measure: dict[int, list[Note]] = defaultdict(list)
+    for note, owner in zip(notes, owners.tolist(), strict=True):
+        of_measure[max(owner, 0)].append(note)
+    made = []
+    for number, start in zip(layout.played, layout.starts_ticks, strict=True):
+        moved = start - layout.measures[number].first_ticks
+        made += [
+            (onset + moved, end + moved, pitch, tied)
+            for onset, end, pitch, tied in of_measure[number]
+        ]
+    return sorted(made)
+
+
+def _tempo_bpm(stream: Any) -> float:
+    for mark in stream.recurse().getElementsByClass("MetronomeMark"):
+        beats = mark.getQuarterBPM()
+        if beats and 4 <= beats <= 1000:
+            return float(beats)
+    return 120.0
+
+
+def ticks(quarters: float | Fraction) -> int:
+    """Return quarter notes in ticks."""
+    return round(quarters * TICKS_PER_QUARTER)
