@@ -105,12 +105,12 @@ def rank(
     Example: `megatron-music rank runs/bach-tiny/report/critic.json music/*.mid`
     """
     from megatron_music.evaluate.critic import Critic
-    from megatron_music.score.midi import read_midi
+    from megatron_music.score.music_file import read_music
     from megatron_music.score.quantize import quantize
 
     judge = Critic.load(critic)
     scores = [
-        (judge.score(quantize(read_midi(song), judge.steps_per_quarter)), song) for song in songs
+        (judge.score(quantize(read_music(song), judge.steps_per_quarter)), song) for song in songs
     ]
     for score, song in sorted(scores, key=lambda one: -one[0]):
         print(f"{score:.3f} {song}")

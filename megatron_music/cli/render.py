@@ -1,51 +1,87 @@
-"""`render`: a MIDI file as a picture and as sound."""
+"""`render`: a piece as a picture, as sound and as notation."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
+if TYPE_CHECKING:
+    from megatron_music.score.notes import Piece, Score
+
 PICTURE_STEPS_PER_QUARTER = 12
 """Fine enough for triplets and for performances off the grid."""
 
 
 def render(
-    file: Annotated[Path, typer.Argument(help="A MIDI file.", metavar="FILE.mid")],
+    file: Annotated[Path, typer.Argument(help="A MIDI or score file.", metavar="FILE")],
     png: Annotated[
         Path | None, typer.Option("--png", help="Draw a piano roll here.", metavar="FILE")
     ] = None,
     wav: Annotated[
         Path | None, typer.Option("--wav", help="Play it into this file.", metavar="FILE")
     ] = None,
+    musicxml: Annotated[
+        Path | None,
+        typer.Option("--musicxml", help="Write notation here, for MuseScore.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Draw a MIDI file as a piano roll and play it into a WAV file.
+    """Draw a MIDI file as a piano roll, play it into a WAV file, write it as notation.
 
-    With neither option both are written beside the input. Prints the names of what was written.
+    MusicXML, ABC and kern are read as well. With no option a picture and sound are written beside
+    the input. Prints the names of what was written.
 
     Example: `megatron-music render song.mid --png song.png`
     """
     from megatron_music.files import keep_source
-    from megatron_music.score.audio import render_audio
-    from megatron_music.score.midi import read_midi
+    from megatron_music.score.music_file import read_music
+    from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
     from megatron_music.wording import printable
 
-    if png is None and wav is None:
+    outputs = [path for path in (png, wav, musicxml) if path is not None]
+    if not outputs:
         png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
-    if png == wav:
-        raise UsageError(f"--png and --wav are one file ({png}); give two")
-    keep_source(file, png, wav)
-    score = read_midi(file)
+    if len(set(outputs)) < len(outputs):
+        raise UsageError(f"two outputs are one file ({outputs[0]}); give each its own")
+    keep_source(file, png, wav, musicxml)
+    score = read_music(file)
     if wav is not None:
-        show.say(f"played with {render_audio(file, wav)}")
+        show.say(f"played with {_play(file, score, wav)}")
         print(wav)
+    if (png or musicxml) and score.other_metres:
+        show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
     if png is not None:
-        if score.other_metres:
-            show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
         piece = quantize(score, PICTURE_STEPS_PER_QUARTER)
         draw_piano_roll(piece, png, title=printable(file.stem))
         print(png)
+    if musicxml is not None:
+        write_musicxml(_notated(score), musicxml, score.tempo_bpm, printable(file.stem))
+        print(musicxml)
+
+
+def _play(file: Path, score: "Score", wav: Path) -> str:
+    """Play a MIDI file as it is, notation as the MIDI file of its notes."""
+    from megatron_music.score.audio import render_audio
+    from megatron_music.score.midi_bytes import midi_bytes
+    from megatron_music.score.score_file import is_score
+
+    if not is_score(file.name):
+        return render_audio(file, wav)
+    with tempfile.TemporaryDirectory() as folder:
+        midi = Path(folder) / "score.mid"
+        midi.write_bytes(midi_bytes(score))
+        return render_audio(midi, wav)
+
+
+def _notated(score: "Score") -> "Piece":
+    """Return a score on the coarsest grid that holds it: without triplets, sixteenths."""
+    from megatron_music.score.quantize import quantize
+
+    fine, coarse = quantize(score, PICTURE_STEPS_PER_QUARTER), quantize(score, 4)
+    times = [(track.onset % 3).any() or (track.end % 3).any() for track in fine.tracks]
+    return fine if any(times) else coarse

@@ -44,7 +44,7 @@ def sample(options: SampleOptions) -> None:
     with _options_named():
         request = _request(options)
         path = _file_to_begin_from(options)
-        formats = Formats(options.wav, options.png, options.page)
+        formats = Formats(options.wav, options.png, options.page, options.musicxml)
         output = options.output or options.model.parent / "music"
         if options.keep:
             _keep(output, options.keep)

@@ -9,7 +9,9 @@ import typer
 from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
-MidiIn = Annotated[Path, typer.Argument(help="A MIDI file.", metavar="FILE.mid")]
+MidiIn = Annotated[
+    Path, typer.Argument(help="A MIDI file, or .musicxml, .mxl, .abc, .krn.", metavar="FILE")
+]
 TextIn = Annotated[Path, typer.Argument(help="Text written by encode.", metavar="FILE.txt")]
 Steps = Annotated[int, typer.Option(help="The grid: 4 or 12 steps a quarter note.")]
 Density = Annotated[bool, typer.Option("--density/--no-density", help="A DENSITY token a track.")]
@@ -27,12 +29,12 @@ def encode(
     steps_per_quarter: Steps = 4,
     density: Density = True,
 ) -> None:
-    """Write a MIDI file as mmmtrack tokens, a line a piece.
+    """Write a MIDI file, or MusicXML, ABC or kern, as mmmtrack tokens, a line a piece.
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
     from megatron_music.files import keep_source, write_text
-    from megatron_music.score.midi import read_midi
+    from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import quantize, windows
     from megatron_music.tokenizer.codec import encode as encode_piece
     from megatron_music.tokenizer.codec import to_text
@@ -42,14 +44,15 @@ def encode(
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density))
-    score = read_midi(file)
-    for metre in score.other_metres[:1]:
+    scores = read_all_music(file)
+    for metre in [metre for score in scores for metre in score.other_metres][:1]:
         show.say(
             f"note: {file} has bars of {metre.numerator}/{metre.denominator}; "
             "this lays all of it in bars of 4/4, where `data build` keeps stretches of 4/4 alone"
         )
-    piece = quantize(score, steps_per_quarter)
-    pieces = [piece] if bars is None else windows(piece, bars, hop or bars)
+    pieces = [quantize(score, steps_per_quarter) for score in scores]
+    if bars is not None:
+        pieces = [part for piece in pieces for part in windows(piece, bars, hop or bars)]
     lines = [to_text(encode_piece(part, vocabulary), vocabulary) for part in pieces]
     text = "\n".join(lines) + "\n"
     if output is None:
@@ -60,18 +63,20 @@ def encode(
 
 def decode(
     file: TextIn,
-    output: Annotated[Path, typer.Option("-o", help="The MIDI file to write.")],
+    output: Annotated[Path, typer.Option("-o", help="A MIDI file to write, or .musicxml.")],
     tempo: Annotated[float, typer.Option(min=10, max=400, help="Quarter notes a minute.")] = 120.0,
     steps_per_quarter: Steps = 4,
 ) -> None:
-    """Write mmmtrack text as a MIDI file; pieces follow each other.
+    """Write mmmtrack text as a MIDI file or as MusicXML; pieces follow each other.
 
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
     from megatron_music.files import keep_source
     from megatron_music.score.midi import write_midi
+    from megatron_music.score.musicxml import is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
     from megatron_music.tokenizer.text import read_pieces
 
     keep_source(file, output)
-    write_midi(join(read_pieces(file, steps_per_quarter)), output, tempo)
+    write = write_musicxml if is_musicxml(output) else write_midi
+    write(join(read_pieces(file, steps_per_quarter)), output, tempo)

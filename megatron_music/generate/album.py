@@ -21,7 +21,8 @@ from megatron_music.generate.rewrite import write_song
 from megatron_music.generate.song import BoolArray, Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.musicxml import write_musicxml
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 
@@ -34,16 +35,21 @@ _OF_THE_BATCH = ("count", "seed", "song_ids")
 
 @dataclass(frozen=True)
 class Formats:
-    """Which files each song is written as, beside its MIDI file; `page` compares them."""
+    """Which files each song is written as, beside its MIDI file; `page` compares them.
+
+    `musicxml` is notation, as MuseScore opens it.
+    """
 
     wav: bool = True
     png: bool = True
     page: bool = True
+    musicxml: bool = False
 
     @property
     def kinds(self) -> list[str]:
         """The files of a song."""
-        return ["mid", *["wav"] * self.wav, *["png"] * self.png, "json"]
+        chosen = {"wav": self.wav, "png": self.png, "musicxml": self.musicxml}
+        return ["mid", *(kind for kind, is_chosen in chosen.items() if is_chosen), "json"]
 
 
 def not_checked(songs: Sequence[Song]) -> list[Copies]:
@@ -184,6 +190,9 @@ class _Album:
         """Play and draw a MIDI file; `new` are the bars to mark [tracks, bars]."""
         if self._formats.wav:
             render_audio(self.ledger.path(entry, "mid"), self.ledger.path(entry, "wav"))
+        if self._formats.musicxml:
+            tempo_bpm = read_midi(self.ledger.path(entry, "mid")).tempo_bpm
+            write_musicxml(piece, self.ledger.path(entry, "musicxml"), tempo_bpm, title)
         if self._formats.png:
             draw_piano_roll(piece, self.ledger.path(entry, "png"), title, new)
 

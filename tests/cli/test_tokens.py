@@ -7,6 +7,7 @@ import pytest
 from megatron_music.score.midi import write_midi
 from tests.cli.program import Program
 from tests.music import BASS_LINE, bass_line
+from tests.scores import TUNE
 
 
 def test_the_articles_bar_goes_to_midi_and_back(program: Program, tmp_path: Path) -> None:
@@ -21,6 +22,20 @@ def test_windows_are_lines(program: Program, tmp_path: Path) -> None:
     assert len((tmp_path / "a.txt").read_text().splitlines()) == 1
     program("decode", "a.txt", "-o", "b.mid", "--tempo", "60")
     assert program("encode", "b.mid", "--bars", "1").stdout == (tmp_path / "a.txt").read_text()
+
+
+def test_notation_goes_the_same_way_as_midi(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(BASS_LINE + "\n")
+    program("decode", "a.txt", "-o", "a.musicxml", "--tempo", "60")
+    assert program("encode", "a.musicxml", "--no-density").stdout == BASS_LINE + "\n"
+    (tmp_path / "tunes.abc").write_text(TUNE + "\n" + TUNE.replace("X:1", "X:2"))
+    one, other = program("encode", "tunes.abc").stdout.splitlines()
+    assert one == other
+    assert "compressed MusicXML" in program.fails(2, "decode", "a.txt", "-o", "a.mxl")
+    assert "holds 2 tunes" in program.fails(1, "render", "tunes.abc")
+    program("render", "a.musicxml", "--musicxml", "b.musicxml", "--wav", "b.wav")
+    assert program("encode", "b.musicxml", "--no-density").stdout == BASS_LINE + "\n"
+    assert (tmp_path / "b.wav").read_bytes().startswith(b"RIFF")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,318 @@
+"""Pieces as MusicXML: what notation programs open, with barlines, voices, key and metre.
+
+Reading it back and quantizing gives the piece again. Notes that overlap are spread over up to four
+voices of a staff; where that is too few, all sound in one voice of tied chords.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+from megatron_music.errors import UsageError
+from megatron_music.files import complete
+from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
+from megatron_music.score.key import signature, spelling
+from megatron_music.score.midi import DEFAULT_TEMPO_BPM, track_names
+from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Track
+
+MUSICXML_SUFFIX = ".musicxml"
+
+_MOST_VOICES = 4
+"""Of a staff, in MuseScore and others."""
+
+_WHOLE_QUARTERS = 4
+_TYPES = ("whole", "half", "quarter", "eighth", "16th", "32nd", "64th")
+_MIDDLE_C = 60
+_KICKS, _HATS = (35, 36), range(42, 60)
+_PITCHED_CHANNELS = (*range(1, 10), *range(11, 17))
+_DRUM_CHANNEL = 10
+
+
+class _Chord(NamedTuple):
+    """Pitches from one step of a bar to another; `before` and `after` are those tied on."""
+
+    first: int
+    last: int
+    pitches: tuple[int, ...]
+    before: frozenset[int] = frozenset()
+    after: frozenset[int] = frozenset()
+
+
+class _Value(NamedTuple):
+    """A written note value: its steps, name, dots, and whether three take the time of two."""
+
+    steps: int
+    name: str
+    dots: int
+    is_triplet: bool
+
+
+def is_musicxml(path: Path) -> bool:
+    """Tell whether a path to write has a name for MusicXML; raises UsageError for .mxl."""
+    suffix = path.suffix.lower()
+    if suffix == ".mxl":
+        raise UsageError(f"{path}: compressed MusicXML is read, not written; name it .musicxml")
+    return suffix in (MUSICXML_SUFFIX, ".xml")
+
+
+def write_musicxml(
+    piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM, title: str = ""
+) -> None:
+    """Write a piece as uncompressed MusicXML 4.0; raises WriteError."""
+    root = Element("score-partwise", version="4.0")
+    if title:
+        SubElement(SubElement(root, "work"), "work-title").text = title
+    names = track_names(piece)
+    listed = SubElement(root, "part-list")
+    for number, (track, name) in enumerate(zip(piece.tracks, names, strict=True)):
+        _list_part(listed, number, track, name)
+    sharps = signature(piece)
+    for number, track in enumerate(piece.tracks):
+        part = SubElement(root, "part", id=f"P{number + 1}")
+        _write_part(part, number, track, piece, sharps, tempo_bpm)
+    indent(root, " ")
+    with complete(path) as temporary:
+        ElementTree(root).write(temporary, encoding="UTF-8", xml_declaration=True)
+
+
+def _list_part(listed: Element, number: int, track: Track, name: str) -> None:
+    """Name a part and its sounds: one, or one for each drum."""
+    part = SubElement(listed, "score-part", id=f"P{number + 1}")
+    SubElement(part, "part-name").text = name
+    is_drums = track.instrument == DRUMS
+    sounds = sorted(set(track.pitch.tolist())) if is_drums else [None]
+    for pitch in sounds:
+        sound = SubElement(part, "score-instrument", id=_sound_id(number, pitch))
+        SubElement(sound, "instrument-name").text = f"Drum {pitch}" if is_drums else name
+    channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
+    for pitch in sounds:
+        midi = SubElement(part, "midi-instrument", id=_sound_id(number, pitch))
+        SubElement(midi, "midi-channel").text = str(_DRUM_CHANNEL if is_drums else channel)
+        SubElement(midi, "midi-program").text = str(general_midi_program(track.instrument) + 1)
+        if pitch is not None:
+            SubElement(midi, "midi-unpitched").text = str(pitch + 1)
+
+
+def _sound_id(number: int, pitch: int | None) -> str:
+    return f"P{number + 1}-I{1 if pitch is None else pitch + 1}"
+
+
+def _write_part(
+    part: Element, number: int, track: Track, piece: Piece, sharps: int, tempo_bpm: float
+) -> None:
+    values = _values(piece.steps_per_quarter)
+    steps = piece.steps_per_bar
+    voices = [_by_bar(chords, steps) for chords in _voices(track)]
+    for bar in range(piece.bars):
+        measure = SubElement(part, "measure", number=str(bar + 1))
+        if bar == 0:
+            _write_attributes(measure, track, piece, sharps)
+            if number == 0:
+                _write_tempo(measure, tempo_bpm)
+        for voice, bars in enumerate(voices, 1):
+            if voice > 1 and not bars[bar]:
+                continue
+            if voice > 1:
+                SubElement(SubElement(measure, "backup"), "duration").text = str(steps)
+            for chord in _with_rests(bars[bar], steps):
+                _write_chord(measure, chord, voice, track, number, sharps, values, steps)
+        if bar == piece.bars - 1:
+            line = SubElement(measure, "barline", location="right")
+            SubElement(line, "bar-style").text = "light-heavy"
+
+
+def _write_attributes(measure: Element, track: Track, piece: Piece, sharps: int) -> None:
+    attributes = SubElement(measure, "attributes")
+    SubElement(attributes, "divisions").text = str(piece.steps_per_quarter)
+    is_drums = track.instrument == DRUMS
+    if not is_drums:
+        SubElement(SubElement(attributes, "key"), "fifths").text = str(sharps)
+    time = SubElement(attributes, "time")
+    SubElement(time, "beats").text = str(QUARTERS_PER_BAR)
+    SubElement(time, "beat-type").text = str(_WHOLE_QUARTERS)
+    clef = SubElement(attributes, "clef")
+    if is_drums:
+        SubElement(clef, "sign").text = "percussion"
+        return
+    is_high = track.instrument == TENOR or track.pitch.mean() >= _MIDDLE_C
+    SubElement(clef, "sign").text = "G" if is_high else "F"
+    SubElement(clef, "line").text = "2" if is_high else "4"
+    if track.instrument == TENOR:
+        SubElement(clef, "clef-octave-change").text = "-1"
+
+
+def _write_tempo(measure: Element, tempo_bpm: float) -> None:
+    direction = SubElement(measure, "direction", placement="above")
+    metronome = SubElement(SubElement(direction, "direction-type"), "metronome")
+    SubElement(metronome, "beat-unit").text = "quarter"
+    SubElement(metronome, "per-minute").text = f"{tempo_bpm:g}"
+    SubElement(direction, "sound", tempo=f"{tempo_bpm:g}")
+
+
+def _voices(track: Track) -> list[list[_Chord]]:
+    """Spread the notes of a track over voices: chords begin and end together, none overlap."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for onset, end, pitch in zip(
+        track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True
+    ):
+        groups[onset, end].append(pitch)
+    voices: list[list[_Chord]] = []
+    # Of chords that begin together the highest comes first: it is the upper voice's.
+    for (onset, end), pitches in sorted(
+        groups.items(), key=lambda item: (item[0][0], -max(item[1]))
+    ):
+        free = next((voice for voice in voices if voice[-1].last <= onset), None)
+        if free is None:
+            voices.append(free := [])
+        free.append(_Chord(onset, end, tuple(sorted(pitches))))
+    return voices if len(voices) <= _MOST_VOICES else [_tied(track)]
+
+
+def _tied(track: Track) -> list[_Chord]:
+    """Return all notes as one voice: a chord from each begin or end to the next, tied on."""
+    moments = sorted({*track.onset.tolist(), *track.end.tolist()})
+    rows = list(zip(track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True))
+    chords = []
+    for first, last in pairwise(moments):
+        sounding = [row for row in rows if row[0] <= first < row[1]]
+        if sounding:
+            chords.append(
+                _Chord(
+                    first,
+                    last,
+                    tuple(sorted(pitch for _, _, pitch in sounding)),
+                    frozenset(pitch for onset, _, pitch in sounding if onset < first),
+                    frozenset(pitch for _, end, pitch in sounding if end > last),
+                )
+            )
+    return chords
+
+
+def _by_bar(chords: Iterable[_Chord], steps: int) -> dict[int, list[_Chord]]:
+    """Cut chords at the barlines; steps count from the beginning of each bar."""
+    bars: dict[int, list[_Chord]] = defaultdict(list)
+    for chord in chords:
+        for bar in range(chord.first // steps, (chord.last - 1) // steps + 1):
+            first, last = max(chord.first, bar * steps), min(chord.last, (bar + 1) * steps)
+            all_pitches = frozenset(chord.pitches)
+            bars[bar].append(
+                _Chord(
+                    first - bar * steps,
+                    last - bar * steps,
+                    chord.pitches,
+                    all_pitches if first > chord.first else chord.before,
+                    all_pitches if last < chord.last else chord.after,
+                )
+            )
+    return bars
+
+
+def _with_rests(chords: Iterable[_Chord], steps: int) -> Iterator[_Chord]:
+    at = 0
+    for chord in chords:
+        if chord.first > at:
+            yield _Chord(at, chord.first, ())
+        yield chord
+        at = chord.last
+    if at < steps:
+        yield _Chord(at, steps, ())
+
+
+def _write_chord(
+    measure: Element,
+    chord: _Chord,
+    voice: int,
+    track: Track,
+    number: int,
+    sharps: int,
+    values: tuple[_Value, ...],
+    steps: int,
+) -> None:
+    """Write a chord or a rest as note values that follow each other, notes tied."""
+    if not chord.pitches and chord.last - chord.first == steps:
+        rest = SubElement(measure, "note")
+        SubElement(rest, "rest", measure="yes")
+        SubElement(rest, "duration").text = str(steps)
+        SubElement(rest, "voice").text = str(voice)
+        return
+    parts = list(_split(chord.last - chord.first, values))
+    for place, value in enumerate(parts):
+        begins, ends = place == 0, place == len(parts) - 1
+        for index, pitch in enumerate(chord.pitches or (None,)):
+            note = SubElement(measure, "note")
+            if index:
+                SubElement(note, "chord")
+            ties: list[str] = []
+            if pitch is None:
+                SubElement(note, "rest")
+            else:
+                _write_pitch(note, pitch, track, sharps)
+                ties += ["stop"] * (not begins or pitch in chord.before)
+                ties += ["start"] * (not ends or pitch in chord.after)
+            _write_value(note, value, ties, voice)
+            if track.instrument == DRUMS and pitch is not None:
+                _name_sound(note, _sound_id(number, pitch))
+
+
+def _write_pitch(note: Element, pitch: int, track: Track, sharps: int) -> None:
+    if track.instrument == DRUMS:
+        unpitched = SubElement(note, "unpitched")
+        step, octave = ("F", 4) if pitch in _KICKS else ("G", 5) if pitch in _HATS else ("C", 5)
+        SubElement(unpitched, "display-step").text = step
+        SubElement(unpitched, "display-octave").text = str(octave)
+        return
+    letter, alter, octave = spelling(pitch, sharps)
+    written = SubElement(note, "pitch")
+    SubElement(written, "step").text = letter
+    if alter:
+        SubElement(written, "alter").text = str(alter)
+    SubElement(written, "octave").text = str(octave)
+
+
+def _write_value(note: Element, value: _Value, ties: list[str], voice: int) -> None:
+    SubElement(note, "duration").text = str(value.steps)
+    for tie in ties:
+        SubElement(note, "tie", type=tie)
+    SubElement(note, "voice").text = str(voice)
+    SubElement(note, "type").text = value.name
+    for _ in range(value.dots):
+        SubElement(note, "dot")
+    if value.is_triplet:
+        change = SubElement(note, "time-modification")
+        SubElement(change, "actual-notes").text = "3"
+        SubElement(change, "normal-notes").text = "2"
+    if ties:
+        notations = SubElement(note, "notations")
+        for tie in ties:
+            SubElement(notations, "tied", type=tie)
+
+
+def _name_sound(note: Element, sound: str) -> None:
+    """Say which drum a note is: the element stands behind the ties."""
+    place = next(i for i, child in enumerate(note) if child.tag == "voice")
+    note.insert(place, Element("instrument", id=sound))
+
+
+def _values(steps_per_quarter: int) -> tuple[_Value, ...]:
+    """Return the note values of a grid, the longest first; plain ones before triplets."""
+    found: dict[int, _Value] = {}
+    for is_triplet in (False, True):
+        for place, name in enumerate(_TYPES):
+            for dots in (0, 1):
+                # In twelfths of a step, so that all are whole.
+                length = 12 * steps_per_quarter * _WHOLE_QUARTERS * (3 if dots else 2) // 2
+                length = length * (2 if is_triplet else 3) // 3 // 2**place
+                if length % 12 == 0 and length and not (is_triplet and dots):
+                    found.setdefault(length // 12, _Value(length // 12, name, dots, is_triplet))
+    return tuple(found[steps] for steps in sorted(found, reverse=True))
+
+
+def _split(steps: int, values: tuple[_Value, ...]) -> Iterator[_Value]:
+    """Give note values that add up to so many steps."""
+    while steps:
+        value = next(one for one in values if one.steps <= steps)
+        yield value
+        steps -= value.steps
