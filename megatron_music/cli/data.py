@@ -1,6 +1,7 @@
 """`data`: collections of music as data sets."""
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ def build(
     seed: option.Seed = None,
     split: option.Split = None,
     like: option.Like = None,
+    attributes: option.Attributes = None,
+    attributes_from: option.AttributesFrom = None,
     workers: option.Workers = None,
     backend: option.Backend = "local",
     place: option.Place = None,
@@ -73,7 +76,9 @@ def build(
     chosen = {name: value for name, value in options.items() if value is not None}
     if fetch and place is None:
         data_catalog.bring(source)
-    music = _open(source, place, output, workers, backend, force)
+    music = _labelled(
+        _open(source, place, output, workers, backend, force), attributes, attributes_from
+    )
     result = _build(music, output, chosen, like, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
 
@@ -90,6 +95,25 @@ def _open(
     if new and backend == "local":
         _tell_of_crowd(workers)
     return open_source(source, place, partial(start_workers, backend, workers) if new else None)
+
+
+def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> "Source":
+    """Return a source with the labels that a person gives; raises UsageError."""
+    from megatron_music.data.labels import Labels, folder_labels, read_labels
+    from megatron_music.data.sources import labelled
+    from megatron_music.tokenizer.attributes import as_word
+
+    more: list[Labels] = []
+    if table is not None:
+        more.append(read_labels(table))
+    if from_folders is not None:
+        place, _, family = from_folders.partition("=")
+        if place != "folders":
+            raise UsageError(
+                f"--attributes-from takes folders, or folders=GENRE (got {from_folders!r})"
+            )
+        more.append(folder_labels(as_word(family) if family else "FOLDER"))
+    return labelled(music, *more)
 
 
 def _tell_of_crowd(workers: int | None) -> None:
@@ -141,10 +165,32 @@ def _summary(manifest: dict[str, Any]) -> str:
         lines.append(data_inspect.row(name, side))
         if not side["documents"]:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
+    lines += _labels(manifest)
     entropies = manifest["unigram_nats_per_token"].items()
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")
     return "\n".join(lines)
+
+
+def _labels(manifest: dict[str, Any]) -> list[str]:
+    """Say which labels there are, and what of a table was of no use."""
+    told = manifest.get("labels")
+    if not told:
+        return []
+    words = manifest["tokenizer"]["attributes"]
+    families = Counter(word.partition("=")[0] for word in words)
+    counts = ", ".join(f"{family} {count - 1}" for family, count in families.items())
+    line = f"labels: {counts}, and UNKNOWN of each"
+    if told["without"]:
+        line += f"; {counted(told['without'], 'piece')} without a row"
+    if told["absent"]:
+        line += (
+            f"; {counted(told['absent'], 'row')} of nothing that is there, the first "
+            f"{told['first_absent']!r}"
+        )
+    if told["new"]:
+        line += f"; unknown to the other data set: {', '.join(told['new'][:4])}"
+    return [line]
 
 
 app.command("verify")(data_inspect.verify)

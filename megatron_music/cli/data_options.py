@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 Music = Annotated[
     str,
-    Argument(help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of MIDI files."),
+    Argument(help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of music."),
 ]
 Output = Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")]
 
@@ -35,6 +35,23 @@ Split = Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.
 Like = Annotated[
     Path | None,
     Option("--like", help="Tokens that mean the same as this data set's.", metavar="DIR"),
+]
+
+Attributes = Annotated[
+    Path | None,
+    Option(
+        "--attributes",
+        help="A CSV of labels: file or folder, then columns such as composer, genre.",
+        metavar="FILE.csv",
+    ),
+]
+AttributesFrom = Annotated[
+    str | None,
+    Option(
+        "--attributes-from",
+        help="Label pieces by their first folder: folders, or folders=GENRE.",
+        metavar="folders",
+    ),
 ]
 
 Workers = Annotated[int | None, Option(help="Processes; else one a core.")]

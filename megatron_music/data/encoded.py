@@ -36,6 +36,18 @@ def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
     )
 
 
+def with_labels(piece: Encoded, tokens: npt.NDArray[np.int64]) -> Encoded:
+    """Put a piece's labels, ascending tokens, behind the PIECE_START of each of its documents."""
+    count, size = len(piece.lengths), len(tokens)
+    starts = np.cumsum(piece.lengths, dtype=np.int64) - piece.lengths
+    labels = np.tile(tokens, count).astype(piece.tokens.dtype)
+    piece.outcome.tokens += count * size
+    return piece._replace(
+        tokens=np.insert(piece.tokens, np.repeat(starts + 1, size), labels),
+        lengths=piece.lengths + np.int32(size),
+    )
+
+
 def with_hidden_bars(piece: Encoded, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
     """Follow each document with a copy of it in which bars are hidden, another choice for each."""
     documents: list[Document] = []

@@ -70,6 +70,7 @@ def describe(
             "kept": found.kept,
             "refused": dict(sorted(found.refused.items())),
         },
+        **({"labels": found.labels} if found.labels else {}),
         "splits": {name: _side(side) for name, side in found.sides.items()},
         "unigram_nats_per_token": unigram_entropy(joined),
     }

@@ -21,7 +21,8 @@ class BuildSettings:
     are written in `transpositions` keys, the others as they are. `voices` takes pieces as chorales:
     four tracks, soprano first. `merge` makes the tracks of one instrument one. `fill` adds to each
     document one with bars hidden and told at its end. `split` holds the weights of train, valid
-    and test. `density_edges` are those of another data set (None: cut from the training windows).
+    and test. `density_edges` are those of another data set (None: cut from the training windows),
+    and so are `attributes`, the words of labels (empty: those of the source, see `data.labels`).
     """
 
     bars: int = 4
@@ -37,6 +38,7 @@ class BuildSettings:
     shuffle: bool = True
     split: tuple[int, ...] = (90, 5, 5)
     density_edges: tuple[float, ...] | None = None
+    attributes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be built with; raises UsageError."""
@@ -77,15 +79,17 @@ class BuildSettings:
             density=self.density,
             bars=self.bars,
             fill=self.fill,
+            attributes=self.attributes,
         )
         if self.density_edges is None:
             return start
         return dataclasses.replace(start, density_edges=self.density_edges)
 
     def record(self) -> dict[str, Any]:
-        """Return what a manifest keeps of them: density edges only where they are another's."""
-        borrowed = self.density_edges is not None
-        return {name: of for name, of in vars(self).items() if borrowed or name != "density_edges"}
+        """Return what a manifest keeps of them: what may be another's only where it is."""
+        values = vars(self)
+        left_out = {name for name in ("density_edges", "attributes") if not values[name]}
+        return {name: of for name, of in values.items() if name not in left_out}
 
 
 def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:
@@ -106,11 +110,6 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError where the folder is none, UsageError for choices that contradict it.
     """
     other = load_vocabulary(folder / "tokenizer").settings
-    if other.attributes:
-        raise UsageError(
-            f"{folder} has attributes ({', '.join(other.attributes)}), which cannot be told of "
-            "other music; give a data set without"
-        )
     same = {name: getattr(other, name) for name in ("steps_per_quarter", "bars", "density", "fill")}
     for name, of in same.items():
         if chosen.get(name, of) != of:
@@ -118,4 +117,4 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} is {of} in {folder} (got {chosen[name]}); leave the option out, or --like"
             )
     edges = {"density_edges": other.density_edges} if other.density else {}
-    return {**chosen, **same, **edges}
+    return {**chosen, **same, **edges, "attributes": other.attributes}

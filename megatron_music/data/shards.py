@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from megatron_music.data.documents import Document, encode_item
-from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars
+from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars, with_labels
 from megatron_music.data.garbage import uncollected
 from megatron_music.data.items import Item, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
@@ -33,7 +36,10 @@ _MUCH_GARBAGE = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """A shard to be made: where, of what, and how; the pieces at `broken` are not touched."""
+    """A shard to be made: where, of what, and how; the pieces at `broken` are not touched.
+
+    `labels` [pieces, families] are places among the attributes of the settings, None for none.
+    """
 
     path: Path
     items: Sequence[Item]
@@ -41,6 +47,7 @@ class Task:
     broken: frozenset[int] = frozenset()
     longest_item_s: float = LONGEST_ITEM_S
     most_item_bytes: int = MOST_ITEM_BYTES
+    labels: npt.NDArray[np.int64] | None = None
 
     @property
     def marker(self) -> Path:
@@ -74,6 +81,8 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             known = as_encoded(*_encoded(task, position, item, vocabulary))
         if task.settings.fill and len(known.lengths):
             known = with_hidden_bars(known, task.settings, vocabulary)
+        if task.labels is not None:
+            known = with_labels(known, vocabulary.attribute + task.labels[position])
         encoded.append(known)
     return encoded
 

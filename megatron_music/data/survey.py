@@ -57,7 +57,7 @@ class Survey:
 
     `contents` is the hash of what all inputs were read from.
     `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
-    their fingerprints, if they are few.
+    their fingerprints, if they are few. `labels` are what a manifest keeps of `labels.Labelled`.
     """
 
     folder: Path
@@ -69,6 +69,7 @@ class Survey:
     contents: str = ""
     piece_bars: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
     words: list[int] = field(default_factory=list)
+    labels: dict[str, object] = field(default_factory=dict)
 
 
 def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:

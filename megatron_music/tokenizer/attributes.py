@@ -1,0 +1,135 @@
+"""Attributes of pieces, `FAMILY=LABEL`: words, families, and mixtures that a person asks for."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.config import did_you_mean
+from megatron_music.errors import UsageError
+from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
+
+UNKNOWN = "UNKNOWN"
+"""The label of pieces that have none, and of those whose label is dropped while training."""
+
+_BETWEEN = re.compile(r"[\s,;:=/\\|_]+")
+
+
+class Blend(NamedTuple):
+    """Labels of one family and their shares, which add up to 1."""
+
+    tokens: tuple[int, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def token(self) -> int:
+        """The token that stands in the song: that of the largest share."""
+        return self.tokens[self.shares.index(max(self.shares))]
+
+
+def as_word(text: str) -> str:
+    """Return a label as it stands in a token: capitals, one word, of any alphabet.
+
+    Nothing, or nothing that can be printed, is UNKNOWN.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    shown = "".join(letter if letter.isprintable() else " " for letter in composed)
+    return unicodedata.normalize("NFC", _BETWEEN.sub("_", shown.upper()).strip("_")) or UNKNOWN
+
+
+def family_of(word: str) -> str:
+    """Return the family of an attribute."""
+    return word.partition("=")[0]
+
+
+def families_of(vocabulary: Vocabulary) -> dict[str, dict[str, int]]:
+    """Return the families of a vocabulary in order: of each label its token."""
+    families: dict[str, dict[str, int]] = {}
+    for word in vocabulary.settings.attributes:
+        family, _, text = word.partition("=")
+        families.setdefault(family, {})[text] = vocabulary.ids[word]
+    return families
+
+
+def unknown_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """Return for each token its family's unknown label; for one that is no attribute itself.
+
+    A family without such a label keeps its own.
+    """
+    table = np.arange(len(vocabulary))
+    for labels in families_of(vocabulary).values():
+        for token in labels.values():
+            table[token] = labels.get(UNKNOWN, token)
+    return table
+
+
+def attribute_families(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """Return for each token the number of its family from 1; 0 for one that is no attribute."""
+    table = np.zeros(len(vocabulary), np.int64)
+    for number, labels in enumerate(families_of(vocabulary).values(), 1):
+        table[list(labels.values())] = number
+    return table
+
+
+def is_attribute(token: int, vocabulary: Vocabulary) -> bool:
+    """Tell whether a token is a label."""
+    return vocabulary.meanings[token][0] is Kind.ATTRIBUTE
+
+
+def asked_for(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
+    """Return what is asked of each family, such as COMPOSER=BACH:0.5,PALESTRINA:0.5, by family.
+
+    What is not asked for is unknown. Raises UsageError for labels that the vocabulary lacks.
+    """
+    families = families_of(vocabulary)
+    asked: dict[str, Blend] = {}
+    for wish in words:
+        name, _, labels = wish.partition("=")
+        family = as_word(name)
+        if family not in families:
+            known = ", ".join(families)
+            raise UsageError(
+                f"this model has no attribute {wish!r}{did_you_mean(family, list(families))}; "
+                + (f"it knows {known}" if known else "its data had none")
+            )
+        if family in asked:
+            raise UsageError(f"{family} is asked for twice; blend as in {family}=A:0.5,B:0.5")
+        asked[family] = _blend(family, labels, families[family])
+    return [
+        asked.get(family, Blend((labels[UNKNOWN],), (1.0,)))
+        for family, labels in families.items()
+        if family in asked or UNKNOWN in labels
+    ]
+
+
+def _blend(family: str, text: str, known: dict[str, int]) -> Blend:
+    whole = as_word(text)
+    if whole in known:  # "Bach, J. S." is one label, whatever its comma looks like
+        return Blend((known[whole],), (1.0,))
+    tokens: dict[int, float] = {}
+    for part in text.split(","):
+        label, colon, share = part.rpartition(":")
+        word = as_word(label if colon else part)
+        if word not in known:
+            raise UsageError(
+                f"this model has no attribute '{family}={word}'{did_you_mean(word, list(known))}; "
+                f"it knows {', '.join(list(known)[:12])}{' ...' if len(known) > 12 else ''}"
+            )
+        weight = _share(share, part) if colon else 1.0
+        tokens[known[word]] = tokens.get(known[word], 0.0) + weight
+    total = sum(tokens.values())
+    return Blend(tuple(tokens), tuple(weight / total for weight in tokens.values()))
+
+
+def _share(text: str, part: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < math.inf:
+        raise UsageError(f"a label's share must be a number above 0 (got {part!r}), as in BACH:0.5")
+    return share
