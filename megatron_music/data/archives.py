@@ -19,7 +19,7 @@ from tarfile import is_tarfile
 from zipfile import is_zipfile
 
 from megatron_music.data import tars, zips
-from megatron_music.data.items import MIDI_SUFFIXES, Item, MidiItem, Unusable
+from megatron_music.data.items import MUSIC_SUFFIXES, FileItem, Item, Unusable
 from megatron_music.data.members import Span
 from megatron_music.errors import UsageError
 from megatron_music.files import complete
@@ -41,7 +41,7 @@ def kind_of(path: Path) -> str:
     except OSError as fault:
         raise UsageError(f"cannot read {path}: {fault.strerror}") from None
     other = next((name for magic, name in _OTHERS.items() if start.startswith(magic)), None)
-    if start.startswith(b"MThd") or (path.suffix.lower() in MIDI_SUFFIXES):
+    if start.startswith(b"MThd") or (path.suffix.lower() in MUSIC_SUFFIXES):
         raise UsageError(f"{path} is one file of music; give a folder or an archive of many")
     if other is not None:
         raise UsageError(
@@ -67,7 +67,7 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
     """
     kind = kind_of(path)
     if kind == "zip":
-        items: Iterable[MidiItem] = zips.members(path)
+        items: Iterable[FileItem] = zips.members(path)
     elif kind == "tar":
         items = tars.members(path, progress)
     else:
@@ -75,13 +75,13 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
     settled = _settled(items)
     if not settled:
         raise UsageError(
-            f"no MIDI file in {path} (looked for {', '.join(MIDI_SUFFIXES)}; archives within "
+            f"no music in {path} (looked for {', '.join(MUSIC_SUFFIXES)}; archives within "
             "archives are not opened)"
         )
     return settled
 
 
-def _settled(items: Iterable[MidiItem]) -> list[MidiItem]:
+def _settled(items: Iterable[FileItem]) -> list[FileItem]:
     """Put members in the order of their names; of those with one name, the last counts."""
     ordered = sorted(items, key=lambda item: os.fsencode(item.name))
     last = {item.name: place for place, item in enumerate(ordered)}
@@ -93,7 +93,7 @@ def _settled(items: Iterable[MidiItem]) -> list[MidiItem]:
     ]
 
 
-def _unpacked(path: Path, kind: str, work: Path, progress: Progress) -> Iterator[MidiItem]:
+def _unpacked(path: Path, kind: str, work: Path, progress: Progress) -> Iterator[FileItem]:
     packed, places = work / _PACKED_FILE, work / _PLACES_FILE
     if not places.exists():
         rows = tars.unpack(path, kind, packed, progress)

@@ -19,8 +19,10 @@ from typing import Any, Protocol
 from megatron_music.data.card import card
 from megatron_music.data.contents import Contents
 from megatron_music.data.dedup import weights_for_few
+from megatron_music.data.folders import names_of
 from megatron_music.data.items import Item, contents
 from megatron_music.data.join import join
+from megatron_music.data.labels import Labelled, label
 from megatron_music.data.manifest import (
     MANIFEST_FILE,
     build_key,
@@ -34,10 +36,12 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Survey, survey
+from megatron_music.data.tunes import with_tunes
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone, damaged, why
 from megatron_music.progress import Progress, silent
+from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 from megatron_music.wording import counted
@@ -47,6 +51,9 @@ TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
 LARGEST_SHARD = 512
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
+
+SCORES_PER_SHARD = 8
+"""Of sources with notation: music21 takes seconds a piece, and progress waits for a shard."""
 
 _SMALLEST_SHARD = 64
 _SHARDS = 16  # what is left makes so many at least
@@ -169,11 +176,11 @@ def _holds(folder: Path, source: Source, stage: Stage) -> bool:
 def _listed(source: Source, work: Path, stage: Stage) -> Sequence[Item]:
     """Return the pieces of a source; an archive is opened for it, with what it needs in `work`."""
     if source.index is None:
-        return source.items
+        return with_tunes(source.items)
     work.mkdir(parents=True, exist_ok=True)
     try:
         with stage(f"open {source.name}", "MB") as progress:
-            return source.index(work, progress)
+            return with_tunes(source.index(work, progress))
     except DataError:  # what was unpacked of it so far is of no use
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -203,16 +210,27 @@ def _read(
     """
     work.mkdir(exist_ok=True)
     items = _listed(source, work, stage)
-    found = _read_items(source, items, settings, pool, work, stage)
+    labelled = _label(source, items, settings)
+    if labelled is not None:
+        settings = dataclasses.replace(settings, attributes=labelled.words)
+    found = _read_items(source, items, settings, pool, work, stage, labelled)
     sides = zip(settings.split, found.sides.values(), strict=True)
     if found.words and any(weight and not side.pieces for weight, side in sides):
         dealt = weights_for_few(found.words, settings.split)
         settings = dataclasses.replace(settings, split=dealt)
-        found = _read_items(source, items, settings, pool, work / "few", stage)
+        found = _read_items(source, items, settings, pool, work / "few", stage, labelled)
     if not found.sides[SPLITS[0]].pieces:
         shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
+    found.labels = labelled.record() if labelled is not None else {}
     return found
+
+
+def _label(source: Source, items: Sequence[Item], settings: BuildSettings) -> Labelled | None:
+    """Return the labels of the pieces; None where there are none. Raises UsageError."""
+    if not (source.labels or settings.attributes):
+        return None
+    return label(source.labels, names_of(items), settings.attributes)
 
 
 def _read_items(
@@ -222,12 +240,20 @@ def _read_items(
     pool: Workers,
     work: Path,
     stage: Stage,
+    labelled: Labelled | None,
 ) -> Survey:
     """Encode pieces into shards, looking through those that are there meanwhile."""
     work.mkdir(exist_ok=True)
     most = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
+    if any(map(is_score, names_of(items))):
+        most = min(most, SCORES_PER_SHARD)
     tasks = [
-        Task(work / f"shard-{start:08d}-{end:08d}", items[start:end], settings)
+        Task(
+            work / f"shard-{start:08d}-{end:08d}",
+            items[start:end],
+            settings,
+            labels=None if labelled is None else labelled.of_pieces[start:end],
+        )
         for start, end in pairwise(_cuts(len(items), most))
     ]
     final = work / "final"

@@ -43,6 +43,22 @@ class Collection:
     preferred: BuildSettings = field(default_factory=BuildSettings)
 
 
+def _scores(name: str, title: str, pieces: int, licence: str, citation: str) -> Collection:
+    """Return a collection of scores that music21 brings along."""
+    return Collection(
+        name=name,
+        title=title,
+        pieces=pieces,
+        size="in music21",
+        licence=licence,
+        citation=citation,
+        where=_INSIDE,
+        access="nothing to do",
+        embedded=True,
+        preferred=_SCORES,
+    )
+
+
 _CHORALES = BuildSettings(bars=8, hop=4, transpositions=12)
 _JS_FAKES_COMMIT = "68b476d5b265e579d87c74a68f2160f26007fa56"
 _LAKH = "http://hog.ee.columbia.edu/craffel/lmd"
@@ -50,6 +66,11 @@ _LAKH_CITATION = (
     "C. Raffel, Learning-Based Methods for Comparing Sequences, with Applications to "
     "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016"
 )
+
+_SCORES = BuildSettings(bars=8, hop=4, transpositions=12, merge=False)
+_MUSIC21 = "M. S. Cuthbert and C. Ariza, music21, ISMIR 2010"
+_INSIDE = "inside the Python package music21"
+_IN_MUSIC21 = "use it from music21, do not pass it on"
 
 COLLECTIONS = (
     Collection(
@@ -65,6 +86,46 @@ COLLECTIONS = (
         access="nothing to do",
         embedded=True,
         preferred=_CHORALES,
+    ),
+    _scores(
+        "palestrina",
+        "Masses by Palestrina: 1,318 movements in four to six voices, note values halved",
+        1_318,
+        "copyright 2000 John Miller, rights to derivative electronic formats reserved; "
+        f"{_IN_MUSIC21}",
+        f"J. Miller's edition of Le Opere Complete, converted by B. Aarden; {_MUSIC21}",
+    ),
+    _scores(
+        "folk",
+        "Tunes: Essen's folk songs, O'Neill's, Ryan's Mammoth and Aird's dances, one voice",
+        12_681,
+        "Essen: its legal status is unclear, for non-commercial use and distribution in music21; "
+        f"the others state none; {_IN_MUSIC21}",
+        "H. Schaffrath and E. Dahlig-Turek, Essen folksong collection, in ABC by S. Shlien; "
+        f"{_MUSIC21}",
+    ),
+    _scores(
+        "renaissance",
+        "Monteverdi's madrigals, songs by Josquin, music of the Trecento",
+        160,
+        "Josquin: GPL 2 or later, L. Conrad; Monteverdi and Trecento state none: music21 has them "
+        f"by permission of the encoders, some not for commercial use; {_IN_MUSIC21}",
+        _MUSIC21,
+    ),
+    _scores(
+        "quartets",
+        "String quartets by Haydn, Mozart and Beethoven",
+        46,
+        "the files state none: music21 has them by permission of the encoders, some not for "
+        f"commercial use; {_IN_MUSIC21}",
+        _MUSIC21,
+    ),
+    _scores(
+        "scores",
+        "All of music21's above, Bach's chorales included, with COMPOSER and GENRE tokens",
+        14_576,
+        f"those of bach, palestrina, folk, renaissance and quartets; {_IN_MUSIC21}",
+        f"that of each of them; {_MUSIC21}",
     ),
     Collection(
         name="js-fakes",

@@ -1,4 +1,4 @@
-"""A folder of MIDI files: listed in one pass, without opening a file."""
+"""A folder of music files: listed in one pass, without opening a file."""
 
 import errno
 import os
@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
 
-from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, MidiItem, Unusable
+from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, FileItem, Item, Unusable
 from megatron_music.data.refusal import Refusal
 
 MANY_FILES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class MidiFile(MidiItem):
+class MidiFile(FileItem):
     """A MIDI file of a folder."""
 
     path: str
@@ -51,7 +51,7 @@ def _unreadable(fault: OSError) -> Refusal:
     return Refusal("unreadable", fault.strerror or str(fault))
 
 
-class Files(Sequence[MidiItem]):
+class Files(Sequence[FileItem]):
     """What was found in a folder and below: files, made when asked for, and what is refused.
 
     As `names` they travel to other processes in a tenth of the time; a million take little memory.
@@ -66,16 +66,21 @@ class Files(Sequence[MidiItem]):
         return len(self.names)
 
     @overload
-    def __getitem__(self, at: int) -> MidiItem: ...
+    def __getitem__(self, at: int) -> FileItem: ...
     @overload
     def __getitem__(self, at: slice) -> "Files": ...
-    def __getitem__(self, at: int | slice) -> "MidiItem | Files":
+    def __getitem__(self, at: int | slice) -> "FileItem | Files":
         if isinstance(at, slice):
             names = self.names[at]
             refused = {name: self._refused[name] for name in names if name in self._refused}
             return Files(self._folder, names, refused)
         name = self.names[at]
         return self._refused.get(name) or MidiFile(f"{self._folder}/{name}", name)
+
+
+def names_of(items: Sequence[Item]) -> list[str]:
+    """Return the names of items, without making the items of a large folder."""
+    return items.names if isinstance(items, Files) else [item.name for item in items]
 
 
 class Listing(NamedTuple):
@@ -147,7 +152,7 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
                 name = entry.name
                 if _is_folder(entry):
                     folders.append(name)
-                elif name.lower().endswith(MIDI_SUFFIXES):
+                elif name.lower().endswith(MUSIC_SUFFIXES):
                     found.files.append((within + name, *_status(entry)))
     except OSError as fault:
         found.refuse(within, fault)

@@ -9,9 +9,13 @@ from typing import Protocol, TypeGuard
 from megatron_music.data.refusal import Refusal
 from megatron_music.progress import Progress
 from megatron_music.score.notes import Score
+from megatron_music.score.score_file import SCORE_SUFFIXES, is_score
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 """Of MIDI files: plain ones, with the words of a song for karaoke, and wrapped in RIFF."""
+
+MUSIC_SUFFIXES = (*MIDI_SUFFIXES, *SCORE_SUFFIXES)
+"""Of all files that are read: MIDI, and notation as MusicXML, ABC and Humdrum kern."""
 
 LARGEST_FILE_BYTES = 8_000_000
 """A hundred times the usual size of a multi-track file."""
@@ -28,14 +32,17 @@ class Item(Protocol):
         """What the piece is called in `files.jsonl`."""
 
     def read(self) -> Score:
-        """Read the piece; raises Refusal or MidiError."""
+        """Read the piece; raises Refusal or MusicFileError."""
 
 
 class File(Item, Protocol):
-    """An item that is a MIDI file."""
+    """An item that is a file of music."""
 
     def raw(self) -> bytes:
         """Return its bytes; raises Refusal."""
+
+    def parse(self, raw: bytes) -> Score:
+        """Return the piece that its bytes spell; raises Refusal or MusicFileError."""
 
 
 def is_file(item: Item) -> TypeGuard[File]:
@@ -43,19 +50,27 @@ def is_file(item: Item) -> TypeGuard[File]:
     return hasattr(item, "raw")
 
 
-class MidiItem:
-    """A MIDI file, wherever its bytes come from."""
+class FileItem:
+    """A file of MIDI or of notation, in a folder or in an archive."""
 
     __slots__ = ()
 
     name: str
 
     def read(self) -> Score:
-        """Read the bytes as MIDI; raises Refusal or MidiError."""
+        """Read its bytes as a piece; raises Refusal or MusicFileError."""
+        return self.parse(self.raw())
+
+    def parse(self, raw: bytes) -> Score:
+        """Take bytes for what the name says; raises MusicFileError."""
+        if is_score(self.name):
+            from megatron_music.data.score_cache import cached_score
+
+            return cached_score(raw, self.name)
         from megatron_music.score.midi import parse_midi
 
         # Named within the source: a data set must not depend on where its source lies.
-        return parse_midi(self.raw(), self.name)
+        return parse_midi(raw, self.name)
 
     def raw(self) -> bytes:
         """Return its bytes; raises Refusal."""
@@ -63,7 +78,7 @@ class MidiItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable(MidiItem):
+class Unusable(FileItem):
     """A piece that is known to be refused before it is read."""
 
     name: str
@@ -75,7 +90,7 @@ class Unusable(MidiItem):
         raise Refusal(self.reason, self.detail)
 
 
-class Noted(MidiItem):
+class Noted(FileItem):
     """A file whose bytes leave their digest behind when they are read."""
 
     def __init__(self, file: File) -> None:
@@ -94,6 +109,10 @@ class Noted(MidiItem):
             raise
         self._digest = self._digest or xxh3_128_digest(raw)
         return raw
+
+    def parse(self, raw: bytes) -> Score:
+        """Have the file say what its bytes spell; raises Refusal or MusicFileError."""
+        return self._file.parse(raw)
 
     def digest(self) -> bytes:
         """Return DIGEST_BYTES that change with the bytes, which are read unless they have been."""

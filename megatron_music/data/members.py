@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatron_music.data.items import MIDI_SUFFIXES, MidiItem, Unusable
+from megatron_music.data.items import MUSIC_SUFFIXES, FileItem, Unusable
 from megatron_music.data.refusal import Refusal
 from megatron_music.errors import DataError
 
@@ -18,8 +18,8 @@ MOST_EXPANSION = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Span(MidiItem):
-    """A MIDI file that is some bytes of another file."""
+class Span(FileItem):
+    """A file of music that is some bytes of another file."""
 
     path: str
     offset: int
@@ -48,7 +48,7 @@ def read_at(path: str, offset: int, size_bytes: int) -> bytes:
 
 def is_music(name: str) -> bool:
     """Tell whether a member is one that counts; archives in archives are not opened."""
-    return name.lower().endswith(MIDI_SUFFIXES)
+    return name.lower().endswith(MUSIC_SUFFIXES)
 
 
 def plain_name(name: str) -> str:

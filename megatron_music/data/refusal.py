@@ -10,15 +10,17 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     |------------|---------------------------------------------------------------------|
     | unreadable | cannot be opened: gone, no permission, no file                      |
     | empty      | is a file without a byte                                            |
-    | foreign    | is no MIDI file, whatever its name says: a web page, an archive     |
-    | damaged    | is cut short, or has in it what no MIDI file may have               |
+    | foreign    | is not what its name says: a web page, an archive                   |
+    | damaged    | is cut short, has in it what no MIDI file may have, or cannot be    |
+    |            | parsed as the notation that its name says                           |
     | timing     | counts no beats: film frames, or no ticks in a quarter note         |
     | format     | holds separate patterns (format 2) instead of tracks of one piece   |
     | silent     | holds no notes, or none that ever ends                              |
     | large      | is beyond the limits on bytes, notes or bars                        |
     | memory     | took more memory than a piece may                                   |
     | crashed    | ended the process that read it, or took too long                    |
-    | metre      | has no stretch of 4/4 as long as a window                           |
+    | metre      | has no stretch of 4/4 as long as a window, or notation without a    |
+    |            | time signature that a bar can have                                  |
     | parts      | is a chorale of other than four parts                               |
     | barlines   | is a chorale whose bars do not fall on the grid of its metre        |
     | duplicate  | is the music of another, at whatever pitch                          |

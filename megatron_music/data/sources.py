@@ -12,7 +12,8 @@ from megatron_music.data.catalog import COLLECTIONS, Collection, collection_name
 from megatron_music.data.fetch import found
 from megatron_music.data.folders import MidiFile, list_folder
 from megatron_music.data.garbage import uncollected
-from megatron_music.data.items import LARGEST_FILE_BYTES, MIDI_SUFFIXES, Item
+from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, Item
+from megatron_music.data.labels import Labels, joined
 from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MissingError, UsageError
 from megatron_music.progress import Progress
@@ -40,6 +41,7 @@ class Source:
     to as well, and `changed_ns` is when that last happened (0 where it cannot). Contents are read
     once, by the workers, whose digests tell the manifest what they were. The pieces of an archive
     have an `index` instead of `items`: it finds them, and may lay them into the folder it is given.
+    `labels` are what composers, genres and the like are known from.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     stamp: str = ""
     changed_ns: int = 0
     index: Callable[[Path, Progress], Sequence[Item]] | None = None
+    labels: tuple[Labels, ...] = ()
 
 
 def open_source(
@@ -60,10 +63,14 @@ def open_source(
 ) -> Source:
     """Return the collection of a name, or the folder or archive of a path.
 
-    `music` is where a collection that has a name lies; else it is looked for where `fetch` puts
-    it, `many` is for `list_folder`. Raises MissingError for a collection that is not here,
-    UsageError for what is neither.
+    Collections that come with music21 may be joined: bach+palestrina. `music` is where a collection
+    that has a name lies; else it is looked for where `fetch` puts it, `many` is for `list_folder`.
+    Raises MissingError for a collection that is not here, UsageError for what is neither.
     """
+    several = [collection_named(name) for name in text.split("+")]
+    inside = [known for known in several if known is not None and known.embedded]
+    if 1 < len(several) == len(inside):
+        return _embedded(inside, music)
     collection = collection_named(text)
     if collection is None:
         if music is not None:
@@ -73,9 +80,7 @@ def open_source(
             )
         return _at(Path(text), _unknown(text), many)
     if collection.embedded:
-        if music is not None:
-            raise UsageError(f"{collection.name} is {collection.where}; leave --source out")
-        return _embedded(collection)
+        return _embedded([collection], music)
     place = music or found(collection)
     if place is None:
         raise MissingError(_missing(collection))
@@ -89,6 +94,22 @@ def open_source(
         citation=collection.citation,
         preferred=collection.preferred,
     )
+
+
+def _embedded(collections: Sequence[Collection], music: Path | None) -> Source:
+    from megatron_music.data.embedded import embedded_source
+
+    if music is not None:
+        known = collections[0]
+        raise UsageError(f"{known.name} is {known.where}; leave --source out")
+    return embedded_source(collections)
+
+
+def labelled(source: Source, *more: Labels) -> Source:
+    """Return a source whose pieces have these labels, too; raises UsageError."""
+    labels = joined((*source.labels, *more))
+    marks = (source.fingerprint, *(part.fingerprint for part in more))
+    return replace(source, labels=labels, fingerprint=_hash(marks) if more else source.fingerprint)
 
 
 def _at(path: Path, neither: str, many: Callable[[], object] | None) -> Source:
@@ -120,8 +141,8 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
         fingerprint = _hash(list(zip(files.names, sizes_bytes, strict=True)))
     if not files:
         raise UsageError(
-            f"no MIDI file in {folder} or below (looked for {', '.join(MIDI_SUFFIXES)}); "
-            "give a folder or an archive of MIDI files"
+            f"no music in {folder} or below (looked for {', '.join(MUSIC_SUFFIXES)}); "
+            "give a folder or an archive of MIDI or score files"
         )
     return Source(
         name=printable(folder.resolve().name),
@@ -149,21 +170,6 @@ def archive_source(path: Path) -> Source:
         stamp=str(status.st_ctime_ns),
         changed_ns=status.st_ctime_ns,
         index=partial(list_archive, path),
-    )
-
-
-def _embedded(collection: Collection) -> Source:
-    from megatron_music.data import chorales
-
-    return Source(
-        name=collection.name,
-        title=collection.title,
-        licence=collection.licence,
-        citation=collection.citation,
-        fingerprint=chorales.fingerprint(),
-        items=chorales.chorales(),
-        items_per_shard=chorales.CHORALES_PER_SHARD,
-        preferred=collection.preferred,
     )
 
 

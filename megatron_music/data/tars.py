@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from megatron_music.data.folders import too_large
-from megatron_music.data.items import LARGEST_FILE_BYTES, MidiItem, Unusable
+from megatron_music.data.items import LARGEST_FILE_BYTES, FileItem, Unusable
 from megatron_music.data.members import (
     Span,
     check_count,
@@ -153,7 +153,7 @@ def _music(stream: _Stream, path: Path) -> Iterator[tuple[tarfile.TarInfo, str, 
             yield header, name, _refusal(header, name)
 
 
-def members(path: Path, progress: Progress) -> list[MidiItem]:
+def members(path: Path, progress: Progress) -> list[FileItem]:
     """Return the MIDI files of a plain tar, in its order; raises DataError."""
     with path.open("rb") as file:
         stream = _Stream(path, "tar", file, progress)

@@ -17,6 +17,7 @@ from megatron_music.data.pieces import left_out, other_metre
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.instruments import instrument_name
+from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ def encode_together(
     items: Sequence[Item], settings: BuildSettings
 ) -> Iterator[tuple[int, Encoded]]:
     """Encode those of the items that the kernels are sure of; give each with its position."""
-    files = [(position, item) for position, item in enumerate(items) if is_file(item)]
+    files = [
+        (position, item)
+        for position, item in enumerate(items)
+        if is_file(item) and not is_score(item.name)
+    ]
     if not files:
         return
     encoder = _encoder(settings)

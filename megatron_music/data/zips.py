@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_music.data.folders import too_large
-from megatron_music.data.items import LARGEST_FILE_BYTES, MidiItem, Unusable
+from megatron_music.data.items import LARGEST_FILE_BYTES, FileItem, Unusable
 from megatron_music.data.members import (
     check_count,
     check_expansion,
@@ -28,7 +28,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 @dataclass(frozen=True, slots=True)
-class ZipMember(MidiItem):
+class ZipMember(FileItem):
     """A MIDI file of a zip: where its header lies, how large it is there and in truth."""
 
     path: str
@@ -81,7 +81,7 @@ class _Directory:
         return True
 
 
-def members(path: Path) -> list[MidiItem]:
+def members(path: Path) -> list[FileItem]:
     """Return the MIDI files of a zip, in its order; raises DataError."""
     file = _Directory(path)
     try:
@@ -100,7 +100,7 @@ def members(path: Path) -> list[MidiItem]:
     return [_member(info, path) for info in music]
 
 
-def _member(info: zipfile.ZipInfo, path: Path) -> MidiItem:
+def _member(info: zipfile.ZipInfo, path: Path) -> FileItem:
     name = plain_name(info.filename)
     packed_bytes, size_bytes = info.compress_size, info.file_size
     if stat.S_ISLNK(info.external_attr >> 16):

@@ -103,7 +103,7 @@ def test_the_same_files_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> N
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no MIDI file in .*\.mid, \.midi"):
+    with pytest.raises(UsageError, match=r"no music in .*\.mid, \.midi"):
         open_source(str(tmp_path))
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from megatron_music.data.chorales import chorales
 from megatron_music.data.documents import KEPT, encode_item
-from megatron_music.data.items import MidiItem
+from megatron_music.data.items import FileItem
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.together import as_encoded, encode_together
@@ -44,7 +44,7 @@ SETTINGS = (
 
 
 @dataclass(frozen=True)
-class Bytes(MidiItem):
+class Bytes(FileItem):
     """A MIDI file that is made here."""
 
     name: str
