@@ -79,6 +79,8 @@ class ParallelConfig(_Section):
 class TrainConfig(_Section):
     """The optimizer's path: iterations, batch, rates, precision.
 
+    `unlabelled_share` is the share of documents whose labels (composer, genre) are all replaced by
+    unknown ones; of the others each label is, in the same share.
     `plain_share` is the share of documents that a model with structural inputs sees without them,
     so that it also composes from bare ids. With `optimizer` muon the matrices of the blocks are
     updated by Muon at the rate `muon_lr`, all else by Adam at `lr`; both follow one schedule.
@@ -98,6 +100,7 @@ class TrainConfig(_Section):
     optimizer: Literal["adam", "muon"] = "adam"
     muon_lr: Positive = 0.02
     plain_share: Probability = 0.1
+    unlabelled_share: Probability = 0.1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     initial_loss_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 65536.0
     recompute: Literal["none", "selective", "full"] = "none"

@@ -17,6 +17,7 @@ import torch
 from megatron.core.datasets import helpers
 
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.train.attention import DocumentSpans, document_spans
@@ -29,8 +30,11 @@ READ_AHEAD = 4
 UNKNOWN_PLACE_SHARE = 0.25
 """Of the documents that are not told their place in the piece: songs need not know theirs."""
 
-_PLAIN, _PLACE = 1, 2
-"""What is drawn for a document: whether it goes without inputs, whether it knows its place."""
+_PLAIN, _PLACE, _LABELS = 1, 2, 3
+"""What is drawn for a document: whether it goes without inputs, knows its place, has its labels.
+
+Of labels `_LABELS` is all of them, `_LABELS + n` that of the n-th family.
+"""
 
 _Record = TypeVar("_Record", "Microbatch", "DocumentSpans")
 
@@ -103,6 +107,9 @@ class DataLoader:
         self._has_inputs = bool(shape.structural_inputs)
         self._plain_share = train.plain_share
         self._seed = train.seed
+        self._unlabelled_share = train.unlabelled_share
+        self._unknown = unknown_tokens(job.vocabulary)
+        self._families = attribute_families(job.vocabulary)
         self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * engine.is_cuda
         self._pool = ThreadPoolExecutor(1) if self._ahead else None
         self._pending: dict[int, Future[Microbatch]] = {}
@@ -228,6 +235,7 @@ class DataLoader:
         if documents:
             np.concatenate(documents, out=tokens[:real], casting="unsafe")
         self._check(tokens)
+        self._drop_labels(rows, tokens[:real], starts)
         labels = np.append(tokens[1:], self._vocabulary.pad)
         mask = np.zeros(total, np.float32)
         mask[:real] = 1
@@ -250,6 +258,23 @@ class DataLoader:
                 f"the data holds token {largest}, the vocabulary ends at "
                 f"{len(self._vocabulary) - 1}; build the data set again"
             )
+
+    def _drop_labels(self, rows: Sequence[Row], tokens: IntArray, starts: IntArray) -> None:
+        """Replace some labels by unknown ones: drawn by epoch and document, none to evaluate."""
+        places = np.flatnonzero(self._families[tokens]) if self._families.any() else ()
+        if not len(places):
+            return
+        ids = np.concatenate([row.documents for row in rows]).astype(np.uint64)
+        epochs = [-1 if row.epoch is None else row.epoch for row in rows for _ in row.documents]
+        owners = np.searchsorted(starts, places, side="right") - 1
+        epoch, document = np.array(epochs, np.int64)[owners], ids[owners]
+        families = self._families[tokens[places]]
+        drawn = [
+            fraction(words(self._seed, epoch.astype(np.uint64), kind.astype(np.uint64), document))
+            for kind in (_LABELS + 0 * families, _LABELS + families)
+        ]
+        dropped = (np.minimum(*drawn) < self._unlabelled_share) & (epoch >= 0)
+        tokens[places[dropped]] = self._unknown[tokens[places[dropped]]]
 
     def _position_rows(
         self, rows: Sequence[Row], tokens: IntArray, starts: IntArray, total: int

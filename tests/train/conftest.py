@@ -50,15 +50,27 @@ def scale_piece(vocabulary: Vocabulary, tonic: int) -> list[int]:
     return [*ids, vocabulary.piece_end]
 
 
-def write_data(folder: Path, pieces: dict[str, int], lowest: int = 40, highest: int = 79) -> Path:
-    """Write a data set folder of so many pieces a split, on tonics between these pitches."""
-    settings = TokenizerSettings()
+def write_data(
+    folder: Path,
+    pieces: dict[str, int],
+    lowest: int = 40,
+    highest: int = 79,
+    attributes: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+) -> Path:
+    """Write a data set folder of so many pieces a split, on tonics between these pitches.
+
+    Each has the same `labels`, of the `attributes` of the vocabulary.
+    """
+    settings = TokenizerSettings(attributes=attributes)
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
+    ids = [vocabulary.ids[word] for word in labels]
     (folder / "tokenizer").mkdir(parents=True)
     save_tokenizer(settings, folder / "tokenizer")
     for split, count in pieces.items():
         tonics = random.integers(lowest, highest + 1, count)
-        documents = [np.array(scale_piece(vocabulary, int(t)), np.uint16) for t in tonics]
+        music = [scale_piece(vocabulary, int(tonic)) for tonic in tonics]
+        documents = [np.array([one[0], *ids, *one[1:]], np.uint16) for one in music]
         (folder / f"{split}.bin").write_bytes(b"".join(d.tobytes() for d in documents))
         with (folder / f"{split}.idx").open("wb") as file:
             lengths = np.array([len(d) for d in documents], np.int32)

@@ -144,6 +144,32 @@ def test_a_share_of_documents_goes_without_inputs_another_each_epoch(
     assert all((micro.rows[micro.row_starts[:60]] >= rows.time).all() for micro in evaluated[:30])
 
 
+def test_labels_become_unknown_in_a_share_of_documents_another_each_epoch(
+    engine: Engine, tmp_path: Path
+) -> None:
+    words = ("BY=UNKNOWN", "BY=ANN", "KEY=UNKNOWN", "KEY=C")
+    folder = write_data(
+        tmp_path / "set", {"train": 30, "valid": 30}, attributes=words, labels=("BY=ANN", "KEY=C")
+    )
+    loader = loader_of([folder], tmp_path / "run", engine, "train.unlabelled_share=0.25")
+    ids = Vocabulary(TokenizerSettings(attributes=words)).ids
+
+    def heads(rows: list[Microbatch]) -> list[tuple[int, ...]]:
+        return [tuple(row.tokens[0, 1:3].tolist()) for row in rows]
+
+    seen = heads(training(loader))
+    assert seen == heads(training(loader)), "drawn by epoch and document alone"
+    unknown = np.array([[by == ids["BY=UNKNOWN"], key == ids["KEY=UNKNOWN"]] for by, key in seen])
+    assert set(seen) <= {(by, key) for by in (ids["BY=UNKNOWN"], ids["BY=ANN"])
+                         for key in (ids["KEY=UNKNOWN"], ids["KEY=C"])}  # fmt: skip
+    # A quarter loses all labels; of the rest a quarter loses each.
+    assert 0.2 < unknown.all(1).mean() < 0.45
+    assert 0.3 < unknown.mean() < 0.6
+    assert seen[:30] != seen[30:60]
+    empty = (0, 0)
+    assert set(heads(validation(loader))) - {empty} == {(ids["BY=ANN"], ids["KEY=C"])}
+
+
 def test_batches_are_those_of_their_iteration_whoever_reads_ahead(
     engine: Engine, low: Path, tmp_path: Path
 ) -> None:
