@@ -69,8 +69,8 @@ class SampleOptions:
         list[str] | None,
         Option(
             "--attribute",
-            help="As in GENRE=JAZZ, where the data have it; repeat.",
-            metavar="WORD",
+            help="A label that the data have: GENRE=JAZZ, or COMPOSER=BACH:0.5,HAYDN:0.5; repeat.",
+            metavar="LABEL",
         ),
     ] = None
     full_bars: Annotated[
@@ -118,8 +118,8 @@ class SampleOptions:
     prompt: Annotated[
         Path | None,
         Option(
-            help="A MIDI file to begin from; all but what is composed stays as it is.",
-            metavar="FILE.mid",
+            help="A MIDI or score file to begin from; all but what is composed stays as it is.",
+            metavar="FILE",
             rich_help_panel=_BEGIN,
         ),
     ] = None
@@ -158,7 +158,7 @@ class SampleOptions:
         Path | None,
         Option(
             help="A MIDI file of which one voice is kept; the others are composed around it.",
-            metavar="FILE.mid",
+            metavar="FILE",
             rich_help_panel=_BEGIN,
         ),
     ] = None
@@ -192,3 +192,7 @@ class SampleOptions:
     wav: Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)] = True
     png: Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)] = True
     page: Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)] = True
+    musicxml: Annotated[
+        bool,
+        Option("--musicxml", help="Also write notation, for MuseScore.", rich_help_panel=_FILES),
+    ] = False

@@ -94,7 +94,8 @@ class Composer:
         """Return what draws the tokens of a request's songs."""
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
-        return Drawer(model, self.vocabulary, request.taste, key, watch)
+        blends = request.blends(self.vocabulary)
+        return Drawer(model, self.vocabulary, request.taste, key, watch, blends)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of each song's first window; raises UsageError for an impossible wish."""

@@ -8,6 +8,7 @@ from megatron_music.generate.key import parse_key
 from megatron_music.generate.taste import Taste
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
+from megatron_music.tokenizer.attributes import Blend, asked_for
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
 
 _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
@@ -37,11 +38,12 @@ class Request:
 
     Instruments have General MIDI's names or its numbers from 1, DRUMS, or a voice's name.
 
-    `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` words as
-    "GENRE=JAZZ". With `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is
-    composed, as in chorales; without it they may fall silent before. With `begin` the song begins
-    like a piece, with `end` it ends like one, if the model knows the place in a piece. Raises
-    UsageError for a value out of range.
+    `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` labels as
+    "GENRE=JAZZ" or blends as "COMPOSER=BACH:0.7,HAYDN:0.3"; families not named are unknown. With
+    `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is composed, as in
+    chorales; without it they may fall silent before. With `begin` the song begins like a piece,
+    with `end` it ends like one, if the model knows the place in a piece. Raises UsageError for a
+    value out of range.
     """
 
     count: int = 1
@@ -195,16 +197,14 @@ class Request:
             )
         return by_code.get(code, others)
 
+    def blends(self, vocabulary: Vocabulary) -> list[Blend]:
+        """Return what is asked of each family of labels; raises UsageError for unknown ones."""
+        return asked_for(self.attributes or (), vocabulary)
+
     def attribute_ids(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
-        """Return the ids of the attributes asked for, ascending; raises UsageError for others."""
-        if self.attributes is None:
-            return None
-        known = vocabulary.settings.attributes
-        for word in self.attributes:
-            if word not in known:
-                choice = f"it knows {', '.join(known[:8])}" if known else "its data had none"
-                raise UsageError(f"this model has no attribute {word!r}; {choice}")
-        return tuple(sorted({vocabulary.ids[word] for word in self.attributes}))
+        """Return the ids of the labels that songs begin with, ascending; None: any may stand."""
+        ids = sorted(blend.token for blend in self.blends(vocabulary))
+        return tuple(ids) if ids or self.attributes is not None else None
 
 
 def parse_bars(text: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Drawing tokens: Hugging Face's `generate`, held to the grammar, one random stream a song."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from megatron_music.generate.key import Key
 from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.generate.taste import Taste
+from megatron_music.tokenizer.attributes import Blend
 from megatron_music.tokenizer.grammar import Plan
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
@@ -133,7 +135,10 @@ class _Watched(LogitsProcessor):  # type: ignore[misc]
 
 
 class Drawer:
-    """A model that draws songs for a request: its taste, its key, and the tokens it can hold."""
+    """A model that draws songs for a request: its taste, its key, and the tokens it can hold.
+
+    Of `blends` the token of each stands for the mean of the embeddings of all its labels.
+    """
 
     def __init__(
         self,
@@ -142,6 +147,7 @@ class Drawer:
         taste: Taste,
         key: Key | None = None,
         watch: Watch | None = None,
+        blends: Sequence[Blend] = (),
     ) -> None:
         rows = rows_of(model.config, vocabulary)
         self.max_tokens = rows.seq_length
@@ -153,6 +159,7 @@ class Drawer:
         self._taste = taste
         self._key = key
         self._watch = watch
+        self._blends = [blend for blend in blends if len(blend.tokens) > 1]
 
     def draw(
         self,
@@ -179,7 +186,7 @@ class Drawer:
             processors.append(_Watched(self._watch, first_bar))
         if self._composing is not None:
             self._composing.begin(len(seeds), places)
-        with torch.inference_mode():
+        with torch.inference_mode(), _blended(self._model.transformer.wte, self._blends):
             ids = self._model.generate(
                 start,
                 attention_mask=torch.ones_like(start),
@@ -190,6 +197,32 @@ class Drawer:
                 pad_token_id=vocabulary.pad,
             )
         return [_to_end(row, vocabulary.piece_end) for row in ids.tolist()]
+
+
+@contextmanager
+def _blended(table: torch.nn.Embedding, blends: Sequence[Blend]) -> Iterator[None]:
+    """Have the token of each blend looked up as the mean of its labels' rows, by their shares.
+
+    The rows themselves stay: they also are what the model's outputs are compared with.
+    """
+    means: dict[int, torch.Tensor] = {}
+    for blend in blends:
+        rows = table.weight.detach()[list(blend.tokens)]
+        means[blend.token] = rows.new_tensor(blend.shares) @ rows
+
+    def mix(_: torch.nn.Module, arguments: tuple[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        for token, mean in means.items():
+            rows = torch.where((arguments[0] == token)[..., None], mean, rows)
+        return rows
+
+    if not means:
+        yield
+        return
+    handle = table.register_forward_hook(mix)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _to_end(row: list[int], piece_end: int) -> list[int]:
