@@ -101,7 +101,7 @@ def features(pieces: Sequence[Piece]) -> FloatArray:
 
 def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: int) -> Critic:
     """Fit a critic on the features of real and of composed windows; raises MissingError."""
-    model = _fit(np.concatenate((real, composed)), _labels(real, composed))
+    model = fit(np.concatenate((real, composed)), _labels(real, composed))
     scaler, regression = model[0], model[-1]
     return Critic(
         steps_per_quarter=steps_per_quarter,
@@ -128,7 +128,7 @@ def cross_validated(
     met = np.zeros_like(wins)
     for repeat in range(REPEATS):
         for fitted, held_out in _folds(labels, groups, repeat):
-            scores = _fit(everything[fitted], labels[fitted]).decision_function(everything)
+            scores = fit(everything[fitted], labels[fitted]).decision_function(everything)
             # Scores of different folds come from different fits and cannot be compared.
             ours, theirs = (held_out[labels[held_out] == label] for label in (1, 0))
             wins[np.ix_(ours, theirs - len(first))] += _wins(scores[ours], scores[theirs])
@@ -183,7 +183,8 @@ def _folds(labels: IntArray, groups: IntArray, seed: int) -> list[tuple[IntArray
     return list(splitter.split(np.zeros(len(labels)), labels, groups))
 
 
-def _fit(rows: FloatArray, labels: IntArray) -> "Pipeline":
+def fit(rows: FloatArray, labels: IntArray) -> "Pipeline":
+    """Fit a logistic regression of labels on features [n, features]; raises MissingError."""
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline

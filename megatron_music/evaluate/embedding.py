@@ -32,8 +32,8 @@ _CHUNK_TOKENS = 1 << 22
 class EmbeddingMap:
     """Vectors of one family of tokens: what they stand for, how alike, and a plane to see them in.
 
-    `codes` [n] are pitches or instruments, `cosines` [n, n], `plane` [n, 2] is from t-SNE, and
-    empty for fewer than five tokens.
+    `codes` [n] are pitches, instruments or places among the attributes, `cosines` [n, n], `plane`
+    [n, 2] is from t-SNE, and empty for fewer than five tokens.
     """
 
     codes: IntArray
@@ -51,6 +51,12 @@ def instrument_map(
 ) -> EmbeddingMap:
     """Map the INST tokens that training has seen, by instrument code."""
     return _map(model, counts, vocabulary.inst, INSTRUMENT_COUNT)
+
+
+def attribute_map(model: GPT2LMHeadModel, vocabulary: Vocabulary, counts: IntArray) -> EmbeddingMap:
+    """Map the labels that training has seen, such as composers, by their place among them."""
+    attributes = len(vocabulary.settings.attributes)
+    return _map(model, counts, vocabulary.attribute, attributes)
 
 
 def token_counts(reader: IndexedReader, vocabulary: Vocabulary) -> IntArray:

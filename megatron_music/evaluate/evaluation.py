@@ -23,9 +23,16 @@ from megatron_music.evaluate.comparison import (
     compare_histograms,
 )
 from megatron_music.evaluate.corpus import Documents, closing_windows, read_side, whole_windows
-from megatron_music.evaluate.embedding import EmbeddingMap, instrument_map, note_map, token_counts
+from megatron_music.evaluate.embedding import (
+    EmbeddingMap,
+    attribute_map,
+    instrument_map,
+    note_map,
+    token_counts,
+)
 from megatron_music.evaluate.freely import FreeSample, sample_freely
 from megatron_music.evaluate.heldout import HeldOut, summarise
+from megatron_music.evaluate.labelled import LabelRow, told_apart
 from megatron_music.evaluate.loss import read
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
@@ -106,6 +113,8 @@ class Evaluation:
     verdict: Verdict
     notes: EmbeddingMap
     instruments: EmbeddingMap
+    attributes: EmbeddingMap
+    labels: tuple[LabelRow, ...]
 
 
 def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_stage) -> Evaluation:
@@ -156,7 +165,23 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         verdict=verdict,
         notes=note_map(composer.model, vocabulary, counts),
         instruments=instrument_map(composer.model, vocabulary, counts),
+        attributes=attribute_map(composer.model, vocabulary, counts),
+        labels=_labels(composer, request, training, sides, stage),
     )
+
+
+def _labels(
+    composer: Composer,
+    request: Request,
+    training: Documents,
+    sides: dict[str, Documents],
+    stage: Stage,
+) -> tuple[LabelRow, ...]:
+    if not composer.vocabulary.settings.attributes:
+        return ()
+    first, second = sides.values()
+    with stage("compose by label", "families") as progress:
+        return told_apart(composer, request, training, first.and_also(second), progress)
 
 
 def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]:

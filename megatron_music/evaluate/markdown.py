@@ -11,6 +11,7 @@ from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.heldout import HeldOut
 from megatron_music.evaluate.identity import software
+from megatron_music.evaluate.labelled import LabelRow
 
 SHOWN_SONGS = 5
 NO_VOICES = "Not for this music: its tracks are not voices (soprano, alto, tenor, bass)."
@@ -38,6 +39,7 @@ def as_markdown(found: Evaluation) -> str:
         "## The critic",
         _critic(found),
         "![Scores of the critic and shared runs of bars](scores.png)",
+        *_labels(found.labels),
         "## The map of embeddings",
         _embedding(found),
         "## How to read it",
@@ -199,6 +201,41 @@ def _critic(found: Evaluation) -> str:
     )
 
 
+def _labels(rows: Sequence[LabelRow]) -> list[str]:
+    """Return the section on songs asked for by label, if there are such."""
+    if not rows:
+        return []
+    head = [
+        "label",
+        "windows: training",
+        "held-out",
+        "found in held-out",
+        "songs",
+        "found in songs",
+    ]
+    told = table(
+        head,
+        [
+            [
+                f"{row.family}={row.label}",
+                f"{row.training}",
+                f"{row.held_out}",
+                _percent(row.real),
+                f"{row.songs}",
+                _percent(row.composed),
+            ]
+            for row in rows
+        ],
+    )
+    return [
+        "## Asked for by label",
+        "A logistic regression on the measures of a window has learned from training music which "
+        "label it has. How often it finds the right one of a family, in held-out music and in "
+        "songs that were asked for by that label:",
+        told,
+    ]
+
+
 def _embedding(found: Evaluation) -> str:
     parts = []
     if len(found.notes.codes) > 1:
@@ -212,6 +249,8 @@ def _embedding(found: Evaluation) -> str:
         parts.append("![How alike the notes are](notes.png)")
     if len(found.instruments.codes) > 1:
         parts.append("![How alike the instruments are](instruments.png)")
+    if len(found.attributes.codes) > 1:
+        parts.append("![How alike composers, genres and other labels are](attributes.png)")
     return "\n\n".join(parts) or "Training has seen too few different notes."
 
 

@@ -189,16 +189,35 @@ def _scatter(axes: Axes, of: EmbeddingMap, labels: Sequence[str]) -> None:
 
 def instruments_plot(instruments: EmbeddingMap) -> bytes:
     """Draw how alike the model's instruments are."""
-    size = max(4.0, 1.5 + 0.28 * len(instruments.codes))
-    picture = Figure(figsize=(size + 1.5, size), layout="constrained")
-    axes = picture.subplots()
-    image = axes.imshow(instruments.cosines, cmap="RdBu_r", vmin=-1, vmax=1)
-    picture.colorbar(image, ax=axes, shrink=0.8)
     names = [instrument_label(code) for code in instruments.codes.tolist()]
+    return _png(_cosines(instruments, names, "cosine of two instruments", 1)[0])
+
+
+def attributes_plot(attributes: EmbeddingMap, words: Sequence[str]) -> bytes:
+    """Draw how alike the model's labels are, and where they fall in the plane."""
+    names = [words[code] for code in attributes.codes.tolist()]
+    planes = 1 + (len(attributes.plane) > 0)
+    picture, panels = _cosines(attributes, names, "cosine of two labels", planes)
+    if planes > 1:
+        _scatter(panels[1], attributes, names)
+        panels[1].set_title("t-SNE", fontsize=9, loc="left")
+    return _png(picture)
+
+
+def _cosines(
+    of: EmbeddingMap, names: Sequence[str], title: str, panels: int
+) -> tuple[Figure, list[Axes]]:
+    """Draw the cosines of what has these names, in the first of some panels."""
+    size = max(4.0, 1.5 + 0.28 * len(names))
+    picture = Figure(figsize=((size + 1.5) * panels, size), layout="constrained")
+    all_axes: list[Axes] = list(picture.subplots(1, panels, squeeze=False)[0])
+    axes = all_axes[0]
+    image = axes.imshow(of.cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    picture.colorbar(image, ax=axes, shrink=0.8)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set_title("cosine of two instruments", fontsize=9, loc="left")
-    return _png(picture)
+    axes.set_title(title, fontsize=9, loc="left")
+    return picture, all_axes
 
 
 def _png(picture: Figure) -> bytes:

@@ -49,6 +49,9 @@ def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
         pictures["notes.png"] = lambda: plots.notes_plot(found.notes)
     if len(found.instruments.codes) > 1:
         pictures["instruments.png"] = lambda: plots.instruments_plot(found.instruments)
+    if len(found.attributes.codes) > 1:
+        words = found.vocabulary.settings.attributes
+        pictures["attributes.png"] = lambda: plots.attributes_plot(found.attributes, words)
     return pictures
 
 
@@ -88,12 +91,23 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "song_scores": {str(seed): score for seed, score in verdict.song_scores.items()},
             "ranking": verdict.ranking,
         },
+        "labels": [asdict(row) for row in found.labels],
         "embedding": {
             "pitches": found.notes.codes.tolist(),
             "cosine_by_interval": _numbers(by_interval(found.notes)),
             "cosine_by_fifths": _numbers(by_fifths(found.notes)),
             "instruments": found.instruments.codes.tolist(),
+            "attributes": _attributes(found),
         },
+    }
+
+
+def _attributes(found: Evaluation) -> dict[str, Any]:
+    """Return the labels that training has seen, with the cosine of each two."""
+    words = found.vocabulary.settings.attributes
+    return {
+        "labels": [words[code] for code in found.attributes.codes.tolist()],
+        "cosines": found.attributes.cosines.round(4).tolist(),
     }
 
 

@@ -1,0 +1,136 @@
+"""Whether labels change the music: a classifier of real music, asked of songs made to order.
+
+For each family of labels a logistic regression on the measures of a window learns from training
+music which label it has. It is tried on held-out music, and on songs that were asked for by label:
+where it finds the labels asked for as often as the real ones, asking works.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from megatron_music.evaluate import bootstrap
+from megatron_music.evaluate.bootstrap import Estimate
+from megatron_music.evaluate.corpus import Documents
+from megatron_music.evaluate.critic import features, fit
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.request import Request
+from megatron_music.progress import Progress
+from megatron_music.score.notes import IntArray, Piece
+from megatron_music.tokenizer.attributes import UNKNOWN, families_of
+from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+MOST_LABELS = 4
+"""Of a family: the most frequent ones."""
+
+FEWEST_WINDOWS = 20
+"""Of a label, in training music; a quarter of them held out."""
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """How often the label of a window is found, of real held-out ones and of songs asked for."""
+
+    family: str
+    label: str
+    training: int
+    held_out: int
+    songs: int
+    real: Estimate
+    composed: Estimate
+
+
+def told_apart(
+    composer: Composer,
+    request: Request,
+    training: Documents,
+    held_out: Documents,
+    progress: Progress,
+) -> tuple[LabelRow, ...]:
+    """Return a row for each frequent label of each family that has two or more of them."""
+    vocabulary = composer.vocabulary
+    rows: list[LabelRow] = []
+    families = families_of(vocabulary)
+    for done, (family, labels) in enumerate(families.items()):
+        progress(done, len(families))
+        known = {token: label for label, token in labels.items() if label != UNKNOWN}
+        first, second = (_windows(side, known, vocabulary) for side in (training, held_out))
+        of_training, of_held_out = Counter(first.labels), Counter(second.labels)
+        chosen = [
+            token
+            for token, count in of_training.most_common()
+            if count >= FEWEST_WINDOWS and of_held_out[token] >= FEWEST_WINDOWS // 4
+        ][:MOST_LABELS]
+        if len(chosen) > 1:
+            rows += _of_family(composer, request, family, known, chosen, first, second)
+    progress(len(families), len(families))
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Whole windows, the token of the label of each, and the piece that each is from."""
+
+    pieces: list[Piece]
+    labels: list[int]
+    groups: IntArray
+
+    def only(self, labels: Sequence[int]) -> "_Windows":
+        kept = [i for i, label in enumerate(self.labels) if label in labels]
+        return _Windows(
+            [self.pieces[i] for i in kept], [self.labels[i] for i in kept], self.groups[kept]
+        )
+
+
+def _windows(side: Documents, known: dict[int, str], vocabulary: Vocabulary) -> _Windows:
+    pieces, labels, groups = [], [], []
+    for tokens, group in zip(side.tokens, side.groups.tolist(), strict=True):
+        label = next((token for token in tokens[1:9].tolist() if token in known), None)
+        if label is None:
+            continue
+        piece = decode(tokens, vocabulary)
+        if piece.bars == vocabulary.settings.bars:
+            pieces.append(piece)
+            labels.append(label)
+            groups.append(group)
+    return _Windows(pieces, labels, np.array(groups, np.int64))
+
+
+def _of_family(
+    composer: Composer,
+    request: Request,
+    family: str,
+    known: dict[int, str],
+    chosen: Sequence[int],
+    training: _Windows,
+    held_out: _Windows,
+) -> list[LabelRow]:
+    training, held_out = training.only(chosen), held_out.only(chosen)
+    judge = fit(features(training.pieces), np.array(training.labels, np.int64))
+    found = judge.predict(features(held_out.pieces))
+    count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
+    rows = []
+    for token in chosen:
+        wish = replace(
+            request, attributes=(f"{family}={known[token]}",), count=count, song_ids=(), bars=None
+        )
+        songs = [song.piece for song in composer.compose(wish)]
+        asked_found = judge.predict(features(songs)) == token
+        here = np.array([label == token for label in held_out.labels])
+        rows.append(
+            LabelRow(
+                family=family,
+                label=known[token],
+                training=training.labels.count(token),
+                held_out=int(here.sum()),
+                songs=len(songs),
+                real=bootstrap.mean(
+                    (found[here] == token).astype(np.float64), held_out.groups[here]
+                ),
+                composed=bootstrap.share(int(asked_found.sum()), len(songs)),
+            )
+        )
+    return rows
