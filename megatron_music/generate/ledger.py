@@ -18,7 +18,7 @@ from megatron_music.files import complete, sha256_of, write_text
 LEDGER_FILE = "album.json"
 KEPT = "kept"
 FIRST_SEED = 7
-KINDS = ("mid", "wav", "png", "json")
+KINDS = ("mid", "wav", "png", "musicxml", "json")
 _FORMAT = 2
 _STEM = re.compile(r"(song-\d+|prompt)(-\d+)?")
 

@@ -23,7 +23,9 @@ from megatron_music.generate.report import Copies, Maker, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS, SOPRANO
+from megatron_music.score.music_file import read_music
 from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import track
@@ -63,6 +65,13 @@ def test_each_song_is_a_few_files_and_the_page_comes_last(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [*(file.name for file in files), "album.json", ".album.lock"]
     )
+
+
+def test_notation_of_a_song_is_its_music(tmp_path: Path) -> None:
+    only = Formats(wav=False, png=False, page=False, musicxml=True)
+    files = album(tmp_path, Request(1, seed=5), only)
+    assert [file.name for file in files] == ["song-5.mid", "song-5.musicxml", "song-5.json"]
+    assert quantize(read_music(files[1]), 4) == song(5).piece
 
 
 def test_a_midi_file_opens_with_names_programs_and_tempo(tmp_path: Path) -> None:
