@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from megatron_music import __version__
 from megatron_music.errors import MusicError
@@ -31,7 +33,7 @@ from megatron_music.studio.visitors import (
 
 STATIC = Path(__file__).with_name("static")
 SAFE = ("GET", "HEAD", "OPTIONS")
-_PRIVATE_PATHS_OPEN = ("/healthz",)
+_OPEN_PATHS = ("/healthz",)
 
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -42,11 +44,8 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_DOCS_POLICY = "default-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net data:"
 
 _log = logging.getLogger("megatron_music.studio.requests")
-
-Next = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,12 @@ def create_app(studio: Studio, guard: Guard | None = None) -> FastAPI:
     )
     app.state.studio = studio
     app.state.guard = guard
-    app.state.signer = Signer(studio.database.secret())
+    app.add_middleware(Gate, guard=guard, signer=Signer(studio.database.secret()))
     app.state.limiter = Limiter()
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _answer_errors(app)
-    app.middleware("http")(_checked)
     return app
 
 
@@ -121,42 +119,64 @@ def _problem(status: int, detail: str, wait_s: float | None = None) -> Response:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-async def _checked(request: Request, call_next: Next) -> Response:
-    """Let in who may ask, know the visitor, add headers, and write a line of the log."""
-    began_s = time.perf_counter()
-    state = request.app.state
-    response: Response | None = state.guard.refusal(request)
-    given = request.query_params.get("token")
-    if response is None:
-        response = _without_token(request, given)
-    if response is None:
-        visitor = state.signer.visitor(request.cookies.get(VISITOR_COOKIE))
-        cookie = None if visitor else state.signer.new_cookie()
-        request.state.visitor = visitor or state.signer.visitor(cookie)
+class Gate:
+    """Let in who may ask, know the visitor, add headers, and write a line of the log.
+
+    Plain ASGI: the wrapper of Starlette for functions takes as long as the rest of an answer.
+    """
+
+    def __init__(self, app: ASGIApp, guard: Guard, signer: Signer) -> None:
+        self._app = app
+        self._guard = guard
+        self._signer = signer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began_s, status = time.perf_counter(), 0
+        request = Request(scope)
+        refused = self._guard.refusal(request) or _without_token(request, self._guard.token)
+        visitor = self._signer.visitor(request.cookies.get(VISITOR_COOKIE))
+        cookie = None if visitor else self._signer.new_cookie()
+        request.state.visitor = visitor or self._signer.visitor(cookie)
         request.state.is_new_visitor = cookie is not None
-        response = await call_next(request)
-        if cookie is not None and not request.url.path.startswith("/static/"):
-            _set_cookie(response, request, VISITOR_COOKIE, cookie)
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    _log_line(request, response, began_s)
-    return response
+
+        async def send_checked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if cookie is not None and refused is None and not _is_static(request):
+                    headers.append("set-cookie", _cookie(request, VISITOR_COOKIE, cookie))
+            await send(message)
+
+        await (refused or self._app)(scope, receive, send_checked)
+        _log_line(request, status, began_s)
 
 
-def _without_token(request: Request, given: str | None) -> Response | None:
+def _is_static(request: Request) -> bool:
+    return request.url.path.startswith("/static/")
+
+
+def _without_token(request: Request, token: str | None) -> Response | None:
     """Refuse a request without the shared token, if there is one; keep it in a cookie."""
-    token = request.app.state.guard.token
-    if token is None or request.url.path in _PRIVATE_PATHS_OPEN:
+    if token is None or request.url.path in _OPEN_PATHS:
         return None
-    wanted = _digest(token)
+    wanted, given = _digest(token), request.query_params.get("token")
     header = request.headers.get("authorization", "").removeprefix("Bearer ")
     if _digest(header) == wanted or request.cookies.get(TOKEN_COOKIE) == wanted:
         return None
     if given is not None and _digest(given) == wanted and request.method in SAFE:
         # The token leaves the address, so that it is not shared with a link.
-        response = Response(status_code=303, headers={"location": request.url.path})
-        _set_cookie(response, request, TOKEN_COOKIE, wanted)
-        return response
+        headers = {
+            "location": request.url.path,
+            "set-cookie": _cookie(request, TOKEN_COOKIE, wanted),
+        }
+        return Response(status_code=303, headers=headers)
     return PlainTextResponse("This studio is shared by a link that ends in ?token=...\n", 401)
 
 
@@ -164,21 +184,19 @@ def _digest(token: str) -> str:
     return hashlib.sha256(f"studio {token}".encode()).hexdigest()
 
 
-def _set_cookie(response: Response, request: Request, name: str, value: str) -> None:
-    secure = request.url.scheme == "https"
-    response.set_cookie(
-        name, value, max_age=COOKIE_AGE_S, httponly=True, samesite="lax", secure=secure
-    )
+def _cookie(request: Request, name: str, value: str) -> str:
+    secure = "; Secure" if request.url.scheme == "https" else ""
+    return f"{name}={value}; HttpOnly; Max-Age={COOKIE_AGE_S}; Path=/; SameSite=lax{secure}"
 
 
-def _log_line(request: Request, response: Response, began_s: float) -> None:
+def _log_line(request: Request, status: int, began_s: float) -> None:
     """Log a request by the route it took: neither addresses nor what was sent are kept."""
     route = request.scope.get("route")
     told = {
         "time_s": round(time.time(), 3),
         "method": request.method,
         "route": getattr(route, "path", "none"),
-        "status": response.status_code,
+        "status": status,
         "ms": round(1000 * (time.perf_counter() - began_s), 1),
     }
     _log.info(json.dumps(told))
