@@ -37,6 +37,7 @@ RUN ?= runs/$(notdir $(DATASET:%/=%))-$(RECIPE)
 VENV := .venv
 BENCH := build/bench
 RAY := build/ray
+BROWSER := build/browser
 STOCK = build/stock$(if $(PYTHON_ENV),-$(notdir $(abspath $(PYTHON_ENV))))
 PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 # An environment that is there already (conda's, a module's, the machine's) is used as it is.
@@ -280,7 +281,8 @@ bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS)
 $(BENCH)/ready: MORE := miditok==3.1.0
 $(RAY)/ready: MORE := ray==2.60.0
 $(STOCK)/ready: MORE := pybind11==3.1.0 triton==3.7.1
-$(BENCH)/ready $(RAY)/ready $(STOCK)/ready: $(READY)
+$(BROWSER)/ready: MORE := playwright==1.65.2
+$(BENCH)/ready $(RAY)/ready $(STOCK)/ready $(BROWSER)/ready: $(READY)
 	@$(LOCAL_PYTHON) -m venv --clear $(@D)
 	@printf '%s\n' '$(CURDIR)' "$$($(LOCAL_PYTHON) -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS) $(MORE)
@@ -310,6 +312,11 @@ test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
 test-container: setup ## build the image on a stand-in for NVIDIA's, and train in it
 	@tests/install.sh buildah mmdebstrap
 	@TEST_CONTAINER=1 $(LOCAL_PYTHON) -m pytest tests/docker $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(BROWSER)/ready ## use the studio as a person does, in a real Chromium
+	@tests/install.sh chromium
+	@TEST_BROWSER=1 $(BROWSER)/bin/python -m pytest -n 0 -m slow tests/studio/test_browser.py $(ARGS)
 
 .PHONY: test-slurm
 test-slurm: setup ## run the batch script under a real SLURM on this machine

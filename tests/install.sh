@@ -8,7 +8,7 @@ set -euo pipefail
 
 declare -A package=(
     [buildah]=buildah [mmdebstrap]=mmdebstrap
-    [slurmctld]=slurmctld [slurmd]=slurmd [sbatch]=slurm-client [sshd]=openssh-server
+    [slurmctld]=slurmctld [slurmd]=slurmd [sbatch]=slurm-client [sshd]=openssh-server [chromium]=chromium [wrk]=wrk
 )
 missing=()
 for program in "$@"; do
