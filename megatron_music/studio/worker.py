@@ -158,6 +158,8 @@ class _BarWatch:
             self._begin(first_bar)
         self._send({})
         for token in tokens[self._walker.length :]:
+            if token == self._vocabulary.piece_end:  # of what is kept, the last may not be told
+                return
             self._walker.advance(token)
             if token == self._vocabulary.bar_end:
                 self._tell()

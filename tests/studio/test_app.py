@@ -120,8 +120,8 @@ def test_votes_count_once_a_visitor_and_make_the_list_of_the_best(client: TestCl
 def test_a_piece_is_composed_anew_in_two_bars_and_every_version_is_kept(client: TestClient) -> None:
     begun = client.post(f"{API}/projects/from-song", json={"song": 11}).json()
     first = begun["versions"][0]
-    done = composed(client, {"fill_bars": [5, 6], "count": 2}, first["key"])
-    assert len(done["versions"]) == 2
+    done = composed(client, {"fill_bars": [5, 6], "count": 4}, first["key"])
+    assert len(done["versions"]) == 4
     for version in done["versions"]:
         assert version["parent"] == first["key"]
         steps = version["facts"]["steps_per_bar"]
