@@ -4,7 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -61,6 +61,15 @@ def check_writable(folder: Path) -> None:
         raise WriteError(
             f"cannot write into {folder}: {why(fault)}; choose another place"
         ) from None
+
+
+def free_stem(folder: Path, stem: str, kinds: Sequence[str]) -> Path:
+    """Return `folder / stem`, or with -2 and so on, which no file of these kinds has."""
+    number, path = 1, folder / stem
+    while any(path.with_name(f"{path.name}.{kind}").exists() for kind in kinds):
+        number += 1
+        path = folder / f"{stem}-{number}"
+    return path
 
 
 def read_small(path: Path) -> str:

@@ -1,6 +1,7 @@
 """`data`: collections of music as data sets."""
 
 import json
+import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ _WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
 @app.command("build")
 def build(
     source: option.Music,
-    output: option.Output,
+    output: option.Output = None,
     bars: option.Bars = None,
     hop: option.Hop = None,
     steps_per_quarter: option.StepsPerQuarter = None,
@@ -76,11 +77,17 @@ def build(
     chosen = {name: value for name, value in options.items() if value is not None}
     if fetch and place is None:
         data_catalog.bring(source)
+    folder = output or Path("data") / _name_of(source)
     music = _labelled(
-        _open(source, place, output, workers, backend, force), attributes, attributes_from
+        _open(source, place, folder, workers, backend, force), attributes, attributes_from
     )
-    result = _build(music, output, chosen, like, workers, backend, force)
+    result = _build(music, folder, chosen, like, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
+
+
+def _name_of(source: str) -> str:
+    """Return a collection's name, or that of a folder or an archive."""
+    return re.sub(r"\.(tar|tgz|zip)(\.\w+)?$", "", Path(source).resolve().name)
 
 
 def _open(

@@ -9,7 +9,9 @@ Music = Annotated[
     str,
     Argument(help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of music."),
 ]
-Output = Annotated[Path, Option("-o", help="The data set's folder.", metavar="DIR")]
+Output = Annotated[
+    Path | None, Option("-o", help="The data set's folder; else data/NAME.", metavar="DIR")
+]
 
 Bars = Annotated[int | None, Option(help="Bars of a window.")]
 Hop = Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")]

@@ -19,7 +19,10 @@ def evaluate(
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="The data set it was trained on.")
     ],
-    output: Annotated[Path, typer.Option("-o", metavar="DIR", help="The folder of the report.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="DIR", help="The report's folder; else `report` beside HFDIR."),
+    ] = None,
     count: Annotated[int, typer.Option("-n", help="How many songs to compose.")] = 64,
     seed: Annotated[int, typer.Option(help="The first song's seed; the next has the next.")] = 7,
     temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer.")] = 1.0,
@@ -38,6 +41,7 @@ def evaluate(
     if not FEWEST_SONGS <= count <= MOST_SONGS:
         raise UsageError(f"-n must be {FEWEST_SONGS}..{MOST_SONGS} songs (got {count})")
     request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
+    output = output or model.parent / "report"
     check_writable(output)
     figures = finished(output, evaluation_identity(model, data, request))
     if figures is None:

@@ -13,14 +13,18 @@ def export(
         Path,
         typer.Argument(help="A run folder (its latest checkpoint) or a step_N.", metavar="RUN"),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="HFDIR", help="Where to.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="HFDIR", help="Where to; else `hf` in the run."),
+    ] = None,
 ) -> None:
     """Export a checkpoint to Hugging Face GPT-2 and report the largest logit difference.
 
-    `megatron-music export runs/bach-tiny -o models/bach`
+    `megatron-music export runs/bach-tiny`
     """
     from megatron_music.threads import wait_briefly
 
+    output = output or _run_folder(run) / "hf"
     show.say(f"exporting {run} to {output}")
     wait_briefly()
     from megatron_music.export import huggingface
@@ -35,3 +39,8 @@ def export(
         f"{done.parity.largest_logit:.2f}; in fp64, where rounding does not count, the models "
         f"differ by {done.parity.largest_difference_fp64:.1e}"
     )
+
+
+def _run_folder(run: Path) -> Path:
+    """Return the run of a checkpoint `RUN/checkpoints/step_N`, or the run itself."""
+    return run.parents[1] if run.parent.name == "checkpoints" else run

@@ -28,24 +28,31 @@ def render(
         Path | None,
         typer.Option("--musicxml", help="Write notation here, for MuseScore.", metavar="FILE"),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="A folder for both; else this one.", metavar="DIR")
+    ] = None,
 ) -> None:
     """Draw a MIDI file as a piano roll, play it into a WAV file, write it as notation.
 
-    MusicXML, ABC and kern are read as well. With no option a picture and sound are written beside
-    the input. Prints the names of what was written.
+    MusicXML, ABC and kern are read as well. With no option a picture and sound are written into the
+    working folder, or into that of -o, under a name that is free. Prints the names of what was
+    written.
 
-    Example: `megatron-music render song.mid --png song.png`
+    Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
-    from megatron_music.files import keep_source
+    from megatron_music.files import free_stem, keep_source
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
     from megatron_music.wording import printable
 
+    if output is not None and (png or wav or musicxml):
+        raise UsageError("-o names a folder, --png, --wav and --musicxml name files; give either")
+    if not (png or wav or musicxml):
+        stem = free_stem(output or Path(), file.stem, ("png", "wav"))
+        png, wav = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "wav"))
     outputs = [path for path in (png, wav, musicxml) if path is not None]
-    if not outputs:
-        png, wav = file.with_suffix(".png"), file.with_suffix(".wav")
     if len(set(outputs)) < len(outputs):
         raise UsageError(f"two outputs are one file ({outputs[0]}); give each its own")
     keep_source(file, png, wav, musicxml)

@@ -63,7 +63,10 @@ def encode(
 
 def decode(
     file: TextIn,
-    output: Annotated[Path, typer.Option("-o", help="A MIDI file to write, or .musicxml.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", help="A MIDI file to write, or .musicxml; else FILE.mid, here."),
+    ] = None,
     tempo: Annotated[float, typer.Option(min=10, max=400, help="Quarter notes a minute.")] = 120.0,
     steps_per_quarter: Steps = 4,
 ) -> None:
@@ -71,12 +74,16 @@ def decode(
 
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
-    from megatron_music.files import keep_source
+    from megatron_music.files import free_stem, keep_source
     from megatron_music.score.midi import write_midi
     from megatron_music.score.musicxml import is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
     from megatron_music.tokenizer.text import read_pieces
 
+    if output is None:
+        stem = free_stem(Path(), "decoded" if str(file) == "-" else file.stem, ("mid",))
+        output = stem.with_name(f"{stem.name}.mid")
+        print(output)
     keep_source(file, output)
     write = write_musicxml if is_musicxml(output) else write_midi
     write(join(read_pieces(file, steps_per_quarter)), output, tempo)

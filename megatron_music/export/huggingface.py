@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
+from megatron_music.export.card import write_card
 from megatron_music.export.checkpoints import Source, find_source
 from megatron_music.files import why
 from megatron_music.tokenizer.huggingface import refresh_tokenizer, save_tokenizer
@@ -60,6 +61,7 @@ def export(source: Path, target: Path) -> Exported:
                 f"the exported model's logits differ by {parity.largest_difference:.1e} from "
                 f"Megatron's, above {TOLERANCE:.0e} of the largest; {found.step} was not exported"
             )
+        write_card(folder, found, parity.largest_difference)
         _write_record(folder, found, parity.largest_difference)
         # safetensors writes for its owner alone.
         for weights in folder.glob("*.safetensors"):

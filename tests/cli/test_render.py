@@ -35,12 +35,26 @@ def song(tmp_path: Path) -> Path:
     return path
 
 
-def test_without_options_both_are_written_beside_the_input_and_named(song: Path) -> None:
-    done = run(song)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(song.with_suffix(".wav")), str(song.with_suffix(".png"))]
-    assert song.with_suffix(".png").read_bytes().startswith(PNG)
-    assert song.with_suffix(".wav").read_bytes().startswith(WAV)
+def test_both_are_written_into_the_working_folder_and_replace_nothing(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "song.wav").write_bytes(b"a recording of mine")
+    done = CliRunner().invoke(app, ["render", str(song)])
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.split() == ["song-2.wav", "song-2.png"]
+    assert (here / "song.wav").read_bytes() == b"a recording of mine"
+    assert (here / "song-2.png").read_bytes().startswith(PNG)
+    assert (here / "song-2.wav").read_bytes().startswith(WAV)
+    assert [path.name for path in song.parent.iterdir() if path.is_file()] == ["song.mid"]
+
+
+def test_both_are_written_into_a_folder_that_is_named(song: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["render", str(song), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"song.png", "song.wav"}
 
 
 def test_a_name_that_is_no_text_is_drawn_and_told_with_its_own_bytes(song: Path) -> None:
@@ -54,7 +68,7 @@ def test_a_file_that_can_be_encoded_can_be_rendered(tmp_path: Path) -> None:
     key_of_10_sharps = b"\x00\xff\x59\x02\x0a\x00"
     odd = midi_bytes(key_of_10_sharps + b"\x00\x90\x3c\xc8\x60\x3c\x00")
     (tmp_path / "odd.mid").write_bytes(odd)
-    done = CliRunner().invoke(app, ["render", str(tmp_path / "odd.mid")])
+    done = CliRunner().invoke(app, ["render", str(tmp_path / "odd.mid"), "-o", str(tmp_path)])
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "odd.png").read_bytes().startswith(PNG)
     assert (tmp_path / "odd.wav").read_bytes().startswith(WAV)

@@ -53,6 +53,16 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
 
 
+def test_the_model_card_names_data_terms_figures_and_limits(exported: Path) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "Without the grammar mask songs are not legal" in card
+    assert "**Licence**: " in card or "not recorded" in card
+    assert "| iterations of training | 30 |" in card
+    assert "loss on held-out music, nats a token | 3." in card
+    assert "megatron-music sample THIS_FOLDER" in card
+
+
 def test_the_loss_on_held_out_documents_is_the_trained_models(
     exported: Path, run: Path, data: Path
 ) -> None:

@@ -1,0 +1,140 @@
+"""`README.md` of an exported model: the card that goes with it wherever it goes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron_music.export.checkpoints import Source
+from megatron_music.train.folder import RunFolder
+
+CARD_FILE = "README.md"
+
+_PAGE = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+license: other
+license_name: as-the-training-data
+tags: [music, midi, symbolic-music, mmm, gpt2]
+---
+
+# A composer of MIDI music, trained on {title}
+
+A GPT-2 of {layers} layers and {hidden} channels that continues mmmtrack tokens: notes bar by bar,
+track by track, on a grid of {steps} steps a quarter note, in 4/4. {voices}It was trained with
+[Megatron](https://github.com/NVIDIA/Megatron-LM) by megatron_music and holds {bars} bars at a
+time, at most {tokens} tokens; longer songs are composed window by window.
+
+## Compose with it
+
+```
+megatron-music sample THIS_FOLDER -o music -n 4 --bars 8
+megatron-music sample THIS_FOLDER -o music --prompt yours.mid --fill-bars 5-6
+```
+
+The weights load in plain Transformers (`GPT2LMHeadModel.from_pretrained`).{inputs}
+
+**Without the grammar mask songs are not legal.** What `generate` draws from the bare model soon
+breaks a rule: a note that never ends, a bar that is too long. `sample` leaves only the tokens by
+which a song can still become legal, and so every song of it is. `megatron-music evaluate` reports
+how many songs are legal without the mask.
+
+## Data and terms
+
+{data}
+
+What the model composes may hold passages of its training music, above all where that is little:
+`sample` reports the longest run of bars that a song shares with it. Whether you may publish the
+model or its songs depends on the terms of the data; the licence of megatron_music (Apache-2.0)
+covers the program alone.
+
+## Figures
+
+{figures}
+
+`megatron-music evaluate THIS_FOLDER --data DATA` compares its songs with music it has never seen:
+held-out loss, statistics of notes and voices, copying, a critic.
+
+## Limits
+
+- 4/4 alone, no dynamics, no tempo changes, no lyrics: what a prompt has of these is kept, none is
+  composed.
+- It knows the instruments and the kinds of music in its data, and nothing of others.
+- It has no idea of a piece beyond its window of {bars} bars{place}.
+- Figures are of one run; another seed gives others.
+"""
+
+
+def write_card(folder: Path, source: Source, difference: float) -> None:
+    """Write the card of an exported folder; `difference` is the largest of its logits."""
+    shape, settings = source.recipe.model, source.vocabulary.settings
+    run = RunFolder(source.step.parents[1])
+    data = _data(run)
+    inputs = ", ".join(shape.structural_inputs)
+    (folder / CARD_FILE).write_text(
+        _PAGE.format(
+            title=" and ".join(one["title"] for one in data) or "music that nobody recorded",
+            layers=shape.num_layers,
+            hidden=shape.hidden_size,
+            steps=settings.steps_per_quarter,
+            voices=f"Every song has {', '.join(settings.ensemble)}. " if settings.ensemble else "",
+            bars=settings.bars,
+            tokens=shape.seq_length,
+            inputs=f" It has structural inputs ({inputs}):\ngive it the arguments that "
+            "`megatron_music.generate.structural.model_inputs` makes of token ids."
+            if inputs
+            else "",
+            data="\n\n".join(map(_terms, data)) or "The data set is not recorded; ask its maker.",
+            figures=_figures(run, source, difference),
+            place=", apart from where in it the window is" if "place" in inputs else "",
+        ),
+        encoding="utf-8",
+    )
+
+
+def _data(run: RunFolder) -> list[dict[str, str]]:
+    """Return what the data sets of a run say of their source; none where they are gone."""
+    named = _read(run.environment).get("data", [])
+    folders = [named] if isinstance(named, str) else list(named)
+    sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
+    keys = ("name", "title", "licence", "citation")
+    return [{key: str(one.get(key, "-")) for key in keys} for one in sources if one]
+
+
+def _terms(source: Mapping[str, str]) -> str:
+    return (
+        f"- **Source**: {source['title']} ({source['name']})\n"
+        f"- **Licence**: {source['licence']}\n"
+        f"- **Citation**: {source['citation']}"
+    )
+
+
+def _figures(run: RunFolder, source: Source, difference: float) -> str:
+    rows = {"iterations of training": f"{source.iteration:,}"}
+    steps = [json.loads(line) for line in _lines(run.path / "log.jsonl")]
+    past = [step for step in steps if step["iteration"] <= source.iteration]
+    if past:
+        rows["tokens seen in training"] = f"{past[-1]['consumed_tokens']:,}"
+    losses = [step["validation_loss"] for step in past if step.get("validation_loss") is not None]
+    if losses:
+        rows["loss on held-out music, nats a token"] = f"{losses[-1]:.3f}"
+    rows["largest difference of a logit from Megatron's"] = f"{difference:.1e}"
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return told if isinstance(told, dict) else {}
+    except (OSError, ValueError):
+        return {}
