@@ -40,6 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_RESUMING = {"train", "data", "profile"}
+
 INTERRUPTED = 130
 """The exit code shells give a program stopped by Ctrl-C."""
 
@@ -105,7 +107,10 @@ def run(program: typer.Typer = app) -> None:
         _fail(str(error), error.exit_code)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            show.say("interrupted; the same command goes on from what is saved")
+            resumes = _RESUMING.intersection(sys.argv[1:2])
+            show.say(
+                "interrupted" + "; the same command goes on from what is saved" * bool(resumes)
+            )
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,8 +19,8 @@ def say(text: str) -> None:
 
 
 def wait_for(what: str, rank: int = 0) -> None:
-    """Say what takes some seconds, to a person who waits at a terminal; rank 0 speaks for all."""
-    if rank == 0 and sys.stderr.isatty():
+    """Say what takes some seconds; rank 0 speaks for all."""
+    if rank == 0:
         say(f"loading {what}")
 
 

@@ -14,6 +14,7 @@ from megatron_music.cli import show
 from megatron_music.cli import train_options as option
 from megatron_music.cli.estimate import show_estimate
 from megatron_music.cli.listening import listen
+from megatron_music.cli.patience import refuse_days
 from megatron_music.cli.rehearsal import show_rehearsal
 from megatron_music.errors import MusicError, UsageError
 
@@ -54,6 +55,7 @@ def train(
     utilisation: option.Utilisation = None,
     as_json: option.AsJson = False,
     megatron_lm_args: option.MegatronLmArgs = False,
+    yes: option.Yes = False,
 ) -> None:
     """Train a model; started again, it goes on from its last checkpoint.
 
@@ -108,6 +110,8 @@ def train(
             return
         job = prepare(request, blend, folder, origin)
         if not job.is_finished:
+            if rank() == 0 and not yes:
+                refuse_days(job, recipe)
             show.wait_for("torch and Megatron", rank())
             pretrain(job, show.say, listen)
         elif rank() == 0:

@@ -35,6 +35,7 @@ Depth = Annotated[
     int | None,
     Option("--depth", metavar="N", help="Scale to N layers; width and rates follow."),
 ]
+Yes = Annotated[bool, Option("--yes", help="Train even where that would take longer than a day.")]
 MegatronLmArgs = Annotated[
     bool, Option("--megatron-lm-args", help="Print what stock pretrain_gpt.py is given.")
 ]

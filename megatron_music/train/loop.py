@@ -48,7 +48,6 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
                 say(f"note: no GPU is used: {problem}")
         engine.wait()
         with ExitStack() as stack:
-            stop = stack.enter_context(StopRequest())
             opened: list[Watcher] = []
             if engine.is_first:
                 opened = stack.enter_context(watchers(job.run, job.recipe, job.start_iteration))
@@ -60,7 +59,9 @@ def run(job: Job, say: Say, listen: Listen | None = None) -> None:
                 attended_tokens=loader.attended_tokens,
             )
             monitor = Monitor(job.run, job.recipe, shape, engine, told, opened)
-            Loop(job, engine, loader, monitor, listen).go(stop)
+            loop = Loop(job, engine, loader, monitor, listen)
+            # Not before: until then nothing is to be saved, and a signal ends the program at once.
+            loop.go(stack.enter_context(StopRequest(told)))
 
 
 class Loop:

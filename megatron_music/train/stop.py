@@ -1,6 +1,9 @@
 """Ctrl-C and SIGTERM as a wish: the iteration is finished and saved first."""
 
+import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -9,6 +12,7 @@ from typing import Any, Self
 from megatron_music.errors import TrainingError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "stopping: this iteration is finished and saved; Ctrl-C again ends at once"
 SAME_SIGNAL_S = 1.0
 """Ctrl-C again within this time is the same Ctrl-C, forwarded by a launcher."""
 
@@ -25,26 +29,57 @@ class StoppedError(TrainingError):
 
 
 class StopRequest:
-    """While open, remembers the first signal.
+    """While open, remembers the first signal, and answers it through `say`.
 
     Launchers often send a signal twice, so more of them change nothing; only a second Ctrl-C a
-    while after the first stops at once.
+    while after the first stops at once. A thread answers: Python's handlers wait until the main
+    thread comes back from compiled code, and an iteration may take minutes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.signal_name = ""
         self._since = 0.0
+        self._say = say
         self._before: dict[signal.Signals, Any] = {}
+        self._reader, self._writer = socket.socketpair()
+        self._wakeup = -1
 
     def __enter__(self) -> Self:
         """Take over the handlers."""
         self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        self._writer.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._answer, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the handlers back."""
+        signal.set_wakeup_fd(self._wakeup)
+        self._writer.close()  # ends the thread
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _answer(self) -> None:
+        """Say what a signal does; end the process where a second Ctrl-C does not."""
+        first_s = 0.0
+        while number := self._reader.recv(1):
+            if number[0] not in SIGNALS:
+                continue
+            now_s = time.monotonic()
+            if not first_s:
+                first_s = now_s
+                self._tell(
+                    "stopping: this iteration is finished and saved; Ctrl-C again ends at once"
+                )
+            elif number[0] == signal.SIGINT and now_s - first_s > SAME_SIGNAL_S:
+                time.sleep(SAME_SIGNAL_S)
+                self._tell("ended at once; the last checkpoint stays")
+                os._exit(128 + signal.SIGINT)
+        self._reader.close()
+
+    def _tell(self, text: str) -> None:
+        if self._say is not None:
+            self._say(text)
 
     def agreed(
         self, total: Callable[[list[float]], list[float]], iteration: int
