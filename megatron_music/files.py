@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,15 @@ def check_writable(folder: Path) -> None:
         raise WriteError(
             f"cannot write into {folder}: {why(fault)}; choose another place"
         ) from None
+
+
+def how_to_build(folder: Path) -> str:
+    """Return the command that makes a data set: of what the folder holds, else into it."""
+    music = folder.is_dir() and any(folder.iterdir())
+    name = shlex.quote(folder.resolve().name)
+    source, place = (folder, f"data/{name}") if music else ("SOURCE", folder)
+    words = f"megatron-music data build {shlex.quote(str(source))} -o {shlex.quote(str(place))}"
+    return f"build one with: {words}" + f", and give data/{name}" * music
 
 
 def free_stem(folder: Path, stem: str, kinds: Sequence[str]) -> Path:

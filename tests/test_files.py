@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import UsageError, WriteError
-from megatron_music.files import alone, check_writable, complete, keep_source, write_text
+from megatron_music.files import (
+    alone,
+    check_writable,
+    complete,
+    how_to_build,
+    keep_source,
+    write_text,
+)
 
 
 def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
@@ -79,3 +86,11 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"cannot write into .*a.txt/b: Not a directory"):
         check_writable(tmp_path / "a.txt" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_music_files_are_to_be_built_from_and_not_into(tmp_path: Path) -> None:
+    assert how_to_build(tmp_path / "new").endswith(f"data build SOURCE -o {tmp_path}/new")
+    (tmp_path / "song.mid").touch()
+    name = tmp_path.name
+    words = f"data build {tmp_path} -o data/{name}, and give data/{name}"
+    assert how_to_build(tmp_path).endswith(words)

@@ -89,7 +89,6 @@ app.add_typer(profile.app, name="profile")
 
 
 _OUT_OF_MEMORY = "out of memory; ask for less (a smaller model or batch), or take a larger machine"
-_SAID_CHARACTERS = 200
 
 
 def run(program: typer.Typer = app) -> None:
@@ -138,10 +137,10 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _unforeseen(error: Exception) -> str:
-    said = " ".join(str(error).split())[:_SAID_CHARACTERS]
+    """Return what to say of a fault of ours; the words of Python and torch are in the file."""
     return (
-        f"nobody foresaw this ({type(error).__name__}: {said}); "
-        f"please report it with {_written(error)}, which says where it was"
+        "this is a fault of the program, not of yours; please report it and "
+        f"attach {_written(error)}, which says what happened and where"
     )
 
 

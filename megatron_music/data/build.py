@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -28,6 +29,7 @@ from megatron_music.data.manifest import (
     build_key,
     describe,
     file_records,
+    is_data_set,
     read_manifest,
     sealed,
 )
@@ -128,9 +130,12 @@ def _check_place(folder: Path) -> None:
         raise UsageError(f"the name {str(folder)!r} cannot be printed; give another folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the data set")
-    ours = (folder / MANIFEST_FILE).exists() or (folder / WORK_FOLDER).exists()
+    ours = is_data_set(folder) or (folder / WORK_FOLDER).exists()
     if folder.is_dir() and any(folder.iterdir()) and not ours:
-        raise UsageError(f"{folder} holds other things; give a new folder for the data set")
+        raise UsageError(
+            f"{folder} holds other things; give a new folder for the data set, as in "
+            f"-o data/{shlex.quote(folder.resolve().name)}"
+        )
 
 
 def _busy(folder: Path) -> DataError:
@@ -147,7 +152,7 @@ def _finished(
     if manifest["key"] != build_key(source, settings) or not _holds(folder, source, stage):
         raise UsageError(
             f"{folder} holds a data set of {_difference(manifest, settings)}; "
-            "give another folder, or --force to build it anew"
+            "give another folder with -o (--force would replace that data set)"
         )
     sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
     return None if damaged(folder, sizes) else manifest

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,8 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Side, Survey
 from megatron_music.errors import DataError
-from megatron_music.files import sha256_of
-from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
+from megatron_music.files import how_to_build, sha256_of
+from megatron_music.tokenizer.vocabulary import SETTINGS_FILE, VERSION, vocabulary_of
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 6
@@ -148,14 +147,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"no {MANIFEST_FILE} in {folder}; make a data set with: "
-            f"megatron-music data build SOURCE -o {shlex.quote(str(folder))}"
+            f"no {MANIFEST_FILE}, so no data set in {folder}; {how_to_build(folder)}"
         ) from None
     except (OSError, ValueError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
     if not _is_whole(values):
-        raise DataError(f"{path} is not a data set's manifest; build the data set with --force")
+        raise DataError(
+            f"{path} is not the manifest of a data set, or is damaged; give a data set's folder"
+        )
     return dict(values)
+
+
+def is_data_set(folder: Path) -> bool:
+    """Tell a data set, damaged or not, from a folder of another program with a manifest."""
+    try:
+        told = (folder / MANIFEST_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "vocabulary_hash" in told or (folder / "tokenizer" / SETTINGS_FILE).is_file()
 
 
 def _is_whole(values: Any) -> bool:

@@ -40,7 +40,7 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
     if not is_intact(manifest):
         raise DataError(
             f"{folder / MANIFEST_FILE} is not what was built: something in it was changed; "
-            "build the data set again with --force"
+            f"build the data set again: data build SOURCE -o {folder} --force"
         )
     for name, record in manifest["files"].items():
         _check_file(folder / name, record)
@@ -66,7 +66,8 @@ def _check_file(path: Path, record: dict[str, Any]) -> None:
         raise DataError(f"{path} is missing; build the data set again")
     if path.stat().st_size != record["bytes"] or sha256_of(path) != record["sha256"]:
         raise DataError(
-            f"{path} is not what was built: its sha256 differs; build it again with --force"
+            f"{path} is not what was built: its sha256 differs; build the data set again: "
+            f"data build SOURCE -o {path.parent} --force"
         )
 
 

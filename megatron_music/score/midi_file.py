@@ -42,7 +42,7 @@ FAULTS = {
     CUT: ("damaged", _DAMAGED.format("it is cut short in what begins at byte {}")),
     LONG_NUMBER: ("damaged", _DAMAGED.format("a number at byte {} has more than four bytes")),
     NO_STATUS: ("damaged", _DAMAGED.format("the event at byte {} has no status")),
-    NO_EVENT: ("damaged", _DAMAGED.format("what stands at byte {} is no MIDI event")),
+    NO_EVENT: ("damaged", _DAMAGED.format("byte {} begins no MIDI event")),
     LATE: (
         "damaged",
         _DAMAGED.format("the event at byte {} comes too many ticks in"),
@@ -148,7 +148,7 @@ def read_bytes(path: Path) -> bytes:
     """Return the bytes of a file; raises MidiError where it cannot be read."""
     try:
         if path.exists() and not path.is_file():
-            raise MidiError(f"{path} is no file; give a MIDI file", "unreadable")
+            raise MidiError(f"{path} is a folder or a device; give a MIDI file", "unreadable")
         return path.read_bytes()
     except OSError as fault:
         message = f"cannot read {path}: {fault.strerror}; check the path"
@@ -198,7 +198,7 @@ def _refusal(raw: bytes, fault: int, place: int, name: str) -> MidiError:
     if fault == FOREIGN:
         start = raw[:64].lstrip().lower()
         kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
-        return MidiError(f"{name} is {kind} and not a MIDI file, whatever its name says", "foreign")
+        return MidiError(f"{name} is {kind}, not a MIDI file; export it as MIDI", "foreign")
     reason, message = FAULTS[fault]
     if fault == LONG:
         place //= QUARTERS_PER_BAR

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_music.errors import DataError, UsageError
+from megatron_music.files import how_to_build
 from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -138,10 +139,7 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
     """
     for folder in blend.folders:
         if not (folder / "tokenizer").is_dir():
-            raise DataError(
-                f"no data set in {folder}; build one with: "
-                f"megatron-music data build SOURCE -o {shlex.quote(str(folder))}"
-            )
+            raise DataError(f"no data set in {folder}; {how_to_build(folder)}")
     first, *others = blend.folders
     vocabulary = load_vocabulary(first / "tokenizer")
     settings = vocabulary.settings
@@ -151,8 +149,8 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
         if different:
             raise DataError(
                 f"tokens of {first} and {folder} mean different things (by {different}); build "
-                "the second anew: megatron-music data build SOURCE -o "
-                f"{shlex.quote(str(folder))} --force --like {shlex.quote(str(first))}"
+                "the second once more beside it: megatron-music data build SOURCE -o "
+                f"{shlex.quote(f'{folder}-like-{first.name}')} --like {shlex.quote(str(first))}"
             )
         settings = replace(
             settings,

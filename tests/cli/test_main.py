@@ -59,9 +59,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
-    done = run("compose")
+    done = run("composer")
     assert done.returncode == 2
-    assert "No such command 'compose'" in done.stderr
+    assert "No such command 'composer'" in done.stderr
 
 
 def test_the_version_is_printed() -> None:
@@ -105,5 +105,6 @@ def test_what_nobody_foresaw_is_one_line_too_that_names_a_file_with_its_tracebac
     )
     [file] = tmp_path.iterdir()
     assert done.returncode == 1
-    assert re.fullmatch(rf"error: .* \(LookupError: a b\); .*{file}.*\n", done.stderr)
+    assert re.fullmatch(rf"error: this is a fault of the program.*{file}.*\n", done.stderr)
+    assert "LookupError" not in done.stderr
     assert file.read_text(encoding="utf-8").startswith("Traceback")

@@ -152,6 +152,13 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"README.md": b"mine"}
 
 
+def test_a_manifest_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "my site"}')
+    with pytest.raises(UsageError, match="holds other things; give a new folder"):
+        build(source_of(songs(2)), tmp_path, force=True)
+    assert files_of(tmp_path) == {"manifest.json": b'{"name": "my site"}'}
+
+
 def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
         alone(tmp_path / "set" / ".build" / "lock", DataError("taken")),

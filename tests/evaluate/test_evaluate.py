@@ -129,7 +129,7 @@ def test_rank_orders_songs_by_the_critic(home: Program) -> None:
 def test_what_cannot_be_evaluated_is_refused_in_one_line(home: Program) -> None:
     said = home.fails(1, "rank", "data/manifest.json", "midi/0.mid")
     assert "is no critic" in said
-    assert "no manifest.json" in home.fails(1, *WISH[:2], "--data", "midi", "-o", "x")
+    assert "no data set in midi" in home.fails(1, *WISH[:2], "--data", "midi", "-o", "x")
     assert "-n must be 10.." in home.fails(2, *WISH[:4], "-n", "3", "-o", "x")
     shutil.copytree(home.folder / "data", home.folder / "other")
     manifest = home.folder / "other" / "manifest.json"

@@ -93,7 +93,7 @@ def test_times_stay_in_ticks_whatever_the_tempo() -> None:
     ("raw", "message"),
     [
         (b"", "is an empty file"),
-        (b"hello, this is no music at all", "is something else and not a MIDI file"),
+        (b"hello, this is no music at all", "is something else, not a MIDI file"),
         (midi_bytes(ONE_NOTE)[:-9], "not a sound MIDI file"),
         (midi_bytes(b""), "holds no notes"),
         (midi_bytes(ONE_NOTE, division=0), "ticks a quarter"),
@@ -109,7 +109,7 @@ def test_damaged_or_absurd_files_are_refused_in_one_line(raw: bytes, message: st
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mid")
-    with pytest.raises(MidiError, match="is no file"):
+    with pytest.raises(MidiError, match="is a folder or a device"):
         read_midi(tmp_path / "a.mid")
 
 
