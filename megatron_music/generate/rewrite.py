@@ -130,7 +130,7 @@ class _Rewriting:
         same = [
             one
             for other in self._source.tracks
-            if (other.chunk, other.channel) == (old.chunk, old.channel)
+            if other.channel == old.channel
             for one in self._kept(other)
         ]
         return _apart(self._in_ticks(track, chosen), same, loud)

@@ -149,15 +149,16 @@ def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) 
             "prompt_bars, instruments and drop"
         )
     sources = tuple(range(len(piece.tracks)))
+    tracks = [track for name in request.fill_tracks for track in prompt.find(name)]
+    able = _composable(prompt, sources)
+    if not tracks:
+        able &= _playing(piece, vocabulary.settings.bars)
     if request.vary is None:
-        tracks = [track for name in request.fill_tracks for track in prompt.find(name)]
-        holes = cells_named(piece, request.fill_bars, tracks) & _composable(prompt, sources)
-        if not holes.any():
-            raise UsageError("no track to fill plays in these bars; choose others")
-        if not tracks:
-            holes &= _playing(piece, vocabulary.settings.bars)
+        holes = cells_named(piece, request.fill_bars, tracks) & able
     else:
-        holes = _some_cells(piece, request.vary, seed) & _composable(prompt, sources)
+        holes = _some_cells(able, request.vary, seed)
+    if not holes.any():
+        raise UsageError("no track to fill plays in these bars; choose others")
     levels = _levels(piece, request, vocabulary)
     return replace(open_bars(piece, holes), levels=levels, sources=sources)
 
@@ -193,14 +194,14 @@ def harmonised(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draf
     return replace(draft, sources=sources, dropped=tuple(sorted(others)))
 
 
-def _some_cells(piece: Piece, share: float, seed: int) -> BoolArray:
-    shape = (len(piece.tracks), piece.bars)
-    count = max(1, round(share * shape[0] * shape[1]))
-    numbers = np.arange(shape[0] * shape[1], dtype=np.uint64)
+def _some_cells(able: BoolArray, share: float, seed: int) -> BoolArray:
+    """Choose a share of the bars [tracks, bars] that can get notes, by the seed."""
+    count = max(1, round(share * int(able.sum())))
+    numbers = np.arange(able.size, dtype=np.uint64)
     order = np.argsort(scramble(song_words([seed], _VARYING) + numbers), kind="stable")
-    cells = np.zeros(len(numbers), np.bool_)
-    cells[order[:count]] = True
-    return cells.reshape(shape)
+    cells = np.zeros(able.size, np.bool_)
+    cells[order[able.ravel()[order]][:count]] = True
+    return cells.reshape(able.shape)
 
 
 def _kept(
