@@ -48,10 +48,11 @@ class Drawn:
             seeds: Sequence[int],
             stage: int = 0,
             places: PlaceArray | None = None,
+            first_bar: int = 0,
         ) -> list[list[int]]:
             self.scores.append([])
             self.places.append(places)
-            self.rows.append(draw(drawer, guide, seeds, stage, places))
+            self.rows.append(draw(drawer, guide, seeds, stage, places, first_bar))
             return self.rows[-1]
 
         def watched_mask(
