@@ -270,6 +270,11 @@ bench-train: data ## training; ARGS='--recipe article -o FILE.md'
 	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(LOCAL_PYTHON)) profiling/benchmarks/train.py \
 		--data $(DATA_FOLDER) $(ONE_ARGS)
 
+.PHONY: bench-studio
+bench-studio: setup ## how fast the studio answers; ARGS=HFDIR for a model of yours
+	@tests/install.sh wrk
+	@$(LOCAL_PYTHON) profiling/benchmarks/studio.py $(ARGS)
+
 .PHONY: gpu-day
 gpu-day: data ## prove and measure on a GPU, in 8 minutes; ARGS='--only train sweep'; dry without a GPU
 	@$(if $(filter docker,$(WHERE)),$(INSIDE) python3,$(LOCAL_PYTHON)) -m profiling.gpu_day \

@@ -104,6 +104,7 @@ def _listening(address: Address) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address.host, address.port))
+        listener.listen(1024)  # who comes before the server runs waits for it
     except OSError as fault:
         listener.close()
         raise WriteError(
