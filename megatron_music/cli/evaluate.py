@@ -79,7 +79,7 @@ def _summary(figures: dict[str, Any], output: Path) -> str:
         f"critic: area under the curve {_span(critic['area_under_curve'])}, control "
         f"{_span(critic['control_area_under_curve'])}; best songs by it: "
         + ", ".join(map(str, critic["ranking"][:5])),
-        f"report: {output / 'report.md'}",
+        f"report: {output / 'report.html'}, and report.md",
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.md with its pictures, report.json, critic.json."""
+"""The report of an evaluation: report.md and .html, its pictures, report.json, critic.json."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +14,11 @@ from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.identity import JSON_FILE, evaluation_identity, software
 from megatron_music.evaluate.markdown import as_markdown
+from megatron_music.evaluate.page import as_page
 from megatron_music.files import complete, write_text
 
 REPORT_FILE = "report.md"
+PAGE_FILE = "report.html"
 
 
 def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
@@ -29,7 +31,9 @@ def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
         with complete(folder / name) as temporary:
             temporary.write_bytes(draw())
     found.verdict.critic.save(folder)
-    write_text(folder / REPORT_FILE, as_markdown(found))
+    told = as_markdown(found)
+    write_text(folder / REPORT_FILE, told)
+    write_text(folder / PAGE_FILE, as_page(told, folder))
     write_text(folder / JSON_FILE, json.dumps(figures, indent=2) + "\n")
     return figures
 

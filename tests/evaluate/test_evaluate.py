@@ -54,6 +54,8 @@ def test_the_report_and_its_pictures_are_there(home: Program) -> None:
     assert {"loss.png", "figures.png", "histograms.png", "scores.png"} <= pictures
     for picture in pictures:
         assert f"]({picture})" in text
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == len(pictures)
     for note in NOTES:
         assert note in text
     assert not re.search(r"\bnan\b", text)
