@@ -26,6 +26,7 @@ _KINDS = {
     "audio": ("audio/mpeg", "mp3"),
     "wav": ("audio/wav", "wav"),
     "picture": ("image/png", "png"),
+    "score": ("application/vnd.recordare.musicxml+xml", "musicxml"),
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": schemas.Problem} for code in (401, 403, 404, 413, 421, 422, 429, 503)
@@ -34,7 +35,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(responses=_PROBLEMS)
 
 Period = Literal["day", "month", "ever"]
-Kind = Literal["midi", "audio", "wav", "picture"]
+Kind = Literal["midi", "audio", "wav", "picture", "score"]
 SongId = Annotated[int, "the number of a song"]
 ModelName = Annotated[str | None, Query(max_length=100, description="None: the first.")]
 
@@ -292,11 +293,11 @@ def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:
 async def begin_project(
     request: Request, studio: Service, name: str = "my piece", model: ModelName = None
 ) -> schemas.Project:
-    """Begin a project with a MIDI file, which is the body of the request."""
+    """Begin a project with a file: MIDI, or MusicXML or ABC if `name` ends so."""
     limited(request, "upload")
     content = await _body(request)
     if not content:
-        raise UsageError("the body is empty; send a MIDI file")
+        raise UsageError("the body is empty; send a MIDI file, MusicXML or ABC")
     title = "".join(letter for letter in name if letter.isprintable())[:100]
     first = await studio.begin_from_upload(model_named(studio, model), content, title or "my piece")
     return project_info(studio, first.project)

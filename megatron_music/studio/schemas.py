@@ -21,6 +21,7 @@ class Links(BaseModel):
     audio: str
     picture: str
     wav: str
+    score: str
 
 
 class Song(BaseModel):

@@ -16,6 +16,7 @@ from megatron_music.files import complete
 from megatron_music.studio.database import Database, StoredSong, Version
 from megatron_music.studio.jobs import Job, JobFailedError, Line, Rank
 from megatron_music.studio.titles import title_of
+from megatron_music.studio.worker import STEPS_PER_QUARTER
 
 POOL_SONGS = 24
 """Songs of each model that are made before anybody asks."""
@@ -25,9 +26,6 @@ LIKED_SHARE = 0.25
 
 LARGEST_NUMBER = 2**62
 MOST_CACHED_BYTES = 2 << 30
-STEPS_PER_QUARTER = 12
-"""The grid that an uploaded piece is shown on; models use their own."""
-
 _REMEMBERED = 2_000
 _log = logging.getLogger(__name__)
 
@@ -179,8 +177,10 @@ class Studio:
     # Files made of a song's MIDI.
 
     async def rendered(self, midi: bytes, kind: str, title: str) -> bytes:
-        """Return MP3, WAV or a picture of a MIDI file, from the cache or made; JobFailedError."""
-        told = hashlib.sha256(midi + f" {kind} {title if kind == 'png' else ''}".encode())
+        """Return sound, a picture or a score of a MIDI file, cached; raises JobFailedError."""
+        told = hashlib.sha256(
+            midi + f" {kind} {title if kind in ('png', 'musicxml') else ''}".encode()
+        )
         path = self._cache / f"{told.hexdigest()}.{kind}"
         if path.is_file():
             return path.read_bytes()

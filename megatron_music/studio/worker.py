@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.errors import MusicError, UsageError
+from megatron_music.errors import MusicError, MusicFileError, UsageError
 
 Job = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
 
 SONG_BARS = 8
 """Bars of a song by number."""
+
+STEPS_PER_QUARTER = 12
+"""The grid that files are shown and written as scores on; models use their own."""
 
 READING_S = 60.0
 READING_BYTES = 512 << 20
@@ -203,14 +206,25 @@ def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
 
 
 def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
-    """Read a file of a person; raises MidiError."""
-    from megatron_music.score.midi import parse_midi
+    """Read a file of a person, notation as MIDI from then on; raises MusicFileError."""
+    from megatron_music.score.midi import write_midi
+    from megatron_music.score.music_file import read_music
     from megatron_music.score.quantize import quantize
+    from megatron_music.score.score_file import is_score
 
-    with _limited():
-        score = parse_midi(job["content"], job["name"])
+    with _limited(), TemporaryDirectory() as folder:
+        # Of the name that a stranger gave only the kind is used.
+        is_notation = is_score(job["name"])
+        path = Path(folder) / ("piece" + (Path(job["name"]).suffix.lower() if is_notation else ""))
+        path.write_bytes(job["content"])
+        try:
+            score = read_music(path)
+        except MusicFileError as fault:
+            raise UsageError(str(fault).replace(str(path), "the file")) from None
         piece = quantize(score, job["steps_per_quarter"])
-        return {"midi": job["content"], "facts": facts_of(piece, score.tempo_bpm)}
+        if is_notation:
+            write_midi(piece, path, score.tempo_bpm)
+        return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm)}
 
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
@@ -220,18 +234,24 @@ def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
 
 
 def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG001
-    """Make an MP3 file or a picture of a MIDI file."""
+    """Make sound, a picture or a score of a MIDI file."""
     from megatron_music.generate.roll import compressed
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi import read_midi
+    from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
 
     with _limited(), TemporaryDirectory() as folder:
         midi, made = Path(folder) / "song.mid", Path(folder) / f"song.{job['kind']}"
         midi.write_bytes(job["midi"])
-        if job["kind"] == "png":
-            draw_piano_roll(quantize(read_midi(midi), 12), made, job["title"])
+        if job["kind"] in ("png", "musicxml"):
+            score = read_midi(midi)
+            piece = quantize(score, STEPS_PER_QUARTER)
+            if job["kind"] == "png":
+                draw_piano_roll(piece, made, job["title"])
+            else:
+                write_musicxml(piece, made, score.tempo_bpm, job["title"])
             return made.read_bytes()
         wav = made.with_suffix(".wav")
         render_audio(midi, wav)

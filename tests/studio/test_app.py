@@ -82,6 +82,7 @@ def cells(notes: list[list[int]]) -> set[tuple[int, int]]:
         ("wav", "audio/wav", b"RIFF"),
         ("picture", "image/png", b"\x89PNG"),
         ("audio", "audio/mpeg", b""),
+        ("score", "application/vnd.recordare.musicxml+xml", b"<?xml"),
     ],
 )
 def test_a_song_is_given_as_files_that_never_change(
@@ -149,6 +150,23 @@ def test_a_file_is_opened_and_continued(client: TestClient) -> None:
     assert begun["versions"][0]["title"] == "my tune.mid"
     longer = composed(client, {"bars": 10, "count": 1}, begun["head"])["versions"][0]
     assert longer["facts"]["bars"] == 10
+
+
+def test_a_score_comes_back_as_it_was_given(client: TestClient) -> None:
+    score = client.get(f"{API}/songs/13/score").content
+    begun = client.post(f"{API}/projects?name=hymn.musicxml", content=score).json()
+    song, facts = client.get(f"{API}/songs/13").json(), begun["versions"][0]["facts"]
+    finer = facts["steps_per_bar"] // song["facts"]["steps_per_bar"]
+    assert facts["notes_by_track"] == [
+        [[onset * finer, end * finer, pitch] for onset, end, pitch in notes]
+        for notes in song["facts"]["notes_by_track"]
+    ]
+    tune = b"X:1\nT:a tune\nM:4/4\nL:1/4\nK:C\nCDEF|GABc|\n"
+    begun = client.post(f"{API}/projects?name=tune.abc", content=tune)
+    assert begun.json()["versions"][0]["facts"]["notes"] == 8
+    refused = client.post(f"{API}/projects?name=tune.musicxml", content=tune)
+    assert refused.status_code == 422
+    assert "tmp" not in refused.json()["detail"]
 
 
 def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> None:

@@ -19,7 +19,7 @@ function show(song) {
   $("state").textContent = "";
   roll.draw(facts);
   player.load(links.audio, facts);
-  for (const kind of ["midi", "wav", "picture"]) $(kind).href = links[kind];
+  for (const kind of ["midi", "score", "wav", "picture"]) $(kind).href = links[kind];
   $("files").hidden = false;
 }
 

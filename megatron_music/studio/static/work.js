@@ -26,7 +26,7 @@ function show() {
   $("about").textContent = `${facts.key || "no key"}, ${facts.bars} bars, ${facts.notes} notes, model ${project.model}`;
   roll.draw(facts);
   player.load(links.audio, facts);
-  for (const kind of ["midi", "wav", "picture"]) $(kind).href = links[kind];
+  for (const kind of ["midi", "score", "wav", "picture"]) $(kind).href = links[kind];
   for (const bar of marked.bars) if (bar > facts.bars) marked.bars.delete(bar);
   marked.tracks.clear();
   showMarks();
