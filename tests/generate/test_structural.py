@@ -97,12 +97,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "beyond the window": {"bars": 9, "begin": True, "end": True},
     "by number": {"song_ids": (5, 99), "bars": 2, "end": True},
-    "no voices": {"instruments": ("0", "DRUMS", "33"), "bars": 6, "begin": True},
+    "no voices": {"instruments": ("piano", "DRUMS", "electric bass"), "bars": 6, "begin": True},
 }
 OF_A_PIECE: dict[str, dict[str, Any]] = {
     "continue": {"prompt_bars": 3, "bars": 9, "begin": True},
     "bars": {"fill_bars": (2, 5), "begin": True, "end": True},
-    "tracks": {"fill_tracks": ("33",), "end": True},
+    "tracks": {"fill_tracks": ("electric bass",), "end": True},
     "vary": {"vary": 0.3},
 }
 
