@@ -151,6 +151,10 @@ class _Album:
                 written.append(song)
                 progress(there + len(written), count)
         except KeyboardInterrupt:
+            finished = list(self._begun.values())
+            for entry in [one for one in self.ledger.entries if not one.files]:
+                if entry not in finished:
+                    self.ledger.drop(entry)
             return written, True
         return written, False
 

@@ -43,8 +43,13 @@ class Ledger:
         """Remove the files of songs that a killed command left unfinished."""
         for entry in _read(self.folder):
             if not entry.files:
-                for kind in KINDS:
-                    self.path(entry, kind).unlink(missing_ok=True)
+                self._remove_files(entry)
+        self._save()
+
+    def drop(self, entry: Entry) -> None:
+        """Forget a song that is not finished, and remove its files."""
+        self._remove_files(entry)
+        self.entries.remove(entry)
         self._save()
 
     def find(self, wish: dict[str, Any]) -> Entry | None:
@@ -96,6 +101,10 @@ class Ledger:
     def path(self, entry: Entry, kind: str) -> Path:
         """Return where a file of an entry is."""
         return self.folder / f"{entry.stem}.{kind}"
+
+    def _remove_files(self, entry: Entry) -> None:
+        for kind in KINDS:
+            self.path(entry, kind).unlink(missing_ok=True)
 
     def _is_whole(self, entry: Entry) -> bool:
         with suppress(OSError):

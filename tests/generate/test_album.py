@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from megatron_music.errors import Interrupted, UsageError
+from megatron_music.generate import album as album_module
 from megatron_music.generate.album import Formats, songs_to_compose, write_album
 from megatron_music.generate.key import key_of
 from megatron_music.generate.ledger import Ledger
@@ -229,6 +230,18 @@ def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
         write_album(stopped_after(song(5)), tmp_path, request, MAKER, QUICK)
     assert titles(tmp_path) == ["seed 5"]
     assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [Request(2, seed=6)]
+
+
+def test_ctrl_c_in_the_midst_of_a_song_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(album_module, "draw_piano_roll", interrupted)
+    with pytest.raises(Interrupted, match="no song was finished"):
+        album(tmp_path, Request(2, seed=5))
+    assert not list(tmp_path.glob("song-*"))
 
 
 def test_songs_that_a_kill_left_unfinished_are_cleared_away(tmp_path: Path) -> None:
