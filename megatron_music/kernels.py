@@ -141,8 +141,8 @@ def _mask_songs() -> None:
     from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
 
     vocabulary = _vocabulary()
-    rules = new_rules(vocabulary, Plan(bars=1))
-    state = new_state(1, rules)
+    plan = Plan(bars=1)
+    rules, state = new_rules(vocabulary, plan), new_state([plan])
     take_tokens(np.full((1, 1), vocabulary.piece_start), state, rules)
     mark_legal(state, rules, np.zeros((1, len(vocabulary)), np.bool_))
 

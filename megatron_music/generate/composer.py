@@ -98,8 +98,9 @@ class Composer:
         return Drawer(model, self.vocabulary, request.taste, key, watch, blends)
 
     def plan(self, request: Request) -> Plan:
-        """Return the plan of each song's first window; raises UsageError for an impossible wish."""
-        return writing.first_plan(request, self.vocabulary, self.rows.seq_length)
+        """Return the plan of the first song's first window; raises UsageError where none fits."""
+        first = request.seeds[0]
+        return writing.first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
         """Return what makes pieces of seeds; raises UsageError for an impossible wish."""

@@ -47,12 +47,12 @@ class Guide(Protocol):
 
 
 class PlanGuide:
-    """Songs from nothing, by a plan."""
+    """Songs from nothing, a plan each; the plans differ in bars and instruments alone."""
 
-    def __init__(self, vocabulary: Vocabulary, plan: Plan, songs: int) -> None:
-        self.given = [[vocabulary.piece_start, *(plan.attributes or ())]] * songs
-        self._rules = new_rules(vocabulary, plan)
-        self._state = new_state(songs, self._rules)
+    def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan]) -> None:
+        self.given = [[vocabulary.piece_start, *(plan.attributes or ())] for plan in plans]
+        self._rules = new_rules(vocabulary, plans[0])
+        self._state = new_state(plans)
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens."""

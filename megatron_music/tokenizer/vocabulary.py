@@ -29,6 +29,8 @@ DENSITY_LEVELS = 10
 UINT16_LIMIT = 65_500
 """Megatron's own bound: the ids of a larger vocabulary are stored as int32."""
 SETTINGS_FILE = "mmmtrack.json"
+MOST_INSTRUMENTATIONS = 256
+"""A share of 1 in 256 is still seen, and the settings stay a small file."""
 
 _MARKS = (
     "PAD",
@@ -64,6 +66,8 @@ class TokenizerSettings:
     density level that is the number of edges at or below n. `bars` is the usual length of a
     window and `ensemble` the instruments of every piece, where all pieces have the same. `fill`
     says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
+    `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
+    as the data have it, and `instrumentation_tokens` the lengths of those windows.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -75,6 +79,8 @@ class TokenizerSettings:
     bars: int = 4
     ensemble: tuple[str, ...] = ()
     fill: bool = False
+    instrumentations: tuple[str, ...] = ()
+    instrumentation_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
@@ -92,8 +98,13 @@ class TokenizerSettings:
         for attribute in self.attributes:
             if attribute.split() != [attribute]:
                 raise UsageError(f"an attribute must be one word (got {attribute!r})")
-        for name in self.ensemble:
+        for name in (*self.ensemble, *" ".join(self.instrumentations).split()):
             parse_instrument(name)
+        if len(self.instrumentations) != len(self.instrumentation_tokens):
+            raise UsageError(
+                f"{len(self.instrumentations)} instrumentations have "
+                f"{len(self.instrumentation_tokens)} lengths; each must have one"
+            )
 
 
 class Ids(NamedTuple):

@@ -5,6 +5,7 @@ cells of that row, so that a step of a batch costs microseconds. `grammar.Walker
 what each rule means.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,17 +25,17 @@ SILENT = -1
 
 START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
 PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
-PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL = range(7, 13)
-COLUMNS = 13
+PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
+COLUMNS = 14
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
 _ENDLESS = 1 << 40
 
 
 class Rules(NamedTuple):
-    """A vocabulary and a plan, as numbers.
+    """A vocabulary and what the plans of a batch have in common, as numbers.
 
-    `bars` and `tracks` are 0 where open; `asks` and `asks_attributes` say that instruments and
-    attributes are given; `levels` holds the density asked of each instrument, -1 where open.
+    `asks` and `asks_attributes` say that instruments and attributes are given; `levels` holds the
+    density asked of each instrument, -1 where open.
     """
 
     ids: Ids
@@ -42,13 +43,10 @@ class Rules(NamedTuple):
     has_density: int
     steps_per_bar: int
     max_tokens: int
-    bars: int
-    tracks: int
     asks: bool
     asks_attributes: bool
     single_voices: bool
     full_bars: bool
-    wanted: Cells
     levels: Cells
     attributes: Cells
 
@@ -56,7 +54,9 @@ class Rules(NamedTuple):
 class State(NamedTuple):
     """Where songs stand: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
 
-    `onsets` are steps since the track began, SILENT where a pitch does not sound.
+    `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
+    the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
+    where that is open.
     """
 
     cells: Cells
@@ -65,11 +65,9 @@ class State(NamedTuple):
 
 
 def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
-    """Return a plan over a vocabulary as the kernels take it."""
+    """Return a plan over a vocabulary as the kernels take it, but for its bars and tracks."""
     v = vocabulary
-    wanted, levels = np.zeros(INSTRUMENT_COUNT, np.int64), np.full(INSTRUMENT_COUNT, -1, np.int64)
-    for code in plan.instruments or ():
-        wanted[code] += 1
+    levels = np.full(INSTRUMENT_COUNT, -1, np.int64)
     for code, level in plan.densities:
         levels[code] = level
     return Rules(
@@ -78,25 +76,25 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
         has_density=int(v.settings.density),
         steps_per_bar=v.steps_per_bar,
         max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
-        bars=plan.bars or 0,
-        tracks=plan.track_count or 0,
         asks=plan.instruments is not None,
         asks_attributes=plan.attributes is not None,
         single_voices=plan.single_voices,
         full_bars=plan.full_bars,
-        wanted=wanted,
         levels=levels,
         attributes=np.array(plan.attributes or (), np.int64),
     )
 
 
-def new_state(songs: int, rules: Rules) -> State:
-    """Return songs that have not begun."""
+def new_state(plans: Sequence[Plan]) -> State:
+    """Return songs that have not begun, one a plan; bars and tracks are each plan's own."""
+    songs = len(plans)
     cells = np.zeros((songs, COLUMNS), np.int64)
-    cells[:, PIECE_BARS] = rules.bars
+    cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
+    cells[:, ASKED] = [plan.track_count or 0 for plan in plans]
     cells[:, ATTRIBUTE] = -1
     onsets = np.full((songs, PITCHES), SILENT, np.int64)
-    return State(cells, onsets, np.tile(rules.wanted, (songs, 1)))
+    wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
+    return State(cells, onsets, np.array(wanted, np.int64))
 
 
 @kernel
@@ -252,9 +250,9 @@ def _mark_piece(cells: Cells, rules: Rules, mask: Masks) -> None:
                 mask[token] = _owed_piece(rules, tracks, cells, token) <= left
         mask[rules.ids.track_start] = not due and _owed_new_track(cells, rules) <= left
     elif phase == BETWEEN_TRACKS:
-        goes_on = tracks != rules.tracks
+        goes_on = tracks != cells[ASKED]
         mask[rules.ids.track_start] = goes_on and _owed_new_track(cells, rules) <= left
-        mask[rules.ids.piece_end] = tracks >= rules.tracks and left >= 0
+        mask[rules.ids.piece_end] = tracks >= cells[ASKED] and left >= 0
 
 
 @kernel
@@ -275,7 +273,7 @@ def _track_tokens(rules: Rules, bars: int) -> int:
 def _owed_piece(rules: Rules, tracks: int, cells: Cells, attribute: int) -> int:
     """Count the tokens owed at the head of a piece."""
     bars = max(1, cells[PIECE_BARS])
-    later = max(1, rules.tracks - tracks)
+    later = max(1, cells[ASKED] - tracks)
     owed: int = later * _track_tokens(rules, bars) + 1 + _due(rules, attribute)
     return owed
 
@@ -283,7 +281,7 @@ def _owed_piece(rules: Rules, tracks: int, cells: Cells, attribute: int) -> int:
 @kernel
 def _owed_new_track(cells: Cells, rules: Rules) -> int:
     """Count the tokens owed behind the TRACK_START that could come now."""
-    later = max(0, rules.tracks - cells[TRACKS] - 1)
+    later = max(0, cells[ASKED] - cells[TRACKS] - 1)
     bars = max(1, cells[PIECE_BARS])
     owed: int = (later + 1) * _track_tokens(rules, bars)
     return owed
@@ -301,7 +299,7 @@ def _owed(
     struck: int,
 ) -> int:
     """Count the tokens owed in a track or behind it, as `Position.tokens_owed` does."""
-    later = max(0, rules.tracks - cells[TRACKS])
+    later = max(0, cells[ASKED] - cells[TRACKS])
     if phase == BETWEEN_TRACKS:
         rest: int = later * _track_tokens(rules, bar) + 1
         return rest

@@ -12,6 +12,7 @@ from pathlib import Path
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import how_to_build
 from megatron_music.tokenizer.vocabulary import (
+    MOST_INSTRUMENTATIONS,
     Vocabulary,
     load_vocabulary,
     token_dtype,
@@ -158,6 +159,29 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
             ensemble=settings.ensemble if settings.ensemble == other.settings.ensemble else (),
         )
     return vocabulary_of(settings)
+
+
+def with_shared_instruments(blend: Blend, vocabulary: Vocabulary) -> Vocabulary:
+    """Return a blend's vocabulary with the instruments of its folders' windows, by their shares.
+
+    The blend has to be `sized`.
+    """
+    if vocabulary.settings.ensemble or len(blend.parts) == 1:
+        return vocabulary
+    rows: list[tuple[str, int]] = []
+    for folder, share in zip(blend.folders, blend.shares, strict=True):
+        of = load_vocabulary(folder / "tokenizer").settings
+        windows = list(zip(of.instrumentations, of.instrumentation_tokens, strict=True))
+        windows = windows or [(" ".join(of.ensemble), 1)] * bool(of.ensemble)
+        count = max(1, round(share * MOST_INSTRUMENTATIONS)) if windows else 0
+        rows += [windows[i * len(windows) // count] for i in range(count)]
+    return vocabulary_of(
+        replace(
+            vocabulary.settings,
+            instrumentations=tuple(names for names, _ in rows),
+            instrumentation_tokens=tuple(tokens for _, tokens in rows),
+        )
+    )
 
 
 def differences(one: Vocabulary, other: Vocabulary) -> str:

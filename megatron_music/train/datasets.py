@@ -10,7 +10,12 @@ from megatron_music.errors import DataError
 from megatron_music.files import damaged
 from megatron_music.tokenizer.places import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.train.blend import Blend, common_vocabulary, token_count
+from megatron_music.train.blend import (
+    Blend,
+    common_vocabulary,
+    token_count,
+    with_shared_instruments,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ def check_data(blend: Blend, recipe: Recipe) -> Checked:
         if recipe.log.eval_interval:
             _check_tokens(folder / "valid", vocabulary, "set log.eval_interval=0")
     weighed = blend.sized(vocabulary)
+    vocabulary = with_shared_instruments(weighed, vocabulary)
     return Checked(weighed, vocabulary, _hash(hashes, weighed.shares))
 
 

@@ -121,7 +121,7 @@ def sampled(composer: Composer, songs: int, tokens: int) -> torch.Tensor:
 
 def masked(composer: Composer, songs: int, tokens: int) -> torch.Tensor:
     """Compose chorales of so many bars that no song ends before its tokens are drawn."""
-    guide = PlanGuide(composer.vocabulary, Plan(200, CHORALE, None, True), songs)
+    guide = PlanGuide(composer.vocabulary, [Plan(200, CHORALE, None, True)] * songs)
     processors = LogitsProcessorList(
         [
             GrammarProcessor(guide, len(composer.vocabulary)),

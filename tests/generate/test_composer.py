@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from megatron_music.tokenizer.codec import decode, encode
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
-from tests.generate.conftest import CHORALE
+from tests.generate.conftest import CHORALE, untrained
 from tests.music import bars_not_full
 
 
@@ -50,6 +51,36 @@ def test_voices_sing_up_to_each_barline_unless_rests_are_asked_for(
     songs = list(Composer.load(chorale_model).compose(request))
     rests = [bars_not_full(one, 3, 16) for song in songs for one in song.piece.tracks]
     assert any(rests) is not full_bars
+
+
+@pytest.fixture(scope="module")
+def band_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model whose data have two bands, one three times as often as the other."""
+    settings = TokenizerSettings(
+        bars=4,
+        instrumentations=(*["0 33 DRUMS"] * 3, "25 40 48 DRUMS", "1 2 3 4 5 6 7"),
+        instrumentation_tokens=(100, 110, 120, 130, 500),
+    )
+    return untrained(tmp_path_factory.mktemp("band"), settings, seq_length=400)
+
+
+def test_a_band_is_one_of_those_in_the_data_as_often_as_they_are(band_model: Path) -> None:
+    composer = Composer.load(band_model)
+    songs = list(composer.compose(Request(32, bars=1)))
+    bands = Counter(" ".join(instruments(song)) for song in songs)
+    assert set(bands) == {"0 33 DRUMS", "25 40 48 DRUMS"}
+    assert bands["0 33 DRUMS"] > bands["25 40 48 DRUMS"]
+    again = next(iter(composer.compose(Request(1, seed=20, bars=1))))
+    assert again.piece == songs[13].piece
+
+
+@pytest.mark.parametrize("tracks", [3, 4, 5])
+def test_so_many_tracks_as_asked_for_are_of_different_instruments(
+    band_model: Path, tracks: int
+) -> None:
+    for song in Composer.load(band_model).compose(Request(8, bars=1, tracks=tracks)):
+        played = instruments(song)
+        assert len(set(played)) == len(played) == tracks
 
 
 def test_instruments_asked_for_are_what_plays(open_model: Path) -> None:

@@ -1,0 +1,41 @@
+"""Which instruments a song from nothing has: drawn as often as the training data have them."""
+
+import numpy as np
+
+from megatron_music.generate.choice_kernel import song_words
+from megatron_music.score.hashing import scramble
+from megatron_music.score.instruments import parse_instrument
+from megatron_music.tokenizer.vocabulary import TokenizerSettings
+
+_STAGE = 1 << 33
+"""The stage that instruments are drawn in: no window has it, nor what chooses bars to vary."""
+
+
+def draw_instruments(
+    settings: TokenizerSettings, seed: int, max_tokens: int, tracks: int | None = None
+) -> tuple[int, ...] | None:
+    """Return the codes of a song's instruments, by its seed; None where the data do not tell.
+
+    They are those of a training window that fits into `max_tokens`, of `tracks` tracks if so many
+    are asked for. Where no window has as many, those of several are put together, each once; None
+    where the data have fewer instruments.
+    """
+    windows = _windows(settings, max_tokens)
+    numbers = np.arange(len(windows), dtype=np.uint64)
+    order = np.argsort(scramble(song_words([seed], _STAGE) + numbers), kind="stable").tolist()
+    drawn: list[tuple[int, ...]] = [windows[i] for i in order]
+    if tracks is None:
+        return drawn[0] if drawn else None
+    alike = [window for window in drawn if len(window) == tracks]
+    if alike:
+        return alike[0]
+    together = tuple(dict.fromkeys(code for window in drawn for code in window))
+    return together[:tracks] if len(together) >= tracks else None
+
+
+def _windows(settings: TokenizerSettings, max_tokens: int) -> list[tuple[int, ...]]:
+    """Return the instruments of the windows that fit, or of the shortest where none does."""
+    lengths = settings.instrumentation_tokens
+    longest = max(max_tokens, min(lengths, default=0))
+    rows = zip(settings.instrumentations, lengths, strict=True)
+    return [tuple(map(parse_instrument, names.split())) for names, of in rows if of <= longest]
