@@ -24,7 +24,7 @@ class Draft:
 
     A hole keeps no note that begins in it. `levels` are densities asked for, by track; `sources`
     say which of a prompt's tracks each track is, None for one that is added, `dropped` which of
-    them are left out.
+    them are left out. `written` are the bars that the model wrote, None for none yet.
     """
 
     piece: Piece
@@ -32,6 +32,7 @@ class Draft:
     levels: Mapping[int, int | None] = field(default_factory=dict)
     sources: tuple[int | None, ...] = ()
     dropped: tuple[int, ...] = ()
+    written: BoolArray | None = None
 
     @property
     def is_done(self) -> bool:
@@ -39,13 +40,40 @@ class Draft:
         return not self.holes.any()
 
     def filled(self, sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary) -> "Draft":
-        """Take over what was written into a sheet."""
+        """Take over what was written into a sheet; its last bars are open again if more follow."""
         tracks, holes = list(self.piece.tracks), self.holes.copy()
+        written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(sheet, tokens, vocabulary).items():
             tracks[index] = _with_notes(tracks[index], notes)
         for slot in sheet.slots:
             holes[slot.track, slot.bar] = False
-        return replace(self, piece=replace(self.piece, tracks=tuple(tracks)), holes=holes)
+            written[slot.track, slot.bar] = True
+        piece = replace(self.piece, tracks=tuple(tracks))
+        done = replace(self, piece=piece, holes=holes, written=written)
+        first = int(np.flatnonzero(self.holes.any(axis=0))[0])
+        return done.open_at(max(slot.bar for slot in sheet.slots) + 1, sheet.bars, first + 1)
+
+    def open_at(self, edge: int, window_bars: int, first: int = 1) -> "Draft":
+        """Open the bars again that hold notes which the edge of a window has cut.
+
+        A window ends before bar `edge`, and all its notes with it. Where a track goes on behind,
+        the notes that end there are written once more together with what follows, from bar
+        `first` on at the earliest; without it no note would ever sound across that barline.
+        """
+        # The next window begins half its bars before the first that is open, and has to reach on.
+        first = max(first, edge - (window_bars + 1) // 2 + 1)
+        if edge >= self.piece.bars or self.written is None or self.holes[:, :edge].any():
+            return self
+        opened = np.zeros_like(self.holes)
+        steps = self.piece.steps_per_bar
+        for index in np.flatnonzero(self.holes[:, edge]).tolist():
+            track = self.piece.tracks[index]
+            begun = track.onset[track.end == edge * steps] // steps
+            start = int(begun[begun >= first].min(initial=edge))
+            if self.written[index, start:edge].all():
+                opened[index, start:edge] = True
+        held = open_bars(self.piece, opened).piece
+        return replace(self, piece=held, holes=self.holes | opened, written=self.written & ~opened)
 
 
 def open_bars(piece: Piece, holes: BoolArray) -> Draft:
@@ -144,7 +172,7 @@ def _window(draft: Draft, bars: int) -> tuple[int, int]:
     first, last, total = int(open_at[0]), int(open_at[-1]), draft.piece.bars
     bars = min(bars, total)
     spare = bars - (last - first + 1)
-    if spare < 0:
+    if spare <= 0:  # then at least what stands before is heard
         start = max(0, first - bars // 2)
     else:
         behind = total - last - 1

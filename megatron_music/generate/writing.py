@@ -20,12 +20,18 @@ from megatron_music.generate.draft import (
     until_step,
 )
 from megatron_music.generate.harmonise import around_voice
+from megatron_music.generate.instrumentation import draw_instruments
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.hashing import scramble
-from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
+from megatron_music.score.instruments import (
+    INSTRUMENT_COUNT,
+    VOICES,
+    instrument_name,
+    parse_instrument,
+)
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.grammar import Plan, Walker
@@ -42,29 +48,34 @@ def compose(
     drawer: Drawer, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
 ) -> list[Piece]:
     """Compose a piece a seed from nothing; more bars than fit a window are added by sliding it."""
-    plan = first_plan(request, vocabulary, drawer.max_tokens)
-    guide = PlanGuide(vocabulary, plan, len(seeds))
+    plans = [first_plan(request, vocabulary, drawer.max_tokens, seed) for seed in seeds]
+    guide = PlanGuide(vocabulary, plans)
     bars = request.bars or vocabulary.settings.bars
     places = np.array([place_of(request, 0, bars, vocabulary)] * len(seeds))
     rows = drawer.draw(guide, seeds, places=places)
     pieces = [decode(tokens, vocabulary) for tokens in rows]
-    if bars == plan.bars:
-        return pieces
-    drafts = [_extended(piece, bars, request, vocabulary) for piece in pieces]
+    drafts = [
+        replace(draft, written=~draft.holes).open_at(piece.bars, piece.bars)
+        for piece in pieces
+        for draft in [_extended(piece, bars, request, vocabulary)]
+    ]
     return write(drawer, drafts, seeds, request, vocabulary)
 
 
-def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int) -> Plan:
-    """Return the plan of the first window: the bars asked for, as far as one window holds them.
+def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int) -> Plan:
+    """Return the plan of a song's first window: the bars asked for, as far as one holds them.
 
-    Raises UsageError if not even a bar fits.
+    Instruments that are not asked for are drawn by the seed. Raises UsageError if not even a bar
+    fits.
     """
     codes = request.codes(vocabulary)
-    levels = {code: request.density_of(code, vocabulary) for code in codes or range(133)}
+    if codes is None:
+        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks)
+    levels = {code: request.density_of(code, vocabulary) for code in range(INSTRUMENT_COUNT)}
     asked = tuple((code, level) for code, level in sorted(levels.items()) if level is not None)
     bars = min(request.bars or vocabulary.settings.bars, vocabulary.settings.bars)
     attributes = request.attribute_ids(vocabulary)
-    tracks = request.tracks or len(codes or (0,))
+    tracks = len(codes) if codes else request.tracks or 1
     while True:
         plan = Plan(
             *(bars, codes, max_tokens, True, attributes, asked, request.tracks),

@@ -66,12 +66,13 @@ class Sheet:
     """Tokens, and what is open between them, from PIECE_START to PIECE_END.
 
     Behind the last slot nothing is told that was only kept: PIECE_END follows. `first_bar` is
-    where its window begins in the piece, from 0.
+    where its window of `bars` bars begins in the piece, from 0.
     """
 
     items: tuple[Item, ...]
     steps_per_bar: int
     first_bar: int
+    bars: int
 
     @property
     def slots(self) -> list[Slot]:
@@ -145,7 +146,7 @@ def lay_out(
                 middle = content if slot is None else [slot]
                 items += [vocabulary.bar_start, *middle, vocabulary.bar_end]
         items.append(vocabulary.track_end)
-    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), steps, first_bar)
+    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), steps, first_bar, bars)
 
 
 def _to_last_slot(items: list[Item]) -> list[Item]:

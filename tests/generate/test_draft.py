@@ -160,3 +160,34 @@ def test_bars_that_are_not_there_are_refused() -> None:
     piece = Piece(4, 2, (track(0, (0, 4, 60)),))
     with pytest.raises(UsageError, match=r"the piece has bars 1..2 \(got 3\)"):
         cells_named(piece, (3,), ())
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_notes_that_the_end_of_a_window_cut_are_written_once_more(fill: bool) -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=4, fill=fill))
+    long = track(0, (0, 16, 60), (30, 64, 62), (60, 64, 65))
+    short, kept = track(33, (0, 50, 40)), track(48, (56, 64, 50))
+    piece = Piece(4, 8, (long, short, kept))
+    holes = np.tile(np.arange(8) > 3, (3, 1))
+    written = ~holes & np.array([[True], [True], [False]])
+    draft = Draft(piece, holes, written=written).open_at(4, 4)
+    opened = draft.holes & ~holes
+    assert [np.flatnonzero(row).tolist() for row in opened] == [[3], [], []]
+    assert rows(draft.piece, 0) == {(0, 16, 60), (30, 64, 62)}
+
+    slots = [slot for slot in next_sheet(draft, vocabulary, ROOM).slots if slot.track == 0]
+    assert [(slot.bar, slot.ends) for slot in slots] == [(3, False), (4, True)]
+    now = draft
+    while not now.is_done:
+        sheet = next_sheet(now, vocabulary, ROOM)
+        now = now.filled(sheet, scribble(sheet, vocabulary, ROOM, 1), vocabulary)
+    assert all(rows(draft.piece, track) <= rows(now.piece, track) for track in range(3))
+
+
+def test_longer_windows_write_more_of_what_was_cut_once_more() -> None:
+    piece = Piece(4, 12, (track(0, (16, 128, 60), (90, 128, 62), (112, 128, 65)),))
+    holes = np.arange(12)[None, :] > 7
+    for first, opened in ((1, [5, 6, 7]), (6, [7]), (8, [])):
+        draft = Draft(piece, holes, written=~holes).open_at(8, 8, first)
+        assert np.flatnonzero(draft.holes & ~holes).tolist() == opened
+    assert Draft(piece, holes).open_at(8, 8).holes.tolist() == holes.tolist()
