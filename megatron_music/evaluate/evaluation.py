@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,7 @@ from megatron_music.evaluate.freely import FreeSample, sample_freely
 from megatron_music.evaluate.heldout import HeldOut, summarise
 from megatron_music.evaluate.labelled import LabelRow, told_apart
 from megatron_music.evaluate.loss import read
+from megatron_music.evaluate.seams import Seams, seams
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
@@ -45,6 +46,9 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 
 MOST_WINDOWS = 400
 """Of each held-out side; evenly spread."""
+
+LONG_SONGS = 4
+"""Of so many songs, one more is composed of two windows."""
 
 FEWEST_WINDOWS = 10
 """Whole windows below which the statistics of a set say nothing."""
@@ -109,6 +113,7 @@ class Evaluation:
     voices: tuple[FigureRow, ...]
     real_endings: Estimate | None
     histograms: tuple[HistogramRow, ...]
+    seams: Seams
     copying: Copying
     verdict: Verdict
     notes: EmbeddingMap
@@ -134,6 +139,9 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         free = sample_freely(composer.model, vocabulary, request.count, request.seed, progress)
     songs = _compose(composer, request, stage)
     composed = Music([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
+    bars = vocabulary.settings.bars
+    longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
+    long_songs = [song.piece for song in _compose(composer, longer, stage)]
     reader = IndexedReader(data / SPLITS[0])
     counts = token_counts(reader, vocabulary)
     held_out = [tokens for side in sides.values() for tokens in side.tokens]
@@ -161,6 +169,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         voices=voices,
         real_endings=_endings(sides, vocabulary) if voices else None,
         histograms=histograms,
+        seams=seams(long_songs, bars, sets[1].pieces, sets[1].groups),
         copying=copied,
         verdict=verdict,
         notes=note_map(composer.model, vocabulary, counts),

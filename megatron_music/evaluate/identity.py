@@ -13,7 +13,7 @@ from megatron_music.generate.identity import model_identity
 from megatron_music.generate.request import Request
 
 JSON_FILE = "report.json"
-FORMAT = 2
+FORMAT = 3
 """Raised whenever a report comes to hold other figures."""
 
 

@@ -34,6 +34,8 @@ def as_markdown(found: Evaluation) -> str:
         _voices(found),
         _histograms(found.histograms),
         "![Histograms of held-out and composed music](histograms.png)",
+        "## Between windows",
+        _between_windows(found),
         "## Copying",
         _copying(found),
         "## The critic",
@@ -168,6 +170,16 @@ def _histograms(rows: Sequence[HistogramRow]) -> str:
             ]
             for row in rows
         ],
+    )
+
+
+def _between_windows(found: Evaluation) -> str:
+    of = found.seams
+    return (
+        f"In {of.songs} songs of two windows, a note sounds across the barline where the first "
+        f"window ends in {_percent(of.at)} of the pitched tracks, across the other barlines in "
+        f"{_percent(of.elsewhere)}; within held-out windows in {_percent(of.real)}. Barline by "
+        f"barline: {', '.join(f'{share:.2f}' for share in of.by_barline)}."
     )
 
 

@@ -85,6 +85,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         if found.real_endings is None
         else asdict(found.real_endings),
         "histograms": {row.name: _histogram_json(row) for row in found.histograms},
+        "held_over_barlines": asdict(found.seams),
         "copying": {
             name: {str(bars): count for bars, count in runs.items()}
             for name, runs in asdict(found.copying).items()

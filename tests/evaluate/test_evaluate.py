@@ -40,7 +40,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Program:
     program = Program(tmp_path_factory.mktemp("evaluate"))
     for seed in range(60):
         write_midi(duet(seed), program.folder / "midi" / f"{seed}.mid")
-    program("data", "build", "midi", "-o", "data", "--split", "50,25,25", "--bars", "2")
+    options = "--split 50,25,25 --bars 2 --no-transpositions --no-fill"
+    program("data", "build", "midi", "-o", "data", *options.split())
     settings = load_vocabulary(program.folder / "data" / "tokenizer").settings
     untrained(program.folder / "hf", settings)
     (program.folder / "printed.json").write_text(program(*WISH, "-o", "report", "--json").stdout)
@@ -86,6 +87,15 @@ def test_a_model_that_has_learned_nothing_is_found_out(home: Program) -> None:
     control = report["critic"]["control_area_under_curve"]
     assert control["value"] < 0.8
     assert report["copying"]["composed"] == {"0": SONGS}
+
+
+def test_notes_across_barlines_are_counted_where_a_window_follows(home: Program) -> None:
+    report = json.loads((home.folder / "report" / "report.json").read_text())
+    held = report["held_over_barlines"]
+    assert (held["songs"], len(held["by_barline"])) == (SONGS // 4, 3)
+    assert held["real"]["value"] == 0  # the music of the data set has none
+    text = (home.folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "In 2 songs of two windows" in text
 
 
 def test_voices_are_compared_with_those_of_held_out_music(home: Program) -> None:
