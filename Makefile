@@ -14,7 +14,9 @@ SLURM := $(filter slurm,$(RUNTIME))
 SOURCE ?=
 override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
 DATASET ?= $(or $(SOURCE),bach)
-RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),tiny,article))
+CHORALES := bach js-fakes
+LAPTOP_RECIPE = $(if $(filter-out $(CHORALES),$(DATASET)),tiny-band,tiny)
+RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),$(LAPTOP_RECIPE),article))
 NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
 TP ?= 1
 PP ?= 1
@@ -28,6 +30,7 @@ WORKERS ?= 2
 N ?= 4
 BARS ?= 8
 SEED ?=
+OF ?= 32
 MEGATRON_LM ?=
 SWEEP ?= profiling/sweeps/$(if $(filter 0,$(GPUS)),cpu,$(if $(filter 1,$(GPUS)),single-gpu,article-table2)).yaml
 BUDGET ?= $(if $(filter 0,$(GPUS)),4m,2h)
@@ -83,7 +86,8 @@ BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
 ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
 # With a seed the same songs again, else more.
-COMPOSE = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music -n $(N) --bars $(BARS) $(addprefix --seed ,$(1))
+COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music --bars $(BARS) $(addprefix --seed ,$(1))
+COMPOSE = $(COMPOSE_TO) -n $(N)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -239,8 +243,8 @@ estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEV
 	@$(ESTIMATE) $(if $(DEVICE),--device '$(DEVICE)') $(if $(wildcard $(DATA)/tokenizer),--data $(DATA))
 
 .PHONY: sample
-sample: $$(NEEDS) ## add N pieces of BARS bars by the model of the run RUN; SEED=8 for some again
-	@$(call COMPOSE,$(SEED))
+sample: $$(NEEDS) ## add the N best of OF pieces of BARS bars by the model of the run RUN; OF= for all of N; SEED=8 for some again
+	@$(if $(OF),$(call COMPOSE_TO,$(SEED)) --best $(N) --of $(OF),$(call COMPOSE,$(SEED)))
 
 .PHONY: studio
 studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'

@@ -163,6 +163,15 @@ def recipe_names() -> list[str]:
     )
 
 
+def recipes_by_length() -> dict[int, list[str]]:
+    """Return the recipes that are for training on music by their sequence length, in tokens."""
+    found: dict[int, list[str]] = {}
+    for name in recipe_names():
+        if not name.startswith("profile-"):
+            found.setdefault(load_recipe(name).model.seq_length, []).append(name)
+    return dict(sorted(found.items()))
+
+
 def load_recipe(
     name_or_path: str, overrides: Sequence[str] = (), depth: int | None = None
 ) -> Recipe:

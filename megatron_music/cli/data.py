@@ -101,7 +101,11 @@ def _open(
     new = force or not (output / MANIFEST_FILE).exists()
     if new and backend == "local":
         _tell_of_crowd(workers)
-    return open_source(source, place, partial(start_workers, backend, workers) if new else None)
+    many = partial(start_workers, backend, workers) if new else None
+    music = open_source(source, place, many)
+    if music.own:
+        show.say(f"left out, as composed by this program: {', '.join(music.own)}")
+    return music
 
 
 def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> "Source":
@@ -166,13 +170,15 @@ def _summary(manifest: dict[str, Any]) -> str:
     refused = ", ".join(f"{reason} {count}" for reason, count in inputs["refused"].items())
     lines = [
         f"{manifest['source']['name']}: {inputs['kept']:,} of {counted(inputs['total'], 'piece')} "
-        "kept" + (f"; left out: {refused}" if refused else "")
+        "kept" + (f"; left out: {refused} (data list-left-out names them)" if refused else "")
     ]
     for name, side in manifest["splits"].items():
         lines.append(data_inspect.row(name, side))
         if not side["documents"]:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
     lines += _labels(manifest)
+    lines += data_inspect.grid(manifest)
+    lines += data_inspect.contexts(manifest["splits"]["train"])
     entropies = manifest["unigram_nats_per_token"].items()
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")
@@ -202,5 +208,6 @@ def _labels(manifest: dict[str, Any]) -> list[str]:
 
 app.command("verify")(data_inspect.verify)
 app.command("stats")(data_inspect.stats)
+app.command("list-left-out")(data_inspect.list_left_out)
 app.command("list")(data_catalog.list_collections)
 app.command("fetch")(data_catalog.fetch_collection)

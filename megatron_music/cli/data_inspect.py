@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +59,28 @@ def stats(
     print(json.dumps(to_json(made)) if as_json else visible(_text(made)))
 
 
+def list_left_out(
+    folder: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DIR")],
+    as_json: Json = False,
+) -> None:
+    """Name each piece that is left out of a data set, whole or in part, and why.
+
+    Example: `megatron-music data list-left-out data/mine`
+    """
+    from megatron_music.data.outcomes import REFUSED, left_out
+
+    whole = part = 0
+    for record in left_out(folder):
+        refused = record["outcome"] == REFUSED
+        whole, part = whole + refused, part + (not refused)
+        if as_json:
+            print(json.dumps(record))
+        else:
+            reason = record["reason"] if refused else "in part"
+            print(visible(f"{record['name']}: {reason}: {record['detail']}"))
+    show.say(f"{counted(whole, 'piece')} left out, {counted(part, 'piece')} in part")
+
+
 def row(name: str, side: Mapping[str, int]) -> str:
     """Return a line with what is on one side of the split."""
     return (
@@ -66,6 +88,49 @@ def row(name: str, side: Mapping[str, int]) -> str:
         f"{counted(side['documents'], 'document', width=9)}, "
         f"{counted(side['pieces'], 'piece', width=7)}"
     )
+
+
+def grid(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line with what the grid costs, and whether a finer one helps."""
+    cost = manifest.get("grid")
+    if cost is None:
+        return []
+    steps, notes = manifest["settings"]["steps_per_quarter"], cost["notes"]
+    lines = [
+        f"grid of {steps} steps a quarter: {cost['moved'] / notes:.1%} of "
+        f"{counted(notes, 'note')} in {counted(cost['pieces'], 'piece')} begin off it and are "
+        f"moved, by {cost['mean_move_quarters']:.3f} quarters on average"
+    ]
+    if cost["suggests_finer"]:
+        lines.append(
+            f"  --steps-per-quarter 12 moves {cost['moved_finer'] / notes:.1%}: it holds triplets "
+            "and swing"
+        )
+    return lines
+
+
+def contexts(side: Mapping[str, Any]) -> list[str]:
+    """Return a line for each sequence length of a recipe: which windows it does not hold."""
+    from megatron_music.config import recipes_by_length
+
+    lines: list[str] = []
+    by_length = side.get("longer_than")  # data sets of earlier versions have none
+    if by_length is None:
+        return lines
+    for tokens, recipes in recipes_by_length().items():
+        longer = by_length[str(tokens)]
+        left_out = (
+            f"leaves out {counted(longer['documents'], 'window')} "
+            f"({longer['documents'] / side['documents']:.1%}) with "
+            f"{longer['tokens'] / side['tokens']:.1%} of the tokens"
+        )
+        said = left_out if longer["documents"] else "holds all windows"
+        lines.append(f"  {tokens:,} tokens ({', '.join(recipes)}): {said}")
+        if not longer["documents"]:
+            break
+    else:
+        lines.append(f"  model.seq_length={side['document_tokens']['max']} holds all windows")
+    return ["sequence of a recipe, training windows:", *lines]
 
 
 def _write(made: "Statistics", folder: Path) -> None:

@@ -21,6 +21,8 @@ from megatron_music.data.card import card
 from megatron_music.data.contents import Contents
 from megatron_music.data.dedup import weights_for_few
 from megatron_music.data.folders import names_of
+from megatron_music.data.grid_cost import grid_cost
+from megatron_music.data.instrumentation import with_instrumentations
 from megatron_music.data.items import Item, contents
 from megatron_music.data.join import join
 from megatron_music.data.labels import Labelled, label
@@ -33,6 +35,7 @@ from megatron_music.data.manifest import (
     read_manifest,
     sealed,
 )
+from megatron_music.data.outcomes import OUTCOMES_FILE
 from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
@@ -224,6 +227,8 @@ def _read(
         dealt = weights_for_few(found.words, settings.split)
         settings = dataclasses.replace(settings, split=dealt)
         found = _read_items(source, items, settings, pool, work / "few", stage, labelled)
+    outcomes = found.folder / OUTCOMES_FILE
+    found.grid = grid_cost(items, outcomes, settings.steps_per_quarter, settings.bars)
     if not found.sides[SPLITS[0]].pieces:
         shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
         raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
@@ -291,6 +296,7 @@ def _write(
     folder = found.folder
     with stage("write", "shards") as progress:
         joined = join(found, pool, progress)
+    found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0])
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
     contents = Contents.added_up(

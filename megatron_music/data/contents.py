@@ -77,6 +77,16 @@ class Contents:
         return {size: float(whole[min(size, len(whole) - 1)] / total) for size in CONTEXT_TOKENS}
 
 
+def longer_than(lengths: Counts, tokens: int) -> dict[str, int]:
+    """Count the documents of more tokens, and their tokens; `lengths[n]` has n tokens each."""
+    longer = np.arange(len(lengths)) > tokens
+    held = {
+        "documents": lengths[longer].sum(),
+        "tokens": lengths @ (np.arange(len(lengths)) * longer),
+    }
+    return {name: int(count) for name, count in held.items()}
+
+
 def count_bars(path: Path) -> Counts:
     """Count the kept pieces of each length in bars by the lines of `files.jsonl`."""
     counts = np.zeros(1, np.int64)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,13 @@ from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, FileIt
 from megatron_music.data.refusal import Refusal
 
 MANY_FILES = 5_000
+
+ALBUM_FILE = "album.json"
+_SONG = re.compile(r"(song-\d+|prompt)(-\d+)?\.(mid|musicxml)")
+"""What `sample` writes into a folder of songs."""
+
+_RUN_NAMES = {"config.yaml", "environment.json", "checkpoints"}
+"""What is in the folder of a training run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +92,23 @@ def names_of(items: Sequence[Item]) -> list[str]:
 
 
 class Listing(NamedTuple):
-    """The files of a folder, how large each is and when it last changed, -1 and 0 if unknown."""
+    """The files of a folder, how large each is and when it last changed, -1 and 0 if unknown.
+
+    `own` are the folders below it that this program writes, whose songs are not listed.
+    """
 
     files: Files
     sizes_bytes: list[int]
     changed_ns: list[int]
+    own: list[str]
 
 
 @dataclass
 class _Found:
-    """Names, sizes and times of files; what cannot be read."""
+    """Names, sizes and times of files; what cannot be read; folders of this program's own."""
 
     files: list[tuple[str, int, int]] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
     refused: dict[str, Unusable] = field(default_factory=dict)
 
     def refuse(self, within: str, fault: OSError) -> None:
@@ -106,7 +119,8 @@ class _Found:
 def list_folder(folder: str, many: Callable[[], object] | None = None) -> Listing:
     """Return the MIDI files in a folder and below, by name; links are followed, each folder once.
 
-    A folder that cannot be read is listed, and refused. `many` is called once, in the middle,
+    A folder that cannot be read is listed, and refused. Songs and runs of this program are not
+    listed: a model is not to learn from what it composed. `many` is called once, in the middle,
     where there are over MANY_FILES.
     """
     found = _walk(folder, many)
@@ -117,6 +131,7 @@ def list_folder(folder: str, many: Callable[[], object] | None = None) -> Listin
         Files(folder, names, found.refused),
         [size_bytes for _, size_bytes, _ in rows],
         [changed_ns for _, _, changed_ns in rows],
+        sorted(found.own),
     )
 
 
@@ -145,7 +160,8 @@ def _walk(folder: str, many: Callable[[], object] | None) -> _Found:
 
 def _list(path: str, within: str, found: _Found) -> list[str]:
     """Note the files of a folder, whose names begin with `within`; return the folders in it."""
-    folders = []
+    folders, files = [], []
+    names: set[str] = set()
     try:
         with os.scandir(path) as entries:
             for entry in entries:
@@ -153,9 +169,18 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
                 if _is_folder(entry):
                     folders.append(name)
                 elif name.lower().endswith(MUSIC_SUFFIXES):
-                    found.files.append((within + name, *_status(entry)))
+                    files.append((within + name, *_status(entry)))
+                names.add(name)
     except OSError as fault:
         found.refuse(within, fault)
+    if names >= _RUN_NAMES:
+        found.own.append(within or ".")
+        return []
+    if ALBUM_FILE in names:
+        songs = [file for file in files if _SONG.fullmatch(file[0][len(within) :])]
+        files = [file for file in files if file not in songs]
+        found.own += [within or "."] * bool(songs)
+    found.files += files
     return folders
 
 

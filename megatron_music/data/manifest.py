@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.data.contents import CONTEXT_TOKENS, longer_than
 from megatron_music.data.join import Joined
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
@@ -72,6 +73,7 @@ def describe(
         **({"labels": found.labels} if found.labels else {}),
         "splits": {name: _side(side) for name, side in found.sides.items()},
         "unigram_nats_per_token": unigram_entropy(joined),
+        "grid": None if found.grid is None else found.grid.as_json(),
     }
 
 
@@ -81,6 +83,7 @@ def _side(side: Side) -> dict[str, Any]:
         "documents": side.documents,
         "tokens": side.tokens,
         "document_tokens": _distribution(side.lengths),
+        "longer_than": {str(size): longer_than(side.lengths, size) for size in CONTEXT_TOKENS},
     }
 
 

@@ -1,10 +1,15 @@
 """What became of each piece of a source: the lines of `files.jsonl`."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
+from pathlib import Path
 from typing import Any
 
+from megatron_music.errors import DataError
+
+OUTCOMES_FILE = "files.jsonl"
 KEPT, REFUSED = "kept", "refused"
 
 
@@ -34,6 +39,29 @@ def line(outcome: Outcome) -> bytes:
         f'"windows": {of.windows}, "documents": {of.documents}, "tokens": {of.tokens}, '
         f'"fingerprint": {_text(of.fingerprint)}}}\n'
     ).encode()
+
+
+def is_kept(text: bytes) -> bool:
+    """Tell whether a line of `files.jsonl` is that of a piece that was kept."""
+    return bool(json.loads(text)["outcome"] == KEPT)
+
+
+def left_out(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give what became of each input of a data set that is left out, whole or in part.
+
+    Raises DataError where the folder does not tell.
+    """
+    path = folder / OUTCOMES_FILE
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for text in lines:
+                record: dict[str, Any] = json.loads(text)
+                if record["outcome"] == REFUSED or record["detail"]:
+                    yield record
+    except FileNotFoundError:
+        raise DataError(f"no {OUTCOMES_FILE} in {folder}; give the folder of a data set") from None
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
 
 
 def _text(value: str) -> str:

@@ -13,6 +13,10 @@ SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
 
 
+MANY_FILES = 2_000
+"""More files than these hold their music in enough keys by themselves."""
+
+
 @dataclass(frozen=True)
 class BuildSettings:
     """Everything that decides the tokens of a data set, apart from the music.
@@ -90,6 +94,16 @@ class BuildSettings:
         values = vars(self)
         left_out = {name for name in ("density_edges", "attributes") if not values[name]}
         return {name: of for name, of in values.items() if name not in left_out}
+
+
+def for_own_music(files: int) -> BuildSettings:
+    """Return the settings of a folder or an archive of a person's files, unless asked otherwise.
+
+    Windows are as long as the songs that `sample` is asked for, some bars are hidden so that bars
+    can be filled in, and few files are written in all keys.
+    """
+    keys = MOST_TRANSPOSITIONS if files <= MANY_FILES else 1
+    return BuildSettings(bars=8, transpositions=keys, fill=True)
 
 
 def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:

@@ -14,7 +14,7 @@ from megatron_music.data.folders import MidiFile, list_folder
 from megatron_music.data.garbage import uncollected
 from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, Item
 from megatron_music.data.labels import Labels, joined
-from megatron_music.data.settings import BuildSettings
+from megatron_music.data.settings import BuildSettings, for_own_music
 from megatron_music.errors import MissingError, UsageError
 from megatron_music.progress import Progress
 from megatron_music.wording import printable
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _FILES_PER_SHARD = 512
+_USUAL_FILE_BYTES = 10_000  # of a multi-track file, compressed
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Source:
     once, by the workers, whose digests tell the manifest what they were. The pieces of an archive
     have an `index` instead of `items`: it finds them, and may lay them into the folder it is given.
     `labels` are what composers, genres and the like are known from.
+    `own` names the folders whose songs were left out because this program composed them.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Source:
     changed_ns: int = 0
     index: Callable[[Path, Progress], Sequence[Item]] | None = None
     labels: tuple[Labels, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 def open_source(
@@ -137,12 +140,13 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
     `many` is for `list_folder`.
     """
     with uncollected():
-        files, sizes_bytes, changed_ns = list_folder(str(folder), many)
+        files, sizes_bytes, changed_ns, own = list_folder(str(folder), many)
         fingerprint = _hash(list(zip(files.names, sizes_bytes, strict=True)))
     if not files:
         raise UsageError(
-            f"no music in {folder} or below (looked for {', '.join(MUSIC_SUFFIXES)}); "
-            "give a folder or an archive of MIDI or score files"
+            f"no music in {folder} or below (looked for {', '.join(MUSIC_SUFFIXES)}"
+            + (", and left out songs composed here" if own else "")
+            + "); give a folder or an archive of MIDI or score files"
         )
     return Source(
         name=printable(folder.resolve().name),
@@ -151,8 +155,10 @@ def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Sou
         citation="none known",
         fingerprint=fingerprint,
         items=files,
+        preferred=for_own_music(len(files)),
         stamp=_hash(changed_ns),
         changed_ns=max(changed_ns),
+        own=tuple(own),
     )
 
 
@@ -167,6 +173,7 @@ def archive_source(path: Path) -> Source:
         citation="none known",
         fingerprint=f"an archive of {status.st_size} bytes",
         items=(),
+        preferred=for_own_music(status.st_size // _USUAL_FILE_BYTES),
         stamp=str(status.st_ctime_ns),
         changed_ns=status.st_ctime_ns,
         index=partial(list_archive, path),

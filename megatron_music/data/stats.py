@@ -17,8 +17,8 @@ from megatron_music.data.contents import Contents, Counts, count_bars
 from megatron_music.data.histograms import binned
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
+from megatron_music.data.outcomes import OUTCOMES_FILE
 from megatron_music.data.settings import SPLITS
-from megatron_music.data.survey import OUTCOMES_FILE
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import instrument_name

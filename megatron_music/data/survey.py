@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from megatron_music.data.contents import Counts, bars_in, summed
 from megatron_music.data.dedup import FEW_PIECES, first_word
+from megatron_music.data.grid_cost import GridCost
 from megatron_music.data.items import Item
-from megatron_music.data.outcomes import duplicate
+from megatron_music.data.outcomes import OUTCOMES_FILE, duplicate
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shard_file import FINGERPRINT_BYTES, NO_SIDE, Shard, read_shard
 from megatron_music.data.shards import Task
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
 
-OUTCOMES_FILE = "files.jsonl"
 LENGTHS_SUFFIX = ".lengths"
 RAW_PLACES_SUFFIX = ".places"
 
@@ -56,6 +56,7 @@ class Survey:
     """What there is in all, and the `folder` where files of it have been written.
 
     `contents` is the hash of what all inputs were read from.
+    `grid` is what the grid costs, where that is known.
     `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
     their fingerprints, if they are few. `labels` are what a manifest keeps of `labels.Labelled`.
     """
@@ -70,6 +71,7 @@ class Survey:
     piece_bars: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
     words: list[int] = field(default_factory=list)
     labels: dict[str, object] = field(default_factory=dict)
+    grid: GridCost | None = None
 
 
 def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from megatron.core.datasets import helpers
 
+from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
 from megatron_music.tokenizer.places import Places
@@ -151,9 +152,16 @@ class DataLoader:
         )
         if not documents:
             return held
+        total, longest = sum(of.documents for of in splits), max(of.longest_tokens for of in splits)
+        recipes = [
+            name for size, of in recipes_by_length().items() if size >= longest for name in of
+        ]
         return (
-            f"{held}; {documents:,} documents ({longer / (longer + tokens):.1%} of the tokens) are "
-            "longer and left out: raise model.seq_length, or build the data set with fewer --bars"
+            f"{held}; {documents:,} of {total:,} documents ({documents / total:.1%}, "
+            f"{longer / (longer + tokens):.1%} of the tokens) are longer and left out: "
+            f"model.seq_length={longest} holds all"
+            + (f" (as recipe {' or '.join(recipes)} does)" if recipes else "")
+            + ", or build the data set with fewer --bars"
         )
 
     @property

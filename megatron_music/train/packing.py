@@ -76,6 +76,8 @@ class PackedSplit:
         self.left_out_documents = int((~fits).sum())
         self.left_out_tokens = int(self._lengths[~fits].sum())
         self.kept_tokens = int(self._lengths[fits].sum())
+        self.documents = len(fits)
+        self.longest_tokens = int(self._lengths.max(initial=0))
         if not fits.any():
             raise DataError(
                 f"all {len(fits)} documents of {prefix}.bin are longer than "

@@ -10,7 +10,7 @@ import pytest
 
 from megatron_music.data.catalog import COLLECTIONS
 from tests.cli.program import Program
-from tests.data.collection import files_of, folder_of_songs
+from tests.data.collection import files_of, folder_of_songs, waltz
 
 pytestmark = pytest.mark.slow
 SHARES = ("--split", "50,25,25")
@@ -34,10 +34,33 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     assert json.loads(built.stdout)["settings"] == {
         "bars": 2, "hop": 1, "steps_per_quarter": 12, "density": False, "transpositions": 3,
         "seed": 5, "max_tracks": 2, "shuffle": False, "split": [50, 25, 25],
-        "voices": False, "merge": True, "fill": False,
+        "voices": False, "merge": True, "fill": True,
     }  # fmt: skip
     verified = json.loads(program("data", "verify", "set", "--json").stdout)
     assert verified["documents"] > 0
+
+
+def test_what_is_left_out_is_named_with_its_reason(program: Program) -> None:
+    folder_of_songs(program.folder / "music")
+    waltz(program.folder / "music" / "waltz.mid")
+    (program.folder / "music" / "empty.mid").touch()
+    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
+    assert "left out: empty 1, metre 1 (data list-left-out names them)" in built.stdout
+    listed = program("data", "list-left-out", "set")
+    assert [line.split(": ")[:2] for line in listed.stdout.splitlines()] == [
+        ["empty.mid", "empty"],
+        ["waltz.mid", "metre"],
+    ]
+    assert "no files.jsonl in music" in program.fails(1, "data", "list-left-out", "music")
+
+
+def test_a_build_says_which_recipes_hold_its_windows_and_what_the_grid_costs(
+    program: Program,
+) -> None:
+    folder_of_songs(program.folder / "music")
+    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES).stdout
+    assert "1,024 tokens (tiny): holds all windows" in built
+    assert "grid of 4 steps a quarter: 0.0% of" in built
 
 
 def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:

@@ -16,10 +16,20 @@ from megatron_music.data.sources import folder_source
 from megatron_music.data.survey import density_edges
 from megatron_music.data.verify import verify
 from megatron_music.errors import UsageError
+from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.places import load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from tests.data.collection import Choir, Song, files_of, folder_of_songs, songs, source_of
+from tests.data.collection import (
+    Choir,
+    Song,
+    as_score,
+    files_of,
+    folder_of_songs,
+    song,
+    songs,
+    source_of,
+)
 
 HALVES = BuildSettings(split=(50, 25, 25))
 
@@ -206,6 +216,29 @@ def test_the_ensemble_is_told_where_all_pieces_have_the_same(tmp_path: Path) -> 
     few = dataclasses.replace(HALVES, max_tracks=3)
     build(source_of([Choir(f"choir-{i}", i) for i in range(12)]), tmp_path / "trios", few)
     assert load_vocabulary(tmp_path / "trios/tokenizer").settings.ensemble == ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Duo(Song):
+    """A song without drums."""
+
+    def read(self) -> Score:
+        return as_score(song(self.seed, drums=False))
+
+
+def test_the_instruments_of_training_windows_are_told_as_often_as_they_occur(
+    tmp_path: Path,
+) -> None:
+    made = [Song(f"band-{seed}", seed) for seed in range(30)]
+    duos = [Duo(f"duo-{seed}", seed) for seed in range(30, 40)]
+    settings = dataclasses.replace(HALVES, bars=3, transpositions=2, fill=True)
+    build(source_of([*made, *duos]), tmp_path / "set", settings)
+    told = load_vocabulary(tmp_path / "set/tokenizer").settings
+    counts = Counter(told.instrumentations)
+    assert set(counts) == {"0 33 DRUMS", "0 33"}
+    assert 0.1 < counts["0 33"] / counts.total() < 0.45
+    reader = IndexedReader(tmp_path / "set/train")
+    assert set(told.instrumentation_tokens) <= set(reader.lengths.tolist())
 
 
 def test_the_card_names_licence_citation_and_counts(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A source is an ordered list of pieces, however its folder looks."""
 
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from megatron_music.data.build import build
 from megatron_music.data.catalog import COLLECTIONS, Collection
 from megatron_music.data.fetch import DOWNLOADS
 from megatron_music.data.refusal import Refusal
-from megatron_music.data.settings import BuildSettings
+from megatron_music.data.settings import BuildSettings, for_own_music
 from megatron_music.data.sources import LARGEST_FILE_BYTES, folder_source, open_source
 from megatron_music.errors import MidiError, MissingError, UsageError
 from megatron_music.score.midi import write_midi
@@ -129,6 +130,34 @@ def test_bach_comes_with_its_own_settings() -> None:
     bach = open_source("bach")
     assert len(bach.items) == 371
     assert (bach.preferred.bars, bach.preferred.hop, bach.preferred.transpositions) == (8, 4, 12)
+
+
+def test_a_folder_is_built_for_a_song_of_eight_bars_in_all_keys_with_hidden_bars(
+    tmp_path: Path,
+) -> None:
+    made = folder_source(folder_of_songs(tmp_path / "few", 2)).preferred
+    assert (made.bars, made.transpositions, made.fill) == (8, 12, True)
+    assert for_own_music(100_000).transpositions == 1
+
+
+def test_songs_and_runs_of_this_program_are_not_listed(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "midi", 3)
+    own = folder / "music"
+    folder_of_songs(own, 2)
+    for name in ("song-7.mid", "song-123456789.mid", "prompt.mid"):
+        shutil.copy(folder / "song-00.mid", own / name)
+    (own / "song-00.mid").rename(own / "mine.mid")
+    (own / "song-01.mid").unlink()
+    (own / "album.json").write_text("{}")
+    run = folder / "runs" / "mine-tiny"
+    folder_of_songs(run / "samples", 2)
+    (run / "checkpoints").mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (run / name).touch()
+    listed = folder_source(folder)
+    names = [item.name for item in listed.items]
+    assert names == ["music/mine.mid", "song-00.mid", "song-01.mid", "song-02.mid"]
+    assert listed.own == ("music/", "runs/mine-tiny/")
 
 
 def test_every_collection_says_what_a_card_needs() -> None:
