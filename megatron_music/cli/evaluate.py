@@ -72,6 +72,11 @@ def _summary(figures: dict[str, Any], output: Path) -> str:
         for name, side in figures["losses"].items()
     ]
     lines += _voices(figures["voices"])
+    held = figures["held_over_barlines"]
+    lines.append(
+        f"notes across barlines: {_span(held['at'])} of the tracks where a window follows, "
+        f"{_span(held['elsewhere'])} elsewhere, {_span(held['real'])} in held-out music"
+    )
     critic, composed = figures["critic"], figures["copying"]["composed"]
     lines += [
         f"without the mask: {figures['free_samples']['whole']['value']:.0%} of songs are legal",
@@ -108,13 +113,22 @@ def rank(
 
     Example: `megatron-music rank runs/bach-tiny/report/critic.json music/*.mid`
     """
+    from megatron_music.errors import UsageError
     from megatron_music.evaluate.critic import Critic
     from megatron_music.score.music_file import read_music
     from megatron_music.score.quantize import quantize
 
     judge = Critic.load(critic)
-    scores = [
-        (judge.score(quantize(read_music(song), judge.steps_per_quarter)), song) for song in songs
-    ]
-    for score, song in sorted(scores, key=lambda one: -one[0]):
+    pieces = {song: quantize(read_music(song), judge.steps_per_quarter) for song in songs}
+    foreign = [song for song, piece in pieces.items() if judge.is_foreign(piece)]
+    if len(foreign) == len(pieces):
+        raise UsageError(
+            f"{critic} knows another kind of music than {foreign[0]}"
+            + (f" and {len(foreign) - 1} more" if foreign[1:] else "")
+            + "; give the critic of the model that composed it"
+        )
+    scores = {song: judge.score(piece) for song, piece in pieces.items() if song not in foreign}
+    for song, score in sorted(scores.items(), key=lambda one: -one[1]):
         print(f"{score:.3f} {song}")
+    for song in foreign:
+        print(f"    - {song}: another kind of music than this critic knows")

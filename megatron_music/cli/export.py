@@ -30,6 +30,7 @@ def export(
     from megatron_music.export import huggingface
 
     done = huggingface.export(run, output)
+    _add_real_music(output)
     if done.parity is None:
         show.say(f"{output} is up to date with iteration {done.iteration}")
         return
@@ -44,3 +45,20 @@ def export(
 def _run_folder(run: Path) -> Path:
     """Return the run of a checkpoint `RUN/checkpoints/step_N`, or the run itself."""
     return run.parents[1] if run.parent.name == "checkpoints" else run
+
+
+def _add_real_music(model: Path) -> None:
+    """Add what `sample --best` ranks by, where the training data are there."""
+    from megatron_music.errors import DataError
+    from megatron_music.evaluate.best import RealMusic, has_real_music
+    from megatron_music.generate.origin import training_data
+    from megatron_music.tokenizer.vocabulary import load_vocabulary
+
+    vocabulary = load_vocabulary(model)
+    data = training_data(model, vocabulary)
+    if data is None or has_real_music(model):
+        return
+    try:
+        RealMusic.of(data, vocabulary).save(model)
+    except DataError as fault:
+        show.say(f"note: nothing to rank songs by, {fault}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from megatron_music.generate.report import Copies, Maker
     from megatron_music.generate.request import Request
     from megatron_music.generate.song import Song
+    from megatron_music.tokenizer.vocabulary import Vocabulary
 
 # Of `Request`, in a sentence; not in a path.
 _ARGUMENT = re.compile(
@@ -72,10 +73,28 @@ def _request(options: SampleOptions) -> "Request":
         given["fill_bars"] = parse_bars(options.fill_bars)
     if options.harmonise is not None:
         given["voice"] = options.voice or ""
-    given |= _numbers(options.count, options.seed, options.song_ids or [])
+    given |= _numbers(_count(options), options.seed, options.song_ids or [])
     wishes = {name: value for name, value in given.items() if value is not None}
     lists = {name: tuple(value) for name, value in wishes.items() if isinstance(value, list)}
     return Request(**(wishes | lists))
+
+
+def _count(options: SampleOptions) -> int | None:
+    """Return how many songs are composed; raises UsageError where options contradict."""
+    from megatron_music.evaluate.best import FEWEST_SONGS, USUAL_SONGS
+
+    if options.best is None:
+        if options.of is not None:
+            raise UsageError(f"--of {options.of} says of how many songs the --best are kept")
+        return options.count
+    if options.count is not None or options.song_ids:
+        raise UsageError("--best chooses among --of songs; leave out -n and --song-id")
+    of = max(USUAL_SONGS, 2 * options.best) if options.of is None else options.of
+    if of < max(FEWEST_SONGS, options.best):
+        raise UsageError(
+            f"--best {options.best} --of {of}: give --of {max(FEWEST_SONGS, options.best)} or more"
+        )
+    return of
 
 
 def _file_to_begin_from(options: SampleOptions) -> Path | None:
@@ -149,6 +168,25 @@ def _sample(
         print(file)
 
 
+def _best(
+    songs: "Iterator[Song]",
+    request: "Request",
+    model: Path,
+    corpus: Path | None,
+    vocabulary: "Vocabulary",
+) -> "Iterator[Song]":
+    """Compose all songs and keep the best; raises UsageError where no critic is to be had."""
+    from megatron_music.evaluate.best import best_of, real_music
+
+    real = real_music(model, corpus, vocabulary)
+    with show.progress("compose", "songs") as progress:
+        made = []
+        for song in songs:
+            made.append(song)
+            progress(len(made), request.count)
+    return iter(best_of(made, request.best or len(made), real, vocabulary))
+
+
 def _compose(
     model: Path,
     output: Path,
@@ -171,6 +209,8 @@ def _compose(
 
         composer = Composer.load(model)
         batches = [composer.compose(part, prompt) for part in due]
+        if request.best is not None:
+            batches = [_best(chain(*batches), request, model, corpus, composer.vocabulary)]
         if formats.wav:
             show.say(f"sound: {PLAYER}, stereo")
 

@@ -37,6 +37,12 @@ class SampleOptions:
         ),
     ] = None
     count: Annotated[int | None, Option("-n", help="How many songs; else 4.")] = None
+    best: Annotated[
+        int | None, Option(help="Keep so many of --of songs, ranked by the model's critic.")
+    ] = None
+    of: Annotated[
+        int | None, Option(help="Compose so many for --best; else 32, or twice --best.")
+    ] = None
     seed: Annotated[
         int | None, Option(help="The first song's; else 7, or the one after those there.")
     ] = None

@@ -13,7 +13,7 @@ from megatron_music.data.refusal import Refusal
 
 MANY_FILES = 5_000
 
-ALBUM_FILE = "album.json"
+ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
 _SONG = re.compile(r"(song-\d+|prompt)(-\d+)?\.(mid|musicxml)")
 """What `sample` writes into a folder of songs."""
 
@@ -180,6 +180,7 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
         songs = [file for file in files if _SONG.fullmatch(file[0][len(within) :])]
         files = [file for file in files if file not in songs]
         found.own += [within or "."] * bool(songs)
+        folders = [name for name in folders if name != KEPT_FOLDER]
     found.files += files
     return folders
 

@@ -31,6 +31,15 @@ REPEATS = 5
 STRENGTH = 0.05
 """Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
 
+FAR, FOREIGN_SHARE = 4.0, 0.1
+"""Music of which more measures than this share lie so many deviations off is another kind.
+
+Windows of held-out chorales have 1.2 % at most, of rock bands 15 to 36 % to a critic of chorales.
+"""
+
+LEAST_SCALE = 0.01
+"""The deviation of a measure that is the same in all windows."""
+
 _FINEST_GRID, _MOST_BARS = 96, 1000
 
 
@@ -59,11 +68,20 @@ class Critic:
 
     def score(self, piece: Piece) -> float:
         """Return how real a piece looks, 0..1; a long one is the mean of its windows."""
+        evidence = self._standard(piece) @ np.array(self.weights) + self.intercept
+        return float((1 / (1 + np.exp(-evidence))).mean())
+
+    def is_foreign(self, piece: Piece) -> bool:
+        """Tell whether a piece is another kind of music than the critic knows: no score counts."""
+        far = np.abs(self._standard(piece)) > FAR
+        return bool(far.mean() > FOREIGN_SHARE)
+
+    def _standard(self, piece: Piece) -> FloatArray:
+        """Return the features of a piece's windows in deviations from what was learned from."""
         cut = windows(piece, self.bars, self.bars)
         whole = [window for window in cut if window.bars == self.bars] or cut
-        standard = (features(whole) - np.array(self.means)) / np.array(self.scales)
-        evidence = standard @ np.array(self.weights) + self.intercept
-        return float((1 / (1 + np.exp(-evidence))).mean())
+        standard: FloatArray = (features(whole) - np.array(self.means)) / np.array(self.scales)
+        return standard
 
     def save(self, folder: Path) -> None:
         """Write `critic.json`; raises WriteError."""
@@ -101,16 +119,22 @@ def features(pieces: Sequence[Piece]) -> FloatArray:
 
 def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: int) -> Critic:
     """Fit a critic on the features of real and of composed windows; raises MissingError."""
-    model = fit(np.concatenate((real, composed)), _labels(real, composed))
+    model = tell_apart(real, composed)
     scaler, regression = model[0], model[-1]
     return Critic(
         steps_per_quarter=steps_per_quarter,
         bars=bars,
         means=tuple(scaler.mean_.tolist()),
-        scales=tuple(scaler.scale_.tolist()),
+        # What never differed has no weight; music in which it does differ is another kind.
+        scales=tuple(np.where(scaler.var_ > 0, scaler.scale_, LEAST_SCALE).tolist()),
         weights=tuple(regression.coef_[0].tolist()),
         intercept=float(regression.intercept_[0]),
     )
+
+
+def tell_apart(real: FloatArray, composed: FloatArray) -> "Pipeline":
+    """Fit a regression whose decision is positive for real music; raises MissingError."""
+    return fit(np.concatenate((real, composed)), _labels(real, composed))
 
 
 def cross_validated(

@@ -67,6 +67,8 @@ def songs_to_compose(
         for seed in request.seeds
         if _existing(ledger, song_wish(request, maker, seed), formats) is None
     ]
+    if request.best is not None:  # which are the best is known when all are composed
+        return [request] * (request.count - len(lacking) < request.best)
     if request.song_ids:
         return [replace(request, count=len(lacking), song_ids=tuple(lacking))] * bool(lacking)
     gaps = [place for place, (a, b) in enumerate(pairwise(lacking), 1) if b != a + 1]
@@ -80,7 +82,8 @@ def songs_to_compose(
 
 def song_wish(request: Request, maker: Maker, seed: int) -> dict[str, Any]:
     """Return all that decides a song, as JSON holds it."""
-    asked = {name: value for name, value in asdict(request).items() if name not in _OF_THE_BATCH}
+    batch = () if request.best is not None else _OF_THE_BATCH
+    asked = {name: value for name, value in asdict(request).items() if name not in batch}
     number = {"song_id": seed} if request.song_ids else {"seed": seed}
     wish: dict[str, Any] = json.loads(json.dumps({**number, "asked": asked, **asdict(maker)}))
     return wish
@@ -137,7 +140,7 @@ class _Album:
     def add(self, songs: Iterable[Song], progress: Progress) -> tuple[list[Song], bool]:
         """Write the music of songs as they come; returns them, and whether Ctrl-C ended it."""
         written: list[Song] = []
-        count = self._request.count
+        count = self._request.best or self._request.count
         there = sum(self._entry(seed) is not None for seed in self._request.seeds)
         progress(there, count)
         try:

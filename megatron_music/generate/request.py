@@ -22,6 +22,8 @@ SONG_TEMPO_BPM = 100.0
 class Request:
     """A wish for `count` songs; None leaves a choice to the model or to its training data.
 
+    With `best` so many of the songs are kept, those that a critic ranks highest.
+
     Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
     and the model computes in fp64, so that a number means the same song everywhere.
 
@@ -70,12 +72,15 @@ class Request:
     voice: str | None = None
     roles: tuple[str, ...] = ()
     key: str | None = None
+    best: int | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
         _within("count", self.count, 1, 100_000, "ask for one song or more")
         for name, number in (("seed", self.seed), *(("song id", one) for one in self.song_ids)):
             _within(name, number, 0, 2**62, "use a whole number from 0")
+        if self.best is not None:
+            _within("best", self.best, 1, self.count, "it is out of the songs composed")
         if len(set(self.song_ids)) != len(self.song_ids):
             raise UsageError(f"a song id stands twice (got {self.song_ids}); name each once")
         for name, value in (("bars", self.bars), ("prompt_bars", self.prompt_bars)):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from megatron_music.cli.main import app
 from megatron_music.data.indexed import write_index
 from megatron_music.errors import MusicError, UsageError
+from megatron_music.evaluate.best import RealMusic, measures
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi import read_midi, write_midi
@@ -92,6 +93,21 @@ def test_songs_are_made_once_and_a_copy_is_found(here: Path) -> None:
     assert "filled/prompt.mid" in filled.stdout.split()
     after = quantize(read_midi(here / "filled" / "song-7.mid"), 4)
     assert after.tracks[:3] == piece.tracks[:3]
+
+
+def test_of_many_songs_the_best_are_written(here: Path) -> None:
+    model = untrained(here / "hf", SETTINGS)
+    chords = [Piece(4, 2, tuple(track(code, (0, 32, 48 + i)) for code in VOICES)) for i in range(9)]
+    RealMusic(measures(chords, Vocabulary(SETTINGS))).save(model)
+    command = ("sample", str(model), "-o", "music", "--no-wav", "--no-png", "--no-page")
+    made = run(*command, "--best", "2", "--of", "9", "--bars", "2").stdout.split()
+    songs = [Path(file).stem for file in made if file.endswith(".mid")]
+    assert len(set(songs)) == 2
+    assert set(songs) <= {f"song-{seed}" for seed in range(7, 16)}
+    with pytest.raises(UsageError, match="leave out -n and --song-id"):
+        run(*command, "--best", "2", "-n", "3")
+    with pytest.raises(UsageError, match="--best 2 --of 4: give --of 8 or more"):
+        run(*command, "--best", "2", "--of", "4")
 
 
 @pytest.mark.parametrize(("option", "asked"), [("--full-bars", True), ("--no-full-bars", False)])

@@ -144,11 +144,12 @@ def test_songs_and_runs_of_this_program_are_not_listed(tmp_path: Path) -> None:
     folder = folder_of_songs(tmp_path / "midi", 3)
     own = folder / "music"
     folder_of_songs(own, 2)
-    for name in ("song-7.mid", "song-123456789.mid", "prompt.mid"):
+    for name in ("song-7.mid", "song-7-2.mid", "song-123456789.mid", "prompt.mid"):
         shutil.copy(folder / "song-00.mid", own / name)
     (own / "song-00.mid").rename(own / "mine.mid")
     (own / "song-01.mid").unlink()
     (own / "album.json").write_text("{}")
+    folder_of_songs(own / "kept", 1)
     run = folder / "runs" / "mine-tiny"
     folder_of_songs(run / "samples", 2)
     (run / "checkpoints").mkdir()

@@ -1,0 +1,121 @@
+"""The best of many songs: ranked by a critic that belongs to the model.
+
+An exported folder carries the measures of some windows of its training music. A critic of these
+against the songs themselves ranks them: the more real a song looks, the better.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from megatron_music.data.settings import SPLITS
+from megatron_music.errors import CheckpointError, DataError, UsageError
+from megatron_music.evaluate.corpus import read_side, whole_windows
+from megatron_music.evaluate.critic import FloatArray, features, tell_apart
+from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
+from megatron_music.files import complete
+from megatron_music.generate.song import Song
+from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import windows
+from megatron_music.tokenizer.vocabulary import Vocabulary
+
+REAL_MUSIC_FILE = "real_music.npy"
+MOST_WINDOWS = 256
+FEWEST_WINDOWS = 10
+USUAL_SONGS, FEWEST_SONGS = 32, 8
+"""A critic is trained against these; of fewer it learns nothing."""
+
+
+@dataclass(frozen=True)
+class RealMusic:
+    """The measures of windows of training music, [windows, measures] as `measures`."""
+
+    rows: FloatArray
+
+    @classmethod
+    def of(cls, data: Path, vocabulary: Vocabulary) -> Self:
+        """Measure windows of a data set, evenly spread; raises DataError."""
+        pieces, _ = whole_windows(read_side(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
+        if len(pieces) < FEWEST_WINDOWS:
+            raise DataError(
+                f"{data} has {len(pieces)} whole windows for training; a critic needs "
+                f"{FEWEST_WINDOWS}"
+            )
+        return cls(measures(pieces, vocabulary))
+
+    @classmethod
+    def load(cls, model: Path) -> Self | None:
+        """Read what an exported folder carries, None for nothing; raises CheckpointError."""
+        path = model / REAL_MUSIC_FILE
+        if not path.is_file():
+            return None
+        try:
+            rows = np.load(path, allow_pickle=False).astype(np.float64)
+        except (ValueError, EOFError, OSError) as fault:
+            raise CheckpointError(f"{path} is damaged ({fault}); export the run again") from None
+        if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all():
+            raise CheckpointError(f"{path} holds no measures; export the run again")
+        return cls(rows)
+
+    def save(self, model: Path) -> None:
+        """Write it into an exported folder; raises WriteError."""
+        with complete(model / REAL_MUSIC_FILE) as temporary, temporary.open("wb") as file:
+            np.save(file, self.rows.astype(np.float32))
+
+
+def has_real_music(model: Path) -> bool:
+    """Tell whether an exported folder carries what its songs are ranked by."""
+    return (model / REAL_MUSIC_FILE).is_file()
+
+
+def real_music(model: Path, data: Path | None, vocabulary: Vocabulary) -> RealMusic:
+    """Return what an exported folder carries, else measures of its training data.
+
+    Raises UsageError where there is neither.
+    """
+    found = RealMusic.load(model)
+    if found is not None:
+        return found
+    if data is None:
+        raise UsageError(
+            f"{model} carries no {REAL_MUSIC_FILE} to rank by, and its training data are not "
+            "there; export the run again, or name the data with --data"
+        )
+    return RealMusic.of(data, vocabulary)
+
+
+def best_of(
+    songs: Sequence[Song], count: int, real: RealMusic, vocabulary: Vocabulary
+) -> list[Song]:
+    """Return the `count` songs that look most like real music, the best first.
+
+    A song longer than a training window is judged by the mean of its windows. Raises
+    CheckpointError where another version measured the real music.
+    """
+    parts = [_windows(song.piece, vocabulary.settings.bars) for song in songs]
+    composed = measures([window for part in parts for window in part], vocabulary)
+    if composed.shape[1] != real.rows.shape[1]:
+        raise CheckpointError(
+            f"{REAL_MUSIC_FILE} has {real.rows.shape[1]} measures, this version has "
+            f"{composed.shape[1]}; remove it and export the run again"
+        )
+    evidence = tell_apart(real.rows, composed).decision_function(composed)
+    edges = np.cumsum([0, *map(len, parts)])[:-1]
+    scores = np.add.reduceat(evidence, edges) / [len(part) for part in parts]
+    order = np.argsort(-scores, kind="stable")[:count].tolist()
+    return [songs[place] for place in order]
+
+
+def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:
+    """Return what songs are ranked by, [pieces, measures]: the critic's, and those of voices."""
+    figures = VOICE_FIGURES.values() if voices_of(vocabulary.settings) else ()
+    of_voices = [[figure(piece) for figure in figures] for piece in pieces]
+    return np.concatenate((features(pieces), np.array(of_voices, np.float64)), axis=1)
+
+
+def _windows(piece: Piece, bars: int) -> list[Piece]:
+    cut = windows(piece, bars, bars)
+    return [window for window in cut if window.bars == bars] or cut

@@ -1,0 +1,38 @@
+"""The songs that look most like a model's own real music come first."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.evaluate.best import REAL_MUSIC_FILE, RealMusic, best_of, real_music
+from megatron_music.evaluate.critic import features
+from megatron_music.generate.song import Song
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from tests.evaluate.test_critic import melody
+
+VOCABULARY = Vocabulary(TokenizerSettings(bars=2))
+STEPS, LEAPS = 2, 9
+
+
+def real() -> RealMusic:
+    return RealMusic(features([melody(seed, STEPS) for seed in range(40)]))
+
+
+def test_steps_are_chosen_where_real_music_moves_by_steps() -> None:
+    songs = [Song(seed, melody(seed, STEPS if seed % 4 == 0 else LEAPS), ()) for seed in range(32)]
+    chosen = best_of(songs, 4, real(), VOCABULARY)
+    assert len(chosen) == 4
+    assert all(song.seed % 4 == 0 for song in chosen)
+
+
+def test_an_exported_folder_carries_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name the data with --data"):
+        real_music(tmp_path, None, VOCABULARY)
+    real().save(tmp_path)
+    carried = real_music(tmp_path, None, VOCABULARY)
+    np.testing.assert_allclose(carried.rows, real().rows, rtol=1e-6)
+    (tmp_path / REAL_MUSIC_FILE).write_bytes(b"\x80\x04")
+    with pytest.raises(CheckpointError, match="damaged"):
+        real_music(tmp_path, None, VOCABULARY)
