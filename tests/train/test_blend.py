@@ -1,13 +1,25 @@
 """Several data set folders: how they are named, weighed and held against each other."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from megatron_music.errors import DataError, UsageError
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
-from megatron_music.train.blend import Blend, Part, common_vocabulary, parse_blend
+from megatron_music.tokenizer.vocabulary import (
+    MOST_INSTRUMENTATIONS,
+    TokenizerSettings,
+    Vocabulary,
+    save_settings,
+)
+from megatron_music.train.blend import (
+    Blend,
+    Part,
+    common_vocabulary,
+    parse_blend,
+    with_shared_instruments,
+)
 
 SETTINGS = TokenizerSettings()
 EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -104,6 +116,19 @@ def test_a_blend_has_the_ensemble_of_all_and_hidden_bars_of_any(tmp_path: Path) 
     c = data_set(tmp_path / "c", settings=SETTINGS)
     assert common_vocabulary(Blend((Part(a), Part(b)))).settings == replace(choir, fill=True)
     assert common_vocabulary(Blend((Part(a), Part(c)))).settings == SETTINGS
+
+
+def test_a_blend_has_the_instruments_of_its_folders_by_their_shares(tmp_path: Path) -> None:
+    duo = replace(SETTINGS, instrumentations=("0 33",), instrumentation_tokens=(90,))
+    choir = replace(SETTINGS, ensemble=("SOPRANO", "BASS"))
+    parts = (
+        Part(data_set(tmp_path / "a", settings=duo), 3.0),
+        Part(data_set(tmp_path / "b", settings=choir), 1.0),
+    )
+    blend = Blend(parts)
+    told = with_shared_instruments(blend, common_vocabulary(blend)).settings
+    assert Counter(told.instrumentations) == {"0 33": 192, "SOPRANO BASS": 64}
+    assert len(told.instrumentation_tokens) == MOST_INSTRUMENTATIONS
 
 
 def test_a_folder_that_is_no_data_set_is_named(tmp_path: Path) -> None:
