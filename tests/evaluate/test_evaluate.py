@@ -133,9 +133,15 @@ def test_rank_orders_songs_by_the_critic(home: Program) -> None:
     pitches = np.random.default_rng(0).integers(0, 127, 64).tolist()
     notes = track(0, *((5 * i % 250, 5 * i % 250 + 1, p) for i, p in enumerate(pitches)))
     write_midi(Piece(4, 16, (notes,)), wild)
-    lines = home("rank", "report/critic.json", str(wild), str(real)).stdout.splitlines()
-    assert [line.split()[1] for line in lines] == [str(real), str(wild)]
-    assert float(lines[0].split()[0]) > 0.5 > float(lines[1].split()[0])
+    other = home.folder / "midi" / "1.mid"
+    files = (str(wild), str(real), str(other))
+    lines = home("rank", "report/critic.json", *files).stdout.splitlines()
+    assert {line.split()[1] for line in lines[:2]} == {str(real), str(other)}
+    scores = [float(line.split()[0]) for line in lines[:2]]
+    assert scores[0] >= scores[1] > 0.5
+    assert f"- {wild}: another kind of music" in lines[2]
+    said = home.fails(2, "rank", "report/critic.json", str(wild))
+    assert f"knows another kind of music than {wild}" in said
 
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(home: Program) -> None:
