@@ -28,7 +28,9 @@ CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-StructuralInput = Literal["time", "track", "held", "sounding", "ahead", "place"]
+StructuralInput = Literal[
+    "time", "track", "held", "sounding", "ahead", "place", "instrument", "motion", "bounds"
+]
 Switch = bool | Literal["auto"]
 """`auto`: on where Megatron's requirements for it hold."""
 

@@ -4,15 +4,20 @@ Beside its own embedding a token gets a sum of rows of GPT-2's position table (`
 where the token stands and what sounds there. Rows describe the state after the token: what the
 next one meets. All of it follows from the tokens so far, but for the place in the piece.
 
-    index     a row for each token of a document: documents without inputs use these alone
-    time      steps since the window's beginning, in this track
-    track     number of the current track, 0 before the first
-    held      the pitches that the current track holds: their NOTE_OFF is still to come
-    sounding  the pitches that sound at this time in the finished tracks; apart those of drums, and
-              of each of the four voices of a choir, which keep to their registers
-    ahead     the pitches that begin at this time in the finished tracks, those that sound there
-              after their next change, and the steps until that change
-    place     bars since the piece's beginning, and bars to its end
+    index       a row for each token of a document: documents without inputs use these alone
+    time        steps since the window's beginning, in this track
+    track       number of the current track, 0 before the first
+    held        the pitches that the current track holds: their NOTE_OFF is still to come
+    sounding    the pitches that sound at this time in the finished tracks; apart those of drums,
+                and of each of the four voices of a choir, which keep to their registers
+    ahead       the pitches that begin at this time in the finished tracks, those that sound there
+                after their next change, and the steps until that change
+    place       bars since the piece's beginning, and bars to its end
+    instrument  the instrument of the current track
+    motion      the pitch that the current track ended last; where it ended now, also the pitches
+                that would move from it in parallel fifths, and in octaves, with a finished track
+    bounds      for a voice of a choir: the lowest pitch that sounds at this time in the finished
+                voices above it, and the highest in those below it
 
 The first row of a token is its time, or its index where a model has no `time`.
 """
@@ -26,7 +31,7 @@ import numpy.typing as npt
 
 from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
-from megatron_music.score.instruments import VOICES
+from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.vocabulary import (
@@ -37,7 +42,11 @@ from megatron_music.tokenizer.vocabulary import (
     vocabulary_of,
 )
 
-INPUTS = ("time", "track", "held", "sounding", "ahead", "place")
+INPUTS = (
+    *("time", "track", "held", "sounding", "ahead"),
+    *("place", "instrument", "motion", "bounds"),
+)
+"""In the order of their rows: a model keeps the rows of those it has when others are added."""
 
 TRACKS = 16
 """Rows of `track`; later tracks share the last."""
@@ -72,6 +81,12 @@ class PositionRows(NamedTuple):
     waits: int
     since_begin: int
     to_end: int
+    instrument: int
+    last: int
+    fifths: int
+    octaves: int
+    above: int
+    below: int
     total: int
 
 
@@ -122,6 +137,9 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
         "sounding": (SOUNDING,),
         "ahead": (SOUNDING, SOUNDING, waits),
         "place": (PLACES,) * 2,
+        "instrument": (INSTRUMENT_COUNT,),
+        "motion": (PITCHES,) * 3,
+        "bounds": (PITCHES,) * 2,
     }
     firsts: list[int] = []
     total = seq_length
@@ -129,10 +147,10 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
         for size in sizes[name]:
             firsts.append(total if name in inputs else -1)
             total += size * (name in inputs)
-    time, track, held, sounding, begins, after, wait, since_begin, to_end = firsts
+    time, track, held, sounding, begins, after, wait, *others = firsts
     return PositionRows(
-        *(seq_length, time, times, track, held, sounding),
-        *(begins, after, wait, waits, since_begin, to_end, total),
+        *(seq_length, time, times, track, held, sounding, begins, after, wait, waits),
+        *(*others, total),
     )
 
 

@@ -35,14 +35,19 @@ from megatron_music.tokenizer.vocabulary import PITCHES
 
 MOST_SOUNDING = 60
 MOST_HELD = 16
-MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 5
-"""Time, track, wait and both places beside what is held, sounds, begins and comes next."""
+DRUM_CLASS, FIRST_VOICE = 1, 2
+MOST_PARALLELS = CLASSES
+MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 2 * MOST_PARALLELS + 9
+"""Time, track, wait, both places and bounds, instrument and last pitch beside the lists."""
+
+FIFTH, OCTAVE = 7, 12
+"""Semitones."""
 
 SILENT = -1
 """What stands for no onset, and for no end that is known."""
 
-INDEX, TIME, BAR, TRACK, CLASS, HIDDEN, FILLED, LOW, HIGH = range(9)
-_COLUMNS = 9
+INDEX, TIME, BAR, TRACK, PART, HIDDEN, FILLED, LOW, HIGH, LAST, LAST_END = range(11)
+_COLUMNS = 11
 _WORD_BITS = 64
 _PITCH_WORDS = PITCHES // _WORD_BITS
 _SOUND_WORDS = CLASSES * _PITCH_WORDS
@@ -250,16 +255,17 @@ def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -
         _sound(value, begins, cells[TIME], rows, state)
         state.onsets[value] = SILENT
         state.held[value // _WORD_BITS] &= ~_bit(value)
+        cells[LAST], cells[LAST_END] = value + 1, cells[TIME]
     elif code == TIME_DELTA:
         cells[TIME] += value
     elif code == BAR_END:
         cells[BAR] += 1
         cells[TIME] = cells[BAR] * steps
     elif code == TRACK_START:
-        cells[BAR] = cells[TIME] = cells[CLASS] = 0
+        cells[BAR] = cells[TIME] = cells[PART] = cells[LAST] = 0
         cells[TRACK] += 1
     elif code == INSTRUMENT:
-        cells[CLASS] = sound_class(value)
+        cells[PART] = value + 1
     elif code != NOTHING:
         _take_mark(code, rows, steps, state)
 
@@ -272,13 +278,13 @@ def _take_mark(code: int, rows: PositionRows, steps: int, state: State) -> None:
     elif code == FILL_START:
         if cells[FILLED] < cells[HIDDEN]:
             fill = state.fills[cells[FILLED]]
-            cells[BAR], cells[TRACK], cells[CLASS] = fill[0], fill[1], fill[2]
+            cells[BAR], cells[TRACK], cells[PART] = fill[0], fill[1], fill[2]
             cells[TIME] = cells[BAR] * steps
             cells[FILLED] += 1
     else:
         ends = cells[TIME] if code == TRACK_END else (cells[BAR] + 1) * steps
         _finish(ends, rows, state)
-        cells[BAR] = cells[TIME] = 0
+        cells[BAR] = cells[TIME] = cells[LAST] = 0
 
 
 @kernel
@@ -287,12 +293,13 @@ def _hide_bar(steps: int, state: State) -> None:
     cells = state.cells
     if cells[HIDDEN] < len(state.fills):
         fill = state.fills[cells[HIDDEN]]
-        fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[CLASS]
+        fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[PART]
         cells[HIDDEN] += 1
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
             state.cuts[pitch] = cells[BAR] * steps
     state.held[:] = 0
+    cells[LAST] = 0
     cells[BAR] += 1
     cells[TIME] = cells[BAR] * steps
 
@@ -300,7 +307,7 @@ def _hide_bar(steps: int, state: State) -> None:
 @kernel
 def sound_class(instrument: int) -> int:
     """Return 0 for a General MIDI program, 1 for drums, 2 to 5 for the voices from the highest."""
-    return max(0, instrument - DRUMS + 1)
+    return max(0, instrument - DRUMS + DRUM_CLASS)
 
 
 @kernel
@@ -331,7 +338,7 @@ def _finish(ends: int, rows: PositionRows, state: State) -> None:
             _sound(pitch, state.onsets[pitch], cut, rows, state)
             state.onsets[pitch] = SILENT
     state.held[:] = 0
-    first = cells[CLASS] * _PITCH_WORDS
+    first = sound_class(cells[PART] - 1) * _PITCH_WORDS
     for step in range(cells[LOW], cells[HIGH]):
         for word in range(_PITCH_WORDS):
             state.sounding[step, first + word] |= state.playing[step, word]
@@ -380,6 +387,77 @@ def _changes(step: int, state: State) -> bool:
 
 
 @kernel
+def _write_motion(time: int, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
+    """Write the last pitch and where parallels with the finished tracks would lead from it."""
+    cells = state.cells
+    if not cells[LAST]:
+        return filled
+    last = cells[LAST] - 1
+    flat[filled] = rows.last + last
+    filled += 1
+    if time == 0 or cells[LAST_END] != time:
+        return filled
+    filled = _write_parallels(last, FIFTH, rows.fifths, time, state, flat, filled)
+    return _write_parallels(last, 0, rows.octaves, time, state, flat, filled)
+
+
+@kernel
+def _write_parallels(
+    last: int, interval: int, first: int, time: int, state: State, flat: RowArray, filled: int
+) -> int:
+    """Write a row for each pitch that keeps an interval to a class whose one pitch moves now."""
+    begin = filled
+    for part in range(CLASSES):
+        before, now = _only_pitch(part, time - 1, state), _only_pitch(part, time, state)
+        moves = min(before, now) != SILENT and before != now and part != DRUM_CLASS
+        row = first + last + now - before
+        together = moves and abs(last - before) % OCTAVE == interval
+        known = not together or not 0 <= row - first < PITCHES
+        for written in range(begin, filled):
+            known = known or flat[written] == row
+        if not known:
+            flat[filled] = row
+            filled += 1
+    return filled
+
+
+@kernel
+def _only_pitch(part: int, step: int, state: State) -> int:
+    """Return the one pitch of a class that sounds at a step, SILENT where none or several do."""
+    pitch = SILENT
+    for word in range(_PITCH_WORDS):
+        bits = state.sounding[step, part * _PITCH_WORDS + word]
+        if bits:
+            if pitch != SILENT or bits & (bits - np.uint64(1)):
+                return SILENT
+            pitch = word * _WORD_BITS + lowest_bit(bits)
+    return pitch
+
+
+@kernel
+def _write_bounds(time: int, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
+    """Write the pitches between which a voice stays that does not cross a finished one."""
+    voice = sound_class(state.cells[PART] - 1)
+    if voice < FIRST_VOICE:
+        return filled
+    above, below = PITCHES, SILENT
+    for word in range(FIRST_VOICE * _PITCH_WORDS, _SOUND_WORDS):
+        other, bits = word // _PITCH_WORDS, state.sounding[time, word]
+        while bits:
+            pitch = word % _PITCH_WORDS * _WORD_BITS + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            above = min(above, pitch) if other < voice else above
+            below = max(below, pitch) if other > voice else below
+    if above < PITCHES:
+        flat[filled] = rows.above + above
+        filled += 1
+    if below != SILENT:
+        flat[filled] = rows.below + below
+        filled += 1
+    return filled
+
+
+@kernel
 def _write(place: IntArray, rows: PositionRows, state: State, flat: RowArray, filled: int) -> int:
     """Write the rows that describe a song's state; return where they end."""
     cells = state.cells
@@ -390,12 +468,19 @@ def _write(place: IntArray, rows: PositionRows, state: State, flat: RowArray, fi
     if rows.track >= 0:
         flat[filled] = rows.track + min(cells[TRACK], TRACKS - 1)
         filled += 1
+    if rows.instrument >= 0 and cells[PART]:
+        flat[filled] = rows.instrument + cells[PART] - 1
+        filled += 1
     if rows.held >= 0:
         filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
     if rows.sounding >= 0:
         filled = _write_bits(state.sounding[time], rows.sounding, MOST_SOUNDING, flat, filled)
     if rows.begins >= 0:
         filled = _write_ahead(time, rows, state, flat, filled)
+    if rows.last >= 0:
+        filled = _write_motion(time, rows, state, flat, filled)
+    if rows.above >= 0:
+        filled = _write_bounds(time, rows, state, flat, filled)
     before, bars = place[0], place[1]
     if rows.since_begin >= 0 and before >= 0:
         flat[filled] = rows.since_begin + min(before + cells[BAR], PLACES - 1)

@@ -33,12 +33,20 @@ class Twin:
     def __init__(self, rows: PositionRows, vocabulary: Vocabulary, place: tuple[int, int]) -> None:
         self.rows, self.v, self.place = rows, vocabulary, place
         self.index = self.bar = self.step = self.track = 0
-        self.part = 0
+        self.instrument: int | None = None
+        self.last: tuple[int, int] | None = None
         self.open: dict[int, tuple[int, int | None]] = {}
         self.unfinished: list[tuple[int, int, int]] = []
         self.finished: set[tuple[int, int]] = set()
         self.begun: set[tuple[int, int]] = set()
-        self.hidden: list[tuple[int, int, int]] = []
+        self.hidden: list[tuple[int, int, int | None]] = []
+
+    @property
+    def part(self) -> int:
+        """Whose pitches the current track's are told as: 0 for all but drums and voices."""
+        names = ("DRUMS", "SOPRANO", "ALTO", "TENOR", "BASS")
+        name = "" if self.instrument is None else instrument_name(self.instrument)
+        return 1 + names.index(name) if name in names else 0
 
     @property
     def bar_begins(self) -> int:
@@ -51,30 +59,31 @@ class Twin:
         elif kind is Kind.NOTE_OFF:
             onset, _ = self.open.pop(value, (self.bar_begins, None))
             self.unfinished.append((onset, self.step, value))
+            self.last = (value, self.step)
         elif kind is Kind.TIME_DELTA:
             self.step += value
         elif kind is Kind.INST:
-            names = ("DRUMS", "SOPRANO", "ALTO", "TENOR", "BASS")
-            name = instrument_name(value)
-            self.part = 1 + names.index(name) if name in names else 0
+            self.instrument = value
         elif kind is Kind.MARK:
             self._take_mark(self.v.tokens[token])
         self.index += 1
         return self._rows()
 
     def _take_mark(self, name: str) -> None:
+        self.last = self.last if name in ("BAR_START", "BAR_END") else None
         if name == "TRACK_START":
             self.track += 1
             self.bar = self.step = 0
+            self.instrument = None
         elif name in ("BAR_END", "FILL_IN"):
             if name == "FILL_IN":
-                self.hidden.append((self.bar, self.track, self.part))
+                self.hidden.append((self.bar, self.track, self.instrument))
                 for pitch, (onset, cut) in self.open.items():
                     self.open[pitch] = (onset, self.bar_begins if cut is None else cut)
             self.bar += 1
             self.step = self.bar_begins
         elif name == "FILL_START":
-            self.bar, self.track, self.part = self.hidden.pop(0)
+            self.bar, self.track, self.instrument = self.hidden.pop(0)
             self.step = self.bar_begins
         elif name in ("TRACK_END", "FILL_END"):
             end = self.step if name == "TRACK_END" else self.bar_begins + self.v.steps_per_bar
@@ -97,6 +106,8 @@ class Twin:
         )
         if r.track >= 0:
             rows.append(r.track + min(self.track, 15))
+        if r.instrument >= 0 and self.instrument is not None:
+            rows.append(r.instrument + self.instrument)
         if r.held >= 0:
             held = sorted(pitch for pitch, (_, cut) in self.open.items() if cut is None)
             rows += [r.held + pitch for pitch in held[:16]]
@@ -104,6 +115,14 @@ class Twin:
             rows += [r.sounding + pitch for pitch in self._at(self.finished, self.step)]
         if r.begins >= 0:
             rows += self._ahead(min(self.step, last))
+        if r.last >= 0 and self.last is not None:
+            rows += self._motion(*self.last, min(self.step, last))
+        if r.above >= 0 and self.part >= 2:
+            voices = [(note // 128, note % 128) for note in self._all_at(self.finished, self.step)]
+            above = [pitch for part, pitch in voices if 2 <= part < self.part]
+            below = [pitch for part, pitch in voices if part > self.part]
+            rows += [r.above + min(above)] if above else []
+            rows += [r.below + max(below)] if below else []
         before, bars = self.place
         if r.since_begin >= 0 and before >= 0:
             rows.append(r.since_begin + min(before + self.bar, 16))
@@ -121,11 +140,34 @@ class Twin:
                 return [*rows, r.wait + min(step - now, self.v.steps_per_bar)]
         return [*rows, r.wait]
 
+    def _motion(self, pitch: int, end: int, now: int) -> list[int]:
+        rows = [self.rows.last + pitch]
+        if now != end or now == 0:
+            return rows
+        for interval, first in ((7, self.rows.fifths), (0, self.rows.octaves)):
+            parallel = []
+            for part in (0, 2, 3, 4, 5):
+                before, after = (
+                    {one % 128 for one in self._all_at(self.finished, step) if one // 128 == part}
+                    for step in (now - 1, now)
+                )
+                if len(before) == len(after) == 1 and before != after:
+                    other = before.pop()
+                    moved = pitch + after.pop() - other
+                    if abs(pitch - other) % 12 == interval and 0 <= moved < 128:
+                        parallel.append(first + moved)
+            rows += dict.fromkeys(parallel)
+        return rows
+
     def _at(self, notes: set[tuple[int, int]], step: int) -> list[int]:
-        """List the pitches at a step, the lowest sixty; in the last row of time nothing sounds."""
+        """List the pitches at a step, the lowest sixty."""
+        return self._all_at(notes, step)[:60]
+
+    def _all_at(self, notes: set[tuple[int, int]], step: int) -> list[int]:
+        """List the pitches at a step; in the last row of time nothing sounds."""
         if step >= self.rows.times - 1:
             return []
-        return sorted(pitch for of, pitch in notes if of == step)[:60]
+        return sorted(pitch for of, pitch in notes if of == step)
 
 
 def lists(rows: np.ndarray, none: int) -> list[list[int]]:
@@ -281,6 +323,57 @@ def test_a_note_is_held_until_its_end_or_a_hidden_bar() -> None:
     assert told["FILL_IN"] == [32]
 
 
+def test_a_track_knows_its_instrument_and_its_last_pitch() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=DRUMS BAR_START NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 "
+        "TIME_DELTA=1 NOTE_ON=64 TIME_DELTA=4 NOTE_OFF=64 BAR_END TRACK_END",
+        ("time", "instrument", "motion"),
+    )
+    last = 65 + 133
+    assert told["TRACK_START"] == [0]
+    assert told["NOTE_ON=60"] == [0, 65 + 128]
+    assert told["NOTE_OFF=60"] == [2, 65 + 128, last + 60]
+    assert told["TIME_DELTA=4"] == [7, 65 + 128, last + 60]
+    assert told["BAR_END"] == [16, 65 + 128, last + 64]
+    assert told["TRACK_END"] == [0, 65 + 128]
+
+
+def test_a_track_is_told_what_would_be_parallel_fifths_and_octaves() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
+        "NOTE_ON=69 TIME_DELTA=4 NOTE_OFF=69 BAR_END TRACK_END "
+        "TRACK_START INST=ALTO BAR_START NOTE_ON=72 TIME_DELTA=4 NOTE_OFF=72 NOTE_ON=71 "
+        "TIME_DELTA=5 NOTE_OFF=71 BAR_END TRACK_END "
+        "TRACK_START INST=BASS BAR_START NOTE_ON=48 TIME_DELTA=3 NOTE_OFF=48 NOTE_ON=60 "
+        "TIME_DELTA=1 NOTE_OFF=60 TIME_DELTA=2 NOTE_ON=41",
+        ("time", "motion"),
+    )
+    last, fifths, octaves = 65, 65 + 128, 65 + 256
+    assert told["NOTE_OFF=48"] == [3, last + 48], "nobody else moves here"
+    assert told["NOTE_OFF=60"] == [4, last + 60, fifths + 62, octaves + 59]
+    assert told["NOTE_ON=41"] == [6, last + 60]
+
+
+def test_a_voice_is_told_the_voices_above_and_below_it() -> None:
+    told = rows_by_token(
+        "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
+        "BAR_END TRACK_END TRACK_START INST=ALTO BAR_START NOTE_ON=62 TIME_DELTA=3 NOTE_OFF=62 "
+        "BAR_END TRACK_END TRACK_START INST=BASS BAR_START NOTE_ON=40 TIME_DELTA=3 NOTE_OFF=40 "
+        "BAR_END TRACK_END TRACK_START INST=0 BAR_START NOTE_ON=70 TIME_DELTA=4 NOTE_OFF=70 "
+        "BAR_END TRACK_END TRACK_START INST=TENOR BAR_START NOTE_ON=50 TIME_DELTA=2 NOTE_ON=52 "
+        "TIME_DELTA=1 NOTE_OFF=50 TIME_DELTA=1 NOTE_OFF=52",
+        ("time", "bounds"),
+    )
+    above, below = 65, 65 + 128
+    assert told["NOTE_ON=67"] == [0], "nobody has sung yet"
+    assert told["NOTE_ON=62"] == [0, above + 67]
+    assert told["NOTE_ON=40"] == [0, above + 62]
+    assert told["NOTE_ON=70"] == [0], "no voice"
+    assert told["NOTE_ON=52"] == [2, above + 62, below + 40]
+    assert told["NOTE_OFF=50"] == [3, above + 67]
+    assert told["NOTE_OFF=52"] == [4]
+
+
 def test_a_hidden_bar_knows_the_other_bars_of_its_own_track() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 BAR_END FILL_IN BAR_START "
@@ -315,7 +408,7 @@ def test_tokens_that_make_no_sense_are_survived() -> None:
     rng = np.random.default_rng(0)
     tokens = rng.integers(-3, len(vocabulary) + 3, (8, 3000))
     made = StructureTracker(rows, vocabulary, 8, np.full((8, 2), 5)).advance(tokens)
-    assert made.shape[2] <= 201
+    assert made.shape[2] <= 217
     assert made.min() >= 0
     assert made.max() <= rows.total
 
@@ -337,13 +430,14 @@ def test_more_than_sixty_pitches_leave_the_highest_out() -> None:
 def test_a_table_has_only_the_groups_asked_for() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=2))
     assert position_rows((), 50, vocabulary) == PositionRows(
-        *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, -1, -1, 50)
+        *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, *(-1,) * 8, 50)
     )
     assert position_rows(INPUTS, 50, vocabulary) == PositionRows(
-        *(50, 50, 33, 83, 99, 227, 995, 1763, 2531, 17, 2548, 2565, 2582)
+        *(50, 50, 33, 83, 99, 227, 995, 1763, 2531, 17, 2548, 2565),
+        *(2582, 2715, 2843, 2971, 3099, 3227, 3355),
     )
     assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
-        *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, 117)
+        *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, *(-1,) * 6, 117)
     )
     with pytest.raises(UsageError, match=r"sonding.*did you mean 'sounding'"):
         position_rows(("sonding",), 50, vocabulary)

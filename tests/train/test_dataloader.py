@@ -14,6 +14,7 @@ pytest.importorskip("megatron.core")
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.data.indexed import IndexedReader  # noqa: E402
 from megatron_music.errors import DataError  # noqa: E402
+from megatron_music.tokenizer import structure  # noqa: E402
 from megatron_music.tokenizer.structure import position_rows  # noqa: E402
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
 from megatron_music.train import engine as engines  # noqa: E402
@@ -30,7 +31,7 @@ HIGH = VOCABULARY.ids["NOTE_ON=88"]
 """Notes of the one data set lie below this, notes of the other from here on."""
 ROOMY = "model.seq_length=400"
 """Three documents of 120 tokens fit into a row."""
-INPUTS = "model.structural_inputs=[time,track,held,sounding,ahead,place]"
+INPUTS = f"model.structural_inputs=[{','.join(structure.INPUTS)}]"
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -136,7 +137,7 @@ def test_a_share_of_documents_goes_without_inputs_another_each_epoch(
     engine: Engine, low: Path, tmp_path: Path
 ) -> None:
     loader = loader_of([low], tmp_path, engine, INPUTS, "train.plain_share=0.3")
-    rows = position_rows(("time", "track", "held", "sounding", "ahead", "place"), 128, VOCABULARY)
+    rows = position_rows(structure.INPUTS, 128, VOCABULARY)
     plain = np.array([bool((micro.rows < rows.time).all()) for micro in training(loader)])
     assert len(plain) == 100
     assert 0.15 < plain.mean() < 0.45
