@@ -63,6 +63,25 @@ def test_a_build_says_which_recipes_hold_its_windows_and_what_the_grid_costs(
     assert "grid of 4 steps a quarter: 0.0% of" in built
 
 
+def test_labels_are_read_counted_and_refused_in_one_line(program: Program) -> None:
+    folder_of_songs(program.folder / "music" / "mine")
+    table = program.folder / "labels.csv"
+    table.write_text("file,composer\nsong-03,Ann\ngone,Eve\n", encoding="utf-8")
+    options = ("--attributes", "labels.csv", "--attributes-from", "folders=GENRE", *SHARES)
+    built = program("data", "build", "music", "-o", "set", "--workers", "1", *options)
+    assert (
+        "labels: COMPOSER 1, GENRE 1, and UNKNOWN of each; 11 pieces without a row; "
+        "1 row of nothing that is there, the first 'gone'"
+    ) in built.stdout
+    assert "set is sound" in program("data", "verify", "set").stdout
+    table.write_text("song-03.mid,Ann\n", encoding="utf-8")
+    failed = program.fails(2, "data", "build", "music", "-o", "new", *options)
+    assert "first line names the columns" in failed
+    assert "takes folders" in program.fails(
+        2, "data", "build", "music", "-o", "new", "--attributes-from", "names"
+    )
+
+
 def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:
     folder_of_songs(program.folder / "music")
     folder_of_songs(program.folder / "more", 6)
