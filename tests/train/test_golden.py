@@ -1,0 +1,29 @@
+"""Training comes to the losses it came to before, to the version of megatron-core."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import golden
+
+TOLERANCE = 1e-3
+"""Nats a token: processors round differently, and twenty steps add that up."""
+
+
+@pytest.mark.slow
+def test_twenty_iterations_of_tiny_lose_what_they_lost(tmp_path: Path) -> None:
+    pytest.importorskip("megatron.core")
+    stored = golden.stored()
+    expected = stored["losses"].get(golden.version())
+    if expected is None:
+        pytest.skip(f"no losses of megatron-core {golden.version()}: python -m tests.golden")
+    assert golden.trained(stored["recipe"], tmp_path) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_losses_are_kept_for_every_version_that_is_walked() -> None:
+    from tests.versions import PAIRS
+
+    kept = golden.stored()["losses"]
+    assert {pair.core for pair in PAIRS} == set(kept)
+    assert {len(losses) for losses in kept.values()} == {20}
+    assert all(losses[-1] < losses[0] - 0.5 for losses in kept.values())
