@@ -60,6 +60,7 @@ def trained(recipe: dict[str, Any], folder: Path) -> list[float]:
     done = warm.run(
         [sys.executable, "-m", "megatron_music", *words],
         environment=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        timeout_s=900,
     )
     assert done.returncode == 0, done.stderr
     return list(losses(folder / "run").values())

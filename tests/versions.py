@@ -36,6 +36,7 @@ WALK = (
     *TOKENS,
     *LAYOUTS,
     "tests/train/test_resume.py",
+    "tests/train/test_golden.py",
     "tests/train/test_pickles.py",
     "tests/huggingface",
     "tests/test_journey.py",
