@@ -29,7 +29,8 @@ def test_the_readmes_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     write_midi(song(3), tmp_path / "song.mid")
     folder_of_songs(tmp_path / "midi", 30)
-    untrained(tmp_path / "runs" / "mine-tiny" / "hf", TokenizerSettings())
+    (model,) = re.findall(r'load_composer\("(.+)"\)', example())
+    untrained(tmp_path / model, TokenizerSettings())
     found: dict[str, object] = {}
     exec(example(), found)  # noqa: S102
     assert found["manifest"] == megatron_music.build("midi", "data/mine")
