@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 VISITOR_COOKIE, TOKEN_COOKIE = "studio_visitor", "studio_token"
 COOKIE_AGE_S = 400 * 86_400
