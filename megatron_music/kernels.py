@@ -142,7 +142,8 @@ def _mask_songs() -> None:
 
     vocabulary = _vocabulary()
     plan = Plan(bars=1)
-    rules, state = new_rules(vocabulary, plan), new_state([plan])
+    rules = new_rules(vocabulary, plan)
+    state = new_state([plan], rules)
     take_tokens(np.full((1, 1), vocabulary.piece_start), state, rules)
     mark_legal(state, rules, np.zeros((1, len(vocabulary)), np.bool_))
 
@@ -155,7 +156,8 @@ def _mask_sheets() -> None:
     )
 
     vocabulary = _vocabulary()
-    sheet = lay_out([Part(0, _piece().tracks[0], (0,), None)], 0, 1, vocabulary, fill=True)
+    piece = _piece()
+    sheet = lay_out([Part(0, piece.tracks[0], (0,), None)], piece, 0, 1, vocabulary, fill=True)
     sheets = new_sheets([sheet], vocabulary, _SEQ_LENGTH)
     take_sheet_tokens(np.full((1, 1), vocabulary.piece_start), sheets)
     mark_sheet_tokens(sheets, np.zeros((1, len(vocabulary)), np.bool_))

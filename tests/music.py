@@ -1,12 +1,16 @@
 """Music for tests: hypothesis strategies and small pieces written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
 from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
-from megatron_music.score.notes import Piece, Score, Track
+from megatron_music.score.metre import COMMON_TIME, METRES
+from megatron_music.score.notes import Metre, Piece, Score, Track
 from megatron_music.score.quantize import quantize
+from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 BASS_LINE = (
@@ -40,27 +44,40 @@ def tracks(draw: st.DrawFn, longest_ticks: int = 4000) -> Track:
 
 
 @st.composite
-def scores(draw: st.DrawFn) -> Score:
-    """Draw a score of one to four tracks on some usual resolution."""
+def scores(draw: st.DrawFn, *, metres: bool = False) -> Score:
+    """Draw a score of one to four tracks on some usual resolution, with changes of metre or not.
+
+    Some metres are such that there are no bars of, and some change within a bar.
+    """
     resolution = draw(st.sampled_from([24, 96, 120, 220, 480, 1024]))
-    return Score(resolution, tuple(draw(st.lists(tracks(), min_size=1, max_size=4))))
+    music = tuple(draw(st.lists(tracks(), min_size=1, max_size=4)))
+    if not metres:
+        return Score(resolution, music)
+    signature = st.one_of(st.sampled_from(METRES), st.just(COMMON_TIME), st.just((17, 16)))
+    tick = st.one_of(st.integers(0, 5000), st.integers(0, 16).map(lambda n: n * resolution))
+    marks = sorted(draw(st.lists(st.tuples(tick, signature), max_size=5)), key=lambda one: one[0])
+    return Score(resolution, music, tuple(Metre(onset, *of) for onset, of in marks))
 
 
 steps_per_quarter = st.sampled_from([4, 12])
 
 
 @st.composite
-def pieces(draw: st.DrawFn) -> Piece:
-    """Draw a canonical piece on either grid."""
-    return quantize(draw(scores()), draw(steps_per_quarter))
+def pieces(draw: st.DrawFn, *, metres: bool = False) -> Piece:
+    """Draw a canonical piece on either grid, in any metres or in 4/4."""
+    score = draw(scores(metres=metres))
+    if metres:
+        known = replace(score, metres=tuple(m for m in score.metres if m.signature in METRES))
+        score, _ = lay_out_bars(known, 1, METRES)
+    return quantize(score, draw(steps_per_quarter))
 
 
-def bars_not_full(track: Track, bars: int, steps: int) -> set[int]:
-    """Return the bars (from 0) of `steps` steps whose last step passes in silence."""
-    sounding = np.zeros(bars * steps, np.bool_)
+def bars_not_full(track: Track, piece: Piece) -> set[int]:
+    """Return the bars (from 0) of a piece whose last step passes in silence in a track."""
+    sounding = np.zeros(piece.steps, np.bool_)
     for onset, end in zip(track.onset.tolist(), track.end.tolist(), strict=True):
         sounding[onset:end] = True
-    return set(np.flatnonzero(~sounding[steps - 1 :: steps]).tolist())
+    return set(np.flatnonzero(~sounding[piece.bar_starts[1:] - 1]).tolist())
 
 
 def pick(rng: np.random.Generator, mask: npt.NDArray[np.bool_], vocabulary: Vocabulary) -> int:

@@ -30,6 +30,7 @@ def build(
     bars: option.Bars = None,
     hop: option.Hop = None,
     steps_per_quarter: option.StepsPerQuarter = None,
+    metre: option.Metre = None,
     density: option.Density = None,
     transpositions: option.Transpositions = None,
     no_transpositions: option.NoTranspositions = False,
@@ -58,12 +59,15 @@ def build(
 
     To blend with it, or to go on with its model: `data build ~/midi -o data/mine --like data/bach`
     """
+    from megatron_music.score.metre import parse_metres
+
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
     options = {
         "bars": bars,
         "hop": hop,
         "steps_per_quarter": steps_per_quarter,
+        "metres": None if metre is None else parse_metres(metre),
         "density": density,
         "transpositions": 1 if no_transpositions else transpositions,
         "merge": merge,

@@ -16,6 +16,13 @@ Output = Annotated[
 Bars = Annotated[int | None, Option(help="Bars of a window.")]
 Hop = Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")]
 StepsPerQuarter = Annotated[int | None, Option(help="4, or 12 to hold triplets.")]
+Metre = Annotated[
+    str | None,
+    Option(
+        help="any: keep the music in any metre, with METRE tokens; or a choice, as 3/4,4/4.",
+        metavar="METRES",
+    ),
+]
 Density = Annotated[bool | None, Option(help="Density tokens, or none.")]
 Transpositions = Annotated[
     int | None, Option(help="Keys that training windows are written in; 12 for all.")

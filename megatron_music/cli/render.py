@@ -41,10 +41,12 @@ def render(
     Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
     from megatron_music.files import free_stem, keep_source
+    from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
+    from megatron_music.score.stretches import lay_out_bars, other_metres
     from megatron_music.wording import printable
 
     if output is not None and (png or wav or musicxml):
@@ -60,8 +62,11 @@ def render(
     if wav is not None:
         show.say(f"played with {_play(file, score, wav)}")
         print(wav)
-    if (png or musicxml) and score.other_metres:
-        show.say(f"note: {file} is not in 4/4 throughout; bar lines stand every four quarters")
+    others = other_metres(score, METRES)
+    if (png or musicxml) and others:
+        show.say(f"note: {file} has bars of {others[0]}; bar lines stand every four quarters")
+    elif not others:
+        score, _ = lay_out_bars(score, 1, METRES)
     if png is not None:
         piece = quantize(score, PICTURE_STEPS_PER_QUARTER)
         draw_piano_roll(piece, png, title=printable(file.stem))

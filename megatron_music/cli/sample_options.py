@@ -99,6 +99,14 @@ class SampleOptions:
             metavar="KEY",
         ),
     ] = None
+    metre: Annotated[
+        str | None,
+        Option(
+            help="As in 3/4, where the data have metres; else the model's choice. A prompt keeps "
+            "its own.",
+            metavar="N/D",
+        ),
+    ] = None
     tempo_bpm: Annotated[
         float | None,
         Option(

@@ -14,6 +14,9 @@ MidiIn = Annotated[
 ]
 TextIn = Annotated[Path, typer.Argument(help="Text written by encode.", metavar="FILE.txt")]
 Steps = Annotated[int, typer.Option(help="The grid: 4 or 12 steps a quarter note.")]
+Metre = Annotated[
+    str, typer.Option(help="4/4, or any for METRE tokens, or a choice: 3/4,4/4.", metavar="METRES")
+]
 Density = Annotated[bool, typer.Option("--density/--no-density", help="A DENSITY token a track.")]
 
 
@@ -28,29 +31,35 @@ def encode(
     ] = None,
     steps_per_quarter: Steps = 4,
     density: Density = True,
+    metre: Metre = "4/4",
 ) -> None:
     """Write a MIDI file, or MusicXML, ABC or kern, as mmmtrack tokens, a line a piece.
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
     from megatron_music.files import keep_source, write_text
+    from megatron_music.score.metre import parse_metres
     from megatron_music.score.music_file import read_all_music
-    from megatron_music.score.quantize import quantize, windows
+    from megatron_music.score.quantize import windows
+    from megatron_music.score.stretches import other_metres
     from megatron_music.tokenizer.codec import encode as encode_piece
-    from megatron_music.tokenizer.codec import to_text
+    from megatron_music.tokenizer.codec import piece_of, to_text
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
     keep_source(file, output)
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
-    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density))
+    metres = parse_metres(metre)
+    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, metres=metres))
     scores = read_all_music(file)
-    for metre in [metre for score in scores for metre in score.other_metres][:1]:
+    found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
+    for other in found[:1]:
         show.say(
-            f"note: {file} has bars of {metre.numerator}/{metre.denominator}; "
-            "this lays all of it in bars of 4/4, where `data build` keeps stretches of 4/4 alone"
+            f"note: {file} has bars of {other}; "
+            + ("these are left out" if metres else "this lays all of it in bars of 4/4, where ")
+            + ("" if metres else "`data build` keeps stretches of 4/4 alone; --metre any keeps it")
         )
-    pieces = [quantize(score, steps_per_quarter) for score in scores]
+    pieces = [piece_of(score, vocabulary) for score in scores]
     if bars is not None:
         pieces = [part for piece in pieces for part in windows(piece, bars, hop or bars)]
     lines = [to_text(encode_piece(part, vocabulary), vocabulary) for part in pieces]

@@ -200,11 +200,11 @@ def _date(manifest: Path, source: Source) -> None:
 
 
 def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
-    there, asked = manifest["settings"], json.loads(json.dumps(vars(settings)))
+    there, asked = manifest["settings"], json.loads(json.dumps(settings.record()))
     different = [
-        f"{name} {there.get(name)} (asked: {value})"
-        for name, value in asked.items()
-        if there.get(name) != value
+        f"{name} {there.get(name)} (asked: {asked.get(name)})"
+        for name in {**asked, **there}
+        if there.get(name) != asked.get(name)
     ]
     return ", ".join(different) or "another source, or the same with other contents"
 

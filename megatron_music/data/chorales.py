@@ -6,7 +6,8 @@ from typing import Any
 
 from megatron_music.data.refusal import Refusal
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.notes import QUARTERS_PER_BAR, Metre, Score
+from megatron_music.score.metre import METRES, SIXTEENTHS, TimeSignature, parse_metre
+from megatron_music.score.notes import Metre, Score
 from megatron_music.score.score_stream import (
     TICKS_PER_QUARTER,
     as_track,
@@ -15,7 +16,6 @@ from megatron_music.score.score_stream import (
 )
 
 CHORALES_PER_SHARD = 8
-_COMMON_TIME = "4/4"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Chorale:
         return f"{self.number:03d}-{self.work.rpartition('/')[2]}"
 
     def read(self) -> Score:
-        """Read the chorale; raises Refusal unless it has four parts in 4/4."""
+        """Read the chorale; raises Refusal unless it has four parts in one metre."""
         from music21 import converter
 
         # Straight from the file: looking for a pickle and writing one take longer than parsing.
@@ -70,10 +70,10 @@ def _path(work: str) -> Path:
 
 def _score(stream: Any) -> Score:
     parts = [list(part.getElementsByClass("Measure")) for part in stream.parts]
-    _check_metre(parts)
+    metre = _metre(parts)
     if len(parts) != len(VOICES):
         raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
-    pad = _pad_ticks(parts[0])
+    pad = _pad_ticks(parts[0], metre)
     tracks = (
         as_track(
             instrument,
@@ -81,10 +81,10 @@ def _score(stream: Any) -> Score:
         )
         for instrument, part in zip(VOICES, parts, strict=True)
     )
-    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, 4, 4),))
+    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, *metre),))
 
 
-def _check_metre(parts: list[list[Any]]) -> None:
+def _metre(parts: list[list[Any]]) -> TimeSignature:
     signs = (
         sign.ratioString
         for measures in parts
@@ -92,23 +92,24 @@ def _check_metre(parts: list[list[Any]]) -> None:
         for sign in measure.getElementsByClass("TimeSignature")
     )
     metres = sorted(set(signs))
-    if metres != [_COMMON_TIME]:
+    if len(metres) != 1 or metres[0] not in map(str, METRES):
         raise Refusal(
-            "metre", f"{', '.join(metres) or 'no'} metre; only 4/4 throughout is modelled"
+            "metre", f"{', '.join(metres) or 'no'} metre; only one throughout is modelled"
         )
+    return parse_metre(metres[0])
 
 
-def _pad_ticks(measures: list[Any]) -> int:
+def _pad_ticks(measures: list[Any], metre: TimeSignature) -> int:
     """Return the silence that fills a pick-up bar from the left.
 
     A bar may be split by a repeat, but a whole one must begin on a barline.
     """
-    bar = QUARTERS_PER_BAR * TICKS_PER_QUARTER
+    bar = metre.sixteenths * TICKS_PER_QUARTER // SIXTEENTHS
     pad = -ticks(measures[0].duration.quarterLength) % bar
     for measure in measures:
         whole = ticks(measure.duration.quarterLength) == bar
         if whole and (ticks(measure.offset) + pad) % bar:
             raise Refusal(
-                "barlines", f"measure {measure.number} does not begin on a barline of 4/4"
+                "barlines", f"measure {measure.number} does not begin on a barline of {metre}"
             )
     return pad

@@ -1,7 +1,7 @@
 """One piece of a source to the documents of a data set, or to a refusal with its reason."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +76,7 @@ def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> 
     tracks = window.tracks
     if settings.shuffle:
         tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
-    return Piece(window.steps_per_quarter, window.bars, tracks[: settings.max_tracks])
+    return replace(window, tracks=tracks[: settings.max_tracks])
 
 
 def _in_keys(

@@ -16,7 +16,7 @@ from megatron_music.data.outcomes import is_kept
 from megatron_music.data.refusal import Refusal
 from megatron_music.errors import MidiError
 from megatron_music.score.notes import Score
-from megatron_music.score.stretches import common_time
+from megatron_music.score.stretches import lay_out_bars
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -88,7 +88,7 @@ def _read(item: Item, bars: int) -> Score | None:
     if not is_file(item) or not item.name.lower().endswith(MIDI_SUFFIXES):
         return None
     try:
-        score, _ = common_time(item.read(), bars)
+        score, _ = lay_out_bars(item.read(), bars)
     except (Refusal, MidiError):
         return None
     return score if score.tracks else None

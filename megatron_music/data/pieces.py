@@ -1,6 +1,6 @@
 """From a score as read to a piece that belongs in a data set, or the reason why it does not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from megatron_music.data.refusal import Refusal
@@ -8,9 +8,10 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.errors import MidiError
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.merge import merge
+from megatron_music.score.metre import COMMON_TIME, TimeSignature, time_signatures
 from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
 from megatron_music.score.quantize import quantize
-from megatron_music.score.stretches import common_time
+from megatron_music.score.stretches import lay_out_bars, other_metres
 from megatron_music.score.voices import as_chorale
 from megatron_music.wording import counted
 
@@ -19,6 +20,7 @@ MOST_BARS = 4_000
 """Two hours at 120 beats a minute."""
 
 FINGERPRINT_STEPS_PER_QUARTER = 4
+_MANY = 5
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,13 @@ def accept(score: Score, settings: BuildSettings) -> Accepted:
     """Return what of a score belongs into a data set; raises Refusal or MidiError."""
     if settings.voices:
         score = _chorale(score)
-    others = [(metre.numerator, metre.denominator) for metre in score.other_metres]
-    score, cuts = common_time(score, settings.bars)
+    metres = time_signatures(settings.metres)
+    others = other_metres(score, metres)
+    score, cuts = lay_out_bars(score, settings.bars, metres)
     if others and not score.tracks:
-        raise other_metre(others)
+        raise other_metre(others, metres)
     _check_limits(score)
-    remark = left_out(len(cuts), others) if others else ""
+    remark = left_out(len(cuts), others, metres) if others else ""
     if settings.merge:
         score = merge(score)
     coarse = quantize(score, FINGERPRINT_STEPS_PER_QUARTER)
@@ -61,14 +64,30 @@ def _chorale(score: Score) -> Score:
     return named
 
 
-def other_metre(metres: Iterable[Sequence[int]]) -> Refusal:
-    """Return the refusal of a piece without enough music in 4/4: its numerators, denominators."""
-    return Refusal("metre", f"{_names(metres)}; only stretches of 4/4 as long as a window are kept")
+def other_metre(
+    found: Iterable[Sequence[int]], kept: Collection[TimeSignature] = (COMMON_TIME,)
+) -> Refusal:
+    """Return the refusal of a piece without enough music in metres that are kept.
+
+    What was found are numerators and denominators.
+    """
+    return Refusal(
+        "metre", f"{_names(found)}; only stretches of {_kept(kept)} as long as a window are kept"
+    )
 
 
-def left_out(stretches: int, metres: Iterable[Sequence[int]]) -> str:
-    """Say what was left of a piece that changes its metre."""
-    return f"{counted(stretches, 'stretch', 'stretches')} of 4/4; {_names(metres)} left out"
+def left_out(
+    stretches: int,
+    found: Iterable[Sequence[int]],
+    kept: Collection[TimeSignature] = (COMMON_TIME,),
+) -> str:
+    """Say what was left of a piece that has metres which are not kept."""
+    named = counted(stretches, "stretch", "stretches")
+    return f"{named} of {_kept(kept)}; {_names(found)} left out"
+
+
+def _kept(metres: Collection[TimeSignature]) -> str:
+    return ", ".join(map(str, metres)) if len(metres) < _MANY else "other metres"
 
 
 def _names(metres: Iterable[Sequence[int]]) -> str:

@@ -19,8 +19,8 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     | large      | is beyond the limits on bytes, notes or bars                        |
     | memory     | took more memory than a piece may                                   |
     | crashed    | ended the process that read it, or took too long                    |
-    | metre      | has no stretch of 4/4 as long as a window, or notation without a    |
-    |            | time signature that a bar can have                                  |
+    | metre      | has no stretch as long as a window in a metre that is kept, or      |
+    |            | notation without a time signature that a bar can have               |
     | parts      | is a chorale of other than four parts                               |
     | barlines   | is a chorale whose bars do not fall on the grid of its metre        |
     | duplicate  | is the music of another, at whatever pitch                          |

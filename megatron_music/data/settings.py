@@ -11,6 +11,8 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabula
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
+_LATER = ("density_edges", "attributes", "metres")
+"""Settings that manifests are written without unless they are chosen: folders stay the same."""
 
 
 MANY_FILES = 2_000
@@ -27,6 +29,7 @@ class BuildSettings:
     document one with bars hidden and told at its end. `split` holds the weights of train, valid
     and test. `density_edges` are those of another data set (None: cut from the training windows),
     and so are `attributes`, the words of labels (empty: those of the source, see `data.labels`).
+    Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept.
     """
 
     bars: int = 4
@@ -43,6 +46,7 @@ class BuildSettings:
     split: tuple[int, ...] = (90, 5, 5)
     density_edges: tuple[float, ...] | None = None
     attributes: tuple[str, ...] = ()
+    metres: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be built with; raises UsageError."""
@@ -84,16 +88,15 @@ class BuildSettings:
             bars=self.bars,
             fill=self.fill,
             attributes=self.attributes,
+            metres=self.metres,
         )
         if self.density_edges is None:
             return start
         return dataclasses.replace(start, density_edges=self.density_edges)
 
     def record(self) -> dict[str, Any]:
-        """Return what a manifest keeps of them: what may be another's only where it is."""
-        values = vars(self)
-        left_out = {name for name in ("density_edges", "attributes") if not values[name]}
-        return {name: of for name, of in values.items() if name not in left_out}
+        """Return what a manifest keeps of them: of `_LATER` ones those that were chosen."""
+        return {name: of for name, of in vars(self).items() if of or name not in _LATER}
 
 
 def for_own_music(files: int) -> BuildSettings:
@@ -124,7 +127,8 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError where the folder is none, UsageError for choices that contradict it.
     """
     other = load_vocabulary(folder / "tokenizer").settings
-    same = {name: getattr(other, name) for name in ("steps_per_quarter", "bars", "density", "fill")}
+    names = ("steps_per_quarter", "bars", "density", "fill", "metres")
+    same = {name: getattr(other, name) for name in names}
     for name, of in same.items():
         if chosen.get(name, of) != of:
             raise UsageError(

@@ -22,6 +22,7 @@ from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import instrument_name
+from megatron_music.score.metre import COMMON_TIME
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from megatron_music.wording import counted
 
@@ -82,7 +83,8 @@ def _sample(reader: IndexedReader, vocabulary: Vocabulary) -> tuple[Counts, Coun
     """Walk through some of the documents; return lengths of notes, tracks, documents walked."""
     from megatron_music.data.stats_kernel import new_walked, walk
 
-    walked = new_walked(2 * vocabulary.steps_per_bar, MOST_TRACKS)
+    longest = 2 * COMMON_TIME.steps(vocabulary.settings.steps_per_quarter)
+    walked = new_walked(longest, MOST_TRACKS)
     followed = 0
     edges = np.concatenate(([0], np.cumsum(reader.lengths, dtype=np.int64)))
     for first, last in _spread(edges):

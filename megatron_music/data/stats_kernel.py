@@ -11,6 +11,7 @@ from megatron_music.tokenizer.check_kernel import (
     BAR_END,
     FILL_START,
     INST,
+    METRE,
     NOTE_OFF,
     NOTE_ON,
     TIME_DELTA,
@@ -93,7 +94,7 @@ def _count_document(
     note_steps: Counts,
 ) -> int:
     """Count the lengths of the notes of a document; return how many tracks it has."""
-    tracks = step = bar_end = 0
+    tracks = step = bar_end = metre = head_metre = 0
     drums = False
     for at in range(start, end):
         kind = kind_of(tokens, at, end, form)
@@ -107,11 +108,14 @@ def _count_document(
         elif kind == TIME_DELTA:
             step += value
         elif kind == BAR_END:
-            step = bar_end = bar_end + form.steps_per_bar
+            step = bar_end = bar_end + wide(form.bar_steps[metre])
         elif kind == TRACK_START:
             tracks += 1
-            step, bar_end = 0, 0
+            step, bar_end, metre = 0, 0, head_metre
             onsets[:] = _SILENT
+        elif kind == METRE:
+            metre = value
+            head_metre = metre if tracks == 0 else head_metre
         elif kind == INST:
             drums = value == DRUMS
     return tracks

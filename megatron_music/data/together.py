@@ -17,6 +17,7 @@ from megatron_music.data.pieces import left_out, other_metre
 from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.instruments import instrument_name
+from megatron_music.score.metre import time_signatures
 from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 
@@ -75,17 +76,17 @@ def _pieces(
     documents = np.cumsum([0, *batch.pieces[:, 2]]).tolist()
     tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
     tracks = np.concatenate(([0], np.cumsum(batch.tracks)))[documents].tolist()
-    rates = batch.rates()
+    rates, metres = batch.rates(), time_signatures(settings.metres)
     for i, (bars, windows, *_, stretches) in enumerate(batch.pieces.tolist()):
         if batch.metres[i] and bars <= 0:
-            refusal = other_metre(batch.metres[i])
+            refusal = other_metre(batch.metres[i], metres)
             outcome = Outcome(names[i], REFUSED, refusal.reason, str(refusal))
             yield i, as_encoded(outcome, [])
         elif bars > 0:
             outcome = Outcome(
                 names[i],
                 KEPT,
-                detail=left_out(stretches, batch.metres[i]) if stretches else "",
+                detail=left_out(stretches, batch.metres[i], metres) if stretches else "",
                 split=split_of(batch.fingerprints[i], settings.split),
                 bars=bars,
                 windows=windows,

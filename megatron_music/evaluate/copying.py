@@ -57,7 +57,7 @@ def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
     np.minimum.at(lowest, place[~drums], pitch[~drums])
     lowest = _carried(lowest, document)
     height = np.where(drums, pitch + DRUM_OFFSET, pitch - lowest[place])
-    room = vocabulary.steps_per_bar * PITCH_ROOM
+    room = vocabulary.longest_bar * PITCH_ROOM
     notes = np.unique(place * room + step * PITCH_ROOM + height)
     shapes = np.zeros(bars, np.uint64)
     hashes = scramble((notes % room).astype(np.uint64))
@@ -79,7 +79,7 @@ def _onsets(
     track = np.cumsum(ids == v.track_start) - 1
     bar_starts = np.cumsum(ids == v.bar_start)
     heads = np.flatnonzero(ids == v.track_start)
-    waits = (ids > v.time_delta) & (ids <= v.time_delta + v.steps_per_bar)
+    waits = (ids > v.time_delta) & (ids <= v.time_delta + v.longest_bar)
     time = np.cumsum(np.where(waits, ids - v.time_delta, 0))
     time_at_bar = np.concatenate(([0], time[ids == v.bar_start]))
     on = np.flatnonzero((ids >= v.note_on) & (ids < v.note_on + PITCHES))

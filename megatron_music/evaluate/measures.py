@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES, likeliest_key
+from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.notes import IntArray, Piece, Track
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,7 +48,7 @@ def silent_ends(piece: Piece) -> float:
 
     A model that cannot count ends its bars early, and what is left of them is silence.
     """
-    ends = _sounding(piece)[:, piece.steps_per_bar - 1 :: piece.steps_per_bar]
+    ends = _sounding(piece)[:, piece.bar_starts[1:] - 1]
     return 1.0 - float(ends.mean()) if ends.size else 0.0
 
 
@@ -90,14 +91,15 @@ def minor_seconds(piece: Piece) -> float:
 def groove_similarity(piece: Piece) -> float:
     """Return how alike the rhythms of two bars are, averaged over all pairs of bars.
 
-    Of the steps of a bar, the share in which both bars have an onset or neither has. Source: Wu
-    and Yang, "The Jazz Transformer on the Front Line", ISMIR 2020.
+    Of the steps of a bar, the share in which both bars have an onset or neither has; in steps that
+    a shorter bar lacks it has none. Source: Wu and Yang, "The Jazz Transformer on the Front Line",
+    ISMIR 2020.
     """
     if piece.bars < 2:
         return 1.0
-    struck = np.zeros(piece.bars * piece.steps_per_bar, np.bool_)
-    struck[_onsets(piece)] = True
-    bars = struck.reshape(piece.bars, -1)
+    bars = np.zeros((piece.bars, int(np.diff(piece.bar_starts).max())), np.bool_)
+    onsets = _onsets(piece)
+    bars[piece.bar_at(onsets), _steps_in_bar(piece, onsets)] = True
     first, second = np.triu_indices(piece.bars, 1)
     return float((bars[first] == bars[second]).mean())
 
@@ -111,17 +113,21 @@ def pitch_class_histogram(piece: Piece) -> FloatArray:
 
 
 def onset_histogram(piece: Piece) -> FloatArray:
-    """Return the shares [steps a bar] of the onsets by their step in the bar."""
-    return _shares(_onsets(piece) % piece.steps_per_bar, piece.steps_per_bar)
+    """Return the shares [steps of a 4/4 bar] of the onsets by their step in the bar.
+
+    Those in a longer bar's further steps count in the last.
+    """
+    steps = COMMON_TIME.steps(piece.steps_per_quarter)
+    return _shares(np.minimum(_steps_in_bar(piece, _onsets(piece)), steps - 1), steps)
 
 
 def length_histogram(piece: Piece) -> FloatArray:
-    """Return the shares [steps a bar] of the pitched notes that last 1, 2, ... steps.
+    """Return the shares [steps of a 4/4 bar] of the pitched notes that last 1, 2, ... steps.
 
-    Notes longer than a bar count as a bar long.
+    Notes longer than a 4/4 bar count as one long.
     """
-    lengths = np.minimum(_lengths(piece), piece.steps_per_bar)
-    return _shares(lengths - 1, piece.steps_per_bar)
+    steps = COMMON_TIME.steps(piece.steps_per_quarter)
+    return _shares(np.minimum(_lengths(piece), steps) - 1, steps)
 
 
 def interval_histogram(piece: Piece) -> FloatArray:
@@ -176,9 +182,14 @@ def _no_ints() -> IntArray:
     return np.zeros(0, np.int64)
 
 
+def _steps_in_bar(piece: Piece, steps: IntArray) -> IntArray:
+    in_bar: IntArray = steps - piece.bar_starts[piece.bar_at(steps)]
+    return in_bar
+
+
 def _roll(piece: Piece) -> IntArray:
     """Return how many notes sound, [128 pitches, steps]."""
-    changes = np.zeros((128, piece.bars * piece.steps_per_bar + 1), np.int64)
+    changes = np.zeros((128, piece.steps + 1), np.int64)
     for track in _pitched(piece):
         np.add.at(changes, (track.pitch, track.onset), 1)
         np.add.at(changes, (track.pitch, track.end), -1)
@@ -189,7 +200,7 @@ def _roll(piece: Piece) -> IntArray:
 def _sounding(piece: Piece) -> npt.NDArray[np.bool_]:
     """Mark the steps in which each pitched track sounds, [tracks, steps]."""
     rolls = [_roll(replace(piece, tracks=(track,))).any(0) for track in _pitched(piece)]
-    return np.array(rolls, np.bool_).reshape(len(rolls), piece.bars * piece.steps_per_bar)
+    return np.array(rolls, np.bool_).reshape(len(rolls), piece.steps)
 
 
 def _pitch_classes(piece: Piece) -> FloatArray:

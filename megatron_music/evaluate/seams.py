@@ -31,7 +31,7 @@ class Seams:
 
 def held_over(piece: Piece) -> FloatArray:
     """Return the share of pitched tracks in which a note sounds across each barline, [bars - 1]."""
-    barlines = np.arange(1, piece.bars) * piece.steps_per_bar
+    barlines = piece.bar_starts[1:-1]
     crossed = [
         ((track.onset < barlines[:, None]) & (track.end > barlines[:, None])).any(1)
         for track in piece.tracks

@@ -40,10 +40,10 @@ def voices_of(settings: TokenizerSettings) -> tuple[str, ...]:
 def voice_cells(piece: Piece) -> IntArray:
     """Return the pitch that each voice sings in each sixteenth, SILENCE for none.
 
-    Shape [4 voices, soprano first, 16 * bars]. On a finer grid a cell holds what sounds at its
+    Shape [4 voices, soprano first, sixteenths]. On a finer grid a cell holds what sounds at its
     beginning. Other instruments are left out; a voice is taken to sing one note at a time.
     """
-    cells = np.full((len(VOICES), piece.bars * piece.steps_per_bar), SILENCE, np.int64)
+    cells = np.full((len(VOICES), piece.steps), SILENCE, np.int64)
     for track in piece.tracks:
         if track.instrument in VOICES:
             row = cells[VOICES.index(track.instrument)]

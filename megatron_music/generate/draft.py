@@ -65,10 +65,10 @@ class Draft:
         if edge >= self.piece.bars or self.written is None or self.holes[:, :edge].any():
             return self
         opened = np.zeros_like(self.holes)
-        steps = self.piece.steps_per_bar
+        start_of_edge = int(self.piece.bar_starts[edge])
         for index in np.flatnonzero(self.holes[:, edge]).tolist():
             track = self.piece.tracks[index]
-            begun = track.onset[track.end == edge * steps] // steps
+            begun = self.piece.bar_at(track.onset[track.end == start_of_edge])
             start = int(begun[begun >= first].min(initial=edge))
             if self.written[index, start:edge].all():
                 opened[index, start:edge] = True
@@ -78,9 +78,8 @@ class Draft:
 
 def open_bars(piece: Piece, holes: BoolArray) -> Draft:
     """Return the draft of a piece without the notes that begin in its holes."""
-    steps = piece.steps_per_bar
     tracks = tuple(
-        _some(track, ~row[track.onset // steps])
+        _some(track, ~row[piece.bar_at(track.onset)])
         for track, row in zip(piece.tracks, holes, strict=True)
     )
     return Draft(replace(piece, tracks=tracks), holes)
@@ -134,6 +133,7 @@ def next_sheet(
         ]
         sheet = lay_out(
             parts,
+            draft.piece,
             first,
             bars,
             vocabulary,
@@ -183,12 +183,12 @@ def _window(draft: Draft, bars: int) -> tuple[int, int]:
 def _tracks(draft: Draft, window: tuple[int, int]) -> tuple[list[int], list[int]]:
     """Return the tracks to write in a window, and those that only sound in it."""
     first, last = window[0], window[0] + window[1]
-    steps = draft.piece.steps_per_bar
+    begins, ends = draft.piece.bar_starts[[first, last]].tolist()
     writing, kept = [], []
     for index, track in enumerate(draft.piece.tracks):
         if draft.holes[index, first:last].any():
             writing.append(index)
-        elif ((track.onset >= first * steps) & (track.onset < last * steps)).any():
+        elif ((track.onset >= begins) & (track.onset < ends)).any():
             kept.append(index)
     return writing, kept
 

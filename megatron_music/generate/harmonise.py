@@ -102,7 +102,7 @@ def around_voice(
             f"harmonising keeps the {piece.bars} bars of the piece; leave out bars, or keep fewer "
             "with prompt_bars"
         )
-    kept = replace(until_step(piece.tracks[place], bars * piece.steps_per_bar), instrument=code)
+    kept = replace(until_step(piece.tracks[place], int(piece.bar_starts[bars])), instrument=code)
     name = instrument_title(code)
     if not len(kept):
         raise UsageError(f"{name} has no note in the first {bars} bars; keep more of them")

@@ -1,6 +1,6 @@
 """A request looked through before anything is composed: what would surprise is asked, in a line."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from megatron_music.generate.request import Request
 from megatron_music.score.audio import LONGEST_MINUTES
 from megatron_music.score.general_midi import instrument_title, numbered_title
 from megatron_music.score.instruments import DRUMS, VOICES
-from megatron_music.score.notes import QUARTERS_PER_BAR, Track
+from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, parse_metre
+from megatron_music.score.notes import Track
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _SHOWN = 8
@@ -50,7 +51,7 @@ def prepared(
     odd = _odd_bars(prompt, request, vocabulary)
     if odd:
         if not confirmed:
-            raise UsageError(_about_metres(prompt, odd, path))
+            raise UsageError(_about_metres(prompt, odd, path, vocabulary.metres))
         prompt = _read(path, request, vocabulary, any_metre=True)
     draft = _draft(prompt, request, vocabulary)
     if not confirmed:
@@ -63,7 +64,7 @@ def prepared(
 def _read(
     path: Path, request: Request, vocabulary: Vocabulary, *, any_metre: bool = False
 ) -> Prompt:
-    prompt = read_prompt(path, vocabulary.settings.steps_per_quarter, any_metre)
+    prompt = read_prompt(path, vocabulary.settings.steps_per_quarter, any_metre, vocabulary.metres)
     if request.roles:
         prompt = prompt.assigned(request.roles)
     return prompt.as_named(ensemble_of(vocabulary))
@@ -75,6 +76,10 @@ def _draft(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
         raise UsageError(
             f"tracks (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
             "and instruments adds to them"
+        )
+    if request.metre is not None:
+        raise UsageError(
+            f"metre (got {request.metre}) is for songs from nothing; a piece keeps its own"
         )
     count = prompt.bar_count
     if request.fill_bars and max(request.fill_bars) > count:
@@ -103,14 +108,16 @@ def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[
     ]
 
 
-def _about_metres(prompt: Prompt, odd: list[int], path: Path) -> str:
+def _about_metres(
+    prompt: Prompt, odd: list[int], path: Path, known: Collection[TimeSignature]
+) -> str:
     bars = prompt.bars
     metres = sorted({bars.metre(bar) for bar in odd}) if bars else []
     named = f"bar {odd[0] + 1}" if len(odd) == 1 else f"bars {odd[0] + 1} to {odd[-1] + 1}"
     return (
         f"{named} of {path} would be composed in {' and '.join(metres)}, and this model composes "
-        "in 4/4; choose other bars with --fill-bars, or give --yes to count four quarters as a bar "
-        "throughout"
+        f"in {', '.join(map(str, known))}; choose other bars with --fill-bars, or give --yes to "
+        "count four quarters as a bar throughout"
     )
 
 
@@ -213,13 +220,15 @@ def _refuse_another_key(draft: Draft, request: Request) -> None:
 def refuse_hours(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
     """Refuse sound that cannot be rendered before composing it; raises UsageError."""
     bars = request.bars or vocabulary.settings.bars
-    minutes = bars * QUARTERS_PER_BAR / request.tempo
+    metre = parse_metre(request.metre) if request.metre else COMMON_TIME
+    quarters_a_bar = metre.sixteenths / SIXTEENTHS
+    minutes = bars * quarters_a_bar / request.tempo
     if prompt is not None and prompt.source is not None and prompt.bars is not None:
         last = np.array([int(prompt.bars.starts[-1])])
         added = max(0, (request.bars or 0) - prompt.bar_count)
         tempo_bpm = request.tempo_bpm or max(10.0, prompt.source.score.tempo_bpm)
         plays_s = float(prompt.source.midi.seconds(last)[0])
-        minutes = plays_s / 60 + added * QUARTERS_PER_BAR / tempo_bpm
+        minutes = plays_s / 60 + added * quarters_a_bar / tempo_bpm
         bars = prompt.bar_count + added
     if minutes > LONGEST_MINUTES:
         raise UsageError(

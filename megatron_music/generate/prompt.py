@@ -1,7 +1,7 @@
 """What is begun from: a piece on the model's grid, what its tracks are called, and its file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from megatron_music.generate.request import Request
 from megatron_music.score.barlines import Barlines, barlines, common_barlines
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import DRUMS, VOICES, instrument_name
+from megatron_music.score.metre import COMMON_TIME, TimeSignature
 from megatron_music.score.midi_source import MidiSource, read_source
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.score.quantize import nearest_step, quantize
@@ -197,16 +198,21 @@ class Prompt:
         step = nearest_step(
             laid.tracks[0].onset, laid.ticks_per_quarter, self.piece.steps_per_quarter
         )
-        return step // self.piece.steps_per_bar
+        return self.piece.bar_at(step)
 
 
-def read_prompt(path: Path, steps_per_quarter: int, any_metre: bool = False) -> Prompt:
-    """Read a MIDI file to begin from; with `any_metre` four quarters are a bar throughout.
+def read_prompt(
+    path: Path,
+    steps_per_quarter: int,
+    any_metre: bool = False,
+    known: Collection[TimeSignature] = (COMMON_TIME,),
+) -> Prompt:
+    """Read a MIDI file to begin from, its bars in the metres that are `known`.
 
-    Raises MidiError.
+    With `any_metre` four quarters are a bar throughout. Raises MidiError.
     """
     source = read_source(path)
-    bars = common_barlines(source.score) if any_metre else barlines(source.score)
+    bars = common_barlines(source.score) if any_metre else barlines(source.score, known)
     piece = quantize(bars.laid_out(source.score), steps_per_quarter)
     piece = replace(piece, bars=bars.to_grid(bars.to_file(piece.bars - 1) + 1))
     names = tuple(track.name for track in source.tracks)
@@ -223,8 +229,9 @@ def _turns(piece: Piece, source: MidiSource, bars: Barlines) -> BoolArray | None
         return None
     plays = np.zeros((len(owners), piece.bars), np.bool_)
     for row, track in zip(plays, piece.tracks, strict=True):
-        row[track.onset // piece.steps_per_bar] = True
-    middle = bars.ticks(np.arange(piece.bars) * bars.bar_ticks + bars.bar_ticks // 2)
+        row[piece.bar_at(track.onset)] = True
+    edges = bars.grid_ticks(np.arange(piece.bars + 1))
+    middle = bars.ticks((edges[:-1] + edges[1:]) // 2)
     turns = plays.copy()
     for owner in set(owners):
         alike = [i for i, one in enumerate(owners) if one == owner]

@@ -8,6 +8,7 @@ from megatron_music.generate.key import parse_key
 from megatron_music.generate.taste import Taste
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
+from megatron_music.score.metre import parse_metre
 from megatron_music.tokenizer.attributes import Blend, asked_for
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
 
@@ -73,6 +74,7 @@ class Request:
     roles: tuple[str, ...] = ()
     key: str | None = None
     best: int | None = None
+    metre: str | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
@@ -89,6 +91,8 @@ class Request:
         self._check_tracks()
         self._check_taste()
         _within("tempo", self.tempo, 10, 400, "quarter notes a minute")
+        if self.metre is not None:
+            parse_metre(self.metre)
         self._check_filling()
         if self.key is not None:
             parse_key(self.key)
@@ -205,6 +209,21 @@ class Request:
     def blends(self, vocabulary: Vocabulary) -> list[Blend]:
         """Return what is asked of each family of labels; raises UsageError for unknown ones."""
         return asked_for(self.attributes or (), vocabulary)
+
+    def metre_index(self, vocabulary: Vocabulary) -> int | None:
+        """Return the place of the metre asked for among the vocabulary's; None if none is.
+
+        Raises UsageError where the model has none or does not have this one.
+        """
+        if self.metre is None:
+            return None
+        metre = parse_metre(self.metre)
+        if not vocabulary.has_metres and metre not in vocabulary.metres:
+            raise UsageError(
+                f"this model was trained on 4/4 alone; leave out metre (got {metre}), or train on "
+                "data built with --metre any"
+            )
+        return vocabulary.metre_index(metre)
 
     def attribute_ids(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the ids of the labels that songs begin with, ascending; None: any may stand."""

@@ -126,7 +126,7 @@ class _Rewriting:
     def _new_notes(self, track: Track, new: BoolArray, old: SourceTrack) -> list[NewNote]:
         kept = self._kept(old)
         loud = Dynamics(kept or old.notes, by_pitch=track.instrument == DRUMS)
-        chosen = new[track.onset // self._song.piece.steps_per_bar]
+        chosen = new[self._song.piece.bar_at(track.onset)]
         same = [
             one
             for other in self._source.tracks
@@ -204,8 +204,7 @@ class _Rewriting:
     def _until(self, events: list[Event]) -> tuple[list[Event], int]:
         """Leave out what comes behind a song that is shorter than its prompt, but for note-offs."""
         bar = self._song.piece.bars
-        grid = np.array([bar * self._bars.bar_ticks])
-        last = int(self._bars.ticks(grid)[0])
+        last = int(self._bars.ticks(self._bars.grid_ticks(np.array([bar])))[0])
         kept = [one for one in events if one.tick < last or _ends_note(one)]
         return kept, last
 

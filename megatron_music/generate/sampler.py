@@ -52,7 +52,7 @@ class PlanGuide:
     def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan]) -> None:
         self.given = [[vocabulary.piece_start, *(plan.attributes or ())] for plan in plans]
         self._rules = new_rules(vocabulary, plans[0])
-        self._state = new_state(plans)
+        self._state = new_state(plans, self._rules)
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens."""

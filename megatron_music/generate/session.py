@@ -45,7 +45,9 @@ class Session:
         """
         if isinstance(piece, Path):
             vocabulary = self.composer.vocabulary
-            self.prompt = read_prompt(piece, vocabulary.settings.steps_per_quarter)
+            self.prompt = read_prompt(
+                piece, vocabulary.settings.steps_per_quarter, known=vocabulary.metres
+            )
         else:
             self.prompt = Prompt.of(piece.piece if isinstance(piece, Song) else piece)
         return self

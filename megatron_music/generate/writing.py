@@ -80,6 +80,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
         plan = Plan(
             *(bars, codes, max_tokens, True, attributes, asked, request.tracks),
             full_bars=request.full_bars,
+            metre=request.metre_index(vocabulary),
         )
         needed = Walker(vocabulary, plan).tokens_owed
         if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
@@ -191,7 +192,7 @@ def _playing(piece: Piece, window_bars: int) -> BoolArray:
     """
     plays = np.zeros((len(piece.tracks), piece.bars), np.bool_)
     for row, track in zip(plays, piece.tracks, strict=True):
-        for bar in np.unique(track.onset // piece.steps_per_bar).tolist():
+        for bar in np.unique(piece.bar_at(track.onset)).tolist():
             row[max(0, bar - window_bars) : bar + window_bars + 1] = True
     plays[:, ~plays.any(axis=0)] = True
     return plays
@@ -224,7 +225,8 @@ def _kept(
     """
     piece = prompt.piece
     dropped = {track for name in request.drop for track in prompt.find(name)}
-    last, end = first_bars * piece.steps_per_bar, bars * piece.steps_per_bar
+    longer = replace(piece, bars=max(bars, piece.bars))
+    last, end = longer.bar_starts[[first_bars, bars]].tolist()
     all_kept = [(i, until_step(track, last, end)) for i, track in enumerate(piece.tracks)]
     kept = [(i, track) for i, track in all_kept if i not in dropped and len(track)]
     codes = [track.instrument for _, track in kept]

@@ -1,16 +1,18 @@
 """Where the bars of a file are, by its own time signatures, and where they are on the model's grid.
 
-The grid has bars of four quarter notes. A file's bar of that length is one of them; a shorter one
-is laid into one, a longer one into several, the rest of them left silent. So bars in 4/4 stand on
-the grid as they were learnt, whatever stands before them.
+The grid has bars in the metres that the model knows, mostly 4/4 alone. A file's bar of such a
+length is one of them; another is laid into one of 4/4 or into several, the rest of them left
+silent. So bars in known metres stand on the grid as they were learnt, whatever stands before them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Metre, Score, Track
+from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
+from megatron_music.score.notes import IntArray, Metre, Score, Track
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Barlines:
     `starts` has the tick at which each bar of the file begins, and behind them that of its end;
     `grid` in the same way the bars of the grid, counted from 0, `late` by how many ticks the bar
     begins after the bar of the grid: a first bar that is short is an upbeat. After the end bars go
-    on as the last.
+    on as the last. `grid_metres` are those of the grid's bars.
     """
 
     ticks_per_quarter: int
@@ -28,21 +30,33 @@ class Barlines:
     grid: IntArray
     late: IntArray
     metres: tuple[tuple[int, int], ...]
+    grid_metres: tuple[TimeSignature, ...]
 
     @property
     def bars(self) -> int:
         """How many bars the file has."""
         return len(self.starts) - 1
 
-    @property
-    def bar_ticks(self) -> int:
-        """The length of a bar of the grid."""
-        return QUARTERS_PER_BAR * self.ticks_per_quarter
+    @cached_property
+    def _grid_starts(self) -> IntArray:
+        lengths = [metre.sixteenths for metre in self.grid_metres]
+        sixteenths = np.cumsum([0, *lengths], dtype=np.int64)
+        starts: IntArray = sixteenths * self.ticks_per_quarter // SIXTEENTHS
+        return starts
+
+    def grid_ticks(self, grid_bars: IntArray) -> IntArray:
+        """Return the ticks of the grid at which its bars begin."""
+        starts = self._grid_starts
+        inside = np.minimum(grid_bars, len(self.grid_metres))
+        begins: IntArray = starts[inside] + (grid_bars - inside) * (starts[-1] - starts[-2])
+        return begins
 
     def is_whole(self, bar: int) -> bool:
         """Tell whether a bar of the file, from 0, is one of the grid; true behind the last."""
         place = min(bar, self.bars - 1)
-        return bool(self.starts[place + 1] - self.starts[place] == self.bar_ticks)
+        first, last = self.grid_ticks(self.grid[[place, place + 1]])
+        one = self.grid[place + 1] == self.grid[place] + 1
+        return bool(one and self.starts[place + 1] - self.starts[place] == last - first)
 
     def metre(self, bar: int) -> str:
         """Return the time signature of a bar of the file, from 0."""
@@ -58,34 +72,36 @@ class Barlines:
         return inside if inside < self.bars else self.bars + grid_bar - int(self.grid[-1])
 
     def laid_out(self, score: Score) -> Score:
-        """Return the music as the grid has it: in bars of 4/4, its notes moved with their bars."""
+        """Return the music as the grid has it, its notes moved with their bars."""
         tracks = (
             Track(
                 track.instrument, self._moved(track.onset), self._moved(track.end, 1), track.pitch
             )
             for track in score.tracks
         )
-        return replace(score, tracks=tuple(tracks), metres=())
+        return replace(score, tracks=tuple(tracks), metres=(), bars=self.grid_metres)
 
     def _moved(self, ticks: IntArray, before: int = 0) -> IntArray:
         """Return places on the grid; with `before`, of what ends there."""
         bar = np.searchsorted(self.starts[1:-1], ticks - before, side="right")
-        moved: IntArray = (
-            ticks - self.starts[bar] + self.grid[bar] * self.bar_ticks + self.late[bar]
-        )
+        begins = self.grid_ticks(self.grid[bar])
+        moved: IntArray = ticks - self.starts[bar] + begins + self.late[bar]
         return moved
 
     def ticks(self, grid_ticks: IntArray, before: int = 0) -> IntArray:
         """Return where places on the grid are in the file; with `before`, of what ends there."""
-        edges = self.grid[1:-1] * self.bar_ticks
+        edges = self.grid_ticks(self.grid[1:-1])
         bar = np.searchsorted(edges, grid_ticks - before, side="right")
-        inside = grid_ticks - self.grid[bar] * self.bar_ticks - self.late[bar]
+        inside = grid_ticks - self.grid_ticks(self.grid[bar]) - self.late[bar]
         placed: IntArray = self.starts[bar] + np.maximum(inside, 0)
         return placed
 
 
-def barlines(score: Score) -> Barlines:
-    """Return the bars of a score, to its last note, by its time signatures."""
+def barlines(score: Score, known: Collection[TimeSignature] = (COMMON_TIME,)) -> Barlines:
+    """Return the bars of a score, to its last note, by its time signatures.
+
+    The grid has bars in the metres that are `known`.
+    """
     quarter = score.ticks_per_quarter
     end = max(int(track.end.max()) for track in score.tracks)
     starts = [0]
@@ -95,7 +111,7 @@ def barlines(score: Score) -> Barlines:
         starts += range(first + bar_ticks, last, bar_ticks)
         starts.append(last if last < end else starts[-1] + bar_ticks)
         metres += [metre] * (len(starts) - 1 - len(metres))
-    return _laid(quarter, np.array(starts, np.int64), tuple(metres))
+    return _laid(quarter, np.array(starts, np.int64), tuple(metres), known)
 
 
 def common_barlines(score: Score) -> Barlines:
@@ -112,11 +128,34 @@ def _stretches(metres: Sequence[Metre], end: int) -> list[tuple[int, int, tuple[
     return [(a, b, changes[a]) for a, b in zip(ticks, ends, strict=True)]
 
 
-def _laid(quarter: int, starts: IntArray, metres: tuple[tuple[int, int], ...]) -> Barlines:
-    bar_ticks = QUARTERS_PER_BAR * quarter
-    lengths = np.diff(starts)
-    grid = np.concatenate(([0], np.cumsum(-(-lengths // bar_ticks))))
+def _laid(
+    quarter: int,
+    starts: IntArray,
+    metres: tuple[tuple[int, int], ...],
+    known: Collection[TimeSignature],
+) -> Barlines:
+    lengths = np.diff(starts).tolist()
+    bars = [
+        _bars_for(length, TimeSignature(*metre), quarter, known)
+        for length, metre in zip(lengths, metres, strict=True)
+    ]
+    grid = np.cumsum([0, *map(len, bars)], dtype=np.int64)
     late = np.zeros(len(lengths), np.int64)
-    if len(lengths) > 1 and lengths[0] < bar_ticks:
-        late[0] = bar_ticks - lengths[0]
-    return Barlines(quarter, starts, grid, late, metres)
+    first = bars[0][0].sixteenths * quarter // SIXTEENTHS
+    if len(lengths) > 1 and lengths[0] < first:
+        late[0] = first - lengths[0]
+    return Barlines(quarter, starts, grid, late, metres, tuple(one for of in bars for one in of))
+
+
+def _bars_for(
+    ticks: int, metre: TimeSignature, quarter: int, known: Collection[TimeSignature]
+) -> list[TimeSignature]:
+    """Return the bars of the grid that a bar of a file is laid into."""
+    sixteenths, rest = divmod(SIXTEENTHS * ticks, quarter)
+    alike = None if rest or metre.denominator < 1 else cut_short(sixteenths, metre[1], known)
+    if metre in known and metre.sixteenths == sixteenths and not rest:
+        alike = metre
+    if alike is not None:
+        return [alike]
+    usual = COMMON_TIME if COMMON_TIME in known else max(known, key=lambda one: one.sixteenths)
+    return [usual] * max(1, -(-SIXTEENTHS * ticks // (usual.sixteenths * quarter)))

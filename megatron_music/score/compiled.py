@@ -28,6 +28,7 @@ _MADE_FROM = (
     "score/compiled.py",
     "score/hashing.py",
     "score/instruments.py",
+    "score/metre.py",
     "score/midi_columns.py",
     "score/notes.py",
     "tokenizer/grammar.py",

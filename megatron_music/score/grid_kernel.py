@@ -40,8 +40,9 @@ MOST_BARS = 4_000
 MOST_NOTES = 200_000
 """Beyond these the kernels are not sure."""
 
-BAR_BITS = 6
-"""A moment is `bar << BAR_BITS | step`: at most 48 steps, and the barline behind them."""
+BAR_BITS, MOST_BAR_BITS = 6, 7
+"""A moment is `bar << bits | step`; there are 48 steps in a bar of 4/4 at most, 96 in the longest,
+and the barline behind them."""
 
 COARSE = 4
 """Steps a quarter note of the grid that fingerprints are made on."""
@@ -256,7 +257,7 @@ def _settle(
 
 
 @kernel
-def to_moments(grid: Grid, track_count: int, steps_per_bar: int) -> int:
+def to_moments(grid: Grid, track_count: int, steps_per_bar: int, bar_bits: int) -> int:
     """Turn the steps of a grid into moments (see BAR_BITS); return how many bars there are.
 
     The end of a note on a barline is a moment of the bar that it ends.
@@ -268,18 +269,54 @@ def to_moments(grid: Grid, track_count: int, steps_per_bar: int) -> int:
         for i in range(grid.starts[track], grid.stops[track]):
             onset, end = wide(onsets[i]), wide(ends[i]) - 1
             bar = onset * factor >> 32
-            onsets[i] = bar << BAR_BITS | (onset - bar * steps_per_bar)
+            onsets[i] = bar << bar_bits | (onset - bar * steps_per_bar)
             bar = end * factor >> 32
-            ends[i] = bar << BAR_BITS | (end - bar * steps_per_bar + 1)
+            ends[i] = bar << bar_bits | (end - bar * steps_per_bar + 1)
             last = max(last, bar)
     return last + 1
 
 
 @kernel
+def to_moments_of_bars(
+    grid: Grid,
+    track_count: int,
+    bar_starts: npt.NDArray[np.int32],
+    bars: int,
+    steps_per_sixteenth: int,
+    bar_bits: int,
+) -> int:
+    """Do what `to_moments` does with bars that begin at these sixteenths."""
+    onsets, ends = grid.onset, grid.end
+    last = 0
+    for track in range(track_count):
+        bar = 0
+        for i in range(grid.starts[track], grid.stops[track]):
+            onset, end = wide(onsets[i]), wide(ends[i])
+            while bar < bars and bar_starts[bar + 1] * steps_per_sixteenth <= onset:
+                bar += 1
+            closed = bar
+            while closed < bars and bar_starts[closed + 1] * steps_per_sixteenth < end:
+                closed += 1
+            onsets[i] = bar << bar_bits | (onset - bar_starts[bar] * steps_per_sixteenth)
+            ends[i] = closed << bar_bits | (end - bar_starts[closed] * steps_per_sixteenth)
+            last = max(last, closed)
+    return last + 1
+
+
+@kernel
 def music_hash(
-    notes: Columns, count: int, tracks: Columns, resolution: int, grid: Grid
+    notes: Columns,
+    count: int,
+    tracks: Columns,
+    resolution: int,
+    bar_starts: npt.NDArray[np.int32],
+    bars: int,
+    grid: Grid,
 ) -> tuple[np.uint64, np.uint64]:
-    """Return both halves of the fingerprint of notes that are `sound`, as unsigned words."""
+    """Return both halves of the fingerprint of notes that are `sound`, as unsigned words.
+
+    Bars begin at these sixteenths; without any they are in 4/4.
+    """
     onsets, sounded = grid.packed, grid.sounded
     inverse = 1.0 / (2.0 * resolution)
     earliest, latest, lowest = 2**40, 0, _PITCHES
@@ -291,6 +328,11 @@ def music_hash(
             lowest = min(lowest, wide(notes[PITCH, i]))
     bar = QUARTERS_PER_BAR * COARSE
     origin = earliest // bar * bar
+    if bars > 0:
+        bar = 0
+        while bar < bars and bar_starts[bar + 1] <= earliest:
+            bar += 1
+        origin = wide(bar_starts[bar])
     sounded[: 4 * (latest - origin + 1)] = 0
     first = second = np.uint64(0)
     for i in range(count):

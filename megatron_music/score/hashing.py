@@ -41,7 +41,7 @@ def fingerprint(piece: Piece) -> str:
     onset = _column((*melodic, *drums), "onset")
     pitch = _column(melodic, "pitch")
     pitch = np.concatenate((pitch - pitch.min(initial=127), _column(drums, "pitch") + DRUM_OFFSET))
-    onset -= onset.min() // piece.steps_per_bar * piece.steps_per_bar
+    onset -= piece.bar_starts[piece.bar_at(onset.min())]
     places: Words = np.unique(onset * PITCH_ROOM + pitch).astype(np.uint64)
     lanes = (scramble(places), scramble(places ^ np.uint64(SECOND_LANE)))
     return "".join(f"{int(lane.sum(dtype=np.uint64)):016x}" for lane in lanes)

@@ -1,5 +1,7 @@
 """Tracks of one instrument made one."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from megatron_music.score.notes import Score, Track
@@ -15,7 +17,7 @@ def merge(score: Score) -> Score:
     for track in score.tracks:
         parts.setdefault(track.instrument, []).append(track)
     tracks = tuple(_joined(code, tracks) for code, tracks in parts.items())
-    return Score(score.ticks_per_quarter, tracks, score.metres, score.tempo_bpm)
+    return replace(score, tracks=tracks)
 
 
 def _joined(code: int, tracks: list[Track]) -> Track:

@@ -53,14 +53,17 @@ def score_of(midi: MidiFile) -> Score:
 
 
 def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:
-    """Write a piece as a MIDI file with named tracks, programs, tempo and 4/4; raises WriteError.
+    """Write a piece as a MIDI file with named tracks, programs, tempo, metres; raises WriteError.
 
     Reading it back and quantizing gives the piece again. Where there are more tracks than channels
     the drums come last; of pitched tracks those beyond the fifteenth share a channel.
     """
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
-    midi.time_signature_changes.append(pretty_midi.TimeSignature(4, 4, 0.0))
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
+    for bar, start in enumerate(piece.bar_starts[:-1].tolist() or [0]):
+        if not bar or piece.metre_of(bar) != piece.metre_of(bar - 1):
+            sign = pretty_midi.TimeSignature(*piece.metre_of(bar), start * step_s)
+            midi.time_signature_changes.append(sign)
     named = list(zip(piece.tracks, track_names(piece), strict=True))
     if len(named) > _PITCHED_CHANNELS:  # given in turn, and counted on past the drums
         named.sort(key=lambda one: one[0].instrument == DRUMS)

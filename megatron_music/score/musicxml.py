@@ -4,6 +4,7 @@ Reading it back and quantizing gives the piece again. Notes that overlap are spr
 voices of a staff; where that is too few, all sound in one voice of tied chords.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -15,8 +16,9 @@ from megatron_music.errors import UsageError
 from megatron_music.files import complete
 from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
 from megatron_music.score.key import signature, spelling
+from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi import DEFAULT_TEMPO_BPM, track_names
-from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Track
+from megatron_music.score.notes import Piece, Track
 
 MUSICXML_SUFFIX = ".musicxml"
 
@@ -104,10 +106,13 @@ def _write_part(
     part: Element, number: int, track: Track, piece: Piece, sharps: int, tempo_bpm: float
 ) -> None:
     values = _values(piece.steps_per_quarter)
-    steps = piece.steps_per_bar
-    voices = [_by_bar(chords, steps) for chords in _voices(track)]
+    starts = piece.bar_starts.tolist()
+    voices = [_by_bar(chords, starts) for chords in _voices(track)]
     for bar in range(piece.bars):
+        steps = starts[bar + 1] - starts[bar]
         measure = SubElement(part, "measure", number=str(bar + 1))
+        if bar and piece.metre_of(bar) != piece.metre_of(bar - 1):
+            _write_time(SubElement(measure, "attributes"), piece.metre_of(bar))
         if bar == 0:
             _write_attributes(measure, track, piece, sharps)
             if number == 0:
@@ -130,9 +135,7 @@ def _write_attributes(measure: Element, track: Track, piece: Piece, sharps: int)
     is_drums = track.instrument == DRUMS
     if not is_drums:
         SubElement(SubElement(attributes, "key"), "fifths").text = str(sharps)
-    time = SubElement(attributes, "time")
-    SubElement(time, "beats").text = str(QUARTERS_PER_BAR)
-    SubElement(time, "beat-type").text = str(_WHOLE_QUARTERS)
+    _write_time(attributes, piece.metre_of(0))
     clef = SubElement(attributes, "clef")
     if is_drums:
         SubElement(clef, "sign").text = "percussion"
@@ -142,6 +145,12 @@ def _write_attributes(measure: Element, track: Track, piece: Piece, sharps: int)
     SubElement(clef, "line").text = "2" if is_high else "4"
     if track.instrument == TENOR:
         SubElement(clef, "clef-octave-change").text = "-1"
+
+
+def _write_time(attributes: Element, metre: TimeSignature) -> None:
+    time = SubElement(attributes, "time")
+    SubElement(time, "beats").text = str(metre.numerator)
+    SubElement(time, "beat-type").text = str(metre.denominator)
 
 
 def _write_tempo(measure: Element, tempo_bpm: float) -> None:
@@ -191,17 +200,17 @@ def _tied(track: Track) -> list[_Chord]:
     return chords
 
 
-def _by_bar(chords: Iterable[_Chord], steps: int) -> dict[int, list[_Chord]]:
+def _by_bar(chords: Iterable[_Chord], starts: list[int]) -> dict[int, list[_Chord]]:
     """Cut chords at the barlines; steps count from the beginning of each bar."""
     bars: dict[int, list[_Chord]] = defaultdict(list)
     for chord in chords:
-        for bar in range(chord.first // steps, (chord.last - 1) // steps + 1):
-            first, last = max(chord.first, bar * steps), min(chord.last, (bar + 1) * steps)
+        for bar in range(bisect_right(starts, chord.first) - 1, bisect_left(starts, chord.last)):
+            first, last = max(chord.first, starts[bar]), min(chord.last, starts[bar + 1])
             all_pitches = frozenset(chord.pitches)
             bars[bar].append(
                 _Chord(
-                    first - bar * steps,
-                    last - bar * steps,
+                    first - starts[bar],
+                    last - starts[bar],
                     chord.pitches,
                     all_pitches if first > chord.first else chord.before,
                     all_pitches if last < chord.last else chord.after,

@@ -1,14 +1,17 @@
 """Music as numpy columns: a Score as read (in ticks), a Piece on the grid (in steps)."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.score.metre import COMMON_TIME, TimeSignature
+
 IntArray = npt.NDArray[np.int64]
 
 QUARTERS_PER_BAR = 4
-"""Only 4/4 is modelled, as in the article."""
+"""Of a bar of 4/4: the only metre in the article, and that of music that tells none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +50,29 @@ class Metre:
     denominator: int
 
     @property
+    def signature(self) -> TimeSignature:
+        """The metre without its place."""
+        return TimeSignature(self.numerator, self.denominator)
+
+    @property
     def is_common_time(self) -> bool:
         """True for 4/4."""
-        return (self.numerator, self.denominator) == (4, 4)
+        return self.signature == COMMON_TIME
 
 
 @dataclass(frozen=True)
 class Score:
-    """Music as its source gives it, in ticks. No time signature means 4/4."""
+    """Music as its source gives it, in ticks. No time signature means 4/4.
+
+    `bars` are the metres of the bars that it is laid out in from tick 0 on, as
+    `stretches.lay_out_bars` does; the last holds for all that follow, and none means 4/4.
+    """
 
     ticks_per_quarter: int
     tracks: tuple[Track, ...]
     metres: tuple[Metre, ...] = field(default=())
     tempo_bpm: float = 120.0
+    bars: tuple[TimeSignature, ...] = ()
 
     @property
     def other_metres(self) -> tuple[Metre, ...]:
@@ -69,17 +82,45 @@ class Score:
 
 @dataclass(frozen=True)
 class Piece:
-    """Music on the grid: whole 4/4 bars of `4 * steps_per_quarter` steps.
+    """Music on the grid, in whole bars.
 
     Canonical: every track has a note; notes are sorted by onset, then pitch; each lasts a step or
     more, ends inside the piece and does not overlap another of its pitch in its track.
+
+    `metres` has the metre of each bar, and is empty where all are 4/4. Given for fewer bars, the
+    last holds for the others.
     """
 
     steps_per_quarter: int
     bars: int
     tracks: tuple[Track, ...]
+    metres: tuple[TimeSignature, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Have a metre for each bar, or none."""
+        metres = self.metres[: self.bars]
+        metres += metres[-1:] * (self.bars - len(metres))
+        plain = all(metre == COMMON_TIME for metre in metres)
+        object.__setattr__(self, "metres", () if plain else metres)
+
+    def metre_of(self, bar: int) -> TimeSignature:
+        """Return the metre of a bar, counted from 0."""
+        return self.metres[bar] if self.metres else COMMON_TIME
+
+    @cached_property
+    def bar_starts(self) -> IntArray:
+        """The step at which each bar begins, and behind them the piece's length."""
+        steps = [metre.steps(self.steps_per_quarter) for metre in self.metres or [COMMON_TIME]]
+        lengths = steps if self.metres else steps * self.bars
+        return np.cumsum([0, *lengths], dtype=np.int64)
 
     @property
-    def steps_per_bar(self) -> int:
-        """Steps in one 4/4 bar."""
-        return QUARTERS_PER_BAR * self.steps_per_quarter
+    def steps(self) -> int:
+        """The length of the piece."""
+        return int(self.bar_starts[-1])
+
+    def bar_at(self, steps: IntArray) -> IntArray:
+        """Return the bars in which steps lie, counted from 0."""
+        if not self.metres:
+            return steps // COMMON_TIME.steps(self.steps_per_quarter)
+        return np.searchsorted(self.bar_starts, steps, side="right") - 1

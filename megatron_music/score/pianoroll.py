@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from megatron_music.files import complete
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
+from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.midi import track_names
 from megatron_music.score.notes import Piece, Track
 
@@ -186,37 +187,53 @@ def _draw_keys(axes: Axes, low: int, high: int) -> None:
     axes.set_ylim(low - 0.5, high + 0.5)
 
 
+def _row(piece: Piece, first: int, bars: int) -> tuple[int, int, int]:
+    """Return the steps at which a row of so many bars begins and ends, and the longest row's."""
+    starts = piece.bar_starts[range(0, piece.bars, bars)].tolist() or [0]
+    lengths = np.diff([*starts, piece.steps])
+    start, end = piece.bar_starts[[first, min(first + bars, piece.bars)]].tolist()
+    return start, end, max(1, int(lengths.max()))
+
+
+def _bar_name(piece: Piece, bar: int) -> str:
+    """Return the number of a bar, with its metre where that is new and not 4/4 from the start."""
+    before = piece.metre_of(bar - 1) if bar else COMMON_TIME
+    metre = piece.metre_of(bar)
+    return f"{bar + 1}  {metre}" if metre != before else str(bar + 1)
+
+
 def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) -> None:
     """Frame one row: bar lines, quarters where there is room, and numbers on every bar or some."""
-    steps = piece.steps_per_bar
-    start, end = first * steps, min(first + bars, max(piece.bars, 1)) * steps
     stride = -(-bars // 32)
     tall = axes.get_xaxis_transform()
-    lines = range(start, end + 1, steps * stride)
+    start, end, width = _row(piece, first, bars)
+    last = min(first + bars, piece.bars)
+    numbers = [*range(first, last, stride), *[last] * ((last - first) % stride == 0)]
+    lines = piece.bar_starts[numbers].tolist()
     axes.vlines(lines, 0, 1, "#a4a9b0", linewidths=0.8, zorder=1, transform=tall)
     if bars <= BARS_A_ROW:
         quarters = range(start, end, piece.steps_per_quarter)
         axes.vlines(quarters, 0, 1, "#e4e6ea", linewidths=0.6, zorder=0.5, transform=tall)
     onsets = [onset for onset in lines if onset < end]
-    names = [str(onset // steps + 1) if numbered else "" for onset in onsets]
+    names = [_bar_name(piece, bar) if numbered else "" for bar in numbers[: len(onsets)]]
     axes.xaxis.tick_top()
     axes.set_xticks(onsets, names, fontsize=8, color=_INK, ha="left")
     axes.tick_params(length=0, pad=2)
-    axes.set_xlim(start, start + bars * steps)
+    axes.set_xlim(start, start + width)
     axes.spines[:].set_visible(False)
 
 
 def _shade_new(axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None) -> None:
     """Shade the bars of a row in which any track is new."""
-    steps = piece.steps_per_bar
+    starts = piece.bar_starts.tolist()
     marked = [] if new is None else np.flatnonzero(new.sum(axis=0)).tolist()
     for bar in (bar for bar in marked if first <= bar < first + bars):
-        axes.axvspan(bar * steps, (bar + 1) * steps, color=_NEW_COLOUR, linewidth=0, zorder=0.2)
+        axes.axvspan(starts[bar], starts[bar + 1], color=_NEW_COLOUR, linewidth=0, zorder=0.2)
 
 
 def _is_new(new: BoolArray | None, track: int, piece: Piece) -> BoolArray:
     """Tell of each note of a track whether it was composed; where nothing is marked, all."""
-    bar = piece.tracks[track].onset // piece.steps_per_bar
+    bar = piece.bar_at(piece.tracks[track].onset)
     marked: BoolArray = np.ones(len(bar), np.bool_) if new is None else new[track][bar]
     return marked
 
@@ -225,7 +242,8 @@ def _draw_pitched(
     axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None = None
 ) -> None:
     """Draw the notes of a row; one that another track doubles is drawn slim, over it."""
-    start, steps = first * piece.steps_per_bar, bars * piece.steps_per_bar
+    start, end, _ = _row(piece, first, bars)
+    steps = max(1, end - start)
     taken = np.zeros((128, steps), dtype=bool)
     for index, (track, colour) in enumerate(zip(piece.tracks, track_colours(piece), strict=True)):
         if track.instrument == DRUMS:

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 
 from megatron_music.errors import MidiError
-from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Piece, Score, Track
+from megatron_music.score.metre import COMMON_TIME
+from megatron_music.score.notes import IntArray, Piece, Score, Track
 
 
 def quantize(score: Score, steps_per_quarter: int) -> Piece:
@@ -21,8 +22,12 @@ def quantize(score: Score, steps_per_quarter: int) -> Piece:
     tracks = tuple(track for track in tracks if len(track))
     if not tracks:
         raise MidiError("no notes in this score; there is nothing to encode", "silent")
-    last_step = max(int(track.end.max()) for track in tracks) - 1
-    return Piece(steps_per_quarter, last_step // (QUARTERS_PER_BAR * steps_per_quarter) + 1, tracks)
+    end = max(int(track.end.max()) for track in tracks)
+    known = Piece(steps_per_quarter, len(score.bars), (), score.bars)
+    last = score.bars[-1] if score.bars else COMMON_TIME
+    further = max(0, -(-(end - known.steps) // last.steps(steps_per_quarter)))
+    bars = int(known.bar_at(np.array([end - 1]))[0]) + 1 if not further else known.bars + further
+    return Piece(steps_per_quarter, bars, tracks, score.bars)
 
 
 def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
@@ -57,7 +62,7 @@ def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> 
     A note belongs to the window it begins in and ends with it at the latest. Tracks silent in a
     window are left out of it, and so are windows without a note. With `hop == bars` the windows
     laid end to end are the piece, but for notes cut at their edges. `cuts` are the bars at which
-    the stretches of the piece begin (see `stretches.common_time`): no window reaches over one.
+    the stretches of the piece begin (see `stretches.lay_out_bars`): no window reaches over one.
     """
     return [window for _, window in placed_windows(piece, bars, hop, cuts)]
 
@@ -82,10 +87,11 @@ def _starts(first: int, stop: int, bars: int, hop: int) -> range:
 
 
 def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:
-    first, last = first_bar * piece.steps_per_bar, last_bar * piece.steps_per_bar
+    first, last = piece.bar_starts[[first_bar, last_bar]].tolist()
     tracks = tuple(_clip(track, first, last) for track in piece.tracks)
     kept = tuple(track for track in tracks if len(track))
-    return Piece(piece.steps_per_quarter, last_bar - first_bar, kept)
+    metres = piece.metres[first_bar:last_bar]
+    return Piece(piece.steps_per_quarter, last_bar - first_bar, kept, metres)
 
 
 def _clip(track: Track, first: int, last: int) -> Track:
@@ -105,9 +111,10 @@ def join(pieces: list[Piece]) -> Piece:
             shifted = (track.onset + start, track.end + start, track.pitch)
             columns.setdefault((track.instrument, seen[track.instrument]), []).append(shifted)
             seen[track.instrument] += 1
-        start += piece.bars * piece.steps_per_bar
+        start += piece.steps
     tracks = tuple(
         canonical_track(code, *(np.concatenate(column) for column in zip(*parts, strict=True)))
         for (code, _), parts in columns.items()
     )
-    return Piece(pieces[0].steps_per_quarter, sum(piece.bars for piece in pieces), tracks)
+    metres = tuple(piece.metre_of(bar) for piece in pieces for bar in range(piece.bars))
+    return Piece(pieces[0].steps_per_quarter, len(metres), tracks, metres)

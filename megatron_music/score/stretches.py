@@ -1,59 +1,162 @@
-"""The music in 4/4 of a score that changes its metre."""
+"""The bars of a score: where each begins, and which music is left out since nothing models it.
 
-from collections.abc import Iterator
-from typing import NamedTuple
+A time signature begins a bar. A bar that it breaks off is one of a shorter metre, if there is one
+of its length; else a rest fills it up, and no window reaches over its end. So a pick-up that a
+file writes as a short bar of its own stays one. Changes of less than an eighth of a quarter note
+are those of hasty clocks: barlines lie on sixteenth notes.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from megatron_music.score.notes import QUARTERS_PER_BAR, Score, Track
+from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
+from megatron_music.score.notes import IntArray, Score, Track
 
 _ENDLESS = 2**40
 
 
-class Stretch(NamedTuple):
-    """Music in 4/4 from one tick up to another, and how many bars it takes, the last maybe cut."""
+@dataclass(frozen=True)
+class Region:
+    """Music from one tick up to another, and the bars that it takes.
+
+    `breaks` says that a rest fills up the last of them.
+    """
 
     first_ticks: int
     last_ticks: int
-    bars: int
+    bars: tuple[TimeSignature, ...]
+    breaks: bool = False
+
+    @property
+    def sixteenths(self) -> int:
+        """The length of its bars."""
+        return sum(metre.sixteenths for metre in self.bars)
 
 
-def common_time(score: Score, shortest_bars: int) -> tuple[Score, tuple[int, ...]]:
-    """Lay the stretches in 4/4 of `shortest_bars` bars or more end to end, and leave out the rest.
+def other_metres(score: Score, metres: Collection[TimeSignature]) -> list[TimeSignature]:
+    """Return the metres of a score that are none of these; it is in 4/4 where it tells none."""
+    signed = [metre.signature for metre in score.metres]
+    begins = min((metre.onset_ticks for metre in score.metres), default=1)
+    return [one for one in (*signed, *[COMMON_TIME] * (begins > 0)) if one not in metres]
 
-    Returns that score and the bars at which its stretches begin; neither is cut where all is in
-    4/4. A note belongs to the stretch it begins in and ends with it at the latest. One that begins
-    a thirty-second note or less before the metre changes sounds in the next: it is left out.
+
+def lay_out_bars(
+    score: Score, shortest_bars: int, metres: Collection[TimeSignature] = (COMMON_TIME,)
+) -> tuple[Score, tuple[int, ...]]:
+    """Lay the music in some metres out in bars end to end, and leave out the rest.
+
+    Where there is a rest to leave out, so are stretches of fewer than `shortest_bars` bars.
+
+    Returns that score and the bars at which windows begin anew, since none reaches over them; a
+    score in 4/4 throughout stays as it is. A note belongs to the stretch it begins in and ends
+    with it at the latest. One that begins a thirty-second note or less before music that is left
+    out sounds in that: it is left out, too.
     """
-    if not score.other_metres:
+    if not score.other_metres and COMMON_TIME in metres:
         return score, (0,)
-    bar_ticks = QUARTERS_PER_BAR * score.ticks_per_quarter
-    stretches = [found for found in _stretches(score, bar_ticks) if found.bars >= shortest_bars]
-    cuts = np.cumsum([0, *(stretch.bars for stretch in stretches)]).tolist()
-    tracks = (_kept(track, score.ticks_per_quarter, stretches, cuts) for track in score.tracks)
-    sounding = tuple(track for track in tracks if len(track))
-    return Score(score.ticks_per_quarter, sounding, (), score.tempo_bpm), tuple(cuts[:-1])
+    shortest = shortest_bars if other_metres(score, metres) else 1
+    stretches = [
+        stretch
+        for stretch in _stretches(score, metres)
+        if sum(len(region.bars) for region in stretch) >= shortest
+    ]
+    regions = [region for stretch in stretches for region in stretch]
+    ends = [stretch[-1].last_ticks for stretch in stretches for _ in stretch]
+    cuts = [bar for bar in _cuts(stretches) if bar < sum(len(one.bars) for one in regions)]
+    tracks = (_moved(track, score.ticks_per_quarter, regions, ends) for track in score.tracks)
+    kept = replace(
+        score,
+        tracks=tuple(track for track in tracks if len(track)),
+        metres=(),
+        bars=tuple(metre for region in regions for metre in region.bars),
+    )
+    return kept, tuple(cuts)
 
 
-def _stretches(score: Score, bar_ticks: int) -> Iterator[Stretch]:
-    """Give all stretches in 4/4: until a signature says otherwise, a score is in it."""
-    common, first = True, 0
+def _cuts(stretches: list[list[Region]]) -> list[int]:
+    """Return the bars at which stretches begin, and those behind bars that a rest fills up."""
+    bar, cuts = 0, set[int]()
+    for stretch in stretches:
+        cuts.add(bar)
+        for region in stretch:
+            bar += len(region.bars)
+            cuts |= {bar} if region.breaks else set()
+    return sorted(cuts)
+
+
+def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Region]]:
+    """Return the longest runs of regions in these metres."""
+    marks = _marks(score)
+    end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
+    found: list[list[Region]] = [[]]
+    for (first, metre), (last, following) in zip(
+        marks, [*marks[1:], (_ENDLESS, COMMON_TIME)], strict=True
+    ):
+        if metre not in metres:
+            found.append([])
+            continue
+        ticks = score.ticks_per_quarter
+        if last == _ENDLESS or following not in metres:  # the last bar is taken whole
+            until = end if last == _ENDLESS else last
+            bars = -(-SIXTEENTHS * (until - first) // (metre.sixteenths * ticks))
+            region = Region(first, last, (metre,) * bars)
+        else:
+            region = _region(first, last, metre, ticks, metres)
+        found[-1].append(region)
+    return [stretch for stretch in found if stretch]
+
+
+def _marks(score: Score) -> list[tuple[int, TimeSignature]]:
+    """Return where the metre changes: until a signature says otherwise, a score is in 4/4."""
+    marks = [(0, COMMON_TIME)]
     for metre in sorted(score.metres, key=lambda metre: metre.onset_ticks):
-        if common and not metre.is_common_time:
-            yield Stretch(first, metre.onset_ticks, -(-(metre.onset_ticks - first) // bar_ticks))
-        if metre.is_common_time and not common:
-            first = metre.onset_ticks
-        common = metre.is_common_time
-    if common:
-        end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
-        yield Stretch(first, _ENDLESS, -(-(end - first) // bar_ticks))
+        if metre.signature != marks[-1][1]:
+            marks.append((metre.onset_ticks, metre.signature))
+    return marks
 
 
-def _kept(track: Track, ticks_per_quarter: int, stretches: list[Stretch], cuts: list[int]) -> Track:
-    columns = [np.zeros((3, 0), np.int64)]
-    for (first, last, _), bar in zip(stretches, cuts, strict=False):
-        inside = (track.onset >= first) & (8 * (last - track.onset) > ticks_per_quarter)
-        moved = bar * QUARTERS_PER_BAR * ticks_per_quarter - first
-        onset, end = track.onset[inside] + moved, np.minimum(track.end[inside], last) + moved
-        columns.append(np.stack((onset, end, track.pitch[inside])))
-    return Track(track.instrument, *np.concatenate(columns, axis=1))
+def _region(
+    first: int,
+    last: int,
+    metre: TimeSignature,
+    ticks_per_quarter: int,
+    metres: Collection[TimeSignature],
+) -> Region:
+    """Return the region between two metres that are kept."""
+    length = (2 * SIXTEENTHS * (last - first) + ticks_per_quarter) // (2 * ticks_per_quarter)
+    bars, rest = divmod(length, metre.sixteenths)
+    short = cut_short(rest, metre.denominator, metres) if rest else None
+    whole = (metre,) * bars
+    if not rest:
+        return Region(first, last, whole)
+    return Region(first, last, (*whole, short or metre), breaks=short is None)
+
+
+def _moved(track: Track, ticks_per_quarter: int, regions: list[Region], ends: list[int]) -> Track:
+    """Return the notes of a track that begin in regions, laid end to end."""
+    if not regions or not len(track):
+        return Track(track.instrument, *np.zeros((3, 0), np.int64))
+    firsts, lasts = (
+        np.array([getattr(region, name) for region in regions], np.int64)
+        for name in ("first_ticks", "last_ticks")
+    )
+    sixteenths = np.cumsum([0, *(region.sixteenths for region in regions)], dtype=np.int64)
+    # The nearest ticks: bars of eighths may begin between two of a coarse clock.
+    origins = (2 * sixteenths * ticks_per_quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
+    stops = np.array(ends, np.int64)
+    place = np.searchsorted(firsts, track.onset, side="right") - 1
+    inside = (place >= 0) & (track.onset < lasts[place])
+    inside &= 8 * (stops[place] - track.onset) > ticks_per_quarter
+    place, onset, end = place[inside], track.onset[inside], track.end[inside]
+    end = np.minimum(end, stops[place])
+    # A note without length ends in the region that it begins in.
+    ends_in = np.maximum(np.searchsorted(firsts, end, side="left") - 1, place)
+
+    def at(ticks: IntArray, regions_of: IntArray) -> IntArray:
+        moved = ticks - firsts[regions_of] + origins[regions_of]
+        laid: IntArray = np.minimum(moved, origins[regions_of + 1])
+        return laid
+
+    return Track(track.instrument, at(onset, place), at(end, ends_in), track.pitch[inside])

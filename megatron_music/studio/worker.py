@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from megatron_music.errors import MusicError, MusicFileError, UsageError
+from megatron_music.score.metre import COMMON_TIME
 
 Job = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
@@ -171,9 +172,10 @@ class _BarWatch:
         from megatron_music.score.general_midi import instrument_title
 
         position = self._walker.position
-        steps = self._vocabulary.steps_per_bar
+        # The studio's roll has bars of one length: those of other metres are drawn in it, too.
+        steps = COMMON_TIME.steps(self._vocabulary.settings.steps_per_quarter)
         code, notes = self._walker.newest_track()
-        begin = (position.bar - 1) * steps
+        begin = position.bar_start - position.bar_steps
         before = self._first_bar * steps
         self._send(
             {
@@ -200,7 +202,7 @@ def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
     ]
     return figures(piece) | {
         "tempo_bpm": tempo_bpm,
-        "steps_per_bar": piece.steps_per_bar,
+        "steps_per_bar": COMMON_TIME.steps(piece.steps_per_quarter),
         "notes_by_track": notes,
     }
 

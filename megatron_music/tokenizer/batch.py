@@ -15,23 +15,18 @@ import numpy.typing as npt
 from megatron_music.errors import UsageError
 from megatron_music.score.grid_kernel import MOST_NOTES, NOT_SURE
 from megatron_music.score.hashing import WORD
-from megatron_music.score.midi_columns import (
-    MOST_METRES,
-    MOST_TRACKS,
-)
+from megatron_music.score.midi_columns import MOST_METRES, MOST_TRACKS, Buffers
 from megatron_music.score.midi_kernel import new_buffers
 from megatron_music.score.notes import Score
-from megatron_music.score.stretch_kernel import new_stretches
 from megatron_music.tokenizer.batch_kernel import (
     BARS,
     METRES,
     TRACKS,
     Figures,
-    Reading,
     Reports,
     Sizes,
     encode_files,
-    encode_piece,
+    encode_in_bars,
 )
 from megatron_music.tokenizer.encode_kernel import (
     MOST_WINDOW_BARS,
@@ -51,11 +46,11 @@ class Batch:
 
     `tokens` uint16; of each document `lengths` in tokens, `tracks`, `bars` and in `first_bars` the
     bars of its piece before it, int32; of each track of each document `notes`, int32. Of each
-    piece a row of `pieces`, int64: bars, windows, documents, tokens, tracks, metres other than 4/4
-    and stretches in 4/4; and its `fingerprints`, the codes of its `instruments`, ascending, and its
-    other `metres`, numerator and denominator.
+    piece a row of `pieces`, int64: bars, windows, documents, tokens, tracks, metres that are not
+    kept and stretches that are; and its `fingerprints`, the codes of its `instruments`, ascending,
+    and its other `metres`, numerator and denominator.
     Bars are negative and the rest is 0 or empty where the kernels were not sure; where they were
-    sure that nothing is in 4/4, the metres are there.
+    sure that nothing is in a metre that is kept, the metres are there.
     """
 
     tokens: TokenArray
@@ -118,7 +113,7 @@ class BatchEncoder:
             last_training=np.uint64(last_training),
         )
         self._setup = new_setup(vocabulary, plan)
-        self._reading = Reading(midi=new_buffers(MOST_NOTES), stretches=new_stretches())
+        self._midi = new_buffers(MOST_NOTES)
         self._output = _new_output(1)
 
     def encode(self, files: Sequence[bytes]) -> Batch:
@@ -129,25 +124,24 @@ class BatchEncoder:
         self._start(len(files))
         done = 0
         while done < len(files):
-            done = encode_files(
-                data, edges, done, self._reading, self._setup, self._output, reports
-            )
+            done = encode_files(data, edges, done, self._midi, self._setup, self._output, reports)
             if done < len(files):
                 self._output = _doubled(self._output)
         return self._batch(reports)
 
     def encode_score(self, score: Score) -> Batch:
-        """Encode one score, whatever its metre."""
+        """Encode one score: its metres count where the vocabulary has metres; else all is 4/4."""
         reports = _new_reports(1)
         self._start(1)
-        reading = _reading_of(score)
-        done = reading is None
-        while reading is not None and not done:
-            notes, tracks = reading.midi.notes.shape[1], reading.midi.tracks.shape[1]
-            sizes = Sizes(notes, tracks, score.ticks_per_quarter, 1)
-            done = encode_piece(0, sizes, reading, self._setup, self._output, reports)
+        midi = _columns_of(score, has_metres=self._setup.has_metres)
+        done = midi is None
+        while midi is not None and not done:
+            shapes = (midi.notes.shape[1], midi.tracks.shape[1], midi.metres.shape[1])
+            sizes = Sizes(*shapes, score.ticks_per_quarter)
+            done = encode_in_bars(0, sizes, midi, self._setup, self._output, reports)
             if not done:
                 self._output = _doubled(self._output)
+                midi = _columns_of(score, has_metres=self._setup.has_metres)
         return self._batch(reports)
 
     def _start(self, files: int) -> None:
@@ -208,7 +202,7 @@ def _doubled(output: Output) -> Output:
     return Output(**grown, used=output.used)
 
 
-def _reading_of(score: Score) -> Reading | None:
+def _columns_of(score: Score, *, has_metres: bool) -> Buffers | None:
     """Return a score's columns as if they had been read; None where they do not fit into cells."""
     sounding = [track for track in score.tracks if len(track)]
     if not sounding:
@@ -218,6 +212,12 @@ def _reading_of(score: Score) -> Reading | None:
         return None
     lengths = [len(track) for track in sounding]
     owners = np.repeat(np.arange(len(sounding)), lengths)
-    notes = np.concatenate((owners[None, :], times)).astype(np.int32)
-    tracks = np.array([[track.instrument for track in sounding], lengths], np.int32)
-    return Reading(new_buffers(0, 0, 0, 0)._replace(notes=notes, tracks=tracks), new_stretches())
+    metres = sorted(score.metres if has_metres else (), key=lambda metre: metre.onset_ticks)
+    signatures = [(one.onset_ticks, one.numerator, one.denominator) for one in metres]
+    return new_buffers(0, 0, 0, 0)._replace(
+        notes=np.concatenate((owners[None, :], times)).astype(np.int32),
+        tracks=np.array(
+            [[one.instrument for one in sounding], lengths, [0] * len(lengths)], np.int32
+        ),
+        metres=np.ascontiguousarray(np.array(signatures, np.int32).reshape(-1, 3).T),
+    )

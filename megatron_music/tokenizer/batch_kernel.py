@@ -1,4 +1,4 @@
-"""Whole files to documents, compiled: reading, stretches in 4/4 and encoding, one after another.
+"""Whole files to documents, compiled: reading, laying out bars and encoding, one after another.
 
 Of each piece a row of numbers tells what became of it; `tokenizer.batch` gives them names.
 """
@@ -14,7 +14,15 @@ from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
 from megatron_music.score.midi_kernel import scan
 from megatron_music.score.notes import QUARTERS_PER_BAR
-from megatron_music.score.stretch_kernel import BAR, Stretches, find_stretches, keep_stretches
+from megatron_music.score.stretch_kernel import (
+    CUTS,
+    Metres,
+    find_regions,
+    keep_regions,
+    last_end,
+    lay_out_common_time,
+    metre_at,
+)
 from megatron_music.tokenizer.encode_kernel import NO_ROOM, Output, Setup, encode_notes
 
 Figures = npt.NDArray[np.int64]
@@ -24,20 +32,13 @@ BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES, STRETCHES = range(7)
 """Columns of `Reports.pieces`."""
 
 
-class Reading(NamedTuple):
-    """What files are read into, and their stretches in 4/4."""
-
-    midi: Buffers
-    stretches: Stretches
-
-
 class Sizes(NamedTuple):
-    """How much of a `Reading` is in use, and the ticks of a quarter note."""
+    """How much of what was read is in use, and the ticks of a quarter note."""
 
     notes: int
     tracks: int
+    metres: int
     resolution: int
-    stretches: int
 
 
 class Reports(NamedTuple):
@@ -54,45 +55,74 @@ def encode_files(
     data: Bytes,
     edges_of_files: Figures,
     first: int,
-    reading: Reading,
+    midi: Buffers,
     setup: Setup,
     output: Output,
     reports: Reports,
 ) -> int:
     """Read and encode files from the `first` on; return how many are done: all, if it had room.
 
-    File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`. Of music that
-    changes its metre, the stretches in 4/4 are encoded.
+    File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`.
     """
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
         start, end = edges_of_files[file], edges_of_files[file + 1]
-        count, tracks, metres, resolution, _ = scan(data, start, end, longest, reading.midi)
-        others = (
-            other_metres(reading.midi.metres, metres, reports.metres, 2 * file) if count > 0 else 0
-        )
-        if setup.plan.voices and not name_voices(reading.midi.tracks, tracks):
+        count, tracks, metres, resolution, _ = scan(data, start, end, longest, midi)
+        if setup.plan.voices and not name_voices(midi.tracks, tracks):
             count = NOT_SURE
-        sizes = Sizes(count, tracks, resolution, 1)
-        if others > 0 and count > 0:
-            sizes = keep_common_time(sizes, metres, setup.plan.bars, reading)
-        if not encode_piece(file, sizes, reading, setup, output, reports):
+        sizes = Sizes(count, tracks, metres, resolution)
+        if not encode_in_bars(file, sizes, midi, setup, output, reports):
             return file
-        row = reports.pieces[file]
-        if others > 0 and (row[BARS] > 0 or sizes.notes == 0):
-            row[METRES], row[STRETCHES] = others, sizes.stretches
     return len(edges_of_files) - 1
 
 
 @kernel
-def other_metres(metres: Columns, count: int, others: npt.NDArray[np.int32], row: int) -> int:
-    """Write the metres that are not 4/4 into two rows; return how many there are."""
-    found = 0
+def encode_in_bars(
+    piece: int, sizes: Sizes, midi: Buffers, setup: Setup, output: Output, reports: Reports
+) -> bool:
+    """Encode the piece that was read in the metres that are kept; False if the output is full."""
+    metres, layout = setup.metres, setup.layout
+    others, plain = 0, True
+    lay_out_common_time(layout)
+    if sizes.notes > 0:
+        others, plain = _other_metres(midi.metres, sizes.metres, metres, reports.metres, 2 * piece)
+    if not plain:
+        end = last_end(midi.notes, sizes.notes)
+        shortest = setup.plan.bars if others > 0 else 1
+        found = find_regions(
+            end, midi.metres, sizes.metres, sizes.resolution, shortest, metres, layout
+        )
+        count, tracks = 0, 0
+        if found:
+            count, tracks = keep_regions(
+                midi.notes, sizes.notes, midi.tracks, sizes.tracks, sizes.resolution, layout
+            )
+        sizes = Sizes(count, tracks, sizes.metres, sizes.resolution)
+        others = others if found else 0
+    if not encode_piece(piece, sizes, midi, setup, output, reports):
+        return False
+    row = reports.pieces[piece]
+    if others > 0 and (row[BARS] > 0 or sizes.notes == 0):
+        row[METRES], row[STRETCHES] = others, layout.counts[CUTS]
+    return True
+
+
+@kernel
+def _other_metres(
+    signatures: Columns, count: int, metres: Metres, others: npt.NDArray[np.int32], row: int
+) -> tuple[int, bool]:
+    """Write the metres that are not kept into two rows; return how many, and if all are 4/4."""
+    found, plain = 0, metres.common >= 0
     for i in range(count):
-        if metres[1, i] != 4 or metres[2, i] != 4:
-            others[row, found], others[row + 1, found] = metres[1, i], metres[2, i]
+        numerator, denominator = wide(signatures[1, i]), wide(signatures[2, i])
+        plain = plain and numerator == 4 and denominator == 4
+        if metre_at(metres.signatures, numerator, denominator) < 0:
+            others[row, found], others[row + 1, found] = numerator, denominator
             found += 1
-    return found
+    if metres.common < 0 and (count == 0 or signatures[0, 0] > 0) and found < others.shape[1]:
+        others[row, found] = others[row + 1, found] = 4
+        found += 1
+    return found, plain
 
 
 @kernel
@@ -106,22 +136,8 @@ def name_voices(tracks: Columns, track_count: int) -> bool:
 
 
 @kernel
-def keep_common_time(sizes: Sizes, metres: int, shortest_bars: int, reading: Reading) -> Sizes:
-    """Leave the stretches in 4/4 of what was read; return the sizes of what is left."""
-    notes, found, resolution = reading.midi.notes, reading.stretches, sizes.resolution
-    bar_ticks = QUARTERS_PER_BAR * resolution
-    stretches = find_stretches(
-        notes, sizes.notes, reading.midi.metres, metres, bar_ticks, shortest_bars, found
-    )
-    count, tracks = keep_stretches(
-        notes, sizes.notes, reading.midi.tracks, sizes.tracks, resolution, found, stretches
-    )
-    return Sizes(count, tracks, resolution, stretches)
-
-
-@kernel
 def encode_piece(
-    piece: int, sizes: Sizes, reading: Reading, setup: Setup, output: Output, reports: Reports
+    piece: int, sizes: Sizes, midi: Buffers, setup: Setup, output: Output, reports: Reports
 ) -> bool:
     """Encode the piece that was read and report on it; False where the output is full."""
     used, row = output.used, reports.pieces[piece]
@@ -131,14 +147,7 @@ def encode_piece(
     if sizes.notes <= 0:
         return True
     bars, windows, first, second = encode_notes(
-        reading.midi.notes,
-        sizes.notes,
-        reading.midi.tracks,
-        sizes.tracks,
-        sizes.resolution,
-        reading.stretches[BAR, : sizes.stretches],
-        setup,
-        output,
+        midi.notes, sizes.notes, midi.tracks, sizes.tracks, sizes.resolution, setup, output
     )
     if bars == NO_ROOM:
         return False

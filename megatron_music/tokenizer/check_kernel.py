@@ -20,7 +20,7 @@ Cells = npt.NDArray[np.int32]
 
 NOTE_ON, NOTE_OFF, TIME_DELTA, INST, DENSITY, ATTRIBUTE = 1, 2, 3, 4, 5, 6
 PIECE_START, PIECE_END, TRACK_START, TRACK_END = 7, 8, 9, 10
-BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END = 11, 12, 13, 14, 15
+BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END, METRE = 11, 12, 13, 14, 15, 16
 
 _KINDS = {
     Kind.NOTE_ON: NOTE_ON,
@@ -28,6 +28,7 @@ _KINDS = {
     Kind.TIME_DELTA: TIME_DELTA,
     Kind.INST: INST,
     Kind.DENSITY: DENSITY,
+    Kind.METRE: METRE,
     Kind.ATTRIBUTE: ATTRIBUTE,
 }
 _MARKS = {
@@ -43,24 +44,39 @@ _MARKS = {
 }
 
 _SILENT = -1
-_NOTES, _SOUNDING = 0, 1
+_NOTES, _SOUNDING, _FIRST, _LENGTH = range(4)
 _REFUSED = _UNKNOWN = -1
+_MOST_BARS = 1 << 12  # longer documents are for the grammar itself to judge
 
 
 class Form(NamedTuple):
-    """What decides which tokens are legal: of each id its kind (0: none) and its value."""
+    """What decides which tokens are legal: of each id its kind (0: none) and its value.
+
+    `bar_steps` are the lengths of bars by their metre.
+    """
 
     kinds: Cells
     values: Cells
-    steps_per_bar: int
+    bar_steps: Cells
     density: bool
+    metres: bool
 
 
 class Track(NamedTuple):
-    """What is known of a track: each pitch's onset in steps, how many notes, how many sound."""
+    """What is known of a track: each pitch's onset in steps, `counts` and `metres`.
+
+    Counted are its notes, those that sound, the steps before the bar, and those of the bar. The
+    metres are those of the bars, in all tracks alike.
+    """
 
     onsets: Cells
     counts: Cells
+    metres: Cells
+
+
+def new_track() -> Track:
+    """Return a track of which nothing is known."""
+    return Track(np.empty(PITCHES, np.int32), np.zeros(4, np.int32), np.zeros(_MOST_BARS, np.int32))
 
 
 def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator[int]:
@@ -69,7 +85,7 @@ def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator
     `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
     """
     form = form_of(vocabulary)
-    track = Track(np.empty(PITCHES, np.int32), np.zeros(2, np.int32))
+    track = new_track()
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False  # as a memory map is: one compiled kernel for both
     ends = np.cumsum(lengths, dtype=np.int64)
@@ -87,8 +103,9 @@ def form_of(vocabulary: Vocabulary) -> Form:
     return Form(
         np.array(kinds, np.int32),
         np.array([value for _, value in vocabulary.meanings], np.int32),
-        vocabulary.steps_per_bar,
+        np.array(vocabulary.bar_steps, np.int32),
         vocabulary.settings.density,
+        vocabulary.has_metres,
     )
 
 
@@ -115,6 +132,12 @@ def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) ->
         if wide(tokens[at]) <= attribute:
             return False
         attribute = wide(tokens[at])
+        at += 1
+    track.metres[0] = 0
+    if form.metres:
+        if kind_of(tokens, at, end, form) != METRE:
+            return False
+        track.metres[0] = form.values[tokens[at]]
         at += 1
     bars, told = 0, _UNKNOWN
     while kind_of(tokens, at, end, form) == TRACK_START:
@@ -162,6 +185,7 @@ def _behind_track(
     track.counts[:] = 0
     bar = 0
     while True:
+        at = _behind_metre(tokens, at, end, bar, bars, form, track)
         kind = kind_of(tokens, at, end, form)
         at += 1
         if kind == TRACK_END:
@@ -171,12 +195,14 @@ def _behind_track(
         if bar == bars and bars > 0:
             return refused
         last = bar + 1 == bars
+        track.counts[_FIRST] += track.counts[_LENGTH]
+        track.counts[_LENGTH] = form.bar_steps[track.metres[bar] if form.metres else 0]
         if kind == FILL_IN and told == _UNKNOWN:
             told = _first_told(tokens, at, end, form)
         if kind == BAR_START:
-            at = _behind_bar(tokens, at, end, BAR_END, bar, last, form, track)
+            at = _behind_bar(tokens, at, end, BAR_END, last, form, track)
         elif kind == FILL_IN and kind_of(tokens, told, end, form) == FILL_START:
-            told = _behind_bar(tokens, told + 1, end, FILL_END, bar, last, form, track)
+            told = _behind_bar(tokens, told + 1, end, FILL_END, last, form, track)
             at = at if told != _REFUSED else _REFUSED
         else:
             return refused
@@ -186,20 +212,43 @@ def _behind_track(
 
 
 @kernel
+def _behind_metre(
+    tokens: Tokens, at: int, end: int, bar: int, bars: int, form: Form, track: Track
+) -> int:
+    """Take in the metre of a bar behind the first; return the place behind it, `end` if not legal.
+
+    The first track decides it; the others, whose number of `bars` is known, have to tell the same.
+    """
+    kind = kind_of(tokens, at, end, form)
+    if not form.metres or bar == 0 or kind == TRACK_END:
+        return at
+    if bar >= len(track.metres):
+        return end
+    before = track.metres[bar - 1]
+    now = form.values[tokens[at]] if kind == METRE else before
+    if bars == 0:
+        track.metres[bar] = now
+    if track.metres[bar] != now or (kind == METRE and now == before):
+        return end
+    if kind == METRE and kind_of(tokens, at + 1, end, form) == TRACK_END:
+        return end
+    return at + (kind == METRE)
+
+
+@kernel
 def _behind_bar(
     tokens: Tokens,
     at: int,
     end: int,
     closing: int,
-    bar: int,
     last: bool,
     form: Form,
     track: Track,
 ) -> int:
     """Return the place behind the token that closes a bar; -1 if the bar is not legal."""
-    onsets, counts = track
-    first = step = bar * form.steps_per_bar
-    barline = first + form.steps_per_bar
+    onsets, counts = track.onsets, track.counts
+    first = step = wide(counts[_FIRST])
+    barline = first + wide(counts[_LENGTH])
     while at < end:
         kind = kind_of(tokens, at, end, form)
         value = wide(form.values[tokens[at]]) if kind != 0 else 0

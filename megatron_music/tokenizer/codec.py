@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.notes import IntArray, Piece
+from megatron_music.score.notes import IntArray, Piece, Score
+from megatron_music.score.quantize import quantize
+from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
@@ -26,22 +28,50 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     Mirrors MMM (arXiv 2008.06048): a note's end on a barline belongs to the bar that it closes,
     a note longer than a bar has its NOTE_OFF in a later one, and empty bars stay.
     """
+    metres = _metres(piece, vocabulary)
     places, tokens = [], []
-    for columns in (_frame(piece, vocabulary), _notes(piece, vocabulary)):
+    # Changes before the frame: they stand where BAR_START does, and sorting keeps the order.
+    for columns in (
+        _changes(piece, metres, vocabulary),
+        _frame(piece, vocabulary),
+        _notes(piece, vocabulary),
+    ):
         places.append(columns[0])
         tokens.append(columns[1])
     order = np.argsort(np.concatenate(places), kind="stable")
     body = np.concatenate(tokens)[order]
-    whole = np.concatenate(([vocabulary.piece_start], body, [vocabulary.piece_end]))
-    return whole.astype(np.uint16)
+    head = [vocabulary.piece_start, *metres[: vocabulary.has_metres].tolist()]
+    return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
+
+
+def _metres(piece: Piece, vocabulary: Vocabulary) -> IntArray:
+    """Return the METRE token of each bar, were it told; raises UsageError where there is none."""
+    index = {metre: vocabulary.metre_index(metre) for metre in {*piece.metres, piece.metre_of(0)}}
+    return np.array(
+        [vocabulary.metre + index[piece.metre_of(bar)] for bar in range(piece.bars)], np.int64
+    )
+
+
+def _changes(piece: Piece, metres: IntArray, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Places and tokens of METRE before the bars at which it changes."""
+    bars = np.flatnonzero(metres[1:] != metres[:-1]) + 1
+    count = len(piece.tracks) if vocabulary.has_metres else 0
+    track, bar = np.repeat(np.arange(count), len(bars)), np.tile(bars, count)
+    zeros = np.zeros(len(bar), np.int64)
+    return _place(piece, track, bar + 1, zeros, 0, zeros), metres[bar]
 
 
 def _place(
     piece: Piece, track: IntArray, bar: IntArray, step: IntArray, rank: int, pitch: IntArray
 ) -> IntArray:
     """Return places numbered in reading order: bar 0 is a track's head, step 0 BAR_START's."""
-    in_track = (track * (piece.bars + 2) + bar) * (piece.steps_per_bar + 3) + step
+    in_track = (track * (piece.bars + 2) + bar) * _room(piece) + step
     return (in_track * _RANKS + rank) * PITCHES + pitch
+
+
+def _room(piece: Piece) -> int:
+    """Return how many places a bar takes at most: a step, and two beyond for its barlines."""
+    return int(np.diff(piece.bar_starts).max()) + 3
 
 
 def _frame(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
@@ -57,7 +87,7 @@ def _frame(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
     head_length = 2 + density
     bars = np.repeat(np.arange(1, piece.bars + 1), 2)
     bar = np.concatenate((np.zeros(head_length, np.int64), bars, [piece.bars + 1]))
-    ends = np.tile([0, piece.steps_per_bar + 2], piece.bars)
+    ends = np.tile([0, _room(piece) - 1], piece.bars)
     step = np.concatenate((np.arange(head_length), ends, [0]))
     count = len(piece.tracks)
     track_index = np.repeat(np.arange(count), len(bar))
@@ -73,9 +103,8 @@ def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
         np.concatenate([getattr(t, name) for t in piece.tracks])
         for name in ("onset", "end", "pitch")
     )
-    steps_per_bar = piece.steps_per_bar
-    on_bar, off_bar = onset // steps_per_bar, (end - 1) // steps_per_bar
-    on_step, off_step = onset - on_bar * steps_per_bar, end - off_bar * steps_per_bar
+    on_bar, off_bar = piece.bar_at(onset), piece.bar_at(end - 1)
+    on_step, off_step = onset - piece.bar_starts[on_bar], end - piece.bar_starts[off_bar]
     places = (
         _place(piece, track, on_bar + 1, on_step + 1, _ON, pitch),
         _place(piece, track, off_bar + 1, off_step + 1, _OFF, pitch),
@@ -91,11 +120,21 @@ def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
 def _pauses(piece: Piece, places: IntArray) -> tuple[IntArray, IntArray]:
     """Return where time passes before an event of its bar, and how many steps."""
     moments = np.unique(places // (_RANKS * PITCHES))
-    bars, steps = np.divmod(moments, piece.steps_per_bar + 3)
+    bars, steps = np.divmod(moments, _room(piece))
     before = np.where(np.diff(bars, prepend=-1) == 0, np.concatenate(([1], steps[:-1])), 1)
     deltas = steps - before
     waits = deltas > 0
     return moments[waits] * (_RANKS * PITCHES) + _PAUSE, deltas[waits]
+
+
+def piece_of(score: Score, vocabulary: Vocabulary) -> Piece:
+    """Return a score on a vocabulary's grid and in its metres; raises MidiError if nothing is left.
+
+    Without METRE tokens all of it is laid in bars of 4/4.
+    """
+    if vocabulary.has_metres:
+        score, _ = lay_out_bars(score, 1, vocabulary.metres)
+    return quantize(score, vocabulary.settings.steps_per_quarter)
 
 
 def note_rates(piece: Piece) -> npt.NDArray[np.float64]:

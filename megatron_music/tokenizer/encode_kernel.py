@@ -15,6 +15,7 @@ import numpy.typing as npt
 from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
     BAR_BITS,
+    MOST_BAR_BITS,
     NOT_SURE,
     Grid,
     lay_out,
@@ -23,10 +24,20 @@ from megatron_music.score.grid_kernel import (
     scramble_word,
     sound,
     to_moments,
+    to_moments_of_bars,
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.metre import SIXTEENTHS
 from megatron_music.score.midi_columns import MOST_TRACKS, Columns
 from megatron_music.score.notes import QUARTERS_PER_BAR
+from megatron_music.score.stretch_kernel import (
+    BARS,
+    CUTS,
+    Layout,
+    Metres,
+    new_layout,
+    new_metres,
+)
 from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
 
 Cells = npt.NDArray[np.int32]
@@ -39,7 +50,8 @@ MOST_WINDOW_BARS = 64
 
 _OFF_LOW, _OFF_HIGH, _ON_LOW, _ON_HIGH, _MASKS = 0, 1, 2, 3, 4
 _TOKENS, _DOCUMENTS, _TRACKS = 0, 1, 2
-_FRAME = 6  # tokens of a track, or of a document, beside bars and notes
+_WORD_BITS = 6
+_FRAME = 7  # tokens of a track, or of a document, beside bars and notes
 
 
 class EncodePlan(NamedTuple):
@@ -91,25 +103,33 @@ class Room(NamedTuple):
     masks: Words
 
 
-def new_room() -> Room:
+def new_room(bar_bits: int) -> Room:
     """Return room for one window of any kind there is."""
     return Room(
         lows=np.empty(MOST_TRACKS, np.int32),
         highs=np.empty(MOST_TRACKS, np.int32),
         order=np.empty(MOST_TRACKS, np.int32),
         keys=np.empty(MOST_TRACKS, np.uint64),
-        moments=np.zeros(MOST_WINDOW_BARS, np.uint64),
-        masks=np.zeros(MOST_WINDOW_BARS << BAR_BITS << 2, np.uint64),
+        moments=np.zeros(MOST_WINDOW_BARS << bar_bits >> _WORD_BITS, np.uint64),
+        masks=np.zeros(MOST_WINDOW_BARS << bar_bits << 2, np.uint64),
     )
 
 
 class Setup(NamedTuple):
-    """What stays the same from piece to piece; `edges` are the vocabulary's density edges."""
+    """What stays the same from piece to piece, and room to work in.
+
+    `edges` are the vocabulary's density edges, `metres` its metres, told where `has_metres`; the
+    bars of a piece are in `layout`.
+    """
 
     plan: EncodePlan
     ids: Ids
     has_density: bool
+    has_metres: bool
     edges: npt.NDArray[np.float64]
+    metres: Metres
+    bar_bits: int
+    layout: Layout
     grid: Grid
     room: Room
 
@@ -117,8 +137,19 @@ class Setup(NamedTuple):
 def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
     """Return all that encoding by a plan into a vocabulary takes."""
     settings = vocabulary.settings
-    edges = np.array(settings.density_edges, np.float64)
-    return Setup(plan, vocabulary.numbers, settings.density, edges, new_grid(), new_room())
+    bar_bits = BAR_BITS if vocabulary.longest_bar < 1 << BAR_BITS else MOST_BAR_BITS
+    return Setup(
+        plan,
+        vocabulary.numbers,
+        has_density=settings.density,
+        has_metres=vocabulary.has_metres,
+        edges=np.array(settings.density_edges, np.float64),
+        metres=new_metres(vocabulary.metres),
+        bar_bits=bar_bits,
+        layout=new_layout(),
+        grid=new_grid(),
+        room=new_room(bar_bits),
+    )
 
 
 @kernel
@@ -128,30 +159,35 @@ def encode_notes(
     tracks: Columns,
     track_count: int,
     resolution: int,
-    cuts: npt.NDArray[np.int64],
     setup: Setup,
     output: Output,
 ) -> tuple[int, int, np.uint64, np.uint64]:
     """Encode all windows of the music in `notes` and `tracks` (see `midi_kernel`).
 
-    `cuts` are the bars that no window reaches over, as in `quantize.windows`. Returns how many bars
-    and windows there are and the fingerprint's halves. Instead of bars: NOT_SURE where the music
-    is not `sound`, NO_ROOM where the output is full; the output is then as it was.
+    Its bars are in the setup's layout. Returns how many bars and windows there are and the
+    fingerprint's halves. Instead of bars: NOT_SURE where the music is not `sound`, NO_ROOM where
+    the output is full; the output is then as it was.
     """
-    nothing, plan, grid = np.uint64(0), setup.plan, setup.grid
+    nothing, plan, grid, layout = np.uint64(0), setup.plan, setup.grid, setup.layout
     usual = plan.hop > 0 and 0 < plan.bars <= MOST_WINDOW_BARS and plan.steps_per_quarter <= 12
     if not usual or not sound(notes, count, tracks, track_count, resolution):
         return NOT_SURE, 0, nothing, nothing
-    first, second = music_hash(notes, count, tracks, resolution, grid)
+    laid = layout.counts[BARS]
+    first, second = music_hash(notes, count, tracks, resolution, layout.starts, laid, grid)
     total = lay_out(
         notes, count, tracks, track_count, resolution, plan.steps_per_quarter, plan.merge, grid
     )
     if total < 0:
         return NOT_SURE, 0, nothing, nothing
-    bars = to_moments(grid, total, QUARTERS_PER_BAR * plan.steps_per_quarter)
+    if laid == 0:
+        steps_per_bar = QUARTERS_PER_BAR * plan.steps_per_quarter
+        bars = to_moments(grid, total, steps_per_bar, setup.bar_bits)
+    else:
+        sixteenth = plan.steps_per_quarter // SIXTEENTHS
+        bars = to_moments_of_bars(grid, total, layout.starts, laid, sixteenth, setup.bar_bits)
     used = output.used
     tokens, documents, written = used[_TOKENS], used[_DOCUMENTS], used[_TRACKS]
-    windows = _encode_windows(total, bars, first, cuts, setup, output)
+    windows = _encode_windows(total, bars, first, setup, output)
     if windows < 0:
         used[_TOKENS], used[_DOCUMENTS], used[_TRACKS] = tokens, documents, written
         return NO_ROOM, 0, nothing, nothing
@@ -159,26 +195,20 @@ def encode_notes(
 
 
 @kernel
-def _encode_windows(
-    total: int,
-    bars: int,
-    music: np.uint64,
-    cuts: npt.NDArray[np.int64],
-    setup: Setup,
-    output: Output,
-) -> int:
+def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, output: Output) -> int:
     """Encode the windows of a piece on the grid; return how many, or NO_ROOM."""
-    plan, grid, room = setup.plan, setup.grid, setup.room
+    plan, grid, room, bar_bits = setup.plan, setup.grid, setup.room, setup.bar_bits
+    cuts, cut_count = setup.layout.cuts, setup.layout.counts[CUTS]
     low, shifts = (plan.lowest_shift, plan.shifts) if music <= plan.last_training else (0, 1)
     state = scramble_word(scramble_word(plan.seed) ^ music)
     room.lows[:total] = grid.starts[:total]
     windows = 0
-    for stretch in range(len(cuts)):
+    for stretch in range(cut_count):
         start = cuts[stretch]
-        end = min(bars, cuts[stretch + 1]) if stretch + 1 < len(cuts) else bars
+        end = min(bars, cuts[stretch + 1]) if stretch + 1 < cut_count else bars
         while start < end:
             stop = min(start + plan.bars, end)
-            sounding = _find(total, start << BAR_BITS, stop << BAR_BITS, grid, room)
+            sounding = _find(total, start << bar_bits, stop << bar_bits, grid, room)
             if sounding > 0:
                 if plan.shuffle:
                     _shuffle(sounding, scramble_word(state + np.uint64(windows)), room)
@@ -230,7 +260,7 @@ def _has_room(sounding: int, bars: int, shifts: int, room: Room, output: Output)
     tokens = _FRAME
     for i in range(sounding):
         track = room.order[i]
-        tokens += _FRAME + 2 * bars + 4 * (room.highs[track] - room.lows[track])
+        tokens += _FRAME + 3 * bars + 4 * (room.highs[track] - room.lows[track])
     used = output.used
     documents = min(
         len(output.lengths), len(output.tracks), len(output.bars), len(output.first_bars)
@@ -249,10 +279,13 @@ def _encode_window(
     """Write the documents of a window: one for each shift that leaves its pitches in range."""
     ids, edges, grid, room = setup.ids, setup.edges, setup.grid, setup.room
     tokens, used, bars = output.tokens, output.used, stop - start
-    steps_per_bar = QUARTERS_PER_BAR * setup.plan.steps_per_quarter
+    latest = (bars - 1) << setup.bar_bits | _bar_steps(stop - 1, setup)
     first = at = used[_TOKENS]
     tokens[at] = ids.piece_start
     at += 1
+    if setup.has_metres:
+        tokens[at] = ids.metre + _bar_metre(start, setup)
+        at += 1
     for i in range(sounding):
         track = room.order[i]
         notes = room.highs[track] - room.lows[track]
@@ -264,8 +297,8 @@ def _encode_window(
             for edge in edges:
                 tokens[at] += edge <= notes / bars
             at += 1
-        _set_bits(track, start, stop, steps_per_bar, grid, room)
-        at = _read_bits(bars, room.moments, room.masks, ids, tokens, at)
+        _set_bits(track, start << setup.bar_bits, latest, grid, room)
+        at = _read_bits(start, bars, setup, tokens, at)
         tokens[at] = ids.track_end
         at += 1
     tokens[at] = ids.piece_end
@@ -287,51 +320,72 @@ def _encode_window(
 
 
 @kernel
-def _set_bits(
-    track: int, start: int, stop: int, steps_per_bar: int, grid: Grid, room: Room
-) -> None:
-    """Set a bit for each end and each beginning of a note of a track in a window."""
+def _bar_metre(bar: int, setup: Setup) -> int:
+    """Return the place of a bar's metre."""
+    laid = setup.layout.counts[BARS] > 0
+    return wide(setup.layout.metres[bar]) if laid else setup.metres.common
+
+
+@kernel
+def _bar_steps(bar: int, setup: Setup) -> int:
+    """Return the length of a bar."""
+    sixteenths = setup.metres.sixteenths[_bar_metre(bar, setup)]
+    steps: int = sixteenths * (setup.plan.steps_per_quarter // SIXTEENTHS)
+    return steps
+
+
+@kernel
+def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Room) -> None:
+    """Set a bit for each end and each beginning of a note of a track in a window.
+
+    The window begins at the moment `origin` and ends at `latest` of its own.
+    """
     onsets, ends, pitches = grid.onset, grid.end, grid.pitch
     moments, masks = room.moments, room.masks
-    origin = start << BAR_BITS
-    latest = ((stop - start - 1) << BAR_BITS) + steps_per_bar
     for i in range(room.lows[track], room.highs[track]):
         pitch = wide(pitches[i])
         bit, half = np.uint64(1) << np.uint64(pitch & 63), pitch >> 6
         onset = wide(onsets[i]) - origin
-        moments[onset >> BAR_BITS] |= np.uint64(1) << np.uint64(onset & 63)
+        moments[onset >> _WORD_BITS] |= np.uint64(1) << np.uint64(onset & 63)
         masks[(onset << 2) + _ON_LOW + half] |= bit
         end = min(wide(ends[i]) - origin, latest)
-        moments[end >> BAR_BITS] |= np.uint64(1) << np.uint64(end & 63)
+        moments[end >> _WORD_BITS] |= np.uint64(1) << np.uint64(end & 63)
         masks[(end << 2) + half] |= bit
 
 
 @kernel
-def _read_bits(
-    bars: int, moments: Words, masks: Words, ids: Ids, tokens: TokenArray, at: int
-) -> int:
+def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int) -> int:
     """Write the bars that the bits spell and clear them; return the place behind."""
+    ids, moments, masks = setup.ids, setup.room.moments, setup.room.masks
     firsts = (ids.note_off, ids.note_off + 64, ids.note_on, ids.note_on + 64)
+    words = 1 << setup.bar_bits >> _WORD_BITS
+    tells_metres = setup.has_metres and setup.layout.counts[BARS] > 0
     for bar in range(bars):
+        if tells_metres and bar > 0:
+            metre = _bar_metre(start + bar, setup)
+            tokens[at] = ids.metre + metre
+            at += metre != _bar_metre(start + bar - 1, setup)
         tokens[at] = ids.bar_start
         at += 1
-        left = moments[bar]
-        moments[bar] = np.uint64(0)
         now = 0
-        while left != np.uint64(0):
-            step = lowest_bit(left)
-            left &= left - np.uint64(1)
-            tokens[at] = ids.time_delta + step - now
-            at += step > now
-            now = step
-            place = (bar << BAR_BITS | step) << 2
-            for part in range(_MASKS):
-                bits = masks[place + part]
-                masks[place + part] = np.uint64(0)
-                while bits != np.uint64(0):
-                    tokens[at] = firsts[part] + lowest_bit(bits)
-                    at += 1
-                    bits &= bits - np.uint64(1)
+        for word in range(bar * words, (bar + 1) * words):
+            left = moments[word]
+            moments[word] = np.uint64(0)
+            while left != np.uint64(0):
+                moment = word << _WORD_BITS | lowest_bit(left)
+                left &= left - np.uint64(1)
+                step = moment - (bar << setup.bar_bits)
+                tokens[at] = ids.time_delta + step - now
+                at += step > now
+                now = step
+                place = moment << 2
+                for part in range(_MASKS):
+                    bits = masks[place + part]
+                    masks[place + part] = np.uint64(0)
+                    while bits != np.uint64(0):
+                        tokens[at] = firsts[part] + lowest_bit(bits)
+                        at += 1
+                        bits &= bits - np.uint64(1)
         tokens[at] = ids.bar_end
         at += 1
     return at

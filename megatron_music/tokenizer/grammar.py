@@ -1,8 +1,11 @@
 """Which tokens may come next: the grammar of mmmtrack.
 
-    piece  = PIECE_START attribute* track+ PIECE_END
+    piece  = PIECE_START attribute* [METRE] track+ PIECE_END
     track  = TRACK_START INST [DENSITY] bar+ TRACK_END
-    bar    = BAR_START (TIME_DELTA | NOTE_ON | NOTE_OFF)* BAR_END
+    bar    = [METRE] BAR_START (TIME_DELTA | NOTE_ON | NOTE_OFF)* BAR_END
+
+In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
+until another is told before a bar: in every track the same before the same bars.
 
 Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
 than the bar, every track sounds, and every note that begins ends: later than it began, inside the
@@ -38,7 +41,7 @@ class Plan:
     `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time, and with `full_bars` as
     well up to each barline: a rest in a bar is followed by a note, which ends on the barline or is
     held over it. `attributes` are ids, ascending: just these stand at the head. `densities` gives
-    instruments, by code, their level.
+    instruments, by code, their level. `metre` is the index of the one that all bars are in.
     """
 
     bars: int | None = None
@@ -49,6 +52,7 @@ class Plan:
     densities: tuple[tuple[int, int], ...] = ()
     tracks: int | None = None
     full_bars: bool = True
+    metre: int | None = None
 
     @property
     def track_count(self) -> int | None:
@@ -75,6 +79,7 @@ class Walker:
         self._levels = dict(self.plan.densities)
         self._instruments: list[int] = []
         self._notes: list[list[tuple[int, int, int]]] = []
+        self._bar_metres: list[int] = []
         v = vocabulary
         self._marks = (
             *(v.piece_start, v.piece_end, v.track_start, v.track_end),
@@ -86,6 +91,7 @@ class Walker:
             Kind.TIME_DELTA: self._bad_delta,
             Kind.INST: self._bad_instrument,
             Kind.DENSITY: self._bad_density,
+            Kind.METRE: self._bad_metre,
             Kind.ATTRIBUTE: self._bad_attribute,
             Kind.MARK: self._bad_mark,
         }
@@ -139,6 +145,8 @@ class Walker:
             self._instruments.append(value)
             self._notes.append([])
             self._wanted[value] -= 1
+        elif token == self.vocabulary.bar_start and self.position.tracks == 1:
+            self._bar_metres.append(self.position.metre or 0)
 
     def piece(self) -> Piece:
         """Return the music of the tokens taken so far, canonical."""
@@ -148,7 +156,8 @@ class Walker:
             if notes
         )
         steps_per_quarter = self.vocabulary.settings.steps_per_quarter
-        return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks)
+        metres = tuple(self.vocabulary.metres[index] for index in self._bar_metres)
+        return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks, metres)
 
     def newest_track(self) -> tuple[int, list[tuple[int, int, int]]]:
         """Return the instrument of the track begun last, and its notes: onset, end, pitch.
@@ -175,6 +184,10 @@ class Walker:
             ]
         elif at.phase is Phase.HEAD:
             mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
+        if at.phase in (Phase.HEAD, Phase.BETWEEN_BARS):
+            mask[v.metre : v.attribute] = [
+                self.refusal(token) is None for token in range(v.metre, v.attribute)
+            ]
         for mark in self._marks:
             mask[mark] = self.refusal(mark) is None
         return mask
@@ -188,7 +201,7 @@ class Walker:
             mask[[v.note_on + pitch for pitch in sounding]] = False
         for pitch in sounding:
             mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
-        room = v.steps_per_bar - self.position.step_in_bar
+        room = self.position.bar_steps - self.position.step_in_bar
         # Times within the bar are as good as each other; reaching the barline is different.
         for first, last in ((1, room - 1), (room, room)):
             if 0 < first <= last and not self._bad_delta(first):
@@ -207,7 +220,7 @@ class Walker:
         phase = self.position.phase
         expected = {
             Phase.START: "PIECE_START",
-            Phase.HEAD: "TRACK_START",
+            Phase.HEAD: "TRACK_START" if self.position.metre is not None else "METRE",
             Phase.INSTRUMENT: "INST",
             Phase.DENSITY: "DENSITY",
             Phase.BETWEEN_BARS: "BAR_START or TRACK_END",
@@ -224,7 +237,7 @@ class Walker:
             return self._misplaced(token)
         if pitch in self.position.sounding:
             return f"NOTE_ON={pitch} while {pitch} is sounding; expected its NOTE_OFF first"
-        if self.position.step_in_bar == self.vocabulary.steps_per_bar:
+        if self.position.step_in_bar == self.position.bar_steps:
             return f"NOTE_ON={pitch} after the last step of the bar; expected it in the next bar"
         if self._sings_already():
             return f"NOTE_ON={pitch} while the voice sings {min(self.position.sounding)}"
@@ -250,7 +263,7 @@ class Walker:
         return self._unaffordable(self.vocabulary.note_off + pitch) if at.is_full else None
 
     def _bad_delta(self, steps: int) -> str | None:
-        at, bar = self.position, self.vocabulary.steps_per_bar
+        at, bar = self.position, self.position.bar_steps
         token = self.vocabulary.time_delta + steps
         if at.phase is not Phase.IN_BAR:
             return self._misplaced(token)
@@ -280,11 +293,41 @@ class Walker:
     def _bad_attribute(self, token: int) -> str | None:
         if self.position.phase is not Phase.HEAD:
             return self._misplaced(token)
+        if self.vocabulary.has_metres and self.position.metre is not None:
+            return f"{self.vocabulary.tokens[token]} behind METRE; attributes come first"
         if token <= self.position.attribute:
             return f"{self.vocabulary.tokens[token]} is out of order or repeated"
         if self.plan.attributes is not None and [token] != self._attributes_due(self.position)[:1]:
             return f"{self.vocabulary.tokens[token]} was not asked for, or not yet"
         return self._unaffordable(token)
+
+    def _bad_metre(self, metre: int) -> str | None:
+        at, token = self.position, self.vocabulary.metre + metre
+        name = self.vocabulary.tokens[token]
+        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.changed:
+            return self._misplaced(token)
+        if at.phase is Phase.HEAD and at.metre is not None:
+            return f"{name} behind another METRE; expected TRACK_START"
+        if at.phase is Phase.HEAD and (due := self._attributes_due(at)):
+            return f"{name} before {self.vocabulary.tokens[due[0]]}"
+        if self.plan.metre not in (None, metre):
+            return f"{name}, but {self.vocabulary.metres[self.plan.metre or 0]} was asked for"
+        if at.phase is Phase.BETWEEN_BARS:
+            reason = self._bad_change(metre, name)
+            if reason is not None:
+                return reason
+        return self._unaffordable(token)
+
+    def _bad_change(self, metre: int, name: str) -> str | None:
+        """Say why the metre cannot change to this one before the bar that comes now."""
+        at = self.position
+        if not at.bar or at.bar == at.piece_bars:
+            return f"{name} where no bar changes; a track's first bar has the metre of the head"
+        if metre == at.metre:
+            return f"{name} again; a METRE is told where it changes"
+        if at.tracks > 1 and at.metre_due != metre:
+            return f"{name} before bar {at.bar + 1}, unlike in the first track"
+        return None
 
     def _bad_mark(self, token: int) -> str | None:
         v = self.vocabulary
@@ -305,11 +348,17 @@ class Walker:
 
     def _bad_first_track(self) -> str | None:
         due = self._attributes_due(self.position)
-        return f"TRACK_START before {self.vocabulary.tokens[due[0]]}" if due else None
+        if due:
+            return f"TRACK_START before {self.vocabulary.tokens[due[0]]}"
+        return "TRACK_START before METRE" if self.position.metre is None else None
 
     def _bad_bar_start(self) -> str | None:
         if self.position.bar == self.position.piece_bars:
             return f"BAR_START after bar {self.position.bar}; all tracks must have as many bars"
+        due = self.position.metre_due
+        if due is not None:
+            name = self.vocabulary.tokens[self.vocabulary.metre + due]
+            return f"BAR_START of bar {self.position.bar + 1} before {name}, as in the first track"
         return None
 
     def _bad_bar_end(self) -> str | None:
@@ -318,13 +367,15 @@ class Walker:
             return f"BAR_END of the last bar while {min(at.sounding)} is sounding"
         if self.position.in_last_bar and not at.notes:
             return "BAR_END of the last bar of a track without a note"
-        room = self.vocabulary.steps_per_bar - at.step_in_bar
+        room = at.bar_steps - at.step_in_bar
         if at.is_full and room and not at.sounding:
             return f"BAR_END while the voice is silent, {room} steps before the barline"
         return None
 
     def _bad_track_end(self) -> str | None:
         at = self.position
+        if at.changed:
+            return "TRACK_END behind METRE; expected BAR_START"
         if at.sounding:
             return f"TRACK_END while {min(at.sounding)} is sounding"
         if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):

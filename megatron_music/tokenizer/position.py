@@ -32,6 +32,11 @@ class Position:
     `struck` says that one of them began at this very step. `piece_bars` is None until the first
     track or a plan decides it. With `full_voices` the four voices sing one note at a time and up
     to each barline; `is_full` says that this track does.
+
+    `head_metre` is the index of the metre that every track begins in and `metre` that of this bar,
+    None where it has not been told; `bar_start` is the step at which this bar begins. `changes`
+    maps bars to the metres told before them, as far as the tracks have come; `changed` says that
+    one was told for the bar that comes now.
     """
 
     vocabulary: Vocabulary
@@ -46,11 +51,32 @@ class Position:
     struck: bool = False
     attribute: int = -1
     is_full: bool = False
+    head_metre: int | None = None
+    metre: int | None = None
+    bar_start: int = 0
+    changes: dict[int, int] = field(default_factory=dict)
+    changed: bool = False
+
+    def __post_init__(self) -> None:
+        """Have all bars in 4/4 where no token tells the metre."""
+        if not self.vocabulary.has_metres and self.metre is None:
+            self.head_metre = self.metre = 0
 
     @property
     def step_in_bar(self) -> int:
         """Steps since the last barline."""
-        return self.step - self.bar * self.vocabulary.steps_per_bar
+        return self.step - self.bar_start
+
+    @property
+    def bar_steps(self) -> int:
+        """The length of this bar."""
+        return self.vocabulary.bar_steps[self.metre or 0]
+
+    @property
+    def metre_due(self) -> int | None:
+        """The metre that this bar has in the first track, where it is not told yet."""
+        due = self.changes.get(self.bar)
+        return None if self.changed or self.tracks <= 1 else due
 
     @property
     def in_last_bar(self) -> bool:
@@ -59,7 +85,7 @@ class Position:
 
     def after(self, token: int) -> Self:
         """Return the position behind a legal token, leaving this one as it is."""
-        moved = replace(self, sounding=dict(self.sounding))
+        moved = replace(self, sounding=dict(self.sounding), changes=dict(self.changes))
         moved.take(token)
         return moved
 
@@ -81,8 +107,17 @@ class Position:
             self.phase = Phase.BETWEEN_BARS
         elif kind is Kind.ATTRIBUTE:
             self.attribute = value
+        elif kind is Kind.METRE:
+            self._take_metre(value)
         else:
             self._take_mark(token)
+
+    def _take_metre(self, metre: int) -> None:
+        self.metre = metre
+        if self.phase is Phase.HEAD:
+            self.head_metre = metre
+        else:
+            self.changes[self.bar], self.changed = metre, True
 
     def _take_mark(self, token: int) -> None:
         v = self.vocabulary
@@ -90,12 +125,14 @@ class Position:
             self.phase = Phase.HEAD
         elif token == v.track_start:
             self.phase, self.tracks = Phase.INSTRUMENT, self.tracks + 1
-            self.bar = self.step = self.notes = 0
+            self.bar = self.step = self.notes = self.bar_start = 0
+            self.metre = self.head_metre
         elif token == v.bar_start:
-            self.phase = Phase.IN_BAR
+            self.phase, self.changed = Phase.IN_BAR, False
         elif token == v.bar_end:
             self.phase, self.bar, self.struck = Phase.BETWEEN_BARS, self.bar + 1, False
-            self.step = self.bar * v.steps_per_bar
+            self.bar_start += self.bar_steps
+            self.step = self.bar_start
         elif token == v.track_end:
             self.phase, self.piece_bars = Phase.BETWEEN_TRACKS, self.bar
         elif token == v.piece_end:
@@ -113,23 +150,30 @@ class Position:
         if self.phase is Phase.BETWEEN_TRACKS:
             return later * self._track_tokens(self.bar) + 1
         if self.phase in (Phase.START, Phase.HEAD):
-            first = self.phase is Phase.START
-            return first + max(later, 1) * self._track_tokens(self.piece_bars or 1) + 1
+            head = (self.phase is Phase.START) + (self.head_metre is None)
+            return head + max(later, 1) * self._track_tokens(self.piece_bars or 1) + 1
         bars = self.piece_bars or self._fewest_bars()
         return self._owed_in_track(bars) + later * self._track_tokens(bars) + 1
 
     def _track_tokens(self, bars: int) -> int:
-        return 3 + self.vocabulary.settings.density + 2 * bars + ONE_NOTE_TOKENS
+        frame = 3 + self.vocabulary.settings.density + 2 * bars + len(self.changes)
+        return frame + ONE_NOTE_TOKENS
 
     def _owed_in_track(self, bars: int) -> int:
         in_bar = self.phase is Phase.IN_BAR
         head = {Phase.INSTRUMENT: 1 + self.vocabulary.settings.density, Phase.DENSITY: 1}
         frame = head.get(self.phase, 0) + in_bar + 2 * (bars - self.bar - in_bar) + 1
+        frame += self._changes_due(in_bar)
         if self.is_full:
             return frame + self._owed_by_voice(bars)
         notes = 0 if self.notes else ONE_NOTE_TOKENS
         waits = bool(self.sounding) and (self.struck or not self.step_in_bar)
         return frame + notes + len(self.sounding) + waits
+
+    def _changes_due(self, in_bar: bool) -> int:
+        """Count the changes of metre that are still to be told in this track."""
+        next_bar = self.bar + (in_bar or self.changed)
+        return sum(bar >= next_bar for bar in self.changes)
 
     def _owed_by_voice(self, bars: int) -> int:
         """Count the tokens of notes that a voice owes that sings up to each barline.
@@ -137,7 +181,7 @@ class Position:
         The shortest way is one note, held until the last barline.
         """
         last = self.bar + (self.phase is Phase.IN_BAR) == bars
-        full = self.step_in_bar == self.vocabulary.steps_per_bar
+        full = self.step_in_bar == self.bar_steps
         if self.sounding:
             return 1 if last and full else 2
         return 0 if last and (full or self.phase is Phase.BETWEEN_BARS) else ONE_NOTE_TOKENS
@@ -145,6 +189,6 @@ class Position:
     def _fewest_bars(self) -> int:
         """Return the fewest bars this track can end with, as long as nothing decides them."""
         if self.phase is Phase.IN_BAR:
-            full = self.step_in_bar == self.vocabulary.steps_per_bar
+            full = self.step_in_bar == self.bar_steps
             return self.bar + 1 + (full and not self.notes)
-        return self.bar + bool(self.sounding or not self.notes)
+        return self.bar + bool(self.sounding or not self.notes or self.changed)

@@ -22,15 +22,18 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 class Slot:
     """A bar to be written, of a track (its place among the piece's) and a bar from 0.
 
-    `begins` and `ends` are true at the two ends of a run of such bars; `opens_track` at the first
-    of its track. `needs_note` says that without a note here the track would be silent. `dues` are
-    the ends of kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its
-    beginning; before step `blocked[pitch]` no note may begin. With `is_full` a voice sings up to
-    the barline by a note of its own.
+    The bar begins at the step `start` of the piece and has so many `steps`. `begins` and `ends` are
+    true at the two ends of a run of such bars; `opens_track` at the first of its track.
+    `needs_note` says that without a note here the track would be silent. `dues` are the ends of
+    kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its beginning;
+    before step `blocked[pitch]` no note may begin. With `is_full` a voice sings up to the barline
+    by a note of its own.
     """
 
     track: int
     bar: int
+    start: int
+    steps: int
     is_voice: bool
     begins: bool
     ends: bool
@@ -70,7 +73,6 @@ class Sheet:
     """
 
     items: tuple[Item, ...]
-    steps_per_bar: int
     first_bar: int
     bars: int
 
@@ -111,6 +113,7 @@ class Part:
 
 def lay_out(
     parts: Sequence[Part],
+    frame: Piece,
     first_bar: int,
     bars: int,
     vocabulary: Vocabulary,
@@ -121,24 +124,29 @@ def lay_out(
 ) -> Sheet:
     """Return the sheet of a window of a piece: `bars` bars from `first_bar`, tracks in this order.
 
-    With `fill` the bars to be written follow the tracks, as in `tokenizer.fill`; else they are
-    written in place. With `full_bars` voices sing up to the barlines of what is written.
+    `frame` is the piece whose bars these are; its tracks do not count. With `fill` the bars to be
+    written follow the tracks, as in `tokenizer.fill`; else they are written in place. With
+    `full_bars` voices sing up to the barlines of what is written.
     """
-    steps = vocabulary.steps_per_bar
+    first, last = frame.bar_starts[[first_bar, first_bar + bars]].tolist()
     window = Piece(
-        vocabulary.settings.steps_per_quarter,
+        frame.steps_per_quarter,
         bars,
-        tuple(_clip(part.kept, first_bar * steps, (first_bar + bars) * steps) for part in parts),
+        tuple(_clip(part.kept, first, last) for part in parts),
+        frame.metres[first_bar : first_bar + bars],
     )
-    told = _by_bar(encode(window, vocabulary).tolist(), vocabulary)
-    items: list[Item] = [vocabulary.piece_start, *attributes]
+    tokens = encode(window, vocabulary).tolist()
+    told, before = _by_bar(tokens, vocabulary), _before_bars(tokens, vocabulary)
+    head = tokens[1 : tokens.index(vocabulary.track_start)]
+    items: list[Item] = [vocabulary.piece_start, *attributes, *head]
     later: list[Item] = []
     for part, contents in zip(parts, told, strict=True):
-        slots = _slots(part, contents, first_bar, vocabulary, full_bars)
+        slots = _slots(part, contents, frame, first_bar, vocabulary, full_bars)
         items += [vocabulary.track_start, vocabulary.inst + part.kept.instrument]
-        items += _density(part, window, first_bar, vocabulary)
+        items += _density(part, window, frame, first_bar, vocabulary)
         for bar, content in enumerate(contents):
             slot = slots.get(first_bar + bar)
+            items += before[bar]
             if fill and slot is not None:
                 items.append(vocabulary.ids["FILL_IN"])
                 later += [vocabulary.ids["FILL_START"], slot, vocabulary.ids["FILL_END"]]
@@ -146,7 +154,7 @@ def lay_out(
                 middle = content if slot is None else [slot]
                 items += [vocabulary.bar_start, *middle, vocabulary.bar_end]
         items.append(vocabulary.track_end)
-    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), steps, first_bar, bars)
+    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), first_bar, bars)
 
 
 def _to_last_slot(items: list[Item]) -> list[Item]:
@@ -177,7 +185,24 @@ def _by_bar(tokens: list[int], vocabulary: Vocabulary) -> list[list[list[int]]]:
     return tracks
 
 
-def _density(part: Part, window: Piece, first_bar: int, vocabulary: Vocabulary) -> list[Item]:
+def _before_bars(tokens: list[int], vocabulary: Vocabulary) -> list[list[int]]:
+    """Return what is told before each bar of a track, in all tracks alike."""
+    before: list[list[int]] = []
+    changes: list[int] = []
+    for token in tokens[tokens.index(vocabulary.track_start) :]:
+        if token == vocabulary.track_end:
+            break
+        if vocabulary.meanings[token][0] is Kind.METRE:
+            changes.append(token)
+        elif token == vocabulary.bar_start:
+            before.append(changes)
+            changes = []
+    return before
+
+
+def _density(
+    part: Part, window: Piece, frame: Piece, first_bar: int, vocabulary: Vocabulary
+) -> list[Item]:
     """Return the DENSITY token: as asked, else as busy as the bars that are kept."""
     if not vocabulary.settings.density:
         return []
@@ -185,7 +210,7 @@ def _density(part: Part, window: Piece, first_bar: int, vocabulary: Vocabulary) 
         return [vocabulary.density + part.density]
     last_bar = first_bar + window.bars
     kept_bars = window.bars - len({bar for bar in part.holes if first_bar <= bar < last_bar})
-    onset = part.kept.onset // vocabulary.steps_per_bar
+    onset = frame.bar_at(part.kept.onset)
     notes = int(((onset >= first_bar) & (onset < last_bar)).sum())
     if not kept_bars or not notes:
         return [OpenDensity()]
@@ -195,28 +220,36 @@ def _density(part: Part, window: Piece, first_bar: int, vocabulary: Vocabulary) 
 def _slots(
     part: Part,
     contents: list[list[int]],
+    frame: Piece,
     first_bar: int,
     vocabulary: Vocabulary,
     full_bars: bool,
 ) -> dict[int, Slot]:
     """Return the slots of a track by their bars."""
-    steps = vocabulary.steps_per_bar
+    starts = frame.bar_starts.tolist()
     holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
     locked_at = _locked(contents, vocabulary)
-    blocked_at = {bar: _blocked(part, bar, first_bar, steps) for bar in holes}
+    blocked_at = {bar: _blocked(part, starts, bar, first_bar) for bar in holes}
     dues_at = {bar: _dues(contents[bar - first_bar], vocabulary) for bar in holes}
     full = {
         bar
         for bar in holes
         if full_bars
         and part.kept.instrument in VOICES
-        and not _is_sung(dues_at[bar], locked_at[bar - first_bar], blocked_at[bar], steps)
+        and not _is_sung(
+            dues_at[bar],
+            locked_at[bar - first_bar],
+            blocked_at[bar],
+            starts[bar + 1] - starts[bar],
+        )
     }
     silent = not any(contents) and not any(blocked.any() for blocked in blocked_at.values())
     return {
         bar: Slot(
             part.index,
             bar,
+            starts[bar],
+            starts[bar + 1] - starts[bar],
             part.kept.instrument in VOICES,
             begins=bar - 1 not in holes,
             ends=bar + 1 not in holes,
@@ -263,10 +296,10 @@ def _dues(content: list[int], vocabulary: Vocabulary) -> tuple[tuple[int, int], 
     return tuple(dues)
 
 
-def _blocked(part: Part, bar: int, first_bar: int, steps: int) -> IntArray:
+def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArray:
     """Return until which step each pitch is taken by a note begun before the window."""
-    track, start = part.kept, bar * steps
-    over = (track.onset < first_bar * steps) & (track.end > start)
+    track, start, steps = part.kept, starts[bar], starts[bar + 1] - starts[bar]
+    over = (track.onset < starts[first_bar]) & (track.end > start)
     blocked = np.zeros(PITCHES, np.int64)
     blocked[track.pitch[over]] = np.minimum(track.end[over] - start, steps)
     if track.instrument in VOICES:
@@ -281,7 +314,7 @@ def read_slots(
     notes: dict[int, list[tuple[int, int, int]]] = {}
     sounding: dict[int, int] = {}
     for slot, content in _contents(sheet, tokens):
-        now, locked = slot.bar * sheet.steps_per_bar, set(slot.locked)
+        now, locked = slot.start, set(slot.locked)
         rows = notes.setdefault(slot.track, [])
         for kind, value in (vocabulary.meanings[token] for token in content):
             if kind is Kind.TIME_DELTA:

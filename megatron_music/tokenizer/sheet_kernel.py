@@ -25,16 +25,18 @@ OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
 CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH = range(8)
 COLUMNS = 8
 VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
-_FLAGS = 9
+STEPS, START = 9, 10
+_FLAGS = 11
 
 
 class Sheets(NamedTuple):
     """Sheets of a batch and where their songs stand; the first index is the song's.
 
     `items` are tokens or what stands for something open; `owed` the least tokens from each on;
-    `flags` [song, slot, flag] tell of the slots (FREE: the step from which some note may begin),
-    `locked` and `blocked` [song, slot, 128] of
-    their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes of all slots.
+    `flags` [song, slot, flag] tell of the slots (FREE: the step from which some note may begin;
+    STEPS, START: the bar's length, and its first step in the piece), `locked` and `blocked`
+    [song, slot, 128] of their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes
+    of all slots.
     `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes.
     """
 
@@ -47,7 +49,6 @@ class Sheets(NamedTuple):
     cells: Cells
     onsets: Cells
     ids: Ids
-    steps_per_bar: int
     max_tokens: int
 
 
@@ -67,7 +68,6 @@ def new_sheets(sheets: Sequence[Sheet], vocabulary: Vocabulary, max_tokens: int)
         cells=np.zeros((songs, COLUMNS), np.int64),
         onsets=np.full((songs, PITCHES), SILENT, np.int64),
         ids=vocabulary.numbers,
-        steps_per_bar=vocabulary.steps_per_bar,
         max_tokens=max_tokens,
     )
     for song, sheet in enumerate(sheets):
@@ -86,7 +86,10 @@ def _pack(made: Sheets, song: int, sheet: Sheet) -> None:
             made.items[song, place] = FIRST_SLOT - slots
             flags = (item.is_voice, item.begins, item.ends, item.opens_track, item.needs_note)
             free = item.blocked.min()
-            made.flags[song, slots] = (*flags, item.is_full, free, due, due + len(item.dues))
+            made.flags[song, slots] = (
+                *(*flags, item.is_full, free, due, due + len(item.dues)),
+                *(item.steps, item.start),
+            )
             made.locked[song, slots, list(item.locked)] = True
             made.blocked[song, slots] = item.blocked
             for row in item.dues:
@@ -125,7 +128,7 @@ def _enter(song: int, sheets: Sheets) -> None:
     slot = FIRST_SLOT - item
     flags = sheets.flags[song, slot]
     cells[STEP] = cells[STRUCK] = 0
-    cells[CLOCK] = 0 if flags[BEGINS] else cells[CLOCK] + sheets.steps_per_bar
+    cells[CLOCK] = flags[START]
     cells[DUE] = flags[FIRST_DUE]
     if flags[BEGINS]:
         cells[OWN] = 0
@@ -153,7 +156,7 @@ def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
         else:
             cells[OWN] -= 1
         onsets[pitch] = SILENT
-    elif sheets.ids.time_delta < token <= sheets.ids.time_delta + sheets.steps_per_bar:
+    elif sheets.ids.time_delta < token < sheets.ids.inst:
         cells[STEP] += token - sheets.ids.time_delta
         cells[STRUCK] = 0
     else:
@@ -184,7 +187,8 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
         mask[sheets.ids.note_off + sheets.dues[song, due, 1]] = True
         return
     now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
-    room = (sheets.dues[song, due, 0] if waits else sheets.steps_per_bar) - step
+    barline = flags[STEPS]
+    room = (sheets.dues[song, due, 0] if waits else barline) - step
     falls_short = flags[FULL] and not own
     may_end = not flags[FULL] or _owed(song, slot, sheets, step, 0, 0, notes) <= left
     locked = False
@@ -192,7 +196,7 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
         locked = locked or onsets[pitch] == LOCKED
         mask[sheets.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
     if (
-        step < sheets.steps_per_bar
+        step < barline
         and not (flags[VOICE] and (own or locked))
         and _owed(song, slot, sheets, step, own + 1, 1, notes + 1) <= left
     ):
@@ -201,10 +205,10 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
             mask[sheets.ids.note_on + pitch] = free
     needs = flags[NEEDS_NOTE] and not notes
     for steps in range(1, room + 1):
-        silent = (needs or falls_short) and step + steps == sheets.steps_per_bar
+        silent = (needs or falls_short) and step + steps == barline
         fits = _owed(song, slot, sheets, step + steps, own, 0, notes) <= left
         mask[sheets.ids.time_delta + steps] = fits and not silent
-    short = falls_short and step < sheets.steps_per_bar
+    short = falls_short and step < barline
     if not (waits or needs or short or (flags[ENDS] and own)):
         carried = -own if flags[FULL] else own + int(own > 0)
         behind = sheets.owed[song, cells[CURSOR] + 2] + carried
@@ -238,7 +242,7 @@ def _owed_by_voice(song: int, slot: int, sheets: Sheets, step: int, own: int) ->
 
     The three of one note are counted at the end of the run of slots: before it, -1 is a note begun.
     """
-    flags, barline = sheets.flags[song, slot], sheets.steps_per_bar
+    flags, barline = sheets.flags[song, slot], sheets.flags[song, slot, STEPS]
     if own:
         return 1 + int(step < barline) if flags[ENDS] else -1
     if step == barline:

@@ -65,7 +65,8 @@ PlaceArray = npt.NDArray[np.integer]
 class PositionRows(NamedTuple):
     """The first row of each group in a position table, -1 where the model lacks the group.
 
-    `times` and `waits` are the numbers of rows of time and of `wait`. There are `total` rows; in
+    `times` and `waits` are the numbers of rows of time and of `wait`; `common_bar` is the length of
+    bars whose metre has not been told. There are `total` rows; in
     lists of rows that number stands for none.
     """
 
@@ -87,25 +88,29 @@ class PositionRows(NamedTuple):
     octaves: int
     above: int
     below: int
+    common_bar: int
     total: int
 
 
 class Actions(NamedTuple):
-    """What each token of a vocabulary does to the state, and its pitch or steps."""
+    """What each token of a vocabulary does to the state, and its pitch or steps.
+
+    Those of METRE are the steps of a bar.
+    """
 
     codes: IntArray
     values: IntArray
-    steps_per_bar: int
 
 
 NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, INSTRUMENT = range(5)
-TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END = range(5, 11)
+TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END, METRE = range(5, 12)
 
 _OF_KIND = {
     Kind.NOTE_ON: NOTE_ON,
     Kind.NOTE_OFF: NOTE_OFF,
     Kind.TIME_DELTA: TIME_DELTA,
     Kind.INST: INSTRUMENT,
+    Kind.METRE: METRE,
 }
 _OF_MARK = {
     "TRACK_START": TRACK_START,
@@ -128,8 +133,8 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
                 f"no structural input {name!r}{did_you_mean(name, INPUTS)}; "
                 f"choose among {', '.join(INPUTS)}"
             )
-    times = vocabulary.settings.bars * vocabulary.steps_per_bar + 1
-    waits = vocabulary.steps_per_bar + 1
+    times = vocabulary.settings.bars * vocabulary.longest_bar + 1
+    waits = vocabulary.longest_bar + 1
     sizes = {
         "time": (times,),
         "track": (TRACKS,),
@@ -150,7 +155,7 @@ def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary
     time, track, held, sounding, begins, after, wait, *others = firsts
     return PositionRows(
         *(seq_length, time, times, track, held, sounding, begins, after, wait, waits),
-        *(*others, total),
+        *(*others, vocabulary.bar_steps[0], total),
     )
 
 
@@ -219,7 +224,7 @@ def _actions(settings: TokenizerSettings) -> Actions:
     values = np.zeros(len(vocabulary), np.int64)
     for token, (kind, value) in enumerate(vocabulary.meanings):
         codes[token] = _OF_KIND.get(kind, NOTHING)
-        values[token] = value
+        values[token] = vocabulary.bar_steps[value] if kind is Kind.METRE else value
     for name, code in _OF_MARK.items():
         codes[vocabulary.ids[name]] = code
-    return Actions(codes, values, vocabulary.steps_per_bar)
+    return Actions(codes, values)

@@ -19,6 +19,7 @@ from megatron_music.tokenizer.structure import (
     FILL_IN,
     FILL_START,
     INSTRUMENT,
+    METRE,
     NOTE_OFF,
     NOTE_ON,
     NOTHING,
@@ -47,7 +48,9 @@ SILENT = -1
 """What stands for no onset, and for no end that is known."""
 
 INDEX, TIME, BAR, TRACK, PART, HIDDEN, FILLED, LOW, HIGH, LAST, LAST_END = range(11)
-_COLUMNS = 11
+START, STEPS, HEAD_STEPS = range(11, 14)
+_COLUMNS = 14
+_FILL_COLUMNS = 5
 _WORD_BITS = 64
 _PITCH_WORDS = PITCHES // _WORD_BITS
 _SOUND_WORDS = CLASSES * _PITCH_WORDS
@@ -58,9 +61,9 @@ class States(NamedTuple):
 
     `cells` [songs, columns]; `onsets` and `cuts` [songs, 128]: where open notes began, and the
     first hidden bar behind that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
-    hidden bar may have ended them; `fills` [songs, bars, 3]: bar, track and class of each
-    hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished track,
-    between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the finished ones, by class.
+    hidden bar may have ended them; `fills` [songs, bars, 5]: bar, track, class, first step and
+    steps of each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished
+    track, between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the others, by class.
     `striking` and `beginning` hold in the same way the pitches that begin at a step.
     """
 
@@ -82,13 +85,14 @@ def new_states(songs: int, rows: PositionRows) -> States:
         onsets=np.full((songs, PITCHES), SILENT, np.int64),
         cuts=np.full((songs, PITCHES), SILENT, np.int64),
         held=np.zeros((songs, _PITCH_WORDS), np.uint64),
-        fills=np.zeros((songs, rows.seq_length, 3), np.int64),
+        fills=np.zeros((songs, rows.seq_length, _FILL_COLUMNS), np.int64),
         playing=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
         striking=np.zeros((songs, rows.times, _PITCH_WORDS), np.uint64),
         sounding=np.zeros((songs, rows.times, _SOUND_WORDS), np.uint64),
         beginning=np.zeros((songs, rows.times, _SOUND_WORDS), np.uint64),
     )
     states.cells[:, LOW] = rows.times
+    states.cells[:, STEPS] = states.cells[:, HEAD_STEPS] = rows.common_bar
     return states
 
 
@@ -174,7 +178,7 @@ def _first_state(rows: PositionRows) -> State:
         np.zeros(PITCHES, np.int64),
         np.zeros(PITCHES, np.int64),
         np.zeros(_PITCH_WORDS, np.uint64),
-        np.zeros((rows.seq_length, 3), np.int64),
+        np.zeros((rows.seq_length, _FILL_COLUMNS), np.int64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
         np.zeros((rows.times, _PITCH_WORDS), np.uint64),
         np.zeros((rows.times, _SOUND_WORDS), np.uint64),
@@ -186,6 +190,7 @@ def _first_state(rows: PositionRows) -> State:
 def _reset(state: State, rows: PositionRows) -> None:
     state.cells[:] = 0
     state.cells[LOW] = rows.times
+    state.cells[STEPS] = state.cells[HEAD_STEPS] = rows.common_bar
     state.onsets[:] = SILENT
     state.cuts[:] = SILENT
     state.held[:] = 0
@@ -234,7 +239,7 @@ def _walk(
     for position in range(len(tokens)):
         token = tokens[position]
         if 0 <= token < len(actions.codes):
-            _take(actions.codes[token], actions.values[token], rows, actions.steps_per_bar, state)
+            _take(actions.codes[token], actions.values[token], rows, state)
         written = _write(place, rows, state, flat, filled)
         counts[position] = written - filled
         filled = written
@@ -242,7 +247,7 @@ def _walk(
 
 
 @kernel
-def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -> None:
+def _take(code: int, value: int, rows: PositionRows, state: State) -> None:
     """Move a song past a token."""
     cells = state.cells
     if code == NOTE_ON:
@@ -251,7 +256,7 @@ def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -
         state.held[value // _WORD_BITS] |= _bit(value)
     elif code == NOTE_OFF:
         onset = state.onsets[value]
-        begins = cells[BAR] * steps if onset == SILENT else onset
+        begins = cells[START] if onset == SILENT else onset
         _sound(value, begins, cells[TIME], rows, state)
         state.onsets[value] = SILENT
         state.held[value // _WORD_BITS] &= ~_bit(value)
@@ -259,49 +264,62 @@ def _take(code: int, value: int, rows: PositionRows, steps: int, state: State) -
     elif code == TIME_DELTA:
         cells[TIME] += value
     elif code == BAR_END:
-        cells[BAR] += 1
-        cells[TIME] = cells[BAR] * steps
+        _next_bar(cells)
     elif code == TRACK_START:
-        cells[BAR] = cells[TIME] = cells[PART] = cells[LAST] = 0
+        cells[BAR] = cells[TIME] = cells[PART] = cells[LAST] = cells[START] = 0
+        cells[STEPS] = cells[HEAD_STEPS]
         cells[TRACK] += 1
     elif code == INSTRUMENT:
         cells[PART] = value + 1
+    elif code == METRE:
+        cells[STEPS] = value
+        if cells[TRACK] == 0:
+            cells[HEAD_STEPS] = value
     elif code != NOTHING:
-        _take_mark(code, rows, steps, state)
+        _take_mark(code, rows, state)
 
 
 @kernel
-def _take_mark(code: int, rows: PositionRows, steps: int, state: State) -> None:
+def _next_bar(cells: IntArray) -> None:
+    cells[BAR] += 1
+    cells[START] += cells[STEPS]
+    cells[TIME] = cells[START]
+
+
+@kernel
+def _take_mark(code: int, rows: PositionRows, state: State) -> None:
     cells = state.cells
     if code == FILL_IN:
-        _hide_bar(steps, state)
+        _hide_bar(state)
     elif code == FILL_START:
         if cells[FILLED] < cells[HIDDEN]:
             fill = state.fills[cells[FILLED]]
             cells[BAR], cells[TRACK], cells[PART] = fill[0], fill[1], fill[2]
-            cells[TIME] = cells[BAR] * steps
+            cells[TIME] = cells[START] = fill[3]
+            cells[STEPS] = fill[4]
             cells[FILLED] += 1
     else:
-        ends = cells[TIME] if code == TRACK_END else (cells[BAR] + 1) * steps
+        ends = cells[TIME] if code == TRACK_END else cells[START] + cells[STEPS]
         _finish(ends, rows, state)
-        cells[BAR] = cells[TIME] = cells[LAST] = 0
+        cells[BAR] = cells[TIME] = cells[LAST] = cells[START] = 0
+        cells[STEPS] = cells[HEAD_STEPS]
 
 
 @kernel
-def _hide_bar(steps: int, state: State) -> None:
+def _hide_bar(state: State) -> None:
     """Pass a hidden bar; what sounds into it is known to sound up to it."""
     cells = state.cells
     if cells[HIDDEN] < len(state.fills):
         fill = state.fills[cells[HIDDEN]]
         fill[0], fill[1], fill[2] = cells[BAR], cells[TRACK], cells[PART]
+        fill[3], fill[4] = cells[START], cells[STEPS]
         cells[HIDDEN] += 1
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
-            state.cuts[pitch] = cells[BAR] * steps
+            state.cuts[pitch] = cells[START]
     state.held[:] = 0
     cells[LAST] = 0
-    cells[BAR] += 1
-    cells[TIME] = cells[BAR] * steps
+    _next_bar(cells)
 
 
 @kernel

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import InputError, TokenError
+from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import decode, from_text
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 
 
 def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
-    """Read the pieces of a text file, with DENSITY tokens or without.
+    """Read the pieces of a text file, with DENSITY and METRE tokens or without.
 
     Raises InputError, of a wrong token with its line and its place there, both counted from 1.
     """
@@ -29,7 +30,10 @@ def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
 
 def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
     """Return the pieces of a text; positions in a TokenError count from its start."""
-    vocabulary = vocabulary_of(TokenizerSettings(steps_per_quarter, "DENSITY=" in text))
+    metres = tuple(map(str, METRES)) if "METRE=" in text else ()
+    vocabulary = vocabulary_of(
+        TokenizerSettings(steps_per_quarter, "DENSITY=" in text, metres=metres)
+    )
     tokens = from_text(text, vocabulary)
     starts = np.flatnonzero(tokens == vocabulary.piece_start).tolist()
     if not starts or starts[0] != 0:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import read_small, write_text
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
-from megatron_music.score.notes import QUARTERS_PER_BAR
+from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
 
 TokenArray = npt.NDArray[np.uint16]
 
@@ -31,6 +31,8 @@ UINT16_LIMIT = 65_500
 SETTINGS_FILE = "mmmtrack.json"
 MOST_INSTRUMENTATIONS = 256
 """A share of 1 in 256 is still seen, and the settings stay a small file."""
+_LATER = ("metres",)
+"""Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
 _MARKS = (
     "PAD",
@@ -47,7 +49,10 @@ _MARKS = (
 
 
 class Kind(Enum):
-    """What a token speaks of; its value: a pitch, steps, an instrument's code, a level or an id."""
+    """What a token speaks of, and what its value is.
+
+    A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres`, or an id.
+    """
 
     MARK = "mark"
     NOTE_ON = "NOTE_ON"
@@ -55,6 +60,7 @@ class Kind(Enum):
     TIME_DELTA = "TIME_DELTA"
     INST = "INST"
     DENSITY = "DENSITY"
+    METRE = "METRE"
     ATTRIBUTE = "attribute"
 
 
@@ -68,6 +74,7 @@ class TokenizerSettings:
     says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
     `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
     as the data have it, and `instrumentation_tokens` the lengths of those windows.
+    `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -81,6 +88,7 @@ class TokenizerSettings:
     fill: bool = False
     instrumentations: tuple[str, ...] = ()
     instrumentation_tokens: tuple[int, ...] = ()
+    metres: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
@@ -105,6 +113,8 @@ class TokenizerSettings:
                 f"{len(self.instrumentations)} instrumentations have "
                 f"{len(self.instrumentation_tokens)} lengths; each must have one"
             )
+        for metre in self.metres:
+            parse_metre(metre)
 
 
 class Ids(NamedTuple):
@@ -121,6 +131,7 @@ class Ids(NamedTuple):
     time_delta: int
     inst: int
     density: int
+    metre: int
     attribute: int
 
 
@@ -129,19 +140,23 @@ class Vocabulary:
 
     `note_on`, `note_off`, `inst` and `density` are the ids of the first token of their run;
     `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1. `meanings`
-    gives the kind and the value of every id.
+    gives the kind and the value of every id. `metres` are those that bars can be in and
+    `bar_steps` the lengths of their bars; `longest_bar` is the longest of these.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
         self.settings = settings
-        self.steps_per_bar = QUARTERS_PER_BAR * settings.steps_per_quarter
+        self.metres: tuple[TimeSignature, ...] = time_signatures(settings.metres)
+        self.bar_steps = tuple(one.steps(settings.steps_per_quarter) for one in self.metres)
+        self.longest_bar = max(self.bar_steps)
         self.tokens: tuple[str, ...] = (
             *_MARKS,
             *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
             *(f"NOTE_OFF={pitch}" for pitch in range(PITCHES)),
-            *(f"TIME_DELTA={steps}" for steps in range(1, self.steps_per_bar + 1)),
+            *(f"TIME_DELTA={steps}" for steps in range(1, self.longest_bar + 1)),
             *(f"INST={instrument_name(code)}" for code in range(INSTRUMENT_COUNT)),
             *(f"DENSITY={level}" for level in range(DENSITY_LEVELS)),
+            *(f"METRE={metre}" for metre in settings.metres),
             *settings.attributes,
         )
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
@@ -159,19 +174,35 @@ class Vocabulary:
         self.time_delta = self.ids["TIME_DELTA=1"] - 1
         self.inst = self.ids["INST=0"]
         self.density = self.ids["DENSITY=0"]
-        self.attribute = self.density + DENSITY_LEVELS
+        self.metre = self.density + DENSITY_LEVELS
+        self.attribute = self.metre + len(settings.metres)
         self.meanings: tuple[tuple[Kind, int], ...] = (
             *((Kind.MARK, token) for token in range(len(_MARKS))),
             *((Kind.NOTE_ON, pitch) for pitch in range(PITCHES)),
             *((Kind.NOTE_OFF, pitch) for pitch in range(PITCHES)),
-            *((Kind.TIME_DELTA, steps) for steps in range(1, self.steps_per_bar + 1)),
+            *((Kind.TIME_DELTA, steps) for steps in range(1, self.longest_bar + 1)),
             *((Kind.INST, code) for code in range(INSTRUMENT_COUNT)),
             *((Kind.DENSITY, level) for level in range(DENSITY_LEVELS)),
+            *((Kind.METRE, index) for index in range(len(settings.metres))),
             *((Kind.ATTRIBUTE, token) for token in range(self.attribute, len(self.tokens))),
         )
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def has_metres(self) -> bool:
+        """True where METRE tokens tell the metres."""
+        return bool(self.settings.metres)
+
+    def metre_index(self, metre: TimeSignature) -> int:
+        """Return the place of a metre among `metres`; raises UsageError where it is none."""
+        if metre not in self.metres:
+            raise UsageError(
+                f"there are no bars of {metre} in this vocabulary; it has "
+                f"{', '.join(map(str, self.metres))}"
+            )
+        return self.metres.index(metre)
 
     @property
     def numbers(self) -> Ids:
@@ -204,7 +235,7 @@ def save_settings(settings: TokenizerSettings, folder: Path) -> None:
     values = {
         "version": VERSION,
         "vocabulary_hash": Vocabulary(settings).hash,
-        **asdict(settings),
+        **{name: of for name, of in asdict(settings).items() if of or name not in _LATER},
     }
     write_text(folder / SETTINGS_FILE, json.dumps(values, indent=2) + "\n")
 

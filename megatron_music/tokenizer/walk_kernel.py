@@ -26,7 +26,10 @@ SILENT = -1
 START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
 PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
 PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
-COLUMNS = 14
+METRE, HEAD_METRE, BAR_START, CHANGED, CHANGES, CHANGES_TOLD = range(14, 20)
+COLUMNS = 20
+NO_METRE = -1
+_MOST_BARS = 1 << 12
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
 _ENDLESS = 1 << 40
 
@@ -35,13 +38,16 @@ class Rules(NamedTuple):
     """A vocabulary and what the plans of a batch have in common, as numbers.
 
     `asks` and `asks_attributes` say that instruments and attributes are given; `levels` holds the
-    density asked of each instrument, -1 where open.
+    density asked of each instrument, -1 where open, and `metre` the metre of all bars. `bar_steps`
+    are the lengths of bars by their metre.
     """
 
     ids: Ids
     size: int
     has_density: int
-    steps_per_bar: int
+    bar_steps: Cells
+    has_metres: bool
+    metre: int
     max_tokens: int
     asks: bool
     asks_attributes: bool
@@ -56,12 +62,13 @@ class State(NamedTuple):
 
     `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
     the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
-    where that is open.
+    where that is open. `metres` [songs, bars] are those of the first track's bars.
     """
 
     cells: Cells
     onsets: Cells
     wanted: Cells
+    metres: Cells
 
 
 def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
@@ -74,7 +81,9 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
         v.numbers,
         len(v),
         has_density=int(v.settings.density),
-        steps_per_bar=v.steps_per_bar,
+        bar_steps=np.array(v.bar_steps, np.int64),
+        has_metres=v.has_metres,
+        metre=NO_METRE if plan.metre is None else plan.metre,
         max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
         asks=plan.instruments is not None,
         asks_attributes=plan.attributes is not None,
@@ -85,16 +94,19 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
     )
 
 
-def new_state(plans: Sequence[Plan]) -> State:
+def new_state(plans: Sequence[Plan], rules: Rules) -> State:
     """Return songs that have not begun, one a plan; bars and tracks are each plan's own."""
     songs = len(plans)
     cells = np.zeros((songs, COLUMNS), np.int64)
     cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
     cells[:, ASKED] = [plan.track_count or 0 for plan in plans]
     cells[:, ATTRIBUTE] = -1
+    cells[:, METRE] = cells[:, HEAD_METRE] = NO_METRE if rules.has_metres else 0
     onsets = np.full((songs, PITCHES), SILENT, np.int64)
     wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
-    return State(cells, onsets, np.array(wanted, np.int64))
+    bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
+    metres = np.zeros((songs, bars if rules.has_metres else 1), np.int64)
+    return State(cells, onsets, np.array(wanted, np.int64), metres)
 
 
 @kernel
@@ -108,6 +120,7 @@ def take_tokens(tokens: Cells, state: State, rules: Rules) -> None:
                     state.cells[song],
                     state.onsets[song],
                     state.wanted[song],
+                    state.metres[song],
                     rules,
                 )
 
@@ -122,7 +135,7 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
         if phase == IN_BAR:
             _mark_music(cells, state.onsets[song], rules, mask)
         elif phase == BETWEEN_BARS:
-            _mark_bars(cells, rules, mask)
+            _mark_bars(cells, state.metres[song], rules, mask)
         elif phase == INSTRUMENT:
             for code in range(INSTRUMENT_COUNT):
                 mask[rules.ids.inst + code] = not rules.asks or state.wanted[song, code] > 0
@@ -134,17 +147,19 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
 
 
 @kernel
-def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) -> None:
+def _take(
+    token: int, cells: Cells, onsets: Cells, wanted: Cells, metres: Cells, rules: Rules
+) -> None:
     cells[LENGTH] += 1
     if rules.ids.note_on <= token < rules.ids.note_on + PITCHES:
-        onsets[token - rules.ids.note_on] = cells[BAR] * rules.steps_per_bar + cells[STEP]
+        onsets[token - rules.ids.note_on] = cells[BAR_START] + cells[STEP]
         cells[NOTES] += 1
         cells[SOUNDING] += 1
         cells[STRUCK] = 1
     elif rules.ids.note_off <= token < rules.ids.note_off + PITCHES:
         onsets[token - rules.ids.note_off] = SILENT
         cells[SOUNDING] -= 1
-    elif rules.ids.time_delta < token <= rules.ids.time_delta + rules.steps_per_bar:
+    elif rules.ids.time_delta < token < rules.ids.inst:
         cells[STEP] += token - rules.ids.time_delta
         cells[STRUCK] = 0
     elif rules.ids.inst <= token < rules.ids.inst + INSTRUMENT_COUNT:
@@ -158,23 +173,41 @@ def _take(token: int, cells: Cells, onsets: Cells, wanted: Cells, rules: Rules) 
         cells[PHASE] = BETWEEN_BARS
     elif token >= rules.ids.attribute:
         cells[ATTRIBUTE] = token
+    elif token >= rules.ids.metre:
+        _take_metre(token - rules.ids.metre, cells)
     else:
-        _take_mark(token, cells, rules)
+        _take_mark(token, cells, metres, rules)
 
 
 @kernel
-def _take_mark(token: int, cells: Cells, rules: Rules) -> None:
+def _take_metre(metre: int, cells: Cells) -> None:
+    cells[METRE] = metre
+    if cells[PHASE] == HEAD:
+        cells[HEAD_METRE] = metre
+    else:
+        cells[CHANGED] = 1
+        cells[CHANGES_TOLD] += 1
+        cells[CHANGES] += cells[TRACKS] == 1
+
+
+@kernel
+def _take_mark(token: int, cells: Cells, metres: Cells, rules: Rules) -> None:
     if token == rules.ids.piece_start:
         cells[PHASE] = HEAD
     elif token == rules.ids.track_start:
         cells[PHASE] = INSTRUMENT
         cells[TRACKS] += 1
-        cells[BAR] = cells[STEP] = cells[NOTES] = 0
+        cells[BAR] = cells[STEP] = cells[NOTES] = cells[BAR_START] = cells[CHANGES_TOLD] = 0
+        cells[METRE] = cells[HEAD_METRE]
     elif token == rules.ids.bar_start:
         cells[PHASE] = IN_BAR
+        cells[CHANGED] = 0
+        if cells[TRACKS] == 1 and cells[BAR] < len(metres):
+            metres[cells[BAR]] = cells[METRE]
     elif token == rules.ids.bar_end:
         cells[PHASE] = BETWEEN_BARS
         cells[BAR] += 1
+        cells[BAR_START] += rules.bar_steps[cells[METRE]]
         cells[STEP] = cells[STRUCK] = 0
     elif token == rules.ids.track_end:
         cells[PHASE] = BETWEEN_TRACKS
@@ -187,7 +220,8 @@ def _take_mark(token: int, cells: Cells, rules: Rules) -> None:
 def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     """Mark notes, times and BAR_END in a bar."""
     step, sounding, notes = cells[STEP], cells[SOUNDING], cells[NOTES]
-    now, room = cells[BAR] * rules.steps_per_bar + step, rules.steps_per_bar - step
+    barline = rules.bar_steps[cells[METRE]]
+    now, room = cells[BAR_START] + step, barline - step
     last = cells[BAR] + 1 == cells[PIECE_BARS]
     falls_short = cells[FULL] and not sounding
     if (
@@ -208,7 +242,6 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
         for steps in range(1, room):
             mask[rules.ids.time_delta + steps] = True
     if room and not (falls_short or (last and not notes)):
-        barline = rules.steps_per_bar
         mask[rules.ids.time_delta + room] = _affords(cells, rules, barline, notes, sounding, 0)
     if not (last and (sounding or not notes)) and not (falls_short and room):
         owed = _owed(cells, rules, BETWEEN_BARS, cells[BAR] + 1, 0, notes, sounding, 0)
@@ -224,16 +257,38 @@ def _affords(cells: Cells, rules: Rules, step: int, notes: int, sounding: int, s
 
 
 @kernel
-def _mark_bars(cells: Cells, rules: Rules, mask: Masks) -> None:
-    """Mark BAR_START and TRACK_END between bars."""
+def _mark_bars(cells: Cells, metres: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark METRE, BAR_START and TRACK_END between bars."""
     left = rules.max_tokens - cells[LENGTH] - 1
     bar, notes, sounding, bars = cells[BAR], cells[NOTES], cells[SOUNDING], cells[PIECE_BARS]
-    if not bars or bar < bars:
+    due = NO_METRE
+    if rules.has_metres and cells[TRACKS] > 1 and bar < min(bars, len(metres)):
+        due = metres[bar] if metres[bar] != cells[METRE] else NO_METRE
+    if (not bars or bar < bars) and due == NO_METRE:
         owed = _owed(cells, rules, IN_BAR, bar, 0, notes, sounding, cells[STRUCK])
         mask[rules.ids.bar_start] = owed <= left
-    if bar and bar >= bars and notes and not sounding:
+    if rules.has_metres and bar and not cells[CHANGED] and (not bars or bar < bars):
+        _mark_changes(due, left, cells, rules, mask)
+    if bar and bar >= bars and notes and not sounding and not cells[CHANGED]:
         owed = _owed(cells, rules, BETWEEN_TRACKS, bar, 0, notes, 0, 0)
         mask[rules.ids.track_end] = owed <= left
+
+
+@kernel
+def _mark_changes(due: int, left: int, cells: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark METRE before a bar behind the first: any other in the first track, else the one due."""
+    first = cells[TRACKS] == 1
+    if first and rules.metre != NO_METRE:
+        return
+    cells[CHANGED], cells[CHANGES_TOLD] = 1, cells[CHANGES_TOLD] + 1
+    cells[CHANGES] += first
+    bar, notes, sounding = cells[BAR], cells[NOTES], cells[SOUNDING]
+    owed = _owed(cells, rules, BETWEEN_BARS, bar, 0, notes, sounding, 0)
+    cells[CHANGED], cells[CHANGES_TOLD] = 0, cells[CHANGES_TOLD] - 1
+    cells[CHANGES] -= first
+    for metre in range(len(rules.bar_steps)):
+        told = metre != cells[METRE] if first else metre == due
+        mask[rules.ids.metre + metre] = told and owed <= left
 
 
 @kernel
@@ -245,10 +300,18 @@ def _mark_piece(cells: Cells, rules: Rules, mask: Masks) -> None:
         mask[rules.ids.piece_start] = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) <= left
     elif phase == HEAD:
         due = _due(rules, cells[ATTRIBUTE])
+        untold = rules.has_metres and cells[METRE] == NO_METRE
+        for metre in range(len(rules.bar_steps) if untold and not due else 0):
+            if rules.metre in (NO_METRE, metre):
+                owed = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) - 1
+                mask[rules.ids.metre + metre] = owed <= left
         for token in range(max(rules.ids.attribute, cells[ATTRIBUTE] + 1), rules.size):
+            if rules.has_metres and not untold:
+                break
             if not rules.asks_attributes or (due and token == rules.attributes[-due]):
                 mask[token] = _owed_piece(rules, tracks, cells, token) <= left
-        mask[rules.ids.track_start] = not due and _owed_new_track(cells, rules) <= left
+        opens = not due and not untold
+        mask[rules.ids.track_start] = opens and _owed_new_track(cells, rules) <= left
     elif phase == BETWEEN_TRACKS:
         goes_on = tracks != cells[ASKED]
         mask[rules.ids.track_start] = goes_on and _owed_new_track(cells, rules) <= left
@@ -265,8 +328,9 @@ def _due(rules: Rules, attribute: int) -> int:
 
 
 @kernel
-def _track_tokens(rules: Rules, bars: int) -> int:
-    return 3 + rules.has_density + 2 * bars + ONE_NOTE_TOKENS
+def _track_tokens(cells: Cells, rules: Rules, bars: int) -> int:
+    tokens: int = 3 + rules.has_density + 2 * bars + cells[CHANGES] + ONE_NOTE_TOKENS
+    return tokens
 
 
 @kernel
@@ -274,8 +338,8 @@ def _owed_piece(rules: Rules, tracks: int, cells: Cells, attribute: int) -> int:
     """Count the tokens owed at the head of a piece."""
     bars = max(1, cells[PIECE_BARS])
     later = max(1, cells[ASKED] - tracks)
-    owed: int = later * _track_tokens(rules, bars) + 1 + _due(rules, attribute)
-    return owed
+    owed: int = later * _track_tokens(cells, rules, bars) + 1 + _due(rules, attribute)
+    return owed + int(cells[METRE] == NO_METRE)
 
 
 @kernel
@@ -283,7 +347,7 @@ def _owed_new_track(cells: Cells, rules: Rules) -> int:
     """Count the tokens owed behind the TRACK_START that could come now."""
     later = max(0, cells[ASKED] - cells[TRACKS] - 1)
     bars = max(1, cells[PIECE_BARS])
-    owed: int = (later + 1) * _track_tokens(rules, bars)
+    owed: int = (later + 1) * _track_tokens(cells, rules, bars)
     return owed
 
 
@@ -301,17 +365,18 @@ def _owed(
     """Count the tokens owed in a track or behind it, as `Position.tokens_owed` does."""
     later = max(0, cells[ASKED] - cells[TRACKS])
     if phase == BETWEEN_TRACKS:
-        rest: int = later * _track_tokens(rules, bar) + 1
+        rest: int = later * _track_tokens(cells, rules, bar) + 1
         return rest
     bars, in_bar = cells[PIECE_BARS], int(phase == IN_BAR)
+    barline = rules.bar_steps[cells[METRE]]
     if not bars and in_bar:
-        bars = bar + 1 + int(step == rules.steps_per_bar and not notes)
+        bars = bar + 1 + int(step == barline and not notes)
     elif not bars:
-        bars = bar + int(sounding > 0 or not notes)
-    frame = in_bar + 2 * (bars - bar - in_bar) + 1
-    behind = later * _track_tokens(rules, bars) + 1
+        bars = bar + int(sounding > 0 or not notes or cells[CHANGED])
+    frame = in_bar + 2 * (bars - bar - in_bar) + 1 + cells[CHANGES] - cells[CHANGES_TOLD]
+    behind = later * _track_tokens(cells, rules, bars) + 1
     if cells[FULL]:
-        full = step == rules.steps_per_bar
+        full = step == barline
         voice: int = frame + _owed_by_voice(bar + in_bar == bars, in_bar, full, sounding) + behind
         return voice
     waits = int(sounding > 0 and (struck or not step))

@@ -81,15 +81,15 @@ def test_only_what_was_asked_for_is_written(song: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/*.wav"))
 
 
-def test_another_metre_is_pointed_out(tmp_path: Path) -> None:
+def test_a_metre_that_there_are_no_bars_of_is_pointed_out(tmp_path: Path) -> None:
     midi = pretty_midi.PrettyMIDI()
-    midi.time_signature_changes.append(pretty_midi.TimeSignature(3, 4, 0))
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(17, 16, 0))
     midi.instruments.append(pretty_midi.Instrument(0))
     midi.instruments[0].notes.append(pretty_midi.Note(90, 60, 0, 1))
     midi.write(str(tmp_path / "waltz.mid"))
     done = run(tmp_path / "waltz.mid", "--png", tmp_path / "waltz.png")
     assert done.returncode == 0
-    assert "not in 4/4" in done.stderr
+    assert "has bars of 17/16" in done.stderr
 
 
 def long_song(path: Path) -> Path:

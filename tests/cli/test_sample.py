@@ -122,7 +122,7 @@ def test_rests_before_the_barline_are_asked_for_and_recorded(
         report = json.loads((here / "music" / f"song-{seed}.json").read_text())
         assert report["asked"]["full_bars"] is asked
         piece = quantize(read_midi(here / "music" / f"song-{seed}.mid"), 4)
-        rests += [bars_not_full(one, 2, piece.steps_per_bar) for one in piece.tracks]
+        rests += [bars_not_full(one, piece) for one in piece.tracks]
     assert any(rests) is not asked
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from megatron_music.score.metre import parse_metre
 from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece
 from tests.cli.program import Program
-from tests.music import BASS_LINE, bass_line
+from tests.music import BASS_LINE, bass_line, track
 from tests.scores import TUNE
 
 
@@ -82,3 +84,19 @@ def test_music_is_never_overwritten_by_what_is_made_of_it(program: Program, tmp_
 def test_a_hop_that_would_leave_music_out_is_refused(program: Program, tmp_path: Path) -> None:
     write_midi(bass_line(), tmp_path / "a.mid")
     assert "--hop 4 needs --bars" in program.fails(2, "encode", "a.mid", "--hop", "4")
+
+
+def test_metres_are_tokens_where_they_are_asked_for(program: Program, tmp_path: Path) -> None:
+    waltz = Piece(
+        4, 2, (track(0, (0, 12, 60), (12, 28, 62)),), (parse_metre("3/4"), parse_metre("4/4"))
+    )
+    write_midi(waltz, tmp_path / "a.mid")
+    told = program("encode", "a.mid", "--metre", "any", "--no-density", "-o", "a.txt")
+    assert not told.stderr
+    text = (tmp_path / "a.txt").read_text()
+    assert text.startswith("PIECE_START METRE=3/4 TRACK_START")
+    assert text.count("METRE=4/4 BAR_START") == 1
+    program("decode", "a.txt", "-o", "b.mid")
+    assert program("encode", "b.mid", "--metre", "any", "--no-density").stdout == text
+    assert "--metre any keeps it" in program("encode", "a.mid").stderr
+    assert "choose among" in program.fails(2, "encode", "a.mid", "--metre", "0/4")

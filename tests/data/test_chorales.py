@@ -4,7 +4,9 @@ import pytest
 from music21 import chord, meter, note, stream, tie
 
 from megatron_music.data.chorales import TICKS_PER_QUARTER, Chorale, _path, _score, chorales
+from megatron_music.data.pieces import accept
 from megatron_music.data.refusal import Refusal
+from megatron_music.data.settings import BuildSettings
 from megatron_music.score.instruments import ALTO, BASS, SOPRANO, TENOR
 from megatron_music.score.quantize import quantize
 
@@ -57,12 +59,22 @@ def test_bwv_347_begins_with_its_pick_up_at_the_end_of_a_bar() -> None:
 
 @pytest.mark.parametrize(
     ("work", "reason"),
-    [("bach/bwv269", "metre"), ("bach/bwv8.6", "parts"), ("bach/bwv261", "barlines")],
+    [("bach/bwv362", "metre"), ("bach/bwv8.6", "parts"), ("bach/bwv261", "barlines")],
 )
 def test_chorales_that_do_not_fit_are_refused_by_reason(work: str, reason: str) -> None:
     with pytest.raises(Refusal) as refusal:
         Chorale(1, work).read()
     assert refusal.value.reason == reason
+
+
+def test_a_waltz_is_kept_where_its_metre_is() -> None:
+    chorale = Chorale(1, "bach/bwv269").read()
+    with pytest.raises(Refusal, match=r"3/4; only stretches of 4/4"):
+        accept(chorale, BuildSettings(voices=True))
+    piece = accept(chorale, BuildSettings(voices=True, metres=("4/4", "3/4"))).piece
+    assert set(map(str, piece.metres)) == {"3/4"}
+    soprano = piece.tracks[0]
+    assert soprano.onset[:4].tolist() == [8, 12, 20, 24]  # its pick-up ends the first bar
 
 
 @pytest.mark.parametrize(
@@ -127,8 +139,8 @@ def test_a_whole_bar_off_the_grid_is_refused() -> None:
 
 
 def test_another_metre_or_another_number_of_parts_is_refused() -> None:
-    with pytest.raises(Refusal, match="3/4"):
-        _score(chorale(*voices([(60, 3)]), metre="3/4"))
+    with pytest.raises(Refusal, match="17/16"):
+        _score(chorale(*voices([(60, 4.25)]), metre="17/16"))
     with pytest.raises(Refusal, match="3 parts"):
         _score(chorale(*voices([(60, 4)])[:3]))
 

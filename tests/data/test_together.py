@@ -14,6 +14,7 @@ from megatron_music.data.outcomes import REFUSED
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import LARGEST_FILE_BYTES, Item, MidiFile
 from megatron_music.data.together import encode_together
+from megatron_music.score.metre import parse_metres
 from megatron_music.score.midi_columns import MOST_TRACKS
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import folder_of_songs, songs, waltz
@@ -80,7 +81,14 @@ METRES = {
 
 @pytest.mark.parametrize("metres", METRES.values(), ids=METRES)
 @pytest.mark.parametrize(
-    "chosen", [{}, {"bars": 3, "hop": 1, "steps_per_quarter": 12}, {"bars": 1}]
+    "chosen",
+    [
+        {},
+        {"bars": 3, "hop": 1, "steps_per_quarter": 12},
+        {"bars": 1},
+        {"metres": parse_metres("any")},
+        {"metres": ("3/4", "5/4"), "bars": 2, "steps_per_quarter": 12},
+    ],
 )
 def test_stretches_in_common_time_become_what_they_become_alone(
     tmp_path: Path, metres: list[tuple[int, int, int]], chosen: dict[str, Any]

@@ -147,7 +147,7 @@ def test_histograms_are_shares_of_a_fixed_number_of_places(piece: Piece) -> None
     places |= {"harmonic interval class": 7}
     for name, histogram in measures.HISTOGRAMS.items():
         shares = histogram(piece)
-        assert shares.shape == (places.get(name, piece.steps_per_bar),)
+        assert shares.shape == (places.get(name, 4 * piece.steps_per_quarter),)
         assert shares.sum() == pytest.approx(1) or not shares.any()
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,21 @@ from transformers import GPT2LMHeadModel
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.identity import model_identity
+from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.request import Request
+from megatron_music.generate.rewrite import write_song
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import instrument_name
-from megatron_music.tokenizer.codec import decode, encode
+from megatron_music.score.metre import TimeSignature
+from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import decode, encode, piece_of
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.huggingface import save_tokenizer
+from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import bars_not_full
+from tests.music import bars_not_full, track
 
 
 def instruments(song: Song) -> list[str]:
@@ -49,7 +56,7 @@ def test_voices_sing_up_to_each_barline_unless_rests_are_asked_for(
 ) -> None:
     request = Request(8, bars=3, temperature=3.0, full_bars=full_bars)
     songs = list(Composer.load(chorale_model).compose(request))
-    rests = [bars_not_full(one, 3, 16) for song in songs for one in song.piece.tracks]
+    rests = [bars_not_full(one, song.piece) for song in songs for one in song.piece.tracks]
     assert any(rests) is not full_bars
 
 
@@ -255,3 +262,60 @@ def test_a_vocabulary_of_another_size_is_refused(chorale_model: Path, tmp_path: 
     save_tokenizer(TokenizerSettings(12), tmp_path / "hf")
     with pytest.raises(CheckpointError, match="the model has 425 tokens, its vocabulary 457"):
         Composer.load(tmp_path / "hf")
+
+
+@pytest.fixture(scope="module")
+def metre_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of music in three metres, with structural inputs."""
+    settings = TokenizerSettings(bars=4, density=False, metres=("4/4", "3/4", "6/8"))
+    return untrained(tmp_path_factory.mktemp("metre"), settings, inputs=INPUTS)
+
+
+def test_a_song_is_in_the_metre_asked_for(metre_model: Path) -> None:
+    composer = Composer.load(metre_model)
+    for song in composer.compose(Request(3, bars=6, tracks=2, metre="6/8")):
+        assert set(map(str, song.piece.metres)) == {"6/8"}
+        assert song.piece.bars == 6
+
+
+def test_any_metre_composed_is_written_and_read_back_to_the_same_tokens(
+    metre_model: Path, tmp_path: Path
+) -> None:
+    composer = Composer.load(metre_model)
+    songs = list(composer.compose(Request(6, bars=4, tracks=2, temperature=3.0)))
+    assert len({str(metre) for song in songs for metre in song.piece.metres}) > 1
+    for song in songs:
+        write_midi(song.piece, tmp_path / "song.mid")
+        again = piece_of(read_midi(tmp_path / "song.mid"), composer.vocabulary)
+        check(np.array(song.tokens), composer.vocabulary)
+        # A file tells its tracks' order by chunk, and no bars behind the last note.
+        assert again.metres == song.piece.metres[: again.bars]
+        bars = replace(song.piece, bars=again.bars)
+        assert encode(again, composer.vocabulary).tolist() == (
+            encode(bars, composer.vocabulary).tolist()
+        )
+
+
+def test_a_piece_is_continued_in_its_own_metre(metre_model: Path, tmp_path: Path) -> None:
+    composer = Composer.load(metre_model)
+    waltz = Piece(4, 2, (track(0, (0, 12, 60), (12, 24, 62)),), (TimeSignature(3, 4),))
+    write_midi(waltz, tmp_path / "waltz.mid")
+    prompt = read_prompt(tmp_path / "waltz.mid", 4, known=composer.vocabulary.metres)
+    assert prompt.piece.metres == waltz.metres
+    [song] = composer.compose(Request(1, bars=5), prompt)
+    assert list(map(str, song.piece.metres)) == ["3/4"] * 5
+    write_song(song, tmp_path / "song.mid", prompt)
+    again = piece_of(read_midi(tmp_path / "song.mid"), composer.vocabulary)
+    assert {str(metre) for metre in again.metres} == {"3/4"}
+    assert again.tracks[0] == song.piece.tracks[0]
+
+
+def test_a_metre_that_a_model_does_not_know_is_refused(
+    chorale_model: Path, metre_model: Path
+) -> None:
+    with pytest.raises(UsageError, match="trained on 4/4 alone"):
+        list(Composer.load(chorale_model).compose(Request(metre="3/4")))
+    with pytest.raises(UsageError, match=r"no bars of 5/4.*it has 4/4, 3/4, 6/8"):
+        list(Composer.load(metre_model).compose(Request(metre="5/4")))
+    with pytest.raises(UsageError, match="choose among"):
+        Request(metre="99/128")

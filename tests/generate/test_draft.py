@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from megatron_music.errors import UsageError
 from megatron_music.generate.draft import Draft, cells_named, next_sheet, open_bars
 from megatron_music.score.instruments import SOPRANO, VOICES
+from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
-from megatron_music.score.quantize import quantize
-from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.codec import encode, piece_of
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
@@ -40,6 +40,10 @@ def rows(piece: Piece, index: int) -> set[tuple[int, int, int]]:
     return set(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
 
 
+def bar_at(piece: Piece, step: int) -> int:
+    return int(piece.bar_at(np.array([step]))[0])
+
+
 @st.composite
 def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
     vocabulary = Vocabulary(
@@ -48,9 +52,12 @@ def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
             density=draw(st.booleans()),
             bars=draw(st.integers(1, 8)),
             fill=draw(st.booleans()),
+            metres=draw(st.sampled_from([(), tuple(map(str, METRES))])),
         )
     )
-    piece = quantize(draw(scores()), vocabulary.settings.steps_per_quarter)
+    score = draw(scores(metres=vocabulary.has_metres))
+    known = tuple(metre for metre in score.metres if metre.signature in METRES)
+    piece = piece_of(replace(score, metres=known), vocabulary)
     piece = replace(piece, bars=piece.bars + draw(st.integers(0, 3)))
     shape = (len(piece.tracks), piece.bars)
     cells = draw(
@@ -67,7 +74,7 @@ def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
     drafted: tuple[Piece, Draft, Vocabulary], seed: int, tight: bool
 ) -> None:
     piece, draft, vocabulary = drafted
-    holes, steps = draft.holes, piece.steps_per_bar
+    holes = draft.holes
     while not draft.is_done:
         sheet = next_sheet(draft, vocabulary, ROOM)
         budget = sheet.least_tokens if tight else ROOM
@@ -76,11 +83,11 @@ def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
         draft = draft.filled(sheet, tokens, vocabulary)
     done = draft.piece
     for index in range(len(piece.tracks)):
-        before = {note for note in rows(piece, index) if not holes[index, note[0] // steps]}
+        before = {note for note in rows(piece, index) if not holes[index, bar_at(piece, note[0])]}
         after = rows(done, index)
         assert before <= after
         for onset, end, _ in after - before:
-            assert holes[index, onset // steps : (end - 1) // steps + 1].all()
+            assert holes[index, bar_at(piece, onset) : bar_at(piece, end - 1) + 1].all()
     sounding = replace(done, tracks=tuple(one for one in done.tracks if len(one)))
     check(encode(sounding, vocabulary), vocabulary)
 
@@ -99,7 +106,7 @@ def test_a_single_voice_sings_one_note_at_a_time_and_up_to_each_barline(
     piece, draft, vocabulary = drafted
     tracks = tuple(replace(one, instrument=SOPRANO) for one in draft.piece.tracks)
     draft = replace(draft, piece=replace(draft.piece, tracks=tracks))
-    holes, steps = draft.holes, piece.steps_per_bar
+    holes = draft.holes
     while not draft.is_done:
         try:
             sheet = next_sheet(draft, vocabulary, room, full_bars=full_bars)
@@ -112,9 +119,9 @@ def test_a_single_voice_sings_one_note_at_a_time_and_up_to_each_barline(
         draft = draft.filled(sheet, tokens, vocabulary)
     for index, one in enumerate(draft.piece.tracks):
         if full_bars:
-            assert not bars_not_full(one, piece.bars, steps) & set(np.flatnonzero(holes[index]))
+            assert not bars_not_full(one, piece) & set(np.flatnonzero(holes[index]))
         for onset, end, pitch in rows(draft.piece, index):
-            if holes[index, onset // steps]:
+            if holes[index, bar_at(piece, onset)]:
                 others = rows(draft.piece, index) - {(onset, end, pitch)}
                 assert all(b <= onset or a >= end for a, b, _ in others)
 

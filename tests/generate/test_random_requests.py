@@ -135,7 +135,7 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
     if request.full_bars and not (request.fills or request.voice):
         kept = 0 if prompt is None else request.prompt_bars or prompt.bars
         for track in piece.tracks:
-            rests = bars_not_full(track, piece.bars, piece.steps_per_bar)
+            rests = bars_not_full(track, piece)
             assert track.instrument not in VOICES or all(bar < kept for bar in rests)
 
 

@@ -164,7 +164,7 @@ def test_a_piece_whose_bars_end_silent_is_continued_by_full_ones(chorale_model: 
     for song in session.continue_piece(count=4, bars=9):
         for one, old in zip(song.piece.tracks, notes_before(song.piece, 3), strict=True):
             assert old == {(0, 4, 60), (20, 23, 60)}
-            assert bars_not_full(one, 9, STEPS) == {0, 1, 2}
+            assert bars_not_full(one, song.piece) == {0, 1, 2}
 
 
 def test_a_model_that_learnt_to_fill_is_asked_with_hidden_bars(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.music import pieces, track
 
 
 def moved(piece: Piece, semitones: int = 0, bars: int = 0) -> Piece:
-    steps = bars * piece.steps_per_bar
+    steps = bars * 4 * piece.steps_per_quarter
     tracks = tuple(
         Track(
             t.instrument,

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError, WriteError
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
+from megatron_music.score.metre import METRES
 from megatron_music.score.midi import parse_midi, read_midi, write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import quantize
+from megatron_music.score.stretches import lay_out_bars
 from tests.midi_bytes import ONE_NOTE, midi_bytes
 from tests.music import pieces, track
 
@@ -36,6 +38,18 @@ def test_writing_and_reading_gives_the_piece(
     again = quantize(score, piece.steps_per_quarter)
     assert by_instrument(again.tracks) == by_instrument(piece.tracks)
     assert score.tempo_bpm == pytest.approx(tempo, rel=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(pieces(metres=True))
+def test_metres_are_written_and_read_back(
+    tmp_path_factory: pytest.TempPathFactory, piece: Piece
+) -> None:
+    path = tmp_path_factory.mktemp("midi") / "piece.mid"
+    write_midi(piece, path)
+    again = quantize(lay_out_bars(read_midi(path), 1, METRES)[0], piece.steps_per_quarter)
+    assert (again.bars, again.metres) == (piece.bars, piece.metres)
+    assert by_instrument(again.tracks) == by_instrument(piece.tracks)
 
 
 def test_a_sequencer_sees_names_programs_tempo_and_metre(tmp_path: Path) -> None:

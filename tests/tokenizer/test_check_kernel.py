@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
+from megatron_music.score.metre import METRES
 from megatron_music.tokenizer.check_kernel import suspects
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden
@@ -15,11 +16,16 @@ from tests.music import pieces
 
 ATTRIBUTES = ("GENRE=JAZZ", "GENRE=ROCK")
 VOCABULARIES = {
-    (steps, density): Vocabulary(TokenizerSettings(steps, density, attributes=ATTRIBUTES))
+    (steps, density, metres): Vocabulary(
+        TokenizerSettings(
+            steps, density, attributes=ATTRIBUTES, metres=tuple(map(str, METRES)) if metres else ()
+        )
+    )
     for steps in (4, 12)
     for density in (False, True)
+    for metres in (False, True)
 }
-PLAIN = VOCABULARIES[4, False]
+PLAIN = VOCABULARIES[4, False, False]
 NOTE = "NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60"
 
 
@@ -39,8 +45,9 @@ def suspected(documents: list[TokenArray], vocabulary: Vocabulary) -> list[int]:
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[TokenArray, Vocabulary]:
     """Draw the tokens of a piece, some with attributes, some with hidden bars."""
-    piece = draw(pieces())
-    vocabulary = VOCABULARIES[piece.steps_per_quarter, draw(st.booleans())]
+    metres = draw(st.booleans())
+    piece = draw(pieces(metres=metres))
+    vocabulary = VOCABULARIES[piece.steps_per_quarter, draw(st.booleans()), metres]
     tokens = encode(piece, vocabulary)
     if draw(st.booleans()):
         seed = draw(st.integers(0, 2**63))

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_music.errors import TokenError
+from megatron_music.errors import TokenError, UsageError
 from megatron_music.score.instruments import BASS, DRUMS, TENOR
+from megatron_music.score.metre import METRES, TimeSignature
 from megatron_music.score.notes import Piece, Score
 from megatron_music.score.quantize import quantize, windows
 from megatron_music.tokenizer.codec import (
@@ -142,3 +143,35 @@ def test_encoding_leaves_the_piece_as_it_was() -> None:
     piece = Piece(4, 1, (track(BASS, (0, 4, 61)),))
     encode(piece, PLAIN)
     assert piece == Piece(4, 1, (track(BASS, (0, 4, 61)),))
+
+
+WALTZ = (
+    "PIECE_START METRE=3/4 TRACK_START INST=0 "
+    "BAR_START NOTE_ON=60 BAR_END "
+    "METRE=2/4 BAR_START TIME_DELTA=4 NOTE_OFF=60 BAR_END "
+    "BAR_START NOTE_ON=62 TIME_DELTA=8 NOTE_OFF=62 BAR_END TRACK_END PIECE_END"
+)
+
+
+def test_a_metre_is_told_at_the_head_and_where_it_changes() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(density=False, metres=("2/4", "3/4")))
+    piece = decode(from_text(WALTZ, vocabulary), vocabulary)
+    assert list(map(str, piece.metres)) == ["3/4", "2/4", "2/4"]
+    assert piece.bar_starts.tolist() == [0, 12, 20, 28]
+    assert piece.tracks[0].end.tolist() == [16, 28]
+    assert to_text(encode(piece, vocabulary), vocabulary) == WALTZ
+
+
+@given(pieces(metres=True), st.booleans())
+def test_any_metre_is_read_back(piece: Piece, density: bool) -> None:
+    settings = TokenizerSettings(piece.steps_per_quarter, density, metres=tuple(map(str, METRES)))
+    vocabulary = Vocabulary(settings)
+    tokens = encode(piece, vocabulary)
+    assert decode(tokens, vocabulary) == piece
+    assert decode(from_text(to_text(tokens, vocabulary), vocabulary), vocabulary) == piece
+
+
+def test_a_metre_that_the_vocabulary_lacks_is_named() -> None:
+    piece = Piece(4, 1, (track(0, (0, 4, 60)),), (TimeSignature(3, 4),))
+    with pytest.raises(UsageError, match=r"3/4.*it has 4/4"):
+        encode(piece, Vocabulary(TokenizerSettings()))

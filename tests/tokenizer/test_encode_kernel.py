@@ -1,6 +1,6 @@
 """The compiled encoder writes, token for token, what the readable path writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
+from megatron_music.score.grid_kernel import NOT_SURE
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import ALTO, DRUMS
 from megatron_music.score.merge import merge
+from megatron_music.score.metre import parse_metres
 from megatron_music.score.midi import parse_midi, write_midi
-from megatron_music.score.notes import Piece, Score, Track
+from megatron_music.score.notes import Score, Track
 from megatron_music.score.quantize import placed_windows, quantize, windows
+from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.batch import Batch, BatchEncoder
 from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
@@ -37,9 +40,12 @@ class Setup:
     seed: int = 0
     max_tracks: int | None = None
     shifts: range = range(1)
+    metres: str = "4/4"
 
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary(TokenizerSettings(self.steps, self.density))
+        return Vocabulary(
+            TokenizerSettings(self.steps, self.density, metres=parse_metres(self.metres))
+        )
 
     def encoder(self, **changes: Any) -> BatchEncoder:
         names = ("merge", "shuffle", "seed", "max_tracks", "shifts")
@@ -63,17 +69,27 @@ def setups(draw: st.DrawFn) -> Setup:
     )
 
 
+def laid(score: Score, setup: Setup) -> tuple[Score, tuple[int, ...]]:
+    """Lay a score out in the metres of a setup; without any, all of it is in 4/4."""
+    metres = setup.vocabulary().metres
+    return (score, (0,)) if setup.metres == "4/4" else lay_out_bars(score, setup.bars, metres)
+
+
 def expected(score: Score, setup: Setup) -> tuple[list[list[int]], list[list[float]]]:
     """Go the readable path: the tokens and the rates of all documents."""
     vocabulary = setup.vocabulary()
+    score, cuts = laid(score, setup)
+    if not score.tracks:
+        return [], []
     score = merge(score) if setup.merge else score
     music = fingerprint(quantize(score, 4))
     documents, rates = [], []
-    for index, window in enumerate(windows(quantize(score, setup.steps), setup.bars, setup.hop)):
+    cut = windows(quantize(score, setup.steps), setup.bars, setup.hop, cuts)
+    for index, window in enumerate(cut):
         tracks = window.tracks
         if setup.shuffle:
             tracks = tuple(tracks[i] for i in track_order(setup.seed, music, index, len(tracks)))
-        window = Piece(setup.steps, window.bars, tracks[: setup.max_tracks])  # noqa: PLW2901
+        window = replace(window, tracks=tracks[: setup.max_tracks])  # noqa: PLW2901
         tokens = encode(window, vocabulary)
         for semitones in setup.shifts:
             moved = transpose(tokens, semitones, vocabulary)
@@ -84,7 +100,8 @@ def expected(score: Score, setup: Setup) -> tuple[list[list[int]], list[list[flo
 
 
 def documents_of(batch: Batch) -> list[list[int]]:
-    return [part.tolist() for part in np.split(batch.tokens, np.cumsum(batch.lengths)[:-1])]
+    parts = np.split(batch.tokens, np.cumsum(batch.lengths)[:-1]) if len(batch.lengths) else []
+    return [part.tolist() for part in parts]
 
 
 def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
@@ -94,16 +111,20 @@ def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
     assert documents_of(batch) == documents
     assert batch.tracks.tolist() == list(map(len, rates))
     assert batch.rates().tolist() == [rate for of_document in rates for rate in of_document]
-    merged = merge(score) if setup.merge else score
-    piece = quantize(merged, setup.steps)
+    kept, cuts = laid(score, setup)
     [row] = batch.pieces
+    if not kept.tracks:
+        assert row[BARS] == NOT_SURE
+        return batch
+    merged = merge(kept) if setup.merge else kept
+    piece = quantize(merged, setup.steps)
     assert row[BARS] == piece.bars
-    cut = placed_windows(piece, setup.bars, setup.hop)
+    cut = placed_windows(piece, setup.bars, setup.hop, cuts)
     assert row[WINDOWS] == len(cut)
     if setup.shifts == range(1):
         assert batch.first_bars.tolist() == [first for first, _ in cut]
     assert (row[DOCUMENTS], row[TOKENS]) == (len(documents), sum(map(len, documents)))
-    assert batch.fingerprints == [fingerprint(quantize(score, 4))]
+    assert batch.fingerprints == [fingerprint(quantize(kept, 4))]
     assert batch.instruments == [sorted(t.instrument for t in piece.tracks)]
     return batch
 
@@ -112,6 +133,14 @@ def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
 @given(scores(), setups())
 def test_any_score_is_encoded_as_the_readable_path_does(score: Score, setup: Setup) -> None:
     check(score, setup)
+
+
+@settings(max_examples=300)
+@given(scores(metres=True), setups(), st.sampled_from(["any", "3/4", "4/4,6/8,5/4"]))
+def test_any_metre_is_encoded_as_the_readable_path_does(
+    score: Score, setup: Setup, metres: str
+) -> None:
+    check(score, replace(setup, metres=metres))
 
 
 @pytest.mark.parametrize("steps", [4, 12])

@@ -18,6 +18,9 @@ from tests.music import bars_not_full, pick, pieces
 
 PLAIN = Vocabulary(TokenizerSettings(density=False))
 DENSE = Vocabulary(TokenizerSettings(density=True))
+METRED = Vocabulary(
+    TokenizerSettings(attributes=("GENRE=JAZZ",), metres=("4/4", "3/4", "6/8"), density=False)
+)
 ATTRIBUTED = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ", "GENRE=ROCK")))
 
 HEAD = "PIECE_START TRACK_START INST=0 BAR_START"
@@ -117,7 +120,7 @@ def test_a_piece_that_stops_early_is_refused() -> None:
 
 @st.composite
 def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
-    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED]))
+    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED, METRED]))
     code = st.integers(0, 132) | st.sampled_from(VOICES)
     codes = st.lists(code, min_size=1, max_size=5).map(tuple)
     instruments = draw(st.none() | codes)
@@ -131,6 +134,7 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         densities=tuple((code, draw(st.integers(0, 9))) for code in sorted(set(instruments or ()))),
         tracks=draw(st.none() | st.integers(1, 4)) if instruments is None else None,
         full_bars=draw(st.booleans()),
+        metre=draw(st.none() | st.integers(0, 2)) if vocabulary.has_metres else None,
     )
     least = Walker(vocabulary, plan).tokens_owed
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
@@ -162,7 +166,10 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
     assert plan.tracks in (None, len(piece.tracks))
     if plan.single_voices and plan.full_bars:
         for track in piece.tracks:
-            assert track.instrument not in VOICES or not bars_not_full(track, piece.bars, 16)
+            assert track.instrument not in VOICES or not bars_not_full(track, piece)
+    if plan.metre is not None:
+        metres = {piece.metre_of(bar) for bar in range(piece.bars)}
+        assert metres == {vocabulary.metres[plan.metre]}
     if plan.attributes is not None:
         assert walker.tokens[1 : 1 + len(plan.attributes)] == list(plan.attributes)
     if vocabulary.settings.density:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import DRUMS, instrument_name
+from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.fill import choose_bars, hide
@@ -39,7 +40,9 @@ class Twin:
         self.unfinished: list[tuple[int, int, int]] = []
         self.finished: set[tuple[int, int]] = set()
         self.begun: set[tuple[int, int]] = set()
-        self.hidden: list[tuple[int, int, int | None]] = []
+        self.hidden: list[tuple[int, int, int | None, list[int], int]] = []
+        self.head_steps = self.bar_steps = self.v.bar_steps[0]
+        self.lengths: list[int] = []
 
     @property
     def part(self) -> int:
@@ -50,7 +53,7 @@ class Twin:
 
     @property
     def bar_begins(self) -> int:
-        return self.bar * self.v.steps_per_bar
+        return sum(self.lengths)
 
     def take(self, token: int) -> list[int]:
         kind, value = self.v.meanings[token]
@@ -64,6 +67,9 @@ class Twin:
             self.step += value
         elif kind is Kind.INST:
             self.instrument = value
+        elif kind is Kind.METRE:
+            self.bar_steps = self.v.bar_steps[value]
+            self.head_steps = self.head_steps if self.track else self.bar_steps
         elif kind is Kind.MARK:
             self._take_mark(self.v.tokens[token])
         self.index += 1
@@ -73,20 +79,23 @@ class Twin:
         self.last = self.last if name in ("BAR_START", "BAR_END") else None
         if name == "TRACK_START":
             self.track += 1
-            self.bar = self.step = 0
+            self._begin()
             self.instrument = None
         elif name in ("BAR_END", "FILL_IN"):
             if name == "FILL_IN":
-                self.hidden.append((self.bar, self.track, self.instrument))
+                told = (self.bar, self.track, self.instrument)
+                self.hidden.append((*told, list(self.lengths), self.bar_steps))
                 for pitch, (onset, cut) in self.open.items():
                     self.open[pitch] = (onset, self.bar_begins if cut is None else cut)
             self.bar += 1
+            self.lengths.append(self.bar_steps)
             self.step = self.bar_begins
         elif name == "FILL_START":
-            self.bar, self.track, self.instrument = self.hidden.pop(0)
+            of_bar = self.hidden.pop(0)
+            self.bar, self.track, self.instrument, self.lengths, self.bar_steps = of_bar
             self.step = self.bar_begins
         elif name in ("TRACK_END", "FILL_END"):
-            end = self.step if name == "TRACK_END" else self.bar_begins + self.v.steps_per_bar
+            end = self.step if name == "TRACK_END" else self.bar_begins + self.bar_steps
             for pitch, (onset, cut) in self.open.items():
                 self.unfinished.append((onset, end if cut is None else cut, pitch))
             for onset, end, pitch in self.unfinished:
@@ -94,7 +103,11 @@ class Twin:
                 if onset < min(end, self.rows.times - 1):
                     self.begun.add((onset, pitch + 128 * self.part))
             self.unfinished, self.open = [], {}
-            self.bar = self.step = 0
+            self._begin()
+
+    def _begin(self) -> None:
+        self.bar = self.step = 0
+        self.lengths, self.bar_steps = [], self.head_steps
 
     def _rows(self) -> list[int]:
         r = self.rows
@@ -137,7 +150,7 @@ class Twin:
             sounding = self._at(self.finished, step)
             if self._at(self.begun, step) or sounding != self._at(self.finished, step - 1):
                 rows += [r.after + pitch for pitch in sounding]
-                return [*rows, r.wait + min(step - now, self.v.steps_per_bar)]
+                return [*rows, r.wait + min(step - now, self.v.longest_bar)]
         return [*rows, r.wait]
 
     def _motion(self, pitch: int, end: int, now: int) -> list[int]:
@@ -185,10 +198,13 @@ def documents(draw: st.DrawFn) -> tuple[Vocabulary, list[list[int]]]:
     """Draw documents of one vocabulary: many tracks, drums, some with hidden bars."""
     steps = draw(st.sampled_from([4, 12]))
     bars = draw(st.sampled_from([1, 4, 8]))
-    vocabulary = Vocabulary(TokenizerSettings(steps, draw(st.booleans()), bars=bars))
+    metres = draw(st.booleans())
+    names = tuple(map(str, METRES)) if metres else ()
+    vocabulary = Vocabulary(TokenizerSettings(steps, draw(st.booleans()), bars=bars, metres=names))
     found = []
     for _ in range(draw(st.integers(1, 3))):
-        piece = draw(pieces().filter(lambda piece: piece.steps_per_quarter == steps))
+        alike = pieces(metres=metres).filter(lambda piece: piece.steps_per_quarter == steps)
+        piece = draw(alike)
         tokens = encode(piece, vocabulary)
         if draw(st.booleans()):
             seed = draw(st.integers(0, 2**63))
@@ -430,14 +446,14 @@ def test_more_than_sixty_pitches_leave_the_highest_out() -> None:
 def test_a_table_has_only_the_groups_asked_for() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=2))
     assert position_rows((), 50, vocabulary) == PositionRows(
-        *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, *(-1,) * 8, 50)
+        *(50, -1, 33, -1, -1, -1, -1, -1, -1, 17, *(-1,) * 8, 16, 50)
     )
     assert position_rows(INPUTS, 50, vocabulary) == PositionRows(
         *(50, 50, 33, 83, 99, 227, 995, 1763, 2531, 17, 2548, 2565),
-        *(2582, 2715, 2843, 2971, 3099, 3227, 3355),
+        *(2582, 2715, 2843, 2971, 3099, 3227, 16, 3355),
     )
     assert position_rows(("place", "time"), 50, vocabulary) == PositionRows(
-        *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, *(-1,) * 6, 117)
+        *(50, 50, 33, -1, -1, -1, -1, -1, -1, 17, 83, 100, *(-1,) * 6, 16, 117)
     )
     with pytest.raises(UsageError, match=r"sonding.*did you mean 'sounding'"):
         position_rows(("sonding",), 50, vocabulary)

@@ -22,7 +22,7 @@ def test_it_marks_what_the_walker_allows(
         plan = Plan(plan.bars, plan.instruments, None, plan.single_voices, full_bars=plan.full_bars)
     rng = np.random.default_rng(seed)
     rules = new_rules(vocabulary, plan)
-    state = new_state([plan, plan])
+    state = new_state([plan, plan], rules)
     walkers = [Walker(vocabulary, plan) for _ in range(2)]
     masks = np.ones((2, len(vocabulary)), np.bool_)
     tokens = np.zeros((2, 1), np.int64)
