@@ -87,7 +87,7 @@ ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) 
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
 # With a seed the same songs again, else more.
 COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music --bars $(BARS) $(addprefix --seed ,$(1))
-COMPOSE = $(COMPOSE_TO) -n $(N)
+COMPOSE = $(COMPOSE_TO) $(if $(OF),--best $(N) --of $(OF),-n $(N))
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -244,11 +244,15 @@ estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEV
 
 .PHONY: sample
 sample: $$(NEEDS) ## add the N best of OF pieces of BARS bars by the model of the run RUN; OF= for all of N; SEED=8 for some again
-	@$(if $(OF),$(call COMPOSE_TO,$(SEED)) --best $(N) --of $(OF),$(call COMPOSE,$(SEED)))
+	@$(call COMPOSE,$(SEED))
 
 .PHONY: studio
 studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'
 	@$(MUSIC) studio $(ARGS)
+
+.PHONY: studio-model
+studio-model: setup ## make the exported model of the run RUN the one that the studio carries
+	@$(LOCAL_PYTHON) -m megatron_music.studio.embed $(RUN_FOLDER)/hf
 
 .PHONY: evaluate
 evaluate: setup ## hold the model of the run RUN against music it has never seen: RUN/report

@@ -38,6 +38,7 @@ ENOUGH: dict[str, dict[str, float]] = {
 
 LAUNCHER = Path(__file__).parents[2] / "launch" / "huggingface.py"
 EXPORTED = {
+    "README.md",
     "config.json",
     "generation_config.json",
     "megatron_music.json",
