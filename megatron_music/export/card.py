@@ -22,7 +22,7 @@ tags: [music, midi, symbolic-music, mmm, gpt2]
 # A composer of MIDI music, trained on {title}
 
 A GPT-2 of {layers} layers and {hidden} channels that continues mmmtrack tokens: notes bar by bar,
-track by track, on a grid of {steps} steps a quarter note, in 4/4. {voices}It was trained with
+track by track, on a grid of {steps} steps a quarter note, in {metres}. {voices}It was trained with
 [Megatron](https://github.com/NVIDIA/Megatron-LM) by megatron_music and holds {bars} bars at a
 time, at most {tokens} tokens; longer songs are composed window by window.
 
@@ -58,7 +58,7 @@ held-out loss, statistics of notes and voices, copying, a critic.
 
 ## Limits
 
-- 4/4 alone, no dynamics, no tempo changes, no lyrics: what a prompt has of these is kept, none is
+- No metre but {metres}, no dynamics, no tempo changes, no lyrics: what a prompt has of these is kept, none is
   composed.
 - It knows the instruments and the kinds of music in its data, and nothing of others.
 - It has no idea of a piece beyond its window of {bars} bars{place}.
@@ -78,6 +78,7 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
             layers=shape.num_layers,
             hidden=shape.hidden_size,
             steps=settings.steps_per_quarter,
+            metres=", ".join(settings.metres) or "4/4",
             voices=f"Every song has {', '.join(settings.ensemble)}. " if settings.ensemble else "",
             bars=settings.bars,
             tokens=shape.seq_length,
