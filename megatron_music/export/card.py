@@ -58,8 +58,8 @@ held-out loss, statistics of notes and voices, copying, a critic.
 
 ## Limits
 
-- No metre but {metres}, no dynamics, no tempo changes, no lyrics: what a prompt has of these is kept, none is
-  composed.
+- No metre but {metres}, no dynamics, no tempo changes, no lyrics: what a prompt has of these
+  is kept, none is composed.
 - It knows the instruments and the kinds of music in its data, and nothing of others.
 - It has no idea of a piece beyond its window of {bars} bars{place}.
 - Figures are of one run; another seed gives others.
