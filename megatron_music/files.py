@@ -51,6 +51,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_changed(path: Path, text: str) -> None:
+    """Write a text file unless it holds that text already; raises WriteError."""
+    try:
+        held = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        held = None
+    if held != text:
+        write_text(path, text)
+
+
 def check_writable(folder: Path) -> None:
     """Raise WriteError where nothing can be written into a folder, which need not be there yet."""
     place = folder.absolute()
@@ -119,7 +129,7 @@ def keep_source(source: Path, *outputs: Path | None) -> None:
 def alone(lock: Path, busy: MusicError) -> Iterator[None]:
     """Hold `lock` (its folder is made) against other processes; raises `busy` if one holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

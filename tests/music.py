@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
@@ -69,6 +70,7 @@ def pieces(draw: st.DrawFn, *, metres: bool = False) -> Piece:
     if metres:
         known = replace(score, metres=tuple(m for m in score.metres if m.signature in METRES))
         score, _ = lay_out_bars(known, 1, METRES)
+        assume(any(len(track) for track in score.tracks))
     return quantize(score, draw(steps_per_quarter))
 
 

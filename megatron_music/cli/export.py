@@ -49,7 +49,7 @@ def _run_folder(run: Path) -> Path:
 
 def _add_real_music(model: Path) -> None:
     """Add what `sample --best` ranks by, where the training data are there."""
-    from megatron_music.errors import DataError
+    from megatron_music.errors import InputError
     from megatron_music.evaluate.best import RealMusic, has_real_music
     from megatron_music.generate.origin import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -60,5 +60,5 @@ def _add_real_music(model: Path) -> None:
         return
     try:
         RealMusic.of(data, vocabulary).save(model)
-    except DataError as fault:
+    except InputError as fault:
         show.say(f"note: nothing to rank songs by, {fault}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import UsageError
-from megatron_music.files import complete, sha256_of, write_text
+from megatron_music.files import complete, sha256_of, write_changed
 
 LEDGER_FILE = "album.json"
 KEPT = "kept"
@@ -114,7 +114,7 @@ class Ledger:
     def _save(self) -> None:
         entries = [vars(entry) for entry in self.entries]
         text = json.dumps({"format": _FORMAT, "songs": entries}, indent=1, ensure_ascii=False)
-        write_text(self.folder / LEDGER_FILE, text + "\n")
+        write_changed(self.folder / LEDGER_FILE, text + "\n")
 
 
 def _read(folder: Path) -> list[Entry]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import MissingError, MusicError
-from megatron_music.files import sha256_of, write_text
+from megatron_music.files import sha256_of, write_changed
 from megatron_music.generate.ledger import Entry, Ledger
 from megatron_music.generate.report import Copies
 from megatron_music.generate.request import Request
@@ -61,7 +61,7 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
         keep=_keep_command(model, ledger.folder),
         folder=ledger.folder.resolve().as_uri(),
     )
-    write_text(path, page + "\n")
+    write_changed(path, page + "\n")
     return path
 
 

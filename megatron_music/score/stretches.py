@@ -88,8 +88,10 @@ def _cuts(stretches: list[list[Region]]) -> list[int]:
 
 def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Region]]:
     """Return the longest runs of regions in these metres."""
-    marks = _marks(score)
     end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
+    opening, *later = _marks(score)
+    # A signature years behind the music would ask for all the bars until then.
+    marks = [opening, *(mark for mark in later if mark[0] < end)]
     found: list[list[Region]] = [[]]
     for (first, metre), (last, following) in zip(
         marks, [*marks[1:], (_ENDLESS, COMMON_TIME)], strict=True

@@ -16,7 +16,7 @@ V100 = "Tesla V100-SXM3-32GB"
 def test_a_person_is_told_parts_totals_and_days(program: Program) -> None:
     told = program("train", "musenet", "--estimate", "--device", "NVIDIA H200", "--gpus", "8")
     rows = dict(line.split("  ", 1) for line in told.stdout.splitlines() if line.strip())
-    assert rows["parameters"].strip().startswith("2,050.89 M")
+    assert rows["parameters"].strip().startswith("2,052.08 M")
     for part in ("weights", "gradients", "optimizer", "activations"):
         assert f"  {part} " in told.stdout
     assert "(model_causal)" in told.stdout

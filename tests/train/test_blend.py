@@ -99,7 +99,7 @@ def test_tokens_that_mean_different_things_are_not_blended(
     with pytest.raises(DataError) as fault:
         common_vocabulary(Blend((Part(a), Part(b))))
     assert f"tokens of {a} and {b} mean different things (by {named})" in str(fault.value)
-    assert str(fault.value).endswith(f"data build SOURCE -o {b} --force --like {a}")
+    assert str(fault.value).endswith(f"data build SOURCE -o {b}-like-a --like {a}")
 
 
 def test_density_figures_mean_nothing_where_no_density_is_written(tmp_path: Path) -> None:

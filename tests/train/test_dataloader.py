@@ -233,7 +233,7 @@ def test_documents_longer_than_a_row_are_left_out_and_counted(
     loader = loader_of([mixed], tmp_path / "run", engine, ROOMY)
     (split,) = loader.train.splits
     assert (split.left_out_documents, split.left_out_tokens, split.kept_tokens) == (1, 500, 360)
-    assert "1 documents (58.1% of the tokens) are longer" in loader.describe()
+    assert "1 of 4 documents (25.0%, 58.1% of the tokens) are longer" in loader.describe()
     with pytest.raises(DataError, match=r"all 4 documents .* longer than model.seq_length=100"):
         loader_of([mixed], tmp_path / "run", engine, "model.seq_length=100")
 
