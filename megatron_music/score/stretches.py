@@ -16,6 +16,9 @@ from megatron_music.score.notes import IntArray, Score, Track
 
 _ENDLESS = 2**40
 
+_MOST_QUARTERS_BEHIND = 16_000
+"""How far behind the last note a signature is looked at: more than any window is long."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -89,9 +92,11 @@ def _cuts(stretches: list[list[Region]]) -> list[int]:
 def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Region]]:
     """Return the longest runs of regions in these metres."""
     end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
-    opening, *later = _marks(score)
     # A signature years behind the music would ask for all the bars until then.
-    marks = [opening, *(mark for mark in later if mark[0] < end)]
+    latest = end + _MOST_QUARTERS_BEHIND * score.ticks_per_quarter
+    near = [mark for mark in _marks(score) if mark[0] < latest]
+    far = [(latest, metre) for onset, metre in _marks(score) if onset >= latest]
+    marks = near + far[:1]
     found: list[list[Region]] = [[]]
     for (first, metre), (last, following) in zip(
         marks, [*marks[1:], (_ENDLESS, COMMON_TIME)], strict=True
