@@ -256,6 +256,7 @@ def test_a_finished_run_says_so_without_loading_torch(
 def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:
     done = program(data, Path("/proc/none/run"))
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    # Where the start takes long, a line says what is waited for.
+    assert done.stderr.splitlines()[-1] == (
         "error: /proc/none: No such file or directory; check the path"
-    ]
+    )
