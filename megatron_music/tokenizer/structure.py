@@ -174,6 +174,7 @@ def document_rows(
     the row of its index alone. Shorter lists end in `rows.total`.
     """
     from megatron_music.tokenizer.structure_kernel import walk_documents
+    from megatron_music.tokenizer.structure_state_kernel import new_states
 
     return walk_documents(
         np.ascontiguousarray(tokens, np.int64),
@@ -182,6 +183,7 @@ def document_rows(
         np.ascontiguousarray(is_plain, np.bool_),
         rows,
         _actions(vocabulary.settings),
+        new_states(1, rows),
     )
 
 
@@ -198,7 +200,8 @@ class StructureTracker:
         songs: int,
         places: PlaceArray | None = None,
     ) -> None:
-        from megatron_music.tokenizer.structure_kernel import new_states, walk_songs
+        from megatron_music.tokenizer.structure_kernel import walk_songs
+        from megatron_music.tokenizer.structure_state_kernel import new_states
 
         self._rows = rows
         self._actions = _actions(vocabulary.settings)
