@@ -112,12 +112,9 @@ def _options_named() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        error.args = (_ARGUMENT.sub(_option, str(error)),)
+        named = _ARGUMENT.sub(lambda found: "--" + found[0].replace("_", "-"), str(error))
+        error.args = (named,)
         raise
-
-
-def _option(argument: re.Match[str]) -> str:
-    return "--" + argument[0].replace("_", "-")
 
 
 def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:

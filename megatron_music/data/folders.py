@@ -14,8 +14,10 @@ from megatron_music.data.refusal import Refusal
 MANY_FILES = 5_000
 
 ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
-_SONG = re.compile(r"(song-\d+|prompt)(-\d+)?\.(mid|musicxml)")
-"""What `sample` writes into a folder of songs."""
+SONG_STEM = r"(song-\d+|prompt)(-\d+)?"
+"""What `sample` writes into a folder of songs: its list, its favourites, the names of songs."""
+
+_SONG = re.compile(rf"{SONG_STEM}\.(mid|musicxml)")
 
 _RUN_NAMES = {"config.yaml", "environment.json", "checkpoints"}
 """What is in the folder of a training run."""

@@ -100,12 +100,36 @@ def open_source(
 
 
 def _embedded(collections: Sequence[Collection], music: Path | None) -> Source:
-    from megatron_music.data.embedded import embedded_source
+    """Return the pieces of collections in music21, one or several as one.
+
+    With COMPOSER and GENRE where there are several of either. Where there are others beside Bach's
+    chorales, all are built as those prefer. Raises UsageError where `music` names files.
+    """
+    from megatron_music.data import chorales
+    from megatron_music.data.corpus import list_corpus
 
     if music is not None:
         known = collections[0]
         raise UsageError(f"{known.name} is {known.where}; leave --source out")
-    return embedded_source(collections)
+    names = [known.name for known in collections]
+    items, labels = list_corpus(names)
+    only = collections[0] if len(collections) == 1 else None
+    fingerprint = chorales.fingerprint()
+    if names != ["bach"]:
+        fingerprint = f"{fingerprint} {'+'.join(names)}"
+    source = Source(
+        name="+".join(names),
+        title="; ".join(known.title for known in collections),
+        licence=only.licence
+        if only
+        else "; ".join(f"{of.name}: {of.licence}" for of in collections),
+        citation="; ".join(known.citation for known in collections),
+        fingerprint=fingerprint,
+        items=items,
+        items_per_shard=chorales.CHORALES_PER_SHARD,
+        preferred=max(collections, key=lambda of: of.name != "bach").preferred,
+    )
+    return labelled(source, labels) if len(set(labels.rows.values())) > 1 else source
 
 
 def labelled(source: Source, *more: Labels) -> Source:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from megatron_music.score.midi_source import SourceNote
-from megatron_music.score.notes import IntArray
+from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray
 
-DEFAULT_VELOCITY = 90
 _NEIGHBOURS = 4
 
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from megatron_music.data.folders import ALBUM_FILE, KEPT_FOLDER, SONG_STEM
 from megatron_music.errors import UsageError
 from megatron_music.files import complete, sha256_of, write_changed
 
-LEDGER_FILE = "album.json"
-KEPT = "kept"
 FIRST_SEED = 7
 KINDS = ("mid", "wav", "png", "musicxml", "json")
 _FORMAT = 2
-_STEM = re.compile(r"(song-\d+|prompt)(-\d+)?")
+_STEM = re.compile(SONG_STEM)
 
 
 @dataclass
@@ -93,9 +92,9 @@ class Ledger:
                 songs = ", ".join(entry.stem for entry in self.present()) or "none"
                 raise UsageError(f"no {files[0]} to keep; songs of this folder: {songs}")
             for file in filter(Path.is_file, files):
-                with complete(self.folder / KEPT / file.name) as temporary:
+                with complete(self.folder / KEPT_FOLDER / file.name) as temporary:
                     shutil.copyfile(file, temporary)
-                kept.append(self.folder / KEPT / file.name)
+                kept.append(self.folder / KEPT_FOLDER / file.name)
         return kept
 
     def path(self, entry: Entry, kind: str) -> Path:
@@ -114,13 +113,13 @@ class Ledger:
     def _save(self) -> None:
         entries = [vars(entry) for entry in self.entries]
         text = json.dumps({"format": _FORMAT, "songs": entries}, indent=1, ensure_ascii=False)
-        write_changed(self.folder / LEDGER_FILE, text + "\n")
+        write_changed(self.folder / ALBUM_FILE, text + "\n")
 
 
 def _read(folder: Path) -> list[Entry]:
     """Read the entries; those of a file that is not ours count as none: their songs are kept."""
     try:
-        told = json.loads((folder / LEDGER_FILE).read_text(encoding="utf-8"))
+        told = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
         entries = [Entry(**one) for one in told["songs"]] if told["format"] == _FORMAT else []
         return [entry for entry in entries if _STEM.fullmatch(entry.stem)]
     except (OSError, ValueError, KeyError, TypeError):

@@ -22,6 +22,7 @@ from megatron_music.score.channel_kernel import CHANNELS, PORTS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
 from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
     NAME,
     NOTE_OFF,
@@ -37,8 +38,6 @@ from megatron_music.score.midi_events import (
 from megatron_music.score.midi_source import MidiSource, SourceNote, SourceTrack
 from megatron_music.score.notes import Track
 
-_DRUM_CHANNEL = 9
-_US_PER_MINUTE = 60_000_000
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
 """Meta events of a track that is left out: its name and what plays it."""
 
@@ -152,7 +151,7 @@ class _Rewriting:
         everything = np.ones(len(track), np.bool_)
         notes = _apart(self._in_ticks(track, everything), [], loud)
         code = track.instrument
-        channel = _DRUM_CHANNEL if code == DRUMS else self._free_channel()
+        channel = DRUM_CHANNEL if code == DRUMS else self._free_channel()
         name = instrument_title(code)
         self._new_chunk(name, self._program(code), channel, notes)
 
@@ -168,7 +167,7 @@ class _Rewriting:
     def _free_channel(self) -> int:
         """Return a channel that nothing plays, counted on from port to port, and take it."""
         for channel in range(PORTS * CHANNELS):
-            if channel not in self._taken and channel % CHANNELS != _DRUM_CHANNEL:
+            if channel not in self._taken and channel % CHANNELS != DRUM_CHANNEL:
                 self._taken.add(channel)
                 return channel
         return 0
@@ -260,5 +259,5 @@ def _set_tempo(chunks: list[Chunk], tempo_bpm: float) -> None:
     for chunk in chunks:
         chunk.events = [event for event in chunk.events if not event.is_meta_of(TEMPO)]
     if chunks:
-        quarter_us = round(_US_PER_MINUTE / tempo_bpm)
+        quarter_us = round(US_PER_MINUTE / tempo_bpm)
         chunks[0].events.insert(0, Event(0, meta(TEMPO, quarter_us.to_bytes(3))))

@@ -39,17 +39,18 @@ ALL = "all"
 
 MOST_POINTS = 10_000
 
-ALWAYS = (
+QUIET = (
     "log.log_interval=1",
     "log.eval_interval=0",
     "log.save_interval=0",
     "log.save_last=false",
     "log.tensorboard=false",
     "log.sample_interval=0",
-    "train.lr_warmup_iters=0",
-    "train.loss_spike_nats=0",
 )
 """What a measurement needs, whatever the recipe says: every step in the log, nothing between."""
+
+ALWAYS = (*QUIET, "train.lr_warmup_iters=0", "train.loss_spike_nats=0")
+"""What every training of a sweep is told."""
 
 OURS = ("log.", "train.train_iters", "train.lr_warmup_iters", "train.loss_spike_nats")
 """Keys that the sweep sets itself."""

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from megatron_music.errors import MidiError, MissingError
 from megatron_music.files import complete
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_columns import BEND, CONTROL_KIND, CONTROL_TICK, CONTROLLER
+from megatron_music.score.midi_columns import (
+    BEND,
+    CONTROL_KIND,
+    CONTROL_TICK,
+    CONTROLLER,
+    DRUM_CHANNEL,
+)
 from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -35,7 +41,6 @@ _RING_S = 2.0
 _SILENCE = 1e-3
 """What follows the last sample above this share of the loudest is cut off."""
 
-_DRUM_CHANNEL = 9
 _MELODIC_CHANNELS = (0, 1, 2, 3, 4, 5, 6, 7)
 """Of 16, so that the synthesizer's 64 voices are enough for what plays at once."""
 
@@ -141,7 +146,7 @@ def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> b
     events: list[_Event] = []
     channels = iter(_MELODIC_CHANNELS)
     for track in tracks:
-        channel = _DRUM_CHANNEL if track.instrument == DRUMS else next(channels)
+        channel = DRUM_CHANNEL if track.instrument == DRUMS else next(channels)
         events += _settings(midi, track, channel, halvings)
         events += _notes(midi, track, channel)
     events.sort(key=lambda event: event[:2])

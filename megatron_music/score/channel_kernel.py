@@ -25,6 +25,7 @@ from megatron_music.score.midi_columns import (
     CHANGE_KIND,
     CHANGE_TICK,
     CHANGE_VALUE,
+    DRUM_CHANNEL,
     Bytes,
     Columns,
 )
@@ -64,7 +65,6 @@ _GS_RESET, _XG_ON, _XG_BANK = 1, 2, 4
 ENDLESS = 2**31 - 1
 _PLACE_BITS = 32
 _NONE, _SEVERAL = -1, -2
-_DRUM_CHANNEL = 9
 _GM2_DRUMS, _XG_DRUMS = 120, (126, 127)
 
 
@@ -107,8 +107,8 @@ def new_chunk(chunk: int, work: Columns) -> None:
 def _new_port(work: Columns) -> None:
     """Have the channels of a port as they are before anything is set."""
     _fill(work, _SOUNDS, CURRENT, 0)
-    work[_SOUNDS + _DRUM_CHANNEL] = DRUM_BIT
-    work[_RHYTHM + _DRUM_CHANNEL] = 1
+    work[_SOUNDS + DRUM_CHANNEL] = DRUM_BIT
+    work[_RHYTHM + DRUM_CHANNEL] = 1
     _fill(work, CURRENT, CURRENT + CHANNELS, _NONE)
     work[_NEXT_CHANGE] = 0
 
@@ -268,7 +268,7 @@ def exclusive(data: Bytes, at: int, end: int, tick: int, changes: Columns, work:
             _learn(_GS_RESET, work)
         elif high == 0x40 and block & 0xF0 == 0x10 and low == 0x15:
             part = block & 15  # blocks count parts from 1, but the tenth part is block 0
-            channel = _DRUM_CHANNEL if part == 0 else part - (part <= _DRUM_CHANNEL)
+            channel = DRUM_CHANNEL if part == 0 else part - (part <= DRUM_CHANNEL)
             return change(RHYTHM, channel, wide(data[at + 7] > 0), tick, changes, work)
     if size >= 7 and data[at] == 0x43 and data[at + 1] & 0xF0 == 0x10 and data[at + 2] == 0x4C:
         high, part, low = wide(data[at + 3]), wide(data[at + 4]), wide(data[at + 5])

@@ -11,17 +11,16 @@ from megatron_music.score.instruments import (
     VOICES,
     general_midi_program,
 )
+from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.midi_file import MidiFile, parse_file, read_file
-from megatron_music.score.notes import Piece, Score, Track
+from megatron_music.score.notes import DEFAULT_VELOCITY, Piece, Score, Track
 
 DEFAULT_TEMPO_BPM = 120.0
 SLOWEST_BPM, FASTEST_BPM = 4, 1000
 """A file's tempo beyond these is damage: the default stands for it."""
 
 _WRITTEN_TICKS_PER_QUARTER = 480
-_WRITTEN_VELOCITY = 90
 _PITCHED_CHANNELS = 15
-_US_PER_MINUTE = 60_000_000
 
 
 def read_midi(path: Path) -> Score:
@@ -42,7 +41,7 @@ def score_of(midi: MidiFile) -> Score:
     """Return the music of a file; its tempo is the first that it sets."""
     tracks = (Track(one.instrument, one.onset, one.end, one.pitch) for one in midi.tracks)
     _, quarters = midi.tempos()
-    tempo_bpm = _US_PER_MINUTE / int(quarters[0]) if len(quarters) else DEFAULT_TEMPO_BPM
+    tempo_bpm = US_PER_MINUTE / int(quarters[0]) if len(quarters) else DEFAULT_TEMPO_BPM
     usual = SLOWEST_BPM <= tempo_bpm <= FASTEST_BPM
     return Score(
         midi.ticks_per_quarter,
@@ -88,7 +87,7 @@ def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instru
     program, drums = general_midi_program(code), code == DRUMS
     instrument = pretty_midi.Instrument(program, drums, name)
     instrument.notes = [
-        pretty_midi.Note(_WRITTEN_VELOCITY, pitch, onset * step_s, end * step_s)
+        pretty_midi.Note(DEFAULT_VELOCITY, pitch, onset * step_s, end * step_s)
         for pitch, onset, end in zip(
             track.pitch.tolist(), track.onset.tolist(), track.end.tolist(), strict=True
         )

@@ -2,6 +2,7 @@
 
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS, general_midi_program
+from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
     METRE,
     NAME,
@@ -14,19 +15,16 @@ from megatron_music.score.midi_events import (
     EventFile,
     meta,
 )
-from megatron_music.score.notes import Score, Track
+from megatron_music.score.notes import DEFAULT_VELOCITY, Score, Track
 
-_VELOCITY = 90
-_DRUM_CHANNEL = 9
 _PITCHED_CHANNELS = (*range(9), *range(10, 16))
-_US_PER_MINUTE = 60_000_000
 _CLOCKS = bytes((24, 8))
 """Of a metronome's click, and 32nd notes a quarter: as all files have them."""
 
 
 def midi_bytes(score: Score) -> bytes:
     """Return a MIDI file of a score's notes, metres and first tempo, a named track each."""
-    tempo = meta(TEMPO, round(_US_PER_MINUTE / score.tempo_bpm).to_bytes(3))
+    tempo = meta(TEMPO, round(US_PER_MINUTE / score.tempo_bpm).to_bytes(3))
     metres = [
         Event(
             metre.onset_ticks,
@@ -44,7 +42,7 @@ def midi_bytes(score: Score) -> bytes:
 
 def _chunk(track: Track, channel: int) -> Chunk:
     if track.instrument == DRUMS:
-        channel = _DRUM_CHANNEL
+        channel = DRUM_CHANNEL
     program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
     columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
     # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
@@ -52,7 +50,7 @@ def _chunk(track: Track, channel: int) -> Chunk:
         event
         for onset, end, pitch in zip(*columns, strict=True)
         for event in (
-            Event(onset, bytes((NOTE_ON | channel, pitch, _VELOCITY))),
+            Event(onset, bytes((NOTE_ON | channel, pitch, DEFAULT_VELOCITY))),
             Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
         )
     )

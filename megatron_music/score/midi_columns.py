@@ -27,6 +27,11 @@ Tempos stand among them: TEMPO for status byte, and the microseconds of a quarte
 
 CONTROLLER, BEND, TEMPO = 0xB0, 0xE0, 0x51
 
+DRUM_CHANNEL = 9
+"""Counted from 0."""
+
+US_PER_MINUTE = 60_000_000
+
 NOTE_ROWS, TRACK_ROWS, METRE_ROWS, CONTROL_ROWS = 6, 3, 3, 4
 
 CHANGE_TICK, CHANGE_CHUNK, CHANGE_CHANNEL, CHANGE_KIND, CHANGE_VALUE = range(5)

@@ -13,6 +13,9 @@ IntArray = npt.NDArray[np.int64]
 QUARTERS_PER_BAR = 4
 """Of a bar of 4/4: the only metre in the article, and that of music that tells none."""
 
+DEFAULT_VELOCITY = 90
+"""Of notes that are written where nothing tells how loud they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Track:

@@ -94,9 +94,8 @@ def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Reg
     end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
     # A signature years behind the music would ask for all the bars until then.
     latest = end + _MOST_QUARTERS_BEHIND * score.ticks_per_quarter
-    near = [mark for mark in _marks(score) if mark[0] < latest]
-    far = [(latest, metre) for onset, metre in _marks(score) if onset >= latest]
-    marks = near + far[:1]
+    marks = [(min(onset, latest), metre) for onset, metre in _marks(score)]
+    marks = marks[: 1 + sum(onset < latest for onset, _ in marks)]
     found: list[list[Region]] = [[]]
     for (first, metre), (last, following) in zip(
         marks, [*marks[1:], (_ENDLESS, COMMON_TIME)], strict=True

@@ -124,9 +124,6 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     return _cached(request, body, "application/json", "no-cache")
 
 
-song_response: dict[int | str, dict[str, Any]] = {200: {"model": schemas.Song}}
-
-
 async def _song(request: Request, studio: Studio, model: Model, number: int) -> StoredSong:
     found = studio.song(model, number)
     if found is None:

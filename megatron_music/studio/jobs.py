@@ -175,13 +175,10 @@ class Line:
             return 0, 0.0
         if job.state is State.RUNNING:
             return 0, self._usual_s
-        before = sum(one[2].state is State.WAITING for one in self._heap if one[2].rank <= job.rank)
-        mine = next((number for _, number, one in self._heap if one is job), 0)
-        behind = sum(
-            number > mine and one.rank == job.rank and one.state is State.WAITING
-            for _, number, one in self._heap
+        mine = next(entry[:2] for entry in self._heap if entry[2] is job)
+        ahead = (self._running is not None) + sum(
+            entry[:2] < mine and entry[2].state is State.WAITING for entry in self._heap
         )
-        ahead = before - behind - 1 + (self._running is not None)
         return ahead, (ahead + 1) * self._usual_s
 
     def cancel(self, job: Job) -> None:

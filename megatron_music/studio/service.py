@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from megatron_music.errors import UsageError
 from megatron_music.files import complete
 from megatron_music.studio.database import Database, StoredSong, Version
 from megatron_music.studio.jobs import Job, JobFailedError, Line, Rank
@@ -196,7 +195,7 @@ class Studio:
         made: bytes = await self.reading.put(work).wait()
         with complete(path) as temporary:
             temporary.write_bytes(made)
-        self._trim_cache()
+        await asyncio.to_thread(self._trim_cache)
         return made
 
     def _trim_cache(self) -> None:
@@ -263,10 +262,3 @@ class Studio:
             ]
         self.database.add_versions(parent, made)
         return made
-
-
-def parse_number(text: str) -> int:
-    """Read the number of a song; raises UsageError."""
-    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > LARGEST_NUMBER:
-        raise UsageError(f"a song's number is 0 to {LARGEST_NUMBER}")
-    return int(text)

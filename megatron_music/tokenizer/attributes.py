@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
-from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 UNKNOWN = "UNKNOWN"
 """The label of pieces that have none, and of those whose label is dropped while training."""
@@ -73,11 +73,6 @@ def attribute_families(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     for number, labels in enumerate(families_of(vocabulary).values(), 1):
         table[list(labels.values())] = number
     return table
-
-
-def is_attribute(token: int, vocabulary: Vocabulary) -> bool:
-    """Tell whether a token is a label."""
-    return vocabulary.meanings[token][0] is Kind.ATTRIBUTE
 
 
 def asked_for(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:

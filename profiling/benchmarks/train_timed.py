@@ -24,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from megatron_music.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from megatron_music.costs.flops import padded_vocab_size
+from megatron_music.profiling.grid import QUIET
 from megatron_music.tokenizer.vocabulary import load_vocabulary, token_dtype
 from megatron_music.train.hyperparameters import ADAM_BETAS, INIT_STD, learning_rate
 
@@ -35,14 +36,6 @@ PROGRAMS = {
     "engine": ["-m", "megatron_music", "train"],
     "trainer": [str(ROOT / "launch" / "huggingface.py")],
 }
-QUIET = [
-    "log.log_interval=1",
-    "log.eval_interval=0",
-    "log.save_interval=0",
-    "log.save_last=false",
-    "log.sample_interval=0",
-    "log.tensorboard=false",
-]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

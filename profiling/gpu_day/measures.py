@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from megatron_music.profiling.grid import QUIET
 from megatron_music.profiling.nvml.summary import read_samples, summarize
 from megatron_music.profiling.processes import RUN_OPTION, training_words
 from megatron_music.train.folder import RunFolder, read_log
@@ -19,14 +20,6 @@ from profiling.gpu_day.commands import started
 from profiling.gpu_day.day import Day, Found
 from profiling.gpu_day.trainings import RECIPE, SETTINGS, SMALL, exported
 
-QUIET = (
-    "log.log_interval=1",
-    "log.eval_interval=0",
-    "log.save_interval=0",
-    "log.save_last=false",
-    "log.sample_interval=0",
-    "log.tensorboard=false",
-)
 PACKAGES = (
     *("torch", "triton", "megatron-core", "transformer-engine", "transformers", "accelerate"),
     *("numpy", "numba", "symusic", "nvidia-ml-py", "megatron-music"),
