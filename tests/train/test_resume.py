@@ -20,8 +20,9 @@ from tests.train.conftest import SMALL, execute, launch, losses, need_devices, r
 SCRIPT = Path(__file__).parents[2] / "launch" / "pretrain.sh"
 SAVED_EVERY = 5
 DROPOUT = ["model.hidden_dropout=0.1", "model.attention_dropout=0.1"]
+ITERATIONS = 40
 SHORT = [
-    "train.train_iters=20",
+    f"train.train_iters={ITERATIONS}",
     f"log.save_interval={SAVED_EVERY}",
     "log.eval_interval=9",
     *DROPOUT,
@@ -79,11 +80,13 @@ def test_a_run_killed_again_and_again_ends_bit_identical(
     train(whole, *SHORT)
     for kill in range(KILLS):
         saved = iteration_of(run)
+        if saved == ITERATIONS:  # the run ended before the signal came
+            break
         process = start_quickly(data, run, *SHORT)
         if kill % 2:
             wait_for_a_save(run, saved)
         else:
-            wait_for_iteration(run, min(19, saved + int(random.integers(1, 5))))
+            wait_for_iteration(run, min(ITERATIONS - 1, saved + int(random.integers(1, 5))))
         time.sleep(random.random() * 0.05)
         with suppress(ProcessLookupError):  # it was quicker
             os.killpg(process.pid, signal.SIGKILL)
