@@ -13,8 +13,8 @@ from megatron_music.cli import show
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from megatron_music.profiling.nsight.result import DeviceProfile, Profile
-    from megatron_music.profiling.where import Traced
+    from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile
+    from megatron_music.profiling.report.breakdown import Traced
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -53,9 +53,9 @@ def nsight(
     """
     from dataclasses import asdict
 
+    from megatron_music.profiling.nsight.analyze import ITERATIONS
+    from megatron_music.profiling.nsight.analyze import as_json as to_json
     from megatron_music.profiling.nsight.read import read_profile
-    from megatron_music.profiling.nsight.result import as_json as to_json
-    from megatron_music.profiling.nsight.steps import ITERATIONS
 
     profile = read_profile(file, top, iterations or ITERATIONS)
     achieved = None if run is None else _achieved(profile, run)
@@ -75,8 +75,8 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     from megatron_music.costs.flops import recipe_shape
     from megatron_music.errors import InputError
     from megatron_music.profiling.nsight.read import OTHER_NAMES
-    from megatron_music.profiling.synthetic import vocabulary_size
-    from megatron_music.profiling.where import compare
+    from megatron_music.profiling.report.breakdown import compare
+    from megatron_music.profiling.sweep.synthetic import vocabulary_size
     from megatron_music.tokenizer.vocabulary import load_vocabulary
     from megatron_music.train.folder import RunFolder
 
@@ -94,7 +94,7 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
 
 
 def _print_achieved(traced: "Traced") -> None:
-    from megatron_music.profiling.figures import RANKED_BY
+    from megatron_music.profiling.sweep.results import RANKED_BY
 
     logged = "its log does not tell"
     if traced.log_step_s is not None:
@@ -137,7 +137,7 @@ def _overview(devices: "Iterable[DeviceProfile]") -> "Table":
 
 
 def _classes(devices: "Iterable[DeviceProfile]") -> "Table":
-    from megatron_music.profiling.kernels import CLASSES
+    from megatron_music.profiling.nsight.kernel_classes import CLASSES
 
     table = _table("Milliseconds by class of kernel", "device", *CLASSES)
     for device in devices:

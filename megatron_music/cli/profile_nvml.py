@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from megatron_music.profiling.nvml.reader import Reader
-    from megatron_music.profiling.nvml.sample import DeviceSample, Sample
+    from megatron_music.profiling.nvml.reader import DeviceSample, Reader, Sample
 
 WIDTH = 120
 """Columns where no terminal says how many it has."""
@@ -47,7 +46,7 @@ def nvml(
 
 
 def _stream(reader: "Reader", interval: float, once: bool) -> None:
-    from megatron_music.profiling.nvml.sample import to_json
+    from megatron_music.profiling.nvml.reader import to_json
 
     while True:
         print(to_json(reader.sample()), flush=True)
@@ -76,7 +75,7 @@ def _table(sample: "Sample") -> "Table":
     from rich import box
     from rich.table import Table
 
-    from megatron_music.profiling.nvml.sample import MIG_REMARK
+    from megatron_music.profiling.nvml.reader import MIG_REMARK
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("GPU")

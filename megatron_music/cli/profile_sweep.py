@@ -10,7 +10,7 @@ from megatron_music.cli import show
 from megatron_music.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from megatron_music.profiling.report import Report
+    from megatron_music.profiling.report.render import Report
 
 GIB = 1 << 30
 BEST = 5
@@ -59,8 +59,8 @@ def sweep(
 
     `megatron-music profile sweep SWEEP.yaml --rehearse --device 'NVIDIA H200' --gpus 8`
     """
-    from megatron_music.profiling.report import write_report
-    from megatron_music.profiling.sweep import run_sweep
+    from megatron_music.profiling.report.render import write_report
+    from megatron_music.profiling.sweep.run import run_sweep
 
     if device is not None or gpus is not None:
         if not rehearse or device is None or gpus is None:
@@ -93,14 +93,14 @@ def report(
 
     Example: `megatron-music profile report runs/profile-cpu`
     """
-    from megatron_music.profiling.report import write_report
+    from megatron_music.profiling.report.render import write_report
 
     _print(write_report(folder, timelines or []))
 
 
 def _show_order(path: Path, device: str, gpus: int) -> None:
     """Print the configurations of a sweep on a machine that need not be there, the best first."""
-    from megatron_music.profiling.rehearsed import rehearse_sweep
+    from megatron_music.profiling.sweep.run import rehearse_sweep
 
     for place, one in enumerate(rehearse_sweep(path, device, gpus, show.say), start=1):
         if one.found is None:
@@ -114,7 +114,7 @@ def _show_order(path: Path, device: str, gpus: int) -> None:
 
 
 def _print(report: "Report") -> None:
-    from megatron_music.profiling.figures import RANKED_BY
+    from megatron_music.profiling.sweep.results import RANKED_BY
 
     for place, one in enumerate(report.ran[:BEST], start=1):
         share = one.utilisation.get(RANKED_BY)

@@ -28,7 +28,7 @@ def show_rehearsal(
     as_json: bool,
 ) -> None:
     """Print what a rehearsal finds, over samples of the data or of random tokens."""
-    from megatron_music.profiling.synthetic import synthetic_data
+    from megatron_music.profiling.sweep.synthetic import synthetic_data
     from megatron_music.train.blend import Blend
     from megatron_music.train.rehearsal.plan import rehearse_on
 

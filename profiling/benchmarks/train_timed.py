@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from megatron_music.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from megatron_music.costs.flops import padded_vocab_size
-from megatron_music.profiling.grid import QUIET
+from megatron_music.profiling.sweep.spec import QUIET
 from megatron_music.tokenizer.vocabulary import load_vocabulary, token_dtype
 from megatron_music.train.hyperparameters import ADAM_BETAS, INIT_STD, learning_rate
 

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from megatron_music.errors import DataError, MusicError
-from megatron_music.profiling.devices import Machine, look_around
-from megatron_music.profiling.processes import ended_like_ctrl_c
+from megatron_music.profiling.sweep.hardware import Machine, detect_hardware
+from megatron_music.profiling.sweep.subprocesses import ended_like_ctrl_c
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from profiling.benchmarks.harness import describe
 from profiling.gpu_day import measures, trainings
@@ -72,7 +72,7 @@ def main() -> int:
         return 0
     try:
         load_vocabulary(arguments.data / "tokenizer")
-        machine = look_around()
+        machine = detect_hardware()
     except DataError as fault:
         print(f"error: {fault}; make one: make data", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from megatron_music.profiling.devices import Machine
+from megatron_music.profiling.sweep.hardware import Machine
 from profiling.gpu_day import commands
 from profiling.gpu_day.commands import Done
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from megatron_music.profiling.grid import QUIET
 from megatron_music.profiling.nvml.summary import read_samples, summarize
-from megatron_music.profiling.processes import RUN_OPTION, training_words
+from megatron_music.profiling.sweep.spec import QUIET
+from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, training_words
 from megatron_music.train.folder import RunFolder, read_log
 from profiling.gpu_day.commands import started
 from profiling.gpu_day.day import Day, Found

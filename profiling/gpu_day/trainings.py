@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from megatron_music.profiling.processes import RUN_OPTION, train_command, training_words
+from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, train_command, training_words
 from megatron_music.train.folder import RunFolder, read_log
 from profiling.gpu_day.day import Day, Found
 

@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.cli import profile_sweep
 from megatron_music.errors import UsageError
-from megatron_music.profiling.rows import append_row
+from megatron_music.profiling.sweep.results import append_row
 from tests.cli.program import Program
 from tests.profiling.test_report import FAILED, FASTER, RAN
 

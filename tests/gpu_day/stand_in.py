@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from megatron_music.profiling.processes import RUN_OPTION
+from megatron_music.profiling.sweep.subprocesses import RUN_OPTION
 
 LOSSES = {"fp32": 0.0, "auto": 0.01, "fp16": 0.02}
 """What each precision adds to every loss."""
@@ -64,7 +64,7 @@ def nsight(_: list[str]) -> None:
 
 
 def nvml(_: list[str]) -> None:
-    from megatron_music.profiling.nvml.sample import DeviceSample, Sample, to_json
+    from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
 
     values: dict[str, Any] = dict.fromkeys(DeviceSample.__dataclass_fields__)
     values |= {"index": 0, "uuid": "GPU-1", "lost": False, "power_w": 300.0}

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from megatron_music.profiling.devices import Gpu, Machine
+from megatron_music.profiling.sweep.hardware import Gpu, Machine
 from profiling.gpu_day.day import DRY_SLACK, SPARE_S, Day, Found, Result, Section, run_day
 from profiling.gpu_day.summary import Head, write_summary
 

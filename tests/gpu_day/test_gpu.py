@@ -11,7 +11,7 @@ import pytest
 
 from megatron_music.config import load_recipe
 from megatron_music.costs.layout import check_layout
-from megatron_music.profiling.devices import Gpu, Machine
+from megatron_music.profiling.sweep.hardware import Gpu, Machine
 
 pytest.importorskip("torch")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from megatron_music.profiling.grid import expand, load_sweep
+from megatron_music.profiling.sweep.spec import expand, load_sweep
 from profiling.gpu_day.measures import our_means, smi_means
 from tests.launch.scripts import ROOT
 from tests.train.conftest import data
@@ -62,7 +62,7 @@ def test_nvidia_smis_columns_are_averaged_without_what_is_no_number() -> None:
 
 
 def test_our_recording_is_averaged_in_the_same_units(tmp_path: Path) -> None:
-    from megatron_music.profiling.nvml.sample import DeviceSample, Sample, to_json
+    from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
 
     def sample(at_s: float, power_w: float, energy_mj: int) -> str:
         values: dict[str, Any] = dict.fromkeys(DeviceSample.__dataclass_fields__)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from megatron_music.profiling.devices import Machine
+from megatron_music.profiling.sweep.hardware import Machine
 
 FINE, OUT_OF_MEMORY, HANGS, RAISES, KILLED, SILENT, SHORT, HANGS_ONCE, SLOW = range(1, 10)
 STEP_S = 0.5

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from megatron_music.profiling.labels import short_labels
+from megatron_music.profiling.report.render import short_labels
 from tests.profiling.test_report import RAN
 
 

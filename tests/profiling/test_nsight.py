@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.export import KERNELS as KERNEL_TABLE
+from megatron_music.profiling.nsight.analyze import DeviceProfile, as_json
 from megatron_music.profiling.nsight.read import read_profile
-from megatron_music.profiling.nsight.result import DeviceProfile, as_json
+from megatron_music.profiling.nsight.sqlite import KERNELS as KERNEL_TABLE
 from tests.profiling.capture import ADAM, FLASH, GEMM, NCCL, Capture
 
 KERNELS = (GEMM, FLASH, NCCL, ADAM)
@@ -341,7 +341,7 @@ def test_a_damaged_export_is_one_line(file: Path) -> None:
 def test_an_export_that_is_still_being_written_is_one_line(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("megatron_music.profiling.nsight.export.WAIT_S", 0.05)
+    monkeypatch.setattr("megatron_music.profiling.nsight.sqlite.WAIT_S", 0.05)
     capture = Capture()
     capture.kernel(GEMM, 0, 10)
     writer = sqlite3.connect(capture.write(file), isolation_level=None)

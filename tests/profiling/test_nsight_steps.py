@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import UsageError
+from megatron_music.profiling.nsight.analyze import Steps, step_durations_ms
 from megatron_music.profiling.nsight.read import read_profile
-from megatron_music.profiling.nsight.result import Steps, step_durations_ms
 from tests.profiling.capture import GEMM, NCCL, Capture
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nvml.sample import (
+from megatron_music.profiling.nvml.reader import (
     DeviceSample,
     Sample,
     from_json,

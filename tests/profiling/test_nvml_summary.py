@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nvml.sample import DeviceSample, Sample, to_json
+from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
 from megatron_music.profiling.nvml.summary import DeviceSummary, read_samples, summarize
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.figures import best_first, figures
-from megatron_music.profiling.report import write_report
-from megatron_music.profiling.rows import Row, append_row
+from megatron_music.profiling.report.render import write_report
+from megatron_music.profiling.sweep.results import Row, append_row, best_first, figures
 
 RAN = Row(
     key="aaa",

@@ -18,14 +18,13 @@ import yaml
 from megatron_music.config import load_recipe
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import InputError, RecipeError, UsageError
-from megatron_music.profiling import devices, measure, sweep
-from megatron_music.profiling.devices import Gpu, Machine, Peaks
-from megatron_music.profiling.grid import Configuration, expand, load_sweep, refusal
-from megatron_music.profiling.processes import explain
-from megatron_music.profiling.rehearsed import Rehearsed
-from megatron_music.profiling.rows import ROWS_FILE, Row, append_row, read_rows
-from megatron_music.profiling.sweep import SweepResult, run_sweep
-from megatron_music.profiling.synthetic import synthetic_data
+from megatron_music.profiling.sweep import hardware, run, trial
+from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
+from megatron_music.profiling.sweep.results import ROWS_FILE, Row, append_row, read_rows
+from megatron_music.profiling.sweep.run import Rehearsed, SweepResult, run_sweep
+from megatron_music.profiling.sweep.spec import Configuration, expand, load_sweep, refusal
+from megatron_music.profiling.sweep.subprocesses import explain
+from megatron_music.profiling.sweep.synthetic import synthetic_data
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.cli.program import Program
 from tests.profiling import fake_sweep, fake_training
@@ -60,8 +59,8 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the fake training in the place of the real one, on a CPU of a known peak."""
-    monkeypatch.setattr(measure, "train_command", fake_training.command)
-    monkeypatch.setattr(devices, "_in_a_process", fake_sweep.answer)
+    monkeypatch.setattr(trial, "train_command", fake_training.command)
+    monkeypatch.setattr(hardware, "_in_subprocess", fake_sweep.answer)
 
 
 def points(path: Path) -> list[Configuration]:
@@ -362,7 +361,7 @@ def test_the_launchers_own_words_are_not_the_reason() -> None:
 def test_a_known_gpu_has_its_data_sheets_peak_and_an_unknown_one_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "_in_a_process", fake_sweep.answer)
+    monkeypatch.setattr(hardware, "_in_subprocess", fake_sweep.answer)
     said: list[str] = []
     known = Peaks(tmp_path, Machine((Gpu("Tesla V100-SXM3-32GB", "u"),), 8), said.append)
     assert known.of("fp16")[1].tflops == 125
@@ -378,12 +377,12 @@ def test_the_better_of_two_measured_peaks_counts(
     found = iter([2.0, 3.0, 1.0])
 
     def answer(work: object, *_: object) -> object:
-        if work is not devices.measure_peak:
+        if work is not hardware.measure_peak:
             return ()
-        return devices.GemmPeak(next(found), 8, "fp32", "a CPU", 2, 0.1)
+        return hardware.GemmPeak(next(found), 8, "fp32", "a CPU", 2, 0.1)
 
-    monkeypatch.setattr(measure, "train_command", fake_training.command)
-    monkeypatch.setattr(devices, "_in_a_process", answer)
+    monkeypatch.setattr(trial, "train_command", fake_training.command)
+    monkeypatch.setattr(hardware, "_in_subprocess", answer)
     (row,) = run_sweep(write(behaviours(fake_training.FINE)), tmp_path / "out").rows
     assert row.peak_tflops == 3.0
     rows = run_sweep(write(behaviours(1, fake_training.SILENT)), tmp_path / "out").rows
@@ -419,7 +418,7 @@ def test_a_rehearsal_orders_a_sweep_on_a_gpu(
 ) -> None:
     path = write({"train.micro_batch_size": [1, 2, 4]})
     gpu = Gpu("NVIDIA H100 80GB HBM3", "GPU-0", 80 << 30, (9, 0))
-    monkeypatch.setattr(sweep, "look_around", lambda: Machine((gpu,), 8))
+    monkeypatch.setattr(run, "detect_hardware", lambda: Machine((gpu,), 8))
     asked: list[str] = []
 
     def smallest_first(todo: list[Configuration], device: str, *_: object) -> list[Rehearsed]:
@@ -429,7 +428,7 @@ def test_a_rehearsal_orders_a_sweep_on_a_gpu(
             key=lambda one: one.configuration.recipe.train.micro_batch_size,
         )
 
-    monkeypatch.setattr(sweep, "rehearse_all", smallest_first)
+    monkeypatch.setattr(run, "rehearse_all", smallest_first)
     run_sweep(path, tmp_path / "out", rehearse=True)
     assert asked == [gpu.name]
     assert [row.micro_batch_size for row in read_rows(tmp_path / "out")] == [1, 2, 4]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.profiling.load import LoadRecorder, read_load
-from megatron_music.profiling.measure import GPUS_FILE, LOAD_FILE
-from megatron_music.profiling.nvml.sample import DeviceSample, Sample, to_json
-from megatron_music.profiling.timeline import read_timeline
+from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
+from megatron_music.profiling.report.timeline import read_timeline
+from megatron_music.profiling.sweep.hardware import LoadRecorder, read_load
+from megatron_music.profiling.sweep.trial import GPUS_FILE, LOAD_FILE
 from tests.profiling.test_report import RAN
 
 ROW = replace(RAN, started_s=1002.0, ended_s=1003.0)

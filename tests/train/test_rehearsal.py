@@ -59,7 +59,7 @@ def shallow(name: str, overrides: list[str]) -> Recipe:
 @pytest.fixture(scope="module")
 def blend(tmp_path_factory: pytest.TempPathFactory) -> Blends:
     """Return random tokens in documents of a length."""
-    synthetic = importlib.import_module("megatron_music.profiling.synthetic")
+    synthetic = importlib.import_module("megatron_music.profiling.sweep.synthetic")
     folder = tmp_path_factory.mktemp("data")
     return lambda recipe: Blend.of(synthetic.synthetic_data(folder, recipe.model.seq_length))
 

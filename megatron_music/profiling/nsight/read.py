@@ -8,22 +8,25 @@ from shlex import quote
 import numpy as np
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.activity import (
+from megatron_music.profiling.nsight.analyze import (
+    ITERATIONS,
+    DeviceProfile,
+    Profile,
+    find_iterations,
+    profile_device,
+)
+from megatron_music.profiling.nsight.sqlite import (
     GRAPH_NAME,
-    PID_UNIT,
-    Activity,
-    Range,
+    Export,
     device_names,
     device_numbers,
+    open_export,
     read_copies,
     read_kernels,
     read_ranges,
 )
-from megatron_music.profiling.nsight.analysis import profile_device
-from megatron_music.profiling.nsight.export import Export, open_export
-from megatron_music.profiling.nsight.result import DeviceProfile, Profile
-from megatron_music.profiling.nsight.steps import ITERATIONS, find_iterations
 from megatron_music.profiling.nsight.torch_trace import is_torch_trace, read_torch_trace
+from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Range
 
 REPORTS = (".nsys-rep", ".qdrep")
 OTHER_NAMES = "where its iterations have other names: --iterations REGEX"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.activity import PID_UNIT, Activity, Range
+from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Range
 
 SUFFIXES = (".json", ".json.gz")
 NS_PER_US = 1000

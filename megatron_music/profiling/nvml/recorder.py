@@ -22,9 +22,8 @@ from typing import IO
 from megatron_music import errors
 from megatron_music.errors import MusicError, UsageError, WriteError
 from megatron_music.files import why
-from megatron_music.profiling.nvml.reader import open_nvml
-from megatron_music.profiling.nvml.sample import select as select_gpus
-from megatron_music.profiling.nvml.sample import to_json
+from megatron_music.profiling.nvml.reader import open_nvml, to_json
+from megatron_music.profiling.nvml.reader import select as select_gpus
 
 INTERVAL_S = 0.1
 PATIENCE_S = 0.5

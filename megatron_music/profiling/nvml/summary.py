@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nvml.sample import DeviceSample, Sample, from_json, plain_uuid
+from megatron_music.profiling.nvml.reader import DeviceSample, Sample, from_json, plain_uuid
 
 MJ_PER_J = 1000
 

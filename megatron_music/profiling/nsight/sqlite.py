@@ -1,0 +1,264 @@
+"""Reading what Nsight Systems exports as SQLite, only ever with the standard library.
+
+`nsys export --type sqlite` creates a table when it has its first row, and columns come and go with
+the version: here every table and column is asked for before it is read. A table whose name ends
+in `_V2` or `_V3` is read under its plain name.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from megatron_music.errors import InputError
+from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Range
+
+KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
+COPIES = ("CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET")
+GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
+RANGES = "NVTX_EVENTS"
+STRINGS = "StringIds"
+_VERSIONED = re.compile(r"(?P<name>[A-Za-z_]\w*)_V(?P<version>[1-9]\d*)", re.ASCII)
+MAGIC = b"SQLite format 3\0"
+
+WAIT_S = 2.0
+"""How long a database that another program holds is waited for."""
+
+LATEST_NS = 1 << 62
+"""Times beyond it, 146 years after the start, are damage."""
+
+GRAPH_NAME = "CUDA graph"
+COPY_NAMES = dict(zip(COPIES, ("[CUDA memcpy]", "[CUDA memset]"), strict=True))
+_COLUMNS = [("start", "i8"), ("end", "i8"), ("device", "i8"), ("process", "i8"), ("name", "i8")]
+
+
+class Export:
+    """An open export: its connection, and the columns of every table that it has."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        names = {name for (name,) in tables.fetchall()}
+        columns = "SELECT name FROM pragma_table_info(?)"
+        self.columns: Mapping[str, frozenset[str]] = {
+            name: frozenset(column for (column,) in connection.execute(columns, (name,)))
+            for name in names | _name_without_versions(connection, names)
+        }
+
+    def has(self, table: str, *columns: str) -> bool:
+        """Tell whether the export has this table with all these columns."""
+        return set(columns) <= self.columns.get(table, frozenset()) and table in self.columns
+
+    def rows(self, query: str) -> sqlite3.Cursor:
+        """Start a query whose rows are read one by one."""
+        return self.connection.execute(query)
+
+
+def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> set[str]:
+    """Make a view of the newest version of each versioned table; return the views' names.
+
+    Views are temporary: they are kept in memory, the file stays as it is.
+    """
+    newest: dict[str, int] = {}
+    for table in tables:
+        if found := _VERSIONED.fullmatch(table):
+            newest[found["name"]] = max(int(found["version"]), newest.get(found["name"], 0))
+    for name, version in newest.items():
+        versioned = f'main."{name}_V{version}"'
+        connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {versioned}')  # noqa: S608
+    return set(newest)
+
+
+@contextmanager
+def open_export(path: Path) -> Iterator[Export]:
+    """Open an export for reading alone; whatever is wrong with it leaves as an InputError."""
+    _check_file(path)
+    try:
+        with closing(_connect(path)) as connection:
+            export = Export(connection)
+            _check_origin(path, export)
+            yield export
+    except sqlite3.Error as fault:
+        raise InputError(_reason(path, fault)) from fault
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise InputError(
+            f"{path} holds other kinds of values than Nsight Systems writes ({fault}); export it "
+            "again: nsys export --type sqlite"
+        ) from fault
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Connect without ever writing; on a file system without locks, read what lies there."""
+    address = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=WAIT_S)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as fault:
+        connection.close()
+        if fault.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}:
+            raise
+        return sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
+    return connection
+
+
+def _check_file(path: Path) -> None:
+    """Find out what is wrong before SQLite does, which would say it less clearly."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+        size = path.stat().st_size
+    except OSError as fault:
+        raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
+    if not size:
+        raise InputError(f"{path} is empty; export again: nsys export --type sqlite FILE.nsys-rep")
+    if not header.startswith(MAGIC):
+        raise InputError(
+            f"{path} is neither an SQLite export nor a CSV of Nsight Systems; "
+            "make one: nsys export --type sqlite FILE.nsys-rep"
+        )
+    expected = _size(header)
+    if expected is None or size < expected:
+        raise InputError(
+            f"{path} is cut off: {size:,} bytes of {expected or 'at least 100':,}; "
+            "copy or export it again"
+        )
+
+
+def _size(header: bytes) -> int | None:
+    """Return the bytes that the header promises, None if the header itself is cut off."""
+    if len(header) < 100:
+        return None
+    page_size = int.from_bytes(header[16:18], "big")
+    pages = int.from_bytes(header[28:32], "big")
+    return (65536 if page_size == 1 else page_size) * pages
+
+
+def _check_origin(path: Path, export: Export) -> None:
+    signs = {KERNELS, GRAPHS, "META_DATA_EXPORT", "META_DATA_CAPTURE", *COPIES}
+    if not signs & export.columns.keys():
+        raise InputError(
+            f"{path} is an SQLite database, but not one of Nsight Systems; "
+            "make one: nsys export --type sqlite FILE.nsys-rep"
+        )
+
+
+def _reason(path: Path, fault: sqlite3.Error) -> str:
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return f"{path} is locked by another program; wait until its export has ended"
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return f"{path} is damaged ({fault}); copy or export it again"
+    return f"cannot read {os.fspath(path)} ({fault}); export it again: nsys export --type sqlite"
+
+
+def read_kernels(export: Export) -> Activity:
+    """Return all kernels; where CUDA graphs were not traced node by node, those as wholes."""
+    kernels = _read(export, KERNELS, _name_column(export))
+    graphs = _read(export, GRAPHS, None, GRAPH_NAME)
+    return _join(kernels, graphs)
+
+
+def read_copies(export: Export) -> Activity:
+    """Return the copies and fills that the copy engines did."""
+    copy, fill = (_read(export, table, None, COPY_NAMES[table]) for table in COPIES)
+    return _join(copy, fill)
+
+
+def read_ranges(export: Export) -> list[Range]:
+    """Return the NVTX ranges that were closed, by their start, the longer one first.
+
+    A name is given inline or, if the program registered it, as an entry of the strings' table.
+    """
+    if not export.has(RANGES, "start", "end"):
+        return []
+    inline = "n.text" if export.has(RANGES, "text") else "NULL"
+    registered = export.has(RANGES, "textId") and export.has(STRINGS, "id", "value")
+    name = f"coalesce({inline}, s.value)" if registered else inline
+    join = f"LEFT JOIN {STRINGS} s ON s.id = n.textId" if registered else ""
+    thread = "n.globalTid" if export.has(RANGES, "globalTid") else "0"
+    found = export.rows(
+        f"SELECT {name} AS name, n.start, n.end, {thread} FROM {RANGES} n {join} "  # noqa: S608
+        f"WHERE n.end > n.start AND n.start >= 0 AND n.end < {LATEST_NS} AND name IS NOT NULL "
+        "ORDER BY n.start, n.end DESC"
+    )
+    return [Range(name, start, end, thread or 0) for name, start, end, thread in found]
+
+
+def device_numbers(export: Export) -> dict[tuple[int, int], int]:
+    """Return the GPU that a process (its operating system's id) calls device N.
+
+    Processes that see different GPUs (CUDA_VISIBLE_DEVICES) all call theirs 0.
+    """
+    table = "TARGET_INFO_CUDA_DEVICE"
+    if not export.has(table, "gpuId", "cudaId", "pid"):
+        return {}
+    rows = export.rows(f"SELECT pid, cudaId, gpuId FROM {table}")  # noqa: S608
+    return {(pid, cuda): gpu for pid, cuda, gpu in rows if gpu is not None}
+
+
+def device_names(export: Export) -> dict[int, str]:
+    """Return the name of each GPU by its number, where the export tells it."""
+    table = "TARGET_INFO_GPU"
+    if not export.has(table, "id", "name"):
+        return {}
+    rows = export.rows(f"SELECT id, name FROM {table}")  # noqa: S608
+    return {gpu: name for gpu, name in rows if name}
+
+
+def _name_column(export: Export) -> str | None:
+    """Return the column with the fullest names: what a template is made for tells its class."""
+    for column in ("demangledName", "shortName", "mangledName"):
+        if export.has(KERNELS, column):
+            return column
+    return None
+
+
+def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -> Activity:
+    if not export.has(table, "start", "end"):
+        return _activity([], ())
+    optional = {
+        "deviceId": "deviceId" if export.has(table, "deviceId") else "0",
+        "globalPid": "globalPid" if export.has(table, "globalPid") else "0",
+    }
+    rows = export.rows(
+        f"SELECT start, end, coalesce({optional['deviceId']}, 0), "  # noqa: S608
+        f"coalesce({optional['globalPid']}, 0) / {PID_UNIT}, coalesce({names or 0}, 0) "
+        f"FROM {table} WHERE end >= start AND start >= 0 AND end < {LATEST_NS}"
+    )
+    table_of_names = _strings(export) if names else {0: fixed_name}
+    return _activity(rows, table_of_names)
+
+
+def _strings(export: Export) -> dict[int, str]:
+    if not export.has(STRINGS, "id", "value"):
+        return {}
+    return dict(export.rows(f"SELECT id, CAST(value AS TEXT) FROM {STRINGS}"))  # noqa: S608
+
+
+def _activity(rows: Iterable[object], names: dict[int, str] | tuple[()]) -> Activity:
+    table = np.fromiter(rows, dtype=_COLUMNS)
+    used, index = np.unique(table["name"], return_inverse=True)
+    known = dict(names)
+    return Activity(
+        np.ascontiguousarray(table["start"]),
+        np.ascontiguousarray(table["end"]),
+        np.ascontiguousarray(table["device"]),
+        np.ascontiguousarray(table["process"]),
+        index.astype(np.int64),
+        tuple(known.get(int(key), f"kernel {int(key)}") for key in used),
+    )
+
+
+def _join(one: Activity, other: Activity) -> Activity:
+    return Activity(
+        np.concatenate((one.start, other.start)),
+        np.concatenate((one.end, other.end)),
+        np.concatenate((one.device, other.device)),
+        np.concatenate((one.process, other.process)),
+        np.concatenate((one.name, other.name + len(one.names))),
+        one.names + other.names,
+    )

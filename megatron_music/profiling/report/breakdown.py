@@ -1,0 +1,123 @@
+"""Where the time of a configuration goes: kernels where nsys traced it, else its own phases."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from megatron_music.costs.flops import Shape
+from megatron_music.errors import MusicError
+from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile, step_durations_ms
+from megatron_music.profiling.nsight.kernel_classes import CLASSES
+from megatron_music.profiling.nsight.read import read_profile
+from megatron_music.profiling.sweep.capture import capture_file, capture_log
+from megatron_music.profiling.sweep.results import FORMULAS, RANKED_BY, TERA, Figures, Row
+from megatron_music.train.folder import RunFolder, read_log
+
+EXPOSED, IDLE = "communication, exposed", "idle"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A capture's iterations beside what the same run's log says of them; means, a device."""
+
+    iterations: int
+    step_s: float
+    """By the NVTX ranges, of the slowest device."""
+    tflops: float
+    log_step_s: float | None
+    log_tflops: float | None
+    hidden_share: float | None
+    """Of the communication, behind other kernels; None if there was none."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Shares of the time by part, about 1 together; `source` says what the parts are."""
+
+    row: Row
+    source: Literal["kernels", "phases"]
+    shares: Mapping[str, float]
+    traced: Traced | None = None
+    problem: str = ""
+    """Why a capture that is there tells nothing."""
+
+
+def where_time_goes(one: Figures, folder: Path) -> Where | None:
+    """Return where a configuration's time goes, None where nothing tells it.
+
+    Kernels are shares of the time between a device's first and last one, mean over the devices.
+    Phases are shares of the step time of the first process.
+    """
+    capture = capture_file(folder, one.row.key)
+    if not capture.is_file():
+        return _phases(one)
+    try:
+        profile = read_profile(capture)
+    except MusicError as fault:
+        return Where(one.row, "kernels", {}, problem=str(fault))
+    run = RunFolder(capture_log(folder, one.row.key))
+    traced = compare(profile, one.row.shape, one.row.devices, run)
+    return Where(one.row, "kernels", kernel_shares(profile), traced)
+
+
+def kernel_shares(profile: Profile) -> dict[str, float]:
+    """Return the share of the time by class of kernel, with exposed communication and idleness."""
+    each = [_shares(device) for device in profile.devices if device.span_ms]
+    names = [*(kind for kind in CLASSES if kind != "communication"), EXPOSED, IDLE]
+    return {name: fmean(shares[name] for shares in each) for name in names} if each else {}
+
+
+def compare(profile: Profile, shape: Shape, devices: int, run: RunFolder) -> Traced | None:
+    """Hold the iterations of a capture against the log of the run; None without iterations."""
+    durations = [duration / 1000 for duration in step_durations_ms(profile)]
+    if not durations:
+        return None
+    logged = _logged(profile, run)
+    log_step_s = fmean(logged) if logged else None
+    hidden = [device.communication_hidden_share for device in profile.devices]
+    shares = [share for share in hidden if share is not None]
+    return Traced(
+        iterations=len(durations),
+        step_s=fmean(durations),
+        tflops=achieved_tflops(shape, devices, fmean(durations)),
+        log_step_s=log_step_s,
+        log_tflops=None if log_step_s is None else achieved_tflops(shape, devices, log_step_s),
+        hidden_share=fmean(shares) if shares else None,
+    )
+
+
+def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
+    """Return TFLOP/s of a device by the formula that rows are ranked by, at so long a step."""
+    return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
+
+
+def _logged(profile: Profile, run: RunFolder) -> list[float]:
+    """Return the log's step times of the iterations that the capture counts."""
+    steps = next((device.steps for device in profile.devices if device.steps), None)
+    if steps is None:
+        return []
+    numbers = {int(found[0]) for step in steps.steps if (found := re.findall(r"\d+", step.name))}
+    return [
+        float(entry["step_time_s"])
+        for entry in read_log(run)
+        if entry["iteration"] in numbers and "step_time_s" in entry
+    ]
+
+
+def _phases(one: Figures) -> Where | None:
+    phases = one.row.phases_s
+    total_s = sum(phases.values())
+    if not total_s:
+        return None
+    return Where(one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()})
+
+
+def _shares(device: DeviceProfile) -> dict[str, float]:
+    span_ms = device.span_ms or 1.0
+    shares = {kind: device.classes_ms[kind] / span_ms for kind in CLASSES}
+    del shares["communication"]
+    exposed_ms = device.communication_exposed_ms or 0.0
+    return shares | {EXPOSED: exposed_ms / span_ms, IDLE: device.idle_share or 0.0}

@@ -1,0 +1,182 @@
+"""What all pictures share: colours, and how a figure becomes a file."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, Where
+from megatron_music.profiling.report.timeline import Series, Timeline
+from megatron_music.profiling.sweep.results import FORMULAS, KIND, Curve, Figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, SOFT, GRID = "#222222", "#6b7280", "#e5e7eb"
+ACCENT, IDEAL = "#2171b5", "#9ca3af"
+
+MOST = 24
+"""Configurations in a picture; the best ones."""
+
+BAR = 0.26
+FORMULA_COLOURS = ("#9ecae1", "#4292c6", "#084594")
+PART_COLOURS = {
+    "gemm": "#08519c",
+    "attention": "#4292c6",
+    "norm": "#74c476",
+    "optimizer": "#238b45",
+    "elementwise": "#c7e9c0",
+    "memory": "#bcbddc",
+    "other": "#969696",
+    EXPOSED: "#d94801",
+    IDLE: "#efefef",
+    "forward": "#4292c6",
+    "backward": "#08519c",
+    "communication": "#d94801",
+}
+
+WRITTEN = 0.04
+"""A part of at least this share has its figure written into it."""
+
+ACROSS = 3
+"""Curves beside each other."""
+
+TITLE_WIDTH = 44
+"""Letters in a line of a title."""
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(axes: "Axes", grid: str) -> None:
+    """Leave axes with what helps to read them: no frame, a faint grid along `grid` (x or y)."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(IDEAL)
+    axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=SOFT, labelsize=8)
+
+
+def png(figure: "Figure") -> bytes:
+    """Return a figure as a PNG; the same figure gives the same bytes."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    return file.getvalue()
+
+
+def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> bytes:
+    """Return a PNG: a bar for each formula, configurations from the best down, named by key."""
+    shown = [one for one in figures if one.utilisation][:MOST]
+    picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
+    axes = picture.subplots()
+    plain(axes, "x")
+    for place, (name, colour) in enumerate(zip(FORMULAS, FORMULA_COLOURS, strict=True)):
+        heights = [row + (place - 1) * BAR for row in range(len(shown))]
+        widths = [100 * one.utilisation[name] for one in shown]
+        bars = axes.barh(heights, widths, BAR, label=f"{name} ({KIND[name]})", color=colour)
+        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+    axes.set_yticks(range(len(shown)), [names[one.row.key] for one in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("utilisation, % of the dense peak", fontsize=9)
+    axes.margins(x=0.08, y=0.02)
+    if shown:
+        picture.legend(loc="outside upper right", ncols=3, fontsize=8)
+    else:
+        axes.set_title("no configuration ran")
+    return png(picture)
+
+
+def where_chart(shown: Sequence[Where], names: Mapping[str, str]) -> bytes:
+    """Return a PNG; all of one source, in the order given, named by key."""
+    picture = new_figure(10, 1.3 + 0.42 * len(shown))
+    axes = picture.subplots()
+    plain(axes, "x")
+    left = [0.0] * len(shown)
+    for part in dict.fromkeys(name for one in shown for name in one.shares):
+        widths = [100 * one.shares.get(part, 0.0) for one in shown]
+        colour = PART_COLOURS.get(part, "#969696")
+        bars = axes.barh(range(len(shown)), widths, 0.62, left=left, label=part, color=colour)
+        texts = [f"{width:.0f}" if width >= 100 * WRITTEN else "" for width in widths]
+        ink = "#333333" if part in (IDLE, "elementwise", "memory") else "white"
+        axes.bar_label(bars, texts, label_type="center", fontsize=7, color=ink)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_yticks(range(len(shown)), [names[one.row.key] for one in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(100.0, *left))
+    axes.set_xlabel("share of the time, %", fontsize=9)
+    axes.margins(y=0.02)
+    picture.legend(loc="outside upper right", ncols=5, fontsize=8)
+    return png(picture)
+
+
+def scaling_chart(curves: Sequence[Curve]) -> bytes:
+    """Return a PNG with a panel for each curve: tokens/s of all devices by processes."""
+    columns = min(ACROSS, len(curves))
+    rows = -(-len(curves) // columns)
+    picture = new_figure(max(5.0, 10 / ACROSS * columns), 3.2 * rows)
+    panels = picture.subplots(rows, columns, squeeze=False).flat
+    for axes, curve in zip(panels, curves, strict=False):
+        plain(axes, "y")
+        processes = [point.figures.row.processes for point in curve.points]
+        rates = [point.tokens_per_s for point in curve.points]
+        axes.plot(processes, curve.ideal, "--", color=IDEAL, label="ideal")
+        axes.plot(processes, rates, "o-", color=ACCENT, label="measured")
+        for point, rate in zip(curve.points, rates, strict=True):
+            place = (point.figures.row.processes, rate)
+            axes.annotate(
+                f"{point.efficiency:.0%}", place, (6, -12), textcoords="offset points", fontsize=8
+            )
+        axes.set_xticks(processes, map(str, processes))
+        axes.set_ylim(0, 1.15 * max(*rates, *curve.ideal))
+        axes.set_title(curve.title, fontsize=9)
+        axes.set_xlabel("processes", fontsize=9)
+        axes.set_ylabel("tokens/s, all devices", fontsize=9)
+        axes.margins(x=0.12)
+        axes.legend(loc="best", fontsize=8)
+    for axes in panels:
+        axes.set_visible(False)
+    return png(picture)
+
+
+def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> bytes:
+    """Return a PNG: a column for each run, a panel for each quantity, the measured time shaded."""
+    rows = max(len(timeline.series) for timeline in timelines)
+    picture = new_figure(max(6.0, 10 / 3 * len(timelines)), 1.8 * rows + 0.7)
+    panels = picture.subplots(rows, len(timelines), squeeze=False, sharey="row", sharex="col")
+    for column, timeline in enumerate(timelines):
+        for row, series in enumerate(timeline.series):
+            axes = panels[row][column]
+            plain(axes, "y")
+            if timeline.measured:
+                axes.axvspan(*timeline.measured, color="#fff3cd", label="measured iterations")
+            _draw(axes, series)
+            axes.set_ylim(0, _top([one.series[row] for one in timelines if row < len(one.series)]))
+            if not column:
+                axes.set_ylabel(fill(series.heading, 18), fontsize=8)
+        panels[0][column].set_title(fill(names[timeline.row.key], TITLE_WIDTH), fontsize=8)
+        panels[-1][column].set_xlabel("seconds", fontsize=9)
+    handles, names = panels[0][0].get_legend_handles_labels()
+    if handles:
+        picture.legend(handles, names, loc="outside lower right", fontsize=8)
+    return png(picture)
+
+
+def _draw(axes: "Axes", series: Series) -> None:
+    if series.low != series.high:
+        axes.fill_between(
+            series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
+        )
+    axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
+
+
+def _top(shown: Sequence[Series]) -> float:
+    """Return where the axis that these share ends."""
+    known = [series.top or max(series.high) for series in shown]
+    return 1.08 * max(known) or 1.0

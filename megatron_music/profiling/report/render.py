@@ -1,0 +1,341 @@
+"""The report of a sweep: report.html (nothing is loaded from elsewhere), .md, .csv and .png."""
+
+import base64
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from megatron_music.errors import InputError, MissingError
+from megatron_music.files import complete, write_text
+from megatron_music.profiling.report.breakdown import Where, where_time_goes
+from megatron_music.profiling.report.columns import columns, split
+from megatron_music.profiling.report.plots import (
+    scaling_chart,
+    timeline_chart,
+    utilisation_chart,
+    where_chart,
+)
+from megatron_music.profiling.report.timeline import read_timeline
+from megatron_music.profiling.sweep.results import (
+    MEANING,
+    RANKED_BY,
+    Figures,
+    Row,
+    best_first,
+    read_rows,
+    scaling_curves,
+    with_efficiency,
+)
+
+TITLE = "Profile of training"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+REPEAT = "The command of each row, as it was run, or would be."
+TRACED_HEAD = (
+    *("row", "configuration", "iterations", "step, ms (NVTX)", "step, ms (log)"),
+    *("TFLOP/s per device (NVTX)", "TFLOP/s per device (log)", "communication hidden"),
+)
+
+TIMELINES = 3
+"""Shown of the best, where nobody chose others."""
+
+WHERE_MOST = 12
+"""Configurations in the picture of where the time goes; the best ones, and all that were traced."""
+
+TOO_LOW = (
+    "Model FLOPs above 100 % of the peak: the measured peak is too low, since the machine did "
+    "other work while it was measured. These utilisations say nothing; measure again, in another "
+    "folder, when it is quiet."
+)
+_SOURCES: Mapping[str, str] = {
+    "kernels": "Traced by Nsight Systems in a run of its own: shares of the time from a device's "
+    "first kernel to its last, mean over the devices. Communication counts where nothing else "
+    "ran beside it.",
+    "phases": "As the first process timed itself, over the measured iterations. Communication is "
+    "the reduction of gradients and what pipeline stages send, the wait for other processes "
+    "included; tensor parallel communication lies within forward and backward.",
+}
+_SCALING = (
+    "Tokens/s of all devices by number of processes, of each the fastest layout; the percentage "
+    "is the rate of a device against that of the fewest processes. Processes on a CPU share one "
+    "device: the ideal stays level."
+)
+_TIMELINE = (
+    "What was recorded around a run, its start-up included. On GPUs by NVML, mean and extremes "
+    "over the GPUs used: utilisation says that some kernel ran, not how well. On a CPU the whole "
+    "machine's load and memory, whoever caused them."
+)
+_PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
+    (lambda row: row.processes, lambda row: f"{row.processes} proc."),
+    (
+        lambda row: (row.tensor_parallel, row.pipeline_parallel),
+        lambda row: f"TP={row.tensor_parallel} PP={row.pipeline_parallel}",
+    ),
+    (lambda row: row.micro_batch_size, lambda row: f"micro {row.micro_batch_size}"),
+    (lambda row: row.global_batch_size, lambda row: f"global {row.global_batch_size}"),
+    (lambda row: row.precision, lambda row: row.precision),
+    (lambda row: row.recompute, lambda row: f"recompute {row.recompute}"),
+    (
+        lambda row: (row.num_layers, row.hidden_size),
+        lambda row: f"l={row.num_layers} h={row.hidden_size}",
+    ),
+    (lambda row: row.seq_length, lambda row: f"sequence {row.seq_length}"),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and the figures in it, best first."""
+
+    html: Path
+    ran: tuple[Figures, ...]
+    rest: tuple[Row, ...]
+    """What failed or was skipped."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, its file's name, what it shows, and how to read it."""
+
+    file: str
+    title: str
+    text: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A sweep's rows as figures, best first; what did not run; where time went; the pictures."""
+
+    ran: tuple[Figures, ...]
+    rest: tuple[Row, ...]
+    where: tuple[Where, ...]
+    pictures: tuple[Picture, ...]
+
+    @property
+    def all(self) -> list[Row]:
+        """Every row, in the report's order."""
+        return [*(one.row for one in self.ran), *self.rest]
+
+    @property
+    def traced(self) -> list[Where]:
+        """What nsys traced."""
+        return [one for one in self.where if one.source == "kernels"]
+
+
+def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
+    """Write the report of a sweep's folder into it; `chosen` rows have their timelines shown.
+
+    Raises InputError where no sweep has left a row or a chosen one did not run, MissingError
+    without jinja2, WriteError.
+    """
+    contents = gather(folder, chosen)
+    write_text(folder / "report.html", as_html(contents))
+    write_text(folder / "report.md", as_markdown(contents))
+    write_text(folder / "report.csv", as_csv(contents))
+    for stale in folder.glob("report-*.png"):
+        stale.unlink()
+    for picture in contents.pictures:
+        with complete(folder / picture.file) as temporary:
+            temporary.write_bytes(picture.data)
+    return Report(folder / "report.html", contents.ran, contents.rest)
+
+
+def as_html(contents: Contents) -> str:
+    """Return the report as one page that loads nothing."""
+    try:
+        from jinja2 import Environment
+    except ImportError as fault:
+        raise MissingError("the report needs jinja2; install it: pip install jinja2") from fault
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    differing, common = split(contents.ran)
+    values: dict[str, Any] = {
+        "title": TITLE,
+        "summary": summary(contents),
+        "columns": differing,
+        "common": common,
+        "contents": contents,
+        "traced_head": TRACED_HEAD,
+        "traced": [traced_cells(one) for one in contents.traced],
+        "notes": notes(contents.ran),
+        "repeat": REPEAT,
+        "pictures": [(one, base64.b64encode(one.data).decode()) for one in contents.pictures],
+    }
+    return template.render(values)
+
+
+def as_markdown(contents: Contents) -> str:
+    """Return the report as Markdown; the pictures lie beside it."""
+    parts = [f"# {TITLE}", summary(contents)]
+    if contents.ran:
+        differing, common = split(contents.ran)
+        cells = [[column.show(one) for column in differing] for one in contents.ran]
+        parts += ["## What ran, best first", _table([c.heading for c in differing], cells)]
+        if common:
+            same = "; ".join(f"{heading} {value}" for heading, value in common)
+            parts += [f"The same in all rows: {same}."]
+        for one in contents.pictures:
+            parts += [f"## {one.title}", one.text, f"![{one.title}]({one.file})"]
+    if contents.traced:
+        traced = [traced_cells(one) for one in contents.traced]
+        parts += ["## Traced iterations against the log", _table(TRACED_HEAD, traced)]
+    if contents.rest:
+        cells = [[row.key, row.label, row.outcome, row.reason] for row in contents.rest]
+        parts += ["## What did not run"]
+        parts += [_table(["row", "configuration", "outcome", "reason"], cells)]
+    parts += ["## How to read it", "\n".join(f"- {note}" for note in notes(contents.ran))]
+    parts += ["## How to repeat a row", REPEAT]
+    parts += [f"{row.key}: {row.label}\n\n    {row.command}" for row in contents.all]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_csv(contents: Contents) -> str:
+    """Return a line a configuration, figures unrounded; what did not run has its layout alone."""
+    file = StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*(column.name for column in columns()), "outcome", "reason", "command"])
+    for one in contents.ran:
+        values = [column.value(one) for column in columns()]
+        writer.writerow([*values, one.row.outcome, one.row.reason, one.row.command])
+    for row in contents.rest:
+        layout = [getattr(row, column.name, None) for column in columns()]
+        writer.writerow([*layout, row.outcome, row.reason, row.command])
+    return file.getvalue()
+
+
+def traced_cells(one: Where) -> list[str]:
+    """Return what nsys traced of a configuration, as a person reads it."""
+    traced = one.traced
+    if traced is None:
+        gap = one.problem or "the capture holds no iteration"
+        return [one.row.key, one.row.label, gap, *["-"] * (len(TRACED_HEAD) - 3)]
+    return [
+        one.row.key,
+        one.row.label,
+        str(traced.iterations),
+        f"{1000 * traced.step_s:.1f}",
+        "-" if traced.log_step_s is None else f"{1000 * traced.log_step_s:.1f}",
+        f"{traced.tflops:.4g}",
+        "-" if traced.log_tflops is None else f"{traced.log_tflops:.4g}",
+        "-" if traced.hidden_share is None else f"{traced.hidden_share:.1%}",
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
+    """Read a sweep's folder; `chosen` are the keys of the rows whose timelines are shown.
+
+    Raises InputError where no sweep has left a row, and for a key of no row that ran.
+    """
+    rows = read_rows(folder)
+    if not rows:
+        raise InputError(f"{folder} holds no row of a sweep; run 'megatron-music profile sweep'")
+    ran = with_efficiency(best_first(rows))
+    known = {one.row.key: one for one in ran}
+    if unknown := [key for key in chosen if key not in known]:
+        raise InputError(
+            f"no row {unknown[0]} ran in {folder}; choose of {', '.join(known) or 'none'}"
+        )
+    found = [where_time_goes(one, folder) for one in ran]
+    where = tuple(one for one in found if one is not None)
+    timed = [known[key].row for key in chosen] or [one.row for one in ran[:TIMELINES]]
+    return Contents(
+        tuple(ran),
+        tuple(row for row in rows if row.key not in known),
+        where,
+        tuple(_pictures(ran, where, timed, folder)),
+    )
+
+
+def _pictures(
+    ran: Sequence[Figures], where: Sequence[Where], timed: Sequence[Row], folder: Path
+) -> list[Picture]:
+    rows = [one.row for one in ran]
+    names = {row.key: name for row, name in zip(rows, short_labels(rows), strict=True)}
+    found = [
+        Picture(
+            "report.png",
+            "Utilisation by configuration",
+            "Share of the dense peak by each formula: equation3 counts hardware FLOPs, the other "
+            "two count model FLOPs.",
+            utilisation_chart(ran, names),
+        )
+    ]
+    for source, text in _SOURCES.items():
+        shown = [one for one in where if one.source == source and one.shares]
+        if shown:
+            title = f"Where the time goes: {source}"
+            picture = where_chart(shown[:WHERE_MOST], names)
+            found.append(Picture(f"report-{source}.png", title, text, picture))
+    curves = scaling_curves(ran)
+    if curves:
+        picture = scaling_chart(curves)
+        found.append(Picture("report-scaling.png", "Scaling", _SCALING, picture))
+    timelines = [line for row in timed if (line := read_timeline(row, folder)) is not None]
+    if timelines:
+        picture = timeline_chart(timelines, names)
+        found.append(Picture("report-timeline.png", "Over the time of a run", _TIMELINE, picture))
+    return found
+
+
+def summary(contents: Contents) -> str:
+    """Say in a sentence or two how many ran and which was best."""
+    ran = contents.ran
+    counts = f"{len(ran)} of {len(contents.all)} configurations ran."
+    if not ran:
+        return counts
+    best = ran[0]
+    share = best.utilisation.get(RANKED_BY)
+    told = "" if share is None else f" ({share:.2%} of the peak, {RANKED_BY})"
+    rate = f"{best.tokens_per_s:,.0f} tokens/s"
+    return (
+        f"{counts} Best on {best.row.device}: {best.row.label}: "
+        f"{rate} and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{told}."
+    )
+
+
+def notes(ran: Sequence[Figures]) -> list[str]:
+    """Say what the figures are: formulas, peaks, medians, devices."""
+    peaks = dict.fromkeys(
+        f"{one.row.device}, {one.row.precision}: {one.row.peak_tflops:.4g} TFLOP/s "
+        f"({one.row.peak_source})"
+        for one in ran
+        if one.row.peak_tflops is not None
+    )
+    return [
+        *([TOO_LOW] if any(one.utilisation.get(RANKED_BY, 0.0) > 1 for one in ran) else []),
+        *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
+        "equation3 gives hardware FLOPs, the other two give model FLOPs; a utilisation without "
+        "its formula's name is meaningless.",
+        *(f"Peak of {peak}." for peak in peaks),
+        *dict.fromkeys(f"Software: {one.row.software}." for one in ran if one.row.software),
+        *dict.fromkeys(f"NVML: {one.row.nvml_remark}." for one in ran if one.row.nvml_remark),
+        "A peak is dense, of one device: from its maker's data sheet where the exact name is "
+        "known, else measured here by plain matrix products, before and after the runs, the "
+        "better one counting. Whatever else the machine did meanwhile lowers it.",
+        "Batch a of b: micro batch a, global batch b, in sequences; l layers, h wide.",
+        "Step time is the median of the iterations after the warm-up; rates are for one device. "
+        "A CPU is one device, however many processes share it.",
+        f"Best first by TFLOP/s per device, {RANKED_BY}.",
+        "Memory, power and energy are NVML's, on a CPU memory is the first process's own; the "
+        "estimate is of the fullest process, without what CUDA and NCCL take. Energy is that of "
+        "the GPUs used, over the measured iterations. A dash is what was not recorded.",
+    ]
+
+
+def short_labels(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row by what is not the same in all of them; one row in full."""
+    if len(rows) == 1:  # nothing differs
+        return [rows[0].label]
+    differing = [text for value, text in _PARTS if len({value(row) for row in rows}) > 1]
+    return [", ".join(text(row) for text in differing) or row.label for row in rows]

@@ -1,0 +1,1 @@
+"""Sweeps: every configuration of a grid trained for a few iterations and measured."""

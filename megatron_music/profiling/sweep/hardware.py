@@ -1,0 +1,343 @@
+"""What a sweep measures on: GPUs, the CPU's load, and the peak of the device.
+
+torch is loaded in a process of its own, so that the sweep holds none of a GPU's memory while its
+configurations run.
+"""
+
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from megatron_music.costs.peaks import PRECISIONS, Peak, dense_peak, known_devices
+from megatron_music.errors import InputError, MissingError, UsageError
+from megatron_music.files import write_text
+from megatron_music.train import choices
+from megatron_music.train.torch_build import refuse_unused_gpus
+
+PEAKS_FILE = "peaks.json"
+
+INTERVAL_S = 0.5
+"""Between two lines of the CPU's load."""
+
+# A data sheet's peak is for a clock that a device seldom holds, and a CPU has none: what torch
+# reaches on square products is what a model could at most reach here.
+BUDGET_S = 3.0
+
+GPU_ROUND_S, GPU_ROUNDS = 0.05, 5
+"""A round of products takes at least this long: the GPU's queue is full, launches do not matter."""
+
+CPU_ROUND_S, CPU_ROUNDS = 0.004, 60
+"""Short enough that some round is not disturbed by other work on the machine."""
+
+SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
+
+SHARE_OF_BUDGET = 0.4
+"""The next size is tried only if one of its products fits into this share of what is left."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as torch sees it, in torch's order."""
+
+    name: str
+    uuid: str
+    memory_bytes: int | None = None
+    capability: tuple[int, int] | None = None
+    """Of CUDA."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPUs that processes started here would use, and the cores."""
+
+    gpus: tuple[Gpu, ...]
+    cores: int
+    memory_bytes: int | None = None
+    """The CPU's."""
+
+    @property
+    def name(self) -> str:
+        """What computes, for a person."""
+        return self.gpus[0].name if self.gpus else "this CPU"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What the machine computes in, the best first; everything where that is not known."""
+        if not self.gpus:
+            return choices.cpu().precisions
+        capability = self.gpus[0].capability
+        return choices.gpu(self.name, capability).precisions if capability else PRECISIONS
+
+    def room_bytes(self, processes: int) -> int | None:
+        """Return the memory that each of so many processes has: a GPU's, or a share of all."""
+        if not self.gpus:
+            return None if self.memory_bytes is None else self.memory_bytes // processes
+        rooms = [gpu.memory_bytes for gpu in self.gpus[:processes]]
+        known = [room for room in rooms if room is not None]
+        return min(known, default=None)
+
+    def devices(self, processes: int) -> int:
+        """Return how many devices so many processes use: GPUs, or the CPU that they share."""
+        return processes if self.gpus else 1
+
+    def environment(self, processes: int) -> dict[str, str]:
+        """Return what the processes are told: on a CPU they share the cores."""
+        if self.gpus:
+            return {}
+        return {"OMP_NUM_THREADS": str(max(1, self.cores // processes))}
+
+
+@dataclass(frozen=True)
+class GemmPeak:
+    """The best rate measured, and what it was measured on."""
+
+    tflops: float
+    size: int
+    """Width of the square matrices."""
+    precision: str
+    device: str
+    threads: int
+    """Threads that torch used on a CPU; 1 on a GPU."""
+    seconds: float
+    """How long the measurement took."""
+
+
+class Peaks:
+    """Peaks by exact device name, else measured, once for a sweep's folder."""
+
+    def __init__(self, folder: Path, machine: Machine, say: Callable[[str], None]) -> None:
+        self._path = folder / PEAKS_FILE
+        self._machine = machine
+        self._say = say
+
+    def of(self, precision: str) -> tuple[str, Peak]:
+        """Return the name of the device and its dense peak in TFLOP/s at a precision."""
+        name = self._machine.gpus[0].name if self._machine.gpus else ""
+        peak = dense_peak(name, precision) if name else None
+        if peak is not None:
+            return name, peak
+        if name and name not in known_devices():
+            self._say(f"no peak is known for '{name}': measuring what matrix products reach")
+        measured = self._measured(precision)
+        return measured.device, Peak(measured.tflops, _source(measured))
+
+    def measure_again(self) -> dict[tuple[str, str], Peak]:
+        """Measure once more what was measured; return the best, by device and precision.
+
+        What else a machine does lowers a measured peak, never raises it.
+        """
+        known = self._read()
+        for precision, before in known.items():
+            again = _in_subprocess(measure_peak, precision)
+            known[precision] = max(before, again, key=lambda peak: peak.tflops)
+        if known:
+            self._write(known)
+        return {
+            (peak.device, peak.precision): Peak(peak.tflops, _source(peak))
+            for peak in known.values()
+        }
+
+    def _measured(self, precision: str) -> GemmPeak:
+        known = self._read()
+        if precision not in known:
+            known[precision] = _in_subprocess(measure_peak, precision)
+            self._write(known)
+        return known[precision]
+
+    def _write(self, known: dict[str, GemmPeak]) -> None:
+        values = {key: asdict(peak) for key, peak in known.items()}
+        write_text(self._path, json.dumps(values, indent=2) + "\n")
+
+    def _read(self) -> dict[str, GemmPeak]:
+        try:
+            values = json.loads(self._path.read_text(encoding="utf-8"))
+            return {key: GemmPeak(**value) for key, value in values.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+
+@dataclass(frozen=True)
+class Load:
+    """A machine at one moment; `time_s` is Unix time in seconds."""
+
+    time_s: float
+    cpu_percent: float
+    """Of all cores, since the last look."""
+    memory_used_bytes: int
+
+
+class LoadRecorder:
+    """Writes the load to a file when it is looked at, at most twice a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last_s = time.monotonic()
+        psutil.cpu_percent()  # counts from here
+
+    def look(self) -> None:
+        """Write a line if one is due."""
+        now = time.monotonic()
+        if now - self._last_s < INTERVAL_S:
+            return
+        self._last_s = now
+        load = Load(time.time(), psutil.cpu_percent(), psutil.virtual_memory().used)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(load)) + "\n")
+
+
+def detect_hardware() -> Machine:
+    """Find the GPUs that torch can use; raises MissingError without torch."""
+    memory_bytes = psutil.virtual_memory().total
+    return Machine(_in_subprocess(_gpus), len(os.sched_getaffinity(0)), memory_bytes)
+
+
+def _source(peak: GemmPeak) -> str:
+    threads = f", {peak.threads} threads" if peak.threads > 1 else ""
+    return f"measured: products of {peak.size} x {peak.size} matrices{threads}"
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    try:
+        import torch
+    except ImportError as fault:
+        raise MissingError(
+            "a sweep needs torch; install it: pip install 'megatron-music[train]'"
+        ) from fault
+    if not torch.cuda.is_available():
+        refuse_unused_gpus()
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return tuple(
+        Gpu(one.name, str(one.uuid), one.total_memory, (one.major, one.minor)) for one in found
+    )
+
+
+def _ignore_sigint() -> None:
+    """Leave Ctrl-C to the sweep, which waits for the answer before it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _in_subprocess(work: Callable[..., Result], *arguments: object) -> Result:
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_ignore_sigint
+    ) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def measure_peak(
+    precision: str = "fp32", device: str | None = None, budget_s: float = BUDGET_S
+) -> GemmPeak:
+    """Time square matrix products of growing size for about `budget_s` seconds; keep the best.
+
+    `device` is torch's name for it (`cpu`, `cuda`, `cuda:1`), by default a GPU if there is one.
+    fp32 follows torch's settings: TF32 only where it was switched on. Raises UsageError for an
+    unknown precision or device, MissingError without torch.
+    """
+    try:
+        import torch
+    except ImportError as fault:
+        raise MissingError(
+            "measuring a peak needs torch; install it: pip install 'megatron-music[train]'"
+        ) from fault
+    gpus = torch.cuda.device_count()
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"cannot measure the precision '{precision}'; choose {', '.join(PRECISIONS)}"
+        )
+    known = {"cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}
+    if chosen not in known:
+        raise UsageError(f"there is no device '{chosen}' here; choose {', '.join(sorted(known))}")
+    is_gpu = chosen.startswith("cuda")
+    begin = time.perf_counter()
+    best, best_size = 0.0, SIZES[0]
+    for size in SIZES:
+        timed = _product_timer(precision, chosen, size)
+        # A short first product is timed again: the first one loads libraries.
+        first_s = timed(1)
+        once_s = first_s if first_s > GPU_ROUND_S else min(first_s, timed(1))
+        rate = _best_rate(timed, size, once_s, begin + budget_s, is_gpu)
+        if rate > best:
+            best, best_size = rate, size
+        if 8 * once_s > SHARE_OF_BUDGET * (begin + budget_s - time.perf_counter()):
+            break
+    return GemmPeak(
+        tflops=best / 1e12,
+        size=best_size,
+        precision=precision,
+        device=torch.cuda.get_device_name(chosen) if is_gpu else _cpu_name(),
+        threads=1 if is_gpu else torch.get_num_threads(),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "cpu"
+
+
+def _product_timer(precision: str, device: str, size: int) -> Callable[[int], float]:
+    """Return a function that runs N products of this size and returns the seconds they took."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    one = torch.randn((size, size), device=device).to(dtype)
+    other = torch.randn((size, size), device=device).to(dtype)
+    result = torch.empty_like(one)
+    wait: Callable[[], None] = torch.cuda.synchronize if one.is_cuda else lambda: None
+
+    def timed(repeats: int) -> float:
+        wait()
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            torch.mm(one, other, out=result)
+        wait()
+        return time.perf_counter() - begin
+
+    return timed
+
+
+def _best_rate(
+    timed: Callable[[int], float], size: int, once_s: float, until: float, is_gpu: bool
+) -> float:
+    """Return FLOP/s of the fastest round, as far as there is time for them."""
+    operations = 2 * size**3
+    round_s, rounds = (GPU_ROUND_S, GPU_ROUNDS) if is_gpu else (CPU_ROUND_S, CPU_ROUNDS)
+    repeats = max(1, round(round_s / max(once_s, 1e-9)))
+    best = operations / once_s
+    for _ in range(rounds):
+        if time.perf_counter() > until:
+            break
+        best = max(best, operations * repeats / timed(repeats))
+    return best
+
+
+def read_load(path: Path) -> list[Load]:
+    """Return the lines of a recording, without one that was cut short; raises InputError."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as fault:
+        raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
+    return [load for load in map(_load, lines) if load is not None]
+
+
+def _load(line: str) -> Load | None:
+    try:
+        return Load(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

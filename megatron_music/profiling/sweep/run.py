@@ -1,0 +1,281 @@
+"""A sweep: every configuration of a grid in turn, each leaving its row; killed, it goes on.
+
+    DIR/rows.jsonl        a line a configuration, whatever became of it
+    DIR/peaks.json        peaks that were measured here
+    DIR/data/             random tokens
+    DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl or load.jsonl
+    DIR/captures/KEY/     what nsys traced of the best, if it was asked to
+
+Rows are only ever added; the last one of a configuration counts.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from megatron_music.costs.peaks import dense_peak
+from megatron_music.errors import UsageError
+from megatron_music.files import alone
+from megatron_music.profiling.sweep.capture import find_nsys, trace
+from megatron_music.profiling.sweep.hardware import Machine, Peaks, detect_hardware
+from megatron_music.profiling.sweep.results import Outcome, Row, append_row, best_first, read_rows
+from megatron_music.profiling.sweep.spec import (
+    Configuration,
+    Sweep,
+    expand,
+    load_sweep,
+    refusal,
+    unfit,
+)
+from megatron_music.profiling.sweep.subprocesses import ended_like_ctrl_c
+from megatron_music.profiling.sweep.synthetic import synthetic_data
+from megatron_music.profiling.sweep.trial import Bench, describe, measure
+from megatron_music.progress import Progress, silent
+from megatron_music.train.blend import Blend
+from megatron_music.train.rehearsal.plan import Rehearsal, rehearse_on
+
+LOCK_FILE = ".lock"
+SKIPPED: Outcome = "skipped"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to: all rows, how many were measured just now, how many are left."""
+
+    rows: tuple[Row, ...]
+    fresh: int
+    left: int
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Progress over configurations, with the iterations of the one at work."""
+
+    progress: Progress
+    done: int
+    total: int
+
+    def tell(self, fresh: int, note: str = "") -> None:
+        self.progress(self.done + fresh, self.total, note)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A configuration with what its rehearsal found, or the reason why it cannot run."""
+
+    configuration: Configuration
+    found: Rehearsal | None
+    reason: str = ""
+
+    @property
+    def tflops(self) -> float:
+        """The expected TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
+        return 0.0 if self.found is None else self.found.time.utilisation * self.found.peak_tflops
+
+    @property
+    def label(self) -> str:
+        """Name the configuration shortly, for a person."""
+        recipe = self.configuration.recipe
+        parallel, train = recipe.parallel, recipe.train
+        return (
+            f"{self.configuration.processes} GPU(s), TP={parallel.tensor_model_parallel_size} "
+            f"PP={parallel.pipeline_model_parallel_size}, batch {train.micro_batch_size} of "
+            f"{train.global_batch_size}, {train.precision}, recompute {train.recompute}, "
+            f"l={recipe.model.num_layers} h={recipe.model.hidden_size}"
+        )
+
+
+def run_sweep(
+    path: Path,
+    folder: Path,
+    budget_s: float | None = None,
+    captures: int | None = None,
+    rehearse: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
+) -> SweepResult:
+    """Run what a sweep file asks for and `folder` does not hold yet, the likely best first.
+
+    With a budget it ends after so many seconds; a run cut short by that leaves no row, so that the
+    same call goes on with it. `captures` of the best, by default as many as the
+    sweep file says, are traced by nsys at the end. `rehearse` orders them by what a rehearsal on
+    this machine's GPUs expects, not by the grid's heuristic. Raises InputError, UsageError,
+    WriteError, MissingError.
+    """
+    until = None if budget_s is None else time.monotonic() + _checked(budget_s)
+    sweep = load_sweep(path)
+    if captures is not None:
+        sweep = sweep.model_copy(update={"captures": captures})
+        if captures:
+            find_nsys()  # asked for on the spot: better told now than after the sweep
+    with alone(folder / LOCK_FILE, _busy(folder)), ended_like_ctrl_c():
+        return _sweep(sweep, folder, until, rehearse, say, progress)
+
+
+def _sweep(
+    sweep: Sweep,
+    folder: Path,
+    until: float | None,
+    rehearse: bool,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> SweepResult:
+    machine = detect_hardware()
+    most = len(machine.gpus) or machine.cores
+    configurations = expand(sweep, most, machine.precisions[0])
+    todo = _todo(configurations, folder, machine)
+    bench = _bench(configurations, folder, machine, say)
+    _skip(configurations, bench)
+    if rehearse:
+        todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), bench.data, say)]
+    done = sum(unfit(one, machine) is None for one in configurations) - len(todo)
+    fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
+    _settle(bench, fresh)
+    best = [one.row.key for one in best_first(read_rows(folder))]
+    known = {one.key: one for one in configurations}
+    chosen = [known[key] for key in best if key in known][: sweep.captures]
+    trace(chosen, bench, until, sweep.timeout_s, say)
+    return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
+
+
+def _run(
+    todo: list[Configuration], sweep: Sweep, bench: Bench, until: float | None, told: _Told
+) -> int:
+    """Measure one after another while there is time; return how many got their row."""
+    for fresh, configuration in enumerate(todo):
+        left_s = sweep.timeout_s if until is None else until - time.monotonic()
+        if left_s <= 0:
+            return fresh
+        title = describe(configuration, bench, "ok", "").label
+        iterations = configuration.recipe.train.train_iters
+
+        def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
+            told.tell(at, f"iteration {done}{text}")
+
+        row = measure(configuration, bench, min(sweep.timeout_s, left_s), note)
+        if row.outcome == "timeout" and left_s < sweep.timeout_s:
+            return fresh
+        append_row(bench.folder, row)
+        told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
+    return len(todo)
+
+
+def _gpu(machine: Machine) -> str:
+    if not machine.gpus:
+        raise UsageError(
+            "--rehearse orders a sweep by what its GPU can do, and there is none; "
+            "add --device NAME --gpus N to see the order for a machine that has"
+        )
+    return machine.gpus[0].name
+
+
+def _busy(folder: Path) -> UsageError:
+    return UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o")
+
+
+def _settle(bench: Bench, fresh: int) -> None:
+    """Measure again, after the runs, the peaks that were measured; rows follow a better one."""
+    if not fresh:
+        return
+    better = bench.peaks.measure_again()
+    for row in read_rows(bench.folder):
+        peak = better.get((row.device, row.precision))
+        if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
+            settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
+            append_row(bench.folder, settled)
+
+
+def _todo(
+    configurations: list[Configuration], folder: Path, machine: Machine
+) -> list[Configuration]:
+    done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
+    return [one for one in configurations if one.key not in done and unfit(one, machine) is None]
+
+
+def _bench(
+    configurations: list[Configuration],
+    folder: Path,
+    machine: Machine,
+    say: Callable[[str], None],
+) -> Bench:
+    data = folder / "data"
+    for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
+        synthetic_data(data, seq_length)
+    return Bench(folder, data, machine, Peaks(folder, machine, say))
+
+
+def _skip(configurations: list[Configuration], bench: Bench) -> None:
+    """Leave a row, once, for every configuration that cannot run here."""
+    known = {row.key for row in read_rows(bench.folder)}
+    for configuration in configurations:
+        reason = unfit(configuration, bench.machine)
+        if reason is not None and configuration.key not in known:
+            append_row(bench.folder, describe(configuration, bench, SKIPPED, reason))
+
+
+def _checked(budget_s: float) -> float:
+    if not budget_s > 0:
+        raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
+    return budget_s
+
+
+def rehearse_sweep(
+    path: Path, device: str, gpus: int, say: Callable[[str], None]
+) -> list[Rehearsed]:
+    """Rehearse a sweep file on so many of a device; see `rehearse_all`.
+
+    Raises InputError and UsageError for a file or a device that cannot be used.
+    """
+    best = "bf16" if dense_peak(device, "bf16") else "fp16"
+    configurations = expand(load_sweep(path), gpus, best)
+    with TemporaryDirectory(prefix="rehearsal-") as scratch:
+        return rehearse_all(configurations, device, Path(scratch), say, gpus)
+
+
+def rehearse_all(
+    configurations: Sequence[Configuration],
+    device: str,
+    data: Path,
+    say: Callable[[str], None],
+    gpus: int | None = None,
+) -> list[Rehearsed]:
+    """Rehearse each configuration on random tokens in `data`; return them by TFLOP/s.
+
+    What cannot run comes last.
+
+    A process of its own does it, which has no GPU and loads torch once. `gpus` is how many there
+    are, where that is to be checked.
+    """
+    rehearsed = []
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin) as pool:
+        for number, configuration in enumerate(configurations, start=1):
+            one = pool.submit(_rehearse, configuration, device, data, gpus).result()
+            rehearsed.append(one)
+            result = one.reason if one.found is None else f"{one.tflops:.4g} TFLOP/s expected"
+            say(f"rehearsed {number}/{len(configurations)}: {one.label}: {result}")
+    return sorted(rehearsed, key=lambda one: -one.tflops)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the sweep, and the GPUs to its runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int | None) -> Rehearsed:
+    reason = None if gpus is None else refusal(configuration, gpus)
+    if reason is not None:
+        return Rehearsed(configuration, None, reason)
+    recipe = configuration.recipe
+    blend = Blend.of(synthetic_data(data, recipe.model.seq_length))
+    try:
+        found = rehearse_on(recipe, blend, device, configuration.processes)
+    except UsageError as fault:
+        return Rehearsed(configuration, None, str(fault))
+    return Rehearsed(configuration, found)

@@ -1,0 +1,246 @@
+"""One configuration, run and measured: a row, whatever becomes of it."""
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from megatron_music.costs.flops import recipe_shape
+from megatron_music.errors import MusicError
+from megatron_music.profiling.nvml.reader import MIG_REMARK
+from megatron_music.profiling.nvml.recorder import record
+from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
+from megatron_music.profiling.sweep.hardware import LoadRecorder, Machine, Peaks
+from megatron_music.profiling.sweep.results import Outcome, Row
+from megatron_music.profiling.sweep.spec import Configuration, memory_needed, refusal
+from megatron_music.profiling.sweep.subprocesses import (
+    end_training,
+    explain,
+    run_group,
+    train_command,
+)
+from megatron_music.profiling.sweep.synthetic import synthetic_data, vocabulary_size
+from megatron_music.train.folder import RunFolder, read_log
+
+OUTPUT_FILE = "output.txt"
+GPUS_FILE = "gpus.jsonl"
+LOAD_FILE = "load.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+"""A run writes it about itself."""
+
+BULKY = ("checkpoints", "cache", "tokenizer", "tensorboard")
+"""What a run leaves that its figures do not need."""
+
+Note = Callable[[int], None]
+"""Told how many iterations a run has done."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where configurations are measured: the sweep's folder, its data by length, this machine."""
+
+    folder: Path
+    data: Path
+    machine: Machine
+    peaks: Peaks
+
+    def run(self, configuration: Configuration) -> Path:
+        """Return the folder of a configuration's run, absolute: its processes are known by it."""
+        return (self.folder / "runs" / configuration.key).resolve()
+
+    def data_of(self, configuration: Configuration) -> Path:
+        """Return the data set whose documents are as long as the configuration's sequences."""
+        return synthetic_data(self.data, configuration.recipe.model.seq_length).resolve()
+
+    def command(self, configuration: Configuration) -> list[str]:
+        """Return the training command of a configuration."""
+        return train_command(
+            configuration.processes,
+            configuration.base,
+            self.data_of(configuration),
+            self.run(configuration),
+            self._overrides(configuration),
+        )
+
+    def _overrides(self, configuration: Configuration) -> tuple[str, ...]:
+        """On a CPU the run times its own phases; on a GPU Nsight Systems does, in a run apart."""
+        if self.machine.gpus:
+            return configuration.overrides
+        first, last = configuration.warmup_iters, configuration.recipe.train.train_iters
+        phases = (f"log.profile_step_start={first}", f"log.profile_step_end={last}")
+        return (*configuration.overrides, *phases)
+
+
+class Window:
+    """Watches a run's log: when the warm-up ended, and when the last iteration did (Unix time)."""
+
+    def __init__(self, run: RunFolder, configuration: Configuration, note: Note) -> None:
+        self.start_s: float | None = None
+        self.end_s: float | None = None
+        self._run = run
+        self._warmup = configuration.warmup_iters
+        self._total = configuration.recipe.train.train_iters
+        self._note = note
+
+    def look(self) -> None:
+        """Read how far the run is."""
+        done = len(read_log(self._run))
+        if self.start_s is None and done >= max(1, self._warmup):
+            self.start_s = time.time()
+        if self.end_s is None and done >= self._total:
+            self.end_s = time.time()
+        self._note(done)
+
+
+def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reason: str) -> Row:
+    """Return the row of a configuration without any figure."""
+    recipe, processes = configuration.recipe, configuration.processes
+    environment = bench.machine.environment(processes)
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    shape = recipe_shape(recipe, vocabulary_size())
+    return Row(
+        key=configuration.key,
+        outcome=outcome,
+        reason=reason,
+        command=" ".join([*settings, shlex.join(bench.command(configuration))]),
+        processes=processes,
+        precision=recipe.train.precision,
+        tensor_parallel=recipe.parallel.tensor_model_parallel_size,
+        pipeline_parallel=recipe.parallel.pipeline_model_parallel_size,
+        data_parallel=configuration.data_parallel_size,
+        micro_batch_size=recipe.train.micro_batch_size,
+        global_batch_size=recipe.train.global_batch_size,
+        recompute=recipe.train.recompute,
+        seq_length=recipe.model.seq_length,
+        num_layers=recipe.model.num_layers,
+        hidden_size=recipe.model.hidden_size,
+        padded_vocab_size=shape.padded_vocab_size,
+        estimated_bytes=_estimated(configuration),
+    )
+
+
+def _estimated(configuration: Configuration) -> int | None:
+    if refusal(configuration, configuration.processes) is not None:
+        return None
+    return round(memory_needed(configuration).total)
+
+
+def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: Note) -> Row:
+    """Run a configuration afresh and return its row; a run that fails is a row as well."""
+    path = bench.run(configuration)
+    end_training(str(path))
+    shutil.rmtree(path, ignore_errors=True)
+    RunFolder(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
+    window = Window(RunFolder(path), configuration, note)
+    looks, remark, recording = [window.look], "", None
+    with ExitStack() as stack:
+        if bench.machine.gpus:
+            gpus = [gpu.uuid for gpu in bench.machine.gpus[: configuration.processes]]
+            try:
+                recording = stack.enter_context(record(path / GPUS_FILE, gpus))
+            except MusicError as fault:  # measured without
+                remark = str(fault)
+        else:
+            looks.append(LoadRecorder(path / LOAD_FILE).look)
+        code = run_group(
+            bench.command(configuration),
+            bench.machine.environment(configuration.processes),
+            path / OUTPUT_FILE,
+            timeout_s,
+            looks,
+        )
+    window.look()
+    clear_bulk(path)
+    if recording is not None:
+        remark = recording.problem or ""
+    row = _row(configuration, bench, code, timeout_s, window)
+    return replace(row, nvml_remark=remark) if remark else row
+
+
+def clear_bulk(run: Path) -> None:
+    """Remove what a run leaves that its figures do not need."""
+    for name in BULKY:
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
+def _row(
+    configuration: Configuration, bench: Bench, code: int | None, timeout_s: float, window: Window
+) -> Row:
+    run = RunFolder(bench.run(configuration))
+    entries = read_log(run)
+    steps = {int(entry["iteration"]): float(entry["step_time_s"]) for entry in entries}
+    total = configuration.recipe.train.train_iters
+    if code is None:
+        reason = f"took longer than {timeout_s:.0f} s; {len(steps)} of {total} iterations done"
+        return describe(configuration, bench, "timeout", reason)
+    if code:
+        output = (run.path / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+        reason = explain(output, code)
+        outcome: Outcome = "out of memory" if "out of memory" in reason else "failed"
+        return describe(configuration, bench, outcome, reason)
+    if len(steps) < total:
+        reason = f"its log holds {len(steps)} of {total} iterations"
+        return describe(configuration, bench, "failed", reason)
+    device, peak = bench.peaks.of(configuration.recipe.train.precision)
+    row = replace(
+        describe(configuration, bench, "ok", ""),
+        software=_software(run.path / ENVIRONMENT_FILE),
+        device=device,
+        devices=bench.machine.devices(configuration.processes),
+        step_times_s=tuple(
+            steps[step] for step in sorted(steps) if step > configuration.warmup_iters
+        ),
+        peak_tflops=peak.tflops,
+        peak_source=peak.source,
+        started_s=window.start_s,
+        ended_s=window.end_s,
+    )
+    if not bench.machine.gpus:
+        return _with_own_figures(row, entries, configuration.warmup_iters)
+    return _with_hardware(row, run.path / GPUS_FILE, window)
+
+
+def _software(environment: Path) -> str:
+    try:
+        told = json.loads(environment.read_text(encoding="utf-8"))
+        parts = [f"{package} {version}" for package, version in told["versions"].items()]
+        return ", ".join([*parts, f"attention by {told['attention']}"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return ""
+
+
+def _with_own_figures(row: Row, entries: list[dict[str, Any]], warmup_iters: int) -> Row:
+    """Add what a run on a CPU says of itself: its first process's phases and memory."""
+    measured = [entry for entry in entries if entry["iteration"] > warmup_iters]
+    phases = [entry.get("phases_s") or {} for entry in measured]
+    names = dict.fromkeys(name for phase in phases for name in phase)
+    held = [entry["memory_bytes"] for entry in measured if "memory_bytes" in entry]
+    return replace(
+        row,
+        phases_s={name: fmean(phase.get(name, 0.0) for phase in phases) for name in names},
+        memory_bytes=max(held, default=None),
+    )
+
+
+def _with_hardware(row: Row, recording: Path, window: Window) -> Row:
+    """Add what NVML recorded between the warm-up and the last iteration, if anything."""
+    try:
+        summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)
+    except MusicError:
+        return row
+    if any(gpu.is_mig for gpu in summary.devices):
+        return replace(row, nvml_remark=MIG_REMARK)
+    memory = [gpu.max_memory_bytes for gpu in summary.devices if gpu.max_memory_bytes is not None]
+    power = [gpu.mean_power_w for gpu in summary.devices if gpu.mean_power_w is not None]
+    return replace(
+        row,
+        memory_bytes=max(memory, default=None),
+        mean_power_w=fmean(power) if power else None,
+        energy_j=summary.energy_j,
+    )

@@ -1,0 +1,96 @@
+"""Where the time goes: shares worked by hand, and a capture that agrees with its run's log."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, where_time_goes
+from megatron_music.profiling.sweep.capture import capture_file, capture_log
+from megatron_music.profiling.sweep.results import figures
+from tests.profiling.capture import FLASH, GEMM, NCCL, Capture
+from tests.profiling.test_report import RAN
+
+STEP_MS = 200
+"""As long as a step of `RAN`, whose figures are worked by hand in test_report.py."""
+
+ONE = figures(replace(RAN, phases_s={"forward": 0.05, "backward": 0.1, "optimizer": 0.05}))
+
+
+def two_gpus(folder: Path, steps: int = 5, step_ms: int = STEP_MS) -> None:
+    """Export a capture of two GPUs, and the log of its run.
+
+    In each step products for half of it; exchange for a quarter, of which products hide two
+    fifths; attention for a tenth, alone.
+    """
+    capture = Capture()
+    for device, pid in ((0, 7), (1, 8)):
+        for number in range(steps):
+            start = number * step_ms
+            capture.range(f"iteration {number + 4}", start, start + step_ms, pid=pid)
+            capture.kernel(GEMM, start, start + step_ms // 2, device, pid)
+            exchange = start + step_ms * 4 // 10
+            capture.kernel(NCCL, exchange, exchange + step_ms // 4, device, pid, stream=20)
+            capture.kernel(FLASH, start + step_ms * 9 // 10, start + step_ms, device, pid)
+    capture_file(folder, ONE.row.key).parent.mkdir(parents=True)
+    capture.write(capture_file(folder, ONE.row.key))
+    log = capture_log(folder, ONE.row.key) / "log.jsonl"
+    log.parent.mkdir()
+    lines = [{"iteration": at, "step_time_s": 9.0} for at in (3, 4, 8)]
+    lines += [{"iteration": at, "step_time_s": 0.201} for at in (5, 6, 7)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_kernels_are_shares_of_the_time_and_hidden_communication_is_not_counted_twice(
+    tmp_path: Path,
+) -> None:
+    two_gpus(tmp_path)
+    found = where_time_goes(ONE, tmp_path)
+    assert found is not None
+    assert found.source == "kernels"
+    assert {name: share for name, share in found.shares.items() if share} == pytest.approx(
+        {"gemm": 0.5, "attention": 0.1, EXPOSED: 0.15, IDLE: 0.25}
+    )
+    assert sum(found.shares.values()) == pytest.approx(1)
+
+
+def test_what_the_ranges_give_agrees_with_the_log_of_the_same_iterations(tmp_path: Path) -> None:
+    """87,552 FLOPs by model_causal on two devices in 0.2 s; the boundary steps count in neither."""
+    two_gpus(tmp_path)
+    found = where_time_goes(ONE, tmp_path)
+    assert found is not None
+    assert found.traced is not None
+    assert found.traced.iterations == 3
+    assert found.traced.step_s == pytest.approx(0.2)
+    assert found.traced.tflops == pytest.approx(2.1888e-7)
+    assert found.traced.log_step_s == pytest.approx(0.201)
+    assert found.traced.log_tflops == pytest.approx(found.traced.tflops, rel=0.01)
+    assert found.traced.hidden_share == pytest.approx(0.4)
+
+
+def test_a_capture_without_its_log_says_less(tmp_path: Path) -> None:
+    two_gpus(tmp_path)
+    (capture_log(tmp_path, ONE.row.key) / "log.jsonl").unlink()
+    found = where_time_goes(ONE, tmp_path)
+    assert found is not None
+    assert found.traced is not None
+    assert found.traced.log_tflops is None
+
+
+def test_a_damaged_capture_is_told_and_nothing_else_breaks(tmp_path: Path) -> None:
+    file = capture_file(tmp_path, ONE.row.key)
+    file.parent.mkdir(parents=True)
+    file.write_text("no database")
+    found = where_time_goes(ONE, tmp_path)
+    assert found is not None
+    assert (found.shares, found.traced) == ({}, None)
+    assert "neither an SQLite export nor a CSV" in found.problem
+
+
+def test_without_a_capture_a_run_on_a_cpu_tells_its_phases(tmp_path: Path) -> None:
+    found = where_time_goes(ONE, tmp_path)
+    assert found is not None
+    assert found.source == "phases"
+    assert found.shares == {"forward": 0.25, "backward": 0.5, "optimizer": 0.25}
+    assert where_time_goes(figures(RAN), tmp_path) is None

@@ -1,0 +1,161 @@
+"""The best of a sweep run again under nsys: a program of that name stands for it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from megatron_music.errors import MissingError
+from megatron_music.profiling.report.render import write_report
+from megatron_music.profiling.sweep import capture, hardware, trial
+from megatron_music.profiling.sweep.capture import TRACED_ITERS, capture_file, trace
+from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
+from megatron_music.profiling.sweep.results import read_rows
+from megatron_music.profiling.sweep.run import run_sweep
+from megatron_music.profiling.sweep.spec import Configuration, Sweep, expand
+from megatron_music.profiling.sweep.trial import Bench
+from tests.profiling import fake_sweep, fake_training
+from tests.profiling.capture import GEMM, NCCL, Capture
+
+NSYS = Path(__file__).with_name("fake_nsys.sh")
+GPU = Gpu("Tesla V100-SXM3-32GB", "00000000-0000-0000-0000-000000000000", 32 << 30, (7, 0))
+SMALL = {
+    "model.seq_length": 32,
+    "train.global_batch_size": 8,
+    "train.micro_batch_size": 1,
+    "train.precision": "fp32",
+}
+STEP_MS = 500
+WARMUP = 1
+
+
+def sweep(*seeds: int, **more: object) -> Sweep:
+    values = {"recipe": "tiny", "fixed": SMALL, "grid": {"train.seed": list(seeds)}}
+    values |= {"warmup_iters": WARMUP, "measured_iters": 3, "timeout_s": 30}
+    return Sweep.model_validate(values | more)
+
+
+def write_sweep(path: Path, *seeds: int, **more: object) -> Path:
+    path.write_text(sweep(*seeds, **more).model_dump_json())
+    return path
+
+
+def recorded(path: Path) -> Path:
+    """What nsys would export: five iterations, half of each a product, a tenth of it exchange."""
+    capture = Capture()
+    for number in range(TRACED_ITERS):
+        start = number * STEP_MS
+        capture.range(f"iteration {WARMUP + 1 + number}", start, start + STEP_MS)
+        capture.kernel(GEMM, start, start + STEP_MS // 2)
+        capture.kernel(NCCL, start + STEP_MS // 2, start + STEP_MS * 6 // 10, stream=20)
+    capture.kernel(GEMM, TRACED_ITERS * STEP_MS - 1, TRACED_ITERS * STEP_MS)
+    return capture.write(path)
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the stand-in on the path as `nsys`; what it is told lies in the file returned."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy(NSYS, tmp_path / "bin" / "nsys")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("FAKE_NSYS_NOTES", str(tmp_path / "notes.txt"))
+    monkeypatch.setenv("FAKE_NSYS_EXPORT", str(recorded(tmp_path / "recorded.sqlite")))
+    monkeypatch.setattr(capture, "train_command", fake_training.command)
+    monkeypatch.setattr(trial, "train_command", fake_training.command)
+    return tmp_path / "notes.txt"
+
+
+def bench(folder: Path) -> Bench:
+    machine = Machine((GPU,), 2)
+    return Bench(folder, folder / "data", machine, Peaks(folder, machine, print))
+
+
+def points(*seeds: int) -> list[Configuration]:
+    return expand(sweep(*seeds))
+
+
+def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
+    notes: Path, tmp_path: Path
+) -> None:
+    (one,) = points(fake_training.FINE)
+    said: list[str] = []
+    trace([one], bench(tmp_path), None, 30, said.append)
+    folder = (tmp_path / "captures" / one.key).resolve()
+    profiled, exported = notes.read_text().splitlines()
+    assert profiled.startswith(
+        f"profile -s none -t nvtx,cuda -o {folder}/capture --force-overwrite true "
+        "--capture-range=cudaProfilerApi --capture-range-end=stop "
+    )
+    assert "train.train_iters=6 log.profile_step_start=1 log.profile_step_end=6" in profiled
+    assert exported == (
+        f"export --type sqlite --force-overwrite true -o {folder}/capture.sqlite "
+        f"{folder}/capture.nsys-rep"
+    )
+    assert capture_file(tmp_path, one.key).is_file()
+    assert said[0].startswith("traced by nsys: 1 process, TP=1")
+
+
+def test_what_is_traced_already_is_not_traced_again(notes: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        trace(points(fake_training.FINE), bench(tmp_path), None, 30, lambda _: None)
+    assert len(notes.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("seed", "told"),
+    [
+        (fake_training.RAISES, "failed, RuntimeError: the matrix is singular"),
+        (fake_training.HANGS, "failed, took longer than 1 s"),
+    ],
+)
+@pytest.mark.usefixtures("notes")
+def test_a_run_that_fails_under_nsys_is_a_remark(tmp_path: Path, seed: int, told: str) -> None:
+    said: list[str] = []
+    trace(
+        points(seed), bench(tmp_path), None, 1 if seed == fake_training.HANGS else 30, said.append
+    )
+    assert told in said[0]
+
+
+@pytest.mark.usefixtures("notes")
+def test_nsys_that_leaves_nothing_is_a_remark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NSYS_EXPORT", "")
+    said: list[str] = []
+    trace(points(fake_training.FINE), bench(tmp_path), None, 30, said.append)
+    assert "nsys wrote no capture.nsys-rep" in said[0]
+
+
+def test_without_nsys_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
+    trace(points(fake_training.FINE), bench(tmp_path), None, 30, said.append)
+    assert said == [
+        "no captures: nsys is not on the path; install nsight-systems, or leave out --nsys and "
+        "captures"
+    ]
+    with pytest.raises(MissingError, match="install nsight-systems"):
+        run_sweep(write_sweep(tmp_path / "s.yaml", 1), tmp_path / "out", captures=1)
+
+
+@pytest.mark.usefixtures("notes")
+def test_a_sweep_traces_its_best_and_the_report_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: dict[str, str]
+) -> None:
+    def answer(work: object, *_: object) -> object:
+        return fake_sweep.PEAK if work is hardware.measure_peak else (GPU,)
+
+    for name, value in driver.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(hardware, "_in_subprocess", answer)
+    folder, kinds = tmp_path / "out", fake_training
+    path = write_sweep(tmp_path / "s.yaml", kinds.FINE, kinds.SILENT, captures=1)
+    run_sweep(path, folder)
+    ran = next(row for row in read_rows(folder) if row.outcome == "ok")
+    assert [found.name for found in (folder / "captures").iterdir()] == [ran.key]
+    page = write_report(folder).html.read_text()
+    assert "Where the time goes: kernels" in page
+    assert (folder / "report-kernels.png").is_file()
+    text = (folder / "report.md").read_text()
+    assert "| 3 | 500.0 | 2000.0 |" in text  # the fake training's log is not of this capture
