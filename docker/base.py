@@ -33,7 +33,7 @@ FROM_BASE = ("torch", "megatron-core")
 WITH_TRANSFORMERS = ("transformers", "tokenizers", "huggingface-hub")
 """Pins that give way where a base needs other transformers."""
 
-SMOKE = ("torch", "numpy", "megatron.core", "megatron_music.train.engine", "transformers")
+SMOKE = ("torch", "numpy", "megatron.core", "megatron_music.train.distributed", "transformers")
 
 
 def canonical(name: str) -> str:

@@ -59,28 +59,29 @@ def train(
         pretrain,
     )
     from megatron_music.train.blend import parse_blend
-    from megatron_music.train.job import prepare
     from megatron_music.train.launcher import ignore_launcher, rank
+    from megatron_music.train.request import prepare
 
     ignore_launcher(keep_ranks=True)
     with one_voice(rank()):
         request = load_recipe(recipe, overrides or [], depth)
         check_layout(request)
         blend = parse_blend(data)
-        job = prepare(request, blend, run or default_folder(recipe, blend))
-        check_start(job)
-        if not job.is_finished:
+        request = prepare(request, blend, run or default_folder(recipe, blend))
+        check_start(request)
+        if not request.is_finished:
             show.wait_for("torch and transformers", rank())
-            pretrain(job, show.say)
+            pretrain(request, show.say)
         elif rank() == 0:
             show.say(
-                f"{job.run.path} has reached iteration {job.start_iteration}: nothing to train"
+                f"{request.run.path} has reached iteration {request.start_iteration}: "
+                "nothing to train"
             )
-        if rank() == 0 and job.run.latest() is not None:
+        if rank() == 0 and request.run.latest() is not None:
             from megatron_music.export.huggingface import export
 
-            export(job.run.path, job.run.path / "hf")
-            print(job.run.path / "hf")
+            export(request.run.path, request.run.path / "hf")
+            print(request.run.path / "hf")
 
 
 if __name__ == "__main__":

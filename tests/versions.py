@@ -37,7 +37,7 @@ WALK = (
     *LAYOUTS,
     "tests/train/test_resume.py",
     "tests/train/test_golden.py",
-    "tests/train/test_pickles.py",
+    "tests/train/test_safe_unpickle.py",
     "tests/huggingface",
     "tests/test_journey.py",
     "tests/profiling/test_sweep.py::test_a_real_sweep_on_this_machine",

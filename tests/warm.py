@@ -33,7 +33,7 @@ ADDRESS = "TEST_WARM_ADDRESS"
 
 LOADED = (
     "megatron_music.cli.main",
-    "megatron_music.train.loop",
+    "megatron_music.train.trainer",
     "megatron_music.export.parity",
     "megatron_music.export.live",
     "megatron_music.generate.composer",

@@ -10,28 +10,28 @@ from megatron_music.cli import show
 
 if TYPE_CHECKING:
     from megatron_music.generate.composer import Composer
-    from megatron_music.train.moment import Moment
+    from megatron_music.train.request import SampleContext
 
 SEED = 7
 BARS = 4
 
 
-def listen(moment: "Moment") -> None:
+def listen(context: "SampleContext") -> None:
     """Write `samples/step_N/song-7.{mid,wav,png}`; what goes wrong is said and costs no training.
 
     In this process where it holds the whole model: it draws from streams of its own, and training
     takes up no random state from one iteration to the next.
     """
-    partial = moment.samples.with_name(f".{moment.samples.name}.partial")
+    partial = context.samples.with_name(f".{context.samples.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(_composer(moment, partial), partial, moment.iteration)
-        shutil.rmtree(moment.samples, ignore_errors=True)
-        partial.rename(moment.samples)
-        show.say(f"composed {BARS} bars: {moment.samples / f'song-{SEED}.mid'}")
+        _write(_composer(context, partial), partial, context.iteration)
+        shutil.rmtree(context.samples, ignore_errors=True)
+        partial.rename(context.samples)
+        show.say(f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}")
     except Exception as fault:  # whatever it is, it is no reason to stop a training
-        show.say(f"note: nothing composed at iteration {moment.iteration}: {_shortly(fault)}")
+        show.say(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -49,15 +49,15 @@ def _write(composer: "Composer", folder: Path, iteration: int) -> None:
     draw_piano_roll(song.piece, midi.with_suffix(".png"), f"iteration {iteration}")
 
 
-def _composer(moment: "Moment", folder: Path) -> "Composer":
+def _composer(context: "SampleContext", folder: Path) -> "Composer":
     from megatron_music.export.live import as_gpt2
     from megatron_music.generate.composer import Composer
 
-    if moment.weights is not None:
-        model = as_gpt2(moment.weights, moment.recipe.model, moment.vocabulary)
-        return Composer(model, moment.vocabulary)
+    if context.weights is not None:
+        model = as_gpt2(context.weights, context.recipe.model, context.vocabulary)
+        return Composer(model, context.vocabulary)
     exported = folder / "hf"
-    command = [sys.executable, "-m", "megatron_music", "export", str(moment.step)]
+    command = [sys.executable, "-m", "megatron_music", "export", str(context.step)]
     try:
         subprocess.run([*command, "-o", str(exported)], check=True, capture_output=True, text=True)
         return Composer.load(exported)

@@ -6,12 +6,12 @@ from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
-    from megatron_music.train.job import Job
+    from megatron_music.train.request import TrainingRequest
 
 SMALLEST_RECIPE = "tiny"
 
 
-def refuse_days(job: "Job", recipe: str) -> None:
+def refuse_days(request: "TrainingRequest", recipe: str) -> None:
     """Raise UsageError where a job would take longer than a day without a GPU.
 
     The message has the time, and what would take about an hour. Batch systems start jobs on GPUs,
@@ -24,9 +24,9 @@ def refuse_days(job: "Job", recipe: str) -> None:
     if not are_gpus_hidden() and read_driver().usable_gpus:
         return
     rate = cpu_flops_per_s()
-    size = len(job.vocabulary)
-    iteration_s = cpu_iteration_s(job.recipe, size, rate)
-    left_s = iteration_s * (job.recipe.train.train_iters - job.start_iteration)
+    size = len(request.vocabulary)
+    iteration_s = cpu_iteration_s(request.recipe, size, rate)
+    left_s = iteration_s * (request.recipe.train.train_iters - request.start_iteration)
     if left_s <= DAY_S:
         return
     small = load_recipe(SMALLEST_RECIPE)
@@ -34,9 +34,9 @@ def refuse_days(job: "Job", recipe: str) -> None:
     iterations = max(1, round(HOUR_S / small_s / 100) * 100)
     of_this = max(1, round(HOUR_S / iteration_s))
     raise UsageError(
-        f"training {recipe} to {job.recipe.train.train_iters:,} iterations would take about "
+        f"training {recipe} to {request.recipe.train.train_iters:,} iterations would take about "
         f"{left_s / DAY_S:,.0f} days on this machine, which has no usable GPU; for about an hour: "
         f"train {SMALLEST_RECIPE} train.train_iters={iterations} (its own "
         f"{small.train.train_iters:,} take {show.duration(small.train.train_iters * small_s)}), or "
-        f"train.train_iters={job.start_iteration + of_this} here; --yes starts it all the same"
+        f"train.train_iters={request.start_iteration + of_this} here; --yes starts it all the same"
     )

@@ -78,9 +78,9 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     from megatron_music.profiling.report.breakdown import compare
     from megatron_music.profiling.sweep.synthetic import vocabulary_size
     from megatron_music.tokenizer.vocabulary import load_vocabulary
-    from megatron_music.train.folder import RunFolder
+    from megatron_music.train.run_dir import RunDir
 
-    folder, recipe = RunFolder(run), load_recipe(str(run / "config.yaml"))
+    folder, recipe = RunDir(run), load_recipe(str(run / "config.yaml"))
     has_own = folder.tokenizer.is_dir()
     size = len(load_vocabulary(folder.tokenizer)) if has_own else vocabulary_size()
     traced = compare(profile, recipe_shape(recipe, size), len(profile.devices), folder)

@@ -71,9 +71,9 @@ def train(
     """
     from megatron_music.config import load_recipe
     from megatron_music.train.blend import parse_blend
-    from megatron_music.train.job import default_run, prepare
     from megatron_music.train.launcher import ignore_launcher, rank
     from megatron_music.train.pretrain import pretrain
+    from megatron_music.train.request import default_run, prepare
 
     modes = {
         "--estimate": estimate,
@@ -92,13 +92,13 @@ def train(
                 "--assume": assume,
             },
         )
-        request = load_recipe(recipe, overrides or [], depth)
+        settings = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
         if estimate:
-            show_estimate(request, blend, device, gpus, utilisation, as_json)
+            show_estimate(settings, blend, device, gpus, utilisation, as_json)
             return
         if rehearse:
-            show_rehearsal(request, blend, device, gpus, assume or [], as_json)
+            show_rehearsal(settings, blend, device, gpus, assume or [], as_json)
             return
         if blend is None:
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
@@ -106,22 +106,22 @@ def train(
         if megatron_lm_args:
             if origin is not None:
                 raise UsageError("stock Megatron-LM begins with checkpoints of its own: no --from")
-            print("\n".join(_stock_arguments(request, blend, folder)))
+            print("\n".join(_stock_arguments(settings, blend, folder)))
             return
-        job = prepare(request, blend, folder, origin)
-        if not job.is_finished:
+        request = prepare(settings, blend, folder, origin)
+        if not request.is_finished:
             if rank() == 0 and not yes:
-                refuse_days(job, recipe)
+                refuse_days(request, recipe)
             show.wait_for("torch and Megatron", rank())
-            pretrain(job, show.say, listen)
+            pretrain(request, show.say, listen)
         elif rank() == 0:
             show.say(
-                f"{job.run.path} has reached iteration {job.start_iteration}, and "
-                f"train.train_iters={request.train.train_iters}: nothing to do; "
+                f"{request.run.path} has reached iteration {request.start_iteration}, and "
+                f"train.train_iters={settings.train.train_iters}: nothing to do; "
                 f"raise train.train_iters to go on"
             )
-        if rank() == 0 and job.run.latest() is not None:
-            _name_export(job.run.path)
+        if rank() == 0 and request.run.latest() is not None:
+            _name_export(request.run.path)
 
 
 def _name_export(run: Path) -> None:
@@ -144,8 +144,8 @@ def _refuse_misplaced(modes: list[str], options: dict[str, object]) -> None:
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
     """Return the words for stock Megatron-LM, which does not choose its kernels by itself."""
+    from megatron_music.train.backends import APEX_NORM, TRANSFORMER_ENGINE, installed
     from megatron_music.train.blend import common_vocabulary
-    from megatron_music.train.choices import APEX_NORM, TRANSFORMER_ENGINE, installed
     from megatron_music.train.megatron_lm import megatron_lm_arguments
 
     asked = recipe.train.transformer_impl
@@ -180,7 +180,7 @@ def _stock_tokenizer(data: Path, run: Path, settings: "TokenizerSettings") -> Pa
 @contextmanager
 def one_voice(rank: int) -> Iterator[None]:
     """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
-    from megatron_music.train.stop import StoppedError
+    from megatron_music.train.signals import StoppedError
 
     try:
         yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.export.checkpoints import Source
-from megatron_music.train.folder import RunFolder
+from megatron_music.train.run_dir import RunDir
 
 CARD_FILE = "README.md"
 
@@ -69,7 +69,7 @@ held-out loss, statistics of notes and voices, copying, a critic.
 def write_card(folder: Path, source: Source, difference: float) -> None:
     """Write the card of an exported folder; `difference` is the largest of its logits."""
     shape, settings = source.recipe.model, source.vocabulary.settings
-    run = RunFolder(source.step.parents[1])
+    run = RunDir(source.step.parents[1])
     data = _data(run)
     inputs = ", ".join(shape.structural_inputs)
     (folder / CARD_FILE).write_text(
@@ -94,7 +94,7 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
     )
 
 
-def _data(run: RunFolder) -> list[dict[str, str]]:
+def _data(run: RunDir) -> list[dict[str, str]]:
     """Return what the data sets of a run say of their source; none where they are gone."""
     named = _read(run.environment).get("data", [])
     folders = [named] if isinstance(named, str) else list(named)
@@ -111,7 +111,7 @@ def _terms(source: Mapping[str, str]) -> str:
     )
 
 
-def _figures(run: RunFolder, source: Source, difference: float) -> str:
+def _figures(run: RunDir, source: Source, difference: float) -> str:
     rows = {"iterations of training": f"{source.iteration:,}"}
     steps = [json.loads(line) for line in _lines(run.path / "log.jsonl")]
     past = [step for step in steps if step["iteration"] <= source.iteration]

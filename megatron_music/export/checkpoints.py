@@ -7,7 +7,7 @@ from pathlib import Path
 from megatron_music.config import Recipe, parse_recipe
 from megatron_music.errors import CheckpointError, RecipeError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from megatron_music.train.folder import META_FILE, find_step, read_meta
+from megatron_music.train.run_dir import META_FILE, find_step, read_meta
 
 
 @dataclass(frozen=True)

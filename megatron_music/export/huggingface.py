@@ -14,7 +14,7 @@ from megatron_music.export.checkpoints import Source, find_source
 from megatron_music.files import why
 from megatron_music.tokenizer.huggingface import refresh_tokenizer, save_tokenizer
 from megatron_music.tokenizer.structure import position_rows
-from megatron_music.train.quiet import quiet
+from megatron_music.train.pretrain import silence_megatron
 
 if TYPE_CHECKING:
     from megatron_music.export.parity import Parity
@@ -46,7 +46,7 @@ def export(source: Path, target: Path) -> Exported:
     if _is_up_to_date(target, found):
         refresh_tokenizer(tokenizer, target, positions)
         return Exported(target, found.iteration, None)
-    with quiet(), _replaced(target) as folder:
+    with silence_megatron(), _replaced(target) as folder:
         try:
             from megatron_music.export.parity import write_model
         except ModuleNotFoundError as fault:

@@ -15,11 +15,11 @@ from megatron_music.export.checkpoints import Source
 from megatron_music.export.weights import convert_weights
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.train import engine as engines
+from megatron_music.train import distributed
 from megatron_music.train.checkpoint import load_model
 from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 from megatron_music.train.model import build_model
-from megatron_music.train.trained import is_trainers
+from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 
 SEQUENCES = 2
 SEED = 0
@@ -49,11 +49,11 @@ def write_model(source: Source, folder: Path) -> Parity:
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    if is_trainers(source.step):
+    if is_hf_trainer_checkpoint(source.step):
         return _write_trainers(source, folder)
     recipe = in_one_process(source.recipe)
-    with engines.start(recipe, on_cpu=True, alone=True) as engine:
-        model = build_model(recipe, source.vocabulary, engine)
+    with distributed.start(recipe, on_cpu=True, alone=True) as context:
+        model = build_model(recipe, source.vocabulary, context)
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
         exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))

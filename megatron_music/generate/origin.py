@@ -9,7 +9,7 @@ from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import MusicError, UsageError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, parse_instrument
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from megatron_music.train.folder import RunFolder
+from megatron_music.train.run_dir import RunDir
 
 _RECORD = "megatron_music.json"
 _MOST_TOKENS = 50_000_000
@@ -29,7 +29,7 @@ def training_data(model: Path, vocabulary: Vocabulary, named: Path | None = None
         return named
     try:
         record = json.loads((model / _RECORD).read_text(encoding="utf-8"))
-        run = RunFolder(Path(record["step"]).parents[1])
+        run = RunDir(Path(record["step"]).parents[1])
         environment = json.loads(run.environment.read_text(encoding="utf-8"))
         data = Path(environment["data"])
         same = load_vocabulary(data / "tokenizer").hash == vocabulary.hash

@@ -10,9 +10,9 @@ from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import CheckpointError, LayoutError
 from megatron_music.threads import wait_briefly
 from megatron_music.train.blend import Blend
-from megatron_music.train.job import Job, default_run
-from megatron_music.train.pretrain import at_work
-from megatron_music.train.trained import is_trainers
+from megatron_music.train.pretrain import training_lock
+from megatron_music.train.request import TrainingRequest, default_run
+from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 
 
 def default_folder(recipe_name: str, data: Blend) -> Path:
@@ -32,24 +32,24 @@ def check_layout(recipe: Recipe) -> None:
             )
 
 
-def check_start(job: Job) -> None:
+def check_start(request: TrainingRequest) -> None:
     """Refuse to go on from what the engine saved; raises CheckpointError."""
-    if job.start is not None and not is_trainers(job.start):
+    if request.start is not None and not is_hf_trainer_checkpoint(request.start):
         raise CheckpointError(
-            f"{job.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
+            f"{request.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
             "train, or give another --run"
         )
 
 
-def pretrain(job: Job, say: Callable[[str], None]) -> None:
+def pretrain(request: TrainingRequest, say: Callable[[str], None]) -> None:
     """Train a job to its end, as one data parallel rank; `say` shows a line.
 
     Checkpoints are the Trainer's own, in a run folder like the engine's. Raises CheckpointError
     (the run is the engine's), and what `train.pretrain.pretrain` does.
     """
-    check_start(job)
+    check_start(request)
     wait_briefly()
-    with at_work(job):
+    with training_lock(request):
         from megatron_music.huggingface.trainer import run
 
-        run(job, say)
+        run(request, say)

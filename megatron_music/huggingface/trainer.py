@@ -29,21 +29,21 @@ from megatron_music.costs.flops import padded_vocab_size, recipe_shape
 from megatron_music.errors import WriteError
 from megatron_music.export.parity import gpt2_config, in_one_process
 from megatron_music.export.weights import convert_weights
-from megatron_music.huggingface.watch import Watch
-from megatron_music.train import engine as engines
+from megatron_music.huggingface.callbacks import RunDirCallback
+from megatron_music.train import distributed
+from megatron_music.train.backends import resolve_auto_precision
 from megatron_music.train.checkpoint import readable
-from megatron_music.train.choices import settle_precision
 from megatron_music.train.dataloader import DataLoader, Microbatch
-from megatron_music.train.engine import Engine
+from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, learning_rate
-from megatron_music.train.job import Job
+from megatron_music.train.loggers import Logger, open_loggers
+from megatron_music.train.metrics import MetricsLogger, Say
 from megatron_music.train.model import build_model
-from megatron_music.train.monitor import Monitor, Say
 from megatron_music.train.muon import use_muon
-from megatron_music.train.opening import describe, open_run
 from megatron_music.train.packing import Row
-from megatron_music.train.stop import StopRequest
-from megatron_music.train.watch import Watcher, watchers
+from megatron_music.train.request import TrainingRequest
+from megatron_music.train.signals import StopRequest
+from megatron_music.train.trainer import describe, open_run
 
 _IGNORED = -100
 """The label of a token that is not to be learned, as Hugging Face writes it."""
@@ -100,7 +100,7 @@ class Rows(Dataset[Microbatch]):
         return sum(self._row_of(sample).label_tokens for sample in range(self._count))
 
 
-class InOrder(Trainer):  # type: ignore[misc]
+class RecipeTrainer(Trainer):  # type: ignore[misc]
     """A Trainer that takes the samples in the loader's order and the recipe's rates."""
 
     def __init__(self, recipe: Recipe, **arguments: Any) -> None:
@@ -157,36 +157,38 @@ class InOrder(Trainer):  # type: ignore[misc]
             ) from fault
 
 
-def run(job: Job, say: Say) -> None:
+def run(request: TrainingRequest, say: Say) -> None:
     """Train from where the run folder stands to `train.train_iters`, on this rank.
 
     Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    recipe = settle_precision(job.recipe, engines.kind_of(engines.this_device()))
-    job = replace(job, recipe=recipe)
-    loader, model = _begin(job)
-    arguments = _arguments(job, loader.engine)
-    engine = _engine(loader.engine, arguments)
-    if engine.is_first:
-        for cut_short in job.run.checkpoints.glob("checkpoint-*"):
+    recipe = resolve_auto_precision(
+        request.recipe, distributed.describe_device(distributed.this_device())
+    )
+    request = replace(request, recipe=recipe)
+    loader, model = _begin(request)
+    arguments = _arguments(request, loader.context)
+    context = _context(loader.context, arguments)
+    if context.is_first:
+        for cut_short in request.run.checkpoints.glob("checkpoint-*"):
             shutil.rmtree(cut_short)
-        open_run(job, engine, "torch scaled_dot_product_attention in Hugging Face's GPT-2")
+        open_run(request, context, "torch scaled_dot_product_attention in Hugging Face's GPT-2")
         trainer = f"Hugging Face's Trainer, transformers {version('transformers')}"
-        say(describe(job, engine, trainer))
+        say(describe(request, context, trainer))
         say(loader.describe())
     shape = replace(
-        recipe_shape(recipe, len(job.vocabulary)), attended_tokens=loader.attended_tokens
+        recipe_shape(recipe, len(request.vocabulary)), attended_tokens=loader.attended_tokens
     )
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        opened: list[Watcher] = []
-        if engine.is_first:
-            opened = stack.enter_context(watchers(job.run, recipe, job.start_iteration))
-        monitor = Monitor(job.run, recipe, shape, engine, say, opened)
-        watch = Watch(job, engine, monitor, stop)
-        trainer = InOrder(
+        opened: list[Logger] = []
+        if context.is_first:
+            opened = stack.enter_context(open_loggers(request.run, recipe, request.start_iteration))
+        metrics = MetricsLogger(request.run, recipe, shape, context, say, opened)
+        watch = RunDirCallback(request, context, metrics, stop)
+        trainer = RecipeTrainer(
             recipe=recipe,
             model=model,
             args=arguments,
@@ -196,48 +198,48 @@ def run(job: Job, say: Say) -> None:
             callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=None if job.start is None else str(job.start))
+        trainer.train(resume_from_checkpoint=None if request.start is None else str(request.start))
         watch.conclude()
 
 
-def _begin(job: Job) -> tuple[DataLoader, PackedGPT2]:
+def _begin(request: TrainingRequest) -> tuple[DataLoader, PackedGPT2]:
     """Open the engine's samples, and draw the weights that it begins with.
 
     The vocabulary is padded as the engine's, whose loss counts what it pads with; the export drops
     it, there as here.
     """
-    recipe, size = in_one_process(job.recipe), len(job.vocabulary)
-    config = gpt2_config(recipe.model, job.vocabulary)
+    recipe, size = in_one_process(request.recipe), len(request.vocabulary)
+    config = gpt2_config(recipe.model, request.vocabulary)
     config.vocab_size = padded_vocab_size(size)
     config.activation_function = "gelu_pytorch_tanh"  # gelu_new in one kernel
     model = PackedGPT2(config)
-    with engines.start(recipe, on_cpu=True) as engine:
-        loader = DataLoader(job, engine)
-        if job.start is None:
-            drawn = build_model(recipe, job.vocabulary, engine).state_dict()
+    with distributed.start(recipe, on_cpu=True) as context:
+        loader = DataLoader(request, context)
+        if request.start is None:
+            drawn = build_model(recipe, request.vocabulary, context).state_dict()
             model.load_state_dict(convert_weights(drawn, recipe.model, config.vocab_size))
     return loader, model
 
 
-def _engine(drawn: Engine, arguments: TrainingArguments) -> Engine:
+def _context(drawn: ParallelContext, arguments: TrainingArguments) -> ParallelContext:
     """Describe this rank as the Trainer placed it."""
     arguments.device  # noqa: B018 - it joins the ranks when first asked
     arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - one GPU a process, as elsewhere
-    device = engines.this_device()
+    device = distributed.this_device()
     control = dist.new_group(backend="gloo") if drawn.world_size > 1 else drawn.control
-    return replace(drawn, device=device, kind=engines.kind_of(device), control=control)
+    return replace(drawn, device=device, kind=distributed.describe_device(device), control=control)
 
 
-def _arguments(job: Job, engine: Engine) -> TrainingArguments:
-    """Translate a recipe; when to log, evaluate and save is `Watch`'s affair."""
-    train, on_cpu = job.recipe.train, not torch.cuda.is_available()
+def _arguments(request: TrainingRequest, context: ParallelContext) -> TrainingArguments:
+    """Translate a recipe; when to log, evaluate and save is `RunDirCallback`'s affair."""
+    train, on_cpu = request.recipe.train, not torch.cuda.is_available()
     return TrainingArguments(
-        output_dir=str(job.run.checkpoints),
+        output_dir=str(request.run.checkpoints),
         max_steps=train.train_iters,
         per_device_train_batch_size=train.micro_batch_size,
         per_device_eval_batch_size=train.micro_batch_size,
         gradient_accumulation_steps=train.global_batch_size
-        // (train.micro_batch_size * engine.data_parallel_size),
+        // (train.micro_batch_size * context.data_parallel_size),
         learning_rate=train.lr,
         weight_decay=train.weight_decay,
         adam_beta1=ADAM_BETAS[0],
@@ -250,11 +252,11 @@ def _arguments(job: Job, engine: Engine) -> TrainingArguments:
         gradient_checkpointing=train.recompute == "full",
         seed=train.seed,
         use_cpu=on_cpu,
-        ddp_backend="gloo" if on_cpu and engine.world_size > 1 else None,
+        ddp_backend="gloo" if on_cpu and context.world_size > 1 else None,
         logging_strategy="no",
         eval_strategy="no",
         save_strategy="no",
-        eval_on_start=job.evaluates and job.start is None,
+        eval_on_start=request.evaluates and request.start is None,
         prediction_loss_only=True,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,

@@ -25,7 +25,7 @@ from packaging.version import Version
 
 from megatron_music.nvidia import Driver, InstalledGpu, are_gpus_hidden, read_driver
 from megatron_music.score.audio import PLAYER, SAMPLE_RATE_HZ
-from megatron_music.train import choices, torch_build
+from megatron_music.train import backends, torch_build
 from megatron_music.train.torch_build import TorchBuild, unusable
 
 Status = Literal["ok", "optional", "needed"]
@@ -221,10 +221,10 @@ def _kernels(driver: Driver) -> Finding:
     """Say what training would choose here: kernels and the precisions there are, best first."""
     gpus = () if are_gpus_hidden() else driver.usable_gpus
     first = next((gpu for gpu in gpus if gpu.capability), None)
-    device = choices.cpu()
+    device = backends.cpu()
     if first is not None and first.capability is not None:
-        device = choices.gpu(first.name or "this GPU", first.capability)
-    kernels = choices.choose_kernels("auto", device, choices.installed())
+        device = backends.gpu(first.name or "this GPU", first.capability)
+    kernels = backends.choose_kernels("auto", device, backends.installed())
     return Finding("kernels", f"{kernels.text}; {', '.join(device.precisions)}")
 
 

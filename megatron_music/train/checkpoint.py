@@ -2,7 +2,7 @@
 
 Mirrors `save_checkpoint` and `load_checkpoint` of megatron/training/checkpointing.py. Neither
 random states nor the schedule are saved: both follow from the recipe and the iteration. What is
-loaded is data, whoever wrote it: see `pickles`.
+loaded is data, whoever wrote it: see `safe_unpickle`.
 """
 
 import pickle
@@ -14,63 +14,97 @@ from typing import Any
 import torch
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.core import CheckpointingException
+from megatron.core.dist_checkpointing.strategies import torch as megatron_torch
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.utils import make_sharded_tensor_for_checkpoint
+from torch.distributed.checkpoint import state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from megatron_music.errors import CheckpointError, WriteError
-from megatron_music.train.engine import Engine
-from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
-from megatron_music.train.optimizer import Learner
-from megatron_music.train.pickles import data_alone, without_pickles
-from megatron_music.train.writing import InProcessSave
+from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.optimizer import TrainState
+from megatron_music.train.run_dir import CheckpointMeta, RunDir, commit_checkpoint
+from megatron_music.train.safe_unpickle import restricted_unpickling, without_pickles
 
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _REASON_LENGTH = 300
 _POSITIONS = "embedding.position_embeddings.weight"
+_FORMAT, _VERSION = "torch_dist", 1
+
+
+class InProcessSave(megatron_torch.TorchDistSaveShardedStrategy):  # type: ignore[misc]
+    """Megatron's `torch_dist` format through torch's own file writer, one file a rank."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT, _VERSION)
+
+    def save(self, sharded_state_dict: dict[str, Any], checkpoint_dir: str | Path) -> None:
+        """Write this rank's part and wait until every rank's is on disk.
+
+        Raises torch's CheckpointException on all ranks when one of them fails.
+        """
+        state, _, _ = megatron_torch._replace_state_dict_keys_with_sharded_keys(  # noqa: SLF001
+            sharded_state_dict, self.keep_only_main_replica
+        )
+        state_dict_saver.save(
+            megatron_torch.mcore_to_pyt_state_dict(state, False),
+            storage_writer=FileSystemWriter(str(checkpoint_dir)),
+            planner=megatron_torch.MCoreSavePlanner(
+                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
+            ),
+        )
 
 
 def save(
-    run: RunFolder, meta: CheckpointMeta, learner: Learner, engine: Engine, leads: bool = True
+    run: RunDir,
+    meta: CheckpointMeta,
+    train_state: TrainState,
+    context: ParallelContext,
+    update_latest: bool = True,
 ) -> None:
     """Save weights and optimizer as `step_N`, complete or not at all; all ranks call it.
 
     One that does not lead is `spike_N`, kept for a look: runs do not go on from it. Raises
     WriteError when the place cannot be written.
     """
-    first = engine.is_first
-    with publish(run, meta, leads) if first else nullcontext(run.partial(meta.iteration)) as folder:
-        engine.wait()
+    first = context.is_first
+    with (
+        commit_checkpoint(run, meta, update_latest)
+        if first
+        else nullcontext(run.partial(meta.iteration)) as folder
+    ):
+        context.wait()
         try:
-            learner.begin_moments()
-            with learner.gathered():
-                state = _state(learner.model, learner.optimizer)
+            train_state.init_adam_state()
+            with train_state.all_params_gathered():
+                state = _state(train_state.model, train_state.optimizer)
                 dist_checkpointing.save(state, str(folder), InProcessSave())
         except (CheckpointException, CheckpointingException, OSError, RuntimeError) as fault:
             raise WriteError(
                 f"cannot write {run.step(meta.iteration)}: {_reason(fault)}; "
                 "make room and start again"
             ) from fault
-        engine.wait()
+        context.wait()
 
 
-def load_learner(step: Path, learner: Learner) -> None:
+def load_train_state(step: Path, train_state: TrainState) -> None:
     """Load weights and optimizer, saved in any layout; raises CheckpointError."""
-    learner.begin_moments()
+    train_state.init_adam_state()
     with readable(step):
-        state = _load(_state(learner.model, learner.optimizer, is_loading=True), step)
-        learner.model.load_state_dict(state["model"])
-        learner.load_optimizer(state["optimizer"])
+        state = _load(_state(train_state.model, train_state.optimizer, is_loading=True), step)
+        train_state.model.load_state_dict(state["model"])
+        train_state.load_optimizer(state["optimizer"])
 
 
-def load_weights(step: Path, learner: Learner) -> None:
+def load_weights(step: Path, train_state: TrainState) -> None:
     """Load the weights alone and begin the optimizer with them; raises CheckpointError.
 
     A model with structural inputs keeps the rows of its position table that the checkpoint lacks.
     """
-    load_model(step, learner.model)
-    learner.optimizer.reload_model_params()
+    load_model(step, train_state.model)
+    train_state.optimizer.reload_model_params()
 
 
 def load_model(step: Path, model: GPTModel) -> None:
@@ -94,7 +128,7 @@ def load_model(step: Path, model: GPTModel) -> None:
 
 def _saved_rows(step: Path) -> int:
     """Return how many rows the position table of a checkpoint has."""
-    with data_alone(step):
+    with restricted_unpickling(step):
         return int(dist_checkpointing.load_tensors_metadata(str(step))[_POSITIONS].global_shape[0])
 
 
@@ -111,7 +145,7 @@ def _state(
 
 
 def _load(state: dict[str, Any], step: Path) -> dict[str, Any]:
-    with data_alone(step):
+    with restricted_unpickling(step):
         loaded: dict[str, Any] = dist_checkpointing.load(state, str(step))
     return loaded | {"model": without_pickles(loaded["model"])}
 

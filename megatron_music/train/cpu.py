@@ -49,7 +49,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def cuda_as_cpu(device: torch.device = CPU) -> Iterator[None]:
+def patch_cuda_calls_to_cpu(device: torch.device = CPU) -> Iterator[None]:
     """Answer `device="cuda"`, `.cuda()` and stream calls with the CPU while open.
 
     `device` may be another one without CUDA: the rehearsal's tensors have their own.

@@ -21,10 +21,10 @@ from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
-from megatron_music.train.attention import DocumentSpans, document_spans
-from megatron_music.train.engine import Engine
-from megatron_music.train.job import Job
+from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.layers import DocumentSpans, document_spans
 from megatron_music.train.packing import IntArray, PackedSplit, Row, fraction, words
+from megatron_music.train.request import TrainingRequest
 
 READ_AHEAD = 4
 """Microbatches that a thread prepares while a GPU computes."""
@@ -92,26 +92,28 @@ class Samples:
 class DataLoader:
     """The microbatches of one data parallel rank."""
 
-    def __init__(self, job: Job, engine: Engine, read_ahead: int | None = None) -> None:
+    def __init__(
+        self, request: TrainingRequest, context: ParallelContext, read_ahead: int | None = None
+    ) -> None:
         """Open the splits and draw the order; raises DataError where they cannot be read.
 
         On a GPU a thread prepares `read_ahead` microbatches ahead. On a CPU, whose cores compute,
         the default is none.
         """
-        train, shape, blend = job.recipe.train, job.recipe.model, job.blend
+        train, shape, blend = request.recipe.train, request.recipe.model, request.blend
         self.micro_batch_size = train.micro_batch_size
         self.global_batch_size = train.global_batch_size
         self.seq_length = shape.seq_length
-        self.engine = engine
-        self._vocabulary = job.vocabulary
-        self._rows = position_rows(shape.structural_inputs, shape.seq_length, job.vocabulary)
+        self.context = context
+        self._vocabulary = request.vocabulary
+        self._rows = position_rows(shape.structural_inputs, shape.seq_length, request.vocabulary)
         self._has_inputs = bool(shape.structural_inputs)
         self._plain_share = train.plain_share
         self._seed = train.seed
         self._unlabelled_share = train.unlabelled_share
-        self._unknown = unknown_tokens(job.vocabulary)
-        self._families = attribute_families(job.vocabulary)
-        self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * engine.is_cuda
+        self._unknown = unknown_tokens(request.vocabulary)
+        self._families = attribute_families(request.vocabulary)
+        self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * context.is_cuda
         self._pool = ThreadPoolExecutor(1) if self._ahead else None
         self._pending: dict[int, Future[Microbatch]] = {}
         splits = [self._open(folder / "train") for folder in blend.folders]
@@ -121,12 +123,12 @@ class DataLoader:
         )
         self.valid: Samples | None = None
         self.eval_iters = 0
-        if job.evaluates:
+        if request.evaluates:
             splits = [self._open(folder / "valid") for folder in blend.folders]
             # No row is evaluated twice: those that are missing in the last batch are empty.
             held = min(len(of) / share for of, share in zip(splits, blend.shares, strict=True))
             batches = max(1, -int(-held // train.global_batch_size))
-            self.eval_iters = min(job.recipe.log.eval_iters, batches)
+            self.eval_iters = min(request.recipe.log.eval_iters, batches)
             self.valid = Samples.blended(
                 splits, blend.shares, self.eval_iters * train.global_batch_size
             )
@@ -167,7 +169,7 @@ class DataLoader:
     @property
     def microbatches(self) -> int:
         """How many microbatches of each rank make a global batch."""
-        return self.global_batch_size // (self.micro_batch_size * self.engine.data_parallel_size)
+        return self.global_batch_size // (self.micro_batch_size * self.context.data_parallel_size)
 
     def training(self, iteration: int) -> Iterator[Microbatch]:
         """Yield this rank's microbatches of an iteration, counted from 1."""
@@ -195,18 +197,18 @@ class DataLoader:
 
     def _prepare(self, number: int) -> Microbatch:
         microbatch = self._assemble(number, self.training_row)
-        return mapped(microbatch, torch.Tensor.pin_memory) if self.engine.is_cuda else microbatch
+        return mapped(microbatch, torch.Tensor.pin_memory) if self.context.is_cuda else microbatch
 
     def _to_device(self, microbatch: Microbatch) -> Microbatch:
-        if not self.engine.is_cuda:
+        if not self.context.is_cuda:
             return microbatch
-        device = self.engine.device
+        device = self.context.device
         return mapped(microbatch, lambda tensor: tensor.to(device, non_blocking=True))
 
     def _assemble(self, number: int, row_of: Callable[[int], Row]) -> Microbatch:
         """Return this rank's microbatch: ranks take turns within a global batch."""
         batch, micro = divmod(number, self.microbatches)
-        turn = micro * self.engine.data_parallel_size + self.engine.data_parallel_rank
+        turn = micro * self.context.data_parallel_size + self.context.data_parallel_rank
         begin = batch * self.global_batch_size + turn * self.micro_batch_size
         rows = [row_of(sample) for sample in range(begin, begin + self.micro_batch_size)]
         return self.assemble(rows, self._mean_label_tokens(batch, row_of))

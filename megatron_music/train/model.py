@@ -22,11 +22,10 @@ from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.train import choices
-from megatron_music.train.attention import TorchCoreAttention
-from megatron_music.train.engine import Engine
+from megatron_music.train import backends
+from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
-from megatron_music.train.linear import use_whole_linears
+from megatron_music.train.layers import TorchCoreAttention, use_unsharded_linears
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,13 +35,13 @@ def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def layer_kernels(recipe: Recipe, engine: Engine) -> choices.Kernels:
+def layer_kernels(recipe: Recipe, context: ParallelContext) -> backends.Kernels:
     """Return which kernels the layers use on this device; raises UsageError."""
     asked = recipe.train.transformer_impl
-    return choices.choose_kernels(asked, engine.kind, choices.installed())
+    return backends.choose_kernels(asked, context.kind, backends.installed())
 
 
-def build_model(recipe: Recipe, vocabulary: Vocabulary, engine: Engine) -> GPTModel:
+def build_model(recipe: Recipe, vocabulary: Vocabulary, context: ParallelContext) -> GPTModel:
     """Build this rank's part of the model on its device, from `train.seed`.
 
     One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.
@@ -50,12 +49,12 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, engine: Engine) -> GPTMo
     _check_vocabulary(recipe, len(vocabulary))
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
-    engine.reseed(recipe.train.seed, 0)
+    context.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
-    config = transformer_config(recipe, engine)
+    config = transformer_config(recipe, context)
     model = GPTModel(
         config=config,
-        transformer_layer_spec=_layer_spec(layer_kernels(recipe, engine), config),
+        transformer_layer_spec=_layer_spec(layer_kernels(recipe, context), config),
         vocab_size=padded_vocab_size(len(vocabulary)),
         max_sequence_length=rows.total,
         pre_process=parallel_state.is_pipeline_first_stage(),
@@ -66,7 +65,7 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, engine: Engine) -> GPTMo
     )
     if model.pre_process:
         model.embedding.position_embeddings.__class__ = PositionTable
-    return model.cuda(engine.device) if engine.is_cuda else model
+    return model.cuda(context.device) if context.is_cuda else model
 
 
 class PositionTable(torch.nn.Embedding):
@@ -85,13 +84,13 @@ class PositionTable(torch.nn.Embedding):
         return F.embedding_bag(listed, self.weight, starts, mode="sum")[None]
 
 
-def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
+def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerConfig:
     """Translate a recipe into Megatron's own configuration; fusions are for CUDA alone.
 
     Raises LayoutError for sequence parallel where it cannot be had.
     """
     shape, parallel, precision = recipe.model, recipe.parallel, recipe.train.precision
-    kernels, packages = layer_kernels(recipe, engine), choices.installed()
+    kernels, packages = layer_kernels(recipe, context), backends.installed()
     return TransformerConfig(
         num_layers=shape.num_layers,
         hidden_size=shape.hidden_size,
@@ -104,32 +103,34 @@ def transformer_config(recipe: Recipe, engine: Engine) -> TransformerConfig:
         use_cpu_initialization=True,
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
-        sequence_parallel=choices.choose_sequence_parallel(recipe, engine.kind, kernels, packages),
+        sequence_parallel=backends.choose_sequence_parallel(
+            recipe, context.kind, kernels, packages
+        ),
         params_dtype=DTYPES[precision],
         pipeline_dtype=DTYPES[precision],
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         masked_softmax_fusion=False,
-        gradient_accumulation_fusion=choices.fuses_gradient_accumulation(engine.kind, packages),
-        batch_p2p_comm=engine.is_cuda,
+        gradient_accumulation_fusion=backends.fuses_gradient_accumulation(context.kind, packages),
+        batch_p2p_comm=context.is_cuda,
         deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
-        **_fusions(engine, kernels, precision),
+        **_fusions(context, kernels, precision),
         **_recompute(recipe.train.recompute),
     )
 
 
-def _fusions(engine: Engine, kernels: choices.Kernels, precision: str) -> dict[str, Any]:
+def _fusions(context: ParallelContext, kernels: backends.Kernels, precision: str) -> dict[str, Any]:
     """Switch on what Megatron compiles for CUDA; its fused GELU is the tanh form, named `F.gelu`.
 
     Transformer Engine leaves the bias to it; our own linear layers add it in the product. The fused
     cross entropy's gradient is in bf16 whatever the precision.
     """
-    fuses_gelu = engine.is_cuda and kernels.transformer_impl == choices.TRANSFORMER_ENGINE
+    fuses_gelu = context.is_cuda and kernels.transformer_impl == backends.TRANSFORMER_ENGINE
     return {
         "activation_func": F.gelu if fuses_gelu else gelu_tanh,
         "bias_activation_fusion": fuses_gelu,
-        "bias_dropout_fusion": engine.is_cuda,
-        "cross_entropy_loss_fusion": engine.is_cuda and precision == "bf16",
+        "bias_dropout_fusion": context.is_cuda,
+        "cross_entropy_loss_fusion": context.is_cuda and precision == "bf16",
     }
 
 
@@ -143,13 +144,13 @@ def _recompute(choice: str) -> dict[str, Any]:
     return {"recompute_granularity": "selective"} if choice == "selective" else {}
 
 
-def _layer_spec(kernels: choices.Kernels, config: TransformerConfig) -> ModuleSpec:
-    if kernels.transformer_impl == choices.TRANSFORMER_ENGINE:
+def _layer_spec(kernels: backends.Kernels, config: TransformerConfig) -> ModuleSpec:
+    if kernels.transformer_impl == backends.TRANSFORMER_ENGINE:
         return get_gpt_layer_with_transformer_engine_spec()
     spec = get_gpt_layer_local_spec()
     spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
     if config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion:
-        use_whole_linears(spec)
+        use_unsharded_linears(spec)
     return spec
 
 

@@ -21,15 +21,15 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.module import Float16Module
 
 from megatron_music.config import Recipe, TrainConfig
-from megatron_music.train.choices import Overlaps, choose_overlaps
-from megatron_music.train.engine import Engine
+from megatron_music.train.backends import Overlaps, choose_overlaps
+from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, warmup_iters
 from megatron_music.train.model import DTYPES
 from megatron_music.train.muon import use_muon
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """A model with all that changes its weights: `model` is bare, `parallel` is DDP around it."""
 
     model: GPTModel
@@ -47,7 +47,7 @@ class Learner:
         self.parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
 
-    def begin_moments(self) -> None:
+    def init_adam_state(self) -> None:
         """Give Adam the moments it begins with, where it has none: fp16 may have skipped so far.
 
         Megatron's distributed optimizer neither saves nor loads a state that is not there yet.
@@ -96,7 +96,7 @@ class Learner:
         return [part.optimizer for part in parts if isinstance(part.optimizer, kinds)]
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def all_params_gathered(self) -> Iterator[None]:
         """Have every rank hold all its weights while open, where they are gathered late."""
         late = self.parallel.ddp_config.overlap_param_gather
         if late:
@@ -105,7 +105,7 @@ class Learner:
         if late:
             self.parallel.enable_forward_pre_hook()
 
-    def fast_forward(self, iteration: int, train: TrainConfig) -> None:
+    def set_schedule_step(self, iteration: int, train: TrainConfig) -> None:
         """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
         self._fuse()
         for group in self.optimizer.param_groups:
@@ -113,13 +113,13 @@ class Learner:
         self.scheduler.step(iteration)
 
 
-def build_learner(recipe: Recipe, model: GPTModel, engine: Engine) -> Learner:
+def build_train_state(recipe: Recipe, model: GPTModel, context: ParallelContext) -> TrainState:
     """Wrap a bare model for training in the recipe's precision and layout.
 
     Raises LayoutError for overlaps that cannot be had.
     """
     config = model.config
-    overlaps = choose_overlaps(recipe, engine.kind, engine.data_parallel_size)
+    overlaps = choose_overlaps(recipe, context.kind, context.data_parallel_size)
     parallel = DistributedDataParallel(
         config=config,
         ddp_config=DistributedDataParallelConfig(
@@ -140,7 +140,7 @@ def build_learner(recipe: Recipe, model: GPTModel, engine: Engine) -> Learner:
     config.grad_scale_func = optimizer.scale_loss
     if overlaps.grad_reduce:
         config.no_sync_func = parallel.no_sync
-    return Learner(model, parallel, optimizer, _scheduler(recipe.train, optimizer))
+    return TrainState(model, parallel, optimizer, _scheduler(recipe.train, optimizer))
 
 
 def _optimizer_config(recipe: Recipe, overlaps: Overlaps) -> OptimizerConfig:

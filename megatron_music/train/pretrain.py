@@ -3,26 +3,29 @@
 torch and megatron are loaded inside, so that importing this costs nothing.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import CheckpointError, MissingError, TrainingError
 from megatron_music.files import alone
 from megatron_music.threads import wait_briefly
-from megatron_music.train.job import Job
 from megatron_music.train.launcher import rank
-from megatron_music.train.moment import Listen
-from megatron_music.train.quiet import quiet
-from megatron_music.train.trained import is_trainers
+from megatron_music.train.request import SampleCallback, TrainingRequest
+from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 
 _NOT_MET = ("DistStoreError", "DistNetworkError")
 """torch's errors, by name, of ranks that wait for each other in vain."""
 
 _TOLD_CHARACTERS = 120
+_CHATTY_LOGGERS = ("megatron", "torch.distributed", "transformer_engine", "py.warnings")
 
 
-def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None) -> None:
+def pretrain(
+    request: TrainingRequest, say: Callable[[str], None], listen: SampleCallback | None = None
+) -> None:
     """Train a job to its end, in this process's part of the layout; `say` shows a line.
 
     `listen` is called every `log.sample_interval`, to compose with what has been learned.
@@ -30,28 +33,30 @@ def pretrain(job: Job, say: Callable[[str], None], listen: Listen | None = None)
     Raises MissingError without torch or megatron, UsageError for what the device cannot do,
     CheckpointError, DataError, WriteError, and TrainingError when stopped or diverged.
     """
-    if job.start is not None and is_trainers(job.start):
+    if request.start is not None and is_hf_trainer_checkpoint(request.start):
         raise CheckpointError(
-            f"{job.start} was saved by Hugging Face's Trainer; go on with launch/huggingface.py, "
-            "or give another --run"
+            f"{request.start} was saved by Hugging Face's Trainer; go on with "
+            "launch/huggingface.py, or give another --run"
         )
     wait_briefly()
-    with at_work(job):
-        from megatron_music.train.loop import run
+    with training_lock(request):
+        from megatron_music.train.trainer import train
 
-        run(job, say, listen)
+        train(request, say, listen)
 
 
 @contextmanager
-def at_work(job: Job) -> Iterator[None]:
+def training_lock(request: TrainingRequest) -> Iterator[None]:
     """Hold the run folder, silently; what a user can act on leaves as one line.
 
     Raises MissingError and TrainingError.
     """
-    busy = TrainingError(f"another training is at work in {job.run.path}; wait for it or stop it")
-    with quiet():
+    busy = TrainingError(
+        f"another training is at work in {request.run.path}; wait for it or stop it"
+    )
+    with silence_megatron():
         try:
-            with alone(job.run.lock, busy) if rank() == 0 else nullcontext():
+            with alone(request.run.lock, busy) if rank() == 0 else nullcontext():
                 yield
         except ModuleNotFoundError as fault:
             raise MissingError(
@@ -79,3 +84,23 @@ def explain(fault: RuntimeError) -> Exception:
             "reaches that address, or unset RANK to train in one process"
         )
     return fault
+
+
+@contextmanager
+def silence_megatron() -> Iterator[None]:
+    """Hold back warnings of megatron, torch and gloo while open, unless the user debugs."""
+    if os.environ.get("MEGATRON_MUSIC_DEBUG"):
+        yield
+        return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("GLOO_LOG_LEVEL", "ERROR")
+    levels = {name: logging.getLogger(name).level for name in _CHATTY_LOGGERS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

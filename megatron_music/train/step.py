@@ -13,9 +13,9 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from megatron_music.train.dataloader import DataLoader, Microbatch
-from megatron_music.train.engine import Engine
-from megatron_music.train.optimizer import Learner
-from megatron_music.train.ranges import Ranges
+from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.optimizer import TrainState
+from megatron_music.train.profiler import PhaseTimers
 
 Losses = list[dict[str, torch.Tensor]]
 """A microbatch's `total` loss in nats and its `tokens`; empty but on the last pipeline stage."""
@@ -34,57 +34,57 @@ class StepResult:
 
 
 def train_step(
-    learner: Learner,
+    train_state: TrainState,
     loader: DataLoader,
-    engine: Engine,
+    context: ParallelContext,
     seed: int,
     iteration: int,
-    ranges: Ranges,
+    timers: PhaseTimers,
 ) -> StepResult:
     """Update the weights with global batch `iteration`, counted from 1.
 
     The result is a pure function of (weights, moments, seed, iteration).
     """
-    engine.reseed(seed, iteration)
-    learner.scheduler.step(1)
-    rate = learner.learning_rate
-    learner.parallel.train()
-    learner.zero_grad()
-    data = ranges.each(loader.training(iteration), "data")
-    losses = _pass(learner, loader, data, forward_only=False)
-    with ranges.phase("optimizer"):
-        _, grad_norm, _ = learner.optimizer.step()
+    context.reseed(seed, iteration)
+    train_state.scheduler.step(1)
+    rate = train_state.learning_rate
+    train_state.parallel.train()
+    train_state.zero_grad()
+    data = timers.each(loader.training(iteration), "data")
+    losses = _pass(train_state, loader, data, forward_only=False)
+    with timers.phase("optimizer"):
+        _, grad_norm, _ = train_state.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
 
-def evaluate(learner: Learner, loader: DataLoader, engine: Engine) -> float:
+def evaluate(train_state: TrainState, loader: DataLoader, context: ParallelContext) -> float:
     """Return the validation loss in nats a token; the same documents every time."""
-    learner.parallel.eval()
-    with torch.no_grad(), learner.gathered():
+    train_state.parallel.eval()
+    with torch.no_grad(), train_state.all_params_gathered():
         losses = [
             loss
             for batch in loader.validation()
-            for loss in _pass(learner, loader, batch, forward_only=True)
+            for loss in _pass(train_state, loader, batch, forward_only=True)
         ]
-    learner.parallel.train()
-    return mean_loss(losses, engine)
+    train_state.parallel.train()
+    return mean_loss(losses, context)
 
 
-def mean_loss(losses: Losses, engine: Engine) -> float:
+def mean_loss(losses: Losses, context: ParallelContext) -> float:
     """Return nats a token over all ranks; tensor parallel copies cancel out."""
     total = sum(float(loss["total"]) for loss in losses)
     tokens = sum(float(loss["tokens"]) for loss in losses)
-    total, tokens = engine.total([total, tokens])
+    total, tokens = context.total([total, tokens])
     return total / tokens
 
 
 def _pass(
-    learner: Learner, loader: DataLoader, data: Iterator[Microbatch], forward_only: bool
+    train_state: TrainState, loader: DataLoader, data: Iterator[Microbatch], forward_only: bool
 ) -> Losses:
     losses: Losses = get_forward_backward_func()(
         forward_step_func=_forward,
         data_iterator=data,
-        model=[learner.parallel],
+        model=[train_state.parallel],
         num_microbatches=loader.microbatches,
         # A microbatch is one sequence of packed documents.
         seq_length=loader.micro_batch_size * loader.seq_length,

@@ -27,7 +27,7 @@ from megatron_music.errors import MusicError
 from megatron_music.files import write_text
 from megatron_music.threads import wait_briefly
 from megatron_music.tokenizer.vocabulary import load_vocabulary
-from megatron_music.train.choices import Device, cpu, gpu
+from megatron_music.train.backends import Device, cpu, gpu
 
 PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer-engine")
 

@@ -15,7 +15,7 @@ from typing import Any
 from megatron_music.profiling.nvml.summary import read_samples, summarize
 from megatron_music.profiling.sweep.spec import QUIET
 from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, training_words
-from megatron_music.train.folder import RunFolder, read_log
+from megatron_music.train.run_dir import RunDir, read_log
 from profiling.gpu_day.commands import started
 from profiling.gpu_day.day import Day, Found
 from profiling.gpu_day.trainings import RECIPE, SETTINGS, SMALL, exported
@@ -30,8 +30,12 @@ TRACED = range(7, 14)
 WATCH_S, LOOK_S = 10.0, 0.2
 SWEEPS = Path("profiling") / "sweeps"
 TESTS = (
-    *("tests/train/test_loop.py", "tests/train/test_finetuning.py", "tests/train/test_linear.py"),
-    *("tests/train/test_engine.py", "tests/huggingface", "tests/export"),
+    *(
+        "tests/train/test_trainer.py",
+        "tests/train/test_finetuning.py",
+        "tests/train/test_linear.py",
+    ),
+    *("tests/train/test_distributed.py", "tests/huggingface", "tests/export"),
 )
 SMI_FIELDS = (
     *("utilization.gpu", "memory.used", "power.draw", "clocks.sm", "temperature.gpu"),
@@ -81,7 +85,7 @@ def bench(day: Day) -> Found:
 
 def where(day: Day) -> Found:
     """Trace some iterations with torch's profiler; on a CPU the run times its own phases."""
-    run, found = RunFolder(day.work / "where"), Found()
+    run, found = RunDir(day.work / "where"), Found()
     recipe = RECIPE if day.is_dry else "article"
     first, last = (1, 4) if day.is_dry else (TRACED.start, TRACED.stop)
     overrides = [*QUIET, *(SMALL if day.is_dry else ())]
@@ -113,7 +117,7 @@ def nvml(day: Day) -> Found:
     smi += ["-lms", str(round(LOOK_S * 1000)), "-i", "0"]
     ours = day.music("profile", "nvml", "--json", "--interval", str(LOOK_S))
     with started([day.python, *words], day.log("nvml-load"), day.root) as load:
-        while not read_log(RunFolder(run)) and load.poll() is None and day.left_s > WATCH_S:
+        while not read_log(RunDir(run)) and load.poll() is None and day.left_s > WATCH_S:
             time.sleep(LOOK_S)
         if load.poll() is not None:
             found.check("training", "it ended before it was watched; see nvml-load.txt")

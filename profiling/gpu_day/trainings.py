@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, train_command, training_words
-from megatron_music.train.folder import RunFolder, read_log
+from megatron_music.train.run_dir import RunDir, read_log
 from profiling.gpu_day.day import Day, Found
 
 RECIPE = "tiny"
@@ -197,16 +197,16 @@ def largest_difference(one: Path, other: Path) -> float | None:
 
 def losses_of(run: Path) -> dict[int, float]:
     """Return the training losses of a run by iteration, nats a token."""
-    entries = read_log(RunFolder(run))
+    entries = read_log(RunDir(run))
     return {entry["iteration"]: entry["lm_loss"] for entry in entries if "lm_loss" in entry}
 
 
 def cut_back(whole: Path, run: Path) -> bool:
     """Copy a run as if it had been killed after its first checkpoint; False if it has none."""
-    if not RunFolder(whole).step(SAVED).is_dir():
+    if not RunDir(whole).step(SAVED).is_dir():
         return False
     shutil.copytree(whole, run, symlinks=True, dirs_exist_ok=True)
-    folder = RunFolder(run)
+    folder = RunDir(run)
     for name in ("latest", "best"):
         (folder.checkpoints / name).unlink(missing_ok=True)
     for step in set(folder.steps()) - {SAVED}:
@@ -229,7 +229,7 @@ def train(day: Day) -> Found:
     runs.found.values["auto"] = day.machine.precisions[0]
     words = day.music("export", str(best), "-o", str(exported(day)))
     runs.found.check("export", day.run("export", words).fault)
-    composed = list(RunFolder(best).samples(ITERATIONS).glob("*.mid"))
+    composed = list(RunDir(best).samples(ITERATIONS).glob("*.mid"))
     runs.found.check("composing during training", "" if composed else "no .mid was written")
     return runs.found
 

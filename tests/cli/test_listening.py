@@ -7,8 +7,7 @@ import pytest
 
 from megatron_music.cli import listening
 from megatron_music.config import load_recipe
-from megatron_music.train.job import prepare
-from megatron_music.train.moment import Moment
+from megatron_music.train.request import SampleContext, prepare
 from tests.train.conftest import SMALL, write_data
 
 pytest.importorskip("torch")
@@ -18,27 +17,27 @@ FILES = ["song-7.mid", "song-7.png", "song-7.wav"]
 
 
 @pytest.fixture(scope="module")
-def moment(tmp_path_factory: pytest.TempPathFactory) -> Moment:
+def moment(tmp_path_factory: pytest.TempPathFactory) -> SampleContext:
     """Train three iterations; return the moment after them, with the weights still in memory."""
-    from megatron_music.train.loop import run
+    from megatron_music.train.trainer import train
 
     folder = tmp_path_factory.mktemp("listening")
     data = write_data(folder / "set", {"train": 60, "valid": 20})
     changes = ["train.train_iters=3", "log.sample_interval=3", "log.eval_interval=0"]
     recipe = load_recipe("tiny", [*SMALL, "model.seq_length=512", *changes])
-    heard: list[Moment] = []
-    run(prepare(recipe, data, folder / "run"), lambda _: None, heard.append)
+    heard: list[SampleContext] = []
+    train(prepare(recipe, data, folder / "run"), lambda _: None, heard.append)
     return heard[0]
 
 
-def files(moment: Moment) -> list[str]:
+def files(moment: SampleContext) -> list[str]:
     return sorted(path.name for path in moment.samples.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_weights_in_memory_and_in_the_checkpoint_compose_the_same(
-    moment: Moment, capsys: pytest.CaptureFixture[str]
+    moment: SampleContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dataclasses import replace
 
@@ -53,7 +52,7 @@ def test_weights_in_memory_and_in_the_checkpoint_compose_the_same(
 
 
 def test_what_goes_wrong_is_a_note_and_leaves_nothing(
-    tmp_path: Path, moment: Moment, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, moment: SampleContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dataclasses import replace
 

@@ -10,13 +10,15 @@ from megatron_music.costs import cpu_time
 from megatron_music.errors import UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from megatron_music.train.blend import parse_blend
-from megatron_music.train.folder import RunFolder
-from megatron_music.train.job import Job
+from megatron_music.train.request import TrainingRequest
+from megatron_music.train.run_dir import RunDir
 
 
-def job(recipe: str, folder: Path) -> Job:
+def request(recipe: str, folder: Path) -> TrainingRequest:
     vocabulary = Vocabulary(TokenizerSettings())
-    return Job(load_recipe(recipe), parse_blend([str(folder)]), RunFolder(folder), vocabulary)
+    return TrainingRequest(
+        load_recipe(recipe), parse_blend([str(folder)]), RunDir(folder), vocabulary
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +29,12 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_takes_minutes_is_not_asked_about(tmp_path: Path) -> None:
-    refuse_days(job("tiny", tmp_path), "tiny")
+    refuse_days(request("tiny", tmp_path), "tiny")
 
 
 def test_what_takes_months_is_refused_with_what_takes_an_hour(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_days(job("article", tmp_path), "article")
+        refuse_days(request("article", tmp_path), "article")
     told = str(caught.value)
     assert "training article to 50,000 iterations would take about 23" in told
     assert "days on this machine" in told

@@ -108,16 +108,15 @@ def counted() -> Iterator[dict[str, float]]:
     torch = pytest.importorskip("torch")
     pytest.importorskip("megatron.core")
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-    from megatron_music.train import attention
-    from megatron_music.train import engine as engines
+    from megatron_music.train import distributed, layers
     from megatron_music.train.model import build_model
 
     changes = ["model.hidden_size=64", "model.seq_length=128", "model.num_layers=6"]
     given = recipe(*changes)
     plain = recipe(*changes, "train.precision=fp32")  # any CPU can start
     vocabulary = Vocabulary(TokenizerSettings())
-    with engines.start(plain, on_cpu=True) as engine:
-        model = build_model(given, vocabulary, engine).to(torch.bfloat16)
+    with distributed.start(plain, on_cpu=True) as context:
+        model = build_model(given, vocabulary, context).to(torch.bfloat16)
         owned = {p.untyped_storage().data_ptr() for p in model.parameters()}
         saved: dict[int, int] = {}
 
@@ -138,7 +137,7 @@ def counted() -> Iterator[dict[str, float]]:
             pytest.MonkeyPatch.context() as patch,
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
-            patch.setattr(attention, "attend_by_blocks", fused)
+            patch.setattr(layers, "attend_by_blocks", fused)
             loss = model(tokens, positions, None, labels=tokens)
         yield {
             "parameters": sum(p.numel() for p in model.parameters()),

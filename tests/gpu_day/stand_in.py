@@ -86,7 +86,7 @@ def bench(words: list[str]) -> None:
 
 
 def pytest(_: list[str]) -> None:
-    print("FAILED tests/train/test_loop.py::test_it - assert 0\n1 failed, 3 passed")
+    print("FAILED tests/train/test_trainer.py::test_it - assert 0\n1 failed, 3 passed")
     sys.exit(1)
 
 

@@ -83,7 +83,7 @@ def test_every_section_does_its_work(day: Day) -> None:
     failed = {name: one.reason for name, one in results.items() if one.outcome == "failed"}
     assert set(failed) == {"tests"}
     assert results["tests"].values["failed"] == [
-        "FAILED tests/train/test_loop.py::test_it - assert 0"
+        "FAILED tests/train/test_trainer.py::test_it - assert 0"
     ]
     assert results["where"].values["devices"][0]["classes_ms"] == {"gemm": 9.5}
     assert results["sample"].values["the_same_on_both"] == "3 of 4"

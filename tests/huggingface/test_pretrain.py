@@ -11,8 +11,8 @@ import pytest
 from megatron_music.config import load_recipe
 from megatron_music.errors import CheckpointError, LayoutError, TrainingError
 from megatron_music.huggingface.pretrain import check_layout, pretrain
-from megatron_music.train.job import Job, prepare
-from megatron_music.train.stop import StoppedError
+from megatron_music.train.request import TrainingRequest, prepare
+from megatron_music.train.signals import StoppedError
 from tests.train.conftest import SMALL, execute, launch, losses, need_devices, read
 
 pytest.importorskip("torch")
@@ -51,7 +51,7 @@ EXPORTED = {
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def job(data: Path, run: Path, *overrides: str) -> Job:
+def request(data: Path, run: Path, *overrides: str) -> TrainingRequest:
     return prepare(load_recipe("tiny", [*SMALL, *SHORT, *overrides]), data, run)
 
 
@@ -67,24 +67,24 @@ def latest(run: Path) -> str:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four iterations, four micro batches each, without dropout."""
     folder = tmp_path_factory.mktemp("runs") / "trainer"
-    pretrain(job(data, folder), quietly)
+    pretrain(request(data, folder), quietly)
     return folder
 
 
 def test_weights_samples_rates_and_losses_are_the_engines(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
-    from megatron_music.train import loop
+    from megatron_music.train import trainer
 
-    loop.run(job(data, tmp_path), quietly)
+    trainer.train(request(data, tmp_path), quietly)
     ours, theirs = read(tmp_path), read(run)
     assert [line["iteration"] for line in theirs] == [0, 1, 2, 3, 4]
-    for engine, trainer in zip(ours, theirs, strict=True):
-        assert engine.keys() == trainer.keys()
-        same = ENOUGH.keys() & engine.keys()
+    for ours_line, theirs_line in zip(ours, theirs, strict=True):
+        assert ours_line.keys() == theirs_line.keys()
+        same = ENOUGH.keys() & ours_line.keys()
         assert same
         for key in same:
-            assert trainer[key] == pytest.approx(engine[key], **ENOUGH[key])
+            assert theirs_line[key] == pytest.approx(ours_line[key], **ENOUGH[key])
 
 
 def test_the_run_folder_is_like_the_engines(run: Path) -> None:
@@ -102,11 +102,11 @@ def test_the_run_folder_is_like_the_engines(run: Path) -> None:
 
 def test_a_resumed_run_ends_as_if_it_had_never_stopped(data: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    pretrain(job(data, whole, *DROPOUT), quietly)
+    pretrain(request(data, whole, *DROPOUT), quietly)
     shutil.copytree(whole, cut, symlinks=True)
     shutil.rmtree(cut / "checkpoints" / "step_4")
     (cut / "checkpoints" / "checkpoint-4").mkdir()  # what a kill while saving leaves
-    pretrain(job(data, cut, *DROPOUT), quietly)
+    pretrain(request(data, cut, *DROPOUT), quietly)
     assert losses(cut) == losses(whole)
     assert latest(cut) == "step_4"
     assert not (cut / "checkpoints" / "checkpoint-4").exists()
@@ -118,16 +118,16 @@ def test_a_signal_stops_after_the_iteration_with_all_saved(data: Path, tmp_path:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(StoppedError, match="stopped by SIGTERM after iteration 3, all saved"):
-        pretrain(job(data, tmp_path), stop)
+        pretrain(request(data, tmp_path), stop)
     assert latest(tmp_path) == "step_3"
-    pretrain(job(data, tmp_path), quietly)
+    pretrain(request(data, tmp_path), quietly)
     assert latest(tmp_path) == "step_4"
 
 
 def test_a_loss_that_leaves_the_ground_stops_the_run(data: Path, tmp_path: Path) -> None:
     wild = ["train.lr=30", "train.clip_grad=0", "train.lr_warmup_iters=4", "train.train_iters=12"]
     with pytest.raises(TrainingError, match=r"in a row at iteration \d+; the same command goes on"):
-        pretrain(job(data, tmp_path, *wild), quietly)
+        pretrain(request(data, tmp_path, *wild), quietly)
 
 
 def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path) -> None:
@@ -135,12 +135,12 @@ def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path)
 
     longer = "train.train_iters=6"
     with pytest.raises(CheckpointError, match="saved by Hugging Face's Trainer; go on with"):
-        pretrain_by_megatron(job(data, run, longer), quietly)
+        pretrain_by_megatron(request(data, run, longer), quietly)
     with pytest.raises(CheckpointError, match="give another --from"):
-        prepare(job(data, run).recipe, data, run / "next", run)
+        prepare(request(data, run).recipe, data, run / "next", run)
     (run / "checkpoints" / "step_4" / "trainer_state.json").rename(run / "elsewhere")
     with pytest.raises(CheckpointError, match="was not saved by Hugging Face's Trainer"):
-        pretrain(job(data, run, longer), quietly)
+        pretrain(request(data, run, longer), quietly)
     asked = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *SHORT]
     done = execute(sys.executable, str(LAUNCHER), *asked)  # nothing is left to train
     assert "was not saved by Hugging Face's Trainer" in done.stderr
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_named(
     file = damaged / "checkpoints" / "step_4" / name
     file.unlink() if lacks else file.write_bytes(b"hi")
     with pytest.raises(CheckpointError, match=r"cannot load .*step_4: .*; remove it to go on"):
-        pretrain(job(data, damaged, "train.train_iters=6"), quietly)
+        pretrain(request(data, damaged, "train.train_iters=6"), quietly)
 
 
 def test_other_layouts_than_data_parallel_are_refused() -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.reference.stock CLONE ARGUMENTS...
 
-The engine asks for few of CUDA's functions, stock Megatron for many: what `cuda_as_cpu` lacks for
-it is added here. Nothing of the clone is changed.
+The engine asks for few of CUDA's functions, stock Megatron for many: what
+`patch_cuda_calls_to_cpu` lacks for it is added here. Nothing of the clone is changed.
 """
 
 import functools
@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from megatron_music.train.cpu import cuda_as_cpu
+from megatron_music.train.cpu import patch_cuda_calls_to_cpu
 
 GPU = SimpleNamespace(
     major=9, minor=0, total_memory=80 << 30, name="a CPU", multi_processor_count=2
@@ -117,7 +117,7 @@ def main(clone: str, *arguments: str) -> None:
     """Run the clone's script as its own program."""
     sys.argv = [str(Path(clone) / "pretrain_gpt.py"), *arguments]
     sys.path.insert(0, clone)
-    with cuda_as_cpu():
+    with patch_cuda_calls_to_cpu():
         for name, answer in answers().items():
             setattr(torch.cuda, name, answer)
         for name in ("init_process_group", "new_group"):

@@ -11,7 +11,7 @@ pytest.importorskip("megatron.core")
 import torch.nn.functional as F  # noqa: E402, N812 - torch's own habit
 from megatron.core.transformer import TransformerConfig  # noqa: E402
 
-from megatron_music.train.attention import (  # noqa: E402
+from megatron_music.train.layers import (  # noqa: E402
     BLOCK,
     TorchCoreAttention,
     attend_by_blocks,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from megatron_music.config import load_recipe
+from megatron_music.train.backends import cpu
 from megatron_music.train.blend import Blend, parse_blend
-from megatron_music.train.choices import cpu
-from megatron_music.train.job import prepare
+from megatron_music.train.request import prepare
 from tests.train.conftest import SMALL, execute, launch, losses, read, write_data
 
 pytest.importorskip("torch")
@@ -29,11 +29,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def go(data: Path | Blend, run: Path, *overrides: str, origin: Path | None = None) -> list[str]:
     """Train in this process; return what was said."""
-    from megatron_music.train import loop
+    from megatron_music.train import trainer
 
     said: list[str] = []
-    job = prepare(load_recipe("tiny", [*SMALL, *SHORT, *overrides]), data, run, origin)
-    loop.run(job, said.append)
+    request = prepare(load_recipe("tiny", [*SMALL, *SHORT, *overrides]), data, run, origin)
+    trainer.train(request, said.append)
     return said
 
 
@@ -109,20 +109,22 @@ def test_what_a_resume_changes_is_said_first(
 def test_a_plain_run_gives_its_rows_to_a_run_with_structural_inputs(
     data: Path, tmp_path: Path
 ) -> None:
-    from megatron_music.train import engine as engines
+    from megatron_music.train import distributed
     from megatron_music.train.checkpoint import load_weights
     from megatron_music.train.model import build_model
-    from megatron_music.train.optimizer import build_learner
+    from megatron_music.train.optimizer import build_train_state
 
     name = "embedding.position_embeddings.weight"
     go(data, tmp_path / "old", "model.structural_inputs=[]", "train.train_iters=1")
     recipe = load_recipe("tiny", [*SMALL, *SHORT, "train.seed=8"])
-    job = prepare(recipe, data, tmp_path / "new", tmp_path / "old")
-    with engines.start(recipe, on_cpu=True) as engine:
-        learner = build_learner(recipe, build_model(recipe, job.vocabulary, engine), engine)
-        drawn = learner.model.state_dict()[name].clone()
-        load_weights(tmp_path / "old" / "checkpoints" / "step_1", learner)
-        table = learner.model.state_dict()[name]
+    request = prepare(recipe, data, tmp_path / "new", tmp_path / "old")
+    with distributed.start(recipe, on_cpu=True) as context:
+        train_state = build_train_state(
+            recipe, build_model(recipe, request.vocabulary, context), context
+        )
+        drawn = train_state.model.state_dict()[name].clone()
+        load_weights(tmp_path / "old" / "checkpoints" / "step_1", train_state)
+        table = train_state.model.state_dict()[name]
     positions = recipe.model.seq_length
     assert len(table) > positions
     assert not (table[:positions] == drawn[:positions]).all(1).any()

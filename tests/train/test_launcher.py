@@ -96,12 +96,12 @@ def test_ranks_that_wait_for_each_other_in_vain_say_where(monkeypatch: Set) -> N
 
 def test_several_gpus_need_a_local_rank(monkeypatch: Set) -> None:
     torch = pytest.importorskip("torch")
-    engine = pytest.importorskip("megatron_music.train.engine")
+    context = pytest.importorskip("megatron_music.train.distributed")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(engine, "refuse_without_code", lambda _: None)
+    monkeypatch.setattr(context, "refuse_without_code", lambda _: None)
     set_all(monkeypatch, POD)
-    assert engine.this_device() == torch.device("cuda", 0)
+    assert context.this_device() == torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     with pytest.raises(LayoutError, match="LOCAL_RANK is not set, and this process could use 8"):
-        engine.this_device()
+        context.this_device()

@@ -12,10 +12,10 @@ from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinea
 
 from megatron_music.config import load_recipe  # noqa: E402
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
-from megatron_music.train import engine as engines  # noqa: E402
-from megatron_music.train.linear import WholeColumnLinear, WholeRowLinear  # noqa: E402
+from megatron_music.train import distributed  # noqa: E402
+from megatron_music.train.layers import UnshardedColumnLinear, UnshardedRowLinear  # noqa: E402
 from megatron_music.train.model import build_model  # noqa: E402
-from megatron_music.train.optimizer import build_learner  # noqa: E402
+from megatron_music.train.optimizer import build_train_state  # noqa: E402
 from tests.train.conftest import SMALL  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -23,19 +23,19 @@ RECIPE = load_recipe("tiny", [*SMALL, "train.train_iters=6"])
 
 
 @pytest.fixture
-def learner() -> Iterator[Any]:
-    with engines.start(RECIPE, on_cpu=True) as engine:
-        model = build_model(RECIPE, Vocabulary(TokenizerSettings()), engine)
-        yield build_learner(RECIPE, model, engine)
+def train_state() -> Iterator[Any]:
+    with distributed.start(RECIPE, on_cpu=True) as context:
+        model = build_model(RECIPE, Vocabulary(TokenizerSettings()), context)
+        yield build_train_state(RECIPE, model, context)
 
 
-def test_the_bias_inside_the_product_changes_nothing(learner: Any) -> None:
-    layer = learner.model.decoder.layers[0]
+def test_the_bias_inside_the_product_changes_nothing(train_state: Any) -> None:
+    layer = train_state.model.decoder.layers[0]
     for module, kind, theirs in [
-        (layer.self_attention.linear_qkv, WholeColumnLinear, ColumnParallelLinear),
-        (layer.self_attention.linear_proj, WholeRowLinear, RowParallelLinear),
-        (layer.mlp.linear_fc1, WholeColumnLinear, ColumnParallelLinear),
-        (layer.mlp.linear_fc2, WholeRowLinear, RowParallelLinear),
+        (layer.self_attention.linear_qkv, UnshardedColumnLinear, ColumnParallelLinear),
+        (layer.self_attention.linear_proj, UnshardedRowLinear, RowParallelLinear),
+        (layer.mlp.linear_fc1, UnshardedColumnLinear, ColumnParallelLinear),
+        (layer.mlp.linear_fc2, UnshardedRowLinear, RowParallelLinear),
     ]:
         assert type(module) is kind
         torch.nn.init.normal_(module.bias)
@@ -46,17 +46,17 @@ def test_the_bias_inside_the_product_changes_nothing(learner: Any) -> None:
         torch.testing.assert_close(result, expected if bias is None else expected + bias)
 
 
-def test_an_optimizer_saved_by_another_adam_goes_on_in_one_pass(learner: Any) -> None:
-    learner.begin_moments()
-    groups = learner.optimizer.param_groups
+def test_an_optimizer_saved_by_another_adam_goes_on_in_one_pass(train_state: Any) -> None:
+    train_state.init_adam_state()
+    groups = train_state.optimizer.param_groups
     for group in groups:
         group["fused"] = None  # as a checkpoint of before says
-    learner.fast_forward(3, RECIPE.train)
+    train_state.set_schedule_step(3, RECIPE.train)
     assert all(group["fused"] for group in groups)
-    before = [parameter.detach().clone() for parameter in learner.model.parameters()]
-    for parameter in learner.model.parameters():
+    before = [parameter.detach().clone() for parameter in train_state.model.parameters()]
+    for parameter in train_state.model.parameters():
         parameter.main_grad.fill_(0.1)
-    succeeded, *_ = learner.optimizer.step()
+    succeeded, *_ = train_state.optimizer.step()
     assert succeeded
-    for parameter, old in zip(learner.model.parameters(), before, strict=True):
+    for parameter, old in zip(train_state.model.parameters(), before, strict=True):
         assert (parameter < old).all()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from megatron_music.train.choices import cpu
+from megatron_music.train.backends import cpu
 from tests.train.conftest import Log, launch, losses, read
 
 TOLERANCE = 1e-5

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.config import load_recipe, recipe_names
-from megatron_music.train.job import prepare
+from megatron_music.train.request import prepare
 from tests.train.conftest import read
 
 pytest.importorskip("torch")
@@ -25,10 +25,10 @@ SCALED_DOWN = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_trains(name: str, data: Path, tmp_path: Path) -> None:
-    from megatron_music.train.loop import run
+    from megatron_music.train.trainer import train
 
     recipe = load_recipe(name, SCALED_DOWN, depth=2)
     assert recipe.model.hidden_size <= 256, "too large for a test"
-    run(prepare(recipe, data, tmp_path / "run"), lambda _: None)
+    train(prepare(recipe, data, tmp_path / "run"), lambda _: None)
     first, last = [entry["lm_loss"] for entry in read(tmp_path / "run") if "lm_loss" in entry]
     assert last < first < 7

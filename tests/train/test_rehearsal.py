@@ -15,7 +15,7 @@ from megatron_music.costs.memory import estimate_memory
 from megatron_music.errors import LayoutError, TrainingError, UsageError
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from megatron_music.train import choices
+from megatron_music.train import backends
 from megatron_music.train.blend import Blend
 from megatron_music.train.rehearsal.meter import Meter
 from megatron_music.train.rehearsal.plan import rehearse_on
@@ -92,7 +92,7 @@ def test_every_recipe_steps_at_the_layouts_of_the_docs(
 def split(blend: Blends) -> list[RankLoad]:
     """Four stages of two tensor and two data parallel ranks."""
     recipe = shallow("small", [f"{TP}=2", f"{PP}=4", DISTRIBUTED, "train.micro_batch_size=4"])
-    return rehearse(recipe, blend(recipe), choices.gpu(H100, (9, 0)), 16)
+    return rehearse(recipe, blend(recipe), backends.gpu(H100, (9, 0)), 16)
 
 
 def test_first_middle_and_last_stages_and_data_ranks_are_rehearsed(split: list[RankLoad]) -> None:
@@ -184,7 +184,7 @@ FAULTS: list[tuple[Callable[[], object], str]] = [
 def test_what_a_gpu_would_refuse_is_found(fault: Callable[[], object], told: str) -> None:
     recipe = load_recipe("tiny", ["train.precision=bf16"])
     with (
-        fake_rank(recipe, choices.gpu(H100, (9, 0)), 0, 4),
+        fake_rank(recipe, backends.gpu(H100, (9, 0)), 0, 4),
         Meter(GPU),
         pytest.raises((TrainingError, RuntimeError), match=told),
     ):
@@ -192,12 +192,17 @@ def test_what_a_gpu_would_refuse_is_found(fault: Callable[[], object], told: str
 
 
 def test_nothing_is_left_of_a_rehearsal() -> None:
-    before = (dist.new_group, torch.autograd.backward, choices.installed, torch.cuda.current_device)
+    before = (
+        dist.new_group,
+        torch.autograd.backward,
+        backends.installed,
+        torch.cuda.current_device,
+    )
     recipe = load_recipe("tiny", ["train.precision=bf16"])
-    with fake_rank(recipe, choices.gpu(H100, (9, 0)), 3, 4) as engine:
-        assert (engine.rank, engine.is_cuda, engine.data_parallel_size) == (3, True, 4)
+    with fake_rank(recipe, backends.gpu(H100, (9, 0)), 3, 4) as context:
+        assert (context.rank, context.is_cuda, context.data_parallel_size) == (3, True, 4)
         assert torch.ones(2, device="cuda").is_cuda
-    after = (dist.new_group, torch.autograd.backward, choices.installed, torch.cuda.current_device)
+    after = (dist.new_group, torch.autograd.backward, backends.installed, torch.cuda.current_device)
     assert after == before
     assert not dist.is_initialized()
     assert not torch.ones(2).is_cuda

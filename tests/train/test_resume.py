@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_music.train.folder import RunFolder, read_meta
+from megatron_music.train.run_dir import RunDir, read_meta
 from tests import warm
 from tests.train.conftest import SMALL, execute, launch, losses, need_devices, read
 
@@ -100,7 +100,7 @@ def test_a_run_killed_again_and_again_ends_bit_identical(
 
 def iteration_of(run: Path) -> int:
     """Return the iteration that a run would go on from; its checkpoint has to be whole."""
-    latest = RunFolder(run).latest()
+    latest = RunDir(run).latest()
     return 0 if latest is None else read_meta(latest).iteration
 
 

@@ -88,7 +88,7 @@ def test_where_all_is_well_or_no_gpu_is_there_nothing_is_said(
 def test_training_refuses_a_gpu_that_torch_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A V100 with a torch whose CUDA build begins with Turing: it sees the GPU all the same."""
     torch = pytest.importorskip("torch")
-    engine = pytest.importorskip("megatron_music.train.engine")
+    context = pytest.importorskip("megatron_music.train.distributed")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: " ".join(PYPI), raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -96,6 +96,6 @@ def test_training_refuses_a_gpu_that_torch_has_no_code_for(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: V100.name)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
     with pytest.raises(MissingError, match=r"no code for Tesla V100-SXM3-32GB \(sm_70\)"):
-        engine.this_device()
+        context.this_device()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    assert engine.this_device() == torch.device("cuda", 0)
+    assert context.this_device() == torch.device("cuda", 0)

@@ -14,7 +14,7 @@ from megatron_music.profiling.nsight.kernel_classes import CLASSES
 from megatron_music.profiling.nsight.read import read_profile
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
 from megatron_music.profiling.sweep.results import FORMULAS, RANKED_BY, TERA, Figures, Row
-from megatron_music.train.folder import RunFolder, read_log
+from megatron_music.train.run_dir import RunDir, read_log
 
 EXPOSED, IDLE = "communication, exposed", "idle"
 
@@ -58,7 +58,7 @@ def where_time_goes(one: Figures, folder: Path) -> Where | None:
         profile = read_profile(capture)
     except MusicError as fault:
         return Where(one.row, "kernels", {}, problem=str(fault))
-    run = RunFolder(capture_log(folder, one.row.key))
+    run = RunDir(capture_log(folder, one.row.key))
     traced = compare(profile, one.row.shape, one.row.devices, run)
     return Where(one.row, "kernels", kernel_shares(profile), traced)
 
@@ -70,7 +70,7 @@ def kernel_shares(profile: Profile) -> dict[str, float]:
     return {name: fmean(shares[name] for shares in each) for name in names} if each else {}
 
 
-def compare(profile: Profile, shape: Shape, devices: int, run: RunFolder) -> Traced | None:
+def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced | None:
     """Hold the iterations of a capture against the log of the run; None without iterations."""
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
@@ -94,7 +94,7 @@ def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
     return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
 
 
-def _logged(profile: Profile, run: RunFolder) -> list[float]:
+def _logged(profile: Profile, run: RunDir) -> list[float]:
     """Return the log's step times of the iterations that the capture counts."""
     steps = next((device.steps for device in profile.devices if device.steps), None)
     if steps is None:

@@ -5,7 +5,7 @@
     DIR/captures/KEY/run/, output.txt    the run: its log has the traced iterations' times
 
 The capture holds the iterations between `cudaProfilerStart` and `cudaProfilerStop` alone, with
-NVTX ranges for what they do (see `train/ranges.py`). Tracing costs time: no row's figures are of
+NVTX ranges for what they do (see `train/profiler.py`). Tracing costs time: no row's figures are of
 a run under nsys.
 """
 
@@ -23,7 +23,7 @@ from megatron_music.profiling.sweep.subprocesses import (
     train_command,
 )
 from megatron_music.profiling.sweep.trial import OUTPUT_FILE, Bench, clear_bulk, describe
-from megatron_music.train.folder import RunFolder
+from megatron_music.train.run_dir import RunDir
 
 FOLDER = "captures"
 EXPORT_FILE = "capture.sqlite"
@@ -110,7 +110,7 @@ def capture(configuration: Configuration, bench: Bench, nsys: str, timeout_s: fl
     run = capture_log(bench.folder, configuration.key).resolve()
     end_training(str(run))
     shutil.rmtree(export.parent, ignore_errors=True)
-    RunFolder(run).checkpoints.mkdir(parents=True)
+    RunDir(run).checkpoints.mkdir(parents=True)
     report, output = export.with_name(REPORT_FILE), export.with_name(OUTPUT_FILE)
     training = train_command(
         configuration.processes,

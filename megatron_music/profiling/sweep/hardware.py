@@ -22,7 +22,7 @@ import psutil
 from megatron_music.costs.peaks import PRECISIONS, Peak, dense_peak, known_devices
 from megatron_music.errors import InputError, MissingError, UsageError
 from megatron_music.files import write_text
-from megatron_music.train import choices
+from megatron_music.train import backends
 from megatron_music.train.torch_build import refuse_unused_gpus
 
 PEAKS_FILE = "peaks.json"
@@ -77,9 +77,9 @@ class Machine:
     def precisions(self) -> tuple[str, ...]:
         """What the machine computes in, the best first; everything where that is not known."""
         if not self.gpus:
-            return choices.cpu().precisions
+            return backends.cpu().precisions
         capability = self.gpus[0].capability
-        return choices.gpu(self.name, capability).precisions if capability else PRECISIONS
+        return backends.gpu(self.name, capability).precisions if capability else PRECISIONS
 
     def room_bytes(self, processes: int) -> int | None:
         """Return the memory that each of so many processes has: a GPU's, or a share of all."""

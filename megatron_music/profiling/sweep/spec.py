@@ -35,7 +35,7 @@ from megatron_music.files import read_small
 from megatron_music.profiling.sweep.hardware import Machine
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
-from megatron_music.train.choices import cpu
+from megatron_music.train.backends import cpu
 
 PROCESSES = "processes"
 ALL = "all"

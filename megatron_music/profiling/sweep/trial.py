@@ -26,7 +26,7 @@ from megatron_music.profiling.sweep.subprocesses import (
     train_command,
 )
 from megatron_music.profiling.sweep.synthetic import synthetic_data, vocabulary_size
-from megatron_music.train.folder import RunFolder, read_log
+from megatron_music.train.run_dir import RunDir, read_log
 
 OUTPUT_FILE = "output.txt"
 GPUS_FILE = "gpus.jsonl"
@@ -80,7 +80,7 @@ class Bench:
 class Window:
     """Watches a run's log: when the warm-up ended, and when the last iteration did (Unix time)."""
 
-    def __init__(self, run: RunFolder, configuration: Configuration, note: Note) -> None:
+    def __init__(self, run: RunDir, configuration: Configuration, note: Note) -> None:
         self.start_s: float | None = None
         self.end_s: float | None = None
         self._run = run
@@ -136,8 +136,8 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
     path = bench.run(configuration)
     end_training(str(path))
     shutil.rmtree(path, ignore_errors=True)
-    RunFolder(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
-    window = Window(RunFolder(path), configuration, note)
+    RunDir(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
+    window = Window(RunDir(path), configuration, note)
     looks, remark, recording = [window.look], "", None
     with ExitStack() as stack:
         if bench.machine.gpus:
@@ -172,7 +172,7 @@ def clear_bulk(run: Path) -> None:
 def _row(
     configuration: Configuration, bench: Bench, code: int | None, timeout_s: float, window: Window
 ) -> Row:
-    run = RunFolder(bench.run(configuration))
+    run = RunDir(bench.run(configuration))
     entries = read_log(run)
     steps = {int(entry["iteration"]): float(entry["step_time_s"]) for entry in entries}
     total = configuration.recipe.train.train_iters

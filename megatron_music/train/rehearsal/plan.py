@@ -12,9 +12,9 @@ from megatron_music.costs.load import RankLoad, Transfer
 from megatron_music.costs.peaks import dense_peak, device_memory_gib
 from megatron_music.costs.step_time import StepTime, estimate_step
 from megatron_music.errors import LayoutError
-from megatron_music.train import choices
+from megatron_music.train import backends
 from megatron_music.train.blend import Blend, common_vocabulary
-from megatron_music.train.quiet import quiet
+from megatron_music.train.pretrain import silence_megatron
 
 GIB = 1 << 30
 _BEFORE_AMPERE = (7, 0)
@@ -63,8 +63,8 @@ def rehearse_on(
     hardware = hardware_of(device, assumptions)
     data, train = check_layout(settled, world_size), settled.train
     has_bf16 = dense_peak(device, "bf16") is not None
-    kind = choices.gpu(device, choices.AMPERE if has_bf16 else _BEFORE_AMPERE)
-    with quiet():
+    kind = backends.gpu(device, backends.AMPERE if has_bf16 else _BEFORE_AMPERE)
+    with silence_megatron():
         from megatron_music.train.rehearsal.rehearse import rehearse
 
         loads = rehearse(settled, blend, kind, world_size, **told)

@@ -16,18 +16,18 @@ from megatron_music.costs.layout import check_layout
 from megatron_music.costs.load import Agreed, RankLoad, RankMemory, Transfer
 from megatron_music.errors import TrainingError
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.train import choices
+from megatron_music.train import backends
 from megatron_music.train.blend import Blend
 from megatron_music.train.dataloader import DataLoader, Microbatch, mapped
 from megatron_music.train.datasets import check_data
-from megatron_music.train.engine import Engine
-from megatron_music.train.folder import RunFolder
-from megatron_music.train.job import Job
+from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.model import build_model
-from megatron_music.train.optimizer import Learner, build_learner
-from megatron_music.train.ranges import Ranges
+from megatron_music.train.optimizer import TrainState, build_train_state
+from megatron_music.train.profiler import PhaseTimers
 from megatron_music.train.rehearsal.meter import Meter
 from megatron_music.train.rehearsal.world import GPU, fake_rank
+from megatron_music.train.request import TrainingRequest
+from megatron_music.train.run_dir import RunDir
 from megatron_music.train.step import train_step
 
 _UNPROFILED = LogConfig()
@@ -38,7 +38,7 @@ Told = Callable[[int, int], None]
 def rehearse(
     recipe: Recipe,
     blend: Blend,
-    kind: choices.Device,
+    kind: backends.Device,
     world_size: int,
     tell: Told = lambda *_: None,
 ) -> list[RankLoad]:
@@ -72,17 +72,17 @@ def distinct_ranks(recipe: Recipe, world_size: int) -> list[int]:
 
 
 def _loader(
-    recipe: Recipe, blend: Blend, kind: choices.Device, world_size: int
+    recipe: Recipe, blend: Blend, kind: backends.Device, world_size: int
 ) -> tuple[DataLoader, Vocabulary]:
     """Read samples as a run does, before any process group is there."""
     train = recipe.train.model_copy(update={"train_iters": 1})
     log = recipe.log.model_copy(update={"eval_interval": 0})
     short = recipe.model_copy(update={"train": train, "log": log})
     checked = check_data(blend, short)
-    job = Job(short, checked.blend, RunFolder(Path()), checked.vocabulary)
+    request = TrainingRequest(short, checked.blend, RunDir(Path()), checked.vocabulary)
     parallel = recipe.parallel
     model = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
-    alone = Engine(
+    alone = ParallelContext(
         device=torch.device("cpu"),
         kind=kind,
         rank=0,
@@ -91,7 +91,7 @@ def _loader(
         data_parallel_size=world_size // model,
         control=dist.group.WORLD,  # type: ignore[arg-type]  # alone there is none
     )
-    return DataLoader(job, alone, read_ahead=0), checked.vocabulary
+    return DataLoader(request, alone, read_ahead=0), checked.vocabulary
 
 
 class _Repeated:
@@ -117,32 +117,32 @@ def _rehearse_rank(
     vocabulary: Vocabulary,
     loader: DataLoader,
     sample: Microbatch,
-    kind: choices.Device,
+    kind: backends.Device,
     rank: int,
     world_size: int,
 ) -> RankLoad:
-    with fake_rank(recipe, kind, rank, world_size) as engine:
+    with fake_rank(recipe, kind, rank, world_size) as context:
         meter = Meter(GPU)
         with meter:
             with GPU:  # weights begin there: without data there is nothing to move
-                model = build_model(recipe, vocabulary, engine)
-            learner = build_learner(recipe, model, engine)
-            learner.begin_moments()
-            learner.fast_forward(0, recipe.train)
+                model = build_model(recipe, vocabulary, context)
+            train_state = build_train_state(recipe, model, context)
+            train_state.init_adam_state()
+            train_state.set_schedule_step(0, recipe.train)
             model.config.timers = meter
-            ranges = Ranges(_UNPROFILED, engine)
+            timers = PhaseTimers(_UNPROFILED, context)
             held = meter.live_bytes
-            weights, gradients = _weights_bytes(learner), _gradients_bytes(learner)
+            weights, gradients = _weights_bytes(train_state), _gradients_bytes(train_state)
             passes = min(loader.microbatches, recipe.parallel.pipeline_model_parallel_size)
             # Megatron learns in the first step in which order gradients come, then overlaps.
             for iteration, count in ((1, 1), (2, passes)):
                 meter.restart()
                 repeated: Any = _Repeated(loader, sample, count)
-                train_step(learner, repeated, engine, recipe.train.seed, iteration, ranges)
+                train_step(train_state, repeated, context, recipe.train.seed, iteration, timers)
         return RankLoad(
             rank=rank,
             stage=parallel_state.get_pipeline_model_parallel_rank(),
-            data_rank=engine.data_parallel_rank,
+            data_rank=context.data_parallel_rank,
             memory=RankMemory(
                 weights=weights,
                 gradients=gradients,
@@ -157,12 +157,12 @@ def _rehearse_rank(
         )
 
 
-def _weights_bytes(learner: Learner) -> int:
-    return _storages_bytes(list(learner.parallel.parameters()))
+def _weights_bytes(train_state: TrainState) -> int:
+    return _storages_bytes(list(train_state.parallel.parameters()))
 
 
-def _gradients_bytes(learner: Learner) -> int:
-    return _storages_bytes([buffer.grad_data for buffer in learner.parallel.buffers])
+def _gradients_bytes(train_state: TrainState) -> int:
+    return _storages_bytes([buffer.grad_data for buffer in train_state.parallel.buffers])
 
 
 def _storages_bytes(tensors: list[torch.Tensor]) -> int:

@@ -3,7 +3,7 @@
 The GPU is torch's `meta` device, whose tensors have shapes, dtypes and an autograd graph, and no
 memory. (Fake tensors of a CUDA device do not pass through autograd on a build of torch without
 CUDA, which asks the missing accelerator for its streams, and cost milliseconds an operator.)
-`cpu.cuda_as_cpu` sends there what asks for CUDA. Process groups are torch's `fake` backend, in
+`cpu.patch_cuda_calls_to_cpu` sends there what asks for CUDA. Process groups are torch's `fake` backend, in
 which every collective returns at once. CPU tensors are real, and may not meet those of the GPU.
 
 Nothing in the engine knows about it. What stands for something else is in `STAND_INS`.
@@ -26,10 +26,9 @@ from torch.overrides import TorchFunctionMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from megatron_music.config import Recipe
-from megatron_music.train import choices
-from megatron_music.train import engine as engines
-from megatron_music.train.cpu import cuda_as_cpu
-from megatron_music.train.engine import Engine
+from megatron_music.train import backends, distributed
+from megatron_music.train.cpu import patch_cuda_calls_to_cpu
+from megatron_music.train.distributed import ParallelContext
 
 GPU = torch.device("meta")
 NORM = 2.0
@@ -54,7 +53,9 @@ STAND_INS = (
 
 
 @contextmanager
-def fake_rank(recipe: Recipe, kind: choices.Device, rank: int, world_size: int) -> Iterator[Engine]:
+def fake_rank(
+    recipe: Recipe, kind: backends.Device, rank: int, world_size: int
+) -> Iterator[ParallelContext]:
     """Be this rank of so many GPUs of a kind while open; its tensors have no data."""
     with ExitStack() as stack:
         for target, name, value in _stand_ins(recipe):
@@ -64,14 +65,14 @@ def fake_rank(recipe: Recipe, kind: choices.Device, rank: int, world_size: int) 
         dist.init_process_group(_BACKEND, rank=rank, world_size=world_size, store=FakeStore())
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
-        engine = engines.place(recipe.parallel, torch.device("cuda", 0), kind)
+        context = distributed.place(recipe.parallel, torch.device("cuda", 0), kind)
         model_parallel_cuda_manual_seed(0, inference_rng_tracker=True)  # tracks nothing
-        yield engine
+        yield context
 
 
 @contextmanager
 def _on_gpu(recipe: Recipe) -> Iterator[None]:
-    with cuda_as_cpu(GPU), _HostReads(recipe.train.precision):
+    with patch_cuda_calls_to_cpu(GPU), _HostReads(recipe.train.precision):
         yield
 
 
@@ -98,12 +99,12 @@ def _stand_ins(recipe: Recipe) -> list[tuple[Any, str, Any]]:
             "_get_fused_kernels_supported_devices",
             lambda: [GPU.type],
         ),
-        (choices, "installed", lambda: frozenset({choices.APEX_NORM})),
+        (backends, "installed", lambda: frozenset({backends.APEX_NORM})),
     ]
 
 
-def _gather_object(gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
-    gathered[:] = [own] * len(gathered)
+def _gather_object(all_params_gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
+    all_params_gathered[:] = [own] * len(all_params_gathered)
 
 
 def _parallel_norm(

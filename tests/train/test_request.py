@@ -13,8 +13,8 @@ from megatron_music.config import Recipe, load_recipe
 from megatron_music.errors import CheckpointError, DataError, LayoutError, UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, save_settings
 from megatron_music.train.blend import Blend, parse_blend
-from megatron_music.train.folder import CheckpointMeta, RunFolder, publish
-from megatron_music.train.job import default_run, prepare
+from megatron_music.train.request import default_run, prepare
+from megatron_music.train.run_dir import CheckpointMeta, RunDir, commit_checkpoint
 from tests.train.conftest import SMALL
 
 
@@ -31,7 +31,7 @@ def checkpoint(run: Path, iteration: int, **changes: Any) -> None:
         "world_size": 1,
         "versions": {},
     }
-    with publish(RunFolder(run), CheckpointMeta(**(values | changes))):
+    with commit_checkpoint(RunDir(run), CheckpointMeta(**(values | changes))):
         pass
 
 
@@ -41,8 +41,8 @@ def copied(data: Path, tmp_path: Path) -> Path:
 
 
 def test_a_new_run_starts_at_iteration_0(data: Path, tmp_path: Path) -> None:
-    job = prepare(recipe(), data, tmp_path / "run")
-    assert (job.start, job.start_iteration, job.is_finished) == (None, 0, False)
+    request = prepare(recipe(), data, tmp_path / "run")
+    assert (request.start, request.start_iteration, request.is_finished) == (None, 0, False)
     assert not (tmp_path / "run").exists()
 
 
@@ -156,8 +156,8 @@ def test_a_run_goes_on_with_the_same_blend_alone(pair: tuple[Path, Path], tmp_pa
 
 def test_what_a_resume_changes_is_listed(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 2)
-    assert prepare(recipe("log.log_interval=3"), data, tmp_path).begins.changes == ()
-    changed = prepare(recipe("train.seed=7", "train.lr=1e-3"), data, tmp_path).begins.changes
+    assert prepare(recipe("log.log_interval=3"), data, tmp_path).resume.changes == ()
+    changed = prepare(recipe("train.seed=7", "train.lr=1e-3"), data, tmp_path).resume.changes
     assert changed == ("train.lr=0.001 (was 0.006)", "train.seed=7 (was 3)")
 
 
@@ -171,9 +171,9 @@ def old(data: Path, tmp_path: Path) -> Path:
 
 def test_a_new_run_begins_with_the_weights_asked_for(data: Path, tmp_path: Path, old: Path) -> None:
     for asked in (old, old / "checkpoints" / "latest", old / "checkpoints" / "step_6"):
-        begins = prepare(recipe(), data, tmp_path / "new", asked).begins
-        assert begins.origin == old / "checkpoints" / "step_6"
-        assert (begins.step, begins.iteration) == (None, 0)
+        resume = prepare(recipe(), data, tmp_path / "new", asked).resume
+        assert resume.origin == old / "checkpoints" / "step_6"
+        assert (resume.step, resume.iteration) == (None, 0)
 
 
 def test_a_run_that_has_begun_remembers_whose_weights(
@@ -183,8 +183,8 @@ def test_a_run_that_has_begun_remembers_whose_weights(
     checkpoint(run, 2, origin=str(origin))
     shutil.rmtree(old / "checkpoints")
     for asked in (None, old, origin):
-        begins = prepare(recipe(), data, run, asked).begins
-        assert (begins.origin, begins.iteration) == (origin, 2)
+        resume = prepare(recipe(), data, run, asked).resume
+        assert (resume.origin, resume.iteration) == (origin, 2)
     with pytest.raises(UsageError, match=r"begun with the weights of .*step_6.* leave it out"):
         prepare(recipe(), data, run, tmp_path / "another")
 

@@ -30,7 +30,7 @@ _NAMED = {
 
 
 @contextmanager
-def data_alone(step: Path) -> Iterator[None]:
+def restricted_unpickling(step: Path) -> Iterator[None]:
     """Let what is loaded from a checkpoint in the block be data, nothing that runs.
 
     What `step` pickles is read once before: it may name torch's records of a checkpoint alone.

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from megatron_music.train.guard import PATIENCE, LossGuard
+from megatron_music.train.metrics import PATIENCE, LossGuard
 
 FALLING = [6.0 - 0.2 * step for step in range(20)]
 

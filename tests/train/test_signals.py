@@ -7,7 +7,7 @@ import time
 
 BUSY = """
 import hashlib, sys
-from megatron_music.train.stop import StopRequest
+from megatron_music.train.signals import StopRequest
 with StopRequest(lambda text: print(text, flush=True)) as stop:
     print("begun", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 60_000_000)  # tens of seconds outside of Python

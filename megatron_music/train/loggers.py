@@ -9,19 +9,19 @@ from typing import Any
 from megatron_music.config import Recipe
 from megatron_music.errors import MissingError
 from megatron_music.files import write_text
-from megatron_music.train.folder import RunFolder
+from megatron_music.train.run_dir import RunDir
 
 Entry = Mapping[str, Any]
 """A line of `log.jsonl`."""
 
-Watcher = Callable[[Entry], None]
+Logger = Callable[[Entry], None]
 """Shows a line somewhere."""
 
 WANDB_ID_FILE = "wandb-id.txt"
 _NOT_SHOWN = ("iteration",)
 
 
-def check_watchers(recipe: Recipe) -> None:
+def check_loggers(recipe: Recipe) -> None:
     """Raise MissingError where what the recipe asks for by name is not installed."""
     if recipe.log.wandb_project and find_spec("wandb") is None:
         raise MissingError(
@@ -31,10 +31,10 @@ def check_watchers(recipe: Recipe) -> None:
 
 
 @contextmanager
-def watchers(run: RunFolder, recipe: Recipe, start_iteration: int) -> Iterator[list[Watcher]]:
+def open_loggers(run: RunDir, recipe: Recipe, start_iteration: int) -> Iterator[list[Logger]]:
     """Open what the recipe asks for; TensorBoard, which nobody asked for, only if installed."""
     with ExitStack() as stack:
-        opened: list[Watcher] = []
+        opened: list[Logger] = []
         if recipe.log.tensorboard and find_spec("tensorboard"):
             opened.append(stack.enter_context(_tensorboard(run, start_iteration)))
         if recipe.log.wandb_project:
@@ -43,7 +43,7 @@ def watchers(run: RunFolder, recipe: Recipe, start_iteration: int) -> Iterator[l
 
 
 @contextmanager
-def _tensorboard(run: RunFolder, start_iteration: int) -> Iterator[Watcher]:
+def _tensorboard(run: RunDir, start_iteration: int) -> Iterator[Logger]:
     """Write event files; what an earlier process wrote beyond the checkpoint is taken back."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -61,7 +61,7 @@ def _tensorboard(run: RunFolder, start_iteration: int) -> Iterator[Watcher]:
 
 
 @contextmanager
-def _wandb(run: RunFolder, recipe: Recipe) -> Iterator[Watcher]:
+def _wandb(run: RunDir, recipe: Recipe) -> Iterator[Logger]:
     """Log to a project; a run that goes on is the same run there."""
     import wandb
 

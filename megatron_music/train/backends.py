@@ -81,7 +81,7 @@ def installed() -> frozenset[str]:
     )
 
 
-def settle_precision(recipe: Recipe, device: Device) -> Recipe:
+def resolve_auto_precision(recipe: Recipe, device: Device) -> Recipe:
     """Put the device's best in the place of `auto`; raises UsageError for what it cannot do."""
     asked = recipe.train.precision
     if asked == "auto":

@@ -1,7 +1,7 @@
 """Set Megatron up for this process and take it down again; the versions' differences end here.
 
 CUDA means NCCL and the GPU of LOCAL_RANK; without it the same code runs on gloo inside
-`cpu.cuda_as_cpu`. Mirrors `initialize_megatron` of megatron/training/initialize.py.
+`cpu.patch_cuda_calls_to_cpu`. Mirrors `initialize_megatron` of megatron/training/initialize.py.
 """
 
 import os
@@ -24,14 +24,14 @@ from torch.distributed import (  # type: ignore[attr-defined]
 
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import LayoutError
-from megatron_music.train import choices
-from megatron_music.train.cpu import cuda_as_cpu, keep_freed_memory
+from megatron_music.train import backends
+from megatron_music.train.cpu import keep_freed_memory, patch_cuda_calls_to_cpu
 from megatron_music.train.launcher import LaunchedProcess, launched_process
 from megatron_music.train.torch_build import refuse_unused_gpus, refuse_without_code
 
 
 @dataclass(frozen=True)
-class Engine:
+class ParallelContext:
     """This process's place in the layout, and what computes there.
 
     `control` is a gloo group of all ranks: small agreements pass through it without touching the
@@ -39,7 +39,7 @@ class Engine:
     """
 
     device: torch.device
-    kind: choices.Device
+    kind: backends.Device
     rank: int
     world_size: int
     data_parallel_rank: int
@@ -91,7 +91,7 @@ class Engine:
 
 
 @contextmanager
-def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator[Engine]:
+def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator[ParallelContext]:
     """Set up process groups and Megatron's parallel state; take them down at the end.
 
     `on_cpu` leaves a GPU alone; `alone` is one process, even where a launcher's variables name
@@ -102,12 +102,12 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
         device = torch.device("cpu") if on_cpu else this_device()
-        kind = kind_of(device)
-        choices.settle_precision(recipe, kind)
+        kind = describe_device(device)
+        backends.resolve_auto_precision(recipe, kind)
         if device.type == "cpu":
             _use_cores(process.local_world_size)
             keep_freed_memory()
-            stack.enter_context(cuda_as_cpu())
+            stack.enter_context(patch_cuda_calls_to_cpu())
         else:
             torch.cuda.set_device(device)
         _join(device, process, apart=on_cpu)
@@ -141,12 +141,12 @@ def this_device() -> torch.device:
     return device
 
 
-def kind_of(device: torch.device) -> choices.Device:
+def describe_device(device: torch.device) -> backends.Device:
     """Describe a device of this machine."""
     if device.type == "cpu":
-        return choices.cpu()
+        return backends.cpu()
     name = torch.cuda.get_device_name(device)
-    return choices.gpu(name, torch.cuda.get_device_capability(device))
+    return backends.gpu(name, torch.cuda.get_device_capability(device))
 
 
 def _use_cores(ranks: int) -> None:
@@ -175,14 +175,14 @@ def _join(device: torch.device, process: LaunchedProcess, apart: bool) -> None:
     )
 
 
-def place(parallel: ParallelConfig, device: torch.device, kind: choices.Device) -> Engine:
+def place(parallel: ParallelConfig, device: torch.device, kind: backends.Device) -> ParallelContext:
     """Lay the ranks that have met out for a recipe; return this process's place."""
     parallel_state.initialize_model_parallel(
         parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     )
     if device.type == "cpu":
         model_parallel_cuda_manual_seed(0, inference_rng_tracker=True)  # tracks nothing
-    return Engine(
+    return ParallelContext(
         device=device,
         kind=kind,
         rank=dist.get_rank(),

@@ -1,6 +1,6 @@
 """Names for what an iteration does, while it is profiled: NVTX ranges on a GPU, times on a CPU.
 
-With `log.use_pytorch_profiler` torch's profiler records the same names (`trace.py`).
+With `log.use_pytorch_profiler` torch's profiler records the same names (`TorchTrace`).
 
 Megatron's schedules start and stop a timer around each forward and backward pass, the reduction of
 gradients and what pipeline stages send one another, wherever `config.timers` is set. Here those
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
+from torch.autograd.profiler import record_function
 
 from megatron_music.config import LogConfig
-from megatron_music.train.engine import Engine
-from megatron_music.train.optimizer import Learner
-from megatron_music.train.trace import TorchTrace
+from megatron_music.files import complete
+from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.optimizer import TrainState
 
 Item = TypeVar("Item")
 
@@ -31,24 +32,31 @@ _PASSES = {"forward-compute": "forward", "backward-compute": "backward"}
 _EXCHANGES = ("-grads-sync", "-all-reduce", "-recv", "-send")
 
 
-class Ranges:
+class _Open:
+    """A range that was opened, and the seconds spent in those inside it."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.since_s, self.inner_s = name, time.perf_counter(), 0.0
+
+
+class PhaseTimers:
     """Open in the chosen iterations alone, and else without effect."""
 
-    def __init__(self, log: LogConfig, engine: Engine, trace: Path | None = None) -> None:
-        traced = trace if log.use_pytorch_profiler and engine.is_first else None
-        self._trace = None if traced is None else TorchTrace(traced, engine.is_cuda)
+    def __init__(self, log: LogConfig, context: ParallelContext, trace: Path | None = None) -> None:
+        traced = trace if log.use_pytorch_profiler and context.is_first else None
+        self._trace = None if traced is None else TorchTrace(traced, context.is_cuda)
         self._chosen = range(log.profile_step_start + 1, log.profile_step_end + 1)
-        self._engine = engine
+        self._context = context
         self._is_open = self._captures = False
         self._names: list[str] = []
         self._stack: list[_Open] = []
         self._times_s: dict[str, float] = {}
         self._iterations = 0
 
-    def watch(self, learner: Learner) -> None:
+    def watch(self, train_state: TrainState) -> None:
         """Have Megatron's schedules say when what begins and ends, if any iteration is chosen."""
         if self._chosen:
-            learner.model.config.timers = self
+            train_state.model.config.timers = self
 
     @contextmanager
     def iteration(self, number: int) -> Iterator[None]:
@@ -60,7 +68,7 @@ class Ranges:
         self._is_open = True
         with self.phase(f"iteration {number}"):
             yield
-            if self._engine.is_cuda:  # what the iteration launched belongs to it
+            if self._context.is_cuda:  # what the iteration launched belongs to it
                 torch.cuda.synchronize()
         self._is_open = False
         self._iterations += 1
@@ -99,7 +107,7 @@ class Ranges:
         self._names.append(name)
         if self._trace is not None:
             self._trace.push(name)
-        if self._engine.is_cuda:
+        if self._context.is_cuda:
             torch.cuda.nvtx.range_push(name)  # type: ignore[no-untyped-call]
         else:
             self._stack.append(_Open(name if self._stack else REST))
@@ -111,7 +119,7 @@ class Ranges:
         self._names.pop()
         if self._trace is not None:
             self._trace.pop()
-        if self._engine.is_cuda:
+        if self._context.is_cuda:
             torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]
             return
         done = self._stack.pop()
@@ -142,30 +150,54 @@ class Ranges:
         self._captures = wanted
         if self._trace is not None:
             self._trace.start() if wanted else self._trace.stop()
-        if self._engine.is_cuda and self._engine.is_first:
+        if self._context.is_cuda and self._context.is_first:
             torch.cuda.synchronize()
             (torch.cuda.profiler.start if wanted else torch.cuda.profiler.stop)()  # type: ignore[no-untyped-call]
-
-
-class _Open:
-    """A range that was opened, and the seconds spent in those inside it."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.since_s, self.inner_s = name, time.perf_counter(), 0.0
 
 
 class _Timer:
     """What Megatron starts and stops; without a phase it does nothing."""
 
-    def __init__(self, ranges: Ranges, phase: str) -> None:
-        self._ranges, self._phase = ranges, phase
+    def __init__(self, timers: PhaseTimers, phase: str) -> None:
+        self._timers, self._phase = timers, phase
 
     def start(self, barrier: bool = False) -> None:  # noqa: ARG002
         """Open the range."""
         if self._phase:
-            self._ranges.push(self._phase)
+            self._timers.push(self._phase)
 
     def stop(self, barrier: bool = False) -> None:  # noqa: ARG002
         """Close it."""
         if self._phase:
-            self._ranges.pop()
+            self._timers.pop()
+
+
+class TorchTrace:
+    """Record operators, kernels and named ranges from `start` to `stop`, which writes the file."""
+
+    def __init__(self, path: Path, is_cuda: bool) -> None:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if is_cuda:
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        self._path = path
+        self._profiler = torch.profiler.profile(activities=activities)
+        self._open: list[record_function] = []
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._profiler.start()
+
+    def push(self, name: str) -> None:
+        """Open a range inside those that are open."""
+        self._open.append(record_function(name))
+        self._open[-1].__enter__()  # type: ignore[no-untyped-call]
+
+    def pop(self) -> None:
+        """Close the innermost range."""
+        self._open.pop().__exit__(None, None, None)
+
+    def stop(self) -> None:
+        """End the recording and write it; raises WriteError."""
+        self._profiler.stop()
+        with complete(self._path) as temporary:
+            self._profiler.export_chrome_trace(str(temporary))

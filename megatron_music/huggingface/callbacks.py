@@ -7,30 +7,34 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from megatron_music.errors import TrainingError
-from megatron_music.train.due import due_after
-from megatron_music.train.engine import Engine
-from megatron_music.train.folder import logged_losses, publish
-from megatron_music.train.guard import LossGuard
+from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import learning_rate
-from megatron_music.train.job import Job
-from megatron_music.train.monitor import Monitor, StepReport, Stopwatch
-from megatron_music.train.opening import checkpoint_meta
-from megatron_music.train.stop import StoppedError, StopRequest
+from megatron_music.train.metrics import LossGuard, MetricsLogger, StepReport, Stopwatch
+from megatron_music.train.request import TrainingRequest
+from megatron_music.train.run_dir import commit_checkpoint, logged_losses
+from megatron_music.train.signals import StoppedError, StopRequest
+from megatron_music.train.trainer import checkpoint_meta, due_after
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class RunDirCallback(TrainerCallback):  # type: ignore[misc]
     """Says when the Trainer logs, evaluates and saves; keeps the run folder as the engine does.
 
     The Trainer's own checkpoints become `step_N` when they are whole.
     """
 
-    def __init__(self, job: Job, engine: Engine, monitor: Monitor, stop: StopRequest) -> None:
-        self._job, self._engine, self._monitor, self._stop = job, engine, monitor, stop
+    def __init__(
+        self,
+        request: TrainingRequest,
+        context: ParallelContext,
+        metrics: MetricsLogger,
+        stop: StopRequest,
+    ) -> None:
+        self._request, self._context, self._metrics, self._stop = request, context, metrics, stop
         self._clock = Stopwatch()
         self._step_s = 0.0
         self._report: StepReport | None = None
         self._validation_loss: float | None = None
-        self._guard = LossGuard(job.recipe.train.loss_spike_nats, logged_losses(job.run))
+        self._guard = LossGuard(request.recipe.train.loss_spike_nats, logged_losses(request.run))
         self._stopped: StoppedError | None = None
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
@@ -42,8 +46,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Say what is due after an iteration, as the engine would."""
         self._clock.count()
-        due = due_after(self._job.recipe, state.global_step)
-        self._stopped = self._stop.agreed(self._engine.total, state.global_step)
+        due = due_after(self._request.recipe, state.global_step)
+        self._stopped = self._stop.agreed(self._context.total, state.global_step)
         stopping = self._stopped is not None
         control.should_evaluate = due.evaluates
         control.should_save = due.saves or stopping
@@ -70,7 +74,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 "checkpoint: give it a lower train.lr or clip_grad, or another train.seed"
             )
         norm = logs.get("grad_norm", math.inf)
-        rate = learning_rate(self._job.recipe.train, state.global_step)
+        rate = learning_rate(self._request.recipe.train, state.global_step)
         finite = norm if math.isfinite(norm) else None
         self._report = StepReport(state.global_step, logs["loss"], rate, finite, {})
         if not (control.should_evaluate or control.should_save):
@@ -89,23 +93,23 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._validation_loss = metrics["eval_loss"]
             if not control.should_save:
                 self._tell()
-        elif self._engine.is_first:
-            self._monitor.report_start(metrics["eval_loss"])
+        elif self._context.is_first:
+            self._metrics.report_start(metrics["eval_loss"])
 
     def on_save(
         self, arguments: TrainingArguments, state: TrainerState, _: TrainerControl, **__: Any
     ) -> None:
         """Make a checkpoint that is whole now `step_N`, and `latest`."""
-        self._engine.wait()
-        if self._engine.is_first:
+        self._context.wait()
+        if self._context.is_first:
             saved = Path(arguments.output_dir) / f"checkpoint-{state.global_step}"
             meta = checkpoint_meta(
-                self._job, self._engine.world_size, state.global_step, self._validation_loss
+                self._request, self._context.world_size, state.global_step, self._validation_loss
             )
-            with publish(self._job.run, meta) as folder:
+            with commit_checkpoint(self._request.run, meta) as folder:
                 folder.rmdir()
                 saved.rename(folder)
-        self._engine.wait()
+        self._context.wait()
         self._tell()
 
     def conclude(self) -> None:
@@ -115,7 +119,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _tell(self) -> None:
         """Write the line of an iteration whose work is all done."""
-        if self._report is not None and self._engine.is_first:
-            self._monitor.report(self._report, self._step_s, self._validation_loss)
+        if self._report is not None and self._context.is_first:
+            self._metrics.report(self._report, self._step_s, self._validation_loss)
         self._report, self._validation_loss = None, None
         self._clock.resume()

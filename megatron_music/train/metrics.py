@@ -1,23 +1,32 @@
 """What a run says about itself: a line of `log.jsonl` and a line for a person. Rank 0 alone."""
 
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from megatron_music.config import Recipe
 from megatron_music.costs import flops
 from megatron_music.costs.peaks import dense_peak
-from megatron_music.train.engine import Engine
-from megatron_music.train.folder import RunFolder
-from megatron_music.train.watch import Watcher
+from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.loggers import Logger
+from megatron_music.train.run_dir import RunDir
 
 TERA = 1e12
 GIB = 1 << 30
 
 Say = Callable[[str], None]
 """Shows one line to a person."""
+
+WINDOW = 20
+"""Logged losses that say what is usual."""
+
+PATIENCE = 3
+"""So many in a row above it are a spike; one is a hard batch."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +71,22 @@ class Stopwatch:
         return seconds
 
 
-class Monitor:
+class MetricsLogger:
     """Writes the log of a run and shows it."""
 
     def __init__(
         self,
-        run: RunFolder,
+        run: RunDir,
         recipe: Recipe,
         shape: flops.Shape,
-        engine: Engine,
+        context: ParallelContext,
         say: Say,
-        watchers: Sequence[Watcher] = (),
+        open_loggers: Sequence[Logger] = (),
     ) -> None:
         self._log = run.log
-        self._engine = engine
-        self._peak = dense_peak(engine.kind.name, recipe.train.precision)
-        self._watchers = watchers
+        self._context = context
+        self._peak = dense_peak(context.kind.name, recipe.train.precision)
+        self._watchers = open_loggers
         self._total = recipe.train.train_iters
         self._tokens = shape.global_batch_size * shape.seq_length
         self._flops = flops.model_causal(shape)
@@ -85,7 +94,7 @@ class Monitor:
 
     def report(self, report: StepReport, step_time_s: float, validation_loss: float | None) -> None:
         """Log an iteration; `step_time_s` is the mean since the last line."""
-        tflops = self._flops / (step_time_s * self._engine.world_size * TERA)
+        tflops = self._flops / (step_time_s * self._context.world_size * TERA)
         entry: dict[str, Any] = {
             "iteration": report.iteration,
             "consumed_tokens": report.iteration * self._tokens,
@@ -95,7 +104,7 @@ class Monitor:
             "step_time_s": step_time_s,
             "tokens_per_s": self._tokens / step_time_s,
             "tflops_per_gpu": tflops,
-            "memory_bytes": self._engine.peak_memory_bytes(),
+            "memory_bytes": self._context.peak_memory_bytes(),
         }
         share = f" {tflops / self._peak.tflops:.1%}" if self._peak else ""
         if report.phases_s:
@@ -126,6 +135,36 @@ class Monitor:
             file.write(json.dumps(entry) + "\n")
         for show in self._watchers:
             show(entry)
+
+
+class LossGuard:
+    """Watches the logged losses; every rank comes to the same end from the same figures.
+
+    `limit_nats` is how far above the median of the last losses a loss may lie, 0 for as far as it
+    likes. What is not a number, or not a finite one, is always too much.
+    """
+
+    def __init__(self, limit_nats: float, earlier: Iterable[float] = ()) -> None:
+        self._limit = limit_nats
+        self._usual: deque[float] = deque(earlier, maxlen=WINDOW)
+        self._above = 0
+
+    def fault(self, loss: float) -> str:
+        """Return what is wrong with a loss in the light of those before it, "" if nothing."""
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        usual = median(self._usual) if len(self._usual) >= PATIENCE else math.inf
+        if self._limit and loss > usual + self._limit:
+            self._above += 1
+        else:
+            self._above = 0
+            self._usual.append(loss)
+        if self._above < PATIENCE:
+            return ""
+        return (
+            f"the loss rose to {loss:.2f} and stayed more than train.loss_spike_nats="
+            f"{self._limit:g} above the {usual:.2f} before, {PATIENCE} log lines in a row"
+        )
 
 
 def _norm(value: float | None) -> str:

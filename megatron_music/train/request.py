@@ -1,17 +1,28 @@
 """Where a run begins or goes on: a checkpoint, held against what is asked. Loads no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from megatron_music.config import Recipe
+from megatron_music.costs.layout import check_layout
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from megatron_music.train.blend import differences
-from megatron_music.train.folder import CheckpointMeta, RunFolder, find_step, read_meta
-from megatron_music.train.trained import is_trainers
+from megatron_music.train.blend import Blend, differences
+from megatron_music.train.datasets import check_data
+from megatron_music.train.launcher import world_size
+from megatron_music.train.loggers import check_loggers
+from megatron_music.train.run_dir import (
+    CheckpointMeta,
+    RunDir,
+    find_step,
+    is_hf_trainer_checkpoint,
+    read_meta,
+)
 
 _INPUTS = "structural_inputs"
+
 SHAPE_KEYS = (
     "num_layers",
     "hidden_size",
@@ -23,7 +34,7 @@ SHAPE_KEYS = (
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where a run stands.
 
     `step` is its own checkpoint to go on from, None for a run that begins; `origin` the checkpoint
@@ -37,9 +48,57 @@ class Start:
     changes: tuple[str, ...] = ()
 
 
-def find_start(
-    run: RunFolder, recipe: Recipe, vocabulary: Vocabulary, data_hash: str, asked: Path | None
-) -> Start:
+@dataclass(frozen=True)
+class TrainingRequest:
+    """A request that can be carried out; `blend` has weights."""
+
+    recipe: Recipe
+    blend: Blend
+    run: RunDir
+    vocabulary: Vocabulary
+    resume: ResumePoint = field(default_factory=ResumePoint)
+    data_hash: str = ""
+
+    @property
+    def start(self) -> Path | None:
+        """The checkpoint to go on from, if any."""
+        return self.resume.step
+
+    @property
+    def start_iteration(self) -> int:
+        """The iteration of that checkpoint, 0 for a run that begins."""
+        return self.resume.iteration
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has already reached `train.train_iters`."""
+        return self.start is not None and self.start_iteration >= self.recipe.train.train_iters
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run evaluates at all."""
+        return self.recipe.log.eval_interval > 0
+
+
+@dataclass(frozen=True)
+class SampleContext:
+    """A run at an iteration that has just been saved as `step`; samples of it go to `samples`.
+
+    `weights` is the state of the whole model where this rank holds it all, in Megatron's local
+    layers; else None, and the checkpoint has to be read.
+    """
+
+    iteration: int
+    recipe: Recipe
+    vocabulary: Vocabulary
+    step: Path
+    samples: Path
+    weights: dict[str, Any] | None
+
+
+def find_resume_point(
+    run: RunDir, recipe: Recipe, vocabulary: Vocabulary, data_hash: str, asked: Path | None
+) -> ResumePoint:
     """Return where a run goes on, or whose weights it begins with if some were `asked` for.
 
     Raises CheckpointError for a model, a vocabulary or data that do not fit, UsageError where
@@ -47,7 +106,9 @@ def find_start(
     """
     step = run.latest()
     if step is None:
-        return Start(origin=None if asked is None else _find_origin(asked, recipe, vocabulary))
+        return ResumePoint(
+            origin=None if asked is None else _find_origin(asked, recipe, vocabulary)
+        )
     meta = read_meta(step)
     _check_shape(step, meta, recipe, "another --run")
     _check_kept(step, meta, recipe)
@@ -63,10 +124,10 @@ def find_start(
         )
     origin = Path(meta.origin) if meta.origin else None
     _check_origin(run, origin, asked)
-    return Start(step, meta.iteration, origin, _changes(meta.recipe, recipe))
+    return ResumePoint(step, meta.iteration, origin, _changes(meta.recipe, recipe))
 
 
-def keep_precision(recipe: Recipe, run: RunFolder) -> Recipe:
+def keep_precision(recipe: Recipe, run: RunDir) -> Recipe:
     """Let precision `auto` mean, for a run that goes on, what it began with."""
     step = run.latest()
     if step is None or recipe.train.precision != "auto":
@@ -84,7 +145,7 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
             f"no checkpoint in {asked} to begin from; give --from a run folder or one of its "
             "checkpoints/step_N (an exported model is none)"
         )
-    if is_trainers(step):
+    if is_hf_trainer_checkpoint(step):
         raise CheckpointError(
             f"{step} was saved by Hugging Face's Trainer, and weights are taken from checkpoints "
             "of megatron-music train alone; give another --from"
@@ -103,7 +164,7 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
     return step
 
 
-def _check_origin(run: RunFolder, origin: Path | None, asked: Path | None) -> None:
+def _check_origin(run: RunDir, origin: Path | None, asked: Path | None) -> None:
     """Refuse --from where it would be passed over in silence."""
     if asked is None:
         return
@@ -156,3 +217,41 @@ def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
         for key, value in keys.items()
         if key in was.get(section, {}) and was[section][key] != value
     )
+
+
+def default_run(recipe_name: str, data: Path | Blend) -> Path:
+    """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>`."""
+    return Path("runs") / f"{_blend(data).name}-{Path(recipe_name).stem}"
+
+
+def prepare(
+    recipe: Recipe, data: Path | Blend, run: Path, origin: Path | None = None
+) -> TrainingRequest:
+    """Check a request and find where it goes on.
+
+    `data` is a folder or a blend of several; a run that has no checkpoint yet begins with the
+    weights of `origin`, a run or one of its checkpoints.
+
+    Raises LayoutError, DataError (missing or too little data, vocabularies that do not match)
+    CheckpointError (the run or the origin holds another model or vocabulary), UsageError and
+    MissingError. Writes nothing.
+    """
+    check_layout(recipe, world_size())
+    check_loggers(recipe)
+    checked = check_data(_blend(data), recipe)
+    folder = RunDir(run)
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file; give a folder with --run")
+    if folder.has_other_files:
+        raise UsageError(f"{run} holds other things than a run; give another --run")
+    recipe = keep_precision(recipe, folder)
+    resume = find_resume_point(folder, recipe, checked.vocabulary, checked.hash, origin)
+    return TrainingRequest(recipe, checked.blend, folder, checked.vocabulary, resume, checked.hash)
+
+
+def _blend(data: Path | Blend) -> Blend:
+    return data if isinstance(data, Blend) else Blend.of(data)
+
+
+SampleCallback = Callable[[SampleContext], None]
+"""Composes something; called on rank 0 alone, while the others wait."""

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 checkpoint = pytest.importorskip("torch.distributed.checkpoint")
 
-from megatron_music.train.pickles import data_alone, without_pickles  # noqa: E402
+from megatron_music.train.safe_unpickle import restricted_unpickling, without_pickles  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -37,7 +37,7 @@ def step(tmp_path: Path) -> Path:
 
 def load(step: Path) -> dict[str, Any]:
     state = {"weight": torch.zeros(2, 3), "extra": {"words": ("", 0)}}
-    with data_alone(step):
+    with restricted_unpickling(step):
         checkpoint.load(state, checkpoint_id=step, no_dist=True)
     return state
 
@@ -102,7 +102,7 @@ def test_objects_in_the_block_are_loaded_as_weights_alone(
     if asked is not None:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", asked)
     torch.save(Trap(tmp_path / "sprung"), tmp_path / "object.pt")
-    with data_alone(step), pytest.raises(pickle.UnpicklingError):
+    with restricted_unpickling(step), pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "object.pt", weights_only=False)
     assert not (tmp_path / "sprung").exists()
     assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == asked

@@ -17,13 +17,12 @@ from megatron_music.costs.memory import parameter_count  # noqa: E402
 from megatron_music.errors import UsageError  # noqa: E402
 from megatron_music.tokenizer.structure import INPUTS, position_rows  # noqa: E402
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
-from megatron_music.train import choices  # noqa: E402
-from megatron_music.train import engine as engines  # noqa: E402
-from megatron_music.train.choices import TRANSFORMER_ENGINE  # noqa: E402
-from megatron_music.train.cpu import cuda_as_cpu  # noqa: E402
-from megatron_music.train.engine import Engine  # noqa: E402
+from megatron_music.train import backends, distributed  # noqa: E402
+from megatron_music.train.backends import TRANSFORMER_ENGINE  # noqa: E402
+from megatron_music.train.cpu import patch_cuda_calls_to_cpu  # noqa: E402
+from megatron_music.train.distributed import ParallelContext  # noqa: E402
 from megatron_music.train.model import build_model, transformer_config  # noqa: E402
-from megatron_music.train.optimizer import build_learner  # noqa: E402
+from megatron_music.train.optimizer import build_train_state  # noqa: E402
 from tests.train.conftest import SMALL, execute, launch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -35,19 +34,19 @@ def recipe(*overrides: str) -> Recipe:
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    with engines.start(recipe(), on_cpu=True) as started:
+def context() -> Iterator[ParallelContext]:
+    with distributed.start(recipe(), on_cpu=True) as started:
         yield started
 
 
-def test_alone_no_port_is_needed_and_the_layout_is_one(engine: Engine) -> None:
-    assert (engine.rank, engine.world_size, engine.data_parallel_size) == (0, 1, 1)
-    assert engine.total([1.5, 2.0]) == [1.5, 2.0]
+def test_alone_no_port_is_needed_and_the_layout_is_one(context: ParallelContext) -> None:
+    assert (context.rank, context.world_size, context.data_parallel_size) == (0, 1, 1)
+    assert context.total([1.5, 2.0]) == [1.5, 2.0]
 
 
 def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
     before = torch.cuda.current_device
-    with cuda_as_cpu():
+    with patch_cuda_calls_to_cpu():
         assert torch.zeros(1, device="cuda").device.type == "cpu"
         assert torch.zeros(1).cuda().type() == "torch.cuda.FloatTensor"
     assert torch.cuda.current_device is before
@@ -55,17 +54,19 @@ def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
 
 
 @pytest.mark.parametrize("inputs", [(), INPUTS])
-def test_the_parameters_are_as_many_as_said(engine: Engine, inputs: tuple[str, ...]) -> None:
+def test_the_parameters_are_as_many_as_said(
+    context: ParallelContext, inputs: tuple[str, ...]
+) -> None:
     given = recipe(f"model.structural_inputs={list(inputs)}")
-    model = build_model(given, VOCABULARY, engine)
+    model = build_model(given, VOCABULARY, context)
     rows = position_rows(inputs, given.model.seq_length, VOCABULARY)
     count = sum(p.numel() for p in model.parameters())
     assert count == parameter_count(given.model, len(VOCABULARY), rows.total)
 
 
-def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> None:
+def test_one_seed_gives_one_model_and_another_seed_another(context: ParallelContext) -> None:
     def weight(*overrides: str) -> Any:
-        model = build_model(recipe(*overrides), VOCABULARY, engine)
+        model = build_model(recipe(*overrides), VOCABULARY, context)
         return model.decoder.layers[0].mlp.linear_fc1.weight
 
     assert torch.equal(weight(), weight())
@@ -77,46 +78,46 @@ def test_one_seed_gives_one_model_and_another_seed_another(engine: Engine) -> No
     [("bf16", {TRANSFORMER_ENGINE}, True, True), ("fp16", set(), False, False)],
 )
 def test_a_gpu_fuses_what_its_kernels_leave_apart(
-    engine: Engine,
+    context: ParallelContext,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
     packages: set[str],
     gelu: bool,
     loss: bool,
 ) -> None:
-    monkeypatch.setattr(choices, "installed", lambda: frozenset(packages))
-    hopper = replace(engine, device=torch.device("cuda"), kind=choices.gpu("H100", (9, 0)))
+    monkeypatch.setattr(backends, "installed", lambda: frozenset(packages))
+    hopper = replace(context, device=torch.device("cuda"), kind=backends.gpu("H100", (9, 0)))
     config = transformer_config(recipe(f"train.precision={precision}"), hopper)
     assert (config.bias_activation_fusion, config.cross_entropy_loss_fusion) == (gelu, loss)
     assert config.bias_dropout_fusion
-    at_home = transformer_config(recipe(), engine)
+    at_home = transformer_config(recipe(), context)
     assert not at_home.bias_activation_fusion
     assert not at_home.bias_dropout_fusion
 
 
-def test_the_rate_warms_up_and_ends_at_its_minimum(engine: Engine) -> None:
+def test_the_rate_warms_up_and_ends_at_its_minimum(context: ParallelContext) -> None:
     given = recipe("train.lr_warmup_iters=50", "train.lr=1e-3", "train.min_lr=1e-4")
-    learner = build_learner(given, build_model(given, VOCABULARY, engine), engine)
+    train_state = build_train_state(given, build_model(given, VOCABULARY, context), context)
     rates = []
     for _ in range(6):
-        learner.scheduler.step(1)
-        rates.append(learner.learning_rate)
+        train_state.scheduler.step(1)
+        rates.append(train_state.learning_rate)
     assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-4])
 
 
-def test_random_numbers_follow_from_seed_and_iteration(engine: Engine) -> None:
-    engine.reseed(1, 7)
+def test_random_numbers_follow_from_seed_and_iteration(context: ParallelContext) -> None:
+    context.reseed(1, 7)
     first = torch.rand(3)
-    engine.reseed(1, 8)
+    context.reseed(1, 8)
     second = torch.rand(3)
-    engine.reseed(1, 7)
+    context.reseed(1, 7)
     assert torch.equal(torch.rand(3), first)
     assert not torch.equal(first, second)
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
     refused = pytest.raises(UsageError, match=r"fp16 is not for .* CPU.*; use train.precision=")
-    with refused, engines.start(recipe("train.precision=fp16"), on_cpu=True):
+    with refused, distributed.start(recipe("train.precision=fp16"), on_cpu=True):
         pass
 
 

@@ -12,12 +12,12 @@ from megatron_music.tokenizer.vocabulary import (
     load_vocabulary,
     save_settings,
 )
-from megatron_music.train.folder import (
+from megatron_music.train.run_dir import (
     CheckpointMeta,
-    RunFolder,
+    RunDir,
     clean,
+    commit_checkpoint,
     lowest_validation_loss,
-    publish,
     read_log,
     read_meta,
     rewind_log,
@@ -29,39 +29,39 @@ def meta(iteration: int, validation_loss: float | None = None) -> CheckpointMeta
     return CheckpointMeta(iteration, {}, "hash", validation_loss, 1, {})
 
 
-def save(run: RunFolder, iteration: int, validation_loss: float | None = None) -> None:
-    with publish(run, meta(iteration, validation_loss)) as folder:
+def save(run: RunDir, iteration: int, validation_loss: float | None = None) -> None:
+    with commit_checkpoint(run, meta(iteration, validation_loss)) as folder:
         (folder / "weights").write_text(str(iteration))
 
 
-def names(run: RunFolder) -> list[str]:
+def names(run: RunDir) -> list[str]:
     return sorted(path.name for path in run.checkpoints.iterdir())
 
 
-def target(run: RunFolder, link: str) -> str:
+def target(run: RunDir, link: str) -> str:
     return (run.checkpoints / link).resolve().name
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
 
 
-def test_a_new_run_has_nothing_to_go_on_from(run: RunFolder) -> None:
+def test_a_new_run_has_nothing_to_go_on_from(run: RunDir) -> None:
     assert run.latest() is None
     assert run.steps() == []
     assert lowest_validation_loss(run, 10) is None
 
 
-def test_a_checkpoint_appears_whole_and_becomes_the_latest(run: RunFolder) -> None:
-    with publish(run, meta(5)) as folder:
+def test_a_checkpoint_appears_whole_and_becomes_the_latest(run: RunDir) -> None:
+    with commit_checkpoint(run, meta(5)) as folder:
         assert not run.step(5).exists()
         (folder / "weights").write_text("5")
     assert run.latest() == run.step(5).resolve()
     assert read_meta(run.step(5)) == meta(5)
 
 
-def test_the_last_two_and_the_best_are_kept(run: RunFolder) -> None:
+def test_the_last_two_and_the_best_are_kept(run: RunDir) -> None:
     for iteration, loss in ((1, 3.0), (2, 2.0), (3, None), (4, 2.5), (5, 2.7)):
         save(run, iteration, loss)
     assert names(run) == ["best", "latest", "step_2", "step_4", "step_5"]
@@ -69,24 +69,24 @@ def test_the_last_two_and_the_best_are_kept(run: RunFolder) -> None:
     assert lowest_validation_loss(run, 5) == 2.0
 
 
-def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_trace(run: RunFolder) -> None:
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_trace(run: RunDir) -> None:
     save(run, 1)
     with (
         pytest.raises(WriteError, match=r"cannot write .*step_2: No space left"),
-        publish(run, meta(2)),
+        commit_checkpoint(run, meta(2)),
     ):
         raise OSError(28, "No space left on device")
     assert names(run) == ["latest", "step_1"]
 
 
-def test_what_a_killed_process_left_is_cleaned_up(run: RunFolder) -> None:
+def test_what_a_killed_process_left_is_cleaned_up(run: RunDir) -> None:
     save(run, 1)
     run.partial(2).mkdir()
     clean(run)
     assert names(run) == ["latest", "step_1"]
 
 
-def test_a_latest_that_points_nowhere_gives_way_to_the_newest_whole_one(run: RunFolder) -> None:
+def test_a_latest_that_points_nowhere_gives_way_to_the_newest_whole_one(run: RunDir) -> None:
     save(run, 1)
     (run.checkpoints / "latest").unlink()
     (run.checkpoints / "latest").symlink_to("step_9")
@@ -94,21 +94,21 @@ def test_a_latest_that_points_nowhere_gives_way_to_the_newest_whole_one(run: Run
     assert run.latest() == run.step(1)
 
 
-def test_saving_an_iteration_again_replaces_it(run: RunFolder) -> None:
+def test_saving_an_iteration_again_replaces_it(run: RunDir) -> None:
     save(run, 1)
     (run.step(1) / "stale").touch()
     save(run, 1)
     assert not (run.step(1) / "stale").exists()
 
 
-def test_a_damaged_meta_file_is_a_checkpoint_error(run: RunFolder) -> None:
+def test_a_damaged_meta_file_is_a_checkpoint_error(run: RunDir) -> None:
     save(run, 1)
     (run.step(1) / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match="not a sound checkpoint"):
         read_meta(run.step(1))
 
 
-def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunFolder) -> None:
+def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunDir) -> None:
     run.path.mkdir()
     loss = 5.365965366363525
     lines = [json.dumps({"iteration": i, "lm_loss": loss}) for i in range(4)]
@@ -121,7 +121,7 @@ def test_the_log_is_rewound_to_the_checkpoint_with_every_digit(run: RunFolder) -
 
 
 def test_a_run_gets_a_tokenizer_of_its_own_in_the_place_of_what_is_there(
-    tmp_path: Path, run: RunFolder
+    tmp_path: Path, run: RunDir
 ) -> None:
     """Also in the place of a link into the data set, which stays as it is."""
     settings = TokenizerSettings()

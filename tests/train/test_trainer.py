@@ -7,9 +7,8 @@ import pytest
 
 from megatron_music.config import load_recipe
 from megatron_music.errors import TrainingError
-from megatron_music.train import choices
-from megatron_music.train.job import prepare
-from megatron_music.train.moment import Moment
+from megatron_music.train import backends
+from megatron_music.train.request import SampleContext, prepare
 from tests.train.conftest import SMALL, losses, read
 
 pytest.importorskip("torch")
@@ -22,10 +21,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def go(data: Path, run: Path, *overrides: str, listen: Any = None) -> None:
-    from megatron_music.train import loop
+
+    from megatron_music.train import trainer
 
     recipe = load_recipe("tiny", [*SMALL, *SHORT, *overrides])
-    loop.run(prepare(recipe, data, run), lambda _: None, listen)
+    trainer.train(prepare(recipe, data, run), lambda _: None, listen)
 
 
 def latest(run: Path) -> str:
@@ -57,10 +57,11 @@ def test_a_spike_before_the_first_checkpoint_leaves_none_to_go_on_from(
 def test_a_loss_that_is_no_number_stops_and_saves_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from megatron_music.train import loop
+
+    from megatron_music.train import trainer
 
     means = iter([3.0, 2.9, 2.8, 2.7, float("nan")])
-    monkeypatch.setattr(loop, "mean_loss", lambda *_: next(means))
+    monkeypatch.setattr(trainer, "mean_loss", lambda *_: next(means))
     with pytest.raises(TrainingError, match=r"the loss became nan at iteration 5; .* from step_4"):
         go(data, tmp_path)
     assert latest(tmp_path) == "step_4"
@@ -73,7 +74,7 @@ def test_fp16_finds_its_loss_scale_and_takes_it_along(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distributed: str
 ) -> None:
     everything = ("bf16", "fp16", "fp32")  # what no CPU is asked to do otherwise
-    monkeypatch.setattr(choices.Device, "precisions", property(lambda _: everything))
+    monkeypatch.setattr(backends.Device, "precisions", property(lambda _: everything))
     half = [
         "train.precision=fp16",
         f"train.initial_loss_scale={2.0**32}",
@@ -100,7 +101,7 @@ def test_fp16_finds_its_loss_scale_and_takes_it_along(
 def test_it_is_listened_to_when_due_with_all_the_weights_and_a_checkpoint(
     data: Path, tmp_path: Path
 ) -> None:
-    heard: list[Moment] = []
+    heard: list[SampleContext] = []
     go(data, tmp_path, "log.sample_interval=5", listen=heard.append)
     assert [moment.iteration for moment in heard] == [5, 10]
     for moment in heard:
@@ -113,7 +114,7 @@ def test_it_is_listened_to_when_due_with_all_the_weights_and_a_checkpoint(
 def test_listening_changes_no_digit_of_a_run(data: Path, tmp_path: Path) -> None:
     import torch
 
-    def disturb(_: Moment) -> None:
+    def disturb(_: SampleContext) -> None:
         torch.manual_seed(0)
         torch.rand(100)
 

@@ -23,10 +23,12 @@ from megatron_music.files import read_small, why, write_text
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 
 META_FILE = "meta.json"
+
 KEPT_STEPS = 2
 """So many of the newest checkpoints stay, besides `latest` and `best`."""
 
 _PARTIAL = ".partial"
+_STATE_FILE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class CheckpointMeta:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDir:
     """The paths of a run."""
 
     path: Path
@@ -60,7 +62,7 @@ class RunFolder:
         return self.path / ".lock"
 
     @property
-    def is_foreign(self) -> bool:
+    def has_other_files(self) -> bool:
         """True where the folder holds other things than a run."""
         ours = (self.checkpoints, self.log, self.lock)  # a data set has a tokenizer
         held = self.path.is_dir() and any(self.path.iterdir())
@@ -130,7 +132,7 @@ class RunFolder:
 
 def find_step(path: Path) -> Path | None:
     """Return the checkpoint that a path is, or of a run folder the latest; None for neither."""
-    step = path if _is_whole(path) else RunFolder(path).latest()
+    step = path if _is_whole(path) else RunDir(path).latest()
     return None if step is None else step.resolve()
 
 
@@ -146,14 +148,16 @@ def read_meta(step: Path) -> CheckpointMeta:
 
 
 @contextmanager
-def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterator[Path]:
+def commit_checkpoint(
+    run: RunDir, meta: CheckpointMeta, update_latest: bool = True
+) -> Iterator[Path]:
     """Give an empty folder to save into; when the block ends it becomes `step_N`, then `latest`.
 
-    `best` moves to the lowest validation loss so far and old checkpoints go; unless it `leads`,
-    it becomes `spike_N` and nothing else moves. Raises WriteError; whatever goes
-    wrong, nothing half-written is left under a final name.
+    `best` moves to the lowest validation loss so far and old checkpoints are removed. Without
+    `update_latest` it becomes `spike_N` and nothing else moves. Raises WriteError; no error
+    leaves anything half-written under a final name.
     """
-    final = run.step(meta.iteration) if leads else run.spike(meta.iteration)
+    final = run.step(meta.iteration) if update_latest else run.spike(meta.iteration)
     partial = run.partial(meta.iteration)
     try:
         _remove(partial)
@@ -162,7 +166,7 @@ def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterato
         write_text(partial / META_FILE, json.dumps(asdict(meta), indent=2) + "\n")
         _remove(final)
         partial.rename(final)
-        if not leads:
+        if not update_latest:
             return
         _link(run.checkpoints / "latest", final.name)
         best = _best_step(run, meta.iteration)
@@ -177,18 +181,18 @@ def publish(run: RunFolder, meta: CheckpointMeta, leads: bool = True) -> Iterato
         _remove(partial)
 
 
-def lowest_validation_loss(run: RunFolder, iteration: int) -> float | None:
+def lowest_validation_loss(run: RunDir, iteration: int) -> float | None:
     """Return the lowest validation loss of the checkpoints up to an iteration, nats a token."""
     return min(_validation_losses(run, iteration), default=(None,))[0]
 
 
-def clean(run: RunFolder) -> None:
+def clean(run: RunDir) -> None:
     """Remove what a killed process left half-written."""
     for partial in run.checkpoints.glob(f".*{_PARTIAL}"):
         _remove(partial)
 
 
-def rewind_log(run: RunFolder, iteration: int | None) -> None:
+def rewind_log(run: RunDir, iteration: int | None) -> None:
     """Drop the lines beyond an iteration and a line cut short; all lines for None."""
     if not run.log.exists():
         return
@@ -196,7 +200,7 @@ def rewind_log(run: RunFolder, iteration: int | None) -> None:
     write_text(run.log, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def read_log(run: RunFolder) -> list[dict[str, Any]]:
+def read_log(run: RunDir) -> list[dict[str, Any]]:
     """Read the log's entries in order, without a line that was cut short; none without a log."""
     if not run.log.exists():
         return []
@@ -211,12 +215,12 @@ def read_log(run: RunFolder) -> list[dict[str, Any]]:
     return entries
 
 
-def logged_losses(run: RunFolder) -> list[float]:
+def logged_losses(run: RunDir) -> list[float]:
     """Return the training losses that the log holds so far, nats a token."""
     return [entry["lm_loss"] for entry in read_log(run) if "lm_loss" in entry]
 
 
-def write_tokenizer(settings: TokenizerSettings, run: RunFolder) -> None:
+def write_tokenizer(settings: TokenizerSettings, run: RunDir) -> None:
     """Write the run's tokenizer folder in one piece; raises WriteError.
 
     Made anew, not copied: whatever else stands in the data set's is not to be passed on.
@@ -234,18 +238,18 @@ def _is_whole(step: Path) -> bool:
     return (step / META_FILE).is_file()
 
 
-def _best_step(run: RunFolder, iteration: int) -> int | None:
+def _best_step(run: RunDir, iteration: int) -> int | None:
     return min(_validation_losses(run, iteration), default=(None, None))[1]
 
 
-def _validation_losses(run: RunFolder, iteration: int) -> list[tuple[float, int]]:
+def _validation_losses(run: RunDir, iteration: int) -> list[tuple[float, int]]:
     metas = (read_meta(run.step(step)) for step in run.steps() if step <= iteration)
     return [
         (meta.validation_loss, meta.iteration) for meta in metas if meta.validation_loss is not None
     ]
 
 
-def _prune(run: RunFolder, iteration: int, best: int | None) -> None:
+def _prune(run: RunDir, iteration: int, best: int | None) -> None:
     steps = [step for step in run.steps() if step <= iteration]
     for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
         # Out of sight first: a kill during the removal leaves no half checkpoint.
@@ -266,3 +270,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     elif path.exists():
         shutil.rmtree(path)
+
+
+def is_hf_trainer_checkpoint(step: Path) -> bool:
+    """Tell whether Hugging Face's Trainer saved this checkpoint, and not Megatron."""
+    return (step / _STATE_FILE).is_file()

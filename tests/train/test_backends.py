@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.config import Recipe, load_recipe
 from megatron_music.errors import LayoutError, UsageError
-from megatron_music.train.choices import (
+from megatron_music.train.backends import (
     APEX_NORM,
     FUSED_WGRAD,
     TRANSFORMER_ENGINE,
@@ -17,7 +17,7 @@ from megatron_music.train.choices import (
     cpu,
     fuses_gradient_accumulation,
     gpu,
-    settle_precision,
+    resolve_auto_precision,
 )
 
 V100 = gpu("Tesla V100-SXM3-32GB", (7, 0))
@@ -54,16 +54,16 @@ def recipe(*overrides: str) -> Recipe:
 def test_auto_takes_the_best_precision_and_what_a_device_cannot_do_is_refused(
     device: Device, best: str, others: set[str]
 ) -> None:
-    assert settle_precision(recipe(), device).train.precision == best
+    assert resolve_auto_precision(recipe(), device).train.precision == best
     for asked in ("fp32", "bf16", "fp16"):
         given = recipe(f"train.precision={asked}")
         if asked in {best, *others}:
-            assert settle_precision(given, device) == given
+            assert resolve_auto_precision(given, device) == given
         else:
             with pytest.raises(
                 UsageError, match=f"{asked} is not for .*use train.precision=.*{best}"
             ):
-                settle_precision(given, device)
+                resolve_auto_precision(given, device)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
 from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.spec_utils import ModuleSpec
 
 BLOCK = 160
 """Queries a block on a CPU: the fastest of 64 to 640 in fp32 at 640 tokens, on two cores."""
@@ -32,30 +34,6 @@ class DocumentSpans(PackedSeqParams):  # type: ignore[misc]
     documents: int = 0
     longest: int = 0
     slots: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-
-
-def document_spans(lengths: npt.NDArray[np.int64], total: int, seq_length: int) -> DocumentSpans:
-    """Return the spans of documents of these lengths, one after another from the first token.
-
-    Behind them padding fills `total` tokens: to Megatron documents of at most `seq_length` tokens.
-    """
-    real = int(lengths.sum())
-    padding = [min(seq_length, total - at) for at in range(real, total, seq_length)]
-    ends = np.cumsum([*lengths, *padding])
-    bounds = torch.from_numpy(np.concatenate(([0], ends)).astype(np.int32))
-    longest = int(lengths.max(initial=1))
-    first = np.cumsum(lengths) - lengths
-    slots = np.arange(real) + np.repeat(np.arange(len(lengths)) * longest - first, lengths)
-    return DocumentSpans(
-        qkv_format="thd",
-        cu_seqlens_q=bounds,
-        cu_seqlens_kv=bounds,
-        max_seqlen_q=max(longest, *padding, 1),
-        max_seqlen_kv=max(longest, *padding, 1),
-        documents=max(1, len(lengths)),  # no kernel takes none
-        longest=longest,
-        slots=torch.from_numpy(slots),
-    )
 
 
 class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
@@ -107,41 +85,6 @@ class TorchCoreAttention(MegatronModule):  # type: ignore[misc]
             return attend_by_blocks(query, key, value, dropout, self.softmax_scale)
 
 
-def side_by_side(part: torch.Tensor, spans: DocumentSpans) -> torch.Tensor:
-    """Return [t, heads, d] as [documents, heads, longest, d], shorter documents padded with 0."""
-    _, heads, width = part.shape
-    padded = part.new_zeros(spans.documents * spans.longest, heads, width)
-    padded = padded.index_copy(0, spans.slots, part[: len(spans.slots)])
-    return padded.view(spans.documents, spans.longest, heads, width).transpose(1, 2)
-
-
-def one_after_another(part: torch.Tensor, spans: DocumentSpans, tokens: int) -> torch.Tensor:
-    """Return what `side_by_side` took apart as [tokens, heads, d]; padding gets 0."""
-    documents, heads, longest, width = part.shape
-    flat = part.transpose(1, 2).reshape(documents * longest, heads, width)
-    real = flat.index_select(0, spans.slots)
-    return F.pad(real, (0, 0, 0, 0, 0, tokens - len(real)))
-
-
-def attend_by_blocks(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    dropout: float = 0.0,
-    scale: float | None = None,
-) -> torch.Tensor:
-    """Return causal attention, each block of queries over its own past alone; all [b, heads, s, d].
-
-    The same as `scaled_dot_product_attention`, which on a CPU computes nearly the whole square and
-    gains nothing from bf16. Keeps the weights for the backward pass: memory grows with s^2.
-    """
-    batch, heads, tokens, width = query.shape
-    parts = (part.reshape(batch * heads, tokens, width) for part in (query, key, value))
-    scale = width**-0.5 if scale is None else scale
-    context: torch.Tensor = _ByBlocks.apply(*parts, dropout, scale)  # type: ignore[no-untyped-call]
-    return context.view(batch, heads, tokens, width)
-
-
 class _ByBlocks(torch.autograd.Function):
     """Gradients by hand: autograd fills and adds a whole key and value for each block's past."""
 
@@ -190,5 +133,89 @@ class _ByBlocks(torch.autograd.Function):
         return grad_q.mul_(ctx.scale), grad_k.mul_(ctx.scale), grad_v, None, None
 
 
+class UnshardedColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
+    """Takes [s, b, in] to [s, b, out]; TP=1 alone."""
+
+    def forward(self, input_: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """Return the result, and no bias that is still to be added."""
+        return F.linear(input_, self.weight, self.bias), None
+
+
+class UnshardedRowLinear(RowParallelLinear):  # type: ignore[misc]
+    """Takes [s, b, in] to [s, b, out]; TP=1 alone."""
+
+    def forward(self, input_: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the result, and no bias that is still to be added."""
+        return F.linear(input_, self.weight, self.bias), None
+
+
+def document_spans(lengths: npt.NDArray[np.int64], total: int, seq_length: int) -> DocumentSpans:
+    """Return the spans of documents of these lengths, one after another from the first token.
+
+    Behind them padding fills `total` tokens: to Megatron documents of at most `seq_length` tokens.
+    """
+    real = int(lengths.sum())
+    padding = [min(seq_length, total - at) for at in range(real, total, seq_length)]
+    ends = np.cumsum([*lengths, *padding])
+    bounds = torch.from_numpy(np.concatenate(([0], ends)).astype(np.int32))
+    longest = int(lengths.max(initial=1))
+    first = np.cumsum(lengths) - lengths
+    slots = np.arange(real) + np.repeat(np.arange(len(lengths)) * longest - first, lengths)
+    return DocumentSpans(
+        qkv_format="thd",
+        cu_seqlens_q=bounds,
+        cu_seqlens_kv=bounds,
+        max_seqlen_q=max(longest, *padding, 1),
+        max_seqlen_kv=max(longest, *padding, 1),
+        documents=max(1, len(lengths)),  # no kernel takes none
+        longest=longest,
+        slots=torch.from_numpy(slots),
+    )
+
+
+def side_by_side(part: torch.Tensor, spans: DocumentSpans) -> torch.Tensor:
+    """Return [t, heads, d] as [documents, heads, longest, d], shorter documents padded with 0."""
+    _, heads, width = part.shape
+    padded = part.new_zeros(spans.documents * spans.longest, heads, width)
+    padded = padded.index_copy(0, spans.slots, part[: len(spans.slots)])
+    return padded.view(spans.documents, spans.longest, heads, width).transpose(1, 2)
+
+
+def one_after_another(part: torch.Tensor, spans: DocumentSpans, tokens: int) -> torch.Tensor:
+    """Return what `side_by_side` took apart as [tokens, heads, d]; padding gets 0."""
+    documents, heads, longest, width = part.shape
+    flat = part.transpose(1, 2).reshape(documents * longest, heads, width)
+    real = flat.index_select(0, spans.slots)
+    return F.pad(real, (0, 0, 0, 0, 0, tokens - len(real)))
+
+
+def attend_by_blocks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """Return causal attention, each block of queries over its own past alone; all [b, heads, s, d].
+
+    The same as `scaled_dot_product_attention`, which on a CPU computes nearly the whole square and
+    gains nothing from bf16. Keeps the weights for the backward pass: memory grows with s^2.
+    """
+    batch, heads, tokens, width = query.shape
+    parts = (part.reshape(batch * heads, tokens, width) for part in (query, key, value))
+    scale = width**-0.5 if scale is None else scale
+    context: torch.Tensor = _ByBlocks.apply(*parts, dropout, scale)  # type: ignore[no-untyped-call]
+    return context.view(batch, heads, tokens, width)
+
+
 def _blocks(tokens: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + BLOCK, tokens)) for begin in range(0, tokens, BLOCK)]
+
+
+def use_unsharded_linears(layer: ModuleSpec) -> None:
+    """Put them into Megatron's local layer spec, which core 0.17 and later partly bind early."""
+    mlp = layer.submodules.mlp
+    mlp = mlp.submodules if isinstance(mlp, ModuleSpec) else mlp.keywords["submodules"]
+    attention = layer.submodules.self_attention.submodules
+    attention.linear_qkv = mlp.linear_fc1 = UnshardedColumnLinear
+    attention.linear_proj = mlp.linear_fc2 = UnshardedRowLinear

@@ -9,8 +9,8 @@ import pytest
 
 from megatron_music.config import Recipe, load_recipe
 from megatron_music.errors import MissingError
-from megatron_music.train import watch
-from megatron_music.train.folder import RunFolder
+from megatron_music.train import loggers
+from megatron_music.train.run_dir import RunDir
 
 ENTRY = {"iteration": 3, "lm_loss": 2.5, "grad_norm": None, "validation_loss": 2.25}
 
@@ -20,9 +20,9 @@ def recipe(*overrides: str) -> Recipe:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
+def run(tmp_path: Path) -> RunDir:
     (tmp_path / "run").mkdir()
-    return RunFolder(tmp_path / "run")
+    return RunDir(tmp_path / "run")
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return told
 
 
-def test_tensorboard_shows_each_figure_and_takes_back_what_was_lost(run: RunFolder) -> None:
+def test_tensorboard_shows_each_figure_and_takes_back_what_was_lost(run: RunDir) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     asked = recipe("log.tensorboard=true")
     for start, loss in ((0, 9.0), (2, 2.5)):  # killed after 3, resumed from 2
-        with watch.watchers(run, asked, start) as (show,):
+        with loggers.open_loggers(run, asked, start) as (show,):
             show(ENTRY | {"lm_loss": loss})
     events = EventAccumulator(str(run.tensorboard))
     events.Reload()
@@ -57,11 +57,9 @@ def test_tensorboard_shows_each_figure_and_takes_back_what_was_lost(run: RunFold
     assert "grad_norm" not in events.Tags()["scalars"]
 
 
-def test_wandb_is_told_the_recipe_and_the_figures(
-    run: RunFolder, wandb: list[dict[str, Any]]
-) -> None:
+def test_wandb_is_told_the_recipe_and_the_figures(run: RunDir, wandb: list[dict[str, Any]]) -> None:
     asked = recipe("log.wandb_project=music")
-    with watch.watchers(run, asked, 0) as (show,):
+    with loggers.open_loggers(run, asked, 0) as (show,):
         show(ENTRY)
     opened, shown, ended = wandb
     assert (opened["project"], opened["name"]) == ("music", "run")
@@ -71,10 +69,10 @@ def test_wandb_is_told_the_recipe_and_the_figures(
 
 
 def test_a_run_that_goes_on_is_the_same_run_in_wandb(
-    run: RunFolder, wandb: list[dict[str, Any]]
+    run: RunDir, wandb: list[dict[str, Any]]
 ) -> None:
     for _ in range(2):
-        with watch.watchers(run, recipe("log.wandb_project=music"), 0):
+        with loggers.open_loggers(run, recipe("log.wandb_project=music"), 0):
             pass
     first, _, second, _ = wandb
     assert first["id"] == second["id"]
@@ -82,14 +80,14 @@ def test_a_run_that_goes_on_is_the_same_run_in_wandb(
 
 
 def test_wandb_that_is_asked_for_and_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "find_spec", lambda _: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
     with pytest.raises(MissingError, match=r"log\.wandb_project=music needs wandb.*pip install"):
-        watch.check_watchers(recipe("log.wandb_project=music"))
+        loggers.check_loggers(recipe("log.wandb_project=music"))
 
 
 def test_tensorboard_that_is_absent_is_done_without(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "find_spec", lambda _: None)
-    with watch.watchers(run, recipe("log.tensorboard=true"), 0) as opened:
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
+    with loggers.open_loggers(run, recipe("log.tensorboard=true"), 0) as opened:
         assert opened == []

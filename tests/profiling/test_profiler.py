@@ -14,18 +14,18 @@ from megatron_music.profiling.nsight.torch_trace import read_torch_trace
 
 pytest.importorskip("megatron.core")
 
-from megatron_music.train.ranges import REST, Ranges
+from megatron_music.train.profiler import REST, PhaseTimers
 
 WAIT_S = 0.02
 
 
-def ranges(start: int, end: int, is_cuda: bool = False, is_first: bool = True) -> Ranges:
+def timers(start: int, end: int, is_cuda: bool = False, is_first: bool = True) -> PhaseTimers:
     log = LogConfig(profile_step_start=start, profile_step_end=end)
-    engine: Any = SimpleNamespace(is_cuda=is_cuda, is_first=is_first)
-    return Ranges(log, engine)
+    context: Any = SimpleNamespace(is_cuda=is_cuda, is_first=is_first)
+    return PhaseTimers(log, context)
 
 
-def iterate(named: Ranges, *numbers: int) -> None:
+def iterate(named: PhaseTimers, *numbers: int) -> None:
     """Do what a schedule with two microbatches and our step do."""
     for number in numbers:
         with named.iteration(number):
@@ -44,7 +44,7 @@ def iterate(named: Ranges, *numbers: int) -> None:
 
 
 def test_phases_are_timed_and_each_stands_for_itself() -> None:
-    named = ranges(0, 2)
+    named = timers(0, 2)
     begin = time.perf_counter()
     iterate(named, 1, 2)
     whole_s = (time.perf_counter() - begin) / 2
@@ -56,7 +56,7 @@ def test_phases_are_timed_and_each_stands_for_itself() -> None:
 
 
 def test_iterations_that_were_not_chosen_are_not_named() -> None:
-    named = ranges(2, 3)
+    named = timers(2, 3)
     iterate(named, 1, 2, 4)
     assert named.take() == {}
     iterate(named, 3)
@@ -64,7 +64,7 @@ def test_iterations_that_were_not_chosen_are_not_named() -> None:
 
 
 def test_the_wait_for_data_is_no_part_of_the_pass_that_asks_for_it() -> None:
-    named = ranges(0, 1)
+    named = timers(0, 1)
 
     def slow() -> Iterator[int]:
         for item in range(2):
@@ -85,9 +85,9 @@ def test_the_wait_for_data_is_no_part_of_the_pass_that_asks_for_it() -> None:
 
 def test_torchs_profiler_records_the_same_names_of_the_chosen_iterations(tmp_path: Path) -> None:
     log = LogConfig(profile_step_start=1, profile_step_end=3, use_pytorch_profiler=True)
-    engine: Any = SimpleNamespace(is_cuda=False, is_first=True)
-    iterate(Ranges(log, engine, tmp_path / "trace.json.gz"), 1, 2, 3, 4)
-    found = [one.name for one in read_torch_trace(tmp_path / "trace.json.gz").ranges]
+    context: Any = SimpleNamespace(is_cuda=False, is_first=True)
+    iterate(PhaseTimers(log, context, tmp_path / "trace.json.gz"), 1, 2, 3, 4)
+    found = [one.name for one in read_torch_trace(tmp_path / "trace.json.gz").timers]
     passes = ["forward", "backward"] * 2
     inside = [*passes, "communication", "optimizer"]
     assert found == ["iteration 2", *inside, "iteration 3", *inside]
@@ -95,7 +95,7 @@ def test_torchs_profiler_records_the_same_names_of_the_chosen_iterations(tmp_pat
 
 
 def test_what_pipeline_stages_send_is_communication() -> None:
-    named = ranges(0, 1)
+    named = timers(0, 1)
     with named.iteration(1):
         named("backward-send-forward-recv", log_level=2).start()
         time.sleep(WAIT_S)
@@ -121,13 +121,13 @@ INSIDE = "forward . backward . forward . backward . communication . optimizer . 
 def test_on_a_gpu_the_capture_holds_the_chosen_iterations_with_their_ranges(
     gpu: list[str],
 ) -> None:
-    iterate(ranges(1, 3, is_cuda=True), 1, 2, 3, 4)
+    iterate(timers(1, 3, is_cuda=True), 1, 2, 3, 4)
     expected = f"wait start iteration_2 {INSIDE} iteration_3 {INSIDE} wait stop"
     assert " ".join(gpu).replace("iteration ", "iteration_") == expected
 
 
 def test_one_rank_alone_starts_the_capture(gpu: list[str]) -> None:
-    iterate(ranges(0, 1, is_cuda=True, is_first=False), 1)
+    iterate(timers(0, 1, is_cuda=True, is_first=False), 1)
     assert gpu[0] == "iteration 1"
     assert not {"start", "stop"} & set(gpu)
 
@@ -135,16 +135,16 @@ def test_one_rank_alone_starts_the_capture(gpu: list[str]) -> None:
 def test_a_run_that_goes_on_among_the_chosen_iterations_is_captured_from_there(
     gpu: list[str],
 ) -> None:
-    iterate(ranges(0, 3, is_cuda=True), 3)
+    iterate(timers(0, 3, is_cuda=True), 3)
     assert gpu[:3] == ["wait", "start", "iteration 3"]
     assert gpu[-1] == "stop"
 
 
 def test_without_a_choice_megatrons_timers_stay_off() -> None:
     config = SimpleNamespace(timers=None)
-    learner: Any = SimpleNamespace(model=SimpleNamespace(config=config))
-    ranges(0, 0).watch(learner)
+    train_state: Any = SimpleNamespace(model=SimpleNamespace(config=config))
+    timers(0, 0).watch(train_state)
     assert config.timers is None
-    chosen = ranges(0, 1)
-    chosen.watch(learner)
+    chosen = timers(0, 1)
+    chosen.watch(train_state)
     assert config.timers is chosen
