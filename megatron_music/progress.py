@@ -1,5 +1,7 @@
 """How lower layers tell how far they are, without knowing who shows it."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -12,3 +14,16 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """Report to nobody."""
+
+
+class Stage(Protocol):
+    """Opens the progress of one long step."""
+
+    def __call__(self, title: str, unit: str) -> AbstractContextManager[Progress]:
+        """Return a context whose value reports how far the step is, counted in `unit`."""
+
+
+@contextmanager
+def silent_stage(title: str, unit: str) -> Iterator[Progress]:  # noqa: ARG001
+    """Report to nobody."""
+    yield silent

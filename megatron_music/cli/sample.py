@@ -212,7 +212,7 @@ def _compose(
             show.say(f"sound: {PLAYER}, stereo")
 
     def copies(songs: "Sequence[Song]") -> "list[Copies]":
-        from megatron_music.evaluate.copy_check import check_copies
+        from megatron_music.evaluate.copying import check_copies
 
         if corpus is not None and songs:
             show.say(f"looking for copies in {corpus}")

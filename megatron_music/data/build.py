@@ -10,12 +10,12 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from megatron_music.data.card import card
 from megatron_music.data.contents import Contents
@@ -45,7 +45,7 @@ from megatron_music.data.tunes import with_tunes
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import alone, damaged, why
-from megatron_music.progress import Progress, silent
+from megatron_music.progress import Stage, silent_stage
 from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import vocabulary_of
@@ -62,19 +62,6 @@ SCORES_PER_SHARD = 8
 
 _SMALLEST_SHARD = 64
 _SHARDS = 16  # what is left makes so many at least
-
-
-class Stage(Protocol):
-    """Opens the progress of one long step: what is done, counted in which unit."""
-
-    def __call__(self, title: str, unit: str) -> AbstractContextManager[Progress]:
-        """Return a context whose value is told how far the step is."""
-
-
-@contextmanager
-def silent_stage(title: str, unit: str) -> Iterator[Progress]:  # noqa: ARG001
-    """Report to nobody."""
-    yield silent
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,10 @@ def interval(figures: FloatArray) -> Estimate:
 
 
 def share(successes: int, count: int) -> Estimate:
-    """Estimate a share of independent trials; the interval is Wilson's (1927)."""
+    """Estimate a share of independent trials, with Wilson's interval."""
     if not count:
         return Estimate(0.0, 0.0, 1.0)
-    z = 1.959964
-    part, room = successes / count, z * z / count
-    centre = (part + room / 2) / (1 + room)
-    half = z * np.sqrt(part * (1 - part) / count + room / (4 * count)) / (1 + room)
-    return Estimate(part, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    from scipy.stats import binomtest
+
+    ends = binomtest(successes, count).proportion_ci(LEVEL, "wilson")
+    return Estimate(successes / count, float(ends.low), float(ends.high))

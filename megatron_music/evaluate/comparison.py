@@ -6,15 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.evaluate.bootstrap import Estimate, mean, resampled_ratios
-from megatron_music.evaluate.distance import Distance, distance, histogram_overlap
+from megatron_music.evaluate import bootstrap
+from megatron_music.evaluate.bootstrap import Estimate, FloatArray, mean, resampled_ratios
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
+from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece
-
-FloatArray = npt.NDArray[np.float64]
 
 SETS = ("training", "held-out", "composed")
 TRAINING, HELD_OUT, COMPOSED = range(3)
+GRID_POINTS = 400
+BINS = 800
+_SMALLEST = 1e-12
+
+_NARROWEST = 1e-3
+"""Of the largest distance: where all distances agree, a kernel still needs a width."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,14 @@ class Music:
 
     pieces: Sequence[Piece]
     groups: IntArray
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The overlap area (0..1) and the divergence in nats of two densities of distances."""
+
+    overlap: float
+    divergence: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,21 @@ class HistogramRow:
     control_overlap: float
     composed: Distance
     control: Distance
+
+
+@dataclass(frozen=True)
+class Seams:
+    """The share of pitched tracks in which a note sounds across a barline of songs of two windows.
+
+    `at` is at the barline where the first window ends, `elsewhere` the mean of all others,
+    `by_barline` each of them in order; `real` is that of held-out windows.
+    """
+
+    songs: int
+    at: Estimate
+    elsewhere: Estimate
+    by_barline: tuple[float, ...]
+    real: Estimate
 
 
 def compare_figures(
@@ -96,3 +124,87 @@ def _distances(values: Sequence[FloatArray], sets: Sequence[Music]) -> tuple[Dis
     real, groups = values[HELD_OUT], sets[HELD_OUT].groups
     composed, control = (distance(real, groups, values[i]) for i in (COMPOSED, TRAINING))
     return composed, control
+
+
+def distance(real: FloatArray, groups: npt.NDArray[np.int64], other: FloatArray) -> Distance:
+    """Hold the distances from `other` to `real` against those within `real`.
+
+    `real` is [n, d], `other` [m, d], d = 1 for a figure; `groups` [n] says which piece each row of
+    `real` comes from: two windows of one piece are no measure of how far real pieces differ.
+    """
+    apart = groups[:, None] > groups[None, :]
+    within = _pairwise(real, real)[apart]
+    between = _pairwise(real, other).ravel()
+    if not len(within) or not len(between):
+        return Distance(0.0, float("inf"))
+    return _compare(within, between)
+
+
+def histogram_overlap(first: FloatArray, second: FloatArray) -> float:
+    """Return what two histograms of shares have in common: 1 where equal, 0 where disjoint."""
+    return float(np.minimum(first, second).sum())
+
+
+def _pairwise(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the Euclidean distances [n, m]."""
+    lengths: FloatArray = np.linalg.norm(first[:, None, :] - second[None, :, :], axis=-1)
+    return lengths
+
+
+def _compare(within: FloatArray, between: FloatArray) -> Distance:
+    largest = max(float(within.max()), float(between.max()), _SMALLEST)
+    widths = [max(_scott(values), _NARROWEST * largest) for values in (within, between)]
+    grid = np.linspace(0, largest + 3 * max(widths), GRID_POINTS)
+    densities = [_density(grid, *one) for one in zip((within, between), widths, strict=True)]
+    step = grid[1] - grid[0]
+    p, q = (np.maximum(density, _SMALLEST) for density in densities)
+    p, q = p / (p.sum() * step), q / (q.sum() * step)
+    divergence = float((p * np.log(p / q)).sum() * step)
+    return Distance(float(np.minimum(p, q).sum() * step), max(0.0, divergence))
+
+
+def _scott(values: FloatArray) -> float:
+    """Return Scott's bandwidth of a density in one dimension."""
+    return float(values.std() * len(values) ** (-1 / 5))
+
+
+def _density(grid: FloatArray, values: FloatArray, width: float) -> FloatArray:
+    """Return the density of `values` by Gaussian kernels, mirrored at 0: no distance is less."""
+    counts, edges = np.histogram(values, bins=BINS)
+    centres = (edges[:-1] + edges[1:]) / 2
+    mirrored = (grid[:, None] - centres, grid[:, None] + centres)
+    kernels = sum(np.exp(-0.5 * (apart / width) ** 2) for apart in mirrored)
+    density: FloatArray = kernels @ counts / (len(values) * width * np.sqrt(2 * np.pi))
+    return density
+
+
+def held_over(piece: Piece) -> FloatArray:
+    """Return the share of pitched tracks in which a note sounds across each barline, [bars - 1]."""
+    barlines = piece.bar_starts[1:-1]
+    crossed = [
+        ((track.onset < barlines[:, None]) & (track.end > barlines[:, None])).any(1)
+        for track in piece.tracks
+        if track.instrument != DRUMS
+    ]
+    return np.mean(crossed, axis=0) if crossed else np.zeros(len(barlines))
+
+
+def seams(
+    songs: Sequence[Piece], window_bars: int, real: Sequence[Piece], groups: IntArray
+) -> Seams:
+    """Compare the barline behind the first window of long songs with their others.
+
+    `real` are held-out windows and `groups` their pieces.
+    """
+    rows = np.array([held_over(song) for song in songs])
+    at = window_bars - 1
+    others = np.delete(rows, at, axis=1).mean(1)
+    numbers = np.arange(len(songs), dtype=np.int64)
+    within = np.array([held_over(piece).mean() if piece.bars > 1 else 0.0 for piece in real])
+    return Seams(
+        songs=len(songs),
+        at=bootstrap.mean(rows[:, at], numbers),
+        elsewhere=bootstrap.mean(others, numbers),
+        by_barline=tuple(rows.mean(0).round(4).tolist()),
+        real=bootstrap.mean(within, groups),
+    )

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from megatron_music.errors import InputError, MissingError
-from megatron_music.evaluate.bootstrap import RESAMPLES, Estimate, interval
+from megatron_music.evaluate.bootstrap import RESAMPLES, Estimate, FloatArray, interval
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.files import write_text
 from megatron_music.score.notes import IntArray, Piece
@@ -23,7 +22,6 @@ from megatron_music.score.quantize import windows
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-FloatArray = npt.NDArray[np.float64]
 
 CRITIC_FILE = "critic.json"
 FOLDS = 5

@@ -7,16 +7,14 @@ nothing about how they differ.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from transformers import GPT2LMHeadModel
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import MissingError
+from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
-
-FloatArray = npt.NDArray[np.float64]
 
 RARE = 100
 """A token that training has seen less often has hardly moved from where it began."""

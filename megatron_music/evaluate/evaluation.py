@@ -2,10 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -19,8 +17,10 @@ from megatron_music.evaluate.comparison import (
     FigureRow,
     HistogramRow,
     Music,
+    Seams,
     compare_figures,
     compare_histograms,
+    seams,
 )
 from megatron_music.evaluate.corpus import Documents, closing_windows, read_side, whole_windows
 from megatron_music.evaluate.embedding import (
@@ -30,16 +30,14 @@ from megatron_music.evaluate.embedding import (
     note_map,
     token_counts,
 )
-from megatron_music.evaluate.freely import FreeSample, sample_freely
-from megatron_music.evaluate.heldout import HeldOut, summarise
+from megatron_music.evaluate.heldout import HeldOut, read, summarise
 from megatron_music.evaluate.labelled import LabelRow, told_apart
-from megatron_music.evaluate.loss import read
-from megatron_music.evaluate.seams import Seams, seams
+from megatron_music.evaluate.unconstrained import FreeSample, sample_freely
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
-from megatron_music.progress import Progress, silent
+from megatron_music.progress import Stage, silent_stage
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -52,18 +50,6 @@ LONG_SONGS = 4
 
 FEWEST_WINDOWS = 10
 """Whole windows below which the statistics of a set say nothing."""
-
-
-class Stage(Protocol):
-    """Called with a title and a unit when a longer stretch of work begins."""
-
-    def __call__(self, title: str, unit: str) -> AbstractContextManager[Progress]:
-        """Give the progress of this stretch."""
-
-
-def silent_stage(title: str, unit: str) -> AbstractContextManager[Progress]:  # noqa: ARG001
-    """Show nothing."""
-    return nullcontext(silent)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES, likeliest_key
 from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.notes import IntArray, Piece, Track
-
-FloatArray = npt.NDArray[np.float64]
 
 MAJOR_SCALE = frozenset((0, 2, 4, 5, 7, 9, 11))
 MINOR_SCALE = frozenset((0, 2, 3, 5, 7, 8, 10, 11))

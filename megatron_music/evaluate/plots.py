@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from megatron_music.evaluate.bootstrap import Estimate
+from megatron_music.evaluate.bootstrap import Estimate, FloatArray
 from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import EmbeddingMap, by_fifths, by_interval
 from megatron_music.score.pianoroll import instrument_label, pitch_name
-
-FloatArray = npt.NDArray[np.float64]
 
 COLOURS = ("#9aa0a6", "#2f6fb5", "#d1603c")
 """Of training music, held-out music and composed music, here as everywhere in a report."""

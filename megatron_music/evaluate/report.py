@@ -1,6 +1,10 @@
 """The report of an evaluation: report.md and .html, its pictures, report.json, critic.json."""
 
+import base64
+import html
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from megatron_music.evaluate import plots
+from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.identity import JSON_FILE, evaluation_identity, software
-from megatron_music.evaluate.markdown import as_markdown
-from megatron_music.evaluate.page import as_page
 from megatron_music.files import complete, write_text
 
 REPORT_FILE = "report.md"
+TEMPLATE = Path(__file__).with_name("report.md.j2")
+SHOWN_SONGS = 5
 PAGE_FILE = "report.html"
 
 
@@ -57,6 +62,50 @@ def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
         words = found.vocabulary.settings.attributes
         pictures["attributes.png"] = lambda: plots.attributes_plot(found.attributes, words)
     return pictures
+
+
+def as_markdown(found: Evaluation) -> str:
+    """Return the report as Markdown that links to the pictures beside it."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701
+    environment.filters |= {
+        "span": _span,
+        "percent": _percent,
+        "whole_share": whole_share,
+        "divergence": lambda of: f"{of.divergence:.3f}" if of.divergence < 10 else "over 10",
+        "mean_run": lambda runs: (
+            sum(bars * count for bars, count in runs.items()) / max(sum(runs.values()), 1)
+        ),
+    }
+    has_notes = len(found.notes.codes) > 1
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        found=found,
+        software=software(),
+        outcomes=Counter(sample.outcome for sample in found.free),
+        legal_tokens_median=np.median([sample.legal_tokens for sample in found.free]),
+        mistakes=[sample.reason for sample in found.free if sample.reason],
+        longest=sorted({*found.copying.composed, *found.copying.held_out}),
+        shown_songs=SHOWN_SONGS,
+        intervals=[_cosine(one) for one in by_interval(found.notes)] if has_notes else [],
+        fifths=[_cosine(one) for one in by_fifths(found.notes)] if has_notes else [],
+    )
+
+
+def _span(estimate: Estimate | None, digits: int = 3) -> str:
+    if estimate is None:
+        return "-"
+    value, low, high = (f"{n:.{digits}f}" for n in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _percent(estimate: Estimate) -> str:
+    value, low, high = (f"{100 * n:.2f}" for n in (estimate.value, estimate.low, estimate.high))
+    return f"{value} % [{low}, {high}]"
+
+
+def _cosine(value: float) -> str:
+    return "unknown" if np.isnan(value) else f"{value:.2f}"
 
 
 def as_json(found: Evaluation) -> dict[str, Any]:
@@ -134,3 +183,48 @@ def _histogram_json(row: HistogramRow) -> dict[str, Any]:
 
 def _numbers(values: "np.ndarray[Any, np.dtype[np.float64]]") -> list[float | None]:
     return [None if np.isnan(value) else round(value, 6) for value in values.tolist()]
+
+
+_PICTURE = re.compile(r'src="([\w.-]+\.png)"')
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.55 system-ui, sans-serif; color: #22262b; background: #f4f6f8; margin: 0; }}
+main {{ max-width: 60rem; margin: 1rem auto; padding: 1rem 2rem 2rem; background: #fff; }}
+h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.25rem; margin-top: 2rem; }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
+table {{ font-variant-numeric: tabular-nums; }}
+th, td {{ border-bottom: 1px solid #dfe3e8; padding: .3rem .7rem; text-align: left; }}
+img {{ display: block; max-width: 100%; height: auto; margin: .6rem auto; }}
+code {{ background: #eef1f4; border-radius: 4px; padding: .05rem .3rem; overflow-wrap: anywhere; }}
+pre code {{ display: block; overflow-x: auto; padding: .6rem; }}
+a {{ color: #2f6fb5; }}
+</style>
+<main>
+{body}
+</main>
+</html>
+"""
+
+
+def as_page(markdown: str, folder: Path) -> str:
+    """Return Markdown as HTML with the PNG files of `folder` inside; it loads nothing."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    first = next((line for line in markdown.splitlines() if line.startswith("# ")), "# Report")
+    return _PAGE.format(
+        title=html.escape(first.removeprefix("# ")),
+        body=_PICTURE.sub(lambda found: f'src="{_embedded(folder / found[1])}"', body),
+    )
+
+
+def _embedded(picture: Path) -> str:
+    if not picture.is_file():
+        return picture.name
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"

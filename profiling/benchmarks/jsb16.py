@@ -22,7 +22,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.errors import DataError, MusicError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.corpus import Documents, read_side
-from megatron_music.evaluate.loss import FloatArray, Reading, read
+from megatron_music.evaluate.heldout import FloatArray, Reading, read
 from megatron_music.evaluate.markdown import table
 from megatron_music.evaluate.voices import CELLS_PER_BAR
 from megatron_music.generate.composer import Composer

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.heldout import cells_in, summarise
-from megatron_music.evaluate.loss import Reading
+from megatron_music.evaluate.heldout import Reading, cells_in, summarise
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode

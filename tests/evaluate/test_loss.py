@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from megatron_music.evaluate.freely import BROKEN, UNFINISHED, WHOLE, judge, sample_freely
-from megatron_music.evaluate.loss import kinds_of, legal_masks, read
+from megatron_music.evaluate.heldout import kinds_of, legal_masks, read
+from megatron_music.evaluate.unconstrained import BROKEN, UNFINISHED, WHOLE, judge, sample_freely
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece

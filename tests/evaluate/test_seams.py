@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.seams import held_over, seams
+from megatron_music.evaluate.comparison import held_over, seams
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
 from tests.music import track

@@ -11,7 +11,7 @@ import pytest
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.corpus import read_side
-from megatron_music.evaluate.loss import Reading
+from megatron_music.evaluate.heldout import Reading
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.generate.conftest import untrained

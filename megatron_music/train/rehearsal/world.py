@@ -3,8 +3,9 @@
 The GPU is torch's `meta` device, whose tensors have shapes, dtypes and an autograd graph, and no
 memory. (Fake tensors of a CUDA device do not pass through autograd on a build of torch without
 CUDA, which asks the missing accelerator for its streams, and cost milliseconds an operator.)
-`cpu.patch_cuda_calls_to_cpu` sends there what asks for CUDA. Process groups are torch's `fake` backend, in
-which every collective returns at once. CPU tensors are real, and may not meet those of the GPU.
+`cpu.patch_cuda_calls_to_cpu` sends there what asks for CUDA. Process groups are torch's `fake`
+backend, in which every collective returns at once. CPU tensors are real, and may not meet those of
+the GPU.
 
 Nothing in the engine knows about it. What stands for something else is in `STAND_INS`.
 """

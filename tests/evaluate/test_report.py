@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from megatron_music.evaluate.page import as_page
+from megatron_music.evaluate.report import as_page
 
 MARKDOWN = """# A <model>
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.distance import distance, histogram_overlap
+from megatron_music.evaluate.comparison import distance, histogram_overlap
 
 
 def normal(mean: float, count: int, seed: int) -> np.ndarray:
