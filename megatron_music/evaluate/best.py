@@ -13,8 +13,9 @@ import numpy as np
 
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import CheckpointError, DataError, UsageError
+from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.evaluate.corpus import read_side, whole_windows
-from megatron_music.evaluate.critic import FloatArray, features, tell_apart
+from megatron_music.evaluate.critic import features, tell_apart
 from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
 from megatron_music.files import complete
 from megatron_music.generate.song import Song
