@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from megatron_music.errors import InputError, MusicError, UsageError
-from megatron_music.evaluate.markdown import table
 from megatron_music.evaluate.measures import in_key, minor_seconds
 from megatron_music.evaluate.voices import dissonant_pairs
 from megatron_music.files import complete, write_text
@@ -23,6 +22,7 @@ from megatron_music.score.midi import read_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import piano_roll
 from megatron_music.score.quantize import quantize
+from megatron_music.wording import markdown_table
 
 MOST_BYTES = 2_000_000
 """Of all files together: they stand in git."""
@@ -56,7 +56,7 @@ def write_page(folders: Sequence[Path], output: Path, count: int, dpi: int) -> l
             with complete(output / name) as temporary:
                 piano_roll(piece).savefig(temporary, dpi=dpi, metadata={"Software": None})
         pictures = [f"![seed {seed}, {s}]({n})" for s, n in zip(SIDES, names, strict=True)]
-        parts += [f"## Seed {seed}", table(SIDES, [pictures, list(map(_figures, pieces))])]
+        parts += [f"## Seed {seed}", markdown_table(SIDES, [pictures, list(map(_figures, pieces))])]
     files.append(output / "README.md")
     write_text(files[-1], "\n\n".join(parts) + "\n")
     if (size_bytes := sum(file.stat().st_size for file in files)) > MOST_BYTES:

@@ -1,7 +1,8 @@
-"""Numbers and names in sentences."""
+"""Numbers, names and tables in text."""
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -19,3 +20,12 @@ def visible(text: str) -> str:
 def printable(name: str) -> str:
     """Return the name of a file as one line of text, whatever bytes it has on the disk."""
     return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table; bars and line ends inside cells are escaped."""
+    lines: list[Iterable[object]] = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(one).replace("|", "\\|").replace("\n", " ") for one in line) + " |"
+        for line in lines
+    )

@@ -24,7 +24,7 @@ def export(
     """
     from megatron_music.threads import wait_briefly
 
-    output = output or _run_folder(run) / "hf"
+    output = output or (run.parents[1] if run.parent.name == "checkpoints" else run) / "hf"
     show.say(f"exporting {run} to {output}")
     wait_briefly()
     from megatron_music.export import huggingface
@@ -40,11 +40,6 @@ def export(
         f"{done.parity.largest_logit:.2f}; in fp64, where rounding does not count, the models "
         f"differ by {done.parity.largest_difference_fp64:.1e}"
     )
-
-
-def _run_folder(run: Path) -> Path:
-    """Return the run of a checkpoint `RUN/checkpoints/step_N`, or the run itself."""
-    return run.parents[1] if run.parent.name == "checkpoints" else run
 
 
 def _add_real_music(model: Path) -> None:

@@ -84,7 +84,8 @@ def _layouts(recipe: Recipe, most_processes: int) -> Iterator[Layout]:
         for pipeline in _divisors(shape.num_layers):
             for data in _divisors(batch):
                 if tensor * pipeline * data <= most_processes:
-                    micro = _nearest_divisor(batch // data, recipe.train.micro_batch_size)
+                    wanted = recipe.train.micro_batch_size
+                    micro = max(one for one in _divisors(batch // data) if one <= wanted)
                     yield Layout(tensor, pipeline, data, micro)
 
 
@@ -97,10 +98,6 @@ def _distance(recipe: Recipe, layout: Layout) -> tuple[float, float]:
 
 def _halvings(one: int, other: int) -> float:
     return abs(math.log2(one / other))
-
-
-def _nearest_divisor(number: int, wanted: int) -> int:
-    return max(divisor for divisor in _divisors(number) if divisor <= wanted)
 
 
 def _divisors(number: int) -> list[int]:

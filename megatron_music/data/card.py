@@ -1,12 +1,12 @@
 """`README.md` of a data set: the card that goes with it wherever it goes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from megatron_music.data.contents import Contents
 from megatron_music.data.histograms import binned, shortened, text_bars
 from megatron_music.score.general_midi import instrument_title
-from megatron_music.wording import counted
+from megatron_music.wording import counted, markdown_table
 
 LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
 """Tokens of a document: each bin ends where a usual context does."""
@@ -57,9 +57,9 @@ def card(manifest: Mapping[str, Any], contents: Contents) -> str:
         **manifest["source"],
         documents=counted(sum(side["documents"] for side in splits.values()), "document"),
         bars=counted(manifest["settings"]["bars"], "bar"),
-        splits=_table(
+        splits=markdown_table(
             ("side", "pieces", "documents", "tokens", "tokens a document: mean", "99 %", "longest"),
-            ((name, *_row(side)) for name, side in splits.items()),
+            (map(_cell, (name, *_row(side))) for name, side in splits.items()),
         ),
         entropy=", ".join(f"{figure} ({name})" for name, figure in entropy.items()) or "-",
         kept=inputs["kept"],
@@ -68,7 +68,9 @@ def card(manifest: Mapping[str, Any], contents: Contents) -> str:
             f"**{title}**\n\n```\n{text_bars(rows)}\n```"
             for title, rows in histograms(contents, inputs["refused"]).items()
         ),
-        settings=_table(("setting", "value"), manifest["settings"].items()),
+        settings=markdown_table(
+            ("setting", "value"), (map(_cell, one) for one in manifest["settings"].items())
+        ),
         size=manifest["vocabulary_size"],
         hash=manifest["vocabulary_hash"],
     )
@@ -99,12 +101,6 @@ def _row(side: Mapping[str, Any]) -> tuple[Any, ...]:
     lengths = side["document_tokens"]
     figures = (lengths.get(name, "-") for name in ("mean", "p99", "max"))
     return side["pieces"], side["documents"], side["tokens"], *figures
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    titles = list(head)
-    lines = [titles, ["---"] * len(titles), *([_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -137,7 +137,18 @@ def distance(real: FloatArray, groups: npt.NDArray[np.int64], other: FloatArray)
     between = _pairwise(real, other).ravel()
     if not len(within) or not len(between):
         return Distance(0.0, float("inf"))
-    return _compare(within, between)
+    largest = max(float(within.max()), float(between.max()), _SMALLEST)
+    widths = [
+        max(float(values.std() * len(values) ** (-1 / 5)), _NARROWEST * largest)
+        for values in (within, between)
+    ]
+    grid = np.linspace(0, largest + 3 * max(widths), GRID_POINTS)
+    densities = [_density(grid, *one) for one in zip((within, between), widths, strict=True)]
+    step = grid[1] - grid[0]
+    p, q = (np.maximum(density, _SMALLEST) for density in densities)
+    p, q = p / (p.sum() * step), q / (q.sum() * step)
+    divergence = float((p * np.log(p / q)).sum() * step)
+    return Distance(float(np.minimum(p, q).sum() * step), max(0.0, divergence))
 
 
 def histogram_overlap(first: FloatArray, second: FloatArray) -> float:
@@ -149,23 +160,6 @@ def _pairwise(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return the Euclidean distances [n, m]."""
     lengths: FloatArray = np.linalg.norm(first[:, None, :] - second[None, :, :], axis=-1)
     return lengths
-
-
-def _compare(within: FloatArray, between: FloatArray) -> Distance:
-    largest = max(float(within.max()), float(between.max()), _SMALLEST)
-    widths = [max(_scott(values), _NARROWEST * largest) for values in (within, between)]
-    grid = np.linspace(0, largest + 3 * max(widths), GRID_POINTS)
-    densities = [_density(grid, *one) for one in zip((within, between), widths, strict=True)]
-    step = grid[1] - grid[0]
-    p, q = (np.maximum(density, _SMALLEST) for density in densities)
-    p, q = p / (p.sum() * step), q / (q.sum() * step)
-    divergence = float((p * np.log(p / q)).sum() * step)
-    return Distance(float(np.minimum(p, q).sum() * step), max(0.0, divergence))
-
-
-def _scott(values: FloatArray) -> float:
-    """Return Scott's bandwidth of a density in one dimension."""
-    return float(values.std() * len(values) ** (-1 / 5))
 
 
 def _density(grid: FloatArray, values: FloatArray, width: float) -> FloatArray:

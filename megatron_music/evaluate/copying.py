@@ -58,7 +58,12 @@ def bars_of(documents: Sequence[TokenArray], vocabulary: Vocabulary) -> Bars:
     document = np.repeat(np.arange(len(totals)), totals)
     lowest = np.full(bars, PITCHES, np.int64)
     np.minimum.at(lowest, place[~drums], pitch[~drums])
-    lowest = _carried(lowest, document)
+    # Give bars without a pitched note the lowest note of the bar before, of the same document
+    known = np.where(lowest < PITCHES, np.arange(len(lowest)), -1)
+    starts = np.flatnonzero(np.diff(document, prepend=-1))
+    known[starts] = starts
+    carried: IntArray = lowest[np.maximum.accumulate(known)]
+    lowest = np.where(carried < PITCHES, carried, 0)
     height = np.where(drums, pitch + DRUM_OFFSET, pitch - lowest[place])
     room = vocabulary.longest_bar * PITCH_ROOM
     notes = np.unique(place * room + step * PITCH_ROOM + height)
@@ -95,15 +100,6 @@ def _onsets(
     is_drum = ids[heads + 1] == v.inst + DRUMS
     step = time[on] - time_at_bar[bar_starts[on]]
     return first[document[on]] + bar_in_track, step, ids[on] - v.note_on, is_drum[track[on]], totals
-
-
-def _carried(lowest: IntArray, document: IntArray) -> IntArray:
-    """Give bars without a pitched note the lowest note of the bar before, of the same document."""
-    known = np.where(lowest < PITCHES, np.arange(len(lowest)), -1)
-    starts = np.flatnonzero(np.diff(document, prepend=-1))
-    known[starts] = starts
-    carried: IntArray = lowest[np.maximum.accumulate(known)]
-    return np.where(carried < PITCHES, carried, 0)
 
 
 def longest_runs(pieces: Bars, corpus: Bars) -> IntArray:
@@ -167,11 +163,7 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool 
         if alone:
             shown = [tracks_alone(tokens, vocabulary) for tokens in shown]
         parts.append(bars_of(shown, vocabulary))
-    return _joined(parts)
-
-
-def _joined(parts: Sequence[Bars]) -> Bars:
-    """Lay bars end to end, their documents numbered on."""
+    # Lay bars end to end, their documents numbered on
     counts = [int(part.documents.max(initial=-1)) + 1 for part in parts]
     firsts = np.cumsum([0, *counts[:-1]])
     return Bars(

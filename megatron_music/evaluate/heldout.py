@@ -135,7 +135,11 @@ def summarise(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabul
     tops = np.array([reading.tops_illegal.sum() for reading in readings], np.float64)
     illegal = np.array([reading.illegal.sum() for reading in readings])
     cells = cells_in(readings, vocabulary)
-    present = [kind for kind in _kinds(vocabulary) if any((k == kind).any() for k in kinds)]
+    present = [
+        kind
+        for kind in dict.fromkeys(kind.value for kind, _ in vocabulary.meanings)
+        if any((k == kind).any() for k in kinds)
+    ]
     return HeldOut(
         windows=len(readings),
         pieces=len(np.unique(groups)),
@@ -176,10 +180,6 @@ def _a_cell(nats: FloatArray, cells: IntArray, groups: IntArray) -> Estimate | N
     if not counted.any():
         return None
     return ratio(nats[counted], cells[counted].astype(np.float64), groups[counted])
-
-
-def _kinds(vocabulary: Vocabulary) -> list[str]:
-    return list(dict.fromkeys(kind.value for kind, _ in vocabulary.meanings))
 
 
 def _by_kind(

@@ -70,7 +70,12 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
     """Write the card of an exported folder; `difference` is the largest of its logits."""
     shape, settings = source.recipe.model, source.vocabulary.settings
     run = RunDir(source.step.parents[1])
-    data = _data(run)
+    # What the data sets of a run say of their source; none where they are gone
+    named = _read(run.environment).get("data", [])
+    folders = [named] if isinstance(named, str) else list(named)
+    sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
+    keys = ("name", "title", "licence", "citation")
+    data = [{key: str(one.get(key, "-")) for key in keys} for one in sources if one]
     inputs = ", ".join(shape.structural_inputs)
     (folder / CARD_FILE).write_text(
         _PAGE.format(
@@ -92,15 +97,6 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
         ),
         encoding="utf-8",
     )
-
-
-def _data(run: RunDir) -> list[dict[str, str]]:
-    """Return what the data sets of a run say of their source; none where they are gone."""
-    named = _read(run.environment).get("data", [])
-    folders = [named] if isinstance(named, str) else list(named)
-    sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
-    keys = ("name", "title", "licence", "citation")
-    return [{key: str(one.get(key, "-")) for key in keys} for one in sources if one]
 
 
 def _terms(source: Mapping[str, str]) -> str:

@@ -62,7 +62,14 @@ def export(source: Path, target: Path) -> Exported:
                 f"Megatron's, above {TOLERANCE:.0e} of the largest; {found.step} was not exported"
             )
         write_card(folder, found, parity.largest_difference)
-        _write_record(folder, found, parity.largest_difference)
+        record = {
+            "iteration": found.iteration,
+            "checkpoint": found.identity,
+            "step": str(found.step),
+            "vocabulary_hash": found.vocabulary.hash,
+            "largest_logit_difference": parity.largest_difference,
+        }
+        (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         # safetensors writes for its owner alone.
         for weights in folder.glob("*.safetensors"):
             shutil.copymode(folder / RECORD_FILE, weights)
@@ -75,17 +82,6 @@ def _is_up_to_date(target: Path, source: Source) -> bool:
         return bool(record["checkpoint"] == source.identity)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _write_record(folder: Path, source: Source, difference: float) -> None:
-    record = {
-        "iteration": source.iteration,
-        "checkpoint": source.identity,
-        "step": str(source.step),
-        "vocabulary_hash": source.vocabulary.hash,
-        "largest_logit_difference": difference,
-    }
-    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -105,12 +105,30 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
         kind = describe_device(device)
         backends.resolve_auto_precision(recipe, kind)
         if device.type == "cpu":
-            _use_cores(process.local_world_size)
+            # Share the cores among this machine's ranks, unless OMP_NUM_THREADS says otherwise
+            if "OMP_NUM_THREADS" not in os.environ:
+                torch.set_num_threads(
+                    max(1, len(os.sched_getaffinity(0)) // process.local_world_size)
+                )
             keep_freed_memory()
             stack.enter_context(patch_cuda_calls_to_cpu())
         else:
             torch.cuda.set_device(device)
-        _join(device, process, apart=on_cpu)
+        # One process needs no port: its store is in memory. A gloo group on a machine with GPUs has
+        # a prefix of its own, so that a later NCCL group does not read its addresses.
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        store: Store | None = None
+        if process.world_size == 1:
+            store = HashStore()
+        elif on_cpu:
+            store = PrefixStore("apart", next(rendezvous("env://"))[0])
+        dist.init_process_group(
+            backend,
+            store=store,
+            rank=process.rank if store else -1,
+            world_size=process.world_size if store else -1,
+            device_id=device if device.type == "cuda" else None,
+        )
         stack.callback(dist.destroy_process_group)
         stack.callback(parallel_state.destroy_model_parallel)
         yield place(parallel, device, kind)
@@ -147,32 +165,6 @@ def describe_device(device: torch.device) -> backends.Device:
         return backends.cpu()
     name = torch.cuda.get_device_name(device)
     return backends.gpu(name, torch.cuda.get_device_capability(device))
-
-
-def _use_cores(ranks: int) -> None:
-    """Share the cores among this machine's ranks, unless OMP_NUM_THREADS says otherwise."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
-
-
-def _join(device: torch.device, process: LaunchedProcess, apart: bool) -> None:
-    """Join the ranks that torchrun started; one process needs no port: its store is in memory.
-
-    Those who meet `apart` leave no addresses where another group of theirs looks for its own.
-    """
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    store: Store | None = None
-    if process.world_size == 1:
-        store = HashStore()
-    elif apart:
-        store = PrefixStore("apart", next(rendezvous("env://"))[0])
-    dist.init_process_group(
-        backend,
-        store=store,
-        rank=process.rank if store else -1,
-        world_size=process.world_size if store else -1,
-        device_id=device if device.type == "cuda" else None,
-    )
 
 
 def place(parallel: ParallelConfig, device: torch.device, kind: backends.Device) -> ParallelContext:

@@ -46,7 +46,12 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, context: ParallelContext
 
     One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.
     """
-    _check_vocabulary(recipe, len(vocabulary))
+    padded, tensor = padded_vocab_size(len(vocabulary)), recipe.parallel.tensor_model_parallel_size
+    if padded % tensor:
+        raise LayoutError(
+            f"parallel.tensor_model_parallel_size={tensor} does not divide the padded vocabulary "
+            f"of {padded}; use a power of two"
+        )
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
     context.reseed(recipe.train.seed, 0)
@@ -55,7 +60,7 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, context: ParallelContext
     model = GPTModel(
         config=config,
         transformer_layer_spec=_layer_spec(layer_kernels(recipe, context), config),
-        vocab_size=padded_vocab_size(len(vocabulary)),
+        vocab_size=padded,
         max_sequence_length=rows.total,
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),
@@ -152,12 +157,3 @@ def _layer_spec(kernels: backends.Kernels, config: TransformerConfig) -> ModuleS
     if config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion:
         use_unsharded_linears(spec)
     return spec
-
-
-def _check_vocabulary(recipe: Recipe, vocabulary_size: int) -> None:
-    tensor = recipe.parallel.tensor_model_parallel_size
-    if padded_vocab_size(vocabulary_size) % tensor:
-        raise LayoutError(
-            f"parallel.tensor_model_parallel_size={tensor} does not divide the padded vocabulary "
-            f"of {padded_vocab_size(vocabulary_size)}; use a power of two"
-        )

@@ -79,17 +79,6 @@ class TrainState:
         for moments, step in kept:
             moments["step"] = step.clone()
 
-    def _fuse(self) -> None:
-        """Have torch's Adam, where there is no other, update all weights in one pass.
-
-        It keeps its `step` beside the moments, unlike the one that wrote an older checkpoint.
-        """
-        for inner in self._torch_adams():
-            for group in inner.param_groups:
-                group["fused"], group["foreach"] = True, False
-            for parameter, state in inner.state.items():
-                state["step"] = state["step"].to(parameter.device)
-
     def _torch_adams(self) -> list[torch.optim.Optimizer]:
         parts = getattr(self.optimizer, "chained_optimizers", [self.optimizer])
         kinds = (torch.optim.Adam, torch.optim.AdamW)
@@ -107,7 +96,13 @@ class TrainState:
 
     def set_schedule_step(self, iteration: int, train: TrainConfig) -> None:
         """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
-        self._fuse()
+        # Have torch's Adam, where there is no other, update all weights in one pass. It keeps its
+        # `step` beside the moments, unlike the one that wrote an older checkpoint.
+        for inner in self._torch_adams():
+            for group in inner.param_groups:
+                group["fused"], group["foreach"] = True, False
+            for parameter, state in inner.state.items():
+                state["step"] = state["step"].to(parameter.device)
         for group in self.optimizer.param_groups:
             group["max_lr"], group["min_lr"] = train.lr, train.min_lr
         self.scheduler.step(iteration)

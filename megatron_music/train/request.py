@@ -111,7 +111,18 @@ def find_resume_point(
         )
     meta = read_meta(step)
     _check_shape(step, meta, recipe, "another --run")
-    _check_kept(step, meta, recipe)
+    kept = {
+        "parallel.use_distributed_optimizer": recipe.parallel.use_distributed_optimizer,
+        "train.precision": recipe.train.precision,
+    }
+    for key, wanted in kept.items():
+        section, _, name = key.partition(".")
+        was = meta.recipe.get(section, {}).get(name)
+        if was != wanted:
+            raise CheckpointError(
+                f"{step} was saved with {key}={was} (got {wanted}), and its optimizer's state "
+                "fits no other; keep it so, or give another --run"
+            )
     if meta.vocabulary_hash != vocabulary.hash:
         raise CheckpointError(
             f"{step} was trained with another vocabulary than the data set's; "
@@ -192,21 +203,6 @@ def _check_shape(
         raise CheckpointError(
             f"{step} holds a model with {was} (got {got}); give {was} or {otherwise}"
         )
-
-
-def _check_kept(step: Path, meta: CheckpointMeta, recipe: Recipe) -> None:
-    kept = {
-        "parallel.use_distributed_optimizer": recipe.parallel.use_distributed_optimizer,
-        "train.precision": recipe.train.precision,
-    }
-    for key, wanted in kept.items():
-        section, _, name = key.partition(".")
-        was = meta.recipe.get(section, {}).get(name)
-        if was != wanted:
-            raise CheckpointError(
-                f"{step} was saved with {key}={was} (got {wanted}), and its optimizer's state "
-                "fits no other; keep it so, or give another --run"
-            )
 
 
 def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:

@@ -169,10 +169,15 @@ def commit_checkpoint(
         if not update_latest:
             return
         _link(run.checkpoints / "latest", final.name)
-        best = _best_step(run, meta.iteration)
+        best = min(_validation_losses(run, meta.iteration), default=(None, None))[1]
         if best is not None:
             _link(run.checkpoints / "best", run.step(best).name)
-        _prune(run, meta.iteration, best)
+        steps = [step for step in run.steps() if step <= meta.iteration]
+        for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
+            # Out of sight first: a kill during the removal leaves no half checkpoint.
+            doomed = run.partial(step)
+            run.step(step).rename(doomed)
+            _remove(doomed)
     except OSError as fault:
         raise WriteError(
             f"cannot write {final}: {why(fault)}; make room and start again"
@@ -238,24 +243,11 @@ def _is_whole(step: Path) -> bool:
     return (step / META_FILE).is_file()
 
 
-def _best_step(run: RunDir, iteration: int) -> int | None:
-    return min(_validation_losses(run, iteration), default=(None, None))[1]
-
-
 def _validation_losses(run: RunDir, iteration: int) -> list[tuple[float, int]]:
     metas = (read_meta(run.step(step)) for step in run.steps() if step <= iteration)
     return [
         (meta.validation_loss, meta.iteration) for meta in metas if meta.validation_loss is not None
     ]
-
-
-def _prune(run: RunDir, iteration: int, best: int | None) -> None:
-    steps = [step for step in run.steps() if step <= iteration]
-    for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
-        # Out of sight first: a kill during the removal leaves no half checkpoint.
-        doomed = run.partial(step)
-        run.step(step).rename(doomed)
-        _remove(doomed)
 
 
 def _link(link: Path, target: str) -> None:

@@ -51,19 +51,23 @@ def restricted_unpickling(step: Path) -> Iterator[None]:
 def without_pickles(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of a model without the pickled extra states; those of no use stay."""
     return {
-        key: None if key.endswith("_extra_state") and _holds(value) else value
+        key: None if key.endswith("_extra_state") and _is_filled(value) else value
         for key, value in state.items()
     }
 
 
-def _holds(value: object) -> bool:
+def _is_filled(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.numel() > 0
 
 
 class _DataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what a pickle names, if it is one of torch's records."""
-        if (module, name) in _NAMED or _is_record(module, name) or _is_dtype(module, name):
+        if (
+            (module, name) in _NAMED
+            or _is_record(module, name)
+            or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype))
+        ):
             return super().find_class(module, name)
         if (module, name) == ("builtins", "getattr"):
             return _EnumMember()
@@ -94,7 +98,3 @@ def _is_record(module: str, name: str) -> bool:
     found = getattr(import_module(module), name, None)
     is_own = getattr(found, "__module__", None) == module
     return is_own and (is_dataclass(found) or isinstance(found, EnumType))
-
-
-def _is_dtype(module: str, name: str) -> bool:
-    return module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)

@@ -10,7 +10,6 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
 
 import torch
 
@@ -80,7 +79,9 @@ class Trainer:
         """Carry out the iterations that are left; raises TrainingError."""
         seed, start = self._recipe.train.seed, self._request.start_iteration
         if start == 0 and self._request.evaluates:
-            self._report_start()
+            loss = self._evaluate()
+            if self._context.is_first:
+                self._metrics.report_start(loss)
         self._watch.resume()
         for iteration in range(start + 1, self._recipe.train.train_iters + 1):
             with self._timers.iteration(iteration):
@@ -104,7 +105,18 @@ class Trainer:
         self._watch.pause()
         fault = self._guard.fault(loss) if due.reports else ""
         if not math.isfinite(loss) or fault:
-            self._give_up(iteration, loss, fault)
+            # Finite weights are kept for inspection; training resumes from the last good ones
+            kept = ""
+            if math.isfinite(loss):
+                self._save(iteration, None, update_latest=False)
+                kept = f" (the weights are in {self._request.run.spike(iteration)})"
+            good = self._request.run.latest()
+            onward = f"goes on from {good.name}" if good else "starts afresh"
+            raise TrainingError(
+                f"{fault or f'the loss became {loss}'} at iteration {iteration}{kept}; the same "
+                f"command {onward}: give it a lower train.lr or clip_grad, a longer "
+                "train.lr_warmup_iters, or another train.seed, which orders the data otherwise"
+            )
         validation_loss = self._evaluate() if due.evaluates else None
         if due.reports and self._context.is_first:
             report = StepReport(
@@ -116,11 +128,6 @@ class Trainer:
         if listens:
             self._compose(iteration)
         self._watch.resume()
-
-    def _report_start(self) -> None:
-        loss = self._evaluate()
-        if self._context.is_first:
-            self._metrics.report_start(loss)
 
     def _evaluate(self) -> float:
         return evaluate(self._train_state, self._loader, self._context)
@@ -155,20 +162,6 @@ class Trainer:
             self._best = validation_loss
         meta = checkpoint_meta(self._request, self._context.world_size, iteration, validation_loss)
         save(self._request.run, meta, self._train_state, self._context, update_latest)
-
-    def _give_up(self, iteration: int, loss: float, fault: str) -> NoReturn:
-        """Stop; weights that are numbers are kept for a look, and the last good ones lead on."""
-        kept = ""
-        if math.isfinite(loss):
-            self._save(iteration, None, update_latest=False)
-            kept = f" (the weights are in {self._request.run.spike(iteration)})"
-        good = self._request.run.latest()
-        onward = f"goes on from {good.name}" if good else "starts afresh"
-        raise TrainingError(
-            f"{fault or f'the loss became {loss}'} at iteration {iteration}{kept}; the same "
-            f"command {onward}: give it a lower train.lr or clip_grad, a longer "
-            "train.lr_warmup_iters, or another train.seed, which orders the data otherwise"
-        )
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import Cost, Machine, attempt, describe, load_average, noise, table
+from harness import Cost, Machine, attempt, describe, load_average, noise
 from made_up import bands, choirs, read_bases, write_variants
 from rich.console import Console
+
+from megatron_music.wording import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MEMORY_SHARES = (0.1, 0.3, 1.0)
@@ -166,12 +168,14 @@ def _section(one: Collection) -> str:
         f"## {one.name}",
         f"{files:,} variants of {one.bases} pieces, {kilobytes:.1f} kB each; "
         f"{tokens:,.0f} tokens a piece that was kept ({one.build['kept'] / files:.0%} were).",
-        table(
+        markdown_table(
             ("", "files timed", "files/s, one core", "of bare loading", "the whole build is"),
             _rates(one),
         ),
-        table(("workers", "files", "wall s", "files/s by the wall", "speed-up"), _speed_up(one)),
-        table(
+        markdown_table(
+            ("workers", "files", "wall s", "files/s by the wall", "speed-up"), _speed_up(one)
+        ),
+        markdown_table(
             ("files built by two workers", "largest worker, MB", "main process, MB"), _memory(one)
         ),
         f"`data verify`, hashes and grammar, one process: {million:,.1f} M tokens at "

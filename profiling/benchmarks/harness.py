@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -94,11 +94,6 @@ def attempt(program: str, *arguments: object, cores: tuple[int, ...], threads: i
         return {"missing": lines[-1]}
     figures: Cost = json.loads(done.stdout.splitlines()[-1])
     return figures
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def spread(elements: Sequence[Element]) -> list[Element]:

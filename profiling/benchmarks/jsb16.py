@@ -23,12 +23,12 @@ from megatron_music.errors import DataError, MusicError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.corpus import Documents, read_side
 from megatron_music.evaluate.heldout import FloatArray, Reading, read
-from megatron_music.evaluate.markdown import table
 from megatron_music.evaluate.voices import CELLS_PER_BAR
 from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.wording import markdown_table
 
 PUBLISHED = {
     "count model, one step of context, voices joint": "0.93",
@@ -150,10 +150,10 @@ def page(scores: dict[str, Score], arguments: argparse.Namespace, words: Sequenc
             f"`{arguments.recipe}`, windows of {arguments.bars} bars, for training one every "
             f"{arguments.hop} bars in {arguments.transpositions} keys; validation and test side "
             "by side, each cell once. Square brackets are 95 % intervals, resampling pieces.",
-            table(head, rows),
+            markdown_table(head, rows),
             "A window knows nothing of the bars before it, as published models do. That its first "
             f"bar costs more than the others makes about {lost:.3f} nats a cell of the test's.",
-            table(["model", "nats a cell, test"], [*known, ["this one", _span(test.plain)],
+            markdown_table(["model", "nats a cell, test"], [*known, ["this one", _span(test.plain)],
                   ["this one, with the grammar's mask", _span(test.masked)]]),
             "Published figures are of other encodings and, where from memory, unverified.",
         ]

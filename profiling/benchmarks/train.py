@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from harness import Cost, Machine, attempt, describe, load_average, noise, table
+from harness import Cost, Machine, attempt, describe, load_average, noise
 from rich.console import Console
 from train_timed import WARMUP
 
@@ -28,6 +28,7 @@ from megatron_music.files import write_text
 from megatron_music.threads import wait_briefly
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from megatron_music.train.backends import Device, cpu, gpu
+from megatron_music.wording import markdown_table
 
 PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer-engine")
 
@@ -221,7 +222,7 @@ def section(case: Case, gpu: str) -> str:
         f"{shape.num_layers} layers x {heads} heads x {shape.hidden_size}, sequence "
         f"{shape.seq_length}, batch {case.shape.global_batch_size} of "
         f"{case.recipe.train.micro_batch_size} at a time.",
-        table(columns, rows(case, gpu, precisions)),
+        markdown_table(columns, rows(case, gpu, precisions)),
     ]
     if case.name == "article":
         parts.append(_dgx_2(case, precisions))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.files import write_text
+from megatron_music.wording import markdown_table
 from profiling.gpu_day.day import Result
 
 PAGES = {"bench": "Training speed", "sweep": "Sweep"}
@@ -51,7 +52,7 @@ def markdown(head: Head, results: Sequence[Result], seconds: float) -> str:
         f"# {kind}, {head.date}",
         f"{head.machine}. Commit {head.commit}. {seconds:.0f} s.",
         f"    {head.command}",
-        table(
+        markdown_table(
             ("section", "proves", "outcome", "s", "reason"),
             ((r.name, r.proves, r.outcome, f"{r.seconds:.0f}", r.reason) for r in results),
         ),
@@ -71,21 +72,11 @@ def _section(one: Result) -> Iterable[str]:
         yield _lower(page).strip()
     scalars = {name: value for name, value in values.items() if not isinstance(value, dict)}
     if scalars:
-        yield table(("", ""), ((name, _text(value)) for name, value in scalars.items()))
+        yield markdown_table(("", ""), ((name, _text(value)) for name, value in scalars.items()))
     for name, value in values.items():
         if isinstance(value, dict):
             yield f"### {name}"
-            yield table(("", ""), ((key, _text(each)) for key, each in value.items()))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; bars and line ends inside cells are replaced."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).replace("|", "/").split())
+            yield markdown_table(("", ""), ((key, _text(each)) for key, each in value.items()))
 
 
 def _text(value: Any) -> str:

@@ -122,7 +122,7 @@ def test_the_page_and_the_json_hold_every_section(tmp_path: Path) -> None:
     path = write_summary(HEAD, results, 70.5, tmp_path)
     assert path.name == "2026-11-28_nvidia-example_gpu-day.md"
     text = path.read_text(encoding="utf-8")
-    assert "| train | bf16 | failed | 61 | fp16: 0.3 / nats |" in text
+    assert "| train | bf16 | failed | 61 | fp16: 0.3 \\| nats |" in text
     assert "| nvml | NVML | skipped | 0 | no GPU here |" in text
     assert "| fp16 - fp32 | 0.3 |" in text
     assert "\n### Sweep\n\n```\n# a comment\n```" in text

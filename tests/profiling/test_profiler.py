@@ -87,7 +87,7 @@ def test_torchs_profiler_records_the_same_names_of_the_chosen_iterations(tmp_pat
     log = LogConfig(profile_step_start=1, profile_step_end=3, use_pytorch_profiler=True)
     context: Any = SimpleNamespace(is_cuda=False, is_first=True)
     iterate(PhaseTimers(log, context, tmp_path / "trace.json.gz"), 1, 2, 3, 4)
-    found = [one.name for one in read_torch_trace(tmp_path / "trace.json.gz").timers]
+    found = [one.name for one in read_torch_trace(tmp_path / "trace.json.gz").ranges]
     passes = ["forward", "backward"] * 2
     inside = [*passes, "communication", "optimizer"]
     assert found == ["iteration 2", *inside, "iteration 3", *inside]

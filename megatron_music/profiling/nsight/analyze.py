@@ -205,7 +205,10 @@ def profile_device(
     compute = merge(*(part for kind, part in classes.items() if kind != "communication"))
     hidden = overlap(communication, compute)
     with_copies = classes | {"memory": merge(classes["memory"], union(copies.start, copies.end))}
-    own = (iterations or {}).get(_main_process(kernels), ())
+    # The process that launched most of the kernels
+    processes, counts = np.unique(kernels.process, return_counts=True)
+    main = int(processes[np.argmax(counts)]) if len(processes) else -1
+    own = (iterations or {}).get(main, ())
     return DeviceProfile(
         device=device,
         name=name,
@@ -249,12 +252,6 @@ def top_kernels(kernels: Activity, top: int) -> tuple[KernelTime, ...]:
     )
 
 
-def _main_process(kernels: Activity) -> int:
-    """Return the process that launched most of the kernels."""
-    processes, counts = np.unique(kernels.process, return_counts=True)
-    return int(processes[np.argmax(counts)]) if len(processes) else -1
-
-
 def find_iterations(ranges: Iterable[Range], pattern: str = ITERATIONS) -> dict[int, list[Range]]:
     """Return the iterations of each process, of nested ones the outermost.
 
@@ -286,7 +283,23 @@ def measure_steps(
         return None
     inner = inner_steps(iterations)
     steps = tuple(_measure(each, busy, communication, compute) for each in inner)
-    return Steps(steps, len(iterations) - len(inner), _phases(inner, ranges))
+    # The mean time an iteration spent in each range right inside it, longest first
+    totals: dict[str, int] = defaultdict(int)
+    for step in inner:
+        reached = step.start
+        first = bisect_left(ranges, step.start, key=lambda each: each.start)
+        last = bisect_left(ranges, step.end, key=lambda each: each.start)
+        for each in ranges[first:last]:
+            inside = each.thread == step.thread and each.end <= step.end and each is not step
+            if inside and each.start >= reached:
+                totals[_plain(each.name)] += each.end - each.start
+                reached = each.end
+    longest = sorted(totals.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
+    return Steps(
+        steps,
+        len(iterations) - len(inner),
+        {name: total / len(inner) / NS_PER_MS for name, total in longest},
+    )
 
 
 def inner_steps(iterations: Sequence[Range]) -> Sequence[Range]:
@@ -313,22 +326,6 @@ def _measure(step: Range, busy: Union, communication: Union, compute: Union) -> 
         communication_ms=within[1].length / NS_PER_MS,
         communication_exposed_ms=(within[1].length - hidden) / NS_PER_MS,
     )
-
-
-def _phases(steps: Sequence[Range], ranges: Sequence[Range]) -> dict[str, float]:
-    """Return the mean time an iteration spent in each range right inside it, longest first."""
-    totals: dict[str, int] = defaultdict(int)
-    for step in steps:
-        reached = step.start
-        first = bisect_left(ranges, step.start, key=lambda each: each.start)
-        last = bisect_left(ranges, step.end, key=lambda each: each.start)
-        for each in ranges[first:last]:
-            inside = each.thread == step.thread and each.end <= step.end and each is not step
-            if inside and each.start >= reached:
-                totals[_plain(each.name)] += each.end - each.start
-                reached = each.end
-    longest = sorted(totals.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
-    return {name: total / len(steps) / NS_PER_MS for name, total in longest}
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,6 @@ from megatron_music.profiling.nsight.analyze import (
 )
 from megatron_music.profiling.nsight.sqlite import (
     GRAPH_NAME,
-    Export,
     device_names,
     device_numbers,
     open_export,
@@ -55,14 +54,10 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
             path, trace.kernels, trace.copies, trace.ranges, trace.names, top, iterations
         )
     with open_export(path) as export:
-        return _read_export(path, export, top, iterations)
-
-
-def _read_export(path: Path, export: Export, top: int, pattern: str) -> Profile:
-    numbers = device_numbers(export)
-    kernels, copies = (_on_gpus(read(export), numbers) for read in (read_kernels, read_copies))
-    ranges, names = read_ranges(export), device_names(export)
-    return _profile(path, kernels, copies, ranges, names, top, pattern)
+        numbers = device_numbers(export)
+        kernels, copies = (_on_gpus(read(export), numbers) for read in (read_kernels, read_copies))
+        ranges, names = read_ranges(export), device_names(export)
+        return _profile(path, kernels, copies, ranges, names, top, iterations)
 
 
 def _profile(

@@ -76,11 +76,35 @@ def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> 
 @contextmanager
 def open_export(path: Path) -> Iterator[Export]:
     """Open an export for reading alone; whatever is wrong with it leaves as an InputError."""
-    _check_file(path)
+    # Find out what is wrong before SQLite does, which would say it less clearly
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+        size = path.stat().st_size
+    except OSError as fault:
+        raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
+    if not size:
+        raise InputError(f"{path} is empty; export again: nsys export --type sqlite FILE.nsys-rep")
+    if not header.startswith(MAGIC):
+        raise InputError(
+            f"{path} is neither an SQLite export nor a CSV of Nsight Systems; "
+            "make one: nsys export --type sqlite FILE.nsys-rep"
+        )
+    expected = _size(header)
+    if expected is None or size < expected:
+        raise InputError(
+            f"{path} is cut off: {size:,} bytes of {expected or 'at least 100':,}; "
+            "copy or export it again"
+        )
     try:
         with closing(_connect(path)) as connection:
             export = Export(connection)
-            _check_origin(path, export)
+            signs = {KERNELS, GRAPHS, "META_DATA_EXPORT", "META_DATA_CAPTURE", *COPIES}
+            if not signs & export.columns.keys():
+                raise InputError(
+                    f"{path} is an SQLite database, but not one of Nsight Systems; "
+                    "make one: nsys export --type sqlite FILE.nsys-rep"
+                )
             yield export
     except sqlite3.Error as fault:
         raise InputError(_reason(path, fault)) from fault
@@ -105,29 +129,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_file(path: Path) -> None:
-    """Find out what is wrong before SQLite does, which would say it less clearly."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-        size = path.stat().st_size
-    except OSError as fault:
-        raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
-    if not size:
-        raise InputError(f"{path} is empty; export again: nsys export --type sqlite FILE.nsys-rep")
-    if not header.startswith(MAGIC):
-        raise InputError(
-            f"{path} is neither an SQLite export nor a CSV of Nsight Systems; "
-            "make one: nsys export --type sqlite FILE.nsys-rep"
-        )
-    expected = _size(header)
-    if expected is None or size < expected:
-        raise InputError(
-            f"{path} is cut off: {size:,} bytes of {expected or 'at least 100':,}; "
-            "copy or export it again"
-        )
-
-
 def _size(header: bytes) -> int | None:
     """Return the bytes that the header promises, None if the header itself is cut off."""
     if len(header) < 100:
@@ -135,15 +136,6 @@ def _size(header: bytes) -> int | None:
     page_size = int.from_bytes(header[16:18], "big")
     pages = int.from_bytes(header[28:32], "big")
     return (65536 if page_size == 1 else page_size) * pages
-
-
-def _check_origin(path: Path, export: Export) -> None:
-    signs = {KERNELS, GRAPHS, "META_DATA_EXPORT", "META_DATA_CAPTURE", *COPIES}
-    if not signs & export.columns.keys():
-        raise InputError(
-            f"{path} is an SQLite database, but not one of Nsight Systems; "
-            "make one: nsys export --type sqlite FILE.nsys-rep"
-        )
 
 
 def _reason(path: Path, fault: sqlite3.Error) -> str:

@@ -149,7 +149,10 @@ class Reader:
     def _fields(self, gpu: _Gpu) -> DeviceSample:
         nvml, handle = self._nvml, gpu.handle
         use = self.ask("nvmlDeviceGetUtilizationRates", handle)
-        memory = self._memory(handle)
+        # The memory as nvidia-smi shows it: without what the driver keeps for itself
+        version = self._nvml.nvmlMemory_v2
+        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, version)
+        memory = newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
         counters = self._counters(handle)
         rates = self._pcie_rates(handle) if self._slow and counters[0] is None else (None, None)
         return DeviceSample(
@@ -177,12 +180,6 @@ class Reader:
             nvlink_tx_bytes=counters[2],
             nvlink_rx_bytes=counters[3],
         )
-
-    def _memory(self, handle: Any) -> Any:
-        """Return the memory as nvidia-smi shows it: without what the driver keeps for itself."""
-        version = self._nvml.nvmlMemory_v2
-        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, version)
-        return newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
 
     def _throttling(self, handle: Any) -> int | None:
         newer = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)

@@ -55,7 +55,9 @@ class Summary:
     @property
     def energy_j(self) -> float | None:
         """Energy of all GPUs in joules, None if one of them does not count it."""
-        return _all_or_none([device.energy_j for device in self.devices])
+        values = [device.energy_j for device in self.devices]
+        known = _known(values)
+        return sum(known) if known and len(known) == len(values) else None
 
     def joules_per_million_tokens(self, tokens: int) -> float | None:
         """Return the energy of a million tokens, where `tokens` were processed meanwhile."""
@@ -96,17 +98,13 @@ def summarize(
     ]
     if not chosen:
         raise InputError(f"none of {len(samples)} samples lies in the time asked for")
-    devices = _by_device(chosen)
-    return Summary(chosen[-1].time_s - chosen[0].time_s, tuple(map(_device, devices)))
-
-
-def _by_device(samples: Iterable[Sample]) -> list[list[DeviceSample]]:
     found: dict[str, list[DeviceSample]] = {}
-    for sample in samples:
+    for sample in chosen:
         for device in sample.devices:
             key = plain_uuid(device.uuid) if device.uuid else f"index {device.index}"
             found.setdefault(key, []).append(device)
-    return list(found.values())
+    devices = list(found.values())
+    return Summary(chosen[-1].time_s - chosen[0].time_s, tuple(map(_device, devices)))
 
 
 def _device(samples: Sequence[DeviceSample]) -> DeviceSummary:
@@ -154,11 +152,6 @@ def _used(counter: Iterable[int | None]) -> int | None:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
-
-
-def _all_or_none(values: Sequence[float | None]) -> float | None:
-    known = _known(values)
-    return sum(known) if known and len(known) == len(values) else None
 
 
 def _throttled(samples: Sequence[DeviceSample]) -> dict[str, float]:

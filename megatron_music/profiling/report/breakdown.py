@@ -53,7 +53,11 @@ def where_time_goes(one: Figures, folder: Path) -> Where | None:
     """
     capture = capture_file(folder, one.row.key)
     if not capture.is_file():
-        return _phases(one)
+        phases = one.row.phases_s
+        total_s = sum(phases.values())
+        if not total_s:
+            return None
+        return Where(one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()})
     try:
         profile = read_profile(capture)
     except MusicError as fault:
@@ -105,14 +109,6 @@ def _logged(profile: Profile, run: RunDir) -> list[float]:
         for entry in read_log(run)
         if entry["iteration"] in numbers and "step_time_s" in entry
     ]
-
-
-def _phases(one: Figures) -> Where | None:
-    phases = one.row.phases_s
-    total_s = sum(phases.values())
-    if not total_s:
-        return None
-    return Where(one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()})
 
 
 def _shares(device: DeviceProfile) -> dict[str, float]:

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, Where
-from megatron_music.profiling.report.timeline import Series, Timeline
+from megatron_music.profiling.report.timeline import Timeline
 from megatron_music.profiling.sweep.results import FORMULAS, KIND, Curve, Figures
 
 if TYPE_CHECKING:
@@ -156,8 +156,15 @@ def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> b
             plain(axes, "y")
             if timeline.measured:
                 axes.axvspan(*timeline.measured, color="#fff3cd", label="measured iterations")
-            _draw(axes, series)
-            axes.set_ylim(0, _top([one.series[row] for one in timelines if row < len(one.series)]))
+            if series.low != series.high:
+                axes.fill_between(
+                    series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
+                )
+            axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
+            # Where the axis that these share ends
+            shown = [one.series[row] for one in timelines if row < len(one.series)]
+            known = [series.top or max(series.high) for series in shown]
+            axes.set_ylim(0, (1.08 * max(known) or 1.0))
             if not column:
                 axes.set_ylabel(fill(series.heading, 18), fontsize=8)
         panels[0][column].set_title(fill(names[timeline.row.key], TITLE_WIDTH), fontsize=8)
@@ -166,17 +173,3 @@ def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> b
     if handles:
         picture.legend(handles, names, loc="outside lower right", fontsize=8)
     return png(picture)
-
-
-def _draw(axes: "Axes", series: Series) -> None:
-    if series.low != series.high:
-        axes.fill_between(
-            series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
-        )
-    axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
-
-
-def _top(shown: Sequence[Series]) -> float:
-    """Return where the axis that these share ends."""
-    known = [series.top or max(series.high) for series in shown]
-    return 1.08 * max(known) or 1.0

@@ -29,6 +29,7 @@ from megatron_music.profiling.sweep.results import (
     scaling_curves,
     with_efficiency,
 )
+from megatron_music.wording import markdown_table
 
 TITLE = "Profile of training"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -172,7 +173,7 @@ def as_markdown(contents: Contents) -> str:
     if contents.ran:
         differing, common = split(contents.ran)
         cells = [[column.show(one) for column in differing] for one in contents.ran]
-        parts += ["## What ran, best first", _table([c.heading for c in differing], cells)]
+        parts += ["## What ran, best first", markdown_table([c.heading for c in differing], cells)]
         if common:
             same = "; ".join(f"{heading} {value}" for heading, value in common)
             parts += [f"The same in all rows: {same}."]
@@ -180,11 +181,11 @@ def as_markdown(contents: Contents) -> str:
             parts += [f"## {one.title}", one.text, f"![{one.title}]({one.file})"]
     if contents.traced:
         traced = [traced_cells(one) for one in contents.traced]
-        parts += ["## Traced iterations against the log", _table(TRACED_HEAD, traced)]
+        parts += ["## Traced iterations against the log", markdown_table(TRACED_HEAD, traced)]
     if contents.rest:
         cells = [[row.key, row.label, row.outcome, row.reason] for row in contents.rest]
         parts += ["## What did not run"]
-        parts += [_table(["row", "configuration", "outcome", "reason"], cells)]
+        parts += [markdown_table(["row", "configuration", "outcome", "reason"], cells)]
     parts += ["## How to read it", "\n".join(f"- {note}" for note in notes(contents.ran))]
     parts += ["## How to repeat a row", REPEAT]
     parts += [f"{row.key}: {row.label}\n\n    {row.command}" for row in contents.all]
@@ -221,15 +222,6 @@ def traced_cells(one: Where) -> list[str]:
         "-" if traced.log_tflops is None else f"{traced.log_tflops:.4g}",
         "-" if traced.hidden_share is None else f"{traced.hidden_share:.1%}",
     ]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:

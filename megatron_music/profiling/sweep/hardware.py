@@ -131,7 +131,11 @@ class Peaks:
             return name, peak
         if name and name not in known_devices():
             self._say(f"no peak is known for '{name}': measuring what matrix products reach")
-        measured = self._measured(precision)
+        known = self._read()
+        if precision not in known:
+            known[precision] = _in_subprocess(measure_peak, precision)
+            self._write(known)
+        measured = known[precision]
         return measured.device, Peak(measured.tflops, _source(measured))
 
     def measure_again(self) -> dict[tuple[str, str], Peak]:
@@ -149,13 +153,6 @@ class Peaks:
             (peak.device, peak.precision): Peak(peak.tflops, _source(peak))
             for peak in known.values()
         }
-
-    def _measured(self, precision: str) -> GemmPeak:
-        known = self._read()
-        if precision not in known:
-            known[precision] = _in_subprocess(measure_peak, precision)
-            self._write(known)
-        return known[precision]
 
     def _write(self, known: dict[str, GemmPeak]) -> None:
         values = {key: asdict(peak) for key, peak in known.items()}

@@ -114,7 +114,13 @@ def run_sweep(
         sweep = sweep.model_copy(update={"captures": captures})
         if captures:
             find_nsys()  # asked for on the spot: better told now than after the sweep
-    with alone(folder / LOCK_FILE, _busy(folder)), ended_like_ctrl_c():
+    with (
+        alone(
+            folder / LOCK_FILE,
+            UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o"),
+        ),
+        ended_like_ctrl_c(),
+    ):
         return _sweep(sweep, folder, until, rehearse, say, progress)
 
 
@@ -130,7 +136,10 @@ def _sweep(
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
     todo = _todo(configurations, folder, machine)
-    bench = _bench(configurations, folder, machine, say)
+    data = folder / "data"
+    for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
+        synthetic_data(data, seq_length)
+    bench = Bench(folder, data, machine, Peaks(folder, machine, say))
     _skip(configurations, bench)
     if rehearse:
         todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), bench.data, say)]
@@ -175,10 +184,6 @@ def _gpu(machine: Machine) -> str:
     return machine.gpus[0].name
 
 
-def _busy(folder: Path) -> UsageError:
-    return UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o")
-
-
 def _settle(bench: Bench, fresh: int) -> None:
     """Measure again, after the runs, the peaks that were measured; rows follow a better one."""
     if not fresh:
@@ -196,18 +201,6 @@ def _todo(
 ) -> list[Configuration]:
     done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
     return [one for one in configurations if one.key not in done and unfit(one, machine) is None]
-
-
-def _bench(
-    configurations: list[Configuration],
-    folder: Path,
-    machine: Machine,
-    say: Callable[[str], None],
-) -> Bench:
-    data = folder / "data"
-    for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
-        synthetic_data(data, seq_length)
-    return Bench(folder, data, machine, Peaks(folder, machine, say))
 
 
 def _skip(configurations: list[Configuration], bench: Bench) -> None:

@@ -219,21 +219,6 @@ def unfit(configuration: Configuration, machine: Machine) -> str | None:
     asked, can = configuration.recipe.train.precision, machine.precisions
     if asked not in can:
         return f"train.precision={asked} is not for {machine.name}; it has {', '.join(can)}"
-    return _lacks_memory(configuration, machine)
-
-
-def memory_needed(configuration: Configuration) -> Memory:
-    """Estimate what the fullest process of a layout holds; the layout is one that can work.
-
-    Where sequence parallel is left to the engine it is counted as on, which takes less.
-    """
-    recipe, data = configuration.recipe, configuration.data_parallel_size
-    shape, vocabulary = recipe.model, vocabulary_of(TokenizerSettings())
-    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
-    return estimate_memory(recipe, len(vocabulary), data, rows.total)
-
-
-def _lacks_memory(configuration: Configuration, machine: Machine) -> str | None:
     room_bytes = machine.room_bytes(configuration.processes)
     needed = memory_needed(configuration)
     if room_bytes is None or needed.total <= MARGIN * room_bytes:
@@ -246,3 +231,14 @@ def _lacks_memory(configuration: Configuration, machine: Machine) -> str | None:
         f"needs about {needed.total / GIB:.1f} GiB of {room_bytes / GIB:.1f} a process ({parts}); "
         "a smaller micro batch, more recomputation or a larger TP or PP takes less"
     )
+
+
+def memory_needed(configuration: Configuration) -> Memory:
+    """Estimate what the fullest process of a layout holds; the layout is one that can work.
+
+    Where sequence parallel is left to the engine it is counted as on, which takes less.
+    """
+    recipe, data = configuration.recipe, configuration.data_parallel_size
+    shape, vocabulary = recipe.model, vocabulary_of(TokenizerSettings())
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    return estimate_memory(recipe, len(vocabulary), data, rows.total)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
@@ -202,7 +201,16 @@ def _row(
         ended_s=window.end_s,
     )
     if not bench.machine.gpus:
-        return _with_own_figures(row, entries, configuration.warmup_iters)
+        # Add what a run on a CPU says of itself: its first process's phases and memory
+        measured = [entry for entry in entries if entry["iteration"] > configuration.warmup_iters]
+        phases = [entry.get("phases_s") or {} for entry in measured]
+        names = dict.fromkeys(name for phase in phases for name in phase)
+        held = [entry["memory_bytes"] for entry in measured if "memory_bytes" in entry]
+        return replace(
+            row,
+            phases_s={name: fmean(phase.get(name, 0.0) for phase in phases) for name in names},
+            memory_bytes=max(held, default=None),
+        )
     return _with_hardware(row, run.path / GPUS_FILE, window)
 
 
@@ -213,19 +221,6 @@ def _software(environment: Path) -> str:
         return ", ".join([*parts, f"attention by {told['attention']}"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return ""
-
-
-def _with_own_figures(row: Row, entries: list[dict[str, Any]], warmup_iters: int) -> Row:
-    """Add what a run on a CPU says of itself: its first process's phases and memory."""
-    measured = [entry for entry in entries if entry["iteration"] > warmup_iters]
-    phases = [entry.get("phases_s") or {} for entry in measured]
-    names = dict.fromkeys(name for phase in phases for name in phase)
-    held = [entry["memory_bytes"] for entry in measured if "memory_bytes" in entry]
-    return replace(
-        row,
-        phases_s={name: fmean(phase.get(name, 0.0) for phase in phases) for name in names},
-        memory_bytes=max(held, default=None),
-    )
 
 
 def _with_hardware(row: Row, recording: Path, window: Window) -> Row:

@@ -86,19 +86,17 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         given, made = self._tensors((args, kwargs)), self._tensors(result)
         if given and func.overloadpacket not in _BETWEEN:
-            self._refuse_host(func, args)
+            host = [of for of in _leaves(args) if of.dim() and of.device != self._device]
+            if host:
+                told = ", ".join(f"{_dtype(of)} {list(of.shape)}" for of in host)
+                raise TrainingError(
+                    f"{func} takes tensors of the CPU ({told}) and of the GPU at once"
+                )
         for tensor in made:
             self._hold(tensor)
         if given or made:
             self._compute(func, args, kwargs, result, given, made)
         return result
-
-    def _refuse_host(self, func: Any, args: tuple[Any, ...]) -> None:
-        """Raise TrainingError where an operator takes tensors of both, single values apart."""
-        host = [of for of in _leaves(args) if of.dim() and of.device != self._device]
-        if host:
-            told = ", ".join(f"{_dtype(of)} {list(of.shape)}" for of in host)
-            raise TrainingError(f"{func} takes tensors of the CPU ({told}) and of the GPU at once")
 
     def _tensors(self, tree: Any) -> list[torch.Tensor]:
         return [

@@ -22,7 +22,7 @@ from megatron_music.train.dataloader import DataLoader, Microbatch, mapped
 from megatron_music.train.datasets import check_data
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.model import build_model
-from megatron_music.train.optimizer import TrainState, build_train_state
+from megatron_music.train.optimizer import build_train_state
 from megatron_music.train.profiler import PhaseTimers
 from megatron_music.train.rehearsal.meter import Meter
 from megatron_music.train.rehearsal.world import GPU, fake_rank
@@ -132,7 +132,8 @@ def _rehearse_rank(
             model.config.timers = meter
             timers = PhaseTimers(_UNPROFILED, context)
             held = meter.live_bytes
-            weights, gradients = _weights_bytes(train_state), _gradients_bytes(train_state)
+            weights = _storages_bytes(list(train_state.parallel.parameters()))
+            gradients = _storages_bytes([of.grad_data for of in train_state.parallel.buffers])
             passes = min(loader.microbatches, recipe.parallel.pipeline_model_parallel_size)
             # Megatron learns in the first step in which order gradients come, then overlaps.
             for iteration, count in ((1, 1), (2, passes)):
@@ -155,14 +156,6 @@ def _rehearse_rank(
             },
             transfers=_merged(meter.transfers, _groups(), passes),
         )
-
-
-def _weights_bytes(train_state: TrainState) -> int:
-    return _storages_bytes(list(train_state.parallel.parameters()))
-
-
-def _gradients_bytes(train_state: TrainState) -> int:
-    return _storages_bytes([buffer.grad_data for buffer in train_state.parallel.buffers])
 
 
 def _storages_bytes(tensors: list[torch.Tensor]) -> int:
