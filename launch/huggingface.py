@@ -23,7 +23,7 @@ import typer  # noqa: E402
 from megatron_music.cli import show  # noqa: E402
 from megatron_music.cli import train_options as option  # noqa: E402
 from megatron_music.cli.main import run as run_program  # noqa: E402
-from megatron_music.cli.train import one_voice  # noqa: E402
+from megatron_music.cli.train import report_errors_once  # noqa: E402
 
 program = typer.Typer(
     add_completion=False,
@@ -63,7 +63,7 @@ def train(
     from megatron_music.train.request import prepare
 
     ignore_launcher(keep_ranks=True)
-    with one_voice(rank()):
+    with report_errors_once(rank()):
         request = load_recipe(recipe, overrides or [], depth)
         check_layout(request)
         blend = parse_blend(data)

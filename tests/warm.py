@@ -35,7 +35,7 @@ LOADED = (
     "megatron_music.cli.main",
     "megatron_music.train.trainer",
     "megatron_music.export.parity",
-    "megatron_music.export.live",
+    "megatron_music.export.weights",
     "megatron_music.generate.composer",
     "megatron_music.evaluate.report",
     "transformers.models.gpt2.modeling_gpt2",

@@ -1,14 +1,21 @@
 """`train RECIPE --estimate`: what a run will cost, shown before any GPU is used."""
 
 import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from megatron_music.cli import show
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
     from megatron_music.config import Recipe
     from megatron_music.costs.estimate import Estimate
     from megatron_music.train.blend import Blend
+    from megatron_music.train.rehearsal.plan import Rehearsal
+    from megatron_music.train.request import TrainingRequest
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -43,7 +50,7 @@ def show_estimate(
     made = estimate(recipe, len(vocabulary), gpus, device, share, rows.total)
     epochs = blend.epochs(made.tokens, vocabulary) if blend else {}
     if as_json:
-        print(json.dumps(_figures(made, epochs)))
+        print(json.dumps(_estimate_figures(made, epochs)))
         return
     for name, value in _rows(made, epochs):
         print(f"{name:<22}{value}")
@@ -106,7 +113,7 @@ def _size(size: float) -> str:
     return f"{size / GIB:,.2f} GiB" if size >= GIB else f"{size / MIB:,.0f} MiB"
 
 
-def _figures(made: "Estimate", epochs: dict[str, float]) -> dict[str, Any]:
+def _estimate_figures(made: "Estimate", epochs: dict[str, float]) -> dict[str, Any]:
     memory, placed = made.memory, made.on_device
     return {
         "parameters": made.parameters,
@@ -122,3 +129,184 @@ def _figures(made: "Estimate", epochs: dict[str, float]) -> dict[str, Any]:
         "formula": "model_causal",
         "on_device": vars(placed) if placed else None,
     }
+
+
+GIB, GB = 1 << 30, 1e9
+PARTS = ("weights", "gradients", "optimizer", "activations")
+
+
+def show_rehearsal(
+    recipe: "Recipe",
+    blend: "Blend | None",
+    device: str | None,
+    gpus: int | None,
+    assumptions: list[str],
+    as_json: bool,
+) -> None:
+    """Print what a rehearsal finds, over samples of the data or of random tokens."""
+    from megatron_music.profiling.sweep.synthetic import synthetic_data
+    from megatron_music.train.blend import Blend
+    from megatron_music.train.rehearsal.plan import rehearse_on
+
+    if device is None:
+        raise UsageError("--rehearse needs --device NAME, as in --device 'NVIDIA H200'")
+    if gpus is not None and gpus < 1:
+        raise UsageError(f"--gpus must be 1 or more (got {gpus})")
+    parallel = recipe.parallel
+    least = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when torch looks for GPUs: it needs none
+    show.wait_for("torch and Megatron")
+    with TemporaryDirectory(prefix="rehearsal-") as scratch:
+        if blend is None:
+            blend = Blend.of(synthetic_data(Path(scratch), recipe.model.seq_length))
+        with show.progress("rehearse", "ranks") as progress:
+            found = rehearse_on(recipe, blend, device, gpus or least, assumptions, tell=progress)
+    if as_json:
+        print(json.dumps(_rehearsal_figures(found)))
+        return
+    print(
+        "\n".join(
+            [
+                *_layout_lines(found),
+                "",
+                *_memory_lines(found),
+                "",
+                *_traffic_lines(found),
+                "",
+                *_time_lines(found),
+            ]
+        )
+    )
+
+
+def _layout_lines(found: "Rehearsal") -> list[str]:
+    parallel, train = found.recipe.parallel, found.recipe.train
+    return [
+        f"{found.world_size} x {found.device}: TP={parallel.tensor_model_parallel_size} "
+        f"PP={parallel.pipeline_model_parallel_size} DP={found.data_parallel_size}, "
+        f"{found.microbatches} micro batches of {train.micro_batch_size}, {train.precision}, "
+        f"recompute {train.recompute}",
+        f"{len(found.loads)} distinct ranks built and stepped; what they send one another agrees",
+    ]
+
+
+def _memory_lines(found: "Rehearsal") -> list[str]:
+    head = f"{'rank':>6} {'stage':>6} {'data':>6}" + "".join(f"{part:>13}" for part in PARTS)
+    lines = [f"{head}{'peak':>10}   GiB"]
+    for load in found.loads:
+        sizes = "".join(f"{getattr(load.memory, part) / GIB:>13.2f}" for part in PARTS)
+        place = f"{load.rank:>6} {load.stage:>6} {load.data_rank:>6}"
+        lines.append(f"{place}{sizes}{load.memory.total / GIB:>10.2f}")
+    return lines
+
+
+def _traffic_lines(found: "Rehearsal") -> list[str]:
+    """Tell each kind of transfer of the rank that has most of it."""
+    most: dict[tuple[str, str], tuple[float, float]] = {}
+    for load in found.loads:
+        sums: dict[tuple[str, str], tuple[float, float]] = {}
+        for one in load.transfers:
+            calls = found.calls(one)
+            before = sums.get((one.group, one.kind), (0.0, 0.0))
+            sums[one.group, one.kind] = (before[0] + calls * one.size_bytes, before[1] + calls)
+        for key, value in sums.items():
+            most[key] = max(most.get(key, value), value)
+    lines = [f"{'group':>10} {'collective':>15} {'calls':>9} {'GB a step':>12}"]
+    for (group, kind), (size_bytes, calls) in sorted(most.items()):
+        lines.append(f"{group:>10} {kind:>15} {calls:>9,.0f} {size_bytes / GB:>12.3f}")
+    return lines if most else ["nothing is sent"]
+
+
+def _time_lines(found: "Rehearsal") -> list[str]:
+    time = found.time
+    parts = {
+        "compute": time.compute_s,
+        "exposed tensor parallel": time.tensor_s,
+        "exposed pipeline": time.pipeline_s,
+        "exposed data parallel": time.data_s,
+        "bubble": time.bubble_s,
+    }
+    shown = ", ".join(f"{name} {part / time.step_s:.1%}" for name, part in parts.items())
+    from megatron_music.train.rehearsal.world import STAND_INS
+
+    assumed = ", ".join(f"{name}={value:g}" for name, value in asdict(found.hardware).items())
+    return [
+        f"an estimated step: {time.step_s:.4g} s: {shown}",
+        f"{time.tokens_per_s:,.0f} tokens/s, {time.utilisation:.1%} of {found.peak_tflops:g} "
+        "TFLOP/s a GPU (model_causal)",
+        f"assumed: {assumed} (--assume NAME=VALUE)",
+        *(f"stood in for: {part}" for part in STAND_INS),
+    ]
+
+
+def _rehearsal_figures(found: "Rehearsal") -> dict[str, Any]:
+    from megatron_music.train.rehearsal.world import STAND_INS
+
+    time = found.time
+    return {
+        "device": found.device,
+        "processes": found.world_size,
+        "data_parallel_size": found.data_parallel_size,
+        "microbatches": found.microbatches,
+        "precision": found.recipe.train.precision,
+        "ranks": [
+            {
+                "rank": load.rank,
+                "stage": load.stage,
+                "data_rank": load.data_rank,
+                "memory_bytes": asdict(load.memory) | {"total": load.memory.total},
+                "work": {
+                    phase: {
+                        "matmul_flops": work.matmul_flops,
+                        "attention_flops": work.attention_flops,
+                        "moved_bytes": work.moved_bytes,
+                        "kernels": work.kernels,
+                    }
+                    for phase, work in load.work.items()
+                },
+                "transfers": [
+                    asdict(one) | {"calls_per_step": found.calls(one)} for one in load.transfers
+                ],
+            }
+            for load in found.loads
+        ],
+        "step": asdict(time) | {"step_s": time.step_s, "communication_s": time.communication_s},
+        "peak_tflops": found.peak_tflops,
+        "formula": "model_causal",
+        "assumed": asdict(found.hardware),
+        "stood_in_for": list(STAND_INS),
+    }
+
+
+SMALLEST_RECIPE = "tiny"
+
+
+def refuse_days(request: "TrainingRequest", recipe: str) -> None:
+    """Raise UsageError where a job would take longer than a day without a GPU.
+
+    The message has the time, and what would take about an hour. Batch systems start jobs on GPUs,
+    which are not asked about: `--estimate` has their time.
+    """
+    from megatron_music.config import load_recipe
+    from megatron_music.costs.estimate import DAY_S, HOUR_S, cpu_flops_per_s, cpu_iteration_s
+    from megatron_music.nvidia import are_gpus_hidden, read_driver
+
+    if not are_gpus_hidden() and read_driver().usable_gpus:
+        return
+    rate = cpu_flops_per_s()
+    size = len(request.vocabulary)
+    iteration_s = cpu_iteration_s(request.recipe, size, rate)
+    left_s = iteration_s * (request.recipe.train.train_iters - request.start_iteration)
+    if left_s <= DAY_S:
+        return
+    small = load_recipe(SMALLEST_RECIPE)
+    small_s = cpu_iteration_s(small, size, rate)
+    iterations = max(1, round(HOUR_S / small_s / 100) * 100)
+    of_this = max(1, round(HOUR_S / iteration_s))
+    raise UsageError(
+        f"training {recipe} to {request.recipe.train.train_iters:,} iterations would take about "
+        f"{left_s / DAY_S:,.0f} days on this machine, which has no usable GPU; for about an hour: "
+        f"train {SMALLEST_RECIPE} train.train_iters={iterations} (its own "
+        f"{small.train.train_iters:,} take {show.duration(small.train.train_iters * small_s)}), or "
+        f"train.train_iters={request.start_iteration + of_this} here; --yes starts it all the same"
+    )

@@ -1,17 +1,253 @@
 """`megatron-music profile`: what a configuration costs."""
 
 import json
-from typing import Annotated
+import re
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from megatron_music.cli import profile_nsight, profile_nvml, profile_sweep
+from megatron_music.cli import profile_nsight, show
+from megatron_music.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from megatron_music.profiling.nvml.reader import DeviceSample, Reader, Sample
+    from megatron_music.profiling.report.render import Report
+
+WIDTH = 120
+"""Columns where no terminal says how many it has."""
+
+MIB, GIB = 1 << 20, 1 << 30
+BEST = 5
+"""Rows printed; the report has all."""
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 app = typer.Typer(help="What a configuration costs, and what the hardware does.")
 app.command("nsight")(profile_nsight.nsight)
-app.command("nvml")(profile_nvml.nvml)
-app.command("sweep")(profile_sweep.sweep)
-app.command("report")(profile_sweep.report)
+
+
+@app.command()
+def nvml(
+    interval: Annotated[
+        float, typer.Option(min=0.02, help="Seconds between two looks.", metavar="SECONDS")
+    ] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each look.")
+    ] = False,
+) -> None:
+    """Watch the GPUs: use, memory, power, clocks and what holds those down.
+
+    Utilisation says that some kernel ran, not how well: for that see `profile nsight`. Ctrl-C ends.
+
+    Example: `megatron-music profile nvml --json --interval 0.1 > gpus.jsonl`
+    """
+    from megatron_music.profiling.nvml.reader import open_nvml
+
+    with open_nvml(slow=True) as reader, suppress(KeyboardInterrupt):
+        if as_json:
+            _stream(reader, interval, once)
+        elif once:
+            _console().print(_gpu_table(reader.sample()))
+        else:
+            _watch(reader, interval)
+
+
+def _stream(reader: "Reader", interval: float, once: bool) -> None:
+    from megatron_music.profiling.nvml.reader import to_json
+
+    while True:
+        print(to_json(reader.sample()), flush=True)
+        if once:
+            return
+        time.sleep(interval)
+
+
+def _watch(reader: "Reader", interval: float) -> None:
+    from rich.live import Live
+
+    console = _console()
+    with Live(_gpu_table(reader.sample()), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            live.update(_gpu_table(reader.sample()), refresh=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+def _gpu_table(sample: "Sample") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from megatron_music.profiling.nvml.reader import MIG_REMARK
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("GPU")
+    for title in ("use", "memory MiB", "power W", "SM clock", "temp."):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("clocks held down by")
+    for device in sample.devices:
+        table.add_row(f"{device.index} {device.name or ''}".strip(), *_cells(device))
+    if any(device.mig_uuids is not None for device in sample.devices):
+        table.caption = f"MIG: {MIG_REMARK}"
+    return table
+
+
+def _cells(device: "DeviceSample") -> tuple[str, ...]:
+    if device.lost:
+        return ("LOST",)
+    return (
+        "MIG" if device.mig_uuids is not None else _text(device.gpu_utilization, "%"),
+        f"{_mib(device.memory_used_bytes)} / {_mib(device.memory_total_bytes)}",
+        f"{_text(_rounded(device.power_w))} / {_text(_rounded(device.power_limit_w))}",
+        _text(device.sm_clock_mhz, " MHz"),
+        _text(device.temperature_c, " C"),
+        "-" if device.throttle_reasons is None else ", ".join(device.throttle_reasons),
+    )
+
+
+def _text(value: int | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value}{unit}"
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _mib(value: int | None) -> str:
+    return "-" if value is None else f"{value // MIB}"
+
+
+@app.command()
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="As in profiling/sweeps/.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="For runs and report. [default: runs/profile-SWEEP]",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop after 90s, 30m or 2h with the best so far."),
+    ] = None,
+    nsys: Annotated[
+        int | None,
+        typer.Option(
+            "--nsys", min=0, metavar="N", help="Then trace the best N with Nsight Systems."
+        ),
+    ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Order by a rehearsal of each, the best first.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --rehearse: show the order there, train nothing."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --device: how many.")
+    ] = None,
+) -> None:
+    """Train a few iterations in every layout of a grid, and report what each one reaches.
+
+    Killed or out of its budget, the same command goes on with what is left.
+
+    `megatron-music profile sweep profiling/sweeps/cpu.yaml --budget 30m`
+
+    `megatron-music profile sweep SWEEP.yaml --rehearse --device 'NVIDIA H200' --gpus 8`
+    """
+    from megatron_music.profiling.report.render import write_report
+    from megatron_music.profiling.sweep.run import run_sweep
+
+    if device is not None or gpus is not None:
+        if not rehearse or device is None or gpus is None:
+            raise UsageError("--rehearse, --device NAME and --gpus N belong together here")
+        _show_order(path, device, gpus)
+        return
+    folder = output or Path("runs") / f"profile-{path.stem}"
+    budget_s = None if budget is None else _seconds(budget)
+    with show.progress("profile", "configurations") as progress:
+        result = run_sweep(path, folder, budget_s, nsys, rehearse, show.say, progress)
+    if result.left:
+        show.say(f"the budget is spent, {result.left} left; the same command goes on with them")
+    elif not result.fresh:
+        show.say(f"{folder} holds every row: nothing to do; give another -o to measure again")
+    if not result.rows:
+        raise TrainingError(f"the budget of {budget} ended before any configuration; give more")
+    _print_report(write_report(folder))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a sweep.")],
+    timelines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--timeline", metavar="ROW", help="Show this row's timeline, not those of the best."
+        ),
+    ] = None,
+) -> None:
+    """Write the report of a sweep again, also while it is still at work.
+
+    Example: `megatron-music profile report runs/profile-cpu`
+    """
+    from megatron_music.profiling.report.render import write_report
+
+    _print_report(write_report(folder, timelines or []))
+
+
+def _show_order(path: Path, device: str, gpus: int) -> None:
+    """Print the configurations of a sweep on a machine that need not be there, the best first."""
+    from megatron_music.profiling.sweep.run import rehearse_sweep
+
+    for place, one in enumerate(rehearse_sweep(path, device, gpus, show.say), start=1):
+        if one.found is None:
+            print(f"-  {one.label}: {one.reason}")
+            continue
+        time, memory = one.found.time, one.found.fullest.memory
+        print(
+            f"{place}. {one.label}: {time.step_s:.4g} s/iteration, {time.tokens_per_s:,.0f} "
+            f"tokens/s, {one.tflops:.4g} TFLOP/s per device, {memory.total / GIB:.1f} GiB"
+        )
+
+
+def _print_report(report: "Report") -> None:
+    from megatron_music.profiling.sweep.results import RANKED_BY
+
+    for place, one in enumerate(report.ran[:BEST], start=1):
+        share = one.utilisation.get(RANKED_BY)
+        print(
+            f"{place}. {one.row.label}: {one.step_time_s:.4g} s/iteration, "
+            f"{one.tokens_per_s:,.0f} tokens/s, {one.tflops[RANKED_BY]:.4g} TFLOP/s per device"
+            + ("" if share is None else f", {share:.1%} of the peak ({RANKED_BY})")
+        )
+    print(f"report: {report.html}")
+    if not report.ran:
+        first = report.rest[0]
+        raise TrainingError(
+            f"no configuration ran, of {len(report.rest)}: {first.outcome}: {first.reason}"
+        )
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise UsageError(f"the budget is not a time (got {text!r}); as in 90s, 30m or 2h")
+    return float(match[1]) * _UNITS_S[match[2]]
 
 
 @app.command()

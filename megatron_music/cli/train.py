@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,8 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli import train_options as option
-from megatron_music.cli.estimate import show_estimate
-from megatron_music.cli.listening import listen
-from megatron_music.cli.patience import refuse_days
-from megatron_music.cli.rehearsal import show_rehearsal
+from megatron_music.cli.estimate import refuse_days, show_estimate, show_rehearsal
+from megatron_music.cli.sample_during_training import listen
 from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +22,10 @@ if TYPE_CHECKING:
     from megatron_music.train.blend import Blend
 
 RANK_0_SPEAKS_S = 10.0
-"""Other ranks wait so long with an error of theirs: mostly rank 0 meets the same."""
+"""Seconds other ranks wait before reporting, so that rank 0 prints a common error once."""
 
 STOPPING_S = 2.0
-"""Other ranks wait so long after a stop, while rank 0 says where the run stands."""
-
+"""Seconds other ranks wait after a stop, while rank 0 reports the state of the run."""
 
 _BELONGS = {
     "--device": ("--estimate", "--rehearse"),
@@ -37,7 +34,7 @@ _BELONGS = {
     "--utilisation": ("--estimate",),
     "--assume": ("--rehearse",),
 }
-"""Which option belongs to what else than training."""
+"""The modes besides training that each option belongs to."""
 
 
 def train(
@@ -72,64 +69,65 @@ def train(
     from megatron_music.config import load_recipe
     from megatron_music.train.blend import parse_blend
     from megatron_music.train.launcher import ignore_launcher, rank
-    from megatron_music.train.pretrain import pretrain
-    from megatron_music.train.request import default_run, prepare
+    from megatron_music.train.request import default_run
 
-    modes = {
-        "--estimate": estimate,
-        "--rehearse": rehearse,
-        "--megatron-lm-args": megatron_lm_args,
-    }
-    ignore_launcher(keep_ranks=not any(modes.values()))
-    with one_voice(rank()):
-        _refuse_misplaced(
-            [name for name, asked in modes.items() if asked],
-            {
-                "--device": device,
-                "--gpus": gpus,
-                "--json": as_json or None,
-                "--utilisation": utilisation,
-                "--assume": assume,
-            },
-        )
+    ignore_launcher(keep_ranks=not (estimate or rehearse or megatron_lm_args))
+    with report_errors_once(rank()):
+        modes = {
+            "--estimate": estimate,
+            "--rehearse": rehearse,
+            "--megatron-lm-args": megatron_lm_args,
+        }
+        options = {
+            "--device": device,
+            "--gpus": gpus,
+            "--json": as_json or None,
+            "--utilisation": utilisation,
+            "--assume": assume,
+        }
+        _refuse_misplaced([name for name, asked in modes.items() if asked], options)
         settings = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
         if estimate:
             show_estimate(settings, blend, device, gpus, utilisation, as_json)
-            return
-        if rehearse:
+        elif rehearse:
             show_rehearsal(settings, blend, device, gpus, assume or [], as_json)
-            return
-        if blend is None:
+        elif blend is None:
             raise UsageError("nothing to train on; give a data set folder with --data DIR")
-        folder = run or default_run(recipe, blend)
-        if megatron_lm_args:
-            if origin is not None:
-                raise UsageError("stock Megatron-LM begins with checkpoints of its own: no --from")
-            print("\n".join(_stock_arguments(settings, blend, folder)))
-            return
-        request = prepare(settings, blend, folder, origin)
-        if not request.is_finished:
-            if rank() == 0 and not yes:
-                refuse_days(request, recipe)
-            show.wait_for("torch and Megatron", rank())
-            pretrain(request, show.say, listen)
-        elif rank() == 0:
-            show.say(
-                f"{request.run.path} has reached iteration {request.start_iteration}, and "
-                f"train.train_iters={settings.train.train_iters}: nothing to do; "
-                f"raise train.train_iters to go on"
-            )
-        if rank() == 0 and request.run.latest() is not None:
-            _name_export(request.run.path)
+        elif not megatron_lm_args:
+            _train(settings, blend, run or default_run(recipe, blend), origin, recipe, yes)
+        elif origin is not None:
+            raise UsageError("stock Megatron-LM begins with checkpoints of its own: no --from")
+        else:
+            stock = _stock_arguments(settings, blend, run or default_run(recipe, blend))
+            print("\n".join(stock))
 
 
-def _name_export(run: Path) -> None:
-    words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]
-    show.say(f"to compose with it: {shlex.join(words)}")
+def _train(
+    settings: "Recipe", blend: "Blend", run: Path, origin: Path | None, recipe: str, yes: bool
+) -> None:
+    from megatron_music.train.launcher import rank
+    from megatron_music.train.pretrain import pretrain
+    from megatron_music.train.request import prepare
+
+    request = prepare(settings, blend, run, origin)
+    if not request.is_finished:
+        if rank() == 0 and not yes:
+            refuse_days(request, recipe)
+        show.wait_for("torch and Megatron", rank())
+        pretrain(request, show.say, listen)
+    elif rank() == 0:
+        show.say(
+            f"{request.run.path} has reached iteration {request.start_iteration}, and "
+            f"train.train_iters={settings.train.train_iters}: nothing to do; "
+            f"raise train.train_iters to go on"
+        )
+    if rank() == 0 and request.run.latest() is not None:
+        words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]
+        show.say(f"to compose with it: {shlex.join(words)}")
 
 
-def _refuse_misplaced(modes: list[str], options: dict[str, object]) -> None:
+def _refuse_misplaced(modes: list[str], options: Mapping[str, object]) -> None:
     """Raise UsageError for several modes, and for options without theirs: nobody asked to train."""
     if len(modes) > 1:
         raise UsageError(f"{modes[-1]} not with {modes[0]}: ask for one of the two")
@@ -178,8 +176,8 @@ def _stock_tokenizer(data: Path, run: Path, settings: "TokenizerSettings") -> Pa
 
 
 @contextmanager
-def one_voice(rank: int) -> Iterator[None]:
-    """Let rank 0 tell an error that all ranks meet; one that it does not meet is told later."""
+def report_errors_once(rank: int) -> Iterator[None]:
+    """Let rank 0 report an error that all ranks meet; report others after a delay."""
     from megatron_music.train.signals import StoppedError
 
     try:

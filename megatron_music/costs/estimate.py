@@ -1,20 +1,30 @@
 """What a recipe will cost on a named device: parameters, memory, FLOPs, days. Loads no torch."""
 
 import difflib
+import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from megatron_music.config import Recipe
+from megatron_music.costs.devices import PRECISIONS, dense_peak, device_memory_gib, known_devices
 from megatron_music.costs.flops import model_causal, recipe_shape
 from megatron_music.costs.layout import check_layout
 from megatron_music.costs.memory import Memory, estimate_memory, parameter_count
-from megatron_music.costs.peaks import PRECISIONS, dense_peak, device_memory_gib, known_devices
 from megatron_music.errors import UsageError
 
 DAY_S = 86_400
 GIB = 1 << 30
 TERA = 1e12
+
 UTILISATION = 0.35
 """Of the dense peak by `model_causal`, unless another share is stated."""
+
+SHARE = 0.4
+"""Of the rate of a plain matrix product: what training reaches, as `tiny` does on two cores."""
+
+HOUR_S, DAY_S = 3_600, 86_400
+_SIZE, _TRIES = 1_024, 5
 
 
 @dataclass(frozen=True)
@@ -127,3 +137,20 @@ def _near(device: str) -> list[str]:
     known = known_devices()
     holding = [name for name in known if device.strip().lower() in name.lower()]
     return holding or difflib.get_close_matches(device, known, n=3, cutoff=0.5) or list(known)
+
+
+def cpu_flops_per_s() -> float:
+    """Return the FLOPs a second of training in fp32 here; takes a fraction of a second."""
+    matrix = np.full((_SIZE, _SIZE), 0.5, np.float32)
+    matrix @ matrix  # starts the threads
+    best_s = np.inf
+    for _ in range(_TRIES):
+        began_s = time.perf_counter()
+        matrix @ matrix
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return SHARE * 2 * _SIZE**3 / best_s
+
+
+def cpu_iteration_s(recipe: Recipe, vocabulary_size: int, flops_per_s: float) -> float:
+    """Return the seconds of an iteration, of all processes on this machine together."""
+    return model_causal(recipe_shape(recipe, vocabulary_size)) / flops_per_s

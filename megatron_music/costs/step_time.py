@@ -1,27 +1,114 @@
-"""How long a step of a layout takes, from what its ranks compute and send: an estimate.
-
-A stage's pass takes what its matrix products (by FLOPs or by the bytes of their matrices, whichever
-takes longer), its attention and the bytes of all other kernels need at the assumed shares of the
-device's peaks, and no less than the CPU needs to start them. Of
-communication counts what no computation hides: tensor parallel transfers that return at once hide
-behind half of the pass's matrix products; what data parallelism starts in a pass hides behind that
-pass of one microbatch, but for its first bucket. The pipeline's schedule is 1F1B: each microbatch
-waits for the slowest stage, and the rest of the stages, once, is the bubble.
-"""
+"""What one rank does in a training step, as a rehearsal counts it: plain figures, no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from megatron_music.config import Recipe
+from megatron_music.costs.devices import Hardware
 from megatron_music.costs.flops import model_causal, recipe_shape
-from megatron_music.costs.hardware import Hardware
-from megatron_music.costs.load import Phase, RankLoad, Transfer, Work
+
+Phase = Literal["forward", "backward", "step"]
+"""`forward` and `backward` are the passes of a microbatch; `step` is what is done once a step."""
+
+Agreed = tuple[str, str, str, tuple[int, ...], float]
+"""Kind, group, dtype and shape of a transfer, and how often it is called."""
 
 GIGA, TERA, MICRO = 1e9, 1e12, 1e-6
 _PASSES: tuple[Phase, ...] = ("forward", "backward")
 HIDING_SHARE = 0.5
+
 _TIMES_SENT = {"all_reduce": 2.0, "send": 0.5, "recv": 0.5}
 """How often a ring passes on each byte, 1 for others; a send and a receive run at once."""
+
+
+@dataclass
+class Work:
+    """What a rank computes in a phase.
+
+    `products` counts matrix products by their FLOPs and the bytes of their three matrices;
+    `moved_bytes` are those of all other kernels but attention's.
+    """
+
+    products: dict[tuple[float, float], float] = field(default_factory=dict)
+    attention_flops: float = 0.0
+    moved_bytes: float = 0.0
+    kernels: float = 0.0
+
+    @property
+    def matmul_flops(self) -> float:
+        """FLOPs of all matrix products."""
+        return sum(flops * calls for (flops, _), calls in self.products.items())
+
+    def one_of(self, passes: int) -> "Work":
+        """Return the work of one of so many equal passes."""
+        return Work(
+            {size: calls / passes for size, calls in self.products.items()},
+            self.attention_flops / passes,
+            self.moved_bytes / passes,
+            self.kernels / passes,
+        )
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Equal calls of one collective in a phase.
+
+    `group` is the parallel group: tensor, data, pipeline, embedding or all; `ranks` are its
+    members, of `send` and `recv` from where to where. `size_bytes` is the whole tensor of a call:
+    what is gathered, scattered, reduced or sent. `is_async` tells a call that returns at once.
+    """
+
+    phase: Phase
+    kind: str
+    group: str
+    ranks: tuple[int, ...]
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+    is_async: bool
+    calls: float = 1.0
+
+    @property
+    def is_once(self) -> bool:
+        """Whether it happens once a step, in either pass if it is data parallelism's."""
+        return self.group == "data" or (self.phase == "step" and self.group != "pipeline")
+
+    @property
+    def agreed(self) -> Agreed:
+        """What ranks that meet in it have to have in common."""
+        return self.kind, self.group, self.dtype, self.shape, self.calls
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """The most that a rank's tensors hold at a time, in bytes, by part."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True)
+class RankLoad:
+    """A rank of a layout: its place, its memory, and its part in a step.
+
+    Work of the passes is that of one microbatch; so are transfers, but those that are `is_once`.
+    `activations` of its memory are all that is held for a time.
+    """
+
+    rank: int
+    stage: int
+    data_rank: int
+    memory: RankMemory
+    work: dict[Phase, Work]
+    transfers: tuple[Transfer, ...]
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,16 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2LMHeadModel
 from transformers.utils import logging as transformers_logging
 
 from megatron_music.config import ModelConfig, ParallelConfig, Recipe
 from megatron_music.export.checkpoints import Source
-from megatron_music.export.weights import convert_weights
-from megatron_music.tokenizer.structure import position_rows
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.export.weights import convert_weights, gpt2_config
 from megatron_music.train import distributed
 from megatron_music.train.checkpoint import load_model
-from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 from megatron_music.train.model import build_model
 from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 
@@ -84,37 +80,6 @@ def in_one_process(recipe: Recipe) -> Recipe:
     changes = {"precision": "fp32", "recompute": "none", "transformer_impl": "local"}
     train = recipe.train.model_copy(update=changes)
     return recipe.model_copy(update={"parallel": ParallelConfig(), "train": train})
-
-
-def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
-    """Return the configuration of the same model in `transformers`.
-
-    With structural inputs it says which rows of the position table mean what.
-    """
-    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
-    structure: dict[str, Any] = {}
-    if shape.structural_inputs:
-        structure = {
-            "structural_inputs": list(shape.structural_inputs),
-            "seq_length": shape.seq_length,
-        }
-    return GPT2Config(
-        vocab_size=len(vocabulary),
-        n_positions=rows.total,
-        n_embd=shape.hidden_size,
-        n_layer=shape.num_layers,
-        n_head=shape.num_attention_heads,
-        activation_function="gelu_new",
-        layer_norm_epsilon=LAYERNORM_EPSILON,
-        resid_pdrop=shape.hidden_dropout,
-        embd_pdrop=shape.hidden_dropout,
-        attn_pdrop=shape.attention_dropout,
-        bos_token_id=vocabulary.piece_start,
-        eos_token_id=vocabulary.piece_end,
-        pad_token_id=vocabulary.pad,
-        tie_word_embeddings=True,
-        **structure,
-    )
 
 
 @torch.no_grad()

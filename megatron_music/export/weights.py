@@ -4,13 +4,17 @@ Mirrors `GPT2LMHeadModel` of transformers/models/gpt2/modeling_gpt2.py.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.config import ModelConfig
+from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
 Weights = dict[str, torch.Tensor]
-
 _NORMS = {"input_layernorm": "ln_1", "pre_mlp_layernorm": "ln_2"}
 _LINEARS = {
     "self_attention.linear_proj": "attn.c_proj",
@@ -66,4 +70,46 @@ def _separate(qkv: torch.Tensor, heads: int) -> torch.Tensor:
     rows = qkv.shape[0]
     return (
         qkv.view(heads, 3, rows // (3 * heads), *qkv.shape[1:]).transpose(0, 1).reshape(qkv.shape)
+    )
+
+
+def as_gpt2(
+    state: Mapping[str, torch.Tensor], shape: ModelConfig, vocabulary: Vocabulary
+) -> GPT2LMHeadModel:
+    """Copy the state of a whole model in Megatron's local layers, in fp32, on its device."""
+    weights = convert_weights(state, shape, len(vocabulary))
+    device = weights["transformer.wte.weight"].device
+    model = GPT2LMHeadModel(gpt2_config(shape, vocabulary)).to(device)
+    model.load_state_dict(weights)
+    return model
+
+
+def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
+    """Return the configuration of the same model in `transformers`.
+
+    With structural inputs it says which rows of the position table mean what.
+    """
+    rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    structure: dict[str, Any] = {}
+    if shape.structural_inputs:
+        structure = {
+            "structural_inputs": list(shape.structural_inputs),
+            "seq_length": shape.seq_length,
+        }
+    return GPT2Config(
+        vocab_size=len(vocabulary),
+        n_positions=rows.total,
+        n_embd=shape.hidden_size,
+        n_layer=shape.num_layers,
+        n_head=shape.num_attention_heads,
+        activation_function="gelu_new",
+        layer_norm_epsilon=LAYERNORM_EPSILON,
+        resid_pdrop=shape.hidden_dropout,
+        embd_pdrop=shape.hidden_dropout,
+        attn_pdrop=shape.attention_dropout,
+        bos_token_id=vocabulary.piece_start,
+        eos_token_id=vocabulary.piece_end,
+        pad_token_id=vocabulary.pad,
+        tie_word_embeddings=True,
+        **structure,
     )

@@ -27,8 +27,8 @@ from transformers.utils import logging
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size, recipe_shape
 from megatron_music.errors import WriteError
-from megatron_music.export.parity import gpt2_config, in_one_process
-from megatron_music.export.weights import convert_weights
+from megatron_music.export.parity import in_one_process
+from megatron_music.export.weights import convert_weights, gpt2_config
 from megatron_music.huggingface.callbacks import RunDirCallback
 from megatron_music.train import distributed
 from megatron_music.train.backends import resolve_auto_precision

@@ -11,7 +11,7 @@ from typing import Any
 
 from megatron_music.config import Recipe
 from megatron_music.costs import flops
-from megatron_music.costs.peaks import dense_peak
+from megatron_music.costs.devices import dense_peak
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.loggers import Logger
 from megatron_music.train.run_dir import RunDir

@@ -34,28 +34,20 @@ def main() -> int:
     except ChildFailedError as fault:
         _, failure = fault.get_first_failure()
         code = int(failure.exitcode)
-        if told := last_word(code):
+        if told := exit_message(code):
             print(told, file=sys.stderr)
     except SignalException as fault:
         code = -int(fault.sigval)
     return code if code >= 0 else 128 - code
 
 
-def last_word(exit_code: int) -> str:
+def exit_message(exit_code: int) -> str:
     """Return what is left to say of a rank by its exit code: nothing where it spoke itself."""
     if exit_code >= 0:
         return ""
     cure = "; was there too little memory?" if exit_code == -signal.SIGKILL else ""
     name = signal.Signals(-exit_code).name
     return f"error: a process of this run was killed by {name} (exitcode: {exit_code}){cure}"
-
-
-def separate_program() -> None:
-    """Do nothing.
-
-    Editable installs made before 2026-11-28 name this function as an entry point of torch. Without
-    it `import torch` would fail in their environments until they are installed anew.
-    """
 
 
 if __name__ == "__main__":

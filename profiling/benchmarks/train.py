@@ -21,8 +21,8 @@ from rich.console import Console
 from train_timed import WARMUP
 
 from megatron_music.config import Recipe, load_recipe
+from megatron_music.costs.devices import dense_peak
 from megatron_music.costs.flops import Shape, model_causal, recipe_shape
-from megatron_music.costs.peaks import dense_peak
 from megatron_music.errors import MusicError
 from megatron_music.files import write_text
 from megatron_music.threads import wait_briefly

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.cli.patience import refuse_days
+from megatron_music.cli.estimate import refuse_days
 from megatron_music.config import load_recipe
-from megatron_music.costs import cpu_time
+from megatron_music.costs import estimate
 from megatron_music.errors import UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from megatron_music.train.blend import parse_blend
@@ -25,7 +25,7 @@ def request(recipe: str, folder: Path) -> TrainingRequest:
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a GPU that trains at 50 GFLOP/s."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(cpu_time, "cpu_flops_per_s", lambda: 50e9)
+    monkeypatch.setattr(estimate, "cpu_flops_per_s", lambda: 50e9)
 
 
 def test_what_takes_minutes_is_not_asked_about(tmp_path: Path) -> None:

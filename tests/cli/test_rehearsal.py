@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.cli.rehearsal import show_rehearsal
+from megatron_music.cli.estimate import show_rehearsal
 from megatron_music.config import load_recipe
 from tests.cli.program import Program
 

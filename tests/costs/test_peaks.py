@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_music.costs.peaks import (
+from megatron_music.costs.devices import (
     PRECISIONS,
     dense_peak,
     device_memory_gib,

@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from megatron_music.config import load_recipe
-from megatron_music.costs.hardware import Hardware, hardware_of
-from megatron_music.costs.load import RankLoad, RankMemory, Transfer, Work
-from megatron_music.costs.peaks import known_devices
-from megatron_music.costs.step_time import estimate_step, transfer_s
+from megatron_music.costs.devices import Hardware, hardware_of, known_devices
+from megatron_music.costs.step_time import (
+    RankLoad,
+    RankMemory,
+    Transfer,
+    Work,
+    estimate_step,
+    transfer_s,
+)
 from megatron_music.errors import UsageError
 
 PEAK_TFLOPS = 100.0

@@ -10,8 +10,8 @@ import torch.distributed as dist
 
 from megatron_music.config import Recipe, load_recipe
 from megatron_music.costs.flops import padded_vocab_size
-from megatron_music.costs.load import RankLoad
 from megatron_music.costs.memory import estimate_memory
+from megatron_music.costs.step_time import RankLoad
 from megatron_music.errors import LayoutError, TrainingError, UsageError
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.train.torchrun import last_word
+from megatron_music.train.torchrun import exit_message
 
 PLAIN = ("torch.distributed.run", "--standalone", "-m")
 OURS = ("megatron_music.train.torchrun", "--standalone", "-m", "--")
@@ -41,9 +41,9 @@ def test_as_the_launch_script_starts_it_the_last_word_is_the_ranks_own(tmp_path:
 
 
 def test_only_a_rank_that_was_killed_is_spoken_for() -> None:
-    assert last_word(2) == ""
-    assert "killed by SIGKILL (exitcode: -9); was there too little memory?" in last_word(-9)
-    assert "killed by SIGSEGV (exitcode: -11)" in last_word(-11)
+    assert exit_message(2) == ""
+    assert "killed by SIGKILL (exitcode: -9); was there too little memory?" in exit_message(-9)
+    assert "killed by SIGSEGV (exitcode: -11)" in exit_message(-11)
 
 
 def test_installing_runs_nothing_at_the_imports_of_other_programs() -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import psutil
 
-from megatron_music.costs.peaks import PRECISIONS, Peak, dense_peak, known_devices
+from megatron_music.costs.devices import PRECISIONS, Peak, dense_peak, known_devices
 from megatron_music.errors import InputError, MissingError, UsageError
 from megatron_music.files import write_text
 from megatron_music.train import backends

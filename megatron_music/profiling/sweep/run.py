@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from megatron_music.costs.peaks import dense_peak
+from megatron_music.costs.devices import dense_peak
 from megatron_music.errors import UsageError
 from megatron_music.files import alone
 from megatron_music.profiling.sweep.capture import find_nsys, trace

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from megatron_music.costs.load import Phase, Transfer, Work
+from megatron_music.costs.step_time import Phase, Transfer, Work
 from megatron_music.errors import TrainingError
 
 aten = torch.ops.aten

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_music.config import Recipe
+from megatron_music.costs.devices import Hardware, dense_peak, device_memory_gib, hardware_of
 from megatron_music.costs.estimate import peak_tflops, settle_precision
-from megatron_music.costs.hardware import Hardware, hardware_of
 from megatron_music.costs.layout import check_layout
-from megatron_music.costs.load import RankLoad, Transfer
-from megatron_music.costs.peaks import dense_peak, device_memory_gib
-from megatron_music.costs.step_time import StepTime, estimate_step
+from megatron_music.costs.step_time import RankLoad, StepTime, Transfer, estimate_step
 from megatron_music.errors import LayoutError
 from megatron_music.train import backends
 from megatron_music.train.blend import Blend, common_vocabulary

@@ -13,7 +13,7 @@ from megatron.core import parallel_state
 
 from megatron_music.config import LogConfig, Recipe
 from megatron_music.costs.layout import check_layout
-from megatron_music.costs.load import Agreed, RankLoad, RankMemory, Transfer
+from megatron_music.costs.step_time import Agreed, RankLoad, RankMemory, Transfer
 from megatron_music.errors import TrainingError
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import backends

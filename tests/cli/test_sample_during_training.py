@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.cli import listening
+from megatron_music.cli import sample_during_training
 from megatron_music.config import load_recipe
 from megatron_music.train.request import SampleContext, prepare
 from tests.train.conftest import SMALL, write_data
@@ -41,11 +41,11 @@ def test_weights_in_memory_and_in_the_checkpoint_compose_the_same(
 ) -> None:
     from dataclasses import replace
 
-    listening.listen(moment)
+    sample_during_training.listen(moment)
     assert files(moment) == FILES
     midi = (moment.samples / "song-7.mid").read_bytes()
     shutil.rmtree(moment.samples)
-    listening.listen(replace(moment, weights=None))  # as after training with TP=2
+    sample_during_training.listen(replace(moment, weights=None))  # as after training with TP=2
     assert files(moment) == FILES
     assert (moment.samples / "song-7.mid").read_bytes() == midi
     assert capsys.readouterr().err.count("composed 4 bars") == 2
@@ -56,6 +56,7 @@ def test_what_goes_wrong_is_a_note_and_leaves_nothing(
 ) -> None:
     from dataclasses import replace
 
-    listening.listen(replace(moment, weights={}, samples=tmp_path / "samples" / "step_3"))
+    samples = tmp_path / "samples" / "step_3"
+    sample_during_training.listen(replace(moment, weights={}, samples=samples))
     assert "note: nothing composed at iteration 3" in capsys.readouterr().err
     assert list((tmp_path / "samples").iterdir()) == []

@@ -50,7 +50,7 @@ def _write(composer: "Composer", folder: Path, iteration: int) -> None:
 
 
 def _composer(context: "SampleContext", folder: Path) -> "Composer":
-    from megatron_music.export.live import as_gpt2
+    from megatron_music.export.weights import as_gpt2
     from megatron_music.generate.composer import Composer
 
     if context.weights is not None:

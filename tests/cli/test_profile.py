@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from megatron_music.cli import profile_sweep
+from megatron_music.cli import profile
 from megatron_music.errors import UsageError
 from megatron_music.profiling.sweep.results import append_row
 from tests.cli.program import Program
@@ -62,10 +62,10 @@ def test_a_sweep_of_which_nothing_can_run_here_says_why(program: Program) -> Non
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("45", 45)]
 )
 def test_a_budget_is_a_time(text: str, seconds: float) -> None:
-    assert profile_sweep._seconds(text) == seconds
+    assert profile._seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "5 d"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="30m"):
-        profile_sweep._seconds(text)
+        profile._seconds(text)
