@@ -73,19 +73,12 @@ def train(
 
     ignore_launcher(keep_ranks=not (estimate or rehearse or megatron_lm_args))
     with report_errors_once(rank()):
-        modes = {
-            "--estimate": estimate,
-            "--rehearse": rehearse,
-            "--megatron-lm-args": megatron_lm_args,
-        }
-        options = {
-            "--device": device,
-            "--gpus": gpus,
-            "--json": as_json or None,
-            "--utilisation": utilisation,
-            "--assume": assume,
-        }
-        _refuse_misplaced([name for name, asked in modes.items() if asked], options)
+        modes = {"--estimate": estimate, "--rehearse": rehearse}
+        options = {"--device": device, "--gpus": gpus, "--json": as_json or None}
+        _refuse_misplaced(
+            modes | {"--megatron-lm-args": megatron_lm_args},
+            options | {"--utilisation": utilisation, "--assume": assume},
+        )
         settings = load_recipe(recipe, overrides or [], depth)
         blend = parse_blend(data) if data else None
         if estimate:
@@ -127,14 +120,15 @@ def _train(
         show.say(f"to compose with it: {shlex.join(words)}")
 
 
-def _refuse_misplaced(modes: list[str], options: Mapping[str, object]) -> None:
-    """Raise UsageError for several modes, and for options without theirs: nobody asked to train."""
-    if len(modes) > 1:
-        raise UsageError(f"{modes[-1]} not with {modes[0]}: ask for one of the two")
+def _refuse_misplaced(modes: Mapping[str, bool], options: Mapping[str, object]) -> None:
+    """Raise UsageError for several modes at once, and for options without their mode."""
+    asked = [name for name, is_asked in modes.items() if is_asked]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[-1]} not with {asked[0]}: ask for one of the two")
     for needed in sorted({_BELONGS[name] for name in options}):
         given = [name for name, value in options.items() if value is not None]
         given = [name for name in given if _BELONGS[name] == needed]
-        if given and not set(modes) & set(needed):
+        if given and not set(asked) & set(needed):
             raise UsageError(
                 f"{', '.join(given)} only with {' or '.join(needed)}; add it, or leave that out"
             )
