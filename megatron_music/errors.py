@@ -14,7 +14,7 @@ MusicError                 anything below; exit code 1
 │   ├── DataError          a data set folder: missing, damaged, of another vocabulary
 │   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
 ├── FetchError             a download that did not come, or not as it should
-├── TrainingError          a run that cannot go on
+├── TrainingError          a run that cannot continue
 ├── WriteError             an output that cannot be written (disk full, no permission)
 ├── MissingError           something that has to be installed first
 │   └── NoDriverError      a machine without an NVIDIA driver
@@ -91,7 +91,7 @@ class FetchError(MusicError):
 
 
 class TrainingError(MusicError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class WriteError(MusicError):
@@ -106,7 +106,7 @@ class NoDriverError(MissingError):
     """There is no NVIDIA driver on this machine."""
 
 
-class Interrupted(MusicError):  # noqa: N818 (it is a person's wish)
+class Interrupted(MusicError):  # noqa: N818 (not an error)
     """Ctrl-C, with what was finished by then."""
 
     exit_code = 130

@@ -17,10 +17,10 @@ _MOST_BYTES = 1 << 20
 
 @contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
+    """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix, which some writers go by. Raises WriteError where the
-    place cannot be written; whatever went wrong, nothing is left under either name.
+    place cannot be written; after any error nothing is left under either name.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -37,7 +37,7 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def why(fault: OSError) -> str:
-    """Return what the system says of a fault, or which link of the path leads nowhere."""
+    """Return the system's message of an error, or the broken link in the path."""
     place = Path(str(fault.filename or ""))
     for path in (place, *place.parents):
         if path.is_symlink() and not path.exists():

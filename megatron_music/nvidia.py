@@ -15,7 +15,7 @@ from megatron_music.errors import MissingError, NoDriverError
 
 @dataclass(frozen=True)
 class InstalledGpu:
-    """A GPU as the driver lists it; None where it does not tell."""
+    """A GPU as the driver lists it; None where the driver has no answer."""
 
     index: int
     name: str | None = None

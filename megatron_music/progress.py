@@ -1,4 +1,4 @@
-"""How lower layers tell how far they are, without knowing who shows it."""
+"""Progress callbacks for lower layers."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +13,7 @@ class Progress(Protocol):
 
 
 def silent(done: int, total: int, note: str = "") -> None:
-    """Report to nobody."""
+    """Show nothing."""
 
 
 class Stage(Protocol):
@@ -25,5 +25,5 @@ class Stage(Protocol):
 
 @contextmanager
 def silent_stage(title: str, unit: str) -> Iterator[Progress]:  # noqa: ARG001
-    """Report to nobody."""
+    """Show nothing."""
     yield silent

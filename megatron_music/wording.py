@@ -18,7 +18,7 @@ def visible(text: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return the name of a file as one line of text, whatever bytes it has on the disk."""
+    """Return a file name as one line of text, also where it is not valid UTF-8."""
     return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
 
 

@@ -29,7 +29,7 @@ def evaluate(
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest of this mass.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Hold a model against music it has never seen: loss, statistics, copying, a critic.
+    """Compare a model with music it has never seen: loss, statistics, copying, a critic.
 
     Example: `megatron-music evaluate runs/bach-tiny/hf --data data/bach -o runs/bach-tiny/report`
     """

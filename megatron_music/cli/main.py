@@ -94,8 +94,8 @@ _OUT_OF_MEMORY = "out of memory; ask for less (a smaller model or batch), or tak
 def run(program: typer.Typer = app) -> None:
     """Run a program; every error leaves as one line on stderr and an exit code."""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files, whatever bytes they have
-    atexit.register(gc.freeze)  # else Python tidies up torch's objects for seconds before it ends
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names may be invalid UTF-8
+    atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
     try:
         _refuse_empty(sys.argv[1:])
         program()

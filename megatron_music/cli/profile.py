@@ -164,7 +164,7 @@ def sweep(
 ) -> None:
     """Train a few iterations in every layout of a grid, and report what each one reaches.
 
-    Killed or out of its budget, the same command goes on with what is left.
+    Killed or out of its budget, the same command resumes.
 
     `megatron-music profile sweep profiling/sweeps/cpu.yaml --budget 30m`
 
@@ -201,7 +201,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the report of a sweep again, also while it is still at work.
+    """Write the report of a sweep again, also during the sweep.
 
     Example: `megatron-music profile report runs/profile-cpu`
     """

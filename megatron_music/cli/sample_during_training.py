@@ -1,4 +1,4 @@
-"""Compose a few bars with a model in training, by a fixed seed, so that one hears it learn."""
+"""Compose a few bars with a model in training, with a fixed seed, so that you hear it learn."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ def listen(context: "SampleContext") -> None:
         shutil.rmtree(context.samples, ignore_errors=True)
         partial.rename(context.samples)
         show.say(f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}")
-    except Exception as fault:  # whatever it is, it is no reason to stop a training
+    except Exception as fault:  # no error here may stop the training
         show.say(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a person sees: results on stdout, everything else on stderr."""
+"""Console output: results on stdout, everything else on stderr."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ def wait_for(what: str, rank: int = 0) -> None:
 
 @contextmanager
 def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
-    """Show progress with a rate and the time left: live on a terminal, else a line at times."""
+    """Show progress with a rate and the time left: live on a terminal, else a line now and then."""
     live = sys.stderr.isatty()
     state = {"start": time.monotonic(), "last": 0.0, "first": -1, "open": False}
 
@@ -50,7 +50,7 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
 
 
 def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: float) -> str:
-    rate = fresh / elapsed_s if elapsed_s >= 1 else 0.0  # of less, nobody wants to know
+    rate = fresh / elapsed_s if elapsed_s >= 1 else 0.0  # less says little
     share = done / total if total else 1.0
     line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"
     if not rate:
@@ -68,7 +68,7 @@ def _speed(rate: float, unit: str) -> str:
 
 
 def _write(line: str, live: bool, finished: bool) -> None:
-    """Write a line in place of the one before; behind the last there may be remarks."""
+    """Write a line over the one before; end the last one, since remarks may follow."""
     end = "" if live and not finished else "\n"
     sys.stderr.write(("\r\x1b[2K" if live else "") + visible(line) + end)
     sys.stderr.flush()

@@ -54,7 +54,7 @@ def train(
     megatron_lm_args: option.MegatronLmArgs = False,
     yes: option.Yes = False,
 ) -> None:
-    """Train a model; started again, it goes on from its last checkpoint.
+    """Train a model; started again, it resumes from its last checkpoint.
 
     `megatron-music train tiny --data data/bach train.lr=1e-3`
 

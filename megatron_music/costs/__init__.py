@@ -1,1 +1,1 @@
-"""What a configuration costs: FLOPs, memory, and the peaks of devices."""
+"""Costs of a configuration: FLOPs, memory, time, and the figures of devices."""

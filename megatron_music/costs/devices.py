@@ -80,7 +80,7 @@ class Hardware:
     latency_us: float = 20.0
     """Of each collective."""
     reserve_gib: float = 2.0
-    """Memory for CUDA's context, NCCL's buffers and what lies between blocks."""
+    """Memory for CUDA's context, NCCL's buffers and fragmentation."""
 
 
 _MODELS = (

@@ -1,4 +1,4 @@
-"""What a recipe will cost on a named device: parameters, memory, FLOPs, days. Loads no torch."""
+"""Estimate a recipe on a named device: parameters, memory, FLOPs, days. Loads no torch."""
 
 import difflib
 import time
@@ -29,7 +29,7 @@ _SIZE, _TRIES = 1_024, 5
 
 @dataclass(frozen=True)
 class OnDevice:
-    """A recipe on so many of a device; `fits` is None where its memory is not known."""
+    """A recipe on a number of devices; `fits` is None where the device's memory is not known."""
 
     device: str
     utilisation: float
@@ -72,7 +72,7 @@ def estimate(
     utilisation: float = UTILISATION,
     position_rows: int | None = None,
 ) -> Estimate:
-    """Estimate a recipe over so many processes; `position_rows` is as in `parameter_count`.
+    """Estimate a recipe over `processes`; `position_rows` is as in `parameter_count`.
 
     Raises LayoutError for a layout that cannot work and UsageError for an unknown device or one
     that cannot do the recipe's precision.
@@ -133,7 +133,7 @@ def peak_tflops(device: str, precision: str) -> float:
 
 
 def _near(device: str) -> list[str]:
-    """Return the devices whose names hold what was typed, else those alike, else all."""
+    """Return the devices whose names contain `device`, else similar names, else all."""
     known = known_devices()
     holding = [name for name in known if device.strip().lower() in name.lower()]
     return holding or difflib.get_close_matches(device, known, n=3, cutoff=0.5) or list(known)

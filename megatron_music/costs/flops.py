@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from megatron_music.config import Recipe
 
 VOCABULARY_MULTIPLE = 128
-"""The vocabulary is padded to a multiple of this, whatever the layout."""
+"""The vocabulary is padded to a multiple of this in every layout."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Shape:
     """The numbers that decide the cost: sequences, tokens, layers, width, padded vocabulary.
 
     `attended_tokens` is the s of attention's term: where attention stays inside documents, the mean
-    length of the document that a token stands in; None for whole sequences.
+    length of a token's document; None for whole sequences.
     """
 
     global_batch_size: int
@@ -37,7 +37,7 @@ class Shape:
 
 
 def padded_vocab_size(vocabulary_size: int) -> int:
-    """Return the next multiple of 128, whatever the tensor parallel size.
+    """Return the next multiple of 128, for any tensor parallel size.
 
     So losses and checkpoints do not depend on the layout.
     """

@@ -41,7 +41,7 @@ class Work:
         return sum(flops * calls for (flops, _), calls in self.products.items())
 
     def one_of(self, passes: int) -> "Work":
-        """Return the work of one of so many equal passes."""
+        """Return the work of one of `passes` equal passes."""
         return Work(
             {size: calls / passes for size, calls in self.products.items()},
             self.attention_flops / passes,

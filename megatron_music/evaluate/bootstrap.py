@@ -1,6 +1,6 @@
 """How sure a figure is: confidence intervals by resampling whole pieces.
 
-Windows of one piece are alike, and overlap where the data set's hop is shorter than its window.
+Windows of one piece are similar, and overlap where the data set's hop is shorter than its window.
 Drawing windows one by one would count each piece several times and make the intervals too narrow;
 here pieces are drawn, with all their windows (Davison and Hinkley 1997, section 3.8).
 """

@@ -23,7 +23,7 @@ _NARROWEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Music:
+class WindowSet:
     """Windows and the number of the piece that each is cut from."""
 
     pieces: Sequence[Piece]
@@ -84,7 +84,7 @@ class Seams:
 
 
 def compare_figures(
-    sets: Sequence[Music], figures: Mapping[str, Callable[[Piece], float]] = FIGURES
+    sets: Sequence[WindowSet], figures: Mapping[str, Callable[[Piece], float]] = FIGURES
 ) -> list[FigureRow]:
     """Compare training, held-out and composed music, in this order, figure by figure."""
     rows = []
@@ -96,7 +96,7 @@ def compare_figures(
     return rows
 
 
-def compare_histograms(sets: Sequence[Music]) -> list[HistogramRow]:
+def compare_histograms(sets: Sequence[WindowSet]) -> list[HistogramRow]:
     """Compare training, held-out and composed music, in this order, histogram by histogram."""
     rows = []
     for name, histogram in HISTOGRAMS.items():
@@ -119,7 +119,9 @@ def compare_histograms(sets: Sequence[Music]) -> list[HistogramRow]:
     return rows
 
 
-def _distances(values: Sequence[FloatArray], sets: Sequence[Music]) -> tuple[Distance, Distance]:
+def _distances(
+    values: Sequence[FloatArray], sets: Sequence[WindowSet]
+) -> tuple[Distance, Distance]:
     """Return the distances of composed and of training music from held-out music."""
     real, groups = values[HELD_OUT], sets[HELD_OUT].groups
     composed, control = (distance(real, groups, values[i]) for i in (COMPOSED, TRAINING))
@@ -127,10 +129,10 @@ def _distances(values: Sequence[FloatArray], sets: Sequence[Music]) -> tuple[Dis
 
 
 def distance(real: FloatArray, groups: npt.NDArray[np.int64], other: FloatArray) -> Distance:
-    """Hold the distances from `other` to `real` against those within `real`.
+    """Compare the distances from `other` to `real` with those within `real`.
 
     `real` is [n, d], `other` [m, d], d = 1 for a figure; `groups` [n] says which piece each row of
-    `real` comes from: two windows of one piece are no measure of how far real pieces differ.
+    `real` comes from: windows of one piece are not compared, since they are similar.
     """
     apart = groups[:, None] > groups[None, :]
     within = _pairwise(real, real)[apart]
@@ -186,7 +188,7 @@ def held_over(piece: Piece) -> FloatArray:
 def seams(
     songs: Sequence[Piece], window_bars: int, real: Sequence[Piece], groups: IntArray
 ) -> Seams:
-    """Compare the barline behind the first window of long songs with their others.
+    """Compare the barline after the first window of long songs with the other barlines.
 
     `real` are held-out windows and `groups` their pieces.
     """

@@ -1,7 +1,7 @@
-"""How much of a piece stands in training music: the longest run of bars the two share.
+"""Copying: the longest run of bars that a piece shares with training music.
 
-Two bars are the same when the same notes begin at the same steps, on whatever instruments and for
-however long they sound; two runs of bars when their bars are the same after one transposition of
+Two bars are the same when the same notes begin at the same steps, on any instruments and for
+any length; two runs of bars when their bars are the same after one transposition of
 the whole run. Drums are compared as they are. Training music is known by its windows, so a run is
 found up to the length of a window.
 """
@@ -123,7 +123,7 @@ def longest_runs(pieces: Bars, corpus: Bars) -> IntArray:
 
 
 def _starts(bars: Bars, length: int) -> IntArray:
-    """Return where runs of so many bars begin that stay in one document."""
+    """Return the starts of all runs of `length` bars within one document."""
     last = np.arange(length - 1, len(bars.shapes))
     first = last - length + 1
     starts: IntArray = first[bars.documents[first] == bars.documents[last]]
@@ -141,7 +141,7 @@ def _longer(bars: Bars, runs: Words, length: int) -> Words:
 
 
 def tracks_alone(tokens: TokenArray, vocabulary: Vocabulary) -> TokenArray:
-    """Return a document with every track made a document of its own, one behind another."""
+    """Return a document with every track turned into a document, one after another."""
     tracks = np.flatnonzero(tokens == vocabulary.track_start)[1:]
     return np.insert(tokens, tracks, np.uint16(vocabulary.piece_start))
 
@@ -149,7 +149,7 @@ def tracks_alone(tokens: TokenArray, vocabulary: Vocabulary) -> TokenArray:
 def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool = False) -> Bars:
     """Return the bars of training music, up to MOST_TOKENS of it; `alone`: each track's.
 
-    Documents with hidden bars are left out: their music stands elsewhere as it is.
+    Documents with hidden bars are left out: their music is in other documents, complete.
     """
     ends = np.cumsum(reader.lengths, dtype=np.int64)
     fitting = ends[(ends <= MOST_TOKENS) | (np.arange(len(ends)) == 0)]

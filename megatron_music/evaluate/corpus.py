@@ -21,7 +21,7 @@ RECORDS_FILE = "files.jsonl"
 class Documents:
     """Windows of one side of a data set.
 
-    `groups` [n] numbers the piece each is cut from, `places` [n, 2] say where it stands there, as
+    `groups` [n] numbers the piece each is cut from, `places` [n, 2] its position there, as
     in `tokenizer.places`.
     """
 
@@ -48,7 +48,7 @@ class Documents:
 def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Documents:
     """Read up to `most` windows of one side, evenly spread over it; raises DataError.
 
-    Those with hidden bars are left out: their music stands beside them as it is.
+    Windows with hidden bars are left out: their music is in other windows, complete.
     """
     reader = IndexedReader(folder / side)
     pieces = _pieces(folder, side, len(reader))

@@ -1,4 +1,4 @@
-"""A small critic: a logistic regression on the measures of a piece tells real from composed.
+"""A small critic: a logistic regression on the measures of a piece, real against composed.
 
 Its cross-validated area under the ROC curve (AUC) says how well: 0.5 cannot tell, 1.0 always can.
 The critic of a report ranks variations: the more real one looks, the higher its score.
@@ -30,7 +30,7 @@ STRENGTH = 0.05
 """Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
 
 FAR, FOREIGN_SHARE = 4.0, 0.1
-"""Music of which more measures than this share lie so many deviations off is another kind.
+"""Music with more than this share of its measures so many deviations off is another kind.
 
 Windows of held-out chorales have 1.2 % at most, of rock bands 15 to 36 % to a critic of chorales.
 """

@@ -28,7 +28,7 @@ _CHUNK_TOKENS = 1 << 22
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Vectors of one family of tokens: what they stand for, how alike, and a plane to see them in.
+    """Vectors of one family of tokens: their meaning, their cosines, and a map in the plane.
 
     `codes` [n] are pitches, instruments or places among the attributes, `cosines` [n, n], `plane`
     [n, 2] is from t-SNE, and empty for fewer than five tokens.
@@ -78,7 +78,7 @@ def cosines(vectors: FloatArray) -> FloatArray:
 def by_interval(of: EmbeddingMap) -> FloatArray:
     """Return the mean cosine of two notes by the semitones between them, [25] from 0 to 24.
 
-    NaN where no two notes lie so far apart.
+    NaN where no two notes are that far apart.
     """
     apart = np.abs(of.codes[:, None] - of.codes)
     return _means(of.cosines, apart, LARGEST_INTERVAL + 1)

@@ -16,8 +16,8 @@ from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import (
     FigureRow,
     HistogramRow,
-    Music,
     Seams,
+    WindowSet,
     compare_figures,
     compare_histograms,
     seams,
@@ -30,8 +30,8 @@ from megatron_music.evaluate.embedding import (
     note_map,
     token_counts,
 )
-from megatron_music.evaluate.heldout import HeldOut, read, summarise
-from megatron_music.evaluate.labelled import LabelRow, told_apart
+from megatron_music.evaluate.heldout import HeldOut, read, summarize
+from megatron_music.evaluate.labelled import LabelRow, label_rows
 from megatron_music.evaluate.unconstrained import FreeSample, sample_freely
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
@@ -46,7 +46,7 @@ MOST_WINDOWS = 400
 """Of each held-out side; evenly spread."""
 
 LONG_SONGS = 4
-"""Of so many songs, one more is composed of two windows."""
+"""For every four songs, one song of two windows is composed."""
 
 FEWEST_WINDOWS = 10
 """Whole windows below which the statistics of a set say nothing."""
@@ -54,17 +54,17 @@ FEWEST_WINDOWS = 10
 
 @dataclass(frozen=True)
 class Copying:
-    """How many documents share a longest run of so many bars with training music, by bars."""
+    """Number of documents by the longest run of bars that they share with training music."""
 
     composed: dict[int, int]
     held_out: dict[int, int]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The critic, how well it tells composed from real, and what it says of each song, by seed.
+class CriticResult:
+    """The critic, how well it separates composed from real music, and each song's score by seed.
 
-    `control` is how well the same kind of critic tells held-out from training music.
+    `control` is how well the same kind of critic separates held-out from training music.
     """
 
     critic: critic.Critic
@@ -101,7 +101,7 @@ class Evaluation:
     histograms: tuple[HistogramRow, ...]
     seams: Seams
     copying: Copying
-    verdict: Verdict
+    verdict: CriticResult
     notes: EmbeddingMap
     instruments: EmbeddingMap
     attributes: EmbeddingMap
@@ -124,7 +124,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     with stage("compose without the mask", "songs") as progress:
         free = sample_freely(composer.model, vocabulary, request.count, request.seed, progress)
     songs = _compose(composer, request, stage)
-    composed = Music([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
+    composed = WindowSet([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
     bars = vocabulary.settings.bars
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
@@ -176,7 +176,7 @@ def _labels(
         return ()
     first, second = sides.values()
     with stage("compose by label", "families") as progress:
-        return told_apart(composer, request, training, first.and_also(second), progress)
+        return label_rows(composer, request, training, first.and_also(second), progress)
 
 
 def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]:
@@ -191,11 +191,11 @@ def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]
 
 def _real_music(
     sides: dict[str, Documents], training: Documents, vocabulary: Vocabulary
-) -> tuple[Music, Music]:
+) -> tuple[WindowSet, WindowSet]:
     """Return whole windows of training and of held-out music; raises DataError for too few."""
     first, second = sides.values()
     sets = [
-        Music(*whole_windows(documents, vocabulary))
+        WindowSet(*whole_windows(documents, vocabulary))
         for documents in (training, first.and_also(second))
     ]
     for music in sets:
@@ -214,7 +214,7 @@ def _losses(composer: Composer, sides: dict[str, Documents], stage: Stage) -> di
         with stage(f"read {name}", "windows") as progress:
             model, vocabulary = composer.model, composer.vocabulary
             readings = read(model, vocabulary, side.tokens, side.places, progress)
-        losses[name] = summarise(readings, side.groups, composer.vocabulary)
+        losses[name] = summarize(readings, side.groups, composer.vocabulary)
     return losses
 
 
@@ -252,7 +252,9 @@ def _copying(
     return Copying(runs([encode(song.piece, vocabulary) for song in songs]), runs(held_out))
 
 
-def _judge(sets: Sequence[Music], songs: Sequence[Song], vocabulary: Vocabulary) -> Verdict:
+def _judge(
+    sets: Sequence[WindowSet], songs: Sequence[Song], vocabulary: Vocabulary
+) -> CriticResult:
     """Train the critic on all real music there is against all songs; cross-validate its kind."""
     training, held_out = (critic.features(music.pieces) for music in sets)
     composed = critic.features([song.piece for song in songs])
@@ -266,7 +268,7 @@ def _judge(sets: Sequence[Music], songs: Sequence[Song], vocabulary: Vocabulary)
     def scores(pieces: Sequence[Piece]) -> list[float]:
         return [judge.score(piece) for piece in pieces]
 
-    return Verdict(
+    return CriticResult(
         critic=judge,
         area=area,
         control=control,

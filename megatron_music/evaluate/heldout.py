@@ -74,8 +74,8 @@ def read(
 ) -> list[Reading]:
     """Read windows as in training, each by itself from its PIECE_START, without any mask.
 
-    `places` [windows, 2] tell a model that takes it where each stands in its piece, as in
-    `tokenizer.places`; None: it is not told.
+    `places` [windows, 2] are each window's position in its piece, for models that use it, as in
+    `tokenizer.places`; None leaves it unknown.
     """
     readings = []
     if places is None:
@@ -111,7 +111,7 @@ def _read_one(
 
 
 def legal_masks(tokens: TokenArray, vocabulary: Vocabulary) -> BoolArray:
-    """Return what may stand at each place after the first, [tokens - 1, vocabulary]."""
+    """Return the legal tokens at each position after the first, [tokens - 1, vocabulary]."""
     walker = Walker(vocabulary)
     masks = []
     for token in tokens[:-1].tolist():
@@ -125,7 +125,7 @@ def kinds_of(targets: TokenArray, vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.meanings[token][0].value for token in targets.tolist()]
 
 
-def summarise(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabulary) -> HeldOut:
+def summarize(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabulary) -> HeldOut:
     """Sum up readings; `groups` [n] says which piece each window comes from."""
     kinds = [np.array(kinds_of(reading.targets, vocabulary)) for reading in readings]
     tokens = np.array([len(reading.nats) for reading in readings], np.float64)

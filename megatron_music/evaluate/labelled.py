@@ -43,7 +43,7 @@ class LabelRow:
     composed: Estimate
 
 
-def told_apart(
+def label_rows(
     composer: Composer,
     request: Request,
     training: Documents,

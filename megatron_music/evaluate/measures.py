@@ -1,6 +1,6 @@
 """What is measured in a piece: figures and histograms, pure functions over Pieces, numpy only.
 
-Nothing here changes when a whole piece is transposed: held-out music stands in its own keys,
+Nothing here changes when a whole piece is transposed: held-out music is in its own keys,
 training music and what is composed from it in any. Drums have no pitch: they count as notes and
 onsets alone.
 """
@@ -88,7 +88,7 @@ def minor_seconds(piece: Piece) -> float:
 
 
 def groove_similarity(piece: Piece) -> float:
-    """Return how alike the rhythms of two bars are, averaged over all pairs of bars.
+    """Return the similarity of the rhythms of two bars, averaged over all pairs of bars.
 
     Of the steps of a bar, the share in which both bars have an onset or neither has; in steps that
     a shorter bar lacks it has none. Source: Wu and Yang, "The Jazz Transformer on the Front Line",

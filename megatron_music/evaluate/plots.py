@@ -136,7 +136,7 @@ def scores_plot(real: FloatArray, composed: FloatArray, runs: Sequence[dict[int,
 
 
 def notes_plot(notes: EmbeddingMap) -> bytes:
-    """Draw how alike the model's notes are: by pitch, by interval, by fifths, in the plane."""
+    """Draw the similarity of the model's notes: by pitch, by interval, by fifths, in the plane."""
     picture = Figure(figsize=(11, 8.5), layout="constrained")
     panels = picture.subplots(2, 2)
     low, high = int(notes.codes.min()), int(notes.codes.max())
@@ -185,13 +185,13 @@ def _scatter(axes: Axes, of: EmbeddingMap, labels: Sequence[str]) -> None:
 
 
 def instruments_plot(instruments: EmbeddingMap) -> bytes:
-    """Draw how alike the model's instruments are."""
+    """Draw the similarity of the model's instruments."""
     names = [instrument_label(code) for code in instruments.codes.tolist()]
     return _png(_cosines(instruments, names, "cosine of two instruments", 1)[0])
 
 
 def attributes_plot(attributes: EmbeddingMap, words: Sequence[str]) -> bytes:
-    """Draw how alike the model's labels are, and where they fall in the plane."""
+    """Draw the similarity of the model's labels, and their map in the plane."""
     names = [words[code] for code in attributes.codes.tolist()]
     planes = 1 + (len(attributes.plane) > 0)
     picture, panels = _cosines(attributes, names, "cosine of two labels", planes)

@@ -54,7 +54,7 @@ def export(source: Path, target: Path) -> Exported:
                 f"export needs {fault.name}; install it with pip install 'megatron-music[train]'"
             ) from None
         parity = write_model(found, folder)
-        # Made anew, not copied: whatever else stands in that folder is not ours to pass on.
+        # Written again, not copied: other files in that folder are not ours to redistribute.
         save_tokenizer(tokenizer, folder, positions)
         if not parity.relative_difference <= TOLERANCE:
             raise CheckpointError(

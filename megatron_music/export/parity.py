@@ -1,4 +1,4 @@
-"""Write the Hugging Face model, read it back, and hold its logits against Megatron's."""
+"""Write the Hugging Face model, read it back, and compare its logits with Megatron's."""
 
 import copy
 from collections.abc import Callable
@@ -25,7 +25,7 @@ ROWS = 4
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two models' logits lie apart, in fp32 and, free of its rounding, in fp64."""
+    """Largest difference of two models' logits, in fp32 and, without its rounding, in fp64."""
 
     largest_difference: float
     largest_difference_fp64: float
@@ -40,7 +40,7 @@ class Parity:
 def write_model(source: Source, folder: Path) -> Parity:
     """Write `config.json` and `model.safetensors` in fp32 and compare what they give back.
 
-    Loads the checkpoint in one CPU process, whatever layout saved it; one of Hugging Face's Trainer
+    Loads the checkpoint in one CPU process, from any layout; one of Hugging Face's Trainer
     is copied without what pads its vocabulary. Raises CheckpointError.
     """
     transformers_logging.set_verbosity_error()

@@ -16,7 +16,7 @@ from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 
 
 def default_folder(recipe_name: str, data: Blend) -> Path:
-    """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>-huggingface`."""
+    """Return the default run folder: `runs/<data>-<recipe>-huggingface`."""
     run = default_run(recipe_name, data)
     return run.with_name(f"{run.name}-huggingface")
 
@@ -33,7 +33,7 @@ def check_layout(recipe: Recipe) -> None:
 
 
 def check_start(request: TrainingRequest) -> None:
-    """Refuse to go on from what the engine saved; raises CheckpointError."""
+    """Refuse to resume from what the engine saved; raises CheckpointError."""
     if request.start is not None and not is_hf_trainer_checkpoint(request.start):
         raise CheckpointError(
             f"{request.start} was not saved by Hugging Face's Trainer; go on with megatron-music "

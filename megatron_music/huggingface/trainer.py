@@ -1,4 +1,4 @@
-"""A recipe as `TrainingArguments`, and the Trainer at work in a run folder.
+"""A recipe as `TrainingArguments`, and a Trainer that writes a run folder.
 
 It begins with the weights that the engine draws from `train.seed`, takes the engine's samples in
 its order, and its rates: without dropout the two differ by rounding alone.
@@ -143,8 +143,8 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]
         if checkpoint is None:
             return
         with readable(Path(checkpoint)):
-            for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
-                (Path(checkpoint) / name).stat()  # without them the Trainer begins both anew
+            for name in (OPTIMIZER_NAME, SCHEDULER_NAME):  # the Trainer ignores missing ones
+                (Path(checkpoint) / name).stat()
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _save_checkpoint(self, *arguments: Any) -> None:
@@ -158,7 +158,7 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]
 
 
 def run(request: TrainingRequest, say: Say) -> None:
-    """Train from where the run folder stands to `train.train_iters`, on this rank.
+    """Train from the last checkpoint of the run folder to `train.train_iters`, on this rank.
 
     Raises StoppedError after a signal (all is saved) and TrainingError when the loss diverges.
     """

@@ -1,4 +1,4 @@
-"""What this machine has of all that the project can use, and a fix for what it lacks.
+"""What this machine has of what the project can use, and a fix for what it lacks.
 
 Nothing heavy is imported to find out: versions come from installed metadata, GPUs from NVML.
 """
@@ -47,7 +47,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at this machine; the findings stand in the order of their weight."""
+    """Examine this machine; return the findings, the most important first."""
     driver = read_driver()
     return [
         _python(),
@@ -177,7 +177,7 @@ def _torch(driver: Driver) -> Finding:
 
 
 def _build(driver: Driver, version: str, cuda: str | None) -> TorchBuild:
-    """Ask torch itself what it can use, in a process of its own, where that depends on a GPU."""
+    """Ask torch in a separate process what it can use, where that depends on a GPU."""
     build = TorchBuild(version, cuda)
     if cuda is None or not driver.usable_gpus:
         return build

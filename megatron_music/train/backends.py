@@ -1,4 +1,4 @@
-"""What a device allows, as plain decisions: precision, kernels, fusions, overlaps.
+"""Choose backends for a device: precision, kernels, fusions, overlaps.
 
 Each is a function of what is there and what is asked, so that it can be tested over a table of
 devices that are not at hand. Loads neither torch nor megatron.
@@ -57,7 +57,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Which communication of Megatron's DDP runs beside computation."""
+    """Which communication of Megatron's DDP overlaps computation."""
 
     grad_reduce: bool
     param_gather: bool

@@ -1,8 +1,8 @@
-"""Save and load with Megatron's distributed checkpointing, whatever the layout.
+"""Save and load with Megatron's distributed checkpointing, in any layout.
 
 Mirrors `save_checkpoint` and `load_checkpoint` of megatron/training/checkpointing.py. Neither
 random states nor the schedule are saved: both follow from the recipe and the iteration. What is
-loaded is data, whoever wrote it: see `safe_unpickle`.
+loaded is never run: see `safe_unpickle`.
 """
 
 import pickle
@@ -66,7 +66,7 @@ def save(
 ) -> None:
     """Save weights and optimizer as `step_N`, complete or not at all; all ranks call it.
 
-    One that does not lead is `spike_N`, kept for a look: runs do not go on from it. Raises
+    Without `update_latest` it is `spike_N`, kept for inspection: runs do not resume from it. Raises
     WriteError when the place cannot be written.
     """
     first = context.is_first
@@ -155,7 +155,7 @@ def readable(step: Path) -> Iterator[None]:
     """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
     try:
         yield
-    except (Exception, CheckpointException) as fault:  # torch's own is no Exception
+    except (Exception, CheckpointException) as fault:  # torch's own error is not an Exception
         raise CheckpointError(
             f"cannot load {step}: {_reason(fault)}; remove it to go on from an older one"
         ) from fault

@@ -29,8 +29,8 @@ _HEAP_BYTES = 1 << 30
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next iteration, as the GPU's allocator does.
 
-    Else it gives large tensors back, and getting them anew costs a page fault every 4 KiB. What
-    is kept lies on large pages, where Linux gives them to those who ask.
+    Otherwise it returns large tensors to the system, and each reuse costs a page fault every
+    4 KiB. The kept memory is on large pages, where Linux gives them on request.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):  # not so in other C libraries
@@ -58,7 +58,7 @@ def patch_cuda_calls_to_cpu(device: torch.device = CPU) -> Iterator[None]:
         (torch.cuda, "current_device", lambda: device),
         (torch.cuda, "synchronize", lambda *_, **__: None),
         (torch.cuda, "current_stream", lambda *_, **__: _Stream()),
-        # Recomputation keeps the GPU's generator beside the CPU's, which is the only one here.
+        # Recomputation saves the GPU's generator, too; here the CPU's is the only one.
         (torch.cuda.random, "get_rng_state", lambda *_, **__: torch.get_rng_state()),
         # Calls that wait for CUDA to start, which it never does.
         (torch.cuda, "_queued_calls", deque(maxlen=0)),

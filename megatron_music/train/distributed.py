@@ -1,4 +1,4 @@
-"""Set Megatron up for this process and take it down again; the versions' differences end here.
+"""Set Megatron up for this process and tear it down; the only place that adapts to its versions.
 
 CUDA means NCCL and the GPU of LOCAL_RANK; without it the same code runs on gloo inside
 `cpu.patch_cuda_calls_to_cpu`. Mirrors `initialize_megatron` of megatron/training/initialize.py.
@@ -32,7 +32,7 @@ from megatron_music.train.torch_build import refuse_unused_gpus, refuse_without_
 
 @dataclass(frozen=True)
 class ParallelContext:
-    """This process's place in the layout, and what computes there.
+    """This process's ranks in the layout, and its device.
 
     `control` is a gloo group of all ranks: small agreements pass through it without touching the
     GPU's stream.
@@ -48,7 +48,7 @@ class ParallelContext:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank speaks and writes for all."""
+        """Whether this rank reports and writes for all."""
         return self.rank == 0
 
     @property
@@ -71,7 +71,7 @@ class ParallelContext:
         return [float(value) for value in tensor]
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Wait until every rank is here."""
         if self.world_size > 1:
             dist.barrier(group=self.control)
 
@@ -86,7 +86,7 @@ class ParallelContext:
         if self.is_cuda:
             torch.manual_seed(state)
             model_parallel_cuda_manual_seed(state)
-        else:  # the others' generators would each be told, through CUDA's queue
+        else:  # torch.manual_seed would also queue a seed for each CUDA generator
             torch.default_generator.manual_seed(state)
 
 

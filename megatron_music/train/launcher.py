@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun tells each of its processes, read from the environment.
+"""The environment variables of a launcher such as torchrun.
 
 Loads neither torch nor megatron.
 """
@@ -13,7 +13,7 @@ NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 RUN_DIR_OPTIONS = ("--run-dir", "--run")
 """The option of the run folder. Under torchrun only the first works: before Python 3.12.7 its
-argparse takes the second, although it stands behind the program's name, for its own `--run-path`.
+argparse reads the second as its own `--run-path`, although it comes after the program's name.
 """
 
 VARIABLES = (*NEEDED, "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -26,7 +26,7 @@ class LaunchedProcess:
     rank: int = 0
     world_size: int = 1
     local_rank: int | None = None
-    """Its number on this machine; None where the launcher does not tell."""
+    """Its number on this machine; None where the launcher does not set it."""
     local_world_size: int = 1
 
 

@@ -26,9 +26,9 @@ _dropped = torch.ops.aten.native_dropout_backward
 class DocumentSpans(PackedSeqParams):  # type: ignore[misc]
     """Which tokens belong to one document, for attention that stays inside each of them.
 
-    Megatron's own fields tell Transformer Engine. For torch's kernels the documents are laid side
+    Megatron's own fields are for Transformer Engine. For torch's kernels the documents are side
     by side as [documents, longest]: there token i of the microbatch has the place `slots[i]`.
-    Tokens behind the last slot are padding.
+    Tokens after the last slot are padding.
     """
 
     documents: int = 0

@@ -1,4 +1,4 @@
-"""Where a run's figures show beside `log.jsonl`: TensorBoard, Weights & Biases. Rank 0 alone."""
+"""Loggers besides `log.jsonl`: TensorBoard, Weights & Biases. Rank 0 only."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ def check_loggers(recipe: Recipe) -> None:
 
 @contextmanager
 def open_loggers(run: RunDir, recipe: Recipe, start_iteration: int) -> Iterator[list[Logger]]:
-    """Open what the recipe asks for; TensorBoard, which nobody asked for, only if installed."""
+    """Open the loggers of a recipe; TensorBoard, which is on by default, only if installed."""
     with ExitStack() as stack:
         opened: list[Logger] = []
         if recipe.log.tensorboard and find_spec("tensorboard"):
@@ -62,7 +62,7 @@ def _tensorboard(run: RunDir, start_iteration: int) -> Iterator[Logger]:
 
 @contextmanager
 def _wandb(run: RunDir, recipe: Recipe) -> Iterator[Logger]:
-    """Log to a project; a run that goes on is the same run there."""
+    """Log to a project; a resumed run continues the same W&B run."""
     import wandb
 
     known = run.path / WANDB_ID_FILE

@@ -20,7 +20,7 @@ from megatron_music.train.hyperparameters import (
 )
 
 SAVED = "megatron_lm"
-"""Stock checkpoints lie here in the run folder, apart from ours."""
+"""Folder of stock checkpoints in the run folder, apart from ours."""
 
 WITHOUT_APEX = (
     "--no-persist-layer-norm",

@@ -1,4 +1,4 @@
-"""What a run says about itself: a line of `log.jsonl` and a line for a person. Rank 0 alone."""
+"""Metrics of a run: a line of `log.jsonl`, a line on the console, and loss spikes. Rank 0 only."""
 
 import json
 import math
@@ -20,20 +20,20 @@ TERA = 1e12
 GIB = 1 << 30
 
 Say = Callable[[str], None]
-"""Shows one line to a person."""
+"""Shows one line to the user."""
 
 WINDOW = 20
-"""Logged losses that say what is usual."""
+"""Number of logged losses whose median is the usual loss."""
 
 PATIENCE = 3
-"""So many in a row above it are a spike; one is a hard batch."""
+"""This many losses in a row above the limit are a spike; one may be a hard batch."""
 
 
 @dataclass(frozen=True)
 class StepReport:
     """One iteration: `lm_loss` in nats a token of its batch, `grad_norm` before clipping.
 
-    `grad_norm` is None where fp16 overflowed and the update was skipped. `phases_s` tells where
+    `grad_norm` is None where fp16 overflowed and the update was skipped. `phases_s` says where
     the time went, in a profiled run on a CPU.
     """
 
@@ -140,8 +140,8 @@ class MetricsLogger:
 class LossGuard:
     """Watches the logged losses; every rank comes to the same end from the same figures.
 
-    `limit_nats` is how far above the median of the last losses a loss may lie, 0 for as far as it
-    likes. What is not a number, or not a finite one, is always too much.
+    `limit_nats` is how far above the median of the last losses a loss may be, 0 for no limit.
+    NaN and infinite losses are always faults.
     """
 
     def __init__(self, limit_nats: float, earlier: Iterable[float] = ()) -> None:

@@ -128,7 +128,7 @@ def _fusions(context: ParallelContext, kernels: backends.Kernels, precision: str
     """Switch on what Megatron compiles for CUDA; its fused GELU is the tanh form, named `F.gelu`.
 
     Transformer Engine leaves the bias to it; our own linear layers add it in the product. The fused
-    cross entropy's gradient is in bf16 whatever the precision.
+    cross entropy's gradient is in bf16 in every precision.
     """
     fuses_gelu = context.is_cuda and kernels.transformer_impl == backends.TRANSFORMER_ENGINE
     return {

@@ -1,4 +1,4 @@
-"""Muon for the matrices of the blocks, beside Adam for all else.
+"""Muon for the matrices of the blocks, with Adam for all other weights.
 
 A matrix moves along its momentum with all singular values made alike, which Adam's separate
 scaling of each weight cannot do (Keller Jordan and others, 2024). It is done in blocks as wide as
@@ -19,7 +19,7 @@ EPSILON = 1e-7
 
 _BY_ROWS = ("linear_qkv.weight", "linear_fc1.weight", "c_proj.weight")
 _BY_COLUMNS = ("linear_proj.weight", "linear_fc2.weight", "c_attn.weight", "c_fc.weight")
-"""Where heads lie along columns. Hugging Face's GPT-2 keeps its matrices transposed."""
+"""Matrices with heads along columns. Hugging Face's GPT-2 keeps its matrices transposed."""
 
 
 def use_muon(

@@ -64,9 +64,9 @@ class TrainState:
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take up a loaded optimizer state.
 
-        Megatron's distributed optimizer trips over the `step` that torch's Adam keeps beside its
+        Megatron's distributed optimizer fails on the `step` that torch's Adam keeps with its
         moments (Apex's and Transformer Engine's do not), and gives all parameters one counter: so
-        the steps stand aside meanwhile, and each parameter gets its own.
+        the steps are removed meanwhile and restored for each parameter.
         """
         own = [group for part in self._torch_adams() for group in part.state.values()]
         late = state.pop("param_state") if own and "param_state" in state else None
@@ -96,8 +96,8 @@ class TrainState:
 
     def set_schedule_step(self, iteration: int, train: TrainConfig) -> None:
         """Take up the schedule at an iteration: rates follow the recipe, not the checkpoint."""
-        # Have torch's Adam, where there is no other, update all weights in one pass. It keeps its
-        # `step` beside the moments, unlike the one that wrote an older checkpoint.
+        # torch's Adam, where it is used, updates all weights in one pass. It keeps its
+        # `step` on the device, unlike the one that wrote an older checkpoint.
         for inner in self._torch_adams():
             for group in inner.param_groups:
                 group["fused"], group["foreach"] = True, False

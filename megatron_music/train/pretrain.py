@@ -67,7 +67,7 @@ def training_lock(request: TrainingRequest) -> Iterator[None]:
 
 
 def explain(fault: RuntimeError) -> Exception:
-    """Turn what a user can act on into one line; anything else stays as it is."""
+    """Turn errors that a user can act on into one line; return others unchanged."""
     text = str(fault)
     if "out of memory" in text:
         return TrainingError(

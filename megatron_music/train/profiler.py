@@ -1,12 +1,12 @@
-"""Names for what an iteration does, while it is profiled: NVTX ranges on a GPU, times on a CPU.
+"""Named ranges of profiled iterations: NVTX ranges on a GPU, times on a CPU.
 
 With `log.use_pytorch_profiler` torch's profiler records the same names (`TorchTrace`).
 
 Megatron's schedules start and stop a timer around each forward and backward pass, the reduction of
 gradients and what pipeline stages send one another, wherever `config.timers` is set. Here those
 timers open and close the ranges `forward`, `backward` and `communication` inside `iteration N`;
-`data` and `optimizer` come from our own step. Tensor parallel communication lies within the
-passes, and what a distributed optimizer gathers within `optimizer`: on a GPU the kernels tell it.
+`data` and `optimizer` come from our own step. Tensor parallel communication is part of the
+passes, and what a distributed optimizer gathers is in `optimizer`; on a GPU the kernels show it.
 """
 
 import time
@@ -40,7 +40,7 @@ class _Open:
 
 
 class PhaseTimers:
-    """Open in the chosen iterations alone, and else without effect."""
+    """Named ranges of the profiled iterations; no effect in other iterations."""
 
     def __init__(self, log: LogConfig, context: ParallelContext, trace: Path | None = None) -> None:
         traced = trace if log.use_pytorch_profiler and context.is_first else None
@@ -83,7 +83,7 @@ class PhaseTimers:
         self.pop()
 
     def each(self, items: Iterable[Item], name: str) -> Iterator[Item]:
-        """Yield the items; the wait for each is a range beside the one that is open, not in it.
+        """Yield the items; the wait for each is a range next to the open one, not inside it.
 
         Megatron's schedules ask for a microbatch inside their forward pass.
         """
@@ -130,7 +130,7 @@ class PhaseTimers:
         self._times_s[done.name] = own_s
 
     def take(self) -> dict[str, float]:
-        """Return seconds an iteration by phase since the last call, each without what lies inside.
+        """Return seconds an iteration by phase since the last call, each without its inner ranges.
 
         Empty where nothing was chosen, and on a GPU, where the CPU's times say little.
         """
@@ -139,7 +139,7 @@ class PhaseTimers:
         return found
 
     def __call__(self, name: str, log_level: int | None = None) -> "_Timer":  # noqa: ARG002
-        """Return what stands for Megatron's timer of this name."""
+        """Return a substitute for Megatron's timer of this name."""
         exchanges = any(part in name for part in _EXCHANGES)
         return _Timer(self, _PASSES.get(name, "communication" if exchanges else ""))
 

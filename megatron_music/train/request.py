@@ -1,4 +1,4 @@
-"""Where a run begins or goes on: a checkpoint, held against what is asked. Loads no torch."""
+"""Training requests: recipe, data and run folder, checked without loading torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,9 +35,9 @@ SHAPE_KEYS = (
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a run stands.
+    """Where a run resumes or begins.
 
-    `step` is its own checkpoint to go on from, None for a run that begins; `origin` the checkpoint
+    `step` is its own checkpoint to resume from, None for a new run; `origin` the checkpoint
     of another run whose weights it began with, or is to begin with; `changes` the keys of the
     recipe that are not what they were.
     """
@@ -61,7 +61,7 @@ class TrainingRequest:
 
     @property
     def start(self) -> Path | None:
-        """The checkpoint to go on from, if any."""
+        """The checkpoint to resume from, if any."""
         return self.resume.step
 
     @property
@@ -85,7 +85,7 @@ class SampleContext:
     """A run at an iteration that has just been saved as `step`; samples of it go to `samples`.
 
     `weights` is the state of the whole model where this rank holds it all, in Megatron's local
-    layers; else None, and the checkpoint has to be read.
+    layers; None where the checkpoint must be read instead.
     """
 
     iteration: int
@@ -99,7 +99,7 @@ class SampleContext:
 def find_resume_point(
     run: RunDir, recipe: Recipe, vocabulary: Vocabulary, data_hash: str, asked: Path | None
 ) -> ResumePoint:
-    """Return where a run goes on, or whose weights it begins with if some were `asked` for.
+    """Return where a run resumes, or whose weights it begins with if some were `asked` for.
 
     Raises CheckpointError for a model, a vocabulary or data that do not fit, UsageError where
     weights are asked for that a run which has begun did not begin with.
@@ -139,7 +139,7 @@ def find_resume_point(
 
 
 def keep_precision(recipe: Recipe, run: RunDir) -> Recipe:
-    """Let precision `auto` mean, for a run that goes on, what it began with."""
+    """Resolve precision `auto` of a resumed run to the precision it began with."""
     step = run.latest()
     if step is None or recipe.train.precision != "auto":
         return recipe
@@ -216,14 +216,14 @@ def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
 
 
 def default_run(recipe_name: str, data: Path | Blend) -> Path:
-    """Return where a run is kept if nothing else is said: `runs/<data>-<recipe>`."""
+    """Return the default run folder: `runs/<data>-<recipe>`."""
     return Path("runs") / f"{_blend(data).name}-{Path(recipe_name).stem}"
 
 
 def prepare(
     recipe: Recipe, data: Path | Blend, run: Path, origin: Path | None = None
 ) -> TrainingRequest:
-    """Check a request and find where it goes on.
+    """Check a request and find where it resumes.
 
     `data` is a folder or a blend of several; a run that has no checkpoint yet begins with the
     weights of `origin`, a run or one of its checkpoints.

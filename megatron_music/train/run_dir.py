@@ -25,7 +25,7 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings
 META_FILE = "meta.json"
 
 KEPT_STEPS = 2
-"""So many of the newest checkpoints stay, besides `latest` and `best`."""
+"""How many of the newest checkpoints are kept in addition to `best`."""
 
 _PARTIAL = ".partial"
 _STATE_FILE = "trainer_state.json"
@@ -36,7 +36,7 @@ class CheckpointMeta:
     """What a checkpoint says about itself: `meta.json` inside `step_N`.
 
     `validation_loss` is in nats a token, None where it was not evaluated at this iteration.
-    `data_hash` tells the data apart, where they have manifests. `origin` is the checkpoint of
+    `data_hash` identifies the data, where they have manifests. `origin` is the checkpoint of
     another run whose weights the run began with, if there is one.
     """
 
@@ -58,7 +58,7 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """What a training holds while it is at work here."""
+        """The lock file that a running training holds."""
         return self.path / ".lock"
 
     @property
@@ -94,7 +94,7 @@ class RunDir:
         return self.path / "tokenizer"
 
     def samples(self, iteration: int) -> Path:
-        """Return where what the model composed at an iteration lies."""
+        """Return the folder of the songs composed at an iteration."""
         return self.path / "samples" / f"step_{iteration}"
 
     @property
@@ -103,11 +103,11 @@ class RunDir:
         return self.path / "tensorboard"
 
     def step(self, iteration: int) -> Path:
-        """Return where the checkpoint of an iteration lies."""
+        """Return the folder of the checkpoint of an iteration."""
         return self.checkpoints / f"step_{iteration}"
 
     def spike(self, iteration: int) -> Path:
-        """Return where weights whose loss had risen are kept for a look; no run goes on there."""
+        """Return the folder of the weights of a loss spike; runs do not resume from it."""
         return self.checkpoints / f"spike_{iteration}"
 
     def partial(self, iteration: int) -> Path:
@@ -122,7 +122,7 @@ class RunDir:
         )
 
     def latest(self) -> Path | None:
-        """Return the checkpoint to go on from: `latest`, else the newest whole one, else None."""
+        """Return the checkpoint to resume from: `latest`, else the newest whole one, else None."""
         link = self.checkpoints / "latest"
         if _is_whole(link):
             return link.resolve()
@@ -154,7 +154,7 @@ def commit_checkpoint(
     """Give an empty folder to save into; when the block ends it becomes `step_N`, then `latest`.
 
     `best` moves to the lowest validation loss so far and old checkpoints are removed. Without
-    `update_latest` it becomes `spike_N` and nothing else moves. Raises WriteError; no error
+    `update_latest` it becomes `spike_N`, and no link moves. Raises WriteError; no error
     leaves anything half-written under a final name.
     """
     final = run.step(meta.iteration) if update_latest else run.spike(meta.iteration)
@@ -228,7 +228,7 @@ def logged_losses(run: RunDir) -> list[float]:
 def write_tokenizer(settings: TokenizerSettings, run: RunDir) -> None:
     """Write the run's tokenizer folder in one piece; raises WriteError.
 
-    Made anew, not copied: whatever else stands in the data set's is not to be passed on.
+    Written again, not copied: other files in the data set's folder must not be redistributed.
     """
     from megatron_music.tokenizer.huggingface import save_tokenizer
 

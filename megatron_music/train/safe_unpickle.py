@@ -1,4 +1,4 @@
-"""Checkpoints as data: nothing that stands in one is run.
+"""Restricted unpickling: nothing in a checkpoint is run.
 
 A pickle calls what it names, and distributed checkpoints hold pickles that torch loads whatever
 they name: `.metadata` with `pickle.load`, small objects with `torch.load(weights_only=False)`,
@@ -78,7 +78,7 @@ class _EnumMember:
     """`getattr` as Python 3.11.0 to 3.11.3 (Debian 12's too) pickle an enum: `getattr(cls, name)`.
 
     Not a function, which would bind to what it is set on: torch's unpickler calls the built-in,
-    and both have to behave alike.
+    and both must behave the same.
     """
 
     __slots__ = ()

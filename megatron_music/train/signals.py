@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: the iteration is finished and saved first."""
+"""Graceful shutdown on Ctrl-C and SIGTERM: finish the iteration, save, exit."""
 
 import os
 import signal

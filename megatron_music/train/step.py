@@ -25,7 +25,7 @@ Losses = list[dict[str, torch.Tensor]]
 class StepResult:
     """What an iteration leaves: losses still on this rank, rate used, norm before clipping.
 
-    There is no norm where fp16 overflowed and the update was skipped.
+    The norm is None where fp16 overflowed and the update was skipped.
     """
 
     losses: Losses
@@ -109,7 +109,7 @@ def _forward(data: Iterator[Microbatch], model: GPTModel) -> tuple[torch.Tensor,
 def _loss(batch: Microbatch, losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return a microbatch's part of the mean over all labels of the global batch.
 
-    Megatron averages over microbatches and ranks, so labels count alike however they are dealt.
+    Megatron averages over microbatches and ranks, so every label has the same weight.
     """
     total = (losses.float() * batch.loss_mask).sum()
     told = {"total": total.detach(), "tokens": batch.loss_mask.sum()}

@@ -56,7 +56,7 @@ def has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> b
     """Tell whether one of a build's architectures runs on a GPU of this compute capability.
 
     Machine code runs on its own generation from its own minor version on, with an `a` on exactly
-    its own; what `compute` stands for is compiled on any later GPU. An empty list tells nothing.
+    its own; `compute` code is compiled on any later GPU. An empty list gives no information.
     """
     listed = tuple(architectures)
     return not listed or any(_runs(capability, one) for one in listed)

@@ -166,7 +166,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done now; who listens or has been asked to stop saves besides."""
+    """Actions due at this iteration. Sampling and interruption imply a checkpoint."""
 
     evaluates: bool
     reports: bool
@@ -175,7 +175,7 @@ class Due:
 
 
 def train(request: TrainingRequest, say: Say, listen: SampleCallback | None = None) -> None:
-    """Train from where the run folder stands to `train.train_iters`, on this rank.
+    """Train from the last checkpoint of the run folder to `train.train_iters`, on this rank.
 
     `listen` is called every `log.sample_interval`. Raises StoppedError after a signal (all is
     saved) and TrainingError when the loss diverges.
@@ -272,7 +272,7 @@ def _data(blend: Blend) -> str | dict[str, float]:
 
 
 def _beginning(request: TrainingRequest) -> str:
-    """Say with what a run begins or goes on."""
+    """Say with what a run begins or resumes."""
     resume = request.resume
     if resume.step is not None:
         changes = f" with {', '.join(resume.changes)}" if resume.changes else ""

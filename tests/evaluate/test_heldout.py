@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.heldout import Reading, cells_in, summarise
+from megatron_music.evaluate.heldout import Reading, cells_in, summarize
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -36,7 +36,7 @@ def test_a_cell_is_a_voice_in_a_sixteenth_sounding_or_not() -> None:
 def test_nats_a_cell_are_those_of_all_tokens_over_all_cells() -> None:
     readings = [reading(two(2), CHOIR, 0.5), reading(two(3), CHOIR, 2.0)]
     tokens = [len(one.targets) for one in readings]
-    found = summarise(readings, np.arange(2), CHOIR)
+    found = summarize(readings, np.arange(2), CHOIR)
     assert found.per_cell is not None
     assert found.per_cell_masked is not None
     nats = 0.5 * tokens[0] + 2.0 * tokens[1]
@@ -47,12 +47,12 @@ def test_nats_a_cell_are_those_of_all_tokens_over_all_cells() -> None:
 
 def test_windows_that_were_cut_count_no_cells() -> None:
     readings = [reading(two(2), CHOIR, 0.5), reading(two(2), CHOIR, 2.0, left_out=3)]
-    found = summarise(readings, np.arange(2), CHOIR)
+    found = summarize(readings, np.arange(2), CHOIR)
     assert found.per_cell is not None
     assert found.per_cell.value == pytest.approx(0.5 * len(readings[0].targets) / 64)
 
 
 def test_music_without_voices_has_no_cells() -> None:
     plain = Vocabulary(TokenizerSettings())
-    found = summarise([reading(two(2), plain, 1)], np.arange(1), plain)
+    found = summarize([reading(two(2), plain, 1)], np.arange(1), plain)
     assert (found.per_cell, found.per_cell_masked) == (None, None)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.evaluate.corpus import Documents
-from megatron_music.evaluate.labelled import FEWEST_WINDOWS, told_apart
+from megatron_music.evaluate.labelled import FEWEST_WINDOWS, label_rows
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.progress import silent
@@ -39,7 +39,7 @@ def windows(count: int, seed: int) -> Documents:
 
 def test_real_music_is_told_apart_and_songs_of_random_weights_are_not(tmp_path: Path) -> None:
     composer = Composer.load(untrained(tmp_path, SETTINGS))
-    quick, slow = told_apart(
+    quick, slow = label_rows(
         composer, Request(20), windows(FEWEST_WINDOWS, 1), windows(10, 2), silent
     )
     assert {(quick.family, quick.label), (slow.family, slow.label)} == {
@@ -54,5 +54,5 @@ def test_real_music_is_told_apart_and_songs_of_random_weights_are_not(tmp_path: 
 
 def test_labels_of_too_few_windows_are_left_out(tmp_path: Path) -> None:
     composer = Composer.load(untrained(tmp_path, SETTINGS))
-    rows = told_apart(composer, Request(20), windows(FEWEST_WINDOWS - 1, 1), windows(10, 2), silent)
+    rows = label_rows(composer, Request(20), windows(FEWEST_WINDOWS - 1, 1), windows(10, 2), silent)
     assert rows == ()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, where_time_goes
+from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, time_breakdown
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
 from megatron_music.profiling.sweep.results import figures
 from tests.profiling.capture import FLASH, GEMM, NCCL, Capture
@@ -46,7 +46,7 @@ def test_kernels_are_shares_of_the_time_and_hidden_communication_is_not_counted_
     tmp_path: Path,
 ) -> None:
     two_gpus(tmp_path)
-    found = where_time_goes(ONE, tmp_path)
+    found = time_breakdown(ONE, tmp_path)
     assert found is not None
     assert found.source == "kernels"
     assert {name: share for name, share in found.shares.items() if share} == pytest.approx(
@@ -58,7 +58,7 @@ def test_kernels_are_shares_of_the_time_and_hidden_communication_is_not_counted_
 def test_what_the_ranges_give_agrees_with_the_log_of_the_same_iterations(tmp_path: Path) -> None:
     """87,552 FLOPs by model_causal on two devices in 0.2 s; the boundary steps count in neither."""
     two_gpus(tmp_path)
-    found = where_time_goes(ONE, tmp_path)
+    found = time_breakdown(ONE, tmp_path)
     assert found is not None
     assert found.traced is not None
     assert found.traced.iterations == 3
@@ -72,7 +72,7 @@ def test_what_the_ranges_give_agrees_with_the_log_of_the_same_iterations(tmp_pat
 def test_a_capture_without_its_log_says_less(tmp_path: Path) -> None:
     two_gpus(tmp_path)
     (capture_log(tmp_path, ONE.row.key) / "log.jsonl").unlink()
-    found = where_time_goes(ONE, tmp_path)
+    found = time_breakdown(ONE, tmp_path)
     assert found is not None
     assert found.traced is not None
     assert found.traced.log_tflops is None
@@ -82,15 +82,15 @@ def test_a_damaged_capture_is_told_and_nothing_else_breaks(tmp_path: Path) -> No
     file = capture_file(tmp_path, ONE.row.key)
     file.parent.mkdir(parents=True)
     file.write_text("no database")
-    found = where_time_goes(ONE, tmp_path)
+    found = time_breakdown(ONE, tmp_path)
     assert found is not None
     assert (found.shares, found.traced) == ({}, None)
     assert "neither an SQLite export nor a CSV" in found.problem
 
 
 def test_without_a_capture_a_run_on_a_cpu_tells_its_phases(tmp_path: Path) -> None:
-    found = where_time_goes(ONE, tmp_path)
+    found = time_breakdown(ONE, tmp_path)
     assert found is not None
     assert found.source == "phases"
     assert found.shares == {"forward": 0.25, "backward": 0.5, "optimizer": 0.25}
-    assert where_time_goes(figures(RAN), tmp_path) is None
+    assert time_breakdown(figures(RAN), tmp_path) is None

@@ -13,7 +13,7 @@ from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import read_rows
 from megatron_music.profiling.sweep.run import run_sweep
 from megatron_music.profiling.sweep.spec import Configuration, Sweep, expand
-from megatron_music.profiling.sweep.trial import Bench
+from megatron_music.profiling.sweep.trial import TrialContext
 from tests.profiling import fake_sweep, fake_training
 from tests.profiling.capture import GEMM, NCCL, Capture
 
@@ -65,9 +65,9 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "notes.txt"
 
 
-def bench(folder: Path) -> Bench:
+def context(folder: Path) -> TrialContext:
     machine = Machine((GPU,), 2)
-    return Bench(folder, folder / "data", machine, Peaks(folder, machine, print))
+    return TrialContext(folder, folder / "data", machine, Peaks(folder, machine, print))
 
 
 def points(*seeds: int) -> list[Configuration]:
@@ -79,7 +79,7 @@ def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
 ) -> None:
     (one,) = points(fake_training.FINE)
     said: list[str] = []
-    trace([one], bench(tmp_path), None, 30, said.append)
+    trace([one], context(tmp_path), None, 30, said.append)
     folder = (tmp_path / "captures" / one.key).resolve()
     profiled, exported = notes.read_text().splitlines()
     assert profiled.startswith(
@@ -97,7 +97,7 @@ def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
 
 def test_what_is_traced_already_is_not_traced_again(notes: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        trace(points(fake_training.FINE), bench(tmp_path), None, 30, lambda _: None)
+        trace(points(fake_training.FINE), context(tmp_path), None, 30, lambda _: None)
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -112,7 +112,7 @@ def test_what_is_traced_already_is_not_traced_again(notes: Path, tmp_path: Path)
 def test_a_run_that_fails_under_nsys_is_a_remark(tmp_path: Path, seed: int, told: str) -> None:
     said: list[str] = []
     trace(
-        points(seed), bench(tmp_path), None, 1 if seed == fake_training.HANGS else 30, said.append
+        points(seed), context(tmp_path), None, 1 if seed == fake_training.HANGS else 30, said.append
     )
     assert told in said[0]
 
@@ -123,14 +123,14 @@ def test_nsys_that_leaves_nothing_is_a_remark(
 ) -> None:
     monkeypatch.setenv("FAKE_NSYS_EXPORT", "")
     said: list[str] = []
-    trace(points(fake_training.FINE), bench(tmp_path), None, 30, said.append)
+    trace(points(fake_training.FINE), context(tmp_path), None, 30, said.append)
     assert "nsys wrote no capture.nsys-rep" in said[0]
 
 
 def test_without_nsys_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     said: list[str] = []
-    trace(points(fake_training.FINE), bench(tmp_path), None, 30, said.append)
+    trace(points(fake_training.FINE), context(tmp_path), None, 30, said.append)
     assert said == [
         "no captures: nsys is not on the path; install nsight-systems, or leave out --nsys and "
         "captures"

@@ -9,11 +9,11 @@ from megatron_music.profiling.sweep.spec import (
     MARGIN,
     Configuration,
     Sweep,
+    estimate_memory_needed,
     expand,
-    memory_needed,
-    unfit,
+    infeasible_reason,
 )
-from megatron_music.profiling.sweep.trial import Bench
+from megatron_music.profiling.sweep.trial import TrialContext
 
 GIB = 1 << 30
 SIXTEEN_V100 = Machine(
@@ -34,27 +34,32 @@ def machine(gib: float) -> Machine:
 
 
 def test_what_needs_more_memory_than_there_is_is_skipped_with_the_parts() -> None:
-    reason = str(unfit(one(16, train__micro_batch_size=4), SIXTEEN_V100))
-    needed = memory_needed(one(16, train__micro_batch_size=4)).total / GIB
+    reason = str(infeasible_reason(one(16, train__micro_batch_size=4), SIXTEEN_V100))
+    needed = estimate_memory_needed(one(16, train__micro_batch_size=4)).total / GIB
     assert f"needs about {needed:.1f} GiB of 32.0 a process (weights 2.3" in reason
     assert "smaller micro batch" in reason
 
 
 def test_the_same_model_fits_with_recomputation_or_more_ranks() -> None:
-    assert unfit(one(16, train__micro_batch_size=4, train__recompute="full"), SIXTEEN_V100) is None
+    assert (
+        infeasible_reason(one(16, train__micro_batch_size=4, train__recompute="full"), SIXTEEN_V100)
+        is None
+    )
     split = {"parallel__tensor_model_parallel_size": 4}
-    assert unfit(one(16, train__micro_batch_size=4, **split), SIXTEEN_V100) is None
+    assert infeasible_reason(one(16, train__micro_batch_size=4, **split), SIXTEEN_V100) is None
 
 
 def test_what_may_just_fit_is_tried() -> None:
-    needed = memory_needed(one()).total / GIB
-    assert unfit(one(), machine(needed / MARGIN + 0.01)) is None
-    assert unfit(one(), machine(needed / MARGIN - 0.01)) is not None
-    assert unfit(one(), Machine((Gpu("NVIDIA X1", "GPU-0"),), 8)) is None  # nothing is known of it
+    needed = estimate_memory_needed(one()).total / GIB
+    assert infeasible_reason(one(), machine(needed / MARGIN + 0.01)) is None
+    assert infeasible_reason(one(), machine(needed / MARGIN - 0.01)) is not None
+    assert (
+        infeasible_reason(one(), Machine((Gpu("NVIDIA X1", "GPU-0"),), 8)) is None
+    )  # nothing is known of it
 
 
 def test_a_precision_that_the_gpu_lacks_is_skipped() -> None:
-    reason = unfit(one(train__precision="bf16"), SIXTEEN_V100)
+    reason = infeasible_reason(one(train__precision="bf16"), SIXTEEN_V100)
     assert reason == "train.precision=bf16 is not for Tesla V100-SXM3-32GB; it has fp16, fp32"
 
 
@@ -62,14 +67,14 @@ def test_processes_share_the_memory_of_a_cpu() -> None:
     cpu = Machine((), 8, memory_bytes=64 * GIB)
     assert (cpu.room_bytes(1), cpu.room_bytes(4)) == (64 * GIB, 16 * GIB)
     (alone,) = expand(Sweep(recipe="profile-large", grid={"train.precision": ["fp32"]}))
-    assert "of 8.0 a process" in str(unfit(alone, Machine((), 8, memory_bytes=8 * GIB)))
+    assert "of 8.0 a process" in str(infeasible_reason(alone, Machine((), 8, memory_bytes=8 * GIB)))
 
 
 def test_sequence_parallel_left_to_the_engine_counts_as_on() -> None:
     """It takes less: what it would save is no reason to skip."""
     split = {"parallel__tensor_model_parallel_size": 4}
     auto, off = (
-        memory_needed(one(4, **split, parallel__sequence_parallel=value)).activations
+        estimate_memory_needed(one(4, **split, parallel__sequence_parallel=value)).activations
         for value in ("auto", False)
     )
     assert auto < off
@@ -77,9 +82,12 @@ def test_sequence_parallel_left_to_the_engine_counts_as_on() -> None:
 
 def test_a_skipped_row_says_why_and_what_was_estimated(tmp_path: Path) -> None:
     small = machine(1)
-    _skip([one()], Bench(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print)))
+    _skip([one()], TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print)))
     (row,) = read_rows(tmp_path)
-    assert (row.outcome, row.estimated_bytes) == ("skipped", round(memory_needed(one()).total))
+    assert (row.outcome, row.estimated_bytes) == (
+        "skipped",
+        round(estimate_memory_needed(one()).total),
+    )
     assert "of 1.0 a process" in row.reason
 
 

@@ -22,7 +22,7 @@ from megatron_music.profiling.sweep import hardware, run, trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import ROWS_FILE, Row, append_row, read_rows
 from megatron_music.profiling.sweep.run import Rehearsed, SweepResult, run_sweep
-from megatron_music.profiling.sweep.spec import Configuration, expand, load_sweep, refusal
+from megatron_music.profiling.sweep.spec import Configuration, expand, load_sweep, refusal_reason
 from megatron_music.profiling.sweep.subprocesses import explain
 from megatron_music.profiling.sweep.synthetic import synthetic_data
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -124,7 +124,7 @@ def test_all_processes_are_as_many_as_the_machine_has_devices(write: Write) -> N
 def test_what_cannot_run_is_refused_with_the_reason(write: Write) -> None:
     grid = {"processes": [1, 2], TP: [1, 3]}
     told = {
-        (c.processes, c.recipe.parallel.tensor_model_parallel_size): refusal(c, 1)
+        (c.processes, c.recipe.parallel.tensor_model_parallel_size): refusal_reason(c, 1)
         for c in points(write(grid))
     }
     assert told[1, 1] is None
@@ -134,8 +134,8 @@ def test_what_cannot_run_is_refused_with_the_reason(write: Write) -> None:
 
 def test_half_precision_is_refused_without_a_gpu(write: Write) -> None:
     (one,) = points(write({"train.precision": ["fp16"]}))
-    assert "needs a GPU" in str(refusal(one, 0))
-    assert refusal(one, 1) is None
+    assert "needs a GPU" in str(refusal_reason(one, 0))
+    assert refusal_reason(one, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_sweeps_that_come_with_the_project_are_sound(path: Path) -> None:
     found = expand(load_sweep(path), 8)
     short = {"cpu": {512}, "gpu-day-dry": {128}}  # all others are for GPUs
     gpus = 0 if path.stem in short else 16
-    assert any(refusal(one, gpus) is None for one in found)
+    assert any(refusal_reason(one, gpus) is None for one in found)
     lengths = {one.recipe.model.seq_length for one in found}
     assert lengths == short.get(path.stem, {4096})
 
@@ -183,7 +183,7 @@ def test_the_cpu_sweep_holds_one_process_and_both_ways_to_use_two() -> None:
     runs = {
         (c.processes, c.recipe.parallel.tensor_model_parallel_size)
         for c in points(SWEEPS / "cpu.yaml")
-        if refusal(c, 0) is None
+        if refusal_reason(c, 0) is None
     }
     assert runs == {(1, 1), (2, 1), (2, 2)}
 

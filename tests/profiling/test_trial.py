@@ -9,7 +9,7 @@ from megatron_music.profiling.report.render import notes
 from megatron_music.profiling.sweep import trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import figures
-from megatron_music.profiling.sweep.trial import Bench
+from megatron_music.profiling.sweep.trial import TrialContext
 from tests.profiling import fake_training
 from tests.profiling.test_sweep import Write, behaviours, points, write
 
@@ -26,14 +26,14 @@ def test_nvml_is_recorded_around_a_run(
     monkeypatch.setattr(trial, "train_command", fake_training.command)
     (one,) = points(write(behaviours(fake_training.SLOW)))
     machine = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-    bench = Bench(
+    context = TrialContext(
         tmp_path / "out", tmp_path / "out" / "data", machine, Peaks(tmp_path, machine, print)
     )
     told: list[int] = []
-    row = trial.measure(one, bench, 30, told.append)
+    row = trial.measure(one, context, 30, told.append)
     assert (row.outcome, row.device, row.devices) == ("ok", "Tesla V100-SXM3-32GB", 1)
     assert (row.peak_tflops, row.peak_source) == (15.7, "NVIDIA V100 data sheet, NVLink")
-    samples = read_samples(bench.run(one) / trial.GPUS_FILE)
+    samples = read_samples(context.run(one) / trial.GPUS_FILE)
     assert {len(sample.devices) for sample in samples} == {1}
     assert row.energy_j is not None
     assert 0 < row.energy_j < 5 * len(samples)  # the stub counts 5 J a sample
@@ -63,8 +63,10 @@ def test_figures_that_nvml_does_not_give_are_missing_for_a_reason(
     monkeypatch.setattr(trial, "train_command", fake_training.command)
     (one,) = points(write(behaviours(fake_training.SLOW)))
     gpus = Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-    bench = Bench(tmp_path / "out", tmp_path / "out" / "data", gpus, Peaks(tmp_path, gpus, print))
-    row = trial.measure(one, bench, 30, lambda _: None)
+    context = TrialContext(
+        tmp_path / "out", tmp_path / "out" / "data", gpus, Peaks(tmp_path, gpus, print)
+    )
+    row = trial.measure(one, context, 30, lambda _: None)
     assert (row.outcome, row.memory_bytes, row.energy_j) == ("ok", None, None)
     assert row.nvml_remark.startswith(remark)
     assert any(note.startswith(f"NVML: {remark}") for note in notes([figures(row)]))

@@ -1,1 +1,1 @@
-"""Reading captures of Nsight Systems: `read.py` is the way in."""
+"""Captures of Nsight Systems and torch's profiler; `read.read_profile` reads one."""

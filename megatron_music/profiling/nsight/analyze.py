@@ -1,4 +1,4 @@
-"""From what ran on a device to where its time went: unions of intervals, never summed times."""
+"""Analyze a capture: time by class of kernel and by iteration, by unions of intervals."""
 
 import re
 from bisect import bisect_left
@@ -77,7 +77,7 @@ class DeviceProfile:
     """One GPU during the capture.
 
     The window reaches from its first kernel's start to its last one's end. `busy` is the union of
-    its kernels, `idle` the rest of the window, whether or not a copy engine was at work.
+    its kernels, `idle` the rest of the window, including times with copies alone.
     `communication_hidden` is the part of the communication during which another kernel ran.
     """
 
@@ -111,12 +111,12 @@ class DeviceProfile:
 
     @property
     def communication_exposed_ms(self) -> float:
-        """Communication during which nothing else ran."""
+        """Communication during which no other kernel ran."""
         return _rest(self.communication_ms, self.communication_hidden_ms)
 
     @property
     def communication_hidden_share(self) -> float | None:
-        """The share of the communication that ran behind compute; None if there was none."""
+        """The share of the communication that other kernels hid; None if there was none."""
         return _share(self.communication_hidden_ms, self.communication_ms)
 
 

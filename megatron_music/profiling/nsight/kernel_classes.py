@@ -1,4 +1,4 @@
-"""What a GPU kernel does, told from its name.
+"""Classify GPU kernels by their names.
 
 NVIDIA's libraries name their kernels after the generation they are made for: `volta_...s884gemm`,
 `turing_...s1688gemm`, `ampere_...s16816gemm`, `sm80_xmma_gemm`, `sm90_xmma_gemm`, `cutlass_80_...`,

@@ -1,4 +1,4 @@
-"""The way in: a file of Nsight Systems or torch's profiler, read into where the time went."""
+"""Read a capture by Nsight Systems or torch's profiler, and analyze it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -75,7 +75,7 @@ def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> 
 
 @contextmanager
 def open_export(path: Path) -> Iterator[Export]:
-    """Open an export for reading alone; whatever is wrong with it leaves as an InputError."""
+    """Open an export read-only; anything wrong with it is raised as InputError."""
     # Find out what is wrong before SQLite does, which would say it less clearly
     try:
         with path.open("rb") as file:
@@ -116,7 +116,7 @@ def open_export(path: Path) -> Iterator[Export]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Connect without ever writing; on a file system without locks, read what lies there."""
+    """Connect read-only; on a file system without locks, read the file as immutable."""
     address = path.absolute().as_uri()
     connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=WAIT_S)
     try:
@@ -193,7 +193,7 @@ def device_numbers(export: Export) -> dict[tuple[int, int], int]:
 
 
 def device_names(export: Export) -> dict[int, str]:
-    """Return the name of each GPU by its number, where the export tells it."""
+    """Return the name of each GPU by its number, where the export has it."""
     table = "TARGET_INFO_GPU"
     if not export.has(table, "id", "name"):
         return {}
@@ -202,7 +202,7 @@ def device_names(export: Export) -> dict[int, str]:
 
 
 def _name_column(export: Export) -> str | None:
-    """Return the column with the fullest names: what a template is made for tells its class."""
+    """Return the column with the fullest names: template arguments decide a kernel's class."""
     for column in ("demangledName", "shortName", "mangledName"):
         if export.has(KERNELS, column):
             return column

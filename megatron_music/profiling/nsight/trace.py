@@ -105,5 +105,5 @@ def overlap(one: Union, other: Union) -> int:
 
 
 def clip(covered: Union, start: int, end: int) -> Union:
-    """Return the part of a union that lies within `[start, end)`, in nanoseconds."""
+    """Return the part of a union within `[start, end)`, in nanoseconds."""
     return union(np.clip(covered.starts, start, end), np.clip(covered.ends, start, end))

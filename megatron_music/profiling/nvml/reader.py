@@ -1,4 +1,4 @@
-"""Asking NVML, through the real nvidia-ml-py; every field may be missing on its own."""
+"""Read GPUs through NVML (nvidia-ml-py); every field may be missing independently."""
 
 import json
 import time
@@ -26,7 +26,7 @@ THROTTLE_REASONS = {
     0x080: "power brake",
     0x100: "display clocks",
 }
-"""Bits of NVML's mask of reasons; bit 0, an idle GPU, is no throttling."""
+"""Bits of NVML's mask of reasons; bit 0, an idle GPU, does not count as throttling."""
 
 MIG_REMARK = (
     "a GPU that is split by MIG has no utilization of its own, and its memory, power and energy "
@@ -55,7 +55,7 @@ class DeviceSample:
     uuid: str | None = None
     name: str | None = None
     lost: bool = False
-    """The GPU fell off the bus or needs a reset: nothing else is known of it."""
+    """The GPU fell off the bus or needs a reset; the other fields are unknown."""
     mig_uuids: tuple[str, ...] | None = None
     """Of the MIG devices that it is split into. NVML counts no utilization for such a GPU, and
     memory, power and energy are those of the whole GPU."""
@@ -271,7 +271,7 @@ def select(sample: Sample, uuids: Iterable[str] | None) -> Sample:
 
     NVML and CUDA number GPUs differently, and NVML knows nothing of CUDA_VISIBLE_DEVICES: only
     the UUID says which is which. The prefix `GPU-`, which torch leaves out, does not matter. A MIG
-    device, `MIG-` and its UUID, stands for the GPU that it is a part of.
+    device, `MIG-` and its UUID, selects the GPU that it is a part of.
     """
     if uuids is None:
         return sample

@@ -1,10 +1,10 @@
-"""Recording what the GPUs do, ten times a second, in a process of its own.
+"""Record the GPUs ten times a second, in a separate process.
 
     with record(Path("gpus.jsonl")) as recording:
         ...
 
 One line of JSON a sample. The recorder stops when it is asked to, and by itself when the process
-that started it is gone: it reads from a pipe which nobody else holds, and watches its parent.
+that started it is gone: it reads from a pipe that only its parent holds, and watches its parent.
 """
 
 import os
@@ -36,7 +36,7 @@ READY = "ready"
 
 
 class Recording:
-    """A recorder at work, and what became of it."""
+    """A running recorder, and how it ended."""
 
     def __init__(self, path: Path, process: subprocess.Popen[str]) -> None:
         self.path = path
@@ -69,7 +69,7 @@ def record(
 
     Returns once the first sample is written. Raises MissingError where there is no NVML, InputError
     for an unknown UUID, WriteError for a place that cannot be written. What goes wrong later does
-    not disturb the block: `recording.problem` tells it afterwards.
+    not disturb the block: see `recording.problem` afterwards.
     """
     if not interval_s > 0:
         raise UsageError(f"the interval has to be above 0 s (got {interval_s}); 0.1 is usual")
@@ -150,7 +150,7 @@ def _waited(begin: float, interval_s: float, stopped: Callable[[], bool]) -> boo
 
 
 def _stop_signal() -> Callable[[], bool]:
-    """Return what tells whether a polite request to end has come; a line is never cut by it."""
+    """Return a function that reports whether SIGTERM has come; a line is never cut by it."""
     requests: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What a recording amounts to: means, maxima, and the energy from the GPUs' own counters."""
+"""Summaries of a recording: means, maxima, and the energy from the GPUs' own counters."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """One GPU over a recording; None where its samples do not tell."""
+    """One GPU over a recording; None where its samples lack a figure."""
 
     uuid: str | None
     name: str | None
@@ -143,7 +143,7 @@ def _known(values: Iterable[Value | None]) -> list[Value]:
 
 
 def _used(counter: Iterable[int | None]) -> int | None:
-    """Return by how much a counter grew; after a reset of the driver it starts anew."""
+    """Return by how much a counter grew; a reset of the driver sets it to 0."""
     values = _known(counter)
     if len(values) < 2:
         return None

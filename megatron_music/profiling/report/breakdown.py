@@ -1,4 +1,4 @@
-"""Where the time of a configuration goes: kernels where nsys traced it, else its own phases."""
+"""Time of a configuration by part: by kernels where nsys traced it, else by the run's phases."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ EXPOSED, IDLE = "communication, exposed", "idle"
 
 @dataclass(frozen=True)
 class Traced:
-    """A capture's iterations beside what the same run's log says of them; means, a device."""
+    """A capture's iterations and the same run's log of them; means, per device."""
 
     iterations: int
     step_s: float
@@ -30,11 +30,11 @@ class Traced:
     log_step_s: float | None
     log_tflops: float | None
     hidden_share: float | None
-    """Of the communication, behind other kernels; None if there was none."""
+    """Share of the communication that other kernels hid; None if there was none."""
 
 
 @dataclass(frozen=True)
-class Where:
+class TimeBreakdown:
     """Shares of the time by part, about 1 together; `source` says what the parts are."""
 
     row: Row
@@ -42,11 +42,11 @@ class Where:
     shares: Mapping[str, float]
     traced: Traced | None = None
     problem: str = ""
-    """Why a capture that is there tells nothing."""
+    """Why an existing capture could not be used."""
 
 
-def where_time_goes(one: Figures, folder: Path) -> Where | None:
-    """Return where a configuration's time goes, None where nothing tells it.
+def time_breakdown(one: Figures, folder: Path) -> TimeBreakdown | None:
+    """Return a configuration's time by part, None where nothing was recorded.
 
     Kernels are shares of the time between a device's first and last one, mean over the devices.
     Phases are shares of the step time of the first process.
@@ -57,14 +57,16 @@ def where_time_goes(one: Figures, folder: Path) -> Where | None:
         total_s = sum(phases.values())
         if not total_s:
             return None
-        return Where(one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()})
+        return TimeBreakdown(
+            one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()}
+        )
     try:
         profile = read_profile(capture)
     except MusicError as fault:
-        return Where(one.row, "kernels", {}, problem=str(fault))
+        return TimeBreakdown(one.row, "kernels", {}, problem=str(fault))
     run = RunDir(capture_log(folder, one.row.key))
     traced = compare(profile, one.row.shape, one.row.devices, run)
-    return Where(one.row, "kernels", kernel_shares(profile), traced)
+    return TimeBreakdown(one.row, "kernels", kernel_shares(profile), traced)
 
 
 def kernel_shares(profile: Profile) -> dict[str, float]:
@@ -75,7 +77,7 @@ def kernel_shares(profile: Profile) -> dict[str, float]:
 
 
 def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced | None:
-    """Hold the iterations of a capture against the log of the run; None without iterations."""
+    """Compare the iterations of a capture with the log of the run; None without iterations."""
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
         return None
@@ -94,7 +96,7 @@ def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced
 
 
 def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
-    """Return TFLOP/s of a device by the formula that rows are ranked by, at so long a step."""
+    """Return TFLOP/s of a device at a step time, by the formula that rows are ranked by."""
     return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
 
 

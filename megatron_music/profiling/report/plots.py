@@ -1,11 +1,11 @@
-"""What all pictures share: colours, and how a figure becomes a file."""
+"""The pictures of a report, as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, Where
+from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown
 from megatron_music.profiling.report.timeline import Timeline
 from megatron_music.profiling.sweep.results import FORMULAS, KIND, Curve, Figures
 
@@ -40,14 +40,14 @@ WRITTEN = 0.04
 """A part of at least this share has its figure written into it."""
 
 ACROSS = 3
-"""Curves beside each other."""
+"""Curves in a row of the picture."""
 
 TITLE_WIDTH = 44
 """Letters in a line of a title."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of so many inches."""
+    """Return an empty figure; sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -93,7 +93,7 @@ def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> b
     return png(picture)
 
 
-def where_chart(shown: Sequence[Where], names: Mapping[str, str]) -> bytes:
+def where_chart(shown: Sequence[TimeBreakdown], names: Mapping[str, str]) -> bytes:
     """Return a PNG; all of one source, in the order given, named by key."""
     picture = new_figure(10, 1.3 + 0.42 * len(shown))
     axes = picture.subplots()

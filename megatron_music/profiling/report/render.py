@@ -10,7 +10,7 @@ from typing import Any
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.files import complete, write_text
-from megatron_music.profiling.report.breakdown import Where, where_time_goes
+from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
 from megatron_music.profiling.report.columns import columns, split
 from megatron_music.profiling.report.plots import (
     scaling_chart,
@@ -40,7 +40,7 @@ TRACED_HEAD = (
 )
 
 TIMELINES = 3
-"""Shown of the best, where nobody chose others."""
+"""Number of the best rows whose timelines are shown by default."""
 
 WHERE_MOST = 12
 """Configurations in the picture of where the time goes; the best ones, and all that were traced."""
@@ -112,7 +112,7 @@ class Contents:
 
     ran: tuple[Figures, ...]
     rest: tuple[Row, ...]
-    where: tuple[Where, ...]
+    where: tuple[TimeBreakdown, ...]
     pictures: tuple[Picture, ...]
 
     @property
@@ -121,7 +121,7 @@ class Contents:
         return [*(one.row for one in self.ran), *self.rest]
 
     @property
-    def traced(self) -> list[Where]:
+    def traced(self) -> list[TimeBreakdown]:
         """What nsys traced."""
         return [one for one in self.where if one.source == "kernels"]
 
@@ -168,7 +168,7 @@ def as_html(contents: Contents) -> str:
 
 
 def as_markdown(contents: Contents) -> str:
-    """Return the report as Markdown; the pictures lie beside it."""
+    """Return the report as Markdown that links to the pictures."""
     parts = [f"# {TITLE}", summary(contents)]
     if contents.ran:
         differing, common = split(contents.ran)
@@ -206,7 +206,7 @@ def as_csv(contents: Contents) -> str:
     return file.getvalue()
 
 
-def traced_cells(one: Where) -> list[str]:
+def traced_cells(one: TimeBreakdown) -> list[str]:
     """Return what nsys traced of a configuration, as a person reads it."""
     traced = one.traced
     if traced is None:
@@ -238,7 +238,7 @@ def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
         raise InputError(
             f"no row {unknown[0]} ran in {folder}; choose of {', '.join(known) or 'none'}"
         )
-    found = [where_time_goes(one, folder) for one in ran]
+    found = [time_breakdown(one, folder) for one in ran]
     where = tuple(one for one in found if one is not None)
     timed = [known[key].row for key in chosen] or [one.row for one in ran[:TIMELINES]]
     return Contents(
@@ -250,7 +250,7 @@ def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
 
 
 def _pictures(
-    ran: Sequence[Figures], where: Sequence[Where], timed: Sequence[Row], folder: Path
+    ran: Sequence[Figures], where: Sequence[TimeBreakdown], timed: Sequence[Row], folder: Path
 ) -> list[Picture]:
     rows = [one.row for one in ran]
     names = {row.key: name for row, name in zip(rows, short_labels(rows), strict=True)}

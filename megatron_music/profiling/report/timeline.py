@@ -1,4 +1,4 @@
-"""What the hardware did over the time of a run: two lines of figures, from NVML or the CPU."""
+"""Hardware over the time of a run: utilisation and power by NVML, or load and memory of the CPU."""
 
 from dataclasses import dataclass
 from pathlib import Path

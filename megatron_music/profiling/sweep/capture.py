@@ -22,7 +22,7 @@ from megatron_music.profiling.sweep.subprocesses import (
     run_group,
     train_command,
 )
-from megatron_music.profiling.sweep.trial import OUTPUT_FILE, Bench, clear_bulk, describe
+from megatron_music.profiling.sweep.trial import OUTPUT_FILE, TrialContext, clear_bulk, describe
 from megatron_music.train.run_dir import RunDir
 
 FOLDER = "captures"
@@ -45,7 +45,7 @@ def find_nsys() -> str:
 
 
 def capture_file(folder: Path, key: str) -> Path:
-    """Return where the export of a configuration's capture lies in a sweep's folder."""
+    """Return the path of the export of a configuration's capture in a sweep's folder."""
     return folder / FOLDER / key / EXPORT_FILE
 
 
@@ -74,7 +74,7 @@ def export_command(nsys: str, report: Path, output: Path) -> list[str]:
 
 def trace(
     chosen: Sequence[Configuration],
-    bench: Bench,
+    context: TrialContext,
     until: float | None,
     timeout_s: float,
     say: Callable[[str], None],
@@ -83,10 +83,10 @@ def trace(
 
     `until` is a moment of the monotonic clock. What is in the way is a remark, never an error.
     """
-    todo = [one for one in chosen if not capture_file(bench.folder, one.key).is_file()]
+    todo = [one for one in chosen if not capture_file(context.folder, one.key).is_file()]
     if not todo:
         return
-    if not bench.machine.gpus:
+    if not context.machine.gpus:
         say("no captures: nsys traces GPUs and there is none; the report tells phases instead")
         return
     try:
@@ -99,15 +99,17 @@ def trace(
         if left_s <= 0:
             say("the budget is spent: no more captures; the same command goes on with them")
             return
-        reason = capture(configuration, bench, nsys, left_s)
-        title = describe(configuration, bench, "ok", "").label
+        reason = capture(configuration, context, nsys, left_s)
+        title = describe(configuration, context, "ok", "").label
         say(f"traced by nsys: {title}{reason and ': failed, ' + reason}")
 
 
-def capture(configuration: Configuration, bench: Bench, nsys: str, timeout_s: float) -> str:
+def capture(
+    configuration: Configuration, context: TrialContext, nsys: str, timeout_s: float
+) -> str:
     """Trace a configuration and export what was found; return why there is none, "" if there is."""
-    export = capture_file(bench.folder, configuration.key).resolve()
-    run = capture_log(bench.folder, configuration.key).resolve()
+    export = capture_file(context.folder, configuration.key).resolve()
+    run = capture_log(context.folder, configuration.key).resolve()
     end_training(str(run))
     shutil.rmtree(export.parent, ignore_errors=True)
     RunDir(run).checkpoints.mkdir(parents=True)
@@ -115,11 +117,11 @@ def capture(configuration: Configuration, bench: Bench, nsys: str, timeout_s: fl
     training = train_command(
         configuration.processes,
         configuration.base,
-        bench.data_of(configuration),
+        context.data_of(configuration),
         run,
         traced_overrides(configuration),
     )
-    environment = bench.machine.environment(configuration.processes)
+    environment = context.machine.environment(configuration.processes)
     traced = profile_command(nsys, report, training)
     code = run_group(traced, environment, output, timeout_s)
     clear_bulk(run)

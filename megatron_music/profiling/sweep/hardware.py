@@ -1,6 +1,6 @@
 """What a sweep measures on: GPUs, the CPU's load, and the peak of the device.
 
-torch is loaded in a process of its own, so that the sweep holds none of a GPU's memory while its
+torch is loaded in a separate process, so that the sweep holds none of a GPU's memory while its
 configurations run.
 """
 
@@ -82,7 +82,7 @@ class Machine:
         return backends.gpu(self.name, capability).precisions if capability else PRECISIONS
 
     def room_bytes(self, processes: int) -> int | None:
-        """Return the memory that each of so many processes has: a GPU's, or a share of all."""
+        """Return the memory that each process has: a GPU's, or a share of the CPU's."""
         if not self.gpus:
             return None if self.memory_bytes is None else self.memory_bytes // processes
         rooms = [gpu.memory_bytes for gpu in self.gpus[:processes]]
@@ -90,11 +90,11 @@ class Machine:
         return min(known, default=None)
 
     def devices(self, processes: int) -> int:
-        """Return how many devices so many processes use: GPUs, or the CPU that they share."""
+        """Return how many devices the processes use: GPUs, or the CPU that they share."""
         return processes if self.gpus else 1
 
     def environment(self, processes: int) -> dict[str, str]:
-        """Return what the processes are told: on a CPU they share the cores."""
+        """Return the environment variables of the processes: on a CPU they share the cores."""
         if self.gpus:
             return {}
         return {"OMP_NUM_THREADS": str(max(1, self.cores // processes))}
@@ -141,7 +141,7 @@ class Peaks:
     def measure_again(self) -> dict[tuple[str, str], Peak]:
         """Measure once more what was measured; return the best, by device and precision.
 
-        What else a machine does lowers a measured peak, never raises it.
+        Other work on a machine lowers a measured peak and never raises it.
         """
         known = self._read()
         for precision, before in known.items():

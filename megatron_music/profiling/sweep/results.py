@@ -1,4 +1,4 @@
-"""The rows of a sweep: one line of JSON for each configuration, whatever became of it."""
+"""Results of a sweep: a row of JSON for each configuration, and figures computed from rows."""
 
 import json
 import os
@@ -130,7 +130,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Point:
-    """The best configuration of so many processes; `tokens_per_s` of all devices together."""
+    """The best configuration of a number of processes; `tokens_per_s` of all devices together."""
 
     figures: Figures
     tokens_per_s: float
@@ -169,7 +169,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def append_row(folder: Path, row: Row) -> None:
-    """Add a row in one piece, on a line of its own; raises WriteError."""
+    """Append a row as one line in one write; raises WriteError."""
     path = folder / ROWS_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)

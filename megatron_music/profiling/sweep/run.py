@@ -1,6 +1,6 @@
-"""A sweep: every configuration of a grid in turn, each leaving its row; killed, it goes on.
+"""Run a sweep: measure every configuration of a grid; after a kill the same call resumes.
 
-    DIR/rows.jsonl        a line a configuration, whatever became of it
+    DIR/rows.jsonl        a line a configuration, failed or not
     DIR/peaks.json        peaks that were measured here
     DIR/data/             random tokens
     DIR/runs/KEY/         a run's config.yaml, log.jsonl, output.txt, gpus.jsonl or load.jsonl
@@ -29,13 +29,13 @@ from megatron_music.profiling.sweep.spec import (
     Configuration,
     Sweep,
     expand,
+    infeasible_reason,
     load_sweep,
-    refusal,
-    unfit,
+    refusal_reason,
 )
 from megatron_music.profiling.sweep.subprocesses import ended_like_ctrl_c
 from megatron_music.profiling.sweep.synthetic import synthetic_data
-from megatron_music.profiling.sweep.trial import Bench, describe, measure
+from megatron_music.profiling.sweep.trial import TrialContext, describe, measure
 from megatron_music.progress import Progress, silent
 from megatron_music.train.blend import Blend
 from megatron_music.train.rehearsal.plan import Rehearsal, rehearse_on
@@ -55,7 +55,7 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class _Told:
-    """Progress over configurations, with the iterations of the one at work."""
+    """Progress over configurations, with the iterations of the current one."""
 
     progress: Progress
     done: int
@@ -102,8 +102,8 @@ def run_sweep(
 ) -> SweepResult:
     """Run what a sweep file asks for and `folder` does not hold yet, the likely best first.
 
-    With a budget it ends after so many seconds; a run cut short by that leaves no row, so that the
-    same call goes on with it. `captures` of the best, by default as many as the
+    It ends after `budget_s`; a run cut short by that leaves no row, so that the
+    same call measures it again. `captures` of the best, by default as many as the
     sweep file says, are traced by nsys at the end. `rehearse` orders them by what a rehearsal on
     this machine's GPUs expects, not by the grid's heuristic. Raises InputError, UsageError,
     WriteError, MissingError.
@@ -113,7 +113,7 @@ def run_sweep(
     if captures is not None:
         sweep = sweep.model_copy(update={"captures": captures})
         if captures:
-            find_nsys()  # asked for on the spot: better told now than after the sweep
+            find_nsys()  # fail now rather than after the sweep
     with (
         alone(
             folder / LOCK_FILE,
@@ -139,38 +139,38 @@ def _sweep(
     data = folder / "data"
     for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
         synthetic_data(data, seq_length)
-    bench = Bench(folder, data, machine, Peaks(folder, machine, say))
-    _skip(configurations, bench)
+    context = TrialContext(folder, data, machine, Peaks(folder, machine, say))
+    _skip(configurations, context)
     if rehearse:
-        todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), bench.data, say)]
-    done = sum(unfit(one, machine) is None for one in configurations) - len(todo)
-    fresh = _run(todo, sweep, bench, until, _Told(progress, done, done + len(todo)))
-    _settle(bench, fresh)
+        todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), context.data, say)]
+    done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
+    fresh = _run(todo, sweep, context, until, _Told(progress, done, done + len(todo)))
+    _settle(context, fresh)
     best = [one.row.key for one in best_first(read_rows(folder))]
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
-    trace(chosen, bench, until, sweep.timeout_s, say)
+    trace(chosen, context, until, sweep.timeout_s, say)
     return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
 
 
 def _run(
-    todo: list[Configuration], sweep: Sweep, bench: Bench, until: float | None, told: _Told
+    todo: list[Configuration], sweep: Sweep, context: TrialContext, until: float | None, told: _Told
 ) -> int:
     """Measure one after another while there is time; return how many got their row."""
     for fresh, configuration in enumerate(todo):
         left_s = sweep.timeout_s if until is None else until - time.monotonic()
         if left_s <= 0:
             return fresh
-        title = describe(configuration, bench, "ok", "").label
+        title = describe(configuration, context, "ok", "").label
         iterations = configuration.recipe.train.train_iters
 
         def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
             told.tell(at, f"iteration {done}{text}")
 
-        row = measure(configuration, bench, min(sweep.timeout_s, left_s), note)
+        row = measure(configuration, context, min(sweep.timeout_s, left_s), note)
         if row.outcome == "timeout" and left_s < sweep.timeout_s:
             return fresh
-        append_row(bench.folder, row)
+        append_row(context.folder, row)
         told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
 
@@ -184,32 +184,36 @@ def _gpu(machine: Machine) -> str:
     return machine.gpus[0].name
 
 
-def _settle(bench: Bench, fresh: int) -> None:
+def _settle(context: TrialContext, fresh: int) -> None:
     """Measure again, after the runs, the peaks that were measured; rows follow a better one."""
     if not fresh:
         return
-    better = bench.peaks.measure_again()
-    for row in read_rows(bench.folder):
+    better = context.peaks.measure_again()
+    for row in read_rows(context.folder):
         peak = better.get((row.device, row.precision))
         if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
             settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
-            append_row(bench.folder, settled)
+            append_row(context.folder, settled)
 
 
 def _todo(
     configurations: list[Configuration], folder: Path, machine: Machine
 ) -> list[Configuration]:
     done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
-    return [one for one in configurations if one.key not in done and unfit(one, machine) is None]
+    return [
+        one
+        for one in configurations
+        if one.key not in done and infeasible_reason(one, machine) is None
+    ]
 
 
-def _skip(configurations: list[Configuration], bench: Bench) -> None:
+def _skip(configurations: list[Configuration], context: TrialContext) -> None:
     """Leave a row, once, for every configuration that cannot run here."""
-    known = {row.key for row in read_rows(bench.folder)}
+    known = {row.key for row in read_rows(context.folder)}
     for configuration in configurations:
-        reason = unfit(configuration, bench.machine)
+        reason = infeasible_reason(configuration, context.machine)
         if reason is not None and configuration.key not in known:
-            append_row(bench.folder, describe(configuration, bench, SKIPPED, reason))
+            append_row(context.folder, describe(configuration, context, SKIPPED, reason))
 
 
 def _checked(budget_s: float) -> float:
@@ -221,7 +225,7 @@ def _checked(budget_s: float) -> float:
 def rehearse_sweep(
     path: Path, device: str, gpus: int, say: Callable[[str], None]
 ) -> list[Rehearsed]:
-    """Rehearse a sweep file on so many of a device; see `rehearse_all`.
+    """Rehearse a sweep file on `gpus` of a device; see `rehearse_all`.
 
     Raises InputError and UsageError for a file or a device that cannot be used.
     """
@@ -242,7 +246,7 @@ def rehearse_all(
 
     What cannot run comes last.
 
-    A process of its own does it, which has no GPU and loads torch once. `gpus` is how many there
+    It runs in a separate process without a GPU, which loads torch once. `gpus` is how many there
     are, where that is to be checked.
     """
     rehearsed = []
@@ -262,7 +266,7 @@ def _begin() -> None:
 
 
 def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int | None) -> Rehearsed:
-    reason = None if gpus is None else refusal(configuration, gpus)
+    reason = None if gpus is None else refusal_reason(configuration, gpus)
     if reason is not None:
         return Rehearsed(configuration, None, reason)
     recipe = configuration.recipe

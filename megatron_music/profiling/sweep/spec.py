@@ -5,7 +5,7 @@
     warmup_iters: 3                 # run first, not counted
     measured_iters: 10
     timeout_s: 120                  # for each configuration, start-up included
-    captures: 3                     # so many of the best are traced by nsys afterwards; or 0
+    captures: 3                     # how many of the best are traced by nsys afterwards; or 0
     grid:                           # every combination of these
       processes: [1, 2]             # or all: one for each GPU, or core where there is none
       parallel.tensor_model_parallel_size: [1, 2]
@@ -51,10 +51,10 @@ QUIET = (
     "log.tensorboard=false",
     "log.sample_interval=0",
 )
-"""What a measurement needs, whatever the recipe says: every step in the log, nothing between."""
+"""Overrides of every measurement: every step in the log, no evaluation or saving between."""
 
 ALWAYS = (*QUIET, "train.lr_warmup_iters=0", "train.loss_spike_nats=0")
-"""What every training of a sweep is told."""
+"""Overrides of every training of a sweep."""
 
 OURS = ("log.", "train.train_iters", "train.lr_warmup_iters", "train.loss_spike_nats")
 """Keys that the sweep sets itself."""
@@ -141,8 +141,8 @@ def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configu
     return sorted(found.values(), key=_rank)
 
 
-def refusal(configuration: Configuration, gpus: int) -> str | None:
-    """Return why a configuration cannot run on a machine with so many GPUs, None if it may."""
+def refusal_reason(configuration: Configuration, gpus: int) -> str | None:
+    """Return why a configuration cannot run on a machine with `gpus`, None if it may."""
     try:
         check_layout(configuration.recipe, configuration.processes)
     except LayoutError as fault:
@@ -208,19 +208,19 @@ def _rank(configuration: Configuration) -> tuple[int, ...]:
 
 GIB = 1 << 30
 MARGIN = 1.1
-"""What is estimated to need up to so many times the memory is tried: estimates err."""
+"""A configuration is tried up to this factor above the memory: estimates err."""
 
 
-def unfit(configuration: Configuration, machine: Machine) -> str | None:
+def infeasible_reason(configuration: Configuration, machine: Machine) -> str | None:
     """Return why a configuration cannot run on a machine, None if it may."""
-    reason = refusal(configuration, len(machine.gpus))
+    reason = refusal_reason(configuration, len(machine.gpus))
     if reason is not None:
         return reason
     asked, can = configuration.recipe.train.precision, machine.precisions
     if asked not in can:
         return f"train.precision={asked} is not for {machine.name}; it has {', '.join(can)}"
     room_bytes = machine.room_bytes(configuration.processes)
-    needed = memory_needed(configuration)
+    needed = estimate_memory_needed(configuration)
     if room_bytes is None or needed.total <= MARGIN * room_bytes:
         return None
     parts = ", ".join(
@@ -233,7 +233,7 @@ def unfit(configuration: Configuration, machine: Machine) -> str | None:
     )
 
 
-def memory_needed(configuration: Configuration) -> Memory:
+def estimate_memory_needed(configuration: Configuration) -> Memory:
     """Estimate what the fullest process of a layout holds; the layout is one that can work.
 
     Where sequence parallel is left to the engine it is counted as on, which takes less.

@@ -1,4 +1,4 @@
-"""A training run as a fresh process group, watched, and ended for certain."""
+"""Run a training as a process group, and end all its processes."""
 
 import os
 import re
@@ -35,7 +35,7 @@ _LAUNCHERS_OWN = "ChildFailedError"
 def train_command(
     processes: int, recipe: str, data: Path, run: Path, overrides: Sequence[str]
 ) -> list[str]:
-    """Return the command that trains a recipe on so many processes of this machine."""
+    """Return the command that trains a recipe with `processes` on this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     training = training_words(recipe, data, run, overrides)
     return [*launcher, "--nproc-per-node", str(processes), *training]
@@ -118,9 +118,9 @@ def run_of(command: Sequence[str]) -> str:
 
 
 def end_training(run: str) -> None:
-    """End every process that trains this very run folder, also what a killed sweep left behind.
+    """End every process that trains this run folder, including those of a killed sweep.
 
-    torchrun's workers lead sessions of their own: they are found by their command line.
+    torchrun's workers have their own sessions, so they are found by their command line.
     """
     found = [process for process in psutil.process_iter() if run and _command_run(process) == run]
     for process in found:

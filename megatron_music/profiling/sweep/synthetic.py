@@ -16,7 +16,7 @@ from megatron_music.tokenizer.vocabulary import (
 
 TOKENS = 1 << 20
 SAMPLES = 4
-"""At least so many sequences, however long they are."""
+"""The least number of sequences, for any length."""
 
 
 @lru_cache(maxsize=1)

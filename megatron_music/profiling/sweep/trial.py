@@ -1,4 +1,4 @@
-"""One configuration, run and measured: a row, whatever becomes of it."""
+"""Run and measure one configuration; a failure is a row as well."""
 
 import json
 import shlex
@@ -17,7 +17,11 @@ from megatron_music.profiling.nvml.recorder import record
 from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
 from megatron_music.profiling.sweep.hardware import LoadRecorder, Machine, Peaks
 from megatron_music.profiling.sweep.results import Outcome, Row
-from megatron_music.profiling.sweep.spec import Configuration, memory_needed, refusal
+from megatron_music.profiling.sweep.spec import (
+    Configuration,
+    estimate_memory_needed,
+    refusal_reason,
+)
 from megatron_music.profiling.sweep.subprocesses import (
     end_training,
     explain,
@@ -41,7 +45,7 @@ Note = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialContext:
     """Where configurations are measured: the sweep's folder, its data by length, this machine."""
 
     folder: Path
@@ -76,7 +80,7 @@ class Bench:
         return (*configuration.overrides, *phases)
 
 
-class Window:
+class MeasureWindow:
     """Watches a run's log: when the warm-up ended, and when the last iteration did (Unix time)."""
 
     def __init__(self, run: RunDir, configuration: Configuration, note: Note) -> None:
@@ -97,17 +101,19 @@ class Window:
         self._note(done)
 
 
-def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reason: str) -> Row:
+def describe(
+    configuration: Configuration, context: TrialContext, outcome: Outcome, reason: str
+) -> Row:
     """Return the row of a configuration without any figure."""
     recipe, processes = configuration.recipe, configuration.processes
-    environment = bench.machine.environment(processes)
+    environment = context.machine.environment(processes)
     settings = [f"{name}={value}" for name, value in environment.items()]
     shape = recipe_shape(recipe, vocabulary_size())
     return Row(
         key=configuration.key,
         outcome=outcome,
         reason=reason,
-        command=" ".join([*settings, shlex.join(bench.command(configuration))]),
+        command=" ".join([*settings, shlex.join(context.command(configuration))]),
         processes=processes,
         precision=recipe.train.precision,
         tensor_parallel=recipe.parallel.tensor_model_parallel_size,
@@ -125,22 +131,24 @@ def describe(configuration: Configuration, bench: Bench, outcome: Outcome, reaso
 
 
 def _estimated(configuration: Configuration) -> int | None:
-    if refusal(configuration, configuration.processes) is not None:
+    if refusal_reason(configuration, configuration.processes) is not None:
         return None
-    return round(memory_needed(configuration).total)
+    return round(estimate_memory_needed(configuration).total)
 
 
-def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: Note) -> Row:
+def measure(
+    configuration: Configuration, context: TrialContext, timeout_s: float, note: Note
+) -> Row:
     """Run a configuration afresh and return its row; a run that fails is a row as well."""
-    path = bench.run(configuration)
+    path = context.run(configuration)
     end_training(str(path))
     shutil.rmtree(path, ignore_errors=True)
     RunDir(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
-    window = Window(RunDir(path), configuration, note)
+    window = MeasureWindow(RunDir(path), configuration, note)
     looks, remark, recording = [window.look], "", None
     with ExitStack() as stack:
-        if bench.machine.gpus:
-            gpus = [gpu.uuid for gpu in bench.machine.gpus[: configuration.processes]]
+        if context.machine.gpus:
+            gpus = [gpu.uuid for gpu in context.machine.gpus[: configuration.processes]]
             try:
                 recording = stack.enter_context(record(path / GPUS_FILE, gpus))
             except MusicError as fault:  # measured without
@@ -148,8 +156,8 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
         else:
             looks.append(LoadRecorder(path / LOAD_FILE).look)
         code = run_group(
-            bench.command(configuration),
-            bench.machine.environment(configuration.processes),
+            context.command(configuration),
+            context.machine.environment(configuration.processes),
             path / OUTPUT_FILE,
             timeout_s,
             looks,
@@ -158,7 +166,7 @@ def measure(configuration: Configuration, bench: Bench, timeout_s: float, note: 
     clear_bulk(path)
     if recording is not None:
         remark = recording.problem or ""
-    row = _row(configuration, bench, code, timeout_s, window)
+    row = _row(configuration, context, code, timeout_s, window)
     return replace(row, nvml_remark=remark) if remark else row
 
 
@@ -169,29 +177,33 @@ def clear_bulk(run: Path) -> None:
 
 
 def _row(
-    configuration: Configuration, bench: Bench, code: int | None, timeout_s: float, window: Window
+    configuration: Configuration,
+    context: TrialContext,
+    code: int | None,
+    timeout_s: float,
+    window: MeasureWindow,
 ) -> Row:
-    run = RunDir(bench.run(configuration))
+    run = RunDir(context.run(configuration))
     entries = read_log(run)
     steps = {int(entry["iteration"]): float(entry["step_time_s"]) for entry in entries}
     total = configuration.recipe.train.train_iters
     if code is None:
         reason = f"took longer than {timeout_s:.0f} s; {len(steps)} of {total} iterations done"
-        return describe(configuration, bench, "timeout", reason)
+        return describe(configuration, context, "timeout", reason)
     if code:
         output = (run.path / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
         reason = explain(output, code)
         outcome: Outcome = "out of memory" if "out of memory" in reason else "failed"
-        return describe(configuration, bench, outcome, reason)
+        return describe(configuration, context, outcome, reason)
     if len(steps) < total:
         reason = f"its log holds {len(steps)} of {total} iterations"
-        return describe(configuration, bench, "failed", reason)
-    device, peak = bench.peaks.of(configuration.recipe.train.precision)
+        return describe(configuration, context, "failed", reason)
+    device, peak = context.peaks.of(configuration.recipe.train.precision)
     row = replace(
-        describe(configuration, bench, "ok", ""),
+        describe(configuration, context, "ok", ""),
         software=_software(run.path / ENVIRONMENT_FILE),
         device=device,
-        devices=bench.machine.devices(configuration.processes),
+        devices=context.machine.devices(configuration.processes),
         step_times_s=tuple(
             steps[step] for step in sorted(steps) if step > configuration.warmup_iters
         ),
@@ -200,7 +212,7 @@ def _row(
         started_s=window.start_s,
         ended_s=window.end_s,
     )
-    if not bench.machine.gpus:
+    if not context.machine.gpus:
         # Add what a run on a CPU says of itself: its first process's phases and memory
         measured = [entry for entry in entries if entry["iteration"] > configuration.warmup_iters]
         phases = [entry.get("phases_s") or {} for entry in measured]
@@ -223,7 +235,7 @@ def _software(environment: Path) -> str:
         return ""
 
 
-def _with_hardware(row: Row, recording: Path, window: Window) -> Row:
+def _with_hardware(row: Row, recording: Path, window: MeasureWindow) -> Row:
     """Add what NVML recorded between the warm-up and the last iteration, if anything."""
     try:
         summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)

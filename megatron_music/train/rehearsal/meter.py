@@ -48,7 +48,7 @@ _FREE = {aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided, aten.d
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts while entered; it stands for Megatron's timers too, which tell the passes apart."""
+    """Counts while entered; replaces Megatron's timers, too, which mark the passes."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -69,7 +69,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._open[-1] if self._open else "step"
 
     def __call__(self, name: str, log_level: int | None = None) -> "_Timer":  # noqa: ARG002
-        """Return what stands for Megatron's timer of this name."""
+        """Return a substitute for Megatron's timer of this name."""
         return _Timer(self._open, _PHASES.get(name))
 
     def __torch_dispatch__(
@@ -176,7 +176,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 is_async=bool(known.get("async_op", known.get("asyncOp"))),
             )
         )
-        with _disable_current_modes():  # the one collective that gives a handle and nothing else
+        with _disable_current_modes():  # the only collective that returns just a handle
             handle = torch.ops.c10d.send([torch.zeros(1)], known["process_group"], 0, 0)
         return handle if len(func._schema.returns) == 1 else (args[0], handle)  # noqa: SLF001
 

@@ -51,7 +51,7 @@ def rehearse_on(
     assumptions: Sequence[str] = (),
     **told: Any,
 ) -> Rehearsal:
-    """Rehearse a recipe on so many of a device, and estimate a step's time.
+    """Rehearse a recipe on `world_size` devices, and estimate a step's time.
 
     Raises LayoutError for a layout that cannot work or a rank that would not fit, UsageError for
     an unknown device or assumption, DataError, TrainingError.

@@ -32,7 +32,7 @@ from megatron_music.train.step import train_step
 
 _UNPROFILED = LogConfig()
 Told = Callable[[int, int], None]
-"""Called with the ranks that are done and all there are."""
+"""Called with the number of finished ranks and of all."""
 
 
 def rehearse(
@@ -42,7 +42,7 @@ def rehearse(
     world_size: int,
     tell: Told = lambda *_: None,
 ) -> list[RankLoad]:
-    """Take a training step of every distinct rank of so many GPUs of a kind, on real samples.
+    """Take a training step of every distinct rank of `world_size` GPUs, on real samples.
 
     The first, a middle and the last pipeline stage, of each the first and the last data parallel
     rank (and tensor parallel rank). The recipe's precision is settled. Raises LayoutError,
@@ -97,7 +97,7 @@ def _loader(
 class _Repeated:
     """One microbatch on the GPU, as often as fills the pipeline: more cost no more memory.
 
-    All else is as the engine's own loader says.
+    All other fields are those of the engine's own loader.
     """
 
     def __init__(self, loader: DataLoader, sample: Microbatch, count: int) -> None:
@@ -107,7 +107,7 @@ class _Repeated:
         return getattr(self._loader, name)
 
     def training(self, iteration: int) -> Iterator[Microbatch]:  # noqa: ARG002
-        """Yield the same microbatch, each time on tensors of its own."""
+        """Yield the same microbatch, each time in new tensors."""
         for _ in range(self.microbatches):
             yield mapped(self._sample, lambda tensor: torch.empty_like(tensor, device=GPU))
 

@@ -7,7 +7,7 @@ CUDA, which asks the missing accelerator for its streams, and cost milliseconds 
 backend, in which every collective returns at once. CPU tensors are real, and may not meet those of
 the GPU.
 
-Nothing in the engine knows about it. What stands for something else is in `STAND_INS`.
+The engine is unaware of it. All substitutes are listed in `STAND_INS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ STAND_INS = (
 def fake_rank(
     recipe: Recipe, kind: backends.Device, rank: int, world_size: int
 ) -> Iterator[ParallelContext]:
-    """Be this rank of so many GPUs of a kind while open; its tensors have no data."""
+    """Be this rank of `world_size` GPUs while open; its tensors have no data."""
     with ExitStack() as stack:
         for target, name, value in _stand_ins(recipe):
             stack.enter_context(mock.patch.object(target, name, value))
@@ -123,7 +123,7 @@ class _HostReads(TorchFunctionMode):
 
     def __init__(self, precision: str) -> None:
         super().__init__()
-        value = 0.0 if precision == "fp16" else NORM  # Megatron reads overflows and norms alike
+        value = 0.0 if precision == "fp16" else NORM  # Megatron reads both overflows and norms
         self._answers: dict[Any, Callable[..., Any]] = {
             torch.Tensor.item: lambda of: value if of.is_floating_point() else 0,
             torch.Tensor.__float__: lambda _: value,
