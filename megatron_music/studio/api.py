@@ -120,7 +120,8 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     """Return a song; one that is not made yet is composed first."""
     chosen = model_named(studio, model)
     found = await _song(request, studio, chosen, check_number(number))
-    body = song_json(studio, chosen, found)
+    key = ("json", chosen.key, number, studio.votes(chosen, number))
+    body = studio.answer(key, lambda: json.dumps(song_facts(studio, chosen, found)).encode())
     return _cached(request, body, "application/json", "no-cache")
 
 
@@ -132,9 +133,9 @@ async def _song(request: Request, studio: Studio, model: Model, number: int) -> 
     return found
 
 
-def song_json(studio: Studio, model: Model, found: StoredSong) -> bytes:
-    """Return the JSON of a song."""
-    told = {
+def song_facts(studio: Studio, model: Model, found: StoredSong) -> dict[str, Any]:
+    """Return what is told of a song."""
+    return {
         "id": found.number,
         "model": model.name,
         "title": found.title,
@@ -142,7 +143,6 @@ def song_json(studio: Studio, model: Model, found: StoredSong) -> bytes:
         "facts": found.facts,
         "links": links(f"{API}/songs/{found.number}", f"/song/{found.number}", studio, model),
     }
-    return json.dumps(told, separators=(",", ":")).encode()
 
 
 def links(path: str, page: str, studio: Studio, model: Model) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The pages of the studio; each shows what the API gives, and scripts do the rest."""
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +14,9 @@ from megatron_music.studio.api import (
     check_number,
     model_named,
     project_info,
-    song_json,
+    song_facts,
 )
+from megatron_music.studio.database import StoredSong
 from megatron_music.studio.service import Model, Studio
 
 router = APIRouter(include_in_schema=False)
@@ -30,6 +30,10 @@ _TEMPLATES = Environment(
 
 
 def _page(name: str, studio: Studio, model: Model, **told: Any) -> Response:
+    return _html(_rendered(name, studio, model, **told))
+
+
+def _rendered(name: str, studio: Studio, model: Model, **told: Any) -> bytes:
     page = _TEMPLATES.get_template(name).render(
         models=list(studio.models),
         model=model,
@@ -37,6 +41,10 @@ def _page(name: str, studio: Studio, model: Model, **told: Any) -> Response:
         query="" if model is studio.first else f"?model={model.name}",
         **told,
     )
+    return page.encode()
+
+
+def _html(page: bytes) -> Response:
     return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
 
@@ -54,17 +62,18 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     """Show a song; one that is not made yet is composed while the page is open."""
     chosen = model_named(studio, model)
     found = studio.song(chosen, check_number(number))
-    told = None if found is None else json.loads(song_json(studio, chosen, found))
-    return _page(
-        "song.html",
-        studio,
-        chosen,
-        number=number,
-        song=told,
-        title=f"Song {number}" if told is None else told["title"],
-        address=str(request.url),
-        origin=f"{request.url.scheme}://{request.url.netloc}",
-    )
+    if found is None:
+        title = f"Song {number}"
+        return _page("song.html", studio, chosen, number=number, song=None, title=title)
+    origin = f"{request.url.scheme}://{request.url.netloc}"
+    key = ("page", chosen.key, number, studio.votes(chosen, number), origin)
+    return _html(studio.answer(key, lambda: _song_page(studio, chosen, found, origin)))
+
+
+def _song_page(studio: Studio, model: Model, found: StoredSong, origin: str) -> bytes:
+    facts = song_facts(studio, model, found)
+    told = {"number": found.number, "song": facts, "title": found.title, "origin": origin}
+    return _rendered("song.html", studio, model, **told)
 
 
 @router.get("/best")

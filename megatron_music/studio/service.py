@@ -5,11 +5,13 @@ import hashlib
 import json
 import logging
 import secrets
-from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cachetools import LRUCache
 
 from megatron_music.files import complete
 from megatron_music.studio.database import Database, StoredSong, Version
@@ -25,6 +27,7 @@ LIKED_SHARE = 0.25
 
 LARGEST_NUMBER = 2**62
 MOST_CACHED_BYTES = 2 << 30
+MOST_ANSWERS_BYTES = 32 << 20
 _REMEMBERED = 2_000
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ class Studio:
         folders = {model.name: str(model.folder) for model in models}
         self.composing = Line("compose", folders)
         self.reading = Line("read", folders)
-        self._songs: OrderedDict[tuple[str, int], StoredSong] = OrderedDict()
+        self._songs: LRUCache[tuple[str, int], StoredSong] = LRUCache(_REMEMBERED)
+        self._answers: LRUCache[Hashable, bytes] = LRUCache(MOST_ANSWERS_BYTES, getsizeof=len)
         self._votes: dict[tuple[str, int], int] = {}
         self._making: dict[tuple[str, int], Job] = {}
         self._rendering: dict[Path, asyncio.Task[bytes]] = {}
@@ -82,18 +86,21 @@ class Studio:
     def song(self, model: Model, number: int) -> StoredSong | None:
         """Return a song that is made already."""
         key = (model.key, number)
-        if key in self._songs:
-            self._songs.move_to_end(key)
-            return self._songs[key]
-        song = self.database.song(model.key, number)
-        if song is not None:
-            self._remember(key, song)
+        song = self._songs.get(key)
+        if song is None:
+            song = self.database.song(model.key, number)
+            if song is not None:
+                self._songs[key] = song
         return song
 
-    def _remember(self, key: tuple[str, int], song: StoredSong) -> None:
-        self._songs[key] = song
-        while len(self._songs) > _REMEMBERED:
-            self._songs.popitem(last=False)
+    def answer(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        """Return what `make` wrote for a key before, or writes now; the key tells all it shows."""
+        content = self._answers.get(key)
+        if content is None:
+            content = make()
+            if len(content) <= self._answers.maxsize:
+                self._answers[key] = content
+        return content
 
     def ask_for_song(self, model: Model, number: int, rank: Rank = Rank.PERSON) -> Job:
         """Return the job that makes a song; all who ask for one song wait for one job."""
@@ -120,7 +127,7 @@ class Studio:
             title = title_of(made["facts"], number)
             song = StoredSong(number, title, made["facts"], made["midi"])
             self.database.keep_song(model.key, song, is_fresh=rank is Rank.POOL)
-            self._remember((model.key, number), song)
+            self._songs[(model.key, number)] = song
         return song
 
     def pick(self, model: Model) -> int:

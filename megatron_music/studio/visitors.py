@@ -4,11 +4,11 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from cachetools import LRUCache
 from fastapi.requests import HTTPConnection
 
 VISITOR_COOKIE, TOKEN_COOKIE = "studio_visitor", "studio_token"
@@ -65,7 +65,9 @@ class Limiter:
     """Token buckets, by kind and by who asks."""
 
     limits: dict[str, Limit] = field(default_factory=lambda: LIMITS)
-    _buckets: OrderedDict[tuple[str, str], tuple[float, float]] = field(default_factory=OrderedDict)
+    _buckets: LRUCache[tuple[str, str], tuple[float, float]] = field(
+        default_factory=lambda: LRUCache(_MOST_REMEMBERED)
+    )
 
     def wait_s(self, kind: str, visitor: str, address: str) -> float:
         """Take a request of a visitor, and return 0, or the seconds to wait until it is taken."""
@@ -87,9 +89,6 @@ class Limiter:
 
     def _take(self, key: tuple[str, str], limit: Limit) -> None:
         self._buckets[key] = (self._left(key, limit) - 1.0, time.monotonic())
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > _MOST_REMEMBERED:
-            self._buckets.popitem(last=False)
 
 
 def comes_from_elsewhere(request: HTTPConnection) -> bool:
