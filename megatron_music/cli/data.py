@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,7 @@ def _name_of(source: str) -> str:
 def _open(
     source: str, place: Path | None, output: Path, workers: int | None, backend: str, force: bool
 ) -> "Source":
-    """List the source; where it is large and to be built, workers start meanwhile."""
+    """List the source; where it is to be built, workers load meanwhile."""
     from megatron_music.data.manifest import MANIFEST_FILE
     from megatron_music.data.sources import open_source
     from megatron_music.data.workers import start_workers
@@ -105,8 +104,9 @@ def _open(
     new = force or not (output / MANIFEST_FILE).exists()
     if new and backend == "local":
         _tell_of_crowd(workers)
-    many = partial(start_workers, backend, workers) if new else None
-    music = open_source(source, place, many)
+    if new:
+        start_workers(backend, workers)
+    music = open_source(source, place)
     if music.own:
         show.say(f"left out, as composed by this program: {', '.join(music.own)}")
     return music

@@ -149,7 +149,7 @@ def _write(made: "Statistics", folder: Path) -> None:
 def _text(made: "Statistics") -> str:
     """Return the table of the sides and the histograms, as text."""
     from megatron_music.data.card import histograms
-    from megatron_music.data.histograms import text_bars
+    from megatron_music.data.contents import text_bars
     from megatron_music.data.stats import note_rows
 
     lines = [row(name, side) for name, side in made.manifest["splits"].items()]

@@ -18,9 +18,9 @@ from pathlib import Path
 from tarfile import is_tarfile
 from zipfile import is_zipfile
 
-from megatron_music.data import tars, zips
+from megatron_music.data import archive_formats
+from megatron_music.data.archive_formats import Span
 from megatron_music.data.items import MUSIC_SUFFIXES, FileItem, Item, Unusable
-from megatron_music.data.members import Span
 from megatron_music.errors import UsageError
 from megatron_music.files import complete
 from megatron_music.progress import Progress
@@ -67,9 +67,9 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
     """
     kind = kind_of(path)
     if kind == "zip":
-        items: Iterable[FileItem] = zips.members(path)
+        items: Iterable[FileItem] = archive_formats.zip_members(path)
     elif kind == "tar":
-        items = tars.members(path, progress)
+        items = archive_formats.tar_members(path, progress)
     else:
         items = _unpacked(path, kind, work, progress)
     settled = _settled(items)
@@ -96,7 +96,7 @@ def _settled(items: Iterable[FileItem]) -> list[FileItem]:
 def _unpacked(path: Path, kind: str, work: Path, progress: Progress) -> Iterator[FileItem]:
     packed, places = work / _PACKED_FILE, work / _PLACES_FILE
     if not places.exists():
-        rows = tars.unpack(path, kind, packed, progress)
+        rows = archive_formats.unpack_tar(path, kind, packed, progress)
         with complete(places) as temporary:
             temporary.write_text(json.dumps(rows), encoding="ascii")
     for name, *rest in json.loads(places.read_text(encoding="ascii")):

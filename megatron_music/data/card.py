@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from megatron_music.data.contents import Contents
-from megatron_music.data.histograms import binned, shortened, text_bars
+from megatron_music.data.contents import Contents, binned, shortened, text_bars
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.wording import counted, markdown_table
 

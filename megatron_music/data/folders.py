@@ -4,14 +4,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
 
 from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, FileItem, Item, Unusable
 from megatron_music.data.refusal import Refusal
-
-MANY_FILES = 5_000
 
 ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
 SONG_STEM = r"(song-\d+|prompt)(-\d+)?"
@@ -118,14 +116,13 @@ class _Found:
         self.refused[name] = Unusable(name, "unreadable", f"a folder: {reason}")
 
 
-def list_folder(folder: str, many: Callable[[], object] | None = None) -> Listing:
+def list_folder(folder: str) -> Listing:
     """Return the MIDI files in a folder and below, by name; links are followed, each folder once.
 
     A folder that cannot be read is listed, and refused. Songs and runs of this program are not
-    listed: a model is not to learn from what it composed. `many` is called once, in the middle,
-    where there are over MANY_FILES.
+    listed: a model is not to learn from what it composed.
     """
-    found = _walk(folder, many)
+    found = _walk(folder)
     rows = [*found.files, *((name, -1, 0) for name in found.refused)]
     rows.sort(key=lambda row: os.fsencode(row[0]))
     names = [name for name, _, _ in rows]
@@ -137,7 +134,7 @@ def list_folder(folder: str, many: Callable[[], object] | None = None) -> Listin
     )
 
 
-def _walk(folder: str, many: Callable[[], object] | None) -> _Found:
+def _walk(folder: str) -> _Found:
     found = _Found()
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
@@ -154,9 +151,6 @@ def _walk(folder: str, many: Callable[[], object] | None) -> _Found:
             waiting += [
                 (f"{path}/{name}", f"{within}{name}/") for name in sorted(below, reverse=True)
             ]
-        if many and len(found.files) > MANY_FILES:
-            many()
-            many = None
     return found
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from megatron_music.data.documents import Document, encode_item
 from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars, with_labels
-from megatron_music.data.garbage import uncollected
+from megatron_music.data.gc_utils import uncollected
 from megatron_music.data.items import Item, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
 from megatron_music.data.outcomes import REFUSED, Outcome

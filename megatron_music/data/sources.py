@@ -11,7 +11,7 @@ from megatron_music.data.archives import kind_of, list_archive
 from megatron_music.data.catalog import COLLECTIONS, Collection, collection_named, nearest_names
 from megatron_music.data.fetch import found
 from megatron_music.data.folders import MidiFile, list_folder
-from megatron_music.data.garbage import uncollected
+from megatron_music.data.gc_utils import uncollected
 from megatron_music.data.items import LARGEST_FILE_BYTES, MUSIC_SUFFIXES, Item
 from megatron_music.data.labels import Labels, joined
 from megatron_music.data.settings import BuildSettings, for_own_music
@@ -61,13 +61,11 @@ class Source:
     own: tuple[str, ...] = ()
 
 
-def open_source(
-    text: str, music: Path | None = None, many: Callable[[], object] | None = None
-) -> Source:
+def open_source(text: str, music: Path | None = None) -> Source:
     """Return the collection of a name, or the folder or archive of a path.
 
     Collections that come with music21 may be joined: bach+palestrina. `music` is where a collection
-    that has a name lies; else it is looked for where `fetch` puts it, `many` is for `list_folder`.
+    with a name is stored; by default it is looked for where `fetch` puts it.
     Raises MissingError for a collection that is not here, UsageError for what is neither.
     """
     several = [collection_named(name) for name in text.split("+")]
@@ -81,14 +79,14 @@ def open_source(
                 f"{text!r} is no collection; --source says where one that has a name lies: "
                 f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
             )
-        return _at(Path(text), _unknown(text), many)
+        return _at(Path(text), _unknown(text))
     if collection.embedded:
         return _embedded([collection], music)
     place = music or found(collection)
     if place is None:
         raise MissingError(_missing(collection))
     neither = f"no folder and no file {place}; give the path of {collection.name}"
-    source = _at(place, neither, many)
+    source = _at(place, neither)
     return replace(
         source,
         name=collection.name,
@@ -139,11 +137,11 @@ def labelled(source: Source, *more: Labels) -> Source:
     return replace(source, labels=labels, fingerprint=_hash(marks) if more else source.fingerprint)
 
 
-def _at(path: Path, neither: str, many: Callable[[], object] | None) -> Source:
+def _at(path: Path, neither: str) -> Source:
     if path.parts[:1] == ("~",):  # where no shell has put the home folder
         path = path.expanduser()
     if path.is_dir():
-        return folder_source(path, many)
+        return folder_source(path)
     if path.is_file():
         return archive_source(path)
     raise UsageError(neither)
@@ -158,13 +156,10 @@ def _missing(collection: Collection) -> str:
     )
 
 
-def folder_source(folder: Path, many: Callable[[], object] | None = None) -> Source:
-    """Return the MIDI files in a folder and below, by name; raises UsageError if none.
-
-    `many` is for `list_folder`.
-    """
+def folder_source(folder: Path) -> Source:
+    """Return the MIDI files in a folder and below, by name; raises UsageError if none."""
     with uncollected():
-        files, sizes_bytes, changed_ns, own = list_folder(str(folder), many)
+        files, sizes_bytes, changed_ns, own = list_folder(str(folder))
         fingerprint = _hash(list(zip(files.names, sizes_bytes, strict=True)))
     if not files:
         raise UsageError(

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from megatron_music.data.build import TOKENIZER_FOLDER
-from megatron_music.data.contents import Contents, Counts, count_bars
-from megatron_music.data.histograms import binned
+from megatron_music.data.contents import Contents, Counts, binned, count_bars
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.outcomes import OUTCOMES_FILE

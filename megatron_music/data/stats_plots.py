@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.contents import Counts
-from megatron_music.data.histograms import shortened
+from megatron_music.data.contents import Counts, shortened
 from megatron_music.data.stats import Statistics
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.wording import counted

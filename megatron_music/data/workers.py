@@ -1,7 +1,8 @@
-"""Processes that work: on this machine, or on a Ray cluster.
+"""Worker processes on this machine, or on a Ray cluster.
 
-Either way a call may end the process that carries it out; this is told by `WorkerDied`, and costs
-nothing but that call.
+A call that ends its process raises `WorkerDied` and costs nothing but that call. Local workers are
+forked by the standard library's fork server from a process that has loaded what they need
+(`worker_preload.py`): each starts in milliseconds and shares that memory.
 """
 
 import multiprocessing
@@ -11,11 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Protocol, TypeVar
 
-from megatron_music.data import forked
 from megatron_music.data.limits import become_expendable
 from megatron_music.errors import UsageError
 
@@ -26,6 +29,9 @@ _POLITENESS = 5
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
+
+PRELOAD = "megatron_music.data.worker_preload"
+"""The module that is imported before anything is forked; it may have to compile kernels."""
 
 
 class WorkerDied(Exception):  # noqa: N818 (it is dealt with, not shown)
@@ -73,6 +79,14 @@ class LocalWorkers:
         return True
 
 
+class Worker(ForkServerProcess):
+    """A forked process; by its name it is known from others."""
+
+
+class _Context(ForkServerContext):
+    Process = Worker
+
+
 def _parallel(
     work: Callable[[_Given], _Made], arguments: Sequence[_Given], count: int
 ) -> Iterator[_Made]:
@@ -88,14 +102,14 @@ def _parallel(
         raise WorkerDied from fault
     except BaseException:  # Ctrl-C, or nobody wants the rest
         _pool.cache_clear()
-        forked.end_all(pool)
+        _end_all(pool)
         raise
 
 
 @lru_cache(maxsize=1)
 def _pool(count: int, thread: int) -> ProcessPoolExecutor:  # noqa: ARG001 (one for each)
     """Return the processes of a thread, which wait for work as long as they are not forgotten."""
-    return ProcessPoolExecutor(count, forked.CONTEXT, initializer=_begin)
+    return ProcessPoolExecutor(count, _CONTEXT, initializer=_begin)
 
 
 def _begin() -> None:
@@ -111,22 +125,22 @@ def _end_with_main() -> None:
         os._exit(1)
 
 
-def _start_loading(kernels: bool = False) -> None:
+def _start_loading() -> None:
     """Start the process that workers are forked from, unless it is there; it never meets Ctrl-C."""
     # It would start in the middle, and lift what is set here.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forked.start(kernels)
+        start_fork_server()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_workers(backend: str, count: int | None) -> None:
-    """Have what the processes of this machine need for many files loaded, beside what is done."""
+    """Start to load what the processes of this machine need, and do not wait for it."""
     workers = open_workers(backend, count)
     if isinstance(workers, LocalWorkers) and workers.count > 1:
-        _start_loading(kernels=True)
+        _start_loading()
 
 
 def open_workers(backend: str, count: int | None) -> Workers:
@@ -149,3 +163,54 @@ def _usable_cpus() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+_CONTEXT = _Context()
+
+
+def start_fork_server() -> None:
+    """Have the process that others are forked from load, and do not wait for it.
+
+    Raises UsageError where there is no room for its socket's name.
+    """
+    _CONTEXT.set_forkserver_preload([PRELOAD])
+    try:
+        with _this_package_found():
+            forkserver.ensure_running()
+    except OSError as fault:
+        raise UsageError(
+            f"worker processes cannot be started: {fault}; a TMPDIR with a short name may help, "
+            "or --workers 1"
+        ) from None
+
+
+@contextmanager
+def _this_package_found() -> Iterator[None]:
+    """Have a new interpreter find the package where this one did, not in the current folder."""
+    root = Path(__file__).parents[2]
+    installed = root.name in {"site-packages", "dist-packages"}
+    places = [] if installed else [str(root)]
+    if path := os.environ.get("PYTHONPATH"):
+        places.append(path)
+    with _environment({"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(places)}):
+        yield
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _end_all(pool: ProcessPoolExecutor) -> None:
+    """Kill the processes of a pool."""
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 (kill_workers from 3.14)
+        process.kill()

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from megatron_music.data import archive_formats
 from megatron_music.data import build as build_module
-from megatron_music.data import members, tars
 from megatron_music.data.archives import list_archive
 from megatron_music.data.build import build
 from megatron_music.data.items import LARGEST_FILE_BYTES, Item, is_file
@@ -144,7 +144,7 @@ def test_a_killed_build_does_not_decompress_again(
         patched.setattr(build_module, "encode_shards", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build(open_source(str(archive)), made, HALVES)
-    monkeypatch.setattr(tars, "unpack", lambda *_: 1 / 0)
+    monkeypatch.setattr(archive_formats, "unpack_tar", lambda *_: 1 / 0)
     build(open_source(str(archive)), made, HALVES)
     assert json.loads((made / "manifest.json").read_text())["inputs"]["kept"] == 6
 
@@ -334,7 +334,7 @@ def test_a_damaged_archive_never_ends_the_program(tmp_path: Path, kind: str) -> 
 def test_an_archive_that_grows_without_measure_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(members, "FREE_BYTES", 5_000_000)
+    monkeypatch.setattr(archive_formats, "FREE_BYTES", 5_000_000)
     zeros = bytes(50_000_000)
     for name in ("zeros.bin", "zeros.mid"):
         bomb = tar_of(tmp_path / "bomb.tar.gz", [(name, zeros), ("a.mid", MIDI)])
@@ -359,7 +359,7 @@ def test_a_header_of_absurd_size_is_not_read(tmp_path: Path) -> None:
 def test_far_too_many_members_are_not_counted_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(members, "MOST_MEMBERS", 20)
+    monkeypatch.setattr(archive_formats, "MOST_MEMBERS", 20)
     rows = [(f"{i}.txt", b"") for i in range(30)]
     for path in (tar_of(tmp_path / "a.tar", rows), zip_of(tmp_path / "a.zip", rows)):
         with pytest.raises(DataError, match="has over 20 members"):

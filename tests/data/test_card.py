@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.data.build import build
-from megatron_music.data.histograms import WIDTH, binned, shortened, text_bars
+from megatron_music.data.contents import WIDTH, binned, shortened, text_bars
 from megatron_music.data.settings import BuildSettings
 from tests.data.collection import songs, source_of
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from megatron_music.cli import data_catalog
-from megatron_music.data import catalog, download
+from megatron_music.data import catalog
+from megatron_music.data import fetch as fetching
 from megatron_music.data.catalog import Collection, Download, collection_named
 from megatron_music.data.fetch import DOWNLOADS, LICENCE_FILE, fetch, found
 from megatron_music.data.sources import open_source
@@ -27,7 +28,7 @@ ARCHIVE = os.urandom(900_000)
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(download, "_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "_WAITS_S", (0.0, 0.0))
     with hosting(ARCHIVE) as host:
         yield host
 
@@ -142,7 +143,7 @@ def test_too_little_room_is_said_before_it_is_taken(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("megatron_music.data.download.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("megatron_music.data.fetch.shutil.disk_usage", lambda _: usage)
     with pytest.raises(WriteError, match=r"900,000 bytes are to come.*room for 1,000"):
         fetch(known(host), tmp_path)
 

@@ -3,12 +3,10 @@
 import os
 import shutil
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from megatron_music.data import folders
 from megatron_music.data.build import build
 from megatron_music.data.catalog import COLLECTIONS, Collection
 from megatron_music.data.fetch import DOWNLOADS
@@ -182,16 +180,3 @@ def test_a_source_whose_name_is_no_text_is_built(tmp_path: Path) -> None:
     assert made.manifest["source"]["name"] == "b\ufffdd"
     with pytest.raises(UsageError, match="cannot be printed; give another folder"):
         build(folder_source(folder), Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xe9t")))
-
-
-def test_of_many_files_is_told_once_while_they_are_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder_of_songs(tmp_path / "few", 3)
-    folder_of_songs(tmp_path / "many" / "here", 3)
-    folder_of_songs(tmp_path / "many" / "there", 3)
-    monkeypatch.setattr(folders, "MANY_FILES", 3)
-    told: list[str] = []
-    for name in ("few", "many"):
-        folder_source(tmp_path / name, partial(told.append, name))
-    assert told == ["many"]

@@ -26,7 +26,7 @@ def interrupts_meet(_: int) -> bool:
 
 
 def loaded(_: int) -> bool:
-    return "megatron_music.data.loaded" in sys.modules
+    return "megatron_music.data.worker_preload" in sys.modules
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def where(_: int) -> str:
 
 @pytest.mark.slow
 def test_workers_run_this_package_whatever_lies_in_the_current_folder(tmp_path: Path) -> None:
-    for name in ("megatron_music/data/loaded.py", "random.py"):
+    for name in ("megatron_music/data/worker_preload.py", "random.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("raise RuntimeError")
     code = "from tests.data.test_workers import *; print(*LocalWorkers(2).run(where, [0]))"

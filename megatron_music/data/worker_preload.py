@@ -2,11 +2,20 @@
 
 import sys
 from multiprocessing import spawn
+from typing import Any
 
-from megatron_music.data.garbage import uncollected
+from megatron_music.data.gc_utils import uncollected
 
-with uncollected(for_good=True):  # frozen, nothing writes to it: forked processes go on sharing it
+modules: dict[str, Any] = sys.modules
+
+# Frozen, the garbage collector never writes to it: forked processes go on sharing the memory.
+with uncollected(for_good=True):
     from megatron_music.data import folders, join_kernel, shards, together
+
+    # numba would load scipy for products of matrices, which no kernel has: a fifth of the time.
+    modules["scipy"] = None
+    together.load_kernels()
+    del modules["scipy"]
 
 del folders, join_kernel, shards, together
 
