@@ -140,9 +140,10 @@ def _add_control(
 
 
 @kernel
-def _meta(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
+def _meta(
+    data: Bytes, at: int, end: int, tick: int, metres: Columns, controls: Columns, work: Columns
+) -> int:
     """Take in the meta event whose type stands at `at`; return the place behind, or a fault."""
-    work = buffers.work
     if at + 2 > end:
         return CUT
     kind = data[at]
@@ -161,18 +162,16 @@ def _meta(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
         change_port(wide(data[body]) % cells.PORTS, work)
     elif kind == TEMPO and size >= 3:
         tempo = number(data, body, 3)
-        room = _add_control(tick, 0, TEMPO, tempo, buffers.controls, work)
+        room = _add_control(tick, 0, TEMPO, tempo, controls, work)
     elif kind == 0x58 and size >= 2:
-        room = _add_metre(data, body, tick, buffers.metres, work)
+        room = _add_metre(data, body, tick, metres, work)
     return body + size if room else NO_ROOM
 
 
 @kernel
-def _system(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
-    """Pass what belongs to no channel; return the place behind, or a fault."""
+def _system(data: Bytes, at: int, end: int, tick: int, changes: Columns, work: Columns) -> int:
+    """Pass what belongs to no channel and is no meta event; return the place behind, or a fault."""
     status = wide(data[at])
-    if status == 0xFF:
-        return _meta(data, at + 1, end, tick, buffers)
     if status not in (0xF0, 0xF7):
         for i in range(len(_MESSAGES)):
             if status == _MESSAGES[i]:
@@ -184,23 +183,25 @@ def _system(data: Bytes, at: int, end: int, tick: int, buffers: Buffers) -> int:
         return body
     if body + size > end:
         return CUT
-    room = exclusive(data, body, body + size, tick, buffers.changes, buffers.work)
+    room = exclusive(data, body, body + size, tick, changes, work)
     return body + size if room else NO_ROOM
 
 
 @kernel
-def _control(data: Bytes, at: int, status: int, tick: int, buffers: Buffers) -> bool:
+def _control(
+    data: Bytes, at: int, status: int, tick: int, changes: Columns, controls: Columns, work: Columns
+) -> bool:
     """Take in what changes a channel's sound; False if there is no room to note it."""
-    kind, channel, work = status & 0xF0, status & 15, buffers.work
+    kind, channel = status & 0xF0, status & 15
     first = min(wide(data[at]), 0x7F)
     if kind == 0xC0:
-        return change(PROGRAM, channel, first, tick, buffers.changes, work)
+        return change(PROGRAM, channel, first, tick, changes, work)
     second = min(wide(data[at + 1]), 0x7F)
     if kind == CONTROLLER and first == 0:
-        return change(BANK, channel, second, tick, buffers.changes, work)
+        return change(BANK, channel, second, tick, changes, work)
     if kind in (CONTROLLER, BEND):
         value = first << 7 | second
-        return _add_control(tick, channel, kind, value, buffers.controls, work)
+        return _add_control(tick, channel, kind, value, controls, work)
     return True
 
 
@@ -215,13 +216,17 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
 ) -> int:
     """Read a chunk and put its notes behind the `count` there are; return how many are then."""
     # No call that takes an array on the way of a note: each would count references, atomically.
+    # Other calls take the arrays they need: with all buffers they would count six.
     notes, work = buffers.notes, buffers.work
     owners, onsets, ends, pitches = notes[TRACK], notes[ONSET], notes[END], notes[PITCH]
     velocities, following = notes[VELOCITY], notes[FOLLOWING]
     opened, latest = work[cells.OPEN : cells.LATEST], work[cells.LATEST : 2 * cells.LATEST]
     current = work[cells.CURRENT : cells.CURRENT + cells.CHANNELS]
-    keeps = buffers.controls.shape[1] > 0
-    tick = status = next_change = 0
+    changes, metres, controls = buffers.changes, buffers.metres, buffers.controls
+    keeps = controls.shape[1] > 0
+    tick = status = 0
+    first_change = 0 if len(order) > 0 else ENDLESS
+    next_change = first_change
     port = work[cells.PORT]
     while at < end:
         work[cells.PLACE] = at
@@ -237,14 +242,17 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
         if tick >= next_change:
             if tick > _LAST_TICK:
                 return LATE
-            next_change = foreign(tick, buffers.changes, order, work)
+            next_change = foreign(tick, changes, order, work)
         byte = wide(data[at])
         if byte >= 0xF0:
-            at = _system(data, at, end, tick, buffers)
+            if byte == 0xFF:
+                at = _meta(data, at + 1, end, tick, metres, controls, work)
+            else:
+                at = _system(data, at, end, tick, changes, work)
             if at < 0:
                 return at
             if work[cells.PORT] != port:
-                port, next_change = work[cells.PORT], 0
+                port, next_change = work[cells.PORT], first_change
             continue
         if byte >= 0x80:
             status = byte
@@ -258,7 +266,7 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
             return CUT
         if kind > 0x90:
             sets = kind == 0xC0 or (kind == CONTROLLER and data[body] == 0)
-            if (sets or keeps) and not _control(data, body, status, tick, buffers):
+            if (sets or keeps) and not _control(data, body, status, tick, changes, controls, work):
                 return NO_ROOM
             continue
         pitch, velocity = wide(data[body]), wide(data[body + 1])
