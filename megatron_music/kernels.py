@@ -131,6 +131,23 @@ def _position_rows() -> None:
     StructureTracker(rows, vocabulary, 1).advance(tokens[None])
 
 
+def _cut_windows() -> None:
+    from megatron_music.tokenizer.windows import (
+        documents_of,
+        new_draw,
+        plan,
+        shortened,
+        track_rates,
+    )
+
+    tokens, vocabulary, one = _tokens(), _vocabulary(), np.ones(1, np.int32)
+    documents = documents_of(tokens, np.zeros(1, np.int64), one * len(tokens))
+    draw = new_draw(0, range(1))
+    plan(documents, draw, 1, _SEQ_LENGTH, vocabulary, moves=True).read(0)
+    shortened(documents, np.zeros(1, np.int64), _SEQ_LENGTH, vocabulary)
+    track_rates(documents, 1, vocabulary)
+
+
 def _pack_documents() -> None:
     from megatron_music.train.packing_kernel import best_fit
 
@@ -179,6 +196,7 @@ _JOBS = {
     "sheets": Job(_mask_sheets),
     "songs": Job(_mask_songs),
     "choices": Job(_choose_tokens),
+    "windows": Job(_cut_windows),
     "packing": Job(_pack_documents),
     "shards": Job(_join_shards),
     "batches of files": Job(_encode_files, after=("MIDI files", "scores")),

@@ -26,6 +26,7 @@ _WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
 def build(
     source: option.Music,
     output: option.Output = None,
+    pieces: option.Pieces = None,
     bars: option.Bars = None,
     hop: option.Hop = None,
     steps_per_quarter: option.StepsPerQuarter = None,
@@ -63,6 +64,7 @@ def build(
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
     options = {
+        "pieces": pieces,
         "bars": bars,
         "hop": hop,
         "steps_per_quarter": steps_per_quarter,

@@ -14,6 +14,13 @@ Output = Annotated[
 ]
 
 Bars = Annotated[int | None, Option(help="Bars of a window.")]
+Pieces = Annotated[
+    bool | None,
+    Option(
+        "--pieces/--windows",
+        help="Store whole pieces: training draws windows of them; or windows, once for each key.",
+    ),
+]
 Hop = Annotated[int | None, Option(help="Bars from a window to the next; else --bars.")]
 StepsPerQuarter = Annotated[int | None, Option(help="4, or 12 to hold triplets.")]
 Metre = Annotated[

@@ -241,7 +241,7 @@ def _read_items(
 ) -> Survey:
     """Encode pieces into shards, looking through those that are there meanwhile."""
     work.mkdir(exist_ok=True)
-    most = min(source.items_per_shard, LARGEST_SHARD // settings.transpositions)
+    most = min(source.items_per_shard, LARGEST_SHARD // len(settings.cut.shifts))
     if any(map(is_score, names_of(items))):
         most = min(most, SCORES_PER_SHARD)
     tasks = [
@@ -283,7 +283,7 @@ def _write(
     folder = found.folder
     with stage("write", "shards") as progress:
         joined = join(found, pool, progress)
-    found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0])
+    found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0], settings)
     save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
     manifest = describe(source, settings, found, joined)
     contents = Contents.added_up(

@@ -13,10 +13,15 @@ LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 81
 BAR_EDGES = (1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512, 1024)
 MOST_INSTRUMENTS = 16
 
+_WHOLE_PIECE = (
+    "A document is a whole piece, or a stretch of it without a rest that is left out; training\n"
+    "with `megatron-music train` draws windows of it, in other keys and orders of tracks, of up to"
+)
+
 _PAGE = """\
 # {title}, as mmmtrack tokens
 
-{documents} of up to {bars} of 4/4 in Megatron's binary format: `--data-path` of stock
+{documents}{of_bars} in Megatron's binary format: `--data-path` of stock
 Megatron-LM takes the prefix `train`, and `tokenizer/` is a Hugging Face tokenizer folder.
 
 - **Source**: {name}
@@ -27,7 +32,7 @@ Megatron-LM takes the prefix `train`, and `tokenizer/` is a Hugging Face tokeniz
 
 {splits}
 
-A document is one window of a piece, PIECE_START to PIECE_END. Pieces were assigned to a side by a
+{document}, PIECE_START to PIECE_END. Pieces were assigned to a side by a
 hash of their music, which transposition does not change, so that no piece is on two sides. A model
 that knows only how often each token occurs costs {entropy} nats a token.
 
@@ -52,10 +57,13 @@ def card(manifest: Mapping[str, Any], contents: Contents) -> str:
     """Return the data card of a manifest and of what was counted, in Markdown."""
     inputs, splits = manifest["inputs"], manifest["splits"]
     entropy = manifest["unigram_nats_per_token"]
+    bars = counted(manifest["settings"]["bars"], "bar")
+    is_whole = manifest["settings"].get("pieces", False)
     return _PAGE.format(
         **manifest["source"],
         documents=counted(sum(side["documents"] for side in splits.values()), "document"),
-        bars=counted(manifest["settings"]["bars"], "bar"),
+        of_bars=" that are whole pieces" if is_whole else f" of up to {bars} of 4/4",
+        document=f"{_WHOLE_PIECE} {bars}" if is_whole else "A document is one window of a piece",
         splits=markdown_table(
             ("side", "pieces", "documents", "tokens", "tokens a document: mean", "99 %", "longest"),
             (map(_cell, (name, *_row(side))) for name, side in splits.items()),

@@ -47,8 +47,8 @@ def encode_item(
         return Outcome(item.name, REFUSED, fault.reason, str(fault)), []
     piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)
-    cut = placed_windows(piece, settings.bars, settings.hop_bars, accepted.cuts)
-    shifts = settings.shifts if split == SPLITS[0] else range(1)
+    cut = placed_windows(piece, settings.cut.bars, settings.cut.hop, accepted.cuts)
+    shifts = settings.cut.shifts if split == SPLITS[0] else range(1)
     documents = [
         document
         for index, (first, window) in enumerate(cut)
@@ -74,9 +74,9 @@ def encode_item(
 def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> Piece:
     """Put the tracks in an order that depends on seed, music and window alone; keep the first."""
     tracks = window.tracks
-    if settings.shuffle:
+    if settings.cut.shuffle:
         tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
-    return replace(window, tracks=tracks[: settings.max_tracks])
+    return replace(window, tracks=tracks[: settings.cut.max_tracks])
 
 
 def _in_keys(

@@ -11,10 +11,15 @@ from megatron_music.data.outcomes import Outcome
 from megatron_music.data.settings import BuildSettings
 from megatron_music.tokenizer.fill import choose_bars, hide
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+from megatron_music.tokenizer.windows import documents_of, track_rates
 
 
 class Encoded(NamedTuple):
-    """A piece and its documents, one behind the other; see `shard_file.Shard`."""
+    """A piece and its documents, one behind the other; see `shard_file.Shard`.
+
+    `window_rates` are the notes a bar of each track of each window of a whole piece; empty where
+    the documents are windows.
+    """
 
     outcome: Outcome
     tokens: TokenArray
@@ -22,6 +27,7 @@ class Encoded(NamedTuple):
     rates: Rates
     tracks: npt.NDArray[np.int32]
     first_bars: npt.NDArray[np.int32]
+    window_rates: Rates = np.zeros(0)
 
 
 def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:
@@ -66,3 +72,11 @@ def with_hidden_bars(piece: Encoded, settings: BuildSettings, vocabulary: Vocabu
     made = as_encoded(piece.outcome, documents)
     made.outcome.documents, made.outcome.tokens = len(made.lengths), len(made.tokens)
     return made
+
+
+def with_window_rates(piece: Encoded, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+    """Add the notes a bar of the windows of a whole piece: what density levels are cut from."""
+    lengths = piece.lengths
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    documents = documents_of(piece.tokens, starts, lengths)
+    return piece._replace(window_rates=track_rates(documents, settings.bars, vocabulary))

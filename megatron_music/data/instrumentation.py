@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.windows import documents_in
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
 from megatron_music.tokenizer.vocabulary import (
     MOST_INSTRUMENTATIONS,
@@ -14,20 +16,23 @@ from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     vocabulary_of,
 )
+from megatron_music.tokenizer.windows import WHOLE, fixed_draw, plan
 
 _LOOKED_AT = 4 * MOST_INSTRUMENTATIONS  # some are shorter than a window: the ends of pieces
 
 
-def with_instrumentations(settings: TokenizerSettings, prefix: Path) -> TokenizerSettings:
+def with_instrumentations(
+    settings: TokenizerSettings, prefix: Path, built: BuildSettings
+) -> TokenizerSettings:
     """Return settings that know the instruments of training windows, evenly spread over them.
 
-    `prefix` is that of the training `.bin/.idx`. Where all pieces have the same instruments,
-    nothing is to be known.
+    `prefix` is that of the training `.bin/.idx`, `built` what these were built with.
+    Where all pieces have the same instruments, nothing is to be known.
     """
     if settings.ensemble:
         return settings
     vocabulary, reader = vocabulary_of(settings), IndexedReader(prefix)
-    windows = [np.asarray(reader[i], np.uint16) for i in _spread(len(reader), _LOOKED_AT)]
+    windows = (_windows_of_pieces if built.pieces else _windows)(reader, vocabulary, built)
     whole = [w for w in windows if _bars(w, vocabulary) == settings.bars] or windows
     chosen = [whole[i] for i in _spread(len(whole), MOST_INSTRUMENTATIONS)]
     rows = sorted((_names(window, vocabulary), len(window)) for window in chosen)
@@ -36,6 +41,19 @@ def with_instrumentations(settings: TokenizerSettings, prefix: Path) -> Tokenize
         instrumentations=tuple(names for names, _ in rows),
         instrumentation_tokens=tuple(tokens for _, tokens in rows),
     )
+
+
+def _windows(reader: IndexedReader, _: Vocabulary, __: BuildSettings) -> list[TokenArray]:
+    return [np.asarray(reader[i], np.uint16) for i in _spread(len(reader), _LOOKED_AT)]
+
+
+def _windows_of_pieces(
+    reader: IndexedReader, vocabulary: Vocabulary, built: BuildSettings
+) -> list[TokenArray]:
+    pieces = documents_in(reader, np.array(_spread(len(reader), _LOOKED_AT), np.int64))
+    draw = fixed_draw(shuffle=built.shuffle, max_tracks=built.max_tracks)
+    cut = plan(pieces, draw, built.bars, WHOLE, vocabulary, moves=False)
+    return [cut.read(i) for i in _spread(len(cut), _LOOKED_AT)]
 
 
 def _spread(total: int, most: int) -> list[int]:

@@ -71,20 +71,25 @@ def describe(
             "refused": dict(sorted(found.refused.items())),
         },
         **({"labels": found.labels} if found.labels else {}),
-        "splits": {name: _side(side) for name, side in found.sides.items()},
+        "splits": {
+            name: _side(side, whole_pieces=settings.pieces) for name, side in found.sides.items()
+        },
         "unigram_nats_per_token": unigram_entropy(joined),
         "grid": None if found.grid is None else found.grid.as_json(),
     }
 
 
-def _side(side: Side) -> dict[str, Any]:
-    return {
+def _side(side: Side, *, whole_pieces: bool) -> dict[str, Any]:
+    figures = {
         "pieces": side.pieces,
         "documents": side.documents,
         "tokens": side.tokens,
         "document_tokens": _distribution(side.lengths),
-        "longer_than": {str(size): longer_than(side.lengths, size) for size in CONTEXT_TOKENS},
     }
+    if not whole_pieces:  # windows of pieces are drawn so that they fit
+        longer = {str(size): longer_than(side.lengths, size) for size in CONTEXT_TOKENS}
+        figures["longer_than"] = longer
+    return figures
 
 
 def _distribution(counts: npt.NDArray[np.int64]) -> dict[str, float]:

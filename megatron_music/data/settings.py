@@ -4,19 +4,32 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from megatron_music.errors import UsageError
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
-_LATER = ("density_edges", "attributes", "metres")
+_LATER = ("density_edges", "attributes", "metres", "pieces")
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
 
 
+WHOLE_PIECE_BARS = 1 << 20
+"""More than any piece has."""
+
 MANY_FILES = 2_000
 """More files than these hold their music in enough keys by themselves."""
+
+
+class Cut(NamedTuple):
+    """How documents are cut from pieces and written: see `BuildSettings`."""
+
+    bars: int
+    hop: int
+    shifts: range
+    shuffle: bool
+    max_tracks: int | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,8 @@ class BuildSettings:
     and test. `density_edges` are those of another data set (None: cut from the training windows),
     and so are `attributes`, the words of labels (empty: those of the source, see `data.labels`).
     Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept.
+    With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
+    all that the other settings say of windows counts for those that training draws.
     """
 
     bars: int = 4
@@ -47,6 +62,7 @@ class BuildSettings:
     density_edges: tuple[float, ...] | None = None
     attributes: tuple[str, ...] = ()
     metres: tuple[str, ...] = ()
+    pieces: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be built with; raises UsageError."""
@@ -79,6 +95,13 @@ class BuildSettings:
         """Semitones that training windows are moved by; 12 gives -6..+5."""
         lowest = -(self.transpositions // 2)
         return range(lowest, lowest + self.transpositions)
+
+    @property
+    def cut(self) -> Cut:
+        """How documents are cut: windows as asked for, or whole pieces as they are."""
+        if self.pieces:
+            return Cut(WHOLE_PIECE_BARS, WHOLE_PIECE_BARS, range(1), shuffle=False, max_tracks=None)
+        return Cut(self.bars, self.hop_bars, self.shifts, self.shuffle, self.max_tracks)
 
     def tokenizer(self) -> TokenizerSettings:
         """Return the tokenizer's settings before the data have been seen."""

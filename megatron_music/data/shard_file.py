@@ -22,7 +22,7 @@ FINGERPRINT_BYTES = 16
 _NO_FINGERPRINT = "00" * FINGERPRINT_BYTES
 _ALL_BUT_TOKENS = (
     *("lines", "sides", "fingerprints", "ensemble", "about", "digests", "bars"),
-    *("lengths", "owner", "first_bars", "tracks", "rates"),
+    *("lengths", "owner", "first_bars", "tracks", "rates", "window_rates", "window_counts"),
 )
 
 
@@ -35,7 +35,9 @@ class Shard:
     (int32), in `digests` what it was read from (see `items.py`), and its `bars` (int32). Of each
     document: `lengths` in tokens and `owner`, the piece it is of, in `first_bars` the bars of that
     piece before it, and how many `tracks` it has (int32). Of each track of each document its
-    `rates`. `refused` counts reasons.
+    `rates`; where documents are whole pieces, of each track of each of their windows
+    `window_rates`, and of each piece how many these are in `window_counts` (int32). `refused`
+    counts reasons.
     """
 
     lines: bytes
@@ -50,6 +52,8 @@ class Shard:
     first_bars: npt.NDArray[np.int32]
     tracks: npt.NDArray[np.int32]
     rates: Rates
+    window_rates: Rates
+    window_counts: npt.NDArray[np.int32]
     refused: Counter[str]
 
 
@@ -77,6 +81,8 @@ def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
         "first_bars": np.concatenate([piece.first_bars for piece in pieces]),
         "tracks": np.concatenate([piece.tracks for piece in pieces]),
         "rates": np.concatenate([piece.rates for piece in pieces]),
+        "window_rates": np.concatenate([piece.window_rates for piece in pieces]),
+        "window_counts": np.array([len(piece.window_rates) for piece in pieces], np.int32),
         "tokens": np.concatenate([piece.tokens for piece in pieces]),
     }
     write_columns(path, columns)

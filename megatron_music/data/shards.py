@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.documents import Document, encode_item
-from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars, with_labels
+from megatron_music.data.encoded import (
+    Encoded,
+    as_encoded,
+    with_hidden_bars,
+    with_labels,
+    with_window_rates,
+)
 from megatron_music.data.gc_utils import uncollected
 from megatron_music.data.items import Item, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
@@ -79,7 +85,9 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
             known = as_encoded(*_encoded(task, position, item, vocabulary))
-        if task.settings.fill and len(known.lengths):
+        if task.settings.pieces and len(known.lengths):
+            known = with_window_rates(known, task.settings, vocabulary)
+        elif task.settings.fill and len(known.lengths):
             known = with_hidden_bars(known, task.settings, vocabulary)
         if task.labels is not None:
             known = with_labels(known, vocabulary.attribute + task.labels[position])

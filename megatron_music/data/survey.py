@@ -161,7 +161,10 @@ def _share(
 
 
 def _training_rates(shard: Shard, sides: Sides) -> dict[float, int]:
-    rates = shard.rates[np.repeat(sides[shard.owner] == 0, shard.tracks)]
+    if len(shard.window_rates):
+        rates = shard.window_rates[np.repeat(sides == 0, shard.window_counts)]
+    else:
+        rates = shard.rates[np.repeat(sides[shard.owner] == 0, shard.tracks)]
     values, counts = np.unique(rates, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 

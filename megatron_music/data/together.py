@@ -55,16 +55,18 @@ def _encoder(settings: BuildSettings) -> "BatchEncoder":
     # Here, since one process that reads collections that are no files needs no compiler.
     from megatron_music.tokenizer.batch import BatchEncoder
 
+    cut = settings.cut
     return BatchEncoder(
         vocabulary_of(settings.tokenizer()),
-        settings.bars,
-        settings.hop_bars,
+        cut.bars,
+        cut.hop,
+        shortest=settings.bars,
         voices=settings.voices,
         merge=settings.merge,
-        shuffle=settings.shuffle,
+        shuffle=cut.shuffle,
         seed=settings.seed,
-        max_tracks=settings.max_tracks,
-        shifts=settings.shifts,
+        max_tracks=cut.max_tracks,
+        shifts=cut.shifts,
         last_training=last_training_word(settings.split),
     )
 

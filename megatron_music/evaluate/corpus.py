@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.fill import is_hidden
-from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
+from megatron_music.tokenizer.places import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
@@ -50,16 +50,13 @@ def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Doc
 
     Windows with hidden bars are left out: their music is in other windows, complete.
     """
-    reader = IndexedReader(folder / side)
-    pieces = _pieces(folder, side, len(reader))
+    reader = WindowReader(folder, side, vocabulary)
+    pieces = _pieces(folder, side, reader.documents)[reader.owners]
     count = min(most, len(reader))
     chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
-    tokens = tuple(np.asarray(reader[i], np.uint16) for i in chosen.tolist())
+    tokens = tuple(reader[i] for i in chosen.tolist())
     shown = [i for i, window in enumerate(tokens) if not is_hidden(window, vocabulary)]
-    places = load_places(folder / side, len(reader))
-    if places is None:
-        places = np.full((len(reader), 2), UNKNOWN, np.int32)
-    of_chosen = np.asarray(places[chosen], np.int32)
+    of_chosen = np.asarray(reader.places[chosen], np.int32)
     return Documents(tokens, pieces[chosen], of_chosen).take(np.array(shown, np.int64))
 
 

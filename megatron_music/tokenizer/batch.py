@@ -73,7 +73,9 @@ class Batch:
 class BatchEncoder:
     """Encodes files, or scores, of any number with one set of settings and buffers that are kept.
 
-    Windows of `bars` bars begin every `hop` bars. `voices` takes files as chorales of four tracks
+    Windows of `bars` bars begin every `hop` bars; more than a piece can have are whole pieces. Of
+    music in other metres, too, stretches of fewer than `shortest` bars are left out (None: than a
+    window). `voices` takes files as chorales of four tracks
     and is not sure of others (scores are taken as they are). `merge` makes the tracks of one
     instrument one. `shuffle` puts tracks in an order that depends on `seed`, music and window
     alone, of which the first `max_tracks` stay. `shifts` are the keys of pieces for training in
@@ -86,6 +88,7 @@ class BatchEncoder:
         bars: int,
         hop: int,
         *,
+        shortest: int | None = None,
         voices: bool = False,
         merge: bool = False,
         shuffle: bool = False,
@@ -94,15 +97,16 @@ class BatchEncoder:
         shifts: range = range(1),
         last_training: int = WORD,
     ) -> None:
-        if not (1 <= hop <= bars <= MOST_WINDOW_BARS):
+        if not (1 <= hop <= bars) or (shortest or bars) > MOST_WINDOW_BARS:
             raise UsageError(
                 f"windows must have 1..{MOST_WINDOW_BARS} bars and begin every 1..{bars} bars "
-                f"(got {bars} bars, hop {hop})"
+                f"(got {shortest or bars} bars, hop {hop})"
             )
         plan = EncodePlan(
             steps_per_quarter=vocabulary.settings.steps_per_quarter,
             bars=bars,
             hop=hop,
+            shortest=shortest or bars,
             voices=voices,
             merge=merge,
             shuffle=shuffle,

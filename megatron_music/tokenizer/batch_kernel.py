@@ -88,7 +88,7 @@ def encode_in_bars(
         others, plain = _other_metres(midi.metres, sizes.metres, metres, reports.metres, 2 * piece)
     if not plain:
         end = last_end(midi.notes, sizes.notes)
-        shortest = setup.plan.bars if others > 0 else 1
+        shortest = setup.plan.shortest if others > 0 else 1
         found = find_regions(
             end, midi.metres, sizes.metres, sizes.resolution, shortest, metres, layout
         )

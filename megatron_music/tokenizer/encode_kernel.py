@@ -16,6 +16,7 @@ from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
     BAR_BITS,
     MOST_BAR_BITS,
+    MOST_BARS,
     NOT_SURE,
     Grid,
     lay_out,
@@ -57,14 +58,15 @@ _FRAME = 7  # tokens of a track, or of a document, beside bars and notes
 class EncodePlan(NamedTuple):
     """What is asked for, as numbers.
 
-    Windows of `bars` bars begin every `hop` bars. `lowest_shift` and `shifts` give the keys, in
-    semitones, of pieces for training: those whose fingerprint begins with a word of at most
-    `last_training`; the others stay as they are.
+    Windows of `bars` bars begin every `hop` bars, in stretches of `shortest` bars.
+    `lowest_shift` and `shifts` give the keys, in semitones, of pieces for training: those whose
+    fingerprint begins with a word of at most `last_training`; the others stay as they are.
     """
 
     steps_per_quarter: int
     bars: int
     hop: int
+    shortest: int
     voices: bool
     merge: bool
     shuffle: bool
@@ -103,15 +105,16 @@ class Room(NamedTuple):
     masks: Words
 
 
-def new_room(bar_bits: int) -> Room:
-    """Return room for one window of any kind there is."""
+def new_room(bar_bits: int, bars: int) -> Room:
+    """Return room for one window of so many bars, or of as many as a piece can have."""
+    bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
     return Room(
         lows=np.empty(MOST_TRACKS, np.int32),
         highs=np.empty(MOST_TRACKS, np.int32),
         order=np.empty(MOST_TRACKS, np.int32),
         keys=np.empty(MOST_TRACKS, np.uint64),
-        moments=np.zeros(MOST_WINDOW_BARS << bar_bits >> _WORD_BITS, np.uint64),
-        masks=np.zeros(MOST_WINDOW_BARS << bar_bits << 2, np.uint64),
+        moments=np.zeros(bars << bar_bits >> _WORD_BITS, np.uint64),
+        masks=np.zeros(bars << bar_bits << 2, np.uint64),
     )
 
 
@@ -148,7 +151,7 @@ def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
         bar_bits=bar_bits,
         layout=new_layout(),
         grid=new_grid(),
-        room=new_room(bar_bits),
+        room=new_room(bar_bits, plan.bars),
     )
 
 
@@ -169,7 +172,7 @@ def encode_notes(
     the output is full; the output is then as it was.
     """
     nothing, plan, grid, layout = np.uint64(0), setup.plan, setup.grid, setup.layout
-    usual = plan.hop > 0 and 0 < plan.bars <= MOST_WINDOW_BARS and plan.steps_per_quarter <= 12
+    usual = plan.hop > 0 and plan.bars > 0 and plan.steps_per_quarter <= 12
     if not usual or not sound(notes, count, tracks, track_count, resolution):
         return NOT_SURE, 0, nothing, nothing
     laid = layout.counts[BARS]

@@ -133,7 +133,8 @@ def choose_bars(seed: int, music: str, window: int, tracks: int, bars: int) -> l
     A third of the windows hide bars here and there, a third a stretch of bars in all tracks (both
     up to three quarters), a third one track whole; never nothing, and all only of a single bar.
     """
-    words = _words(seed, music, window, 3 + tracks * bars)
+    numbers: Words = np.arange(3 + tracks * bars, dtype=np.uint64)
+    words = [int(word) for word in scramble(hiding_word(seed, music, window) + numbers)]
     choice, size, place = words[:3]
     ways = [_scattered, *[_stretch] * (bars > 1), *[_whole_track] * (tracks > 1)]
     cells = ways[choice % len(ways)](size, place, words[3:], tracks, bars)
@@ -162,8 +163,9 @@ def _whole_track(
     return [(place % tracks, bar) for bar in range(bars)]
 
 
-def _words(seed: int, music: str, window: int, count: int) -> list[int]:
+def hiding_word(seed: int, music: str, window: int) -> np.uint64:
+    """Return the word that the choice of bars to hide follows from; `music` is a fingerprint."""
     state = scramble(np.array([seed & WORD], np.uint64)) ^ np.uint64(int(music[:16], 16))
     state = scramble(state ^ np.uint64(0xF111))
-    numbers: Words = np.arange(count, dtype=np.uint64)
-    return [int(word) for word in scramble(scramble(state + np.uint64(window)) + numbers)]
+    word: np.uint64 = scramble(state + np.uint64(window))[0]
+    return word

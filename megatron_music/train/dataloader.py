@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from megatron.core.datasets import helpers
 
-from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.drawn import open_split
 from megatron_music.train.layers import DocumentSpans, document_spans
-from megatron_music.train.packing import IntArray, PackedSplit, Row, fraction, words
+from megatron_music.train.packing import IntArray, Row, Split, fraction, words
 from megatron_music.train.request import TrainingRequest
 
 READ_AHEAD = 4
@@ -67,20 +67,18 @@ class Microbatch:
 class Samples:
     """Sample i of a blend: row `numbers[i]` in the reading order of split `folders[i]`."""
 
-    splits: tuple[PackedSplit, ...]
+    splits: tuple[Split, ...]
     folders: npt.NDArray[np.int16]
     numbers: IntArray
 
     def __len__(self) -> int:
         return len(self.folders)
 
-    def __getitem__(self, sample: int) -> tuple[PackedSplit, int]:
+    def __getitem__(self, sample: int) -> tuple[Split, int]:
         return self.splits[int(self.folders[sample])], int(self.numbers[sample])
 
     @classmethod
-    def blended(
-        cls, splits: Sequence[PackedSplit], shares: Sequence[float], count: int
-    ) -> "Samples":
+    def blended(cls, splits: Sequence[Split], shares: Sequence[float], count: int) -> "Samples":
         """Return `count` samples in which every prefix holds the shares, as Megatron blends."""
         folders, numbers = np.zeros(count, np.int16), np.arange(count, dtype=np.int64)
         if len(splits) > 1:
@@ -116,7 +114,7 @@ class DataLoader:
         self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * context.is_cuda
         self._pool = ThreadPoolExecutor(1) if self._ahead else None
         self._pending: dict[int, Future[Microbatch]] = {}
-        splits = [self._open(folder / "train") for folder in blend.folders]
+        splits = [self._open(folder, "train") for folder in blend.folders]
         self._shares = blend.shares
         self.train = Samples.blended(
             splits, blend.shares, train.train_iters * train.global_batch_size
@@ -124,7 +122,7 @@ class DataLoader:
         self.valid: Samples | None = None
         self.eval_iters = 0
         if request.evaluates:
-            splits = [self._open(folder / "valid") for folder in blend.folders]
+            splits = [self._open(folder, "valid") for folder in blend.folders]
             # No row is evaluated twice: those that are missing in the last batch are empty.
             held = min(len(of) / share for of, share in zip(splits, blend.shares, strict=True))
             batches = max(1, -int(-held // train.global_batch_size))
@@ -133,8 +131,8 @@ class DataLoader:
                 splits, blend.shares, self.eval_iters * train.global_batch_size
             )
 
-    def _open(self, prefix: Path) -> PackedSplit:
-        return PackedSplit(prefix, self.seq_length, self._seed)
+    def _open(self, folder: Path, side: str) -> Split:
+        return open_split(folder, side, self.seq_length, self._seed, self._vocabulary)
 
     @property
     def attended_tokens(self) -> float:
@@ -146,25 +144,11 @@ class DataLoader:
         """Say in one line what the training samples hold and what they leave out."""
         splits = self.train.splits
         rows, tokens = sum(map(len, splits)), sum(split.kept_tokens for split in splits)
-        documents = sum(split.left_out_documents for split in splits)
-        longer = sum(split.left_out_tokens for split in splits)
         held = (
             f"samples: {rows:,} of {self.seq_length:,} tokens, whole documents, "
             f"{tokens / rows / self.seq_length:.1%} full"
         )
-        if not documents:
-            return held
-        total, longest = sum(of.documents for of in splits), max(of.longest_tokens for of in splits)
-        recipes = [
-            name for size, of in recipes_by_length().items() if size >= longest for name in of
-        ]
-        return (
-            f"{held}; {documents:,} of {total:,} documents ({documents / total:.1%}, "
-            f"{longer / (longer + tokens):.1%} of the tokens) are longer and left out: "
-            f"model.seq_length={longest} holds all"
-            + (f" (as recipe {' or '.join(recipes)} does)" if recipes else "")
-            + ", or build the data set with fewer --bars"
-        )
+        return "; ".join([held, *filter(None, (split.remark() for split in splits))])
 
     @property
     def microbatches(self) -> int:
@@ -237,7 +221,7 @@ class DataLoader:
 
         Raises DataError for a token that is not in the vocabulary.
         """
-        documents = [row.split.read(int(one)) for row in rows for one in row.documents]
+        documents = [document for row in rows for document in row.split.read(row)]
         lengths = np.array([len(document) for document in documents], np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths)))
         total, real = len(rows) * self.seq_length, int(starts[-1])
@@ -304,7 +288,7 @@ class DataLoader:
 
     def _drawn(self, row: Row) -> tuple[npt.NDArray[np.bool_], Places]:
         """Draw which documents of a row go without inputs, and the places that they know."""
-        count, places = len(row.documents), row.split.places[row.documents]
+        count, places = len(row.documents), row.split.places(row)
         if not self._has_inputs:
             return np.ones(count, np.bool_), places
         if row.epoch is None:

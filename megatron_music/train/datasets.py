@@ -1,21 +1,24 @@
 """Data set folders held against their manifests before a run. Loads neither torch nor megatron."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from megatron_music.config import Recipe
-from megatron_music.errors import DataError
+from megatron_music.errors import DataError, UsageError
 from megatron_music.files import damaged
 from megatron_music.tokenizer.places import PLACES_SUFFIX
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
 from megatron_music.train.blend import (
     Blend,
     common_vocabulary,
     token_count,
     with_shared_instruments,
 )
+
+_MOST_SHIFTS = 12
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,54 @@ class Checked:
     blend: Blend
     vocabulary: Vocabulary
     hash: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a data set of pieces says of its windows: the settings it was built with."""
+
+    transpositions: int = 1
+    shuffle: bool = True
+    max_tracks: int | None = None
+    fill: bool = False
+
+    @property
+    def shifts(self) -> range:
+        """The semitones that windows are moved by; 12 gives -6..+5."""
+        lowest = -(self.transpositions // 2)
+        return range(lowest, lowest + self.transpositions)
+
+
+def read_drawing(folder: Path) -> Drawing | None:
+    """Return how the windows of a data set are drawn, None where its documents are windows.
+
+    Raises DataError for a manifest that is damaged.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        settings: dict[str, Any] = json.loads(path.read_bytes())["settings"]
+        if not settings.get("pieces"):
+            return None
+        return _drawing(settings)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
+
+
+def _drawing(settings: dict[str, Any]) -> Drawing:
+    """Read the settings of windows; raises ValueError, KeyError or TypeError for unsound ones."""
+    keys, shuffle, most = (settings[name] for name in ("transpositions", "shuffle", "max_tracks"))
+    fill = settings["fill"]
+    is_sound = (
+        type(keys) is int
+        and 1 <= keys <= _MOST_SHIFTS
+        and type(shuffle) is type(fill) is bool
+        and (most is None or (type(most) is int and most >= 1))
+    )
+    if not is_sound:
+        raise ValueError("settings of windows out of range")
+    return Drawing(keys, shuffle, most, fill)
 
 
 def check_data(blend: Blend, recipe: Recipe) -> Checked:
@@ -41,7 +92,22 @@ def check_data(blend: Blend, recipe: Recipe) -> Checked:
             _check_tokens(folder / "valid", vocabulary, "set log.eval_interval=0")
     weighed = blend.sized(vocabulary)
     vocabulary = with_shared_instruments(weighed, vocabulary)
-    return Checked(weighed, vocabulary, _hash(hashes, weighed.shares))
+    data_hash, bars = _hash(hashes, weighed.shares), recipe.train.window_bars
+    if bars and bars != vocabulary.settings.bars:
+        vocabulary = _with_bars(blend, vocabulary, bars)
+        data_hash = sha256(f"{data_hash} {bars}".encode()).hexdigest()
+    return Checked(weighed, vocabulary, data_hash)
+
+
+def _with_bars(blend: Blend, vocabulary: Vocabulary, bars: int) -> Vocabulary:
+    """Return a vocabulary for windows of another length; raises UsageError for data of windows."""
+    for folder in blend.folders:
+        if read_drawing(folder) is None:
+            raise UsageError(
+                f"{folder} holds windows of {vocabulary.settings.bars} bars (got "
+                f"train.window_bars={bars}); leave it out, or build the data set with --pieces"
+            )
+    return vocabulary_of(replace(vocabulary.settings, bars=bars))
 
 
 def _hash(hashes: list[str], shares: list[float]) -> str:

@@ -11,6 +11,7 @@ from megatron_music.costs.flops import VOCABULARY_MULTIPLE
 from megatron_music.costs.layout import splits_sequence
 from megatron_music.errors import UsageError
 from megatron_music.train.blend import Blend
+from megatron_music.train.datasets import read_drawing
 from megatron_music.train.hyperparameters import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -52,13 +53,19 @@ def megatron_lm_arguments(
 
     Takes the prefixes of the data set folders (with their shares, if there are several) and the
     `tokenizer` folder, else that of the first, as they are. For megatron-core 0.16 to 0.19. Raises
-    UsageError for a recipe with structural inputs.
+    UsageError for a recipe with structural inputs, and for data sets of whole pieces.
     """
     if recipe.model.structural_inputs:
         raise UsageError(
             "stock Megatron-LM gives a token the row of its index and no structural inputs; give "
             "model.structural_inputs=[], or take the recipe article"
         )
+    for folder in blend.folders:
+        if read_drawing(folder) is not None:
+            raise UsageError(
+                f"stock Megatron-LM draws no windows, and {folder} holds whole pieces; "
+                "build the data set with --windows"
+            )
     valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(run)}
     valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]

@@ -2,19 +2,24 @@
 
 Everything follows from the seed and a sample's number, so that a resumed run and a run in another
 layout read the same samples. Megatron's own `GPTDataset` cuts documents anywhere instead.
+`train.drawn` does the same for data sets of whole pieces.
 """
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 
+from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.score.hashing import WORD, Words, scramble
-from megatron_music.tokenizer.places import UNKNOWN, load_places
+from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.windows import Documents, documents_of, shortened
 from megatron_music.train.packing_kernel import best_fit
 
 IntArray = npt.NDArray[np.int64]
@@ -33,106 +38,205 @@ def fraction(drawn: Words) -> npt.NDArray[np.float64]:
     return (drawn >> np.uint64(11)) / float(1 << 53)
 
 
+class Split(Protocol):
+    """One split of a data set folder as rows of documents.
+
+    `kept_tokens` are those of an epoch, `attended_tokens` the mean length of the document that a
+    token stands in: what attention spans.
+    """
+
+    kept_tokens: int
+
+    def __len__(self) -> int:
+        """Return the rows of an epoch."""
+
+    @property
+    def attended_tokens(self) -> float:
+        """The mean length of the document that a token stands in."""
+
+    def remark(self) -> str:
+        """Say in a few words what rows hold and what they lack; "" for nothing of note."""
+
+    def training_row(self, sample: int) -> "Row":
+        """Return the row of a training sample."""
+
+    def validation_row(self, sample: int) -> "Row":
+        """Return the row of a validation sample; behind the last one rows are empty."""
+
+    def read(self, row: "Row") -> list[npt.NDArray[np.generic]]:
+        """Return the tokens of each document of a row."""
+
+    def places(self, row: "Row") -> Places:
+        """Return where each document of a row stands in its piece, as `document_rows` takes it."""
+
+
 @dataclass(frozen=True)
 class Row:
     """The documents of a sample; `epoch` counts the readings of its split, None to evaluate.
 
+    `documents` are numbers within the split, or within its epoch where windows are drawn.
     `label_tokens` are the tokens that it teaches: all but the first of each document.
     """
 
-    split: "PackedSplit"
+    split: Split
     epoch: int | None
     documents: IntArray
     label_tokens: int
 
 
-class PackedSplit:
-    """One split of a data set folder, its documents packed into rows of `row_tokens` tokens.
+class Packing:
+    """Documents packed by best fit into rows of `row_tokens` tokens.
 
-    Documents longer than a row are left out: see `left_out_documents` and `left_out_tokens`.
-    Raises DataError where Megatron cannot read the files.
+    `sizes` are the tokens of all documents, `members` those to pack, none longer than a row.
     """
 
-    def __init__(self, prefix: Path, row_tokens: int, seed: int) -> None:
-        self.prefix = prefix
-        self._seed = seed
-        try:
-            index = IndexedDataset(str(prefix), mmap=True).index
-            # Copied: Megatron unmaps the file when its index goes.
-            self._lengths = np.array(index.sequence_lengths, np.int32)
-            self._starts = np.array(index.sequence_pointers, np.int64) // index.dtype_size
-            self._tokens = np.memmap(f"{prefix}.bin", index.dtype, "r")
-        except (AssertionError, ValueError, IndexError, EOFError, OSError) as fault:
-            reason = " ".join(str(fault).split()) or type(fault).__name__
-            raise DataError(
-                f"Megatron cannot read {prefix}.bin/.idx ({reason}); build the data set again"
-            ) from fault
-        if len(self._lengths) and self._starts[-1] + self._lengths[-1] != len(self._tokens):
-            raise DataError(
-                f"{prefix}.bin holds {len(self._tokens)} tokens, its index says "
-                f"{self._starts[-1] + self._lengths[-1]}; build the data set again"
-            )
-        fits = self._lengths <= row_tokens
-        self.left_out_documents = int((~fits).sum())
-        self.left_out_tokens = int(self._lengths[~fits].sum())
-        self.kept_tokens = int(self._lengths[fits].sum())
-        self.documents = len(fits)
-        self.longest_tokens = int(self._lengths.max(initial=0))
-        if not fits.any():
-            raise DataError(
-                f"all {len(fits)} documents of {prefix}.bin are longer than "
-                f"model.seq_length={row_tokens} (the shortest has "
-                f"{min(self._lengths, default=0)} tokens); raise model.seq_length, or build the "
-                "data set with fewer --bars"
-            )
-        self._pack(np.flatnonzero(fits), row_tokens)
-
-    def _pack(self, documents: IntArray, row_tokens: int) -> None:
-        """Pack by decreasing length; documents of the same length in an order drawn by the seed."""
-        drawn = documents[np.argsort(words(self._seed, documents.astype(np.uint64)))]
-        order = drawn[np.argsort(-self._lengths[drawn], kind="stable")]
-        row_of = best_fit(self._lengths, order, row_tokens)[drawn]
+    def __init__(self, sizes: IntArray, members: IntArray, row_tokens: int, seed: int) -> None:
+        # By decreasing length; documents of the same length in an order drawn by the seed.
+        drawn = members[np.argsort(words(seed, members.astype(np.uint64)))]
+        order = drawn[np.argsort(-sizes[drawn], kind="stable")]
+        row_of = best_fit(sizes.astype(np.int32), order, row_tokens)[drawn]
         by_row = np.argsort(row_of, kind="stable")
         self._documents = drawn[by_row]
-        self._row_starts = np.searchsorted(row_of[by_row], np.arange(row_of.max() + 2))
-        labels = self._lengths[self._documents].astype(np.int64) - 1
-        self._label_tokens = np.add.reduceat(labels, self._row_starts[:-1])
+        self._starts = np.searchsorted(row_of[by_row], np.arange(row_of.max() + 2))
+        labels = sizes[self._documents].astype(np.int64) - 1
+        self.label_tokens = np.add.reduceat(labels, self._starts[:-1])
+        packed = sizes[self._documents].astype(np.float64)
+        self.attended_tokens = float((packed**2).sum() / packed.sum())
 
     def __len__(self) -> int:
-        return len(self._row_starts) - 1
+        return len(self._starts) - 1
 
-    @cached_property
+    def row(self, split: Split, epoch: int | None, row: int) -> Row:
+        """Return a row."""
+        documents = self._documents[self._starts[row] : self._starts[row + 1]]
+        return Row(split, epoch, documents, int(self.label_tokens[row]))
+
+
+def empty_row(split: Split) -> Row:
+    """Return a row without documents, for what is evaluated behind the last row."""
+    return Row(split, None, np.zeros(0, np.int64), 0)
+
+
+def open_documents(prefix: Path) -> Documents:
+    """Return the documents of a `.bin/.idx` pair, by Megatron's own reader; raises DataError."""
+    try:
+        index = IndexedDataset(str(prefix), mmap=True).index
+        # Copied: Megatron unmaps the file when its index goes.
+        lengths = np.array(index.sequence_lengths, np.int32)
+        starts = np.array(index.sequence_pointers, np.int64) // index.dtype_size
+        tokens = np.memmap(f"{prefix}.bin", index.dtype, "r")
+    except (AssertionError, ValueError, IndexError, EOFError, OSError) as fault:
+        reason = " ".join(str(fault).split()) or type(fault).__name__
+        raise DataError(
+            f"Megatron cannot read {prefix}.bin/.idx ({reason}); build the data set again"
+        ) from fault
+    if len(lengths) and starts[-1] + lengths[-1] != len(tokens):
+        raise DataError(
+            f"{prefix}.bin holds {len(tokens)} tokens, its index says "
+            f"{starts[-1] + lengths[-1]}; build the data set again"
+        )
+    return Documents(tokens, starts, lengths)
+
+
+class PackedSplit:
+    """One split of a data set of windows, its documents packed into rows of `row_tokens` tokens.
+
+    Documents longer than a row are shortened to whole bars: see `shortened_documents`, and
+    `left_out_documents` where not even a bar fits. Raises DataError where Megatron cannot read the
+    files, or nothing fits.
+    """
+
+    def __init__(self, prefix: Path, row_tokens: int, seed: int, vocabulary: Vocabulary) -> None:
+        self.prefix = prefix
+        self._seed = seed
+        self._held = open_documents(prefix)
+        lengths = self._held.lengths
+        sizes = lengths.astype(np.int64)
+        self._longer = np.flatnonzero(lengths > row_tokens)
+        if len(self._longer):
+            documents = documents_of(*self._held)
+            self._short = shortened(documents, self._longer, row_tokens, vocabulary)
+            sizes[self._longer] = self._short.sizes
+        fits = np.flatnonzero(sizes)
+        self.documents = len(lengths)
+        self.longest_tokens = int(lengths.max(initial=0))
+        self.left_out_documents = len(lengths) - len(fits)
+        self.shortened_documents = len(self._longer) - self.left_out_documents
+        self.kept_tokens = int(sizes.sum())
+        self.left_out_tokens = int(lengths.sum(dtype=np.int64)) - self.kept_tokens
+        if not len(fits):
+            raise DataError(
+                f"of none of the {len(lengths)} documents of {prefix}.bin one bar fits into "
+                f"model.seq_length={row_tokens} (the shortest has "
+                f"{min(lengths, default=0)} tokens); raise model.seq_length"
+            )
+        self._packing = Packing(sizes, fits, row_tokens, seed)
+
+    def __len__(self) -> int:
+        return len(self._packing)
+
+    @property
     def attended_tokens(self) -> float:
-        """The mean length of the document that a token stands in: what attention spans."""
-        lengths = self._lengths[self._documents].astype(np.float64)
-        return float((lengths**2).sum() / lengths.sum())
+        """The mean length of the document that a token stands in."""
+        return self._packing.attended_tokens
+
+    def remark(self) -> str:
+        """Say how many documents are longer than a row, and what becomes of them."""
+        count = len(self._longer)
+        if not count:
+            return ""
+        share = self.left_out_tokens / (self.left_out_tokens + self.kept_tokens)
+        lost = f", {self.left_out_documents:,} left out" if self.left_out_documents else ""
+        return (
+            f"{count:,} of {self.documents:,} documents ({count / self.documents:.1%}) are longer: "
+            f"{self.shortened_documents:,} shortened to whole bars{lost} ({share:.1%} of the "
+            f"tokens): model.seq_length={self.longest_tokens} holds all"
+            + recipes_that_hold(self.longest_tokens)
+            + ", or build the data set with fewer --bars"
+        )
 
     @cached_property
-    def places(self) -> npt.NDArray[np.int32]:
-        """Where each document stands in its piece, as `document_rows` takes it."""
-        places = load_places(self.prefix, len(self._lengths))
-        return np.full((len(self._lengths), 2), UNKNOWN, np.int32) if places is None else places
+    def _places(self) -> Places:
+        places = load_places(self.prefix, self.documents)
+        return np.full((self.documents, 2), UNKNOWN, np.int32) if places is None else places
 
-    def read(self, document: int) -> npt.NDArray[np.generic]:
-        """Return the tokens of a document."""
-        start = int(self._starts[document])
-        return self._tokens[start : start + int(self._lengths[document])]
+    def places(self, row: Row) -> Places:
+        """Return where each document of a row stands in its piece."""
+        return self._places[row.documents]
+
+    def read(self, row: Row) -> list[npt.NDArray[np.generic]]:
+        """Return the tokens of each document of a row."""
+        return [self._read(document) for document in row.documents.tolist()]
+
+    def _read(self, document: int) -> npt.NDArray[np.generic]:
+        at = int(np.searchsorted(self._longer, document))
+        if at < len(self._longer) and self._longer[at] == document:
+            return self._short.read(at)
+        start = int(self._held.starts[document])
+        return self._held.tokens[start : start + int(self._held.lengths[document])]
 
     def training_row(self, sample: int) -> Row:
         """Return the row of a training sample: each epoch reads all rows in an order of its own."""
         epoch, place = divmod(sample, len(self))
-        return self._row(epoch, int(self._order(epoch)[place]))
+        return self._packing.row(self, epoch, int(self._order(epoch)[place]))
 
     def validation_row(self, sample: int) -> Row:
         """Return the row of a validation sample; behind the last one rows are empty."""
         if sample >= len(self):
-            return Row(self, None, np.zeros(0, np.int64), 0)
-        return self._row(None, sample)
-
-    def _row(self, epoch: int | None, row: int) -> Row:
-        documents = self._documents[self._row_starts[row] : self._row_starts[row + 1]]
-        return Row(self, epoch, documents, int(self._label_tokens[row]))
+            return empty_row(self)
+        return self._packing.row(self, None, sample)
 
     @lru_cache(maxsize=2)  # noqa: B019 - a split lives as long as its run
     def _order(self, epoch: int) -> IntArray:
-        return np.argsort(words(self._seed, epoch, np.arange(len(self), dtype=np.uint64)))
+        return row_order(self._seed, epoch, len(self))
+
+
+def row_order(seed: int, epoch: int, rows: int) -> IntArray:
+    """Return the order in which an epoch reads its rows."""
+    return np.argsort(words(seed, epoch, np.arange(rows, dtype=np.uint64)))
+
+
+def recipes_that_hold(tokens: int) -> str:
+    """Name the recipes of the shortest sequence that holds so many tokens; "" without one."""
+    holding = [of for size, of in recipes_by_length().items() if size >= tokens]
+    return f" (as recipe {' or '.join(holding[0])} does)" if holding else ""

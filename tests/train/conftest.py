@@ -34,12 +34,22 @@ SMALL = [
 Log = list[dict[str, Any]]
 
 
-def scale_piece(vocabulary: Vocabulary, tonic: int) -> list[int]:
+DRAWING = {
+    "pieces": True,
+    "transpositions": 12,
+    "shuffle": True,
+    "max_tracks": None,
+    "fill": False,
+}
+"""What the manifest of a data set of pieces says of its windows."""
+
+
+def scale_piece(vocabulary: Vocabulary, tonic: int, bars: int = 4) -> list[int]:
     """Make a piece of two tracks of rising scales: music that a small model learns quickly."""
     ids = [vocabulary.piece_start]
     for instrument in (0, 32):
         ids += [vocabulary.track_start, vocabulary.inst + instrument]
-        for bar in range(4):
+        for bar in range(bars):
             ids.append(vocabulary.bar_start)
             for degree in range(4):
                 pitch = tonic + 2 * degree + bar
@@ -57,10 +67,11 @@ def write_data(
     highest: int = 79,
     attributes: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
+    bars: int = 4,
 ) -> Path:
     """Write a data set folder of so many pieces a split, on tonics between these pitches.
 
-    Each has the same `labels`, of the `attributes` of the vocabulary.
+    Each has so many bars, and the same `labels`, of the `attributes` of the vocabulary.
     """
     settings = TokenizerSettings(attributes=attributes)
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
@@ -69,12 +80,21 @@ def write_data(
     save_tokenizer(settings, folder / "tokenizer")
     for split, count in pieces.items():
         tonics = random.integers(lowest, highest + 1, count)
-        music = [scale_piece(vocabulary, int(tonic)) for tonic in tonics]
+        music = [scale_piece(vocabulary, int(tonic), bars) for tonic in tonics]
         documents = [np.array([one[0], *ids, *one[1:]], np.uint16) for one in music]
         (folder / f"{split}.bin").write_bytes(b"".join(d.tobytes() for d in documents))
         with (folder / f"{split}.idx").open("wb") as file:
             lengths = np.array([len(d) for d in documents], np.int32)
             write_index(file, lengths, np.dtype(np.uint16))
+    return folder
+
+
+def write_pieces(folder: Path, pieces: dict[str, int]) -> Path:
+    """Write a data set folder of whole pieces of eleven bars."""
+    write_data(folder, pieces, 40, 60, bars=11)
+    for split, count in pieces.items():
+        np.save(folder / f"{split}.places.npy", np.array([[0, 11]] * count, np.int32))
+    (folder / "manifest.json").write_text(json.dumps({"settings": DRAWING}))
     return folder
 
 

@@ -1,6 +1,9 @@
 """Microbatches: whole documents, blends by their shares, the same whoever asks."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ pytest.importorskip("megatron.core")
 
 from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.data.indexed import IndexedReader  # noqa: E402
-from megatron_music.errors import DataError  # noqa: E402
+from megatron_music.errors import DataError, UsageError  # noqa: E402
+from megatron_music.score.quantize import windows  # noqa: E402
 from megatron_music.tokenizer import structure  # noqa: E402
+from megatron_music.tokenizer.codec import decode, encode  # noqa: E402
 from megatron_music.tokenizer.structure import position_rows  # noqa: E402
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
 from megatron_music.train import distributed  # noqa: E402
@@ -22,11 +27,13 @@ from megatron_music.train.blend import parse_blend  # noqa: E402
 from megatron_music.train.dataloader import DataLoader, Microbatch  # noqa: E402
 from megatron_music.train.distributed import ParallelContext  # noqa: E402
 from megatron_music.train.request import prepare  # noqa: E402
-from tests.train.conftest import SMALL, write_data  # noqa: E402
+from tests.train.conftest import DRAWING, SMALL, write_data, write_pieces  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 VOCABULARY = Vocabulary(TokenizerSettings())
+BARE = Vocabulary(TokenizerSettings(density=False))
+"""The same ids: the documents of `write_data` have no densities."""
 HIGH = VOCABULARY.ids["NOTE_ON=88"]
 """Notes of the one data set lie below this, notes of the other from here on."""
 ROOMY = "model.seq_length=400"
@@ -232,7 +239,23 @@ def test_many_small_folders_last_as_long_as_they_are_asked_for(
     assert len(list(loader.validation())) == 1
 
 
-def test_documents_longer_than_a_row_are_left_out_and_counted(
+def test_documents_longer_than_a_row_are_shortened_to_whole_bars_and_counted(
+    context: ParallelContext, tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "set", {"train": 3, "valid": 3})
+    loader = loader_of([data], tmp_path / "run", context, "model.seq_length=100")
+    assert "3 of 3 documents (100.0%) are longer: 3 shortened to whole bars" in loader.describe()
+    assert "model.seq_length=120 holds all (as recipe tiny does)" in loader.describe()
+    whole = IndexedReader(data / "train")
+    real = [decode(whole[i], BARE) for i in range(3)]
+    for micro in training(loader, 1):
+        (tokens,) = documents(micro)
+        short = decode(np.frombuffer(tokens, np.uint16), BARE)
+        assert short.bars == 3, "of the four of the document: those of both tracks that fit"
+        assert any(short == windows(piece, 3, 3)[0] for piece in real)
+
+
+def test_what_has_no_bar_that_fits_is_left_out_and_counted(
     context: ParallelContext, tmp_path: Path
 ) -> None:
     mixed = write_data(tmp_path / "mixed", {"train": 3, "valid": 3})
@@ -240,10 +263,125 @@ def test_documents_longer_than_a_row_are_left_out_and_counted(
     append_document(mixed / "train", long)
     loader = loader_of([mixed], tmp_path / "run", context, ROOMY)
     (split,) = loader.train.splits
-    assert (split.left_out_documents, split.left_out_tokens, split.kept_tokens) == (1, 500, 360)
-    assert "1 of 4 documents (25.0%, 58.1% of the tokens) are longer" in loader.describe()
-    with pytest.raises(DataError, match=r"all 4 documents .* longer than model.seq_length=100"):
-        loader_of([mixed], tmp_path / "run", context, "model.seq_length=100")
+    assert split.kept_tokens == 360
+    assert "1 of 4 documents (25.0%) are longer" in loader.describe()
+    assert "0 shortened to whole bars, 1 left out (58.1% of the tokens)" in loader.describe()
+    with pytest.raises(DataError, match=r"none of the 4 documents .* model.seq_length=12 "):
+        loader_of([mixed], tmp_path / "run", context, "model.seq_length=12")
+
+
+def pieces(
+    folder: Path, context: ParallelContext, run: Path, *overrides: str, **more: Any
+) -> DataLoader:
+    return loader_of([folder], run, context, "train.train_iters=60", *overrides, **more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pieces(tmp_path_factory.mktemp("sets") / "whole", {"train": 40, "valid": 9})
+
+
+def test_windows_of_pieces_are_drawn_anew_in_each_epoch(
+    context: ParallelContext, whole: Path, tmp_path: Path
+) -> None:
+    loader = pieces(whole, context, tmp_path, ROOMY)
+    assert "windows of up to 4 bars drawn from 40 pieces, anew in each epoch" in loader.describe()
+    epoch = len(loader.train.splits[0])
+    held = [documents(loader.assemble([loader.training_row(i)])) for i in range(2 * epoch)]
+    assert all(1 <= len(row) <= 3 for row in held)
+    windows_drawn = [decode(np.frombuffer(one, np.uint16), BARE) for row in held for one in row]
+    assert {window.bars for window in windows_drawn} == {4}
+    first, second = ({one for row in half for one in row} for half in (held[:epoch], held[epoch:]))
+    assert first - second, "scales are alike, but not all"
+    lowest = Counter(int(one.tracks[0].pitch.min()) % 12 for one in windows_drawn)
+    assert len(lowest) == 12, "all keys"
+    for number in range(2 * epoch):
+        row = loader.training_row(number)
+        assert row.label_tokens == sum(len(one) - 1 for one in row.split.read(row))
+        places = row.split.places(row)
+        assert places[:, 1].tolist() == [11] * len(row.documents)
+        assert (places[:, 0] <= 7).all()
+
+
+def test_windows_of_pieces_are_the_same_in_every_layout_and_after_a_resume(
+    context: ParallelContext, whole: Path, tmp_path: Path
+) -> None:
+    one = pieces(whole, context, tmp_path, INPUTS)
+    ranks = [
+        pieces(
+            whole, replace(context, data_parallel_rank=rank, data_parallel_size=2), tmp_path, INPUTS
+        )
+        for rank in range(2)
+    ]
+    for iteration in (1, 2, 57):
+        alone = list(one.training(iteration))
+        parted = [list(loader.training(iteration)) for loader in ranks]
+        together = [micro for turn in zip(*parted, strict=True) for micro in turn]
+        assert all(equal(a, b) for a, b in zip(alone, together, strict=True))
+        ahead = list(pieces(whole, context, tmp_path, INPUTS, read_ahead=3).training(iteration))
+        assert all(equal(a, b) for a, b in zip(alone, ahead, strict=True)), "a resumed run's"
+
+
+def test_pieces_are_validated_on_all_their_bars_side_by_side(
+    context: ParallelContext, whole: Path, tmp_path: Path
+) -> None:
+    loader = pieces(whole, context, tmp_path, ROOMY, "log.eval_iters=100")
+    held = [document for micro in validation(loader) for document in documents(micro)]
+    reader = IndexedReader(whole / "valid")
+    real = [decode(reader[i], BARE) for i in range(len(reader))]
+    expected = [encode(window, BARE).tobytes() for piece in real for window in windows(piece, 4, 4)]
+    assert sorted(map(sorted_tracks, held)) == sorted(map(sorted_tracks, expected))
+    again = [document for micro in validation(loader) for document in documents(micro)]
+    assert held == again
+
+
+def sorted_tracks(document: bytes) -> list[bytes]:
+    """Return the tracks of a document in no order."""
+    tokens = np.frombuffer(document, np.uint16)
+    starts = np.flatnonzero(tokens == VOCABULARY.track_start)
+    return sorted(part.tobytes() for part in np.split(tokens[:-1], starts))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"pieces": True}, "damaged"),
+        ({**DRAWING, "transpositions": 99}, "windows out of range"),
+        ({**DRAWING, "max_tracks": "many"}, "damaged"),
+        ({**DRAWING, "shuffle": 1}, "windows out of range"),
+    ],
+)
+def test_a_damaged_manifest_of_pieces_is_a_data_error(
+    context: ParallelContext, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    folder = write_pieces(tmp_path / "set", {"train": 4, "valid": 4})
+    (folder / "manifest.json").write_text(json.dumps({"settings": settings}))
+    with pytest.raises(DataError, match=said):
+        pieces(folder, context, tmp_path / "run")
+
+
+def test_one_data_set_of_pieces_serves_windows_of_any_length(
+    context: ParallelContext, low: Path, whole: Path, tmp_path: Path
+) -> None:
+    bars = "train.window_bars=9"
+    loader = pieces(whole, context, tmp_path, ROOMY, bars)
+    drawn = {decode(np.frombuffer(one, np.uint16), BARE).bars
+             for micro in training(loader, 3) for one in documents(micro)}  # fmt: skip
+    assert drawn == {9}
+    asked = prepare(recipe(bars), parse_blend([str(whole)]), tmp_path)
+    plain = prepare(recipe(), parse_blend([str(whole)]), tmp_path)
+    assert asked.vocabulary.settings.bars == 9
+    assert asked.vocabulary.hash == plain.vocabulary.hash
+    assert asked.data_hash != plain.data_hash, "a run that has begun keeps its windows"
+    with pytest.raises(UsageError, match=r"holds windows of 4 bars .*window_bars=9"):
+        pieces(low, context, tmp_path, bars)
+
+
+def test_windows_that_pass_for_pieces_are_refused(context: ParallelContext, tmp_path: Path) -> None:
+    folder = write_pieces(tmp_path / "set", {"train": 4, "valid": 4})
+    append_document(folder / "train", np.full(50, VOCABULARY.bar_start, np.uint16))
+    with pytest.raises(DataError, match="document 4 is no whole piece"):
+        pieces(folder, context, tmp_path / "run")
 
 
 def append_document(prefix: Path, tokens: Any) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from megatron_music.config import load_recipe
+from megatron_music.errors import UsageError
 from megatron_music.tokenizer.huggingface import loads_in_megatron
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from megatron_music.train.blend import Blend, parse_blend
 from megatron_music.train.megatron_lm import WITHOUT_APEX, megatron_lm_arguments
 from tests.reference.cases import CASES, DATA, RUN, Case, answers
-from tests.train.conftest import execute, launch, write_data
+from tests.train.conftest import execute, launch, write_data, write_pieces
 
 PLAIN = "model.structural_inputs=[]"
 
@@ -179,3 +181,10 @@ def test_a_blend_is_what_megatron_takes_for_one() -> None:
         found = utils.get_blend_from_list(words[first : first + 4])
         assert found == ([f"data/a/{split}", f"data/b/{split}"], [0.75, 0.25])
     assert words[words.index("--tokenizer-model") + 1] == "data/a/tokenizer"
+
+
+def test_whole_pieces_are_refused_with_what_writes_windows(tmp_path: Path) -> None:
+    folder = write_pieces(tmp_path / "set", {"train": 4, "valid": 4})
+    blend = Blend.of(folder).sized(Vocabulary(TokenizerSettings()))
+    with pytest.raises(UsageError, match=r"holds whole pieces; .* --windows"):
+        megatron_lm_arguments(load_recipe("article"), blend, tmp_path / "run")

@@ -1,0 +1,208 @@
+"""Which windows an epoch has, and how many tokens each of them has; compiled."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.grid_kernel import scramble_word
+from megatron_music.tokenizer.window_index_kernel import (
+    Cells,
+    Index,
+    Rules,
+    Tokens,
+    index_document,
+)
+from megatron_music.tokenizer.window_kernel import (
+    NOTHING_FITS,
+    Draw,
+    Window,
+    cut,
+    drawn_window,
+    fit,
+    notes_in,
+)
+
+DOCUMENT, PLACE, FIRST, BARS, TRACKS, HIDES, SIZE = range(7)
+"""Columns of a plan; `PLACE` counts the bars of all documents before the window's first."""
+
+_COLUMNS = 7
+_PHASE = np.uint64(0x9A5E)
+
+
+class Asked(NamedTuple):
+    """Windows of up to `bars` bars and `most_tokens` tokens; the first barline `moves` or not."""
+
+    bars: int
+    most_tokens: int
+    moves: bool
+
+
+@kernel
+def plan_windows(
+    tokens: Tokens,
+    starts: Cells,
+    lengths: npt.NDArray[np.int32],
+    draw: Draw,
+    bars: int,
+    most_tokens: int,
+    moves: bool,
+    rules: Rules,
+) -> tuple[int, int, npt.NDArray[np.int64]]:
+    """Return the first document that is none (else their number), bars left out, and the windows.
+
+    Documents are laid with windows of `bars` bars, or fewer where these have over `most_tokens`
+    tokens. Where it `moves`, the first barline of each is drawn; else windows begin with the piece,
+    and where bars are to be hidden each is there twice, without and with hidden ones.
+    """
+    rows = np.empty((1024, _COLUMNS), np.int64)
+    count = place = left_out = 0
+    for document in range(len(lengths)):
+        start = starts[document]
+        is_sound, index = index_document(tokens, start, start + wide(lengths[document]), rules)
+        if not is_sound:
+            return document, 0, rows[:0]
+        laid = index.opening.shape[1]
+        if count + 2 * laid + 4 > len(rows):
+            grown = np.empty((2 * len(rows) + 2 * laid + 4, _COLUMNS), np.int64)
+            grown[:count] = rows[:count]
+            rows = grown
+        before = count
+        asked = Asked(bars, most_tokens, moves)
+        count, left = _lay(tokens, index, draw, place, asked, rules, rows, count)
+        rows[before:count, DOCUMENT] = document
+        left_out += left
+        place += laid
+    return len(lengths), left_out, rows[:count]
+
+
+@kernel
+def _lay(
+    tokens: Tokens,
+    index: Index,
+    draw: Draw,
+    place: int,
+    asked: Asked,
+    rules: Rules,
+    rows: npt.NDArray[np.int64],
+    count: int,
+) -> tuple[int, int]:
+    """Lay one document with windows; return how many rows there are now, and bars left out.
+
+    Where windows move, the first and the last are as long as the others: they reach into their
+    neighbours, so that every bar is in one window of an epoch or in two.
+    """
+    total = index.opening.shape[1]
+    at = left_out = 0
+    bars, most_tokens = asked.bars, asked.most_tokens
+    moves = asked.moves and total > bars
+    if moves:
+        phase = wide(scramble_word(draw.word ^ _PHASE ^ np.uint64(place)) % np.uint64(bars))
+        whole = drawn_window(draw, place, 0, bars)
+        if phase > 0 and len(cut(tokens, index, whole, rules)) <= most_tokens:
+            count = _note(whole, place, len(cut(tokens, index, whole, rules)), rows, count)
+            at = phase
+    while at < total:
+        if moves and total - at < bars:
+            whole = drawn_window(draw, place + total - bars, total - bars, bars)
+            size = len(cut(tokens, index, whole, rules))
+            if size <= most_tokens:
+                return _note(whole, place, size, rows, count), left_out
+        window = drawn_window(draw, place + at, at, min(bars, total - at))
+        if not asked.moves and draw.hidden > 0.0:
+            window = _hiding(window, False)
+        laid, size = fit(tokens, index, window, most_tokens, rules)
+        count = _note(laid, place, size, rows, count)
+        left_out += size == NOTHING_FITS and len(cut(tokens, index, laid, rules)) > 0
+        if not asked.moves and draw.hidden > 0.0:
+            again, size = fit(tokens, index, _hiding(laid, True), most_tokens, rules)
+            count = _note(again, place, size, rows, count)
+        at += laid.bars
+    return count, left_out
+
+
+@kernel
+def _hiding(window: Window, hides: bool) -> Window:
+    """Return a window in which bars are hidden, or are not."""
+    return Window(window.first, window.bars, window.most_tracks, hides, window.words)
+
+
+@kernel
+def _note(window: Window, place: int, size: int, rows: npt.NDArray[np.int64], count: int) -> int:
+    """Write the row of a window that has tokens; return how many rows there are now."""
+    row = rows[count]
+    row[PLACE], row[FIRST], row[BARS] = place + window.first, window.first, window.bars
+    row[TRACKS], row[HIDES], row[SIZE] = window.most_tracks, window.hides, size
+    return count + (size > 0)
+
+
+@kernel
+def shorten_documents(
+    tokens: Tokens,
+    starts: Cells,
+    lengths: npt.NDArray[np.int32],
+    documents: Cells,
+    draw: Draw,
+    most_tokens: int,
+    rules: Rules,
+) -> npt.NDArray[np.int64]:
+    """Return rows of a plan for some documents: each as much of its beginning as fits.
+
+    The size is 0 where nothing fits, or what stands there is no document.
+    """
+    rows = np.zeros((len(documents), _COLUMNS), np.int64)
+    for i in range(len(documents)):
+        document = documents[i]
+        start = starts[document]
+        is_sound, index = index_document(tokens, start, start + wide(lengths[document]), rules)
+        if is_sound:
+            whole = drawn_window(draw, document, 0, index.opening.shape[1])
+            laid, size = fit(tokens, index, whole, most_tokens, rules)
+            rows[i, DOCUMENT] = document
+            _note(laid, 0, size, rows, i)
+    return rows
+
+
+@kernel
+def count_notes(
+    tokens: Tokens,
+    starts: Cells,
+    lengths: npt.NDArray[np.int32],
+    bars: int,
+    rules: Rules,
+) -> npt.NDArray[np.float64]:
+    """Return the notes a bar of each track that sounds in each window, side by side."""
+    rates = np.empty(1024, np.float64)
+    count = 0
+    for document in range(len(lengths)):
+        start = starts[document]
+        is_sound, index = index_document(tokens, start, start + wide(lengths[document]), rules)
+        if not is_sound:
+            continue
+        tracks, total = index.opening.shape
+        for first in range(0, total, bars):
+            laid = min(bars, total - first)
+            for track in range(tracks):
+                notes = notes_in(tokens, index, track, first, laid, rules)
+                if count == len(rates):
+                    grown = np.empty(2 * len(rates), np.float64)
+                    grown[:count] = rates
+                    rates = grown
+                rates[count] = notes / laid
+                count += notes > 0
+    return rates[:count]
+
+
+@kernel
+def read_window(
+    tokens: Tokens, start: int, end: int, draw: Draw, row: Cells, rules: Rules
+) -> Tokens:
+    """Return the tokens of a window of a plan: those that it was planned with."""
+    is_sound, index = index_document(tokens, start, end, rules)
+    first, bars = row[FIRST], row[BARS]
+    if not is_sound or first < 0 or bars < 1 or first + bars > index.opening.shape[1]:
+        return np.zeros(0, np.uint16)
+    drawn = drawn_window(draw, row[PLACE], first, bars)
+    window = Window(first, bars, row[TRACKS], row[HIDES] > 0, drawn.words)
+    return cut(tokens, index, window, rules)

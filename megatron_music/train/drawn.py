@@ -1,0 +1,173 @@
+"""Samples of whole pieces: windows drawn anew in each epoch, packed into rows.
+
+Which windows an epoch has, and what is drawn for them, follows from (seed, epoch) and a window's
+place in the data set alone. An epoch of another number of rows than the first one has leaves out
+those that teach least, or begins again: so that a sample's number alone tells its epoch.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import DataError
+from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.windows import Windows, documents_of, fixed_draw, new_draw, plan
+from megatron_music.train.datasets import Drawing, read_drawing
+from megatron_music.train.packing import (
+    IntArray,
+    PackedSplit,
+    Packing,
+    Row,
+    Split,
+    empty_row,
+    open_documents,
+    row_order,
+    words,
+)
+
+_WINDOWS = 0x3171
+"""What tells the words of windows from those of labels and inputs."""
+HIDDEN_SHARE = 0.5
+"""Of the windows, where bars are to be hidden: as many as `data build --fill` writes."""
+
+
+def open_split(
+    folder: Path, side: str, row_tokens: int, seed: int, vocabulary: Vocabulary
+) -> Split:
+    """Return one side of a data set, packed into rows; raises DataError."""
+    drawing = read_drawing(folder)
+    if drawing is None:
+        return PackedSplit(folder / side, row_tokens, seed, vocabulary)
+    is_fixed = side != "train"
+    return DrawnSplit(folder / side, row_tokens, seed, vocabulary, drawing, is_fixed=is_fixed)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The windows of an epoch and their rows; `order` is that in which rows are read."""
+
+    windows: Windows
+    packing: Packing
+    order: IntArray
+
+
+class DrawnSplit:
+    """One split of a data set of pieces; windows have `vocabulary.settings.bars` bars at most.
+
+    A split that `is_fixed` is as long as its windows for validation have rows. Raises DataError
+    where Megatron cannot read the files, a document is no piece or nothing fits.
+    """
+
+    def __init__(
+        self,
+        prefix: Path,
+        row_tokens: int,
+        seed: int,
+        vocabulary: Vocabulary,
+        drawing: Drawing,
+        *,
+        is_fixed: bool = False,
+    ) -> None:
+        self.prefix = prefix
+        self._row_tokens, self._seed = row_tokens, seed
+        self._vocabulary, self._drawing = vocabulary, drawing
+        self._documents = documents_of(*open_documents(prefix))
+        first = self._epoch(None if is_fixed else 0)
+        self.kept_tokens = int(first.windows.sizes.sum())
+        self._rows = len(first.packing)
+
+    @lru_cache(maxsize=3)  # noqa: B019 - a split lives as long as its run
+    def _epoch(self, epoch: int | None) -> _Epoch:
+        """Return the windows of an epoch, None those that are evaluated."""
+        drawing = self._drawing
+        if epoch is None:
+            draw = fixed_draw(
+                fill=drawing.fill, shuffle=drawing.shuffle, max_tracks=drawing.max_tracks
+            )
+        else:
+            draw = new_draw(
+                int(words(self._seed, epoch, _WINDOWS)[0]),
+                drawing.shifts,
+                shuffle=drawing.shuffle,
+                max_tracks=drawing.max_tracks,
+                hidden=HIDDEN_SHARE * drawing.fill,
+            )
+        bars = self._vocabulary.settings.bars
+        windows = plan(
+            self._documents,
+            draw,
+            bars,
+            self._row_tokens,
+            self._vocabulary,
+            moves=epoch is not None,
+        )
+        if not len(windows):
+            raise DataError(
+                f"of no piece of {self.prefix}.bin one bar fits into model.seq_length="
+                f"{self._row_tokens}; raise model.seq_length"
+            )
+        packing = Packing(windows.sizes, np.arange(len(windows)), self._row_tokens, self._seed)
+        if epoch is None:
+            return _Epoch(windows, packing, np.arange(len(packing)))
+        return _Epoch(windows, packing, self._order(packing, epoch))
+
+    def _order(self, packing: Packing, epoch: int) -> IntArray:
+        """Return the rows of an epoch in their order, as many as the first epoch has."""
+        rows = getattr(self, "_rows", len(packing))
+        order = row_order(self._seed, epoch, len(packing))
+        if len(order) > rows:
+            fullest = np.argsort(-packing.label_tokens, kind="stable")[:rows]
+            order = order[np.isin(order, fullest)]
+        return np.resize(order, rows)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def attended_tokens(self) -> float:
+        """The mean length of the window that a token stands in."""
+        return self._epoch(0).packing.attended_tokens
+
+    def remark(self) -> str:
+        """Say that windows are drawn, and what fits into none."""
+        windows = self._epoch(0).windows
+        said = (
+            f"windows of up to {self._vocabulary.settings.bars} bars drawn from "
+            f"{len(self._documents.lengths):,} pieces, anew in each epoch"
+        )
+        if windows.left_out_bars:
+            said += f", {windows.left_out_bars:,} bars of no track that fits are left out"
+        return said
+
+    @cached_property
+    def _places(self) -> Places:
+        count = len(self._documents.lengths)
+        places = load_places(self.prefix, count)
+        return np.full((count, 2), UNKNOWN, np.int32) if places is None else places
+
+    def places(self, row: Row) -> Places:
+        """Return where each window of a row stands in its piece."""
+        sources = self._epoch(row.epoch).windows.sources[row.documents]
+        places = self._places[sources[:, 0]].astype(np.int32)
+        places[:, 0] += np.where(places[:, 0] == UNKNOWN, 0, sources[:, 1]).astype(np.int32)
+        return places
+
+    def read(self, row: Row) -> list[npt.NDArray[np.generic]]:
+        """Return the tokens of each window of a row."""
+        windows = self._epoch(row.epoch).windows
+        return [windows.read(window) for window in row.documents.tolist()]
+
+    def training_row(self, sample: int) -> Row:
+        """Return the row of a training sample."""
+        epoch, place = divmod(sample, self._rows)
+        drawn = self._epoch(epoch)
+        return drawn.packing.row(self, epoch, int(drawn.order[place]))
+
+    def validation_row(self, sample: int) -> Row:
+        """Return the row of a validation sample: windows side by side, the same at any time."""
+        fixed = self._epoch(None).packing
+        return empty_row(self) if sample >= len(fixed) else fixed.row(self, None, sample)

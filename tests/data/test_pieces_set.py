@@ -1,0 +1,123 @@
+"""A data set of whole pieces holds the music of the windows that a build would cut, once."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_music.data.build import build
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.outcomes import left_out
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.sources import open_source
+from megatron_music.data.stats import statistics
+from megatron_music.data.verify import verify
+from megatron_music.data.windows import WindowReader
+from megatron_music.score.midi import write_midi
+from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.places import load_places
+from megatron_music.tokenizer.vocabulary import load_vocabulary
+from tests.data.collection import Song, as_score, folder_of_songs, song, songs, source_of, waltz
+
+WINDOWS = BuildSettings(bars=4, split=(50, 25, 25), shuffle=False)
+PIECES = dataclasses.replace(WINDOWS, pieces=True)
+MANY = [*songs(20), Song("again", 3, shift=4)]
+
+
+def documents(folder: Path, side: str) -> list[list[int]]:
+    return [document.tolist() for document in IndexedReader(folder / side)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the data sets `pieces` and `windows` of the same music."""
+    folder = tmp_path_factory.mktemp("sets")
+    build(source_of(MANY), folder / "pieces", PIECES)
+    build(source_of(MANY), folder / "windows", WINDOWS)
+    return folder
+
+
+def test_every_document_is_a_whole_piece(made: Path) -> None:
+    vocabulary = load_vocabulary(made / "pieces/tokenizer")
+    lines = [json.loads(line) for line in (made / "pieces/files.jsonl").open()]
+    for side in SPLITS:
+        pieces = [decode(np.array(one), vocabulary) for one in documents(made / "pieces", side)]
+        names = [line["name"] for line in lines if line["split"] == side]
+        assert len(pieces) == len(names)
+        for piece, name in zip(pieces, names, strict=True):
+            assert piece == song(int(name.removeprefix("song-")))
+        places = load_places(made / "pieces" / side, len(pieces))
+        assert places is not None
+        assert places.tolist() == [[0, 6]] * len(pieces)
+
+
+def test_it_is_sound_counted_and_says_what_it_is(made: Path) -> None:
+    assert verify(made / "pieces").documents == 20
+    manifest = json.loads((made / "pieces/manifest.json").read_text())
+    assert manifest["settings"]["pieces"] is True
+    assert "pieces" not in json.loads((made / "windows/manifest.json").read_text())["settings"]
+    assert statistics(made / "pieces").contents.piece_bars[6] == 20
+    assert [one["reason"] for one in left_out(made / "pieces")] == ["duplicate"]
+    assert "that are whole pieces" in (made / "pieces/README.md").read_text()
+
+
+def test_its_windows_are_those_of_a_build_with_densities_cut_alike(made: Path) -> None:
+    vocabulary = load_vocabulary(made / "windows/tokenizer")
+    assert load_vocabulary(made / "pieces/tokenizer").settings == vocabulary.settings
+    for side in SPLITS:
+        reader = WindowReader(made / "pieces", side, vocabulary)
+        assert [tokens.tolist() for tokens in reader] == documents(made / "windows", side)
+        assert reader.places.tolist() == np.load(made / f"windows/{side}.places.npy").tolist()
+        assert reader.owners.tolist() == np.repeat(np.arange(len(reader) // 2), 2).tolist()
+
+
+def test_windows_of_windows_are_the_documents(made: Path) -> None:
+    vocabulary = load_vocabulary(made / "windows/tokenizer")
+    reader = WindowReader(made / "windows", "train", vocabulary)
+    assert [tokens.tolist() for tokens in reader] == documents(made / "windows", "train")
+
+
+def test_files_and_scores_become_the_same_pieces(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "music", 8)
+    chosen = dataclasses.replace(PIECES, transpositions=12, fill=True, max_tracks=1, shuffle=True)
+    build(open_source(str(folder)), tmp_path / "files", chosen)
+    again = [Song(f"song-{seed:02d}.mid", seed) for seed in range(8)]
+    build(source_of(again), tmp_path / "scores", chosen)
+    for side in SPLITS:
+        assert documents(tmp_path / "files", side) == documents(tmp_path / "scores", side)
+    vocabulary = load_vocabulary(tmp_path / "files/tokenizer")
+    pieces = [decode(np.array(d), vocabulary) for d in documents(tmp_path / "files", "train")]
+    assert {len(piece.tracks) for piece in pieces} == {3}, "windows of it have one track"
+
+
+def test_a_long_piece_is_one_document_and_labels_stand_at_its_head(tmp_path: Path) -> None:
+    from megatron_music.data.labels import folder_labels
+    from megatron_music.data.sources import labelled
+
+    for seed, place in enumerate(("a", "b", "a", "b", "a", "b")):
+        (tmp_path / "music" / place).mkdir(parents=True, exist_ok=True)
+        write_midi(song(seed, bars=300), tmp_path / "music" / place / f"{seed}.mid")
+    waltz(tmp_path / "music/a/waltz.mid")
+    source = labelled(open_source(str(tmp_path / "music")), folder_labels("PLACE"))
+    build(source, tmp_path / "set", PIECES)
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+    for side in SPLITS:
+        for one in WindowReader(tmp_path / "set", side, vocabulary):
+            assert vocabulary.tokens[one[1]] in ("PLACE=A", "PLACE=B")
+        for document in documents(tmp_path / "set", side):
+            assert decode(np.array(document), vocabulary).bars == 300
+    (refused,) = left_out(tmp_path / "set")
+    assert refused["reason"] == "metre"
+    assert verify(tmp_path / "set").documents == 6
+
+
+def test_scores_are_what_sources_give() -> None:
+    """The songs here are the same as scores and as files."""
+    assert as_score(song(1)).tracks == song(1).tracks
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "manifest.json").read_text())["settings"])
