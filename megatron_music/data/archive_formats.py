@@ -92,14 +92,12 @@ class _Stream:
         self._at += len(raw)
         if self._compressed:
             check_expansion(packed_bytes, self._at, self._path)
-        self._tell(packed_bytes // 1_000_000)
-        return raw
-
-    def _tell(self, done: int) -> None:
-        """Report megabytes that are new; that all is done, `finish` says."""
+        # Report megabytes that are new; that all is done, `finish` says
+        done = packed_bytes // 1_000_000
         if self._told < done < self._total:
             self._told = done
             self._progress(done, self._total)
+        return raw
 
     def seek(self, place: int) -> None:
         """Go on to a place; raises DataError if it lies behind."""

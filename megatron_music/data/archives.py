@@ -72,25 +72,21 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
         items = archive_formats.tar_members(path, progress)
     else:
         items = _unpacked(path, kind, work, progress)
-    settled = _settled(items)
+    # Put members in the order of their names; of those with one name, the last counts
+    ordered = sorted(items, key=lambda item: os.fsencode(item.name))
+    last = {item.name: place for place, item in enumerate(ordered)}
+    settled = [
+        item
+        if last[item.name] == place
+        else Unusable(item.name, "replaced", "a later member has the same name")
+        for place, item in enumerate(ordered)
+    ]
     if not settled:
         raise UsageError(
             f"no music in {path} (looked for {', '.join(MUSIC_SUFFIXES)}; archives within "
             "archives are not opened)"
         )
     return settled
-
-
-def _settled(items: Iterable[FileItem]) -> list[FileItem]:
-    """Put members in the order of their names; of those with one name, the last counts."""
-    ordered = sorted(items, key=lambda item: os.fsencode(item.name))
-    last = {item.name: place for place, item in enumerate(ordered)}
-    return [
-        item
-        if last[item.name] == place
-        else Unusable(item.name, "replaced", "a later member has the same name")
-        for place, item in enumerate(ordered)
-    ]
 
 
 def _unpacked(path: Path, kind: str, work: Path, progress: Progress) -> Iterator[FileItem]:

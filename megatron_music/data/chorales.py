@@ -70,21 +70,6 @@ def _path(work: str) -> Path:
 
 def _score(stream: Any) -> Score:
     parts = [list(part.getElementsByClass("Measure")) for part in stream.parts]
-    metre = _metre(parts)
-    if len(parts) != len(VOICES):
-        raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
-    pad = _pad_ticks(parts[0], metre)
-    tracks = (
-        as_track(
-            instrument,
-            [(on + pad, end + pad, pitch, tied) for on, end, pitch, tied in ticks_of_notes(part)],
-        )
-        for instrument, part in zip(VOICES, parts, strict=True)
-    )
-    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, *metre),))
-
-
-def _metre(parts: list[list[Any]]) -> TimeSignature:
     signs = (
         sign.ratioString
         for measures in parts
@@ -96,7 +81,18 @@ def _metre(parts: list[list[Any]]) -> TimeSignature:
         raise Refusal(
             "metre", f"{', '.join(metres) or 'no'} metre; only one throughout is modelled"
         )
-    return parse_metre(metres[0])
+    metre = parse_metre(metres[0])
+    if len(parts) != len(VOICES):
+        raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
+    pad = _pad_ticks(parts[0], metre)
+    tracks = (
+        as_track(
+            instrument,
+            [(on + pad, end + pad, pitch, tied) for on, end, pitch, tied in ticks_of_notes(part)],
+        )
+        for instrument, part in zip(VOICES, parts, strict=True)
+    )
+    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, *metre),))
 
 
 def _pad_ticks(measures: list[Any], metre: TimeSignature) -> int:

@@ -59,7 +59,12 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
     busy = FetchError(f"{collection.name} is being fetched into {folder} already; wait for it")
     try:
         with alone(folder / ".lock", busy):
-            _tidy(folder)
+            # Remove what a killed fetch leaves beside the part that has come
+            for left in folder.glob(f"{_UNPACKING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            for left in folder.glob("tmp????????"):  # pooch's, which stays empty until the end
+                if left.is_file() and not left.stat().st_size:
+                    left.unlink()
             write_text(folder / LICENCE_FILE, notice(collection))
             if download.hashes:
                 _fetch_files(collection.name, download, folder, progress)
@@ -70,15 +75,6 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
             f"cannot write {folder}: {why(fault)}; make room or choose another place"
         ) from None
     return folder / (download.within or download.file)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a killed fetch leaves beside the part that has come."""
-    for left in folder.glob(f"{_UNPACKING}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for left in folder.glob("tmp????????"):  # pooch's, which stays empty until the end
-        if left.is_file() and not left.stat().st_size:
-            left.unlink()
 
 
 def _not_fetched(collection: Collection) -> Exception:
@@ -187,7 +183,8 @@ class Resuming:
         barren = 0
         while True:
             before = self._size()
-            self._tell(before, None, _attempt(url, barren))
+            more = f", attempt {barren + 1} of {len(_WAITS_S) + 1}" if barren else ""
+            self._tell(before, None, f"connecting to {urlsplit(url).hostname}{more}")
             try:
                 self._go_on(url)
                 break
@@ -264,11 +261,6 @@ class Resuming:
     def _tell(self, done: int, total: int | None, note: str = "") -> None:
         whole = (total or done) // 1_000_000 + 1
         self._progress(done // 1_000_000, whole, note)
-
-
-def _attempt(url: str, barren: int) -> str:
-    more = f", attempt {barren + 1} of {len(_WAITS_S) + 1}" if barren else ""
-    return f"connecting to {urlsplit(url).hostname}{more}"
 
 
 class _CutShortError(Exception):

@@ -177,19 +177,9 @@ def label(
         for place, family in enumerate(part.families):
             columns[family] = [UNKNOWN if row is None else row[place] for row in rows]
     known = _vocabulary(columns) if not vocabulary else tuple(vocabulary)
-    return _labelled(known, columns, len(names), without, absent, first_absent)
-
-
-def _labelled(
-    words: tuple[str, ...],
-    columns: Mapping[str, Sequence[str]],
-    count: int,
-    without: int,
-    absent: int,
-    first_absent: str,
-) -> Labelled:
-    places = {word: place for place, word in enumerate(words)}
-    families = list(dict.fromkeys(map(family_of, words)))
+    count = len(names)
+    places = {word: place for place, word in enumerate(known)}
+    families = list(dict.fromkeys(map(family_of, known)))
     of_pieces = np.zeros((count, len(families)), np.int64)
     new: dict[str, None] = {}
     for column, family in enumerate(families):
@@ -202,7 +192,7 @@ def _labelled(
         if family not in columns:
             of_pieces[:, column] = unknown
     new |= {family: None for family in columns if family not in families}
-    return Labelled(words, of_pieces, without, absent, first_absent, tuple(new))
+    return Labelled(known, of_pieces, without, absent, first_absent, tuple(new))
 
 
 def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -39,13 +39,29 @@ class Accepted:
 def accept(score: Score, settings: BuildSettings) -> Accepted:
     """Return what of a score belongs into a data set; raises Refusal or MidiError."""
     if settings.voices:
-        score = _chorale(score)
+        named = as_chorale(score)
+        if named is None:
+            raise Refusal(
+                "parts", f"{counted(len(score.tracks), 'track')}; a chorale has {len(VOICES)}"
+            )
+        score = named
     metres = time_signatures(settings.metres)
     others = other_metres(score, metres)
     score, cuts = lay_out_bars(score, settings.bars, metres)
     if others and not score.tracks:
         raise other_metre(others, metres)
-    _check_limits(score)
+    if score.ticks_per_quarter < 1:
+        message = f"{score.ticks_per_quarter} ticks a quarter note; it must be 1 or more"
+        raise MidiError(message, "timing")
+    notes = sum(map(len, score.tracks))
+    if not notes:
+        raise MidiError("no notes; there is nothing to encode", "silent")
+    if notes > MOST_NOTES:
+        raise Refusal("large", f"{notes} notes; the limit is {MOST_NOTES}")
+    last = max(int(track.end.max()) for track in score.tracks if len(track))
+    bars = last // (score.ticks_per_quarter * QUARTERS_PER_BAR) + 1
+    if bars > MOST_BARS:
+        raise Refusal("large", f"{bars} bars; the limit is {MOST_BARS}")
     remark = left_out(len(cuts), others, metres) if others else ""
     if settings.merge:
         score = merge(score)
@@ -53,15 +69,6 @@ def accept(score: Score, settings: BuildSettings) -> Accepted:
     if settings.steps_per_quarter == FINGERPRINT_STEPS_PER_QUARTER:
         return Accepted(coarse, coarse, cuts, remark)
     return Accepted(quantize(score, settings.steps_per_quarter), coarse, cuts, remark)
-
-
-def _chorale(score: Score) -> Score:
-    named = as_chorale(score)
-    if named is None:
-        raise Refusal(
-            "parts", f"{counted(len(score.tracks), 'track')}; a chorale has {len(VOICES)}"
-        )
-    return named
 
 
 def other_metre(
@@ -92,18 +99,3 @@ def _kept(metres: Collection[TimeSignature]) -> str:
 
 def _names(metres: Iterable[Sequence[int]]) -> str:
     return ", ".join(sorted({f"{numerator}/{denominator}" for numerator, denominator in metres}))
-
-
-def _check_limits(score: Score) -> None:
-    if score.ticks_per_quarter < 1:
-        message = f"{score.ticks_per_quarter} ticks a quarter note; it must be 1 or more"
-        raise MidiError(message, "timing")
-    notes = sum(map(len, score.tracks))
-    if not notes:
-        raise MidiError("no notes; there is nothing to encode", "silent")
-    if notes > MOST_NOTES:
-        raise Refusal("large", f"{notes} notes; the limit is {MOST_NOTES}")
-    last = max(int(track.end.max()) for track in score.tracks if len(track))
-    bars = last // (score.ticks_per_quarter * QUARTERS_PER_BAR) + 1
-    if bars > MOST_BARS:
-        raise Refusal("large", f"{bars} bars; the limit is {MOST_BARS}")

@@ -44,22 +44,22 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     if score is None:
         score = parse_score(raw, name, is_vocal=is_vocal)
         with suppress(WriteError):
-            _save(score, path)
+            none = np.zeros((3, 0), np.int64)
+            tracks = [np.stack((track.onset, track.end, track.pitch)) for track in score.tracks]
+            metres = [
+                (metre.onset_ticks, metre.numerator, metre.denominator) for metre in score.metres
+            ]
+            with complete(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    head=np.array([score.ticks_per_quarter, score.tempo_bpm], np.float64),
+                    tracks=np.array(
+                        [(track.instrument, len(track)) for track in score.tracks], np.int64
+                    ),
+                    notes=np.concatenate([none, *tracks], axis=1),
+                    metres=np.array(metres, np.int64).reshape(-1, 3),
+                )
     return score
-
-
-def _save(score: Score, path: Path) -> None:
-    none = np.zeros((3, 0), np.int64)
-    tracks = [np.stack((track.onset, track.end, track.pitch)) for track in score.tracks]
-    metres = [(metre.onset_ticks, metre.numerator, metre.denominator) for metre in score.metres]
-    with complete(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            head=np.array([score.ticks_per_quarter, score.tempo_bpm], np.float64),
-            tracks=np.array([(track.instrument, len(track)) for track in score.tracks], np.int64),
-            notes=np.concatenate([none, *tracks], axis=1),
-            metres=np.array(metres, np.int64).reshape(-1, 3),
-        )
 
 
 def _load(path: Path) -> Score | None:

@@ -102,7 +102,9 @@ def _parallel(
         raise WorkerDied from fault
     except BaseException:  # Ctrl-C, or nobody wants the rest
         _pool.cache_clear()
-        _end_all(pool)
+        # Kill the processes of a pool
+        for process in list((pool._processes or {}).values()):  # noqa: SLF001 (kill_workers from 3.14)
+            process.kill()
         raise
 
 
@@ -208,9 +210,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _end_all(pool: ProcessPoolExecutor) -> None:
-    """Kill the processes of a pool."""
-    for process in list((pool._processes or {}).values()):  # noqa: SLF001 (kill_workers from 3.14)
-        process.kill()

@@ -154,7 +154,12 @@ def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> b
     body = bytearray()
     now = 0
     for tick, _, raw in [*events, (last, 0, _END_OF_TRACK)]:
-        body += _variable_length(tick - now) + raw
+        # A number as MIDI files write times: 7 bits a byte, the last one without bit 7
+        number = tick - now
+        octets = [number & 0x7F]
+        while number := number >> 7:
+            octets.append(number & 0x7F | 0x80)
+        body += bytes(reversed(octets)) + raw
         now = tick
     header = b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1]) + _TICKS_PER_QUARTER.to_bytes(2)
     return header + b"MTrk" + len(body).to_bytes(4) + bytes(body)
@@ -211,14 +216,6 @@ def _notes(midi: MidiFile, track: MidiTrack, channel: int) -> list[_Event]:
 def _sounding_ticks(midi: MidiFile, ticks: npt.NDArray[np.int64]) -> list[int]:
     sounding: list[int] = np.rint(midi.seconds(ticks) * _TICKS_PER_S).astype(np.int64).tolist()
     return sounding
-
-
-def _variable_length(number: int) -> bytes:
-    """Return a number as MIDI files write times: 7 bits a byte, the last one without bit 7."""
-    octets = [number & 0x7F]
-    while number := number >> 7:
-        octets.append(number & 0x7F | 0x80)
-    return bytes(reversed(octets))
 
 
 def _mix(parts: Iterable[FloatArray]) -> FloatArray:

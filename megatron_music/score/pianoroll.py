@@ -84,7 +84,8 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
     With `new`, bars composed anew are shaded, and what was kept is paler.
     """
     low, high = _pitch_range(piece)
-    drums = _drums(piece)
+    struck = {int(p) for track in piece.tracks if track.instrument == DRUMS for p in track.pitch}
+    drums = sorted(struck)
     new = None if new is None or not new.any() or new.all() else new
     bars = _bars_a_row(piece.bars)
     rows = range(0, max(piece.bars, 1), bars)
@@ -101,7 +102,17 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
         gridspec_kw={"height_ratios": heights * len(rows)},
     ).reshape(len(rows), len(heights))
     for first, lanes in zip(rows, panels, strict=True):
-        _draw_keys(lanes[0], low, high)
+        # Shade the rows of black keys and name C, E and G, or C alone where rows are many
+        axes = lanes[0]
+        for pitch in range(low, high + 1):
+            if pitch % _OCTAVE in _BLACK_KEYS:
+                axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f3f5", linewidth=0, zorder=0)
+            if pitch % _OCTAVE == 0 and pitch > low:
+                axes.axhline(pitch - 0.5, color="#d5d8dd", linewidth=0.8, zorder=1)
+        named = _NAMED_KEYS if high - low <= 4 * _OCTAVE else {0}
+        ticks = [pitch for pitch in range(low, high + 1) if pitch % _OCTAVE in named]
+        axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks], fontsize=7.5, color=_INK)
+        axes.set_ylim(low - 0.5, high + 0.5)
         _draw_pitched(lanes[0], piece, first, bars, new)
         _draw_bars(lanes[0], piece, first, bars, numbered=True)
         if drums:
@@ -158,11 +169,6 @@ def _bars_a_row(bars: int) -> int:
     return max(BARS_A_ROW, -(-needed // 8) * 8)
 
 
-def _drums(piece: Piece) -> list[int]:
-    struck = {int(p) for track in piece.tracks if track.instrument == DRUMS for p in track.pitch}
-    return sorted(struck)
-
-
 def _pitch_range(piece: Piece) -> tuple[int, int]:
     """Return the lowest and highest row shown: the notes and a little air, an octave at least."""
     columns = [track.pitch for track in piece.tracks if track.instrument != DRUMS and len(track)]
@@ -172,19 +178,6 @@ def _pitch_range(piece: Piece) -> tuple[int, int]:
     low, high = int(pitches.min()) - 2, int(pitches.max()) + 2
     lacking = max(0, _OCTAVE - (high - low))
     return max(0, low - lacking // 2), min(127, high + (lacking + 1) // 2)
-
-
-def _draw_keys(axes: Axes, low: int, high: int) -> None:
-    """Shade the rows of black keys and name C, E and G, or C alone where rows are many."""
-    for pitch in range(low, high + 1):
-        if pitch % _OCTAVE in _BLACK_KEYS:
-            axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f3f5", linewidth=0, zorder=0)
-        if pitch % _OCTAVE == 0 and pitch > low:
-            axes.axhline(pitch - 0.5, color="#d5d8dd", linewidth=0.8, zorder=1)
-    named = _NAMED_KEYS if high - low <= 4 * _OCTAVE else {0}
-    ticks = [pitch for pitch in range(low, high + 1) if pitch % _OCTAVE in named]
-    axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks], fontsize=7.5, color=_INK)
-    axes.set_ylim(low - 0.5, high + 0.5)
 
 
 def _row(piece: Piece, first: int, bars: int) -> tuple[int, int, int]:

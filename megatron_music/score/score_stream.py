@@ -60,7 +60,15 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
         instrument_of(part, [note[2] for note in of_part], is_vocal=is_vocal)
         for part, of_part in zip(parts, notes, strict=True)
     ]
-    layout = _lay_out(reference, parts)
+    # Put the measures in the order they are played, each whole one on a barline
+    streams = list(reference.getElementsByClass("Measure"))
+    measures = _measures(streams, parts)
+    played = _order(reference, streams)
+    if len(played) > MOST_MEASURES:
+        raise ScoreError(
+            f"has {len(played)} measures with its repeats; the limit is {MOST_MEASURES}", "large"
+        )
+    layout = _on_barlines(measures, played)
     tracks = [
         as_track(code, _played(of_part, layout))
         for code, of_part in zip(instruments, notes, strict=True)
@@ -171,18 +179,6 @@ def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[
         for group in joined.values()
         if any(map(len, group))
     )
-
-
-def _lay_out(reference: Any, parts: Sequence[Any]) -> _Layout:
-    """Put the measures in the order they are played, each whole one on a barline."""
-    streams = list(reference.getElementsByClass("Measure"))
-    measures = _measures(streams, parts)
-    played = _order(reference, streams)
-    if len(played) > MOST_MEASURES:
-        raise ScoreError(
-            f"has {len(played)} measures with its repeats; the limit is {MOST_MEASURES}", "large"
-        )
-    return _on_barlines(measures, played)
 
 
 def _measures(streams: Sequence[Any], parts: Sequence[Any]) -> tuple[_Measure, ...]:

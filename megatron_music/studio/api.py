@@ -83,11 +83,13 @@ def check_number(number: int) -> int:
 @router.get("/healthz", tags=["studio"])
 async def healthz(studio: Service) -> dict[str, Any]:
     """Say that the studio works, and which models it offers."""
-    return {"status": "ok", "models": list(studio.models), "pool": _pool(studio)}
-
-
-def _pool(studio: Studio) -> dict[str, int]:
-    return {model.name: studio.database.count_fresh(model.key) for model in studio.models.values()}
+    return {
+        "status": "ok",
+        "models": list(studio.models),
+        "pool": {
+            model.name: studio.database.count_fresh(model.key) for model in studio.models.values()
+        },
+    }
 
 
 @router.get(f"{API}/models", tags=["studio"])

@@ -150,16 +150,25 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if cookie is not None and refused is None and not _is_static(request):
+                if (
+                    cookie is not None
+                    and refused is None
+                    and not request.url.path.startswith("/static/")
+                ):
                     headers.append("set-cookie", _cookie(request, VISITOR_COOKIE, cookie))
             await send(message)
 
         await (refused or self._app)(scope, receive, send_checked)
-        _log_line(request, status, began_s)
-
-
-def _is_static(request: Request) -> bool:
-    return request.url.path.startswith("/static/")
+        # Log a request by the route it took: neither addresses nor what was sent are kept
+        route = request.scope.get("route")
+        told = {
+            "time_s": round(time.time(), 3),
+            "method": request.method,
+            "route": getattr(route, "path", "none"),
+            "status": status,
+            "ms": round(1000 * (time.perf_counter() - began_s), 1),
+        }
+        _log.info(json.dumps(told))
 
 
 def _without_token(request: Request, token: str | None) -> Response | None:
@@ -187,16 +196,3 @@ def _digest(token: str) -> str:
 def _cookie(request: Request, name: str, value: str) -> str:
     secure = "; Secure" if request.url.scheme == "https" else ""
     return f"{name}={value}; HttpOnly; Max-Age={COOKIE_AGE_S}; Path=/; SameSite=lax{secure}"
-
-
-def _log_line(request: Request, status: int, began_s: float) -> None:
-    """Log a request by the route it took: neither addresses nor what was sent are kept."""
-    route = request.scope.get("route")
-    told = {
-        "time_s": round(time.time(), 3),
-        "method": request.method,
-        "route": getattr(route, "path", "none"),
-        "status": status,
-        "ms": round(1000 * (time.perf_counter() - began_s), 1),
-    }
-    _log.info(json.dumps(told))

@@ -145,7 +145,9 @@ class Line:
         job = Job(work, rank)
         self._jobs[job.key] = job
         self._push(job)
-        self._forget()
+        over = [key for key, job in self._jobs.items() if job.is_over]
+        for key in over[: max(0, len(over) - KEPT_DONE)]:
+            del self._jobs[key]
         running = self._running
         if running is not None and running.rank is Rank.POOL and rank is Rank.PERSON:
             self._cancelled.value = self._turn
@@ -154,11 +156,6 @@ class Line:
     def _push(self, job: Job) -> None:
         heapq.heappush(self._heap, (job.rank, next(self._numbers), job))
         self._more.set()
-
-    def _forget(self) -> None:
-        over = [key for key, job in self._jobs.items() if job.is_over]
-        for key in over[: max(0, len(over) - KEPT_DONE)]:
-            del self._jobs[key]
 
     def job(self, key: str) -> Job | None:
         """Return a job that is not forgotten yet."""
@@ -216,31 +213,6 @@ class Line:
                 self._usual_s += 0.2 * (time.monotonic() - began_s - self._usual_s)
 
     async def _run(self, job: Job) -> None:
-        pipe = self._ready_pipe()
-        pipe.send(job.work | {"turn": self._turn})
-        while True:
-            event = await _receive(pipe)
-            if event["event"] == "done":
-                job.end(State.DONE, result=event["result"])
-                return
-            if event["event"] == "failed":
-                self._fail(job, event)
-                return
-            job.tell(event)
-
-    def _fail(self, job: Job, event: dict[str, Any]) -> None:
-        if event["reason"] != "cancelled":
-            if event["is_ours"]:
-                _log.error("a job of the line %s failed: %s", self._name, event["reason"])
-            told = "an error of the studio; its log says more" if event["is_ours"] else ""
-            job.end(State.FAILED, reason=told or event["reason"])
-        elif job.rank is Rank.POOL and "is_unwanted" not in job.about:
-            job.state = State.WAITING
-            self._push(job)
-        else:
-            job.end(State.CANCELLED, reason="cancelled")
-
-    def _ready_pipe(self) -> Connection:
         if self._pipe is None or self._process is None or not self._process.is_alive():
             self._end_process()
             ours, theirs = _SPAWN.Pipe()
@@ -253,7 +225,26 @@ class Line:
             self._process.start()
             theirs.close()
             self._pipe = ours
-        return self._pipe
+        pipe = self._pipe
+        pipe.send(job.work | {"turn": self._turn})
+        while True:
+            event = await _receive(pipe)
+            if event["event"] == "done":
+                job.end(State.DONE, result=event["result"])
+                return
+            if event["event"] == "failed":
+                if event["reason"] != "cancelled":
+                    if event["is_ours"]:
+                        _log.error("a job of the line %s failed: %s", self._name, event["reason"])
+                    told = "an error of the studio; its log says more" if event["is_ours"] else ""
+                    job.end(State.FAILED, reason=told or event["reason"])
+                elif job.rank is Rank.POOL and "is_unwanted" not in job.about:
+                    job.state = State.WAITING
+                    self._push(job)
+                else:
+                    job.end(State.CANCELLED, reason="cancelled")
+                return
+            job.tell(event)
 
     def _end_process(self) -> None:
         if self._process is not None:

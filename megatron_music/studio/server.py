@@ -45,7 +45,15 @@ def serve(
         query = "" if address.token is None else f"?token={address.token}"
         say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")
         say(f"the studio is at http://{_shown(address)}/{query} (Ctrl-C ends it)")
-        _log_to(place / "studio.log")
+        # Write the log of the studio and of uvicorn into a file, JSON a line
+        path = place / "studio.log"
+        handler = logging.FileHandler(path)
+        handler.setFormatter(_JsonLines())
+        for name in ("megatron_music.studio", "uvicorn.error"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+            logger.propagate = False
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -66,7 +74,17 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
         name = folder.parent.name if folder.name == "hf" else folder.name
         names = [model.name for model in models]
         unique = next(one for one in _numbered(name or "model") if one not in names)
-        models.append(_model(unique, folder))
+        identity, settings = model_identity(folder), load_vocabulary(folder).settings
+        inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
+        every = [instrument_title(code) for code in range(INSTRUMENT_COUNT)]
+        about = {
+            "bars": settings.bars,
+            "instruments": [] if settings.ensemble else every,
+            "choices": list(settings.ensemble) or every,
+            "attributes": list(settings.attributes),
+            "knows_place": "place" in inputs,
+        }
+        models.append(Model(unique, folder.absolute(), identity[:16], about))
     return models
 
 
@@ -81,20 +99,6 @@ def _numbered(name: str) -> Any:
 def _newest_export() -> list[Path]:
     found = sorted(Path("runs").glob("*/hf/config.json"), key=lambda one: one.stat().st_mtime)
     return [found[-1].parent] if found else []
-
-
-def _model(name: str, folder: Path) -> Model:
-    identity, settings = model_identity(folder), load_vocabulary(folder).settings
-    inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
-    every = [instrument_title(code) for code in range(INSTRUMENT_COUNT)]
-    about = {
-        "bars": settings.bars,
-        "instruments": [] if settings.ensemble else every,
-        "choices": list(settings.ensemble) or every,
-        "attributes": list(settings.attributes),
-        "knows_place": "place" in inputs,
-    }
-    return Model(name, folder.absolute(), identity[:16], about)
 
 
 def _listening(address: Address) -> socket.socket:
@@ -128,14 +132,3 @@ class _JsonLines(logging.Formatter):
         if record.exc_info:
             told["trace"] = self.formatException(record.exc_info)
         return json.dumps(told)
-
-
-def _log_to(path: Path) -> None:
-    """Write the log of the studio and of uvicorn into a file, JSON a line."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_JsonLines())
-    for name in ("megatron_music.studio", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        logger.propagate = False

@@ -150,7 +150,11 @@ class Studio:
         """Keep the pools full while nobody waits."""
         while True:
             model = next(
-                (one for one in self.models.values() if self._is_short(one)),
+                (
+                    one
+                    for one in self.models.values()
+                    if self.database.count_fresh(one.key) < POOL_SONGS
+                ),
                 None,
             )
             if model is None or not self.composing.is_idle:
@@ -161,9 +165,6 @@ class Studio:
             except JobFailedError as fault:
                 _log.warning("the pool cannot be filled: %s", fault)
                 await asyncio.sleep(10)
-
-    def _is_short(self, model: Model) -> bool:
-        return self.database.count_fresh(model.key) < POOL_SONGS
 
     # Votes.
 

@@ -74,21 +74,15 @@ class Limiter:
         limit = self.limits[kind]
         wide = Limit(limit.burst * _ADDRESS_SHARE, limit.refill_s / _ADDRESS_SHARE)
         keys = ((kind, f"v {visitor}"), limit), ((kind, f"a {address}"), wide)
-        waits = [self._wait_s(key, one) for key, one in keys]
+        waits = [max(0.0, (1.0 - self._left(key, one)) * one.refill_s) for key, one in keys]
         if max(waits) == 0:
             for key, one in keys:
-                self._take(key, one)
+                self._buckets[key] = (self._left(key, one) - 1.0, time.monotonic())
         return max(waits)
 
     def _left(self, key: tuple[str, str], limit: Limit) -> float:
         left, then_s = self._buckets.get(key, (float(limit.burst), time.monotonic()))
         return min(limit.burst, left + (time.monotonic() - then_s) / limit.refill_s)
-
-    def _wait_s(self, key: tuple[str, str], limit: Limit) -> float:
-        return max(0.0, (1.0 - self._left(key, limit)) * limit.refill_s)
-
-    def _take(self, key: tuple[str, str], limit: Limit) -> None:
-        self._buckets[key] = (self._left(key, limit) - 1.0, time.monotonic())
 
 
 def comes_from_elsewhere(request: HTTPConnection) -> bool:
