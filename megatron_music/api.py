@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from megatron_music.generate.session import Session
 
 DEFAULT_STEPS_PER_QUARTER = 4
-DEFAULT_TEMPO_BPM = 120.0
 
 
 def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUARTER) -> Piece:
@@ -31,8 +30,11 @@ def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUART
     return quantize(midi.read_midi(Path(path)), steps_per_quarter)
 
 
-def write_midi(piece: Piece, path: str | Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:
-    """Write a piece as a MIDI file of named tracks in 4/4; raises WriteError."""
+def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -> None:
+    """Write a piece as a MIDI file of named tracks; raises WriteError.
+
+    Without `tempo_bpm` it has the piece's own tempi, 120 where there are none.
+    """
     from megatron_music.score import midi
 
     midi.write_midi(piece, Path(path), tempo_bpm)

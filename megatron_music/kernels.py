@@ -15,7 +15,7 @@ from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.sheet import Part, lay_out
 from megatron_music.tokenizer.structure import (
     INPUTS,

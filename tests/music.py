@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.metre import COMMON_TIME, METRES
-from megatron_music.score.notes import Metre, Piece, Score, Track
+from megatron_music.score.notes import Metre, Piece, Score, Tempo, Track
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
@@ -45,28 +45,41 @@ def tracks(draw: st.DrawFn, longest_ticks: int = 4000) -> Track:
 
 
 @st.composite
-def scores(draw: st.DrawFn, *, metres: bool = False) -> Score:
+def scores(draw: st.DrawFn, *, metres: bool = False, expressive: bool = False) -> Score:
     """Draw a score of one to four tracks on some usual resolution, with changes of metre or not.
 
-    Some metres are such that there are no bars of, and some change within a bar.
+    Some metres are such that there are no bars of, and some change within a bar. An `expressive`
+    one has velocities and tempi, too.
     """
     resolution = draw(st.sampled_from([24, 96, 120, 220, 480, 1024]))
     music = tuple(draw(st.lists(tracks(), min_size=1, max_size=4)))
-    if not metres:
-        return Score(resolution, music)
-    signature = st.one_of(st.sampled_from(METRES), st.just(COMMON_TIME), st.just((17, 16)))
     tick = st.one_of(st.integers(0, 5000), st.integers(0, 16).map(lambda n: n * resolution))
-    marks = sorted(draw(st.lists(st.tuples(tick, signature), max_size=5)), key=lambda one: one[0])
-    return Score(resolution, music, tuple(Metre(onset, *of) for onset, of in marks))
+    score = Score(resolution, music)
+    if metres:
+        signature = st.one_of(st.sampled_from(METRES), st.just(COMMON_TIME), st.just((17, 16)))
+        found = draw(st.lists(st.tuples(tick, signature), max_size=5))
+        marks = sorted(found, key=lambda one: one[0])
+        score = replace(score, metres=tuple(Metre(onset, *of) for onset, of in marks))
+    if not expressive:
+        return score
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    loud = draw(st.sampled_from([4, 128]))
+    velocities = (rng.integers(1, loud, len(one)) for one in music)
+    quarters = draw(st.lists(st.tuples(tick, st.integers(60_000, 15_000_000)), max_size=5))
+    return replace(
+        score,
+        tracks=tuple(replace(a, velocity=b) for a, b in zip(music, velocities, strict=True)),
+        tempos=tuple(Tempo(onset, of) for onset, of in sorted(dict(quarters).items())),
+    )
 
 
 steps_per_quarter = st.sampled_from([4, 12])
 
 
 @st.composite
-def pieces(draw: st.DrawFn, *, metres: bool = False) -> Piece:
-    """Draw a canonical piece on either grid, in any metres or in 4/4."""
-    score = draw(scores(metres=metres))
+def pieces(draw: st.DrawFn, *, metres: bool = False, expressive: bool = False) -> Piece:
+    """Draw a canonical piece on either grid, in any metres or in 4/4, as `scores` are."""
+    score = draw(scores(metres=metres, expressive=expressive))
     if metres:
         known = replace(score, metres=tuple(m for m in score.metres if m.signature in METRES))
         score, _ = lay_out_bars(known, 1, METRES)

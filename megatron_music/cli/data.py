@@ -31,6 +31,9 @@ def build(
     hop: option.Hop = None,
     steps_per_quarter: option.StepsPerQuarter = None,
     metre: option.Metre = None,
+    velocity: option.Velocity = None,
+    tempo: option.Tempo = None,
+    expressive: option.Expressive = False,
     density: option.Density = None,
     transpositions: option.Transpositions = None,
     no_transpositions: option.NoTranspositions = False,
@@ -59,8 +62,6 @@ def build(
 
     To blend with it, or to go on with its model: `data build ~/midi -o data/mine --like data/bach`
     """
-    from megatron_music.score.metre import parse_metres
-
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
     options = {
@@ -68,7 +69,6 @@ def build(
         "bars": bars,
         "hop": hop,
         "steps_per_quarter": steps_per_quarter,
-        "metres": None if metre is None else parse_metres(metre),
         "density": density,
         "transpositions": 1 if no_transpositions else transpositions,
         "merge": merge,
@@ -80,6 +80,7 @@ def build(
         "split": None if split is None else _weights(split),
     }
     chosen = {name: value for name, value in options.items() if value is not None}
+    chosen |= option.told_settings(metre, velocity, tempo, expressive)
     if fetch and place is None:
         data_catalog.bring(source)
     folder = output or Path("data") / _name_of(source)

@@ -1,9 +1,12 @@
 """The options of `data`, most of them of `build`, as typer reads them: types, a wish each."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
+
+EXPRESSIVE_LEVELS = 8
+"""Of velocity: as many as dynamics have in notation, which few examples teach."""
 
 Music = Annotated[
     str,
@@ -29,6 +32,16 @@ Metre = Annotated[
         help="any: keep the music in any metre, with METRE tokens; or a choice, as 3/4,4/4.",
         metavar="METRES",
     ),
+]
+Velocity = Annotated[
+    int | None,
+    Option(help="VELOCITY tokens where notes get louder or softer, in 8 or 32 levels; 0: none."),
+]
+Tempo = Annotated[
+    bool | None, Option("--tempo/--no-tempo", help="TEMPO tokens, or none: 26 to 280 in 32 steps.")
+]
+Expressive = Annotated[
+    bool, Option("--expressive", help="The same as --metre any --velocity 8 --tempo.")
 ]
 Density = Annotated[bool | None, Option(help="Density tokens, or none.")]
 Transpositions = Annotated[
@@ -69,6 +82,28 @@ AttributesFrom = Annotated[
         metavar="folders",
     ),
 ]
+
+
+def told_settings(
+    metre: str | None, velocity: int | None, tempo: bool | None, expressive: bool
+) -> dict[str, Any]:
+    """Return which of metre, velocity and tempo are told by tokens, as far as a person chose.
+
+    Raises UsageError for a metre that there are no tokens for.
+    """
+    from megatron_music.score.metre import ANY, parse_metres
+
+    if expressive:
+        metre = ANY if metre is None else metre
+        velocity = EXPRESSIVE_LEVELS if velocity is None else velocity
+        tempo = True if tempo is None else tempo
+    chosen = {
+        "metres": None if metre is None else parse_metres(metre),
+        "velocity": velocity,
+        "tempo": tempo,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
 
 Workers = Annotated[int | None, Option(help="Processes; else one a core.")]
 Backend = Annotated[

@@ -110,7 +110,17 @@ class SampleOptions:
     tempo_bpm: Annotated[
         float | None,
         Option(
-            "--tempo", help="Quarter notes a minute; else 100, or as the prompt says throughout."
+            "--tempo",
+            help="Quarter notes a minute, throughout; else the model's choice where the data have "
+            "tempi, 100 where not, or as the prompt says.",
+        ),
+    ] = None
+    dynamics: Annotated[
+        str | None,
+        Option(
+            help="How loud new notes are, where the data have velocities: pp, p, mp, mf, f, ff "
+            "(single notes a step louder or softer), or a velocity of 1 to 127.",
+            metavar="DYNAMICS",
         ),
     ] = None
     temperature: Annotated[

@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 from megatron_music.cli import show
+from megatron_music.cli.data_options import (
+    Expressive,
+    Metre,
+    Tempo,
+    Velocity,
+    told_settings,
+)
 from megatron_music.errors import UsageError
 
 MidiIn = Annotated[
@@ -14,9 +21,6 @@ MidiIn = Annotated[
 ]
 TextIn = Annotated[Path, typer.Argument(help="Text written by encode.", metavar="FILE.txt")]
 Steps = Annotated[int, typer.Option(help="The grid: 4 or 12 steps a quarter note.")]
-Metre = Annotated[
-    str, typer.Option(help="4/4, or any for METRE tokens, or a choice: 3/4,4/4.", metavar="METRES")
-]
 Density = Annotated[bool, typer.Option("--density/--no-density", help="A DENSITY token a track.")]
 
 
@@ -31,14 +35,16 @@ def encode(
     ] = None,
     steps_per_quarter: Steps = 4,
     density: Density = True,
-    metre: Metre = "4/4",
+    metre: Metre = None,
+    velocity: Velocity = None,
+    tempo: Tempo = None,
+    expressive: Expressive = False,
 ) -> None:
     """Write a MIDI file, or MusicXML, ABC or kern, as mmmtrack tokens, a line a piece.
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
     from megatron_music.files import keep_source, write_text
-    from megatron_music.score.metre import parse_metres
     from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import windows
     from megatron_music.score.stretches import other_metres
@@ -49,15 +55,19 @@ def encode(
     keep_source(file, output)
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
-    metres = parse_metres(metre)
-    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, metres=metres))
+    told = told_settings(metre, velocity, tempo, expressive)
+    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **told))
     scores = read_all_music(file)
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
     for other in found[:1]:
         show.say(
             f"note: {file} has bars of {other}; "
-            + ("these are left out" if metres else "this lays all of it in bars of 4/4, where ")
-            + ("" if metres else "`data build` keeps stretches of 4/4 alone; --metre any keeps it")
+            + (
+                "these are left out"
+                if vocabulary.has_metres
+                else "this lays all of it in bars of 4/4, where "
+                "`data build` keeps stretches of 4/4 alone; --metre any keeps it"
+            )
         )
     pieces = [piece_of(score, vocabulary) for score in scores]
     if bars is not None:
@@ -76,7 +86,12 @@ def decode(
         Path | None,
         typer.Option("-o", help="A MIDI file to write, or .musicxml; else FILE.mid, here."),
     ] = None,
-    tempo: Annotated[float, typer.Option(min=10, max=400, help="Quarter notes a minute.")] = 120.0,
+    tempo: Annotated[
+        float | None,
+        typer.Option(
+            min=10, max=400, help="Quarter notes a minute; else as TEMPO tokens say, or 120."
+        ),
+    ] = None,
     steps_per_quarter: Steps = 4,
 ) -> None:
     """Write mmmtrack text as a MIDI file or as MusicXML; pieces follow each other.

@@ -11,7 +11,7 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabula
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
-_LATER = ("density_edges", "attributes", "metres", "pieces")
+_LATER = ("density_edges", "attributes", "metres", "velocity", "tempo", "pieces")
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
 
 
@@ -42,7 +42,8 @@ class BuildSettings:
     document one with bars hidden and told at its end. `split` holds the weights of train, valid
     and test. `density_edges` are those of another data set (None: cut from the training windows),
     and so are `attributes`, the words of labels (empty: those of the source, see `data.labels`).
-    Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept.
+    Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept. `velocity`
+    is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens.
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
     """
@@ -62,6 +63,8 @@ class BuildSettings:
     density_edges: tuple[float, ...] | None = None
     attributes: tuple[str, ...] = ()
     metres: tuple[str, ...] = ()
+    velocity: int = 0
+    tempo: bool = False
     pieces: bool = False
 
     def __post_init__(self) -> None:
@@ -112,6 +115,8 @@ class BuildSettings:
             fill=self.fill,
             attributes=self.attributes,
             metres=self.metres,
+            velocity=self.velocity,
+            tempo=self.tempo,
         )
         if self.density_edges is None:
             return start
@@ -150,7 +155,7 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError where the folder is none, UsageError for choices that contradict it.
     """
     other = load_vocabulary(folder / "tokenizer").settings
-    names = ("steps_per_quarter", "bars", "density", "fill", "metres")
+    names = ("steps_per_quarter", "bars", "density", "fill", "metres", "velocity", "tempo")
     same = {name: getattr(other, name) for name in names}
     for name, of in same.items():
         if chosen.get(name, of) != of:

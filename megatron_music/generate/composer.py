@@ -21,7 +21,7 @@ from megatron_music.generate.structural import rows_of
 from megatron_music.generate.weights import load_gpt2
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from megatron_music.train.torch_build import refuse_without_code
 

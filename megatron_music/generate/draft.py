@@ -86,23 +86,24 @@ def open_bars(piece: Piece, holes: BoolArray) -> Draft:
 
 
 def _some(track: Track, kept: BoolArray) -> Track:
-    return Track(track.instrument, track.onset[kept], track.end[kept], track.pitch[kept])
+    return track.some(kept)
 
 
 def until_step(track: Track, last: int, end: int | None = None) -> Track:
     """Return the notes of a track that begin before a step, none longer than to it, or to `end`."""
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
-    return Track(track.instrument, track.onset[kept], ends, track.pitch[kept])
+    return track.some(kept, end=ends)
 
 
-def _with_notes(track: Track, notes: Sequence[tuple[int, int, int]]) -> Track:
-    onset, end, pitch = np.array(notes, np.int64).reshape(-1, 3).T
+def _with_notes(track: Track, notes: Sequence[tuple[int, int, int, int]]) -> Track:
+    onset, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
     return canonical_track(
         track.instrument,
         np.concatenate((track.onset, onset)),
         np.concatenate((track.end, end)),
         np.concatenate((track.pitch, pitch)),
+        np.concatenate((track.velocity, velocity)),
     )
 
 

@@ -12,6 +12,7 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.pianoroll import pitch_name, track_labels
 
@@ -66,10 +67,7 @@ def song_report(
         if (value := getattr(request, field.name)) not in (None, ())
         and not (value is False and field.default is False)
     }
-    tempo_bpm = request.tempo
-    if request.tempo_bpm is None and prompt is not None and prompt.source is not None:
-        tempo_bpm = prompt.source.score.tempo_bpm
-    played = {"tempo_bpm": tempo_bpm, "tokens": len(song.tokens)}
+    played = {"tempo_bpm": tempo_of(song, request, prompt), "tokens": len(song.tokens)}
     composed = None if prompt is None else new_bars(song, prompt)
     return {
         "seed": song.seed,
@@ -81,6 +79,15 @@ def song_report(
         "vocabulary": maker.vocabulary,
         "prompt": maker.prompt,
     }
+
+
+def tempo_of(song: Song, request: Request, prompt: Prompt | None) -> float:
+    """Return the tempo that a song begins at, in quarter notes a minute."""
+    if request.tempo_bpm is None and prompt is not None and prompt.source is not None:
+        return prompt.source.score.tempo_bpm
+    if request.tempo_bpm is None and song.piece.tempos_us:
+        return round(US_PER_MINUTE / song.piece.tempo_of(0), 2)
+    return request.tempo
 
 
 def figures(piece: Piece) -> dict[str, Any]:

@@ -3,17 +3,26 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.taste import Taste
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.metre import parse_metre
+from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.tempo import nearest_tempi
 from megatron_music.tokenizer.attributes import Blend, asked_for
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, Vocabulary
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, VELOCITIES, Vocabulary
 
 _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
+
+DYNAMICS = {"pp": 40, "p": 56, "mp": 72, "mf": 88, "f": 104, "ff": 120}
+"""The velocities that dynamics stand for."""
+_DYNAMICS_WIDTH = 16
+"""How much louder or softer single notes may be where dynamics are asked for."""
 
 SONG_TEMPO_BPM = 100.0
 """Of a song from nothing, unless asked."""
@@ -45,8 +54,8 @@ class Request:
     "GENRE=JAZZ" or blends as "COMPOSER=BACH:0.7,HAYDN:0.3"; families not named are unknown. With
     `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is composed, as in
     chorales; without it they may fall silent before. With `begin` the song begins like a piece,
-    with `end` it ends like one, if the model knows the place in a piece. Raises UsageError for a
-    value out of range.
+    with `end` it ends like one, if the model knows the place in a piece. `dynamics` are pp to ff,
+    of what is composed; or one velocity. Raises UsageError for a value out of range.
     """
 
     count: int = 1
@@ -75,6 +84,7 @@ class Request:
     key: str | None = None
     best: int | None = None
     metre: str | None = None
+    dynamics: str | None = None
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
@@ -93,6 +103,8 @@ class Request:
         _within("tempo", self.tempo, 10, 400, "quarter notes a minute")
         if self.metre is not None:
             parse_metre(self.metre)
+        if self.dynamics is not None:
+            _velocities(self.dynamics)
         self._check_filling()
         if self.key is not None:
             parse_key(self.key)
@@ -225,10 +237,46 @@ class Request:
             )
         return vocabulary.metre_index(metre)
 
+    def tempo_index(self, vocabulary: Vocabulary) -> int | None:
+        """Return the place of the TEMPO nearest to the tempo asked for; None if none is told."""
+        if self.tempo_bpm is None or not vocabulary.has_tempos:
+            return None
+        return int(nearest_tempi([round(US_PER_MINUTE / self.tempo_bpm)])[0])
+
+    def levels_of_velocity(self, vocabulary: Vocabulary) -> tuple[int, int] | None:
+        """Return the lowest and the highest level of the dynamics asked for; None if none are.
+
+        Raises UsageError where the model has no levels.
+        """
+        if self.dynamics is None:
+            return None
+        if not vocabulary.has_velocities:
+            raise UsageError(
+                f"this model was trained without VELOCITY tokens; leave out dynamics (got "
+                f"{self.dynamics}), or train on data built with --velocity 8"
+            )
+        softest, loudest = vocabulary.levels_of(np.array(_velocities(self.dynamics))).tolist()
+        return softest, loudest
+
     def attribute_ids(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the ids of the labels that songs begin with, ascending; None: any may stand."""
         ids = sorted(blend.token for blend in self.blends(vocabulary))
         return tuple(ids) if ids or self.attributes is not None else None
+
+
+def _velocities(dynamics: str) -> tuple[int, int]:
+    """Return the lowest and the highest velocity of pp to ff, or twice a number; UsageError."""
+    name = dynamics.strip().lower()
+    if name in DYNAMICS:
+        return DYNAMICS[name] - _DYNAMICS_WIDTH, min(
+            DYNAMICS[name] + _DYNAMICS_WIDTH, VELOCITIES - 1
+        )
+    if not name.isascii() or not name.isdigit() or not 1 <= int(name) < VELOCITIES:
+        raise UsageError(
+            f"dynamics must be {', '.join(DYNAMICS)}, or a velocity of 1..{VELOCITIES - 1} "
+            f"(got {dynamics!r})"
+        )
+    return int(name), int(name)
 
 
 def parse_bars(text: str) -> tuple[int, ...]:

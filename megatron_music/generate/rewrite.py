@@ -44,7 +44,7 @@ _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
 
 @dataclass(frozen=True)
 class NewNote:
-    """A note to write, in ticks of the file."""
+    """A note to write, in ticks of the file; its velocity is UNTOLD as long as none is chosen."""
 
     onset: int
     end: int
@@ -57,10 +57,12 @@ def write_song(
 ) -> None:
     """Write a song as a MIDI file: what its prompt's file holds, where it has one, and what is new.
 
-    With `tempo_bpm` all is at that tempo, else as the file says. Raises WriteError.
+    With `tempo_bpm` all is at that tempo, else as the file says, or as the model chose. New notes
+    are as loud as the model made them, else as their neighbours. Raises WriteError.
     """
     if prompt is None or prompt.source is None or prompt.bars is None:
-        write_midi(song.piece, path, tempo_bpm or SONG_TEMPO_BPM)
+        usual = None if song.piece.tempos_us else SONG_TEMPO_BPM
+        write_midi(song.piece, path, tempo_bpm or usual)
         return
     rewriting = _Rewriting(prompt, prompt.source, prompt.bars, song)
     raw = rewriting.result(set(song.dropped), tempo_bpm)
@@ -134,15 +136,19 @@ class _Rewriting:
         ]
         return _apart(self._in_ticks(track, chosen), same, loud)
 
-    def _in_ticks(self, track: Track, chosen: BoolArray) -> list[tuple[int, int, int]]:
-        """Return the chosen notes of a track as onset, end and pitch in ticks of the file."""
+    def _in_ticks(self, track: Track, chosen: BoolArray) -> list[NewNote]:
+        """Return the chosen notes of a track, in ticks of the file."""
         steps, quarter = self._song.piece.steps_per_quarter, self._bars.ticks_per_quarter
         onset, end = (
             (2 * column[chosen] * quarter + steps) // (2 * steps)
             for column in (track.onset, track.end)
         )
-        columns = self._bars.ticks(onset), self._bars.ticks(end, 1), track.pitch[chosen]
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        columns = (
+            *(self._bars.ticks(onset), self._bars.ticks(end, 1)),
+            *(track.pitch[chosen], track.velocity[chosen]),
+        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [NewNote(*row) for row in rows]
 
     def _add_track(self, track: Track) -> None:
         """Write a track that the file did not have, as loud as the others are at that time."""
@@ -231,9 +237,7 @@ def _merged(old: list[Event], new: list[Event]) -> list[Event]:
     return [event for _, _, event in sorted(ranked, key=lambda one: one[:2])]
 
 
-def _apart(
-    notes: list[tuple[int, int, int]], kept: list[SourceNote], loud: Dynamics
-) -> list[NewNote]:
+def _apart(notes: list[NewNote], kept: list[SourceNote], loud: Dynamics) -> list[NewNote]:
     """Return new notes that no kept note of their pitch and channel is touched by.
 
     A new note ends where the next kept one begins; where a kept one sounds it begins behind it.
@@ -242,15 +246,16 @@ def _apart(
     for one in kept:
         by_pitch[one.pitch].append(one)
     found = []
-    for onset, end, pitch in notes:
-        first, last = onset, end
-        for one in by_pitch[pitch]:
+    for note in notes:
+        first, last = note.onset, note.end
+        for one in by_pitch[note.pitch]:
             if one.onset <= first < one.end:
                 first = one.end
             elif first < one.onset < last:
                 last = one.onset
         if first < last:
-            found.append(NewNote(first, last, pitch, loud.velocity(first, pitch)))
+            velocity = note.velocity or loud.velocity(first, note.pitch)
+            found.append(NewNote(first, last, note.pitch, velocity))
     return found
 
 

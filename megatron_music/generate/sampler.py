@@ -16,7 +16,7 @@ from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.attributes import Blend
-from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.sheet import Sheet
 from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
 from megatron_music.tokenizer.structure import PlaceArray
@@ -64,11 +64,17 @@ class PlanGuide:
 
 
 class SheetGuide:
-    """Songs that are given but for some bars, a sheet each."""
+    """Songs that are given but for some bars, a sheet each; see `new_sheets`."""
 
-    def __init__(self, vocabulary: Vocabulary, sheets: Sequence[Sheet], max_tokens: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        sheets: Sequence[Sheet],
+        max_tokens: int,
+        velocities: tuple[int, int] | None = None,
+    ) -> None:
         self.given = [sheet.given for sheet in sheets]
-        self._sheets = new_sheets(sheets, vocabulary, max_tokens)
+        self._sheets = new_sheets(sheets, vocabulary, max_tokens, velocities)
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens."""

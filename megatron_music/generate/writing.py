@@ -34,8 +34,9 @@ from megatron_music.score.instruments import (
 )
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.grammar import Plan, Walker
+from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.places import UNKNOWN
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _NOTHING: IntArray = np.zeros(0, np.int64)
@@ -81,6 +82,8 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
             *(bars, codes, max_tokens, True, attributes, asked, request.tracks),
             full_bars=request.full_bars,
             metre=request.metre_index(vocabulary),
+            tempo=request.tempo_index(vocabulary),
+            velocities=request.levels_of_velocity(vocabulary),
         )
         needed = Walker(vocabulary, plan).tokens_owed
         if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
@@ -286,6 +289,7 @@ def write(
     """Write drafts to their end, window by window, all songs of a batch side by side."""
     now = list(drafts)
     attributes = request.attribute_ids(vocabulary) or ()
+    velocities = request.levels_of_velocity(vocabulary)
     stage = 1
     while True:
         left = [song for song, draft in enumerate(now) if not draft.is_done]
@@ -297,7 +301,7 @@ def write(
             )
             for song in left
         ]
-        guide = SheetGuide(vocabulary, sheets, drawer.max_tokens)
+        guide = SheetGuide(vocabulary, sheets, drawer.max_tokens, velocities)
         places = np.array(
             [
                 place_of(request, sheet.first_bar, now[song].piece.bars, vocabulary)

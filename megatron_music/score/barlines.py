@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
-from megatron_music.score.notes import IntArray, Metre, Score, Track
+from megatron_music.score.notes import IntArray, Metre, Score
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,21 @@ class Barlines:
     def laid_out(self, score: Score) -> Score:
         """Return the music as the grid has it, its notes moved with their bars."""
         tracks = (
-            Track(
-                track.instrument, self._moved(track.onset), self._moved(track.end, 1), track.pitch
-            )
+            replace(track, onset=self._moved(track.onset), end=self._moved(track.end, 1))
             for track in score.tracks
         )
-        return replace(score, tracks=tuple(tracks), metres=(), bars=self.grid_metres)
+        marks = self._moved(np.array([tempo.onset_ticks for tempo in score.tempos], np.int64))
+        tempos = (
+            replace(tempo, onset_ticks=tick)
+            for tempo, tick in zip(score.tempos, marks.tolist(), strict=True)
+        )
+        return replace(
+            score,
+            tracks=tuple(tracks),
+            metres=(),
+            bars=self.grid_metres,
+            tempos=tuple(tempos),
+        )
 
     def _moved(self, ticks: IntArray, before: int = 0) -> IntArray:
         """Return places on the grid; with `before`, of what ends there."""

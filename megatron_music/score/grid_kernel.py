@@ -29,6 +29,7 @@ from megatron_music.score.midi_columns import (
     ONSET,
     PITCH,
     TRACK,
+    VELOCITY,
     Columns,
 )
 from megatron_music.score.notes import QUARTERS_PER_BAR
@@ -57,13 +58,15 @@ _END_MASK = (1 << _END_BITS) - 1
 class Grid(NamedTuple):
     """Notes on the grid, track by track, and what it takes to bring them there.
 
-    Those of track t stand in `onset`, `end`, `pitch` (int32) from `starts[t]` up to `stops[t]`;
-    `codes[t]` is its instrument. The rest is room to work in.
+    Those of track t stand in `onset`, `end`, `pitch` (int32) from `starts[t]` up to `stops[t]`, and
+    their velocities in `loud` with `has_velocities`; `codes[t]` is its instrument. The rest is
+    room to work in.
     """
 
     onset: npt.NDArray[np.int32]
     end: npt.NDArray[np.int32]
     pitch: npt.NDArray[np.int32]
+    loud: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int32]
     stops: npt.NDArray[np.int32]
     codes: npt.NDArray[np.int32]
@@ -72,15 +75,17 @@ class Grid(NamedTuple):
     steps: npt.NDArray[np.int32]
     packed: npt.NDArray[np.int64]
     sounded: npt.NDArray[np.uint64]
+    has_velocities: bool
 
 
-def new_grid() -> Grid:
+def new_grid(*, has_velocities: bool = False) -> Grid:
     """Return a grid with room for all that the kernels take; memory comes as it is used."""
     coarse = MOST_BARS * QUARTERS_PER_BAR * COARSE + 2
     return Grid(
         onset=np.empty(MOST_NOTES, np.int32),
         end=np.empty(MOST_NOTES, np.int32),
         pitch=np.empty(MOST_NOTES, np.int32),
+        loud=np.zeros(MOST_NOTES, np.int32),
         starts=np.empty(MOST_TRACKS + 1, np.int32),
         stops=np.empty(MOST_TRACKS, np.int32),
         codes=np.empty(MOST_TRACKS, np.int32),
@@ -89,6 +94,7 @@ def new_grid() -> Grid:
         steps=np.empty(_MOST_STEPS + 2, np.int32),
         packed=np.empty(MOST_NOTES, np.int64),
         sounded=np.empty(4 * coarse, np.uint64),
+        has_velocities=has_velocities,
     )
 
 
@@ -113,7 +119,7 @@ def _nearest_step(ticks: int, double_steps: int, resolution: int, inverse: float
 @kernel
 def sound(notes: Columns, count: int, tracks: Columns, track_count: int, resolution: int) -> bool:
     """Tell whether these are columns that the kernels take: all that they index by is checked."""
-    if not (0 < count <= MOST_NOTES and count <= notes.shape[1] and notes.shape[0] > PITCH):
+    if not (0 < count <= MOST_NOTES and count <= notes.shape[1] and notes.shape[0] > VELOCITY):
         return False
     if not (0 < track_count <= min(MOST_TRACKS, tracks.shape[1]) and 0 < resolution < 0x8000):
         return False
@@ -145,6 +151,7 @@ def lay_out(
 ) -> int:
     """Bring notes that are `sound` onto the grid, in steps, canonical; return how many tracks."""
     onsets, ends, pitches, packed = grid.onset, grid.end, grid.pitch, grid.packed
+    loud = grid.loud
     starts, stops, targets = grid.starts, grid.stops, grid.targets
     total = _assign(tracks, track_count, merge, grid)
     double_steps, inverse = 2 * steps_per_quarter, 1.0 / (2.0 * resolution)
@@ -164,6 +171,8 @@ def lay_out(
         onsets[place] = packed[i] >> (_END_BITS + _PITCH_BITS)
         ends[place] = (packed[i] >> _PITCH_BITS) & _END_MASK
         pitches[place] = packed[i] & (_PITCHES - 1)
+        if grid.has_velocities:
+            loud[place] = notes[VELOCITY, i]
         place += 1
     stops[target] = place
     for target in range(total):
@@ -172,8 +181,11 @@ def lay_out(
         for i in range(first + 1, last):
             ordered &= onsets[i - 1] <= onsets[i]
         if not ordered:
-            _sort(onsets, ends, pitches, first, last, packed, grid.steps)
-        stops[target] = _settle(onsets, ends, pitches, first, last, grid.latest)
+            _sort(onsets, ends, pitches, loud, first, last, packed, grid.steps)
+        if grid.has_velocities:
+            stops[target] = _settle_loud(onsets, ends, pitches, loud, first, last, grid.latest)
+        else:
+            stops[target] = _settle(onsets, ends, pitches, first, last, grid.latest)
     return total
 
 
@@ -205,6 +217,7 @@ def _sort(
     onsets: npt.NDArray[np.int32],
     ends: npt.NDArray[np.int32],
     pitches: npt.NDArray[np.int32],
+    loud: npt.NDArray[np.int32],
     first: int,
     last: int,
     packed: npt.NDArray[np.int64],
@@ -221,11 +234,12 @@ def _sort(
         steps[step + 1] += steps[step]
     for i in range(first, last):
         onset = wide(onsets[i])
-        key = (onset << _END_BITS | ends[i]) << _PITCH_BITS | pitches[i]
-        packed[first + steps[onset]] = key
+        key = (wide(loud[i]) << _END_BITS | onset) << _END_BITS | ends[i]
+        packed[first + steps[onset]] = key << _PITCH_BITS | pitches[i]
         steps[onset] += 1
     for i in range(first, last):
-        onsets[i] = packed[i] >> (_END_BITS + _PITCH_BITS)
+        loud[i] = packed[i] >> (2 * _END_BITS + _PITCH_BITS)
+        onsets[i] = (packed[i] >> (_END_BITS + _PITCH_BITS)) & _END_MASK
         ends[i] = (packed[i] >> _PITCH_BITS) & _END_MASK
         pitches[i] = packed[i] & (_PITCHES - 1)
 
@@ -254,6 +268,32 @@ def _settle(
         latest[pitch] = kept
         kept += 1
     return wide(kept)
+
+
+@kernel
+def _settle_loud(
+    onsets: npt.NDArray[np.int32],
+    ends: npt.NDArray[np.int32],
+    pitches: npt.NDArray[np.int32],
+    loud: npt.NDArray[np.int32],
+    first: int,
+    last: int,
+    latest: npt.NDArray[np.int32],
+) -> int:
+    """Do what `_settle` does, first to the velocities: of notes at once the loudest counts."""
+    latest[:] = -1
+    kept = first
+    for i in range(first, last):
+        before = latest[pitches[i]]
+        if before >= 0 and onsets[before] == onsets[i]:
+            ends[before] = max(ends[before], ends[i])
+            loud[before] = max(loud[before], loud[i])
+            continue
+        onsets[kept], ends[kept], pitches[kept] = onsets[i], ends[i], pitches[i]
+        loud[kept] = loud[i]
+        latest[pitches[i]] = kept
+        kept += 1
+    return _settle(onsets, ends, pitches, first, kept, latest)
 
 
 @kernel

@@ -6,6 +6,8 @@ import numpy as np
 
 from megatron_music.score.notes import Score, Track
 
+_COLUMNS = ("onset", "end", "pitch", "velocity")
+
 
 def merge(score: Score) -> Score:
     """Gather the notes of each instrument in one track, at the place of its first.
@@ -21,5 +23,5 @@ def merge(score: Score) -> Score:
 
 
 def _joined(code: int, tracks: list[Track]) -> Track:
-    columns = ([getattr(track, name) for track in tracks] for name in ("onset", "end", "pitch"))
+    columns = ([getattr(track, name) for track in tracks] for name in _COLUMNS)
     return Track(code, *(np.concatenate(column) for column in columns))

@@ -12,13 +12,12 @@ from megatron_music.score.instruments import (
     general_midi_program,
 )
 from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.midi_events import TEMPO, Chunk, Event, meta, parse_events
 from megatron_music.score.midi_file import MidiFile, parse_file, read_file
-from megatron_music.score.notes import DEFAULT_VELOCITY, Piece, Score, Track
+from megatron_music.score.notes import DEFAULT_QUARTER_US, Piece, Score, Tempo, Track
+from megatron_music.score.tempo import usual_us
 
-DEFAULT_TEMPO_BPM = 120.0
-SLOWEST_BPM, FASTEST_BPM = 4, 1000
-"""A file's tempo beyond these is damage: the default stands for it."""
-
+DEFAULT_TEMPO_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
 _WRITTEN_TICKS_PER_QUARTER = 480
 _PITCHED_CHANNELS = 15
 
@@ -38,25 +37,36 @@ def parse_midi(raw: bytes, name: str) -> Score:
 
 
 def score_of(midi: MidiFile) -> Score:
-    """Return the music of a file; its tempo is the first that it sets."""
-    tracks = (Track(one.instrument, one.onset, one.end, one.pitch) for one in midi.tracks)
-    _, quarters = midi.tempos()
-    tempo_bpm = US_PER_MINUTE / int(quarters[0]) if len(quarters) else DEFAULT_TEMPO_BPM
-    usual = SLOWEST_BPM <= tempo_bpm <= FASTEST_BPM
+    """Return the music of a file; the tempo it begins at is the first that it sets."""
+    tracks = (
+        Track(one.instrument, one.onset, one.end, one.pitch, one.velocity) for one in midi.tracks
+    )
+    ticks, quarters = midi.tempos()
+    tempos = tuple(
+        Tempo(tick, usual_us(quarter_us))
+        for tick, quarter_us in zip(ticks.tolist(), quarters.tolist(), strict=True)
+    )
+    first_us = tempos[0].quarter_us if tempos else DEFAULT_QUARTER_US
     return Score(
         midi.ticks_per_quarter,
         tuple(tracks),
         midi.metres,
-        tempo_bpm if usual else DEFAULT_TEMPO_BPM,
+        US_PER_MINUTE / first_us,
+        tempos=tempos,
     )
 
 
-def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -> None:
-    """Write a piece as a MIDI file with named tracks, programs, tempo, metres; raises WriteError.
+def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None:
+    """Write a piece as a MIDI file with named tracks, programs, metres; raises WriteError.
 
-    Reading it back and quantizing gives the piece again. Where there are more tracks than channels
-    the drums come last; of pitched tracks those beyond the fifteenth share a channel.
+    With `tempo_bpm` all of it has that tempo; else the piece's own, 120 where it has none. Notes
+    have their velocities, those without one the default. Reading the file back and quantizing
+    gives the piece again. Where there are more tracks than channels the drums come last; of pitched
+    tracks those beyond the fifteenth share a channel.
     """
+    changes = [] if tempo_bpm is not None else _tempo_changes(piece)
+    if tempo_bpm is None:
+        tempo_bpm = US_PER_MINUTE / piece.tempo_of(0)
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
     for bar, start in enumerate(piece.bar_starts[:-1].tolist() or [0]):
@@ -70,6 +80,27 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM) -
         midi.instruments.append(_written_track(track, name, step_s))
     with complete(path) as temporary:
         midi.write(str(temporary))
+        if changes:
+            temporary.write_bytes(_with_tempos(temporary.read_bytes(), changes))
+
+
+def _tempo_changes(piece: Piece) -> list[Event]:
+    """Return the tempos of a piece behind the first."""
+    starts = (piece.bar_starts * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter).tolist()
+    return [
+        Event(starts[bar], meta(TEMPO, piece.tempo_of(bar).to_bytes(3)))
+        for bar in range(1, piece.bars)
+        if piece.tempo_of(bar) != piece.tempo_of(bar - 1)
+    ]
+
+
+def _with_tempos(raw: bytes, changes: list[Event]) -> bytes:
+    """Return a MIDI file with further tempos: pretty_midi has no way to write them."""
+    file = parse_events(raw)
+    first: Chunk = file.tracks[0]
+    first.events = sorted([*first.events, *changes], key=lambda event: event.tick)
+    first.end_ticks = max(first.end_ticks, changes[-1].tick)
+    return file.to_bytes()
 
 
 def track_names(piece: Piece) -> list[str]:
@@ -86,10 +117,9 @@ def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instru
     code = track.instrument
     program, drums = general_midi_program(code), code == DRUMS
     instrument = pretty_midi.Instrument(program, drums, name)
+    columns = (column.tolist() for column in (track.loudness, track.pitch, track.onset, track.end))
     instrument.notes = [
-        pretty_midi.Note(DEFAULT_VELOCITY, pitch, onset * step_s, end * step_s)
-        for pitch, onset, end in zip(
-            track.pitch.tolist(), track.onset.tolist(), track.end.tolist(), strict=True
-        )
+        pretty_midi.Note(velocity, pitch, onset * step_s, end * step_s)
+        for velocity, pitch, onset, end in zip(*columns, strict=True)
     ]
     return instrument

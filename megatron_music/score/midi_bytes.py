@@ -15,7 +15,7 @@ from megatron_music.score.midi_events import (
     EventFile,
     meta,
 )
-from megatron_music.score.notes import DEFAULT_VELOCITY, Score, Track
+from megatron_music.score.notes import Score, Track
 
 _PITCHED_CHANNELS = (*range(9), *range(10, 16))
 _CLOCKS = bytes((24, 8))
@@ -44,13 +44,13 @@ def _chunk(track: Track, channel: int) -> Chunk:
     if track.instrument == DRUMS:
         channel = DRUM_CHANNEL
     program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
-    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
+    columns = (column.tolist() for column in (track.onset, track.end, track.pitch, track.loudness))
     # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
     notes = sorted(
         event
-        for onset, end, pitch in zip(*columns, strict=True)
+        for onset, end, pitch, velocity in zip(*columns, strict=True)
         for event in (
-            Event(onset, bytes((NOTE_ON | channel, pitch, DEFAULT_VELOCITY))),
+            Event(onset, bytes((NOTE_ON | channel, pitch, velocity))),
             Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
         )
     )

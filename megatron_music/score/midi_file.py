@@ -27,12 +27,11 @@ from megatron_music.score.midi_columns import (
     TRACK,
     VELOCITY,
 )
-from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Metre
+from megatron_music.score.notes import DEFAULT_QUARTER_US, QUARTERS_PER_BAR, IntArray, Metre
 
 LONGEST_QUARTERS = 40_000
 """10,000 bars of 4/4, over five hours: a note beyond that is damage, not music."""
 
-DEFAULT_QUARTER_US = 500_000
 _US_PER_S = 1e6
 
 _LONGEST_BARS = LONGEST_QUARTERS // QUARTERS_PER_BAR

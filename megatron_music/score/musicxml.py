@@ -17,7 +17,8 @@ from megatron_music.files import complete
 from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.metre import TimeSignature
-from megatron_music.score.midi import DEFAULT_TEMPO_BPM, track_names
+from megatron_music.score.midi import track_names
+from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import Piece, Track
 
 MUSICXML_SUFFIX = ".musicxml"
@@ -61,9 +62,12 @@ def is_musicxml(path: Path) -> bool:
 
 
 def write_musicxml(
-    piece: Piece, path: Path, tempo_bpm: float = DEFAULT_TEMPO_BPM, title: str = ""
+    piece: Piece, path: Path, tempo_bpm: float | None = None, title: str = ""
 ) -> None:
-    """Write a piece as uncompressed MusicXML 4.0; raises WriteError."""
+    """Write a piece as uncompressed MusicXML 4.0; raises WriteError.
+
+    Without `tempo_bpm` it has its own tempi.
+    """
     root = Element("score-partwise", version="4.0")
     if title:
         SubElement(SubElement(root, "work"), "work-title").text = title
@@ -103,7 +107,7 @@ def _sound_id(number: int, pitch: int | None) -> str:
 
 
 def _write_part(
-    part: Element, number: int, track: Track, piece: Piece, sharps: int, tempo_bpm: float
+    part: Element, number: int, track: Track, piece: Piece, sharps: int, tempo_bpm: float | None
 ) -> None:
     values = _values(piece.steps_per_quarter)
     starts = piece.bar_starts.tolist()
@@ -115,8 +119,8 @@ def _write_part(
             _write_time(SubElement(measure, "attributes"), piece.metre_of(bar))
         if bar == 0:
             _write_attributes(measure, track, piece, sharps)
-            if number == 0:
-                _write_tempo(measure, tempo_bpm)
+        if number == 0:
+            _write_tempo(measure, piece, bar, tempo_bpm)
         for voice, bars in enumerate(voices, 1):
             if voice > 1 and not bars[bar]:
                 continue
@@ -153,7 +157,11 @@ def _write_time(attributes: Element, metre: TimeSignature) -> None:
     SubElement(time, "beat-type").text = str(metre.denominator)
 
 
-def _write_tempo(measure: Element, tempo_bpm: float) -> None:
+def _write_tempo(measure: Element, piece: Piece, bar: int, tempo_bpm: float | None) -> None:
+    """Write the tempo where it changes: a given one at the beginning alone."""
+    if bar and (tempo_bpm is not None or piece.tempo_of(bar) == piece.tempo_of(bar - 1)):
+        return
+    tempo_bpm = tempo_bpm or US_PER_MINUTE / piece.tempo_of(bar)
     direction = SubElement(measure, "direction", placement="above")
     metronome = SubElement(SubElement(direction, "direction-type"), "metronome")
     SubElement(metronome, "beat-unit").text = "quarter"

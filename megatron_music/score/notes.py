@@ -16,18 +16,52 @@ QUARTERS_PER_BAR = 4
 DEFAULT_VELOCITY = 90
 """Of notes that are written where nothing tells how loud they are."""
 
+DEFAULT_QUARTER_US = 500_000
+"""Microseconds of a quarter note where nothing tells the tempo: 120 a minute."""
+
+UNTOLD = 0
+"""The velocity of a note where nothing tells how loud it is."""
+
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """The notes of one instrument: three columns of equal length, int64.
+    """The notes of one instrument: columns of equal length, int64.
 
-    `onset` and `end` count ticks in a Score and steps in a Piece; `end` is exclusive.
+    `onset` and `end` count ticks in a Score and steps in a Piece; `end` is exclusive. `velocity`
+    is MIDI's, 1 to 127, or UNTOLD, which all notes are where it is not given. Tracks are equal
+    when their notes are, at any velocity.
     """
 
     instrument: int
     onset: IntArray
     end: IntArray
     pitch: IntArray
+    velocity: IntArray = None  # type: ignore[assignment] # made in __post_init__
+
+    def __post_init__(self) -> None:
+        """Have a velocity for each note."""
+        if self.velocity is None:
+            object.__setattr__(self, "velocity", np.full(len(self.onset), UNTOLD, np.int64))
+
+    @property
+    def loudness(self) -> IntArray:
+        """The velocities to play at: the default where none is told."""
+        return np.where(self.velocity == UNTOLD, DEFAULT_VELOCITY, self.velocity)
+
+    def some(
+        self,
+        chosen: npt.NDArray[np.bool_] | slice,
+        onset: IntArray | None = None,
+        end: IntArray | None = None,
+    ) -> "Track":
+        """Return some of the notes, at other times where these are given."""
+        return Track(
+            self.instrument,
+            self.onset[chosen] if onset is None else onset,
+            self.end[chosen] if end is None else end,
+            self.pitch[chosen],
+            self.velocity[chosen],
+        )
 
     def __len__(self) -> int:
         return len(self.onset)
@@ -64,11 +98,20 @@ class Metre:
 
 
 @dataclass(frozen=True)
+class Tempo:
+    """The microseconds of a quarter note and the tick from which they hold."""
+
+    onset_ticks: int
+    quarter_us: int
+
+
+@dataclass(frozen=True)
 class Score:
     """Music as its source gives it, in ticks. No time signature means 4/4.
 
-    `bars` are the metres of the bars that it is laid out in from tick 0 on, as
-    `stretches.lay_out_bars` does; the last holds for all that follow, and none means 4/4.
+    `tempo_bpm` is the tempo it begins at, and `tempos` are all that it has, by their ticks; without
+    any it keeps the first. `bars` are the metres of the bars that it is laid out in from tick 0
+    on, as `stretches.lay_out_bars` does; the last holds for all that follow, and none means 4/4.
     """
 
     ticks_per_quarter: int
@@ -76,6 +119,7 @@ class Score:
     metres: tuple[Metre, ...] = field(default=())
     tempo_bpm: float = 120.0
     bars: tuple[TimeSignature, ...] = ()
+    tempos: tuple[Tempo, ...] = ()
 
     @property
     def other_metres(self) -> tuple[Metre, ...]:
@@ -90,25 +134,34 @@ class Piece:
     Canonical: every track has a note; notes are sorted by onset, then pitch; each lasts a step or
     more, ends inside the piece and does not overlap another of its pitch in its track.
 
-    `metres` has the metre of each bar, and is empty where all are 4/4. Given for fewer bars, the
-    last holds for the others.
+    `metres` has the metre of each bar, and is empty where all are 4/4; `tempos_us` has the
+    microseconds of a quarter note in each bar, and is empty where nothing tells them. Given for
+    fewer bars, the last holds for the others. Pieces are equal at any tempo.
     """
 
     steps_per_quarter: int
     bars: int
     tracks: tuple[Track, ...]
     metres: tuple[TimeSignature, ...] = ()
+    tempos_us: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        """Have a metre for each bar, or none."""
+        """Have a metre and a tempo for each bar, or none."""
         metres = self.metres[: self.bars]
         metres += metres[-1:] * (self.bars - len(metres))
         plain = all(metre == COMMON_TIME for metre in metres)
         object.__setattr__(self, "metres", () if plain else metres)
+        tempos = self.tempos_us[: self.bars]
+        tempos += tempos[-1:] * (self.bars - len(tempos))
+        object.__setattr__(self, "tempos_us", tempos)
 
     def metre_of(self, bar: int) -> TimeSignature:
         """Return the metre of a bar, counted from 0."""
         return self.metres[bar] if self.metres else COMMON_TIME
+
+    def tempo_of(self, bar: int) -> int:
+        """Return the microseconds of a quarter note in a bar, counted from 0."""
+        return self.tempos_us[bar] if self.tempos_us else DEFAULT_QUARTER_US
 
     @cached_property
     def bar_starts(self) -> IntArray:

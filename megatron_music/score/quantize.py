@@ -1,20 +1,24 @@
 """Scores onto the grid, and pieces cut into windows of bars."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from megatron_music.errors import MidiError
-from megatron_music.score.metre import COMMON_TIME
-from megatron_music.score.notes import IntArray, Piece, Score, Track
+from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS
+from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.notes import UNTOLD, IntArray, Piece, Score, Track
+from megatron_music.score.tempo import tempos_at
 
 
 def quantize(score: Score, steps_per_quarter: int) -> Piece:
     """Snap every onset and end to the nearest step (halves up) and make the result canonical.
 
-    A note lasts a step at least. Of notes of one pitch and onset the longest stays; one that runs
-    into the next of its pitch ends there. Raises MidiError if the score has no notes.
+    A note lasts a step at least. Of notes of one pitch and onset the longest stays, as loud as the
+    loudest; one that runs into the next of its pitch ends there. A bar has the tempo that holds a
+    thirty-second note after its beginning. Raises MidiError if the score has no notes.
     """
     tracks = tuple(
         _snap(track, score.ticks_per_quarter, steps_per_quarter) for track in score.tracks
@@ -27,13 +31,24 @@ def quantize(score: Score, steps_per_quarter: int) -> Piece:
     last = score.bars[-1] if score.bars else COMMON_TIME
     further = max(0, -(-(end - known.steps) // last.steps(steps_per_quarter)))
     bars = int(known.bar_at(np.array([end - 1]))[0]) + 1 if not further else known.bars + further
-    return Piece(steps_per_quarter, bars, tracks, score.bars)
+    piece = Piece(steps_per_quarter, bars, tracks, score.bars)
+    return replace(piece, tempos_us=_tempos(piece, score))
+
+
+def _tempos(piece: Piece, score: Score) -> tuple[int, ...]:
+    """Return the tempo of each bar."""
+    if not score.tempos:
+        return (round(US_PER_MINUTE / score.tempo_bpm),)
+    quarter = score.ticks_per_quarter
+    sixteenths = piece.bar_starts[:-1] * SIXTEENTHS // piece.steps_per_quarter
+    begins = (2 * sixteenths * quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
+    return tuple(tempos_at(begins + quarter // 8, score.tempos))
 
 
 def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
     onset = nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
     end = np.maximum(nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
-    return canonical_track(track.instrument, onset, end, track.pitch)
+    return canonical_track(track.instrument, onset, end, track.pitch, track.velocity)
 
 
 def nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
@@ -42,18 +57,27 @@ def nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int
     return (2 * ticks * steps_per_quarter + ticks_per_quarter) // (2 * ticks_per_quarter)
 
 
-def canonical_track(instrument: int, onset: IntArray, end: IntArray, pitch: IntArray) -> Track:
+def canonical_track(
+    instrument: int,
+    onset: IntArray,
+    end: IntArray,
+    pitch: IntArray,
+    velocity: IntArray | None = None,
+) -> Track:
     """Sort notes by onset, then pitch, and leave no two of one pitch overlapping; in steps."""
+    velocity = np.full(len(onset), UNTOLD, np.int64) if velocity is None else velocity
     by_pitch = np.lexsort((-end, onset, pitch))
     onset, end, pitch = onset[by_pitch], end[by_pitch], pitch[by_pitch]
+    velocity = velocity[by_pitch]
     if len(onset) > 1:
         same_pitch = pitch[1:] == pitch[:-1]
         first = np.concatenate(([True], ~(same_pitch & (onset[1:] == onset[:-1]))))
         onset, end, pitch = onset[first], end[first], pitch[first]
+        velocity = np.maximum.reduceat(velocity, np.flatnonzero(first))
         follows = pitch[1:] == pitch[:-1]
         end[:-1] = np.where(follows, np.minimum(end[:-1], onset[1:]), end[:-1])
     order = np.lexsort((pitch, onset))
-    return Track(instrument, onset[order], end[order], pitch[order])
+    return Track(instrument, onset[order], end[order], pitch[order], velocity[order])
 
 
 def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> list[Piece]:
@@ -90,25 +114,31 @@ def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:
     first, last = piece.bar_starts[[first_bar, last_bar]].tolist()
     tracks = tuple(_clip(track, first, last) for track in piece.tracks)
     kept = tuple(track for track in tracks if len(track))
-    metres = piece.metres[first_bar:last_bar]
-    return Piece(piece.steps_per_quarter, last_bar - first_bar, kept, metres)
+    bars = slice(first_bar, last_bar)
+    return Piece(
+        piece.steps_per_quarter,
+        last_bar - first_bar,
+        kept,
+        piece.metres[bars],
+        piece.tempos_us[bars],
+    )
 
 
 def _clip(track: Track, first: int, last: int) -> Track:
     # Onsets are sorted, so the notes of a window lie side by side.
     low, high = np.searchsorted(track.onset, (first, last))
     end = np.minimum(track.end[low:high], last) - first
-    return Track(track.instrument, track.onset[low:high] - first, end, track.pitch[low:high])
+    return track.some(slice(low, high), track.onset[low:high] - first, end)
 
 
 def join(pieces: list[Piece]) -> Piece:
     """Lay pieces end to end; the n-th track of an instrument goes on as its n-th."""
-    columns: dict[tuple[int, int], list[tuple[IntArray, IntArray, IntArray]]] = {}
+    columns: dict[tuple[int, int], list[tuple[IntArray, ...]]] = {}
     start = 0
     for piece in pieces:
         seen: Counter[int] = Counter()
         for track in piece.tracks:
-            shifted = (track.onset + start, track.end + start, track.pitch)
+            shifted = (track.onset + start, track.end + start, track.pitch, track.velocity)
             columns.setdefault((track.instrument, seen[track.instrument]), []).append(shifted)
             seen[track.instrument] += 1
         start += piece.steps
@@ -117,4 +147,7 @@ def join(pieces: list[Piece]) -> Piece:
         for (code, _), parts in columns.items()
     )
     metres = tuple(piece.metre_of(bar) for piece in pieces for bar in range(piece.bars))
-    return Piece(pieces[0].steps_per_quarter, len(metres), tracks, metres)
+    tempos_us = tuple(piece.tempo_of(bar) for piece in pieces for bar in range(piece.bars))
+    told = any(piece.tempos_us for piece in pieces)
+    steps = pieces[0].steps_per_quarter
+    return Piece(steps, len(metres), tracks, metres, tempos_us if told else ())

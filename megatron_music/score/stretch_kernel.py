@@ -17,6 +17,7 @@ from megatron_music.score.midi_columns import (
     PITCH,
     TRACK,
     TRACK_ROWS,
+    VELOCITY,
     Columns,
 )
 
@@ -201,8 +202,8 @@ def _add_region(
     counts[BARS] += bars
     counts[REGIONS] += 1
     layout.regions[FIRST, region], layout.regions[LAST, region] = first, last
-    layout.regions[ORIGIN, region] = _ticks(origin, resolution)
-    layout.regions[LIMIT, region] = _ticks(wide(starts[counts[BARS]]), resolution)
+    layout.regions[ORIGIN, region] = nearest_tick(origin, resolution)
+    layout.regions[LIMIT, region] = nearest_tick(wide(starts[counts[BARS]]), resolution)
     if breaks and counts[CUTS] < len(layout.cuts):
         layout.cuts[counts[CUTS]] = counts[BARS]
         counts[CUTS] += 1
@@ -210,7 +211,7 @@ def _add_region(
 
 
 @kernel
-def _ticks(sixteenths: int, resolution: int) -> int:
+def nearest_tick(sixteenths: int, resolution: int) -> int:
     """Return the nearest tick: bars of eighths may begin between two of a coarse clock."""
     return (2 * sixteenths * resolution + SIXTEENTHS) // (2 * SIXTEENTHS)
 
@@ -249,6 +250,7 @@ def keep_regions(
         notes[TRACK, kept], notes[PITCH, kept] = owner, notes[PITCH, i]
         notes[ONSET, kept] = _laid(onset, place, regions)
         notes[END, kept] = _laid(end, ends_in, regions)
+        notes[VELOCITY, kept] = notes[VELOCITY, i]
         tracks[COUNT, owner] += 1
         kept += 1
     return kept, _without_silent(notes, kept, tracks, track_count)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
-from megatron_music.score.notes import IntArray, Score, Track
+from megatron_music.score.notes import IntArray, Score, Tempo, Track
+from megatron_music.score.tempo import tempos_at
 
 _ENDLESS = 2**40
 
@@ -74,8 +75,31 @@ def lay_out_bars(
         tracks=tuple(track for track in tracks if len(track)),
         metres=(),
         bars=tuple(metre for region in regions for metre in region.bars),
+        tempos=_moved_tempos(score, regions),
     )
     return kept, tuple(cuts)
+
+
+def _moved_tempos(score: Score, regions: list[Region]) -> tuple[Tempo, ...]:
+    """Return the tempos of regions laid end to end."""
+    if not score.tempos or not regions:
+        return ()
+    origins = _origins(regions, score.ticks_per_quarter).tolist()
+    begins = np.array([region.first_ticks for region in regions], np.int64)
+    moved = []
+    for region, origin, limit, first_us in zip(
+        regions,
+        origins[:-1],
+        [*origins[1:-1], _ENDLESS],
+        tempos_at(begins, score.tempos),
+        strict=True,
+    ):
+        moved.append(Tempo(origin, first_us))
+        for tempo in score.tempos:
+            laid = tempo.onset_ticks - region.first_ticks + origin
+            if region.first_ticks < tempo.onset_ticks < region.last_ticks and laid < limit:
+                moved.append(Tempo(laid, tempo.quarter_us))
+    return tuple(moved)
 
 
 def _cuts(stretches: list[list[Region]]) -> list[int]:
@@ -143,14 +167,12 @@ def _region(
 def _moved(track: Track, ticks_per_quarter: int, regions: list[Region], ends: list[int]) -> Track:
     """Return the notes of a track that begin in regions, laid end to end."""
     if not regions or not len(track):
-        return Track(track.instrument, *np.zeros((3, 0), np.int64))
+        return Track(track.instrument, *np.zeros((4, 0), np.int64))
     firsts, lasts = (
         np.array([getattr(region, name) for region in regions], np.int64)
         for name in ("first_ticks", "last_ticks")
     )
-    sixteenths = np.cumsum([0, *(region.sixteenths for region in regions)], dtype=np.int64)
-    # The nearest ticks: bars of eighths may begin between two of a coarse clock.
-    origins = (2 * sixteenths * ticks_per_quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
+    origins = _origins(regions, ticks_per_quarter)
     stops = np.array(ends, np.int64)
     place = np.searchsorted(firsts, track.onset, side="right") - 1
     inside = (place >= 0) & (track.onset < lasts[place])
@@ -165,4 +187,12 @@ def _moved(track: Track, ticks_per_quarter: int, regions: list[Region], ends: li
         laid: IntArray = np.minimum(moved, origins[regions_of + 1])
         return laid
 
-    return Track(track.instrument, at(onset, place), at(end, ends_in), track.pitch[inside])
+    return track.some(inside, at(onset, place), at(end, ends_in))
+
+
+def _origins(regions: list[Region], ticks_per_quarter: int) -> IntArray:
+    """Return the ticks that regions are laid at, and behind them that of the end."""
+    sixteenths = np.cumsum([0, *(region.sixteenths for region in regions)], dtype=np.int64)
+    # The nearest ticks: bars of eighths may begin between two of a coarse clock.
+    origins: IntArray = (2 * sixteenths * ticks_per_quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
+    return origins

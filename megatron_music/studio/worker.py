@@ -102,7 +102,7 @@ def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
 
 def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
     from megatron_music.generate.prepare import prepared
-    from megatron_music.generate.report import new_bars
+    from megatron_music.generate.report import new_bars, tempo_of
     from megatron_music.generate.rewrite import write_song
 
     request = _request(wishes)
@@ -115,14 +115,11 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
         prompt = prepared(
             None if midi is None else begun, request, composer.vocabulary, None, confirmed=True
         )
-        tempo_bpm = request.tempo
-        if prompt is not None and prompt.source is not None and request.tempo_bpm is None:
-            tempo_bpm = prompt.source.score.tempo_bpm
         for song in composer.compose(request, prompt, watch):
             send({})
             write_song(song, path, prompt, request.tempo_bpm)
             new = None if prompt is None else new_bars(song, prompt)
-            facts = facts_of(song.piece, tempo_bpm) | {"new_bars": new}
+            facts = facts_of(song.piece, tempo_of(song, request, prompt)) | {"new_bars": new}
             songs.append({"number": song.seed, "midi": path.read_bytes(), "facts": facts})
     return songs
 

@@ -15,9 +15,16 @@ import numpy.typing as npt
 from megatron_music.errors import UsageError
 from megatron_music.score.grid_kernel import MOST_NOTES, NOT_SURE
 from megatron_music.score.hashing import WORD
-from megatron_music.score.midi_columns import MOST_METRES, MOST_TRACKS, Buffers
+from megatron_music.score.midi_columns import (
+    MOST_METRES,
+    MOST_TRACKS,
+    TEMPO,
+    US_PER_MINUTE,
+    Buffers,
+)
 from megatron_music.score.midi_kernel import new_buffers
 from megatron_music.score.notes import Score
+from megatron_music.score.tempo_kernel import MOST_CONTROLS
 from megatron_music.tokenizer.batch_kernel import (
     BARS,
     METRES,
@@ -28,7 +35,7 @@ from megatron_music.tokenizer.batch_kernel import (
     encode_files,
     encode_in_bars,
 )
-from megatron_music.tokenizer.encode_kernel import (
+from megatron_music.tokenizer.encode_setup import (
     MOST_WINDOW_BARS,
     EncodePlan,
     Output,
@@ -117,7 +124,8 @@ class BatchEncoder:
             last_training=np.uint64(last_training),
         )
         self._setup = new_setup(vocabulary, plan)
-        self._midi = new_buffers(MOST_NOTES)
+        controls = MOST_CONTROLS if vocabulary.has_tempos else 0
+        self._midi = new_buffers(MOST_NOTES, controls=controls)
         self._output = _new_output(1)
 
     def encode(self, files: Sequence[bytes]) -> Batch:
@@ -141,7 +149,7 @@ class BatchEncoder:
         done = midi is None
         while midi is not None and not done:
             shapes = (midi.notes.shape[1], midi.tracks.shape[1], midi.metres.shape[1])
-            sizes = Sizes(*shapes, score.ticks_per_quarter)
+            sizes = Sizes(*shapes, score.ticks_per_quarter, midi.controls.shape[1])
             done = encode_in_bars(0, sizes, midi, self._setup, self._output, reports)
             if not done:
                 self._output = _doubled(self._output)
@@ -211,17 +219,23 @@ def _columns_of(score: Score, *, has_metres: bool) -> Buffers | None:
     sounding = [track for track in score.tracks if len(track)]
     if not sounding:
         return None
-    times = np.concatenate([(track.onset, track.end, track.pitch) for track in sounding], axis=1)
+    times = np.concatenate(
+        [(track.onset, track.end, track.pitch, track.velocity) for track in sounding], axis=1
+    )
     if times.min() < 0 or times.max() > _LARGEST_TICK:
         return None
     lengths = [len(track) for track in sounding]
     owners = np.repeat(np.arange(len(sounding)), lengths)
     metres = sorted(score.metres if has_metres else (), key=lambda metre: metre.onset_ticks)
     signatures = [(one.onset_ticks, one.numerator, one.denominator) for one in metres]
+    tempos = [(one.onset_ticks, 0, TEMPO, one.quarter_us) for one in score.tempos]
+    if not tempos:
+        tempos.append((0, 0, TEMPO, round(US_PER_MINUTE / score.tempo_bpm)))
     return new_buffers(0, 0, 0, 0)._replace(
         notes=np.concatenate((owners[None, :], times)).astype(np.int32),
         tracks=np.array(
             [[one.instrument for one in sounding], lengths, [0] * len(lengths)], np.int32
         ),
         metres=np.ascontiguousarray(np.array(signatures, np.int32).reshape(-1, 3).T),
+        controls=np.ascontiguousarray(np.array(tempos, np.int32).T),
     )

@@ -23,7 +23,9 @@ from megatron_music.score.stretch_kernel import (
     lay_out_common_time,
     metre_at,
 )
-from megatron_music.tokenizer.encode_kernel import NO_ROOM, Output, Setup, encode_notes
+from megatron_music.score.tempo_kernel import read_tempos
+from megatron_music.tokenizer.encode_kernel import NO_ROOM, encode_notes
+from megatron_music.tokenizer.encode_setup import Output, Setup
 
 Figures = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -39,6 +41,7 @@ class Sizes(NamedTuple):
     tracks: int
     metres: int
     resolution: int
+    controls: int
 
 
 class Reports(NamedTuple):
@@ -67,10 +70,10 @@ def encode_files(
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
         start, end = edges_of_files[file], edges_of_files[file + 1]
-        count, tracks, metres, resolution, _ = scan(data, start, end, longest, midi)
+        count, tracks, metres, resolution, controls = scan(data, start, end, longest, midi)
         if setup.plan.voices and not name_voices(midi.tracks, tracks):
             count = NOT_SURE
-        sizes = Sizes(count, tracks, metres, resolution)
+        sizes = Sizes(count, tracks, metres, resolution, controls)
         if not encode_in_bars(file, sizes, midi, setup, output, reports):
             return file
     return len(edges_of_files) - 1
@@ -84,6 +87,8 @@ def encode_in_bars(
     metres, layout = setup.metres, setup.layout
     others, plain = 0, True
     lay_out_common_time(layout)
+    if setup.has_tempos and not read_tempos(midi.controls, sizes.controls, setup.tempos):
+        sizes = Sizes(NOT_SURE, 0, 0, sizes.resolution, 0)
     if sizes.notes > 0:
         others, plain = _other_metres(midi.metres, sizes.metres, metres, reports.metres, 2 * piece)
     if not plain:
@@ -97,7 +102,7 @@ def encode_in_bars(
             count, tracks = keep_regions(
                 midi.notes, sizes.notes, midi.tracks, sizes.tracks, sizes.resolution, layout
             )
-        sizes = Sizes(count, tracks, sizes.metres, sizes.resolution)
+        sizes = Sizes(count, tracks, sizes.metres, sizes.resolution, sizes.controls)
         others = others if found else 0
     if not encode_piece(piece, sizes, midi, setup, output, reports):
         return False

@@ -21,6 +21,7 @@ Cells = npt.NDArray[np.int32]
 NOTE_ON, NOTE_OFF, TIME_DELTA, INST, DENSITY, ATTRIBUTE = 1, 2, 3, 4, 5, 6
 PIECE_START, PIECE_END, TRACK_START, TRACK_END = 7, 8, 9, 10
 BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END, METRE = 11, 12, 13, 14, 15, 16
+VELOCITY, TEMPO = 17, 18
 
 _KINDS = {
     Kind.NOTE_ON: NOTE_ON,
@@ -29,6 +30,8 @@ _KINDS = {
     Kind.INST: INST,
     Kind.DENSITY: DENSITY,
     Kind.METRE: METRE,
+    Kind.VELOCITY: VELOCITY,
+    Kind.TEMPO: TEMPO,
     Kind.ATTRIBUTE: ATTRIBUTE,
 }
 _MARKS = {
@@ -60,23 +63,31 @@ class Form(NamedTuple):
     bar_steps: Cells
     density: bool
     metres: bool
+    velocities: bool
+    tempos: bool
 
 
 class Track(NamedTuple):
-    """What is known of a track: each pitch's onset in steps, `counts` and `metres`.
+    """What is known of a track: each pitch's onset in steps, `counts`, `metres` and `tempos`.
 
     Counted are its notes, those that sound, the steps before the bar, and those of the bar. The
-    metres are those of the bars, in all tracks alike.
+    metres and tempi are those of the bars, in all tracks alike.
     """
 
     onsets: Cells
     counts: Cells
     metres: Cells
+    tempos: Cells
 
 
 def new_track() -> Track:
     """Return a track of which nothing is known."""
-    return Track(np.empty(PITCHES, np.int32), np.zeros(4, np.int32), np.zeros(_MOST_BARS, np.int32))
+    return Track(
+        np.empty(PITCHES, np.int32),
+        np.zeros(4, np.int32),
+        np.zeros(_MOST_BARS, np.int32),
+        np.zeros(_MOST_BARS, np.int32),
+    )
 
 
 def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator[int]:
@@ -106,6 +117,8 @@ def form_of(vocabulary: Vocabulary) -> Form:
         np.array(vocabulary.bar_steps, np.int32),
         vocabulary.settings.density,
         vocabulary.has_metres,
+        vocabulary.has_velocities,
+        vocabulary.has_tempos,
     )
 
 
@@ -135,10 +148,9 @@ def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) ->
         at += 1
     track.metres[0] = 0
     if form.metres:
-        if kind_of(tokens, at, end, form) != METRE:
-            return False
-        track.metres[0] = form.values[tokens[at]]
-        at += 1
+        at = _behind_first(tokens, at, end, METRE, form, track.metres)
+    if form.tempos:
+        at = _behind_first(tokens, at, end, TEMPO, form, track.tempos)
     bars, told = 0, _UNKNOWN
     while kind_of(tokens, at, end, form) == TRACK_START:
         at, told, bars = _behind_track(tokens, at + 1, told, end, bars, form, track)
@@ -185,7 +197,7 @@ def _behind_track(
     track.counts[:] = 0
     bar = 0
     while True:
-        at = _behind_metre(tokens, at, end, bar, bars, form, track)
+        at = _behind_marks(tokens, at, end, bar, bars, form, track)
         kind = kind_of(tokens, at, end, form)
         at += 1
         if kind == TRACK_END:
@@ -212,27 +224,48 @@ def _behind_track(
 
 
 @kernel
-def _behind_metre(
+def _behind_first(tokens: Tokens, at: int, end: int, mark: int, form: Form, told: Cells) -> int:
+    """Take in METRE or TEMPO at the head; return the place behind it, `end` if there is none."""
+    if kind_of(tokens, at, end, form) != mark:
+        return end
+    told[0] = form.values[tokens[at]]
+    return at + 1
+
+
+@kernel
+def _behind_marks(
     tokens: Tokens, at: int, end: int, bar: int, bars: int, form: Form, track: Track
 ) -> int:
-    """Take in the metre of a bar behind the first; return the place behind it, `end` if not legal.
+    """Take in METRE and TEMPO before a bar; return the place behind them, `end` if not legal."""
+    first = at
+    if form.metres:
+        at = _behind_mark(tokens, at, end, bar, bars, METRE, form, track.metres)
+    if form.tempos:
+        at = _behind_mark(tokens, at, end, bar, bars, TEMPO, form, track.tempos)
+    return end if at > first and kind_of(tokens, at, end, form) == TRACK_END else at
 
-    The first track decides it; the others, whose number of `bars` is known, have to tell the same.
+
+@kernel
+def _behind_mark(
+    tokens: Tokens, at: int, end: int, bar: int, bars: int, mark: int, form: Form, told: Cells
+) -> int:
+    """Take in METRE or TEMPO before a bar; return the place behind it, `end` if not legal.
+
+    `told` are those of the bars. The first track decides them; the others, whose number of `bars`
+    is known, have to tell the same. The first bar of a track has that of the head.
     """
     kind = kind_of(tokens, at, end, form)
-    if not form.metres or bar == 0 or kind == TRACK_END:
+    if bar == 0 or kind == TRACK_END:
         return at
-    if bar >= len(track.metres):
+    if bar >= len(told):
         return end
-    before = track.metres[bar - 1]
-    now = form.values[tokens[at]] if kind == METRE else before
+    before = told[bar - 1]
+    now = form.values[tokens[at]] if kind == mark else before
     if bars == 0:
-        track.metres[bar] = now
-    if track.metres[bar] != now or (kind == METRE and now == before):
+        told[bar] = now
+    if told[bar] != now or (kind == mark and now == before):
         return end
-    if kind == METRE and kind_of(tokens, at + 1, end, form) == TRACK_END:
-        return end
-    return at + (kind == METRE)
+    return at + (kind == mark)
 
 
 @kernel
@@ -249,10 +282,13 @@ def _behind_bar(
     onsets, counts = track.onsets, track.counts
     first = step = wide(counts[_FIRST])
     barline = first + wide(counts[_LENGTH])
+    told = 0
     while at < end:
         kind = kind_of(tokens, at, end, form)
         value = wide(form.values[tokens[at]]) if kind != 0 else 0
         at += 1
+        told = _told(kind, value, told, form)
+        kind = kind if told != _REFUSED else 0
         if kind == NOTE_ON:
             if onsets[value] != _SILENT or step == barline:
                 return _REFUSED
@@ -271,6 +307,20 @@ def _behind_bar(
         elif kind == closing:
             silent = counts[_SOUNDING] == 0 and counts[_NOTES] > 0
             return at if silent or not last else _REFUSED
-        else:
+        elif kind != VELOCITY:
             return _REFUSED
     return _REFUSED
+
+
+@kernel
+def _told(kind: int, value: int, told: int, form: Form) -> int:
+    """Return what is told of velocity behind a token of a bar; -1 where the token is not legal.
+
+    That is 0 for nothing, 2 level + 2 for a level, and one more where its NOTE_ON is still to come.
+    """
+    announced = told % 2 == 1
+    if kind == VELOCITY:
+        return _REFUSED if announced or told == 2 * value + 2 else 2 * value + 3
+    if announced:
+        return told - 1 if kind == NOTE_ON else _REFUSED
+    return _REFUSED if kind == NOTE_ON and told == 0 and form.velocities else told

@@ -14,6 +14,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece, Score
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
+from megatron_music.score.tempo import nearest_tempi
 from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
@@ -29,18 +30,23 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     a note longer than a bar has its NOTE_OFF in a later one, and empty bars stay.
     """
     metres = _metres(piece, vocabulary)
+    told = [metres] if vocabulary.has_metres else []
+    if vocabulary.has_tempos:
+        tempos_us = [piece.tempo_of(bar) for bar in range(piece.bars)]
+        told.append(vocabulary.tempo + nearest_tempi(tempos_us))
     places, tokens = [], []
-    # Changes before the frame: they stand where BAR_START does, and sorting keeps the order.
+    # Some of these have one place, such as METRE, TEMPO and BAR_START: sorting keeps their order.
     for columns in (
-        _changes(piece, metres, vocabulary),
+        *(_changes(piece, marks) for marks in told),
         _frame(piece, vocabulary),
+        *([_velocities(piece, vocabulary)] if vocabulary.has_velocities else []),
         _notes(piece, vocabulary),
     ):
         places.append(columns[0])
         tokens.append(columns[1])
     order = np.argsort(np.concatenate(places), kind="stable")
     body = np.concatenate(tokens)[order]
-    head = [vocabulary.piece_start, *metres[: vocabulary.has_metres].tolist()]
+    head = [vocabulary.piece_start, *(int(marks[0]) for marks in told)]
     return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
 
 
@@ -52,13 +58,30 @@ def _metres(piece: Piece, vocabulary: Vocabulary) -> IntArray:
     )
 
 
-def _changes(piece: Piece, metres: IntArray, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Places and tokens of METRE before the bars at which it changes."""
-    bars = np.flatnonzero(metres[1:] != metres[:-1]) + 1
-    count = len(piece.tracks) if vocabulary.has_metres else 0
+def _changes(piece: Piece, marks: IntArray) -> tuple[IntArray, IntArray]:
+    """Places and tokens of METRE or TEMPO before the bars at which it changes."""
+    bars = np.flatnonzero(marks[1:] != marks[:-1]) + 1
+    count = len(piece.tracks)
     track, bar = np.repeat(np.arange(count), len(bars)), np.tile(bars, count)
     zeros = np.zeros(len(bar), np.int64)
-    return _place(piece, track, bar + 1, zeros, 0, zeros), metres[bar]
+    return _place(piece, track, bar + 1, zeros, 0, zeros), marks[bar]
+
+
+def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Places and tokens of VELOCITY before the notes of a bar at which the level changes."""
+    track = np.repeat(np.arange(len(piece.tracks)), [len(t) for t in piece.tracks])
+    onset, pitch, loudness = (
+        np.concatenate([getattr(t, name) for t in piece.tracks])
+        for name in ("onset", "pitch", "loudness")
+    )
+    bar, levels = piece.bar_at(onset), vocabulary.levels_of(loudness)
+    places = _place(piece, track, bar + 1, onset - piece.bar_starts[bar] + 1, _ON, pitch)
+    order = np.argsort(places)
+    now = np.stack((track, bar, levels))[:, order]
+    changes = np.ones(len(order), np.bool_)
+    changes[1:] = (now[:, 1:] != now[:, :-1]).any(axis=0)
+    told = order[changes]
+    return places[told], vocabulary.velocity + levels[told]
 
 
 def _place(

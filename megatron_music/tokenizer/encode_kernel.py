@@ -7,21 +7,14 @@ bits: at which moments something happens, and at each of them which pitches end 
 Setting bits puts notes in order; reading them off writes the tokens.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
-    BAR_BITS,
-    MOST_BAR_BITS,
-    MOST_BARS,
     NOT_SURE,
     Grid,
     lay_out,
     music_hash,
-    new_grid,
     scramble_word,
     sound,
     to_moments,
@@ -29,130 +22,26 @@ from megatron_music.score.grid_kernel import (
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.metre import SIXTEENTHS
-from megatron_music.score.midi_columns import MOST_TRACKS, Columns
-from megatron_music.score.notes import QUARTERS_PER_BAR
-from megatron_music.score.stretch_kernel import (
-    BARS,
-    CUTS,
-    Layout,
-    Metres,
-    new_layout,
-    new_metres,
+from megatron_music.score.midi_columns import Columns
+from megatron_music.score.notes import DEFAULT_VELOCITY, QUARTERS_PER_BAR, UNTOLD
+from megatron_music.score.stretch_kernel import BARS, CUTS
+from megatron_music.score.tempo_kernel import find_tempos
+from megatron_music.tokenizer.encode_setup import (
+    PITCH_BITS,
+    WORD_BITS,
+    Output,
+    Room,
+    Setup,
 )
-from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
-
-Cells = npt.NDArray[np.int32]
-Words = npt.NDArray[np.uint64]
+from megatron_music.tokenizer.vocabulary import VELOCITIES, Ids, TokenArray
 
 NO_ROOM = -2
 """What the kernels answer where the output is full: try again with more room."""
 
-MOST_WINDOW_BARS = 64
-
 _OFF_LOW, _OFF_HIGH, _ON_LOW, _ON_HIGH, _MASKS = 0, 1, 2, 3, 4
 _TOKENS, _DOCUMENTS, _TRACKS = 0, 1, 2
-_WORD_BITS = 6
+_NO_LEVEL = -1
 _FRAME = 7  # tokens of a track, or of a document, beside bars and notes
-
-
-class EncodePlan(NamedTuple):
-    """What is asked for, as numbers.
-
-    Windows of `bars` bars begin every `hop` bars, in stretches of `shortest` bars.
-    `lowest_shift` and `shifts` give the keys, in semitones, of pieces for training: those whose
-    fingerprint begins with a word of at most `last_training`; the others stay as they are.
-    """
-
-    steps_per_quarter: int
-    bars: int
-    hop: int
-    shortest: int
-    voices: bool
-    merge: bool
-    shuffle: bool
-    seed: np.uint64
-    most_tracks: int
-    lowest_shift: int
-    shifts: int
-    last_training: np.uint64
-
-
-class Output(NamedTuple):
-    """Where documents go, one behind the other.
-
-    `tokens` uint16; for each document its `lengths` in tokens, its `tracks`, its `bars` and in
-    `first_bars` the bars of the piece before it, int32; `notes` for each track of each document,
-    int32. `used`: tokens, documents, tracks so far.
-    """
-
-    tokens: TokenArray
-    lengths: Cells
-    tracks: Cells
-    bars: Cells
-    first_bars: Cells
-    notes: Cells
-    used: npt.NDArray[np.int64]
-
-
-class Room(NamedTuple):
-    """What windows are made in: `moments` and `masks` are words of bits, 0 between tracks."""
-
-    lows: Cells
-    highs: Cells
-    order: Cells
-    keys: Words
-    moments: Words
-    masks: Words
-
-
-def new_room(bar_bits: int, bars: int) -> Room:
-    """Return room for one window of so many bars, or of as many as a piece can have."""
-    bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
-    return Room(
-        lows=np.empty(MOST_TRACKS, np.int32),
-        highs=np.empty(MOST_TRACKS, np.int32),
-        order=np.empty(MOST_TRACKS, np.int32),
-        keys=np.empty(MOST_TRACKS, np.uint64),
-        moments=np.zeros(bars << bar_bits >> _WORD_BITS, np.uint64),
-        masks=np.zeros(bars << bar_bits << 2, np.uint64),
-    )
-
-
-class Setup(NamedTuple):
-    """What stays the same from piece to piece, and room to work in.
-
-    `edges` are the vocabulary's density edges, `metres` its metres, told where `has_metres`; the
-    bars of a piece are in `layout`.
-    """
-
-    plan: EncodePlan
-    ids: Ids
-    has_density: bool
-    has_metres: bool
-    edges: npt.NDArray[np.float64]
-    metres: Metres
-    bar_bits: int
-    layout: Layout
-    grid: Grid
-    room: Room
-
-
-def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
-    """Return all that encoding by a plan into a vocabulary takes."""
-    settings = vocabulary.settings
-    bar_bits = BAR_BITS if vocabulary.longest_bar < 1 << BAR_BITS else MOST_BAR_BITS
-    return Setup(
-        plan,
-        vocabulary.numbers,
-        has_density=settings.density,
-        has_metres=vocabulary.has_metres,
-        edges=np.array(settings.density_edges, np.float64),
-        metres=new_metres(vocabulary.metres),
-        bar_bits=bar_bits,
-        layout=new_layout(),
-        grid=new_grid(),
-        room=new_room(bar_bits, plan.bars),
-    )
 
 
 @kernel
@@ -188,6 +77,8 @@ def encode_notes(
     else:
         sixteenth = plan.steps_per_quarter // SIXTEENTHS
         bars = to_moments_of_bars(grid, total, layout.starts, laid, sixteenth, setup.bar_bits)
+    if setup.has_tempos:
+        find_tempos(bars, resolution, layout, setup.tempos)
     used = output.used
     tokens, documents, written = used[_TOKENS], used[_DOCUMENTS], used[_TRACKS]
     windows = _encode_windows(total, bars, first, setup, output)
@@ -263,7 +154,7 @@ def _has_room(sounding: int, bars: int, shifts: int, room: Room, output: Output)
     tokens = _FRAME
     for i in range(sounding):
         track = room.order[i]
-        tokens += _FRAME + 3 * bars + 4 * (room.highs[track] - room.lows[track])
+        tokens += _FRAME + 4 * bars + 5 * (room.highs[track] - room.lows[track])
     used = output.used
     documents = min(
         len(output.lengths), len(output.tracks), len(output.bars), len(output.first_bars)
@@ -283,12 +174,8 @@ def _encode_window(
     ids, edges, grid, room = setup.ids, setup.edges, setup.grid, setup.room
     tokens, used, bars = output.tokens, output.used, stop - start
     latest = (bars - 1) << setup.bar_bits | _bar_steps(stop - 1, setup)
-    first = at = used[_TOKENS]
-    tokens[at] = ids.piece_start
-    at += 1
-    if setup.has_metres:
-        tokens[at] = ids.metre + _bar_metre(start, setup)
-        at += 1
+    first = used[_TOKENS]
+    at = _write_head(start, setup, tokens, first)
     for i in range(sounding):
         track = room.order[i]
         notes = room.highs[track] - room.lows[track]
@@ -301,6 +188,8 @@ def _encode_window(
                 tokens[at] += edge <= notes / bars
             at += 1
         _set_bits(track, start << setup.bar_bits, latest, grid, room)
+        if setup.velocities:
+            _set_levels(track, start << setup.bar_bits, setup.velocities, grid, room)
         at = _read_bits(start, bars, setup, tokens, at)
         tokens[at] = ids.track_end
         at += 1
@@ -320,6 +209,20 @@ def _encode_window(
     used[_TOKENS] += shifts * size
     used[_DOCUMENTS] += shifts
     used[_TRACKS] += shifts * sounding
+
+
+@kernel
+def _write_head(start: int, setup: Setup, tokens: TokenArray, at: int) -> int:
+    """Write what a window begins with, before its tracks; return the place behind."""
+    tokens[at] = setup.ids.piece_start
+    at += 1
+    if setup.has_metres:
+        tokens[at] = setup.ids.metre + _bar_metre(start, setup)
+        at += 1
+    if setup.has_tempos:
+        tokens[at] = setup.ids.tempo + setup.tempos.bars[start]
+        at += 1
+    return at
 
 
 @kernel
@@ -349,11 +252,21 @@ def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Room) -> N
         pitch = wide(pitches[i])
         bit, half = np.uint64(1) << np.uint64(pitch & 63), pitch >> 6
         onset = wide(onsets[i]) - origin
-        moments[onset >> _WORD_BITS] |= np.uint64(1) << np.uint64(onset & 63)
+        moments[onset >> WORD_BITS] |= np.uint64(1) << np.uint64(onset & 63)
         masks[(onset << 2) + _ON_LOW + half] |= bit
         end = min(wide(ends[i]) - origin, latest)
-        moments[end >> _WORD_BITS] |= np.uint64(1) << np.uint64(end & 63)
+        moments[end >> WORD_BITS] |= np.uint64(1) << np.uint64(end & 63)
         masks[(end << 2) + half] |= bit
+
+
+@kernel
+def _set_levels(track: int, origin: int, velocities: int, grid: Grid, room: Room) -> None:
+    """Note the level of each note of a track in a window that begins at the moment `origin`."""
+    for i in range(room.lows[track], room.highs[track]):
+        place = wide(grid.onset[i]) - origin
+        loud = wide(grid.loud[i]) if grid.loud[i] != UNTOLD else DEFAULT_VELOCITY
+        level = loud * velocities // VELOCITIES
+        room.levels[place << PITCH_BITS | wide(grid.pitch[i])] = level
 
 
 @kernel
@@ -361,21 +274,26 @@ def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int)
     """Write the bars that the bits spell and clear them; return the place behind."""
     ids, moments, masks = setup.ids, setup.room.moments, setup.room.masks
     firsts = (ids.note_off, ids.note_off + 64, ids.note_on, ids.note_on + 64)
-    words = 1 << setup.bar_bits >> _WORD_BITS
+    words = 1 << setup.bar_bits >> WORD_BITS
     tells_metres = setup.has_metres and setup.layout.counts[BARS] > 0
+    levels, has_levels = setup.room.levels, setup.velocities > 0
     for bar in range(bars):
         if tells_metres and bar > 0:
             metre = _bar_metre(start + bar, setup)
             tokens[at] = ids.metre + metre
             at += metre != _bar_metre(start + bar - 1, setup)
+        if setup.has_tempos and bar > 0:
+            tempo = setup.tempos.bars[start + bar]
+            tokens[at] = ids.tempo + tempo
+            at += tempo != setup.tempos.bars[start + bar - 1]
         tokens[at] = ids.bar_start
         at += 1
-        now = 0
+        now, level = 0, _NO_LEVEL
         for word in range(bar * words, (bar + 1) * words):
             left = moments[word]
             moments[word] = np.uint64(0)
             while left != np.uint64(0):
-                moment = word << _WORD_BITS | lowest_bit(left)
+                moment = word << WORD_BITS | lowest_bit(left)
                 left &= left - np.uint64(1)
                 step = moment - (bar << setup.bar_bits)
                 tokens[at] = ids.time_delta + step - now
@@ -386,7 +304,14 @@ def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int)
                     bits = masks[place + part]
                     masks[place + part] = np.uint64(0)
                     while bits != np.uint64(0):
-                        tokens[at] = firsts[part] + lowest_bit(bits)
+                        bit = lowest_bit(bits)
+                        if has_levels and part >= _ON_LOW:
+                            pitch = (part - _ON_LOW) << WORD_BITS | bit
+                            loud = wide(levels[moment << PITCH_BITS | pitch])
+                            tokens[at] = ids.velocity + loud
+                            at += loud != level
+                            level = loud
+                        tokens[at] = firsts[part] + bit
                         at += 1
                         bits &= bits - np.uint64(1)
         tokens[at] = ids.bar_end

@@ -1,11 +1,13 @@
 """Which tokens may come next: the grammar of mmmtrack.
 
-    piece  = PIECE_START attribute* [METRE] track+ PIECE_END
+    piece  = PIECE_START attribute* [METRE] [TEMPO] track+ PIECE_END
     track  = TRACK_START INST [DENSITY] bar+ TRACK_END
-    bar    = [METRE] BAR_START (TIME_DELTA | NOTE_ON | NOTE_OFF)* BAR_END
+    bar    = [METRE] [TEMPO] BAR_START (TIME_DELTA | [VELOCITY] NOTE_ON | NOTE_OFF)* BAR_END
 
 In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
-until another is told before a bar: in every track the same before the same bars.
+until another is told before a bar: in every track the same before the same bars. The same holds for
+tempi. In a vocabulary with velocities the first note of a bar has one before it, and each further
+note that is louder or softer than the last.
 
 Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
 than the bar, every track sounds, and every note that begins ends: later than it began, inside the
@@ -16,7 +18,6 @@ A document with hidden bars (`tokenizer.fill`) is legal when the piece it hides 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,40 +25,13 @@ import numpy.typing as npt
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import Piece
-from megatron_music.score.quantize import canonical_track
 from megatron_music.tokenizer.fill import is_hidden, restore
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase, Position
+from megatron_music.tokenizer.transcript import Transcript
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a piece has to become; None leaves it open.
-
-    `instruments` are codes in any order, `tracks` is how many without saying which; `max_tokens`
-    counts from PIECE_START to PIECE_END. With
-    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time, and with `full_bars` as
-    well up to each barline: a rest in a bar is followed by a note, which ends on the barline or is
-    held over it. `attributes` are ids, ascending: just these stand at the head. `densities` gives
-    instruments, by code, their level. `metre` is the index of the one that all bars are in.
-    """
-
-    bars: int | None = None
-    instruments: tuple[int, ...] | None = None
-    max_tokens: int | None = None
-    single_voices: bool = False
-    attributes: tuple[int, ...] | None = None
-    densities: tuple[tuple[int, int], ...] = ()
-    tracks: int | None = None
-    full_bars: bool = True
-    metre: int | None = None
-
-    @property
-    def track_count(self) -> int | None:
-        """How many tracks the piece has to have; None where that is open."""
-        return self.tracks if self.instruments is None else len(self.instruments)
 
 
 class Walker:
@@ -77,9 +51,7 @@ class Walker:
         self._tracks = self.plan.track_count or 0
         self._wanted = Counter(self.plan.instruments or ())
         self._levels = dict(self.plan.densities)
-        self._instruments: list[int] = []
-        self._notes: list[list[tuple[int, int, int]]] = []
-        self._bar_metres: list[int] = []
+        self._music = Transcript()
         v = vocabulary
         self._marks = (
             *(v.piece_start, v.piece_end, v.track_start, v.track_end),
@@ -92,6 +64,8 @@ class Walker:
             Kind.INST: self._bad_instrument,
             Kind.DENSITY: self._bad_density,
             Kind.METRE: self._bad_metre,
+            Kind.TEMPO: self._bad_tempo,
+            Kind.VELOCITY: self._bad_velocity,
             Kind.ATTRIBUTE: self._bad_attribute,
             Kind.MARK: self._bad_mark,
         }
@@ -125,7 +99,10 @@ class Walker:
         reason = self.refusal(token)
         if reason is not None:
             raise TokenError(reason, self.length)
-        self._keep(token)
+        self._music.take(token, self.position)
+        kind, value = self.vocabulary.meanings[token]
+        if kind is Kind.INST:
+            self._wanted[value] -= 1
         self.position.take(token)
         self.tokens.append(token)
 
@@ -136,37 +113,16 @@ class Walker:
                 break
             self.advance(token)
 
-    def _keep(self, token: int) -> None:
-        """Keep the instrument or the finished note that a legal token spells."""
-        kind, value = self.vocabulary.meanings[token]
-        if kind is Kind.NOTE_OFF:
-            self._notes[-1].append((self.position.sounding[value], self.position.step, value))
-        elif kind is Kind.INST:
-            self._instruments.append(value)
-            self._notes.append([])
-            self._wanted[value] -= 1
-        elif token == self.vocabulary.bar_start and self.position.tracks == 1:
-            self._bar_metres.append(self.position.metre or 0)
-
     def piece(self) -> Piece:
         """Return the music of the tokens taken so far, canonical."""
-        tracks = tuple(
-            canonical_track(code, *np.array(notes, np.int64).T)
-            for code, notes in zip(self._instruments, self._notes, strict=True)
-            if notes
-        )
-        steps_per_quarter = self.vocabulary.settings.steps_per_quarter
-        metres = tuple(self.vocabulary.metres[index] for index in self._bar_metres)
-        return Piece(steps_per_quarter, self.position.piece_bars or 0, tracks, metres)
+        return self._music.piece(self.position)
 
     def newest_track(self) -> tuple[int, list[tuple[int, int, int]]]:
         """Return the instrument of the track begun last, and its notes: onset, end, pitch.
 
         A note that still sounds ends, for now, at the step reached.
         """
-        step = self.position.step
-        sounding = [(onset, step, pitch) for pitch, onset in self.position.sounding.items()]
-        return self._instruments[-1], self._notes[-1] + [one for one in sounding if one[0] < step]
+        return self._music.newest_track(self.position)
 
     def allowed(self) -> BoolArray:
         """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
@@ -193,12 +149,15 @@ class Walker:
         return mask
 
     def _allow_music(self, mask: BoolArray) -> None:
-        """Mark the notes and times that are legal in a bar."""
+        """Mark the notes, velocities and times that are legal in a bar."""
         v, sounding = self.vocabulary, self.position.sounding
         silent = next((pitch for pitch in range(PITCHES) if pitch not in sounding), None)
         if silent is not None and self.refusal(v.note_on + silent) is None:
             mask[v.note_on : v.note_on + PITCHES] = True
             mask[[v.note_on + pitch for pitch in sounding]] = False
+        mask[v.velocity : v.tempo] = [
+            self.refusal(token) is None for token in range(v.velocity, v.tempo)
+        ]
         for pitch in sounding:
             mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
         room = self.position.bar_steps - self.position.step_in_bar
@@ -220,16 +179,23 @@ class Walker:
         phase = self.position.phase
         expected = {
             Phase.START: "PIECE_START",
-            Phase.HEAD: "TRACK_START" if self.position.metre is not None else "METRE",
+            Phase.HEAD: self._expected_at_head(),
             Phase.INSTRUMENT: "INST",
             Phase.DENSITY: "DENSITY",
             Phase.BETWEEN_BARS: "BAR_START or TRACK_END",
-            Phase.IN_BAR: "NOTE_ON, NOTE_OFF, TIME_DELTA or BAR_END",
+            Phase.IN_BAR: "NOTE_ON"
+            if self.position.announced
+            else "NOTE_ON, NOTE_OFF, TIME_DELTA or BAR_END",
             Phase.BETWEEN_TRACKS: "TRACK_START or PIECE_END",
             Phase.END: "nothing more",
         }[phase]
         name = self.vocabulary.tokens[token]
         return f"{name} is not legal {phase.value}; expected {expected}"
+
+    def _expected_at_head(self) -> str:
+        at = self.position
+        untold = [name for name, of in (("METRE", at.metre), ("TEMPO", at.tempo)) if of is None]
+        return untold[0] if untold else "TRACK_START"
 
     def _bad_note_on(self, pitch: int) -> str | None:
         token = self.vocabulary.note_on + pitch
@@ -237,19 +203,40 @@ class Walker:
             return self._misplaced(token)
         if pitch in self.position.sounding:
             return f"NOTE_ON={pitch} while {pitch} is sounding; expected its NOTE_OFF first"
+        if self.vocabulary.has_velocities and self.position.velocity is None:
+            return f"NOTE_ON={pitch} before the VELOCITY of the bar's first note"
+        return self._bad_beginning(f"NOTE_ON={pitch}") or self._unaffordable(token)
+
+    def _bad_beginning(self, name: str) -> str | None:
+        """Say why no note can begin here."""
         if self.position.step_in_bar == self.position.bar_steps:
-            return f"NOTE_ON={pitch} after the last step of the bar; expected it in the next bar"
+            return f"{name} after the last step of the bar; expected it in the next bar"
         if self._sings_already():
-            return f"NOTE_ON={pitch} while the voice sings {min(self.position.sounding)}"
-        return self._unaffordable(token)
+            return f"{name} while the voice sings {min(self.position.sounding)}"
+        return None
 
     def _sings_already(self) -> bool:
-        single = self.plan.single_voices and self._instruments[-1] in VOICES
+        single = self.plan.single_voices and self._music.instruments[-1] in VOICES
         return single and bool(self.position.sounding)
+
+    def _bad_velocity(self, level: int) -> str | None:
+        at, token = self.position, self.vocabulary.velocity + level
+        name = self.vocabulary.tokens[token]
+        if at.phase is not Phase.IN_BAR or at.announced:
+            return self._misplaced(token)
+        if level == at.velocity:
+            return f"{name} again; a VELOCITY is told where it changes"
+        if len(at.sounding) == PITCHES:
+            return f"{name} while all pitches are sounding"
+        lowest, highest = self.plan.velocities or (level, level)
+        if not lowest <= level <= highest:
+            asked = f"{self.vocabulary.velocity_of(lowest)}..{self.vocabulary.velocity_of(highest)}"
+            return f"{name}, but {asked} was asked for"
+        return self._bad_beginning(name) or self._unaffordable(token)
 
     def _bad_note_off(self, pitch: int) -> str | None:
         at = self.position
-        if at.phase is not Phase.IN_BAR:
+        if at.phase is not Phase.IN_BAR or at.announced:
             return self._misplaced(self.vocabulary.note_off + pitch)
         if pitch not in at.sounding:
             return f"NOTE_OFF={pitch} while {pitch} is not sounding; expected its NOTE_ON before"
@@ -265,7 +252,7 @@ class Walker:
     def _bad_delta(self, steps: int) -> str | None:
         at, bar = self.position, self.position.bar_steps
         token = self.vocabulary.time_delta + steps
-        if at.phase is not Phase.IN_BAR:
+        if at.phase is not Phase.IN_BAR or at.announced:
             return self._misplaced(token)
         room = bar - self.position.step_in_bar
         if steps > room:
@@ -287,14 +274,19 @@ class Walker:
     def _bad_density(self, level: int) -> str | None:
         if self.position.phase is not Phase.DENSITY:
             return self._misplaced(self.vocabulary.density + level)
-        asked = self._levels.get(self._instruments[-1], level)
+        asked = self._levels.get(self._music.instruments[-1], level)
         return None if level == asked else f"DENSITY={level}, but {asked} was asked for"
 
     def _bad_attribute(self, token: int) -> str | None:
         if self.position.phase is not Phase.HEAD:
             return self._misplaced(token)
-        if self.vocabulary.has_metres and self.position.metre is not None:
-            return f"{self.vocabulary.tokens[token]} behind METRE; attributes come first"
+        v, at = self.vocabulary, self.position
+        for mark, is_told in (
+            ("METRE", v.has_metres and at.metre is not None),
+            ("TEMPO", v.has_tempos and at.tempo is not None),
+        ):
+            if is_told:
+                return f"{v.tokens[token]} behind {mark}; attributes come first"
         if token <= self.position.attribute:
             return f"{self.vocabulary.tokens[token]} is out of order or repeated"
         if self.plan.attributes is not None and [token] != self._attributes_due(self.position)[:1]:
@@ -304,30 +296,45 @@ class Walker:
     def _bad_metre(self, metre: int) -> str | None:
         at, token = self.position, self.vocabulary.metre + metre
         name = self.vocabulary.tokens[token]
-        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.changed:
+        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.changed or at.tempo_changed:
             return self._misplaced(token)
-        if at.phase is Phase.HEAD and at.metre is not None:
-            return f"{name} behind another METRE; expected TRACK_START"
-        if at.phase is Phase.HEAD and (due := self._attributes_due(at)):
-            return f"{name} before {self.vocabulary.tokens[due[0]]}"
         if self.plan.metre not in (None, metre):
             return f"{name}, but {self.vocabulary.metres[self.plan.metre or 0]} was asked for"
-        if at.phase is Phase.BETWEEN_BARS:
-            reason = self._bad_change(metre, name)
-            if reason is not None:
-                return reason
-        return self._unaffordable(token)
+        if self.vocabulary.has_tempos and at.phase is Phase.HEAD and at.tempo is not None:
+            return f"{name} behind TEMPO; METRE comes first"
+        return self._bad_change(token, metre, at.metre, at.metre_due)
 
-    def _bad_change(self, metre: int, name: str) -> str | None:
-        """Say why the metre cannot change to this one before the bar that comes now."""
+    def _bad_tempo(self, tempo: int) -> str | None:
+        at, token = self.position, self.vocabulary.tempo + tempo
+        name = self.vocabulary.tokens[token]
+        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.tempo_changed:
+            return self._misplaced(token)
+        if self.plan.tempo not in (None, tempo):
+            return f"{name}, but {self.vocabulary.tempi[self.plan.tempo or 0]} was asked for"
+        if at.phase is Phase.HEAD and at.metre is None:
+            return f"{name} before METRE"
+        if at.metre_due is not None:
+            return f"{name} before METRE, which comes first"
+        return self._bad_change(token, tempo, at.tempo, at.tempo_due)
+
+    def _bad_change(self, token: int, value: int, now: int | None, due: int | None) -> str | None:
+        """Say why METRE or TEMPO cannot be told at the head, or before the bar that comes now."""
         at = self.position
+        name = self.vocabulary.tokens[token]
+        kind = name.partition("=")[0]
+        if at.phase is Phase.HEAD:
+            if now is not None:
+                return f"{name} behind another {kind}; expected {self._expected_at_head()}"
+            if missing := self._attributes_due(at):
+                return f"{name} before {self.vocabulary.tokens[missing[0]]}"
+            return self._unaffordable(token)
         if not at.bar or at.bar == at.piece_bars:
-            return f"{name} where no bar changes; a track's first bar has the metre of the head"
-        if metre == at.metre:
-            return f"{name} again; a METRE is told where it changes"
-        if at.tracks > 1 and at.metre_due != metre:
+            return f"{name} where no bar changes; a track's first bar has the {kind} of the head"
+        if value == now:
+            return f"{name} again; a {kind} is told where it changes"
+        if at.tracks > 1 and due != value:
             return f"{name} before bar {at.bar + 1}, unlike in the first track"
-        return None
+        return self._unaffordable(token)
 
     def _bad_mark(self, token: int) -> str | None:
         v = self.vocabulary
@@ -350,19 +357,23 @@ class Walker:
         due = self._attributes_due(self.position)
         if due:
             return f"TRACK_START before {self.vocabulary.tokens[due[0]]}"
-        return "TRACK_START before METRE" if self.position.metre is None else None
+        expected = self._expected_at_head()
+        return None if expected == "TRACK_START" else f"TRACK_START before {expected}"
 
     def _bad_bar_start(self) -> str | None:
         if self.position.bar == self.position.piece_bars:
             return f"BAR_START after bar {self.position.bar}; all tracks must have as many bars"
-        due = self.position.metre_due
-        if due is not None:
-            name = self.vocabulary.tokens[self.vocabulary.metre + due]
-            return f"BAR_START of bar {self.position.bar + 1} before {name}, as in the first track"
+        v, at = self.vocabulary, self.position
+        for first, due in ((v.metre, at.metre_due), (v.tempo, at.tempo_due)):
+            if due is not None:
+                name = v.tokens[first + due]
+                return f"BAR_START of bar {at.bar + 1} before {name}, as in the first track"
         return None
 
     def _bad_bar_end(self) -> str | None:
         at = self.position
+        if at.announced:
+            return self._misplaced(self.vocabulary.bar_end)
         if self.position.in_last_bar and at.sounding:
             return f"BAR_END of the last bar while {min(at.sounding)} is sounding"
         if self.position.in_last_bar and not at.notes:
@@ -374,8 +385,8 @@ class Walker:
 
     def _bad_track_end(self) -> str | None:
         at = self.position
-        if at.changed:
-            return "TRACK_END behind METRE; expected BAR_START"
+        if at.changed or at.tempo_changed:
+            return f"TRACK_END behind {'METRE' if at.changed else 'TEMPO'}; expected BAR_START"
         if at.sounding:
             return f"TRACK_END while {min(at.sounding)} is sounding"
         if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):

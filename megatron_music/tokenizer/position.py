@@ -7,9 +7,6 @@ from typing import Self
 from megatron_music.score.instruments import VOICES
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
-ONE_NOTE_TOKENS = 3
-"""The shortest note: NOTE_ON, TIME_DELTA, NOTE_OFF."""
-
 
 class Phase(Enum):
     """Which part of the form of a piece the next token stands in; the value tells a person."""
@@ -36,7 +33,11 @@ class Position:
     `head_metre` is the index of the metre that every track begins in and `metre` that of this bar,
     None where it has not been told; `bar_start` is the step at which this bar begins. `changes`
     maps bars to the metres told before them, as far as the tracks have come; `changed` says that
-    one was told for the bar that comes now.
+    one was told for the bar that comes now. `head_tempo`, `tempo`, `tempo_changes` and
+    `tempo_changed` are the same of tempi.
+
+    `velocity` is the level told last in this bar, None for none yet; `announced` says that it was
+    told just now, for the NOTE_ON that follows.
     """
 
     vocabulary: Vocabulary
@@ -56,11 +57,19 @@ class Position:
     bar_start: int = 0
     changes: dict[int, int] = field(default_factory=dict)
     changed: bool = False
+    head_tempo: int | None = None
+    tempo: int | None = None
+    tempo_changes: dict[int, int] = field(default_factory=dict)
+    tempo_changed: bool = False
+    velocity: int | None = None
+    announced: bool = False
 
     def __post_init__(self) -> None:
-        """Have all bars in 4/4 where no token tells the metre."""
+        """Have all bars in 4/4 and at one tempo where no token tells them."""
         if not self.vocabulary.has_metres and self.metre is None:
             self.head_metre = self.metre = 0
+        if not self.vocabulary.has_tempos and self.tempo is None:
+            self.head_tempo = self.tempo = 0
 
     @property
     def step_in_bar(self) -> int:
@@ -79,13 +88,24 @@ class Position:
         return None if self.changed or self.tracks <= 1 else due
 
     @property
+    def tempo_due(self) -> int | None:
+        """The tempo that this bar changes to in the first track, where it is not told yet."""
+        due = self.tempo_changes.get(self.bar)
+        return None if self.tempo_changed or self.tracks <= 1 else due
+
+    @property
     def in_last_bar(self) -> bool:
         """True in the last bar of a track whose number of bars is decided."""
         return self.bar + 1 == self.piece_bars
 
     def after(self, token: int) -> Self:
         """Return the position behind a legal token, leaving this one as it is."""
-        moved = replace(self, sounding=dict(self.sounding), changes=dict(self.changes))
+        moved = replace(
+            self,
+            sounding=dict(self.sounding),
+            changes=dict(self.changes),
+            tempo_changes=dict(self.tempo_changes),
+        )
         moved.take(token)
         return moved
 
@@ -94,7 +114,7 @@ class Position:
         kind, value = self.vocabulary.meanings[token]
         if kind is Kind.NOTE_ON:
             self.sounding[value] = self.step
-            self.notes, self.struck = self.notes + 1, True
+            self.notes, self.struck, self.announced = self.notes + 1, True, False
         elif kind is Kind.NOTE_OFF:
             del self.sounding[value]
         elif kind is Kind.TIME_DELTA:
@@ -109,6 +129,10 @@ class Position:
             self.attribute = value
         elif kind is Kind.METRE:
             self._take_metre(value)
+        elif kind is Kind.TEMPO:
+            self._take_tempo(value)
+        elif kind is Kind.VELOCITY:
+            self.velocity, self.announced = value, True
         else:
             self._take_mark(token)
 
@@ -119,6 +143,13 @@ class Position:
         else:
             self.changes[self.bar], self.changed = metre, True
 
+    def _take_tempo(self, tempo: int) -> None:
+        self.tempo = tempo
+        if self.phase is Phase.HEAD:
+            self.head_tempo = tempo
+        else:
+            self.tempo_changes[self.bar], self.tempo_changed = tempo, True
+
     def _take_mark(self, token: int) -> None:
         v = self.vocabulary
         if token == v.piece_start:
@@ -126,13 +157,13 @@ class Position:
         elif token == v.track_start:
             self.phase, self.tracks = Phase.INSTRUMENT, self.tracks + 1
             self.bar = self.step = self.notes = self.bar_start = 0
-            self.metre = self.head_metre
+            self.metre, self.tempo = self.head_metre, self.head_tempo
         elif token == v.bar_start:
-            self.phase, self.changed = Phase.IN_BAR, False
+            self.phase, self.changed, self.tempo_changed = Phase.IN_BAR, False, False
         elif token == v.bar_end:
             self.phase, self.bar, self.struck = Phase.BETWEEN_BARS, self.bar + 1, False
             self.bar_start += self.bar_steps
-            self.step = self.bar_start
+            self.step, self.velocity = self.bar_start, None
         elif token == v.track_end:
             self.phase, self.piece_bars = Phase.BETWEEN_TRACKS, self.bar
         elif token == v.piece_end:
@@ -150,14 +181,16 @@ class Position:
         if self.phase is Phase.BETWEEN_TRACKS:
             return later * self._track_tokens(self.bar) + 1
         if self.phase in (Phase.START, Phase.HEAD):
-            head = (self.phase is Phase.START) + (self.head_metre is None)
+            untold = (self.head_metre, self.head_tempo).count(None)
+            head = (self.phase is Phase.START) + untold
             return head + max(later, 1) * self._track_tokens(self.piece_bars or 1) + 1
         bars = self.piece_bars or self._fewest_bars()
         return self._owed_in_track(bars) + later * self._track_tokens(bars) + 1
 
     def _track_tokens(self, bars: int) -> int:
-        frame = 3 + self.vocabulary.settings.density + 2 * bars + len(self.changes)
-        return frame + ONE_NOTE_TOKENS
+        changes = len(self.changes) + len(self.tempo_changes)
+        frame = 3 + self.vocabulary.settings.density + 2 * bars + changes
+        return frame + self.vocabulary.note_tokens
 
     def _owed_in_track(self, bars: int) -> int:
         in_bar = self.phase is Phase.IN_BAR
@@ -166,14 +199,22 @@ class Position:
         frame += self._changes_due(in_bar)
         if self.is_full:
             return frame + self._owed_by_voice(bars)
-        notes = 0 if self.notes else ONE_NOTE_TOKENS
+        if self.announced:  # NOTE_ON, a pause and NOTE_OFF, and the ends of what sounds already
+            return frame + 3 + len(self.sounding)
+        notes = 0 if self.notes else self.vocabulary.note_tokens
         waits = bool(self.sounding) and (self.struck or not self.step_in_bar)
         return frame + notes + len(self.sounding) + waits
 
     def _changes_due(self, in_bar: bool) -> int:
-        """Count the changes of metre that are still to be told in this track."""
-        next_bar = self.bar + (in_bar or self.changed)
-        return sum(bar >= next_bar for bar in self.changes)
+        """Count the changes of metre and tempo that are still to be told in this track."""
+        return sum(
+            bar >= self.bar + (in_bar or told)
+            for changes, told in (
+                (self.changes, self.changed),
+                (self.tempo_changes, self.tempo_changed),
+            )
+            for bar in changes
+        )
 
     def _owed_by_voice(self, bars: int) -> int:
         """Count the tokens of notes that a voice owes that sings up to each barline.
@@ -184,11 +225,15 @@ class Position:
         full = self.step_in_bar == self.bar_steps
         if self.sounding:
             return 1 if last and full else 2
-        return 0 if last and (full or self.phase is Phase.BETWEEN_BARS) else ONE_NOTE_TOKENS
+        if last and (full or self.phase is Phase.BETWEEN_BARS):
+            return 0
+        told = self.velocity is not None and not full
+        return self.vocabulary.note_tokens - told
 
     def _fewest_bars(self) -> int:
         """Return the fewest bars this track can end with, as long as nothing decides them."""
         if self.phase is Phase.IN_BAR:
             full = self.step_in_bar == self.bar_steps
             return self.bar + 1 + (full and not self.notes)
-        return self.bar + bool(self.sounding or not self.notes or self.changed)
+        changed = self.changed or self.tempo_changed
+        return self.bar + bool(self.sounding or not self.notes or changed)

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.notes import IntArray, Piece, Track
+from megatron_music.score.notes import UNTOLD, IntArray, Piece, Track
 from megatron_music.tokenizer.codec import density_levels, encode
-from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
 from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
 
@@ -27,7 +26,7 @@ class Slot:
     `needs_note` says that without a note here the track would be silent. `dues` are the ends of
     kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its beginning;
     before step `blocked[pitch]` no note may begin. With `is_full` a voice sings up to the barline
-    by a note of its own.
+    by a note of its own. The shortest note takes `note_tokens`.
     """
 
     track: int
@@ -43,6 +42,7 @@ class Slot:
     locked: tuple[int, ...]
     blocked: npt.NDArray[np.int64]
     is_full: bool = False
+    note_tokens: int = 3
 
     @property
     def least_tokens(self) -> int:
@@ -51,9 +51,9 @@ class Slot:
         Full bars take one note, held until the end of their run, where its tokens are counted.
         """
         steps = {step for step, _ in self.dues}
-        least = len(self.dues) + len(steps) + ONE_NOTE_TOKENS * self.needs_note
+        least = len(self.dues) + len(steps) + self.note_tokens * self.needs_note
         waits = int(self.blocked.max()) > max(steps, default=0)
-        return least + (waits + ONE_NOTE_TOKENS * self.ends if self.is_full else 0)
+        return least + (waits + self.note_tokens * self.ends if self.is_full else 0)
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def lay_out(
         bars,
         tuple(_clip(part.kept, first, last) for part in parts),
         frame.metres[first_bar : first_bar + bars],
+        frame.tempos_us[first_bar : first_bar + bars],
     )
     tokens = encode(window, vocabulary).tolist()
     told, before = _by_bar(tokens, vocabulary), _before_bars(tokens, vocabulary)
@@ -165,7 +166,7 @@ def _to_last_slot(items: list[Item]) -> list[Item]:
 def _clip(track: Track, first: int, last: int) -> Track:
     inside = (track.onset >= first) & (track.onset < last)
     end = np.minimum(track.end[inside], last) - first
-    return Track(track.instrument, track.onset[inside] - first, end, track.pitch[inside])
+    return track.some(inside, track.onset[inside] - first, end)
 
 
 def _by_bar(tokens: list[int], vocabulary: Vocabulary) -> list[list[list[int]]]:
@@ -192,7 +193,7 @@ def _before_bars(tokens: list[int], vocabulary: Vocabulary) -> list[list[int]]:
     for token in tokens[tokens.index(vocabulary.track_start) :]:
         if token == vocabulary.track_end:
             break
-        if vocabulary.meanings[token][0] is Kind.METRE:
+        if vocabulary.meanings[token][0] in (Kind.METRE, Kind.TEMPO):
             changes.append(token)
         elif token == vocabulary.bar_start:
             before.append(changes)
@@ -259,6 +260,7 @@ def _slots(
             locked=locked_at[bar - first_bar],
             blocked=blocked_at[bar],
             is_full=bar in full,
+            note_tokens=vocabulary.note_tokens,
         )
         for bar in holes
     }
@@ -309,22 +311,25 @@ def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArra
 
 def read_slots(
     sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary
-) -> dict[int, list[tuple[int, int, int]]]:
-    """Return the notes written into a sheet: by track, rows of (onset, end, pitch) in steps."""
-    notes: dict[int, list[tuple[int, int, int]]] = {}
-    sounding: dict[int, int] = {}
+) -> dict[int, list[tuple[int, int, int, int]]]:
+    """Return the notes written into a sheet: by track, rows of (onset, end, pitch, velocity)."""
+    notes: dict[int, list[tuple[int, int, int, int]]] = {}
+    sounding: dict[int, tuple[int, int]] = {}
     for slot, content in _contents(sheet, tokens):
-        now, locked = slot.start, set(slot.locked)
+        now, locked, velocity = slot.start, set(slot.locked), UNTOLD
         rows = notes.setdefault(slot.track, [])
         for kind, value in (vocabulary.meanings[token] for token in content):
             if kind is Kind.TIME_DELTA:
                 now += value
+            elif kind is Kind.VELOCITY:
+                velocity = vocabulary.velocity_of(value)
             elif kind is Kind.NOTE_ON:
-                sounding[value] = now
+                sounding[value] = now, velocity
             elif value in locked:
                 locked.discard(value)
             else:
-                rows.append((sounding.pop(value), now, value))
+                onset, loud = sounding.pop(value)
+                rows.append((onset, now, value, loud))
     return notes
 
 

@@ -3,6 +3,7 @@
 What is given can only come as it is given. In a slot the rules are those of a bar (see
 `grammar.Walker`), and three more: a kept note's end comes at its step, before anything else there;
 notes of one's own end within the run of slots; the sheet has to be finished within its tokens.
+Levels of velocity are told anew in each slot.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.compiled import kernel
-from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
 from megatron_music.tokenizer.sheet import OpenDensity, Sheet, Slot
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
-from megatron_music.tokenizer.walk_kernel import SILENT, Cells, Masks
+from megatron_music.tokenizer.walk_kernel import SILENT, UNTOLD, Cells, Masks
 
 LOCKED = -2
 """The onset of a kept note: not for the song to end."""
@@ -22,8 +22,8 @@ LOCKED = -2
 OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
 """Items that are no token; slot k is FIRST_SLOT - k."""
 
-CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH = range(8)
-COLUMNS = 8
+CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH, VELOCITY, ANNOUNCED = range(10)
+COLUMNS = 10
 VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
 STEPS, START = 9, 10
 _FLAGS = 11
@@ -37,7 +37,8 @@ class Sheets(NamedTuple):
     STEPS, START: the bar's length, and its first step in the piece), `locked` and `blocked`
     [song, slot, 128] of their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes
     of all slots.
-    `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes.
+    `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes. Levels from `softest` to
+    `loudest` may be told, where the vocabulary `has_velocities`.
     """
 
     items: Cells
@@ -50,10 +51,23 @@ class Sheets(NamedTuple):
     onsets: Cells
     ids: Ids
     max_tokens: int
+    note_tokens: int
+    has_velocities: bool
+    softest: int
+    loudest: int
 
 
-def new_sheets(sheets: Sequence[Sheet], vocabulary: Vocabulary, max_tokens: int) -> Sheets:
-    """Return sheets as the kernels take them, nothing written yet."""
+def new_sheets(
+    sheets: Sequence[Sheet],
+    vocabulary: Vocabulary,
+    max_tokens: int,
+    velocities: tuple[int, int] | None = None,
+) -> Sheets:
+    """Return sheets as the kernels take them, nothing written yet.
+
+    `velocities` are the lowest and the highest level of what is written, None for any.
+    """
+    softest, loudest = velocities or (0, vocabulary.settings.velocity - 1)
     songs = len(sheets)
     longest = max(len(sheet.items) for sheet in sheets) + 1
     slots = max(len(sheet.slots) for sheet in sheets)
@@ -69,6 +83,10 @@ def new_sheets(sheets: Sequence[Sheet], vocabulary: Vocabulary, max_tokens: int)
         onsets=np.full((songs, PITCHES), SILENT, np.int64),
         ids=vocabulary.numbers,
         max_tokens=max_tokens,
+        note_tokens=vocabulary.note_tokens,
+        has_velocities=vocabulary.has_velocities,
+        softest=softest,
+        loudest=loudest,
     )
     for song, sheet in enumerate(sheets):
         _pack(made, song, sheet)
@@ -127,7 +145,8 @@ def _enter(song: int, sheets: Sheets) -> None:
         return
     slot = FIRST_SLOT - item
     flags = sheets.flags[song, slot]
-    cells[STEP] = cells[STRUCK] = 0
+    cells[STEP] = cells[STRUCK] = cells[ANNOUNCED] = 0
+    cells[VELOCITY] = UNTOLD
     cells[CLOCK] = flags[START]
     cells[DUE] = flags[FIRST_DUE]
     if flags[BEGINS]:
@@ -149,6 +168,7 @@ def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
         cells[NOTES] += 1
         cells[OWN] += 1
         cells[STRUCK] = 1
+        cells[ANNOUNCED] = 0
     elif sheets.ids.note_off <= token < sheets.ids.note_off + PITCHES:
         pitch = token - sheets.ids.note_off
         if onsets[pitch] == LOCKED:
@@ -159,6 +179,8 @@ def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
     elif sheets.ids.time_delta < token < sheets.ids.inst:
         cells[STEP] += token - sheets.ids.time_delta
         cells[STRUCK] = 0
+    elif sheets.ids.velocity <= token < sheets.ids.tempo:
+        cells[VELOCITY], cells[ANNOUNCED] = token - sheets.ids.velocity, 1
     else:
         return False
     return True
@@ -188,21 +210,19 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
         return
     now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
     barline = flags[STEPS]
-    room = (sheets.dues[song, due, 0] if waits else barline) - step
-    falls_short = flags[FULL] and not own
-    may_end = not flags[FULL] or _owed(song, slot, sheets, step, 0, 0, notes) <= left
     locked = False
     for pitch in range(PITCHES):
         locked = locked or onsets[pitch] == LOCKED
+    if step < barline and not (flags[VOICE] and (own or locked)):
+        spare = left - _owed(song, slot, sheets, step, own + 1, 1, notes + 1)
+        _mark_beginning(song, slot, spare, sheets, mask)
+    if cells[ANNOUNCED]:
+        return
+    room = (sheets.dues[song, due, 0] if waits else barline) - step
+    falls_short = flags[FULL] and not own
+    may_end = not flags[FULL] or _owed(song, slot, sheets, step, 0, 0, notes) <= left
+    for pitch in range(PITCHES):
         mask[sheets.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
-    if (
-        step < barline
-        and not (flags[VOICE] and (own or locked))
-        and _owed(song, slot, sheets, step, own + 1, 1, notes + 1) <= left
-    ):
-        for pitch in range(PITCHES):
-            free = onsets[pitch] == SILENT and sheets.blocked[song, slot, pitch] <= step
-            mask[sheets.ids.note_on + pitch] = free
     needs = flags[NEEDS_NOTE] and not notes
     for steps in range(1, room + 1):
         silent = (needs or falls_short) and step + steps == barline
@@ -210,9 +230,25 @@ def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
         mask[sheets.ids.time_delta + steps] = fits and not silent
     short = falls_short and step < barline
     if not (waits or needs or short or (flags[ENDS] and own)):
-        carried = -own if flags[FULL] else own + int(own > 0)
+        carried = -own * (sheets.note_tokens - 2) if flags[FULL] else own + int(own > 0)
         behind = sheets.owed[song, cells[CURSOR] + 2] + carried
         mask[sheets.items[song, cells[CURSOR] + 1]] = behind <= left
+
+
+@kernel
+def _mark_beginning(song: int, slot: int, spare: int, sheets: Sheets, mask: Masks) -> None:
+    """Mark NOTE_ON and VELOCITY; a note that begins now leaves so many tokens to `spare`."""
+    cells, onsets = sheets.cells[song], sheets.onsets[song]
+    some = False
+    for pitch in range(PITCHES):
+        blocked = sheets.blocked[song, slot, pitch] > cells[STEP]
+        free = spare >= 0 and onsets[pitch] == SILENT and not blocked
+        some = some or free
+        told = not sheets.has_velocities or cells[VELOCITY] != UNTOLD
+        mask[sheets.ids.note_on + pitch] = free and told
+    if some and spare > 0 and not cells[ANNOUNCED]:
+        for level in range(sheets.softest, sheets.loudest + 1):
+            mask[sheets.ids.velocity + level] = level != cells[VELOCITY]
 
 
 @kernel
@@ -227,7 +263,7 @@ def _owed(
     else:
         owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
-        owed += ONE_NOTE_TOKENS
+        owed += sheets.note_tokens
     before = step
     for due in range(cells[DUE], flags[LAST_DUE]):
         at = sheets.dues[song, due, 0]
@@ -240,14 +276,15 @@ def _owed(
 def _owed_by_voice(song: int, slot: int, sheets: Sheets, step: int, own: int) -> int:
     """Count the tokens of notes owed in a bar that a voice has to sing up to its barline.
 
-    The three of one note are counted at the end of the run of slots: before it, -1 is a note begun.
+    Those of one note are counted at the end of the run of slots: before it, a note begun takes all
+    but two of them off.
     """
     flags, barline = sheets.flags[song, slot], sheets.flags[song, slot, STEPS]
     if own:
-        return 1 + int(step < barline) if flags[ENDS] else -1
+        return 1 + int(step < barline) if flags[ENDS] else 2 - sheets.note_tokens
     if step == barline:
         return 0
     before = step
     for due in range(sheets.cells[song, DUE], flags[LAST_DUE]):
         before = max(before, sheets.dues[song, due, 0])
-    return int(flags[FREE] > before) + ONE_NOTE_TOKENS * int(flags[ENDS])
+    return int(flags[FREE] > before) + sheets.note_tokens * int(flags[ENDS])

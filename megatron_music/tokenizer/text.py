@@ -1,5 +1,7 @@
 """Files of mmmtrack text: words separated by spaces, a piece from each PIECE_START on."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,16 @@ from megatron_music.errors import InputError, TokenError
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import decode, from_text
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
+from megatron_music.tokenizer.vocabulary import (
+    VELOCITY_LEVELS,
+    TokenizerSettings,
+    Vocabulary,
+    vocabulary_of,
+)
 
 
 def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
-    """Read the pieces of a text file, with DENSITY and METRE tokens or without.
+    """Read the pieces of a text file, with DENSITY, METRE, VELOCITY, TEMPO tokens or without.
 
     Raises InputError, of a wrong token with its line and its place there, both counted from 1.
     """
@@ -30,10 +37,7 @@ def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
 
 def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
     """Return the pieces of a text; positions in a TokenError count from its start."""
-    metres = tuple(map(str, METRES)) if "METRE=" in text else ()
-    vocabulary = vocabulary_of(
-        TokenizerSettings(steps_per_quarter, "DENSITY=" in text, metres=metres)
-    )
+    vocabulary = _vocabulary(text, steps_per_quarter)
     tokens = from_text(text, vocabulary)
     starts = np.flatnonzero(tokens == vocabulary.piece_start).tolist()
     if not starts or starts[0] != 0:
@@ -45,6 +49,23 @@ def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
         except TokenError as fault:
             raise TokenError(fault.reason, start + fault.position) from None
     return pieces
+
+
+def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
+    """Return a vocabulary that has the words of a text."""
+    told = set(re.findall(r"VELOCITY=\d+", text))
+    settings = TokenizerSettings(
+        steps_per_quarter,
+        "DENSITY=" in text,
+        metres=tuple(map(str, METRES)) if "METRE=" in text else (),
+        tempo="TEMPO=" in text,
+    )
+    # No velocity is the middle of a level of both kinds.
+    for levels in VELOCITY_LEVELS if told else ():
+        vocabulary = vocabulary_of(replace(settings, velocity=levels))
+        if told & vocabulary.ids.keys():
+            return vocabulary
+    return vocabulary_of(settings)
 
 
 def _place(text: str, position: int) -> str:

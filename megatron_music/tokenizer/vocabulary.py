@@ -20,6 +20,8 @@ from megatron_music.errors import DataError, UsageError
 from megatron_music.files import read_small, write_text
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
 from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
+from megatron_music.score.notes import IntArray
+from megatron_music.score.tempo import TEMPI_BPM
 
 TokenArray = npt.NDArray[np.uint16]
 
@@ -31,7 +33,10 @@ UINT16_LIMIT = 65_500
 SETTINGS_FILE = "mmmtrack.json"
 MOST_INSTRUMENTATIONS = 256
 """A share of 1 in 256 is still seen, and the settings stay a small file."""
-_LATER = ("metres",)
+VELOCITIES = 128
+VELOCITY_LEVELS = (8, 32)
+"""How many levels velocities can be told in: the dynamics of notation, or most that is heard."""
+_LATER = ("metres", "velocity", "tempo")
 """Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
 _MARKS = (
@@ -51,7 +56,8 @@ _MARKS = (
 class Kind(Enum):
     """What a token speaks of, and what its value is.
 
-    A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres`, or an id.
+    A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres` or
+    `TEMPI_BPM`, or an id.
     """
 
     MARK = "mark"
@@ -61,6 +67,8 @@ class Kind(Enum):
     INST = "INST"
     DENSITY = "DENSITY"
     METRE = "METRE"
+    VELOCITY = "VELOCITY"
+    TEMPO = "TEMPO"
     ATTRIBUTE = "attribute"
 
 
@@ -75,6 +83,8 @@ class TokenizerSettings:
     `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
     as the data have it, and `instrumentation_tokens` the lengths of those windows.
     `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
+    `velocity` is the number of levels that there are VELOCITY tokens for, 0 without such tokens;
+    `tempo` says that there are TEMPO tokens.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -89,6 +99,8 @@ class TokenizerSettings:
     instrumentations: tuple[str, ...] = ()
     instrumentation_tokens: tuple[int, ...] = ()
     metres: tuple[str, ...] = ()
+    velocity: int = 0
+    tempo: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
@@ -115,6 +127,11 @@ class TokenizerSettings:
             )
         for metre in self.metres:
             parse_metre(metre)
+        if self.velocity not in (0, *VELOCITY_LEVELS):
+            raise UsageError(
+                f"velocity must be 8 or 32 levels, or 0 for none (got {self.velocity}); 8 are "
+                "those of pp to ff"
+            )
 
 
 class Ids(NamedTuple):
@@ -132,6 +149,8 @@ class Ids(NamedTuple):
     inst: int
     density: int
     metre: int
+    velocity: int
+    tempo: int
     attribute: int
 
 
@@ -141,7 +160,8 @@ class Vocabulary:
     `note_on`, `note_off`, `inst` and `density` are the ids of the first token of their run;
     `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1. `meanings`
     gives the kind and the value of every id. `metres` are those that bars can be in and
-    `bar_steps` the lengths of their bars; `longest_bar` is the longest of these.
+    `bar_steps` the lengths of their bars; `longest_bar` is the longest of these. A VELOCITY token
+    names the MIDI velocity in the middle of its level, a TEMPO token quarter notes a minute.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
@@ -149,6 +169,7 @@ class Vocabulary:
         self.metres: tuple[TimeSignature, ...] = time_signatures(settings.metres)
         self.bar_steps = tuple(one.steps(settings.steps_per_quarter) for one in self.metres)
         self.longest_bar = max(self.bar_steps)
+        self.tempi: tuple[int, ...] = TEMPI_BPM if settings.tempo else ()
         self.tokens: tuple[str, ...] = (
             *_MARKS,
             *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
@@ -157,6 +178,8 @@ class Vocabulary:
             *(f"INST={instrument_name(code)}" for code in range(INSTRUMENT_COUNT)),
             *(f"DENSITY={level}" for level in range(DENSITY_LEVELS)),
             *(f"METRE={metre}" for metre in settings.metres),
+            *(f"VELOCITY={self.velocity_of(level)}" for level in range(settings.velocity)),
+            *(f"TEMPO={bpm}" for bpm in self.tempi),
             *settings.attributes,
         )
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
@@ -175,7 +198,9 @@ class Vocabulary:
         self.inst = self.ids["INST=0"]
         self.density = self.ids["DENSITY=0"]
         self.metre = self.density + DENSITY_LEVELS
-        self.attribute = self.metre + len(settings.metres)
+        self.velocity = self.metre + len(settings.metres)
+        self.tempo = self.velocity + settings.velocity
+        self.attribute = self.tempo + len(self.tempi)
         self.meanings: tuple[tuple[Kind, int], ...] = (
             *((Kind.MARK, token) for token in range(len(_MARKS))),
             *((Kind.NOTE_ON, pitch) for pitch in range(PITCHES)),
@@ -184,6 +209,8 @@ class Vocabulary:
             *((Kind.INST, code) for code in range(INSTRUMENT_COUNT)),
             *((Kind.DENSITY, level) for level in range(DENSITY_LEVELS)),
             *((Kind.METRE, index) for index in range(len(settings.metres))),
+            *((Kind.VELOCITY, level) for level in range(settings.velocity)),
+            *((Kind.TEMPO, index) for index in range(len(self.tempi))),
             *((Kind.ATTRIBUTE, token) for token in range(self.attribute, len(self.tokens))),
         )
 
@@ -194,6 +221,30 @@ class Vocabulary:
     def has_metres(self) -> bool:
         """True where METRE tokens tell the metres."""
         return bool(self.settings.metres)
+
+    @property
+    def has_velocities(self) -> bool:
+        """True where VELOCITY tokens tell how loud notes are."""
+        return self.settings.velocity > 0
+
+    @property
+    def has_tempos(self) -> bool:
+        """True where TEMPO tokens tell the tempo."""
+        return self.settings.tempo
+
+    @property
+    def note_tokens(self) -> int:
+        """The tokens of the shortest note: [VELOCITY], NOTE_ON, TIME_DELTA, NOTE_OFF."""
+        return 3 + self.has_velocities
+
+    def velocity_of(self, level: int) -> int:
+        """Return the velocity in the middle of a level."""
+        width = VELOCITIES // self.settings.velocity
+        return level * width + width // 2
+
+    def levels_of(self, velocities: IntArray) -> IntArray:
+        """Return the levels of velocities."""
+        return velocities * self.settings.velocity // VELOCITIES
 
     def metre_index(self, metre: TimeSignature) -> int:
         """Return the place of a metre among `metres`; raises UsageError where it is none."""

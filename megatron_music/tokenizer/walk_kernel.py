@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
-from megatron_music.tokenizer.grammar import Plan
-from megatron_music.tokenizer.position import ONE_NOTE_TOKENS
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
 
 Cells = npt.NDArray[np.int64]
@@ -27,8 +26,12 @@ START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = ra
 PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
 PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
 METRE, HEAD_METRE, BAR_START, CHANGED, CHANGES, CHANGES_TOLD = range(14, 20)
-COLUMNS = 20
-NO_METRE = -1
+TEMPO, HEAD_TEMPO, VELOCITY, ANNOUNCED = range(20, 24)
+COLUMNS = 24
+UNTOLD = -1
+"""What stands for no metre, tempo or velocity, in the state and in a plan."""
+METRE_TOLD, TEMPO_TOLD = 1, 2
+"""Bits of CHANGED, and, less one, rows of `State.marks`."""
 _MOST_BARS = 1 << 12
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
 _ENDLESS = 1 << 40
@@ -38,8 +41,9 @@ class Rules(NamedTuple):
     """A vocabulary and what the plans of a batch have in common, as numbers.
 
     `asks` and `asks_attributes` say that instruments and attributes are given; `levels` holds the
-    density asked of each instrument, -1 where open, and `metre` the metre of all bars. `bar_steps`
-    are the lengths of bars by their metre.
+    density asked of each instrument, -1 where open, `metre` and `tempo` those of all bars.
+    `bar_steps` are the lengths of bars by their metre. There are `tempos` tempi and `velocities`
+    levels, 0 without such tokens; those from `softest` to `loudest` are asked for.
     """
 
     ids: Ids
@@ -48,6 +52,12 @@ class Rules(NamedTuple):
     bar_steps: Cells
     has_metres: bool
     metre: int
+    tempos: int
+    tempo: int
+    velocities: int
+    softest: int
+    loudest: int
+    note_tokens: int
     max_tokens: int
     asks: bool
     asks_attributes: bool
@@ -62,13 +72,13 @@ class State(NamedTuple):
 
     `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
     the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
-    where that is open. `metres` [songs, bars] are those of the first track's bars.
+    where that is open. `marks` [songs, 2, bars] are metres and tempi of the first track's bars.
     """
 
     cells: Cells
     onsets: Cells
     wanted: Cells
-    metres: Cells
+    marks: Cells
 
 
 def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
@@ -77,13 +87,20 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
     levels = np.full(INSTRUMENT_COUNT, -1, np.int64)
     for code, level in plan.densities:
         levels[code] = level
+    softest, loudest = plan.velocities or (0, v.settings.velocity - 1)
     return Rules(
         v.numbers,
         len(v),
         has_density=int(v.settings.density),
         bar_steps=np.array(v.bar_steps, np.int64),
         has_metres=v.has_metres,
-        metre=NO_METRE if plan.metre is None else plan.metre,
+        metre=UNTOLD if plan.metre is None else plan.metre,
+        tempos=len(v.tempi),
+        tempo=UNTOLD if plan.tempo is None else plan.tempo,
+        velocities=v.settings.velocity,
+        softest=softest,
+        loudest=loudest,
+        note_tokens=v.note_tokens,
         max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
         asks=plan.instruments is not None,
         asks_attributes=plan.attributes is not None,
@@ -101,12 +118,14 @@ def new_state(plans: Sequence[Plan], rules: Rules) -> State:
     cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
     cells[:, ASKED] = [plan.track_count or 0 for plan in plans]
     cells[:, ATTRIBUTE] = -1
-    cells[:, METRE] = cells[:, HEAD_METRE] = NO_METRE if rules.has_metres else 0
+    cells[:, METRE] = cells[:, HEAD_METRE] = UNTOLD if rules.has_metres else 0
+    cells[:, TEMPO] = cells[:, HEAD_TEMPO] = UNTOLD if rules.tempos else 0
+    cells[:, VELOCITY] = UNTOLD
     onsets = np.full((songs, PITCHES), SILENT, np.int64)
     wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
     bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
-    metres = np.zeros((songs, bars if rules.has_metres else 1), np.int64)
-    return State(cells, onsets, np.array(wanted, np.int64), metres)
+    marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
+    return State(cells, onsets, np.array(wanted, np.int64), marks)
 
 
 @kernel
@@ -120,7 +139,7 @@ def take_tokens(tokens: Cells, state: State, rules: Rules) -> None:
                     state.cells[song],
                     state.onsets[song],
                     state.wanted[song],
-                    state.metres[song],
+                    state.marks[song],
                     rules,
                 )
 
@@ -135,7 +154,7 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
         if phase == IN_BAR:
             _mark_music(cells, state.onsets[song], rules, mask)
         elif phase == BETWEEN_BARS:
-            _mark_bars(cells, state.metres[song], rules, mask)
+            _mark_bars(cells, state.marks[song], rules, mask)
         elif phase == INSTRUMENT:
             for code in range(INSTRUMENT_COUNT):
                 mask[rules.ids.inst + code] = not rules.asks or state.wanted[song, code] > 0
@@ -148,7 +167,7 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
 
 @kernel
 def _take(
-    token: int, cells: Cells, onsets: Cells, wanted: Cells, metres: Cells, rules: Rules
+    token: int, cells: Cells, onsets: Cells, wanted: Cells, marks: Cells, rules: Rules
 ) -> None:
     cells[LENGTH] += 1
     if rules.ids.note_on <= token < rules.ids.note_on + PITCHES:
@@ -156,6 +175,7 @@ def _take(
         cells[NOTES] += 1
         cells[SOUNDING] += 1
         cells[STRUCK] = 1
+        cells[ANNOUNCED] = 0
     elif rules.ids.note_off <= token < rules.ids.note_off + PITCHES:
         onsets[token - rules.ids.note_off] = SILENT
         cells[SOUNDING] -= 1
@@ -173,42 +193,48 @@ def _take(
         cells[PHASE] = BETWEEN_BARS
     elif token >= rules.ids.attribute:
         cells[ATTRIBUTE] = token
+    elif token >= rules.ids.tempo:
+        _take_change(token - rules.ids.tempo, TEMPO, HEAD_TEMPO, TEMPO_TOLD, cells)
+    elif token >= rules.ids.velocity:
+        cells[VELOCITY], cells[ANNOUNCED] = token - rules.ids.velocity, 1
     elif token >= rules.ids.metre:
-        _take_metre(token - rules.ids.metre, cells)
+        _take_change(token - rules.ids.metre, METRE, HEAD_METRE, METRE_TOLD, cells)
     else:
-        _take_mark(token, cells, metres, rules)
+        _take_mark(token, cells, marks, rules)
 
 
 @kernel
-def _take_metre(metre: int, cells: Cells) -> None:
-    cells[METRE] = metre
+def _take_change(value: int, column: int, head: int, told: int, cells: Cells) -> None:
+    """Take a metre or a tempo."""
+    cells[column] = value
     if cells[PHASE] == HEAD:
-        cells[HEAD_METRE] = metre
+        cells[head] = value
     else:
-        cells[CHANGED] = 1
+        cells[CHANGED] |= told
         cells[CHANGES_TOLD] += 1
         cells[CHANGES] += cells[TRACKS] == 1
 
 
 @kernel
-def _take_mark(token: int, cells: Cells, metres: Cells, rules: Rules) -> None:
+def _take_mark(token: int, cells: Cells, marks: Cells, rules: Rules) -> None:
     if token == rules.ids.piece_start:
         cells[PHASE] = HEAD
     elif token == rules.ids.track_start:
         cells[PHASE] = INSTRUMENT
         cells[TRACKS] += 1
         cells[BAR] = cells[STEP] = cells[NOTES] = cells[BAR_START] = cells[CHANGES_TOLD] = 0
-        cells[METRE] = cells[HEAD_METRE]
+        cells[METRE], cells[TEMPO] = cells[HEAD_METRE], cells[HEAD_TEMPO]
     elif token == rules.ids.bar_start:
         cells[PHASE] = IN_BAR
         cells[CHANGED] = 0
-        if cells[TRACKS] == 1 and cells[BAR] < len(metres):
-            metres[cells[BAR]] = cells[METRE]
+        if cells[TRACKS] == 1 and cells[BAR] < marks.shape[1]:
+            marks[0, cells[BAR]], marks[1, cells[BAR]] = cells[METRE], cells[TEMPO]
     elif token == rules.ids.bar_end:
         cells[PHASE] = BETWEEN_BARS
         cells[BAR] += 1
         cells[BAR_START] += rules.bar_steps[cells[METRE]]
         cells[STEP] = cells[STRUCK] = 0
+        cells[VELOCITY] = UNTOLD
     elif token == rules.ids.track_end:
         cells[PHASE] = BETWEEN_TRACKS
         cells[PIECE_BARS] = cells[BAR]
@@ -218,19 +244,17 @@ def _take_mark(token: int, cells: Cells, metres: Cells, rules: Rules) -> None:
 
 @kernel
 def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
-    """Mark notes, times and BAR_END in a bar."""
+    """Mark notes, velocities, times and BAR_END in a bar."""
     step, sounding, notes = cells[STEP], cells[SOUNDING], cells[NOTES]
     barline = rules.bar_steps[cells[METRE]]
     now, room = cells[BAR_START] + step, barline - step
     last = cells[BAR] + 1 == cells[PIECE_BARS]
     falls_short = cells[FULL] and not sounding
-    if (
-        room
-        and not (cells[VOICE] and sounding)
-        and _affords(cells, rules, step, notes + 1, sounding + 1, 1)
-    ):
-        for pitch in range(PITCHES):
-            mask[rules.ids.note_on + pitch] = onsets[pitch] == SILENT
+    if room and not (cells[VOICE] and sounding):
+        owed = _owed(cells, rules, IN_BAR, cells[BAR], step, notes + 1, sounding + 1, 1)
+        _mark_beginning(rules.max_tokens - cells[LENGTH] - 1 - owed, cells, onsets, rules, mask)
+    if cells[ANNOUNCED]:
+        return
     if (
         sounding
         and step
@@ -249,6 +273,17 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
 
 
 @kernel
+def _mark_beginning(spare: int, cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark NOTE_ON and VELOCITY; a note that begins now leaves so many tokens to `spare`."""
+    if spare >= 0 and (rules.velocities == 0 or cells[VELOCITY] != UNTOLD):
+        for pitch in range(PITCHES):
+            mask[rules.ids.note_on + pitch] = onsets[pitch] == SILENT
+    if spare > 0 and not cells[ANNOUNCED] and cells[SOUNDING] < PITCHES:
+        for level in range(rules.softest, rules.loudest + 1):
+            mask[rules.ids.velocity + level] = level != cells[VELOCITY]
+
+
+@kernel
 def _affords(cells: Cells, rules: Rules, step: int, notes: int, sounding: int, struck: int) -> bool:
     """Tell whether the piece could still be finished from another place in this bar."""
     owed = _owed(cells, rules, IN_BAR, cells[BAR], step, notes, sounding, struck)
@@ -257,38 +292,51 @@ def _affords(cells: Cells, rules: Rules, step: int, notes: int, sounding: int, s
 
 
 @kernel
-def _mark_bars(cells: Cells, metres: Cells, rules: Rules, mask: Masks) -> None:
-    """Mark METRE, BAR_START and TRACK_END between bars."""
+def _mark_bars(cells: Cells, marks: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark METRE, TEMPO, BAR_START and TRACK_END between bars."""
     left = rules.max_tokens - cells[LENGTH] - 1
     bar, notes, sounding, bars = cells[BAR], cells[NOTES], cells[SOUNDING], cells[PIECE_BARS]
-    due = NO_METRE
-    if rules.has_metres and cells[TRACKS] > 1 and bar < min(bars, len(metres)):
-        due = metres[bar] if metres[bar] != cells[METRE] else NO_METRE
-    if (not bars or bar < bars) and due == NO_METRE:
+    metre = tempo = UNTOLD  # those due
+    if cells[TRACKS] > 1 and bar < min(bars, marks.shape[1]):
+        if rules.has_metres and marks[0, bar] != cells[METRE]:
+            metre = marks[0, bar]
+        if rules.tempos and marks[1, bar] != cells[TEMPO]:
+            tempo = marks[1, bar]
+    if (not bars or bar < bars) and metre == UNTOLD and tempo == UNTOLD:
         owed = _owed(cells, rules, IN_BAR, bar, 0, notes, sounding, cells[STRUCK])
         mask[rules.ids.bar_start] = owed <= left
-    if rules.has_metres and bar and not cells[CHANGED] and (not bars or bar < bars):
-        _mark_changes(due, left, cells, rules, mask)
+    if bar and (not bars or bar < bars):
+        if rules.has_metres and not cells[CHANGED]:
+            legal = mask[rules.ids.metre : rules.ids.metre + len(rules.bar_steps)]
+            _mark_changes(metre, cells[METRE], rules.metre, left, cells, rules, legal)
+        if rules.tempos and not cells[CHANGED] & TEMPO_TOLD and metre == UNTOLD:
+            legal = mask[rules.ids.tempo : rules.ids.tempo + rules.tempos]
+            _mark_changes(tempo, cells[TEMPO], rules.tempo, left, cells, rules, legal)
     if bar and bar >= bars and notes and not sounding and not cells[CHANGED]:
         owed = _owed(cells, rules, BETWEEN_TRACKS, bar, 0, notes, 0, 0)
         mask[rules.ids.track_end] = owed <= left
 
 
 @kernel
-def _mark_changes(due: int, left: int, cells: Cells, rules: Rules, mask: Masks) -> None:
-    """Mark METRE before a bar behind the first: any other in the first track, else the one due."""
-    first = cells[TRACKS] == 1
-    if first and rules.metre != NO_METRE:
+def _mark_changes(
+    due: int, now: int, asked: int, left: int, cells: Cells, rules: Rules, legal: Masks
+) -> None:
+    """Mark METRE or TEMPO before a later bar: any other in the first track, else the one due.
+
+    `now` is that of the bar before, `asked` that of all bars; `legal` is their part of the mask.
+    """
+    first, changed = cells[TRACKS] == 1, cells[CHANGED]
+    if first and asked != UNTOLD:
         return
     cells[CHANGED], cells[CHANGES_TOLD] = 1, cells[CHANGES_TOLD] + 1
     cells[CHANGES] += first
     bar, notes, sounding = cells[BAR], cells[NOTES], cells[SOUNDING]
     owed = _owed(cells, rules, BETWEEN_BARS, bar, 0, notes, sounding, 0)
-    cells[CHANGED], cells[CHANGES_TOLD] = 0, cells[CHANGES_TOLD] - 1
+    cells[CHANGED], cells[CHANGES_TOLD] = changed, cells[CHANGES_TOLD] - 1
     cells[CHANGES] -= first
-    for metre in range(len(rules.bar_steps)):
-        told = metre != cells[METRE] if first else metre == due
-        mask[rules.ids.metre + metre] = told and owed <= left
+    for value in range(len(legal)):
+        told = value != now if first else value == due
+        legal[value] = told and owed <= left
 
 
 @kernel
@@ -299,23 +347,31 @@ def _mark_piece(cells: Cells, rules: Rules, mask: Masks) -> None:
     if phase == START:
         mask[rules.ids.piece_start] = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) <= left
     elif phase == HEAD:
-        due = _due(rules, cells[ATTRIBUTE])
-        untold = rules.has_metres and cells[METRE] == NO_METRE
-        for metre in range(len(rules.bar_steps) if untold and not due else 0):
-            if rules.metre in (NO_METRE, metre):
-                owed = _owed_piece(rules, tracks, cells, cells[ATTRIBUTE]) - 1
-                mask[rules.ids.metre + metre] = owed <= left
-        for token in range(max(rules.ids.attribute, cells[ATTRIBUTE] + 1), rules.size):
-            if rules.has_metres and not untold:
-                break
-            if not rules.asks_attributes or (due and token == rules.attributes[-due]):
-                mask[token] = _owed_piece(rules, tracks, cells, token) <= left
-        opens = not due and not untold
-        mask[rules.ids.track_start] = opens and _owed_new_track(cells, rules) <= left
+        _mark_head(left, cells, rules, mask)
     elif phase == BETWEEN_TRACKS:
         goes_on = tracks != cells[ASKED]
         mask[rules.ids.track_start] = goes_on and _owed_new_track(cells, rules) <= left
         mask[rules.ids.piece_end] = tracks >= cells[ASKED] and left >= 0
+
+
+@kernel
+def _mark_head(left: int, cells: Cells, rules: Rules, mask: Masks) -> None:
+    """Mark attributes, METRE, TEMPO and the first TRACK_START at the head of a piece."""
+    due = _due(rules, cells[ATTRIBUTE])
+    no_metre, no_tempo = cells[METRE] == UNTOLD, cells[TEMPO] == UNTOLD
+    owed = _owed_piece(rules, cells[TRACKS], cells, cells[ATTRIBUTE]) - 1
+    if not due and no_metre and (no_tempo or not rules.tempos) and owed <= left:
+        for metre in range(len(rules.bar_steps)):
+            mask[rules.ids.metre + metre] = rules.metre in (UNTOLD, metre)
+    if not due and no_tempo and not no_metre and owed <= left:
+        for tempo in range(rules.tempos):
+            mask[rules.ids.tempo + tempo] = rules.tempo in (UNTOLD, tempo)
+    told = (rules.has_metres and not no_metre) or (rules.tempos and not no_tempo)
+    for token in range(max(rules.ids.attribute, cells[ATTRIBUTE] + 1), rules.size):
+        if not told and (not rules.asks_attributes or (due and token == rules.attributes[-due])):
+            mask[token] = _owed_piece(rules, cells[TRACKS], cells, token) <= left
+    opens = not due and not no_metre and not no_tempo
+    mask[rules.ids.track_start] = opens and _owed_new_track(cells, rules) <= left
 
 
 @kernel
@@ -329,7 +385,7 @@ def _due(rules: Rules, attribute: int) -> int:
 
 @kernel
 def _track_tokens(cells: Cells, rules: Rules, bars: int) -> int:
-    tokens: int = 3 + rules.has_density + 2 * bars + cells[CHANGES] + ONE_NOTE_TOKENS
+    tokens: int = 3 + rules.has_density + 2 * bars + cells[CHANGES] + rules.note_tokens
     return tokens
 
 
@@ -339,7 +395,7 @@ def _owed_piece(rules: Rules, tracks: int, cells: Cells, attribute: int) -> int:
     bars = max(1, cells[PIECE_BARS])
     later = max(1, cells[ASKED] - tracks)
     owed: int = later * _track_tokens(cells, rules, bars) + 1 + _due(rules, attribute)
-    return owed + int(cells[METRE] == NO_METRE)
+    return owed + int(cells[METRE] == UNTOLD) + int(cells[TEMPO] == UNTOLD)
 
 
 @kernel
@@ -377,16 +433,18 @@ def _owed(
     behind = later * _track_tokens(cells, rules, bars) + 1
     if cells[FULL]:
         full = step == barline
-        voice: int = frame + _owed_by_voice(bar + in_bar == bars, in_bar, full, sounding) + behind
+        note = rules.note_tokens - int(cells[VELOCITY] != UNTOLD and not full)
+        last = bar + in_bar == bars
+        voice: int = frame + _owed_by_voice(last, in_bar, full, sounding, note) + behind
         return voice
     waits = int(sounding > 0 and (struck or not step))
-    owed: int = frame + (0 if notes else ONE_NOTE_TOKENS) + sounding + waits + behind
+    owed: int = frame + (0 if notes else rules.note_tokens) + sounding + waits + behind
     return owed
 
 
 @kernel
-def _owed_by_voice(last: bool, in_bar: int, full: bool, sounding: int) -> int:
-    """Count the tokens of notes owed by a voice that sings up to each barline."""
+def _owed_by_voice(last: bool, in_bar: int, full: bool, sounding: int, note: int) -> int:
+    """Count the tokens of notes owed by a voice; the shortest new one takes `note` tokens."""
     if sounding:
         return 1 if last and full else 2
-    return 0 if last and (full or not in_bar) else ONE_NOTE_TOKENS
+    return 0 if last and (full or not in_bar) else note

@@ -31,7 +31,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.sampler import GrammarProcessor, PlanGuide, SongSampler
 from megatron_music.generate.taste import Taste
 from megatron_music.threads import wait_briefly
-from megatron_music.tokenizer.grammar import Plan
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 CHORALE = (129, 130, 131, 132)

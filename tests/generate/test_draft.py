@@ -40,6 +40,12 @@ def rows(piece: Piece, index: int) -> set[tuple[int, int, int]]:
     return set(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
 
 
+def loudness(piece: Piece, index: int) -> dict[tuple[int, int], int]:
+    one = piece.tracks[index]
+    places = zip(one.onset.tolist(), one.pitch.tolist(), strict=True)
+    return dict(zip(places, one.velocity.tolist(), strict=True))
+
+
 def bar_at(piece: Piece, step: int) -> int:
     return int(piece.bar_at(np.array([step]))[0])
 
@@ -53,9 +59,11 @@ def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
             bars=draw(st.integers(1, 8)),
             fill=draw(st.booleans()),
             metres=draw(st.sampled_from([(), tuple(map(str, METRES))])),
+            velocity=draw(st.sampled_from([0, 8])),
+            tempo=draw(st.booleans()),
         )
     )
-    score = draw(scores(metres=vocabulary.has_metres))
+    score = draw(scores(metres=vocabulary.has_metres, expressive=True))
     known = tuple(metre for metre in score.metres if metre.signature in METRES)
     piece = piece_of(replace(score, metres=known), vocabulary)
     piece = replace(piece, bars=piece.bars + draw(st.integers(0, 3)))
@@ -86,6 +94,8 @@ def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
         before = {note for note in rows(piece, index) if not holes[index, bar_at(piece, note[0])]}
         after = rows(done, index)
         assert before <= after
+        louds = loudness(piece, index)
+        assert all(loudness(done, index)[on, pitch] == louds[on, pitch] for on, _, pitch in before)
         for onset, end, _ in after - before:
             assert holes[index, bar_at(piece, onset) : bar_at(piece, end - 1) + 1].all()
     sounding = replace(done, tracks=tuple(one for one in done.tracks if len(one)))

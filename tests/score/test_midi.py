@@ -1,6 +1,7 @@
 """MIDI files are read as they are, written as musicians expect, and refused in one line."""
 
 import os
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from megatron_music.score.midi import parse_midi, read_midi, write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
+from megatron_music.tokenizer.codec import decode, encode, piece_of
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.midi_bytes import ONE_NOTE, midi_bytes
 from tests.music import pieces, track
 
@@ -50,6 +53,34 @@ def test_metres_are_written_and_read_back(
     again = quantize(lay_out_bars(read_midi(path), 1, METRES)[0], piece.steps_per_quarter)
     assert (again.bars, again.metres) == (piece.bars, piece.metres)
     assert by_instrument(again.tracks) == by_instrument(piece.tracks)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pieces(metres=True, expressive=True), st.sampled_from([8, 32]))
+def test_what_tokens_spell_is_written_and_read_back_as_the_same_tokens(
+    tmp_path_factory: pytest.TempPathFactory, piece: Piece, levels: int
+) -> None:
+    metres = tuple(map(str, METRES))
+    vocabulary = Vocabulary(
+        TokenizerSettings(piece.steps_per_quarter, metres=metres, velocity=levels, tempo=True)
+    )
+    codes = (*range(len(piece.tracks) - 1), DRUMS)
+    tracks = (replace(a, instrument=b) for a, b in zip(piece.tracks, codes, strict=True))
+    tokens = encode(replace(piece, tracks=tuple(tracks)), vocabulary)
+    path = tmp_path_factory.mktemp("midi") / "piece.mid"
+    write_midi(decode(tokens, vocabulary), path)
+    score = read_midi(path)
+    score = replace(score, tracks=tuple(sorted(score.tracks, key=lambda one: one.instrument)))
+    again = replace(piece_of(score, vocabulary), bars=piece.bars)
+    assert encode(again, vocabulary).tolist() == tokens.tolist()
+
+
+def test_a_note_on_of_velocity_0_ends_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    path.write_bytes(midi_bytes(b"\x00\x90\x3c\x28\x60\x90\x3c\x00\x00\x90\x3c\x70\x60\x3c\x00"))
+    [one] = read_midi(path).tracks
+    assert one == track(0, (0, 96, 60), (96, 192, 60))
+    assert one.velocity.tolist() == [0x28, 0x70]
 
 
 def test_a_sequencer_sees_names_programs_tempo_and_metre(tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ ATTRIBUTES = ("GENRE=JAZZ", "GENRE=ROCK")
 VOCABULARIES = {
     (steps, density, metres): Vocabulary(
         TokenizerSettings(
-            steps, density, attributes=ATTRIBUTES, metres=tuple(map(str, METRES)) if metres else ()
+            steps,
+            density,
+            attributes=ATTRIBUTES,
+            metres=tuple(map(str, METRES)) if metres else (),
+            velocity=8 if metres and density else 0,
+            tempo=metres and density,
         )
     )
     for steps in (4, 12)
@@ -46,7 +51,7 @@ def suspected(documents: list[TokenArray], vocabulary: Vocabulary) -> list[int]:
 def documents(draw: st.DrawFn) -> tuple[TokenArray, Vocabulary]:
     """Draw the tokens of a piece, some with attributes, some with hidden bars."""
     metres = draw(st.booleans())
-    piece = draw(pieces(metres=metres))
+    piece = draw(pieces(metres=metres, expressive=metres))
     vocabulary = VOCABULARIES[piece.steps_per_quarter, draw(st.booleans()), metres]
     tokens = encode(piece, vocabulary)
     if draw(st.booleans()):

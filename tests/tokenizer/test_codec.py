@@ -171,6 +171,44 @@ def test_any_metre_is_read_back(piece: Piece, density: bool) -> None:
     assert decode(from_text(to_text(tokens, vocabulary), vocabulary), vocabulary) == piece
 
 
+LOUD = (
+    "PIECE_START TEMPO=120 TRACK_START INST=0 "
+    "BAR_START VELOCITY=88 NOTE_ON=60 VELOCITY=40 NOTE_ON=64 TIME_DELTA=4 NOTE_OFF=60 NOTE_ON=62 "
+    "TIME_DELTA=4 NOTE_OFF=62 NOTE_OFF=64 BAR_END "
+    "TEMPO=60 BAR_START VELOCITY=40 NOTE_ON=62 TIME_DELTA=16 NOTE_OFF=62 BAR_END "
+    "TRACK_END PIECE_END"
+)
+
+
+def test_velocities_are_told_where_they_change_and_anew_in_each_bar() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(density=False, velocity=8, tempo=True))
+    piece = decode(from_text(LOUD, vocabulary), vocabulary)
+    assert piece.tracks[0].velocity.tolist() == [88, 40, 40, 40]
+    assert piece.tempos_us == (500_000, 1_000_000)
+    assert to_text(encode(piece, vocabulary), vocabulary) == LOUD
+
+
+@given(
+    pieces(metres=True, expressive=True), st.booleans(), st.sampled_from([0, 8, 32]), st.booleans()
+)
+def test_velocities_and_tempi_are_read_back(
+    piece: Piece, density: bool, levels: int, tempo: bool
+) -> None:
+    metres = tuple(map(str, METRES))
+    vocabulary = Vocabulary(
+        TokenizerSettings(
+            piece.steps_per_quarter, density, metres=metres, velocity=levels, tempo=tempo
+        )
+    )
+    tokens = encode(piece, vocabulary)
+    again = decode(from_text(to_text(tokens, vocabulary), vocabulary), vocabulary)
+    assert again == piece
+    assert encode(again, vocabulary).tolist() == tokens.tolist()
+    width = 128 // levels if levels else 256
+    for one, before in zip(again.tracks, piece.tracks, strict=True):
+        assert (abs(one.loudness - before.loudness) <= width // 2).all() or not levels
+
+
 def test_a_metre_that_the_vocabulary_lacks_is_named() -> None:
     piece = Piece(4, 1, (track(0, (0, 4, 60)),), (TimeSignature(3, 4),))
     with pytest.raises(UsageError, match=r"3/4.*it has 4/4"):

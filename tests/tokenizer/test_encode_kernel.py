@@ -41,10 +41,18 @@ class Setup:
     max_tracks: int | None = None
     shifts: range = range(1)
     metres: str = "4/4"
+    velocity: int = 0
+    tempo: bool = False
 
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(
-            TokenizerSettings(self.steps, self.density, metres=parse_metres(self.metres))
+            TokenizerSettings(
+                self.steps,
+                self.density,
+                metres=parse_metres(self.metres),
+                velocity=self.velocity,
+                tempo=self.tempo,
+            )
         )
 
     def encoder(self, **changes: Any) -> BatchEncoder:
@@ -141,6 +149,21 @@ def test_any_metre_is_encoded_as_the_readable_path_does(
     score: Score, setup: Setup, metres: str
 ) -> None:
     check(score, replace(setup, metres=metres))
+
+
+@settings(max_examples=300)
+@given(
+    scores(metres=True, expressive=True),
+    setups(),
+    st.sampled_from(["any", "4/4", "4/4,6/8,5/4"]),
+    st.sampled_from([0, 8, 32]),
+    st.booleans(),
+)
+def test_velocities_and_tempi_are_encoded_as_the_readable_path_does(
+    score: Score, setup: Setup, metres: str, velocity: int, tempo: bool
+) -> None:
+    score = score if metres != "4/4" else replace(score, metres=())
+    check(score, replace(setup, metres=metres, velocity=velocity, tempo=tempo))
 
 
 @pytest.mark.parametrize("steps", [4, 12])

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import VOICES
+from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
+from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import encode, from_text
-from megatron_music.tokenizer.grammar import Plan, Walker, check
+from megatron_music.tokenizer.grammar import Walker, check
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import bars_not_full, pick, pieces
@@ -21,6 +24,12 @@ DENSE = Vocabulary(TokenizerSettings(density=True))
 METRED = Vocabulary(
     TokenizerSettings(attributes=("GENRE=JAZZ",), metres=("4/4", "3/4", "6/8"), density=False)
 )
+EXPRESSIVE = Vocabulary(
+    TokenizerSettings(
+        attributes=("GENRE=JAZZ",), metres=("4/4", "3/4"), velocity=8, tempo=True, density=False
+    )
+)
+TIMED = Vocabulary(TokenizerSettings(velocity=32, tempo=True))
 ATTRIBUTED = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ", "GENRE=ROCK")))
 
 HEAD = "PIECE_START TRACK_START INST=0 BAR_START"
@@ -32,6 +41,52 @@ TAIL = "BAR_END TRACK_END PIECE_END"
 def test_every_encoded_piece_is_legal(piece: Piece, density: bool) -> None:
     vocabulary = Vocabulary(TokenizerSettings(piece.steps_per_quarter, density))
     check(encode(piece, vocabulary), vocabulary)
+
+
+LOUD_HEAD = "PIECE_START METRE=3/4 TEMPO=120 TRACK_START INST=0"
+LOUD_NOTE = "VELOCITY=88 NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60"
+
+
+@given(pieces(metres=True, expressive=True), st.sampled_from([0, 8, 32]), st.booleans())
+def test_every_expressive_piece_is_legal(piece: Piece, levels: int, tempo: bool) -> None:
+    metres = tuple(map(str, METRES))
+    settings = TokenizerSettings(
+        piece.steps_per_quarter, metres=metres, velocity=levels, tempo=tempo
+    )
+    check(encode(piece, Vocabulary(settings)), Vocabulary(settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        ("PIECE_START TEMPO=120", 1, "before METRE"),
+        ("PIECE_START METRE=3/4 TRACK_START", 2, "before TEMPO"),
+        ("PIECE_START METRE=3/4 TEMPO=120 TEMPO=60", 3, "expected TRACK_START"),
+        ("PIECE_START METRE=3/4 TEMPO=120 GENRE=JAZZ", 3, "attributes come first"),
+        (f"{LOUD_HEAD} TEMPO=60", 5, "no bar changes"),
+        (f"{LOUD_HEAD} BAR_START NOTE_ON=60", 6, "before the VELOCITY"),
+        (f"{LOUD_HEAD} BAR_START VELOCITY=88 VELOCITY=72", 7, "expected NOTE_ON"),
+        (f"{LOUD_HEAD} BAR_START VELOCITY=88 TIME_DELTA=1", 7, "expected NOTE_ON"),
+        (f"{LOUD_HEAD} BAR_START VELOCITY=88 BAR_END", 7, "expected NOTE_ON"),
+        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} {LOUD_NOTE}", 10, "VELOCITY=88 again"),
+        (f"{LOUD_HEAD} BAR_START TIME_DELTA=12 VELOCITY=88", 7, "after the last step"),
+        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=120", 11, "again"),
+        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 METRE=4/4", 12, "expected BAR_ST"),
+        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 TRACK_END", 12, "behind TEMPO"),
+        (
+            f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 BAR_START BAR_END TRACK_END "
+            "TRACK_START INST=1 BAR_START BAR_END BAR_START",
+            19,
+            "before TEMPO=60, as in the first track",
+        ),
+    ],
+)
+def test_velocities_and_tempi_stand_where_they_belong(
+    text: str, position: int, reason: str
+) -> None:
+    with pytest.raises(TokenError, match=reason) as caught:
+        check(from_text(text, EXPRESSIVE), EXPRESSIVE)
+    assert caught.value.position == position
 
 
 @pytest.mark.parametrize(
@@ -120,7 +175,7 @@ def test_a_piece_that_stops_early_is_refused() -> None:
 
 @st.composite
 def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
-    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED, METRED]))
+    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED, METRED, EXPRESSIVE, TIMED]))
     code = st.integers(0, 132) | st.sampled_from(VOICES)
     codes = st.lists(code, min_size=1, max_size=5).map(tuple)
     instruments = draw(st.none() | codes)
@@ -134,7 +189,11 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         densities=tuple((code, draw(st.integers(0, 9))) for code in sorted(set(instruments or ()))),
         tracks=draw(st.none() | st.integers(1, 4)) if instruments is None else None,
         full_bars=draw(st.booleans()),
-        metre=draw(st.none() | st.integers(0, 2)) if vocabulary.has_metres else None,
+        metre=draw(st.none() | st.integers(0, 1)) if vocabulary.has_metres else None,
+        tempo=draw(st.none() | st.integers(0, 31)) if vocabulary.has_tempos else None,
+        velocities=draw(st.none() | st.sampled_from([(0, 2), (5, 5), (6, 7)]))
+        if vocabulary.has_velocities
+        else None,
     )
     least = Walker(vocabulary, plan).tokens_owed
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
@@ -177,6 +236,18 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
             assert walker.tokens[walker.tokens.index(vocabulary.inst + code) + 1] == (
                 vocabulary.density + level
             )
+
+
+@settings(deadline=None, max_examples=100)
+@given(plans(), st.integers(0, 2**32))
+def test_tempo_and_dynamics_are_as_planned(planned: tuple[Vocabulary, Plan], seed: int) -> None:
+    vocabulary, plan = planned
+    piece = wander(vocabulary, plan, seed).piece()
+    if plan.tempo is not None:
+        assert set(piece.tempos_us) == {TEMPI_US[plan.tempo]}
+    for track in piece.tracks if plan.velocities is not None else ():
+        levels = vocabulary.levels_of(track.velocity)
+        assert plan.velocities[0] <= levels.min() <= levels.max() <= plan.velocities[1]
 
 
 @settings(deadline=None, max_examples=12)

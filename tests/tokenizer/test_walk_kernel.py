@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_music.tokenizer.grammar import Plan, Walker
+from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens

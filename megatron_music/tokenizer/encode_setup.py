@@ -1,0 +1,139 @@
+"""What the compiled encoder is given: a plan, room to work in, and where documents go."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.grid_kernel import (
+    BAR_BITS,
+    MOST_BAR_BITS,
+    MOST_BARS,
+    Grid,
+    new_grid,
+)
+from megatron_music.score.midi_columns import MOST_TRACKS
+from megatron_music.score.stretch_kernel import Layout, Metres, new_layout, new_metres
+from megatron_music.score.tempo_kernel import Tempos, new_tempos
+from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
+
+Cells = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+
+MOST_WINDOW_BARS = 64
+WORD_BITS, PITCH_BITS = 6, 7
+
+
+class EncodePlan(NamedTuple):
+    """What is asked for, as numbers.
+
+    Windows of `bars` bars begin every `hop` bars, in stretches of `shortest` bars.
+    `lowest_shift` and `shifts` give the keys, in semitones, of pieces for training: those whose
+    fingerprint begins with a word of at most `last_training`; the others stay as they are.
+    """
+
+    steps_per_quarter: int
+    bars: int
+    hop: int
+    shortest: int
+    voices: bool
+    merge: bool
+    shuffle: bool
+    seed: np.uint64
+    most_tracks: int
+    lowest_shift: int
+    shifts: int
+    last_training: np.uint64
+
+
+class Output(NamedTuple):
+    """Where documents go, one behind the other.
+
+    `tokens` uint16; for each document its `lengths` in tokens, its `tracks`, its `bars` and in
+    `first_bars` the bars of the piece before it, int32; `notes` for each track of each document,
+    int32. `used`: tokens, documents, tracks so far.
+    """
+
+    tokens: TokenArray
+    lengths: Cells
+    tracks: Cells
+    bars: Cells
+    first_bars: Cells
+    notes: Cells
+    used: npt.NDArray[np.int64]
+
+
+class Room(NamedTuple):
+    """What windows are made in: `moments` and `masks` are words of bits, 0 between tracks.
+
+    `levels` has the level of velocity of each pitch that begins at a moment, if there are any.
+    """
+
+    lows: Cells
+    highs: Cells
+    order: Cells
+    keys: Words
+    moments: Words
+    masks: Words
+    levels: npt.NDArray[np.uint8]
+
+
+def new_room(bar_bits: int, bars: int, velocities: int) -> Room:
+    """Return room for one window of so many bars, or of as many as a piece can have.
+
+    Its notes have so many levels of velocity.
+    """
+    bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
+    return Room(
+        lows=np.empty(MOST_TRACKS, np.int32),
+        highs=np.empty(MOST_TRACKS, np.int32),
+        order=np.empty(MOST_TRACKS, np.int32),
+        keys=np.empty(MOST_TRACKS, np.uint64),
+        moments=np.zeros(bars << bar_bits >> WORD_BITS, np.uint64),
+        masks=np.zeros(bars << bar_bits << 2, np.uint64),
+        levels=np.zeros(bars << bar_bits << PITCH_BITS if velocities else 0, np.uint8),
+    )
+
+
+class Setup(NamedTuple):
+    """What stays the same from piece to piece, and room to work in.
+
+    `edges` are the vocabulary's density edges, `metres` its metres, told where `has_metres`; the
+    bars of a piece are in `layout`, and their tempi in `tempos`, told where `has_tempos`. There are
+    `velocities` levels of these, 0 where none are told.
+    """
+
+    plan: EncodePlan
+    ids: Ids
+    has_density: bool
+    has_metres: bool
+    has_tempos: bool
+    velocities: int
+    edges: npt.NDArray[np.float64]
+    metres: Metres
+    bar_bits: int
+    layout: Layout
+    tempos: Tempos
+    grid: Grid
+    room: Room
+
+
+def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
+    """Return all that encoding by a plan into a vocabulary takes."""
+    settings = vocabulary.settings
+    bar_bits = BAR_BITS if vocabulary.longest_bar < 1 << BAR_BITS else MOST_BAR_BITS
+    return Setup(
+        plan,
+        vocabulary.numbers,
+        has_density=settings.density,
+        has_metres=vocabulary.has_metres,
+        has_tempos=vocabulary.has_tempos,
+        velocities=settings.velocity,
+        edges=np.array(settings.density_edges, np.float64),
+        metres=new_metres(vocabulary.metres),
+        bar_bits=bar_bits,
+        layout=new_layout(),
+        tempos=new_tempos(),
+        grid=new_grid(has_velocities=vocabulary.has_velocities),
+        room=new_room(bar_bits, plan.bars, settings.velocity),
+    )
