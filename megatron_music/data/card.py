@@ -83,6 +83,13 @@ def card(manifest: Mapping[str, Any], contents: Contents) -> str:
     )
 
 
+_TOLD = {
+    "METRE": "METRE tokens",
+    "VELOCITY": "VELOCITY tokens, by the velocity in the middle of a level",
+    "TEMPO": "TEMPO tokens, by quarter notes a minute",
+}
+
+
 def histograms(contents: Contents, refused: Mapping[str, int]) -> dict[str, list[tuple[str, int]]]:
     """Return by title the rows of each histogram that the contents allow."""
     fitting = ", ".join(
@@ -99,6 +106,10 @@ def histograms(contents: Contents, refused: Mapping[str, int]) -> dict[str, list
         "Notes by octave of their pitch, 60 being middle C": binned(
             contents.pitches, range(0, 128, 12)
         ),
+        **{
+            title: [row for row in contents.told.get(kind, {}).items() if row[1]]
+            for kind, title in _TOLD.items()
+        },
         "Inputs left out, by reason": sorted(refused.items(), key=lambda row: -row[1]),
     }
     return {title: rows for title, rows in made.items() if sum(count for _, count in rows)}

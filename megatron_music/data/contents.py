@@ -74,6 +74,21 @@ class Contents:
         first = self.vocabulary.density
         return self.token_counts[first : first + DENSITY_LEVELS]
 
+    @property
+    def told(self) -> dict[str, dict[str, int]]:
+        """How often METRE, VELOCITY and TEMPO tell what; of each kind that there are tokens for."""
+        v = self.vocabulary
+        ranges = {
+            "METRE": range(v.metre, v.velocity),
+            "VELOCITY": range(v.velocity, v.tempo),
+            "TEMPO": range(v.tempo, v.attribute),
+        }
+        return {
+            kind: {v.tokens[token].partition("=")[2]: int(self.token_counts[token]) for token in of}
+            for kind, of in ranges.items()
+            if of
+        }
+
     def fitting(self) -> dict[int, float]:
         """Return for each context size the share of documents that it holds whole."""
         whole = np.cumsum(self.document_tokens)

@@ -137,6 +137,7 @@ def as_json(made: Statistics) -> dict[str, Any]:
         "instruments": {instrument_name(k): v for k, v in contents.instruments.items()},
         "pitches": contents.pitches.tolist(),
         "densities": contents.densities.tolist(),
+        "told": contents.told,
         "sample": {
             "documents": made.sampled_documents,
             "note_steps": _sparse(made.note_steps),

@@ -58,8 +58,7 @@ held-out loss, statistics of notes and voices, copying, a critic.
 
 ## Limits
 
-- No metre but {metres}, no dynamics, no tempo changes, no lyrics: what a prompt has of these
-  is kept, none is composed.
+- No metre but {metres}, {untold}no lyrics: what a prompt has of these is kept, none is composed.
 - It knows the instruments and the kinds of music in its data, and nothing of others.
 - It has no idea of a piece beyond its window of {bars} bars{place}.
 - Figures are of one run; another seed gives others.
@@ -84,6 +83,8 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
             hidden=shape.hidden_size,
             steps=settings.steps_per_quarter,
             metres=", ".join(settings.metres) or "4/4",
+            untold="no dynamics, " * (not settings.velocity)
+            + "no tempo changes, " * (not settings.tempo),
             voices=f"Every song has {', '.join(settings.ensemble)}. " if settings.ensemble else "",
             bars=settings.bars,
             tokens=shape.seq_length,

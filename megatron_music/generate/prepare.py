@@ -40,6 +40,7 @@ def prepared(
     that it does not compose in, a voice that is none and a prompt in another key. With `confirmed`
     all that is done as well as can be.
     """
+    request.levels_of_velocity(vocabulary)
     if path is None:
         request.refuse_without_piece()
         if not confirmed:

@@ -59,6 +59,11 @@ _NEW_COLOUR = "#fff3c4"
 _KEPT_ALPHA = 0.45
 """Of what was kept, where some bars are new."""
 
+_FADED = 0.8
+"""How much of its ink the softest note lacks beside the loudest."""
+
+_VELOCITIES = 127
+
 _INK = "#333333"
 _OCTAVE = 12
 _BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
@@ -81,7 +86,8 @@ def draw_piano_roll(
 def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> Figure:
     """Draw `piece` as a matplotlib figure that no pyplot state knows of.
 
-    With `new`, bars composed anew are shaded, and what was kept is paler.
+    With `new`, bars composed anew are shaded, and what was kept is paler. Soft notes are paler than
+    loud ones.
     """
     low, high = _pitch_range(piece)
     struck = {int(p) for track in piece.tracks if track.instrument == DRUMS for p in track.pitch}
@@ -231,6 +237,15 @@ def _is_new(new: BoolArray | None, track: int, piece: Piece) -> BoolArray:
     return marked
 
 
+def _alphas(new: BoolArray | None, track: int, piece: Piece) -> list[float]:
+    """Return how solid each note of a track is: less if kept, or softer than the loudest."""
+    loudest = max((int(one.loudness.max()) for one in piece.tracks if len(one)), default=0)
+    softer = (loudest - piece.tracks[track].loudness) / _VELOCITIES
+    alphas = np.where(_is_new(new, track, piece), 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
+    faded: list[float] = alphas.tolist()
+    return faded
+
+
 def _draw_pitched(
     axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None = None
 ) -> None:
@@ -242,38 +257,32 @@ def _draw_pitched(
         if track.instrument == DRUMS:
             continue
         notes = [
-            (max(on - start, 0), min(end - start, steps), pitch, composed)
-            for (on, end, pitch), composed in zip(
-                _notes(track), _is_new(new, index, piece).tolist(), strict=True
+            (max(on - start, 0), min(end - start, steps), pitch, alpha)
+            for (on, end, pitch), alpha in zip(
+                _notes(track), _alphas(new, index, piece), strict=True
             )
             if on < start + steps and end > start
         ]
         slim = [bool(taken[pitch, on:end].any()) for on, end, pitch, _ in notes]
         for on, end, pitch, _ in notes:
             taken[pitch, on:end] = True
-        for shown, alpha in ((True, 1.0), (False, _KEPT_ALPHA)):
-            blocks = [
-                _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
-                for (on, end, pitch, composed), thin in zip(notes, slim, strict=True)
-                if composed == shown
-            ]
-            _add_blocks(axes, blocks, colour, 0.8 if bars <= BARS_A_ROW else 0.2, alpha)
+        blocks = [
+            _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
+            for (on, end, pitch, _), thin in zip(notes, slim, strict=True)
+        ]
+        alphas = [alpha for *_, alpha in notes]
+        _add_blocks(axes, blocks, colour, alphas, 0.8 if bars <= BARS_A_ROW else 0.2)
 
 
 def _draw_drums(axes: Axes, piece: Piece, drums: list[int], new: BoolArray | None = None) -> None:
     """Draw one row for each drum that is struck; its length says nothing: all are sixteenths."""
     stroke = piece.steps_per_quarter / 4
-    for shown, alpha in ((True, 1.0), (False, _KEPT_ALPHA)):
-        blocks = [
-            _block(on, on + stroke, drums.index(pitch), 0.35)
-            for index, track in enumerate(piece.tracks)
-            if track.instrument == DRUMS
-            for (on, _, pitch), composed in zip(
-                _notes(track), _is_new(new, index, piece).tolist(), strict=True
-            )
-            if composed == shown
-        ]
-        _add_blocks(axes, blocks, DRUM_COLOUR, alpha=alpha)
+    for index, track in enumerate(piece.tracks):
+        if track.instrument == DRUMS:
+            blocks = [
+                _block(on, on + stroke, drums.index(pitch), 0.35) for on, _, pitch in _notes(track)
+            ]
+            _add_blocks(axes, blocks, DRUM_COLOUR, _alphas(new, index, piece))
     names = [pretty_midi.note_number_to_drum_name(pitch) or f"drum {pitch}" for pitch in drums]
     axes.set_yticks(range(len(drums)), names, fontsize=6.5, color=_INK)
     axes.set_ylim(-0.6, len(drums) - 0.4)
@@ -294,14 +303,14 @@ def _add_blocks(
     axes: Axes,
     blocks: list[list[tuple[float, float]]],
     colour: str,
+    alphas: list[float],
     edge: float = 0.3,
-    alpha: float = 1.0,
 ) -> None:
     if not blocks:
         return
-    face = to_rgba(colour, alpha)
+    faces = [to_rgba(colour, alpha) for alpha in alphas]
     axes.add_collection(
-        PolyCollection(blocks, facecolors=[face], edgecolors="white", linewidths=edge, zorder=3)
+        PolyCollection(blocks, facecolors=faces, edgecolors="white", linewidths=edge, zorder=3)
     )
 
 

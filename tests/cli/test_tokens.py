@@ -1,7 +1,9 @@
 """`encode` and `decode` on real files: a round trip, and one line for what is wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from megatron_music.score.metre import parse_metre
@@ -100,3 +102,27 @@ def test_metres_are_tokens_where_they_are_asked_for(program: Program, tmp_path: 
     assert program("encode", "b.mid", "--metre", "any", "--no-density").stdout == text
     assert "--metre any keeps it" in program("encode", "a.mid").stderr
     assert "choose among" in program.fails(2, "encode", "a.mid", "--metre", "0/4")
+
+
+def test_velocities_and_tempi_are_tokens_where_they_are_asked_for(
+    program: Program, tmp_path: Path
+) -> None:
+    loud = replace(track(0, (0, 4, 60), (4, 8, 62), (16, 20, 64)), velocity=np.array([90, 90, 20]))
+    write_midi(Piece(4, 2, (loud,), (), (500_000, 1_000_000)), tmp_path / "a.mid")
+    plain = program("encode", "a.mid", "--no-density").stdout
+    told = program("encode", "a.mid", "--no-density", "--expressive", "-o", "a.txt")
+    assert not told.stderr
+    text = (tmp_path / "a.txt").read_text()
+    assert text.startswith("PIECE_START METRE=4/4 TEMPO=120 TRACK_START")
+    assert (text.count("VELOCITY=88"), text.count("VELOCITY=24")) == (1, 1)
+    assert text.count("TEMPO=60 BAR_START") == 1
+    assert " ".join(word for word in text.split() if word[:4] not in ("METR", "TEMP", "VELO")) == (
+        plain.strip()
+    )
+    program("decode", "a.txt", "-o", "b.mid")
+    assert program("encode", "b.mid", "--no-density", "--expressive").stdout == text
+    fine = program("encode", "a.mid", "--velocity", "32", "-o", "c.txt")
+    assert "VELOCITY=90" in (tmp_path / "c.txt").read_text()
+    assert not fine.stderr
+    program("decode", "c.txt", "-o", "c.mid")
+    assert "must be 8 or 32" in program.fails(2, "encode", "a.mid", "--velocity", "9")

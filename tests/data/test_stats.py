@@ -116,3 +116,14 @@ def test_a_token_outside_the_vocabulary_is_told(tmp_path: Path) -> None:
     tokens.tofile(tmp_path / "set/train.bin")
     with pytest.raises(DataError, match="a token 60000 in a vocabulary of"):
         statistics(tmp_path / "set")
+
+
+def test_what_velocities_and_tempi_are_told_is_counted(tmp_path: Path) -> None:
+    settings = BuildSettings(metres=("3/4", "4/4"), velocity=8, tempo=True, split=(1, 0, 0))
+    build(source_of(songs(4)), tmp_path / "set", settings)
+    shown = statistics(tmp_path / "set")
+    told = as_json(shown)["told"]
+    pieces = pieces_of(tmp_path / "set", "train")
+    assert told["METRE"] == {"4/4": len(pieces), "3/4": 0}
+    assert told["TEMPO"]["120"] == len(pieces)
+    assert sum(told["VELOCITY"].values()) >= sum(len(piece.tracks) for piece in pieces)

@@ -23,6 +23,7 @@ from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi import read_midi, write_midi
 from megatron_music.score.notes import Piece
+from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import decode, encode, piece_of
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.huggingface import save_tokenizer
@@ -319,3 +320,65 @@ def test_a_metre_that_a_model_does_not_know_is_refused(
         list(Composer.load(metre_model).compose(Request(metre="5/4")))
     with pytest.raises(UsageError, match="choose among"):
         Request(metre="99/128")
+
+
+@pytest.fixture(scope="module")
+def expressive_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of music with metres, velocities and tempi."""
+    settings = TokenizerSettings(bars=4, metres=("4/4", "3/4"), velocity=8, tempo=True, fill=True)
+    return untrained(tmp_path_factory.mktemp("expressive"), settings, inputs=INPUTS)
+
+
+def test_a_song_is_as_fast_and_as_loud_as_asked_for(expressive_model: Path, tmp_path: Path) -> None:
+    composer = Composer.load(expressive_model)
+    request = Request(3, bars=6, tracks=2, tempo_bpm=90, dynamics="p", temperature=3.0)
+    for song in composer.compose(request):
+        check(np.array(song.tokens), composer.vocabulary)
+        write_song(song, tmp_path / "song.mid", tempo_bpm=90)
+        score = read_midi(tmp_path / "song.mid")
+        assert score.tempo_bpm == pytest.approx(90, rel=1e-4)
+        for one in score.tracks:
+            assert set(one.velocity.tolist()) <= {40, 56, 72}
+
+
+def test_what_a_model_chose_is_written_and_read_back_to_the_same_tokens(
+    expressive_model: Path, tmp_path: Path
+) -> None:
+    composer = Composer.load(expressive_model)
+    songs = list(composer.compose(Request(4, bars=4, tracks=2, temperature=3.0)))
+    assert len({tempo for song in songs for tempo in song.piece.tempos_us}) > 4
+    for song in songs:
+        write_song(song, tmp_path / "song.mid")
+        again = piece_of(read_midi(tmp_path / "song.mid"), composer.vocabulary)
+        bars = replace(song.piece, bars=again.bars)
+        assert encode(again, composer.vocabulary).tolist() == (
+            encode(bars, composer.vocabulary).tolist()
+        )
+
+
+def test_a_prompt_keeps_its_velocities_and_its_tempo(
+    expressive_model: Path, tmp_path: Path
+) -> None:
+    composer = Composer.load(expressive_model)
+    kept = replace(track(0, (0, 16, 60), (16, 32, 62)), velocity=np.array([33, 99]))
+    piece = Piece(4, 2, (kept, track(33, (0, 32, 40))), (), (750_000, 400_000))
+    write_midi(piece, tmp_path / "prompt.mid")
+    prompt = read_prompt(tmp_path / "prompt.mid", 4, known=composer.vocabulary.metres)
+    wishes = (Request(1, bars=4, dynamics="ff"), Request(1, fill_bars=(2,), dynamics="ff"))
+    for wish in wishes:
+        [song] = composer.compose(wish, prompt)
+        write_song(song, tmp_path / "song.mid", prompt)
+        again = read_midi(tmp_path / "song.mid")
+        assert [tempo.quarter_us for tempo in again.tempos] == [750_000, 400_000]
+        new = song.new[0][song.piece.bar_at(song.piece.tracks[0].onset)]
+        written = quantize(again, 4).tracks[0]
+        assert set(written.velocity[new].tolist()) <= {104, 120}
+        assert written.velocity[~new].tolist() == [33, 99][: (~new).sum()]
+
+
+def test_dynamics_that_a_model_does_not_know_are_refused(chorale_model: Path) -> None:
+    with pytest.raises(UsageError, match="without VELOCITY tokens; leave out dynamics"):
+        list(Composer.load(chorale_model).compose(Request(dynamics="mf")))
+    for wrong in ("loud", "0", "128"):
+        with pytest.raises(UsageError, match="pp, p, mp, mf, f, ff"):
+            Request(dynamics=wrong)

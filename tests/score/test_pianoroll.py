@@ -1,5 +1,6 @@
 """The piano roll: the article's figure 1, for any piece."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,18 @@ def test_every_note_is_drawn_where_it_sounds() -> None:
         where = [(left, right, (low + high) / 2) for left, right, low, high in boxes]
         expected = list(zip(part.onset, part.end, part.pitch, strict=True))
         assert where == [pytest.approx(note) for note in expected]
+
+
+def test_soft_notes_are_paler_than_loud_ones() -> None:
+    def alphas(velocities: list[int]) -> list[float]:
+        notes = track(0, (0, 4, 60), (4, 8, 62))
+        loud = replace(notes, velocity=np.array(velocities))
+        [axes, *_] = piano_roll(Piece(4, 1, (loud,))).axes
+        [drawn] = [one for one in axes.collections if isinstance(one, PolyCollection)]
+        return [float(face[3]) for face in drawn.get_facecolor()]
+
+    assert alphas([90, 90]) == [1.0, 1.0]
+    assert alphas([20, 120])[0] < 0.5 < alphas([20, 120])[1] == 1.0
 
 
 def test_a_unison_shows_both_voices() -> None:
