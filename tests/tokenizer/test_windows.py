@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,24 +41,31 @@ PLAIN = vocabulary_of(TokenizerSettings(fill=True))
 ANY_METRE = tuple(map(str, METRES))
 Row = tuple[int, int, int]
 
-in_any_metre = st.lists(pieces(metres=True), min_size=1, max_size=3)
+in_any_metre = st.lists(pieces(metres=True, expressive=True), min_size=1, max_size=3)
 some_pieces = st.one_of(st.lists(pieces(), min_size=1, max_size=3), in_any_metre)
 
 
 def vocabulary_for(music: Sequence[Piece]) -> Vocabulary:
-    """Return a vocabulary that all of the pieces can be written in."""
-    metres = ANY_METRE if any(piece.metres for piece in music) else ()
-    return vocabulary_of(TokenizerSettings(12, fill=True, metres=metres))
+    """Return a vocabulary that all of the pieces can be written in, with velocities and tempi."""
+    any_metre = any(piece.metres for piece in music)
+    return vocabulary_of(
+        TokenizerSettings(
+            12,
+            fill=True,
+            metres=ANY_METRE if any_metre else (),
+            velocity=8 * any_metre,
+            tempo=any_metre,
+        )
+    )
 
 
 def on_fine_grid(piece: Piece) -> Piece:
     """Return a piece on the grid of 12 steps a quarter."""
     factor = 12 // piece.steps_per_quarter
     tracks = tuple(
-        Track(one.instrument, one.onset * factor, one.end * factor, one.pitch)
-        for one in piece.tracks
+        replace(one, onset=one.onset * factor, end=one.end * factor) for one in piece.tracks
     )
-    return Piece(12, piece.bars, tracks, piece.metres)
+    return replace(piece, steps_per_quarter=12, tracks=tracks)
 
 
 def stored(tokens: Sequence[TokenArray]) -> Documents:
