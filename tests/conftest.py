@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import settings
 
-from megatron_music.threads import wait_briefly
+from megatron_music.omp import set_omp_wait_policy
 from tests import warm
 
-wait_briefly()  # several processes of these tests share the cores
+set_omp_wait_policy()  # several processes of these tests share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("steady", deadline=None)

@@ -52,10 +52,10 @@ def evaluate(
 
 
 def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
-    from megatron_music.threads import wait_briefly
+    from megatron_music.omp import set_omp_wait_policy
 
     show.say(f"loading {model}")
-    wait_briefly()
+    set_omp_wait_policy()
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
@@ -66,10 +66,10 @@ def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict
 
 def _summary(figures: dict[str, Any], output: Path) -> str:
     lines = [
-        f"{name:>6}: {_span(side['per_token'])} nats a token, {_span(side['per_note'])} a note, "
-        + (f"{_span(side['per_cell'])} a cell; " if side["per_cell"] else "cells: none; ")
-        + f"likeliest token illegal at {side['illegal_tops']['value']:.2%} of steps"
-        for name, side in figures["losses"].items()
+        f"{name:>6}: {_span(split['per_token'])} nats a token, {_span(split['per_note'])} a note, "
+        + (f"{_span(split['per_cell'])} a cell; " if split["per_cell"] else "cells: none; ")
+        + f"likeliest token illegal at {split['illegal_tops']['value']:.2%} of steps"
+        for name, split in figures["losses"].items()
     ]
     lines += _voices(figures["voices"])
     held = figures["held_over_barlines"]

@@ -22,11 +22,11 @@ def export(
 
     `megatron-music export runs/bach-tiny`
     """
-    from megatron_music.threads import wait_briefly
+    from megatron_music.omp import set_omp_wait_policy
 
     output = output or (run.parents[1] if run.parent.name == "checkpoints" else run) / "hf"
     show.say(f"exporting {run} to {output}")
-    wait_briefly()
+    set_omp_wait_policy()
     from megatron_music.export import huggingface
 
     done = huggingface.export(run, output)

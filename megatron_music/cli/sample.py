@@ -195,13 +195,13 @@ def _compose(
     corpus: Path | None,
 ) -> list[Path]:
     from megatron_music.generate.album import write_album
+    from megatron_music.omp import set_omp_wait_policy
     from megatron_music.score.audio import PLAYER
-    from megatron_music.threads import wait_briefly
 
     batches: list[Iterator[Song]] = []
     if due:
         show.say(f"loading {model}")
-        wait_briefly()
+        set_omp_wait_policy()
         from megatron_music.generate.composer import Composer
 
         composer = Composer.load(model)

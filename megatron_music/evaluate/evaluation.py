@@ -117,10 +117,10 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     composer = Composer.load(model)
     vocabulary = composer.vocabulary
     manifest = _manifest(data, vocabulary)
-    sides = {name: read_side(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
+    splits = {name: read_side(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
     training = read_side(data, SPLITS[0], 2 * max(request.count, MOST_WINDOWS // 4), vocabulary)
-    sets = _real_music(sides, training, vocabulary)
-    losses = _losses(composer, {name: side for name, side in sides.items() if len(side)}, stage)
+    sets = _real_music(splits, training, vocabulary)
+    losses = _losses(composer, {name: split for name, split in splits.items() if len(split)}, stage)
     with stage("compose without the mask", "songs") as progress:
         free = sample_freely(composer.model, vocabulary, request.count, request.seed, progress)
     songs = _compose(composer, request, stage)
@@ -130,7 +130,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
     reader = IndexedReader(data / SPLITS[0])
     counts = token_counts(reader, vocabulary)
-    held_out = [tokens for side in sides.values() for tokens in side.tokens]
+    held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)
         figures = tuple(compare_figures([*sets, composed]))
@@ -153,7 +153,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
         figures=figures,
         voices=voices,
-        real_endings=_endings(sides, vocabulary) if voices else None,
+        real_endings=_endings(splits, vocabulary) if voices else None,
         histograms=histograms,
         seams=seams(long_songs, bars, sets[1].pieces, sets[1].groups),
         copying=copied,
@@ -161,7 +161,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         notes=note_map(composer.model, vocabulary, counts),
         instruments=instrument_map(composer.model, vocabulary, counts),
         attributes=attribute_map(composer.model, vocabulary, counts),
-        labels=_labels(composer, request, training, sides, stage),
+        labels=_labels(composer, request, training, splits, stage),
     )
 
 
@@ -169,12 +169,12 @@ def _labels(
     composer: Composer,
     request: Request,
     training: Documents,
-    sides: dict[str, Documents],
+    splits: dict[str, Documents],
     stage: Stage,
 ) -> tuple[LabelRow, ...]:
     if not composer.vocabulary.settings.attributes:
         return ()
-    first, second = sides.values()
+    first, second = splits.values()
     with stage("compose by label", "families") as progress:
         return label_rows(composer, request, training, first.and_also(second), progress)
 
@@ -190,10 +190,10 @@ def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]
 
 
 def _real_music(
-    sides: dict[str, Documents], training: Documents, vocabulary: Vocabulary
+    splits: dict[str, Documents], training: Documents, vocabulary: Vocabulary
 ) -> tuple[WindowSet, WindowSet]:
     """Return whole windows of training and of held-out music; raises DataError for too few."""
-    first, second = sides.values()
+    first, second = splits.values()
     sets = [
         WindowSet(*whole_windows(documents, vocabulary))
         for documents in (training, first.and_also(second))
@@ -208,13 +208,13 @@ def _real_music(
     return sets[0], sets[1]
 
 
-def _losses(composer: Composer, sides: dict[str, Documents], stage: Stage) -> dict[str, HeldOut]:
+def _losses(composer: Composer, splits: dict[str, Documents], stage: Stage) -> dict[str, HeldOut]:
     losses = {}
-    for name, side in sides.items():
+    for name, split in splits.items():
         with stage(f"read {name}", "windows") as progress:
             model, vocabulary = composer.model, composer.vocabulary
-            readings = read(model, vocabulary, side.tokens, side.places, progress)
-        losses[name] = summarize(readings, side.groups, composer.vocabulary)
+            readings = read(model, vocabulary, split.tokens, split.places, progress)
+        losses[name] = summarize(readings, split.groups, composer.vocabulary)
     return losses
 
 
@@ -228,9 +228,9 @@ def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
     return songs
 
 
-def _endings(sides: dict[str, Documents], vocabulary: Vocabulary) -> Estimate | None:
+def _endings(splits: dict[str, Documents], vocabulary: Vocabulary) -> Estimate | None:
     """Estimate how often held-out pieces end on the tonic triad."""
-    first, second = sides.values()
+    first, second = splits.values()
     pieces, groups = closing_windows(first.and_also(second), vocabulary)
     if not pieces:
         return None

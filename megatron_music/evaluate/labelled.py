@@ -57,7 +57,7 @@ def label_rows(
     for done, (family, labels) in enumerate(families.items()):
         progress(done, len(families))
         known = {token: label for label, token in labels.items() if label != UNKNOWN}
-        first, second = (_windows(side, known, vocabulary) for side in (training, held_out))
+        first, second = (_windows(split, known, vocabulary) for split in (training, held_out))
         of_training, of_held_out = Counter(first.labels), Counter(second.labels)
         chosen = [
             token
@@ -85,9 +85,9 @@ class _Windows:
         )
 
 
-def _windows(side: Documents, known: dict[int, str], vocabulary: Vocabulary) -> _Windows:
+def _windows(split: Documents, known: dict[int, str], vocabulary: Vocabulary) -> _Windows:
     pieces, labels, groups = [], [], []
-    for tokens, group in zip(side.tokens, side.groups.tolist(), strict=True):
+    for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
         label = next((token for token in tokens[1:9].tolist() if token in known), None)
         if label is None:
             continue

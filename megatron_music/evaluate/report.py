@@ -119,7 +119,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "vocabulary_hash": found.vocabulary.hash,
         "software": software(),
         "request": asdict(found.request),
-        "losses": {name: asdict(side) for name, side in found.losses.items()},
+        "losses": {name: asdict(split) for name, split in found.losses.items()},
         "unigram_nats_per_token": found.unigram,
         "free_samples": {
             "whole": asdict(whole_share(found.free)),

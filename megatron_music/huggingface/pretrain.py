@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megatron_music.config import ParallelConfig, Recipe
 from megatron_music.errors import CheckpointError, LayoutError
-from megatron_music.threads import wait_briefly
+from megatron_music.omp import set_omp_wait_policy
 from megatron_music.train.blend import Blend
 from megatron_music.train.pretrain import training_lock
 from megatron_music.train.request import TrainingRequest, default_run
@@ -48,7 +48,7 @@ def pretrain(request: TrainingRequest, say: Callable[[str], None]) -> None:
     (the run is the engine's), and what `train.pretrain.pretrain` does.
     """
     check_start(request)
-    wait_briefly()
+    set_omp_wait_policy()
     with training_lock(request):
         from megatron_music.huggingface.trainer import run
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import CheckpointError, MissingError, TrainingError
 from megatron_music.files import alone
-from megatron_music.threads import wait_briefly
+from megatron_music.omp import set_omp_wait_policy
 from megatron_music.train.launcher import rank
 from megatron_music.train.request import SampleCallback, TrainingRequest
 from megatron_music.train.run_dir import is_hf_trainer_checkpoint
@@ -38,7 +38,7 @@ def pretrain(
             f"{request.start} was saved by Hugging Face's Trainer; go on with "
             "launch/huggingface.py, or give another --run"
         )
-    wait_briefly()
+    set_omp_wait_policy()
     with training_lock(request):
         from megatron_music.train.trainer import train
 

@@ -30,7 +30,7 @@ from transformers.utils import logging
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.sampler import GrammarProcessor, PlanGuide, SongSampler
 from megatron_music.generate.taste import Taste
-from megatron_music.threads import wait_briefly
+from megatron_music.omp import set_omp_wait_policy
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
@@ -147,5 +147,5 @@ def generate(composer: Composer, songs: int, tokens: int, **settings: object) ->
 
 
 if __name__ == "__main__":
-    wait_briefly()
+    set_omp_wait_policy()
     main()

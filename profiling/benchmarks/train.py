@@ -25,7 +25,7 @@ from megatron_music.costs.devices import dense_peak
 from megatron_music.costs.flops import Shape, model_causal, recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.files import write_text
-from megatron_music.threads import wait_briefly
+from megatron_music.omp import set_omp_wait_policy
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from megatron_music.train.backends import Device, cpu, gpu
 from megatron_music.wording import markdown_table
@@ -100,7 +100,7 @@ class Case:
 
 def main() -> None:
     arguments = _arguments()
-    wait_briefly()  # all of them alike
+    set_omp_wait_policy()  # all of them alike
     console = Console(stderr=True)
     device = _device()
     precisions = arguments.precision or [

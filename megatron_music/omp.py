@@ -1,12 +1,12 @@
-"""How threads wait for each other."""
+"""OpenMP settings, made before torch is loaded."""
 
 import os
 
 SPINS = 1_000
 
 
-def wait_briefly() -> None:
-    """Have OpenMP's threads fall asleep soon where they wait; to be called before torch is loaded.
+def set_omp_wait_policy() -> None:
+    """Have waiting OpenMP threads sleep soon; call it before torch is loaded.
 
     Threads that only spin make everything wait for the one that lost its core to another process;
     threads that sleep at once are woken late, and often on a core that is taken. Tokens/s of
@@ -17,7 +17,7 @@ def wait_briefly() -> None:
         asleep      22,300  21,300
 
     GOMP_SPINCOUNT is read by GNU's OpenMP, which torch's wheels for Linux bring; any other keeps to
-    the standard's policy. What the environment says already stays.
+    the standard's policy. Variables that are set already are kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
