@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from megatron_music.score.audio import SAMPLE_RATE_HZ, FloatArray, play_tracks
+from megatron_music.score.barlines import bar_starts
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
-from megatron_music.score.notes import Metre
 from megatron_music.score.pianoroll import instrument_colours, instrument_label
 
 LONGEST_TRACK_S = 1_200
 """Of all tracks together: beyond that they are not played one by one, to be muted, but as one."""
 
-_COMMON_TIME = Metre(0, 4, 4)
 _COMPRESSION = 0.7
 """As libsndfile counts it, 0 to 1."""
 
@@ -28,8 +27,9 @@ def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
     With sound where there is a WAV file: each track as MP3, or the file's name for a long song.
     """
     file = read_file(midi)
-    bars = _barlines(file)
-    end_s = float(file.seconds(np.array([max(track.end.max() for track in file.tracks)]))[0])
+    end_ticks = max(int(track.end.max()) for track in file.tracks)
+    bars, _ = bar_starts(file.metres, end_ticks, file.ticks_per_quarter)
+    end_s = float(file.seconds(np.array([end_ticks]))[0])
     tracks = list(_tracks(file, report))
     shown = {
         "bars": [round(second, 3) for second in file.seconds(np.array(bars)).tolist()],
@@ -60,21 +60,6 @@ def as_mp3(samples: FloatArray) -> bytes:
     packed = io.BytesIO()
     soundfile.write(packed, samples, SAMPLE_RATE_HZ, format="MP3", compression_level=_COMPRESSION)
     return packed.getvalue()
-
-
-def _barlines(file: MidiFile) -> list[int]:
-    """Return the ticks where bars begin, and where the last one ends."""
-    metres = [*file.metres]
-    if not metres or metres[0].onset_ticks > 0:
-        metres.insert(0, _COMMON_TIME)
-    last = max(int(track.end.max()) for track in file.tracks)
-    lines = [0]
-    while lines[-1] < last:
-        begun = [metre for metre in metres if metre.onset_ticks <= lines[-1]]
-        metre = begun[-1]
-        ticks = metre.numerator * 4 * file.ticks_per_quarter // metre.denominator
-        lines.append(lines[-1] + max(ticks, 1))
-    return lines
 
 
 def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

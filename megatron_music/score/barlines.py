@@ -14,6 +14,9 @@ import numpy as np
 from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
 from megatron_music.score.notes import IntArray, Metre, Score
 
+_SHORTEST_BAR = 64
+"""The part of a whole note below which a time signature is damage."""
+
 
 @dataclass(frozen=True)
 class Barlines:
@@ -113,14 +116,25 @@ def barlines(score: Score, known: Collection[TimeSignature] = (COMMON_TIME,)) ->
     """
     quarter = score.ticks_per_quarter
     end = max(int(track.end.max()) for track in score.tracks)
-    starts = [0]
-    metres: list[tuple[int, int]] = []
-    for first, last, metre in _stretches(score.metres, end):
-        bar_ticks = max(1, 4 * quarter * metre[0] // metre[1])
-        starts += range(first + bar_ticks, last, bar_ticks)
-        starts.append(last if last < end else starts[-1] + bar_ticks)
-        metres += [metre] * (len(starts) - 1 - len(metres))
+    starts, metres = bar_starts(score.metres, end, quarter)
     return _laid(quarter, np.array(starts, np.int64), tuple(metres), known)
+
+
+def bar_starts(
+    metres: Sequence[Metre], end_ticks: int, ticks_per_quarter: int
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the ticks where bars begin, then that of the last one's end, and each bar's metre.
+
+    Signatures of bars that are shorter than a 64th note are left out of account.
+    """
+    starts = [0]
+    found: list[tuple[int, int]] = []
+    for first, last, metre in _stretches(metres, end_ticks):
+        bar_ticks = max(1, 4 * ticks_per_quarter * metre[0] // metre[1])
+        starts += range(first + bar_ticks, last, bar_ticks)
+        starts.append(last if last < end_ticks else starts[-1] + bar_ticks)
+        found += [metre] * (len(starts) - 1 - len(found))
+    return starts, found
 
 
 def common_barlines(score: Score) -> Barlines:
@@ -130,7 +144,11 @@ def common_barlines(score: Score) -> Barlines:
 
 def _stretches(metres: Sequence[Metre], end: int) -> list[tuple[int, int, tuple[int, int]]]:
     """Return from where to where which metre holds."""
-    usable = [one for one in metres if one.numerator > 0 and one.onset_ticks < end]
+    usable = [
+        one
+        for one in metres
+        if 0 < one.denominator <= _SHORTEST_BAR * one.numerator and one.onset_ticks < end
+    ]
     changes = {0: (4, 4)} | {one.onset_ticks: (one.numerator, one.denominator) for one in usable}
     ticks = sorted(changes)
     ends = [*ticks[1:], end]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.score.barlines import barlines, common_barlines
+from megatron_music.score.barlines import bar_starts, barlines, common_barlines
 from megatron_music.score.notes import Metre, Score
 from megatron_music.score.quantize import quantize
 from tests.music import track
@@ -60,3 +60,10 @@ def test_signatures_can_be_left_out_of_account() -> None:
     bars = common_barlines(score(Metre(0, 3, 4), end=12 * QUARTER))
     assert bars.bars == 3
     assert all(map(bars.is_whole, range(4)))
+
+
+@pytest.mark.parametrize("damage", [Metre(BAR, 0, 4), Metre(BAR, 1, 1 << 20)])
+def test_signatures_of_no_length_leave_the_bars_as_they_were(damage: Metre) -> None:
+    starts, metres = bar_starts((Metre(0, 3, 4), damage), BAR + 100, QUARTER)
+    assert starts == [0, 3 * QUARTER, 6 * QUARTER]
+    assert metres == [(3, 4)] * 2
