@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from megatron_music.errors import RecipeError
-from megatron_music.files import read_small
+from megatron_music.files import read_small, why
 
 MOST = 2**31 - 1
 """Of anything counted; seeds too, of which numpy takes 32 bits."""
@@ -236,8 +236,14 @@ def _read(name_or_path: str) -> str:
         try:
             return read_small(path)
         except (OSError, UnicodeDecodeError) as fault:
-            raise RecipeError(f"cannot read the recipe {path}: {fault}; check the path") from None
+            reason = why(fault) if isinstance(fault, OSError) else "it is not text"
+            raise RecipeError(f"cannot read the recipe {path}: {reason}; check the path") from None
     known = recipe_names()
+    if path.is_dir():
+        raise RecipeError(
+            f"{path} is a folder, not a recipe ({', '.join(known)}); the recipe comes first, as in "
+            f"train {known[0]} --data {path}"
+        )
     raise RecipeError(
         f"no recipe named {name_or_path!r}{did_you_mean(name_or_path, known)}; "
         f"there are {', '.join(known)}, or give the path of a .yaml file"
@@ -267,7 +273,9 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise RecipeError(f"override {override!r} is not of the form section.key=value")
+        is_folder = Path(override).is_dir()
+        cure = f"; a data set is given with --data {override}" if is_folder else ""
+        raise RecipeError(f"override {override!r} is not of the form section.key=value{cure}")
     section, _, name = key.partition(".")
     if key not in _keys():
         whole = [known for known in _keys() if known.endswith(f".{key}")]
@@ -320,4 +328,5 @@ def one_line(fault: ValidationError) -> str:
     error = fault.errors(include_url=False)[0]
     key = ".".join(str(part) for part in error["loc"])
     got = _SHORT.repr(error["input"])  # in full, YAML's aliases can make it endless
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {got})".removeprefix(": ")
+    said = error["msg"].partition(", unable to")[0]
+    return f"{key}: {said[0].lower()}{said[1:]} (got {got})".removeprefix(": ")

@@ -7,12 +7,15 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from megatron_music.errors import MusicError, UsageError, WriteError
 
 _MOST_BYTES = 1 << 20
+_MOST_NAMES = 10_000
 
 
 @contextmanager
@@ -43,6 +46,16 @@ def why(fault: OSError) -> str:
         if path.is_symlink() and not path.exists():
             return f"the link {path} leads to {path.readlink()}, which is not there"
     return fault.strerror or str(fault)
+
+
+def nearest(path: Path) -> str:
+    """Return what to do about a file that is not there: the name that is nearest, if one is."""
+    names: list[str] = []
+    with suppress(OSError):
+        names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
+    stems = {Path(name).stem: name for name in names} | {name: name for name in names}
+    near = get_close_matches(path.name, stems, n=1)
+    return f"did you mean {path.with_name(stems[near[0]])}?" if near else "check the path"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,6 +129,12 @@ def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:
         for name, size in sizes.items()
         if not (folder / name).is_file() or (folder / name).stat().st_size != size
     ]
+
+
+def check_suffix(output: Path | None, *suffixes: str) -> None:
+    """Refuse to write under a name of another kind of file; raises UsageError."""
+    if output is not None and output.suffix.lower() not in suffixes:
+        raise UsageError(f"{output} must end in {' or '.join(suffixes)}; give another name")
 
 
 def keep_source(source: Path, *outputs: Path | None) -> None:

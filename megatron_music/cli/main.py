@@ -27,12 +27,15 @@ from megatron_music.cli import (
     tokens,
     train,
 )
+from megatron_music.cli.misuse import is_misuse, say_misuse
 from megatron_music.errors import Interrupted, MusicError, UsageError, WriteError
 from megatron_music.files import why
 from megatron_music.train.launcher import ignore_launcher
 
+_NAME = "megatron-music"
+
 app = typer.Typer(
-    name="megatron-music",
+    name=_NAME,
     help="MIDI in, Megatron-trained composer out.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -98,19 +101,18 @@ def run(program: typer.Typer = app) -> None:
     atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
     try:
         _refuse_empty(sys.argv[1:])
-        program()
+        code = program(prog_name=_NAME, standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            resumes = _RESUMING.intersection(sys.argv[1:2])
+            show.say(
+                "interrupted" + "; the same command goes on from what is saved" * bool(resumes)
+            )
+        sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stopped:
         show.say(str(stopped))
         sys.exit(stopped.exit_code)
     except MusicError as error:
         _fail(str(error), error.exit_code)
-    except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            resumes = _RESUMING.intersection(sys.argv[1:2])
-            show.say(
-                "interrupted" + "; the same command goes on from what is saved" * bool(resumes)
-            )
-        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -119,7 +121,17 @@ def run(program: typer.Typer = app) -> None:
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{why(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
+        if is_misuse(error):
+            _refuse_misuse(error)
         _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
+
+
+def _refuse_misuse(error: Exception) -> None:
+    """Leave with one line for a command line that typer refused."""
+    said = say_misuse(error, sys.argv[1:])
+    if said:
+        _fail(said, UsageError.exit_code)
+    sys.exit(UsageError.exit_code)
 
 
 def _refuse_empty(words: list[str]) -> None:

@@ -40,10 +40,10 @@ def render(
 
     Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
-    from megatron_music.files import free_stem, keep_source
+    from megatron_music.files import check_suffix, free_stem, keep_source
     from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
-    from megatron_music.score.musicxml import write_musicxml
+    from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
     from megatron_music.score.stretches import lay_out_bars, other_metres
@@ -54,6 +54,9 @@ def render(
     if not (png or wav or musicxml):
         stem = free_stem(output or Path(), file.stem, ("png", "wav"))
         png, wav = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "wav"))
+    check_suffix(png, ".png")
+    check_suffix(wav, ".wav")
+    check_suffix(musicxml, *WRITTEN_SUFFIXES)
     outputs = [path for path in (png, wav, musicxml) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise UsageError(f"two outputs are one file ({outputs[0]}); give each its own")

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from megatron_music.generate.song import Song
     from megatron_music.tokenizer.vocabulary import Vocabulary
 
-# Of `Request`, in a sentence; not in a path.
-_ARGUMENT = re.compile(
-    r"(?<![-\w/])(?:(?:fill|prompt|full)_(?:bars|tracks)|top_[kp]|min_p)(?![-\w/.])"
-)
+_ARGUMENT = re.compile(r"`(\w+)`")
+_OPTIONS = {
+    "count": "-n",
+    "tempo_bpm": "--tempo",
+    "song_ids": "--song-id",
+    "instruments": "--instrument",
+    "roles": "--as",
+}
+"""What arguments of `Request` are called as options, where that is not their name."""
 
 
 @command_of(SampleOptions)
@@ -85,7 +90,7 @@ def _count(options: SampleOptions) -> int | None:
 
     if options.best is None:
         if options.of is not None:
-            raise UsageError(f"--of {options.of} says of how many songs the --best are kept")
+            raise UsageError(f"--of {options.of} needs --best: how many of them to keep")
         return options.count
     if options.count is not None or options.song_ids:
         raise UsageError("--best chooses among --of songs; leave out -n and --song-id")
@@ -112,9 +117,12 @@ def _options_named() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        named = _ARGUMENT.sub(lambda found: "--" + found[0].replace("_", "-"), str(error))
-        error.args = (named,)
+        error.args = (_ARGUMENT.sub(_option, str(error)),)
         raise
+
+
+def _option(found: re.Match[str]) -> str:
+    return _OPTIONS.get(found[1], "--" + found[1].replace("_", "-"))
 
 
 def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:

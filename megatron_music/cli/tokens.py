@@ -44,6 +44,7 @@ def encode(
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
+    from megatron_music.data.items import MUSIC_SUFFIXES
     from megatron_music.files import keep_source, write_text
     from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import windows
@@ -53,6 +54,8 @@ def encode(
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
     keep_source(file, output)
+    if output is not None and output.name.lower().endswith(MUSIC_SUFFIXES):
+        raise UsageError(f"{output} is a name of music, and text is written; give another")
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
     told = told_settings(metre, velocity, tempo, expressive)
@@ -98,16 +101,20 @@ def decode(
 
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
-    from megatron_music.files import free_stem, keep_source
+    from megatron_music.data.items import MIDI_SUFFIXES
+    from megatron_music.files import check_suffix, free_stem, keep_source
     from megatron_music.score.midi import write_midi
-    from megatron_music.score.musicxml import is_musicxml, write_musicxml
+    from megatron_music.score.musicxml import WRITTEN_SUFFIXES, is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
     from megatron_music.tokenizer.text import read_pieces
 
+    is_named = output is not None
     if output is None:
         stem = free_stem(Path(), "decoded" if str(file) == "-" else file.stem, ("mid",))
         output = stem.with_name(f"{stem.name}.mid")
-        print(output)
     keep_source(file, output)
     write = write_musicxml if is_musicxml(output) else write_midi
+    check_suffix(output, *MIDI_SUFFIXES, *WRITTEN_SUFFIXES)
     write(join(read_pieces(file, steps_per_quarter)), output, tempo)
+    if not is_named:
+        print(output)

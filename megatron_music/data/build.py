@@ -302,7 +302,9 @@ def _write(
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
     if not kept:
-        return f"nothing to train on: no piece could be kept; refused: {reasons}; give other music"
+        cure = "--metre any keeps other metres, --bars fewer shorter pieces; else give other music"
+        cure = cure if "metre" in refused else "give other music"
+        return f"nothing to train on: no piece could be kept; refused: {reasons}; {cure}"
     return (
         f"nothing to train on: {counted(kept, 'piece')} kept, all for validation and test; "
         f"refused: {reasons}; give more music, or --split 100,0,0"

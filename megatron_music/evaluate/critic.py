@@ -96,9 +96,9 @@ class Critic:
             raise InputError(
                 f"cannot read {path}: {fault.strerror}; give the {CRITIC_FILE} that evaluate wrote"
             ) from fault
-        except (ValueError, TypeError, AttributeError) as fault:
+        except (ValueError, TypeError, AttributeError):
             raise InputError(
-                f"{path} is no critic ({fault}); give the {CRITIC_FILE} that evaluate wrote"
+                f"{path} is not a critic; give the {CRITIC_FILE} that evaluate wrote"
             ) from None
 
 

@@ -77,7 +77,7 @@ class Composer:
         for name in ("begin", "end"):
             if getattr(request, name) and self.rows.since_begin < 0:
                 raise UsageError(
-                    f"this model does not know the place in a piece; leave out {name}, or train "
+                    f"this model does not know the place in a piece; leave out `{name}`, or train "
                     "with place among model.structural_inputs"
                 )
 
@@ -121,8 +121,8 @@ class Composer:
             )
         if request.tracks is not None:
             raise UsageError(
-                f"tracks (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
-                "and instruments adds to them"
+                f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its "
+                "own, and `instruments` adds to them"
             )
 
         writing.begun(prompt, request, vocabulary, request.seeds[0])

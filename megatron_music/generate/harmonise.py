@@ -99,8 +99,8 @@ def around_voice(
     bars = piece.bars if request.prompt_bars is None else request.prompt_bars
     if bars > piece.bars or request.bars not in (None, bars):
         raise UsageError(
-            f"harmonising keeps the {piece.bars} bars of the piece; leave out bars, or keep fewer "
-            "with prompt_bars"
+            f"harmonising keeps the {piece.bars} bars of the piece; leave out `bars`, or keep "
+            "fewer with `prompt_bars`"
         )
     kept = replace(until_step(piece.tracks[place], int(piece.bar_starts[bars])), instrument=code)
     name = instrument_title(code)
@@ -126,11 +126,16 @@ def _around(
     tracks = prompt.piece.tracks
     if request.instruments is not None:
         added = [find_instrument(one) for one in request.instruments]
+    elif ensemble and code == DRUMS:
+        raise UsageError(
+            f"{name} have no pitches to harmonise; give a piece with a tune, or name its track as "
+            "`voice`"
+        )
     elif ensemble and code not in ensemble:
         known = ", ".join(map(instrument_title, ensemble))
         raise UsageError(
             f"this model composes {known}, not {name}; give "
-            f"{name}={vocabulary.settings.ensemble[0]} as voice to take it as one of them"
+            f'`voice` as "{name}={vocabulary.settings.ensemble[0]}" to take it as one of them'
         )
     elif ensemble:
         added = [one for one in ensemble if one != code]
@@ -148,4 +153,4 @@ def _around(
 def _refuse_others(request: Request) -> None:
     for name in ("drop", "fill_bars", "fill_tracks", "vary"):
         if getattr(request, name):
-            raise UsageError(f"harmonising composes all but one voice anew; leave out {name}")
+            raise UsageError(f"harmonising composes all but one voice anew; leave out `{name}`")

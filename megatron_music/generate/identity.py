@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from megatron_music.data.items import MUSIC_SUFFIXES
 from megatron_music.errors import CheckpointError
 from megatron_music.files import read_small
 from megatron_music.tokenizer.vocabulary import SETTINGS_FILE
@@ -57,9 +58,18 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         return CheckpointError(
             f"{folder} is a run; its exported model is {folder / 'hf'}: give that"
         )
-    return CheckpointError(
-        f"no exported model in {folder} ({reason}); make one with: megatron-music export RUN -o DIR"
-    )
+    if (folder / "checkpoints").is_dir():
+        return CheckpointError(
+            f"{folder} is a run that is not exported; first: megatron-music export {folder}"
+        )
+    if folder.name.lower().endswith(MUSIC_SUFFIXES) and folder.is_file():
+        return CheckpointError(
+            f"{folder} is a piece of music, not a model; give an exported model, and the piece "
+            "with --prompt"
+        )
+    found = ", ".join(sorted(str(path.parent) for path in Path("runs").glob("*/hf/config.json")))
+    here = f"give {found}" if found else "make one with: megatron-music export RUN"
+    return CheckpointError(f"no exported model in {folder} ({reason}); {here}")
 
 
 def file_identity(path: Path) -> str:

@@ -61,7 +61,7 @@ def parse_key(text: str) -> Key:
     """Read a key as "C major", "f# minor", "Bb" or "Am"; raises UsageError."""
     found = _KEY.fullmatch(text.strip())
     if not found:
-        raise UsageError(f"key must be as in 'C major', 'F# minor' or 'Bb major' (got {text!r})")
+        raise UsageError(f"`key` must be as in 'C major', 'F# minor' or 'Bb major' (got {text!r})")
     letter, shift, mode = found[1], (found[2] or "").lower(), found[3]
     is_minor = mode.lower() in ("minor", "min") or mode == "m"
     tonic = (_LETTERS[letter.lower()] + _SHIFTS[shift]) % 12

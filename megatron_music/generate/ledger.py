@@ -83,8 +83,11 @@ class Ledger:
         self._save()
 
     def keep(self, names: Iterable[str]) -> list[Path]:
-        """Copy songs, by stem or number, into `kept/`; returns the copies. Raises UsageError."""
-        stems = [name if name.startswith("song-") else f"song-{name}" for name in names]
+        """Copy songs, by stem, file or number, into `kept/`; returns the copies.
+
+        Raises UsageError.
+        """
+        stems = ["song-" + Path(name).stem.removeprefix("song-") for name in names]
         kept = []
         for stem in stems:
             files = [self.folder / f"{stem}.{kind}" for kind in KINDS]

@@ -75,12 +75,12 @@ def _draft(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
     """Return what a request makes of a prompt; raises UsageError for an impossible wish."""
     if request.tracks is not None:
         raise UsageError(
-            f"tracks (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
-            "and instruments adds to them"
+            f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
+            "and `instruments` adds to them"
         )
     if request.metre is not None:
         raise UsageError(
-            f"metre (got {request.metre}) is for songs from nothing; a piece keeps its own"
+            f"`metre` (got {request.metre}) is for songs from nothing; a piece keeps its own"
         )
     count = prompt.bar_count
     if request.fill_bars and max(request.fill_bars) > count:
@@ -147,18 +147,21 @@ def _refuse_unknown_tracks(
     if not unknown:
         return
     ensemble = vocabulary.settings.ensemble
-    if len(ensemble) == len(prompt.names):
+    tunes = [source for source in unknown if prompt.piece.tracks[source].instrument != DRUMS]
+    if not tunes:
+        example = ""
+    elif len(ensemble) == len(prompt.names):
         example = f"--as {','.join(ensemble)}"
     else:
-        name = prompt.names[unknown[0]]
-        name = name if len(prompt.look_up(name)) == 1 else f"track {unknown[0] + 1}"
+        name = prompt.names[tunes[0]]
+        name = name if name and len(prompt.look_up(name)) == 1 else f"track {tunes[0] + 1}"
         known = instrument_title(min(learnt, key=_voices_first, default=0))
         example = f'--as "{name}={known}"'
     named = ", ".join(prompt.title(source) for source in unknown)
     raise UsageError(
-        f"this model never met the instruments of {named}; it knows {_known(learnt)}: take tracks "
-        f"as what it knows, as in {example}, leave them out with --drop, or give --yes and it "
-        "guesses"
+        f"this model never met the instruments of {named}; it knows {_known(learnt)}: "
+        + f"take tracks as what it knows, as in {example}, " * bool(example)
+        + "leave them out with --drop, or give --yes and it guesses"
     )
 
 

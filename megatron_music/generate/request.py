@@ -88,19 +88,22 @@ class Request:
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
-        _within("count", self.count, 1, 100_000, "ask for one song or more")
-        for name, number in (("seed", self.seed), *(("song id", one) for one in self.song_ids)):
+        _within("`count`", self.count, 1, 100_000, "ask for one song or more")
+        for name, number in (
+            ("`seed`", self.seed),
+            *(("`song_ids`", one) for one in self.song_ids),
+        ):
             _within(name, number, 0, 2**62, "use a whole number from 0")
         if self.best is not None:
-            _within("best", self.best, 1, self.count, "it is out of the songs composed")
+            _within("`best`", self.best, 1, self.count, "so many of the songs composed are kept")
         if len(set(self.song_ids)) != len(self.song_ids):
             raise UsageError(f"a song id stands twice (got {self.song_ids}); name each once")
-        for name, value in (("bars", self.bars), ("prompt_bars", self.prompt_bars)):
+        for name, value in (("`bars`", self.bars), ("`prompt_bars`", self.prompt_bars)):
             if value is not None:
                 _within(name, value, 1, 1000, "4, 8 and 16 are usual")
         self._check_tracks()
         self._check_taste()
-        _within("tempo", self.tempo, 10, 400, "quarter notes a minute")
+        _within("`tempo_bpm`", self.tempo, 10, 400, "quarter notes a minute")
         if self.metre is not None:
             parse_metre(self.metre)
         if self.dynamics is not None:
@@ -120,37 +123,37 @@ class Request:
         self.levels()
         if self.tracks is None:
             return
-        _within("tracks", self.tracks, 1, 64, "4 to 10 are usual")
+        _within("`tracks`", self.tracks, 1, 64, "4 to 10 are usual")
         if self.instruments is not None and len(self.instruments) != self.tracks:
             raise UsageError(
-                f"tracks is {self.tracks}, but {len(self.instruments)} instruments are given; "
+                f"`tracks` is {self.tracks}, but {len(self.instruments)} instruments are given; "
                 "leave one of the two out"
             )
 
     def _check_filling(self) -> None:
         if any(bar < 1 for bar in self.fill_bars):
             raise UsageError(
-                f"fill_bars must be 1 or more (got {min(self.fill_bars)}); bars count from 1"
+                f"`fill_bars` must be 1 or more (got {min(self.fill_bars)}); bars count from 1"
             )
         if self.vary is None:
             return
         if not 0 < self.vary <= 1:
             raise UsageError(
-                f"vary must be in (0, 1] (got {self.vary}); 0.25 makes a quarter of the bars anew"
+                f"`vary` must be in (0, 1] (got {self.vary}); 0.25 makes a quarter of the bars anew"
             )
         if self.fill_bars or self.fill_tracks:
-            raise UsageError("vary chooses the bars itself; leave out either it or what to fill")
+            raise UsageError("`vary` chooses the bars itself; leave out either it or what to fill")
 
     def _check_taste(self) -> None:
         if not 0 < self.temperature <= 100:
             raise UsageError(
-                f"temperature must be in (0, 100] (got {self.temperature}); 1.0 changes nothing"
+                f"`temperature` must be in (0, 100] (got {self.temperature}); 1.0 changes nothing"
             )
-        _within("top_k", self.top_k, 0, 1_000_000, "use 0 to disable")
+        _within("`top_k`", self.top_k, 0, 1_000_000, "use 0 to disable")
         if not 0 < self.top_p <= 1:
-            raise UsageError(f"top_p must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
+            raise UsageError(f"`top_p` must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
         if not 0 <= self.min_p <= 1:
-            raise UsageError(f"min_p must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
+            raise UsageError(f"`min_p` must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
 
     @property
     def tempo(self) -> float:
@@ -182,7 +185,7 @@ class Request:
         for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice", "roles"):
             value = getattr(self, name)
             if value or (name == "voice" and value is not None):
-                raise UsageError(f"{name} (got {value}) needs a piece to begin from; give a prompt")
+                raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
 
     def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the instruments asked for, or those that all training music has."""
@@ -199,8 +202,8 @@ class Request:
             name, _, level = wish.rpartition("=")
             if level not in _LEVELS:
                 raise UsageError(
-                    f"density must be 0..{DENSITY_LEVELS - 1} or INSTRUMENT=LEVEL (got {wish!r}); "
-                    "0 is sparse, 9 is busy"
+                    f"`density` must be 0..{DENSITY_LEVELS - 1} or INSTRUMENT=LEVEL "
+                    f"(got {wish!r}); 0 is sparse, 9 is busy"
                 )
             if name:
                 by_code[find_instrument(name)] = int(level)
@@ -213,7 +216,7 @@ class Request:
         by_code, others = self.levels()
         if self.density and not vocabulary.settings.density:
             raise UsageError(
-                "this model was trained without DENSITY tokens; leave density out, or train on "
+                "this model was trained without DENSITY tokens; leave `density` out, or train on "
                 "data built with --density"
             )
         return by_code.get(code, others)
@@ -232,8 +235,8 @@ class Request:
         metre = parse_metre(self.metre)
         if not vocabulary.has_metres and metre not in vocabulary.metres:
             raise UsageError(
-                f"this model was trained on 4/4 alone; leave out metre (got {metre}), or train on "
-                "data built with --metre any"
+                f"this model was trained on 4/4 alone; leave out `metre` (got {metre}), or train "
+                "on data built with --metre any"
             )
         return vocabulary.metre_index(metre)
 

@@ -72,7 +72,7 @@ class Session:
         """Compose `fill_bars` of `fill_tracks` anew, the rest untouched."""
         request = Request(**wishes)
         if not (request.fill_bars or request.fill_tracks):
-            raise UsageError("nothing to fill; give fill_bars, fill_tracks or both")
+            raise UsageError("nothing to fill; give `fill_bars`, `fill_tracks` or both")
         return self._work(request)
 
     def vary(self, share: float = 0.25, **wishes: Any) -> list[Song]:

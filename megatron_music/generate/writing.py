@@ -134,21 +134,23 @@ def continued(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft
     first = piece.bars if request.prompt_bars is None else request.prompt_bars
     if first > piece.bars:
         raise UsageError(
-            f"prompt_bars is {request.prompt_bars}, but the piece has {piece.bars} bars; keep fewer"
+            f"`prompt_bars` is {request.prompt_bars}, but the piece has {piece.bars} bars; keep "
+            "fewer"
         )
     bars = request.bars or piece.bars
     if bars < first:
         raise UsageError(
-            f"bars is {bars}, but {first} are kept of the piece; ask for more, or keep fewer "
-            "with prompt_bars"
+            f"`bars` is {bars}, but {first} are kept of the piece; ask for more, or keep fewer "
+            "with `prompt_bars`"
         )
     kept, sources = _kept(prompt, request, vocabulary, first, bars)
     draft = _extended(kept, bars, request, vocabulary)
     draft = replace(draft, holes=draft.holes & _composable(prompt, sources, bars))
     if draft.is_done:
         raise UsageError(
-            f"nothing to compose: the piece has {piece.bars} bars and no track is added; give bars "
-            f"above {piece.bars} to continue it, prompt_bars to keep fewer, or say what to fill"
+            f"nothing to compose: the piece has {piece.bars} bars and no track is added; give "
+            f"`bars` above {piece.bars} to continue it, `prompt_bars` to keep fewer, or say "
+            "what to fill"
         )
     dropped = {track for name in request.drop for track in prompt.find(name)}.difference(sources)
     return replace(draft, sources=sources, dropped=tuple(sorted(dropped)))
@@ -160,8 +162,8 @@ def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) 
     of_all_bars = {request.bars, request.prompt_bars} <= {None, piece.bars}
     if not of_all_bars or request.instruments or request.drop:
         raise UsageError(
-            f"filling keeps the {piece.bars} bars and the tracks of the piece; leave out bars, "
-            "prompt_bars, instruments and drop"
+            f"filling keeps the {piece.bars} bars and the tracks of the piece; leave out `bars`, "
+            "`prompt_bars`, `instruments` and `drop`"
         )
     sources = tuple(range(len(piece.tracks)))
     tracks = [track for name in request.fill_tracks for track in prompt.find(name)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import MidiError
+from megatron_music.files import nearest
 from megatron_music.score.midi_columns import (
     CONTROL_TICK,
     CUT,
@@ -71,6 +72,10 @@ _OTHERS = (
     (b"%pdf", "a PDF file"),
     (b"id3", "an MP3 file"),
     (b"riff", "a sound or video file"),
+    (b"\x89png", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"flac", "a sound file"),
+    (b"oggs", "a sound file"),
     (b"ctmf", "a Creative music file"),
 )
 """What files that are not MIDI begin with, in small letters, and what they are."""
@@ -150,7 +155,7 @@ def read_bytes(path: Path) -> bytes:
             raise MidiError(f"{path} is a folder or a device; give a MIDI file", "unreadable")
         return path.read_bytes()
     except OSError as fault:
-        message = f"cannot read {path}: {fault.strerror}; check the path"
+        message = f"cannot read {path}: {fault.strerror}; {nearest(path)}"
         raise MidiError(message, "unreadable") from None
 
 
@@ -196,8 +201,9 @@ def _tracks(
 def _refusal(raw: bytes, fault: int, place: int, name: str) -> MidiError:
     if fault == FOREIGN:
         start = raw[:64].lstrip().lower()
-        kind = next((kind for magic, kind in _OTHERS if start.startswith(magic)), "something else")
-        return MidiError(f"{name} is {kind}, not a MIDI file; export it as MIDI", "foreign")
+        kinds = [f"{kind}, " for magic, kind in _OTHERS if start.startswith(magic)]
+        kind = kinds[0] if kinds else ""
+        return MidiError(f"{name} is {kind}not a MIDI file; export it as MIDI", "foreign")
     reason, message = FAULTS[fault]
     if fault == LONG:
         place //= QUARTERS_PER_BAR

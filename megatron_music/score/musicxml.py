@@ -22,6 +22,7 @@ from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import Piece, Track
 
 MUSICXML_SUFFIX = ".musicxml"
+WRITTEN_SUFFIXES = (MUSICXML_SUFFIX, ".xml")
 
 _MOST_VOICES = 4
 """Of a staff, in MuseScore and others."""
@@ -58,7 +59,7 @@ def is_musicxml(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".mxl":
         raise UsageError(f"{path}: compressed MusicXML is read, not written; name it .musicxml")
-    return suffix in (MUSICXML_SUFFIX, ".xml")
+    return suffix in WRITTEN_SUFFIXES
 
 
 def write_musicxml(
