@@ -54,13 +54,13 @@ def render(
     if not (png or wav or musicxml):
         stem = free_stem(output or Path(), file.stem, ("png", "wav"))
         png, wav = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "wav"))
-    check_suffix(png, ".png")
-    check_suffix(wav, ".wav")
-    check_suffix(musicxml, *WRITTEN_SUFFIXES)
     outputs = [path for path in (png, wav, musicxml) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise UsageError(f"two outputs are one file ({outputs[0]}); give each its own")
     keep_source(file, png, wav, musicxml)
+    check_suffix(png, ".png")
+    check_suffix(wav, ".wav")
+    check_suffix(musicxml, *WRITTEN_SUFFIXES)
     score = read_music(file)
     if wav is not None:
         show.say(f"played with {_play(file, score, wav)}")

@@ -61,7 +61,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 def test_an_unknown_command_is_a_usage_error() -> None:
     done = run("composer")
     assert done.returncode == 2
-    assert "No such command 'composer'" in done.stderr
+    assert "no command 'composer' (did you mean 'compose'" in done.stderr
 
 
 def test_the_version_is_printed() -> None:

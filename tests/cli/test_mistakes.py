@@ -133,7 +133,7 @@ render nothing.mid                                 | 1 | cannot read nothing.mid
 render waltz                                       | 1 | is a folder
 render bad/silent.mid                              | 1 | no notes
 render tune.mid --png duo.mid                      | 2 | must end in .png
-render tune.mid --wav tune.mid                     | 2 | must end in .wav
+render tune.mid --wav tune.mid                     | 2 | is the input itself
 render tune.mid tune.mid                           | 2 | one argument too many
 encode tune.mid -o duo.mid                         | 2 | is a name of music
 encode tune.mid --bars 0                           | 2 | --bars

@@ -136,7 +136,7 @@ def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> No
     for wish, line in wishes.items():
         assert program.fails(2, "sample", model, "-o", "music", *wish) == line
     wish = ("sample", "nowhere", "-o", "music", "--fill-bars", "2")
-    assert "--fill-bars (got (2,)) needs a piece to begin from" in program.fails(2, *wish)
+    assert "--fill-bars needs a piece to begin from" in program.fails(2, *wish)
     assert "no exported model in nowhere" in program.fails(1, "sample", "nowhere", "-o", "music")
     assert not (program.folder / "music").exists()
 
@@ -148,7 +148,7 @@ def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> No
         ("--fill-bars 5-60", r"the piece has bars 1..2 \(got 5 to 60\)"),
         ("--song-id 5 --seed 3", "--song-id and --seed each say which song"),
         ("--song-id 5 -n 2", "-n is 2, but --song-id names 1"),
-        ("--song-id -5", r"song id must be 0..\d+ \(got -5\)"),
+        ("--song-id -5", r"--song-id must be 0..\d+ \(got -5\)"),
         ("--instrument BASS --instrument bass", "BASS is asked for 2 times"),
         ("--drop ALTO --instrument BASS --bars 3", "BASS is to be added, but is kept"),
         ("--drop Altoo --bars 3", "no track 'Altoo'; did you mean 'ALTO'"),

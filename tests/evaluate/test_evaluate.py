@@ -123,6 +123,8 @@ def test_other_music_has_no_voices(home: Program) -> None:
     assert report["losses"]["test"]["per_cell"] is None
     text = (home.folder / "other-report" / "report.md").read_text(encoding="utf-8")
     assert "Not for this music" in text
+    assert "a cell" not in text
+    assert "Dissonant" not in text
 
 
 def test_rank_orders_songs_by_the_critic(home: Program) -> None:
@@ -144,7 +146,7 @@ def test_rank_orders_songs_by_the_critic(home: Program) -> None:
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(home: Program) -> None:
     said = home.fails(1, "rank", "data/manifest.json", "midi/0.mid")
-    assert "is no critic" in said
+    assert "is not a critic" in said
     assert "no data set in midi" in home.fails(1, *WISH[:2], "--data", "midi", "-o", "x")
     assert "-n must be 10.." in home.fails(2, *WISH[:4], "-n", "3", "-o", "x")
     shutil.copytree(home.folder / "data", home.folder / "other")
