@@ -25,6 +25,7 @@ SBATCH ?=
 BASE ?= current
 PORT ?= 8888
 HOST ?=
+WHAT ?= jupyter
 ARGS ?=
 WORKERS ?= 2
 N ?= 4
@@ -231,8 +232,8 @@ port:
 	@PORT=$(PORT) DRY_RUN=1 launch/jupyter.sh > /dev/null
 
 .PHONY: tunnel
-tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT
-	@PORT=$(PORT) launch/tunnel.sh $(HOST)
+tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT; the studio: WHAT=studio PORT=8000
+	@PORT=$(PORT) WHAT=$(WHAT) launch/tunnel.sh $(HOST)
 
 .PHONY: clock
 clock:
@@ -248,7 +249,7 @@ sample: $$(NEEDS) ## add the N best of OF pieces of BARS bars by the model of th
 
 .PHONY: studio
 studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'
-	@$(MUSIC) studio $(ARGS)
+	@$(if $(filter docker,$(WHERE)),$(WITH) docker/run.sh studio,$(LOCAL_MUSIC) studio) $(ARGS)
 
 .PHONY: studio-model
 studio-model: setup ## make the exported model of the run RUN the one that the studio carries

@@ -33,7 +33,14 @@ FROM_BASE = ("torch", "megatron-core")
 WITH_TRANSFORMERS = ("transformers", "tokenizers", "huggingface-hub")
 """Pins that give way where a base needs other transformers."""
 
-SMOKE = ("torch", "numpy", "megatron.core", "megatron_music.train.distributed", "transformers")
+SMOKE = (
+    "torch",
+    "numpy",
+    "megatron.core",
+    "megatron_music.train.distributed",
+    "megatron_music.studio.server",
+    "transformers",
+)
 
 
 def canonical(name: str) -> str:
@@ -80,10 +87,10 @@ def held(base: dict[str, str], folder: Path, transformers: str = "") -> list[str
 
 
 def requirements(pyproject: Path) -> list[str]:
-    """Return what the project needs for training and notebooks, besides the base's."""
+    """Return what training, notebooks and the studio need, besides what the base has."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["train"], *extras["notebooks"]]
+    wanted = [*project["dependencies"], *extras["train"], *extras["notebooks"], *extras["studio"]]
     name = re.compile(r"[\w.-]+")
     return [one for one in wanted if canonical(name.match(one)[0]) not in FROM_BASE]  # type: ignore[index]
 

@@ -4,6 +4,7 @@
 #   pretrain RECIPE --data DIR ...   train on all its GPUs (launch/pretrain.sh)
 #   jupyter [OPTION...]              JupyterLab on 127.0.0.1:PORT (launch/jupyter.sh)
 #   profile sweep|nvml|report ...    megatron-music profile
+#   studio [OPTION...]               the studio on 127.0.0.1:8000; songs and votes in studio/
 #   shell                            bash
 #   health                           for HEALTHCHECK: whether the role at work answers
 #   anything else                    that command
@@ -29,6 +30,13 @@ cache=/cache
 [[ -w $cache ]] || cache=$(mktemp -d)
 export HOME=$cache XDG_CACHE_HOME=$cache USER=${USER:-music} LOGNAME=${LOGNAME:-music}
 export NUMBA_CACHE_DIR=$cache/numba MPLCONFIGDIR=$cache/matplotlib HF_HOME=$cache/huggingface
+# The kernels that the image brings, in place of those of an image before it.
+if [[ -f $here/numba/built ]] && ! cmp -s "$here/numba/built" "$cache/numba/built"; then
+    fresh=$(mktemp -d "$cache/numba.XXXXXX")
+    cp -r "$here/numba/." "$fresh"
+    rm -rf "$cache/numba"
+    mv -T "$fresh" "$cache/numba" || rm -rf "$fresh" # another container was quicker
+fi
 export TORCHINDUCTOR_CACHE_DIR=$cache/inductor TRITON_CACHE_DIR=$cache/triton
 export MUSIC_PYTHON=python3
 
@@ -39,6 +47,7 @@ case $role in
         command=("$here/launch/jupyter.sh" "$@")
         ;;
     profile) command=(megatron-music profile "$@") ;;
+    studio) command=(megatron-music studio "$@") ;;
     shell) command=(bash "$@") ;;
     *) command=("$role" "$@") ;;
 esac

@@ -3,7 +3,7 @@
 #
 #   docker/run.sh megatron-music doctor
 #   docker/run.sh pretrain tiny --data data/bach
-#   docker/run.sh jupyter | shell
+#   docker/run.sh jupyter | studio | shell
 #   docker/run.sh --print     the words before the command
 #   docker/run.sh --check     refuse where engine, image or GPU runtime are missing; make the folders
 #   docker/run.sh --choose    "docker" or "local" and why, for RUNTIME=auto
@@ -85,6 +85,11 @@ if [[ ${1:-} == jupyter ]]; then # its 127.0.0.1 has to be this machine's
     network=(--network host)
     volumes+=("$token_folder:/token")
     passed+=(--env "JUPYTER_TOKEN_FILE=/token/$(basename "$token_file")")
+fi
+
+if [[ ${1:-} == studio ]]; then # on this machine's 127.0.0.1; songs and votes stay here
+    network=(--network host)
+    volumes+=("$PWD/studio:/workspace/studio")
 fi
 
 mounts=()

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Bring the JupyterLab of another machine to this one through ssh, and print its link.
+# Bring the JupyterLab or the studio of another machine to this one through ssh, and print its link.
 #
-#   launch/tunnel.sh user@dgx          where `make jupyter` runs there
+#   launch/tunnel.sh user@dgx                         where `make jupyter` runs there
+#   WHAT=studio PORT=8000 launch/tunnel.sh user@dgx   where `make studio` does
 #
 # Further arguments go to ssh, as in -p 2222 or -J jump-host. Variables, with their defaults:
+#   WHAT                jupyter or studio (jupyter)
 #   PORT                the port there (8888)
 #   LOCAL_PORT          the port here (PORT)
 #   JUPYTER_TOKEN_FILE  the token's file there (.local/state/megatron_music/jupyter-PORT.token)
@@ -22,6 +24,8 @@ for port in "$PORT" "$LOCAL_PORT"; do
     [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -lt 65536 ]] ||
         refuse "PORT and LOCAL_PORT must be from 1 to 65535 (got '$port')"
 done
+WHAT=${WHAT:-jupyter}
+[[ $WHAT == jupyter || $WHAT == studio ]] || refuse "WHAT must be jupyter or studio (got '$WHAT')"
 file=${JUPYTER_TOKEN_FILE:-.local/state/megatron_music/jupyter-$PORT.token}
 forward=(-N -L "127.0.0.1:$LOCAL_PORT:127.0.0.1:$PORT" -o ExitOnForwardFailure=yes
     -o ServerAliveInterval=30 "$@")
@@ -47,6 +51,11 @@ until ssh "${control[@]}" -O check "$host" 2>/dev/null; do
     kill -0 "$tunnel" 2>/dev/null || refuse "no tunnel to $host: see what ssh said above"
     sleep 0.2
 done
+if [[ $WHAT == studio ]]; then
+    echo "The studio of $host; Ctrl-C closes the tunnel. Open http://127.0.0.1:$LOCAL_PORT/"
+    wait "$tunnel" || refuse "the tunnel to $host ended; start it again"
+    exit
+fi
 # shellcheck disable=SC2029  # the name is quoted here, for the shell there
 token=$(ssh "${control[@]}" "$host" "cat $(printf %q "$file")" 2>/dev/null) ||
     refuse "$host has no $file that you can read; start it there: make jupyter PORT=$PORT"

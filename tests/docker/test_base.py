@@ -86,7 +86,7 @@ def test_other_packages_may_move(base: ModuleType, name: str) -> None:
 def test_what_the_base_brings_is_not_asked_of_pip(base: ModuleType) -> None:
     wanted = [line.split(">")[0] for line in base.requirements(ROOT / "pyproject.toml")]
     assert {"torch", "megatron-core"}.isdisjoint(wanted)
-    assert {"numba", "transformers", "jupyterlab"} <= set(wanted)
+    assert {"numba", "transformers", "jupyterlab", "fastapi", "uvicorn"} <= set(wanted)
 
 
 def test_a_replaced_torch_is_noticed_and_an_updated_helper_is_only_told(

@@ -158,6 +158,15 @@ def test_jupyter_in_a_container_keeps_to_this_machines_loopback(
     assert "JUPYTER_TOKEN_FILE=/token/jupyter-9001.token" in text
 
 
+def test_the_studio_in_a_container_is_on_this_machines_loopback_and_keeps_votes(
+    engine: str,
+) -> None:
+    text = run("docker/run.sh", "studio", "--port", "9000", PATH=engine, DRY_RUN="1").stdout
+    assert "--network host" in text
+    assert f"--volume {ROOT}/studio:/workspace/studio" in text
+    assert text.split()[-3:] == ["studio", "--port", "9000"]
+
+
 def test_make_shows_the_exact_commands_of_a_container(engine: str, tmp_path: Path) -> None:
     with_gpus(tmp_path, 8)
     plan = make("-n", "pretrain", "RUNTIME=docker", "TP=2", PATH=engine).stdout

@@ -75,6 +75,19 @@ def test_the_far_jupyterlab_is_reached_by_the_link_that_is_printed(
 
 
 @pytest.mark.slow
+def test_a_far_studio_needs_no_token(far: Far, lab: Lab, tmp_path: Path) -> None:
+    near, printed = free_port(), tmp_path / "printed.txt"
+    command = [str(ROOT / SCRIPT), far.host, *far.options]
+    settings = {"WHAT": "studio", "PORT": str(lab.port), "LOCAL_PORT": str(near)}
+    with started(command, printed, **settings) as process:
+        wait_for(near, process, printed)
+        while "Open " not in printed.read_text():
+            time.sleep(0.1)
+        assert f"Open http://127.0.0.1:{near}/\n" in printed.read_text()
+        assert status(near, "/api") == 200
+
+
+@pytest.mark.slow
 def test_a_host_where_no_jupyterlab_was_started_is_named(far: Far) -> None:
     done = run(SCRIPT, far.host, *far.options, PORT="9", LOCAL_PORT=str(free_port()))
     message = refusal(done)
