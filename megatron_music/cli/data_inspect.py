@@ -91,7 +91,7 @@ def row(name: str, side: Mapping[str, int]) -> str:
 
 
 def grid(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line with what the grid costs, and whether a finer one helps."""
+    """Return what the grid costs, whether a finer one helps, and which dynamics are not told."""
     cost = manifest.get("grid")
     if cost is None:
         return []
@@ -105,6 +105,12 @@ def grid(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"  --steps-per-quarter 12 moves {cost['moved_finer'] / notes:.1%}: it holds triplets "
             "and swing"
+        )
+    dynamic = cost.get("dynamic_pieces", 0)  # data sets of earlier versions have none
+    if 2 * dynamic > cost["pieces"] and not manifest["settings"].get("velocity"):
+        lines.append(
+            f"dynamics in {dynamic} of {counted(cost['pieces'], 'piece')} are left out: --velocity "
+            "8 keeps them, --expressive also tempo and all metres"
         )
     return lines
 

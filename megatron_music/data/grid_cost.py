@@ -1,5 +1,7 @@
 """What the grid costs: how many notes begin off it, by how much, and whether the other grid helps.
 
+Also how many pieces have dynamics, which tokens can tell.
+
 Looked at in some of the kept pieces, evenly spread over the source, once they have been read.
 """
 
@@ -17,6 +19,7 @@ from megatron_music.data.refusal import Refusal
 from megatron_music.errors import MidiError
 from megatron_music.score.notes import Score
 from megatron_music.score.stretches import lay_out_bars
+from megatron_music.tokenizer.vocabulary import VELOCITIES, VELOCITY_LEVELS
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,7 +37,8 @@ _WORTH_SAYING, _MUCH_BETTER = 0.03, 0.5
 class GridCost:
     """How many of `notes` in `pieces` are moved, and by how many quarter notes on average.
 
-    `moved` is on the grid of the data set, `moved_finer` on the finest.
+    `moved` is on the grid of the data set, `moved_finer` on the finest. `dynamic_pieces` have a
+    track that is now louder, now softer, by a level of `VELOCITY_LEVELS[0]` or more.
     """
 
     pieces: int
@@ -42,6 +46,7 @@ class GridCost:
     moved: int
     moved_finer: int
     mean_move_quarters: float
+    dynamic_pieces: int = 0
 
     @property
     def suggests_finer(self) -> bool:
@@ -65,13 +70,10 @@ def grid_cost(
     chosen = {place * len(items) // count for place in range(count)} if count else set()
     with outcomes.open("rb") as lines:
         kept = [place for place, line in enumerate(lines) if place in chosen and is_kept(line)]
-    moves = [
-        _moves(score, steps_per_quarter)
-        for score in (_read(items[place], bars) for place in kept)
-        if score is not None
-    ]
-    if not moves:
+    scores = [score for score in (_read(items[place], bars) for place in kept) if score is not None]
+    if not scores:
         return None
+    moves = [_moves(score, steps_per_quarter) for score in scores]
     own, finer = (np.concatenate(column) for column in zip(*moves, strict=True))
     moved = own > LEAST_QUARTERS
     return GridCost(
@@ -80,6 +82,7 @@ def grid_cost(
         moved=int(moved.sum()),
         moved_finer=int((finer > LEAST_QUARTERS).sum()),
         mean_move_quarters=round(float(own[moved].mean()), 4) if moved.any() else 0.0,
+        dynamic_pieces=sum(map(_has_dynamics, scores)),
     )
 
 
@@ -92,6 +95,12 @@ def _read(item: Item, bars: int) -> Score | None:
     except (Refusal, MidiError):
         return None
     return score if score.tracks else None
+
+
+def _has_dynamics(score: Score) -> bool:
+    """Tell whether a track has notes on several levels of velocity."""
+    width = VELOCITIES // VELOCITY_LEVELS[0]
+    return any(np.ptp(track.velocity // width) > 0 for track in score.tracks if len(track))
 
 
 def _moves(score: Score, steps_per_quarter: int) -> tuple[FloatArray, FloatArray]:

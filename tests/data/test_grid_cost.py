@@ -1,5 +1,6 @@
 """What the grid costs: notes off it are counted, and triplets ask for the finer one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_a_free_performance_is_not_promised_a_cure(tmp_path: Path) -> None:
     assert found is not None
     assert found.moved > 0.5 * found.notes
     assert not found.suggests_finer
+
+
+def test_pieces_that_are_now_louder_now_softer_are_counted(tmp_path: Path) -> None:
+    class Loud(Tune):
+        def read(self) -> Score:
+            [one] = super().read().tracks
+            swell = np.arange(len(one)) * 127 // len(one)
+            return Score(QUARTER, (replace(one, velocity=swell + 1),))
+
+    found = cost(tmp_path, Tune("even", 0), Loud("loud", 0), Loud("louder", 0, 240))
+    assert found is not None
+    assert (found.pieces, found.dynamic_pieces) == (3, 2)
 
 
 def test_what_was_left_out_or_is_gone_is_not_looked_at(tmp_path: Path) -> None:
