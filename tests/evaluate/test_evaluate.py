@@ -1,13 +1,16 @@
 """The commands `evaluate` and `rank`, on a small data set and a model that has learned nothing."""
 
+import argparse
 import dataclasses
 import json
 import re
 import shutil
+from importlib import import_module
 
 import numpy as np
 import pytest
 
+from megatron_music.evaluate.comparison import SETS
 from megatron_music.evaluate.voices import VOICE_FIGURES
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.midi import write_midi
@@ -16,6 +19,7 @@ from megatron_music.tokenizer.vocabulary import load_vocabulary, save_settings
 from tests.cli.program import Program
 from tests.generate.conftest import untrained
 from tests.music import track
+from tests.profiling.test_benchmarks import BENCHMARKS
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +112,25 @@ def test_voices_are_compared_with_those_of_held_out_music(home: Program) -> None
     assert 0 <= report["real_endings_on_the_tonic"]["value"] <= 1
     for side in report["losses"].values():
         assert 0 < side["per_cell_masked"]["value"] < side["per_cell"]["value"]
+
+
+def test_what_keeping_the_best_gives_is_measured_beside_held_out_music(
+    home: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    wish = argparse.Namespace(
+        model=home.folder / "hf", data=home.folder / "data", of=5, best=3, groups=2, seed=3
+    )
+    page = import_module("best_of").measure(wish)
+    table = [line.strip("| ").split(" | ") for line in page.splitlines() if line[:1] == "|"]
+    assert table[0] == ["all 10", "the best 6", "the first 6", "held-out music"]
+    rows = {name: [float(cell.split()[0]) for cell in cells] for name, *cells in table[2:]}
+    report = json.loads((home.folder / "report" / "report.json").read_text())
+    composed, real = (report["figures"]["notes a bar"][s]["value"] for s in SETS[:0:-1])
+    every, _, first, held_out = rows["notes a bar"]
+    assert (every, held_out) == pytest.approx((composed, real), abs=1e-3)
+    assert every != first
+    assert set(VOICE_FIGURES) < set(rows)
 
 
 def test_other_music_has_no_voices(home: Program) -> None:
