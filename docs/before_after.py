@@ -4,7 +4,8 @@
     megatron-music sample NEW/hf -o after -n 10 --no-wav
     python docs/before_after.py before after -o docs/before-after
 
-Songs of one name, which have the same seed, are a pair. Writes README.md and two pictures a pair.
+Songs of one name, which have the same seed, are a pair. Writes README.md and two pictures a pair;
+`--about FILE.md` is what it says of the models before the songs.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from megatron_music.errors import InputError, MusicError, UsageError
 from megatron_music.evaluate.measures import in_key, minor_seconds
-from megatron_music.evaluate.voices import dissonant_pairs
+from megatron_music.evaluate.voices import dissonant_pairs, voices_crossed
 from megatron_music.files import complete, write_text
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi import read_midi
@@ -32,7 +33,9 @@ _STEPS_PER_QUARTER = 12
 _NAME = re.compile(r"song-(\d+)\.mid")
 
 
-def write_page(folders: Sequence[Path], output: Path, count: int, dpi: int) -> list[Path]:
+def write_page(
+    folders: Sequence[Path], output: Path, count: int, dpi: int, about: Path | None = None
+) -> list[Path]:
     """Write the page and its pictures; return the files. Raises InputError, UsageError."""
     seeds = _seeds(folders)[:count]
     if len(seeds) < count:
@@ -44,9 +47,11 @@ def write_page(folders: Sequence[Path], output: Path, count: int, dpi: int) -> l
         "# Before and after",
         f"{count} songs of the same seeds by two models, none picked by hand. Below each: minor "
         "seconds (and major sevenths) among the intervals that sound at once, the share of the "
-        "sounding time in the likeliest key and, of voices, the dissonant pairs "
-        "([what is counted](../evaluation.md)). Made by `docs/before_after.py`.",
+        "sounding time in the likeliest key and, of voices, the dissonant pairs and how long "
+        "voices cross ([what is counted](../evaluation.md)). Made by `docs/before_after.py`.",
     ]
+    if about is not None:
+        parts.append(_text(about))
     files = []
     for seed in seeds:
         pieces = [_piece(folder / f"song-{seed}.mid") for folder in folders]
@@ -66,6 +71,13 @@ def write_page(folders: Sequence[Path], output: Path, count: int, dpi: int) -> l
     return files
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as fault:
+        raise InputError(f"cannot read {path} ({fault}); give a file of Markdown") from None
+
+
 def _seeds(folders: Sequence[Path]) -> list[int]:
     """Return the seeds of the songs that all folders hold."""
     found = [
@@ -83,6 +95,7 @@ def _figures(piece: Piece) -> str:
     shares = {"minor seconds": minor_seconds(piece), "in key": in_key(piece)}
     if all(track.instrument in VOICES for track in piece.tracks):
         shares["dissonant pairs"] = dissonant_pairs(piece)
+        shares["crossed"] = voices_crossed(piece)
     return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
 
 
@@ -92,10 +105,13 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="before, after")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/before-after"))
     parser.add_argument("-n", "--count", type=int, default=10, help="songs, by ascending seed")
+    parser.add_argument("--about", type=Path, metavar="FILE.md", help="what to say of the models")
     parser.add_argument("--dpi", type=int, default=72, help="of the pictures")
     arguments = parser.parse_args(words)
     try:
-        files = write_page(arguments.folders, arguments.output, arguments.count, arguments.dpi)
+        files = write_page(
+            arguments.folders, arguments.output, arguments.count, arguments.dpi, arguments.about
+        )
     except MusicError as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(fault.exit_code)

@@ -47,14 +47,17 @@ def test_songs_of_one_seed_stand_side_by_side(
     program: Any, folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "page"
-    program.main([*map(str, folders), "-o", str(output), "-n", "2"])
+    about = tmp_path / "about.md"
+    about.write_text("The first model hears nothing.\n", encoding="utf-8")
+    program.main([*map(str, folders), "-o", str(output), "-n", "2", "--about", str(about)])
     text = (output / "README.md").read_text(encoding="utf-8")
+    assert text.index("The first model hears nothing.") < text.index("Seed 8")
     names = [f"song-{seed}-{side}.png" for seed in (8, 10) for side in ("before", "after")]
     assert {path.name for path in output.iterdir()} == {"README.md", *names}
     for name in names:
         assert f"]({name})" in text
         assert (output / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("dissonant pairs ") == 5  # in the introduction, and of each song
+    assert text.count(", crossed ") == 4  # of each song
     size_bytes = sum(path.stat().st_size for path in output.iterdir())
     assert f"2 pairs, {size_bytes:,} bytes" in capsys.readouterr().out
     assert 5 * size_bytes < program.MOST_BYTES  # ten pairs as dense as these have room
