@@ -15,8 +15,11 @@ SOURCE ?=
 override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
 DATASET ?= $(or $(SOURCE),bach)
 CHORALES := bach js-fakes
-LAPTOP_RECIPE = $(if $(filter-out $(CHORALES),$(DATASET)),tiny-band,tiny)
-RECIPE ?= $(if $(SLURM),article,$(if $(filter 0,$(GPUS)),$(LAPTOP_RECIPE),article))
+# Words without music: the collection that music21 holds, and tables of songs.
+WORDS := $(filter hymns %.csv %.tsv %.jsonl %.ndjson,$(DATASET))
+LAPTOP_RECIPE = $(if $(WORDS),tiny-text,$(if $(filter-out $(CHORALES),$(DATASET)),tiny-band,tiny))
+GPU_RECIPE = $(if $(WORDS),gpt2-lyrics,article)
+RECIPE ?= $(if $(SLURM),$(GPU_RECIPE),$(if $(filter 0,$(GPUS)),$(LAPTOP_RECIPE),$(GPU_RECIPE)))
 NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
 TP ?= 1
 PP ?= 1
@@ -83,12 +86,12 @@ RUN_FOLDER = $(call quoted,$(RUN))
 
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
 BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
-	$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch)
+	$(if $(WORDS),--text,$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch))
 ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
 # With a seed the same songs again, else more.
-COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/music --bars $(BARS) $(addprefix --seed ,$(1))
-COMPOSE = $(COMPOSE_TO) $(if $(OF),--best $(N) --of $(OF),-n $(N))
+COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/$(if $(WORDS),words,music --bars $(BARS)) $(addprefix --seed ,$(1))
+COMPOSE = $(COMPOSE_TO) $(if $(and $(OF),$(if $(WORDS),,1)),--best $(N) --of $(OF),-n $(N))
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null

@@ -160,6 +160,10 @@ class Recipe(_Section):
         return self
 
 
+TEXT_RECIPES = ("gpt2-lyrics", "tiny-text")
+"""For training on words."""
+
+
 def recipe_names() -> list[str]:
     """List the recipes that come with the package."""
     folder = resources.files("megatron_music") / "recipes"
@@ -172,7 +176,7 @@ def recipes_by_length() -> dict[int, list[str]]:
     """Return the recipes that are for training on music by their sequence length, in tokens."""
     found: dict[int, list[str]] = {}
     for name in recipe_names():
-        if not name.startswith("profile-"):
+        if name not in TEXT_RECIPES and not name.startswith("profile-"):
             found.setdefault(load_recipe(name).model.seq_length, []).append(name)
     return dict(sorted(found.items()))
 

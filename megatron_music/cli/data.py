@@ -1,20 +1,19 @@
 """`data`: collections of music as data sets."""
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from megatron_music.cli import data_catalog, data_inspect, show
+from megatron_music.cli import data_catalog, data_inspect, data_text, show
 from megatron_music.cli import data_options as option
 from megatron_music.errors import UsageError
 from megatron_music.wording import counted, visible
 
 if TYPE_CHECKING:
-    from megatron_music.data.build import Result
+    from megatron_music.data.place import Result
     from megatron_music.data.sources import Source
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
@@ -47,6 +46,12 @@ def build(
     like: option.Like = None,
     attributes: option.Attributes = None,
     attributes_from: option.AttributesFrom = None,
+    text: option.Text = False,
+    text_column: option.TextColumn = None,
+    title_column: option.TitleColumn = None,
+    artist_column: option.ArtistColumn = None,
+    vocabulary: option.VocabularySize = None,
+    longest: option.Longest = None,
     workers: option.Workers = None,
     backend: option.Backend = "local",
     place: option.Place = None,
@@ -61,10 +66,12 @@ def build(
     Example: `megatron-music data build bach -o data/bach`
 
     To blend with it, or to go on with its model: `data build ~/midi -o data/mine --like data/bach`
+
+    Of words: `megatron-music data build lyrics.csv -o data/lyrics --text`
     """
     if no_transpositions and transpositions is not None:
         raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
-    options = {
+    options: dict[str, Any] = {
         "pieces": pieces,
         "bars": bars,
         "hop": hop,
@@ -81,19 +88,30 @@ def build(
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen |= option.told_settings(metre, velocity, tempo, expressive)
+    words = {
+        "text_column": text_column,
+        "title_column": title_column,
+        "artist_column": artist_column,
+        "vocabulary": vocabulary,
+        "longest": longest,
+    }
+    others: dict[str, Any] = {
+        "attributes": attributes,
+        "attributes_from": attributes_from,
+        "workers": workers,
+        "source": place,
+    }
+    if data_text.is_words(source, text, chosen | others, words):
+        data_text.build(source, output, words, options["split"], like, force, as_json)
+        return
     if fetch and place is None:
         data_catalog.bring(source)
-    folder = output or Path("data") / _name_of(source)
+    folder = output or Path("data") / data_text.name_of(source)
     music = _labelled(
         _open(source, place, folder, workers, backend, force), attributes, attributes_from
     )
     result = _build(music, folder, chosen, like, workers, backend, force)
     print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
-
-
-def _name_of(source: str) -> str:
-    """Return a collection's name, or that of a folder or an archive."""
-    return re.sub(r"\.(tar|tgz|zip)(\.\w+)?$", "", Path(source).resolve().name)
 
 
 def _open(

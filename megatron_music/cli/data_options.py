@@ -10,7 +10,10 @@ EXPRESSIVE_LEVELS = 8
 
 Music = Annotated[
     str,
-    Argument(help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of music."),
+    Argument(
+        help="A collection (see `data list`), or a folder, .tar(.gz) or .zip of music; with "
+        "--text a .csv, .jsonl or folder of .txt."
+    ),
 ]
 Output = Annotated[
     Path | None, Option("-o", help="The data set's folder; else data/NAME.", metavar="DIR")
@@ -63,7 +66,11 @@ Seed = Annotated[int | None, Option(help="The seed of the shuffling.")]
 Split = Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")]
 Like = Annotated[
     Path | None,
-    Option("--like", help="Tokens that mean the same as this data set's.", metavar="DIR"),
+    Option(
+        "--like",
+        help="Tokens that mean the same as this data set's; of words also as a GPT-2 folder's.",
+        metavar="DIR",
+    ),
 ]
 
 Attributes = Annotated[
@@ -104,6 +111,41 @@ def told_settings(
     }
     return {name: value for name, value in chosen.items() if value is not None}
 
+
+_WORDS = "Words without music"
+Text = Annotated[
+    bool,
+    Option("--text", help="Build of songs' words instead of music.", rich_help_panel=_WORDS),
+]
+TextColumn = Annotated[
+    str | None,
+    Option(help="The column of the words; else lyrics, text, ...", rich_help_panel=_WORDS),
+]
+TitleColumn = Annotated[
+    str | None,
+    Option(help="The column of the title; else title, song, ...", rich_help_panel=_WORDS),
+]
+ArtistColumn = Annotated[
+    str | None,
+    Option(help="The column of the artist; else artist, singer, ...", rich_help_panel=_WORDS),
+]
+VocabularySize = Annotated[
+    int | None,
+    Option(
+        "--vocabulary",
+        help="Tokens are byte pairs, so many; else characters.",
+        metavar="TOKENS",
+        rich_help_panel=_WORDS,
+    ),
+]
+Longest = Annotated[
+    int | None,
+    Option(
+        help="Cut longer songs at a line's end; else 1024.",
+        metavar="TOKENS",
+        rich_help_panel=_WORDS,
+    ),
+]
 
 Workers = Annotated[int | None, Option(help="Processes; else one a core.")]
 Backend = Annotated[

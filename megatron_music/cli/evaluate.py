@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megatron_music.cli import show
+from megatron_music.wording import visible
 
 if TYPE_CHECKING:
     from megatron_music.generate.request import Request
+    from megatron_music.text.request import TextRequest
 
 FEWEST_SONGS, MOST_SONGS = 10, 10_000
 
@@ -37,18 +39,47 @@ def evaluate(
     from megatron_music.evaluate.identity import evaluation_identity, finished
     from megatron_music.files import check_writable
     from megatron_music.generate.request import Request
+    from megatron_music.text.request import TextRequest
+    from megatron_music.tokenizer.text_vocabulary import is_text
 
     if not FEWEST_SONGS <= count <= MOST_SONGS:
         raise UsageError(f"-n must be {FEWEST_SONGS}..{MOST_SONGS} songs (got {count})")
-    request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
     output = output or model.parent / "report"
     check_writable(output)
+    if is_text(model):
+        words = TextRequest(count=count, seed=seed, temperature=temperature, top_p=top_p)
+        _evaluate_words(model, data, words, output, as_json)
+        return
+    request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
     figures = finished(output, evaluation_identity(model, data, request))
     if figures is None:
         figures = _evaluate(model, data, request, output)
     else:
         show.say(f"{output} already holds this evaluation: nothing to do")
     print(json.dumps(figures, indent=2) if as_json else _summary(figures, output))
+
+
+def _evaluate_words(
+    model: Path, data: Path, request: "TextRequest", output: Path, as_json: bool
+) -> None:
+    """Hold a model of words against songs that it has never seen."""
+    from megatron_music.evaluate.identity import evaluation_identity, finished
+    from megatron_music.threads import wait_briefly
+
+    identity = evaluation_identity(model, data, request)
+    figures = finished(output, identity)
+    if figures is None:
+        show.say(f"loading {model}")
+        wait_briefly()
+    else:
+        show.say(f"{output} already holds this evaluation: nothing to do")
+    from megatron_music.text.evaluation import evaluate_text, summary, write_report
+
+    if figures is None:
+        figures = evaluate_text(model, data, request, identity, show.progress)
+        write_report(figures, output)
+    lines = [*summary(figures), f"report: {output / 'report.md'}"]
+    print(json.dumps(figures, indent=2) if as_json else visible("\n".join(lines)))
 
 
 def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:

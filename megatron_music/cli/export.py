@@ -47,8 +47,11 @@ def _add_real_music(model: Path) -> None:
     from megatron_music.errors import InputError
     from megatron_music.evaluate.best import RealMusic, has_real_music
     from megatron_music.generate.origin import training_data
+    from megatron_music.tokenizer.text_vocabulary import is_text
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
+    if is_text(model):
+        return
     vocabulary = load_vocabulary(model)
     data = training_data(model, vocabulary)
     if data is None or has_real_music(model):

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megatron_music.cli import show
+from megatron_music.cli import sample_text, show
 from megatron_music.cli.options import command_of
 from megatron_music.cli.sample_options import SampleOptions
 from megatron_music.errors import UsageError
@@ -43,10 +43,15 @@ def sample(options: SampleOptions) -> None:
     `megatron-music sample runs/bach-tiny/hf -o music --prompt song.mid --fill-bars 5-6`
 
     `megatron-music sample runs/bach-tiny/hf -o music --harmonise tune.mid`
+
+    `megatron-music sample runs/lyrics-tiny-text/hf --prompt "Why" --artist QUEEN`
     """
     from megatron_music.generate.album import Formats
     from megatron_music.generate.ledger import Ledger
 
+    if not options.keep and sample_text.is_words(options):
+        sample_text.sample(options)
+        return
     with _options_named():
         request = _request(options)
         path = _file_to_begin_from(options)
@@ -108,7 +113,7 @@ def _file_to_begin_from(options: SampleOptions) -> Path | None:
         raise UsageError("--voice says which track --harmonise keeps; give --harmonise FILE.mid")
     if options.harmonise is not None and options.prompt is not None:
         raise UsageError("--prompt and --harmonise each give a piece; leave out one of them")
-    return options.harmonise or options.prompt
+    return options.harmonise or (None if options.prompt is None else Path(options.prompt))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Compose a few bars with a model in training, with a fixed seed, so that you hear it learn."""
+"""Compose a few bars, or write a few lines, with a model in training, with a fixed seed."""
 
 import shutil
 import subprocess
@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 from megatron_music.cli import show
 
 if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
     from megatron_music.generate.composer import Composer
+    from megatron_music.tokenizer.text_vocabulary import TextVocabulary
+    from megatron_music.tokenizer.vocabulary import Vocabulary
     from megatron_music.train.request import SampleContext
 
 SEED = 7
 BARS = 4
+MOST_TOKENS = 400
+"""Of words."""
 
 
 def listen(context: "SampleContext") -> None:
@@ -26,14 +32,37 @@ def listen(context: "SampleContext") -> None:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(_composer(context, partial), partial, context.iteration)
+        told = _sample(context, partial)
         shutil.rmtree(context.samples, ignore_errors=True)
         partial.rename(context.samples)
-        show.say(f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}")
+        show.say(told)
     except Exception as fault:  # no error here may stop the training
         show.say(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sample(context: "SampleContext", folder: Path) -> str:
+    """Write what the model makes now into a folder; return what to say of it."""
+    from megatron_music.tokenizer.text_vocabulary import TextVocabulary
+
+    if isinstance(context.vocabulary, TextVocabulary):
+        return _write_words(context, context.vocabulary, folder)
+    _write(_composer(context, context.vocabulary, folder), folder, context.iteration)
+    return f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}"
+
+
+def _write_words(context: "SampleContext", vocabulary: "TextVocabulary", folder: Path) -> str:
+    """Write the words of one song."""
+    from megatron_music.files import write_text
+    from megatron_music.text.request import TextRequest
+    from megatron_music.text.writer import Writer
+
+    writer = Writer(_model(context, folder), vocabulary)
+    (song,) = writer.write(TextRequest(seed=SEED, max_tokens=MOST_TOKENS))
+    head = " / ".join(filter(None, (song.artist, song.title)))
+    write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{song.text}\n".lstrip())
+    return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{song.text}"
 
 
 def _write(composer: "Composer", folder: Path, iteration: int) -> None:
@@ -49,18 +78,24 @@ def _write(composer: "Composer", folder: Path, iteration: int) -> None:
     draw_piano_roll(song.piece, midi.with_suffix(".png"), f"iteration {iteration}")
 
 
-def _composer(context: "SampleContext", folder: Path) -> "Composer":
-    from megatron_music.export.weights import as_gpt2
+def _composer(context: "SampleContext", vocabulary: "Vocabulary", folder: Path) -> "Composer":
     from megatron_music.generate.composer import Composer
 
+    return Composer(_model(context, folder), vocabulary)
+
+
+def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
+    """Return the model as it is now: from memory, else exported for a moment."""
+    from megatron_music.export.weights import as_gpt2
+    from megatron_music.generate.weights import load_on_device
+
     if context.weights is not None:
-        model = as_gpt2(context.weights, context.recipe.model, context.vocabulary)
-        return Composer(model, context.vocabulary)
+        return as_gpt2(context.weights, context.recipe.model, context.vocabulary)
     exported = folder / "hf"
     command = [sys.executable, "-m", "megatron_music", "export", str(context.step)]
     try:
         subprocess.run([*command, "-o", str(exported)], check=True, capture_output=True, text=True)
-        return Composer.load(exported)
+        return load_on_device(exported)
     finally:
         shutil.rmtree(exported, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 _BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
+_WORDS = "With a model of words"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SampleOptions:
             metavar="DIR",
         ),
     ] = None
-    count: Annotated[int | None, Option("-n", help="How many songs; else 4.")] = None
+    count: Annotated[int | None, Option("-n", "--number", help="How many songs; else 4.")] = None
     best: Annotated[
         int | None, Option(help="Keep so many of --of songs, ranked by the model's critic.")
     ] = None
@@ -140,9 +141,10 @@ class SampleOptions:
         ),
     ] = 0.1
     prompt: Annotated[
-        Path | None,
+        str | None,
         Option(
-            help="A MIDI or score file to begin from; all but what is composed stays as it is.",
+            help="A MIDI or score file to begin from; all but what is composed stays as it is. "
+            "For a model of words, the words that each song begins with.",
             metavar="FILE",
             rich_help_panel=_BEGIN,
         ),
@@ -203,6 +205,16 @@ class SampleOptions:
             metavar="NAMES",
             rich_help_panel=_BEGIN,
         ),
+    ] = None
+    artist: Annotated[
+        str | None, Option(help="Whose words they are like.", rich_help_panel=_WORDS)
+    ] = None
+    title: Annotated[
+        str | None, Option(help="What the song is called.", rich_help_panel=_WORDS)
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        Option(help="Most tokens of a song's words; else 1024.", rich_help_panel=_WORDS),
     ] = None
     yes: Annotated[
         bool,

@@ -18,7 +18,7 @@ from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
     from megatron_music.config import Recipe
-    from megatron_music.tokenizer.vocabulary import TokenizerSettings
+    from megatron_music.tokenizer.load import AnyVocabulary
     from megatron_music.train.blend import Blend
 
 RANK_0_SPEAKS_S = 10.0
@@ -148,23 +148,25 @@ def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
         blend.resolved().sized(vocabulary),
         run.resolve(),
         chosen if asked == "auto" else asked,
-        _stock_tokenizer(blend.folders[0].resolve(), run.resolve(), vocabulary.settings),
+        _stock_tokenizer(blend.folders[0].resolve(), run.resolve(), vocabulary),
         has_apex=APEX_NORM in installed(),
     )
 
 
-def _stock_tokenizer(data: Path, run: Path, settings: "TokenizerSettings") -> Path:
+def _stock_tokenizer(data: Path, run: Path, vocabulary: "AnyVocabulary") -> Path:
     """Return a tokenizer folder that stock Megatron-LM loads: the data set's, or a new one.
 
     The data set's own stays as it was built: runs know their data by its manifest.
     """
-    from megatron_music.tokenizer.huggingface import loads_in_megatron, save_tokenizer
+    from megatron_music.tokenizer.huggingface import loads_in_megatron
+    from megatron_music.tokenizer.load import save_any_tokenizer
+    from megatron_music.tokenizer.text_vocabulary import is_text
     from megatron_music.train.megatron_lm import SAVED
 
-    if loads_in_megatron(data / "tokenizer"):
+    if is_text(data / "tokenizer") or loads_in_megatron(data / "tokenizer"):
         return data / "tokenizer"
     made = run / SAVED / "tokenizer"
-    save_tokenizer(settings, made)
+    save_any_tokenizer(vocabulary, made)
     show.say(f"{data / 'tokenizer'} is of an earlier version: stock Megatron-LM is given {made}")
     return made
 

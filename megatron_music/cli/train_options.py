@@ -29,7 +29,11 @@ TrainersRun = Annotated[
 ]
 Origin = Annotated[
     Path | None,
-    Option("--from", metavar="RUN", help="Begin with the weights of that run."),
+    Option(
+        "--from",
+        metavar="RUN",
+        help="Begin with the weights of that run; for words also of a GPT-2 folder.",
+    ),
 ]
 Depth = Annotated[
     int | None,

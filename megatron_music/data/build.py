@@ -8,11 +8,9 @@ import dataclasses
 import hashlib
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,11 +29,19 @@ from megatron_music.data.manifest import (
     build_key,
     describe,
     file_records,
-    is_data_set,
     read_manifest,
     sealed,
 )
 from megatron_music.data.outcomes import OUTCOMES_FILE
+from megatron_music.data.place import (
+    CARD_FILE,
+    TOKENIZER_FOLDER,
+    WORK_FOLDER,
+    Result,
+    busy,
+    check_place,
+    publish,
+)
 from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
@@ -51,9 +57,6 @@ from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 from megatron_music.wording import counted
 
-WORK_FOLDER = ".build"
-TOKENIZER_FOLDER = "tokenizer"
-CARD_FILE = "README.md"
 LARGEST_SHARD = 512
 """Pieces of a shard, counted once for each key: what a worker holds in memory."""
 
@@ -62,14 +65,6 @@ SCORES_PER_SHARD = 8
 
 _SMALLEST_SHARD = 64
 _SHARDS = 16  # what is left makes so many at least
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `build` did: the manifest, and whether the data set was there already."""
-
-    manifest: dict[str, Any]
-    up_to_date: bool
 
 
 def build(
@@ -90,12 +85,12 @@ def build(
     """
     settings = settings or source.preferred
     pool = open_workers(backend, workers)
-    _check_place(folder)
+    check_place(folder)
     try:
         finished = None if force else _finished(folder, source, settings, stage)
         if finished is not None and not (folder / WORK_FOLDER).exists():
             return Result(finished, True)
-        with alone(folder / WORK_FOLDER / "lock", _busy(folder)):
+        with alone(folder / WORK_FOLDER / "lock", busy(folder)):
             if finished is None:
                 # Not on several machines: their file systems may share a file's blocks badly.
                 here = pool if pool.local else LocalWorkers(1)
@@ -104,7 +99,7 @@ def build(
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
                 found = _read(source, settings, pool, work, stage)
                 _write(source, settings, found, here, stage)
-                _publish(found.folder, folder)
+                publish(found.folder, folder)
                 _remove([share.shard for share in found.shares], here)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
@@ -113,23 +108,6 @@ def build(
             "the same command goes on from what is saved"
         ) from fault
     return Result(finished or read_manifest(folder), finished is not None)
-
-
-def _check_place(folder: Path) -> None:
-    if not str(folder).isprintable():
-        raise UsageError(f"the name {str(folder)!r} cannot be printed; give another folder")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder for the data set")
-    ours = is_data_set(folder) or (folder / WORK_FOLDER).exists()
-    if folder.is_dir() and any(folder.iterdir()) and not ours:
-        raise UsageError(
-            f"{folder} holds other things; give a new folder for the data set, as in "
-            f"-o data/{shlex.quote(folder.resolve().name)}"
-        )
-
-
-def _busy(folder: Path) -> DataError:
-    return DataError(f"another build is at work in {folder}; wait for it or give another folder")
 
 
 def _finished(
@@ -311,25 +289,8 @@ def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     )
 
 
-def _publish(made: Path, folder: Path) -> None:
-    """Give every file its final name, the manifest last."""
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    for path in sorted(made.rglob("*"), key=lambda path: path.name == MANIFEST_FILE):
-        final = folder / path.relative_to(made)
-        if path.is_dir():
-            final.mkdir(exist_ok=True)
-        else:
-            _sync(path)
-            path.replace(final)
-
-
 def _remove(paths: Sequence[Path], pool: Workers) -> None:
     """Remove what is no longer needed; the system takes its time over gigabytes."""
     with suppress(WorkerDied, OSError):
         for _ in pool.run(os.unlink, paths):
             pass
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

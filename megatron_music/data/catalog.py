@@ -27,7 +27,8 @@ class Collection:
     """A collection of music that has a name here.
 
     `embedded` collections come with the dependencies; those with a `download` can be fetched; of
-    the others, `access` says how to come by them. `where` is where to read about it.
+    the others, `access` says how to come by them. `where` is where to read about it. `is_text`
+    collections are of words without music.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Collection:
     embedded: bool = False
     download: Download | None = None
     preferred: BuildSettings = field(default_factory=BuildSettings)
+    is_text: bool = False
 
 
 def _scores(name: str, title: str, pieces: int, licence: str, citation: str) -> Collection:
@@ -126,6 +128,19 @@ COLLECTIONS = (
         14_576,
         f"those of bach, palestrina, folk, renaissance and quartets; {_IN_MUSIC21}",
         f"that of each of them; {_MUSIC21}",
+    ),
+    Collection(
+        name="hymns",
+        title="Words: verses of German hymns as sung in Bach's chorales, without the music",
+        pieces=524,
+        size="in music21",
+        licence="the words are in the public domain (16th to 18th century); the encodings have "
+        f"mixed terms: {_IN_MUSIC21}",
+        citation=_MUSIC21,
+        where=_INSIDE,
+        access="nothing to do",
+        embedded=True,
+        is_text=True,
     ),
     Collection(
         name="js-fakes",

@@ -46,15 +46,15 @@ def write_index(
         file.write(np.arange(start, min(start + _PART, count + 1), dtype=np.int64).tobytes())
 
 
-def write_index_of(lengths: Path) -> Path:
-    """Write the `.idx` beside a file of lengths (int32) of documents of uint16; remove that file.
+def write_index_of(lengths: Path, dtype: npt.DTypeLike = np.uint16) -> Path:
+    """Write the `.idx` beside a file of lengths (int32) of documents; remove that file.
 
     Returns where the index is.
     """
     path = lengths.with_suffix(".idx")
     mapped = np.memmap(lengths, np.int32, "r") if lengths.stat().st_size else np.zeros(0, np.int32)
     with path.open("wb") as file:
-        write_index(file, mapped, np.dtype(np.uint16))
+        write_index(file, mapped, np.dtype(dtype))
     lengths.unlink()
     return path
 

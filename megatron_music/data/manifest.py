@@ -15,10 +15,11 @@ from megatron_music.data.contents import CONTEXT_TOKENS, longer_than
 from megatron_music.data.join import Joined
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
-from megatron_music.data.survey import Side, Survey
+from megatron_music.data.survey import Survey
 from megatron_music.errors import DataError
 from megatron_music.files import how_to_build, sha256_of
-from megatron_music.tokenizer.vocabulary import SETTINGS_FILE, VERSION, vocabulary_of
+from megatron_music.tokenizer.load import settings_file
+from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 6
@@ -36,12 +37,18 @@ _NEEDED = {
 
 def build_key(source: Source, settings: BuildSettings) -> str:
     """Return the hash of what decides a data set's bytes, as far as a listing tells."""
-    parts = {
-        "format": FORMAT,
-        "vocabulary": VERSION,
-        "source": source.fingerprint,
-        "settings": settings.record(),
-    }
+    return key_of(
+        {
+            "format": FORMAT,
+            "vocabulary": VERSION,
+            "source": source.fingerprint,
+            "settings": settings.record(),
+        }
+    )
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Return the hash of what decides a data set's bytes."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -72,22 +79,37 @@ def describe(
         },
         **({"labels": found.labels} if found.labels else {}),
         "splits": {
-            name: _side(side, whole_pieces=settings.pieces) for name, side in found.sides.items()
+            name: side_record(
+                side.pieces,
+                side.documents,
+                side.tokens,
+                side.lengths,
+                whole_pieces=settings.pieces,
+            )
+            for name, side in found.sides.items()
         },
         "unigram_nats_per_token": unigram_entropy(joined),
         "grid": None if found.grid is None else found.grid.as_json(),
     }
 
 
-def _side(side: Side, *, whole_pieces: bool) -> dict[str, Any]:
+def side_record(
+    pieces: int,
+    documents: int,
+    tokens: int,
+    lengths: npt.NDArray[np.int64],
+    *,
+    whole_pieces: bool = False,
+) -> dict[str, Any]:
+    """Return what a manifest tells of one side; `lengths[n]` documents have n tokens."""
     figures = {
-        "pieces": side.pieces,
-        "documents": side.documents,
-        "tokens": side.tokens,
-        "document_tokens": _distribution(side.lengths),
+        "pieces": pieces,
+        "documents": documents,
+        "tokens": tokens,
+        "document_tokens": _distribution(lengths),
     }
     if not whole_pieces:  # windows of pieces are drawn so that they fit
-        longer = {str(size): longer_than(side.lengths, size) for size in CONTEXT_TOKENS}
+        longer = {str(size): longer_than(lengths, size) for size in CONTEXT_TOKENS}
         figures["longer_than"] = longer
     return figures
 
@@ -172,7 +194,8 @@ def is_data_set(folder: Path) -> bool:
         told = (folder / MANIFEST_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return "vocabulary_hash" in told or (folder / "tokenizer" / SETTINGS_FILE).is_file()
+    tokenizer = folder / "tokenizer"
+    return "vocabulary_hash" in told or (tokenizer / settings_file(tokenizer)).is_file()
 
 
 def _is_whole(values: Any) -> bool:

@@ -69,7 +69,7 @@ def open_source(text: str, music: Path | None = None) -> Source:
     Raises MissingError for a collection that is not here, UsageError for what is neither.
     """
     several = [collection_named(name) for name in text.split("+")]
-    inside = [known for known in several if known is not None and known.embedded]
+    inside = [one for one in several if one is not None and one.embedded and not one.is_text]
     if 1 < len(several) == len(inside):
         return _embedded(inside, music)
     collection = collection_named(text)
@@ -80,6 +80,8 @@ def open_source(text: str, music: Path | None = None) -> Source:
                 f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
             )
         return _at(Path(text), _unknown(text))
+    if collection.is_text:
+        raise UsageError(f"{collection.name} holds words and no music; data build reads it as text")
     if collection.embedded:
         return _embedded([collection], music)
     place = music or found(collection)

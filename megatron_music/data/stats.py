@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.contents import Contents, Counts, binned, count_bars
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.outcomes import OUTCOMES_FILE
+from megatron_music.data.place import TOKENIZER_FOLDER
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
 from megatron_music.progress import Progress, silent

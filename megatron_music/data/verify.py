@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.build import TOKENIZER_FOLDER
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import MANIFEST_FILE, is_intact, read_manifest
+from megatron_music.data.place import TOKENIZER_FOLDER
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError, TokenError
 from megatron_music.files import sha256_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.tokenizer.places import UNKNOWN, load_places
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _PORTION_TOKENS = 4_000_000
 
@@ -44,7 +46,7 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
         )
     for name, record in manifest["files"].items():
         _check_file(folder / name, record)
-    vocabulary = load_vocabulary(folder / TOKENIZER_FOLDER)
+    vocabulary = load_any_vocabulary(folder / TOKENIZER_FOLDER)
     if vocabulary.hash != manifest["vocabulary_hash"]:
         raise DataError(f"{folder} was built with another vocabulary than its tokenizer has")
     readers = {name: IndexedReader(folder / name) for name in SPLITS}
@@ -113,14 +115,40 @@ def _check_documents(
     documents: range,
     tokens: npt.NDArray[np.generic],
     reader: IndexedReader,
-    vocabulary: Vocabulary,
+    vocabulary: AnyVocabulary,
 ) -> None:
     """Check a run of documents: all at once, and those that this leaves in doubt one by one."""
+    if isinstance(vocabulary, TextVocabulary):
+        _check_words(name, documents, tokens, reader, vocabulary)
+        return
     from megatron_music.tokenizer.check_kernel import suspects
 
     lengths = reader.lengths[documents.start : documents.stop]
     for document in suspects(tokens, lengths, vocabulary):
         _check_document(name, documents[document], reader, vocabulary)
+
+
+def _check_words(
+    name: str,
+    documents: range,
+    tokens: npt.NDArray[np.generic],
+    reader: IndexedReader,
+    vocabulary: TextVocabulary,
+) -> None:
+    """Check that documents of words begin with the mark of a song and end as one does."""
+    ends = np.cumsum(reader.lengths[documents.start : documents.stop], dtype=np.int64)
+    starts = np.concatenate(([0], ends[:-1]))
+    if not len(ends):
+        return
+    legal = (
+        (ends > starts)
+        & (np.maximum.reduceat(tokens, starts) < len(vocabulary))
+        & (tokens[starts] == vocabulary.piece_start)
+        & np.isin(tokens[ends - 1], (vocabulary.piece_end, vocabulary.cut))
+    )
+    if not legal.all():
+        document = documents[int(np.argmin(legal))]
+        raise DataError(f"{name}, document {document} is not a song's words; build it again")
 
 
 def _check_document(

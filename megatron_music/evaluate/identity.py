@@ -5,19 +5,21 @@ from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from megatron_music import __version__
 from megatron_music.data.manifest import read_manifest
 from megatron_music.generate.identity import model_identity
-from megatron_music.generate.request import Request
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 JSON_FILE = "report.json"
 FORMAT = 3
 """Raised whenever a report comes to hold other figures."""
 
 
-def evaluation_identity(model: Path, data: Path, request: Request) -> str:
+def evaluation_identity(model: Path, data: Path, request: "DataclassInstance") -> str:
     """Return a sha256 over what decides a report: model, data set, request, version.
 
     Raises CheckpointError or DataError if one of them is missing.

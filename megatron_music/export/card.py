@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.export.checkpoints import Source
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.run_dir import RunDir
 
 CARD_FILE = "README.md"
@@ -65,16 +66,52 @@ held-out loss, statistics of notes and voices, copying, a critic.
 """
 
 
+_WORDS_PAGE = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+license: other
+license_name: as-the-training-data
+tags: [lyrics, gpt2]
+---
+
+# A writer of songs' words, trained on {title}
+
+A GPT-2 of {layers} layers and {hidden} channels that holds {tokens:,} tokens at a time. It was
+trained with [Megatron](https://github.com/NVIDIA/Megatron-LM) by megatron_music.
+
+## Write with it
+
+```
+megatron-music sample THIS_FOLDER -o words --prompt "Why" --temperature 0.8
+```
+
+The weights load in plain Transformers (`GPT2LMHeadModel.from_pretrained`). A song is
+`<|song|><|artist|>NAME<|title|>TITLE<|words|>TEXT` and an end mark.
+
+## Data and terms
+
+{data}
+
+What the model writes may hold lines of its training songs, above all where they are few:
+`megatron-music evaluate` reports the longest run of words. Whether you may publish the model or
+its words depends on the terms of the data; the licence of megatron_music (Apache-2.0) covers the
+program alone.
+
+## Figures
+
+{figures}
+"""
+
+
 def write_card(folder: Path, source: Source, difference: float) -> None:
     """Write the card of an exported folder; `difference` is the largest of its logits."""
+    if isinstance(source.vocabulary, TextVocabulary):
+        (folder / CARD_FILE).write_text(_words_page(source, difference), encoding="utf-8")
+        return
     shape, settings = source.recipe.model, source.vocabulary.settings
     run = RunDir(source.step.parents[1])
-    # What the data sets of a run say of their source; none where they are gone
-    named = _read(run.environment).get("data", [])
-    folders = [named] if isinstance(named, str) else list(named)
-    sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
-    keys = ("name", "title", "licence", "citation")
-    data = [{key: str(one.get(key, "-")) for key in keys} for one in sources if one]
+    data = _data(run)
     inputs = ", ".join(shape.structural_inputs)
     (folder / CARD_FILE).write_text(
         _PAGE.format(
@@ -98,6 +135,29 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
         ),
         encoding="utf-8",
     )
+
+
+def _words_page(source: Source, difference: float) -> str:
+    """Return the card of a model of words."""
+    shape, run = source.recipe.model, RunDir(source.step.parents[1])
+    data = _data(run)
+    return _WORDS_PAGE.format(
+        title=" and ".join(one["title"] for one in data) or "words that nobody recorded",
+        layers=shape.num_layers,
+        hidden=shape.hidden_size,
+        tokens=shape.seq_length,
+        data="\n\n".join(map(_terms, data)) or "The data set is not recorded; ask its maker.",
+        figures=_figures(run, source, difference),
+    )
+
+
+def _data(run: RunDir) -> list[dict[str, str]]:
+    """Return what the data sets of a run say of their source; none where they are gone."""
+    named = _read(run.environment).get("data", [])
+    folders = [named] if isinstance(named, str) else list(named)
+    sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
+    keys = ("name", "title", "licence", "citation")
+    return [{key: str(one.get(key, "-")) for key in keys} for one in sources if one]
 
 
 def _terms(source: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from megatron_music.config import Recipe, parse_recipe
 from megatron_music.errors import CheckpointError, RecipeError
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.train.run_dir import META_FILE, find_step, read_meta
 
 
@@ -18,7 +18,7 @@ class Source:
     tokenizer: Path
     iteration: int
     recipe: Recipe
-    vocabulary: Vocabulary
+    vocabulary: AnyVocabulary
 
     @property
     def identity(self) -> str:
@@ -39,7 +39,7 @@ def find_source(path: Path) -> Source:
         )
     meta = read_meta(step)
     tokenizer = step.parent.parent / "tokenizer"
-    vocabulary = load_vocabulary(tokenizer)
+    vocabulary = load_any_vocabulary(tokenizer)
     if vocabulary.hash != meta.vocabulary_hash:
         raise CheckpointError(
             f"{step} was trained with another vocabulary than {tokenizer} holds; "

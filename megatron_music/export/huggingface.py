@@ -12,8 +12,10 @@ from megatron_music.errors import CheckpointError, MissingError, UsageError, Wri
 from megatron_music.export.card import write_card
 from megatron_music.export.checkpoints import Source, find_source
 from megatron_music.files import why
-from megatron_music.tokenizer.huggingface import refresh_tokenizer, save_tokenizer
+from megatron_music.tokenizer.huggingface import refresh_tokenizer
+from megatron_music.tokenizer.load import save_any_tokenizer
 from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train.pretrain import silence_megatron
 
 if TYPE_CHECKING:
@@ -40,11 +42,12 @@ def export(source: Path, target: Path) -> Exported:
     something else), MissingError and WriteError.
     """
     found = find_source(source)
-    tokenizer, shape = found.vocabulary.settings, found.recipe.model
+    shape = found.recipe.model
     # What `transformers` calls a model's length: rows for structural inputs count as well.
     positions = position_rows(shape.structural_inputs, shape.seq_length, found.vocabulary).total
     if _is_up_to_date(target, found):
-        refresh_tokenizer(tokenizer, target, positions)
+        if isinstance(found.vocabulary, Vocabulary):
+            refresh_tokenizer(found.vocabulary.settings, target, positions)
         return Exported(target, found.iteration, None)
     with silence_megatron(), _replaced(target) as folder:
         try:
@@ -55,7 +58,7 @@ def export(source: Path, target: Path) -> Exported:
             ) from None
         parity = write_model(found, folder)
         # Written again, not copied: other files in that folder are not ours to redistribute.
-        save_tokenizer(tokenizer, folder, positions)
+        save_any_tokenizer(found.vocabulary, folder, positions)
         if not parity.relative_difference <= TOLERANCE:
             raise CheckpointError(
                 f"the exported model's logits differ by {parity.largest_difference:.1e} from "

@@ -10,17 +10,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.config import ModelConfig
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.structure import position_rows
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.train.gpt2 import LINEARS, NORMS, QKV
 from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
 Weights = dict[str, torch.Tensor]
-_NORMS = {"input_layernorm": "ln_1", "pre_mlp_layernorm": "ln_2"}
-_LINEARS = {
-    "self_attention.linear_proj": "attn.c_proj",
-    "mlp.linear_fc1": "mlp.c_fc",
-    "mlp.linear_fc2": "mlp.c_proj",
-}
 
 
 def convert_weights(
@@ -53,15 +48,15 @@ def convert_weights(
 def _convert_layer(state: Weights, heads: int) -> Weights:
     """Convert one layer; GPT-2's `Conv1D` keeps its weights [in, out]."""
     block = {}
-    for ours, theirs in _NORMS.items():
+    for ours, theirs in NORMS.items():
         for part in ("weight", "bias"):
             block[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
-    for ours, theirs in _LINEARS.items():
+    for ours, theirs in LINEARS.items():
         block[f"{theirs}.weight"] = state[f"{ours}.weight"].t()
         block[f"{theirs}.bias"] = state[f"{ours}.bias"]
-    qkv = "self_attention.linear_qkv"
-    block["attn.c_attn.weight"] = _separate(state[f"{qkv}.weight"], heads).t()
-    block["attn.c_attn.bias"] = _separate(state[f"{qkv}.bias"], heads)
+    ours, theirs = QKV
+    block[f"{theirs}.weight"] = _separate(state[f"{ours}.weight"], heads).t()
+    block[f"{theirs}.bias"] = _separate(state[f"{ours}.bias"], heads)
     return block
 
 
@@ -74,7 +69,7 @@ def _separate(qkv: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def as_gpt2(
-    state: Mapping[str, torch.Tensor], shape: ModelConfig, vocabulary: Vocabulary
+    state: Mapping[str, torch.Tensor], shape: ModelConfig, vocabulary: AnyVocabulary
 ) -> GPT2LMHeadModel:
     """Copy the state of a whole model in Megatron's local layers, in fp32, on its device."""
     weights = convert_weights(state, shape, len(vocabulary))
@@ -84,7 +79,7 @@ def as_gpt2(
     return model
 
 
-def gpt2_config(shape: ModelConfig, vocabulary: Vocabulary) -> GPT2Config:
+def gpt2_config(shape: ModelConfig, vocabulary: AnyVocabulary) -> GPT2Config:
     """Return the configuration of the same model in `transformers`.
 
     With structural inputs it says which rows of the position table mean what.

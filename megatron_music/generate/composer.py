@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import torch
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
@@ -18,12 +17,11 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Drawer, Watch
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import rows_of
-from megatron_music.generate.weights import load_gpt2
+from megatron_music.generate.weights import load_on_device
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
-from megatron_music.train.torch_build import refuse_without_code
 
 BATCH_SONGS = 16
 
@@ -51,11 +49,7 @@ class Composer:
 
         Raises CheckpointError, and MissingError for a GPU that torch has no code for.
         """
-        model, device = load_gpt2(folder), torch.device("cpu")
-        if torch.cuda.is_available():
-            device = torch.device("cuda", torch.cuda.current_device())
-            refuse_without_code(device)
-        return cls(model.to(device), load_vocabulary(folder))
+        return cls(load_on_device(folder), load_vocabulary(folder))
 
     def compose(
         self, request: Request, prompt: Piece | Prompt | None = None, watch: Watch | None = None

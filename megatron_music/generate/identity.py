@@ -7,7 +7,7 @@ from pathlib import Path
 from megatron_music.data.items import MUSIC_SUFFIXES
 from megatron_music.errors import CheckpointError
 from megatron_music.files import read_small
-from megatron_music.tokenizer.vocabulary import SETTINGS_FILE
+from megatron_music.tokenizer.load import settings_file
 
 CONFIG = "config.json"
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -19,7 +19,7 @@ def model_identity(folder: Path) -> str:
     Raises CheckpointError if one of them is missing.
     """
     digest = hashlib.sha256()
-    for name in (CONFIG, *weight_files(folder), SETTINGS_FILE):
+    for name in (CONFIG, *weight_files(folder), settings_file(folder)):
         try:
             with (folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

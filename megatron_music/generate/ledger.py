@@ -17,7 +17,7 @@ from megatron_music.errors import UsageError
 from megatron_music.files import complete, sha256_of, write_changed
 
 FIRST_SEED = 7
-KINDS = ("mid", "wav", "png", "musicxml", "json")
+KINDS = ("mid", "wav", "png", "musicxml", "json", "txt")
 _FORMAT = 2
 _STEM = re.compile(SONG_STEM)
 
@@ -91,9 +91,9 @@ class Ledger:
         kept = []
         for stem in stems:
             files = [self.folder / f"{stem}.{kind}" for kind in KINDS]
-            if not files[0].is_file():
-                songs = ", ".join(entry.stem for entry in self.present()) or "none"
-                raise UsageError(f"no {files[0]} to keep; songs of this folder: {songs}")
+            if not any(map(Path.is_file, files)):
+                songs = ", ".join(entry.stem for entry in self.entries) or "none"
+                raise UsageError(f"no {self.folder / stem} to keep; songs of this folder: {songs}")
             for file in filter(Path.is_file, files):
                 with complete(self.folder / KEPT_FOLDER / file.name) as temporary:
                     shutil.copyfile(file, temporary)

@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError
 from megatron_music.generate.identity import CONFIG, no_model, weight_files
+from megatron_music.train.torch_build import refuse_without_code
 
 _LAYERS = "transformer.h."
 
@@ -42,6 +44,18 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
             reason = f"{files[0]} has weights of other sizes than {CONFIG}"
         raise CheckpointError(f"cannot load {folder}: {reason}; export it again") from fault
     return model
+
+
+def load_on_device(folder: Path) -> GPT2LMHeadModel:
+    """Load the GPT-2 that `export` wrote onto a GPU if torch can use one; raises CheckpointError.
+
+    Raises MissingError for a GPU that torch has no code for.
+    """
+    model, device = load_gpt2(folder), torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
+        refuse_without_code(device)
+    return model.to(device)
 
 
 def _check_layers(folder: Path, files: Sequence[str]) -> None:

@@ -33,7 +33,9 @@ from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import IntArray
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import (
     PITCHES,
     Kind,
@@ -122,11 +124,21 @@ _OF_MARK = {
 }
 
 
-def position_rows(inputs: Sequence[str], seq_length: int, vocabulary: Vocabulary) -> PositionRows:
+def position_rows(
+    inputs: Sequence[str], seq_length: int, vocabulary: AnyVocabulary
+) -> PositionRows:
     """Return the rows of a position table with these inputs; raises UsageError for an unknown one.
 
-    Without inputs the table is GPT-2's own: a row for each index.
+    Without inputs the table is GPT-2's own: a row for each index. Words have none.
     """
+    if isinstance(vocabulary, TextVocabulary):
+        if inputs:
+            raise UsageError(
+                "structural inputs are for music, and the data hold words; use recipe tiny-text or "
+                "gpt2-lyrics, or set model.structural_inputs=[]"
+            )
+        none = dict.fromkeys(PositionRows._fields, -1)
+        return PositionRows(**{**none, "seq_length": seq_length, "total": seq_length})
     for name in inputs:
         if name not in INPUTS:
             raise UsageError(

@@ -22,6 +22,7 @@ from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, 
 from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
 from megatron_music.score.notes import IntArray
 from megatron_music.score.tempo import TEMPI_BPM
+from megatron_music.tokenizer.text_vocabulary import is_text
 
 TokenArray = npt.NDArray[np.uint16]
 
@@ -294,6 +295,8 @@ def save_settings(settings: TokenizerSettings, folder: Path) -> None:
 def load_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a tokenizer folder; raises DataError if it is not a sound one."""
     path = folder / SETTINGS_FILE
+    if is_text(folder):
+        raise DataError(f"{folder} is of words and has no music; give one of music")
     if not path.is_file():
         raise DataError(f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool")
     try:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import how_to_build
+from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import (
     MOST_INSTRUMENTATIONS,
     Vocabulary,
@@ -70,7 +72,7 @@ class Blend:
         """Return it with absolute paths."""
         return Blend(tuple(replace(part, folder=part.folder.resolve()) for part in self.parts))
 
-    def sized(self, vocabulary: Vocabulary) -> "Blend":
+    def sized(self, vocabulary: AnyVocabulary) -> "Blend":
         """Return it with weights: where there are none, the training tokens of each folder.
 
         Megatron without weights gives one epoch and no more, so runs always have weights.
@@ -84,7 +86,7 @@ class Blend:
             )
         )
 
-    def epochs(self, tokens: int, vocabulary: Vocabulary) -> dict[str, float]:
+    def epochs(self, tokens: int, vocabulary: AnyVocabulary) -> dict[str, float]:
         """Return how often each folder is read in training on so many tokens."""
         parts = self.sized(vocabulary)
         return {
@@ -132,7 +134,7 @@ def _part(word: str) -> Part:
     return Part(Path(name), weight)
 
 
-def common_vocabulary(blend: Blend) -> Vocabulary:
+def common_vocabulary(blend: Blend) -> AnyVocabulary:
     """Return the vocabulary that all folders have.
 
     `ensemble` stays where it is the same, `fill` where any has it. Raises DataError for a folder
@@ -142,10 +144,10 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
         if not (folder / "tokenizer").is_dir():
             raise DataError(f"no data set in {folder}; {how_to_build(folder)}")
     first, *others = blend.folders
-    vocabulary = load_vocabulary(first / "tokenizer")
-    settings = vocabulary.settings
+    vocabulary = load_any_vocabulary(first / "tokenizer")
+    several: list[Vocabulary] = []
     for folder in others:
-        other = load_vocabulary(folder / "tokenizer")
+        other = load_any_vocabulary(folder / "tokenizer")
         different = differences(vocabulary, other)
         if different:
             raise DataError(
@@ -153,20 +155,28 @@ def common_vocabulary(blend: Blend) -> Vocabulary:
                 "the second once more beside it: megatron-music data build SOURCE -o "
                 f"{shlex.quote(f'{folder}-like-{first.name}')} --like {shlex.quote(str(first))}"
             )
+        if isinstance(other, Vocabulary):
+            several.append(other)
+    if isinstance(vocabulary, TextVocabulary):
+        return vocabulary
+    settings = vocabulary.settings
+    for music in several:
         settings = replace(
             settings,
-            fill=settings.fill or other.settings.fill,
-            ensemble=settings.ensemble if settings.ensemble == other.settings.ensemble else (),
+            fill=settings.fill or music.settings.fill,
+            ensemble=settings.ensemble if settings.ensemble == music.settings.ensemble else (),
         )
     return vocabulary_of(settings)
 
 
-def with_shared_instruments(blend: Blend, vocabulary: Vocabulary) -> Vocabulary:
+def with_shared_instruments(blend: Blend, vocabulary: AnyVocabulary) -> AnyVocabulary:
     """Return a blend's vocabulary with the instruments of its folders' windows, by their shares.
 
     The blend has to be `sized`.
     """
-    if vocabulary.settings.ensemble or len(blend.parts) == 1:
+    if isinstance(vocabulary, TextVocabulary) or len(blend.parts) == 1:
+        return vocabulary
+    if vocabulary.settings.ensemble:
         return vocabulary
     rows: list[tuple[str, int]] = []
     for folder, share in zip(blend.folders, blend.shares, strict=True):
@@ -184,19 +194,23 @@ def with_shared_instruments(blend: Blend, vocabulary: Vocabulary) -> Vocabulary:
     )
 
 
-def differences(one: Vocabulary, other: Vocabulary) -> str:
+def differences(one: AnyVocabulary, other: AnyVocabulary) -> str:
     """Name the settings by which the same token means different things; "" where there are none.
 
     The hash covers the tokens' names alone: a density level is a name that says nothing of where
     it is cut.
     """
+    if isinstance(one, TextVocabulary) or isinstance(other, TextVocabulary):
+        same_kind = type(one) is type(other)
+        different = "the vocabulary's hash" if same_kind else "words or music"
+        return "" if one.hash == other.hash else different
     names = [n for n in _MEANINGS if getattr(one.settings, n) != getattr(other.settings, n)]
     if not one.settings.density and not other.settings.density:
         names = [name for name in names if name != "density_edges"]
     return ", ".join(names) or ("" if one.hash == other.hash else "the vocabulary's hash")
 
 
-def token_count(binary: Path, vocabulary: Vocabulary) -> int:
+def token_count(binary: Path, vocabulary: AnyVocabulary) -> int:
     """Return how many tokens a `.bin` file holds, by its size; raises DataError without it."""
     try:
         return binary.stat().st_size // token_dtype(len(vocabulary)).itemsize

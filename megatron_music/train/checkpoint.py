@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.gpt2 import is_gpt2_folder, load_gpt2_weights
 from megatron_music.train.optimizer import TrainState
 from megatron_music.train.run_dir import CheckpointMeta, RunDir, commit_checkpoint
 from megatron_music.train.safe_unpickle import restricted_unpickling, without_pickles
@@ -101,9 +102,13 @@ def load_train_state(step: Path, train_state: TrainState) -> None:
 def load_weights(step: Path, train_state: TrainState) -> None:
     """Load the weights alone and begin the optimizer with them; raises CheckpointError.
 
-    A model with structural inputs keeps the rows of its position table that the checkpoint lacks.
+    `step` may be a Hugging Face GPT-2 folder. A model with structural inputs keeps the rows of its
+    position table that the checkpoint lacks.
     """
-    load_model(step, train_state.model)
+    if is_gpt2_folder(step):
+        load_gpt2_weights(step, train_state.model)
+    else:
+        load_model(step, train_state.model)
     train_state.optimizer.reload_model_params()
 
 

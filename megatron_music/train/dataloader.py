@@ -18,8 +18,10 @@ from megatron.core.datasets import helpers
 
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.drawn import open_split
 from megatron_music.train.layers import DocumentSpans, document_spans
@@ -109,8 +111,7 @@ class DataLoader:
         self._plain_share = train.plain_share
         self._seed = train.seed
         self._unlabelled_share = train.unlabelled_share
-        self._unknown = unknown_tokens(request.vocabulary)
-        self._families = attribute_families(request.vocabulary)
+        self._unknown, self._families = _labels(request.vocabulary)
         self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * context.is_cuda
         self._pool = ThreadPoolExecutor(1) if self._ahead else None
         self._pending: dict[int, Future[Microbatch]] = {}
@@ -274,8 +275,11 @@ class DataLoader:
         self, rows: Sequence[Row], tokens: IntArray, starts: IntArray, total: int
     ) -> tuple[IntArray, IntArray]:
         """Return the rows of the position table of all tokens, and where those of each begin."""
-        if not len(tokens):
-            return np.zeros(total, np.int64), np.arange(total, dtype=np.int64)
+        if not len(tokens) or isinstance(self._vocabulary, TextVocabulary):
+            indices = np.zeros(total, np.int64)  # padding takes the first row
+            lengths = np.diff(starts)
+            indices[: len(tokens)] = np.arange(len(tokens)) - np.repeat(starts[:-1], lengths)
+            return indices, np.arange(total, dtype=np.int64)
         is_plain, places = map(np.concatenate, zip(*map(self._drawn, rows), strict=True))
         listed = document_rows(tokens, starts, places, is_plain, self._rows, self._vocabulary)
         is_row = listed != self._rows.total
@@ -297,6 +301,13 @@ class DataLoader:
         fractions = [fraction(words(self._seed, row.epoch, what, ids)) for what in (_PLAIN, _PLACE)]
         hidden = fractions[1] < UNKNOWN_PLACE_SHARE
         return fractions[0] < self._plain_share, np.where(hidden[:, None], -1, places)
+
+
+def _labels(vocabulary: AnyVocabulary) -> tuple[IntArray, IntArray]:
+    """Return each token's unknown label and its family, as `tokenizer.attributes` does."""
+    if isinstance(vocabulary, TextVocabulary):
+        return np.arange(len(vocabulary)), np.zeros(len(vocabulary), np.int64)
+    return unknown_tokens(vocabulary), attribute_families(vocabulary)
 
 
 def mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> _Record:

@@ -9,7 +9,10 @@ from typing import Any
 from megatron_music.config import Recipe
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import damaged
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import PLACES_SUFFIX
+from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
 from megatron_music.train.blend import (
     Blend,
@@ -26,7 +29,7 @@ class Checked:
     """Data that a run can be trained on: `blend` has weights, `hash` tells it from other data."""
 
     blend: Blend
-    vocabulary: Vocabulary
+    vocabulary: AnyVocabulary
     hash: str
 
 
@@ -81,9 +84,11 @@ def _drawing(settings: dict[str, Any]) -> Drawing:
 def check_data(blend: Blend, recipe: Recipe) -> Checked:
     """Check every folder of a blend, and that their tokens mean the same.
 
-    Raises DataError for data that are missing, damaged, too few or of different vocabularies.
+    Raises DataError for data that are missing, damaged, too few or of different vocabularies, and
+    UsageError for words that a recipe of music is asked to learn.
     """
     vocabulary = common_vocabulary(blend)
+    position_rows(recipe.model.structural_inputs, recipe.model.seq_length, vocabulary)
     hashes = []
     for folder in blend.folders:
         hashes.append(_check_manifest(folder, vocabulary))
@@ -93,7 +98,9 @@ def check_data(blend: Blend, recipe: Recipe) -> Checked:
     weighed = blend.sized(vocabulary)
     vocabulary = with_shared_instruments(weighed, vocabulary)
     data_hash, bars = _hash(hashes, weighed.shares), recipe.train.window_bars
-    if bars and bars != vocabulary.settings.bars:
+    if bars and isinstance(vocabulary, TextVocabulary):
+        raise UsageError(f"words have no bars (got train.window_bars={bars}); leave it out")
+    if bars and isinstance(vocabulary, Vocabulary) and bars != vocabulary.settings.bars:
         vocabulary = _with_bars(blend, vocabulary, bars)
         data_hash = sha256(f"{data_hash} {bars}".encode()).hexdigest()
     return Checked(weighed, vocabulary, data_hash)
@@ -118,7 +125,7 @@ def _hash(hashes: list[str], shares: list[float]) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
+def _check_manifest(data: Path, vocabulary: AnyVocabulary) -> str:
     """Hold the data set against its manifest; return what tells it apart, "" without a manifest."""
     path = data / "manifest.json"
     if not path.is_file():
@@ -145,7 +152,7 @@ def _check_manifest(data: Path, vocabulary: Vocabulary) -> str:
     return sha256(raw).hexdigest()
 
 
-def _check_tokens(prefix: Path, vocabulary: Vocabulary, advice: str) -> None:
+def _check_tokens(prefix: Path, vocabulary: AnyVocabulary, advice: str) -> None:
     binary = prefix.with_name(prefix.name + ".bin")
     index = prefix.with_name(prefix.name + ".idx")
     for path in (binary, index):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Windows, documents_of, fixed_draw, new_draw, plan
@@ -36,11 +37,11 @@ HIDDEN_SHARE = 0.5
 
 
 def open_split(
-    folder: Path, side: str, row_tokens: int, seed: int, vocabulary: Vocabulary
+    folder: Path, side: str, row_tokens: int, seed: int, vocabulary: AnyVocabulary
 ) -> Split:
     """Return one side of a data set, packed into rows; raises DataError."""
     drawing = read_drawing(folder)
-    if drawing is None:
+    if drawing is None or not isinstance(vocabulary, Vocabulary):
         return PackedSplit(folder / side, row_tokens, seed, vocabulary)
     is_fixed = side != "train"
     return DrawnSplit(folder / side, row_tokens, seed, vocabulary, drawing, is_fixed=is_fixed)

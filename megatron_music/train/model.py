@@ -20,8 +20,8 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size
 from megatron_music.errors import LayoutError
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.structure import position_rows
-from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train import backends
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
@@ -41,7 +41,7 @@ def layer_kernels(recipe: Recipe, context: ParallelContext) -> backends.Kernels:
     return backends.choose_kernels(asked, context.kind, backends.installed())
 
 
-def build_model(recipe: Recipe, vocabulary: Vocabulary, context: ParallelContext) -> GPTModel:
+def build_model(recipe: Recipe, vocabulary: AnyVocabulary, context: ParallelContext) -> GPTModel:
     """Build this rank's part of the model on its device, from `train.seed`.
 
     One seed gives the same weights at every tensor and data parallel size. Raises LayoutError.

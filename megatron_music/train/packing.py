@@ -17,6 +17,7 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.score.hashing import WORD, Words, scramble
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Documents, documents_of, shortened
@@ -142,18 +143,19 @@ class PackedSplit:
     """One split of a data set of windows, its documents packed into rows of `row_tokens` tokens.
 
     Documents longer than a row are shortened to whole bars: see `shortened_documents`, and
-    `left_out_documents` where not even a bar fits. Raises DataError where Megatron cannot read the
-    files, or nothing fits.
+    `left_out_documents` where not even a bar fits; of words all that are longer. Raises DataError
+    where Megatron cannot read the files, or nothing fits.
     """
 
-    def __init__(self, prefix: Path, row_tokens: int, seed: int, vocabulary: Vocabulary) -> None:
+    def __init__(self, prefix: Path, row_tokens: int, seed: int, vocabulary: AnyVocabulary) -> None:
         self.prefix = prefix
         self._seed = seed
         self._held = open_documents(prefix)
         lengths = self._held.lengths
         sizes = lengths.astype(np.int64)
         self._longer = np.flatnonzero(lengths > row_tokens)
-        if len(self._longer):
+        sizes[self._longer] = 0
+        if len(self._longer) and isinstance(vocabulary, Vocabulary):
             documents = documents_of(*self._held)
             self._short = shortened(documents, self._longer, row_tokens, vocabulary)
             sizes[self._longer] = self._short.sizes
@@ -192,7 +194,7 @@ class PackedSplit:
             f"{self.shortened_documents:,} shortened to whole bars{lost} ({share:.1%} of the "
             f"tokens): model.seq_length={self.longest_tokens} holds all"
             + recipes_that_hold(self.longest_tokens)
-            + ", or build the data set with fewer --bars"
+            + ", or build the data set with fewer --bars (of words: a smaller --longest)"
         )
 
     @cached_property

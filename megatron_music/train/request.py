@@ -8,9 +8,10 @@ from typing import Any
 from megatron_music.config import Recipe
 from megatron_music.costs.layout import check_layout
 from megatron_music.errors import CheckpointError, UsageError
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.train.blend import Blend, differences
 from megatron_music.train.datasets import check_data
+from megatron_music.train.gpt2 import check_gpt2, is_gpt2_folder
 from megatron_music.train.launcher import world_size
 from megatron_music.train.loggers import check_loggers
 from megatron_music.train.run_dir import (
@@ -55,7 +56,7 @@ class TrainingRequest:
     recipe: Recipe
     blend: Blend
     run: RunDir
-    vocabulary: Vocabulary
+    vocabulary: AnyVocabulary
     resume: ResumePoint = field(default_factory=ResumePoint)
     data_hash: str = ""
 
@@ -90,14 +91,14 @@ class SampleContext:
 
     iteration: int
     recipe: Recipe
-    vocabulary: Vocabulary
+    vocabulary: AnyVocabulary
     step: Path
     samples: Path
     weights: dict[str, Any] | None
 
 
 def find_resume_point(
-    run: RunDir, recipe: Recipe, vocabulary: Vocabulary, data_hash: str, asked: Path | None
+    run: RunDir, recipe: Recipe, vocabulary: AnyVocabulary, data_hash: str, asked: Path | None
 ) -> ResumePoint:
     """Return where a run resumes, or whose weights it begins with if some were `asked` for.
 
@@ -148,13 +149,19 @@ def keep_precision(recipe: Recipe, run: RunDir) -> Recipe:
     return recipe.model_copy(update={"train": train})
 
 
-def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
-    """Return the checkpoint whose weights are asked for; raises CheckpointError."""
+def _find_origin(asked: Path, recipe: Recipe, vocabulary: AnyVocabulary) -> Path:
+    """Return the checkpoint, or GPT-2 folder, whose weights are asked for.
+
+    Raises CheckpointError where they do not fit.
+    """
     step = find_step(asked)
+    if step is None and is_gpt2_folder(asked):
+        check_gpt2(asked, recipe, vocabulary)
+        return asked.resolve()
     if step is None:
         raise CheckpointError(
             f"no checkpoint in {asked} to begin from; give --from a run folder or one of its "
-            "checkpoints/step_N (an exported model is none)"
+            "checkpoints/step_N, or for words a Hugging Face folder of GPT-2"
         )
     if is_hf_trainer_checkpoint(step):
         raise CheckpointError(
@@ -165,7 +172,7 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: Vocabulary) -> Path:
     # Rows of the position table for inputs that the origin lacks begin as they are drawn.
     gains_inputs = not meta.recipe.get("model", {}).get("structural_inputs")
     _check_shape(step, meta, recipe, "another --from", but_inputs=gains_inputs)
-    different = differences(load_vocabulary(step.parents[1] / "tokenizer"), vocabulary)
+    different = differences(load_any_vocabulary(step.parents[1] / "tokenizer"), vocabulary)
     if different:
         raise CheckpointError(
             f"{step} learned tokens that mean other things in these data (by {different}); build "
@@ -181,7 +188,7 @@ def _check_origin(run: RunDir, origin: Path | None, asked: Path | None) -> None:
         return
     asked = asked.resolve()
     wanted = asked.parents[1] if asked.parent.name == "checkpoints" else asked
-    if origin is None or origin.parents[1] != wanted:
+    if origin is None or wanted not in (origin, origin.parents[1]):
         began = f"with the weights of {origin}" if origin else "with weights of its own"
         raise UsageError(
             f"{run.path} has begun {began}, and --from counts only at the start (got {asked}); "

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from megatron_music.config import one_line
 from megatron_music.errors import CheckpointError, WriteError
 from megatron_music.files import read_small, why, write_text
-from megatron_music.tokenizer.vocabulary import TokenizerSettings
+from megatron_music.tokenizer.load import AnyVocabulary, save_any_tokenizer
 
 META_FILE = "meta.json"
 
@@ -225,16 +225,14 @@ def logged_losses(run: RunDir) -> list[float]:
     return [entry["lm_loss"] for entry in read_log(run) if "lm_loss" in entry]
 
 
-def write_tokenizer(settings: TokenizerSettings, run: RunDir) -> None:
+def write_tokenizer(vocabulary: AnyVocabulary, run: RunDir) -> None:
     """Write the run's tokenizer folder in one piece; raises WriteError.
 
     Written again, not copied: other files in the data set's folder must not be redistributed.
     """
-    from megatron_music.tokenizer.huggingface import save_tokenizer
-
     partial = run.path / f".tokenizer{_PARTIAL}"
     _remove(partial)
-    save_tokenizer(settings, partial)
+    save_any_tokenizer(vocabulary, partial)
     _remove(run.tokenizer)
     partial.rename(run.tokenizer)
 

@@ -248,7 +248,7 @@ def open_run(request: TrainingRequest, context: ParallelContext, attention: str)
         "argv": sys.argv,
     }
     write_text(request.run.environment, json.dumps(environment, indent=2) + "\n")
-    write_tokenizer(request.vocabulary.settings, request.run)
+    write_tokenizer(request.vocabulary, request.run)
     rewind_log(request.run, request.start_iteration if request.start else None)
 
 

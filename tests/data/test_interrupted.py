@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from megatron_music.data import build as build_module
+from megatron_music.data import place as place_module
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import folder_source
@@ -55,8 +56,8 @@ def die_at(stage: str, count: int, folder: Path, log: Path) -> None:
     def stages(title: str, _: str) -> Iterator[Progress]:
         yield lambda *_: step(title.partition(" ")[0])
 
-    sync = build_module._sync
-    build_module._sync = lambda path: (step("publish"), sync(path))[1]
+    sync = place_module._sync
+    place_module._sync = lambda path: (step("publish"), sync(path))[1]
     build(source_of(songs(12, log)), folder, HALVES, stage=stages)
 
 
@@ -112,7 +113,7 @@ def test_shards_of_files_that_changed_meanwhile_are_made_again(
 ) -> None:
     folder = folder_of_songs(tmp_path / "music", 6)
     with monkeypatch.context() as patched:
-        patched.setattr(build_module, "_publish", lambda *_: 1 / 0)
+        patched.setattr(build_module, "publish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build(folder_source(folder), tmp_path / "set", HALVES)
     write_midi(song(77), folder / "song-03.mid")

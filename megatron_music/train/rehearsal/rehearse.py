@@ -15,7 +15,7 @@ from megatron_music.config import LogConfig, Recipe
 from megatron_music.costs.layout import check_layout
 from megatron_music.costs.step_time import Agreed, RankLoad, RankMemory, Transfer
 from megatron_music.errors import TrainingError
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.train import backends
 from megatron_music.train.blend import Blend
 from megatron_music.train.dataloader import DataLoader, Microbatch, mapped
@@ -73,7 +73,7 @@ def distinct_ranks(recipe: Recipe, world_size: int) -> list[int]:
 
 def _loader(
     recipe: Recipe, blend: Blend, kind: backends.Device, world_size: int
-) -> tuple[DataLoader, Vocabulary]:
+) -> tuple[DataLoader, AnyVocabulary]:
     """Read samples as a run does, before any process group is there."""
     train = recipe.train.model_copy(update={"train_iters": 1})
     log = recipe.log.model_copy(update={"eval_interval": 0})
@@ -114,7 +114,7 @@ class _Repeated:
 
 def _rehearse_rank(
     recipe: Recipe,
-    vocabulary: Vocabulary,
+    vocabulary: AnyVocabulary,
     loader: DataLoader,
     sample: Microbatch,
     kind: backends.Device,

@@ -1,0 +1,122 @@
+"""`data build --text`: songs' words as a data set."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megatron_music.cli import data_inspect, show
+from megatron_music.errors import UsageError
+from megatron_music.wording import counted, visible
+
+if TYPE_CHECKING:
+    from megatron_music.text.songs import TextSource
+
+
+_OPTIONS = {"metres": "metre"}
+
+
+def name_of(source: str) -> str:
+    """Return a collection's name, or that of a folder, an archive or a table."""
+    name = Path(source).resolve().name
+    return re.sub(r"\.((tar|tgz|zip)(\.\w+)?|csv|tsv|jsonl|ndjson)$", "", name)
+
+
+def is_words(
+    source: str, asked: bool, music: Mapping[str, object], words: Mapping[str, object]
+) -> bool:
+    """Tell whether words are to be built; raises UsageError for options of the other kind."""
+    from megatron_music.data.catalog import collection_named
+    from megatron_music.text.songs import LINES, TABLES
+
+    collection = collection_named(source)
+    is_text = asked or (collection is not None and collection.is_text)
+    foreign = music if is_text else words
+    wrong = [
+        f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+        for name, of in foreign.items()
+        if of is not None
+    ]
+    wrong = [name for name in wrong if not (is_text and name == "--split")]
+    if wrong and is_text:
+        raise UsageError(f"{', '.join(wrong)}: for music, and these are words; leave that out")
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: for words alone; add --text, or leave that out")
+    if not is_text and Path(source).suffix.lower() in (*TABLES, *LINES):
+        raise UsageError(f"{source} holds words and no music; add --text")
+    return is_text
+
+
+def build(
+    source: str,
+    output: Path | None,
+    words: Mapping[str, Any],
+    split: tuple[int, ...] | None,
+    like: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Build and print what was made."""
+    from megatron_music.text.build import build_text
+    from megatron_music.text.settings import TextBuildSettings
+    from megatron_music.text.vocabularies import hash_of
+
+    chosen = {
+        "vocabulary": words["vocabulary"],
+        "like": like,
+        "like_hash": None if like is None else hash_of(like),
+        "longest_tokens": words["longest"],
+        "split": split,
+    }
+    settings = TextBuildSettings(**{name: of for name, of in chosen.items() if of is not None})
+    folder = output or Path("data") / name_of(source)
+    result = build_text(_open(source, words), folder, settings, force, show.progress)
+    if result.up_to_date:
+        show.say(f"{folder} is up to date: nothing to do")
+    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
+
+
+def _open(source: str, words: Mapping[str, Any]) -> "TextSource":
+    from megatron_music.data.catalog import collection_named
+    from megatron_music.text.hymns import hymns
+    from megatron_music.text.songs import Columns, open_songs
+
+    collection = collection_named(source)
+    if collection is not None and not collection.is_text:
+        raise UsageError(f"{collection.name} holds music; leave --text out")
+    columns = Columns(*(words[f"{name}_column"] for name in Columns._fields))
+    if collection is None:
+        return open_songs(Path(source), columns)
+    if any(columns):
+        raise UsageError(f"{collection.name} has no columns; leave out --text-column and others")
+    return hymns(collection)
+
+
+def _summary(manifest: Mapping[str, Any]) -> str:
+    inputs, tokenizer = manifest["inputs"], manifest["tokenizer"]
+    refused = ", ".join(f"{reason} {count}" for reason, count in inputs["refused"].items())
+    size, splits = manifest["vocabulary_size"], manifest["splits"]
+    kind = "characters and marks" if tokenizer["level"] == "characters" else "byte pairs and marks"
+    fields = [
+        name
+        for name, has in (
+            ("artists", tokenizer["has_artists"]),
+            ("titles", tokenizer["has_titles"]),
+        )
+        if has
+    ]
+    entropies = manifest["unigram_nats_per_token"].items()
+    return "\n".join(
+        [
+            f"{manifest['source']['name']}: {inputs['kept']:,} of "
+            f"{counted(inputs['total'], 'song')} kept"
+            + (f"; left out: {refused} (data list-left-out names them)" if refused else ""),
+            *(data_inspect.row(name, side) for name, side in splits.items()),
+            f"vocabulary: {size:,} {kind}; {' and '.join(fields) or 'no artists, no titles'}",
+            f"longest document: {splits['train']['document_tokens']['max']:,} tokens of "
+            f"{tokenizer['longest_tokens']:,} at most",
+            "unigram entropy, nats a token: "
+            + ", ".join(f"{split} {nats:.2f}" for split, nats in entropies),
+        ]
+    )

@@ -1,0 +1,109 @@
+"""`sample` with a model of words."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from megatron_music.cli import show
+from megatron_music.cli.sample_options import SampleOptions
+from megatron_music.errors import UsageError
+
+if TYPE_CHECKING:
+    from megatron_music.generate.ledger import Ledger
+    from megatron_music.text.request import TextRequest
+
+_OF_WORDS = ("artist", "title", "max_tokens")
+_OF_BOTH = (
+    *("model", "output", "keep", "count", "seed", "song_ids"),
+    *("temperature", "top_k", "top_p", "min_p", "prompt"),
+)
+
+
+def is_words(options: SampleOptions) -> bool:
+    """Tell whether the model is one of words; raises UsageError for options of the other kind."""
+    from megatron_music.tokenizer.text_vocabulary import is_text
+
+    words = is_text(options.model)
+    given = {of.name for of in fields(options) if getattr(options, of.name) != of.default}
+    known = {*_OF_BOTH, *_OF_WORDS} if words else {of.name for of in fields(options)} - {*_OF_WORDS}
+    wrong = [name for name in _option_names() if name in given - known]
+    if wrong:
+        names = ", ".join(_option_names()[name] for name in wrong)
+        kinds = ("music", "words") if words else ("words", "music")
+        raise UsageError(
+            f"{names}: for a model of {kinds[0]}, and {options.model} is of {kinds[1]}; "
+            "leave that out"
+        )
+    return words
+
+
+def _option_names() -> dict[str, str]:
+    """Return what a person writes for each field."""
+    names: dict[str, str] = {}
+    for name, hint in get_type_hints(SampleOptions, include_extras=True).items():
+        option = hint.__metadata__[0]
+        declared = (option.default, *(option.param_decls or ()))
+        long = [one for one in declared if isinstance(one, str) and one.startswith("--")]
+        names[name] = long[0] if long else f"--{name.replace('_', '-')}"
+    return names
+
+
+def sample(options: SampleOptions) -> None:
+    """Write the songs that are not there yet into the folder, and print all of them."""
+    from megatron_music.files import check_writable
+    from megatron_music.generate.identity import model_identity
+    from megatron_music.generate.ledger import Ledger
+    from megatron_music.text.album import entry_text, missing
+
+    output = options.output or options.model.parent / "words"
+    ledger = Ledger(output)
+    request = _request(options, ledger)
+    identity = model_identity(options.model)
+    check_writable(output)
+    due = missing(ledger, request, identity)
+    if due is None:
+        show.say(f"{output} already holds these songs; other seeds give others")
+    else:
+        _write(options.model, due, ledger, identity)
+    for seed in request.seeds:
+        print(entry_text(ledger, request, seed, identity))
+
+
+def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
+    from megatron_music.text.request import TextRequest
+
+    song_ids = tuple(options.song_ids or ())
+    if song_ids and options.seed is not None:
+        raise UsageError("--song-id and --seed each say which song; give one of the two")
+    if song_ids and options.count not in (None, len(song_ids)):
+        raise UsageError(
+            f"-n is {options.count}, but --song-id names {len(song_ids)}; leave out -n"
+        )
+    chosen: dict[str, Any] = {
+        "count": len(song_ids) or (4 if options.count is None else options.count),
+        "seed": options.seed if options.seed is not None else ledger.next_seed(),
+        "song_ids": song_ids,
+        "prompt": options.prompt,
+        "artist": options.artist,
+        "title": options.title,
+        "max_tokens": options.max_tokens,
+    }
+    tastes: dict[str, Any] = {
+        name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")
+    }
+    return TextRequest(**tastes, **{name: of for name, of in chosen.items() if of is not None})
+
+
+def _write(model: Path, request: "TextRequest", ledger: "Ledger", identity: str) -> None:
+    from megatron_music.text.album import keep_song
+    from megatron_music.threads import wait_briefly
+
+    show.say(f"loading {model}")
+    wait_briefly()
+    from megatron_music.text.writer import Writer
+
+    writer = Writer.load(model)
+    with show.progress("write", "songs") as progress:
+        for done, song in enumerate(writer.write(request), 1):
+            keep_song(ledger, request, song, identity)
+            progress(done, len(request.seeds))

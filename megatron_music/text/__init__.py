@@ -1,0 +1,1 @@
+"""Words: collections of lyrics as data sets, and models that write them."""

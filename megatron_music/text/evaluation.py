@@ -1,0 +1,184 @@
+"""How good a model of words is: bits a character, variety, and what it copies from training."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from megatron_music.errors import UsageError
+from megatron_music.evaluate.identity import JSON_FILE, software
+from megatron_music.files import write_text
+from megatron_music.generate.identity import model_identity
+from megatron_music.progress import Progress, Stage
+from megatron_music.text.duplicates import words_of
+from megatron_music.text.reading import ReadDocument, read_documents
+from megatron_music.text.request import TextRequest
+from megatron_music.text.writer import Writer
+from megatron_music.tokenizer.load import load_any_vocabulary
+
+SIDES = ("valid", "test")
+MOST_HELD_OUT_TOKENS = 500_000
+MOST_TRAINING_TOKENS = 50_000_000
+GRAM = 4
+"""Words in a row from which a passage counts as found again."""
+
+Runs = dict[tuple[str, ...], list[tuple[int, int]]]
+
+
+def evaluate_text(
+    model: Path, data: Path, request: TextRequest, identity: str, stage: Stage
+) -> dict[str, Any]:
+    """Return the figures of a model, and its samples; raises UsageError for other data."""
+    writer = Writer.load(model)
+    vocabulary = writer.vocabulary
+    if load_any_vocabulary(data / "tokenizer").hash != vocabulary.hash:
+        raise UsageError(
+            f"{data} has another vocabulary than {model}; give the data it was trained on"
+        )
+    held = {
+        name: list(read_documents(data / name, vocabulary, MOST_HELD_OUT_TOKENS)) for name in SIDES
+    }
+    losses = {}
+    for name, documents in held.items():
+        if documents:
+            with stage(f"read {name}", "songs") as progress:
+                losses[name] = _loss(writer, documents, progress)
+    songs = []
+    with stage("write", "songs") as progress:
+        for song in writer.write(request):
+            songs.append(song)
+            progress(len(songs), request.count)
+    written = [song.text for song in songs]
+    real = [document.text for documents in held.values() for document in documents]
+    with stage("look for copies", "songs") as progress:
+        found = longest_copies(
+            [words_of(text) for text in written],
+            (
+                words_of(one.text)
+                for one in read_documents(data / "train", vocabulary, MOST_TRAINING_TOKENS)
+            ),
+        )
+        progress(1, 1)
+    best = max(range(len(found)), key=lambda song: len(found[song]))
+    return {
+        "identity": identity,
+        "model": model_identity(model),
+        "software": software(),
+        "losses": losses,
+        "distinct": {
+            "written": distinct(written, len(" ".join(written))),
+            "held-out": distinct(real, len(" ".join(written))),
+        },
+        "copying": {
+            "words_in_a_row": [len(one) for one in found],
+            "longest": " ".join(found[best]),
+        },
+        "songs": [
+            {"seed": song.seed, "artist": song.artist, "title": song.title, "text": song.text}
+            for song in songs
+        ],
+    }
+
+
+def _loss(
+    writer: Writer, documents: Sequence[ReadDocument], progress: Progress
+) -> dict[str, float]:
+    """Return nats a token and bits a character over the texts, their end included."""
+    nats, tokens = 0.0, 0
+    most = int(writer.model.config.n_positions) + 1
+    for done, document in enumerate(documents, 1):
+        ids = torch.from_numpy(document.tokens[:most]).to(writer.model.device)
+        with torch.inference_mode():
+            logits = writer.model(ids[None, :-1]).logits[0].double()
+        surprise = -logits.log_softmax(-1).gather(1, ids[1:, None])[document.begins - 1 :]
+        nats += float(surprise.sum())
+        tokens += len(surprise)
+        progress(done, len(documents))
+    characters = sum(len(document.text) for document in documents)
+    return {
+        "nats_a_token": nats / max(tokens, 1),
+        "bits_a_character": nats / math.log(2) / max(characters, 1),
+        "characters": characters,
+    }
+
+
+def distinct(texts: Sequence[str], characters: int) -> dict[str, float]:
+    """Return the share of different runs of 1, 2 and 3 words among all, line ends aside.
+
+    Shares fall as texts get longer, so that at most so many characters are looked at.
+    """
+    words = words_of(" ".join(texts)[:characters])
+    made = {}
+    for length in (1, 2, 3):
+        runs = list(zip(*(words[at:] for at in range(length)), strict=False))
+        made[str(length)] = len(set(runs)) / len(runs) if runs else 0.0
+    return made
+
+
+def longest_copies(
+    songs: Sequence[Sequence[str]], training: Iterable[Sequence[str]]
+) -> list[list[str]]:
+    """Return the longest run of words of each song that is in a training song, too.
+
+    Runs of fewer than GRAM words count as none. Training songs are gone through one by one.
+    """
+    places: Runs = {}
+    for number, words in enumerate(songs):
+        for at in range(len(words) - GRAM + 1):
+            places.setdefault(tuple(words[at : at + GRAM]), []).append((number, at))
+    longest: list[list[str]] = [[] for _ in songs]
+    for text in training:
+        for at in range(len(text) - GRAM + 1):
+            for number, begin in places.get(tuple(text[at : at + GRAM]), ()):
+                run = _shared(songs[number], begin, text, at)
+                if run > len(longest[number]):
+                    longest[number] = list(songs[number][begin : begin + run])
+    return longest
+
+
+def _shared(song: Sequence[str], begin: int, text: Sequence[str], at: int) -> int:
+    """Return how many words two texts share from these places on."""
+    run = GRAM
+    while begin + run < len(song) and at + run < len(text) and song[begin + run] == text[at + run]:
+        run += 1
+    return run
+
+
+def write_report(figures: dict[str, Any], folder: Path) -> None:
+    """Write `report.md` and `report.json` into a folder; raises WriteError."""
+    write_text(folder / "report.md", _page(figures))
+    write_text(folder / JSON_FILE, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+
+
+def summary(figures: dict[str, Any]) -> list[str]:
+    """Return what a person reads of the figures, a line each."""
+    lines = [
+        f"{name:>6}: {of['bits_a_character']:.3f} bits a character, "
+        f"{of['nats_a_token']:.3f} nats a token, {of['characters']:,} characters"
+        for name, of in figures["losses"].items()
+    ]
+    for whose, of in figures["distinct"].items():
+        shares = ", ".join(f"{length}: {share:.1%}" for length, share in of.items())
+        lines.append(f"different runs of words, {whose}: {shares}")
+    rows, copy = figures["copying"]["words_in_a_row"], figures["copying"]["longest"]
+    lines.append(
+        f"copying: at most {max(rows)} words in a row are in training songs, "
+        f"{np.median(rows):.0f} in the median song" + (f"; the longest: {copy!r}" if copy else "")
+    )
+    return lines
+
+
+def _page(figures: dict[str, Any]) -> str:
+    songs = "\n\n".join(_song(song) for song in figures["songs"])
+    points = "\n".join(f"- {line.strip()}" for line in summary(figures))
+    return f"# A model of words\n\n{figures['software']}\n\n{points}\n\n## Songs\n\n{songs}\n"
+
+
+def _song(song: dict[str, Any]) -> str:
+    head = " / ".join(filter(None, (song["artist"], song["title"]))) or "no title"
+    text = "\n".join(f"    {line}" for line in song["text"].splitlines())
+    return f"### {song['seed']}: {head}\n\n{text}"

@@ -1,0 +1,275 @@
+"""Where the songs of a data set of words come from: CSV, JSON lines, a folder of .txt, music21.
+
+A source is read more than once, song by song, so that a file of any size takes little memory.
+"""
+
+import csv
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import NamedTuple
+
+from megatron_music.errors import DataError, UsageError
+from megatron_music.text.decoding import encoding_of
+from megatron_music.wording import printable
+
+TABLES = (".csv", ".tsv")
+LINES = (".jsonl", ".ndjson")
+TEXT_COLUMNS = ("lyrics", "lyric", "text", "words", "song_lyrics", "verse", "poem", "content")
+TITLE_COLUMNS = ("title", "song_title", "track_name", "song_name", "song", "track", "name")
+ARTIST_COLUMNS = ("artist", "artist_name", "singer", "band", "author", "poet", "composer")
+
+_LARGEST_CELL = 16 << 20
+_HEADER_BYTES = 1 << 16
+_DELIMITERS = ",;\t|"
+_LONGEST_NAME = 200  # characters
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
+_GAPS = re.compile(r"\n{3,}")
+
+
+class Song(NamedTuple):
+    """One song as it was read; `reason` says why it cannot be used, "" where it can."""
+
+    name: str
+    text: str
+    title: str = ""
+    artist: str = ""
+    reason: str = ""
+
+
+class Columns(NamedTuple):
+    """The columns that a person names; None for the usual ones."""
+
+    text: str | None = None
+    title: str | None = None
+    artist: str | None = None
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Songs in a fixed order: `read` gives them, each time from the first.
+
+    It is told how many bytes have been read, of `size_bytes`.
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    fingerprint: str
+    size_bytes: int
+    read: Callable[[Callable[[int], None]], Iterator[Song]]
+
+
+def open_songs(path: Path, columns: Columns) -> TextSource:
+    """Return the songs of a file or folder; raises UsageError and DataError for what is neither."""
+    if path.parts[:1] == ("~",):
+        path = path.expanduser()
+    if path.is_dir():
+        return _folder(path, columns)
+    if not path.is_file():
+        raise UsageError(
+            f"no file and no folder {path}; give a CSV, JSON lines or a folder of .txt"
+        )
+    suffix = path.suffix.lower()
+    if suffix not in (*TABLES, *LINES):
+        raise UsageError(
+            f"{path} is not a collection of songs; give a file that ends in "
+            f"{', '.join((*TABLES, *LINES))}, or a folder of .txt files"
+        )
+    status = path.stat()
+    if not status.st_size:
+        raise DataError(f"{path} is empty; give a file with songs")
+    encoding = encoding_of(path)
+    reader = (
+        _table(path, encoding, columns) if suffix in TABLES else _lines(path, encoding, columns)
+    )
+    return TextSource(
+        name=printable(path.name),
+        title=f"Songs of the file {printable(path.name)}",
+        licence="that of the texts; find it out before you pass anything on",
+        citation="none known",
+        fingerprint=_digest(path, columns),
+        size_bytes=status.st_size,
+        read=reader,
+    )
+
+
+def clean(text: str) -> str:
+    """Return a text in one form: composed characters, line feeds, no trailing blanks."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    lines = (line.rstrip() for line in _CONTROLS.sub("", text).split("\n"))
+    return _GAPS.sub("\n\n", "\n".join(lines)).strip("\n")
+
+
+def _name(text: str) -> str:
+    """Return an artist or a title on one line."""
+    return " ".join(clean(text).split())[:_LONGEST_NAME].rstrip()
+
+
+def song(name: str, text: str, title: str = "", artist: str = "") -> Song:
+    """Return a song in its clean form; one without a word is of no use."""
+    words = clean(text)
+    reason = "" if any(map(str.isalpha, words)) else "empty"
+    return Song(name, words, _name(title), _name(artist), reason)
+
+
+def _chosen(
+    wanted: Columns, there: Sequence[str], place: str
+) -> tuple[str, str | None, str | None]:
+    """Return the columns of text, title and artist; raises DataError where one is not there."""
+    by_name = {name.strip().lower(): name for name in there}
+    usual = (TEXT_COLUMNS, TITLE_COLUMNS, ARTIST_COLUMNS)
+    found: list[str | None] = []
+    for what, asked, names in zip(Columns._fields, wanted, usual, strict=True):
+        candidates = names if asked is None else (asked.strip().lower(),)
+        taken = {one for one in found if one}
+        found.append(
+            next((by_name[n] for n in candidates if by_name.get(n, "") not in {"", *taken}), None)
+        )
+        if found[-1] is None and (asked is not None or what == "text"):
+            looked = repr(asked) if asked is not None else f"named {' or '.join(names[:4])}"
+            raise DataError(
+                f"{place} has no column {looked}; it has {', '.join(there) or 'none'}: "
+                f"name one with --{what}-column"
+            )
+    text, title, artist = found
+    return text or "", title, artist
+
+
+def _song_of(
+    row: Mapping[str, object], columns: tuple[str, str | None, str | None], name: str
+) -> Song:
+    text, title, artist = (str(row.get(one) or "") if one else "" for one in columns)
+    return song(name, text, title, artist)
+
+
+def _table(
+    path: Path, encoding: str, wanted: Columns
+) -> Callable[[Callable[[int], None]], Iterator[Song]]:
+    """Return the reader of a CSV; raises DataError where a column is not there."""
+    csv.field_size_limit(_LARGEST_CELL)
+    with path.open(encoding=encoding, newline="") as file:
+        head = file.readline(_HEADER_BYTES)
+    delimiter = max(_DELIMITERS, key=head.count)
+    with _decoded(path), path.open(encoding=encoding, newline="") as file:
+        header = next(csv.reader(file, delimiter=delimiter), [])
+    columns = _chosen(wanted, header, str(path))
+
+    def read(progress: Callable[[int], None]) -> Iterator[Song]:
+        with (
+            _decoded(path),
+            path.open("rb") as raw,
+            TextIOWrapper(raw, encoding, newline="") as file,
+        ):
+            rows = csv.DictReader(file, delimiter=delimiter)
+            for number, row in enumerate(rows, 1):
+                progress(raw.tell())
+                yield _song_of(row, columns, f"row {number}")
+
+    return read
+
+
+def _lines(
+    path: Path, encoding: str, wanted: Columns
+) -> Callable[[Callable[[int], None]], Iterator[Song]]:
+    """Return the reader of JSON lines; raises DataError where the first has no text."""
+
+    def parsed(line: str) -> dict[str, object] | None:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return row if isinstance(row, dict) else None
+
+    with _decoded(path), path.open(encoding=encoding) as file:
+        first = next((row for line in file if (row := parsed(line)) is not None), None)
+    if first is None:
+        raise DataError(f"{path} has no line that is a JSON object; give one object a line")
+    columns = _chosen(wanted, list(first), str(path))
+
+    def read(progress: Callable[[int], None]) -> Iterator[Song]:
+        with _decoded(path), path.open("rb") as raw, TextIOWrapper(raw, encoding) as file:
+            for number, line in enumerate(file, 1):
+                progress(raw.tell())
+                if not line.strip():
+                    continue
+                row = parsed(line)
+                name = f"line {number}"
+                yield (
+                    Song(name, "", reason="damaged")
+                    if row is None
+                    else _song_of(row, columns, name)
+                )
+
+    return read
+
+
+def _folder(folder: Path, columns: Columns) -> TextSource:
+    """Return the .txt files of a folder and below: ARTIST/TITLE.txt, or ARTIST - TITLE.txt."""
+    if any(columns):
+        raise UsageError(
+            "a folder of .txt files has no columns; leave out --text-column and others"
+        )
+    paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+    if not paths:
+        raise UsageError(f"no .txt file in {folder} or below; give a folder of songs as text")
+    sizes = [path.stat().st_size for path in paths]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+
+    def read(progress: Callable[[int], None]) -> Iterator[Song]:
+        done = 0
+        for path, size, name in zip(paths, sizes, names, strict=True):
+            done += size
+            progress(done)
+            yield _file(path, printable(name))
+
+    facts = [
+        [name, hashlib.sha256(path.read_bytes()).hexdigest()]
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return TextSource(
+        name=printable(folder.resolve().name),
+        title=f"Text files of the folder {printable(folder.resolve().name)}",
+        licence="that of the texts; find it out before you pass anything on",
+        citation="none known",
+        fingerprint=hashlib.sha256(
+            json.dumps(facts).encode("utf-8", "surrogateescape")
+        ).hexdigest(),
+        size_bytes=sum(sizes),
+        read=read,
+    )
+
+
+def _file(path: Path, name: str) -> Song:
+    artist, dash, title = path.stem.partition(" - ")
+    if not dash:
+        artist, title = (path.parent.name if "/" in name else ""), path.stem
+    try:
+        text = path.read_text(encoding=encoding_of(path))
+    except (DataError, UnicodeDecodeError, OSError):
+        return Song(name, "", reason="not text")
+    return song(name, text, title, artist)
+
+
+@contextmanager
+def _decoded(path: Path) -> Iterator[None]:
+    """Turn what a reader meets in the middle of a file into a DataError."""
+    try:
+        yield
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path} is not text throughout: {fault}; save it as UTF-8") from None
+    except csv.Error as fault:
+        raise DataError(f"{path} is not a sound CSV: {fault}; mend it") from None
+
+
+def _digest(path: Path, columns: Columns) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return hashlib.sha256(json.dumps([digest.hexdigest(), columns]).encode()).hexdigest()

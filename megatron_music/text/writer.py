@@ -1,0 +1,216 @@
+"""A trained model that writes words: load an exported folder, ask for songs."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
+
+from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate.sampler import SongSampler
+from megatron_music.generate.weights import load_on_device
+from megatron_music.text.request import TextRequest
+from megatron_music.text.songs import clean
+from megatron_music.tokenizer.text_vocabulary import (
+    LONGEST_FIELD,
+    TextVocabulary,
+    load_text_vocabulary,
+)
+
+
+@dataclass(frozen=True)
+class WrittenSong:
+    """What the model wrote: the artist and title are those asked for, or its own choice.
+
+    `tokens` are the ids of the text alone. Unless it `is_finished` it met the request's limit.
+    """
+
+    seed: int
+    artist: str
+    title: str
+    text: str
+    tokens: tuple[int, ...]
+    is_finished: bool
+
+
+class Writer:
+    """An exported model with its vocabulary."""
+
+    def __init__(self, model: GPT2LMHeadModel, vocabulary: TextVocabulary) -> None:
+        """Raise CheckpointError where the two are not of one size."""
+        if model.config.vocab_size != len(vocabulary):
+            raise CheckpointError(
+                f"the model has {model.config.vocab_size} tokens, its vocabulary "
+                f"{len(vocabulary)}; export the run again"
+            )
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self._exact: GPT2LMHeadModel | None = None
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Load a folder that `export` wrote, onto a GPU if torch can use one.
+
+        Raises CheckpointError, and MissingError for a GPU that torch has no code for.
+        """
+        return cls(load_on_device(folder), load_text_vocabulary(folder))
+
+    def write(self, request: TextRequest) -> Iterator[WrittenSong]:
+        """Write the songs asked for, one after another; raises UsageError for an impossible wish.
+
+        A song depends on its seed and the request alone.
+        """
+        _refuse_fields(request, self.vocabulary)
+        if request.exact and self._exact is None:
+            self._exact = copy.deepcopy(self.model).double()
+        model = self._exact if request.exact and self._exact is not None else self.model
+        for seed in request.seeds:
+            yield _Song(model, self.vocabulary, request, seed).written()
+
+
+def _refuse_fields(request: TextRequest, vocabulary: TextVocabulary) -> None:
+    settings = vocabulary.settings
+    for name, has in (("artist", settings.has_artists), ("title", settings.has_titles)):
+        if getattr(request, name) and not has:
+            raise UsageError(f"the model learned no {name}s; leave out --{name}")
+    unknown = vocabulary.unknown_in(request.prompt + request.artist + request.title)
+    if unknown:
+        raise UsageError(
+            f"the model never met {', '.join(map(repr, unknown[:8]))}; leave that out of the "
+            "prompt, the artist and the title"
+        )
+
+
+class _Allowed(LogitsProcessor):  # type: ignore[misc]
+    """Leave text, and of the marks those that may come next."""
+
+    def __init__(
+        self, vocabulary: TextVocabulary, marks: Sequence[int], device: torch.device
+    ) -> None:
+        barred = torch.zeros(len(vocabulary), dtype=torch.bool, device=device)
+        barred[vocabulary.unspoken] = True
+        barred[list(marks)] = False
+        self._barred = barred
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        return scores.masked_fill(self._barred, float("-inf"))
+
+
+class _Song:
+    """One song while it is written: its context grows, and is cut where the model is full."""
+
+    def __init__(
+        self, model: GPT2LMHeadModel, vocabulary: TextVocabulary, request: TextRequest, seed: int
+    ) -> None:
+        self._model, self._vocabulary = model, vocabulary
+        self._request, self._seed = request, seed
+        self._most = int(model.config.n_positions)
+        self._stage = 0
+
+    def written(self) -> WrittenSong:
+        """Draw the fields that are not given, then the text to its end."""
+        vocabulary, request = self._vocabulary, self._request
+        fields = {"artist": request.artist, "title": request.title}
+        header = self._header(fields)
+        prompt = vocabulary.encode([clean(request.prompt)])[0].tolist() if request.prompt else []
+        text, context = list(prompt), [*header, vocabulary.words, *prompt]
+        if len(context) >= self._most:
+            raise UsageError(
+                f"the prompt has {len(prompt):,} tokens, and with artist and title the model holds "
+                f"{self._most:,}; give a shorter one"
+            )
+        is_finished = False
+        while len(text) < request.max_tokens and not is_finished:
+            room = min(self._most - len(context), request.max_tokens - len(text))
+            drawn = self._draw(context, (vocabulary.piece_end, vocabulary.cut), room)
+            is_finished = drawn[-1] == vocabulary.piece_end
+            is_cut = drawn[-1] == vocabulary.cut
+            new = drawn[:-1] if is_finished or is_cut else drawn
+            text += new
+            context = [*context, *new]
+            if is_cut or len(context) >= self._most:
+                context = [*header, vocabulary.cut, *self._carried(text, len(header))]
+        return WrittenSong(
+            seed=self._seed,
+            artist=fields["artist"],
+            title=fields["title"],
+            text=vocabulary.decode(text),
+            tokens=tuple(text),
+            is_finished=is_finished,
+        )
+
+    def _header(self, fields: dict[str, str]) -> list[int]:
+        """Return the ids up to the text; fields that are not given are drawn into `fields`."""
+        vocabulary, settings = self._vocabulary, self._vocabulary.settings
+        if fields["artist"] or not settings.has_artists:
+            context = vocabulary.header(fields["artist"], "")
+        else:
+            context = self._field(
+                [vocabulary.piece_start], vocabulary.artist, (vocabulary.title, vocabulary.words)
+            )
+            fields["artist"] = _on_one_line(vocabulary.decode(context))
+        artist_ids = len(context)
+        if fields["title"]:
+            return [*context, *vocabulary.header("", fields["title"])[1:]]
+        if settings.has_titles:
+            context = self._field(context, vocabulary.title, (vocabulary.words,))
+            fields["title"] = _on_one_line(vocabulary.decode(context[artist_ids:]))
+        return context
+
+    def _field(self, context: list[int], mark: int, ends: tuple[int, ...]) -> list[int]:
+        """Draw whether a field follows, and what it says; a mark that ends it is not kept."""
+        (first,) = self._draw(context, (mark, *ends), 1, with_text=False)
+        if first != mark:
+            return context
+        drawn = self._draw([*context, mark], ends, LONGEST_FIELD)
+        text = [token for token in drawn if token not in ends]
+        return [*context, mark, *text] if text else context
+
+    def _draw(
+        self, context: list[int], ends: tuple[int, ...], most: int, with_text: bool = True
+    ) -> list[int]:
+        """Draw tokens up to one of `ends`, it included, or `most` of them."""
+        vocabulary, device = self._vocabulary, self._model.device
+        start = torch.tensor([context], device=device)
+        allowed = _Allowed(vocabulary, ends, device) if with_text else _Only(ends)
+        sampler = SongSampler([self._seed], self._request.taste, self._stage)
+        self._stage += 1
+        with torch.inference_mode():
+            ids = self._model.generate(
+                start,
+                attention_mask=torch.ones_like(start),
+                logits_processor=LogitsProcessorList([allowed, sampler]),
+                do_sample=False,
+                max_new_tokens=most,
+                eos_token_id=list(ends),
+                pad_token_id=vocabulary.pad,
+            )
+        return [int(token) for token in ids[0, len(context) :]]
+
+    def _carried(self, text: list[int], header: int) -> list[int]:
+        """Return what of a text a new context begins with: its last lines, up to half of it."""
+        half = text[-((self._most - header) // 2) :]
+        lines = self._vocabulary.decode(half).split("\n", 1)
+        if len(lines) == 1 or not lines[1]:
+            return half
+        carried: list[int] = self._vocabulary.encode([lines[1]])[0].tolist()
+        return carried
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class _Only(LogitsProcessor):  # type: ignore[misc]
+    """Leave some tokens alone."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = list(tokens)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        left = torch.full_like(scores, float("-inf"))
+        left[:, self._tokens] = scores[:, self._tokens]
+        return left
