@@ -11,6 +11,7 @@ from megatron_music.tokenizer.vocabulary import (
     TokenizerSettings,
     load_vocabulary,
     save_settings,
+    vocabulary_of,
 )
 from megatron_music.train.run_dir import (
     CheckpointMeta,
@@ -128,7 +129,7 @@ def test_a_run_gets_a_tokenizer_of_its_own_in_the_place_of_what_is_there(
     save_settings(settings, tmp_path / "set")
     run.path.mkdir()
     run.tokenizer.symlink_to(tmp_path / "set")
-    write_tokenizer(replace(settings, fill=True), run)
+    write_tokenizer(vocabulary_of(replace(settings, fill=True)), run)
     assert load_vocabulary(run.tokenizer).settings == replace(settings, fill=True)
     assert {path.name for path in run.tokenizer.iterdir()} == {
         "mmmtrack.json",
