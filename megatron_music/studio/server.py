@@ -16,6 +16,7 @@ from megatron_music.generate.identity import CONFIG, model_identity
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.studio.app import Guard, create_app
+from megatron_music.studio.connections import BoundedProtocol
 from megatron_music.studio.service import Model, Studio
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 
@@ -56,6 +57,7 @@ def serve(
             logger.propagate = False
         config = uvicorn.Config(
             app,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -1,0 +1,60 @@
+"""Clients that send their headers slowly are cut off; others are answered."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import uvicorn
+
+from megatron_music.studio.connections import BoundedProtocol
+
+BOUND_S = 0.3
+WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 (as ASGI has it)
+    """Answer any request."""
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    await send(head)
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def trickle(begin: bytes) -> tuple[bytes, float]:
+    """Send some bytes, then one now and again; return what came, and when the end did."""
+    config = uvicorn.Config(
+        hello, port=0, http=BoundedProtocol, lifespan="off", log_config=None, timeout_keep_alive=60
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    began_s = time.monotonic()
+    writer.write(begin)
+    answer = asyncio.create_task(reader.read())
+    while not answer.done():
+        writer.write(b"x")
+        await asyncio.wait({answer}, timeout=0.05)
+    took_s = time.monotonic() - began_s
+    writer.close()
+    server.should_exit = True
+    await running
+    try:
+        return answer.result(), took_s
+    except ConnectionError:
+        return b"", took_s
+
+
+@pytest.mark.parametrize(
+    ("begin", "answers"),
+    [(b"GET / HTTP/1.1\r\nX-Slow: ", 0), (WHOLE + b"GET / HTTP/1.1\r\nX: ", 1)],
+)
+def test_slow_headers_end_the_connection(
+    begin: bytes, answers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedProtocol, "headers_s", BOUND_S)
+    got, took_s = asyncio.run(asyncio.wait_for(trickle(begin), 60))
+    assert got.count(b"200 OK") == answers
+    assert took_s >= BOUND_S * 0.9
