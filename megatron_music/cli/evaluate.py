@@ -64,13 +64,13 @@ def _evaluate_words(
 ) -> None:
     """Hold a model of words against songs that it has never seen."""
     from megatron_music.evaluate.identity import evaluation_identity, finished
-    from megatron_music.threads import wait_briefly
+    from megatron_music.omp import set_omp_wait_policy
 
     identity = evaluation_identity(model, data, request)
     figures = finished(output, identity)
     if figures is None:
         show.say(f"loading {model}")
-        wait_briefly()
+        set_omp_wait_policy()
     else:
         show.say(f"{output} already holds this evaluation: nothing to do")
     from megatron_music.text.evaluation import evaluate_text, summary, write_report

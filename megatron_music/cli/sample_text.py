@@ -96,10 +96,10 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
 
 def _write(model: Path, request: "TextRequest", ledger: "Ledger", identity: str) -> None:
     from megatron_music.text.album import keep_song
-    from megatron_music.threads import wait_briefly
+    from megatron_music.omp import set_omp_wait_policy
 
     show.say(f"loading {model}")
-    wait_briefly()
+    set_omp_wait_policy()
     from megatron_music.text.writer import Writer
 
     writer = Writer.load(model)
