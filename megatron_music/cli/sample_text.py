@@ -95,8 +95,8 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
 
 
 def _write(model: Path, request: "TextRequest", ledger: "Ledger", identity: str) -> None:
-    from megatron_music.text.album import keep_song
     from megatron_music.omp import set_omp_wait_policy
+    from megatron_music.text.album import keep_song
 
     show.say(f"loading {model}")
     set_omp_wait_policy()
