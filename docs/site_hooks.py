@@ -21,13 +21,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to other pages lead there, and links out of docs/ to the repository."""
-    folder = "." if page.file.src_uri == "index.md" else "docs"
+    own = posixpath.dirname(page.file.src_uri)
+    folder = "." if page.file.src_uri == "index.md" else posixpath.join("docs", own)
 
     def target(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(folder, link[1]))
         inside = path.removeprefix("docs/")
         if path.startswith("docs/") and files.get_file_from_path(inside):
-            return inside
+            return posixpath.relpath(inside, own or ".")
         kind = "tree" if (ROOT / path).is_dir() else "blob"
         return f"{config.repo_url}/{kind}/main/{path}"
 
