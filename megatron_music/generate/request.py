@@ -255,7 +255,7 @@ class Request:
             return None
         if not vocabulary.has_velocities:
             raise UsageError(
-                f"this model was trained without VELOCITY tokens; leave out dynamics (got "
+                f"this model was trained without VELOCITY tokens; leave out `dynamics` (got "
                 f"{self.dynamics}), or train on data built with --velocity 8"
             )
         softest, loudest = vocabulary.levels_of(np.array(_velocities(self.dynamics))).tolist()
@@ -276,7 +276,7 @@ def _velocities(dynamics: str) -> tuple[int, int]:
         )
     if not name.isascii() or not name.isdigit() or not 1 <= int(name) < VELOCITIES:
         raise UsageError(
-            f"dynamics must be {', '.join(DYNAMICS)}, or a velocity of 1..{VELOCITIES - 1} "
+            f"`dynamics` must be {', '.join(DYNAMICS)}, or a velocity of 1..{VELOCITIES - 1} "
             f"(got {dynamics!r})"
         )
     return int(name), int(name)

@@ -377,7 +377,7 @@ def test_a_prompt_keeps_its_velocities_and_its_tempo(
 
 
 def test_dynamics_that_a_model_does_not_know_are_refused(chorale_model: Path) -> None:
-    with pytest.raises(UsageError, match="without VELOCITY tokens; leave out dynamics"):
+    with pytest.raises(UsageError, match="without VELOCITY tokens; leave out `dynamics`"):
         list(Composer.load(chorale_model).compose(Request(dynamics="mf")))
     for wrong in ("loud", "0", "128"):
         with pytest.raises(UsageError, match="pp, p, mp, mf, f, ff"):
