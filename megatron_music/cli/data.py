@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -229,6 +229,40 @@ def _labels(manifest: dict[str, Any]) -> list[str]:
     if told["new"]:
         line += f"; unknown to the other data set: {', '.join(told['new'][:4])}"
     return [line]
+
+
+@app.command("convert")
+def convert(
+    folder: Annotated[Path, typer.Argument(help="A data set of whole pieces.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", help="The data set of windows.", metavar="DIR")],
+    bars: option.Bars = None,
+    hop: option.Hop = None,
+    transpositions: option.Transpositions = None,
+    fill: option.Fill = None,
+    max_tracks: option.MaxTracks = None,
+    force: option.Force = False,
+    as_json: option.Json = False,
+) -> None:
+    """Write the windows of a data set of whole pieces, for stock Megatron-LM and others.
+
+    What is not chosen is as the pieces were built. No music is read again.
+
+    Example: `megatron-music data convert data/bach -o data/bach-4 --bars 4`
+    """
+    from megatron_music.data.convert import convert
+
+    options = {
+        "bars": bars,
+        "hop": hop,
+        "transpositions": transpositions,
+        "fill": fill,
+        "max_tracks": max_tracks,
+    }
+    chosen = {name: value for name, value in options.items() if value is not None}
+    result = convert(folder, output, chosen, force, show.progress)
+    if result.up_to_date:
+        show.say(f"{output} is up to date: nothing to do")
+    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
 
 
 app.command("verify")(data_inspect.verify)

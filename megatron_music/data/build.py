@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +46,7 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
-from megatron_music.data.survey import Survey, survey
+from megatron_music.data.survey import Finished, Survey, survey
 from megatron_music.data.tunes import with_tunes
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
@@ -67,6 +67,10 @@ _SMALLEST_SHARD = 64
 _SHARDS = 16  # what is left makes so many at least
 
 
+Read = Callable[[Source, BuildSettings, Workers, Path, Stage], Survey]
+"""Encodes all pieces into shards in a folder, and looks through these."""
+
+
 def build(
     source: Source,
     folder: Path,
@@ -75,11 +79,13 @@ def build(
     force: bool = False,
     stage: Stage = silent_stage,
     backend: str = "local",
+    read: Read | None = None,
 ) -> Result:
     """Build a data set, or go on with one that was interrupted, or find it up to date.
 
     `workers` and `backend` are those of `open_workers`; for several, the items of a source must be
-    of a class that can be imported, not one of a script or notebook. Raises UsageError where the
+    of a class that can be imported, not one of a script or notebook. `read` encodes the pieces in
+    another way than from their source. Raises UsageError where the
     folder holds something else (unless `force`), DataError where a build is at work there,
     WriteError where it cannot be written.
     """
@@ -97,7 +103,7 @@ def build(
                 # Shards of files that have been written to since are not the same shards.
                 key = f"{build_key(source, settings)} {source.stamp}"
                 work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
-                found = _read(source, settings, pool, work, stage)
+                found = (read or _read)(source, settings, pool, work, stage)
                 _write(source, settings, found, here, stage)
                 publish(found.folder, folder)
                 _remove([share.shard for share in found.shares], here)
@@ -235,7 +241,9 @@ def _read_items(
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
     with stage(f"read {source.name}", "pieces") as progress:
-        return survey(encode_shards(tasks, pool, progress), settings, final)
+        shards = encode_shards(tasks, pool, progress)
+        finished = (Finished(task.path, names_of(task.items)) for task in shards)
+        return survey(finished, settings, final)
 
 
 def _cuts(pieces: int, most: int) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,22 @@ import numpy.typing as npt
 from megatron_music.data.contents import Counts, bars_in, summed
 from megatron_music.data.dedup import FEW_PIECES, first_word
 from megatron_music.data.grid_cost import GridCost
-from megatron_music.data.items import Item
 from megatron_music.data.outcomes import OUTCOMES_FILE, duplicate
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shard_file import FINGERPRINT_BYTES, NO_SIDE, Shard, read_shard
-from megatron_music.data.shards import Task
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
 
 LENGTHS_SUFFIX = ".lengths"
 RAW_PLACES_SUFFIX = ".places"
 
 Sides = npt.NDArray[np.int8]
+
+
+class Finished(NamedTuple):
+    """A shard that has been written, and the names of its pieces."""
+
+    shard: Path
+    names: Sequence[str]
 
 
 @dataclass
@@ -74,7 +79,7 @@ class Survey:
     grid: GridCost | None = None
 
 
-def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Survey:
+def survey(shards: Iterable[Finished], settings: BuildSettings, folder: Path) -> Survey:
     """Look through the finished shards of a source; write `files.jsonl`.
 
     Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32), and
@@ -92,15 +97,15 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
             [stack.enter_context((folder / f"{name}{suffix}").open("wb")) for name in SPLITS]
             for suffix in (LENGTHS_SUFFIX, RAW_PLACES_SUFFIX)
         )
-        for task in tasks:
-            shard = read_shard(task.path)
-            again = _duplicates(shard, task.items, known)
+        for path, names in shards:
+            shard = read_shard(path)
+            again = _duplicates(shard, names, known)
             sides = shard.sides.copy()
             sides[list(again)] = NO_SIDE
             settled = _settled(shard, again)
             lines.write(settled)
             found.piece_bars = summed(found.piece_bars, bars_in(settled))
-            found.shares.append(_share(task.path, shard, sides, found, lengths, places))
+            found.shares.append(_share(path, shard, sides, found, lengths, places))
             found.refused.update(shard.refused)
             found.refused.update({"duplicate": len(again)} if again else {})
             rates.update(_training_rates(shard, sides))
@@ -113,7 +118,7 @@ def survey(tasks: Iterable[Task], settings: BuildSettings, folder: Path) -> Surv
     return found
 
 
-def _duplicates(shard: Shard, items: Sequence[Item], known: dict[bytes, str]) -> dict[int, str]:
+def _duplicates(shard: Shard, names: Sequence[str], known: dict[bytes, str]) -> dict[int, str]:
     """Return the pieces whose music there is already, each with the name of the first of it."""
     again = {}
     for position in np.flatnonzero(shard.sides != NO_SIDE).tolist():
@@ -122,7 +127,7 @@ def _duplicates(shard: Shard, items: Sequence[Item], known: dict[bytes, str]) ->
         if music in known:
             again[position] = known[music]
         else:
-            known[music] = items[position].name
+            known[music] = names[position]
     return again
 
 

@@ -100,12 +100,12 @@ def placed_windows(
     cut = (
         (start, _window(piece, start, min(start + bars, stop)))
         for first, stop in pairwise(edges)
-        for start in _starts(first, stop, bars, hop)
+        for start in window_starts(first, stop, bars, hop)
     )
     return [(start, window) for start, window in cut if window.tracks]
 
 
-def _starts(first: int, stop: int, bars: int, hop: int) -> range:
+def window_starts(first: int, stop: int, bars: int, hop: int) -> range:
     """Return where windows begin: the first to reach the end of the stretch is the last."""
     return range(first, max(first + 1, stop - bars + hop) if first < stop else first, hop)
 

@@ -153,6 +153,19 @@ def plan(
     return Windows(documents, rows, left_out, draw, vocabulary)
 
 
+def windows_at(
+    documents: Documents, firsts: IntArray, bars: IntArray, vocabulary: Vocabulary
+) -> list[TokenArray]:
+    """Return the windows of one document that begin with these bars, tracks as they stand.
+
+    They are empty where nothing sounds.
+    """
+    rows = np.zeros((len(firsts), 7), np.int64)
+    rows[:, 2], rows[:, 3], rows[:, 4] = firsts, bars, MOST_TRACKS
+    cut = Windows(documents, rows, 0, new_draw(0, range(1), shuffle=False), vocabulary)
+    return [cut.read(window) for window in range(len(cut))]
+
+
 def shortened(
     documents: Documents, longer: IntArray, most_tokens: int, vocabulary: Vocabulary
 ) -> Windows:

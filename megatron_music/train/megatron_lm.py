@@ -63,8 +63,8 @@ def megatron_lm_arguments(
     for folder in blend.folders:
         if read_drawing(folder) is not None:
             raise UsageError(
-                f"stock Megatron-LM draws no windows, and {folder} holds whole pieces; "
-                "build the data set with --windows"
+                f"stock Megatron-LM draws no windows, and {folder} holds whole pieces; write them "
+                f"out: megatron-music data convert {folder} -o {folder}-windows"
             )
     valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(run)}
     valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"

@@ -112,6 +112,7 @@ def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:
         (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
         (2, "data build bach -o set --transpositions 2 --no-transpositions", "exclude each other"),
         (1, "data build bach -o set --like nowhere", "no mmmtrack.json in nowhere/tokenizer"),
+        (1, "data convert nowhere -o set", "data build SOURCE -o nowhere"),
         (1, "data verify nowhere", "data build SOURCE -o nowhere"),
     ],
 )
@@ -120,6 +121,17 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     assert message in program.fails(code, *command.split())
     assert not files_of(program.folder)
+
+
+def test_whole_pieces_are_converted_to_windows(program: Program) -> None:
+    folder_of_songs(program.folder / "music", 12)
+    program("data", "build", "music", "-o", "set", "--pieces")
+    made = program("data", "convert", "set", "-o", "windows", "--bars", "2")
+    assert "music: 12 of 12 pieces kept" in made.stdout
+    assert "sequence of a recipe" in made.stdout
+    assert "is sound" in program("data", "verify", "windows").stdout
+    again = program("data", "convert", "set", "-o", "windows", "--bars", "2")
+    assert "windows is up to date: nothing to do" in again.stderr
 
 
 def test_verify_names_the_first_fault(program: Program) -> None:

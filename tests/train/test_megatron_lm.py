@@ -186,5 +186,5 @@ def test_a_blend_is_what_megatron_takes_for_one() -> None:
 def test_whole_pieces_are_refused_with_what_writes_windows(tmp_path: Path) -> None:
     folder = write_pieces(tmp_path / "set", {"train": 4, "valid": 4})
     blend = Blend.of(folder).sized(Vocabulary(TokenizerSettings()))
-    with pytest.raises(UsageError, match=r"holds whole pieces; .* --windows"):
+    with pytest.raises(UsageError, match=f"data convert {folder} -o {folder}-windows"):
         megatron_lm_arguments(load_recipe("article"), blend, tmp_path / "run")

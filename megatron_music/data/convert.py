@@ -1,0 +1,228 @@
+"""A data set of whole pieces written out as windows: what `build` makes of the same source.
+
+Stock Megatron-LM draws no windows, and trains on these. No music is read again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.build import build
+from megatron_music.data.documents import Document
+from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars
+from megatron_music.data.grid_cost import GridCost
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import read_manifest
+from megatron_music.data.outcomes import KEPT, OUTCOMES_FILE, Outcome
+from megatron_music.data.place import Result
+from megatron_music.data.settings import SPLITS, BuildSettings, choose
+from megatron_music.data.shard_file import write_shard
+from megatron_music.data.sources import Source
+from megatron_music.data.survey import Finished, Survey, survey
+from megatron_music.data.windows import documents_in
+from megatron_music.data.workers import Workers
+from megatron_music.errors import DataError, UsageError
+from megatron_music.progress import Progress, Stage, silent_stage
+from megatron_music.score.hashing import track_order
+from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.score.quantize import window_starts
+from megatron_music.tokenizer.codec import transpose
+from megatron_music.tokenizer.places import UNKNOWN, load_places
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary, load_vocabulary
+from megatron_music.tokenizer.windows import windows_at
+
+_PIECES_PER_SHARD = 256
+
+
+def convert(
+    pieces: Path,
+    folder: Path,
+    chosen: Mapping[str, Any],
+    force: bool = False,
+    stage: Stage = silent_stage,
+) -> Result:
+    """Write a data set of windows of a data set of pieces; `chosen` are settings of the build.
+
+    The same bytes as a build with these settings from the same source, where no piece has a metre
+    that is left out; such a piece has the stretches that the pieces were built with. Raises
+    DataError, UsageError and WriteError, as `build` does.
+    """
+    manifest = read_manifest(pieces)
+    if not manifest["settings"].get("pieces"):
+        raise UsageError(
+            f"{pieces} holds windows of {manifest['settings']['bars']} bars, not whole pieces; "
+            "give a data set that was built with --pieces"
+        )
+    settings = choose(_settings(manifest["settings"]), {**chosen, "pieces": False})
+    of = manifest["source"]
+    source = Source(of["name"], of["title"], of["licence"], of["citation"], of["fingerprint"], ())
+
+    def read(_: Source, settings: BuildSettings, __: Workers, work: Path, stage: Stage) -> Survey:
+        return _read(pieces, manifest, settings, work, stage)
+
+    return build(source, folder, settings, 1, force, stage, read=read)
+
+
+def _settings(record: Mapping[str, Any]) -> BuildSettings:
+    """Return the settings that a manifest keeps; raises DataError where it is damaged."""
+    values: dict[str, Any] = {
+        name: tuple(of) if isinstance(of, list) else of for name, of in record.items()
+    }
+    try:
+        return BuildSettings(**values)
+    except TypeError as fault:
+        raise DataError(f"the manifest's settings are damaged ({fault}); build it again") from None
+
+
+def _read(
+    pieces: Path, manifest: Mapping[str, Any], settings: BuildSettings, work: Path, stage: Stage
+) -> Survey:
+    """Cut all pieces into shards and look through these, as `build` does."""
+    vocabulary = load_vocabulary(pieces / "tokenizer")
+    inner = choose(settings, {"attributes": vocabulary.settings.attributes})
+    final = work / "final"
+    final.mkdir(parents=True, exist_ok=True)
+    outcomes = _outcomes(pieces)
+    with stage(f"cut {manifest['source']['name']}", "pieces") as progress:
+        shards = _shards(pieces, outcomes, inner, vocabulary, work, progress)
+        found = survey(shards, inner, final)
+    found.contents = manifest["source"]["contents"]
+    found.labels = manifest.get("labels", {})
+    grid = manifest.get("grid")
+    if grid is not None:
+        found.grid = GridCost(**{name: grid[name] for name in GridCost.__dataclass_fields__})
+    return found
+
+
+def _outcomes(pieces: Path) -> list[Outcome]:
+    """Return what became of each input; raises DataError where the file is damaged."""
+    path = pieces / OUTCOMES_FILE
+    try:
+        with path.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        named: list[dict[str, Any]] = [
+            {name: "" if of is None else of for name, of in row.items()} for row in rows
+        ]
+        return [Outcome(**row) for row in named]
+    except (OSError, ValueError, TypeError, AttributeError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
+
+
+def _shards(
+    pieces: Path,
+    outcomes: list[Outcome],
+    settings: BuildSettings,
+    vocabulary: Vocabulary,
+    work: Path,
+    progress: Progress,
+) -> Iterator[Finished]:
+    """Write shards of windows; give each as soon as it is there."""
+    sides = {name: _Side(pieces, name) for name in SPLITS}
+    for done in range(0, len(outcomes), _PIECES_PER_SHARD):
+        part = outcomes[done : done + _PIECES_PER_SHARD]
+        encoded = [
+            sides[of.split].cut(of, settings, vocabulary)
+            if of.outcome == KEPT
+            else as_encoded(of, [])
+            for of in part
+        ]
+        path = work / f"shard-{done:08d}"
+        write_shard(path, encoded, b"")
+        progress(done + len(part), len(outcomes))
+        yield Finished(path, [of.name for of in part])
+
+
+class _Side:
+    """The pieces of one side, taken one after another."""
+
+    def __init__(self, folder: Path, side: str) -> None:
+        self._folder, self._side = folder, side
+        self._reader = IndexedReader(folder / side)
+        self._places = load_places(folder / side, len(self._reader))
+        self._next = 0
+
+    def cut(self, outcome: Outcome, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+        """Return the windows of the next piece, in all keys."""
+        first, self._next = self._next, self._next + outcome.documents
+        if self._next > len(self._reader):
+            raise DataError(
+                f"{self._folder / OUTCOMES_FILE} names more pieces than {self._side}.idx has; "
+                "build the data set again"
+            )
+        shifts = settings.shifts if outcome.split == SPLITS[0] else range(1)
+        whole, found = [], []
+        for stretch in range(first, self._next):
+            tokens = np.asarray(self._reader[stretch], np.uint16)
+            whole.append(tokens)
+            before = 0 if self._places is None else int(self._places[stretch, 0])
+            laid = int(np.count_nonzero(tokens == vocabulary.bar_start))
+            laid //= max(1, int(np.count_nonzero(tokens == vocabulary.track_start)))
+            firsts = np.array(window_starts(0, laid, settings.bars, settings.hop_bars), np.int64)
+            bars = np.minimum(settings.bars, laid - firsts)
+            cut = windows_at(documents_in(self._reader, range(stretch, stretch + 1)), firsts, bars,
+                             vocabulary)  # fmt: skip
+            for start, window in zip(firsts.tolist(), cut, strict=True):
+                if len(window):
+                    found.append((start + max(before, UNKNOWN + 1), window))
+        documents = [
+            document
+            for index, (start, window) in enumerate(found)
+            for document in _in_keys(
+                *_arranged(window, outcome.fingerprint, index, settings, vocabulary),
+                start,
+                shifts,
+                vocabulary,
+            )
+        ]
+        outcome.windows, outcome.documents = len(found), len(documents)
+        outcome.tokens = sum(len(document.tokens) for document in documents)
+        outcome.instruments = _instruments(whole, vocabulary)
+        encoded = as_encoded(outcome, documents)
+        return with_hidden_bars(encoded, settings, vocabulary) if settings.fill else encoded
+
+
+def _arranged(
+    window: TokenArray, music: str, index: int, settings: BuildSettings, vocabulary: Vocabulary
+) -> tuple[TokenArray, npt.NDArray[np.float64]]:
+    """Put the tracks of a window in the build's order; return it and the notes a bar of each."""
+    starts = np.flatnonzero(window == vocabulary.track_start)
+    head, *tracks = np.split(window[:-1], starts)
+    if settings.shuffle:
+        order = track_order(settings.seed, music, index, len(tracks))
+        tracks = [tracks[i] for i in order]
+    tracks = tracks[: settings.max_tracks]
+    bars = int(np.count_nonzero(tracks[0] == vocabulary.bar_start))
+    first, last = vocabulary.note_on, vocabulary.note_off
+    notes = [np.count_nonzero((track >= first) & (track < last)) for track in tracks]
+    return np.concatenate([head, *tracks, window[-1:]]), np.array(notes, np.float64) / bars
+
+
+def _in_keys(
+    window: TokenArray,
+    rates: npt.NDArray[np.float64],
+    first_bar: int,
+    shifts: range,
+    vocabulary: Vocabulary,
+) -> Iterator[Document]:
+    for semitones in shifts:
+        moved = transpose(window, semitones, vocabulary) if semitones else window
+        if moved is not None:
+            yield Document(moved, rates, first_bar)
+
+
+def _instruments(stretches: list[TokenArray], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the instruments of a piece, a name for each track, ascending.
+
+    Those of several stretches are the most of each that one of them has.
+    """
+    counts = np.zeros(INSTRUMENT_COUNT, np.int64)
+    for tokens in stretches:
+        codes = tokens.astype(np.int64) - vocabulary.inst
+        played = codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)]
+        counts = np.maximum(counts, np.bincount(played, minlength=INSTRUMENT_COUNT))
+    codes = np.repeat(np.arange(INSTRUMENT_COUNT), counts)
+    return tuple(instrument_name(int(code)) for code in codes)
