@@ -102,7 +102,8 @@ def _imported(path: Path) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"megatron_music"}
+    of_type_checkers = {"_typeshed"}
+    return names - set(sys.stdlib_module_names) - of_type_checkers - {"megatron_music"}
 
 
 def test_the_version_is_one_everywhere() -> None:
