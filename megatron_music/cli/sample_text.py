@@ -52,11 +52,11 @@ def sample(options: SampleOptions) -> None:
     """Write the songs that are not there yet into the folder, and print all of them."""
     from megatron_music.files import check_writable
     from megatron_music.generate.identity import model_identity
-    from megatron_music.generate.ledger import Ledger
+    from megatron_music.generate.ledger import TEXT_KINDS, Ledger
     from megatron_music.text.album import entry_text, missing
 
     output = options.output or options.model.parent / "words"
-    ledger = Ledger(output)
+    ledger = Ledger(output, TEXT_KINDS)
     request = _request(options, ledger)
     identity = model_identity(options.model)
     check_writable(output)

@@ -17,7 +17,8 @@ from megatron_music.errors import UsageError
 from megatron_music.files import complete, sha256_of, write_changed
 
 FIRST_SEED = 7
-KINDS = ("mid", "wav", "png", "musicxml", "json", "txt")
+MUSIC_KINDS = ("mid", "wav", "png", "musicxml", "json")
+TEXT_KINDS = ("txt",)
 _FORMAT = 2
 _STEM = re.compile(SONG_STEM)
 
@@ -32,10 +33,14 @@ class Entry:
 
 
 class Ledger:
-    """The entries of a folder, oldest first, in its `album.json`."""
+    """The entries of a folder, oldest first, in its `album.json`.
 
-    def __init__(self, folder: Path) -> None:
+    A song's files have the suffixes `kinds`; what a person calls alike is the person's.
+    """
+
+    def __init__(self, folder: Path, kinds: tuple[str, ...] = MUSIC_KINDS) -> None:
         self.folder = folder
+        self._kinds = kinds
         self.entries = [entry for entry in _read(folder) if entry.files]
 
     def clean_up(self) -> None:
@@ -90,7 +95,7 @@ class Ledger:
         stems = ["song-" + Path(name).stem.removeprefix("song-") for name in names]
         kept = []
         for stem in stems:
-            files = [self.folder / f"{stem}.{kind}" for kind in KINDS]
+            files = [self.folder / f"{stem}.{kind}" for kind in (*MUSIC_KINDS, *TEXT_KINDS)]
             if not any(map(Path.is_file, files)):
                 songs = ", ".join(entry.stem for entry in self.entries) or "none"
                 raise UsageError(f"no {self.folder / stem} to keep; songs of this folder: {songs}")
@@ -105,7 +110,7 @@ class Ledger:
         return self.folder / f"{entry.stem}.{kind}"
 
     def _remove_files(self, entry: Entry) -> None:
-        for kind in KINDS:
+        for kind in self._kinds:
             self.path(entry, kind).unlink(missing_ok=True)
 
     def _is_whole(self, entry: Entry) -> bool:

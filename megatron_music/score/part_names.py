@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from megatron_music.score.general_midi import PROGRAMS
 from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
+from megatron_music.score.midi_columns import DRUM_CHANNEL
 
 _NAMES_OF_VOICES = {
     SOPRANO: "soprano|sopran|cantus|canto|superius|discantus|descant|treble|triplum|dessus",
@@ -29,17 +31,22 @@ _PIANO = 0
 _CHOIRS = (_PIANO, CHOIR_PROGRAM, CHOIR_PROGRAM + 1, CHOIR_PROGRAM + 2)
 """Sounds that notation programs give to voices."""
 
+_TITLES = {title.lower(): program for program, title in enumerate(PROGRAMS)}
+
 
 def instrument_of(part: Any, pitches: Sequence[int], *, is_vocal: bool) -> int:
     """Return the code of a part of music21's; with `is_vocal` an unknown part is a voice."""
     instrument = part.getInstrument(returnDefault=False)
+    written = [part.partName, getattr(instrument, "instrumentName", None)]
+    names = [str(name).strip() for name in written if name]
+    # music21 makes a piano of each kind of piano, and drums of an agogo by their names.
+    titled = next((_TITLES[name.lower()] for name in names if name.lower() in _TITLES), None)
     if instrument is not None and (
-        instrument.midiChannel == 9 or getattr(instrument, "percMapPitch", None) is not None
+        instrument.midiChannel == DRUM_CHANNEL
+        or (titled is None and getattr(instrument, "percMapPitch", None) is not None)
     ):
         return DRUMS
     program = None if instrument is None else instrument.midiProgram
-    written = [part.partName, getattr(instrument, "instrumentName", None)]
-    names = [str(name).strip() for name in written if name]
     if program is None or program in _CHOIRS:
         for name in names:
             voice = _voice(name, pitches)
@@ -47,6 +54,8 @@ def instrument_of(part: Any, pitches: Sequence[int], *, is_vocal: bool) -> int:
                 return voice
     if is_vocal:
         return nearest_voice(pitches)
+    if titled is not None:
+        return titled
     if program is None:
         program = next((found for name in names if (found := _program(name)) is not None), _PIANO)
     return int(program)

@@ -223,7 +223,8 @@ def test_what_an_environment_lacks_is_one_line_and_nothing_is_installed(
     bare = tmp_path_factory.mktemp("bare")
     venv.create(bare, with_pip=False, symlinks=True)
     told = make("data", f"PYTHON_ENV={bare}", folder=checkout).splitlines()
-    assert told[0].startswith(f"error: the environment of {bare}/bin/python3 lacks jinja2>=3.1, ")
+    assert told[0].startswith(f"error: the environment of {bare}/bin/python3 lacks ")
+    assert "jinja2>=3.1" in told[0]
     assert "torch>=2.6" in told[0]
     assert "music21" not in told[0]
     assert len([line for line in told if not line.startswith("make:")]) == 1

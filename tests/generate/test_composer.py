@@ -133,14 +133,14 @@ def test_a_wish_that_the_context_cannot_hold_is_refused(chorale_model: Path) -> 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"count": 0}, "count must be"),
-        ({"temperature": 0.0}, "temperature must be in"),
-        ({"temperature": float("nan")}, "temperature must be in"),
-        ({"top_p": 1.7}, r"top_p must be in \(0, 1\] \(got 1.7\); use 1.0 to disable"),
-        ({"top_k": -1}, "top_k must be"),
-        ({"bars": 0}, "bars must be"),
-        ({"seed": -1}, "seed must be"),
-        ({"tempo_bpm": 0}, "tempo must be"),
+        ({"count": 0}, "`count` must be"),
+        ({"temperature": 0.0}, "`temperature` must be in"),
+        ({"temperature": float("nan")}, "`temperature` must be in"),
+        ({"top_p": 1.7}, r"`top_p` must be in \(0, 1\] \(got 1.7\); use 1.0 to disable"),
+        ({"top_k": -1}, "`top_k` must be"),
+        ({"bars": 0}, "`bars` must be"),
+        ({"seed": -1}, "`seed` must be"),
+        ({"tempo_bpm": 0}, "`tempo_bpm` must be"),
         ({"instruments": ("TROMBNE",)}, "no instrument 'TROMBNE'; did you mean Trombone"),
     ],
 )

@@ -297,5 +297,5 @@ def test_a_piece_of_ones_own_is_brought_to_its_end(framed_model: Path) -> None:
 
 @pytest.mark.parametrize("wish", ["begin", "end"])
 def test_a_model_that_does_not_know_the_place_says_so(chorale_model: Path, wish: str) -> None:
-    with pytest.raises(UsageError, match=f"does not know the place in a piece; leave out {wish}"):
+    with pytest.raises(UsageError, match=f"does not know the place in a piece; leave out `{wish}`"):
         Session.load(chorale_model).compose(**{wish: True})

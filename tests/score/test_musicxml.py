@@ -42,6 +42,13 @@ def test_more_voices_than_a_staff_has_come_back_too(tmp_path: Path) -> None:
     assert read_back(piece, tmp_path) == piece
 
 
+def test_every_instrument_comes_back(tmp_path: Path) -> None:
+    tracks = tuple(track(program, (0, 4, 60)) for program in range(128))
+    for begin in range(0, 128, 16):
+        piece = Piece(4, 1, tracks[begin : begin + 16])
+        assert read_back(piece, tmp_path) == piece
+
+
 @settings(
     max_examples=6,
     phases=[Phase.generate],  # shrinking would parse hundreds of scores
