@@ -46,7 +46,7 @@ def render(
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
-    from megatron_music.score.stretches import lay_out_bars, other_metres
+    from megatron_music.score.stretches import in_own_bars, other_metres
     from megatron_music.wording import printable
 
     if output is not None and (png or wav or musicxml):
@@ -68,8 +68,7 @@ def render(
     others = other_metres(score, METRES)
     if (png or musicxml) and others:
         show.say(f"note: {file} has bars of {others[0]}; bar lines stand every four quarters")
-    elif not others:
-        score, _ = lay_out_bars(score, 1, METRES)
+    score = in_own_bars(score)
     if png is not None:
         piece = quantize(score, PICTURE_STEPS_PER_QUARTER)
         draw_piano_roll(piece, png, title=printable(file.stem))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
+from megatron_music.score.metre import COMMON_TIME, METRES, SIXTEENTHS, TimeSignature, cut_short
 from megatron_music.score.notes import IntArray, Score, Tempo, Track
 from megatron_music.score.tempo import tempos_at
 
@@ -44,6 +44,11 @@ def other_metres(score: Score, metres: Collection[TimeSignature]) -> list[TimeSi
     signed = [metre.signature for metre in score.metres]
     begins = min((metre.onset_ticks for metre in score.metres), default=1)
     return [one for one in (*signed, *[COMMON_TIME] * (begins > 0)) if one not in metres]
+
+
+def in_own_bars(score: Score) -> Score:
+    """Lay a score out in the bars of its metres; leave one with a metre not in METRES as it is."""
+    return score if other_metres(score, METRES) else lay_out_bars(score, 1, METRES)[0]
 
 
 def lay_out_bars(

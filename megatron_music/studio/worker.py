@@ -169,8 +169,7 @@ class _BarWatch:
         from megatron_music.score.general_midi import instrument_title
 
         position = self._walker.position
-        # The studio's roll has bars of one length: those of other metres are drawn in it, too.
-        steps = COMMON_TIME.steps(self._vocabulary.settings.steps_per_quarter)
+        steps = position.bar_steps  # a song by number has one metre
         code, notes = self._walker.newest_track()
         begin = position.bar_start - position.bar_steps
         before = self._first_bar * steps
@@ -180,7 +179,7 @@ class _BarWatch:
                 "track": position.tracks - 1,
                 "instrument": instrument_title(code),
                 "bar": self._first_bar + position.bar,
-                "steps_per_bar": steps,
+                "bar_steps": steps,
                 "notes": [
                     [onset + before, end + before, pitch]
                     for onset, end, pitch in notes
@@ -191,7 +190,10 @@ class _BarWatch:
 
 
 def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
-    """Return the figures and the notes of a piece, as JSON can hold them; notes count steps."""
+    """Return the figures and the notes of a piece, as JSON can hold them; times are in steps.
+
+    `steps_per_bar` is that of 4/4; `bar_starts` has where each bar begins, and the last one's end.
+    """
     from megatron_music.generate.report import figures
 
     notes = [
@@ -200,6 +202,7 @@ def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
     return figures(piece) | {
         "tempo_bpm": tempo_bpm,
         "steps_per_bar": COMMON_TIME.steps(piece.steps_per_quarter),
+        "bar_starts": piece.bar_starts.tolist(),
         "notes_by_track": notes,
     }
 
@@ -210,6 +213,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
     from megatron_music.score.music_file import read_music
     from megatron_music.score.quantize import quantize
     from megatron_music.score.score_file import is_score
+    from megatron_music.score.stretches import in_own_bars
 
     with _limited(), TemporaryDirectory() as folder:
         # Of the name that a stranger gave only the kind is used.
@@ -220,7 +224,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
             score = read_music(path)
         except MusicFileError as fault:
             raise UsageError(str(fault).replace(str(path), "the file")) from None
-        piece = quantize(score, job["steps_per_quarter"])
+        piece = quantize(in_own_bars(score), job["steps_per_quarter"])
         if is_notation:
             write_midi(piece, path, score.tempo_bpm)
         return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm)}
@@ -240,13 +244,14 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
     from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
+    from megatron_music.score.stretches import in_own_bars
 
     with _limited(), TemporaryDirectory() as folder:
         midi, made = Path(folder) / "song.mid", Path(folder) / f"song.{job['kind']}"
         midi.write_bytes(job["midi"])
         if job["kind"] in ("png", "musicxml"):
             score = read_midi(midi)
-            piece = quantize(score, STEPS_PER_QUARTER)
+            piece = quantize(in_own_bars(score), STEPS_PER_QUARTER)
             if job["kind"] == "png":
                 draw_piano_roll(piece, made, job["title"])
             else:

@@ -169,6 +169,18 @@ def test_a_score_comes_back_as_it_was_given(client: TestClient) -> None:
     assert "tmp" not in refused.json()["detail"]
 
 
+def test_a_waltz_has_bars_of_three_quarters_on_the_page_and_in_its_score(
+    client: TestClient,
+) -> None:
+    waltz = b"X:1\nT:a waltz\nM:3/4\nL:1/4\nK:C\nCDE|FGA|c3|\n"
+    begun = client.post(f"{API}/projects?name=waltz.abc", content=waltz).json()["versions"][0]
+    quarter = begun["facts"]["steps_per_bar"] // 4
+    assert begun["facts"]["bar_starts"] == [0, 3 * quarter, 6 * quarter, 9 * quarter]
+    score = client.get(begun["links"]["score"]).text
+    assert score.count("<measure ") == 3
+    assert "<beats>3</beats>" in score
+
+
 def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> None:
     made = composed(client, {"bars": 2, "count": 2, "seed": 3})["versions"]
     assert len({version["project"] for version in made}) == 2

@@ -16,6 +16,10 @@ export function colourOf(instrument, index) {
   return VOICES[instrument] ?? PALETTE[index % PALETTE.length];
 }
 
+export function evenBars(bars, steps) {
+  return Array.from({ length: bars + 1 }, (_, bar) => bar * steps);
+}
+
 export class Roll {
   // `marking(firstBar, lastBar)` is called when a person drags over bars, counted from 1.
   constructor(place, { marking = null } = {}) {
@@ -30,7 +34,9 @@ export class Roll {
   // Draws a piece: its facts as the API gives them.
   draw(facts) {
     const names = facts.tracks.map((track) => track.name ?? track.instrument);
-    this.begin(facts.bars, facts.steps_per_bar, this.#range(facts.notes_by_track));
+    // Songs kept by earlier versions do not say where their bars begin: those were all in 4/4.
+    const starts = facts.bar_starts ?? evenBars(facts.bars, facts.steps_per_bar);
+    this.begin(starts, this.#range(facts.notes_by_track));
     facts.notes_by_track.forEach((notes, index) => this.add(index, facts.tracks[index].instrument, notes, names[index]));
     this.svg.setAttribute("aria-label", `Piano roll: ${facts.bars} bars, ${names.join(", ")}`);
     (facts.new_bars ?? []).forEach((track) => this.#shade(track.bars));
@@ -41,20 +47,18 @@ export class Roll {
     return [Math.min(55, ...pitches) - 2, Math.max(67, ...pitches) + 2];
   }
 
-  // Begins an empty roll.
-  begin(bars, stepsPerBar, [low, high] = [34, 84]) {
-    Object.assign(this, { bars, stepsPerBar, low, high, total: bars * stepsPerBar });
+  // Begins an empty roll; `starts` has the step at which each bar begins, and the last one's end.
+  begin(starts, [low, high] = [34, 84]) {
+    Object.assign(this, { starts, bars: starts.length - 1, low, high, total: starts.at(-1) });
     this.svg.replaceChildren();
     this.legend.replaceChildren();
     this.svg.setAttribute("viewBox", `0 0 ${this.total} ${HEIGHT}`);
     this.ground = shape("g", {}, this.svg);
-    for (let bar = 0; bar < bars; bar += 1) {
-      if (bar % 2) shape("rect", { x: bar * stepsPerBar, y: 0, width: stepsPerBar, height: HEIGHT, fill: "var(--beat)" }, this.ground);
-    }
+    for (let bar = 2; bar <= this.bars; bar += 2) this.#bar(this.ground, bar, "var(--beat)");
     this.shades = shape("g", {}, this.svg);
     this.marks = shape("g", {}, this.svg);
-    for (let bar = 1; bar < bars; bar += 1) {
-      shape("line", { x1: bar * stepsPerBar, x2: bar * stepsPerBar, y1: 0, y2: HEIGHT, stroke: "var(--line)", "vector-effect": "non-scaling-stroke" }, this.ground);
+    for (const step of starts.slice(1, -1)) {
+      shape("line", { x1: step, x2: step, y1: 0, y2: HEIGHT, stroke: "var(--line)", "vector-effect": "non-scaling-stroke" }, this.ground);
     }
     this.notes = shape("g", {}, this.svg);
     this.head = shape("line", { y1: 0, y2: HEIGHT, stroke: "var(--ink)", "stroke-width": 2, "vector-effect": "non-scaling-stroke", visibility: "hidden" }, this.svg);
@@ -83,7 +87,8 @@ export class Roll {
   }
 
   #bar(group, bar, fill, opacity = 1) {
-    shape("rect", { x: (bar - 1) * this.stepsPerBar, y: 0, width: this.stepsPerBar, height: HEIGHT, fill, opacity }, group);
+    const [begin, end] = this.starts.slice(bar - 1, bar + 1);
+    shape("rect", { x: begin, y: 0, width: end - begin, height: HEIGHT, fill, opacity }, group);
   }
 
   // Shows which bars (a Set, from 1) are marked.
@@ -104,8 +109,9 @@ export class Roll {
     let first = null;
     const barAt = (event) => {
       const box = this.svg.getBoundingClientRect();
-      const bar = Math.floor(((event.clientX - box.left) / box.width) * this.bars) + 1;
-      return Math.min(this.bars, Math.max(1, bar));
+      const step = ((event.clientX - box.left) / box.width) * this.total;
+      const next = this.starts.findIndex((start) => start > step);
+      return next < 0 ? this.bars : Math.max(1, next);
     };
     this.svg.addEventListener("pointerdown", (event) => { first = barAt(event); this.svg.setPointerCapture(event.pointerId); });
     this.svg.addEventListener("pointerup", (event) => {

@@ -1,6 +1,6 @@
 import { ask, follow, typing, waiting } from "./api.js";
 import { Player } from "./player.js";
-import { Roll } from "./roll.js";
+import { Roll, evenBars } from "./roll.js";
 
 const $ = (id) => document.getElementById(id);
 const article = $("song");
@@ -44,7 +44,7 @@ async function compose() {
     place: (event) => { $("state").textContent = waiting(event); },
     running: () => { $("state").textContent = "Composing: bars appear as they are written."; },
     bar: (event) => {
-      if (!begun) { roll.begin(8, event.steps_per_bar); begun = true; }
+      if (!begun) { roll.begin(evenBars(8, event.bar_steps)); begun = true; }
       roll.add(event.track, event.instrument, event.notes);
     },
   });
