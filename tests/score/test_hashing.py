@@ -1,7 +1,7 @@
 """The fingerprint knows music however it is played; orders depend on nothing else."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from megatron_music.score.hashing import fingerprint, scramble, track_order
@@ -30,6 +30,8 @@ def test_scrambling_is_splitmix64() -> None:
 
 @given(pieces(), st.integers(-5, 5), st.integers(0, 3))
 def test_key_and_empty_bars_do_not_matter(piece: Piece, semitones: int, bars: int) -> None:
+    pitches = [one.pitch for one in piece.tracks if one.instrument != DRUMS]
+    assume(all((one + semitones >= 0).all() and (one + semitones < 128).all() for one in pitches))
     assert fingerprint(moved(piece, semitones, bars)) == fingerprint(piece)
 
 
