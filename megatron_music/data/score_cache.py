@@ -9,6 +9,7 @@ import os
 import zipfile
 from contextlib import suppress
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +50,19 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
             metres = [
                 (metre.onset_ticks, metre.numerator, metre.denominator) for metre in score.metres
             ]
-            with complete(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    head=np.array([score.ticks_per_quarter, score.tempo_bpm], np.float64),
-                    tracks=np.array(
-                        [(track.instrument, len(track)) for track in score.tracks], np.int64
-                    ),
-                    notes=np.concatenate([none, *tracks], axis=1),
-                    metres=np.array(metres, np.int64).reshape(-1, 3),
-                )
+            # In memory: an interrupted ZIP file would complain that its file was closed first.
+            npz = BytesIO()
+            np.savez_compressed(
+                npz,
+                head=np.array([score.ticks_per_quarter, score.tempo_bpm], np.float64),
+                tracks=np.array(
+                    [(track.instrument, len(track)) for track in score.tracks], np.int64
+                ),
+                notes=np.concatenate([none, *tracks], axis=1),
+                metres=np.array(metres, np.int64).reshape(-1, 3),
+            )
+            with complete(path) as temporary:
+                temporary.write_bytes(npz.getvalue())
     return score
 
 
