@@ -88,7 +88,7 @@ def _score(stream: Any) -> Score:
     tracks = (
         as_track(
             instrument,
-            [(on + pad, end + pad, pitch, tied) for on, end, pitch, tied in ticks_of_notes(part)],
+            [note.moved(pad) for note in ticks_of_notes(part)],
         )
         for instrument, part in zip(VOICES, parts, strict=True)
     )

@@ -18,11 +18,12 @@ from megatron_music.errors import WriteError
 from megatron_music.files import complete
 from megatron_music.score.notes import Metre, Score, Track
 from megatron_music.score.score_file import parse_score
+from megatron_music.score.words import without
 
 CACHE = "MEGATRON_MUSIC_CACHE"
 """The environment variable that names the folder; else `megatron_music` in the user's cache."""
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raised whenever the same file comes to give another score."""
 
 
@@ -59,6 +60,7 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
                     [(track.instrument, len(track)) for track in score.tracks], np.int64
                 ),
                 notes=np.concatenate([none, *tracks], axis=1),
+                words=np.concatenate([without(0), *(track.sung for track in score.tracks)]),
                 metres=np.array(metres, np.int64).reshape(-1, 3),
             )
             with complete(path) as temporary:
@@ -70,16 +72,25 @@ def _load(path: Path) -> Score | None:
     """Return the score that a file keeps; None where there is none or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as kept:
-            head, tracks, notes, metres = (
-                kept[name] for name in ("head", "tracks", "notes", "metres")
+            head, tracks, notes, words, metres = (
+                kept[name] for name in ("head", "tracks", "notes", "words", "metres")
             )
         edges = np.cumsum(tracks.reshape(-1, 2)[:, 1])[:-1]
         parts = np.split(notes, edges, axis=1) if len(tracks) else []
+        sung = np.split(words, edges) if len(tracks) else []
         return Score(
             int(head[0]),
             tuple(
-                Track(int(code), *columns)
-                for (code, _), columns in zip(tracks.tolist(), parts, strict=True)
+                Track(
+                    int(code),
+                    on,
+                    end,
+                    pitch,
+                    syllables=of_track if (of_track != "").any() else None,
+                )
+                for (code, _), (on, end, pitch), of_track in zip(
+                    tracks.tolist(), parts, sung, strict=True
+                )
             ),
             tuple(Metre(*row) for row in metres.tolist()),
             float(head[1]),

@@ -1,5 +1,6 @@
 """Tracks of one instrument made one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,15 @@ def merge(score: Score) -> Score:
     parts: dict[int, list[Track]] = {}
     for track in score.tracks:
         parts.setdefault(track.instrument, []).append(track)
-    tracks = tuple(_joined(code, tracks) for code, tracks in parts.items())
+    tracks = tuple(joined(code, tracks) for code, tracks in parts.items())
     return replace(score, tracks=tracks)
 
 
-def _joined(code: int, tracks: list[Track]) -> Track:
-    columns = ([getattr(track, name) for track in tracks] for name in _COLUMNS)
-    return Track(code, *(np.concatenate(column) for column in columns))
+def joined(code: int, tracks: Sequence[Track]) -> Track:
+    """Return the notes of some tracks as those of one, in no order."""
+    onset, end, pitch, velocity = (
+        np.concatenate([getattr(track, name) for track in tracks]) for name in _COLUMNS
+    )
+    sung = any(track.syllables is not None for track in tracks)
+    syllables = np.concatenate([track.sung for track in tracks]) if sung else None
+    return Track(code, onset, end, pitch, velocity, syllables)

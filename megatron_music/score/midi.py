@@ -1,5 +1,7 @@
 """MIDI files to notes and back: our own reader reads (`midi_file`), pretty_midi writes."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pretty_midi
@@ -11,10 +13,19 @@ from megatron_music.score.instruments import (
     VOICES,
     general_midi_program,
 )
+from megatron_music.score.karaoke import (
+    KARAOKE_SUFFIX,
+    Sung,
+    karaoke_chunk,
+    lyric_events,
+    may_have_words,
+    with_words,
+)
 from megatron_music.score.midi_columns import US_PER_MINUTE
-from megatron_music.score.midi_events import TEMPO, Chunk, Event, meta, parse_events
+from megatron_music.score.midi_events import TEMPO, Event, meta, parse_events
 from megatron_music.score.midi_file import MidiFile, parse_file, read_file
 from megatron_music.score.notes import DEFAULT_QUARTER_US, Piece, Score, Tempo, Track
+from megatron_music.score.source_tracks import source_tracks
 from megatron_music.score.tempo import usual_us
 
 DEFAULT_TEMPO_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
@@ -34,6 +45,17 @@ def parse_midi(raw: bytes, name: str) -> Score:
     stay in ticks; the tempo is the first that the file sets.
     """
     return score_of(parse_file(raw, name))
+
+
+def parse_sung(raw: bytes, name: str) -> Sung:
+    """Read the bytes of a MIDI file with its words; raises MidiError with its reason."""
+    midi = parse_file(raw, name)
+    score = score_of(midi)
+    if not may_have_words(raw):
+        return Sung(score, Counter())
+    events = parse_events(raw)
+    chunks = [track.chunk for track in source_tracks(midi.tracks, events.tracks)]
+    return with_words(score, events, chunks)
 
 
 def score_of(midi: MidiFile) -> Score:
@@ -57,14 +79,15 @@ def score_of(midi: MidiFile) -> Score:
 
 
 def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None:
-    """Write a piece as a MIDI file with named tracks, programs, metres; raises WriteError.
+    """Write a piece as a MIDI file with named tracks, programs, metres, words; raises WriteError.
 
     With `tempo_bpm` all of it has that tempo; else the piece's own, 120 where it has none. Notes
     have their velocities, those without one the default. Reading the file back and quantizing
     gives the piece again. Where there are more tracks than channels the drums come last; of pitched
-    tracks those beyond the fifteenth share a channel.
+    tracks those beyond the fifteenth share a channel. Words are lyric events of their track, or in
+    a `.kar` file a track of text events: those of the track that has most.
     """
-    changes = [] if tempo_bpm is not None else _tempo_changes(piece)
+    tempos = [] if tempo_bpm is not None else _tempo_changes(piece)
     if tempo_bpm is None:
         tempo_bpm = US_PER_MINUTE / piece.tempo_of(0)
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
@@ -80,8 +103,11 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
         midi.instruments.append(_written_track(track, name, step_s))
     with complete(path) as temporary:
         midi.write(str(temporary))
-        if changes:
-            temporary.write_bytes(_with_tempos(temporary.read_bytes(), changes))
+        if tempos or piece.is_sung:
+            sung = [_in_written_ticks(track, piece) for track, _ in named]
+            karaoke = path.suffix.lower() == KARAOKE_SUFFIX
+            raw = _with_events(temporary.read_bytes(), tempos, sung, path.stem if karaoke else None)
+            temporary.write_bytes(raw)
 
 
 def _tempo_changes(piece: Piece) -> list[Event]:
@@ -94,12 +120,30 @@ def _tempo_changes(piece: Piece) -> list[Event]:
     ]
 
 
-def _with_tempos(raw: bytes, changes: list[Event]) -> bytes:
-    """Return a MIDI file with further tempos: pretty_midi has no way to write them."""
+def _in_written_ticks(track: Track, piece: Piece) -> Track:
+    """Return a track in ticks of a file to write."""
+    ticks = track.onset * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter
+    return replace(track, onset=ticks)
+
+
+def _with_events(raw: bytes, tempos: list[Event], sung: list[Track], title: str | None) -> bytes:
+    """Return a MIDI file with further tempos, and words: pretty_midi has no way to write them.
+
+    With a title the words are those of karaoke.
+    """
     file = parse_events(raw)
-    first: Chunk = file.tracks[0]
-    first.events = sorted([*first.events, *changes], key=lambda event: event.tick)
-    first.end_ticks = max(first.end_ticks, changes[-1].tick)
+    added: list[list[Event]] = [tempos, *([] for _ in sung)]
+    if title is None:
+        added[1:] = [lyric_events(track) for track in sung]
+    elif any(track.syllables is not None for track in sung):
+        singer = max(sung, key=lambda track: int((track.sung != "").sum()))
+        file.chunks.insert(1, karaoke_chunk(singer, title))
+        added.insert(1, [])
+    for chunk, events in zip(file.tracks, added, strict=True):
+        # Words come before their notes, and tempos after what is at their tick already.
+        both = [*chunk.events, *events] if events is tempos else [*events, *chunk.events]
+        chunk.events = sorted(both, key=lambda event: event.tick)
+        chunk.end_ticks = max([chunk.end_ticks, *(event.tick for event in events)])
     return file.to_bytes()
 
 

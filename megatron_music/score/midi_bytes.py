@@ -2,6 +2,7 @@
 
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS, general_midi_program
+from megatron_music.score.karaoke import lyric_events
 from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
     METRE,
@@ -23,7 +24,7 @@ _CLOCKS = bytes((24, 8))
 
 
 def midi_bytes(score: Score) -> bytes:
-    """Return a MIDI file of a score's notes, metres and first tempo, a named track each."""
+    """Return a MIDI file of a score's notes, words, metres, first tempo, a named track each."""
     tempo = meta(TEMPO, round(US_PER_MINUTE / score.tempo_bpm).to_bytes(3))
     metres = [
         Event(
@@ -55,4 +56,5 @@ def _chunk(track: Track, channel: int) -> Chunk:
         )
     )
     name = meta(NAME, instrument_title(track.instrument).encode())
-    return Chunk([Event(0, name), Event(0, program), *notes])
+    sung = sorted([*lyric_events(track), *notes], key=lambda event: event.tick)
+    return Chunk([Event(0, name), Event(0, program), *sung])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from megatron_music.score.channel_kernel import PORTS
 
 NOTE_OFF, NOTE_ON, PROGRAM, META = 0x80, 0x90, 0xC0, 0xFF
-TEXT, NAME, PORT, END_OF_TRACK, TEMPO, METRE = 0x01, 0x03, 0x21, 0x2F, 0x51, 0x58
+TEXT, NAME, LYRIC, PORT, END_OF_TRACK, TEMPO, METRE = 0x01, 0x03, 0x05, 0x21, 0x2F, 0x51, 0x58
 """Kinds of meta events."""
 
 _HEADER = b"MThd"

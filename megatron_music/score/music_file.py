@@ -1,9 +1,10 @@
-"""Any file of music as a score: MIDI, or notation as MusicXML, ABC and Humdrum kern."""
+"""Any file of music as a score, with its words: MIDI, or notation as MusicXML, ABC and kern."""
 
 from pathlib import Path
 
 from megatron_music.errors import ScoreError
-from megatron_music.score.midi import read_midi
+from megatron_music.score.midi import parse_sung
+from megatron_music.score.midi_file import read_bytes
 from megatron_music.score.notes import Score
 from megatron_music.score.score_file import is_score, read_scores
 
@@ -21,4 +22,6 @@ def read_music(path: Path) -> Score:
 
 def read_all_music(path: Path) -> list[Score]:
     """Read the pieces of a file: tunes where it is ABC, else one; raises MusicFileError."""
-    return read_scores(path) if is_score(path.name) else [read_midi(path)]
+    if is_score(path.name):
+        return read_scores(path)
+    return [parse_sung(read_bytes(path), str(path)).score]

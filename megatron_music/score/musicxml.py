@@ -1,4 +1,4 @@
-"""Pieces as MusicXML: what notation programs open, with barlines, voices, key and metre.
+"""Pieces as MusicXML: what notation programs open, with barlines, voices, key, metre, words.
 
 Reading it back and quantizing gives the piece again. Notes that overlap are spread over up to four
 voices of a staff; where that is too few, all sound in one voice of tied chords.
@@ -20,9 +20,12 @@ from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi import track_names
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import Piece, Track
+from megatron_music.score.words import LINE_END, VERSE_END, split_mark
 
 MUSICXML_SUFFIX = ".musicxml"
 WRITTEN_SUFFIXES = (MUSICXML_SUFFIX, ".xml")
+
+_ENDS = {LINE_END: "end-line", VERSE_END: "end-paragraph"}
 
 _MOST_VOICES = 4
 """Of a staff, in MuseScore and others."""
@@ -35,6 +38,14 @@ _PITCHED_CHANNELS = (*range(1, 10), *range(11, 17))
 _DRUM_CHANNEL = 10
 
 
+class _Lyric(NamedTuple):
+    """A syllable as it is written, and the element that says what ends behind it."""
+
+    text: str
+    syllabic: str
+    end: str | None
+
+
 class _Chord(NamedTuple):
     """Pitches from one step of a bar to another; `before` and `after` are those tied on."""
 
@@ -43,6 +54,7 @@ class _Chord(NamedTuple):
     pitches: tuple[int, ...]
     before: frozenset[int] = frozenset()
     after: frozenset[int] = frozenset()
+    lyric: _Lyric | None = None
 
 
 class _Value(NamedTuple):
@@ -172,6 +184,7 @@ def _write_tempo(measure: Element, piece: Piece, bar: int, tempo_bpm: float | No
 
 def _voices(track: Track) -> list[list[_Chord]]:
     """Spread the notes of a track over voices: chords begin and end together, none overlap."""
+    lyrics = _lyrics(track)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for onset, end, pitch in zip(
         track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True
@@ -185,14 +198,29 @@ def _voices(track: Track) -> list[list[_Chord]]:
         free = next((voice for voice in voices if voice[-1].last <= onset), None)
         if free is None:
             voices.append(free := [])
-        free.append(_Chord(onset, end, tuple(sorted(pitches))))
+        chord = _Chord(onset, end, tuple(sorted(pitches)), lyric=lyrics.pop(onset, None))
+        free.append(chord)
     return voices if len(voices) <= _MOST_VOICES else [_tied(track)]
+
+
+def _lyrics(track: Track) -> dict[int, _Lyric]:
+    """Return the words of a track by the steps at which they are sung."""
+    found = {}
+    inside = False
+    for onset, one in zip(track.onset.tolist(), track.sung.tolist(), strict=True):
+        if one:
+            text, mark = split_mark(one)
+            names = ("end", "middle") if inside else ("single", "begin")
+            found[onset] = _Lyric(text, names[not mark], _ENDS.get(mark))
+            inside = not mark
+    return found
 
 
 def _tied(track: Track) -> list[_Chord]:
     """Return all notes as one voice: a chord from each begin or end to the next, tied on."""
     moments = sorted({*track.onset.tolist(), *track.end.tolist()})
     rows = list(zip(track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True))
+    lyrics = _lyrics(track)
     chords = []
     for first, last in pairwise(moments):
         sounding = [row for row in rows if row[0] <= first < row[1]]
@@ -204,6 +232,7 @@ def _tied(track: Track) -> list[_Chord]:
                     tuple(sorted(pitch for _, _, pitch in sounding)),
                     frozenset(pitch for onset, _, pitch in sounding if onset < first),
                     frozenset(pitch for _, end, pitch in sounding if end > last),
+                    lyrics.get(first),
                 )
             )
     return chords
@@ -223,6 +252,7 @@ def _by_bar(chords: Iterable[_Chord], starts: list[int]) -> dict[int, list[_Chor
                     chord.pitches,
                     all_pitches if first > chord.first else chord.before,
                     all_pitches if last < chord.last else chord.after,
+                    chord.lyric if first == chord.first else None,
                 )
             )
     return bars
@@ -273,6 +303,16 @@ def _write_chord(
             _write_value(note, value, ties, voice)
             if track.instrument == DRUMS and pitch is not None:
                 _name_sound(note, _sound_id(number, pitch))
+            if chord.lyric is not None and begins and not index:
+                _write_lyric(note, chord.lyric)
+
+
+def _write_lyric(note: Element, lyric: _Lyric) -> None:
+    written = SubElement(note, "lyric", number="1")
+    SubElement(written, "syllabic").text = lyric.syllabic
+    SubElement(written, "text").text = lyric.text
+    if lyric.end is not None:
+        SubElement(written, lyric.end)
 
 
 def _write_pitch(note: Element, pitch: int, track: Track, sharps: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.metre import COMMON_TIME, TimeSignature
+from megatron_music.score.words import StrArray, without
 
 IntArray = npt.NDArray[np.int64]
 
@@ -28,8 +29,9 @@ class Track:
     """The notes of one instrument: columns of equal length, int64.
 
     `onset` and `end` count ticks in a Score and steps in a Piece; `end` is exclusive. `velocity`
-    is MIDI's, 1 to 127, or UNTOLD, which all notes are where it is not given. Tracks are equal
-    when their notes are, at any velocity.
+    is MIDI's, 1 to 127, or UNTOLD, which all notes are where it is not given. `syllables` are what
+    notes are sung to, "" for nothing, see `words`; None where nothing is sung. Tracks are equal
+    when their notes are, at any velocity, to any words.
     """
 
     instrument: int
@@ -37,6 +39,7 @@ class Track:
     end: IntArray
     pitch: IntArray
     velocity: IntArray = None  # type: ignore[assignment] # made in __post_init__
+    syllables: StrArray | None = None
 
     def __post_init__(self) -> None:
         """Have a velocity for each note."""
@@ -61,7 +64,13 @@ class Track:
             self.end[chosen] if end is None else end,
             self.pitch[chosen],
             self.velocity[chosen],
+            None if self.syllables is None else self.syllables[chosen],
         )
+
+    @property
+    def sung(self) -> StrArray:
+        """The syllables of all notes, "" for those that have none."""
+        return without(len(self)) if self.syllables is None else self.syllables
 
     def __len__(self) -> int:
         return len(self.onset)
@@ -169,6 +178,11 @@ class Piece:
         steps = [metre.steps(self.steps_per_quarter) for metre in self.metres or [COMMON_TIME]]
         lengths = steps if self.metres else steps * self.bars
         return np.cumsum([0, *lengths], dtype=np.int64)
+
+    @property
+    def is_sung(self) -> bool:
+        """True where notes have words."""
+        return any(track.syllables is not None for track in self.tracks)
 
     @property
     def steps(self) -> int:

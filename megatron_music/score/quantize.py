@@ -7,10 +7,12 @@ from itertools import pairwise
 import numpy as np
 
 from megatron_music.errors import MidiError
+from megatron_music.score.merge import joined
 from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import UNTOLD, IntArray, Piece, Score, Track
 from megatron_music.score.tempo import tempos_at
+from megatron_music.score.words import StrArray
 
 
 def quantize(score: Score, steps_per_quarter: int) -> Piece:
@@ -48,7 +50,9 @@ def _tempos(piece: Piece, score: Score) -> tuple[int, ...]:
 def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
     onset = nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
     end = np.maximum(nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
-    return canonical_track(track.instrument, onset, end, track.pitch, track.velocity)
+    return canonical_track(
+        track.instrument, onset, end, track.pitch, track.velocity, track.syllables
+    )
 
 
 def nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
@@ -63,9 +67,14 @@ def canonical_track(
     end: IntArray,
     pitch: IntArray,
     velocity: IntArray | None = None,
+    syllables: StrArray | None = None,
 ) -> Track:
-    """Sort notes by onset, then pitch, and leave no two of one pitch overlapping; in steps."""
+    """Sort notes by onset, then pitch, and leave no two of one pitch overlapping; in steps.
+
+    Of notes that begin together the highest has the words.
+    """
     velocity = np.full(len(onset), UNTOLD, np.int64) if velocity is None else velocity
+    given = onset
     by_pitch = np.lexsort((-end, onset, pitch))
     onset, end, pitch = onset[by_pitch], end[by_pitch], pitch[by_pitch]
     velocity = velocity[by_pitch]
@@ -77,7 +86,30 @@ def canonical_track(
         follows = pitch[1:] == pitch[:-1]
         end[:-1] = np.where(follows, np.minimum(end[:-1], onset[1:]), end[:-1])
     order = np.lexsort((pitch, onset))
-    return Track(instrument, onset[order], end[order], pitch[order], velocity[order])
+    made = Track(instrument, onset[order], end[order], pitch[order], velocity[order])
+    return made if syllables is None else _sung(made, given, syllables)
+
+
+def _sung(track: Track, onset: IntArray, syllables: StrArray) -> Track:
+    """Return a canonical track with the syllables that begin at these steps.
+
+    Of several at one step the first stays.
+    """
+    words: dict[int, str] = {}
+    for step, one in zip(onset.tolist(), syllables.tolist(), strict=True):
+        if one:
+            words.setdefault(step, one)
+    if not words:
+        return track
+    last = np.append(track.onset[1:] != track.onset[:-1], True)
+    sung = np.array(
+        [
+            words.get(step, "") if is_last else ""
+            for step, is_last in zip(track.onset.tolist(), last.tolist(), strict=True)
+        ],
+        np.str_,
+    )
+    return replace(track, syllables=sung)
 
 
 def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> list[Piece]:
@@ -133,18 +165,19 @@ def _clip(track: Track, first: int, last: int) -> Track:
 
 def join(pieces: list[Piece]) -> Piece:
     """Lay pieces end to end; the n-th track of an instrument goes on as its n-th."""
-    columns: dict[tuple[int, int], list[tuple[IntArray, ...]]] = {}
+    parts: dict[tuple[int, int], list[Track]] = {}
     start = 0
     for piece in pieces:
         seen: Counter[int] = Counter()
         for track in piece.tracks:
-            shifted = (track.onset + start, track.end + start, track.pitch, track.velocity)
-            columns.setdefault((track.instrument, seen[track.instrument]), []).append(shifted)
+            shifted = replace(track, onset=track.onset + start, end=track.end + start)
+            parts.setdefault((track.instrument, seen[track.instrument]), []).append(shifted)
             seen[track.instrument] += 1
         start += piece.steps
     tracks = tuple(
-        canonical_track(code, *(np.concatenate(column) for column in zip(*parts, strict=True)))
-        for (code, _), parts in columns.items()
+        canonical_track(code, one.onset, one.end, one.pitch, one.velocity, one.syllables)
+        for (code, _), of_track in parts.items()
+        for one in [joined(code, of_track)]
     )
     metres = tuple(piece.metre_of(bar) for piece in pieces for bar in range(piece.bars))
     tempos_us = tuple(piece.tempo_of(bar) for piece in pieces for bar in range(piece.bars))

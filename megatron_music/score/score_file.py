@@ -104,6 +104,7 @@ def _musicxml(raw: bytes) -> Any:
     if root.tag != "score-partwise":
         raise ScoreError(f"is {root.tag!r} and no MusicXML of parts (score-partwise)", "foreign")
     _pitch_drums(root)
+    _keep_ends_of_lines(root)
     importer = MusicXMLImporter()
     importer.xmlRoot = root
     importer.xmlRootToScore(root, importer.stream)
@@ -128,6 +129,17 @@ def _pitch_drums(root: Any) -> None:
         letter, alter, octave = spelling(pitches[sound.get("id")], 0)
         for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
             SubElement(stroke, tag).text = str(value)
+
+
+def _keep_ends_of_lines(root: Any) -> None:
+    """Write the ends of lines and verses into the words: music21 does not read them."""
+    from megatron_music.score.score_stream import WRITTEN_MARKS
+
+    for lyric in root.iter("lyric"):
+        texts = lyric.findall("text")
+        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
+            if texts and lyric.find(name) is not None:
+                texts[-1].text = (texts[-1].text or "") + mark
 
 
 def _unpacked(raw: bytes) -> bytes:

@@ -2,24 +2,46 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from megatron_music.errors import ScoreError
+from megatron_music.score.merge import joined as as_one
 from megatron_music.score.notes import Metre, Score, Track
 from megatron_music.score.part_names import instrument_of
+from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
 TICKS_PER_QUARTER = 10_080
 """Holds 128ths, triplets, quintuplets and septuplets exactly."""
 
+WRITTEN_MARKS = {"\ue000": LINE_END, "\ue001": VERSE_END}
+"""What stands in a text for the ends of lines and verses in MusicXML, which music21 leaves out."""
+
+_NO_MARKS = str.maketrans(dict.fromkeys(WRITTEN_MARKS, ""))
+
 MOST_MEASURES = 8_000
 """With repeats played: more is damage."""
 
-Note = tuple[int, int, int, bool]
-"""As its source writes it: onset and end in ticks, pitch, and whether a tie leads into it."""
+
+class Note(NamedTuple):
+    """As its source writes it: times in ticks, and whether a tie leads into it.
+
+    The syllable is that of the first verse; a line ends with a fermata, too.
+    """
+
+    onset: int
+    end: int
+    pitch: int
+    is_tied: bool
+    syllable: str = ""
+    ends_line: bool = False
+
+    def moved(self, ticks: int) -> "Note":
+        """Return the note so many ticks later."""
+        return self._replace(onset=self.onset + ticks, end=self.end + ticks)
 
 
 class _Measure(NamedTuple):
@@ -89,8 +111,7 @@ def halved(score: Score) -> Score:
     if not any(long_bars):
         return score
     tracks = tuple(
-        Track(track.instrument, track.onset // 2, track.end // 2, track.pitch)
-        for track in score.tracks
+        replace(track, onset=track.onset // 2, end=track.end // 2) for track in score.tracks
     )
     metres = tuple(
         Metre(
@@ -128,8 +149,12 @@ def _notes_in(stream: Any, start: int) -> Iterator[Note]:
             continue
         onset = start + ticks(element.offset)
         end = onset + ticks(element.duration.quarterLength)
-        for pitch, tie in _sounds(element):
-            yield onset, end, pitch, tie is not None and tie.type in ("stop", "continue")
+        text, ends_line = syllable_of(element), ends_with_fermata(element)
+        sounds = list(_sounds(element))
+        highest = max((pitch for pitch, _ in sounds), default=0)
+        for pitch, tie in sounds:
+            is_tied = tie is not None and tie.type in ("stop", "continue")
+            yield Note(onset, end, pitch, is_tied, text if pitch == highest else "", ends_line)
 
 
 def _sounds(element: Any) -> Iterator[tuple[int, Any]]:
@@ -146,19 +171,42 @@ def _sounds(element: Any) -> Iterator[tuple[int, Any]]:
         yield int(element.pitch.midi), element.tie
 
 
+def syllable_of(element: Any) -> str:
+    """Return the syllable of a note or chord of music21's: that of the first verse."""
+    lyrics = sorted(element.lyrics, key=lambda lyric: lyric.number)
+    if not lyrics or not lyrics[0].text:
+        return ""
+    written, text = lyrics[0], lyrics[0].text
+    mark = next((WRITTEN_MARKS[end] for end in WRITTEN_MARKS if end in text), WORD_END)
+    goes_on = written.syllabic in ("begin", "middle")
+    return syllable(text.translate(_NO_MARKS), "" if goes_on else mark)
+
+
+def ends_with_fermata(element: Any) -> bool:
+    """Tell whether a note or chord of music21's is held: so the lines of hymns end."""
+    return any("Fermata" in one.classes for one in element.expressions)
+
+
 def as_track(instrument: int, notes: list[Note]) -> Track:
     """Make a track of notes, those of one tie as one."""
     whole: list[list[int]] = []
     last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0])
-    for onset, end, pitch, tied in notes:
+    sung: list[str] = []
+    latest = 0  # of the syllables, the one that a fermata ends the line of
+    for onset, end, pitch, tied, text, ends_line in notes:
         last = last_of_pitch[pitch]
         if tied and last[1] == onset:
             last[1] = end
         else:
             whole.append([onset, end, pitch])
             last_of_pitch[pitch] = whole[-1]
+            sung.append(text)
+            latest = len(sung) - 1 if text else latest
+        if ends_line and sung[latest].endswith(WORD_END):
+            sung[latest] = stronger(sung[latest], LINE_END)
     columns = np.array(whole, np.int64).reshape(-1, 3).T
-    return Track(instrument, columns[0], columns[1], columns[2])
+    syllables = np.array(sung, np.str_) if any(sung) else None
+    return Track(instrument, columns[0], columns[1], columns[2], syllables=syllables)
 
 
 def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:
@@ -169,15 +217,7 @@ def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[
         is_staff = bool(staff[1]) and "PartStaff" in part.classes
         joined.setdefault(staff[0] if is_staff else place, []).append(track)
     return tuple(
-        Track(
-            group[0].instrument,
-            *(
-                np.concatenate([getattr(track, name) for track in group])
-                for name in ("onset", "end", "pitch")
-            ),
-        )
-        for group in joined.values()
-        if any(map(len, group))
+        as_one(group[0].instrument, group) for group in joined.values() if any(map(len, group))
     )
 
 
@@ -263,10 +303,7 @@ def _played(notes: list[Note], layout: _Layout) -> list[Note]:
     made = []
     for number, start in zip(layout.played, layout.starts_ticks, strict=True):
         moved = start - layout.measures[number].first_ticks
-        made += [
-            (onset + moved, end + moved, pitch, tied)
-            for onset, end, pitch, tied in of_measure[number]
-        ]
+        made += [note.moved(moved) for note in of_measure[number]]
     return sorted(made)
 
 

@@ -1,0 +1,294 @@
+"""The words of MIDI files: lyric events, and the text events of karaoke files (.kar).
+
+Conventions differ. Where any syllable has a blank beside it, words end at blanks; else each event
+ends a word but those with a hyphen. Slash and CR end a line; backslash, `<` and LF a verse; `@`
+begins what is not sung. Text events are words where a file has such a line, or a track called
+Words or Lyrics.
+
+A syllable is that of the nearest note that begins within a sixteenth note, in the track that it
+fits: one in its own chunk if that has notes, else the one whose notes and syllables match best.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.midi_events import LYRIC, META, NAME, TEXT, Chunk, Event, EventFile, meta
+from megatron_music.score.notes import IntArray, Score, Track
+from megatron_music.score.words import (
+    LINE_END,
+    VERSE_END,
+    WORD_END,
+    clean_text,
+    split_mark,
+    stronger,
+    syllable,
+)
+
+KARAOKE_SUFFIX = ".kar"
+
+_HEADERS = (b"@KMIDI KARAOKE FILE", b"@V0100")
+_WORDS_TRACKS = ("words", "lyrics", "lyric", "text", "karaoke")
+_ENDS = {"/": LINE_END, "\r": LINE_END, "\\": VERSE_END, "<": VERSE_END, "\n": VERSE_END}
+_WRITTEN_ENDS = {"": "", WORD_END: " ", LINE_END: " \r", VERSE_END: " \n"}
+_ADVERTS = re.compile(
+    r"www\.|http|\w\.(com|net|org|de|it)\b|@|copyright|\(c\)|karaoke|sequenced", re.IGNORECASE
+)
+_FEWEST = 4
+_LEAST_MATCHED = 0.5
+_LEAST_LETTERS = 0.5
+
+
+class Sung(NamedTuple):
+    """A score with its words, and how many syllables were left out, by reason."""
+
+    score: Score
+    left_out: Counter[str]
+
+
+class _Text(NamedTuple):
+    tick: int
+    text: str
+
+
+@dataclass
+class _Line:
+    """The syllables of one chunk, in order: their ticks and what is sung."""
+
+    ticks: IntArray
+    syllables: list[str]
+
+
+def may_have_words(raw: bytes) -> bool:
+    """Tell whether a MIDI file may have words: a quick look at its bytes."""
+    return bytes((META, LYRIC)) in raw or any(
+        name in raw.lower() for name in (b"@k", *(name.encode() for name in _WORDS_TRACKS))
+    )
+
+
+def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
+    """Return the score of a file with the words that its events have.
+
+    `chunks` says which chunk each track of the score stands in. What is left out is counted by
+    reason: `advert`, `numbers`, `unmatched` (no note begins there), `few` (under four in all).
+    """
+    left = Counter[str]()
+    sung: dict[int, list[str]] = {}
+    for number, texts in _texts(events):
+        line, reasons = _syllables(texts)
+        left.update(reasons)
+        reason = _unfit(line)
+        if reason:
+            left[reason] += len(line.syllables)
+            continue
+        own = [place for place, chunk in enumerate(chunks) if chunk == number]
+        places = [p for p in own or range(len(score.tracks)) if p not in sung]
+        place, notes = _singer(line, score, places)
+        if place is None:
+            left["unmatched"] += len(line.syllables)
+            continue
+        sung[place] = _laid(line, notes, score.tracks[place], left)
+    tracks = tuple(
+        replace(track, syllables=np.array(sung[place], np.str_)) if place in sung else track
+        for place, track in enumerate(score.tracks)
+    )
+    return Sung(replace(score, tracks=tracks), left)
+
+
+def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
+    """Give the words of each chunk that has some: lyric events, else text events of karaoke."""
+    found = {kind: _events_of(events, kind) for kind in (LYRIC, TEXT)}
+    is_karaoke = any(
+        event.text.startswith(b"@K") or chunk.name.strip().lower() in _WORDS_TRACKS
+        for chunk in events.tracks
+        for event in chunk.events
+        if event.is_meta_of(TEXT)
+    )
+    chosen = found[LYRIC] or (found[TEXT] if is_karaoke else {})
+    decoded = _decoder(b"".join(event.text for of in chosen.values() for event in of))
+    for number, of in chosen.items():
+        yield number, [_Text(event.tick, _decoded(event.text, decoded)) for event in of]
+
+
+def _events_of(events: EventFile, kind: int) -> dict[int, list[Event]]:
+    found = {
+        number: [event for event in chunk.events if event.is_meta_of(kind)]
+        for number, chunk in enumerate(events.tracks)
+    }
+    return {number: of for number, of in found.items() if of}
+
+
+def _decoder(raw: bytes) -> str:
+    """Return the encoding of a file's words: UTF-8, or what they look like."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        from charset_normalizer import from_bytes
+
+        best = from_bytes(raw).best()
+        return "latin-1" if best is None else best.encoding
+    return "utf-8"
+
+
+def _decoded(text: bytes, encoding: str) -> str:
+    return text.strip(b"\0").decode(encoding, errors="replace")
+
+
+def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
+    """Read the words of a chunk by its own convention; count what is not sung."""
+    sung = [one for one in texts if not one.text.startswith(("@", "%"))]
+    adverts = [one for one in sung if _ADVERTS.search(one.text)]
+    sung = [one for one in sung if one not in adverts]
+    by_blanks = any(_has_blank(one.text) for one in sung)
+    ticks: list[int] = []
+    syllables: list[str] = []
+    for tick, text in sung:
+        before, middle, behind = _marks(text)
+        if syllables and before:
+            syllables[-1] = stronger(syllables[-1], before)
+        cleaned = clean_text(middle)
+        if cleaned:
+            hyphened = middle.rstrip().endswith("-")
+            ends = "" if by_blanks or hyphened else WORD_END
+            now = stronger(syllable(middle, ends), behind)
+            if ticks and ticks[-1] == tick:  # some files give a note the words of several events
+                syllables[-1] = syllable(*split_mark(syllables[-1] + now))
+            else:
+                ticks.append(tick)
+                syllables.append(now)
+        elif syllables and behind:
+            syllables[-1] = stronger(syllables[-1], behind)
+    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(adverts))
+
+
+def _has_blank(text: str) -> bool:
+    return clean_text(text) != "" and (text.startswith(" ") or text.rstrip("\r\n").endswith(" "))
+
+
+def _marks(text: str) -> tuple[str, str, str]:
+    """Return what a text ends before it, the text, and what ends behind it."""
+    middle = text.strip("/\\<\r\n ")
+    before, behind = "", ""
+    start = text.index(middle) if middle else len(text)
+    for one in text[:start]:
+        before = _stronger_mark(before, _ENDS.get(one, WORD_END))
+    for one in text[start + len(middle) :]:
+        behind = _stronger_mark(behind, _ENDS.get(one, WORD_END))
+    return before, middle, behind
+
+
+def _stronger_mark(one: str, other: str) -> str:
+    return split_mark(stronger(f"x{one}", other))[1]
+
+
+def _unfit(line: _Line) -> str:
+    """Return why the words of a chunk are none; "" for words."""
+    if len(line.syllables) < _FEWEST:
+        return "few" if line.syllables else ""
+    signs = [one for text in line.syllables for one in text if one.isalnum()]
+    letters = sum(one.isalpha() for one in signs)
+    return "numbers" if letters < _LEAST_LETTERS * len(signs) else ""
+
+
+def _singer(line: _Line, score: Score, places: Sequence[int]) -> tuple[int | None, IntArray]:
+    """Return the track that sings a line, and of each syllable the onset that it is nearest to.
+
+    The onset is -1 for a syllable without a note.
+    """
+    best, chosen, notes = 0.0, None, np.zeros(0, np.int64)
+    for place in places if line.syllables else ():
+        track = score.tracks[place]
+        if track.instrument == DRUMS or not len(track):
+            continue
+        onsets = np.unique(track.onset)
+        nearest = _nearest(line.ticks, onsets, score.ticks_per_quarter // 4)
+        matched = len(np.unique(nearest[nearest >= 0]))
+        share = 2 * matched / (len(line.ticks) + len(onsets))
+        if matched >= _LEAST_MATCHED * len(line.ticks) and share > best:
+            best, chosen, notes = share, place, nearest
+    return chosen, notes
+
+
+def _nearest(ticks: IntArray, onsets: IntArray, tolerance: int) -> IntArray:
+    """Return the onset nearest to each tick, -1 where none is within the tolerance."""
+    right = np.clip(np.searchsorted(onsets, ticks), 1, max(1, len(onsets) - 1))
+    right = np.minimum(right, len(onsets) - 1)
+    left = np.maximum(right - 1, 0)
+    is_left = np.abs(ticks - onsets[left]) <= np.abs(onsets[right] - ticks)
+    nearest = np.where(is_left, onsets[left], onsets[right])
+    found: IntArray = np.where(np.abs(nearest - ticks) <= tolerance, nearest, -1)
+    return found
+
+
+def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
+    """Return the syllables of a track's notes: of a chord's, that of its highest."""
+    of_onset: dict[int, str] = {}
+    before = -1
+    for onset, text in zip(notes.tolist(), line.syllables, strict=True):
+        if onset < 0 or onset in of_onset:
+            left["unmatched"] += 1
+            if before >= 0:  # the word that is left out ends all the same
+                of_onset[before] = stronger(of_onset[before], split_mark(text)[1])
+            continue
+        of_onset[onset] = text
+        before = onset
+    highest: dict[int, int] = {}
+    for place, (onset, pitch) in enumerate(
+        zip(track.onset.tolist(), track.pitch.tolist(), strict=True)
+    ):
+        if onset not in highest or pitch > track.pitch[highest[onset]]:
+            highest[onset] = place
+    sung = [""] * len(track)
+    for onset, text in of_onset.items():
+        sung[highest[onset]] = text
+    return sung
+
+
+def lyric_events(track: Track, kind: int = LYRIC) -> list[Event]:
+    """Return the events of a track's words, in its own times."""
+    rows = sorted(
+        (onset, text)
+        for onset, text in zip(track.onset.tolist(), track.sung.tolist(), strict=True)
+        if text
+    )
+    written = _written_lyrics if kind == LYRIC else _written_karaoke
+    texts = written([text for _, text in rows])
+    return [
+        Event(onset, meta(kind, text.encode()))
+        for (onset, _), text in zip(rows, texts, strict=True)
+    ]
+
+
+def _written_lyrics(syllables: Sequence[str]) -> list[str]:
+    """Write syllables as lyric events have them: a blank ends a word, CR a line, LF a verse."""
+    parts = [split_mark(one) for one in syllables]
+    hyphen = "" if any(mark for _, mark in parts) else "-"  # else each would be a word
+    return [text + (_WRITTEN_ENDS[mark] or hyphen) for text, mark in parts]
+
+
+def _written_karaoke(syllables: Sequence[str]) -> list[str]:
+    """Write syllables as karaoke files have them: backslash begins a verse, slash a line."""
+    parts = [split_mark(one) for one in syllables]
+    hyphen = "" if any(mark for _, mark in parts) else "-"
+    texts, opens = [], "\\"
+    for text, mark in parts:
+        texts.append(opens + text + (" " if mark else hyphen))
+        opens = {LINE_END: "/", VERSE_END: "\\"}.get(mark, "")
+    return texts
+
+
+def karaoke_chunk(track: Track, title: str) -> Chunk:
+    """Return a chunk of the words of a track, as .kar files have them."""
+    heads = [*_HEADERS, f"@T{title}".encode()] if title else _HEADERS
+    return Chunk(
+        [
+            Event(0, meta(NAME, b"Words")),
+            *(Event(0, meta(TEXT, head)) for head in heads),
+            *lyric_events(track, TEXT),
+        ]
+    )
