@@ -41,6 +41,7 @@ def build(
     fill: option.Fill = None,
     max_tracks: option.MaxTracks = None,
     shuffle: option.Shuffle = None,
+    quality: option.Quality = None,
     seed: option.Seed = None,
     split: option.Split = None,
     like: option.Like = None,
@@ -83,6 +84,7 @@ def build(
         "fill": fill,
         "max_tracks": max_tracks,
         "shuffle": shuffle,
+        "quality": quality,
         "seed": seed,
         "split": None if split is None else _weights(split),
     }

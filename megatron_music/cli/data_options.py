@@ -154,6 +154,14 @@ Backend = Annotated[
 Place = Annotated[
     Path | None, Option("--source", help="Where the files of a collection lie.", metavar="PATH")
 ]
+Quality = Annotated[
+    bool | None,
+    Option(
+        "--quality/--no-quality",
+        help="Leave out music that teaches nothing (no key, no rhythm, off the grid) and near "
+        "duplicates, or keep all.",
+    ),
+]
 Fetch = Annotated[bool, Option("--fetch", help="Download the collection if it is not here.")]
 Force = Annotated[bool, Option("--force", help="Replace another data set.")]
 Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]

@@ -46,7 +46,7 @@ from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards import Task
 from megatron_music.data.sources import Source
-from megatron_music.data.survey import Finished, Survey, survey
+from megatron_music.data.survey import Finished, Survey, near_duplicates, survey
 from megatron_music.data.tunes import with_tunes
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
@@ -243,7 +243,11 @@ def _read_items(
     with stage(f"read {source.name}", "pieces") as progress:
         shards = encode_shards(tasks, pool, progress)
         finished = (Finished(task.path, names_of(task.items)) for task in shards)
-        return survey(finished, settings, final)
+        if not settings.quality:
+            return survey(finished, settings, final)
+        whole = list(finished)
+        near = near_duplicates(shard.shard for shard in whole)
+        return survey(whole, settings, final, near)
 
 
 def _cuts(pieces: int, most: int) -> list[int]:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.documents import Document, Rates
+from megatron_music.data.minhash import Signatures
 from megatron_music.data.outcomes import Outcome
 from megatron_music.data.settings import BuildSettings
 from megatron_music.tokenizer.fill import choose_bars, hide
@@ -18,7 +19,8 @@ class Encoded(NamedTuple):
     """A piece and its documents, one behind the other; see `shard_file.Shard`.
 
     `window_rates` are the notes a bar of each track of each window of a whole piece; empty where
-    the documents are windows.
+    the documents are windows. `sketch` is what near duplicates are found by, where they are looked
+    for (see `quality.sketch`).
     """
 
     outcome: Outcome
@@ -28,6 +30,7 @@ class Encoded(NamedTuple):
     tracks: npt.NDArray[np.int32]
     first_bars: npt.NDArray[np.int32]
     window_rates: Rates = np.zeros(0)
+    sketch: Signatures = np.zeros(0, np.uint32)
 
 
 def as_encoded(outcome: Outcome, documents: Sequence[Document]) -> Encoded:

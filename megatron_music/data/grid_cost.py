@@ -73,11 +73,13 @@ def grid_cost(
     scores = [score for score in (_read(items[place], bars) for place in kept) if score is not None]
     if not scores:
         return None
-    moves = [_moves(score, steps_per_quarter) for score in scores]
-    own, finer = (np.concatenate(column) for column in zip(*moves, strict=True))
+    own, finer = (
+        np.concatenate([_moves(score, steps) for score in scores])
+        for steps in (steps_per_quarter, GRIDS[-1])
+    )
     moved = own > LEAST_QUARTERS
     return GridCost(
-        pieces=len(moves),
+        pieces=len(scores),
         notes=len(own),
         moved=int(moved.sum()),
         moved_finer=int((finer > LEAST_QUARTERS).sum()),
@@ -103,10 +105,13 @@ def _has_dynamics(score: Score) -> bool:
     return any(np.ptp(track.velocity // width) > 0 for track in score.tracks if len(track))
 
 
-def _moves(score: Score, steps_per_quarter: int) -> tuple[FloatArray, FloatArray]:
-    """Return by how many quarters each onset is moved, on the grid asked for and on the finest."""
+def off_grid_share(score: Score, steps_per_quarter: int) -> float:
+    """Return the share of the notes of a score that a grid moves."""
+    return float((_moves(score, steps_per_quarter) > LEAST_QUARTERS).mean())
+
+
+def _moves(score: Score, steps_per_quarter: int) -> FloatArray:
+    """Return by how many quarters a grid moves each onset."""
     onset = np.concatenate([track.onset for track in score.tracks]) / score.ticks_per_quarter
-    own, finest = (
-        np.abs(onset - np.round(onset * steps) / steps) for steps in (steps_per_quarter, GRIDS[-1])
-    )
-    return own, finest
+    moved: FloatArray = np.abs(onset - np.round(onset * steps_per_quarter) / steps_per_quarter)
+    return moved

@@ -90,6 +90,25 @@ class Unusable(FileItem):
         raise Refusal(self.reason, self.detail)
 
 
+class ReadOnce(Item):
+    """An item whose music is kept once it has been read."""
+
+    def __init__(self, item: Item) -> None:
+        self._item = item
+        self._score: Score | None = None
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+        return self._item.name
+
+    def read(self) -> Score:
+        """Read the piece, the first time; raises Refusal or MusicFileError."""
+        if self._score is None:
+            self._score = self._item.read()
+        return self._score
+
+
 class Noted(FileItem):
     """A file whose bytes leave their digest behind when they are read."""
 

@@ -11,6 +11,8 @@ from megatron_music.errors import DataError
 
 OUTCOMES_FILE = "files.jsonl"
 KEPT, REFUSED = "kept", "refused"
+DUPLICATE, NEAR_DUPLICATE = "duplicate", "near-duplicate"
+"""The reasons that only all pieces together tell."""
 
 
 @dataclass
@@ -68,15 +70,18 @@ def _text(value: str) -> str:
     return quoted(value) if value else "null"
 
 
-def duplicate(kept: bytes, original: str) -> bytes:
-    """Return the line of a piece that was kept, now that its music is found in `original`."""
+def duplicate(kept: bytes, reason: str, original: str) -> bytes:
+    """Return the line of a piece that was kept, now that its music is found in `original`.
+
+    The reason is DUPLICATE or NEAR_DUPLICATE.
+    """
     values: dict[str, Any] = json.loads(kept)
     return line(
         Outcome(
             values["name"],
             REFUSED,
-            "duplicate",
-            f"the music of {original}",
+            reason,
+            f"the music of {original}" + (", nearly" if reason == NEAR_DUPLICATE else ""),
             bars=values["bars"],
             fingerprint=values["fingerprint"],
         )

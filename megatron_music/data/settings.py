@@ -11,7 +11,7 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabula
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
-_LATER = ("density_edges", "attributes", "metres", "velocity", "tempo", "pieces")
+_LATER = ("density_edges", "attributes", "metres", "velocity", "tempo", "pieces", "quality")
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
 
 
@@ -46,6 +46,7 @@ class BuildSettings:
     is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens.
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
+    With `quality` music that teaches nothing is left out, and near duplicates: see `data.quality`.
     """
 
     bars: int = 4
@@ -66,6 +67,7 @@ class BuildSettings:
     velocity: int = 0
     tempo: bool = False
     pieces: bool = False
+    quality: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be built with; raises UsageError."""

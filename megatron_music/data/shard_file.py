@@ -13,6 +13,7 @@ import numpy.typing as npt
 from megatron_music.data.columns import read_columns, write_columns
 from megatron_music.data.documents import Rates
 from megatron_music.data.encoded import Encoded
+from megatron_music.data.minhash import Signatures
 from megatron_music.data.outcomes import KEPT, REFUSED, line
 from megatron_music.data.settings import SPLITS
 from megatron_music.tokenizer.vocabulary import TokenArray
@@ -23,6 +24,7 @@ _NO_FINGERPRINT = "00" * FINGERPRINT_BYTES
 _ALL_BUT_TOKENS = (
     *("lines", "sides", "fingerprints", "ensemble", "about", "digests", "bars"),
     *("lengths", "owner", "first_bars", "tracks", "rates", "window_rates", "window_counts"),
+    "sketches",
 )
 
 
@@ -36,8 +38,8 @@ class Shard:
     document: `lengths` in tokens and `owner`, the piece it is of, in `first_bars` the bars of that
     piece before it, and how many `tracks` it has (int32). Of each track of each document its
     `rates`; where documents are whole pieces, of each track of each of their windows
-    `window_rates`, and of each piece how many these are in `window_counts` (int32). `refused`
-    counts reasons.
+    `window_rates`, and of each piece how many these are in `window_counts` (int32). `sketches`
+    has PERMUTATIONS numbers of each piece that was kept, or none. `refused` counts reasons.
     """
 
     lines: bytes
@@ -54,6 +56,7 @@ class Shard:
     rates: Rates
     window_rates: Rates
     window_counts: npt.NDArray[np.int32]
+    sketches: Signatures
     refused: Counter[str]
 
 
@@ -83,6 +86,7 @@ def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
         "rates": np.concatenate([piece.rates for piece in pieces]),
         "window_rates": np.concatenate([piece.window_rates for piece in pieces]),
         "window_counts": np.array([len(piece.window_rates) for piece in pieces], np.int32),
+        "sketches": np.concatenate([piece.sketch for piece in pieces]),
         "tokens": np.concatenate([piece.tokens for piece in pieces]),
     }
     write_columns(path, columns)

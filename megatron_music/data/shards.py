@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.documents import Document, encode_item
+from megatron_music.data.documents import encode_item
 from megatron_music.data.encoded import (
     Encoded,
     as_encoded,
@@ -24,9 +24,10 @@ from megatron_music.data.encoded import (
     with_window_rates,
 )
 from megatron_music.data.gc_utils import uncollected
-from megatron_music.data.items import Item, digests, noted
+from megatron_music.data.items import Item, ReadOnce, digests, noted
 from megatron_music.data.limits import LONGEST_ITEM_S, MOST_ITEM_BYTES, modest, mortal
-from megatron_music.data.outcomes import REFUSED, Outcome
+from megatron_music.data.outcomes import KEPT, REFUSED, Outcome
+from megatron_music.data.refusal import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shard_file import write_shard
 from megatron_music.data.together import encode_together
@@ -81,10 +82,10 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
     encoded = []
     for position, item in enumerate(task.items):
         known = sure.get(position)
-        if known is None:
+        if known is None or task.settings.quality:
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
-            known = as_encoded(*_encoded(task, position, item, vocabulary))
+            known = _encoded(task, position, item, vocabulary, known)
         if task.settings.pieces and len(known.lengths):
             known = with_window_rates(known, task.settings, vocabulary)
         elif task.settings.fill and len(known.lengths):
@@ -124,14 +125,31 @@ def try_item(task: Task, position: int) -> None:
 
 
 def _encoded(
-    task: Task, position: int, item: Item, vocabulary: Vocabulary
-) -> tuple[Outcome, list[Document]]:
+    task: Task, position: int, item: Item, vocabulary: Vocabulary, known: Encoded | None = None
+) -> Encoded:
+    """Encode a piece, unless that is `known`, and look at its quality where that is asked for."""
     if position in task.broken:
         detail = f"ended its worker, or took over {task.longest_item_s:g} s"
-        return Outcome(item.name, REFUSED, "crashed", detail), []
+        return as_encoded(Outcome(item.name, REFUSED, "crashed", detail), [])
+    item = ReadOnce(item)
     try:
         with mortal(task.longest_item_s), modest(task.most_item_bytes):
-            return encode_item(item, task.settings, vocabulary)
+            made = known or as_encoded(*encode_item(item, task.settings, vocabulary))
+            if task.settings.quality and made.outcome.outcome == KEPT:
+                return _with_sketch(made, item, task.settings)
+            return made
     except MemoryError:
         detail = f"took over {task.most_item_bytes >> 20} MB of memory"
-        return Outcome(item.name, REFUSED, "memory", detail), []
+        return as_encoded(Outcome(item.name, REFUSED, "memory", detail), [])
+
+
+def _with_sketch(piece: Encoded, item: Item, settings: BuildSettings) -> Encoded:
+    """Add what near duplicates of a piece are found by, or leave the piece out for its quality."""
+    from megatron_music.data.quality import check_quality, sketch
+
+    score = item.read()
+    try:
+        check_quality(score, settings.steps_per_quarter)
+    except Refusal as refusal:
+        return as_encoded(Outcome(item.name, REFUSED, refusal.reason, str(refusal)), [])
+    return piece._replace(sketch=sketch(score))

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from megatron_music.data.contents import Counts, bars_in, summed
 from megatron_music.data.dedup import FEW_PIECES, first_word
 from megatron_music.data.grid_cost import GridCost
-from megatron_music.data.outcomes import OUTCOMES_FILE, duplicate
+from megatron_music.data.minhash import PERMUTATIONS, Numbers, first_alike
+from megatron_music.data.outcomes import DUPLICATE, NEAR_DUPLICATE, OUTCOMES_FILE, duplicate
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shard_file import FINGERPRINT_BYTES, NO_SIDE, Shard, read_shard
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
@@ -79,15 +80,22 @@ class Survey:
     grid: GridCost | None = None
 
 
-def survey(shards: Iterable[Finished], settings: BuildSettings, folder: Path) -> Survey:
+def survey(
+    shards: Iterable[Finished],
+    settings: BuildSettings,
+    folder: Path,
+    near: Numbers | None = None,
+) -> Survey:
     """Look through the finished shards of a source; write `files.jsonl`.
 
+    `near` has for each piece that the shards have kept the number of the first like it, see
+    `near_duplicates`.
     Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32), and
     `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to the
     training windows alone. Raises DataError.
     """
     found = Survey(folder, settings.tokenizer(), {name: Side() for name in SPLITS})
-    known: dict[bytes, str] = {}
+    known = _Known(near)
     rates: Counter[float] = Counter()
     ensembles: set[tuple[str, ...]] = set()
     contents = hashlib.sha256()
@@ -99,7 +107,7 @@ def survey(shards: Iterable[Finished], settings: BuildSettings, folder: Path) ->
         )
         for path, names in shards:
             shard = read_shard(path)
-            again = _duplicates(shard, names, known)
+            again = known.duplicates(shard, names)
             sides = shard.sides.copy()
             sides[list(again)] = NO_SIDE
             settled = _settled(shard, again)
@@ -107,37 +115,63 @@ def survey(shards: Iterable[Finished], settings: BuildSettings, folder: Path) ->
             found.piece_bars = summed(found.piece_bars, bars_in(settled))
             found.shares.append(_share(path, shard, sides, found, lengths, places))
             found.refused.update(shard.refused)
-            found.refused.update({"duplicate": len(again)} if again else {})
+            found.refused.update(reason for reason, _ in again.values())
             rates.update(_training_rates(shard, sides))
             ensembles.update(shard.ensembles[i] for i in np.unique(shard.ensemble[sides == 0]))
             contents.update(shard.digests)
     found.tokenizer = _fit(settings, rates, ensembles)
     found.contents = contents.hexdigest()
-    if len(known) <= FEW_PIECES:
-        found.words = [first_word(fingerprint.hex()) for fingerprint in known]
+    if len(known.names) <= FEW_PIECES:
+        found.words = [first_word(fingerprint.hex()) for fingerprint in known.names]
     return found
 
 
-def _duplicates(shard: Shard, names: Sequence[str], known: dict[bytes, str]) -> dict[int, str]:
-    """Return the pieces whose music there is already, each with the name of the first of it."""
-    again = {}
-    for position in np.flatnonzero(shard.sides != NO_SIDE).tolist():
-        start = position * FINGERPRINT_BYTES
-        music = shard.fingerprints[start : start + FINGERPRINT_BYTES]
-        if music in known:
-            again[position] = known[music]
-        else:
-            known[music] = names[position]
-    return again
+def near_duplicates(shards: Iterable[Path]) -> Numbers:
+    """Return for each piece that the shards have kept the number of the first that it is like.
+
+    Pieces are counted over all shards; an equal one has its own number. Raises DataError.
+    """
+    from megatron_music.data.quality import ALIKE
+
+    sketches = [read_shard(path).sketches for path in shards]
+    return first_alike(np.concatenate(sketches).reshape(-1, PERMUTATIONS), ALIKE)
 
 
-def _settled(shard: Shard, originals: dict[int, str]) -> bytes:
+class _Known:
+    """The music met so far: `names` of pieces by their fingerprints."""
+
+    def __init__(self, near: Numbers | None) -> None:
+        self.names: dict[bytes, str] = {}
+        self._near = [] if near is None else near.tolist()
+        self._originals = dict.fromkeys(self._near, "")
+        self._count = 0
+
+    def duplicates(self, shard: Shard, names: Sequence[str]) -> dict[int, tuple[str, str]]:
+        """Return the pieces whose music there is already: the reason, and the name of the first."""
+        again = {}
+        for position in np.flatnonzero(shard.sides != NO_SIDE).tolist():
+            start = position * FINGERPRINT_BYTES
+            music = shard.fingerprints[start : start + FINGERPRINT_BYTES]
+            number, self._count = self._count, self._count + 1
+            first = self._near[number] if self._near else number
+            if first == number and self._near:
+                self._originals[number] = names[position]
+            if music in self.names:
+                again[position] = DUPLICATE, self.names[music]
+            elif first != number:
+                again[position] = NEAR_DUPLICATE, self._originals[first]
+            else:
+                self.names[music] = names[position]
+        return again
+
+
+def _settled(shard: Shard, originals: dict[int, tuple[str, str]]) -> bytes:
     """Return the lines of a shard, those of duplicates put right."""
     if not originals:
         return shard.lines
     lines = shard.lines.splitlines(keepends=True)
-    for position, original in originals.items():
-        lines[position] = duplicate(lines[position], original)
+    for position, (reason, original) in originals.items():
+        lines[position] = duplicate(lines[position], reason, original)
     return b"".join(lines)
 
 

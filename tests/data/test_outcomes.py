@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_music.data.outcomes import KEPT, REFUSED, Outcome, duplicate, line
+from megatron_music.data.outcomes import DUPLICATE, KEPT, REFUSED, Outcome, duplicate, line
 
 
 def values(outcome: Outcome) -> dict[str, Any]:
@@ -26,6 +26,6 @@ def test_a_name_that_is_no_utf8_is_kept() -> None:
 
 def test_a_duplicate_is_refused_and_keeps_its_bars_and_fingerprint() -> None:
     kept = Outcome("b", KEPT, split="train", bars=7, windows=2, tokens=9, fingerprint="f" * 32)
-    assert duplicate(line(kept), "a") == line(
+    assert duplicate(line(kept), DUPLICATE, "a") == line(
         Outcome("b", REFUSED, "duplicate", "the music of a", bars=7, fingerprint="f" * 32)
     )

@@ -3,13 +3,15 @@
 import re
 from pathlib import Path
 
+from megatron_music.data.outcomes import DUPLICATE, NEAR_DUPLICATE
+from megatron_music.data.quality import RULES
 from megatron_music.data.refusal import Refusal
 
 ROOT = Path(__file__).parents[2]
 
 
 def explained() -> set[str]:
-    return set(re.findall(r"^ *\| (\w+) +\| [^|]+\|$", Refusal.__doc__ or "", re.MULTILINE)) - {
+    return set(re.findall(r"^ *\| ([\w-]+) +\| [^|]+\|$", Refusal.__doc__ or "", re.MULTILINE)) - {
         "reason"
     }
 
@@ -18,7 +20,7 @@ def test_the_page_about_collections_explains_each_reason() -> None:
     page = (ROOT / "docs" / "collections.md").read_text(encoding="utf-8")
     table = page.partition("| reason |")[2].partition("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert {reason for row in rows for reason in re.findall(r"`(\w+)`", row)} == explained()
+    assert {reason for row in rows for reason in re.findall(r"`([\w-]+)`", row)} == explained()
 
 
 def test_the_reasons_explained_are_those_that_are_given() -> None:
@@ -31,6 +33,6 @@ def test_the_reasons_explained_are_those_that_are_given() -> None:
     given += re.findall(r"reason: str = \"(\w+)\"", text)
     from megatron_music.score.midi_file import FAULTS
 
-    given += [reason for reason, _ in FAULTS.values()]
-    assert explained() - {"duplicate"} <= set(given)
+    given += [*(reason for reason, _ in FAULTS.values()), *RULES, DUPLICATE, NEAR_DUPLICATE]
+    assert explained() <= set(given)
     assert set(given) <= explained()
