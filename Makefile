@@ -14,10 +14,11 @@ SLURM := $(filter slurm,$(RUNTIME))
 SOURCE ?=
 override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
 DATASET ?= $(or $(SOURCE),bach)
-CHORALES := bach js-fakes
+# Of voices, whose windows are short; bands need longer ones.
+VOICES := bach js-fakes palestrina folk renaissance quartets scores
 # Words without music: the collection that music21 holds, and tables of songs.
 WORDS := $(filter hymns %.csv %.tsv %.jsonl %.ndjson,$(DATASET))
-LAPTOP_RECIPE = $(if $(WORDS),tiny-text,$(if $(filter-out $(CHORALES),$(DATASET)),tiny-band,tiny))
+LAPTOP_RECIPE = $(if $(WORDS),tiny-text,$(if $(filter-out $(VOICES),$(subst +, ,$(DATASET))),tiny-band,tiny))
 GPU_RECIPE = $(if $(WORDS),gpt2-lyrics,article)
 RECIPE ?= $(if $(SLURM),$(GPU_RECIPE),$(if $(filter 0,$(GPUS)),$(LAPTOP_RECIPE),$(GPU_RECIPE)))
 NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))

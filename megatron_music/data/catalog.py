@@ -4,6 +4,7 @@ import difflib
 from dataclasses import dataclass, field, replace
 
 from megatron_music.data.settings import BuildSettings
+from megatron_music.score.metre import ANY, parse_metres
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ _LAKH_CITATION = (
     "Audio-to-MIDI Alignment and Matching, PhD thesis, Columbia University, 2016"
 )
 
-_SCORES = BuildSettings(bars=8, hop=4, transpositions=12, merge=False)
+_SCORES = BuildSettings(
+    bars=8, hop=4, transpositions=12, merge=False, metres=parse_metres(ANY), pieces=True
+)
+"""Much of it is in other metres than 4/4, and in twelve keys it would be 150 million tokens."""
+
 _MUSIC21 = "M. S. Cuthbert and C. Ariza, music21, ISMIR 2010"
 _INSIDE = "inside the Python package music21"
 _IN_MUSIC21 = "use it from music21, do not pass it on"

@@ -47,6 +47,11 @@ class CorpusScore(FileItem):
         """The file within the corpus, with the number of the tune behind it."""
         return f"{self.file}#{self.tune}" if self.tune else self.file
 
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether the tunes of an ABC file are one piece: here they have been told apart."""
+        return True
+
     def raw(self) -> bytes:
         """Return the bytes of the file or the tune; raises Refusal."""
         try:

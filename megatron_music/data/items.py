@@ -57,6 +57,11 @@ class FileItem:
 
     name: str
 
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether the tunes of an ABC file are one piece: its parts."""
+        return False
+
     def read(self) -> Score:
         """Read its bytes as a piece; raises Refusal or MusicFileError."""
         return self.parse(self.raw())

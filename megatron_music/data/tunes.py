@@ -37,6 +37,8 @@ def with_tunes(items: Sequence[Item]) -> Sequence[Item]:
 def _tunes(item: Item) -> list[Item]:
     if not (item.name.lower().endswith(_SUFFIX) and is_file(item)):
         return [item]
+    if isinstance(item, FileItem) and item.is_one_piece:
+        return [item]
     try:
         count = len(split_tunes(item.raw()))
     except Refusal:

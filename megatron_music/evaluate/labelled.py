@@ -8,6 +8,7 @@ where it finds the labels asked for as often as the real ones, asking works.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.attributes import UNKNOWN, families_of
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MOST_LABELS = 4
 """Of a family: the most frequent ones."""
@@ -57,7 +61,7 @@ def label_rows(
     for done, (family, labels) in enumerate(families.items()):
         progress(done, len(families))
         known = {token: label for label, token in labels.items() if label != UNKNOWN}
-        first, second = (_windows(split, known, vocabulary) for split in (training, held_out))
+        first, second = (label_windows(split, known, vocabulary) for split in (training, held_out))
         of_training, of_held_out = Counter(first.labels), Counter(second.labels)
         chosen = [
             token
@@ -71,21 +75,23 @@ def label_rows(
 
 
 @dataclass(frozen=True)
-class _Windows:
+class LabelWindows:
     """Whole windows, the token of the label of each, and the piece that each is from."""
 
     pieces: list[Piece]
     labels: list[int]
     groups: IntArray
 
-    def only(self, labels: Sequence[int]) -> "_Windows":
+    def only(self, labels: Sequence[int]) -> "LabelWindows":
+        """Return the windows of some labels."""
         kept = [i for i, label in enumerate(self.labels) if label in labels]
-        return _Windows(
+        return LabelWindows(
             [self.pieces[i] for i in kept], [self.labels[i] for i in kept], self.groups[kept]
         )
 
 
-def _windows(split: Documents, known: dict[int, str], vocabulary: Vocabulary) -> _Windows:
+def label_windows(split: Documents, known: dict[int, str], vocabulary: Vocabulary) -> LabelWindows:
+    """Return the whole windows that have one of the labels `known`, by their tokens."""
     pieces, labels, groups = [], [], []
     for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
         label = next((token for token in tokens[1:9].tolist() if token in known), None)
@@ -96,7 +102,25 @@ def _windows(split: Documents, known: dict[int, str], vocabulary: Vocabulary) ->
             pieces.append(piece)
             labels.append(label)
             groups.append(group)
-    return _Windows(pieces, labels, np.array(groups, np.int64))
+    return LabelWindows(pieces, labels, np.array(groups, np.int64))
+
+
+def judge_of(training: LabelWindows) -> "Pipeline":
+    """Fit a classifier of windows by their labels; raises MissingError."""
+    return fit(features(training.pieces), np.array(training.labels, np.int64))
+
+
+def share_found(judge: "Pipeline", windows: LabelWindows, label: int) -> Estimate:
+    """Estimate how often a classifier finds a label in the windows that have it."""
+    of_label = windows.only([label])
+    found = judge.predict(features(of_label.pieces)) == label
+    return bootstrap.mean(found.astype(np.float64), of_label.groups)
+
+
+def share_of_songs(judge: "Pipeline", songs: Sequence[Piece], label: int) -> Estimate:
+    """Estimate how often a classifier finds a label in songs that were asked for by it."""
+    found = judge.predict(features(songs)) == label
+    return bootstrap.share(int(found.sum()), len(songs))
 
 
 def _of_family(
@@ -105,12 +129,11 @@ def _of_family(
     family: str,
     known: dict[int, str],
     chosen: Sequence[int],
-    training: _Windows,
-    held_out: _Windows,
+    training: LabelWindows,
+    held_out: LabelWindows,
 ) -> list[LabelRow]:
     training, held_out = training.only(chosen), held_out.only(chosen)
-    judge = fit(features(training.pieces), np.array(training.labels, np.int64))
-    found = judge.predict(features(held_out.pieces))
+    judge = judge_of(training)
     count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
     rows = []
     for token in chosen:
@@ -118,19 +141,15 @@ def _of_family(
             request, attributes=(f"{family}={known[token]}",), count=count, song_ids=(), bars=None
         )
         songs = [song.piece for song in composer.compose(wish)]
-        asked_found = judge.predict(features(songs)) == token
-        here = np.array([label == token for label in held_out.labels])
         rows.append(
             LabelRow(
                 family=family,
                 label=known[token],
                 training=training.labels.count(token),
-                held_out=int(here.sum()),
+                held_out=held_out.labels.count(token),
                 songs=len(songs),
-                real=bootstrap.mean(
-                    (found[here] == token).astype(np.float64), held_out.groups[here]
-                ),
-                composed=bootstrap.share(int(asked_found.sum()), len(songs)),
+                real=share_found(judge, held_out, token),
+                composed=share_of_songs(judge, songs, token),
             )
         )
     return rows

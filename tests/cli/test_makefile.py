@@ -91,6 +91,20 @@ def test_music_is_fetched_unless_it_is_said_where_it_lies(asked: str, step: str)
     assert f"megatron-music {step}\n" in make("-n", "data", *asked.split())
 
 
+@pytest.mark.parametrize(
+    ("data_set", "recipe"),
+    [
+        ("scores", "tiny"),
+        ("bach+palestrina", "tiny"),
+        ("bach+mine", "tiny-band"),
+        ("lakh", "tiny-band"),
+    ],
+)
+def test_a_laptops_recipe_is_long_enough_for_the_music(data_set: str, recipe: str) -> None:
+    plan = make("-n", "pretrain", f"DATASET={data_set}", "GPUS=0")
+    assert f"launch/pretrain.sh {recipe} --data data/{data_set} " in plan
+
+
 def test_the_launcher_gets_the_layout_asked_for() -> None:
     plan = make("-n", "pretrain", "NPROC=4", "TP=2", "ARGS=train.lr=1e-3")
     assert "NPROC=4 TP=2 PP=1 launch/pretrain.sh tiny" in plan

@@ -3,18 +3,22 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from megatron_music.data import corpus
 from megatron_music.data.build import build
 from megatron_music.data.catalog import COLLECTIONS, collection_named
 from megatron_music.data.corpus import CorpusScore, list_corpus
+from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.score_cache import CACHE, cached_score
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import folder_source, open_source
 from megatron_music.errors import UsageError
 from megatron_music.score import score_file
 from megatron_music.score.instruments import instrument_name
+from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import folder_of_songs
 from tests.scores import KERN, TUNE, chorale_score, packed
 
@@ -48,6 +52,20 @@ def test_collections_can_be_joined_and_know_their_composers() -> None:
     assert "John Miller" in both.licence
     with pytest.raises(UsageError, match="no collection and no folder"):
         open_source("bach+palestrino")
+
+
+def test_the_parts_of_a_song_are_one_piece_of_its_composer(tmp_path: Path) -> None:
+    whole = open_source("renaissance")
+    song = [item for item in whole.items if item.name == "josquin/petiteCamusette.abc"]
+    source = dataclasses.replace(whole, items=song)
+    settings = dataclasses.replace(source.preferred, split=(1, 0, 0))
+    manifest = build(source, tmp_path / "set", settings).manifest
+    assert manifest["inputs"]["total"] == 1
+    assert manifest["inputs"]["kept"] == 1
+    vocabulary = load_vocabulary(tmp_path / "set" / "tokenizer")
+    [document] = IndexedReader(tmp_path / "set" / "train")
+    assert len(decode(np.array(document), vocabulary).tracks) == 5
+    assert vocabulary.ids["COMPOSER=JOSQUIN"] in document
 
 
 def test_the_terms_of_each_say_not_to_pass_it_on() -> None:
