@@ -17,7 +17,7 @@ from pathlib import Path
 from megatron_music.errors import InputError, MusicError, UsageError
 from megatron_music.evaluate.measures import in_key, minor_seconds
 from megatron_music.evaluate.voices import dissonant_pairs, voices_crossed
-from megatron_music.files import complete, write_text
+from megatron_music.files import atomic_write, write_text
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi import read_midi
 from megatron_music.score.notes import Piece
@@ -58,7 +58,7 @@ def write_page(
         names = [f"song-{seed}-{side}.png" for side in SIDES]
         for piece, name in zip(pieces, names, strict=True):
             files.append(output / name)
-            with complete(output / name) as temporary:
+            with atomic_write(output / name) as temporary:
                 piano_roll(piece).savefig(temporary, dpi=dpi, metadata={"Software": None})
         pictures = [f"![seed {seed}, {s}]({n})" for s, n in zip(SIDES, names, strict=True)]
         parts += [f"## Seed {seed}", markdown_table(SIDES, [pictures, list(map(_figures, pieces))])]

@@ -71,9 +71,9 @@ def train(
         check_start(request)
         if not request.is_finished:
             show.wait_for("torch and transformers", rank())
-            pretrain(request, show.say)
+            pretrain(request, show.log)
         elif rank() == 0:
-            show.say(
+            show.log(
                 f"{request.run.path} has reached iteration {request.start_iteration}: "
                 "nothing to train"
             )

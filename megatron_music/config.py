@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from megatron_music.errors import RecipeError
-from megatron_music.files import read_small, why
+from megatron_music.files import os_error_reason, read_small
 
 MOST = 2**31 - 1
 """Of anything counted; seeds too, of which numpy takes 32 bits."""
@@ -191,7 +191,7 @@ def load_recipe(
     """
     values = _parse(_read(name_or_path), name_or_path)
     if depth is not None:
-        values = deepen(parse_recipe(values), depth).model_dump()
+        values = scale_to_depth(parse_recipe(values), depth).model_dump()
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values)
@@ -205,7 +205,7 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
         raise RecipeError(_explain(fault)) from None
 
 
-def deepen(recipe: Recipe, depth: int) -> Recipe:
+def scale_to_depth(recipe: Recipe, depth: int) -> Recipe:
     """Return a recipe of `depth` layers: the width grows with them, the rate falls with the width.
 
     Layers to width and the width of a head stay in proportion, the heads even in number, so that
@@ -240,7 +240,7 @@ def _read(name_or_path: str) -> str:
         try:
             return read_small(path)
         except (OSError, UnicodeDecodeError) as fault:
-            reason = why(fault) if isinstance(fault, OSError) else "it is not text"
+            reason = os_error_reason(fault) if isinstance(fault, OSError) else "it is not text"
             raise RecipeError(f"cannot read the recipe {path}: {reason}; check the path") from None
     known = recipe_names()
     if path.is_dir():
@@ -324,10 +324,10 @@ def _explain(fault: ValidationError) -> str:
         return f"the recipe lacks {key!r}; add it or give {key}=VALUE"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return one_line(fault)
+    return validation_message(fault)
 
 
-def one_line(fault: ValidationError) -> str:
+def validation_message(fault: ValidationError) -> str:
     """Say the first thing that did not fit a schema: which key, why, and what it was."""
     error = fault.errors(include_url=False)[0]
     key = ".".join(str(part) for part in error["loc"])

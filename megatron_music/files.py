@@ -19,7 +19,7 @@ _MOST_NAMES = 10_000
 
 
 @contextmanager
-def complete(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix, which some writers go by. Raises WriteError where the
@@ -32,15 +32,15 @@ def complete(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {path}: {why(fault)}; make room or choose another place"
+            f"cannot write {path}: {os_error_reason(fault)}; make room or choose another place"
         ) from fault
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def why(fault: OSError) -> str:
-    """Return the system's message of an error, or the broken link in the path."""
+def os_error_reason(fault: OSError) -> str:
+    """Return the system's message of an error, or name the broken link in the path."""
     place = Path(str(fault.filename or ""))
     for path in (place, *place.parents):
         if path.is_symlink() and not path.exists():
@@ -48,7 +48,7 @@ def why(fault: OSError) -> str:
     return fault.strerror or str(fault)
 
 
-def nearest(path: Path) -> str:
+def suggest_path(path: Path) -> str:
     """Return what to do about a file that is not there: the name that is nearest, if one is."""
     names: list[str] = []
     with suppress(OSError):
@@ -60,7 +60,7 @@ def nearest(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece; raises WriteError."""
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -83,11 +83,11 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as fault:
         raise WriteError(
-            f"cannot write into {folder}: {why(fault)}; choose another place"
+            f"cannot write into {folder}: {os_error_reason(fault)}; choose another place"
         ) from None
 
 
-def how_to_build(folder: Path) -> str:
+def build_hint(folder: Path) -> str:
     """Return the command that makes a data set: of what the folder holds, else into it."""
     music = folder.is_dir() and any(folder.iterdir())
     name = shlex.quote(folder.resolve().name)
@@ -122,7 +122,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:
+def find_damaged(folder: Path, sizes: Mapping[str, int]) -> list[str]:
     """Return which of these files are missing in a folder or of another size, in bytes."""
     return [
         name
@@ -137,7 +137,7 @@ def check_suffix(output: Path | None, *suffixes: str) -> None:
         raise UsageError(f"{output} must end in {' or '.join(suffixes)}; give another name")
 
 
-def keep_source(source: Path, *outputs: Path | None) -> None:
+def refuse_overwriting(source: Path, *outputs: Path | None) -> None:
     """Refuse outputs that would overwrite the file they are made from; raises UsageError."""
     for output in outputs:
         if output is not None and output.exists() and source.exists() and output.samefile(source):
@@ -145,7 +145,7 @@ def keep_source(source: Path, *outputs: Path | None) -> None:
 
 
 @contextmanager
-def alone(lock: Path, busy: MusicError) -> Iterator[None]:
+def file_lock(lock: Path, busy: MusicError) -> Iterator[None]:
     """Hold `lock` (its folder is made) against other processes; raises `busy` if one holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:

@@ -15,8 +15,8 @@ from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.infill_template import Part, lay_out
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.sheet import Part, lay_out
 from megatron_music.tokenizer.structure import (
     INPUTS,
     StructureTracker,
@@ -111,11 +111,11 @@ def _join_shards() -> None:
 
 def _check_documents() -> None:
     from megatron_music.data.stats_kernel import new_walked, walk
-    from megatron_music.tokenizer.check_kernel import suspects
+    from megatron_music.tokenizer.validate_kernel import suspect_documents
 
     tokens, vocabulary = _tokens(), _vocabulary()
     lengths = np.full(1, len(tokens), np.int32)
-    list(suspects(tokens, lengths, vocabulary))
+    list(suspect_documents(tokens, lengths, vocabulary))
     walk(tokens, lengths, vocabulary, new_walked(32, 16))
 
 
@@ -155,7 +155,12 @@ def _pack_documents() -> None:
 
 
 def _mask_songs() -> None:
-    from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
+    from megatron_music.tokenizer.grammar_mask_kernel import (
+        mark_legal,
+        new_rules,
+        new_state,
+        take_tokens,
+    )
 
     vocabulary = _vocabulary()
     plan = Plan(bars=1)
@@ -166,26 +171,26 @@ def _mask_songs() -> None:
 
 
 def _mask_sheets() -> None:
-    from megatron_music.tokenizer.sheet_kernel import (
-        mark_sheet_tokens,
-        new_sheets,
-        take_sheet_tokens,
+    from megatron_music.tokenizer.infill_kernel import (
+        mark_template_tokens,
+        new_templates,
+        take_template_tokens,
     )
 
     vocabulary = _vocabulary()
     piece = _piece()
-    sheet = lay_out([Part(0, piece.tracks[0], (0,), None)], piece, 0, 1, vocabulary, fill=True)
-    sheets = new_sheets([sheet], vocabulary, _SEQ_LENGTH)
-    take_sheet_tokens(np.full((1, 1), vocabulary.piece_start), sheets)
-    mark_sheet_tokens(sheets, np.zeros((1, len(vocabulary)), np.bool_))
+    template = lay_out([Part(0, piece.tracks[0], (0,), None)], piece, 0, 1, vocabulary, fill=True)
+    templates = new_templates([template], vocabulary, _SEQ_LENGTH)
+    take_template_tokens(np.full((1, 1), vocabulary.piece_start), templates)
+    mark_template_tokens(templates, np.zeros((1, len(vocabulary)), np.bool_))
 
 
 def _choose_tokens() -> None:
-    from megatron_music.generate.choice_kernel import choose, song_words
-    from megatron_music.generate.taste import Taste
+    from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
+    from megatron_music.generate.sampling_params import SamplingParams
 
     scores, chosen = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
-    choose(scores, song_words([7], 0), 1, Taste(1.0, 0, 0.95, 0.1), chosen)
+    sample_tokens(scores, song_seeds([7], 0), 1, SamplingParams(1.0, 0, 0.95, 0.1), chosen)
 
 
 _JOBS = {
@@ -193,7 +198,7 @@ _JOBS = {
     "scores": Job(_encode_scores),
     "positions": Job(_position_rows),
     "checks": Job(_check_documents),
-    "sheets": Job(_mask_sheets),
+    "templates": Job(_mask_sheets),
     "songs": Job(_mask_songs),
     "choices": Job(_choose_tokens),
     "windows": Job(_cut_windows),

@@ -12,14 +12,14 @@ def counted(count: int, noun: str, plural: str = "", width: int = 0) -> str:
     return f"{count:>{width},} {noun if count == 1 else plural or noun + 's'}"
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return lines whose control characters, as of file names, are seen and not obeyed."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def printable(name: str) -> str:
     """Return a file name as one line of text, also where it is not valid UTF-8."""
-    return visible(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
+    return escape_controls(os.fsencode(name).decode("utf-8", "replace").replace("\n", " "))
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

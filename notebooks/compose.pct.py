@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from megatron_music.evaluate.corpus import read_side, whole_windows
+from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.measures import FIGURES
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
@@ -95,7 +95,7 @@ show(at(1.5)[0], "temperature 1.5")
 
 # %%
 NAMES = ("share in key", "melodic step, semitones", "notes a bar", "groove similarity")
-chorales, _ = whole_windows(read_side(DATA, "valid", 40, composer.vocabulary), composer.vocabulary)
+chorales, _ = whole_windows(read_split(DATA, "valid", 40, composer.vocabulary), composer.vocabulary)
 songs = {t: at(t, 2 if QUICK else 8) for t in TEMPERATURES}
 figure = Figure(figsize=(11, 2.6), layout="constrained")
 for axes, name in zip(figure.subplots(1, len(NAMES)), NAMES, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.config import deepen, dump_recipe, load_recipe, recipe_names
+from megatron_music.config import dump_recipe, load_recipe, recipe_names, scale_to_depth
 from megatron_music.errors import RecipeError
 
 
@@ -32,7 +32,7 @@ def test_depth_scales_width_and_heads_alike_and_the_rate_by_the_root_of_the_widt
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_depth_that_a_recipe_has_changes_nothing(name: str) -> None:
     recipe = load_recipe(name)
-    assert deepen(recipe, recipe.model.num_layers) == recipe
+    assert scale_to_depth(recipe, recipe.model.num_layers) == recipe
 
 
 def test_every_depth_makes_a_sound_model_that_tp_2_divides() -> None:

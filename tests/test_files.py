@@ -6,18 +6,18 @@ import pytest
 
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import (
-    alone,
+    atomic_write,
+    build_hint,
     check_writable,
-    complete,
-    how_to_build,
-    keep_source,
+    file_lock,
+    refuse_overwriting,
     write_text,
 )
 
 
 def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.txt"
-    with complete(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("half")
         assert temporary.suffix == target.suffix
         assert not target.exists()
@@ -27,7 +27,7 @@ def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     def stop_midway() -> None:
-        with complete(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("new")
             raise ValueError("midway")
 
@@ -41,7 +41,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     def run_out_of_room() -> None:
-        with complete(tmp_path / "a.txt") as temporary:
+        with atomic_write(tmp_path / "a.txt") as temporary:
             temporary.write_text("some of it")
             with Path("/dev/full").open("w") as full:
                 full.write("more")
@@ -56,18 +56,18 @@ def test_an_output_may_not_be_its_own_source(tmp_path: Path) -> None:
     source = tmp_path / "a.mid"
     source.write_bytes(b"music")
     (tmp_path / "link.mid").symlink_to(source)
-    keep_source(source, None, tmp_path / "b.mid")
+    refuse_overwriting(source, None, tmp_path / "b.mid")
     for output in (source, tmp_path / "link.mid", tmp_path / "." / "a.mid"):
         with pytest.raises(UsageError, match="is the input itself"):
-            keep_source(source, output)
+            refuse_overwriting(source, output)
 
 
 def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
     def enter() -> None:
-        with alone(tmp_path / "new" / "lock", UsageError("busy")):
+        with file_lock(tmp_path / "new" / "lock", UsageError("busy")):
             pass
 
-    held = alone(tmp_path / "new" / "lock", UsageError("free"))
+    held = file_lock(tmp_path / "new" / "lock", UsageError("free"))
     with held, pytest.raises(UsageError, match="busy"):
         enter()
     enter()
@@ -89,8 +89,8 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_music_files_are_to_be_built_from_and_not_into(tmp_path: Path) -> None:
-    assert how_to_build(tmp_path / "new").endswith(f"data build SOURCE -o {tmp_path}/new")
+    assert build_hint(tmp_path / "new").endswith(f"data build SOURCE -o {tmp_path}/new")
     (tmp_path / "song.mid").touch()
     name = tmp_path.name
     words = f"data build {tmp_path} -o data/{name}, and give data/{name}"
-    assert how_to_build(tmp_path).endswith(words)
+    assert build_hint(tmp_path).endswith(words)

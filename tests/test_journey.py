@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import UsageError
-from megatron_music.files import alone
+from megatron_music.files import file_lock
 from megatron_music.kernels import compile_kernels
 from megatron_music.tokenizer.codec import to_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
@@ -120,7 +120,7 @@ def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Prog
 
 def test_two_trainings_do_not_share_a_run(home: Program) -> None:
     lock = home.folder / "run" / ".lock"
-    with alone(lock, UsageError("busy")):
+    with file_lock(lock, UsageError("busy")):
         longer = [*SMALL, "train.train_iters=5"]
         said = home.fails(1, "train", "tiny", "--data", "bach", "--run", "run", *longer)
     assert "another training is at work" in said

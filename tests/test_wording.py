@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_music.wording import counted, visible
+from megatron_music.wording import counted, escape_controls
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ def test_other_plurals_and_columns() -> None:
 
 
 def test_what_would_move_a_cursor_is_seen() -> None:
-    assert visible("Bäch\x1b[2J\r\x9b\n♪") == r"Bäch\x1b[2J\x0d\x9b" + "\n♪"
+    assert escape_controls("Bäch\x1b[2J\r\x9b\n♪") == r"Bäch\x1b[2J\x0d\x9b" + "\n♪"

@@ -10,7 +10,7 @@ import typer
 from megatron_music.cli import data_catalog, data_inspect, data_text, show
 from megatron_music.cli import data_options as option
 from megatron_music.errors import UsageError
-from megatron_music.wording import counted, visible
+from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.data.place import Result
@@ -107,13 +107,17 @@ def build(
         data_text.build(source, output, words, options["split"], like, force, as_json)
         return
     if fetch and place is None:
-        data_catalog.bring(source)
+        data_catalog.ensure_fetched(source)
     folder = output or Path("data") / data_text.name_of(source)
     music = _labelled(
         _open(source, place, folder, workers, backend, force), attributes, attributes_from
     )
     result = _build(music, folder, chosen, like, workers, backend, force)
-    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
+    print(
+        json.dumps(result.manifest, indent=2)
+        if as_json
+        else escape_controls(_summary(result.manifest))
+    )
 
 
 def _open(
@@ -131,7 +135,7 @@ def _open(
         start_workers(backend, workers)
     music = open_source(source, place)
     if music.own:
-        show.say(f"left out, as composed by this program: {', '.join(music.own)}")
+        show.log(f"left out, as composed by this program: {', '.join(music.own)}")
     return music
 
 
@@ -158,7 +162,7 @@ def _tell_of_crowd(workers: int | None) -> None:
     from joblib import cpu_count
 
     if workers is not None and workers > cpu_count():
-        show.say(
+        show.log(
             f"{counted(workers, 'worker')} on {counted(cpu_count(), 'core')}: more memory, no more "
             "speed; without --workers there is one a core"
         )
@@ -179,7 +183,7 @@ def _build(
     settings = choose(music.preferred, like(other, chosen) if other else chosen)
     result = build(music, output, settings, workers, force, show.progress, backend)
     if result.up_to_date:
-        show.say(f"{output} is up to date: nothing to do")
+        show.log(f"{output} is up to date: nothing to do")
     return result
 
 
@@ -263,8 +267,12 @@ def convert(
     chosen = {name: value for name, value in options.items() if value is not None}
     result = convert(folder, output, chosen, force, show.progress)
     if result.up_to_date:
-        show.say(f"{output} is up to date: nothing to do")
-    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
+        show.log(f"{output} is up to date: nothing to do")
+    print(
+        json.dumps(result.manifest, indent=2)
+        if as_json
+        else escape_controls(_summary(result.manifest))
+    )
 
 
 app.command("verify")(data_inspect.verify)

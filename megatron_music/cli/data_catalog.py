@@ -73,10 +73,10 @@ def fetch_collection(
     place = _bring(collection, output)
     where = "" if output is None else f" --source {shlex.quote(str(place))}"
     print(place)
-    show.say(f"build it: megatron-music data build {name}{where} -o data/{name}")
+    show.log(f"build it: megatron-music data build {name}{where} -o data/{name}")
 
 
-def bring(name: str) -> None:
+def ensure_fetched(name: str) -> None:
     """Fetch a collection that is not here, where it can be."""
     from megatron_music.data.catalog import collection_named
     from megatron_music.data.fetch import found
@@ -90,6 +90,6 @@ def _bring(collection: "Collection", output: Path | None) -> Path:
     from megatron_music.data.fetch import fetch, notice
 
     if collection.download is not None:
-        show.say(notice(collection).rstrip())  # the terms come before the music
+        show.log(notice(collection).rstrip())  # the terms come before the music
     with show.progress(f"fetch {collection.name}", "MB") as progress:
         return fetch(collection, output, progress)

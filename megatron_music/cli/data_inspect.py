@@ -10,7 +10,7 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.data_options import Json
-from megatron_music.wording import counted, visible
+from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.data.stats import Statistics
@@ -56,7 +56,7 @@ def stats(
         made = statistics(folder, progress)
     if output is not None:
         _write(made, output)
-    print(json.dumps(to_json(made)) if as_json else visible(_text(made)))
+    print(json.dumps(to_json(made)) if as_json else escape_controls(_text(made)))
 
 
 def list_left_out(
@@ -77,8 +77,8 @@ def list_left_out(
             print(json.dumps(record))
         else:
             reason = record["reason"] if refused else "in part"
-            print(visible(f"{record['name']}: {reason}: {record['detail']}"))
-    show.say(f"{counted(whole, 'piece')} left out, {counted(part, 'piece')} in part")
+            print(escape_controls(f"{record['name']}: {reason}: {record['detail']}"))
+    show.log(f"{counted(whole, 'piece')} left out, {counted(part, 'piece')} in part")
 
 
 def row(name: str, side: Mapping[str, int]) -> str:
@@ -143,13 +143,13 @@ def _write(made: "Statistics", folder: Path) -> None:
     """Write the figures and the pictures into a folder."""
     from megatron_music.data.stats import as_json as to_json
     from megatron_music.data.stats_plots import pictures
-    from megatron_music.files import complete, write_text
+    from megatron_music.files import atomic_write, write_text
 
     for name, png in pictures(made).items():
-        with complete(folder / f"{name}.png") as temporary:
+        with atomic_write(folder / f"{name}.png") as temporary:
             temporary.write_bytes(png)
     write_text(folder / "stats.json", json.dumps(to_json(made), indent=2) + "\n")
-    show.say(f"stats.json and the pictures are in {folder}")
+    show.log(f"stats.json and the pictures are in {folder}")
 
 
 def _text(made: "Statistics") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from megatron_music.cli import data_inspect, show
 from megatron_music.errors import UsageError
-from megatron_music.wording import counted, visible
+from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.text.songs import TextSource
@@ -73,8 +73,12 @@ def build(
     folder = output or Path("data") / name_of(source)
     result = build_text(_open(source, words), folder, settings, force, show.progress)
     if result.up_to_date:
-        show.say(f"{folder} is up to date: nothing to do")
-    print(json.dumps(result.manifest, indent=2) if as_json else visible(_summary(result.manifest)))
+        show.log(f"{folder} is up to date: nothing to do")
+    print(
+        json.dumps(result.manifest, indent=2)
+        if as_json
+        else escape_controls(_summary(result.manifest))
+    )
 
 
 def _open(source: str, words: Mapping[str, Any]) -> "TextSource":

@@ -281,7 +281,7 @@ def _rehearsal_figures(found: "Rehearsal") -> dict[str, Any]:
 SMALLEST_RECIPE = "tiny"
 
 
-def refuse_days(request: "TrainingRequest", recipe: str) -> None:
+def refuse_long_run(request: "TrainingRequest", recipe: str) -> None:
     """Raise UsageError where a job would take longer than a day without a GPU.
 
     The message has the time, and what would take about an hour. Batch systems start jobs on GPUs,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megatron_music.cli import show
-from megatron_music.wording import visible
+from megatron_music.wording import escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.generate.request import Request
@@ -36,7 +36,7 @@ def evaluate(
     Example: `megatron-music evaluate runs/bach-tiny/hf --data data/bach -o runs/bach-tiny/report`
     """
     from megatron_music.errors import UsageError
-    from megatron_music.evaluate.identity import evaluation_identity, finished
+    from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.files import check_writable
     from megatron_music.generate.request import Request
     from megatron_music.text.request import TextRequest
@@ -51,11 +51,11 @@ def evaluate(
         _evaluate_words(model, data, words, output, as_json)
         return
     request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
-    figures = finished(output, evaluation_identity(model, data, request))
+    figures = load_finished(output, evaluation_identity(model, data, request))
     if figures is None:
         figures = _evaluate(model, data, request, output)
     else:
-        show.say(f"{output} already holds this evaluation: nothing to do")
+        show.log(f"{output} already holds this evaluation: nothing to do")
     print(json.dumps(figures, indent=2) if as_json else _summary(figures, output))
 
 
@@ -63,35 +63,35 @@ def _evaluate_words(
     model: Path, data: Path, request: "TextRequest", output: Path, as_json: bool
 ) -> None:
     """Hold a model of words against songs that it has never seen."""
-    from megatron_music.evaluate.identity import evaluation_identity, finished
+    from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
     identity = evaluation_identity(model, data, request)
-    figures = finished(output, identity)
+    figures = load_finished(output, identity)
     if figures is None:
-        show.say(f"loading {model}")
+        show.log(f"loading {model}")
         set_omp_wait_policy()
     else:
-        show.say(f"{output} already holds this evaluation: nothing to do")
+        show.log(f"{output} already holds this evaluation: nothing to do")
     from megatron_music.text.evaluation import evaluate_text, summary, write_report
 
     if figures is None:
         figures = evaluate_text(model, data, request, identity, show.progress)
         write_report(figures, output)
     lines = [*summary(figures), f"report: {output / 'report.md'}"]
-    print(json.dumps(figures, indent=2) if as_json else visible("\n".join(lines)))
+    print(json.dumps(figures, indent=2) if as_json else escape_controls("\n".join(lines)))
 
 
 def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
     from megatron_music.omp import set_omp_wait_policy
 
-    show.say(f"loading {model}")
+    show.log(f"loading {model}")
     set_omp_wait_policy()
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
     found = evaluate(model, data, request, show.progress)
-    show.say("drawing the report")
+    show.log("drawing the report")
     return write_report(found, output)
 
 
@@ -151,7 +151,7 @@ def rank(
 
     judge = Critic.load(critic)
     pieces = {song: quantize(read_music(song), judge.steps_per_quarter) for song in songs}
-    foreign = [song for song, piece in pieces.items() if judge.is_foreign(piece)]
+    foreign = [song for song, piece in pieces.items() if judge.is_out_of_domain(piece)]
     if len(foreign) == len(pieces):
         raise UsageError(
             f"{critic} knows another kind of music than {foreign[0]}"

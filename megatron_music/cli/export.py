@@ -25,17 +25,17 @@ def export(
     from megatron_music.omp import set_omp_wait_policy
 
     output = output or (run.parents[1] if run.parent.name == "checkpoints" else run) / "hf"
-    show.say(f"exporting {run} to {output}")
+    show.log(f"exporting {run} to {output}")
     set_omp_wait_policy()
     from megatron_music.export import huggingface
 
     done = huggingface.export(run, output)
     _add_real_music(output)
     if done.parity is None:
-        show.say(f"{output} is up to date with iteration {done.iteration}")
+        show.log(f"{output} is up to date with iteration {done.iteration}")
         return
     print(f"largest logit difference {done.parity.largest_difference:.1e}")
-    show.say(
+    show.log(
         f"{output} holds iteration {done.iteration}; the largest logit is "
         f"{done.parity.largest_logit:.2f}; in fp64, where rounding does not count, the models "
         f"differ by {done.parity.largest_difference_fp64:.1e}"
@@ -46,7 +46,7 @@ def _add_real_music(model: Path) -> None:
     """Add what `sample --best` ranks by, where the training data are there."""
     from megatron_music.errors import InputError
     from megatron_music.evaluate.best import RealMusic, has_real_music
-    from megatron_music.generate.origin import training_data
+    from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.text_vocabulary import is_text
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
@@ -59,4 +59,4 @@ def _add_real_music(model: Path) -> None:
     try:
         RealMusic.of(data, vocabulary).save(model)
     except InputError as fault:
-        show.say(f"note: nothing to rank songs by, {fault}")
+        show.log(f"note: nothing to rank songs by, {fault}")

@@ -15,4 +15,4 @@ def compile_() -> None:
 
     with show.progress("compile", "groups of kernels") as progress:
         compiled = compile_kernels(progress)
-    show.say(f"compiled {compiled} functions" if compiled else "all kernels were compiled already")
+    show.log(f"compiled {compiled} functions" if compiled else "all kernels were compiled already")

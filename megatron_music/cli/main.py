@@ -27,9 +27,9 @@ from megatron_music.cli import (
     tokens,
     train,
 )
-from megatron_music.cli.misuse import is_misuse, say_misuse
+from megatron_music.cli.usage_errors import is_usage_error, usage_message
 from megatron_music.errors import Interrupted, MusicError, UsageError, WriteError
-from megatron_music.files import why
+from megatron_music.files import os_error_reason
 from megatron_music.train.launcher import ignore_launcher
 
 _NAME = "megatron-music"
@@ -104,12 +104,12 @@ def run(program: typer.Typer = app) -> None:
         code = program(prog_name=_NAME, standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             resumes = _RESUMING.intersection(sys.argv[1:2])
-            show.say(
+            show.log(
                 "interrupted" + "; the same command goes on from what is saved" * bool(resumes)
             )
         sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stopped:
-        show.say(str(stopped))
+        show.log(str(stopped))
         sys.exit(stopped.exit_code)
     except MusicError as error:
         _fail(str(error), error.exit_code)
@@ -119,16 +119,16 @@ def run(program: typer.Typer = app) -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
-        _fail(f"{place}{why(error)}; {cure}", WriteError.exit_code)
+        _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
-        if is_misuse(error):
+        if is_usage_error(error):
             _refuse_misuse(error)
         _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
 
 
 def _refuse_misuse(error: Exception) -> None:
     """Leave with one line for a command line that typer refused."""
-    said = say_misuse(error, sys.argv[1:])
+    said = usage_message(error, sys.argv[1:])
     if said:
         _fail(said, UsageError.exit_code)
     sys.exit(UsageError.exit_code)
@@ -173,5 +173,5 @@ def _written(error: Exception) -> str:
 def _fail(message: str, exit_code: int) -> None:
     if os.environ.get("MEGATRON_MUSIC_DEBUG"):
         traceback.print_exc()
-    show.say(f"error: {message}")
+    show.log(f"error: {message}")
     sys.exit(exit_code)

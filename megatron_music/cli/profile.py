@@ -181,11 +181,11 @@ def sweep(
     folder = output or Path("runs") / f"profile-{path.stem}"
     budget_s = None if budget is None else _seconds(budget)
     with show.progress("profile", "configurations") as progress:
-        result = run_sweep(path, folder, budget_s, nsys, rehearse, show.say, progress)
+        result = run_sweep(path, folder, budget_s, nsys, rehearse, show.log, progress)
     if result.left:
-        show.say(f"the budget is spent, {result.left} left; the same command goes on with them")
+        show.log(f"the budget is spent, {result.left} left; the same command goes on with them")
     elif not result.fresh:
-        show.say(f"{folder} holds every row: nothing to do; give another -o to measure again")
+        show.log(f"{folder} holds every row: nothing to do; give another -o to measure again")
     if not result.rows:
         raise TrainingError(f"the budget of {budget} ended before any configuration; give more")
     _print_report(write_report(folder))
@@ -214,7 +214,7 @@ def _show_order(path: Path, device: str, gpus: int) -> None:
     """Print the configurations of a sweep on a machine that need not be there, the best first."""
     from megatron_music.profiling.sweep.run import rehearse_sweep
 
-    for place, one in enumerate(rehearse_sweep(path, device, gpus, show.say), start=1):
+    for place, one in enumerate(rehearse_sweep(path, device, gpus, show.log), start=1):
         if one.found is None:
             print(f"-  {one.label}: {one.reason}")
             continue

@@ -117,7 +117,7 @@ def _print(profile: "Profile") -> None:
     for table in tables:
         console.print(table)
     for note in profile.notes:
-        show.say(f"note: {note}")
+        show.log(f"note: {note}")
 
 
 def _overview(devices: "Iterable[DeviceProfile]") -> "Table":

@@ -40,7 +40,7 @@ def render(
 
     Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
-    from megatron_music.files import check_suffix, free_stem, keep_source
+    from megatron_music.files import check_suffix, free_stem, refuse_overwriting
     from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
@@ -57,17 +57,17 @@ def render(
     outputs = [path for path in (png, wav, musicxml) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise UsageError(f"two outputs are one file ({outputs[0]}); give each its own")
-    keep_source(file, png, wav, musicxml)
+    refuse_overwriting(file, png, wav, musicxml)
     check_suffix(png, ".png")
     check_suffix(wav, ".wav")
     check_suffix(musicxml, *WRITTEN_SUFFIXES)
     score = read_music(file)
     if wav is not None:
-        show.say(f"played with {_play(file, score, wav)}")
+        show.log(f"played with {_play(file, score, wav)}")
         print(wav)
     others = other_metres(score, METRES)
     if (png or musicxml) and others:
-        show.say(f"note: {file} has bars of {others[0]}; bar lines stand every four quarters")
+        show.log(f"note: {file} has bars of {others[0]}; bar lines stand every four quarters")
     score = in_own_bars(score)
     if png is not None:
         piece = quantize(score, PICTURE_STEPS_PER_QUARTER)

@@ -16,7 +16,7 @@ from megatron_music.errors import UsageError
 if TYPE_CHECKING:
     from megatron_music.generate.album import Formats
     from megatron_music.generate.prompt import Prompt
-    from megatron_music.generate.report import Copies, Maker
+    from megatron_music.generate.report import Copies, Provenance
     from megatron_music.generate.request import Request
     from megatron_music.generate.song import Song
     from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -153,9 +153,9 @@ def _sample(
     from megatron_music.files import check_writable
     from megatron_music.generate.album import songs_to_compose
     from megatron_music.generate.identity import file_identity, model_identity
-    from megatron_music.generate.origin import training_data
-    from megatron_music.generate.prepare import prepared, refuse_hours, remark
-    from megatron_music.generate.report import Maker
+    from megatron_music.generate.prepare import prepared, refuse_long_audio, remark
+    from megatron_music.generate.report import Provenance
+    from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
     if path is None:
@@ -166,14 +166,14 @@ def _sample(
     corpus = training_data(model, vocabulary, options.data)
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
     if said := remark(prompt, request, vocabulary):
-        show.say(said)
+        show.log(said)
     if formats.wav:
-        refuse_hours(request, prompt, vocabulary)
-    maker = Maker(identity, vocabulary.hash, file_identity(path) if path else "")
+        refuse_long_audio(request, prompt, vocabulary)
+    maker = Provenance(identity, vocabulary.hash, file_identity(path) if path else "")
     check_writable(output)
     due = songs_to_compose(output, request, maker, formats)
     if not due:
-        show.say(f"{output} already holds these songs; other seeds give others")
+        show.log(f"{output} already holds these songs; other seeds give others")
     for file in _compose(model, output, request, due, maker, formats, prompt, corpus):
         print(file)
 
@@ -202,7 +202,7 @@ def _compose(
     output: Path,
     request: "Request",
     due: "list[Request]",
-    maker: "Maker",
+    maker: "Provenance",
     formats: "Formats",
     prompt: "Prompt | None",
     corpus: Path | None,
@@ -213,7 +213,7 @@ def _compose(
 
     batches: list[Iterator[Song]] = []
     if due:
-        show.say(f"loading {model}")
+        show.log(f"loading {model}")
         set_omp_wait_policy()
         from megatron_music.generate.composer import Composer
 
@@ -222,13 +222,13 @@ def _compose(
         if request.best is not None:
             batches = [_best(chain(*batches), request, model, corpus, composer.vocabulary)]
         if formats.wav:
-            show.say(f"sound: {PLAYER}, stereo")
+            show.log(f"sound: {PLAYER}, stereo")
 
     def copies(songs: "Sequence[Song]") -> "list[Copies]":
         from megatron_music.evaluate.copying import check_copies
 
         if corpus is not None and songs:
-            show.say(f"looking for copies in {corpus}")
+            show.log(f"looking for copies in {corpus}")
         return check_copies(songs, corpus, composer.vocabulary) if songs else []
 
     with show.progress("compose", "songs") as progress:

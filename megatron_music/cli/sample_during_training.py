@@ -22,7 +22,7 @@ MOST_TOKENS = 400
 """Of words."""
 
 
-def listen(context: "SampleContext") -> None:
+def write_samples(context: "SampleContext") -> None:
     """Write `samples/step_N/song-7.{mid,wav,png}`; what goes wrong is said and costs no training.
 
     In this process where it holds the whole model: it draws from streams of its own, and training
@@ -35,9 +35,9 @@ def listen(context: "SampleContext") -> None:
         told = _sample(context, partial)
         shutil.rmtree(context.samples, ignore_errors=True)
         partial.rename(context.samples)
-        show.say(told)
+        show.log(told)
     except Exception as fault:  # no error here may stop the training
-        show.say(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
+        show.log(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

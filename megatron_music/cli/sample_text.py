@@ -62,7 +62,7 @@ def sample(options: SampleOptions) -> None:
     check_writable(output)
     due = missing(ledger, request, identity)
     if due is None:
-        show.say(f"{output} already holds these songs; other seeds give others")
+        show.log(f"{output} already holds these songs; other seeds give others")
     else:
         _write(options.model, due, ledger, identity)
     for seed in request.seeds:
@@ -88,17 +88,17 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
         "title": options.title,
         "max_tokens": options.max_tokens,
     }
-    tastes: dict[str, Any] = {
+    given: dict[str, Any] = {
         name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")
     }
-    return TextRequest(**tastes, **{name: of for name, of in chosen.items() if of is not None})
+    return TextRequest(**given, **{name: of for name, of in chosen.items() if of is not None})
 
 
 def _write(model: Path, request: "TextRequest", ledger: "Ledger", identity: str) -> None:
     from megatron_music.omp import set_omp_wait_policy
     from megatron_music.text.album import keep_song
 
-    show.say(f"loading {model}")
+    show.log(f"loading {model}")
     set_omp_wait_policy()
     from megatron_music.text.writer import Writer
 

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from megatron_music.progress import Progress
-from megatron_music.wording import visible
+from megatron_music.wording import escape_controls
 
 _SLOW = 0.2
 LINE_INTERVAL_S = 5.0
 """Where stderr is not a terminal, a progress line this often."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a remark on stderr."""
-    print(visible(text), file=sys.stderr, flush=True)
+    print(escape_controls(text), file=sys.stderr, flush=True)
 
 
 def wait_for(what: str, rank: int = 0) -> None:
     """Say what takes some seconds; rank 0 speaks for all."""
     if rank == 0:
-        say(f"loading {what}")
+        log(f"loading {what}")
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def _speed(rate: float, unit: str) -> str:
 def _write(line: str, live: bool, finished: bool) -> None:
     """Write a line over the one before; end the last one, since remarks may follow."""
     end = "" if live and not finished else "\n"
-    sys.stderr.write(("\r\x1b[2K" if live else "") + visible(line) + end)
+    sys.stderr.write(("\r\x1b[2K" if live else "") + escape_controls(line) + end)
     sys.stderr.flush()
 
 

@@ -49,7 +49,7 @@ def studio(
         raise MissingError(
             f"the studio needs {fault.name}; install it: pip install 'megatron-music[studio]'"
         ) from fault
-    serve(models or [], folder, Address(host, port, share_token), say=show.say)
+    serve(models or [], folder, Address(host, port, share_token), say=show.log)
 
 
 MIN_TOKEN = 8

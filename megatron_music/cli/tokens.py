@@ -45,7 +45,7 @@ def encode(
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
     from megatron_music.data.items import MUSIC_SUFFIXES
-    from megatron_music.files import keep_source, write_text
+    from megatron_music.files import refuse_overwriting, write_text
     from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import windows
     from megatron_music.score.stretches import other_metres
@@ -53,7 +53,7 @@ def encode(
     from megatron_music.tokenizer.codec import piece_of, to_text
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
-    keep_source(file, output)
+    refuse_overwriting(file, output)
     if output is not None and output.name.lower().endswith(MUSIC_SUFFIXES):
         raise UsageError(f"{output} is a name of music, and text is written; give another")
     if hop is not None and not hop <= (bars or 0):
@@ -63,7 +63,7 @@ def encode(
     scores = read_all_music(file)
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
     for other in found[:1]:
-        show.say(
+        show.log(
             f"note: {file} has bars of {other}; "
             + (
                 "these are left out"
@@ -102,7 +102,7 @@ def decode(
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
     from megatron_music.data.items import MIDI_SUFFIXES
-    from megatron_music.files import check_suffix, free_stem, keep_source
+    from megatron_music.files import check_suffix, free_stem, refuse_overwriting
     from megatron_music.score.midi import write_midi
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
@@ -112,7 +112,7 @@ def decode(
     if output is None:
         stem = free_stem(Path(), "decoded" if str(file) == "-" else file.stem, ("mid",))
         output = stem.with_name(f"{stem.name}.mid")
-    keep_source(file, output)
+    refuse_overwriting(file, output)
     write = write_musicxml if is_musicxml(output) else write_midi
     check_suffix(output, *MIDI_SUFFIXES, *WRITTEN_SUFFIXES)
     write(join(read_pieces(file, steps_per_quarter)), output, tempo)

@@ -12,8 +12,8 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli import train_options as option
-from megatron_music.cli.estimate import refuse_days, show_estimate, show_rehearsal
-from megatron_music.cli.sample_during_training import listen
+from megatron_music.cli.estimate import refuse_long_run, show_estimate, show_rehearsal
+from megatron_music.cli.sample_during_training import write_samples
 from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
@@ -106,18 +106,18 @@ def _train(
     request = prepare(settings, blend, run, origin)
     if not request.is_finished:
         if rank() == 0 and not yes:
-            refuse_days(request, recipe)
+            refuse_long_run(request, recipe)
         show.wait_for("torch and Megatron", rank())
-        pretrain(request, show.say, listen)
+        pretrain(request, show.log, write_samples)
     elif rank() == 0:
-        show.say(
+        show.log(
             f"{request.run.path} has reached iteration {request.start_iteration}, and "
             f"train.train_iters={settings.train.train_iters}: nothing to do; "
             f"raise train.train_iters to go on"
         )
     if rank() == 0 and request.run.latest() is not None:
         words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]
-        show.say(f"to compose with it: {shlex.join(words)}")
+        show.log(f"to compose with it: {shlex.join(words)}")
 
 
 def _refuse_misplaced(modes: Mapping[str, bool], options: Mapping[str, object]) -> None:
@@ -167,7 +167,7 @@ def _stock_tokenizer(data: Path, run: Path, vocabulary: "AnyVocabulary") -> Path
         return data / "tokenizer"
     made = run / SAVED / "tokenizer"
     save_any_tokenizer(vocabulary, made)
-    show.say(f"{data / 'tokenizer'} is of an earlier version: stock Megatron-LM is given {made}")
+    show.log(f"{data / 'tokenizer'} is of an earlier version: stock Megatron-LM is given {made}")
     return made
 
 

@@ -22,7 +22,7 @@ from megatron_music.data import archive_formats
 from megatron_music.data.archive_formats import Span
 from megatron_music.data.items import MUSIC_SUFFIXES, FileItem, Item, Unusable
 from megatron_music.errors import UsageError
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.progress import Progress
 
 _PACKED_FILE = "members.bin"
@@ -93,7 +93,7 @@ def _unpacked(path: Path, kind: str, work: Path, progress: Progress) -> Iterator
     packed, places = work / _PACKED_FILE, work / _PLACES_FILE
     if not places.exists():
         rows = archive_formats.unpack_tar(path, kind, packed, progress)
-        with complete(places) as temporary:
+        with atomic_write(places) as temporary:
             temporary.write_text(json.dumps(rows), encoding="ascii")
     for name, *rest in json.loads(places.read_text(encoding="ascii")):
         if isinstance(rest[0], str):

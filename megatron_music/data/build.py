@@ -50,7 +50,7 @@ from megatron_music.data.survey import Finished, Survey, near_duplicates, survey
 from megatron_music.data.tunes import with_tunes
 from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import alone, damaged, why
+from megatron_music.files import file_lock, find_damaged, os_error_reason
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
@@ -96,7 +96,7 @@ def build(
         finished = None if force else _finished(folder, source, settings, stage)
         if finished is not None and not (folder / WORK_FOLDER).exists():
             return Result(finished, True)
-        with alone(folder / WORK_FOLDER / "lock", busy(folder)):
+        with file_lock(folder / WORK_FOLDER / "lock", busy(folder)):
             if finished is None:
                 # Not on several machines: their file systems may share a file's blocks badly.
                 here = pool if pool.local else LocalWorkers(1)
@@ -110,8 +110,8 @@ def build(
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
         raise WriteError(
-            f"cannot write the data set {folder}: {why(fault)}; make room or choose another place, "
-            "the same command goes on from what is saved"
+            f"cannot write the data set {folder}: {os_error_reason(fault)}; make room or choose "
+            "another place, the same command goes on from what is saved"
         ) from fault
     return Result(finished or read_manifest(folder), finished is not None)
 
@@ -129,7 +129,7 @@ def _finished(
             "give another folder with -o (--force would replace that data set)"
         )
     sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
-    return None if damaged(folder, sizes) else manifest
+    return None if find_damaged(folder, sizes) else manifest
 
 
 def _holds(folder: Path, source: Source, stage: Stage) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 
 _MAGIC = "megatron_music columns 1"
 
@@ -22,7 +22,7 @@ def write_columns(path: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         name: [column.dtype.str, len(column), _checksum(column)] for name, column in whole.items()
     }
     # Not forced to the disk: a kill leaves it whole, and what a power cut damages is found out.
-    with complete(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(json.dumps([_MAGIC, about]).encode() + b"\n")
         for column in whole.values():
             file.write(column.data)

@@ -14,7 +14,7 @@ from megatron_music.data.archives import list_archive
 from megatron_music.data.catalog import Collection, Download
 from megatron_music.data.items import is_file
 from megatron_music.errors import FetchError, MissingError, UsageError, WriteError
-from megatron_music.files import alone, sha256_of, why, write_text
+from megatron_music.files import file_lock, os_error_reason, sha256_of, write_text
 from megatron_music.progress import Progress, silent
 
 DOWNLOADS = "MEGATRON_MUSIC_DOWNLOADS"
@@ -58,7 +58,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
     folder = folder or downloads() / collection.name
     busy = FetchError(f"{collection.name} is being fetched into {folder} already; wait for it")
     try:
-        with alone(folder / ".lock", busy):
+        with file_lock(folder / ".lock", busy):
             # Remove what a killed fetch leaves beside the part that has come
             for left in folder.glob(f"{_UNPACKING}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -72,7 +72,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
                 _retrieve(collection.name, download, folder, progress)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {folder}: {why(fault)}; make room or choose another place"
+            f"cannot write {folder}: {os_error_reason(fault)}; make room or choose another place"
         ) from None
     return folder / (download.within or download.file)
 
@@ -195,7 +195,7 @@ class Resuming:
                 time.sleep(_WAITS_S[barren - 1])
             except OSError as fault:
                 raise WriteError(
-                    f"cannot write {self._part}: {why(fault)}; make room, the same "
+                    f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "
                     "command goes on from what has come"
                 ) from None
         whole = max(1, self._size() // 1_000_000)

@@ -17,7 +17,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.data.survey import Survey
 from megatron_music.errors import DataError
-from megatron_music.files import how_to_build, sha256_of
+from megatron_music.files import build_hint, sha256_of
 from megatron_music.tokenizer.load import settings_file
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"no {MANIFEST_FILE}, so no data set in {folder}; {how_to_build(folder)}"
+            f"no {MANIFEST_FILE}, so no data set in {folder}; {build_hint(folder)}"
         ) from None
     except (OSError, ValueError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import WriteError
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.score.notes import Metre, Score, Track
 from megatron_music.score.score_file import parse_score
 from megatron_music.score.words import without
@@ -63,7 +63,7 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
                 words=np.concatenate([without(0), *(track.sung for track in score.tracks)]),
                 metres=np.array(metres, np.int64).reshape(-1, 3),
             )
-            with complete(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_bytes(npz.getvalue())
     return score
 

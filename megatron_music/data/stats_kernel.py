@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.instruments import DRUMS
-from megatron_music.tokenizer.check_kernel import (
+from megatron_music.tokenizer.validate_kernel import (
     BAR_END,
     FILL_START,
     INST,
@@ -16,10 +16,10 @@ from megatron_music.tokenizer.check_kernel import (
     NOTE_ON,
     TIME_DELTA,
     TRACK_START,
-    Form,
     Tokens,
-    form_of,
+    TokenTable,
     kind_of,
+    token_table,
 )
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
@@ -52,14 +52,14 @@ def walk(tokens: Tokens, lengths: npt.NDArray[np.int32], vocabulary: Vocabulary,
     tokens.flags.writeable = False
     onsets = np.empty(PITCHES, np.int32)
     ends = np.cumsum(lengths, dtype=np.int64)
-    return count_notes(tokens, ends, form_of(vocabulary), onsets, to.note_steps, to.tracks)
+    return count_notes(tokens, ends, token_table(vocabulary), onsets, to.note_steps, to.tracks)
 
 
 @kernel
 def count_notes(
     tokens: Tokens,
     ends: Counts,
-    form: Form,
+    form: TokenTable,
     onsets: npt.NDArray[np.int32],
     note_steps: Counts,
     tracks: Counts,
@@ -76,7 +76,7 @@ def count_notes(
 
 
 @kernel
-def _hides(tokens: Tokens, start: int, end: int, form: Form) -> bool:
+def _hides(tokens: Tokens, start: int, end: int, form: TokenTable) -> bool:
     """Say whether a document has hidden bars."""
     for at in range(start, end):  # noqa: SIM110 (the compiler knows no any)
         if kind_of(tokens, at, end, form) == FILL_START:
@@ -89,7 +89,7 @@ def _count_document(
     tokens: Tokens,
     start: int,
     end: int,
-    form: Form,
+    form: TokenTable,
     onsets: npt.NDArray[np.int32],
     note_steps: Counts,
 ) -> int:

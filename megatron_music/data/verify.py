@@ -121,10 +121,10 @@ def _check_documents(
     if isinstance(vocabulary, TextVocabulary):
         _check_words(name, documents, tokens, reader, vocabulary)
         return
-    from megatron_music.tokenizer.check_kernel import suspects
+    from megatron_music.tokenizer.validate_kernel import suspect_documents
 
     lengths = reader.lengths[documents.start : documents.stop]
-    for document in suspects(tokens, lengths, vocabulary):
+    for document in suspect_documents(tokens, lengths, vocabulary):
         _check_document(name, documents[document], reader, vocabulary)
 
 

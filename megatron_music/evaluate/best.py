@@ -14,10 +14,10 @@ import numpy as np
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.evaluate.bootstrap import FloatArray
-from megatron_music.evaluate.corpus import read_side, whole_windows
-from megatron_music.evaluate.critic import features, tell_apart
+from megatron_music.evaluate.corpus import read_split, whole_windows
+from megatron_music.evaluate.critic import features, fit_separator
 from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.generate.song import Song
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import windows
@@ -39,7 +39,7 @@ class RealMusic:
     @classmethod
     def of(cls, data: Path, vocabulary: Vocabulary) -> Self:
         """Measure windows of a data set, evenly spread; raises DataError."""
-        pieces, _ = whole_windows(read_side(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
+        pieces, _ = whole_windows(read_split(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
         if len(pieces) < FEWEST_WINDOWS:
             raise DataError(
                 f"{data} has {len(pieces)} whole windows for training; a critic needs "
@@ -63,7 +63,7 @@ class RealMusic:
 
     def save(self, model: Path) -> None:
         """Write it into an exported folder; raises WriteError."""
-        with complete(model / REAL_MUSIC_FILE) as temporary, temporary.open("wb") as file:
+        with atomic_write(model / REAL_MUSIC_FILE) as temporary, temporary.open("wb") as file:
             np.save(file, self.rows.astype(np.float32))
 
 
@@ -103,7 +103,7 @@ def best_of(
             f"{REAL_MUSIC_FILE} has {real.rows.shape[1]} measures, this version has "
             f"{composed.shape[1]}; remove it and export the run again"
         )
-    evidence = tell_apart(real.rows, composed).decision_function(composed)
+    evidence = fit_separator(real.rows, composed).decision_function(composed)
     edges = np.cumsum([0, *map(len, parts)])[:-1]
     scores = np.add.reduceat(evidence, edges) / [len(part) for part in parts]
     order = np.argsort(-scores, kind="stable")[:count].tolist()

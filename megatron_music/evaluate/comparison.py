@@ -174,7 +174,7 @@ def _density(grid: FloatArray, values: FloatArray, width: float) -> FloatArray:
     return density
 
 
-def held_over(piece: Piece) -> FloatArray:
+def notes_across_barlines(piece: Piece) -> FloatArray:
     """Return the share of pitched tracks in which a note sounds across each barline, [bars - 1]."""
     barlines = piece.bar_starts[1:-1]
     crossed = [
@@ -192,11 +192,13 @@ def seams(
 
     `real` are held-out windows and `groups` their pieces.
     """
-    rows = np.array([held_over(song) for song in songs])
+    rows = np.array([notes_across_barlines(song) for song in songs])
     at = window_bars - 1
     others = np.delete(rows, at, axis=1).mean(1)
     numbers = np.arange(len(songs), dtype=np.int64)
-    within = np.array([held_over(piece).mean() if piece.bars > 1 else 0.0 for piece in real])
+    within = np.array(
+        [notes_across_barlines(piece).mean() if piece.bars > 1 else 0.0 for piece in real]
+    )
     return Seams(
         songs=len(songs),
         at=bootstrap.mean(rows[:, at], numbers),

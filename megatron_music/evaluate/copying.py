@@ -140,7 +140,7 @@ def _longer(bars: Bars, runs: Words, length: int) -> Words:
     return longer
 
 
-def tracks_alone(tokens: TokenArray, vocabulary: Vocabulary) -> TokenArray:
+def split_tracks(tokens: TokenArray, vocabulary: Vocabulary) -> TokenArray:
     """Return a document with every track turned into a document, one after another."""
     tracks = np.flatnonzero(tokens == vocabulary.track_start)[1:]
     return np.insert(tokens, tracks, np.uint16(vocabulary.piece_start))
@@ -161,7 +161,7 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool 
         documents = (np.asarray(reader[i], np.uint16) for i in chunk.tolist())
         shown = [tokens for tokens in documents if not is_hidden(tokens, vocabulary)]
         if alone:
-            shown = [tracks_alone(tokens, vocabulary) for tokens in shown]
+            shown = [split_tracks(tokens, vocabulary) for tokens in shown]
         parts.append(bars_of(shown, vocabulary))
     # Lay bars end to end, their documents numbered on
     counts = [int(part.documents.max(initial=-1)) + 1 for part in parts]
@@ -186,7 +186,7 @@ def check_copies(
         return [Copies(None, reason=reason)] * len(songs)
     reader = IndexedReader(corpus / "train")
     whole = [np.array(song.tokens, np.uint16) for song in songs]
-    voices = [tracks_alone(tokens, vocabulary) for tokens in whole]
+    voices = [split_tracks(tokens, vocabulary) for tokens in whole]
     together, alone = (
         longest_runs(
             bars_of(documents, vocabulary),

@@ -18,7 +18,7 @@ RECORDS_FILE = "files.jsonl"
 
 
 @dataclass(frozen=True)
-class Documents:
+class SplitWindows:
     """Windows of one side of a data set.
 
     `groups` [n] numbers the piece each is cut from, `places` [n, 2] its position there, as
@@ -32,20 +32,20 @@ class Documents:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def take(self, indices: IntArray) -> "Documents":
+    def take(self, indices: IntArray) -> "SplitWindows":
         """Return some of the windows."""
         tokens = tuple(self.tokens[i] for i in indices.tolist())
-        return Documents(tokens, self.groups[indices], self.places[indices])
+        return SplitWindows(tokens, self.groups[indices], self.places[indices])
 
-    def and_also(self, others: "Documents") -> "Documents":
+    def and_also(self, others: "SplitWindows") -> "SplitWindows":
         """Return these windows and others, from other pieces."""
         shift = int(self.groups.max(initial=-1)) + 1
         groups = np.concatenate((self.groups, others.groups + shift))
         places = np.concatenate((self.places, others.places))
-        return Documents((*self.tokens, *others.tokens), groups, places)
+        return SplitWindows((*self.tokens, *others.tokens), groups, places)
 
 
-def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Documents:
+def read_split(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> SplitWindows:
     """Read up to `most` windows of one side, evenly spread over it; raises DataError.
 
     Windows with hidden bars are left out: their music is in other windows, complete.
@@ -57,7 +57,7 @@ def read_side(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Doc
     tokens = tuple(reader[i] for i in chosen.tolist())
     shown = [i for i, window in enumerate(tokens) if not is_hidden(window, vocabulary)]
     of_chosen = np.asarray(reader.places[chosen], np.int32)
-    return Documents(tokens, pieces[chosen], of_chosen).take(np.array(shown, np.int64))
+    return SplitWindows(tokens, pieces[chosen], of_chosen).take(np.array(shown, np.int64))
 
 
 def _pieces(folder: Path, side: str, documents: int) -> IntArray:
@@ -80,7 +80,7 @@ def _pieces(folder: Path, side: str, documents: int) -> IntArray:
     return pieces if len(pieces) == documents else np.arange(documents, dtype=np.int64)
 
 
-def whole_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+def whole_windows(documents: SplitWindows, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
     """Return the pieces and groups of the windows that have the data set's full number of bars.
 
     The last window of a piece is mostly shorter; comparing it with whole ones would find that.
@@ -89,7 +89,9 @@ def whole_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Pi
     return _decoded(documents.take(whole), vocabulary)
 
 
-def closing_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+def closing_windows(
+    documents: SplitWindows, vocabulary: Vocabulary
+) -> tuple[list[Piece], IntArray]:
     """Return the pieces and groups of the windows that end with the piece they are cut from."""
     last = documents.places[:, 0] + _bars(documents, vocabulary)
     known = documents.places[:, 1] != UNKNOWN
@@ -98,7 +100,7 @@ def closing_windows(documents: Documents, vocabulary: Vocabulary) -> tuple[list[
     )
 
 
-def _bars(documents: Documents, vocabulary: Vocabulary) -> IntArray:
+def _bars(documents: SplitWindows, vocabulary: Vocabulary) -> IntArray:
     """Return the bars of each window."""
     ends = np.array([(t == vocabulary.bar_end).sum() for t in documents.tokens], np.int64)
     tracks = np.array([(t == vocabulary.track_end).sum() for t in documents.tokens], np.int64)
@@ -106,5 +108,5 @@ def _bars(documents: Documents, vocabulary: Vocabulary) -> IntArray:
     return bars
 
 
-def _decoded(documents: Documents, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
+def _decoded(documents: SplitWindows, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
     return [decode(tokens, vocabulary) for tokens in documents.tokens], documents.groups

@@ -69,7 +69,7 @@ class Critic:
         evidence = self._standard(piece) @ np.array(self.weights) + self.intercept
         return float((1 / (1 + np.exp(-evidence))).mean())
 
-    def is_foreign(self, piece: Piece) -> bool:
+    def is_out_of_domain(self, piece: Piece) -> bool:
         """Tell whether a piece is another kind of music than the critic knows: no score counts."""
         far = np.abs(self._standard(piece)) > FAR
         return bool(far.mean() > FOREIGN_SHARE)
@@ -117,7 +117,7 @@ def features(pieces: Sequence[Piece]) -> FloatArray:
 
 def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: int) -> Critic:
     """Fit a critic on the features of real and of composed windows; raises MissingError."""
-    model = tell_apart(real, composed)
+    model = fit_separator(real, composed)
     scaler, regression = model[0], model[-1]
     return Critic(
         steps_per_quarter=steps_per_quarter,
@@ -130,7 +130,7 @@ def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: 
     )
 
 
-def tell_apart(real: FloatArray, composed: FloatArray) -> "Pipeline":
+def fit_separator(real: FloatArray, composed: FloatArray) -> "Pipeline":
     """Fit a regression whose decision is positive for real music; raises MissingError."""
     return fit(np.concatenate((real, composed)), _labels(real, composed))
 

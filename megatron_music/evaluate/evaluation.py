@@ -22,7 +22,7 @@ from megatron_music.evaluate.comparison import (
     compare_histograms,
     seams,
 )
-from megatron_music.evaluate.corpus import Documents, closing_windows, read_side, whole_windows
+from megatron_music.evaluate.corpus import SplitWindows, closing_windows, read_split, whole_windows
 from megatron_music.evaluate.embedding import (
     EmbeddingMap,
     attribute_map,
@@ -32,7 +32,7 @@ from megatron_music.evaluate.embedding import (
 )
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
-from megatron_music.evaluate.unconstrained import FreeSample, sample_freely
+from megatron_music.evaluate.unconstrained import UnconstrainedSample, sample_unconstrained
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
@@ -93,7 +93,7 @@ class Evaluation:
     vocabulary: Vocabulary
     losses: dict[str, HeldOut]
     unigram: dict[str, float]
-    free: tuple[FreeSample, ...]
+    free: tuple[UnconstrainedSample, ...]
     windows: tuple[int, int, int]
     figures: tuple[FigureRow, ...]
     voices: tuple[FigureRow, ...]
@@ -117,12 +117,14 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     composer = Composer.load(model)
     vocabulary = composer.vocabulary
     manifest = _manifest(data, vocabulary)
-    splits = {name: read_side(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
-    training = read_side(data, SPLITS[0], 2 * max(request.count, MOST_WINDOWS // 4), vocabulary)
+    splits = {name: read_split(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
+    training = read_split(data, SPLITS[0], 2 * max(request.count, MOST_WINDOWS // 4), vocabulary)
     sets = _real_music(splits, training, vocabulary)
     losses = _losses(composer, {name: split for name, split in splits.items() if len(split)}, stage)
     with stage("compose without the mask", "songs") as progress:
-        free = sample_freely(composer.model, vocabulary, request.count, request.seed, progress)
+        free = sample_unconstrained(
+            composer.model, vocabulary, request.count, request.seed, progress
+        )
     songs = _compose(composer, request, stage)
     composed = WindowSet([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
     bars = vocabulary.settings.bars
@@ -168,8 +170,8 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
 def _labels(
     composer: Composer,
     request: Request,
-    training: Documents,
-    splits: dict[str, Documents],
+    training: SplitWindows,
+    splits: dict[str, SplitWindows],
     stage: Stage,
 ) -> tuple[LabelRow, ...]:
     if not composer.vocabulary.settings.attributes:
@@ -190,7 +192,7 @@ def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]
 
 
 def _real_music(
-    splits: dict[str, Documents], training: Documents, vocabulary: Vocabulary
+    splits: dict[str, SplitWindows], training: SplitWindows, vocabulary: Vocabulary
 ) -> tuple[WindowSet, WindowSet]:
     """Return whole windows of training and of held-out music; raises DataError for too few."""
     first, second = splits.values()
@@ -208,7 +210,9 @@ def _real_music(
     return sets[0], sets[1]
 
 
-def _losses(composer: Composer, splits: dict[str, Documents], stage: Stage) -> dict[str, HeldOut]:
+def _losses(
+    composer: Composer, splits: dict[str, SplitWindows], stage: Stage
+) -> dict[str, HeldOut]:
     losses = {}
     for name, split in splits.items():
         with stage(f"read {name}", "windows") as progress:
@@ -228,7 +232,7 @@ def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
     return songs
 
 
-def _endings(splits: dict[str, Documents], vocabulary: Vocabulary) -> Estimate | None:
+def _endings(splits: dict[str, SplitWindows], vocabulary: Vocabulary) -> Estimate | None:
     """Estimate how often held-out pieces end on the tonic triad."""
     first, second = splits.values()
     pieces, groups = closing_windows(first.and_also(second), vocabulary)
@@ -279,6 +283,6 @@ def _judge(
     )
 
 
-def whole_share(free: Sequence[FreeSample]) -> Estimate:
+def whole_share(free: Sequence[UnconstrainedSample]) -> Estimate:
     """Estimate the share of samples without a mask that are legal from beginning to end."""
     return bootstrap.share(sum(sample.outcome == "whole" for sample in free), len(free))

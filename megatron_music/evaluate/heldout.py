@@ -22,7 +22,7 @@ NOTE_ON = "NOTE_ON"
 
 
 @dataclass(frozen=True)
-class Reading:
+class WindowLosses:
     """What a model thought of one window while reading it; all columns [tokens - 1].
 
     Element i belongs to token i + 1. `nats` is its surprise; `illegal` the probability that the
@@ -71,7 +71,7 @@ def read(
     documents: Sequence[TokenArray],
     places: Places | None = None,
     progress: Progress = silent,
-) -> list[Reading]:
+) -> list[WindowLosses]:
     """Read windows as in training, each by itself from its PIECE_START, without any mask.
 
     `places` [windows, 2] are each window's position in its piece, for models that use it, as in
@@ -90,7 +90,7 @@ def read(
 @torch.inference_mode()
 def _read_one(
     model: GPT2LMHeadModel, vocabulary: Vocabulary, tokens: TokenArray, place: Places
-) -> Reading:
+) -> WindowLosses:
     context = rows_of(model.config, vocabulary).seq_length + 1  # the last token is only a target
     kept = tokens[:context]
     ids = torch.from_numpy(kept.astype(np.int64)).to(model.device)
@@ -101,7 +101,7 @@ def _read_one(
     targets = kept[1:]
     top = logs.argmax(-1)
     rows = np.arange(len(targets))
-    return Reading(
+    return WindowLosses(
         targets=targets,
         nats=-logs[rows, targets],
         illegal=np.where(legal, 0.0, np.exp(logs)).sum(-1),
@@ -125,7 +125,9 @@ def kinds_of(targets: TokenArray, vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.meanings[token][0].value for token in targets.tolist()]
 
 
-def summarize(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabulary) -> HeldOut:
+def summarize(
+    readings: Sequence[WindowLosses], groups: IntArray, vocabulary: Vocabulary
+) -> HeldOut:
     """Sum up readings; `groups` [n] says which piece each window comes from."""
     kinds = [np.array(kinds_of(reading.targets, vocabulary)) for reading in readings]
     tokens = np.array([len(reading.nats) for reading in readings], np.float64)
@@ -158,7 +160,7 @@ def summarize(readings: Sequence[Reading], groups: IntArray, vocabulary: Vocabul
     )
 
 
-def cells_in(readings: Sequence[Reading], vocabulary: Vocabulary) -> IntArray:
+def cells_in(readings: Sequence[WindowLosses], vocabulary: Vocabulary) -> IntArray:
     """Return the cells of each window: voices times sixteenths; 0 where there are no voices.
 
     Windows that do not fit into the model's context count no cells.

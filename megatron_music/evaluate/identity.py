@@ -34,7 +34,7 @@ def evaluation_identity(model: Path, data: Path, request: "DataclassInstance") -
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def finished(folder: Path, identity: str) -> dict[str, Any] | None:
+def load_finished(folder: Path, identity: str) -> dict[str, Any] | None:
     """Return the figures of a report that is this very evaluation, if the folder holds it."""
     try:
         figures: dict[str, Any] = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from megatron_music.evaluate import bootstrap
 from megatron_music.evaluate.bootstrap import Estimate
-from megatron_music.evaluate.corpus import Documents
+from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.critic import features, fit
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
@@ -50,8 +50,8 @@ class LabelRow:
 def label_rows(
     composer: Composer,
     request: Request,
-    training: Documents,
-    held_out: Documents,
+    training: SplitWindows,
+    held_out: SplitWindows,
     progress: Progress,
 ) -> tuple[LabelRow, ...]:
     """Return a row for each frequent label of each family that has two or more of them."""

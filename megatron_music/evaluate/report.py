@@ -18,7 +18,7 @@ from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.identity import JSON_FILE, evaluation_identity, software
-from megatron_music.files import complete, write_text
+from megatron_music.files import atomic_write, write_text
 
 REPORT_FILE = "report.md"
 TEMPLATE = Path(__file__).with_name("report.md.j2")
@@ -33,7 +33,7 @@ def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
     """
     figures = as_json(found)
     for name, draw in _pictures(found).items():
-        with complete(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(draw())
     found.verdict.critic.save(folder)
     told = as_markdown(found)

@@ -19,7 +19,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class FreeSample:
+class UnconstrainedSample:
     """How a sample without a mask came out.
 
     `outcome`: `whole` is legal to its end; `broken` has an illegal token, the first after
@@ -32,24 +32,24 @@ class FreeSample:
     reason: str = ""
 
 
-def sample_freely(
+def sample_unconstrained(
     model: GPT2LMHeadModel,
     vocabulary: Vocabulary,
     count: int,
     seed: int,
     progress: Progress = silent,
-) -> list[FreeSample]:
+) -> list[UnconstrainedSample]:
     """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation.
 
     A model with structural inputs gets them, but for the place in the piece.
     """
-    samples: list[FreeSample] = []
+    samples: list[UnconstrainedSample] = []
     if getattr(model.config, "structural_inputs", None):
         model = ComposingGPT2.of(model, vocabulary)
     progress(0, count)
     for first in range(0, count, BATCH):
         rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
-        samples += [judge(row, vocabulary) for row in rows]
+        samples += [check_sample(row, vocabulary) for row in rows]
         progress(len(samples), count)
     return samples
 
@@ -76,12 +76,12 @@ def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int)
     return rows
 
 
-def judge(tokens: Sequence[int], vocabulary: Vocabulary) -> FreeSample:
+def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:
     """Walk one sample through the grammar; what follows PIECE_END is not looked at."""
     walker = Walker(vocabulary)
     try:
         walker.follow(tokens)
     except TokenError as fault:
-        return FreeSample(BROKEN, walker.length, fault.reason)
+        return UnconstrainedSample(BROKEN, walker.length, fault.reason)
     whole = walker.position.phase is Phase.END
-    return FreeSample(WHOLE if whole else UNFINISHED, walker.length)
+    return UnconstrainedSample(WHOLE if whole else UNFINISHED, walker.length)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import Interrupted, WriteError
-from megatron_music.files import alone, complete, write_text
+from megatron_music.files import atomic_write, file_lock, write_text
 from megatron_music.generate.ledger import Entry, Ledger
+from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.page import PAGE_FILE, write_page
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.report import Copies, Maker, figures, song_report
+from megatron_music.generate.report import Copies, Provenance, figures, song_report
 from megatron_music.generate.request import Request
-from megatron_music.generate.rewrite import write_song
 from megatron_music.generate.song import BoolArray, Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
@@ -58,14 +58,14 @@ def not_checked(songs: Sequence[Song]) -> list[Copies]:
 
 
 def songs_to_compose(
-    folder: Path, request: Request, maker: Maker, formats: Formats
+    folder: Path, request: Request, maker: Provenance, formats: Formats
 ) -> list[Request]:
     """Return the request without the songs that the folder holds: one for each run of seeds."""
     ledger = Ledger(folder)
     lacking = [
         seed
         for seed in request.seeds
-        if _existing(ledger, song_wish(request, maker, seed), formats) is None
+        if _existing(ledger, song_request(request, maker, seed), formats) is None
     ]
     if request.best is not None:  # which are the best is known when all are composed
         return [request] * (request.count - len(lacking) < request.best)
@@ -80,7 +80,7 @@ def songs_to_compose(
     ]
 
 
-def song_wish(request: Request, maker: Maker, seed: int) -> dict[str, Any]:
+def song_request(request: Request, maker: Provenance, seed: int) -> dict[str, Any]:
     """Return all that decides a song, as JSON holds it."""
     batch = () if request.best is not None else _OF_THE_BATCH
     asked = {name: value for name, value in asdict(request).items() if name not in batch}
@@ -93,7 +93,7 @@ def write_album(
     songs: Iterable[Song],
     folder: Path,
     request: Request,
-    maker: Maker,
+    maker: Provenance,
     formats: Formats | None = None,
     *,
     prompt: Piece | Prompt | None = None,
@@ -110,7 +110,7 @@ def write_album(
     """
     chosen = formats or Formats()
     busy = WriteError(f"another command is adding songs to {folder}; wait, or choose another -o")
-    with alone(folder / _LOCK_FILE, busy):
+    with file_lock(folder / _LOCK_FILE, busy):
         begun = None if prompt is None else Prompt.of(prompt)
         album = _Album(folder, request, maker, chosen, begun)
         written, stopped = album.add(songs, progress)
@@ -129,7 +129,12 @@ class _Album:
     """A folder to which the songs of one request are added."""
 
     def __init__(
-        self, folder: Path, request: Request, maker: Maker, formats: Formats, prompt: Prompt | None
+        self,
+        folder: Path,
+        request: Request,
+        maker: Provenance,
+        formats: Formats,
+        prompt: Prompt | None,
     ) -> None:
         self.ledger = Ledger(folder)
         self.ledger.clean_up()
@@ -145,7 +150,7 @@ class _Album:
         progress(there, count)
         try:
             for song in songs:
-                wish = song_wish(self._request, self._maker, song.seed)
+                wish = song_request(self._request, self._maker, song.seed)
                 entry = self.ledger.begin(f"song-{song.seed}", wish)
                 midi = self.ledger.path(entry, "mid")
                 write_song(song, midi, self._prompt, self._request.tempo_bpm)
@@ -172,7 +177,7 @@ class _Album:
         return [path for of_song in zip(*paths, strict=True) for path in of_song]
 
     def _entry(self, seed: int) -> Entry | None:
-        return _existing(self.ledger, song_wish(self._request, self._maker, seed), self._formats)
+        return _existing(self.ledger, song_request(self._request, self._maker, seed), self._formats)
 
     def _prompt_entries(self) -> list[Entry]:
         """Write the piece begun from, unless it is there."""
@@ -209,7 +214,7 @@ def _write_prompt(prompt: Prompt, path: Path) -> None:
     if prompt.source is None:
         write_midi(prompt.piece, path)
         return
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(prompt.source.raw)
 
 

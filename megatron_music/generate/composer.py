@@ -9,12 +9,12 @@ from typing import Self
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
-from megatron_music.generate import writing
+from megatron_music.generate import window_loop
 from megatron_music.generate.harmonise import ensemble_of
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, Watch
+from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import rows_of
 from megatron_music.generate.weights import load_on_device
@@ -25,7 +25,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
 BATCH_SONGS = 16
 
-Work = Callable[[Drawer, Sequence[int]], list[Song]]
+Work = Callable[[TokenSampler, Sequence[int]], list[Song]]
 """Composes a song a seed, their seeds and tokens to be told."""
 
 
@@ -76,33 +76,33 @@ class Composer:
                 )
 
     def _songs(self, request: Request, work: Work, watch: Watch | None) -> Iterator[Song]:
-        drawer = self.drawer(request, watch)
+        sampler = self.sampler(request, watch)
         seeds = request.seeds
         for first in range(0, len(seeds), BATCH_SONGS):
             batch = seeds[first : first + BATCH_SONGS]
-            for seed, song in zip(batch, work(drawer, batch), strict=True):
+            for seed, song in zip(batch, work(sampler, batch), strict=True):
                 tokens = tuple(encode(song.piece, self.vocabulary).tolist())
                 yield replace(song, seed=seed, tokens=tokens)
 
-    def drawer(self, request: Request, watch: Watch | None = None) -> Drawer:
+    def sampler(self, request: Request, watch: Watch | None = None) -> TokenSampler:
         """Return what draws the tokens of a request's songs."""
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
         blends = request.blends(self.vocabulary)
-        return Drawer(model, self.vocabulary, request.taste, key, watch, blends)
+        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""
         first = request.seeds[0]
-        return writing.first_plan(request, self.vocabulary, self.rows.seq_length, first)
+        return window_loop.first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
         """Return what makes pieces of seeds; raises UsageError for an impossible wish."""
         request.refuse_without_piece()
         self.plan(request)
-        return lambda drawer, seeds: [
+        return lambda sampler, seeds: [
             _in_score_order(Song(0, piece, ()))
-            for piece in writing.compose(drawer, request, self.vocabulary, seeds)
+            for piece in window_loop.compose(sampler, request, self.vocabulary, seeds)
         ]
 
     def _from(self, given: Prompt, asked: Request) -> Work:
@@ -119,14 +119,16 @@ class Composer:
                 "own, and `instruments` adds to them"
             )
 
-        writing.begun(prompt, request, vocabulary, request.seeds[0])
+        window_loop.start_from_prompt(prompt, request, vocabulary, request.seeds[0])
 
-        def work(drawer: Drawer, seeds: Sequence[int]) -> list[Song]:
-            drafts = [writing.begun(prompt, request, vocabulary, seed) for seed in seeds]
-            pieces = writing.write(drawer, drafts, seeds, request, vocabulary)
+        def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
+            states = [
+                window_loop.start_from_prompt(prompt, request, vocabulary, seed) for seed in seeds
+            ]
+            pieces = window_loop.write(sampler, states, seeds, request, vocabulary)
             songs = [
-                Song(0, piece, (), draft.sources, draft.holes, draft.dropped)
-                for piece, draft in zip(pieces, drafts, strict=True)
+                Song(0, piece, (), state.sources, state.holes, state.dropped)
+                for piece, state in zip(pieces, states, strict=True)
             ]
             return songs if request.voice is None else [_in_score_order(one) for one in songs]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.draft import until_step
+from megatron_music.generate.infill import until_step
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from megatron_music.generate.choice_kernel import song_words
+from megatron_music.generate.sampling_kernel import song_seeds
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import parse_instrument
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
@@ -22,7 +22,7 @@ def draw_instruments(
     """
     windows = _windows(settings, max_tokens)
     numbers = np.arange(len(windows), dtype=np.uint64)
-    order = np.argsort(scramble(song_words([seed], _STAGE) + numbers), kind="stable").tolist()
+    order = np.argsort(scramble(song_seeds([seed], _STAGE) + numbers), kind="stable").tolist()
     drawn: list[tuple[int, ...]] = [windows[i] for i in order]
     if tracks is None:
         return drawn[0] if drawn else None

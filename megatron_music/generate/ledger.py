@@ -14,7 +14,7 @@ from typing import Any
 
 from megatron_music.data.folders import ALBUM_FILE, KEPT_FOLDER, SONG_STEM
 from megatron_music.errors import UsageError
-from megatron_music.files import complete, sha256_of, write_changed
+from megatron_music.files import atomic_write, sha256_of, write_changed
 
 FIRST_SEED = 7
 MUSIC_KINDS = ("mid", "wav", "png", "musicxml", "json")
@@ -100,7 +100,7 @@ class Ledger:
                 songs = ", ".join(entry.stem for entry in self.entries) or "none"
                 raise UsageError(f"no {self.folder / stem} to keep; songs of this folder: {songs}")
             for file in filter(Path.is_file, files):
-                with complete(self.folder / KEPT_FOLDER / file.name) as temporary:
+                with atomic_write(self.folder / KEPT_FOLDER / file.name) as temporary:
                     shutil.copyfile(file, temporary)
                 kept.append(self.folder / KEPT_FOLDER / file.name)
         return kept

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate import writing
-from megatron_music.generate.draft import Draft
+from megatron_music.generate import window_loop
 from megatron_music.generate.harmonise import ensemble_of, kept_voice
+from megatron_music.generate.infill import InfillState
 from megatron_music.generate.key import FITTING_SHARE, key_of, parse_key
-from megatron_music.generate.origin import learnt_instruments
 from megatron_music.generate.prompt import Prompt, read_prompt
 from megatron_music.generate.request import Request
+from megatron_music.generate.training_data import training_instruments
 from megatron_music.score.audio import LONGEST_MINUTES
 from megatron_music.score.general_midi import instrument_title, numbered_title
 from megatron_music.score.instruments import DRUMS, VOICES
@@ -45,7 +45,7 @@ def prepared(
         request.refuse_without_piece()
         if not confirmed:
             codes = list(request.codes(vocabulary) or ())
-            _refuse_unknown(codes, learnt_instruments(data, vocabulary))
+            _refuse_unknown(codes, training_instruments(data, vocabulary))
         _refuse_keyless(request, vocabulary)
         return None
     prompt = _read(path, request, vocabulary)
@@ -54,11 +54,11 @@ def prepared(
         if not confirmed:
             raise UsageError(_about_metres(prompt, odd, path, vocabulary.metres))
         prompt = _read(path, request, vocabulary, any_metre=True)
-    draft = _draft(prompt, request, vocabulary)
+    state = _start(prompt, request, vocabulary)
     if not confirmed:
-        _refuse_unknown_tracks(draft, prompt, learnt_instruments(data, vocabulary), vocabulary)
+        _refuse_unknown_tracks(state, prompt, training_instruments(data, vocabulary), vocabulary)
         _refuse_chords(prompt, request, vocabulary)
-        _refuse_another_key(draft, request)
+        _refuse_another_key(state, request)
     return prompt
 
 
@@ -71,7 +71,7 @@ def _read(
     return prompt.as_named(ensemble_of(vocabulary))
 
 
-def _draft(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
+def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return what a request makes of a prompt; raises UsageError for an impossible wish."""
     if request.tracks is not None:
         raise UsageError(
@@ -88,7 +88,9 @@ def _draft(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
         one = str(request.fill_bars[0])
         asked = asked if len(request.fill_bars) > 1 else one
         raise UsageError(f"the piece has bars 1..{count} (got {asked}); choose among them")
-    return writing.begun(prompt, prompt.on_grid(request), vocabulary, request.seeds[0])
+    return window_loop.start_from_prompt(
+        prompt, prompt.on_grid(request), vocabulary, request.seeds[0]
+    )
 
 
 def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[int]:
@@ -96,11 +98,11 @@ def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[
     bars = prompt.bars
     if bars is None or all(map(bars.is_whole, range(bars.bars))):
         return []
-    draft = _draft(prompt, request, vocabulary)
+    state = _start(prompt, request, vocabulary)
     if request.vary is not None:
         composed = set(range(bars.bars))
     else:
-        grid = np.flatnonzero(draft.holes.any(axis=0)).tolist()
+        grid = np.flatnonzero(state.holes.any(axis=0)).tolist()
         composed = set(map(bars.to_file, grid))
     return [
         bar
@@ -134,12 +136,12 @@ def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None
 
 
 def _refuse_unknown_tracks(
-    draft: Draft, prompt: Prompt, learnt: frozenset[int] | None, vocabulary: Vocabulary
+    state: InfillState, prompt: Prompt, learnt: frozenset[int] | None, vocabulary: Vocabulary
 ) -> None:
     """Refuse tracks of instruments that the model never met, where that is known."""
     if learnt is None:
         return
-    tracks = list(zip(draft.piece.tracks, draft.sources, strict=True))
+    tracks = list(zip(state.piece.tracks, state.sources, strict=True))
     _refuse_unknown([track.instrument for track, source in tracks if source is None], learnt)
     unknown = [
         source for track, source in tracks if source is not None and track.instrument not in learnt
@@ -207,12 +209,12 @@ def _refuse_keyless(request: Request, vocabulary: Vocabulary) -> None:
         raise UsageError(f"drums have no key (asked for {parse_key(request.key)}); leave out --key")
 
 
-def _refuse_another_key(draft: Draft, request: Request) -> None:
+def _refuse_another_key(state: InfillState, request: Request) -> None:
     """Refuse a key that what is kept is not in."""
     if request.key is None:
         return
     key = parse_key(request.key)
-    kept = replace(draft.piece, tracks=tuple(one for one in draft.piece.tracks if len(one)))
+    kept = replace(state.piece, tracks=tuple(one for one in state.piece.tracks if len(one)))
     share = key.share(kept)
     if share < FITTING_SHARE:
         raise UsageError(
@@ -221,7 +223,7 @@ def _refuse_another_key(draft: Draft, request: Request) -> None:
         )
 
 
-def refuse_hours(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
+def refuse_long_audio(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
     """Refuse sound that cannot be rendered before composing it; raises UsageError."""
     bars = request.bars or vocabulary.settings.bars
     metre = parse_metre(request.metre) if request.metre else COMMON_TIME

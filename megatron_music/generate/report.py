@@ -18,7 +18,7 @@ from megatron_music.score.pianoroll import pitch_name, track_labels
 
 
 @dataclass(frozen=True)
-class Maker:
+class Provenance:
     """What made the songs: hashes of the model and of its vocabulary, and the piece begun from."""
 
     model: str
@@ -54,7 +54,7 @@ def _bars(count: int) -> str:
 
 
 def song_report(
-    song: Song, request: Request, maker: Maker, copies: Copies, prompt: Prompt | None = None
+    song: Song, request: Request, maker: Provenance, copies: Copies, prompt: Prompt | None = None
 ) -> dict[str, Any]:
     """Return what was asked and what came, as JSON can hold it.
 

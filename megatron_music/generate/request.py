@@ -7,13 +7,13 @@ import numpy as np
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
-from megatron_music.generate.taste import Taste
+from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.metre import parse_metre
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.tempo import nearest_tempi
-from megatron_music.tokenizer.attributes import Blend, asked_for
+from megatron_music.tokenizer.attributes import Blend, parse_blends
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, VELOCITIES, Vocabulary
 
 _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
@@ -102,7 +102,7 @@ class Request:
             if value is not None:
                 _within(name, value, 1, 1000, "4, 8 and 16 are usual")
         self._check_tracks()
-        self._check_taste()
+        self._check_sampling()
         _within("`tempo_bpm`", self.tempo, 10, 400, "quarter notes a minute")
         if self.metre is not None:
             parse_metre(self.metre)
@@ -144,7 +144,7 @@ class Request:
         if self.fill_bars or self.fill_tracks:
             raise UsageError("`vary` chooses the bars itself; leave out either it or what to fill")
 
-    def _check_taste(self) -> None:
+    def _check_sampling(self) -> None:
         if not 0 < self.temperature <= 100:
             raise UsageError(
                 f"`temperature` must be in (0, 100] (got {self.temperature}); 1.0 changes nothing"
@@ -161,9 +161,11 @@ class Request:
         return SONG_TEMPO_BPM if self.tempo_bpm is None else self.tempo_bpm
 
     @property
-    def taste(self) -> Taste:
+    def sampling(self) -> SamplingParams:
         """How boldly to choose."""
-        return Taste(float(self.temperature), self.top_k, float(self.top_p), float(self.min_p))
+        return SamplingParams(
+            float(self.temperature), self.top_k, float(self.top_p), float(self.min_p)
+        )
 
     @property
     def exact(self) -> bool:
@@ -223,7 +225,7 @@ class Request:
 
     def blends(self, vocabulary: Vocabulary) -> list[Blend]:
         """Return what is asked of each family of labels; raises UsageError for unknown ones."""
-        return asked_for(self.attributes or (), vocabulary)
+        return parse_blends(self.attributes or (), vocabulary)
 
     def metre_index(self, vocabulary: Vocabulary) -> int | None:
         """Return the place of the metre asked for among the vocabulary's; None if none is.

@@ -10,18 +10,27 @@ import torch
 from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
 from megatron_music.errors import CheckpointError
-from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.key import Key
 from megatron_music.generate.key_mask import KeyProcessor
+from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
+from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.generate.structural import ComposingGPT2, rows_of
-from megatron_music.generate.taste import Taste
 from megatron_music.tokenizer.attributes import Blend
+from megatron_music.tokenizer.grammar_mask_kernel import (
+    mark_legal,
+    new_rules,
+    new_state,
+    take_tokens,
+)
+from megatron_music.tokenizer.infill_kernel import (
+    mark_template_tokens,
+    new_templates,
+    take_template_tokens,
+)
+from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.sheet import Sheet
-from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
 from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
 
 Tokens = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
@@ -33,7 +42,7 @@ What it raises ends the composing.
 """
 
 
-class Guide(Protocol):
+class Constraint(Protocol):
     """Songs on their way: which tokens may come next in each."""
 
     given: list[list[int]]
@@ -46,7 +55,7 @@ class Guide(Protocol):
         """Write the legal next tokens to masks [songs, vocabulary]."""
 
 
-class PlanGuide:
+class PlanConstraint:
     """Songs from nothing, a plan each; the plans differ in bars and instruments alone."""
 
     def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan]) -> None:
@@ -63,47 +72,47 @@ class PlanGuide:
         mark_legal(self._state, self._rules, masks)
 
 
-class SheetGuide:
-    """Songs that are given but for some bars, a sheet each; see `new_sheets`."""
+class InfillConstraint:
+    """Songs of which some bars are open, a template each; see `new_templates`."""
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        sheets: Sequence[Sheet],
+        templates: Sequence[InfillTemplate],
         max_tokens: int,
         velocities: tuple[int, int] | None = None,
     ) -> None:
-        self.given = [sheet.given for sheet in sheets]
-        self._sheets = new_sheets(sheets, vocabulary, max_tokens, velocities)
+        self.given = [template.given for template in templates]
+        self._templates = new_templates(templates, vocabulary, max_tokens, velocities)
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens."""
-        take_sheet_tokens(tokens, self._sheets)
+        take_template_tokens(tokens, self._templates)
 
     def mark(self, masks: Masks) -> None:
         """Write the legal next tokens."""
-        mark_sheet_tokens(self._sheets, masks)
+        mark_template_tokens(self._templates, masks)
 
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Leave only the tokens from which a row can still become what its guide asks for.
+    """Leave only the tokens from which a row can still become what its constraint asks for.
 
     For any `generate` of `transformers`: the mask is all it needs to compose valid music.
     """
 
-    def __init__(self, guide: Guide, vocabulary_size: int) -> None:
-        self._guide = guide
+    def __init__(self, constraint: Constraint, vocabulary_size: int) -> None:
+        self._constraint = constraint
         self._taken = 0
-        self._barred = np.empty((len(guide.given), vocabulary_size), np.bool_)
+        self._barred = np.empty((len(constraint.given), vocabulary_size), np.bool_)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask scores [songs, vocabulary] after taking the newest tokens of input_ids [songs, t].
 
         The model's outputs beyond the vocabulary, if it has any, are never chosen.
         """
-        self._guide.take(input_ids[:, self._taken :].cpu().numpy())
+        self._constraint.take(input_ids[:, self._taken :].cpu().numpy())
         self._taken = input_ids.shape[1]
-        self._guide.mark(self._barred)
+        self._constraint.mark(self._barred)
         np.logical_not(self._barred, out=self._barred)
         barred = torch.from_numpy(self._barred).to(scores.device)
         return scores.masked_fill(barred, float("-inf"))
@@ -116,14 +125,16 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
     tells apart the windows of a song that is made in several.
     """
 
-    def __init__(self, seeds: Sequence[int], taste: Taste, stage: int = 0) -> None:
-        self._words = song_words(list(seeds), stage)
-        self._taste = taste
+    def __init__(self, seeds: Sequence[int], sampling: SamplingParams, stage: int = 0) -> None:
+        self._words = song_seeds(list(seeds), stage)
+        self._sampling = sampling
         self._chosen = np.empty(len(seeds), np.int64)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Turn scores [songs, vocabulary] into ones whose largest is the token drawn."""
-        choose(scores.cpu().numpy(), self._words, input_ids.shape[1], self._taste, self._chosen)
+        sample_tokens(
+            scores.cpu().numpy(), self._words, input_ids.shape[1], self._sampling, self._chosen
+        )
         chosen = torch.from_numpy(self._chosen).to(scores.device)
         return torch.zeros_like(scores).scatter_(1, chosen[:, None], 1.0)
 
@@ -140,8 +151,8 @@ class _Watched(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-class Drawer:
-    """A model that draws songs for a request: its taste, its key, and the tokens it can hold.
+class TokenSampler:
+    """A model that draws songs for a request, in its key, within the tokens it can hold.
 
     Of `blends` the token of each stands for the mean of the embeddings of all its labels.
     """
@@ -150,7 +161,7 @@ class Drawer:
         self,
         model: GPT2LMHeadModel,
         vocabulary: Vocabulary,
-        taste: Taste,
+        sampling: SamplingParams,
         key: Key | None = None,
         watch: Watch | None = None,
         blends: Sequence[Blend] = (),
@@ -162,14 +173,14 @@ class Drawer:
         if rows.total > rows.seq_length:
             self._model = self._composing = ComposingGPT2.of(model, vocabulary)
         self._vocabulary = vocabulary
-        self._taste = taste
+        self._sampling = sampling
         self._key = key
         self._watch = watch
         self._blends = [blend for blend in blends if len(blend.tokens) > 1]
 
     def draw(
         self,
-        guide: Guide,
+        constraint: Constraint,
         seeds: Sequence[int],
         stage: int = 0,
         places: PlaceArray | None = None,
@@ -182,12 +193,12 @@ class Drawer:
         `first_bar` is told to who watches.
         """
         vocabulary, device = self._vocabulary, self._model.device
-        shared = min(map(len, guide.given))
-        start = torch.tensor([given[:shared] for given in guide.given], device=device)
-        processors = LogitsProcessorList([GrammarProcessor(guide, len(vocabulary))])
+        shared = min(map(len, constraint.given))
+        start = torch.tensor([given[:shared] for given in constraint.given], device=device)
+        processors = LogitsProcessorList([GrammarProcessor(constraint, len(vocabulary))])
         if self._key is not None:
             processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
-        processors.append(SongSampler(seeds, self._taste, stage))
+        processors.append(SongSampler(seeds, self._sampling, stage))
         if self._watch is not None:
             processors.append(_Watched(self._watch, first_bar))
         if self._composing is not None:

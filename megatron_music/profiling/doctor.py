@@ -26,7 +26,7 @@ from packaging.version import Version
 from megatron_music.nvidia import Driver, InstalledGpu, are_gpus_hidden, read_driver
 from megatron_music.score.audio import PLAYER, SAMPLE_RATE_HZ
 from megatron_music.train import backends, torch_build
-from megatron_music.train.torch_build import TorchBuild, unusable
+from megatron_music.train.torch_build import TorchBuild, gpu_problem
 
 Status = Literal["ok", "optional", "needed"]
 
@@ -169,7 +169,7 @@ def _torch(driver: Driver) -> Finding:
         return finding
     cuda = _torch_cuda()
     found = f"{finding.found}, " + (f"CUDA {cuda}" if cuda else "CPU only")
-    reason = "" if are_gpus_hidden() else unusable(_build(driver, finding.found, cuda), driver)
+    reason = "" if are_gpus_hidden() else gpu_problem(_build(driver, finding.found, cuda), driver)
     if not reason:
         return Finding("torch", found)
     problem, _, fix = reason.partition("; ")

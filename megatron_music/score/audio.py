@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import MidiError, MissingError
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_columns import (
     BEND,
@@ -237,7 +237,7 @@ def _sounding_samples(samples: FloatArray) -> int:
 def _write(samples: FloatArray, gain: float, path: Path) -> None:
     count = _sounding_samples(samples * gain)
     words = np.rint(samples[:count] * (gain * _FULL_SCALE)).astype("<i2")
-    with complete(path) as temporary, wave.open(str(temporary), "wb") as file:
+    with atomic_write(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)

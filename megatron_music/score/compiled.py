@@ -36,10 +36,10 @@ _MADE_FROM = (
     "tokenizer/grammar.py",
     "tokenizer/plan.py",
     "tokenizer/position.py",
-    "tokenizer/sheet.py",
+    "tokenizer/infill_template.py",
     "tokenizer/structure.py",
     "tokenizer/vocabulary.py",
-    "generate/taste.py",
+    "generate/sampling_params.py",
 )
 """The files with kernels, and with the numbers that stand in them."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pretty_midi
 
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import (
     DRUMS,
@@ -101,7 +101,7 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
         named.sort(key=lambda one: one[0].instrument == DRUMS)
     for track, name in named:
         midi.instruments.append(_written_track(track, name, step_s))
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         midi.write(str(temporary))
         if tempos or piece.is_sung:
             sung = [_in_written_ticks(track, piece) for track, _ in named]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import MidiError
-from megatron_music.files import nearest
+from megatron_music.files import suggest_path
 from megatron_music.score.midi_columns import (
     CONTROL_TICK,
     CUT,
@@ -155,7 +155,7 @@ def read_bytes(path: Path) -> bytes:
             raise MidiError(f"{path} is a folder or a device; give a MIDI file", "unreadable")
         return path.read_bytes()
     except OSError as fault:
-        message = f"cannot read {path}: {fault.strerror}; {nearest(path)}"
+        message = f"cannot read {path}: {fault.strerror}; {suggest_path(path)}"
         raise MidiError(message, "unreadable") from None
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from megatron_music.errors import UsageError
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.metre import TimeSignature
@@ -93,7 +93,7 @@ def write_musicxml(
         part = SubElement(root, "part", id=f"P{number + 1}")
         _write_part(part, number, track, piece, sharps, tempo_bpm)
     indent(root, " ")
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         ElementTree(root).write(temporary, encoding="UTF-8", xml_declaration=True)
 
 

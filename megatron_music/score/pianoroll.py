@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
 from megatron_music.score.metre import COMMON_TIME
@@ -79,7 +79,7 @@ def draw_piano_roll(
     `new` are bars to mark [tracks, bars], none of them or all of them for nothing to mark.
     """
     figure = piano_roll(piece, title, new)
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": "megatron-music"})
 
 

@@ -56,7 +56,7 @@ def model_named(studio: Studio, name: str | None) -> Model:
     return model
 
 
-def limited(request: Request, kind: str) -> None:
+def check_rate_limit(request: Request, kind: str) -> None:
     """Count a request against its visitor's limit; raises HTTPException beyond it."""
     address = request.client.host if request.client else ""
     state = request.state
@@ -130,7 +130,7 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
 async def _song(request: Request, studio: Studio, model: Model, number: int) -> StoredSong:
     found = studio.song(model, number)
     if found is None:
-        limited(request, "song")
+        check_rate_limit(request, "song")
         found = await studio.made_song(model, number)
     return found
 
@@ -161,7 +161,7 @@ async def song_events(
     chosen = model_named(studio, model)
     if studio.song(chosen, check_number(number)) is not None:
         return _stream(_over())
-    limited(request, "song")
+    check_rate_limit(request, "song")
     job = studio.ask_for_song(chosen, number)
     keeping = asyncio.create_task(studio.made_song(chosen, number))
     keeping.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -182,7 +182,7 @@ async def vote(
     number: int, vote: schemas.Vote, request: Request, studio: Service, model: ModelName = None
 ) -> schemas.Votes:
     """Vote for a song, or against it; a visitor's newest vote counts."""
-    limited(request, "vote")
+    check_rate_limit(request, "vote")
     chosen = model_named(studio, model)
     if studio.song(chosen, check_number(number)) is None:
         raise HTTPException(404, "nobody has heard this song yet; open its page first")
@@ -198,7 +198,7 @@ async def compose(
     wanted: schemas.CompositionRequest, request: Request, studio: Service
 ) -> schemas.Composition:
     """Compose what is asked for; the answer says where its events and its result are."""
-    limited(request, "compose")
+    check_rate_limit(request, "compose")
     parent = None if wanted.version is None else version_of(studio, wanted.version)
     model = model_named(studio, wanted.model)
     wishes = wanted.wishes.model_dump(exclude_unset=True)
@@ -293,7 +293,7 @@ async def begin_project(
     request: Request, studio: Service, name: str = "my piece", model: ModelName = None
 ) -> schemas.Project:
     """Begin a project with a file: MIDI, or MusicXML or ABC if `name` ends so."""
-    limited(request, "upload")
+    check_rate_limit(request, "upload")
     content = await _body(request)
     if not content:
         raise UsageError("the body is empty; send a MIDI file, MusicXML or ABC")
@@ -307,7 +307,7 @@ async def begin_project_from_song(
     wanted: schemas.FromSong, request: Request, studio: Service
 ) -> schemas.Project:
     """Begin a project with a song by number."""
-    limited(request, "upload")
+    check_rate_limit(request, "upload")
     first = await studio.begin_from_song(model_named(studio, wanted.model), wanted.song)
     return project_info(studio, first.project)
 
@@ -396,7 +396,7 @@ async def _file(
     if kind == "midi":
         content = midi
     else:
-        limited(request, "render")
+        check_rate_limit(request, "render")
         try:
             content = await studio.rendered(midi, suffix, title)
         except JobFailedError as fault:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from megatron_music import __version__
 from megatron_music.errors import MusicError
 from megatron_music.studio import api, pages
-from megatron_music.studio.jobs import FullError, JobFailedError
+from megatron_music.studio.jobs import JobFailedError, QueueFullError
 from megatron_music.studio.service import Studio
 from megatron_music.studio.visitors import (
     COOKIE_AGE_S,
@@ -27,7 +27,7 @@ from megatron_music.studio.visitors import (
     VISITOR_COOKIE,
     Limiter,
     Signer,
-    comes_from_elsewhere,
+    is_cross_site,
     is_local_name,
 )
 
@@ -49,7 +49,7 @@ _log = logging.getLogger("megatron_music.studio.requests")
 
 
 @dataclass(frozen=True)
-class Guard:
+class AccessPolicy:
     """Who may ask: everybody on this machine, or who knows the shared token."""
 
     token: str | None = None
@@ -60,14 +60,14 @@ class Guard:
         """Return the answer to a request that is not let in."""
         if not self.any_host and not is_local_name(request.headers.get("host", "")):
             return _problem(421, "this studio answers on 127.0.0.1 alone; see --host")
-        if request.method not in SAFE and comes_from_elsewhere(request):
+        if request.method not in SAFE and is_cross_site(request):
             return _problem(403, "a page of another site sent this")
         return None
 
 
-def create_app(studio: Studio, guard: Guard | None = None) -> FastAPI:
+def create_app(studio: Studio, guard: AccessPolicy | None = None) -> FastAPI:
     """Return the application of a studio, which begins and ends with it."""
-    guard = guard or Guard()
+    guard = guard or AccessPolicy()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -85,7 +85,7 @@ def create_app(studio: Studio, guard: Guard | None = None) -> FastAPI:
     )
     app.state.studio = studio
     app.state.guard = guard
-    app.add_middleware(Gate, guard=guard, signer=Signer(studio.database.secret()))
+    app.add_middleware(AccessMiddleware, guard=guard, signer=Signer(studio.database.secret()))
     app.state.limiter = Limiter()
     app.include_router(api.router)
     app.include_router(pages.router)
@@ -103,8 +103,8 @@ def _answer_errors(app: FastAPI) -> None:
     async def failed(_request: Request, fault: JobFailedError) -> Response:
         return _problem(422, str(fault))
 
-    @app.exception_handler(FullError)
-    async def full(_request: Request, _fault: FullError) -> Response:
+    @app.exception_handler(QueueFullError)
+    async def full(_request: Request, _fault: QueueFullError) -> Response:
         return _problem(503, "too many wait already; try again in some minutes", wait_s=60)
 
     @app.exception_handler(RequestValidationError)
@@ -119,13 +119,13 @@ def _problem(status: int, detail: str, wait_s: float | None = None) -> Response:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-class Gate:
+class AccessMiddleware:
     """Let in who may ask, know the visitor, add headers, and write a line of the log.
 
     Plain ASGI: the wrapper of Starlette for functions takes as long as the rest of an answer.
     """
 
-    def __init__(self, app: ASGIApp, guard: Guard, signer: Signer) -> None:
+    def __init__(self, app: ASGIApp, guard: AccessPolicy, signer: Signer) -> None:
         self._app = app
         self._guard = guard
         self._signer = signer

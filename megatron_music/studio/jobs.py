@@ -25,7 +25,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
 
 
-class Rank(IntEnum):
+class Priority(IntEnum):
     """Who comes first."""
 
     PERSON = 0
@@ -42,7 +42,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-class FullError(Exception):
+class QueueFullError(Exception):
     """More jobs wait than are taken."""
 
 
@@ -56,7 +56,7 @@ class Job:
     `work` goes to the process, `about` is what the server remembers of it.
     """
 
-    def __init__(self, work: dict[str, Any], rank: Rank) -> None:
+    def __init__(self, work: dict[str, Any], rank: Priority) -> None:
         self.key = secrets.token_urlsafe(16)
         self.work = work
         self.about: dict[str, Any] = {}
@@ -72,7 +72,7 @@ class Job:
         """True where nothing more will come."""
         return self.state not in (State.WAITING, State.RUNNING)
 
-    def tell(self, event: dict[str, Any]) -> None:
+    def publish(self, event: dict[str, Any]) -> None:
         """Add an event and wake all who wait for it."""
         self.events.append(event)
         self._changed.set()
@@ -81,7 +81,7 @@ class Job:
     def end(self, state: State, *, result: Any = None, reason: str = "") -> None:
         """Bring the job to its end."""
         self.state, self.result, self.reason = state, result, reason
-        self.tell({"event": state.value, "reason": reason})
+        self.publish({"event": state.value, "reason": reason})
 
     async def wait(self) -> Any:
         """Return the result; raises JobFailedError."""
@@ -104,7 +104,7 @@ class Job:
                 await self._changed.wait()
 
 
-class Line:
+class JobQueue:
     """Jobs of one process, in order."""
 
     def __init__(self, name: str, models: dict[str, str]) -> None:
@@ -135,13 +135,13 @@ class Line:
                 await self._task
         self._end_process()
 
-    def put(self, work: dict[str, Any], rank: Rank = Rank.PERSON) -> Job:
-        """Put a job into the line; raises FullError.
+    def put(self, work: dict[str, Any], rank: Priority = Priority.PERSON) -> Job:
+        """Put a job into the line; raises QueueFullError.
 
         A job of the pool that is running is put back for a person's.
         """
         if len(self._heap) >= MOST_WAITING:
-            raise FullError
+            raise QueueFullError
         job = Job(work, rank)
         self._jobs[job.key] = job
         self._push(job)
@@ -149,7 +149,7 @@ class Line:
         for key in over[: max(0, len(over) - KEPT_DONE)]:
             del self._jobs[key]
         running = self._running
-        if running is not None and running.rank is Rank.POOL and rank is Rank.PERSON:
+        if running is not None and running.rank is Priority.POOL and rank is Priority.PERSON:
             self._cancelled.value = self._turn
         return job
 
@@ -195,7 +195,7 @@ class Line:
             if job.state is not State.WAITING:
                 continue
             self._running, self._turn, job.state = job, next(self._turns), State.RUNNING
-            job.tell({"event": "running"})
+            job.publish({"event": "running"})
             began_s = time.monotonic()
             try:
                 async with asyncio.timeout(LONGEST_JOB_S):
@@ -238,13 +238,13 @@ class Line:
                         _log.error("a job of the line %s failed: %s", self._name, event["reason"])
                     told = "an error of the studio; its log says more" if event["is_ours"] else ""
                     job.end(State.FAILED, reason=told or event["reason"])
-                elif job.rank is Rank.POOL and "is_unwanted" not in job.about:
+                elif job.rank is Priority.POOL and "is_unwanted" not in job.about:
                     job.state = State.WAITING
                     self._push(job)
                 else:
                     job.end(State.CANCELLED, reason="cancelled")
                 return
-            job.tell(event)
+            job.publish(event)
 
     def _end_process(self) -> None:
         if self._process is not None:

@@ -11,11 +11,11 @@ from typing import Any
 import uvicorn
 
 from megatron_music.errors import UsageError, WriteError
-from megatron_music.files import alone, check_writable, read_small
+from megatron_music.files import check_writable, file_lock, read_small
 from megatron_music.generate.identity import CONFIG, model_identity
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
-from megatron_music.studio.app import Guard, create_app
+from megatron_music.studio.app import AccessPolicy, create_app
 from megatron_music.studio.connections import BoundedProtocol
 from megatron_music.studio.service import Model, Studio
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -40,8 +40,8 @@ def serve(
     models = find_models(folders)
     check_writable(place)
     busy = UsageError(f"another studio works in {place}; give another --folder")
-    with alone(place / "lock", busy), _listening(address) as listener:
-        guard = Guard(address.token, any_host=address.token is not None)
+    with file_lock(place / "lock", busy), _listening(address) as listener:
+        guard = AccessPolicy(address.token, any_host=address.token is not None)
         app = create_app(Studio(models, place), guard)
         query = "" if address.token is None else f"?token={address.token}"
         say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")

@@ -13,9 +13,9 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.studio.database import Database, StoredSong, Version
-from megatron_music.studio.jobs import Job, JobFailedError, Line, Rank
+from megatron_music.studio.jobs import Job, JobFailedError, JobQueue, Priority
 from megatron_music.studio.titles import title_of
 from megatron_music.studio.worker import STEPS_PER_QUARTER
 
@@ -50,8 +50,8 @@ class Studio:
         self.database = Database(folder / "studio.sqlite")
         self._cache = folder / "cache"
         folders = {model.name: str(model.folder) for model in models}
-        self.composing = Line("compose", folders)
-        self.reading = Line("read", folders)
+        self.composing = JobQueue("compose", folders)
+        self.reading = JobQueue("read", folders)
         self._songs: LRUCache[tuple[str, int], StoredSong] = LRUCache(_REMEMBERED)
         self._answers: LRUCache[Hashable, bytes] = LRUCache(MOST_ANSWERS_BYTES, getsizeof=len)
         self._votes: dict[tuple[str, int], int] = {}
@@ -102,7 +102,7 @@ class Studio:
                 self._answers[key] = content
         return content
 
-    def ask_for_song(self, model: Model, number: int, rank: Rank = Rank.PERSON) -> Job:
+    def ask_for_song(self, model: Model, number: int, rank: Priority = Priority.PERSON) -> Job:
         """Return the job that makes a song; all who ask for one song wait for one job."""
         key = (model.key, number)
         job = self._making.get(key)
@@ -111,8 +111,10 @@ class Studio:
             job = self._making[key] = self.composing.put(work, rank)
         return job
 
-    async def made_song(self, model: Model, number: int, rank: Rank = Rank.PERSON) -> StoredSong:
-        """Return a song, made if need be; raises JobFailedError and FullError."""
+    async def made_song(
+        self, model: Model, number: int, rank: Priority = Priority.PERSON
+    ) -> StoredSong:
+        """Return a song, made if need be; raises JobFailedError and QueueFullError."""
         song = self.song(model, number)
         if song is not None:
             return song
@@ -126,7 +128,7 @@ class Studio:
         if song is None:
             title = title_of(made["facts"], number)
             song = StoredSong(number, title, made["facts"], made["midi"])
-            self.database.keep_song(model.key, song, is_fresh=rank is Rank.POOL)
+            self.database.keep_song(model.key, song, is_fresh=rank is Priority.POOL)
             self._songs[(model.key, number)] = song
         return song
 
@@ -161,7 +163,7 @@ class Studio:
                 await asyncio.sleep(0.5)
                 continue
             try:
-                await self.made_song(model, self._new_number(), Rank.POOL)
+                await self.made_song(model, self._new_number(), Priority.POOL)
             except JobFailedError as fault:
                 _log.warning("the pool cannot be filled: %s", fault)
                 await asyncio.sleep(10)
@@ -201,7 +203,7 @@ class Studio:
     async def _render(self, path: Path, midi: bytes, kind: str, title: str) -> bytes:
         work = {"task": "render", "midi": midi, "kind": kind, "title": title}
         made: bytes = await self.reading.put(work).wait()
-        with complete(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(made)
         await asyncio.to_thread(self._trim_cache)
         return made

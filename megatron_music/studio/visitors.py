@@ -85,7 +85,7 @@ class Limiter:
         return min(limit.burst, left + (time.monotonic() - then_s) / limit.refill_s)
 
 
-def comes_from_elsewhere(request: HTTPConnection) -> bool:
+def is_cross_site(request: HTTPConnection) -> bool:
     """Tell whether a request that changes something was sent by a page of another site.
 
     Browsers say where a request comes from; programs such as curl do not, and hold no cookie that

@@ -43,7 +43,7 @@ from megatron_music.data.place import (
 from megatron_music.data.settings import SPLITS
 from megatron_music.data.survey import LENGTHS_SUFFIX
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import alone, damaged, why
+from megatron_music.files import file_lock, find_damaged, os_error_reason
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.text.card import text_card
 from megatron_music.text.documents import TextDocument, documents
@@ -138,7 +138,7 @@ def build_text(
     if finished is not None:
         return Result(finished, True)
     try:
-        with alone(folder / WORK_FOLDER / "lock", busy(folder)):
+        with file_lock(folder / WORK_FOLDER / "lock", busy(folder)):
             work = folder / WORK_FOLDER / _KIND
             shutil.rmtree(work, ignore_errors=True)
             final = work / "final"
@@ -148,7 +148,8 @@ def build_text(
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     except OSError as fault:
         raise WriteError(
-            f"cannot write the data set {folder}: {why(fault)}; make room or choose another place"
+            f"cannot write the data set {folder}: {os_error_reason(fault)}; "
+            "make room or choose another place"
         ) from fault
     return Result(read_manifest(folder), False)
 
@@ -164,7 +165,7 @@ def _finished(folder: Path, key: str) -> dict[str, Any] | None:
             "(--force would replace that data set)"
         )
     sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
-    return None if damaged(folder, sizes) else manifest
+    return None if find_damaged(folder, sizes) else manifest
 
 
 def _make(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.request import Request
-from megatron_music.generate.taste import Taste
+from megatron_music.generate.sampling_params import SamplingParams
 
 MOST_TOKENS = 1 << 16
 
@@ -56,6 +56,6 @@ class TextRequest:
         return bool(self.song_ids)
 
     @property
-    def taste(self) -> Taste:
+    def sampling(self) -> SamplingParams:
         """What the choice of a token goes by."""
-        return Taste(self.temperature, self.top_k, self.top_p, self.min_p)
+        return SamplingParams(self.temperature, self.top_k, self.top_p, self.min_p)

@@ -176,7 +176,7 @@ class _Song:
         vocabulary, device = self._vocabulary, self._model.device
         start = torch.tensor([context], device=device)
         allowed = _Allowed(vocabulary, ends, device) if with_text else _Only(ends)
-        sampler = SongSampler([self._seed], self._request.taste, self._stage)
+        sampler = SongSampler([self._seed], self._request.sampling, self._stage)
         self._stage += 1
         with torch.inference_mode():
             ids = self._model.generate(

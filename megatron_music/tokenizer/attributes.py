@@ -75,7 +75,7 @@ def attribute_families(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     return table
 
 
-def asked_for(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
+def parse_blends(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
     """Return what is asked of each family, such as COMPOSER=BACH:0.5,PALESTRINA:0.5, by family.
 
     What is not asked for is unknown. Raises UsageError for labels that the vocabulary lacks.

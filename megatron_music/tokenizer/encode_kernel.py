@@ -30,7 +30,7 @@ from megatron_music.tokenizer.encode_setup import (
     PITCH_BITS,
     WORD_BITS,
     Output,
-    Room,
+    Scratch,
     Setup,
 )
 from megatron_music.tokenizer.vocabulary import VELOCITIES, Ids, TokenArray
@@ -116,7 +116,7 @@ def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, outpu
 
 
 @kernel
-def _find(total: int, first: int, last: int, grid: Grid, room: Room) -> int:
+def _find(total: int, first: int, last: int, grid: Grid, room: Scratch) -> int:
     """Find the tracks that sound in a window and their notes; return how many."""
     onsets, stops, lows, highs, order = grid.onset, grid.stops, room.lows, room.highs, room.order
     sounding = 0
@@ -135,7 +135,7 @@ def _find(total: int, first: int, last: int, grid: Grid, room: Room) -> int:
 
 
 @kernel
-def _shuffle(count: int, state: np.uint64, room: Room) -> None:
+def _shuffle(count: int, state: np.uint64, room: Scratch) -> None:
     """Put tracks in the order of `hashing.track_order`."""
     order, keys = room.order, room.keys
     for i in range(count):
@@ -149,7 +149,7 @@ def _shuffle(count: int, state: np.uint64, room: Room) -> None:
 
 
 @kernel
-def _has_room(sounding: int, bars: int, shifts: int, room: Room, output: Output) -> bool:
+def _has_room(sounding: int, bars: int, shifts: int, room: Scratch, output: Output) -> bool:
     """Tell whether a window's documents fit, whatever its notes are."""
     tokens = _FRAME
     for i in range(sounding):
@@ -241,7 +241,7 @@ def _bar_steps(bar: int, setup: Setup) -> int:
 
 
 @kernel
-def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Room) -> None:
+def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Scratch) -> None:
     """Set a bit for each end and each beginning of a note of a track in a window.
 
     The window begins at the moment `origin` and ends at `latest` of its own.
@@ -260,7 +260,7 @@ def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Room) -> N
 
 
 @kernel
-def _set_levels(track: int, origin: int, velocities: int, grid: Grid, room: Room) -> None:
+def _set_levels(track: int, origin: int, velocities: int, grid: Grid, room: Scratch) -> None:
     """Note the level of each note of a track in a window that begins at the moment `origin`."""
     for i in range(room.lows[track], room.highs[track]):
         place = wide(grid.onset[i]) - origin
@@ -320,7 +320,7 @@ def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int)
 
 
 @kernel
-def _possible(sounding: int, low: int, shifts: int, grid: Grid, room: Room) -> tuple[int, int]:
+def _possible(sounding: int, low: int, shifts: int, grid: Grid, room: Scratch) -> tuple[int, int]:
     """Return the lowest shift that leaves the pitches of a window in range, and how many do."""
     pitches = grid.pitch
     lowest, highest = 127, 0

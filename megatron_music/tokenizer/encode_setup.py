@@ -63,7 +63,7 @@ class Output(NamedTuple):
     used: npt.NDArray[np.int64]
 
 
-class Room(NamedTuple):
+class Scratch(NamedTuple):
     """What windows are made in: `moments` and `masks` are words of bits, 0 between tracks.
 
     `levels` has the level of velocity of each pitch that begins at a moment, if there are any.
@@ -78,13 +78,13 @@ class Room(NamedTuple):
     levels: npt.NDArray[np.uint8]
 
 
-def new_room(bar_bits: int, bars: int, velocities: int) -> Room:
+def new_scratch(bar_bits: int, bars: int, velocities: int) -> Scratch:
     """Return room for one window of so many bars, or of as many as a piece can have.
 
     Its notes have so many levels of velocity.
     """
     bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
-    return Room(
+    return Scratch(
         lows=np.empty(MOST_TRACKS, np.int32),
         highs=np.empty(MOST_TRACKS, np.int32),
         order=np.empty(MOST_TRACKS, np.int32),
@@ -115,7 +115,7 @@ class Setup(NamedTuple):
     layout: Layout
     tempos: Tempos
     grid: Grid
-    room: Room
+    room: Scratch
 
 
 def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
@@ -135,5 +135,5 @@ def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
         layout=new_layout(),
         tempos=new_tempos(),
         grid=new_grid(has_velocities=vocabulary.has_velocities),
-        room=new_room(bar_bits, plan.bars, settings.velocity),
+        room=new_scratch(bar_bits, plan.bars, settings.velocity),
     )

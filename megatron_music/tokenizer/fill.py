@@ -134,7 +134,7 @@ def choose_bars(seed: int, music: str, window: int, tracks: int, bars: int) -> l
     up to three quarters), a third one track whole; never nothing, and all only of a single bar.
     """
     numbers: Words = np.arange(3 + tracks * bars, dtype=np.uint64)
-    words = [int(word) for word in scramble(hiding_word(seed, music, window) + numbers)]
+    words = [int(word) for word in scramble(hiding_seed(seed, music, window) + numbers)]
     choice, size, place = words[:3]
     ways = [_scattered, *[_stretch] * (bars > 1), *[_whole_track] * (tracks > 1)]
     cells = ways[choice % len(ways)](size, place, words[3:], tracks, bars)
@@ -163,7 +163,7 @@ def _whole_track(
     return [(place % tracks, bar) for bar in range(bars)]
 
 
-def hiding_word(seed: int, music: str, window: int) -> np.uint64:
+def hiding_seed(seed: int, music: str, window: int) -> np.uint64:
     """Return the word that the choice of bars to hide follows from; `music` is a fingerprint."""
     state = scramble(np.array([seed & WORD], np.uint64)) ^ np.uint64(int(music[:16], 16))
     state = scramble(state ^ np.uint64(0xF111))

@@ -39,7 +39,7 @@ class Walker:
 
     With a plan, a token is legal only if the plan can still be met after it: whatever is chosen
     among the legal ones, the piece ends as asked and within `max_tokens`, provided that
-    `max_tokens` is at least `tokens_owed` at the start.
+    `max_tokens` is at least `min_tokens_left` at the start.
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
@@ -81,12 +81,12 @@ class Walker:
         return self.position.phase in (Phase.END, Phase.BETWEEN_TRACKS)
 
     @property
-    def tokens_owed(self) -> int:
+    def min_tokens_left(self) -> int:
         """The tokens that the shortest way to a finished piece still takes."""
         return self._owed(self.position)
 
     def _owed(self, position: Position) -> int:
-        return position.tokens_owed(self._tracks) + len(self._attributes_due(position))
+        return position.min_tokens_left(self._tracks) + len(self._attributes_due(position))
 
     def _attributes_due(self, position: Position) -> list[int]:
         """Return the attributes asked for that do not stand at the head yet."""

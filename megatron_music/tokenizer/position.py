@@ -169,7 +169,7 @@ class Position:
         elif token == v.piece_end:
             self.phase = Phase.END
 
-    def tokens_owed(self, tracks: int) -> int:
+    def min_tokens_left(self, tracks: int) -> int:
         """Count the tokens of the shortest way to finish a piece of at least `tracks` tracks.
 
         From every position some legal token lowers the count by one, so a piece that keeps the

@@ -186,7 +186,7 @@ def load_text_vocabulary(folder: Path) -> TextVocabulary:
     """Read the vocabulary of a tokenizer folder; raises DataError if it is not a sound one."""
     from pydantic import TypeAdapter, ValidationError
 
-    from megatron_music.config import one_line
+    from megatron_music.config import validation_message
 
     path = folder / TEXT_FILE
     try:
@@ -195,7 +195,7 @@ def load_text_vocabulary(folder: Path) -> TextVocabulary:
         settings = TypeAdapter(TextSettings).validate_json(json.dumps(values), strict=True)
         vocabulary = TextVocabulary(settings, read_tokenizer(folder))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
-        reason = one_line(fault) if isinstance(fault, ValidationError) else str(fault)
+        reason = validation_message(fault) if isinstance(fault, ValidationError) else str(fault)
         raise DataError(f"{path} is damaged ({reason}); build or export it again") from None
     if version != VERSION or vocabulary.hash != expected:
         raise DataError(

@@ -319,9 +319,9 @@ def _checked(values: dict[str, Any]) -> TokenizerSettings:
     """Make settings of what JSON holds, each of its own type; raises UsageError."""
     from pydantic import TypeAdapter, ValidationError
 
-    from megatron_music.config import one_line
+    from megatron_music.config import validation_message
 
     try:
         return TypeAdapter(TokenizerSettings).validate_json(json.dumps(values), strict=True)
     except ValidationError as fault:
-        raise UsageError(one_line(fault)) from None
+        raise UsageError(validation_message(fault)) from None

@@ -83,7 +83,7 @@ class Window(NamedTuple):
     words: Words
 
 
-class Chosen(NamedTuple):
+class WindowChoice(NamedTuple):
     """What a window is written from: tracks in their order, semitones, hidden bars [track, bar]."""
 
     order: Cells
@@ -142,7 +142,7 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
     for i in range(len(order)):
         for bar in range(window.bars):
             hidden[i, bar] |= index.hidden[order[i], window.first + bar]
-    chosen = Chosen(order, semitones, hidden)
+    chosen = WindowChoice(order, semitones, hidden)
     return _write(tokens, index, window, about.notes, about.drums, chosen, room, rules)
 
 
@@ -267,7 +267,7 @@ def _write(
     window: Window,
     notes: Cells,
     drums: npt.NDArray[np.bool_],
-    chosen: Chosen,
+    chosen: WindowChoice,
     room: int,
     rules: Rules,
 ) -> Tokens:

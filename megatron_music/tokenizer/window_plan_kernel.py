@@ -31,7 +31,7 @@ _COLUMNS = 7
 _PHASE = np.uint64(0x9A5E)
 
 
-class Asked(NamedTuple):
+class WindowRequest(NamedTuple):
     """Windows of up to `bars` bars and `most_tokens` tokens; the first barline `moves` or not."""
 
     bars: int
@@ -69,7 +69,7 @@ def plan_windows(
             grown[:count] = rows[:count]
             rows = grown
         before = count
-        asked = Asked(bars, most_tokens, moves)
+        asked = WindowRequest(bars, most_tokens, moves)
         count, left = _lay(tokens, index, draw, place, asked, rules, rows, count)
         rows[before:count, DOCUMENT] = document
         left_out += left
@@ -83,7 +83,7 @@ def _lay(
     index: Index,
     draw: Draw,
     place: int,
-    asked: Asked,
+    asked: WindowRequest,
     rules: Rules,
     rows: npt.NDArray[np.int64],
     count: int,

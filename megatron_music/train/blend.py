@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megatron_music.errors import DataError, UsageError
-from megatron_music.files import how_to_build
+from megatron_music.files import build_hint
 from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import (
@@ -142,7 +142,7 @@ def common_vocabulary(blend: Blend) -> AnyVocabulary:
     """
     for folder in blend.folders:
         if not (folder / "tokenizer").is_dir():
-            raise DataError(f"no data set in {folder}; {how_to_build(folder)}")
+            raise DataError(f"no data set in {folder}; {build_hint(folder)}")
     first, *others = blend.folders
     vocabulary = load_any_vocabulary(first / "tokenizer")
     several: list[Vocabulary] = []

@@ -23,10 +23,10 @@ from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.distributed import ParallelContext
-from megatron_music.train.drawn import open_split
 from megatron_music.train.layers import DocumentSpans, document_spans
 from megatron_music.train.packing import IntArray, Row, Split, fraction, words
 from megatron_music.train.request import TrainingRequest
+from megatron_music.train.window_split import open_split
 
 READ_AHEAD = 4
 """Microbatches that a thread prepares while a GPU computes."""

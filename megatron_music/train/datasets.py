@@ -8,7 +8,7 @@ from typing import Any
 
 from megatron_music.config import Recipe
 from megatron_music.errors import DataError, UsageError
-from megatron_music.files import damaged
+from megatron_music.files import find_damaged
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import PLACES_SUFFIX
 from megatron_music.tokenizer.structure import position_rows
@@ -25,7 +25,7 @@ _MOST_SHIFTS = 12
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedData:
     """Data that a run can be trained on: `blend` has weights, `hash` tells it from other data."""
 
     blend: Blend
@@ -34,7 +34,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class WindowSettings:
     """What a data set of pieces says of its windows: the settings it was built with."""
 
     transpositions: int = 1
@@ -49,7 +49,7 @@ class Drawing:
         return range(lowest, lowest + self.transpositions)
 
 
-def read_drawing(folder: Path) -> Drawing | None:
+def read_window_settings(folder: Path) -> WindowSettings | None:
     """Return how the windows of a data set are drawn, None where its documents are windows.
 
     Raises DataError for a manifest that is damaged.
@@ -66,7 +66,7 @@ def read_drawing(folder: Path) -> Drawing | None:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
 
 
-def _drawing(settings: dict[str, Any]) -> Drawing:
+def _drawing(settings: dict[str, Any]) -> WindowSettings:
     """Read the settings of windows; raises ValueError, KeyError or TypeError for unsound ones."""
     keys, shuffle, most = (settings[name] for name in ("transpositions", "shuffle", "max_tracks"))
     fill = settings["fill"]
@@ -78,10 +78,10 @@ def _drawing(settings: dict[str, Any]) -> Drawing:
     )
     if not is_sound:
         raise ValueError("settings of windows out of range")
-    return Drawing(keys, shuffle, most, fill)
+    return WindowSettings(keys, shuffle, most, fill)
 
 
-def check_data(blend: Blend, recipe: Recipe) -> Checked:
+def check_data(blend: Blend, recipe: Recipe) -> CheckedData:
     """Check every folder of a blend, and that their tokens mean the same.
 
     Raises DataError for data that are missing, damaged, too few or of different vocabularies, and
@@ -103,13 +103,13 @@ def check_data(blend: Blend, recipe: Recipe) -> Checked:
     if bars and isinstance(vocabulary, Vocabulary) and bars != vocabulary.settings.bars:
         vocabulary = _with_bars(blend, vocabulary, bars)
         data_hash = sha256(f"{data_hash} {bars}".encode()).hexdigest()
-    return Checked(weighed, vocabulary, data_hash)
+    return CheckedData(weighed, vocabulary, data_hash)
 
 
 def _with_bars(blend: Blend, vocabulary: Vocabulary, bars: int) -> Vocabulary:
     """Return a vocabulary for windows of another length; raises UsageError for data of windows."""
     for folder in blend.folders:
-        if read_drawing(folder) is None:
+        if read_window_settings(folder) is None:
             raise UsageError(
                 f"{folder} holds windows of {vocabulary.settings.bars} bars (got "
                 f"train.window_bars={bars}); leave it out, or build the data set with --pieces"
@@ -144,7 +144,7 @@ def _check_manifest(data: Path, vocabulary: AnyVocabulary) -> str:
             f"{data} was built with another vocabulary than its tokenizer/ holds; "
             "build the data set again"
         )
-    for name in damaged(data, sizes):
+    for name in find_damaged(data, sizes):
         raise DataError(
             f"{data / name} is missing or not the {sizes[name]} bytes that it was built with; "
             "build the data set again"

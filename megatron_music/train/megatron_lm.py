@@ -11,7 +11,7 @@ from megatron_music.costs.flops import VOCABULARY_MULTIPLE
 from megatron_music.costs.layout import splits_sequence
 from megatron_music.errors import UsageError
 from megatron_music.train.blend import Blend
-from megatron_music.train.datasets import read_drawing
+from megatron_music.train.datasets import read_window_settings
 from megatron_music.train.hyperparameters import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -61,7 +61,7 @@ def megatron_lm_arguments(
             "model.structural_inputs=[], or take the recipe article"
         )
     for folder in blend.folders:
-        if read_drawing(folder) is not None:
+        if read_window_settings(folder) is not None:
             raise UsageError(
                 f"stock Megatron-LM draws no windows, and {folder} holds whole pieces; write them "
                 f"out: megatron-music data convert {folder} -o {folder}-windows"

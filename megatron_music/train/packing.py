@@ -2,7 +2,7 @@
 
 Everything follows from the seed and a sample's number, so that a resumed run and a run in another
 layout read the same samples. Megatron's own `GPTDataset` cuts documents anywhere instead.
-`train.drawn` does the same for data sets of whole pieces.
+`train.window_split` does the same for data sets of whole pieces.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from megatron_music.errors import CheckpointError, MissingError, TrainingError
-from megatron_music.files import alone
+from megatron_music.files import file_lock
 from megatron_music.omp import set_omp_wait_policy
 from megatron_music.train.launcher import rank
 from megatron_music.train.request import SampleCallback, TrainingRequest
@@ -56,7 +56,7 @@ def training_lock(request: TrainingRequest) -> Iterator[None]:
     )
     with silence_megatron():
         try:
-            with alone(request.run.lock, busy) if rank() == 0 else nullcontext():
+            with file_lock(request.run.lock, busy) if rank() == 0 else nullcontext():
                 yield
         except ModuleNotFoundError as fault:
             raise MissingError(

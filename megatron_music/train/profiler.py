@@ -19,7 +19,7 @@ import torch
 from torch.autograd.profiler import record_function
 
 from megatron_music.config import LogConfig
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.optimizer import TrainState
 
@@ -199,5 +199,5 @@ class TorchTrace:
     def stop(self) -> None:
         """End the recording and write it; raises WriteError."""
         self._profiler.stop()
-        with complete(self._path) as temporary:
+        with atomic_write(self._path) as temporary:
             self._profiler.export_chrome_trace(str(temporary))

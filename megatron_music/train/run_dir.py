@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from megatron_music.config import one_line
+from megatron_music.config import validation_message
 from megatron_music.errors import CheckpointError, WriteError
-from megatron_music.files import read_small, why, write_text
+from megatron_music.files import os_error_reason, read_small, write_text
 from megatron_music.tokenizer.load import AnyVocabulary, save_any_tokenizer
 
 META_FILE = "meta.json"
@@ -141,7 +141,7 @@ def read_meta(step: Path) -> CheckpointMeta:
     try:
         return TypeAdapter(CheckpointMeta).validate_json(read_small(step / META_FILE), strict=True)
     except (OSError, ValueError) as fault:
-        reason = one_line(fault) if isinstance(fault, ValidationError) else fault
+        reason = validation_message(fault) if isinstance(fault, ValidationError) else fault
         raise CheckpointError(
             f"{step} is not a sound checkpoint ({reason}); remove it to go on from an older one"
         ) from None
@@ -180,7 +180,7 @@ def commit_checkpoint(
             _remove(doomed)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {final}: {why(fault)}; make room and start again"
+            f"cannot write {final}: {os_error_reason(fault)}; make room and start again"
         ) from fault
     finally:
         _remove(partial)

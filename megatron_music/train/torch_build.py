@@ -62,7 +62,7 @@ def has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> b
     return not listed or any(_runs(capability, one) for one in listed)
 
 
-def unusable(build: TorchBuild, driver: Driver) -> str:
+def gpu_problem(build: TorchBuild, driver: Driver) -> str:
     """Return in a line why torch cannot use the GPUs that the driver lists, "" if it can."""
     gpus = driver.usable_gpus
     if not gpus:
@@ -76,7 +76,7 @@ def unusable(build: TorchBuild, driver: Driver) -> str:
             f"torch {build.version} needs a driver for CUDA {wanted}, and driver {driver.version} "
             f"of {named} is for CUDA {driver.cuda[0]}.{driver.cuda[1]}; update the driver, {CURE}"
         )
-    if lack := next(filter(None, (lacks_code(build, gpu) for gpu in gpus)), ""):
+    if lack := next(filter(None, (no_code_problem(build, gpu) for gpu in gpus)), ""):
         return lack
     if build.problem:
         return (
@@ -86,7 +86,7 @@ def unusable(build: TorchBuild, driver: Driver) -> str:
     return ""
 
 
-def lacks_code(build: TorchBuild, gpu: InstalledGpu) -> str:
+def no_code_problem(build: TorchBuild, gpu: InstalledGpu) -> str:
     """Return in a line that a build has no code for a GPU, "" if it has."""
     if gpu.capability is None or has_code_for(gpu.capability, build.architectures):
         return ""
@@ -102,7 +102,7 @@ def refuse_unused_gpus() -> None:
     if are_gpus_hidden():
         return
     driver = read_driver()
-    if driver.usable_gpus and (reason := unusable(read_torch_build(), driver)):
+    if driver.usable_gpus and (reason := gpu_problem(read_torch_build(), driver)):
         raise MissingError(reason)
 
 
@@ -120,7 +120,7 @@ def refuse_without_code(device: "torch.device") -> None:
         return
     name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     gpu = InstalledGpu(device.index or 0, name, capability=capability)
-    if reason := lacks_code(build, gpu):
+    if reason := no_code_problem(build, gpu):
         raise MissingError(reason)
 
 

@@ -23,7 +23,7 @@ from megatron_music.errors import MusicError
 from megatron_music.evaluate.best import RealMusic, best_of
 from megatron_music.evaluate.bootstrap import Estimate, mean
 from megatron_music.evaluate.comparison import WindowSet
-from megatron_music.evaluate.corpus import read_side, whole_windows
+from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.critic import cross_validated, features
 from megatron_music.evaluate.measures import FIGURES
 from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
@@ -100,7 +100,7 @@ def measure(arguments: argparse.Namespace) -> str:
 
 
 def _windows(data: Path, side: str, vocabulary: Vocabulary) -> WindowSet:
-    return WindowSet(*whole_windows(read_side(data, side, MOST_WINDOWS, vocabulary), vocabulary))
+    return WindowSet(*whole_windows(read_split(data, side, MOST_WINDOWS, vocabulary), vocabulary))
 
 
 def _joined(first: WindowSet, second: WindowSet) -> WindowSet:

@@ -21,8 +21,8 @@ from jsb16_data import Chorales, build_data, check_cells, read_chorales
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.errors import DataError, MusicError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
-from megatron_music.evaluate.corpus import Documents, read_side
-from megatron_music.evaluate.heldout import FloatArray, Reading, read
+from megatron_music.evaluate.corpus import SplitWindows, read_split
+from megatron_music.evaluate.heldout import FloatArray, WindowLosses, read
 from megatron_music.evaluate.voices import CELLS_PER_BAR
 from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
@@ -58,7 +58,10 @@ class Score:
 
 
 def score(
-    readings: Sequence[Reading], documents: Documents, pieces: list[IntArray], ids: Vocabulary
+    readings: Sequence[WindowLosses],
+    documents: SplitWindows,
+    pieces: list[IntArray],
+    ids: Vocabulary,
 ) -> Score:
     """Share the nats of all windows of a side among the cells of its pieces."""
     if left_out := sum(reading.left_out for reading in readings):
@@ -85,7 +88,7 @@ def score(
     )
 
 
-def _nats(readings: Sequence[Reading]) -> tuple[FloatArray, FloatArray]:
+def _nats(readings: Sequence[WindowLosses]) -> tuple[FloatArray, FloatArray]:
     """Return of each window its nats, and what forbidding illegal tokens adds to them."""
     saved = [np.log1p(-np.minimum(of.illegal, 1 - 1e-12)).sum() for of in readings]
     return np.array([of.nats.sum() for of in readings]), np.array(saved)
@@ -95,7 +98,7 @@ def _by_piece(values: FloatArray, groups: IntArray, count: int) -> FloatArray:
     return np.bincount(groups, values, count).astype(np.float64)
 
 
-def _bars(reading: Reading, ids: Vocabulary) -> IntArray:
+def _bars(reading: WindowLosses, ids: Vocabulary) -> IntArray:
     """Return the bar of its window that each token belongs to; -1 for tokens of no bar."""
     targets = reading.targets
     opens, closes = targets == ids.bar_start, targets == ids.bar_end
@@ -106,12 +109,12 @@ def _bars(reading: Reading, ids: Vocabulary) -> IntArray:
     return bars
 
 
-def read_sides(model: Path, data: Path, pieces: Chorales) -> dict[str, Score]:
+def read_splits(model: Path, data: Path, pieces: Chorales) -> dict[str, Score]:
     """Read the validation and test windows; once more without the place, where the model has it."""
     composer = Composer.load(model)
     scores = {}
     for split in SPLITS[1:]:
-        documents = read_side(data, split, _MOST_WINDOWS, composer.vocabulary)
+        documents = read_split(data, split, _MOST_WINDOWS, composer.vocabulary)
         if len(np.unique(documents.groups)) != len(pieces[split]):
             raise DataError(f"{data} does not hold all pieces of {split}: see files.jsonl")
         check_cells(pieces[split], documents, composer.vocabulary)
@@ -185,7 +188,7 @@ def main(words: Sequence[str]) -> None:
         run, model = str(output / "run"), output / "hf"
         _command("train", arguments.recipe, "--data", str(data), "--run", run, *arguments.overrides)
         _command("export", run, "-o", str(model))
-        text = page(read_sides(model, data, pieces), arguments, words)
+        text = page(read_splits(model, data, pieces), arguments, words)
     except MusicError as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(fault.exit_code)

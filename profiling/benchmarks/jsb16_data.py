@@ -24,7 +24,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources import Source
 from megatron_music.data.verify import verify
 from megatron_music.errors import DataError, InputError
-from megatron_music.evaluate.corpus import RECORDS_FILE, Documents
+from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows
 from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE, voice_cells
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Score, Track
@@ -141,7 +141,7 @@ def _assemble(parts: dict[str, Path], folder: Path) -> None:
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
-def check_cells(pieces: list[IntArray], documents: Documents, vocabulary: Vocabulary) -> None:
+def check_cells(pieces: list[IntArray], documents: SplitWindows, vocabulary: Vocabulary) -> None:
     """See that the windows of a side hold every cell of its pieces once; raises DataError."""
     found = [np.full((len(VOICES), -(-of.shape[1] // CELLS_PER_BAR)), 0) for of in pieces]
     for tokens, group, place in zip(

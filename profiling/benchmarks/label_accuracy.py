@@ -22,7 +22,7 @@ from harness import describe
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import MusicError, UsageError
 from megatron_music.evaluate.bootstrap import Estimate
-from megatron_music.evaluate.corpus import read_side
+from megatron_music.evaluate.corpus import read_split
 from megatron_music.evaluate.labelled import (
     LabelWindows,
     judge_of,
@@ -111,7 +111,7 @@ def _of_side(
     folder: Path, side: str, known: dict[int, str], vocabulary: Vocabulary
 ) -> LabelWindows:
     """Return as many windows of each label of a side, evenly spread."""
-    split = read_side(folder, side, EVERY_WINDOW, vocabulary)
+    split = read_split(folder, side, EVERY_WINDOW, vocabulary)
     most = MOST_TRAINING if side == SPLITS[0] else MOST_HELD_OUT
     labels = np.array(
         [next((t for t in of[1:9].tolist() if t in known), -1) for of in split.tokens], np.int64

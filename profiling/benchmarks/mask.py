@@ -28,14 +28,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessorList
 from transformers.utils import logging
 
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.sampler import GrammarProcessor, PlanGuide, SongSampler
-from megatron_music.generate.taste import Taste
+from megatron_music.generate.sampler import GrammarProcessor, PlanConstraint, SongSampler
+from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.omp import set_omp_wait_policy
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 CHORALE = (129, 130, 131, 132)
-TASTE = Taste(1.0, 0, 0.95, 0.0)
+TASTE = SamplingParams(1.0, 0, 0.95, 0.0)
 SIZES = {"tiny": (3, 128, 4, 640), "small": (4, 256, 4, 1024), "article": (6, 512, 8, 2048)}
 """Layers, width, heads and context of the models of random weights."""
 
@@ -121,10 +121,10 @@ def sampled(composer: Composer, songs: int, tokens: int) -> torch.Tensor:
 
 def masked(composer: Composer, songs: int, tokens: int) -> torch.Tensor:
     """Compose chorales of so many bars that no song ends before its tokens are drawn."""
-    guide = PlanGuide(composer.vocabulary, [Plan(200, CHORALE, None, True)] * songs)
+    constraint = PlanConstraint(composer.vocabulary, [Plan(200, CHORALE, None, True)] * songs)
     processors = LogitsProcessorList(
         [
-            GrammarProcessor(guide, len(composer.vocabulary)),
+            GrammarProcessor(constraint, len(composer.vocabulary)),
             SongSampler(range(songs), TASTE),
         ]
     )

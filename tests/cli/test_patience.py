@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.cli.estimate import refuse_days
+from megatron_music.cli.estimate import refuse_long_run
 from megatron_music.config import load_recipe
 from megatron_music.costs import estimate
 from megatron_music.errors import UsageError
@@ -29,12 +29,12 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_takes_minutes_is_not_asked_about(tmp_path: Path) -> None:
-    refuse_days(request("tiny", tmp_path), "tiny")
+    refuse_long_run(request("tiny", tmp_path), "tiny")
 
 
 def test_what_takes_months_is_refused_with_what_takes_an_hour(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        refuse_days(request("article", tmp_path), "article")
+        refuse_long_run(request("article", tmp_path), "article")
     told = str(caught.value)
     assert "training article to 50,000 iterations would take about 23" in told
     assert "days on this machine" in told

@@ -41,11 +41,13 @@ def test_weights_in_memory_and_in_the_checkpoint_compose_the_same(
 ) -> None:
     from dataclasses import replace
 
-    sample_during_training.listen(moment)
+    sample_during_training.write_samples(moment)
     assert files(moment) == FILES
     midi = (moment.samples / "song-7.mid").read_bytes()
     shutil.rmtree(moment.samples)
-    sample_during_training.listen(replace(moment, weights=None))  # as after training with TP=2
+    sample_during_training.write_samples(
+        replace(moment, weights=None)
+    )  # as after training with TP=2
     assert files(moment) == FILES
     assert (moment.samples / "song-7.mid").read_bytes() == midi
     assert capsys.readouterr().err.count("composed 4 bars") == 2
@@ -57,6 +59,6 @@ def test_what_goes_wrong_is_a_note_and_leaves_nothing(
     from dataclasses import replace
 
     samples = tmp_path / "samples" / "step_3"
-    sample_during_training.listen(replace(moment, weights={}, samples=samples))
+    sample_during_training.write_samples(replace(moment, weights={}, samples=samples))
     assert "note: nothing composed at iteration 3" in capsys.readouterr().err
     assert list((tmp_path / "samples").iterdir()) == []

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from megatron_music.cli.show import _line, duration, progress, say
+from megatron_music.cli.show import _line, duration, log, progress
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_lengths_of_time_are_short(seconds: float, said: str) -> None:
 
 
 def test_a_remark_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
-    say("no folder \x1b[2J")
+    log("no folder \x1b[2J")
     assert capsys.readouterr().err == "no folder \\x1b[2J\n"
 
 
@@ -42,6 +42,6 @@ def test_on_a_terminal_a_remark_has_a_line_of_its_own_behind_finished_work(
     with progress("read", "files") as update:
         update(0, 2)
         update(2, 2)
-        say("and now the rest")
+        log("and now the rest")
     lines = capsys.readouterr().err.replace("\r\x1b[2K", "|")
     assert lines == "|read: 0/2 files (0%)|read: 2/2 files (100%)\nand now the rest\n"

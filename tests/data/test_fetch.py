@@ -18,7 +18,7 @@ from megatron_music.data.catalog import Collection, Download, collection_named
 from megatron_music.data.fetch import DOWNLOADS, LICENCE_FILE, fetch, found
 from megatron_music.data.sources import open_source
 from megatron_music.errors import FetchError, MissingError, UsageError, WriteError
-from megatron_music.files import alone
+from megatron_music.files import file_lock
 from tests.data.collection import files_of, folder_of_songs
 from tests.data.host import Host, hosting
 from tests.data.test_archives import pack, tar_of
@@ -164,7 +164,7 @@ def test_a_disk_that_fills_keeps_what_has_come(host: Host, tmp_path: Path) -> No
 
 def test_two_do_not_fetch_into_one_folder(host: Host, tmp_path: Path) -> None:
     with (
-        alone(tmp_path / ".lock", FetchError("taken")),
+        file_lock(tmp_path / ".lock", FetchError("taken")),
         pytest.raises(FetchError, match=r"being fetched into .* already"),
     ):
         fetch(known(host), tmp_path)

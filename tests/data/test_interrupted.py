@@ -19,7 +19,7 @@ from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import folder_source
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import alone
+from megatron_music.files import file_lock
 from megatron_music.progress import Progress
 from megatron_music.score.midi import write_midi
 from tests.data.collection import files_of, folder_of_songs, song, songs, source_of
@@ -162,7 +162,7 @@ def test_a_manifest_of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        alone(tmp_path / "set" / ".build" / "lock", DataError("taken")),
+        file_lock(tmp_path / "set" / ".build" / "lock", DataError("taken")),
         pytest.raises(DataError, match="another build is at work"),
     ):
         build(source_of(songs(2)), tmp_path / "set")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from megatron_music.evaluate.corpus import Documents, closing_windows, whole_windows
+from megatron_music.evaluate.corpus import SplitWindows, closing_windows, whole_windows
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
@@ -15,9 +15,9 @@ def window(bars: int, tracks: int = 2) -> Piece:
     return Piece(4, bars, tuple(track(code, (0, 4, 60)) for code in range(tracks)))
 
 
-def windows(*places: tuple[Piece, int, int]) -> Documents:
+def windows(*places: tuple[Piece, int, int]) -> SplitWindows:
     """Lay out windows, each with the bars before it and those of its piece."""
-    return Documents(
+    return SplitWindows(
         tuple(encode(piece, VOCABULARY) for piece, *_ in places),
         np.arange(len(places)),
         np.array([place for _, *place in places], np.int32),

@@ -70,9 +70,9 @@ def test_a_saved_critic_ranks_as_before(tmp_path: Path) -> None:
 
 def test_music_of_another_kind_is_told_from_good_and_bad_music_of_its_own() -> None:
     critic = train(sets(2, 0), sets(9, 500), steps_per_quarter=4, bars=2)
-    assert not any(critic.is_foreign(melody(1000, leap)) for leap in (2, 9))
+    assert not any(critic.is_out_of_domain(melody(1000, leap)) for leap in (2, 9))
     chords = [(onset, onset + 1, pitch) for onset in range(0, 32, 3) for pitch in (36, 37, 61, 90)]
-    assert critic.is_foreign(Piece(4, 2, (track(0, *chords), track(33, *chords))))
+    assert critic.is_out_of_domain(Piece(4, 2, (track(0, *chords), track(33, *chords))))
 
 
 def test_a_long_piece_is_the_mean_of_its_windows() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.heldout import Reading, cells_in, summarize
+from megatron_music.evaluate.heldout import WindowLosses, cells_in, summarize
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -13,11 +13,11 @@ from tests.music import track
 CHOIR = Vocabulary(TokenizerSettings(ensemble=("SOPRANO", "BASS")))
 
 
-def reading(piece: Piece, vocabulary: Vocabulary, nats: float, left_out: int = 0) -> Reading:
+def reading(piece: Piece, vocabulary: Vocabulary, nats: float, left_out: int = 0) -> WindowLosses:
     """Return what a model thinks to which every token costs the same."""
     targets = encode(piece, vocabulary)[1:]
     none = np.zeros(len(targets))
-    return Reading(targets, none + nats, none + 0.5, none > 0, left_out)
+    return WindowLosses(targets, none + nats, none + 0.5, none > 0, left_out)
 
 
 def two(bars: int, steps: int = 4) -> Piece:

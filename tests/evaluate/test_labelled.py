@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from megatron_music.evaluate.corpus import Documents
+from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.labelled import FEWEST_WINDOWS, label_rows
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
@@ -20,7 +20,7 @@ SETTINGS = TokenizerSettings(bars=2, attributes=WORDS)
 VOCABULARY = Vocabulary(SETTINGS)
 
 
-def windows(count: int, seed: int) -> Documents:
+def windows(count: int, seed: int) -> SplitWindows:
     """Return as many windows of quick music as of slow music, five of each piece."""
     stream = np.random.default_rng(seed)
     tokens = []
@@ -34,7 +34,7 @@ def windows(count: int, seed: int) -> Documents:
         ]
         tokens.append(np.insert(music, 1, labels).astype(np.uint16))
     groups = np.arange(2 * count, dtype=np.int64) // 10
-    return Documents(tuple(tokens), groups, np.full((2 * count, 2), -1, np.int32))
+    return SplitWindows(tuple(tokens), groups, np.full((2 * count, 2), -1, np.int32))
 
 
 def test_real_music_is_told_apart_and_songs_of_random_weights_are_not(tmp_path: Path) -> None:

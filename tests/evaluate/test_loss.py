@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from megatron_music.evaluate.heldout import kinds_of, legal_masks, read
-from megatron_music.evaluate.unconstrained import BROKEN, UNFINISHED, WHOLE, judge, sample_freely
+from megatron_music.evaluate.unconstrained import (
+    BROKEN,
+    UNFINISHED,
+    WHOLE,
+    check_sample,
+    sample_unconstrained,
+)
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece
@@ -59,7 +65,7 @@ def test_a_model_with_structural_inputs_is_given_them(tmp_path: Path) -> None:
     assert not np.allclose(known.nats, reading.nats)
     long = encode(Piece(4, 4, bass_line().tracks * 7), told.vocabulary)
     assert len(read(told.model, told.vocabulary, [long])[0].nats) == 160  # tokens, not rows
-    samples = sample_freely(told.model, told.vocabulary, 20, seed=1)
+    samples = sample_unconstrained(told.model, told.vocabulary, 20, seed=1)
     assert [sample.outcome for sample in samples] == [BROKEN] * 20
 
 
@@ -98,16 +104,16 @@ def test_tokens_have_kinds() -> None:
 
 def test_a_free_sample_is_judged_up_to_its_first_illegal_token() -> None:
     whole = from_text(BASS_LINE, PLAIN).tolist()
-    assert judge([*whole, PLAIN.pad], PLAIN).outcome == WHOLE
-    assert judge(whole[:-1], PLAIN).outcome == UNFINISHED
-    broken = judge([*whole[:5], PLAIN.track_end, *whole[5:]], PLAIN)
+    assert check_sample([*whole, PLAIN.pad], PLAIN).outcome == WHOLE
+    assert check_sample(whole[:-1], PLAIN).outcome == UNFINISHED
+    broken = check_sample([*whole[:5], PLAIN.track_end, *whole[5:]], PLAIN)
     assert (broken.outcome, broken.legal_tokens) == (BROKEN, 5)
     assert "TRACK_END" in broken.reason
 
 
 def test_untrained_weights_do_not_get_far_without_the_mask(composer: Composer) -> None:
-    samples = sample_freely(composer.model, composer.vocabulary, 20, seed=1)
+    samples = sample_unconstrained(composer.model, composer.vocabulary, 20, seed=1)
     assert [s.outcome for s in samples] == [BROKEN] * 20
     assert max(s.legal_tokens for s in samples) < 10
-    again = sample_freely(composer.model, composer.vocabulary, 20, seed=1)
+    again = sample_unconstrained(composer.model, composer.vocabulary, 20, seed=1)
     assert again == samples

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.evaluate.comparison import held_over, seams
+from megatron_music.evaluate.comparison import notes_across_barlines, seams
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
 from tests.music import track
@@ -16,9 +16,9 @@ def piece(*ties: int, bars: int = 4) -> Piece:
 
 
 def test_a_note_that_ends_on_a_barline_does_not_cross_it() -> None:
-    assert held_over(piece(1, 3)).tolist() == [1, 0, 1]
+    assert notes_across_barlines(piece(1, 3)).tolist() == [1, 0, 1]
     ended = Piece(4, 2, (track(0, (0, 16, 60)), track(1, (8, 24, 60))))
-    assert held_over(ended).tolist() == [0.5]
+    assert notes_across_barlines(ended).tolist() == [0.5]
 
 
 def test_the_seam_is_told_from_the_other_barlines() -> None:

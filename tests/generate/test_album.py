@@ -20,7 +20,7 @@ from megatron_music.generate.album import Formats, songs_to_compose, write_album
 from megatron_music.generate.key import key_of
 from megatron_music.generate.ledger import Ledger
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.report import Copies, Maker, song_report
+from megatron_music.generate.report import Copies, Provenance, song_report
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS, SOPRANO
@@ -31,7 +31,7 @@ from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import track
 
-MAKER = Maker("a" * 64, "b" * 64)
+MAKER = Provenance("a" * 64, "b" * 64)
 QUICK = Formats(wav=False)
 PIECE = Piece(
     4,

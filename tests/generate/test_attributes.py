@@ -11,7 +11,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
 from megatron_music.score.instruments import SOPRANO
-from megatron_music.tokenizer.attributes import asked_for
+from megatron_music.tokenizer.attributes import parse_blends
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.generate.conftest import CHORALE, untrained
@@ -51,10 +51,10 @@ def test_a_label_is_found_however_it_is_spelled() -> None:
 
 
 def test_shares_of_a_blend_add_up_to_one() -> None:
-    blend = asked_for(["COMPOSER=BACH:1,PALESTRINA:3"], VOCABULARY)[0]
+    blend = parse_blends(["COMPOSER=BACH:1,PALESTRINA:3"], VOCABULARY)[0]
     assert blend.shares == (0.25, 0.75)
     assert VOCABULARY.tokens[blend.token] == "COMPOSER=PALESTRINA"
-    assert asked_for(["COMPOSER=BACH,PALESTRINA"], VOCABULARY)[0].shares == (0.5, 0.5)
+    assert parse_blends(["COMPOSER=BACH,PALESTRINA"], VOCABULARY)[0].shares == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(

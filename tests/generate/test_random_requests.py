@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.harmonise import kept_voice
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, Guide, Watch
+from megatron_music.generate.sampler import Constraint, TokenSampler, Watch
+from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.song import Song
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
@@ -36,12 +36,12 @@ SETTINGS = (
 )
 
 
-class Noise(Drawer):
+class Noise(TokenSampler):
     """Scores of random numbers in place of a model's: every token as likely as any other."""
 
     def draw(
         self,
-        guide: Guide,
+        constraint: Constraint,
         seeds: Sequence[int],
         stage: int = 0,
         places: PlaceArray | None = None,  # noqa: ARG002 (noise hears nothing)
@@ -50,12 +50,12 @@ class Noise(Drawer):
         rng = np.random.default_rng([stage, *seeds])
         shape = (len(seeds), len(self._vocabulary))
         masks, chosen = np.zeros(shape, np.bool_), np.zeros(len(seeds), np.int64)
-        words, rows = song_words(list(seeds), stage), [list[int]() for _ in seeds]
+        words, rows = song_seeds(list(seeds), stage), [list[int]() for _ in seeds]
         for step in range(self.max_tokens):
-            guide.mark(masks)
+            constraint.mark(masks)
             scores = np.where(masks, rng.normal(0, 4, shape), -np.inf)
-            choose(scores, words, step, self._taste, chosen)
-            guide.take(chosen[:, None])
+            sample_tokens(scores, words, step, self._sampling, chosen)
+            constraint.take(chosen[:, None])
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 row.append(token)
         end = self._vocabulary.piece_end
@@ -65,8 +65,8 @@ class Noise(Drawer):
 class NoisyComposer(Composer):
     """A composer of noise."""
 
-    def drawer(self, request: Request, watch: Watch | None = None) -> Drawer:  # noqa: ARG002
-        return Noise(self.model, self.vocabulary, request.taste)
+    def sampler(self, request: Request, watch: Watch | None = None) -> TokenSampler:  # noqa: ARG002
+        return Noise(self.model, self.vocabulary, request.sampling)
 
 
 @pytest.fixture(scope="module")

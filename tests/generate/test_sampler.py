@@ -11,19 +11,19 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from megatron_music.generate.choice_kernel import choose, song_words
 from megatron_music.generate.sampler import SongSampler
-from megatron_music.generate.taste import Taste
+from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
+from megatron_music.generate.sampling_params import SamplingParams
 
-ANYTHING = Taste(1.0, 0, 1.0, 0.0)
+ANYTHING = SamplingParams(1.0, 0, 1.0, 0.0)
 
 
-def draws(scores: torch.Tensor, taste: Taste, times: int) -> np.ndarray:
+def draws(scores: torch.Tensor, sampling: SamplingParams, times: int) -> np.ndarray:
     """Draw from one row of scores, many times."""
-    words, chosen = song_words([3], 0), np.zeros(1, np.int64)
+    words, chosen = song_seeds([3], 0), np.zeros(1, np.int64)
     counts = np.zeros(scores.shape[-1])
     for step in range(times):
-        choose(scores.numpy(), words, step, taste, chosen)
+        sample_tokens(scores.numpy(), words, step, sampling, chosen)
         counts[chosen[0]] += 1
     return counts / times
 
@@ -36,25 +36,25 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
 
 
 @pytest.mark.parametrize(
-    "taste",
+    "sampling",
     [
-        Taste(0.7, 0, 1.0, 0.0),
-        Taste(1.0, 5, 1.0, 0.0),
-        Taste(1.0, 0, 0.6, 0.0),
-        Taste(1.5, 0, 1.0, 0.2),
-        Taste(1.2, 9, 0.8, 0.1),
+        SamplingParams(0.7, 0, 1.0, 0.0),
+        SamplingParams(1.0, 5, 1.0, 0.0),
+        SamplingParams(1.0, 0, 0.6, 0.0),
+        SamplingParams(1.5, 0, 1.0, 0.2),
+        SamplingParams(1.2, 9, 0.8, 0.1),
     ],
 )
-def test_the_filters_are_those_of_transformers(taste: Taste) -> None:
+def test_the_filters_are_those_of_transformers(sampling: SamplingParams) -> None:
     torch.manual_seed(1)
     scores = torch.randn(1, 12) * 1.5
-    theirs = LogitsProcessorList([TemperatureLogitsWarper(taste.temperature)])
-    if taste.top_k:
-        theirs.append(TopKLogitsWarper(taste.top_k))
-    theirs.append(TopPLogitsWarper(taste.top_p))
-    theirs.append(MinPLogitsWarper(taste.min_p))
+    theirs = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    if sampling.top_k:
+        theirs.append(TopKLogitsWarper(sampling.top_k))
+    theirs.append(TopPLogitsWarper(sampling.top_p))
+    theirs.append(MinPLogitsWarper(sampling.min_p))
     wanted = theirs(torch.zeros((1, 1), dtype=torch.long), scores.clone()).softmax(-1)[0].numpy()
-    counts = draws(scores, taste, 20_000)
+    counts = draws(scores, sampling, 20_000)
     assert np.abs(counts - wanted).max() < 0.012
     assert not counts[wanted == 0].any()
 

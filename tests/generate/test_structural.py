@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, GrammarProcessor, Guide
+from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
 from megatron_music.generate.session import Session
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import ComposingGPT2, model_inputs
@@ -40,11 +40,11 @@ class Drawn:
         self.rows: list[list[list[int]]] = []
         self.places: list[PlaceArray | None] = []
         self.scores: list[list[torch.Tensor]] = []
-        draw, mask = Drawer.draw, GrammarProcessor.__call__
+        draw, mask = TokenSampler.draw, GrammarProcessor.__call__
 
         def watched_draw(
-            drawer: Drawer,
-            guide: Guide,
+            sampler: TokenSampler,
+            constraint: Constraint,
             seeds: Sequence[int],
             stage: int = 0,
             places: PlaceArray | None = None,
@@ -52,7 +52,7 @@ class Drawn:
         ) -> list[list[int]]:
             self.scores.append([])
             self.places.append(places)
-            self.rows.append(draw(drawer, guide, seeds, stage, places, first_bar))
+            self.rows.append(draw(sampler, constraint, seeds, stage, places, first_bar))
             return self.rows[-1]
 
         def watched_mask(
@@ -61,7 +61,7 @@ class Drawn:
             self.scores[-1].append(scores.clone())
             return mask(processor, ids, scores)
 
-        monkeypatch.setattr(Drawer, "draw", watched_draw)
+        monkeypatch.setattr(TokenSampler, "draw", watched_draw)
         monkeypatch.setattr(GrammarProcessor, "__call__", watched_mask)
 
     def check(self, folder: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.errors import DataError, InputError
-from megatron_music.evaluate.corpus import read_side
-from megatron_music.evaluate.heldout import Reading
+from megatron_music.evaluate.corpus import read_split
+from megatron_music.evaluate.heldout import WindowLosses
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.generate.conftest import untrained
@@ -50,7 +50,7 @@ def test_windows_side_by_side_hold_every_cell_once(module: Any, path: Path, tmp_
     folder = data.build_data(pieces, tmp_path / "out", settings, 1)
     vocabulary = load_vocabulary(folder / "tokenizer")
     for split in SPLITS[1:]:
-        documents = read_side(folder, split, 1000, vocabulary)
+        documents = read_split(folder, split, 1000, vocabulary)
         data.check_cells(pieces[split], documents, vocabulary)
         fewer = documents.take(np.arange(1, len(documents)))
         with pytest.raises(DataError, match="not in exactly one window"):
@@ -58,8 +58,8 @@ def test_windows_side_by_side_hold_every_cell_once(module: Any, path: Path, tmp_
     other = [cells.copy() for cells in pieces["test"]]
     other[1][0, 5] += 1
     with pytest.raises(DataError, match="piece 1 does not hold"):
-        data.check_cells(other, read_side(folder, "test", 1000, vocabulary), vocabulary)
-    train = read_side(folder, "train", 1000, vocabulary)
+        data.check_cells(other, read_split(folder, "test", 1000, vocabulary), vocabulary)
+    train = read_split(folder, "train", 1000, vocabulary)
     bars = sum(-(-cells.shape[1] // 16) for cells in pieces["train"])
     assert len(train) == 3 * (bars - len(pieces["train"]))
 
@@ -91,7 +91,7 @@ def test_all_nats_are_shared_among_the_cells_of_the_pieces(
     settings = BuildSettings(bars=2, hop=2, shuffle=False)
     folder = data.build_data(pieces, tmp_path / "out", settings, 1)
     ids = load_vocabulary(folder / "tokenizer")
-    documents = read_side(folder, "test", 1000, ids)
+    documents = read_split(folder, "test", 1000, ids)
     # A token costs as many nats as its bar in the window says, those of no bar ten.
     readings = []
     for tokens in documents.tokens:
@@ -103,7 +103,7 @@ def test_all_nats_are_shared_among_the_cells_of_the_pieces(
             inside &= token != ids.bar_end
         nats = np.array(costs[1:])
         none = np.zeros(len(nats))
-        readings.append(Reading(tokens[1:], nats, none + 0.5, none > 0, 0))
+        readings.append(WindowLosses(tokens[1:], nats, none + 0.5, none > 0, 0))
     found = module("jsb16").score(readings, documents, pieces["test"], ids)
     cells = sum(cells.size for cells in pieces["test"])
     tokens = sum(len(of.nats) for of in readings)
@@ -129,7 +129,7 @@ def test_a_model_that_takes_its_place_is_read_without_it_as_well(
     folder = data.build_data(pieces, tmp_path / "out", settings, 1)
     told = load_vocabulary(folder / "tokenizer").settings
     model = untrained(tmp_path / "hf", told, 320, INPUTS)
-    scores = module("jsb16").read_sides(model, folder, pieces)
+    scores = module("jsb16").read_splits(model, folder, pieces)
     assert len(scores) == 4
     known, unknown = (scores[f"test{name}"] for name in ("", ", place in the piece not told"))
     assert known.cells == unknown.cells

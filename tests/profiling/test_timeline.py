@@ -70,7 +70,7 @@ def test_the_load_is_written_at_most_twice_a_second(tmp_path: Path) -> None:
     recorder = LoadRecorder(tmp_path / "load.jsonl")
     begin = time.monotonic()
     while time.monotonic() - begin < 1.2:
-        recorder.look()
+        recorder.poll()
         time.sleep(0.01)
     loads = read_load(tmp_path / "load.jsonl")
     assert len(loads) == 2

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from megatron_music.cli.main import app as program
 from megatron_music.studio.api import LARGEST_UPLOAD_BYTES
-from megatron_music.studio.app import Guard, create_app
+from megatron_music.studio.app import AccessPolicy, create_app
 from megatron_music.studio.server import find_models
 from megatron_music.studio.service import Studio
 from tests.studio.conftest import ADDRESS
@@ -246,7 +246,7 @@ def test_every_page_shows(client: TestClient) -> None:
 @pytest.fixture
 def shared(model: Path, tmp_path: Path) -> Iterator[TestClient]:
     studio = Studio(find_models([model]), tmp_path)
-    guard = Guard("a long token", any_host=True)
+    guard = AccessPolicy("a long token", any_host=True)
     # Not entered: what is refused needs no processes.
     yield TestClient(create_app(studio, guard), base_url=ADDRESS, follow_redirects=False)
     studio.database.close()

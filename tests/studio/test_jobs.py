@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from megatron_music.studio import jobs
-from megatron_music.studio.jobs import FullError, Job, JobFailedError, Line, Rank, State
+from megatron_music.studio.jobs import (
+    Job,
+    JobFailedError,
+    JobQueue,
+    Priority,
+    QueueFullError,
+    State,
+)
 
 
 def song(number: int, bars: int = 2) -> dict[str, object]:
@@ -24,7 +31,7 @@ def test_a_line_of_jobs(model: Path) -> None:
     """One process for all of it: it takes seconds to start."""
 
     async def walk() -> None:
-        line = Line("test", {"choir": str(model)})
+        line = JobQueue("test", {"choir": str(model)})
         line.begin()
         await it_composes_in_order_and_tells_each_bar(line)
         await a_person_comes_before_the_pool(line)
@@ -36,7 +43,7 @@ def test_a_line_of_jobs(model: Path) -> None:
     asyncio.run(walk())
 
 
-async def it_composes_in_order_and_tells_each_bar(line: Line) -> None:
+async def it_composes_in_order_and_tells_each_bar(line: JobQueue) -> None:
     first, second = line.put(song(1)), line.put(song(2))
     assert line.place(second)[0] >= 1
     made = await second.wait()
@@ -50,8 +57,8 @@ async def it_composes_in_order_and_tells_each_bar(line: Line) -> None:
     assert (await line.put(song(1)).wait())[0]["midi"] == first.result[0]["midi"]
 
 
-async def a_person_comes_before_the_pool(line: Line) -> None:
-    pool = [line.put(song(number, bars=8), Rank.POOL) for number in (3, 4)]
+async def a_person_comes_before_the_pool(line: JobQueue) -> None:
+    pool = [line.put(song(number, bars=8), Priority.POOL) for number in (3, 4)]
     await until_running(pool[0])
     person = line.put(song(5))
     await person.wait()
@@ -60,7 +67,7 @@ async def a_person_comes_before_the_pool(line: Line) -> None:
         await job.wait()
 
 
-async def a_job_is_given_up_while_it_waits_and_while_it_runs(line: Line) -> None:
+async def a_job_is_given_up_while_it_waits_and_while_it_runs(line: JobQueue) -> None:
     running, waiting = line.put(song(6, bars=64)), line.put(song(7))
     await until_running(running)
     line.cancel(waiting)
@@ -71,13 +78,13 @@ async def a_job_is_given_up_while_it_waits_and_while_it_runs(line: Line) -> None
         assert job.state is State.CANCELLED
 
 
-async def a_fault_of_the_request_is_told(line: Line) -> None:
+async def a_fault_of_the_request_is_told(line: JobQueue) -> None:
     asked = {"task": "compose", "model": "choir", "wishes": {"bars": 0}, "midi": None}
     with pytest.raises(JobFailedError, match="bars"):
         await line.put(asked).wait()
 
 
-async def a_process_that_dies_costs_its_job_alone(line: Line) -> None:
+async def a_process_that_dies_costs_its_job_alone(line: JobQueue) -> None:
     dying, next_one = line.put(song(8, bars=64)), line.put(song(9))
     await until_running(dying)
     assert line._process is not None
@@ -89,8 +96,8 @@ async def a_process_that_dies_costs_its_job_alone(line: Line) -> None:
 
 def test_a_line_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MOST_WAITING", 2)
-    line = Line("test", {})
+    line = JobQueue("test", {})
     kept = [line.put(song(number)) for number in (1, 2)]
-    with pytest.raises(FullError):
+    with pytest.raises(QueueFullError):
         line.put(song(3))
     assert [line.place(job)[0] for job in kept] == [0, 1]

@@ -7,7 +7,7 @@ from megatron_music.studio.visitors import (
     Limit,
     Limiter,
     Signer,
-    comes_from_elsewhere,
+    is_cross_site,
     is_local_name,
 )
 
@@ -56,7 +56,7 @@ def test_a_request_tells_whether_a_page_of_another_site_sent_it(
 ) -> None:
     told = {"host": "127.0.0.1:8000"} | headers
     raw = [(name.encode(), value.encode()) for name, value in told.items()]
-    assert comes_from_elsewhere(Request({"type": "http", "headers": raw})) is elsewhere
+    assert is_cross_site(Request({"type": "http", "headers": raw})) is elsewhere
 
 
 @pytest.mark.parametrize(

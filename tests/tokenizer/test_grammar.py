@@ -195,7 +195,7 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         if vocabulary.has_velocities
         else None,
     )
-    least = Walker(vocabulary, plan).tokens_owed
+    least = Walker(vocabulary, plan).min_tokens_left
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
 
 
@@ -262,7 +262,7 @@ def test_the_shortest_way_is_as_long_as_promised(
     planned: tuple[Vocabulary, Plan], seed: int
 ) -> None:
     vocabulary, plan = planned
-    least = Walker(vocabulary, plan).tokens_owed
+    least = Walker(vocabulary, plan).min_tokens_left
     tight = replace(plan, max_tokens=least)
     assert wander(vocabulary, tight, seed).length == least
 

@@ -193,11 +193,11 @@ def test_some_tracks_are_dropped_and_one_stays() -> None:
 
 @given(st.integers(1, 12), st.integers(1, 16), st.integers(0, 2**64 - 1))
 def test_bars_are_hidden_as_the_build_hides_them(tracks: int, bars: int, seed: int) -> None:
-    from megatron_music.tokenizer.fill import hiding_word
+    from megatron_music.tokenizer.fill import hiding_seed
 
     music = "0123456789abcdef"
     hidden = np.zeros((tracks, bars), np.bool_)
-    hide_bars(hiding_word(seed, music, 7), hidden)
+    hide_bars(hiding_seed(seed, music, 7), hidden)
     expected = choose_bars(seed, music, 7, tracks, bars)
     assert [np.flatnonzero(of_track).tolist() for of_track in hidden] == expected
 

@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.errors import MissingError
 from megatron_music.nvidia import Driver, InstalledGpu
-from megatron_music.train.torch_build import TorchBuild, has_code_for, unusable
+from megatron_music.train.torch_build import TorchBuild, gpu_problem, has_code_for
 
 PYPI = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
 """What torch 2.13's CUDA 13 build has code for."""
@@ -63,7 +63,7 @@ def test_a_build_runs_on_its_own_generations(
 def test_a_gpu_that_torch_cannot_use_is_named_with_a_cure(
     build: TorchBuild, driver: Driver, told: str
 ) -> None:
-    reason = unusable(build, driver)
+    reason = gpu_problem(build, driver)
     assert re.search(told, reason)
     assert "\n" not in reason
     assert "CUDA_VISIBLE_DEVICES= to use the CPU" in reason
@@ -82,7 +82,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_with_a_cure(
 def test_where_all_is_well_or_no_gpu_is_there_nothing_is_said(
     build: TorchBuild, driver: Driver
 ) -> None:
-    assert unusable(build, driver) == ""
+    assert gpu_problem(build, driver) == ""
 
 
 def test_training_refuses_a_gpu_that_torch_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from typing import IO
 
 from megatron_music import errors
 from megatron_music.errors import MusicError, UsageError, WriteError
-from megatron_music.files import why
+from megatron_music.files import os_error_reason
 from megatron_music.profiling.nvml.reader import open_nvml, to_json
 from megatron_music.profiling.nvml.reader import select as select_gpus
 
@@ -135,7 +135,7 @@ def _record(
                 file.write(line().encode() + b"\n")
     except OSError as fault:
         raise WriteError(
-            f"cannot write {path}: {why(fault)}; make room or choose another place"
+            f"cannot write {path}: {os_error_reason(fault)}; make room or choose another place"
         ) from fault
 
 

@@ -53,7 +53,7 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain(axes: "Axes", grid: str) -> None:
+def bare_axes(axes: "Axes", grid: str) -> None:
     """Leave axes with what helps to read them: no frame, a faint grid along `grid` (x or y)."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -76,7 +76,7 @@ def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> b
     shown = [one for one in figures if one.utilisation][:MOST]
     picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
     axes = picture.subplots()
-    plain(axes, "x")
+    bare_axes(axes, "x")
     for place, (name, colour) in enumerate(zip(FORMULAS, FORMULA_COLOURS, strict=True)):
         heights = [row + (place - 1) * BAR for row in range(len(shown))]
         widths = [100 * one.utilisation[name] for one in shown]
@@ -97,7 +97,7 @@ def where_chart(shown: Sequence[TimeBreakdown], names: Mapping[str, str]) -> byt
     """Return a PNG; all of one source, in the order given, named by key."""
     picture = new_figure(10, 1.3 + 0.42 * len(shown))
     axes = picture.subplots()
-    plain(axes, "x")
+    bare_axes(axes, "x")
     left = [0.0] * len(shown)
     for part in dict.fromkeys(name for one in shown for name in one.shares):
         widths = [100 * one.shares.get(part, 0.0) for one in shown]
@@ -123,7 +123,7 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
     picture = new_figure(max(5.0, 10 / ACROSS * columns), 3.2 * rows)
     panels = picture.subplots(rows, columns, squeeze=False).flat
     for axes, curve in zip(panels, curves, strict=False):
-        plain(axes, "y")
+        bare_axes(axes, "y")
         processes = [point.figures.row.processes for point in curve.points]
         rates = [point.tokens_per_s for point in curve.points]
         axes.plot(processes, curve.ideal, "--", color=IDEAL, label="ideal")
@@ -153,7 +153,7 @@ def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> b
     for column, timeline in enumerate(timelines):
         for row, series in enumerate(timeline.series):
             axes = panels[row][column]
-            plain(axes, "y")
+            bare_axes(axes, "y")
             if timeline.measured:
                 axes.axvspan(*timeline.measured, color="#fff3cd", label="measured iterations")
             if series.low != series.high:

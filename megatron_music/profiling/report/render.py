@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.errors import InputError, MissingError
-from megatron_music.files import complete, write_text
+from megatron_music.files import atomic_write, write_text
 from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
 from megatron_music.profiling.report.columns import columns, split
 from megatron_music.profiling.report.plots import (
@@ -139,7 +139,7 @@ def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
     for stale in folder.glob("report-*.png"):
         stale.unlink()
     for picture in contents.pictures:
-        with complete(folder / picture.file) as temporary:
+        with atomic_write(folder / picture.file) as temporary:
             temporary.write_bytes(picture.data)
     return Report(folder / "report.html", contents.ran, contents.rest)
 

@@ -184,7 +184,7 @@ class LoadRecorder:
         self._last_s = time.monotonic()
         psutil.cpu_percent()  # counts from here
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Write a line if one is due."""
         now = time.monotonic()
         if now - self._last_s < INTERVAL_S:

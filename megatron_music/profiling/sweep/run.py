@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from megatron_music.costs.devices import dense_peak
 from megatron_music.errors import UsageError
-from megatron_music.files import alone
+from megatron_music.files import file_lock
 from megatron_music.profiling.sweep.capture import find_nsys, trace
 from megatron_music.profiling.sweep.hardware import Machine, Peaks, detect_hardware
 from megatron_music.profiling.sweep.results import Outcome, Row, append_row, best_first, read_rows
@@ -115,7 +115,7 @@ def run_sweep(
         if captures:
             find_nsys()  # fail now rather than after the sweep
     with (
-        alone(
+        file_lock(
             folder / LOCK_FILE,
             UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o"),
         ),

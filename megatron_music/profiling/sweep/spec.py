@@ -31,7 +31,7 @@ from megatron_music.config import Count, CountOrZero, Positive, Recipe, load_rec
 from megatron_music.costs.layout import check_layout
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.errors import InputError, LayoutError, UsageError
-from megatron_music.files import read_small, why
+from megatron_music.files import os_error_reason, read_small
 from megatron_music.profiling.sweep.hardware import Machine
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
@@ -106,7 +106,7 @@ def load_sweep(path: Path) -> Sweep:
     try:
         text = read_small(path)
     except (OSError, UnicodeDecodeError) as fault:
-        reason = why(fault) if isinstance(fault, OSError) else "it is not text"
+        reason = os_error_reason(fault) if isinstance(fault, OSError) else "it is not text"
         raise InputError(f"cannot read the sweep {path}: {reason}; check the path") from None
     try:
         values = read_yaml(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.data.indexed import write_index
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.tokenizer.vocabulary import (
     TokenizerSettings,
     Vocabulary,
@@ -45,8 +45,8 @@ def synthetic_data(folder: Path, seq_length: int) -> Path:
     tokens[:, 0], tokens[:, -1] = vocabulary.piece_start, vocabulary.piece_end
     save_settings(settings, folder / "tokenizer")
     index.unlink(missing_ok=True)
-    with complete(binary) as temporary:
+    with atomic_write(binary) as temporary:
         tokens.astype(dtype).tofile(temporary)
-    with complete(index) as temporary, temporary.open("wb") as file:
+    with atomic_write(index) as temporary, temporary.open("wb") as file:
         write_index(file, np.full(documents, seq_length, np.int32), dtype)
     return folder

@@ -91,7 +91,7 @@ class MeasureWindow:
         self._total = configuration.recipe.train.train_iters
         self._note = note
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read how far the run is."""
         done = len(read_log(self._run))
         if self.start_s is None and done >= max(1, self._warmup):
@@ -145,7 +145,7 @@ def measure(
     shutil.rmtree(path, ignore_errors=True)
     RunDir(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
     window = MeasureWindow(RunDir(path), configuration, note)
-    looks, remark, recording = [window.look], "", None
+    looks, remark, recording = [window.poll], "", None
     with ExitStack() as stack:
         if context.machine.gpus:
             gpus = [gpu.uuid for gpu in context.machine.gpus[: configuration.processes]]
@@ -154,7 +154,7 @@ def measure(
             except MusicError as fault:  # measured without
                 remark = str(fault)
         else:
-            looks.append(LoadRecorder(path / LOAD_FILE).look)
+            looks.append(LoadRecorder(path / LOAD_FILE).poll)
         code = run_group(
             context.command(configuration),
             context.machine.environment(configuration.processes),
@@ -162,7 +162,7 @@ def measure(
             timeout_s,
             looks,
         )
-    window.look()
+    window.poll()
     clear_bulk(path)
     if recording is not None:
         remark = recording.problem or ""

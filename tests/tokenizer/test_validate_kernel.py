@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
 from megatron_music.score.metre import METRES
-from megatron_music.tokenizer.check_kernel import suspects
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.validate_kernel import suspect_documents
 from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
 from tests.music import pieces
 
@@ -44,7 +44,7 @@ def legal(tokens: TokenArray, vocabulary: Vocabulary) -> bool:
 
 def suspected(documents: list[TokenArray], vocabulary: Vocabulary) -> list[int]:
     lengths = np.array([len(document) for document in documents], np.int32)
-    return list(suspects(np.concatenate(documents), lengths, vocabulary))
+    return list(suspect_documents(np.concatenate(documents), lengths, vocabulary))
 
 
 @st.composite
@@ -114,7 +114,7 @@ def test_each_document_is_judged_by_itself() -> None:
 @pytest.mark.parametrize("tokens", [[-1], [1, 3, -5], [1, 3, 2**31 - 1]])
 def test_ids_outside_the_vocabulary_are_suspected(tokens: list[int]) -> None:
     row = np.array(tokens, np.int32)
-    assert list(suspects(row, np.array([len(row)], np.int32), PLAIN)) == [0]
+    assert list(suspect_documents(row, np.array([len(row)], np.int32), PLAIN)) == [0]
 
 
 @pytest.mark.parametrize(

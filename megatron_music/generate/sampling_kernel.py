@@ -7,7 +7,7 @@ that a song knows neither its batch nor the machine. The filters do what those o
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.generate.taste import Taste
+from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.score.compiled import kernel
 from megatron_music.score.grid_kernel import scramble_word
 from megatron_music.score.hashing import WORD, Words, scramble
@@ -17,15 +17,15 @@ Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 _FRACTION_BITS = 53
 
 
-def song_words(seeds: list[int], stage: int) -> Words:
+def song_seeds(seeds: list[int], stage: int) -> Words:
     """Return the word that each song's random words begin from in a stage of its making."""
     words = scramble(np.array([seed & WORD for seed in seeds], np.uint64))
     return scramble(words ^ scramble(np.array([stage], np.uint64)))
 
 
 @kernel
-def choose(
-    scores: Scores, words: Words, step: int, taste: Taste, chosen: npt.NDArray[np.int64]
+def sample_tokens(
+    scores: Scores, words: Words, step: int, sampling: SamplingParams, chosen: npt.NDArray[np.int64]
 ) -> None:
     """Choose a token for each row of scores [songs, vocabulary]; -inf is never chosen.
 
@@ -41,37 +41,37 @@ def choose(
         count = 0
         for token in range(size):
             if -np.inf < scores[song, token] <= best:
-                weights[count] = np.exp((scores[song, token] - best) / taste.temperature)
+                weights[count] = np.exp((scores[song, token] - best) / sampling.temperature)
                 tokens[count] = token
                 count += 1
         if not count:
             chosen[song] = 0
             continue
-        _filter(weights[:count], taste)
+        _filter(weights[:count], sampling)
         word = scramble_word(words[song] + np.uint64(step))
         chosen[song] = tokens[_draw(weights[:count], word)]
 
 
 @kernel
-def _filter(weights: npt.NDArray[np.float64], taste: Taste) -> None:
+def _filter(weights: npt.NDArray[np.float64], sampling: SamplingParams) -> None:
     """Set to 0 what top-k, top-p and min-p leave out; the heaviest always stays, at 1."""
     least = 0.0
     count = len(weights)
-    if 0 < taste.top_k < count or taste.top_p < 1:
+    if 0 < sampling.top_k < count or sampling.top_p < 1:
         order = np.argsort(-weights, kind="mergesort")
-        if 0 < taste.top_k < count:
-            least = weights[order[taste.top_k - 1]]
-            while count > taste.top_k and weights[order[count - 1]] < least:
+        if 0 < sampling.top_k < count:
+            least = weights[order[sampling.top_k - 1]]
+            while count > sampling.top_k and weights[order[count - 1]] < least:
                 count -= 1
-        if taste.top_p < 1:
-            wanted = taste.top_p * weights[order[:count]].sum()
+        if sampling.top_p < 1:
+            wanted = sampling.top_p * weights[order[:count]].sum()
             mass = 0.0
             for place in range(count):
                 mass += weights[order[place]]
                 if mass >= wanted:
                     weights[order[place + 1 :]] = 0.0
                     break
-    least = max(least, taste.min_p)
+    least = max(least, sampling.min_p)
     for place in range(len(weights)):
         if weights[place] < least:
             weights[place] = 0.0

@@ -1,7 +1,7 @@
-"""A sheet: a document of which some bars are still to be written, the rest is given.
+"""Infill templates: documents of which some bars are still to be written, the rest is given.
 
 What is kept are notes, by where they begin; they stay as they are to the last step. A bar to be
-written is a `Slot`: kept notes that sound into it end in it where they always did, and what is
+written is a `BarSlot`: kept notes that sound into it end in it where they always did, and what is
 written into a run of such bars also ends there, so that the bars behind need no change.
 """
 
@@ -18,7 +18,7 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
 
 @dataclass(frozen=True)
-class Slot:
+class BarSlot:
     """A bar to be written, of a track (its place among the piece's) and a bar from 0.
 
     The bar begins at the step `start` of the piece and has so many `steps`. `begins` and `ends` are
@@ -45,7 +45,7 @@ class Slot:
     note_tokens: int = 3
 
     @property
-    def least_tokens(self) -> int:
+    def min_tokens(self) -> int:
         """The tokens that the bar takes at least.
 
         Full bars take one note, held until the end of their run, where its tokens are counted.
@@ -61,11 +61,11 @@ class OpenDensity:
     """A DENSITY token that is the model's to choose."""
 
 
-Item = int | Slot | OpenDensity
+Item = int | BarSlot | OpenDensity
 
 
 @dataclass(frozen=True)
-class Sheet:
+class InfillTemplate:
     """Tokens, and what is open between them, from PIECE_START to PIECE_END.
 
     Behind the last slot nothing is told that was only kept: PIECE_END follows. `first_bar` is
@@ -77,9 +77,9 @@ class Sheet:
     bars: int
 
     @property
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[BarSlot]:
         """The bars to be written, in the order of writing."""
-        return [item for item in self.items if isinstance(item, Slot)]
+        return [item for item in self.items if isinstance(item, BarSlot)]
 
     @property
     def given(self) -> list[int]:
@@ -92,14 +92,14 @@ class Sheet:
         return tokens
 
     @property
-    def least_tokens(self) -> int:
+    def min_tokens(self) -> int:
         """The tokens of the shortest way to write it."""
-        return sum(i.least_tokens if isinstance(i, Slot) else 1 for i in self.items)
+        return sum(i.min_tokens if isinstance(i, BarSlot) else 1 for i in self.items)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A track of a sheet: what is kept of it, and which bars of the window are to be written.
+    """A track of a template: what is kept of it, and which bars of the window are to be written.
 
     `index` is its place in the piece, `kept` its notes in steps of the whole piece; `density` is
     the level asked for, None to go by what is kept.
@@ -121,8 +121,8 @@ def lay_out(
     fill: bool = False,
     full_bars: bool = True,
     attributes: tuple[int, ...] = (),
-) -> Sheet:
-    """Return the sheet of a window of a piece: `bars` bars from `first_bar`, tracks in this order.
+) -> InfillTemplate:
+    """Return the template of `bars` bars of a piece from `first_bar`, tracks in this order.
 
     `frame` is the piece whose bars these are; its tracks do not count. With `fill` the bars to be
     written follow the tracks, as in `tokenizer.fill`; else they are written in place. With
@@ -155,11 +155,11 @@ def lay_out(
                 middle = content if slot is None else [slot]
                 items += [vocabulary.bar_start, *middle, vocabulary.bar_end]
         items.append(vocabulary.track_end)
-    return Sheet((*_to_last_slot([*items, *later]), vocabulary.piece_end), first_bar, bars)
+    return InfillTemplate((*_to_last_slot([*items, *later]), vocabulary.piece_end), first_bar, bars)
 
 
 def _to_last_slot(items: list[Item]) -> list[Item]:
-    last = max(place for place, item in enumerate(items) if isinstance(item, Slot))
+    last = max(place for place, item in enumerate(items) if isinstance(item, BarSlot))
     return items[: last + 2]
 
 
@@ -225,7 +225,7 @@ def _slots(
     first_bar: int,
     vocabulary: Vocabulary,
     full_bars: bool,
-) -> dict[int, Slot]:
+) -> dict[int, BarSlot]:
     """Return the slots of a track by their bars."""
     starts = frame.bar_starts.tolist()
     holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
@@ -246,7 +246,7 @@ def _slots(
     }
     silent = not any(contents) and not any(blocked.any() for blocked in blocked_at.values())
     return {
-        bar: Slot(
+        bar: BarSlot(
             part.index,
             bar,
             starts[bar],
@@ -310,12 +310,12 @@ def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArra
 
 
 def read_slots(
-    sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary
+    template: InfillTemplate, tokens: Sequence[int], vocabulary: Vocabulary
 ) -> dict[int, list[tuple[int, int, int, int]]]:
-    """Return the notes written into a sheet: by track, rows of (onset, end, pitch, velocity)."""
+    """Return the notes written into a template: by track, rows of (onset, end, pitch, velocity)."""
     notes: dict[int, list[tuple[int, int, int, int]]] = {}
     sounding: dict[int, tuple[int, int]] = {}
-    for slot, content in _contents(sheet, tokens):
+    for slot, content in _contents(template, tokens):
         now, locked, velocity = slot.start, set(slot.locked), UNTOLD
         rows = notes.setdefault(slot.track, [])
         for kind, value in (vocabulary.meanings[token] for token in content):
@@ -333,11 +333,13 @@ def read_slots(
     return notes
 
 
-def _contents(sheet: Sheet, tokens: Sequence[int]) -> Iterator[tuple[Slot, Sequence[int]]]:
-    """Walk sheet and tokens together; give each slot with what was written into it."""
+def _contents(
+    template: InfillTemplate, tokens: Sequence[int]
+) -> Iterator[tuple[BarSlot, Sequence[int]]]:
+    """Walk template and tokens together; give each slot with what was written into it."""
     place = 0
-    for item, closing in zip(sheet.items, [*sheet.items[1:], None], strict=True):
-        if not isinstance(item, Slot):
+    for item, closing in zip(template.items, [*template.items[1:], None], strict=True):
+        if not isinstance(item, BarSlot):
             place += 1
             continue
         start = place

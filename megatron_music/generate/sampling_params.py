@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Taste(NamedTuple):
+class SamplingParams(NamedTuple):
     """The figures of a request that the choice of a token goes by, as the kernels take them."""
 
     temperature: float

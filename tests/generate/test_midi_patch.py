@@ -243,7 +243,7 @@ def test_tracks_are_taken_as_voices_and_stay_what_they_are(
 def test_a_tempo_that_is_asked_for_replaces_the_files_own(
     composer: Composer, given: Path, tmp_path: Path
 ) -> None:
-    from megatron_music.generate.rewrite import write_song
+    from megatron_music.generate.midi_patch import write_song
 
     prompt = read_prompt(given, 12)
     song = work(composer, given, "fill", tmp_path / "a.mid", fill_bars=(2,))

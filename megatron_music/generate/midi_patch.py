@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from megatron_music.files import complete
+from megatron_music.files import atomic_write
 from megatron_music.generate.dynamics import Dynamics
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import SONG_TEMPO_BPM
@@ -66,7 +66,7 @@ def write_song(
         return
     rewriting = _Rewriting(prompt, prompt.source, prompt.bars, song)
     raw = rewriting.result(set(song.dropped), tempo_bpm)
-    with complete(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(raw)
 
 

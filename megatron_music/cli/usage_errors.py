@@ -20,12 +20,12 @@ _RULES = (
 """Typer's sentences, and ours."""
 
 
-def is_misuse(error: Exception) -> bool:
+def is_usage_error(error: Exception) -> bool:
     """Tell whether typer refused the command line; its classes are not public."""
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def say_misuse(error: Any, words: Sequence[str]) -> str:
+def usage_message(error: Any, words: Sequence[str]) -> str:
     """Return one line for what typer refused of these words, "" where it has shown its help."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":

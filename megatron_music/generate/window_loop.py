@@ -1,6 +1,6 @@
-"""From a request to drafts, and from drafts to pieces, all songs of a batch side by side.
+"""Write pieces window by window, all songs of a batch side by side.
 
-A draft is a piece with bars still to be written; they are written window by window.
+A request and a prompt give an `InfillState`; its open bars are written in windows that slide.
 """
 
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from dataclasses import replace
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.choice_kernel import song_words
-from megatron_music.generate.draft import (
+from megatron_music.generate.harmonise import around_voice
+from megatron_music.generate.infill import (
     BAR_TOKENS,
     BoolArray,
-    Draft,
-    cells_named,
-    next_sheet,
+    InfillState,
+    next_template,
     open_bars,
+    select_bars,
     until_step,
 )
-from megatron_music.generate.harmonise import around_voice
 from megatron_music.generate.instrumentation import draw_instruments
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import Drawer, PlanGuide, SheetGuide
+from megatron_music.generate.sampler import InfillConstraint, PlanConstraint, TokenSampler
+from megatron_music.generate.sampling_kernel import song_seeds
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import (
@@ -46,21 +46,21 @@ _VARYING = 1 << 32
 
 
 def compose(
-    drawer: Drawer, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
+    sampler: TokenSampler, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
 ) -> list[Piece]:
     """Compose a piece a seed from nothing; more bars than fit a window are added by sliding it."""
-    plans = [first_plan(request, vocabulary, drawer.max_tokens, seed) for seed in seeds]
-    guide = PlanGuide(vocabulary, plans)
+    plans = [first_plan(request, vocabulary, sampler.max_tokens, seed) for seed in seeds]
+    constraint = PlanConstraint(vocabulary, plans)
     bars = request.bars or vocabulary.settings.bars
     places = np.array([place_of(request, 0, bars, vocabulary)] * len(seeds))
-    rows = drawer.draw(guide, seeds, places=places)
+    rows = sampler.draw(constraint, seeds, places=places)
     pieces = [decode(tokens, vocabulary) for tokens in rows]
-    drafts = [
-        replace(draft, written=~draft.holes).open_at(piece.bars, piece.bars)
+    states = [
+        replace(state, written=~state.holes).open_at(piece.bars, piece.bars)
         for piece in pieces
-        for draft in [_extended(piece, bars, request, vocabulary)]
+        for state in [_extended(piece, bars, request, vocabulary)]
     ]
-    return write(drawer, drafts, seeds, request, vocabulary)
+    return write(sampler, states, seeds, request, vocabulary)
 
 
 def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int) -> Plan:
@@ -85,7 +85,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
             tempo=request.tempo_index(vocabulary),
             velocities=request.levels_of_velocity(vocabulary),
         )
-        needed = Walker(vocabulary, plan).tokens_owed
+        needed = Walker(vocabulary, plan).min_tokens_left
         if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
             bars == 1 and needed <= max_tokens
         ):
@@ -113,19 +113,21 @@ def place_of(
     return before + first_bar, before + bars + behind
 
 
-def begun(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
-    """Return the draft that a request makes of a prompt; raises UsageError for an impossible wish.
+def start_from_prompt(
+    prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int
+) -> InfillState:
+    """Return the state that a request makes of a prompt; raises UsageError for an impossible one.
 
     Bars are those of the grid.
     """
     if request.voice is not None:
-        return harmonised(prompt, request, vocabulary)
+        return mask_accompaniment(prompt, request, vocabulary)
     if request.fills:
-        return opened(prompt, request, vocabulary, seed)
-    return continued(prompt, request, vocabulary)
+        return mask_bars(prompt, request, vocabulary, seed)
+    return extend_piece(prompt, request, vocabulary)
 
 
-def continued(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
+def extend_piece(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return a piece to be continued to `request.bars`, with the tracks that it drops and adds.
 
     Without `bars` it gets no longer.
@@ -144,19 +146,19 @@ def continued(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft
             "with `prompt_bars`"
         )
     kept, sources = _kept(prompt, request, vocabulary, first, bars)
-    draft = _extended(kept, bars, request, vocabulary)
-    draft = replace(draft, holes=draft.holes & _composable(prompt, sources, bars))
-    if draft.is_done:
+    state = _extended(kept, bars, request, vocabulary)
+    state = replace(state, holes=state.holes & _composable(prompt, sources, bars))
+    if state.is_done:
         raise UsageError(
             f"nothing to compose: the piece has {piece.bars} bars and no track is added; give "
             f"`bars` above {piece.bars} to continue it, `prompt_bars` to keep fewer, or say "
             "what to fill"
         )
     dropped = {track for name in request.drop for track in prompt.find(name)}.difference(sources)
-    return replace(draft, sources=sources, dropped=tuple(sorted(dropped)))
+    return replace(state, sources=sources, dropped=tuple(sorted(dropped)))
 
 
-def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> Draft:
+def mask_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> InfillState:
     """Return a piece with the bars opened that `request` fills, or that `seed` chose to vary."""
     piece = prompt.piece
     of_all_bars = {request.bars, request.prompt_bars} <= {None, piece.bars}
@@ -171,7 +173,7 @@ def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) 
     if not tracks:
         able &= _playing(piece, vocabulary.settings.bars)
     if request.vary is None:
-        holes = cells_named(piece, request.fill_bars, tracks) & able
+        holes = select_bars(piece, request.fill_bars, tracks) & able
     else:
         holes = _some_cells(able, request.vary, seed)
     if not holes.any():
@@ -183,7 +185,7 @@ def opened(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) 
 def _composable(
     prompt: Prompt, sources: Sequence[int | None], bars: int | None = None
 ) -> BoolArray:
-    """Tell in which bars [tracks, bars] the tracks of a draft can get notes: new ones in all."""
+    """Tell in which bars [tracks, bars] the tracks of a state can get notes: new ones in all."""
     count = bars or prompt.piece.bars
     everywhere = np.ones(count, np.bool_)
     rows = [everywhere if i is None else prompt.composable(i, count) for i in sources]
@@ -203,19 +205,19 @@ def _playing(piece: Piece, window_bars: int) -> BoolArray:
     return plays
 
 
-def harmonised(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Draft:
+def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return the voice that `request` keeps of a piece, everything around it to be written."""
     kept, sources = around_voice(prompt, request, vocabulary)
-    draft = _extended(kept, kept.bars, request, vocabulary)
+    state = _extended(kept, kept.bars, request, vocabulary)
     others = set(range(len(prompt.piece.tracks))).difference(sources)
-    return replace(draft, sources=sources, dropped=tuple(sorted(others)))
+    return replace(state, sources=sources, dropped=tuple(sorted(others)))
 
 
 def _some_cells(able: BoolArray, share: float, seed: int) -> BoolArray:
     """Choose a share of the bars [tracks, bars] that can get notes, by the seed."""
     count = max(1, round(share * int(able.sum())))
     numbers = np.arange(able.size, dtype=np.uint64)
-    order = np.argsort(scramble(song_words([seed], _VARYING) + numbers), kind="stable")
+    order = np.argsort(scramble(song_seeds([seed], _VARYING) + numbers), kind="stable")
     cells = np.zeros(able.size, np.bool_)
     cells[order[able.ravel()[order]][:count]] = True
     return cells.reshape(able.shape)
@@ -266,12 +268,12 @@ def _missing(piece: Piece, kept: Sequence[int], vocabulary: Vocabulary) -> list[
     return [code for code in ensemble if code not in kept] if is_alike else []
 
 
-def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> Draft:
-    """Return the draft of a piece with more bars; a track without a note is all to be written."""
+def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:
+    """Return the state of a piece with more bars; a track without a note is all to be written."""
     holes = np.zeros((len(piece.tracks), bars), np.bool_)
     holes[:, piece.bars :] = True
     holes[[not len(track) for track in piece.tracks]] = True
-    return Draft(replace(piece, bars=bars), holes, _levels(piece, request, vocabulary))
+    return InfillState(replace(piece, bars=bars), holes, _levels(piece, request, vocabulary))
 
 
 def _levels(piece: Piece, request: Request, vocabulary: Vocabulary) -> dict[int, int | None]:
@@ -282,37 +284,37 @@ def _levels(piece: Piece, request: Request, vocabulary: Vocabulary) -> dict[int,
 
 
 def write(
-    drawer: Drawer,
-    drafts: Sequence[Draft],
+    sampler: TokenSampler,
+    states: Sequence[InfillState],
     seeds: Sequence[int],
     request: Request,
     vocabulary: Vocabulary,
 ) -> list[Piece]:
-    """Write drafts to their end, window by window, all songs of a batch side by side."""
-    now = list(drafts)
+    """Write states to their end, window by window, all songs of a batch side by side."""
+    now = list(states)
     attributes = request.attribute_ids(vocabulary) or ()
     velocities = request.levels_of_velocity(vocabulary)
     stage = 1
     while True:
-        left = [song for song, draft in enumerate(now) if not draft.is_done]
+        left = [song for song, state in enumerate(now) if not state.is_done]
         if not left:
-            return [draft.piece for draft in now]
-        sheets = [
-            next_sheet(
-                now[song], vocabulary, drawer.max_tokens, attributes, full_bars=request.full_bars
+            return [state.piece for state in now]
+        templates = [
+            next_template(
+                now[song], vocabulary, sampler.max_tokens, attributes, full_bars=request.full_bars
             )
             for song in left
         ]
-        guide = SheetGuide(vocabulary, sheets, drawer.max_tokens, velocities)
+        constraint = InfillConstraint(vocabulary, templates, sampler.max_tokens, velocities)
         places = np.array(
             [
-                place_of(request, sheet.first_bar, now[song].piece.bars, vocabulary)
-                for song, sheet in zip(left, sheets, strict=True)
+                place_of(request, template.first_bar, now[song].piece.bars, vocabulary)
+                for song, template in zip(left, templates, strict=True)
             ]
         )
-        rows = drawer.draw(
-            guide, [seeds[song] for song in left], stage, places, sheets[0].first_bar
+        rows = sampler.draw(
+            constraint, [seeds[song] for song in left], stage, places, templates[0].first_bar
         )
-        for song, sheet, tokens in zip(left, sheets, rows, strict=True):
-            now[song] = now[song].filled(sheet, tokens, vocabulary)
+        for song, template, tokens in zip(left, templates, rows, strict=True):
+            now[song] = now[song].filled(template, tokens, vocabulary)
         stage += 1

@@ -418,7 +418,7 @@ def _owed(
     sounding: int,
     struck: int,
 ) -> int:
-    """Count the tokens owed in a track or behind it, as `Position.tokens_owed` does."""
+    """Count the tokens owed in a track or behind it, as `Position.min_tokens_left` does."""
     later = max(0, cells[ASKED] - cells[TRACKS])
     if phase == BETWEEN_TRACKS:
         rest: int = later * _track_tokens(cells, rules, bar) + 1

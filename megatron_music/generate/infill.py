@@ -1,4 +1,4 @@
-"""A draft: a piece with bars still to be written, and which of them to write next."""
+"""Infilling: a piece with bars still to be written, and which of them to write next."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from megatron_music.errors import UsageError
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import canonical_track
-from megatron_music.tokenizer.sheet import Part, Sheet, lay_out, read_slots
+from megatron_music.tokenizer.infill_template import InfillTemplate, Part, lay_out, read_slots
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
@@ -19,7 +19,7 @@ BAR_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Draft:
+class InfillState:
     """A piece and its holes [tracks, bars]: the bars that are still to be written.
 
     A hole keeps no note that begins in it. `levels` are densities asked for, by track; `sources`
@@ -39,21 +39,23 @@ class Draft:
         """True where nothing is left to write."""
         return not self.holes.any()
 
-    def filled(self, sheet: Sheet, tokens: Sequence[int], vocabulary: Vocabulary) -> "Draft":
-        """Take over what was written into a sheet; its last bars are open again if more follow."""
+    def filled(
+        self, template: InfillTemplate, tokens: Sequence[int], vocabulary: Vocabulary
+    ) -> "InfillState":
+        """Return the state after a template was written; its last bars reopen if more follow."""
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
-        for index, notes in read_slots(sheet, tokens, vocabulary).items():
+        for index, notes in read_slots(template, tokens, vocabulary).items():
             tracks[index] = _with_notes(tracks[index], notes)
-        for slot in sheet.slots:
+        for slot in template.slots:
             holes[slot.track, slot.bar] = False
             written[slot.track, slot.bar] = True
         piece = replace(self.piece, tracks=tuple(tracks))
         done = replace(self, piece=piece, holes=holes, written=written)
         first = int(np.flatnonzero(self.holes.any(axis=0))[0])
-        return done.open_at(max(slot.bar for slot in sheet.slots) + 1, sheet.bars, first + 1)
+        return done.open_at(max(slot.bar for slot in template.slots) + 1, template.bars, first + 1)
 
-    def open_at(self, edge: int, window_bars: int, first: int = 1) -> "Draft":
+    def open_at(self, edge: int, window_bars: int, first: int = 1) -> "InfillState":
         """Open the bars again that hold notes which the edge of a window has cut.
 
         A window ends before bar `edge`, and all its notes with it. Where a track goes on behind,
@@ -76,13 +78,13 @@ class Draft:
         return replace(self, piece=held, holes=self.holes | opened, written=self.written & ~opened)
 
 
-def open_bars(piece: Piece, holes: BoolArray) -> Draft:
-    """Return the draft of a piece without the notes that begin in its holes."""
+def open_bars(piece: Piece, holes: BoolArray) -> InfillState:
+    """Return the state of a piece without the notes that begin in its holes."""
     tracks = tuple(
         _some(track, ~row[piece.bar_at(track.onset)])
         for track, row in zip(piece.tracks, holes, strict=True)
     )
-    return Draft(replace(piece, tracks=tracks), holes)
+    return InfillState(replace(piece, tracks=tracks), holes)
 
 
 def _some(track: Track, kept: BoolArray) -> Track:
@@ -107,34 +109,34 @@ def _with_notes(track: Track, notes: Sequence[tuple[int, int, int, int]]) -> Tra
     )
 
 
-def next_sheet(
-    draft: Draft,
+def next_template(
+    state: InfillState,
     vocabulary: Vocabulary,
     max_tokens: int,
     attributes: tuple[int, ...] = (),
     *,
     full_bars: bool = True,
-) -> Sheet:
-    """Return the next bars of a draft to write, with as much around them as a model can hold.
+) -> InfillTemplate:
+    """Return the next bars to write, with as much around them as a model can hold.
 
     Windows are as long as in training where they fit into `max_tokens`, else shorter; where not
     even one bar of all tracks fits, tracks take turns. Raises UsageError where nothing does.
     """
-    sheet = None
-    for window, indices in _windows(draft, vocabulary.settings.bars):
+    template = None
+    for window, indices in _windows(state, vocabulary.settings.bars):
         first, bars = window
         parts = [
             Part(
                 index,
-                draft.piece.tracks[index],
-                tuple(np.flatnonzero(draft.holes[index]).tolist()),
-                draft.levels.get(index),
+                state.piece.tracks[index],
+                tuple(np.flatnonzero(state.holes[index]).tolist()),
+                state.levels.get(index),
             )
             for index in indices
         ]
-        sheet = lay_out(
+        template = lay_out(
             parts,
-            draft.piece,
+            state.piece,
             first,
             bars,
             vocabulary,
@@ -142,24 +144,24 @@ def next_sheet(
             full_bars=full_bars,
             attributes=attributes,
         )
-        if sheet.least_tokens + BAR_TOKENS * len(sheet.slots) <= max_tokens:
-            return sheet
-    if sheet is None or sheet.least_tokens > max_tokens:
+        if template.min_tokens + BAR_TOKENS * len(template.slots) <= max_tokens:
+            return template
+    if template is None or template.min_tokens > max_tokens:
         raise UsageError(
             f"not even a bar of one track fits into the {max_tokens} tokens that this model holds"
         )
-    return sheet
+    return template
 
 
-def _windows(draft: Draft, longest: int) -> Iterator[tuple[tuple[int, int], list[int]]]:
+def _windows(state: InfillState, longest: int) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Give windows (first bar, bars) and their tracks, from the best to the smallest.
 
     Tracks that are only kept come first, so that what is written in place knows them.
     """
     bars = longest
     while bars:
-        window = _window(draft, bars)
-        writing, kept = _tracks(draft, window)
+        window = _window(state, bars)
+        writing, kept = _tracks(state, window)
         yield window, [*kept, *writing]
         if bars <= 2:
             for count in range(len(writing), 0, -1):
@@ -167,10 +169,10 @@ def _windows(draft: Draft, longest: int) -> Iterator[tuple[tuple[int, int], list
         bars //= 2
 
 
-def _window(draft: Draft, bars: int) -> tuple[int, int]:
+def _window(state: InfillState, bars: int) -> tuple[int, int]:
     """Return first bar and bars of the window that holds the first hole."""
-    open_at = np.flatnonzero(draft.holes.any(axis=0))
-    first, last, total = int(open_at[0]), int(open_at[-1]), draft.piece.bars
+    open_at = np.flatnonzero(state.holes.any(axis=0))
+    first, last, total = int(open_at[0]), int(open_at[-1]), state.piece.bars
     bars = min(bars, total)
     spare = bars - (last - first + 1)
     if spare <= 0:  # then at least what stands before is heard
@@ -181,20 +183,20 @@ def _window(draft: Draft, bars: int) -> tuple[int, int]:
     return min(max(0, start), total - bars), bars
 
 
-def _tracks(draft: Draft, window: tuple[int, int]) -> tuple[list[int], list[int]]:
+def _tracks(state: InfillState, window: tuple[int, int]) -> tuple[list[int], list[int]]:
     """Return the tracks to write in a window, and those that only sound in it."""
     first, last = window[0], window[0] + window[1]
-    begins, ends = draft.piece.bar_starts[[first, last]].tolist()
+    begins, ends = state.piece.bar_starts[[first, last]].tolist()
     writing, kept = [], []
-    for index, track in enumerate(draft.piece.tracks):
-        if draft.holes[index, first:last].any():
+    for index, track in enumerate(state.piece.tracks):
+        if state.holes[index, first:last].any():
             writing.append(index)
         elif ((track.onset >= begins) & (track.onset < ends)).any():
             kept.append(index)
     return writing, kept
 
 
-def cells_named(piece: Piece, bars: Sequence[int], tracks: Sequence[int]) -> BoolArray:
+def select_bars(piece: Piece, bars: Sequence[int], tracks: Sequence[int]) -> BoolArray:
     """Mark bars (from 1; none: all) of tracks (none: all); raises UsageError for other bars."""
     if bars and not 1 <= min(bars) <= max(bars) <= piece.bars:
         asked = f"{min(bars)} to {max(bars)}" if len(bars) > 1 else str(bars[0])

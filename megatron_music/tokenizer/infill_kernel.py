@@ -1,8 +1,8 @@
-"""Sheets for many songs at once, compiled: which tokens may come next while one is written.
+"""Infill templates of many songs, compiled: which tokens may come next while one is written.
 
 What is given can only come as it is given. In a slot the rules are those of a bar (see
 `grammar.Walker`), and three more: a kept note's end comes at its step, before anything else there;
-notes of one's own end within the run of slots; the sheet has to be finished within its tokens.
+notes of one's own end within the run of slots; the template has to be finished within its tokens.
 Levels of velocity are told anew in each slot.
 """
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.compiled import kernel
-from megatron_music.tokenizer.sheet import OpenDensity, Sheet, Slot
+from megatron_music.tokenizer.grammar_mask_kernel import SILENT, UNTOLD, Cells, Masks
+from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
-from megatron_music.tokenizer.walk_kernel import SILENT, UNTOLD, Cells, Masks
 
 LOCKED = -2
 """The onset of a kept note: not for the song to end."""
@@ -29,8 +29,8 @@ STEPS, START = 9, 10
 _FLAGS = 11
 
 
-class Sheets(NamedTuple):
-    """Sheets of a batch and where their songs stand; the first index is the song's.
+class TemplateBatch(NamedTuple):
+    """Templates of a batch and where their songs stand; the first index is the song's.
 
     `items` are tokens or what stands for something open; `owed` the least tokens from each on;
     `flags` [song, slot, flag] tell of the slots (FREE: the step from which some note may begin;
@@ -57,22 +57,22 @@ class Sheets(NamedTuple):
     loudest: int
 
 
-def new_sheets(
-    sheets: Sequence[Sheet],
+def new_templates(
+    templates: Sequence[InfillTemplate],
     vocabulary: Vocabulary,
     max_tokens: int,
     velocities: tuple[int, int] | None = None,
-) -> Sheets:
-    """Return sheets as the kernels take them, nothing written yet.
+) -> TemplateBatch:
+    """Return templates as the kernels take them, nothing written yet.
 
     `velocities` are the lowest and the highest level of what is written, None for any.
     """
     softest, loudest = velocities or (0, vocabulary.settings.velocity - 1)
-    songs = len(sheets)
-    longest = max(len(sheet.items) for sheet in sheets) + 1
-    slots = max(len(sheet.slots) for sheet in sheets)
-    dues = max(sum(len(slot.dues) for slot in sheet.slots) for sheet in sheets)
-    made = Sheets(
+    songs = len(templates)
+    longest = max(len(template.items) for template in templates) + 1
+    slots = max(len(template.slots) for template in templates)
+    dues = max(sum(len(slot.dues) for slot in template.slots) for template in templates)
+    made = TemplateBatch(
         items=np.full((songs, longest), OVER, np.int64),
         owed=np.zeros((songs, longest + 1), np.int64),
         flags=np.zeros((songs, slots, _FLAGS), np.int64),
@@ -88,19 +88,19 @@ def new_sheets(
         softest=softest,
         loudest=loudest,
     )
-    for song, sheet in enumerate(sheets):
-        _pack(made, song, sheet)
+    for song, template in enumerate(templates):
+        _pack(made, song, template)
     return made
 
 
-def _pack(made: Sheets, song: int, sheet: Sheet) -> None:
-    least = [i.least_tokens if isinstance(i, Slot) else 1 for i in sheet.items]
+def _pack(made: TemplateBatch, song: int, template: InfillTemplate) -> None:
+    least = [i.min_tokens if isinstance(i, BarSlot) else 1 for i in template.items]
     made.owed[song, : len(least)] = np.cumsum(least[::-1])[::-1]
     slots = due = 0
-    for place, item in enumerate(sheet.items):
+    for place, item in enumerate(template.items):
         if isinstance(item, OpenDensity):
             made.items[song, place] = OPEN_DENSITY
-        elif isinstance(item, Slot):
+        elif isinstance(item, BarSlot):
             made.items[song, place] = FIRST_SLOT - slots
             flags = (item.is_voice, item.begins, item.ends, item.opens_track, item.needs_note)
             free = item.blocked.min()
@@ -119,32 +119,32 @@ def _pack(made: Sheets, song: int, sheet: Sheet) -> None:
 
 
 @kernel
-def take_sheet_tokens(tokens: Cells, sheets: Sheets) -> None:
+def take_template_tokens(tokens: Cells, templates: TemplateBatch) -> None:
     """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
     for song in range(tokens.shape[0]):
-        cells = sheets.cells[song]
+        cells = templates.cells[song]
         for place in range(tokens.shape[1]):
-            item = sheets.items[song, cells[CURSOR]]
+            item = templates.items[song, cells[CURSOR]]
             if item == OVER:
                 break
             cells[LENGTH] += 1
             if item > FIRST_SLOT:
                 cells[CURSOR] += 1
-                _enter(song, sheets)
-            elif not _play(tokens[song, place], cells, sheets.onsets[song], sheets):
+                _enter(song, templates)
+            elif not _play(tokens[song, place], cells, templates.onsets[song], templates):
                 cells[CURSOR] += 2
-                _enter(song, sheets)
+                _enter(song, templates)
 
 
 @kernel
-def _enter(song: int, sheets: Sheets) -> None:
+def _enter(song: int, templates: TemplateBatch) -> None:
     """Make ready for the slot at the cursor, if there is one."""
-    cells, onsets = sheets.cells[song], sheets.onsets[song]
-    item = sheets.items[song, cells[CURSOR]]
+    cells, onsets = templates.cells[song], templates.onsets[song]
+    item = templates.items[song, cells[CURSOR]]
     if item > FIRST_SLOT or item == OVER:
         return
     slot = FIRST_SLOT - item
-    flags = sheets.flags[song, slot]
+    flags = templates.flags[song, slot]
     cells[STEP] = cells[STRUCK] = cells[ANNOUNCED] = 0
     cells[VELOCITY] = UNTOLD
     cells[CLOCK] = flags[START]
@@ -154,137 +154,143 @@ def _enter(song: int, sheets: Sheets) -> None:
     if flags[OPENS_TRACK]:
         cells[NOTES] = 0
     for pitch in range(PITCHES):
-        if sheets.locked[song, slot, pitch]:
+        if templates.locked[song, slot, pitch]:
             onsets[pitch] = LOCKED
         elif flags[BEGINS] or onsets[pitch] == LOCKED:
             onsets[pitch] = SILENT
 
 
 @kernel
-def _play(token: int, cells: Cells, onsets: Cells, sheets: Sheets) -> bool:
+def _play(token: int, cells: Cells, onsets: Cells, templates: TemplateBatch) -> bool:
     """Take a token of music; False for what closes the slot."""
-    if sheets.ids.note_on <= token < sheets.ids.note_on + PITCHES:
-        onsets[token - sheets.ids.note_on] = cells[CLOCK] + cells[STEP]
+    if templates.ids.note_on <= token < templates.ids.note_on + PITCHES:
+        onsets[token - templates.ids.note_on] = cells[CLOCK] + cells[STEP]
         cells[NOTES] += 1
         cells[OWN] += 1
         cells[STRUCK] = 1
         cells[ANNOUNCED] = 0
-    elif sheets.ids.note_off <= token < sheets.ids.note_off + PITCHES:
-        pitch = token - sheets.ids.note_off
+    elif templates.ids.note_off <= token < templates.ids.note_off + PITCHES:
+        pitch = token - templates.ids.note_off
         if onsets[pitch] == LOCKED:
             cells[DUE] += 1
         else:
             cells[OWN] -= 1
         onsets[pitch] = SILENT
-    elif sheets.ids.time_delta < token < sheets.ids.inst:
-        cells[STEP] += token - sheets.ids.time_delta
+    elif templates.ids.time_delta < token < templates.ids.inst:
+        cells[STEP] += token - templates.ids.time_delta
         cells[STRUCK] = 0
-    elif sheets.ids.velocity <= token < sheets.ids.tempo:
-        cells[VELOCITY], cells[ANNOUNCED] = token - sheets.ids.velocity, 1
+    elif templates.ids.velocity <= token < templates.ids.tempo:
+        cells[VELOCITY], cells[ANNOUNCED] = token - templates.ids.velocity, 1
     else:
         return False
     return True
 
 
 @kernel
-def mark_sheet_tokens(sheets: Sheets, masks: Masks) -> None:
+def mark_template_tokens(templates: TemplateBatch, masks: Masks) -> None:
     """Write the legal next tokens of each song to masks [songs, vocabulary]."""
     masks[:] = False
     for song in range(masks.shape[0]):
-        item = sheets.items[song, sheets.cells[song, CURSOR]]
+        item = templates.items[song, templates.cells[song, CURSOR]]
         if item >= 0:
             masks[song, item] = True
         elif item == OPEN_DENSITY:
-            masks[song, sheets.ids.density : sheets.ids.density + DENSITY_LEVELS] = True
+            masks[song, templates.ids.density : templates.ids.density + DENSITY_LEVELS] = True
         elif item != OVER:
-            _mark_slot(song, FIRST_SLOT - item, sheets, masks[song])
+            _mark_slot(song, FIRST_SLOT - item, templates, masks[song])
 
 
 @kernel
-def _mark_slot(song: int, slot: int, sheets: Sheets, mask: Masks) -> None:
-    cells, flags, onsets = sheets.cells[song], sheets.flags[song, slot], sheets.onsets[song]
+def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> None:
+    cells, flags, onsets = (
+        templates.cells[song],
+        templates.flags[song, slot],
+        templates.onsets[song],
+    )
     step, own, notes, due = cells[STEP], cells[OWN], cells[NOTES], cells[DUE]
     waits = due < flags[LAST_DUE]
-    if waits and sheets.dues[song, due, 0] == step:
-        mask[sheets.ids.note_off + sheets.dues[song, due, 1]] = True
+    if waits and templates.dues[song, due, 0] == step:
+        mask[templates.ids.note_off + templates.dues[song, due, 1]] = True
         return
-    now, left = cells[CLOCK] + step, sheets.max_tokens - cells[LENGTH] - 1
+    now, left = cells[CLOCK] + step, templates.max_tokens - cells[LENGTH] - 1
     barline = flags[STEPS]
     locked = False
     for pitch in range(PITCHES):
         locked = locked or onsets[pitch] == LOCKED
     if step < barline and not (flags[VOICE] and (own or locked)):
-        spare = left - _owed(song, slot, sheets, step, own + 1, 1, notes + 1)
-        _mark_beginning(song, slot, spare, sheets, mask)
+        spare = left - _owed(song, slot, templates, step, own + 1, 1, notes + 1)
+        _mark_beginning(song, slot, spare, templates, mask)
     if cells[ANNOUNCED]:
         return
-    room = (sheets.dues[song, due, 0] if waits else barline) - step
+    room = (templates.dues[song, due, 0] if waits else barline) - step
     falls_short = flags[FULL] and not own
-    may_end = not flags[FULL] or _owed(song, slot, sheets, step, 0, 0, notes) <= left
+    may_end = not flags[FULL] or _owed(song, slot, templates, step, 0, 0, notes) <= left
     for pitch in range(PITCHES):
-        mask[sheets.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
+        mask[templates.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
     needs = flags[NEEDS_NOTE] and not notes
     for steps in range(1, room + 1):
         silent = (needs or falls_short) and step + steps == barline
-        fits = _owed(song, slot, sheets, step + steps, own, 0, notes) <= left
-        mask[sheets.ids.time_delta + steps] = fits and not silent
+        fits = _owed(song, slot, templates, step + steps, own, 0, notes) <= left
+        mask[templates.ids.time_delta + steps] = fits and not silent
     short = falls_short and step < barline
     if not (waits or needs or short or (flags[ENDS] and own)):
-        carried = -own * (sheets.note_tokens - 2) if flags[FULL] else own + int(own > 0)
-        behind = sheets.owed[song, cells[CURSOR] + 2] + carried
-        mask[sheets.items[song, cells[CURSOR] + 1]] = behind <= left
+        carried = -own * (templates.note_tokens - 2) if flags[FULL] else own + int(own > 0)
+        behind = templates.owed[song, cells[CURSOR] + 2] + carried
+        mask[templates.items[song, cells[CURSOR] + 1]] = behind <= left
 
 
 @kernel
-def _mark_beginning(song: int, slot: int, spare: int, sheets: Sheets, mask: Masks) -> None:
+def _mark_beginning(
+    song: int, slot: int, spare: int, templates: TemplateBatch, mask: Masks
+) -> None:
     """Mark NOTE_ON and VELOCITY; a note that begins now leaves so many tokens to `spare`."""
-    cells, onsets = sheets.cells[song], sheets.onsets[song]
+    cells, onsets = templates.cells[song], templates.onsets[song]
     some = False
     for pitch in range(PITCHES):
-        blocked = sheets.blocked[song, slot, pitch] > cells[STEP]
+        blocked = templates.blocked[song, slot, pitch] > cells[STEP]
         free = spare >= 0 and onsets[pitch] == SILENT and not blocked
         some = some or free
-        told = not sheets.has_velocities or cells[VELOCITY] != UNTOLD
-        mask[sheets.ids.note_on + pitch] = free and told
+        told = not templates.has_velocities or cells[VELOCITY] != UNTOLD
+        mask[templates.ids.note_on + pitch] = free and told
     if some and spare > 0 and not cells[ANNOUNCED]:
-        for level in range(sheets.softest, sheets.loudest + 1):
-            mask[sheets.ids.velocity + level] = level != cells[VELOCITY]
+        for level in range(templates.softest, templates.loudest + 1):
+            mask[templates.ids.velocity + level] = level != cells[VELOCITY]
 
 
 @kernel
 def _owed(
-    song: int, slot: int, sheets: Sheets, step: int, own: int, struck: int, notes: int
+    song: int, slot: int, templates: TemplateBatch, step: int, own: int, struck: int, notes: int
 ) -> int:
     """Count the tokens that the shortest way to the end takes from a place in a slot."""
-    cells, flags = sheets.cells[song], sheets.flags[song, slot]
-    owed: int = sheets.owed[song, cells[CURSOR] + 1]
+    cells, flags = templates.cells[song], templates.flags[song, slot]
+    owed: int = templates.owed[song, cells[CURSOR] + 1]
     if flags[FULL]:
-        owed += _owed_by_voice(song, slot, sheets, step, own)
+        owed += _owed_by_voice(song, slot, templates, step, own)
     else:
         owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
-        owed += sheets.note_tokens
+        owed += templates.note_tokens
     before = step
     for due in range(cells[DUE], flags[LAST_DUE]):
-        at = sheets.dues[song, due, 0]
+        at = templates.dues[song, due, 0]
         owed += 1 + int(at > before)
         before = max(before, at)
     return owed
 
 
 @kernel
-def _owed_by_voice(song: int, slot: int, sheets: Sheets, step: int, own: int) -> int:
+def _owed_by_voice(song: int, slot: int, templates: TemplateBatch, step: int, own: int) -> int:
     """Count the tokens of notes owed in a bar that a voice has to sing up to its barline.
 
     Those of one note are counted at the end of the run of slots: before it, a note begun takes all
     but two of them off.
     """
-    flags, barline = sheets.flags[song, slot], sheets.flags[song, slot, STEPS]
+    flags, barline = templates.flags[song, slot], templates.flags[song, slot, STEPS]
     if own:
-        return 1 + int(step < barline) if flags[ENDS] else 2 - sheets.note_tokens
+        return 1 + int(step < barline) if flags[ENDS] else 2 - templates.note_tokens
     if step == barline:
         return 0
     before = step
-    for due in range(sheets.cells[song, DUE], flags[LAST_DUE]):
-        before = max(before, sheets.dues[song, due, 0])
-    return int(flags[FREE] > before) + sheets.note_tokens * int(flags[ENDS])
+    for due in range(templates.cells[song, DUE], flags[LAST_DUE]):
+        before = max(before, templates.dues[song, due, 0])
+    return int(flags[FREE] > before) + templates.note_tokens * int(flags[ENDS])

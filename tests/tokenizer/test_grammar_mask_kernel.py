@@ -5,10 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.grammar_mask_kernel import (
+    mark_legal,
+    new_rules,
+    new_state,
+    take_tokens,
+)
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.tokenizer.walk_kernel import mark_legal, new_rules, new_state, take_tokens
 from tests.music import pick
 from tests.tokenizer.test_grammar import plans
 

@@ -17,7 +17,7 @@ from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Windows, documents_of, fixed_draw, new_draw, plan
-from megatron_music.train.datasets import Drawing, read_drawing
+from megatron_music.train.datasets import WindowSettings, read_window_settings
 from megatron_music.train.packing import (
     IntArray,
     PackedSplit,
@@ -40,11 +40,11 @@ def open_split(
     folder: Path, side: str, row_tokens: int, seed: int, vocabulary: AnyVocabulary
 ) -> Split:
     """Return one side of a data set, packed into rows; raises DataError."""
-    drawing = read_drawing(folder)
+    drawing = read_window_settings(folder)
     if drawing is None or not isinstance(vocabulary, Vocabulary):
         return PackedSplit(folder / side, row_tokens, seed, vocabulary)
     is_fixed = side != "train"
-    return DrawnSplit(folder / side, row_tokens, seed, vocabulary, drawing, is_fixed=is_fixed)
+    return WindowSplit(folder / side, row_tokens, seed, vocabulary, drawing, is_fixed=is_fixed)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Epoch:
     order: IntArray
 
 
-class DrawnSplit:
+class WindowSplit:
     """One split of a data set of pieces; windows have `vocabulary.settings.bars` bars at most.
 
     A split that `is_fixed` is as long as its windows for validation have rows. Raises DataError
@@ -69,7 +69,7 @@ class DrawnSplit:
         row_tokens: int,
         seed: int,
         vocabulary: Vocabulary,
-        drawing: Drawing,
+        drawing: WindowSettings,
         *,
         is_fixed: bool = False,
     ) -> None:

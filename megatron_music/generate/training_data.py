@@ -39,7 +39,7 @@ def training_data(model: Path, vocabulary: AnyVocabulary, named: Path | None = N
         return None
 
 
-def learnt_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset[int] | None:
+def training_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset[int] | None:
     """Return the instruments that the training data have; None where nobody knows."""
     if vocabulary.settings.ensemble:
         return frozenset(map(parse_instrument, vocabulary.settings.ensemble))

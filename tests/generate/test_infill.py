@@ -8,30 +8,36 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError, UsageError
-from megatron_music.generate.draft import Draft, cells_named, next_sheet, open_bars
+from megatron_music.generate.infill import InfillState, next_template, open_bars, select_bars
 from megatron_music.score.instruments import SOPRANO, VOICES
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, piece_of
 from megatron_music.tokenizer.grammar import check
-from megatron_music.tokenizer.sheet import Sheet
-from megatron_music.tokenizer.sheet_kernel import mark_sheet_tokens, new_sheets, take_sheet_tokens
+from megatron_music.tokenizer.infill_kernel import (
+    mark_template_tokens,
+    new_templates,
+    take_template_tokens,
+)
+from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import bars_not_full, pick, scores, track
 
 ROOM = 2000
 
 
-def scribble(sheet: Sheet, vocabulary: Vocabulary, max_tokens: int, seed: int) -> list[int]:
-    """Write any legal tokens into a sheet."""
+def scribble(
+    template: InfillTemplate, vocabulary: Vocabulary, max_tokens: int, seed: int
+) -> list[int]:
+    """Write any legal tokens into a template."""
     rng = np.random.default_rng(seed)
-    sheets = new_sheets([sheet], vocabulary, max_tokens)
+    templates = new_templates([template], vocabulary, max_tokens)
     masks = np.zeros((1, len(vocabulary)), np.bool_)
     tokens: list[int] = []
     while not tokens or tokens[-1] != vocabulary.piece_end:
-        mark_sheet_tokens(sheets, masks)
+        mark_template_tokens(templates, masks)
         tokens.append(pick(rng, masks[0], vocabulary))
-        take_sheet_tokens(np.array([[tokens[-1]]]), sheets)
+        take_template_tokens(np.array([[tokens[-1]]]), templates)
     return tokens
 
 
@@ -51,7 +57,7 @@ def bar_at(piece: Piece, step: int) -> int:
 
 
 @st.composite
-def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
+def states(draw: st.DrawFn) -> tuple[Piece, InfillState, Vocabulary]:
     vocabulary = Vocabulary(
         TokenizerSettings(
             draw(st.sampled_from([4, 12])),
@@ -80,19 +86,19 @@ def drafts(draw: st.DrawFn) -> tuple[Piece, Draft, Vocabulary]:
 
 
 @settings(max_examples=150)
-@given(drafts(), st.integers(0, 2**32), st.booleans())
+@given(states(), st.integers(0, 2**32), st.booleans())
 def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
-    drafted: tuple[Piece, Draft, Vocabulary], seed: int, tight: bool
+    drafted: tuple[Piece, InfillState, Vocabulary], seed: int, tight: bool
 ) -> None:
-    piece, draft, vocabulary = drafted
-    holes = draft.holes
-    while not draft.is_done:
-        sheet = next_sheet(draft, vocabulary, ROOM)
-        budget = sheet.least_tokens if tight else ROOM
-        tokens = scribble(sheet, vocabulary, budget, seed)
+    piece, state, vocabulary = drafted
+    holes = state.holes
+    while not state.is_done:
+        template = next_template(state, vocabulary, ROOM)
+        budget = template.min_tokens if tight else ROOM
+        tokens = scribble(template, vocabulary, budget, seed)
         assert len(tokens) <= budget
-        draft = draft.filled(sheet, tokens, vocabulary)
-    done = draft.piece
+        state = state.filled(template, tokens, vocabulary)
+    done = state.piece
     for index in range(len(piece.tracks)):
         before = {note for note in rows(piece, index) if not holes[index, bar_at(piece, note[0])]}
         after = rows(done, index)
@@ -107,58 +113,62 @@ def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
 
 @settings(max_examples=150)
 @given(
-    drafts(),
+    states(),
     st.integers(0, 2**32),
     st.booleans(),
     st.integers(40, 200) | st.just(ROOM),
     st.booleans(),
 )
 def test_a_single_voice_sings_one_note_at_a_time_and_up_to_each_barline(
-    drafted: tuple[Piece, Draft, Vocabulary], seed: int, tight: bool, room: int, full_bars: bool
+    drafted: tuple[Piece, InfillState, Vocabulary],
+    seed: int,
+    tight: bool,
+    room: int,
+    full_bars: bool,
 ) -> None:
-    piece, draft, vocabulary = drafted
-    tracks = tuple(replace(one, instrument=SOPRANO) for one in draft.piece.tracks)
-    draft = replace(draft, piece=replace(draft.piece, tracks=tracks))
-    holes = draft.holes
-    while not draft.is_done:
+    piece, state, vocabulary = drafted
+    tracks = tuple(replace(one, instrument=SOPRANO) for one in state.piece.tracks)
+    state = replace(state, piece=replace(state.piece, tracks=tracks))
+    holes = state.holes
+    while not state.is_done:
         try:
-            sheet = next_sheet(draft, vocabulary, room, full_bars=full_bars)
+            template = next_template(state, vocabulary, room, full_bars=full_bars)
         except UsageError:
             assume(False)
-        budget = sheet.least_tokens if tight else room
-        tokens = scribble(sheet, vocabulary, budget, seed)
+        budget = template.min_tokens if tight else room
+        tokens = scribble(template, vocabulary, budget, seed)
         assert len(tokens) <= budget
         assert not tight or len(tokens) == budget
-        draft = draft.filled(sheet, tokens, vocabulary)
-    for index, one in enumerate(draft.piece.tracks):
+        state = state.filled(template, tokens, vocabulary)
+    for index, one in enumerate(state.piece.tracks):
         if full_bars:
             assert not bars_not_full(one, piece) & set(np.flatnonzero(holes[index]))
-        for onset, end, pitch in rows(draft.piece, index):
+        for onset, end, pitch in rows(state.piece, index):
             if holes[index, bar_at(piece, onset)]:
-                others = rows(draft.piece, index) - {(onset, end, pitch)}
+                others = rows(state.piece, index) - {(onset, end, pitch)}
                 assert all(b <= onset or a >= end for a, b, _ in others)
 
 
 @settings(max_examples=60)
-@given(drafts(), st.integers(0, 2**32))
+@given(states(), st.integers(0, 2**32))
 def test_a_filled_document_is_one_that_training_could_have_had(
-    drafted: tuple[Piece, Draft, Vocabulary], seed: int
+    drafted: tuple[Piece, InfillState, Vocabulary], seed: int
 ) -> None:
-    piece, draft, vocabulary = drafted
+    piece, state, vocabulary = drafted
     settings = replace(vocabulary.settings, fill=True, bars=min(64, piece.bars))
     vocabulary = Vocabulary(settings)
-    sheet = next_sheet(draft, vocabulary, 100_000)
-    tokens = scribble(sheet, vocabulary, 100_000, seed)
+    template = next_template(state, vocabulary, 100_000)
+    tokens = scribble(template, vocabulary, 100_000, seed)
     check(np.array(tokens), vocabulary)
 
 
 def test_a_track_that_is_all_to_be_written_sounds() -> None:
     vocabulary = Vocabulary(TokenizerSettings(bars=4, density=False))
     piece = Piece(4, 4, (track(0, (0, 64, 60)), track(VOICES[3], (0, 4, 40))))
-    draft = open_bars(piece, cells_named(piece, (), (1,)))
+    state = open_bars(piece, select_bars(piece, (), (1,)))
     for seed in range(20):
-        sheet = next_sheet(draft, vocabulary, 60)
-        done = draft.filled(sheet, scribble(sheet, vocabulary, 60, seed), vocabulary)
+        template = next_template(state, vocabulary, 60)
+        done = state.filled(template, scribble(template, vocabulary, 60, seed), vocabulary)
         assert len(done.piece.tracks[1]) > 0
 
 
@@ -167,11 +177,11 @@ def test_tracks_take_turns_where_not_all_fit() -> None:
     piece = Piece(4, 2, tuple(track(code, (0, 4, 60)) for code in range(10)))
     holes = np.zeros((10, 12), np.bool_)
     holes[:, 2:] = True
-    draft = Draft(replace(piece, bars=12), holes)
+    state = InfillState(replace(piece, bars=12), holes)
     windows = 0
-    while not draft.is_done:
-        sheet = next_sheet(draft, vocabulary, 120)
-        draft = draft.filled(sheet, scribble(sheet, vocabulary, 120, windows), vocabulary)
+    while not state.is_done:
+        template = next_template(state, vocabulary, 120)
+        state = state.filled(template, scribble(template, vocabulary, 120, windows), vocabulary)
         windows += 1
     assert windows > 10
 
@@ -179,7 +189,7 @@ def test_tracks_take_turns_where_not_all_fit() -> None:
 def test_bars_that_are_not_there_are_refused() -> None:
     piece = Piece(4, 2, (track(0, (0, 4, 60)),))
     with pytest.raises(UsageError, match=r"the piece has bars 1..2 \(got 3\)"):
-        cells_named(piece, (3,), ())
+        select_bars(piece, (3,), ())
 
 
 @pytest.mark.parametrize("fill", [False, True])
@@ -190,24 +200,24 @@ def test_notes_that_the_end_of_a_window_cut_are_written_once_more(fill: bool) ->
     piece = Piece(4, 8, (long, short, kept))
     holes = np.tile(np.arange(8) > 3, (3, 1))
     written = ~holes & np.array([[True], [True], [False]])
-    draft = Draft(piece, holes, written=written).open_at(4, 4)
-    opened = draft.holes & ~holes
+    state = InfillState(piece, holes, written=written).open_at(4, 4)
+    opened = state.holes & ~holes
     assert [np.flatnonzero(row).tolist() for row in opened] == [[3], [], []]
-    assert rows(draft.piece, 0) == {(0, 16, 60), (30, 64, 62)}
+    assert rows(state.piece, 0) == {(0, 16, 60), (30, 64, 62)}
 
-    slots = [slot for slot in next_sheet(draft, vocabulary, ROOM).slots if slot.track == 0]
+    slots = [slot for slot in next_template(state, vocabulary, ROOM).slots if slot.track == 0]
     assert [(slot.bar, slot.ends) for slot in slots] == [(3, False), (4, True)]
-    now = draft
+    now = state
     while not now.is_done:
-        sheet = next_sheet(now, vocabulary, ROOM)
-        now = now.filled(sheet, scribble(sheet, vocabulary, ROOM, 1), vocabulary)
-    assert all(rows(draft.piece, track) <= rows(now.piece, track) for track in range(3))
+        template = next_template(now, vocabulary, ROOM)
+        now = now.filled(template, scribble(template, vocabulary, ROOM, 1), vocabulary)
+    assert all(rows(state.piece, track) <= rows(now.piece, track) for track in range(3))
 
 
 def test_longer_windows_write_more_of_what_was_cut_once_more() -> None:
     piece = Piece(4, 12, (track(0, (16, 128, 60), (90, 128, 62), (112, 128, 65)),))
     holes = np.arange(12)[None, :] > 7
     for first, opened in ((1, [5, 6, 7]), (6, [7]), (8, [])):
-        draft = Draft(piece, holes, written=~holes).open_at(8, 8, first)
-        assert np.flatnonzero(draft.holes & ~holes).tolist() == opened
-    assert Draft(piece, holes).open_at(8, 8).holes.tolist() == holes.tolist()
+        state = InfillState(piece, holes, written=~holes).open_at(8, 8, first)
+        assert np.flatnonzero(state.holes & ~holes).tolist() == opened
+    assert InfillState(piece, holes).open_at(8, 8).holes.tolist() == holes.tolist()

@@ -52,7 +52,7 @@ _REFUSED = _UNKNOWN = -1
 _MOST_BARS = 1 << 12  # longer documents are for the grammar itself to judge
 
 
-class Form(NamedTuple):
+class TokenTable(NamedTuple):
     """What decides which tokens are legal: of each id its kind (0: none) and its value.
 
     `bar_steps` are the lengths of bars by their metre.
@@ -90,12 +90,12 @@ def new_track() -> Track:
     )
 
 
-def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator[int]:
+def suspect_documents(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator[int]:
     """Yield the indices of the documents that are not surely legal.
 
     `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
     """
-    form = form_of(vocabulary)
+    form = token_table(vocabulary)
     track = new_track()
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False  # as a memory map is: one compiled kernel for both
@@ -106,12 +106,12 @@ def suspects(tokens: Tokens, lengths: Cells, vocabulary: Vocabulary) -> Iterator
         document += 1
 
 
-def form_of(vocabulary: Vocabulary) -> Form:
+def token_table(vocabulary: Vocabulary) -> TokenTable:
     """Return what the kernels have to know of a vocabulary."""
     kinds = [_KINDS.get(kind, 0) for kind, _ in vocabulary.meanings]
     for name, kind in _MARKS.items():
         kinds[vocabulary.ids[name]] = kind
-    return Form(
+    return TokenTable(
         np.array(kinds, np.int32),
         np.array([value for _, value in vocabulary.meanings], np.int32),
         np.array(vocabulary.bar_steps, np.int32),
@@ -124,7 +124,7 @@ def form_of(vocabulary: Vocabulary) -> Form:
 
 @kernel
 def first_suspect(
-    tokens: Tokens, ends: npt.NDArray[np.int64], first: int, form: Form, track: Track
+    tokens: Tokens, ends: npt.NDArray[np.int64], first: int, form: TokenTable, track: Track
 ) -> int:
     """Return the first document, from `first` on, that is not surely legal; else their number."""
     for document in range(first, len(ends)):
@@ -135,7 +135,7 @@ def first_suspect(
 
 
 @kernel
-def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) -> bool:
+def _is_piece(tokens: Tokens, start: int, end: int, form: TokenTable, track: Track) -> bool:
     """Say whether the tokens from `start` to `end` are one whole piece."""
     if kind_of(tokens, start, end, form) != PIECE_START:
         return False
@@ -162,7 +162,7 @@ def _is_piece(tokens: Tokens, start: int, end: int, form: Form, track: Track) ->
 
 
 @kernel
-def kind_of(tokens: Tokens, at: int, end: int, form: Form) -> int:
+def kind_of(tokens: Tokens, at: int, end: int, form: TokenTable) -> int:
     """Return the kind of a token; 0 behind the end and outside the vocabulary."""
     if at >= end:
         return 0
@@ -171,7 +171,7 @@ def kind_of(tokens: Tokens, at: int, end: int, form: Form) -> int:
 
 
 @kernel
-def _first_told(tokens: Tokens, at: int, end: int, form: Form) -> int:
+def _first_told(tokens: Tokens, at: int, end: int, form: TokenTable) -> int:
     """Return where the contents of hidden bars begin; `end` if there are none."""
     while at < end and kind_of(tokens, at, end, form) != FILL_START:
         at += 1
@@ -180,7 +180,7 @@ def _first_told(tokens: Tokens, at: int, end: int, form: Form) -> int:
 
 @kernel
 def _behind_track(
-    tokens: Tokens, at: int, told: int, end: int, bars: int, form: Form, track: Track
+    tokens: Tokens, at: int, told: int, end: int, bars: int, form: TokenTable, track: Track
 ) -> tuple[int, int, int]:
     """Return the places behind a track and behind the contents of its hidden bars, and its bars.
 
@@ -224,7 +224,9 @@ def _behind_track(
 
 
 @kernel
-def _behind_first(tokens: Tokens, at: int, end: int, mark: int, form: Form, told: Cells) -> int:
+def _behind_first(
+    tokens: Tokens, at: int, end: int, mark: int, form: TokenTable, told: Cells
+) -> int:
     """Take in METRE or TEMPO at the head; return the place behind it, `end` if there is none."""
     if kind_of(tokens, at, end, form) != mark:
         return end
@@ -234,7 +236,7 @@ def _behind_first(tokens: Tokens, at: int, end: int, mark: int, form: Form, told
 
 @kernel
 def _behind_marks(
-    tokens: Tokens, at: int, end: int, bar: int, bars: int, form: Form, track: Track
+    tokens: Tokens, at: int, end: int, bar: int, bars: int, form: TokenTable, track: Track
 ) -> int:
     """Take in METRE and TEMPO before a bar; return the place behind them, `end` if not legal."""
     first = at
@@ -247,7 +249,7 @@ def _behind_marks(
 
 @kernel
 def _behind_mark(
-    tokens: Tokens, at: int, end: int, bar: int, bars: int, mark: int, form: Form, told: Cells
+    tokens: Tokens, at: int, end: int, bar: int, bars: int, mark: int, form: TokenTable, told: Cells
 ) -> int:
     """Take in METRE or TEMPO before a bar; return the place behind it, `end` if not legal.
 
@@ -275,7 +277,7 @@ def _behind_bar(
     end: int,
     closing: int,
     last: bool,
-    form: Form,
+    form: TokenTable,
     track: Track,
 ) -> int:
     """Return the place behind the token that closes a bar; -1 if the bar is not legal."""
@@ -313,7 +315,7 @@ def _behind_bar(
 
 
 @kernel
-def _told(kind: int, value: int, told: int, form: Form) -> int:
+def _told(kind: int, value: int, told: int, form: TokenTable) -> int:
     """Return what is told of velocity behind a token of a bar; -1 where the token is not legal.
 
     That is 0 for nothing, 2 level + 2 for a level, and one more where its NOTE_ON is still to come.
