@@ -1,4 +1,4 @@
-"""What `make docs` does with the pages: the README becomes the first, links to code lead to it."""
+"""What `make docs` does with the pages: the README becomes the first, links to code are text."""
 
 import posixpath
 import re
@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -20,16 +20,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links to other pages lead there, and links out of docs/ to the repository."""
+    """Resolve links to other pages; leave the text alone of links out of docs/."""
     own = posixpath.dirname(page.file.src_uri)
     folder = "." if page.file.src_uri == "index.md" else posixpath.join("docs", own)
 
-    def target(link: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(folder, link[1]))
+    def resolved(link: re.Match[str]) -> str:
+        mark, text, target, anchor = link[1], link[2], link[3], link[4] or ""
+        path = posixpath.normpath(posixpath.join(folder, target))
         inside = path.removeprefix("docs/")
         if path.startswith("docs/") and files.get_file_from_path(inside):
-            return posixpath.relpath(inside, own or ".")
-        kind = "tree" if (ROOT / path).is_dir() else "blob"
-        return f"{config.repo_url}/{kind}/main/{path}"
+            return f"{mark}[{text}]({posixpath.relpath(inside, own or '.')}{anchor})"
+        # The site has no address of a repository that it could send a reader to.
+        return text
 
-    return LINK.sub(target, markdown)
+    return LINK.sub(resolved, markdown)
