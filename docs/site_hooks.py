@@ -19,7 +19,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(
+    markdown: str,
+    page: Page,
+    config: MkDocsConfig,  # noqa: ARG001 - MkDocs passes it by name
+    files: Files,
+) -> str:
     """Resolve links to other pages; leave the text alone of links out of docs/."""
     own = posixpath.dirname(page.file.src_uri)
     folder = "." if page.file.src_uri == "index.md" else posixpath.join("docs", own)

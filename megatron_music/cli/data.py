@@ -130,7 +130,13 @@ def _open(
 
     new = force or not (output / MANIFEST_FILE).exists()
     if new and backend == "local":
-        _tell_of_crowd(workers)
+        from joblib import cpu_count
+
+        if workers is not None and workers > cpu_count():
+            show.log(
+                f"{counted(workers, 'worker')} on {counted(cpu_count(), 'core')}: more memory, no "
+                "more speed; without --workers there is one a core"
+            )
     if new:
         start_workers(backend, workers)
     music = open_source(source, place)
@@ -156,16 +162,6 @@ def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> 
             )
         more.append(folder_labels(as_word(family) if family else "FOLDER"))
     return labelled(music, *more)
-
-
-def _tell_of_crowd(workers: int | None) -> None:
-    from joblib import cpu_count
-
-    if workers is not None and workers > cpu_count():
-        show.log(
-            f"{counted(workers, 'worker')} on {counted(cpu_count(), 'core')}: more memory, no more "
-            "speed; without --workers there is one a core"
-        )
 
 
 def _build(

@@ -122,16 +122,11 @@ def run(program: typer.Typer = app) -> None:
         _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
         if is_usage_error(error):
-            _refuse_misuse(error)
+            said = usage_message(error, sys.argv[1:])
+            if said:
+                _fail(said, UsageError.exit_code)
+            sys.exit(UsageError.exit_code)
         _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
-
-
-def _refuse_misuse(error: Exception) -> None:
-    """Leave with one line for a command line that typer refused."""
-    said = usage_message(error, sys.argv[1:])
-    if said:
-        _fail(said, UsageError.exit_code)
-    sys.exit(UsageError.exit_code)
 
 
 def _refuse_empty(words: list[str]) -> None:

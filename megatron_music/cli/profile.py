@@ -57,7 +57,13 @@ def nvml(
         elif once:
             _console().print(_gpu_table(reader.sample()))
         else:
-            _watch(reader, interval)
+            from rich.live import Live
+
+            console = _console()
+            with Live(_gpu_table(reader.sample()), console=console, auto_refresh=False) as live:
+                while True:
+                    time.sleep(interval)
+                    live.update(_gpu_table(reader.sample()), refresh=True)
 
 
 def _stream(reader: "Reader", interval: float, once: bool) -> None:
@@ -68,16 +74,6 @@ def _stream(reader: "Reader", interval: float, once: bool) -> None:
         if once:
             return
         time.sleep(interval)
-
-
-def _watch(reader: "Reader", interval: float) -> None:
-    from rich.live import Live
-
-    console = _console()
-    with Live(_gpu_table(reader.sample()), console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(interval)
-            live.update(_gpu_table(reader.sample()), refresh=True)
 
 
 def _console() -> "Console":

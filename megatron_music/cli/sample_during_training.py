@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
     from megatron_music.generate.composer import Composer
-    from megatron_music.tokenizer.text_vocabulary import TextVocabulary
     from megatron_music.tokenizer.vocabulary import Vocabulary
     from megatron_music.train.request import SampleContext
 
@@ -47,22 +46,17 @@ def _sample(context: "SampleContext", folder: Path) -> str:
     from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 
     if isinstance(context.vocabulary, TextVocabulary):
-        return _write_words(context, context.vocabulary, folder)
+        from megatron_music.files import write_text
+        from megatron_music.text.request import TextRequest
+        from megatron_music.text.writer import Writer
+
+        writer = Writer(_model(context, folder), context.vocabulary)
+        (song,) = writer.write(TextRequest(seed=SEED, max_tokens=MOST_TOKENS))
+        head = " / ".join(filter(None, (song.artist, song.title)))
+        write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{song.text}\n".lstrip())
+        return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{song.text}"
     _write(_composer(context, context.vocabulary, folder), folder, context.iteration)
     return f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}"
-
-
-def _write_words(context: "SampleContext", vocabulary: "TextVocabulary", folder: Path) -> str:
-    """Write the words of one song."""
-    from megatron_music.files import write_text
-    from megatron_music.text.request import TextRequest
-    from megatron_music.text.writer import Writer
-
-    writer = Writer(_model(context, folder), vocabulary)
-    (song,) = writer.write(TextRequest(seed=SEED, max_tokens=MOST_TOKENS))
-    head = " / ".join(filter(None, (song.artist, song.title)))
-    write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{song.text}\n".lstrip())
-    return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{song.text}"
 
 
 def _write(composer: "Composer", folder: Path, iteration: int) -> None:

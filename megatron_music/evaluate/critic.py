@@ -143,13 +143,17 @@ def cross_validated(
     Windows of one piece stay on one side of each fold; the folds are drawn REPEATS times. The
     interval resamples pieces, with the fits as they are.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     everything = np.concatenate((first, second))
     labels = _labels(first, second)
     groups = np.concatenate((first_groups, second_groups + int(first_groups.max()) + 1))
     wins = np.zeros((len(first), len(second)))
     met = np.zeros_like(wins)
     for repeat in range(REPEATS):
-        for fitted, held_out in _folds(labels, groups, repeat):
+        # By piece: windows of one piece are alike, and one in each part would inflate the AUC.
+        splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat)
+        for fitted, held_out in splitter.split(np.zeros(len(labels)), labels, groups):
             scores = fit(everything[fitted], labels[fitted]).decision_function(everything)
             # Scores of different folds come from different fits and cannot be compared.
             ours, theirs = (held_out[labels[held_out] == label] for label in (1, 0))
@@ -196,13 +200,6 @@ def _times_drawn(groups: IntArray, stream: np.random.Generator) -> FloatArray:
 
 def _labels(first: FloatArray, second: FloatArray) -> IntArray:
     return np.concatenate((np.ones(len(first), np.int64), np.zeros(len(second), np.int64)))
-
-
-def _folds(labels: IntArray, groups: IntArray, seed: int) -> list[tuple[IntArray, IntArray]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(labels)), labels, groups))
 
 
 def fit(rows: FloatArray, labels: IntArray) -> "Pipeline":

@@ -112,6 +112,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
     """Return the figures of the report as JSON has them; estimates are value, low and high."""
     verdict = found.verdict
     outcomes = [sample.outcome for sample in found.free]
+    words = found.vocabulary.settings.attributes
     return {
         "identity": evaluation_identity(found.model, found.data, found.request),
         "model": str(found.model),
@@ -151,17 +152,11 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "cosine_by_interval": _numbers(by_interval(found.notes)),
             "cosine_by_fifths": _numbers(by_fifths(found.notes)),
             "instruments": found.instruments.codes.tolist(),
-            "attributes": _attributes(found),
+            "attributes": {
+                "labels": [words[code] for code in found.attributes.codes.tolist()],
+                "cosines": found.attributes.cosines.round(4).tolist(),
+            },
         },
-    }
-
-
-def _attributes(found: Evaluation) -> dict[str, Any]:
-    """Return the labels that training has seen, with the cosine of each two."""
-    words = found.vocabulary.settings.attributes
-    return {
-        "labels": [words[code] for code in found.attributes.codes.tolist()],
-        "cosines": found.attributes.cosines.round(4).tolist(),
     }
 
 

@@ -46,7 +46,17 @@ def write_model(source: Source, folder: Path) -> Parity:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if is_hf_trainer_checkpoint(source.step):
-        return _write_trainers(source, folder)
+        # It is a GPT-2 already, but for the tokens that pad its vocabulary.
+        trained = GPT2LMHeadModel.from_pretrained(source.step).eval()
+        exported = copy.deepcopy(trained)
+        exported.resize_token_embeddings(len(source.vocabulary))
+        exported.config = gpt2_config(source.recipe.model, source.vocabulary)
+        exported.save_pretrained(folder)
+        return _compare(
+            lambda tokens, rows, dtype: _logits(trained.to(dtype), tokens, rows),
+            folder,
+            source.recipe.model,
+        )
     recipe = in_one_process(source.recipe)
     with distributed.start(recipe, on_cpu=True, alone=True) as context:
         model = build_model(recipe, source.vocabulary, context)
@@ -59,20 +69,6 @@ def write_model(source: Source, folder: Path) -> Parity:
         return _compare(
             lambda tokens, rows, dtype: model.to(dtype)(tokens, rows, None), folder, recipe.model
         )
-
-
-def _write_trainers(source: Source, folder: Path) -> Parity:
-    """Write what Hugging Face's Trainer saved, without what pads its vocabulary."""
-    trained = GPT2LMHeadModel.from_pretrained(source.step).eval()
-    exported = copy.deepcopy(trained)
-    exported.resize_token_embeddings(len(source.vocabulary))
-    exported.config = gpt2_config(source.recipe.model, source.vocabulary)
-    exported.save_pretrained(folder)
-    return _compare(
-        lambda tokens, rows, dtype: _logits(trained.to(dtype), tokens, rows),
-        folder,
-        source.recipe.model,
-    )
 
 
 def in_one_process(recipe: Recipe) -> Recipe:

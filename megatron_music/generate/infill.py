@@ -46,7 +46,15 @@ class InfillState:
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(template, tokens, vocabulary).items():
-            tracks[index] = _with_notes(tracks[index], notes)
+            track = tracks[index]
+            onset, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
+            tracks[index] = canonical_track(
+                track.instrument,
+                np.concatenate((track.onset, onset)),
+                np.concatenate((track.end, end)),
+                np.concatenate((track.pitch, pitch)),
+                np.concatenate((track.velocity, velocity)),
+            )
         for slot in template.slots:
             holes[slot.track, slot.bar] = False
             written[slot.track, slot.bar] = True
@@ -81,14 +89,10 @@ class InfillState:
 def open_bars(piece: Piece, holes: BoolArray) -> InfillState:
     """Return the state of a piece without the notes that begin in its holes."""
     tracks = tuple(
-        _some(track, ~row[piece.bar_at(track.onset)])
+        track.some(~row[piece.bar_at(track.onset)])
         for track, row in zip(piece.tracks, holes, strict=True)
     )
     return InfillState(replace(piece, tracks=tracks), holes)
-
-
-def _some(track: Track, kept: BoolArray) -> Track:
-    return track.some(kept)
 
 
 def until_step(track: Track, last: int, end: int | None = None) -> Track:
@@ -96,17 +100,6 @@ def until_step(track: Track, last: int, end: int | None = None) -> Track:
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
-
-
-def _with_notes(track: Track, notes: Sequence[tuple[int, int, int, int]]) -> Track:
-    onset, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
-    return canonical_track(
-        track.instrument,
-        np.concatenate((track.onset, onset)),
-        np.concatenate((track.end, end)),
-        np.concatenate((track.pitch, pitch)),
-        np.concatenate((track.velocity, velocity)),
-    )
 
 
 def next_template(

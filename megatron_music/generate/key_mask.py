@@ -44,18 +44,15 @@ class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
         self._taken = input_ids.shape[1]
         for song, tokens in enumerate(rows):
             for token in tokens:
-                self._take(song, token)
+                if self._inst <= token < self._inst + INSTRUMENT_COUNT:
+                    self._instruments[song] = token - self._inst
+                elif token == self._hides:
+                    self._hidden[song].append(self._instruments[song])
+                elif token == self._fills and self._hidden[song]:
+                    self._instruments[song] = self._hidden[song].pop(0)
         pitched = torch.tensor([code != DRUMS for code in self._instruments])
         favour = torch.where(pitched[:, None], self._favour[None], 0.0).to(scores)
         masked = scores.clone()
         masked[:, : favour.shape[1]] += favour
         possible = torch.isfinite(masked).any(dim=1, keepdim=True)
         return torch.where(possible, masked, scores)
-
-    def _take(self, song: int, token: int) -> None:
-        if self._inst <= token < self._inst + INSTRUMENT_COUNT:
-            self._instruments[song] = token - self._inst
-        elif token == self._hides:
-            self._hidden[song].append(self._instruments[song])
-        elif token == self._fills and self._hidden[song]:
-            self._instruments[song] = self._hidden[song].pop(0)

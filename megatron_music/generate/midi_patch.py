@@ -203,15 +203,11 @@ class _Rewriting:
             if not events:
                 return _EMPTY
         if self._song.piece.bars < self._prompt.piece.bars:
-            events, end = self._until(events)
+            bar = np.array([self._song.piece.bars])
+            end = int(self._bars.ticks(self._bars.grid_ticks(bar))[0])
+            # Note-offs behind the end stay: without them the last notes would never stop.
+            events = [one for one in events if one.tick < end or _ends_note(one)]
         return Chunk(_merged(events, self._added[place]), end)
-
-    def _until(self, events: list[Event]) -> tuple[list[Event], int]:
-        """Leave out what comes behind a song that is shorter than its prompt, but for note-offs."""
-        bar = self._song.piece.bars
-        last = int(self._bars.ticks(self._bars.grid_ticks(np.array([bar])))[0])
-        kept = [one for one in events if one.tick < last or _ends_note(one)]
-        return kept, last
 
 
 _EMPTY = Chunk()

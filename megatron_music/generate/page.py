@@ -58,7 +58,9 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
         composed=sum(not song["is_prompt"] for song in songs),
         left_out=len(ledger.present()) - len(songs),
         more=_command(model, ledger.folder, request),
-        keep=_keep_command(model, ledger.folder),
+        keep=shlex.join(
+            ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(ledger.folder)]
+        ),
         folder=ledger.folder.resolve().as_uri(),
     )
     write_changed(path, page + "\n")
@@ -136,10 +138,6 @@ def _command(
     elif request is not None and request.bars is not None:
         words += ["--bars", str(request.bars)]
     return shlex.join(words)
-
-
-def _keep_command(model: Path | None, folder: Path) -> str:
-    return shlex.join(["megatron-music", "sample", str(model or "HFDIR"), "-o", str(folder)])
 
 
 def _about(wish: dict[str, Any]) -> str:

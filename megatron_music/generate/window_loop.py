@@ -246,13 +246,12 @@ def _kept(
         added = _missing(piece, codes, vocabulary)
     if not kept and not added:
         raise UsageError("nothing of the piece is kept; keep a track or more bars of it")
-    tracks = (*(track for _, track in kept), *(_empty(code) for code in added))
+    tracks = (
+        *(track for _, track in kept),
+        *(Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added),
+    )
     sources = (*(i for i, _ in kept), *(_source(code, prompt, dropped) for code in added))
     return replace(piece, bars=first_bars, tracks=tracks), sources
-
-
-def _empty(code: int) -> Track:
-    return Track(code, _NOTHING, _NOTHING, _NOTHING)
 
 
 def _source(code: int, prompt: Prompt, dropped: set[int]) -> int | None:

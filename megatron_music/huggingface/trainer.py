@@ -170,7 +170,14 @@ def run(request: TrainingRequest, say: Say) -> None:
     request = replace(request, recipe=recipe)
     loader, model = _begin(request)
     arguments = _arguments(request, loader.context)
-    context = _context(loader.context, arguments)
+    # The Trainer joins the ranks when it is first asked for the device: only then can a group of
+    # gloo be made, by which ranks agree to stop. It would also use all GPUs from one process.
+    arguments.device  # noqa: B018
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001
+    context, device = loader.context, distributed.this_device()
+    control = dist.new_group(backend="gloo") if context.world_size > 1 else context.control
+    kind = distributed.describe_device(device)
+    context = replace(context, device=device, kind=kind, control=control)
     if context.is_first:
         for cut_short in request.run.checkpoints.glob("checkpoint-*"):
             shutil.rmtree(cut_short)
@@ -194,7 +201,11 @@ def run(request: TrainingRequest, say: Say) -> None:
             args=arguments,
             data_collator=_collate,
             train_dataset=Rows(loader, loader.training_row, len(loader.train)),
-            eval_dataset=_validation(loader),
+            eval_dataset=(
+                None
+                if loader.valid is None
+                else Rows(loader, loader.validation_row, len(loader.valid))
+            ),
             callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
@@ -219,15 +230,6 @@ def _begin(request: TrainingRequest) -> tuple[DataLoader, PackedGPT2]:
             drawn = build_model(recipe, request.vocabulary, context).state_dict()
             model.load_state_dict(convert_weights(drawn, recipe.model, config.vocab_size))
     return loader, model
-
-
-def _context(drawn: ParallelContext, arguments: TrainingArguments) -> ParallelContext:
-    """Describe this rank as the Trainer placed it."""
-    arguments.device  # noqa: B018 - it joins the ranks when first asked
-    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - one GPU a process, as elsewhere
-    device = distributed.this_device()
-    control = dist.new_group(backend="gloo") if drawn.world_size > 1 else drawn.control
-    return replace(drawn, device=device, kind=distributed.describe_device(device), control=control)
 
 
 def _arguments(request: TrainingRequest, context: ParallelContext) -> TrainingArguments:
@@ -263,10 +265,6 @@ def _arguments(request: TrainingRequest, context: ParallelContext) -> TrainingAr
         disable_tqdm=True,
         report_to=[],
     )
-
-
-def _validation(loader: DataLoader) -> Rows | None:
-    return None if loader.valid is None else Rows(loader, loader.validation_row, len(loader.valid))
 
 
 def _collate(samples: list[Microbatch]) -> dict[str, torch.Tensor]:

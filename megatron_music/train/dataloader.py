@@ -229,7 +229,14 @@ class DataLoader:
         tokens = np.full(total, self._vocabulary.pad, np.int64)
         if documents:
             np.concatenate(documents, out=tokens[:real], casting="unsafe")
-        self._check(tokens)
+        # An id out of range would read past the embedding: on a GPU that is a device-side assert,
+        # which says nothing of the data and ends the process.
+        largest = int(tokens.max())
+        if largest >= len(self._vocabulary):
+            raise DataError(
+                f"the data holds token {largest}, the vocabulary ends at "
+                f"{len(self._vocabulary) - 1}; build the data set again"
+            )
         self._drop_labels(rows, tokens[:real], starts)
         labels = np.append(tokens[1:], self._vocabulary.pad)
         mask = np.zeros(total, np.float32)
@@ -245,14 +252,6 @@ class DataLoader:
             spans=document_spans(lengths, total, self.seq_length),
             mean_label_tokens=mean_label_tokens,
         )
-
-    def _check(self, tokens: IntArray) -> None:
-        largest = int(tokens.max())
-        if largest >= len(self._vocabulary):
-            raise DataError(
-                f"the data holds token {largest}, the vocabulary ends at "
-                f"{len(self._vocabulary) - 1}; build the data set again"
-            )
 
     def _drop_labels(self, rows: Sequence[Row], tokens: IntArray, starts: IntArray) -> None:
         """Replace some labels by unknown ones: drawn by epoch and document, none to evaluate."""

@@ -66,7 +66,24 @@ def megatron_lm_arguments(
                 f"stock Megatron-LM draws no windows, and {folder} holds whole pieces; write them "
                 f"out: megatron-music data convert {folder} -o {folder}-windows"
             )
-    valued = {**_model(recipe), **_optimizer(recipe), **_log(recipe), **_paths(run)}
+    log, train = recipe.log, recipe.train
+    # Stock Megatron knows no 0 for never: there it is later than the last iteration.
+    never = train.train_iters + 1
+    valued = {
+        **_model(recipe),
+        **_optimizer(recipe),
+        "log-interval": log.log_interval,
+        "eval-interval": log.eval_interval or never,
+        "eval-iters": log.eval_iters if log.eval_interval else 0,
+        "save-interval": log.save_interval or never,
+        "data-cache-path": run / SAVED / "cache",
+        "tokenizer-type": "HuggingFaceTokenizer",
+        "save": run / SAVED,
+        "load": run / SAVED,
+        "tensorboard-dir": run / SAVED / "tensorboard",
+        "ckpt-format": "torch_dist",
+        "distributed-backend": "nccl",
+    }
     valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
     implementation = ["--transformer-impl", transformer_impl]
@@ -115,17 +132,6 @@ def _optimizer(recipe: Recipe) -> dict[str, object]:
     }
 
 
-def _log(recipe: Recipe) -> dict[str, object]:
-    """Stock Megatron knows no 0 for never: there it is later than the last iteration."""
-    log, never = recipe.log, recipe.train.train_iters + 1
-    return {
-        "log-interval": log.log_interval,
-        "eval-interval": log.eval_interval or never,
-        "eval-iters": log.eval_iters if log.eval_interval else 0,
-        "save-interval": log.save_interval or never,
-    }
-
-
 def _data(recipe: Recipe, blend: Blend) -> list[str]:
     """Return the prefix of each split, or of several folders share, prefix, share, prefix."""
     words = []
@@ -135,18 +141,6 @@ def _data(recipe: Recipe, blend: Blend) -> list[str]:
             words += [f"{share:.9g}"] if len(blend.parts) > 1 else []
             words.append(str(folder / split))
     return words
-
-
-def _paths(run: Path) -> dict[str, object]:
-    return {
-        "data-cache-path": run / SAVED / "cache",
-        "tokenizer-type": "HuggingFaceTokenizer",
-        "save": run / SAVED,
-        "load": run / SAVED,
-        "tensorboard-dir": run / SAVED / "tensorboard",
-        "ckpt-format": "torch_dist",
-        "distributed-backend": "nccl",
-    }
 
 
 def _flags(recipe: Recipe, transformer_impl: str) -> list[str]:

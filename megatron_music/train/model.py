@@ -96,6 +96,7 @@ def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerC
     """
     shape, parallel, precision = recipe.model, recipe.parallel, recipe.train.precision
     kernels, packages = layer_kernels(recipe, context), backends.installed()
+    fuses_gelu = context.is_cuda and kernels.transformer_impl == backends.TRANSFORMER_ENGINE
     return TransformerConfig(
         num_layers=shape.num_layers,
         hidden_size=shape.hidden_size,
@@ -119,24 +120,15 @@ def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerC
         gradient_accumulation_fusion=backends.fuses_gradient_accumulation(context.kind, packages),
         batch_p2p_comm=context.is_cuda,
         deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
-        **_fusions(context, kernels, precision),
+        # Megatron's fused GELU is the tanh form, named `F.gelu`; Transformer Engine leaves the bias
+        # to it, our own linear layers add it in the product.
+        activation_func=F.gelu if fuses_gelu else gelu_tanh,
+        bias_activation_fusion=fuses_gelu,
+        bias_dropout_fusion=context.is_cuda,
+        # The gradient of the fused cross entropy is in bf16 in every precision.
+        cross_entropy_loss_fusion=context.is_cuda and precision == "bf16",
         **_recompute(recipe.train.recompute),
     )
-
-
-def _fusions(context: ParallelContext, kernels: backends.Kernels, precision: str) -> dict[str, Any]:
-    """Switch on what Megatron compiles for CUDA; its fused GELU is the tanh form, named `F.gelu`.
-
-    Transformer Engine leaves the bias to it; our own linear layers add it in the product. The fused
-    cross entropy's gradient is in bf16 in every precision.
-    """
-    fuses_gelu = context.is_cuda and kernels.transformer_impl == backends.TRANSFORMER_ENGINE
-    return {
-        "activation_func": F.gelu if fuses_gelu else gelu_tanh,
-        "bias_activation_fusion": fuses_gelu,
-        "bias_dropout_fusion": context.is_cuda,
-        "cross_entropy_loss_fusion": context.is_cuda and precision == "bf16",
-    }
 
 
 def _recompute(choice: str) -> dict[str, Any]:

@@ -114,16 +114,14 @@ class WindowSplit:
         packing = Packing(windows.sizes, np.arange(len(windows)), self._row_tokens, self._seed)
         if epoch is None:
             return _Epoch(windows, packing, np.arange(len(packing)))
-        return _Epoch(windows, packing, self._order(packing, epoch))
-
-    def _order(self, packing: Packing, epoch: int) -> IntArray:
-        """Return the rows of an epoch in their order, as many as the first epoch has."""
+        # Windows drawn anew pack into a few rows more or fewer. Every epoch has as many rows as the
+        # first, so that sample i is in epoch i // rows whatever was drawn; the fullest are kept.
         rows = getattr(self, "_rows", len(packing))
         order = row_order(self._seed, epoch, len(packing))
         if len(order) > rows:
             fullest = np.argsort(-packing.label_tokens, kind="stable")[:rows]
             order = order[np.isin(order, fullest)]
-        return np.resize(order, rows)
+        return _Epoch(windows, packing, np.resize(order, rows))
 
     def __len__(self) -> int:
         return self._rows

@@ -168,16 +168,14 @@ def _device(device: DeviceProfile) -> dict[str, Any]:
             {"name": top.name, "class": top.kind, "total_ms": top.total_ms, "count": top.count}
             for top in device.top_kernels
         ],
-        "steps": None if device.steps is None else _steps(device.steps),
-    }
-
-
-def _steps(steps: Steps) -> dict[str, Any]:
-    return {
-        "mean_ms": fmean(steps.durations_ms),
-        "dropped": steps.dropped,
-        "phases_ms": dict(steps.phases_ms),
-        "steps": [asdict(step) for step in steps.steps],
+        "steps": None
+        if device.steps is None
+        else {
+            "mean_ms": fmean(device.steps.durations_ms),
+            "dropped": device.steps.dropped,
+            "phases_ms": dict(device.steps.phases_ms),
+            "steps": [asdict(step) for step in device.steps.steps],
+        },
     }
 
 

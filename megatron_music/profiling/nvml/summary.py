@@ -112,6 +112,7 @@ def _device(samples: Sequence[DeviceSample]) -> DeviceSummary:
     power = _known(sample.power_w for sample in samples)
     clock = _known(sample.sm_clock_mhz for sample in samples)
     energy = _used(sample.energy_mj for sample in samples)
+    reasons = Counter(reason for sample in samples for reason in sample.throttle_reasons or ())
     return DeviceSummary(
         uuid=samples[0].uuid,
         name=samples[0].name,
@@ -132,7 +133,7 @@ def _device(samples: Sequence[DeviceSample]) -> DeviceSummary:
             _used(sample.nvlink_tx_bytes for sample in samples),
             _used(sample.nvlink_rx_bytes for sample in samples),
         ),
-        throttled=_throttled(samples),
+        throttled={reason: count / len(samples) for reason, count in reasons.most_common()},
         lost=any(sample.lost for sample in samples),
         is_mig=any(sample.mig_uuids is not None for sample in samples),
     )
@@ -152,8 +153,3 @@ def _used(counter: Iterable[int | None]) -> int | None:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
-
-
-def _throttled(samples: Sequence[DeviceSample]) -> dict[str, float]:
-    reasons = Counter(reason for sample in samples for reason in sample.throttle_reasons or ())
-    return {reason: count / len(samples) for reason, count in reasons.most_common()}

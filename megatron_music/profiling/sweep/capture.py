@@ -131,7 +131,11 @@ def capture(
         return explain(output.read_text(encoding="utf-8", errors="replace"), code)
     if not report.is_file():
         return f"nsys wrote no {report.name}; see {output}"
-    return _export(nsys, report, export)
+    output = export.with_name("export.txt")
+    code = run_group(export_command(nsys, report, export), {}, output, EXPORT_TIMEOUT_S)
+    if code == 0 and export.is_file():
+        return ""
+    return f"nsys export ended with code {code}; see {output}"
 
 
 def traced_overrides(configuration: Configuration) -> tuple[str, ...]:
@@ -144,11 +148,3 @@ def traced_overrides(configuration: Configuration) -> tuple[str, ...]:
         f"log.profile_step_start={first}",
         f"log.profile_step_end={last}",
     )
-
-
-def _export(nsys: str, report: Path, export: Path) -> str:
-    output = export.with_name("export.txt")
-    code = run_group(export_command(nsys, report, export), {}, output, EXPORT_TIMEOUT_S)
-    if code == 0 and export.is_file():
-        return ""
-    return f"nsys export ended with code {code}; see {output}"

@@ -104,8 +104,8 @@ def _stand_ins(recipe: Recipe) -> list[tuple[Any, str, Any]]:
     ]
 
 
-def _gather_object(all_params_gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
-    all_params_gathered[:] = [own] * len(all_params_gathered)
+def _gather_object(gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
+    gathered[:] = [own] * len(gathered)
 
 
 def _parallel_norm(
