@@ -29,12 +29,15 @@ from megatron_music.train.optimizer import TrainState
 from megatron_music.train.run_dir import CheckpointMeta, RunDir, commit_checkpoint
 from megatron_music.train.safe_unpickle import restricted_unpickling, without_pickles
 
+# Of Megatron's kinds of sharding the one that a run in another layout can load.
 _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _REASON_LENGTH = 300
 _POSITIONS = "embedding.position_embeddings.weight"
 _FORMAT, _VERSION = "torch_dist", 1
 
 
+# Megatron's own writer starts a manager process. That process dies of the SIGTERM which makes us
+# save, and where `psutil` is missing it hangs.
 class InProcessSave(megatron_torch.TorchDistSaveShardedStrategy):  # type: ignore[misc]
     """Megatron's `torch_dist` format through torch's own file writer, one file a rank."""
 
@@ -160,6 +163,8 @@ def readable(step: Path) -> Iterator[None]:
     """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
     try:
         yield
+    # Damage shows as whatever the first reader of the bytes raises (KeyError, struct.error,
+    # zipfile's and pickle's errors): no list of them would be complete.
     except (Exception, CheckpointException) as fault:  # torch's own error is not an Exception
         raise CheckpointError(
             f"cannot load {step}: {_reason(fault)}; remove it to go on from an older one"

@@ -174,6 +174,7 @@ class DataLoader:
         """Return this rank's microbatch of this number, counted over the whole run."""
         if self._pool is None:
             return self._to_device(self._assemble(number, self.training_row))
+        # Nothing is read ahead beyond the run: there are no samples there.
         last = len(self.train) // self.global_batch_size * self.microbatches
         for later in range(number, min(number + 1 + self._ahead, last)):
             if later not in self._pending:
@@ -188,6 +189,7 @@ class DataLoader:
         if not self.context.is_cuda:
             return microbatch
         device = self.context.device
+        # From pinned memory the copy overlaps what the GPU still computes.
         return mapped(microbatch, lambda tensor: tensor.to(device, non_blocking=True))
 
     def _assemble(self, number: int, row_of: Callable[[int], Row]) -> Microbatch:
@@ -205,6 +207,7 @@ class DataLoader:
         labels = sum(
             row_of(sample).label_tokens for sample in range(batch * size, (batch + 1) * size)
         )
+        # A global batch behind the last validation row is empty; it must not divide by 0.
         return max(labels * self.micro_batch_size / size, 1.0)
 
     def training_row(self, sample: int) -> Row:

@@ -98,6 +98,8 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
     more. Raises UsageError and LayoutError for what this device cannot do.
     """
     parallel, process = recipe.parallel, LaunchedProcess() if alone else launched_process()
+    # Before Blackwell, kernels of one connection run in the order of their launch: without that a
+    # GEMM may start before the communication that it should overlap.
     if parallel.tensor_model_parallel_size > 1:  # read when CUDA starts
         os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     with ExitStack() as stack:
@@ -127,6 +129,7 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
             store=store,
             rank=process.rank if store else -1,
             world_size=process.world_size if store else -1,
+            # Binds the rank to its GPU: otherwise NCCL guesses it at the first collective.
             device_id=device if device.type == "cuda" else None,
         )
         stack.callback(dist.destroy_process_group)
@@ -181,5 +184,7 @@ def place(parallel: ParallelConfig, device: torch.device, kind: backends.Device)
         world_size=dist.get_world_size(),
         data_parallel_rank=parallel_state.get_data_parallel_rank(),
         data_parallel_size=parallel_state.get_data_parallel_world_size(),
+        # NCCL would put these small agreements into the GPU's stream and wait for all work before
+        # them.
         control=dist.new_group(backend="gloo"),
     )

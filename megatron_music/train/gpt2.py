@@ -104,7 +104,12 @@ def load_gpt2_weights(folder: Path, model: "GPTModel") -> None:
 
     try:
         source = GPT2LMHeadModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            # A folder named by a user may hold code or pickles: neither is run, nothing is
+            # downloaded.
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except Exception as fault:  # safetensors, json and torch each raise their own
         reason = " ".join(str(fault).split())[:200]
@@ -122,6 +127,7 @@ def _in_megatron(source: State, heads: int) -> dict[str, "torch.Tensor"]:
     """Return GPT-2's state by Megatron's names; those of layers have a first axis of layers."""
     import torch
 
+    # Megatron's distributed checkpoints hold all layers of a kind as one tensor with a first axis.
     layers = 1 + max(int(key.split(".")[1]) for key in source if key.startswith("h."))
     whole = {
         _WORD_TABLE: source["wte.weight"],

@@ -106,6 +106,7 @@ class MetricsLogger:
             "tflops_per_gpu": tflops,
             "memory_bytes": self._context.peak_memory_bytes(),
         }
+        # No utilisation without a known peak: a guessed one would look like a measurement.
         share = f" {tflops / self._peak.tflops:.1%}" if self._peak else ""
         if report.phases_s:
             entry["phases_s"] = report.phases_s
@@ -158,6 +159,8 @@ class LossGuard:
             self._above += 1
         else:
             self._above = 0
+            # Losses above the limit are left out: they would raise the median that they are
+            # compared with.
             self._usual.append(loss)
         if self._above < PATIENCE:
             return ""

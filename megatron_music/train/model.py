@@ -54,12 +54,16 @@ def build_model(recipe: Recipe, vocabulary: AnyVocabulary, context: ParallelCont
         )
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    # Megatron's tracker needs a stream before weights are made on a GPU; the second seed is what
+    # draws them, on the CPU: so they are the same at every tensor and data parallel size.
     context.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
     config = transformer_config(recipe, context)
     model = GPTModel(
         config=config,
         transformer_layer_spec=_layer_spec(layer_kernels(recipe, context), config),
+        # Megatron splits the vocabulary over tensor parallel ranks: the padding makes it divide
+        # evenly.
         vocab_size=padded,
         max_sequence_length=rows.total,
         pre_process=parallel_state.is_pipeline_first_stage(),
@@ -69,6 +73,8 @@ def build_model(recipe: Recipe, vocabulary: AnyVocabulary, context: ParallelCont
         position_embedding_type="learned_absolute",
     )
     if model.pre_process:
+        # Megatron makes an ordinary embedding and has no way to ask for another. The class is
+        # changed in place, so that names and shapes in checkpoints stay Megatron's.
         model.embedding.position_embeddings.__class__ = PositionTable
     return model.cuda(context.device) if context.is_cuda else model
 
@@ -106,6 +112,8 @@ def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerC
         attention_dropout=shape.attention_dropout,
         layernorm_epsilon=LAYERNORM_EPSILON,
         init_method_std=INIT_STD,
+        # Drawn on the CPU as a whole and then cut: one seed gives the same weights at every TP
+        # size.
         use_cpu_initialization=True,
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
@@ -116,8 +124,10 @@ def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerC
         pipeline_dtype=DTYPES[precision],
         bf16=precision == "bf16",
         fp16=precision == "fp16",
+        # Core attention is ours: nothing is left that this would fuse.
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=backends.fuses_gradient_accumulation(context.kind, packages),
+        # Megatron's batched sends need NCCL.
         batch_p2p_comm=context.is_cuda,
         deallocate_pipeline_outputs=parallel.pipeline_model_parallel_size > 1,
         # Megatron's fused GELU is the tanh form, named `F.gelu`; Transformer Engine leaves the bias
@@ -146,6 +156,8 @@ def _layer_spec(kernels: backends.Kernels, config: TransformerConfig) -> ModuleS
         return get_gpt_layer_with_transformer_engine_spec()
     spec = get_gpt_layer_local_spec()
     spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
+    # With one tensor parallel rank Megatron's linear layers only add the cost of their own autograd
+    # function. Fused gradient accumulation lives in that function, so there they stay.
     if config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion:
         use_unsharded_linears(spec)
     return spec

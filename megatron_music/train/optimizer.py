@@ -118,6 +118,7 @@ def build_train_state(recipe: Recipe, model: GPTModel, context: ParallelContext)
     parallel = DistributedDataParallel(
         config=config,
         ddp_config=DistributedDataParallelConfig(
+            # In bf16 the sum over many ranks loses small gradients.
             grad_reduce_in_fp32=True,
             use_distributed_optimizer=recipe.parallel.use_distributed_optimizer,
             overlap_grad_reduce=overlaps.grad_reduce,
@@ -125,12 +126,15 @@ def build_train_state(recipe: Recipe, model: GPTModel, context: ParallelContext)
         ),
         module=model if recipe.train.precision == "fp32" else Float16Module(config, model),
     )
+    # Replicas are drawn from one seed; this makes them equal even where their generators differ.
     parallel.broadcast_params()
     optimizer = get_megatron_optimizer(_optimizer_config(recipe, overlaps), [parallel])
     if recipe.train.optimizer == "muon":
         head_width = config.hidden_size // config.num_attention_heads
         for part in getattr(optimizer, "chained_optimizers", [optimizer]):
             use_muon(model, part.optimizer, head_width, recipe.train.muon_lr / recipe.train.lr)
+    # Megatron's schedules look for these hooks on the model's configuration. The first reduces
+    # gradients over ranks, those of the tied embedding over pipeline stages as well.
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
     if overlaps.grad_reduce:

@@ -36,6 +36,7 @@ def words(seed: int, *more: int | Words) -> Words:
 
 def fraction(drawn: Words) -> npt.NDArray[np.float64]:
     """Return random words as numbers in [0, 1)."""
+    # A float64 holds 53 bits exactly; more would round up to 1.0 now and then.
     return (drawn >> np.uint64(11)) / float(1 << 53)
 
 
@@ -101,6 +102,7 @@ class Packing:
         self._starts = np.searchsorted(row_of[by_row], np.arange(row_of.max() + 2))
         labels = sizes[self._documents].astype(np.int64) - 1
         self.label_tokens = np.add.reduceat(labels, self._starts[:-1])
+        # Weighted by tokens, not by documents: attention costs what each token can see.
         packed = sizes[self._documents].astype(np.float64)
         self.attended_tokens = float((packed**2).sum() / packed.sum())
 
@@ -125,6 +127,7 @@ def open_documents(prefix: Path) -> Documents:
         # Copied: Megatron unmaps the file when its index goes.
         lengths = np.array(index.sequence_lengths, np.int32)
         starts = np.array(index.sequence_pointers, np.int64) // index.dtype_size
+        # The kernels take the tokens of all documents as one array.
         tokens = np.memmap(f"{prefix}.bin", index.dtype, "r")
     except (AssertionError, ValueError, IndexError, EOFError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__

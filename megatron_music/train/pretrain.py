@@ -38,6 +38,7 @@ def pretrain(
             f"{request.start} was saved by Hugging Face's Trainer; go on with "
             "launch/huggingface.py, or give another --run"
         )
+    # torch reads it when it is loaded, which is at the next import.
     set_omp_wait_policy()
     with training_lock(request):
         from megatron_music.train.trainer import train
@@ -74,6 +75,7 @@ def explain(fault: RuntimeError) -> Exception:
             "the device is out of memory; lower train.micro_batch_size, set "
             "train.recompute=full or raise parallel.tensor_model_parallel_size"
         )
+    # Written with a capital or without, by the library and its version.
     if "onnection closed by peer" in text or "Connection reset" in text:
         return TrainingError("another process of this run ended; see its message")
     if type(fault).__name__ in _NOT_MET:

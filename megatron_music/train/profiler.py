@@ -89,6 +89,8 @@ class PhaseTimers:
         """
         waiting, end = iter(items), object()
         while True:
+            # The schedule is inside its forward range when it asks for data: that range is left
+            # meanwhile.
             outer = self._names[-1] if len(self._names) > 1 else ""
             if outer:
                 self.pop()
@@ -152,6 +154,7 @@ class PhaseTimers:
             self._trace.start() if wanted else self._trace.stop()
         if self._context.is_cuda and self._context.is_first:
             torch.cuda.synchronize()
+            # `nsys --capture-range=cudaProfilerApi` records between these two calls.
             (torch.cuda.profiler.start if wanted else torch.cuda.profiler.stop)()  # type: ignore[no-untyped-call]
 
 

@@ -123,6 +123,7 @@ class RunDir:
 
     def latest(self) -> Path | None:
         """Return the checkpoint to resume from: `latest`, else the newest whole one, else None."""
+        # The link may point to a checkpoint that somebody removed.
         link = self.checkpoints / "latest"
         if _is_whole(link):
             return link.resolve()
@@ -163,6 +164,7 @@ def commit_checkpoint(
         _remove(partial)
         partial.mkdir(parents=True)
         yield partial
+        # Last: a folder with this file is whole, see `_is_whole`.
         write_text(partial / META_FILE, json.dumps(asdict(meta), indent=2) + "\n")
         _remove(final)
         partial.rename(final)
@@ -172,6 +174,7 @@ def commit_checkpoint(
         best = min(_validation_losses(run, meta.iteration), default=(None, None))[1]
         if best is not None:
             _link(run.checkpoints / "best", run.step(best).name)
+        # Later ones date from before a resume at an older checkpoint.
         steps = [step for step in run.steps() if step <= meta.iteration]
         for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
             # Out of sight first: a kill during the removal leaves no half checkpoint.
@@ -249,6 +252,7 @@ def _validation_losses(run: RunDir, iteration: int) -> list[tuple[float, int]]:
 
 
 def _link(link: Path, target: str) -> None:
+    # A link cannot be overwritten, but renaming another one over it is atomic.
     temporary = link.with_name(f".{link.name}{_PARTIAL}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)

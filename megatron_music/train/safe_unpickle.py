@@ -36,6 +36,8 @@ def restricted_unpickling(step: Path) -> Iterator[None]:
     What `step` pickles is read once before: it may name torch's records of a checkpoint alone.
     Raises UnpicklingError, or what garbage makes `pickle` raise.
     """
+    # torch reads this file with plain `pickle.load`, which no setting restricts: so it is read with
+    # our own unpickler first, and refused before torch sees it.
     for path in step.glob("*.metadata"):
         with path.open("rb") as file:
             _DataUnpickler(file).load()

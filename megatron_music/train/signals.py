@@ -47,6 +47,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         """Take over the handlers."""
         self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        # Python requires it of a wakeup descriptor: the C handler must never wait.
         self._writer.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._answer, daemon=True).start()
@@ -74,6 +75,8 @@ class StopRequest:
             elif number[0] == signal.SIGINT and now_s - first_s > SAME_SIGNAL_S:
                 time.sleep(SAME_SIGNAL_S)
                 self._tell("ended at once; the last checkpoint stays")
+                # The main thread may be inside compiled code, where no exception of ours reaches
+                # it.
                 os._exit(128 + signal.SIGINT)
         self._reader.close()
 
@@ -89,6 +92,8 @@ class StopRequest:
         `total` sums figures over the ranks.
         """
         wishes = [float(self.signal_name == name.name) for name in SIGNALS]
+        # Every rank asks at every iteration: one that left alone would leave the others in a
+        # collective.
         by_keyboard, by_others = (count > 0 for count in total(wishes))
         if not (by_keyboard or by_others):
             return None

@@ -45,7 +45,10 @@ def train_step(
 
     The result is a pure function of (weights, moments, seed, iteration).
     """
+    # Dropout then depends on the iteration alone: a resumed run draws what the first would have
+    # drawn.
     context.reseed(seed, iteration)
+    # Before the update, not after it as in Megatron: iteration 1 has the rate of step 1, not 0.
     train_state.scheduler.step(1)
     rate = train_state.learning_rate
     train_state.parallel.train()
@@ -53,6 +56,7 @@ def train_step(
     data = timers.each(loader.training(iteration), "data")
     losses = _pass(train_state, loader, data, forward_only=False)
     with timers.phase("optimizer"):
+        # The update's success is told by the norm: fp16 that overflowed has none.
         _, grad_norm, _ = train_state.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
@@ -111,6 +115,7 @@ def _loss(batch: Microbatch, losses: torch.Tensor) -> tuple[torch.Tensor, dict[s
 
     Megatron averages over microbatches and ranks, so every label has the same weight.
     """
+    # In fp32: a sum over thousands of labels in bf16 would keep three digits.
     total = (losses.float() * batch.loss_mask).sum()
     told = {"total": total.detach(), "tokens": batch.loss_mask.sum()}
     return total / batch.mean_label_tokens, told

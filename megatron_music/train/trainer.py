@@ -78,6 +78,7 @@ class Trainer:
     def go(self, stop: StopRequest) -> None:
         """Carry out the iterations that are left; raises TrainingError."""
         seed, start = self._recipe.train.seed, self._request.start_iteration
+        # The first point of the curve: what the untrained (or inherited) weights cost.
         if start == 0 and self._request.evaluates:
             loss = self._evaluate()
             if self._context.is_first:
@@ -248,6 +249,7 @@ def open_run(request: TrainingRequest, context: ParallelContext, attention: str)
         "argv": sys.argv,
     }
     write_text(request.run.environment, json.dumps(environment, indent=2) + "\n")
+    # Before any checkpoint: `export` needs only the run folder, even where the data set has gone.
     write_tokenizer(request.vocabulary, request.run)
     rewind_log(request.run, request.start_iteration if request.start else None)
 
