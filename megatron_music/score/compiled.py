@@ -59,6 +59,9 @@ def kernel(function: _Function) -> _Function:
         compiled.enable_caching()
         kept = compiled._cache._cache_file  # noqa: SLF001 (numba looks at one source file alone)
         kept._source_stamp = _sources()  # noqa: SLF001
+        # Of an index numba reads the version first, then records by name: those of an older version
+        # of ours may be gone.
+        kept._version = f"{numba.__version__} {_sources()}"  # noqa: SLF001
         kept.save = _one_at_a_time(kept.save, Path(kept._cache_path))  # noqa: SLF001
     except (RuntimeError, AttributeError):  # nowhere to keep it, or another numba
         compiled = numba.njit(function, nogil=True, error_model="numpy")

@@ -53,3 +53,27 @@ def test_compiling_is_told_once_where_it_takes_long_and_was_not_done_before(tmp_
         for _ in range(2)
     ]
     assert told == [f"{COMPILING.format('lowest_bit')}\n", ""]
+
+
+@pytest.mark.slow
+def test_machine_code_of_an_older_version_is_made_anew_where_its_records_are_gone(
+    tmp_path: Path,
+) -> None:
+    code = """
+import pickle
+from pathlib import Path
+import numba
+from megatron_music.score import compiled
+index = Path(compiled.wide._cache._cache_file._index_path)
+index.parent.mkdir(parents=True)
+index.write_bytes(pickle.dumps(numba.__version__, -1) + b"cmegatron_music.errors\\nGone\\n.")
+print(compiled.wide(7))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "7\n"
