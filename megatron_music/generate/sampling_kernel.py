@@ -41,6 +41,8 @@ def sample_tokens(
         count = 0
         for token in range(size):
             if -np.inf < scores[song, token] <= best:
+                # Relative to the best: at a low temperature the exponentials of the scores would
+                # overflow.
                 weights[count] = np.exp((scores[song, token] - best) / sampling.temperature)
                 tokens[count] = token
                 count += 1
@@ -58,6 +60,7 @@ def _filter(weights: npt.NDArray[np.float64], sampling: SamplingParams) -> None:
     least = 0.0
     count = len(weights)
     if 0 < sampling.top_k < count or sampling.top_p < 1:
+        # Stable, so that equal weights keep their order and the song is the same on every machine.
         order = np.argsort(-weights, kind="mergesort")
         if 0 < sampling.top_k < count:
             least = weights[order[sampling.top_k - 1]]
@@ -82,6 +85,7 @@ def _draw(weights: npt.NDArray[np.float64], word: np.uint64) -> int:
     """Draw a place in proportion to the weights."""
     fraction = np.float64(word >> np.uint64(64 - _FRACTION_BITS)) / (1 << _FRACTION_BITS)
     left = fraction * weights.sum()
+    # The place to end at where rounding leaves a little of the mass behind.
     last = 0
     for place in range(len(weights)):
         if weights[place] > 0:

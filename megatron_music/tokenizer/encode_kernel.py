@@ -197,6 +197,7 @@ def _encode_window(
     size = at + 1 - first
     if shifts > 1:
         low, shifts = _possible(sounding, low, shifts, grid, room)
+    # From the last: the first key stands where all others are copied from.
     for key in range(shifts - 1, -1, -1):
         if key > 0 or low != 0:
             _write_key(tokens, first, first + key * size, size, low + key, ids)
@@ -281,6 +282,7 @@ def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int)
         if tells_metres and bar > 0:
             metre = _bar_metre(start + bar, setup)
             tokens[at] = ids.metre + metre
+            # Written always and kept only where it changes: else the next token overwrites it.
             at += metre != _bar_metre(start + bar - 1, setup)
         if setup.has_tempos and bar > 0:
             tempo = setup.tempos.bars[start + bar]
@@ -294,6 +296,8 @@ def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int)
             moments[word] = np.uint64(0)
             while left != np.uint64(0):
                 moment = word << WORD_BITS | lowest_bit(left)
+                # Clears the lowest bit set: the next round finds the next moment, in order, without
+                # sorting.
                 left &= left - np.uint64(1)
                 step = moment - (bar << setup.bar_bits)
                 tokens[at] = ids.time_delta + step - now

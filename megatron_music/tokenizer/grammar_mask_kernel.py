@@ -123,6 +123,7 @@ def new_state(plans: Sequence[Plan], rules: Rules) -> State:
     cells[:, VELOCITY] = UNTOLD
     onsets = np.full((songs, PITCHES), SILENT, np.int64)
     wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
+    # Without a number of bars the tokens bound them.
     bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
     marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
     return State(cells, onsets, np.array(wanted, np.int64), marks)
@@ -147,6 +148,7 @@ def take_tokens(tokens: Cells, state: State, rules: Rules) -> None:
 @kernel
 def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
     """Write the legal next tokens of each song to masks [songs, vocabulary]."""
+    # In place: the caller keeps one array for all steps of a song.
     masks[:] = False
     for song in range(masks.shape[0]):
         cells, mask = state.cells[song], masks[song]
@@ -228,6 +230,7 @@ def _take_mark(token: int, cells: Cells, marks: Cells, rules: Rules) -> None:
         cells[PHASE] = IN_BAR
         cells[CHANGED] = 0
         if cells[TRACKS] == 1 and cells[BAR] < marks.shape[1]:
+            # The first track decides the bars of all: later ones are held to what is noted here.
             marks[0, cells[BAR]], marks[1, cells[BAR]] = cells[METRE], cells[TEMPO]
     elif token == rules.ids.bar_end:
         cells[PHASE] = BETWEEN_BARS
@@ -250,6 +253,7 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     now, room = cells[BAR_START] + step, barline - step
     last = cells[BAR] + 1 == cells[PIECE_BARS]
     falls_short = cells[FULL] and not sounding
+    # A note is only begun where the tokens left still pay for its end and for all that is owed.
     if room and not (cells[VOICE] and sounding):
         owed = _owed(cells, rules, IN_BAR, cells[BAR], step, notes + 1, sounding + 1, 1)
         _mark_beginning(rules.max_tokens - cells[LENGTH] - 1 - owed, cells, onsets, rules, mask)
@@ -262,6 +266,7 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     ):
         for pitch in range(PITCHES):
             mask[rules.ids.note_off + pitch] = onsets[pitch] != SILENT and onsets[pitch] < now
+    # What is owed is the same from every step before the barline, so one look decides all of them.
     if room > 1 and _affords(cells, rules, step + 1, notes, sounding, 0):
         for steps in range(1, room):
             mask[rules.ids.time_delta + steps] = True
@@ -328,6 +333,8 @@ def _mark_changes(
     first, changed = cells[TRACKS] == 1, cells[CHANGED]
     if first and asked != UNTOLD:
         return
+    # The count of what is owed reads the cells: they are set as if the token had come, and put
+    # back.
     cells[CHANGED], cells[CHANGES_TOLD] = 1, cells[CHANGES_TOLD] + 1
     cells[CHANGES] += first
     bar, notes, sounding = cells[BAR], cells[NOTES], cells[SOUNDING]
@@ -425,6 +432,7 @@ def _owed(
         return rest
     bars, in_bar = cells[PIECE_BARS], int(phase == IN_BAR)
     barline = rules.bar_steps[cells[METRE]]
+    # While the number of bars is open, the fewest with which this track could end now.
     if not bars and in_bar:
         bars = bar + 1 + int(step == barline and not notes)
     elif not bars:
@@ -437,6 +445,8 @@ def _owed(
         last = bar + in_bar == bars
         voice: int = frame + _owed_by_voice(last, in_bar, full, sounding, note) + behind
         return voice
+    # A note cannot end at the step at which it began, nor at the first step of a bar: a TIME_DELTA
+    # comes before its end.
     waits = int(sounding > 0 and (struck or not step))
     owed: int = frame + (0 if notes else rules.note_tokens) + sounding + waits + behind
     return owed

@@ -95,6 +95,7 @@ def new_templates(
 
 def _pack(made: TemplateBatch, song: int, template: InfillTemplate) -> None:
     least = [i.min_tokens if isinstance(i, BarSlot) else 1 for i in template.items]
+    # From each item to the end: a song can then tell in one look whether it still affords a token.
     made.owed[song, : len(least)] = np.cumsum(least[::-1])[::-1]
     slots = due = 0
     for place, item in enumerate(template.items):
@@ -209,6 +210,7 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
     )
     step, own, notes, due = cells[STEP], cells[OWN], cells[NOTES], cells[DUE]
     waits = due < flags[LAST_DUE]
+    # The end of a kept note is not the model's to move: at its step it is the only legal token.
     if waits and templates.dues[song, due, 0] == step:
         mask[templates.ids.note_off + templates.dues[song, due, 1]] = True
         return
@@ -222,6 +224,7 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
         _mark_beginning(song, slot, spare, templates, mask)
     if cells[ANNOUNCED]:
         return
+    # Time may not pass the end of a kept note.
     room = (templates.dues[song, due, 0] if waits else barline) - step
     falls_short = flags[FULL] and not own
     may_end = not flags[FULL] or _owed(song, slot, templates, step, 0, 0, notes) <= left

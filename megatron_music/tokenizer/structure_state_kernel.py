@@ -127,6 +127,8 @@ def take(code: int, value: int, rows: PositionRows, state: States) -> None:
         begins = cells[START] if onset == SILENT else onset
         _sound(value, begins, cells[TIME], rows, state)
         state.onsets[value] = SILENT
+        # Also where it was not set: a note that a hidden bar may have ended is not among those
+        # held.
         state.held[value // WORD_BITS] &= ~_bit(value)
         cells[LAST], cells[LAST_END] = value + 1, cells[TIME]
     elif code == TIME_DELTA:
@@ -204,6 +206,8 @@ def _bit(pitch: int) -> np.uint64:
 @kernel
 def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: States) -> None:
     """Let a pitch of the unfinished track sound; in the last row of time nothing ever does."""
+    # The table has that many rows of time: what goes on longer is not told, and must not be
+    # written.
     ends = min(ends, rows.times - 1)
     word, bit = pitch // WORD_BITS, _bit(pitch)
     for step in range(begins, ends):
@@ -225,6 +229,7 @@ def _finish(ends: int, rows: PositionRows, state: States) -> None:
             state.onsets[pitch] = SILENT
     state.held[:] = 0
     first = sound_class(cells[PART] - 1) * PITCH_WORDS
+    # Only the steps that this track touched, not the whole table.
     for step in range(cells[LOW], cells[HIGH]):
         for word in range(PITCH_WORDS):
             state.sounding[step, first + word] |= state.playing[step, word]

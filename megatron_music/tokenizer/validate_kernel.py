@@ -167,6 +167,7 @@ def kind_of(tokens: Tokens, at: int, end: int, form: TokenTable) -> int:
     if at >= end:
         return 0
     token = wide(tokens[at])
+    # Compiled code checks no bounds: an id out of range would read whatever lies behind the table.
     return wide(form.kinds[token]) if 0 <= token < len(form.kinds) else 0
 
 
@@ -209,6 +210,7 @@ def _behind_track(
         last = bar + 1 == bars
         track.counts[_FIRST] += track.counts[_LENGTH]
         track.counts[_LENGTH] = form.bar_steps[track.metres[bar] if form.metres else 0]
+        # Only a document with hidden bars pays for the search through all of its tokens.
         if kind == FILL_IN and told == _UNKNOWN:
             told = _first_told(tokens, at, end, form)
         if kind == BAR_START:
