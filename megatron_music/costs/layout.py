@@ -78,6 +78,7 @@ def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
 def _layouts(recipe: Recipe, most_processes: int) -> Iterator[Layout]:
     """Yield every layout that takes at most this many processes."""
     shape, batch = recipe.model, recipe.train.global_batch_size
+    # Tensor parallelism splits heads and the padded vocabulary: it has to divide both.
     for tensor in _divisors(math.gcd(shape.num_attention_heads, VOCABULARY_MULTIPLE)):
         if _sequence_fault(recipe, tensor):
             continue

@@ -61,12 +61,15 @@ def stage_parameters(
     The last of several stages holds a second copy of the tied embedding.
     """
     width = shape.hidden_size
+    # Split: the four matrices, and the biases of qkv and fc1. Whole: two norms, two biases.
     split, whole = 12 * width**2 + 7 * width, 6 * width  # of a layer: over TP ranks, on each
     count = shape.num_layers // pipeline * (split // tensor + whole)
     embedding = padded_vocab_size(vocabulary_size) // tensor * width
     if stage == 0:
         count += embedding + (position_rows or shape.seq_length) * width
     if stage == pipeline - 1:
+        # The head is tied to an embedding on another stage: Megatron keeps a copy and sums
+        # gradients.
         count += 2 * width + (embedding if pipeline > 1 else 0)
     return count
 
@@ -106,6 +109,7 @@ def _stage(
         position_rows,
     )
     is_fp32 = recipe.train.precision == "fp32"
+    # In 16 bits the optimizer keeps an fp32 copy of the weights as well.
     state = FP32_BYTES * (MOMENTS if is_fp32 else MOMENTS + 1) * count
     return Memory(
         stage=stage,
@@ -123,6 +127,8 @@ def _activations(recipe: Recipe, vocabulary_size: int, data: int, stage: int) ->
     tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     shared = tensor if splits_sequence(recipe) else 1
     microbatches = train.global_batch_size // (train.micro_batch_size * data)
+    # One forward, one backward: the first stage runs ahead by as many microbatches as stages
+    # follow.
     in_flight = min(pipeline - stage, microbatches)
     layers = recipe.model.num_layers // pipeline
     tokens = train.micro_batch_size * recipe.model.seq_length

@@ -166,6 +166,7 @@ def estimate_step(
     by_stage = dict(sorted(timed, key=lambda one: one[1].microbatch_s))
     all_stages = [by_stage.get(stage, by_stage[min(1, stages - 1)]) for stage in range(stages)]
     slowest = max(all_stages, key=lambda one: one.microbatch_s)
+    # Filling and draining the pipeline: one microbatch passes through every other stage.
     bubble_s = sum(one.microbatch_s for one in all_stages) - slowest.microbatch_s
     shape = recipe_shape(recipe, vocabulary_size)
     time = StepTime(
@@ -200,6 +201,7 @@ def _stage(load: RankLoad, peak_tflops: float, hardware: Hardware) -> _Stage:
         started = [one for one in once if one.phase == phase]
         started_s = sum(transfer_s(one, hardware) for one in started)
         buckets = sum(one.calls for one in started)
+        # Buckets leave while the pass computes; the last one has nothing left to hide behind.
         data_s += max(started_s - work[phase], started_s / max(1.0, buckets))
     return _Stage(
         compute_s=work["forward"] + work["backward"],
@@ -216,6 +218,7 @@ def _compute_s(work: Work, peak_tflops: float, hardware: Hardware) -> float:
     busy_s = _products_s(work, peak_tflops, hardware)
     busy_s += work.attention_flops / (peak_tflops * TERA * hardware.attention_share)
     busy_s += work.moved_bytes / (hardware.memory_gb_s * GIGA * hardware.memory_share)
+    # Small models wait for the CPU, which launches one kernel after another.
     return max(busy_s, work.kernels * hardware.launch_us * MICRO)
 
 
@@ -241,6 +244,7 @@ def transfer_s(transfer: Transfer, hardware: Hardware) -> float:
         gb_s = min(gb_s, hardware.network_gb_s * ranks / len(nodes))
     times = _TIMES_SENT.get(transfer.kind, 1.0)
     if transfer.group != "pipeline":
+        # In a ring every rank keeps one of the parts.
         times *= (ranks - 1) / ranks
     each_s = times * transfer.size_bytes / (gb_s * GIGA * hardware.link_share)
     return transfer.calls * (each_s + hardware.latency_us * MICRO)

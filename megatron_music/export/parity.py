@@ -60,6 +60,8 @@ def write_model(source: Source, folder: Path) -> Parity:
     recipe = in_one_process(source.recipe)
     with distributed.start(recipe, on_cpu=True, alone=True) as context:
         model = build_model(recipe, source.vocabulary, context)
+        # Megatron's distributed checkpoints load in any layout, so one CPU process is enough for
+        # all.
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
         exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
@@ -93,11 +95,13 @@ def _compare(
     size = exported.config.vocab_size
     generator = torch.Generator().manual_seed(SEED)
     tokens = torch.randint(size, (SEQUENCES, shape.seq_length), generator=generator)
+    # Whole sequences: a wrong row of the position table shows only where it is used.
     rows = torch.arange(shape.seq_length).expand(SEQUENCES, -1)[..., None]
     if shape.structural_inputs:
         sums = (SEQUENCES, shape.seq_length, ROWS)
         rows = torch.randint(exported.config.n_positions, sums, generator=generator)
     differences = []
+    # In fp64 a wrong transpose or order of q, k and v stays, and rounding goes.
     for dtype in (torch.float64, torch.float32):
         expected = trained(tokens, rows, dtype)[..., :size]
         found = _logits(exported.to(dtype), tokens, rows)

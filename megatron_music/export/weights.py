@@ -25,9 +25,11 @@ def convert_weights(
 
     `source` is the state of a whole (TP=1, PP=1) `GPTModel` with Megatron's local layers.
     """
+    # The rows behind are padding, which no token ever looked up.
     embedding = source["embedding.word_embeddings.weight"][:vocabulary_size]
     weights = {
         "transformer.wte.weight": embedding,
+        # Tied, but named twice: `load_state_dict` asks for both.
         "lm_head.weight": embedding,
         "transformer.wpe.weight": source["embedding.position_embeddings.weight"],
         "transformer.ln_f.weight": source["decoder.final_layernorm.weight"],
@@ -38,6 +40,7 @@ def convert_weights(
         state = {
             key.removeprefix(prefix): value
             for key, value in source.items()
+            # Megatron's state also holds `_extra_state` entries, which are bytes or None.
             if key.startswith(prefix) and isinstance(value, torch.Tensor)
         }
         block = _convert_layer(state, shape.num_attention_heads)
@@ -97,6 +100,7 @@ def gpt2_config(shape: ModelConfig, vocabulary: AnyVocabulary) -> GPT2Config:
         n_embd=shape.hidden_size,
         n_layer=shape.num_layers,
         n_head=shape.num_attention_heads,
+        # The tanh form, as in training; "gelu" would be the exact one.
         activation_function="gelu_new",
         layer_norm_epsilon=LAYERNORM_EPSILON,
         resid_pdrop=shape.hidden_dropout,

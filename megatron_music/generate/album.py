@@ -137,6 +137,7 @@ class _Album:
         prompt: Prompt | None,
     ) -> None:
         self.ledger = Ledger(folder)
+        # Under the lock: what is unfinished now was left by a command that was killed.
         self.ledger.clean_up()
         self._request, self._maker, self._formats = request, maker, formats
         self._prompt = prompt

@@ -74,6 +74,7 @@ class Ledger:
     def begin(self, name: str, wish: dict[str, Any]) -> Entry:
         """Note that a song is being written, under a name that is free: NAME, NAME-2 and so on."""
         number, stem = 1, name
+        # Any suffix: a file that a person named so must not be overwritten either.
         while any(self.folder.glob(f"{stem}.*")):
             number += 1
             stem = f"{name}-{number}"
@@ -84,6 +85,7 @@ class Ledger:
 
     def finish(self, entry: Entry, files: Iterable[Path]) -> None:
         """Note that a song is written."""
+        # The hashes tell later whether a person has changed a file: then it is theirs, and stays.
         entry.files = {path.name: sha256_of(path) for path in files}
         self._save()
 

@@ -140,6 +140,8 @@ class _Rewriting:
         """Return the chosen notes of a track, in ticks of the file."""
         steps, quarter = self._song.piece.steps_per_quarter, self._bars.ticks_per_quarter
         onset, end = (
+            # To the nearest tick in integers: the same on every machine, and exact where the grid
+            # fits.
             (2 * column[chosen] * quarter + steps) // (2 * steps)
             for column in (track.onset, track.end)
         )
@@ -181,6 +183,7 @@ class _Rewriting:
     def _new_chunk(self, name: str, program: int, channel: int, notes: list[NewNote]) -> None:
         number = channel % CHANNELS
         head = [Event(0, meta(NAME, name.encode()))]
+        # A port of its own: sixteen channels are all that one has.
         if channel >= CHANNELS:
             head.append(Event(0, meta(PORT, bytes((channel // CHANNELS,)))))
         head.append(Event(0, bytes((PROGRAM | number, program))))
@@ -228,6 +231,7 @@ def _events(notes: Iterable[NewNote], channel: int) -> list[Event]:
 
 def _merged(old: list[Event], new: list[Event]) -> list[Event]:
     """Put new notes among old events: at one tick they end before these and begin behind them."""
+    # A new note that ends at a program change has to end before it, one that begins there after it.
     ranked = [(event.tick, 1, event) for event in old]
     ranked += [(event.tick, 0 if _ends_note(event) else 2, event) for event in new]
     return [event for _, _, event in sorted(ranked, key=lambda one: one[:2])]

@@ -53,6 +53,7 @@ def prepared(
     if odd:
         if not confirmed:
             raise UsageError(_about_metres(prompt, odd, path, vocabulary.metres))
+        # A person said --yes: four quarters are a bar throughout, as the message offered.
         prompt = _read(path, request, vocabulary, any_metre=True)
     state = _start(prompt, request, vocabulary)
     if not confirmed:

@@ -154,6 +154,8 @@ class Prompt:
         """
         voices = {instrument_name(code): code for code in VOICES if code in known}
         codes = [
+            # A choir's file often plays all voices as one piano; its track names say who sings
+            # what.
             code if code in known or code == DRUMS else voices.get(name.strip().upper(), code)
             for code, name in zip(self._codes(), self.names, strict=True)
         ]

@@ -110,6 +110,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
 
         The model's outputs beyond the vocabulary, if it has any, are never chosen.
         """
+        # `generate` hands over the whole row each time; only its new tokens are taken.
         self._constraint.take(input_ids[:, self._taken :].cpu().numpy())
         self._taken = input_ids.shape[1]
         self._constraint.mark(self._barred)
@@ -136,6 +137,8 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
             scores.cpu().numpy(), self._words, input_ids.shape[1], self._sampling, self._chosen
         )
         chosen = torch.from_numpy(self._chosen).to(scores.device)
+        # `generate` samples from one stream for the whole batch. Greedy decoding of a row whose
+        # largest entry is our own choice gives each song its own stream.
         return torch.zeros_like(scores).scatter_(1, chosen[:, None], 1.0)
 
 
@@ -201,6 +204,8 @@ class TokenSampler:
         processors.append(SongSampler(seeds, self._sampling, stage))
         if self._watch is not None:
             processors.append(_Watched(self._watch, first_bar))
+        # `generate` knows nothing of structural inputs: the model itself has to be told where songs
+        # begin.
         if self._composing is not None:
             self._composing.begin(len(seeds), places)
         with torch.inference_mode(), _blended(self._model.transformer.wte, self._blends):
@@ -208,6 +213,7 @@ class TokenSampler:
                 start,
                 attention_mask=torch.ones_like(start),
                 logits_processor=processors,
+                # The choice is made in SongSampler.
                 do_sample=False,
                 max_length=self.max_tokens,
                 eos_token_id=vocabulary.piece_end,

@@ -71,6 +71,7 @@ def model_inputs(
 def _with_zero_row(model: GPT2LMHeadModel) -> torch.Tensor:
     """Return the position table with a row for what only fills lists of rows."""
     weight = model.transformer.wpe.weight
+    # Tokens have different numbers of rows; lists of one length are filled up with this one.
     return torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
 
 
@@ -101,6 +102,7 @@ class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
     @classmethod
     def of(cls, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> Self:
         """Return a model that composes with the weights of `model`."""
+        # Without storage: the weights of the other model take its place in the next lines.
         with torch.device("meta"):
             made = cls(model.config)
         made.transformer, made.lm_head = model.transformer, model.lm_head

@@ -29,6 +29,7 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
+        # Before loading: a config.json with a thousand layers would be built, with made-up weights.
         _check_layers(folder, files)
         model, report = GPT2LMHeadModel.from_pretrained(
             folder,

@@ -1,6 +1,6 @@
 """One of the ways that `train.py` compares: `train_timed.py WAY RECIPE DATA [key=value]...`.
 
-WAY is `context` (megatron-music train) or `trainer` (launch/huggingface.py), as a person runs them:
+WAY is `engine` (megatron-music train) or `trainer` (launch/huggingface.py), as a person runs them:
 the median step of their log after the warm-up, the loading of data included. Or it is `plain`, with
 `--compile` under torch.compile: the loop a person would write, as nanoGPT's train.py. Pre-norm
 blocks on scaled_dot_product_attention, a tied head, autocast, fused AdamW with its weight decay on

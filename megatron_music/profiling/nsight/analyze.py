@@ -201,6 +201,7 @@ def profile_device(
     busy = merge(*classes.values())
     communication = classes["communication"]
     compute = merge(*(part for kind, part in classes.items() if kind != "communication"))
+    # By unions, never by sums: kernels on several streams run side by side.
     hidden = overlap(communication, compute)
     with_copies = classes | {"memory": merge(classes["memory"], union(copies.start, copies.end))}
     # The process that launched most of the kernels
@@ -288,6 +289,7 @@ def measure_steps(
         first = bisect_left(ranges, step.start, key=lambda each: each.start)
         last = bisect_left(ranges, step.end, key=lambda each: each.start)
         for each in ranges[first:last]:
+            # Only ranges right inside: one nested in another is counted with the outer one.
             inside = each.thread == step.thread and each.end <= step.end and each is not step
             if inside and each.start >= reached:
                 totals[_plain(each.name)] += each.end - each.start

@@ -83,6 +83,7 @@ def union(starts: Times, ends: Times) -> Union:
     if not len(starts):
         return Union(starts, ends)
     order = np.argsort(starts, kind="stable")
+    # A long interval may cover later ones that end before it.
     starts, ends = starts[order], np.maximum.accumulate(ends[order])
     opens = np.flatnonzero(np.concatenate(([True], starts[1:] > ends[:-1])))
     closes = np.concatenate((opens[1:], [len(starts)])) - 1

@@ -154,6 +154,7 @@ class Reader:
         newer = self.ask("nvmlDeviceGetMemoryInfo", handle, version)
         memory = newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
         counters = self._counters(handle)
+        # Each direction blocks for 20 ms: ten samples a second of eight GPUs would not fit.
         rates = self._pcie_rates(handle) if self._slow and counters[0] is None else (None, None)
         return DeviceSample(
             index=gpu.index,
@@ -182,6 +183,7 @@ class Reader:
         )
 
     def _throttling(self, handle: Any) -> int | None:
+        # Renamed by NVML; older drivers know only the second name.
         newer = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
         if newer is not None:
             return int(newer)
@@ -194,6 +196,7 @@ class Reader:
         wanted = (
             (nvml.NVML_FI_DEV_PCIE_COUNT_TX_BYTES, 0, 1),
             (nvml.NVML_FI_DEV_PCIE_COUNT_RX_BYTES, 0, 1),
+            # NVLink's counters count KiB of payload, PCIe's bytes.
             (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, ALL_LINKS, KIB),
             (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, ALL_LINKS, KIB),
         )

@@ -268,6 +268,7 @@ def measure_peak(
         rate = _best_rate(timed, size, once_s, begin + budget_s, is_gpu)
         if rate > best:
             best, best_size = rate, size
+        # The next size takes eight times as long.
         if 8 * once_s > SHARE_OF_BUDGET * (begin + budget_s - time.perf_counter()):
             break
     return GemmPeak(

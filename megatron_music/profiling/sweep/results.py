@@ -174,6 +174,7 @@ def append_row(folder: Path, row: Row) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if path.exists() else b""
+        # A kill may have cut the last line short: ours must not be glued to it.
         cut = bool(before) and not before.endswith(b"\n")
         line = ("\n" if cut else "") + json.dumps(asdict(row)) + "\n"
         with path.open("ab", buffering=0) as file:
@@ -195,6 +196,7 @@ def _row(line: str) -> Row | None:
 
 def figures(row: Row) -> Figures:
     """Return the figures of a row that ran."""
+    # The median: a single pause of the machine would move a mean.
     step_s = median(row.step_times_s)
     tokens = row.global_batch_size * row.seq_length
     rates = {

@@ -168,6 +168,7 @@ def _run(
             told.tell(at, f"iteration {done}{text}")
 
         row = measure(configuration, context, min(sweep.timeout_s, left_s), note)
+        # The budget ended the run, not its own time limit: it says nothing of the configuration.
         if row.outcome == "timeout" and left_s < sweep.timeout_s:
             return fresh
         append_row(context.folder, row)

@@ -79,6 +79,8 @@ def run_group(
             time.sleep(LOOK_S)
         return code
     finally:
+        # torchrun's workers have sessions of their own, so killing the launcher's group misses
+        # them.
         end_training(run_of(command))
         if process is not None:
             process.kill()
