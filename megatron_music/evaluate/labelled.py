@@ -90,7 +90,9 @@ class LabelWindows:
         )
 
 
-def label_windows(split: Documents, known: dict[int, str], vocabulary: Vocabulary) -> LabelWindows:
+def label_windows(
+    split: SplitWindows, known: dict[int, str], vocabulary: Vocabulary
+) -> LabelWindows:
     """Return the whole windows that have one of the labels `known`, by their tokens."""
     pieces, labels, groups = [], [], []
     for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
