@@ -34,6 +34,7 @@ class Collection:
     bases: int
     load: Cost
     build: Cost
+    pieces: Cost
     program: Cost
     peers: dict[str, Cost]
     by_workers: dict[int, Cost] = field(default_factory=dict)
@@ -118,6 +119,7 @@ def _collection(
         len(bases),
         load=timed("load", files, repeat),
         build=timed("build", files, out, 1, repeat),
+        pieces=timed("pieces", files, out, 1, repeat),
         program=timed("program", files, out, repeat),
         peers={
             "MidiTok MMM, Megatron's writer": timed("miditok", files, out, peer_s),
@@ -189,6 +191,7 @@ def _rates(one: Collection) -> Iterable[tuple[object, ...]]:
     rows = {
         "symusic, bare loading": one.load,
         "**the whole build**": one.build,
+        "**the whole build, of pieces**": one.pieces,
         "the whole build, as a command": one.program,
         **one.peers,
     }

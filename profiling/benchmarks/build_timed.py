@@ -2,6 +2,7 @@
 
 load FOLDER REPEAT              symusic's bare loading of files that are in memory
 build FOLDER OUT WORKERS REPEAT our whole build, from the listing of the files to the last hash
+pieces FOLDER OUT WORKERS REPEAT the same of whole pieces
 program FOLDER OUT REPEAT       the same as a command, Python's start included; one worker
 miditok FOLDER OUT SECONDS      MidiTok's MMM and Megatron's own writer
 pretty_midi FOLDER OUT SECONDS  an encoder as one writes it first: pretty_midi and plain Python
@@ -48,7 +49,9 @@ def load(folder: Path, repeat: str) -> Cost:
     return {"files": len(files), "cpu_s": min(seconds), "bytes": sum(map(len, files))}
 
 
-def build(folder: Path, data_set: str, workers: str, repeat: str = "1") -> Cost:
+def build(
+    folder: Path, data_set: str, workers: str, repeat: str = "1", *, of_pieces: bool = False
+) -> Cost:
     """Time builds, after a small one that loads the compiled kernels, and `verify`."""
     from megatron_music.data.build import build as build_data
     from megatron_music.data.settings import BuildSettings
@@ -56,11 +59,12 @@ def build(folder: Path, data_set: str, workers: str, repeat: str = "1") -> Cost:
     from megatron_music.data.verify import verify
 
     _warm_up(folder, int(workers))
+    settings = BuildSettings(pieces=of_pieces)
     runs = []
     for _ in range(int(repeat)):
         shutil.rmtree(data_set, ignore_errors=True)
         before, start = _cpu_s(), time.perf_counter()
-        made = build_data(folder_source(folder), Path(data_set), BuildSettings(), int(workers))
+        made = build_data(folder_source(folder), Path(data_set), settings, int(workers))
         wall_s = time.perf_counter() - start
         runs.append({"wall_s": wall_s, "cpu_s": _cpu_s() - before})
     memory = {  # before the data set itself is mapped into memory
@@ -79,6 +83,11 @@ def build(folder: Path, data_set: str, workers: str, repeat: str = "1") -> Cost:
             "verify_s": time.process_time() - start,
         }
     )
+
+
+def pieces(folder: Path, data_set: str, workers: str, repeat: str = "1") -> Cost:
+    """Time builds of whole pieces."""
+    return build(folder, data_set, workers, repeat, of_pieces=True)
 
 
 def _warm_up(folder: Path, workers: int) -> None:
@@ -237,7 +246,7 @@ def _bar(at_steps: dict[int, list[str]]) -> list[str]:
 
 
 MEASURED: dict[str, Callable[..., Cost]] = {
-    one.__name__: one for one in (load, build, program, miditok, pretty_midi)
+    one.__name__: one for one in (load, build, pieces, program, miditok, pretty_midi)
 }
 
 

@@ -79,6 +79,7 @@ def test_rates_and_ratios_are_those_of_the_figures(module: Any) -> None:
         7,
         load={"files": 100, "cpu_s": 0.1, "bytes": 4e6},
         build={"files": 100, "cpu_s": 0.2, "kept": 80, "tokens": 8000},
+        pieces={"files": 100, "cpu_s": 0.125, "kept": 80, "tokens": 8000},
         program={"files": 100, "cpu_s": 1.0},
         peers={"slow": {"files": 10, "cpu_s": 2.0}, "absent": {"missing": "not installed"}},
         by_workers={1: many, 2: many | {"wall_s": 2.0}},
@@ -86,6 +87,7 @@ def test_rates_and_ratios_are_those_of_the_figures(module: Any) -> None:
     )
     page = bench.markdown([made], harness.Machine("box", "a box"), 0.2, [])
     assert "| **the whole build** | 100 | 500 | 0.50 |  |" in page
+    assert "| **the whole build, of pieces** | 100 | 800 | 0.80 |  |" in page
     assert "| slow | 10 | 5 | 0.0050 | 100 times as fast |" in page
     assert "| absent | not installed |" in page
     assert "| 2 | 1,000 | 2.00 | 500 | 2.00 |" in page
