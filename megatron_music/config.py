@@ -84,7 +84,8 @@ class TrainConfig(_Section):
     `unlabelled_share` is the share of documents whose labels (composer, genre) are all replaced by
     unknown ones; of the others each label is, in the same share.
     Windows that are drawn from whole pieces have up to `window_bars` bars, 0: as many as the data
-    set says.
+    set says. In `dropped_track_share` of them one track is left out; in each all TEMPO tokens move
+    by up to `tempo_shift_levels`, all VELOCITY tokens by up to `velocity_shift_levels`.
     `plain_share` is the share of documents that a model with structural inputs sees without them,
     so that it also composes from bare ids. With `optimizer` muon the matrices of the blocks are
     updated by Muon at the rate `muon_lr`, all else by Adam at `lr`; both follow one schedule.
@@ -104,6 +105,9 @@ class TrainConfig(_Section):
     optimizer: Literal["adam", "muon"] = "adam"
     muon_lr: Positive = 0.02
     window_bars: Annotated[int, Field(ge=0, le=64)] = 0
+    dropped_track_share: Probability = 0.0
+    tempo_shift_levels: Annotated[int, Field(ge=0, le=31)] = 0
+    velocity_shift_levels: Annotated[int, Field(ge=0, le=31)] = 0
     plain_share: Probability = 0.1
     unlabelled_share: Probability = 0.1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"

@@ -12,15 +12,17 @@ Tokens = npt.NDArray[np.uint16]
 
 OTHER, NOTE_ON, NOTE_OFF, TIME_DELTA, INST, STATE, TRACK_START, TRACK_END = range(8)
 BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END, PIECE_START, PIECE_END = range(8, 15)
+VELOCITY = 15
 """The kinds of tokens; STATE is what holds until it is told anew, between bars (METRE)."""
 
 
 class Rules(NamedTuple):
     """What the kernels have to know of a vocabulary.
 
-    `kinds` and `values` have a cell for each id: a pitch, steps, an instrument's code, or for what
-    is told between bars the number of its family. `bar_steps` are the lengths of bars by METRE
-    token, from `metre` on. `marks` are the ids of the marks by their kind.
+    `kinds` and `values` have a cell for each id: a pitch, steps, an instrument's code, a level, or
+    for what is told between bars the number of its family (-1: no METRE or TEMPO tokens). `tempi`
+    and `velocities` are how many levels there are, TEMPO tokens from `tempo` on. `bar_steps` are
+    the lengths of bars by METRE token, from `metre` on. `marks` are the ids of the marks by kind.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -29,6 +31,10 @@ class Rules(NamedTuple):
     bar_steps: npt.NDArray[np.int32]
     metre: int
     metre_family: int
+    tempo: int
+    tempo_family: int
+    tempi: int
+    velocities: int
     note_on: int
     note_off: int
     time_delta: int

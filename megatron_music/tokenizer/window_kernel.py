@@ -14,40 +14,37 @@ import numpy.typing as npt
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import scramble_word
 from megatron_music.score.instruments import DRUMS
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES
+from megatron_music.tokenizer.vocabulary import PITCHES
 from megatron_music.tokenizer.window_index_kernel import (
     BAR_END,
-    BAR_START,
     FILL_END,
-    FILL_IN,
-    FILL_START,
     INST,
-    NOTE_OFF,
     NOTE_ON,
     PIECE_END,
-    STATE,
-    TIME_DELTA,
-    TRACK_END,
+    VELOCITY,
     Cells,
     Index,
     Rules,
     Tokens,
 )
+from megatron_music.tokenizer.window_write_kernel import WindowChoice, write
 
 NOTHING_FITS = 0
 
 _FRAME = 8  # tokens of a track, or of a document, beside bars and notes
 _FRACTION_BITS = 11
 _FRACTIONS = float(1 << 53)
-_PHASE, _ORDER, _SHIFT, _DROP, _IS_HIDDEN, _HIDE = (np.uint64(n) for n in range(1, 7))
+_ORDER, _SHIFT, _DROP, _IS_HIDDEN, _HIDE, _TEMPO, _VELOCITY = (np.uint64(n) for n in range(2, 9))
 
 
 class Draw(NamedTuple):
     """How windows are drawn: all of it follows from `word` and the window's place.
 
-    With `shuffle` tracks stand in a random order; the first `most_tracks` stay, and each of them
-    but one is dropped in the share `dropped`. A key is one of `shifts` semitones, from
-    `lowest_shift` on, that leave all pitches in 0..127. A share of `hidden` windows hides bars.
+    With `shuffle` tracks stand in a random order; the first `most_tracks` stay. Of a share of
+    `dropped` windows one of these is left out, if others remain. A key is one of `shifts`
+    semitones, from `lowest_shift` on, that leave all pitches in 0..127. A share of `hidden` windows
+    hides bars. All TEMPO tokens of a window move by the same number of levels, at most
+    `tempo_levels` up or down, that leaves each a level there is; VELOCITY likewise.
     """
 
     word: np.uint64
@@ -57,6 +54,8 @@ class Draw(NamedTuple):
     lowest_shift: int
     shifts: int
     hidden: float
+    tempo_levels: int
+    velocity_levels: int
 
 
 class Words(NamedTuple):
@@ -71,6 +70,8 @@ class Words(NamedTuple):
     drop: np.uint64
     shift: np.uint64
     hide: np.uint64
+    tempo: np.uint64
+    velocity: np.uint64
 
 
 class Window(NamedTuple):
@@ -83,20 +84,17 @@ class Window(NamedTuple):
     words: Words
 
 
-class WindowChoice(NamedTuple):
-    """What a window is written from: tracks in their order, semitones, hidden bars [track, bar]."""
-
-    order: Cells
-    semitones: int
-    hidden: npt.NDArray[np.bool_]
-
-
 class Tracks(NamedTuple):
-    """What is known of the tracks of a window: notes, lowest and highest pitch, drums or not."""
+    """What is known of each track of a window.
+
+    How many notes it has, their lowest and highest pitch and level of velocity, drums or not.
+    """
 
     notes: Cells
     lowest: Cells
     highest: Cells
+    softest: Cells
+    loudest: Cells
     drums: npt.NDArray[np.bool_]
 
 
@@ -111,6 +109,8 @@ def drawn_window(draw: Draw, place: int, first: int, bars: int) -> Window:
         scramble_word(state + _DROP),
         scramble_word(state + _SHIFT),
         scramble_word(state + _HIDE),
+        scramble_word(state + _TEMPO),
+        scramble_word(state + _VELOCITY),
     )
     return Window(first, bars, draw.most_tracks, hides, words)
 
@@ -129,6 +129,8 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
         np.zeros(tracks, np.int64),
         np.full(tracks, PITCHES, np.int64),
         np.full(tracks, -1, np.int64),
+        np.full(tracks, rules.velocities, np.int64),
+        np.full(tracks, -1, np.int64),
         np.zeros(tracks, np.bool_),
     )
     room = _look(tokens, index, window, about, rules)
@@ -142,8 +144,9 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
     for i in range(len(order)):
         for bar in range(window.bars):
             hidden[i, bar] |= index.hidden[order[i], window.first + bar]
-    chosen = WindowChoice(order, semitones, hidden)
-    return _write(tokens, index, window, about.notes, about.drums, chosen, room, rules)
+    tempo, velocity = _levels(index, about, order, window, rules)
+    chosen = WindowChoice(window.first, window.bars, order, semitones, hidden, tempo, velocity)
+    return write(tokens, index, about.notes, about.drums, chosen, room, rules)
 
 
 @kernel
@@ -166,6 +169,10 @@ def _look(tokens: Tokens, index: Index, window: Window, about: Tracks, rules: Ru
                     about.notes[track] += 1
                     about.lowest[track] = min(about.lowest[track], pitch)
                     about.highest[track] = max(about.highest[track], pitch)
+                elif kind == VELOCITY:
+                    level = wide(values[tokens[at]])
+                    about.softest[track] = min(about.softest[track], level)
+                    about.loudest[track] = max(about.loudest[track], level)
                 at += 1
                 kind = kinds[tokens[at]]
             most += at - index.opening[track, bar]
@@ -203,15 +210,11 @@ def _ordered(about: Tracks, window: Window) -> Cells:
         keys[place], order[place] = key, track
         sounding += 1
     kept = min(sounding, window.most_tracks)
-    if words.draw.dropped <= 0.0:
-        return order[:kept]
-    staying = 0
-    for i in range(kept):
-        drops = _fraction(scramble_word(words.drop + np.uint64(i))) < words.draw.dropped
-        if not drops or (staying == 0 and i == kept - 1):
-            order[staying] = order[i]
-            staying += 1
-    return order[:staying]
+    if kept > 1 and _fraction(words.drop) < words.draw.dropped:
+        dropped = wide(scramble_word(words.drop) % np.uint64(kept))
+        order[dropped : kept - 1] = order[dropped + 1 : kept].copy()
+        kept -= 1
+    return order[:kept]
 
 
 @kernel
@@ -223,12 +226,40 @@ def _key(about: Tracks, order: Cells, window: Window) -> tuple[int, int]:
         if not about.drums[track]:
             lowest = min(lowest, about.lowest[track])
             highest = max(highest, about.highest[track])
-    low = max(draw.lowest_shift, -lowest)
-    last = min(draw.lowest_shift + draw.shifts - 1, PITCHES - 1 - highest)
-    count = max(0, last - low + 1)
+    last_shift = draw.lowest_shift + draw.shifts - 1
+    return _moved(words.shift, draw.lowest_shift, last_shift, -lowest, PITCHES - 1 - highest)
+
+
+@kernel
+def _moved(word: np.uint64, low: int, high: int, least: int, most: int) -> tuple[int, int]:
+    """Return how many numbers of `low`..`high` are in `least`..`most`, and the one drawn."""
+    first = max(low, least)
+    count = max(0, min(high, most) - first + 1)
     if count == 0:
         return 0, 0
-    return count, low + wide(words.shift % np.uint64(count))
+    return count, first + wide(word % np.uint64(count))
+
+
+@kernel
+def _levels(
+    index: Index, about: Tracks, order: Cells, window: Window, rules: Rules
+) -> tuple[int, int]:
+    """Return by how many levels the TEMPO and the VELOCITY tokens of a window move."""
+    words, draw = window.words, window.words.draw
+    tempo = velocity = 0
+    if draw.tempo_levels > 0 and rules.tempo_family >= 0:
+        end = window.first + window.bars
+        told = index.told[window.first : end, rules.tempo_family] - rules.tempo
+        most, highest = draw.tempo_levels, rules.tempi - 1
+        _, tempo = _moved(words.tempo, -most, most, -told.min(), highest - told.max())
+    if draw.velocity_levels > 0 and rules.velocities > 0:
+        softest, loudest = rules.velocities - 1, 0
+        for track in order:
+            softest = min(softest, about.softest[track])
+            loudest = max(loudest, about.loudest[track])
+        most, highest = draw.velocity_levels, rules.velocities - 1
+        _, velocity = _moved(words.velocity, -most, most, -softest, highest - loudest)
+    return tempo, velocity
 
 
 @kernel
@@ -258,153 +289,6 @@ def hide_bars(word: np.uint64, hidden: npt.NDArray[np.bool_]) -> None:
         hidden[:, first : first + count] = True
     else:
         hidden[wide(place % np.uint64(tracks)), :] = True
-
-
-@kernel
-def _write(
-    tokens: Tokens,
-    index: Index,
-    window: Window,
-    notes: Cells,
-    drums: npt.NDArray[np.bool_],
-    chosen: WindowChoice,
-    room: int,
-    rules: Rules,
-) -> Tokens:
-    """Write a window of tracks that are chosen; `notes` and `drums` are those of all tracks."""
-    out, contents = np.empty(room, np.uint16), np.empty(room, np.uint16)
-    marks, kinds, told = rules.marks, rules.kinds, index.told
-    at = written = 0
-    for source in range(index.start, index.body):
-        out[at] = tokens[source]
-        if kinds[tokens[source]] == STATE:
-            out[at] = told[window.first, rules.values[tokens[source]]]
-        at += 1
-    end = window.first + window.bars
-    held = np.zeros(PITCHES, np.bool_)
-    for i in range(len(chosen.order)):
-        track = chosen.order[i]
-        shift = 0 if drums[track] else chosen.semitones
-        at = _write_head(tokens, index, track, notes[track] / window.bars, rules, out, at)
-        held[:] = False
-        for bar in range(window.first, end):
-            if bar > window.first:
-                for family in range(rules.families):
-                    out[at] = told[bar, family]
-                    at += told[bar, family] != told[bar - 1, family]
-            closes = _steps(told, bar, rules) if bar == end - 1 else -1
-            source = index.opening[track, bar] + 1
-            if chosen.hidden[i, bar - window.first]:
-                out[at] = marks[FILL_IN]
-                at += 1
-                contents[written] = marks[FILL_START]
-                written = _write_bar(
-                    tokens, source, closes, shift, held, rules, contents, written + 1
-                )
-                contents[written] = marks[FILL_END]
-                written += 1
-            else:
-                out[at] = marks[BAR_START]
-                at = _write_bar(tokens, source, closes, shift, held, rules, out, at + 1)
-                out[at] = marks[BAR_END]
-                at += 1
-        out[at] = marks[TRACK_END]
-        at += 1
-    whole = np.empty(at + written + 1, np.uint16)
-    whole[:at] = out[:at]
-    whole[at : at + written] = contents[:written]
-    whole[at + written] = marks[PIECE_END]
-    return whole
-
-
-@kernel
-def _write_head(
-    tokens: Tokens, index: Index, track: int, rate: float, rules: Rules, out: Tokens, at: int
-) -> int:
-    """Write what stands before the first bar of a track: its mark, instrument and density."""
-    source = index.heads[track]
-    out[at] = tokens[source]
-    source, at = source + 1, at + 1
-    while rules.kinds[tokens[source]] == INST:
-        out[at] = tokens[source]
-        source, at = source + 1, at + 1
-    if rules.has_density and 0 <= wide(tokens[source]) - rules.density < DENSITY_LEVELS:
-        level = rules.density
-        for edge in rules.edges:
-            level += edge <= rate
-        out[at] = level
-        at += 1
-    return at
-
-
-@kernel
-def _steps(told: Cells, bar: int, rules: Rules) -> int:
-    """Return the length of a bar."""
-    metre = told[bar, rules.metre_family] - rules.metre if rules.metre_family >= 0 else 0
-    return wide(rules.bar_steps[min(max(metre, 0), len(rules.bar_steps) - 1)])
-
-
-@kernel
-def _write_bar(
-    tokens: Tokens,
-    source: int,
-    closes: int,
-    shift: int,
-    held: npt.NDArray[np.bool_],
-    rules: Rules,
-    out: Tokens,
-    at: int,
-) -> int:
-    """Write what a bar holds, without the ends of notes that began before the window.
-
-    With `closes` above 0 the bar is the last, of so many steps: what still sounds ends with it.
-    """
-    kinds, values = rules.kinds, rules.values
-    now = done = 0
-    token = tokens[source]
-    kind = kinds[token]
-    while kind not in (BAR_END, FILL_END, PIECE_END):
-        value = wide(values[token])
-        if kind == TIME_DELTA:
-            now += value
-        elif kind != NOTE_OFF or (held[value] and now != closes):
-            if now > done:
-                out[at] = rules.time_delta + now - done
-                at, done = at + 1, now
-            moves = shift if kind in (NOTE_ON, NOTE_OFF) else 0
-            out[at] = token + moves
-            at += 1
-            if kind == NOTE_ON:
-                held[value] = True
-            elif kind == NOTE_OFF:
-                held[value] = False
-        source += 1
-        token = tokens[source]
-        kind = kinds[token]
-    if closes > 0:
-        at = _close(closes, done, shift, held, rules, out, at)
-    return at
-
-
-@kernel
-def _close(
-    closes: int,
-    done: int,
-    shift: int,
-    held: npt.NDArray[np.bool_],
-    rules: Rules,
-    out: Tokens,
-    at: int,
-) -> int:
-    """End what still sounds on the barline that closes the window, the lowest pitch first."""
-    for pitch in range(PITCHES):
-        if held[pitch]:
-            if closes > done:
-                out[at] = rules.time_delta + closes - done
-                at, done = at + 1, closes
-            out[at] = rules.note_off + pitch + shift
-            at += 1
-    return at
 
 
 @kernel

@@ -29,6 +29,7 @@ DOCUMENT, PLACE, FIRST, BARS, TRACKS, HIDES, SIZE = range(7)
 
 _COLUMNS = 7
 _PHASE = np.uint64(0x9A5E)
+_HIGHEST_BIT = np.uint64(63)
 
 
 class WindowRequest(NamedTuple):
@@ -90,21 +91,25 @@ def _lay(
 ) -> tuple[int, int]:
     """Lay one document with windows; return how many rows there are now, and bars left out.
 
-    Where windows move, the first and the last are as long as the others: they reach into their
-    neighbours, so that every bar is in one window of an epoch or in two.
+    Where windows move, the first is as long as the others: it reaches into its neighbour, so that
+    every bar is in one window of an epoch or in two. So does the last in half of the epochs; in the
+    others it is as short as it falls, for a model has to know windows of any length.
     """
     total = index.opening.shape[1]
     at = left_out = 0
     bars, most_tokens = asked.bars, asked.most_tokens
     moves = asked.moves and total > bars
+    reaches = 0
     if moves:
-        phase = wide(scramble_word(draw.word ^ _PHASE ^ np.uint64(place)) % np.uint64(bars))
+        word = scramble_word(draw.word ^ _PHASE ^ np.uint64(place))
+        phase = wide(word % np.uint64(bars))
+        reaches = wide(word >> _HIGHEST_BIT)
         whole = drawn_window(draw, place, 0, bars)
         if phase > 0 and len(cut(tokens, index, whole, rules)) <= most_tokens:
             count = _note(whole, place, len(cut(tokens, index, whole, rules)), rows, count)
             at = phase
     while at < total:
-        if moves and total - at < bars:
+        if reaches > 0 and total - at < bars:
             whole = drawn_window(draw, place + total - bars, total - bars, bars)
             size = len(cut(tokens, index, whole, rules))
             if size <= most_tokens:

@@ -3,8 +3,8 @@
     windows = plan(pieces, draw, bars=8, most_tokens=1024, moves=True, vocabulary=vocabulary)
     tokens = windows.read(0)
 
-What is drawn (the first barline, the key, the order of tracks, hidden bars) follows from
-`draw.word` and the place of a window alone.
+What is drawn (the first barline, the key, the order of tracks, hidden bars, shifts of tempo and
+velocity) follows from `draw.word` and the place of a window alone.
 """
 
 from collections.abc import Sequence
@@ -116,6 +116,8 @@ def new_draw(
     max_tracks: int | None = None,
     hidden: float = 0.0,
     dropped: float = 0.0,
+    tempo_levels: int = 0,
+    velocity_levels: int = 0,
 ) -> "Draw":
     """Return how windows are drawn: see `window_kernel.Draw`."""
     from megatron_music.tokenizer.window_kernel import Draw
@@ -128,6 +130,8 @@ def new_draw(
         shifts.start,
         len(shifts),
         float(hidden),
+        tempo_levels,
+        velocity_levels,
     )
 
 
@@ -201,6 +205,7 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         Kind.NOTE_OFF: of.NOTE_OFF,
         Kind.TIME_DELTA: of.TIME_DELTA,
         Kind.INST: of.INST,
+        Kind.VELOCITY: of.VELOCITY,
     }
     for token, (kind, value) in enumerate(vocabulary.meanings):
         kinds[token] = of.STATE if kind in told else named.get(kind, of.OTHER)
@@ -216,6 +221,10 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         bar_steps=np.array(vocabulary.bar_steps, np.int32),
         metre=vocabulary.metre,
         metre_family=told.index(Kind.METRE) if Kind.METRE in told else -1,
+        tempo=vocabulary.tempo,
+        tempo_family=told.index(Kind.TEMPO) if Kind.TEMPO in told else -1,
+        tempi=len(vocabulary.tempi),
+        velocities=vocabulary.settings.velocity,
         note_on=vocabulary.note_on,
         note_off=vocabulary.note_off,
         time_delta=vocabulary.time_delta,

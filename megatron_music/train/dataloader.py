@@ -105,7 +105,7 @@ class DataLoader:
         self.global_batch_size = train.global_batch_size
         self.seq_length = shape.seq_length
         self.context = context
-        self._vocabulary = request.vocabulary
+        self._train, self._vocabulary = train, request.vocabulary
         self._rows = position_rows(shape.structural_inputs, shape.seq_length, request.vocabulary)
         self._has_inputs = bool(shape.structural_inputs)
         self._plain_share = train.plain_share
@@ -133,7 +133,7 @@ class DataLoader:
             )
 
     def _open(self, folder: Path, side: str) -> Split:
-        return open_split(folder, side, self.seq_length, self._seed, self._vocabulary)
+        return open_split(folder, side, self.seq_length, self._train, self._vocabulary)
 
     @property
     def attended_tokens(self) -> float:

@@ -6,14 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from megatron_music.config import Recipe
+from megatron_music.config import Recipe, TrainConfig
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import find_damaged
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import PLACES_SUFFIX
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
-from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
+from megatron_music.tokenizer.vocabulary import Kind, Vocabulary, vocabulary_of
 from megatron_music.train.blend import (
     Blend,
     common_vocabulary,
@@ -22,6 +22,13 @@ from megatron_music.train.blend import (
 )
 
 _MOST_SHIFTS = 12
+_OF_DRAWN_WINDOWS: dict[str, Kind | None] = {
+    "window_bars": None,
+    "dropped_track_share": None,
+    "tempo_shift_levels": Kind.TEMPO,
+    "velocity_shift_levels": Kind.VELOCITY,
+}
+"""The keys of `train` that say how windows of pieces are drawn, and the tokens that they need."""
 
 
 @dataclass(frozen=True)
@@ -97,24 +104,42 @@ def check_data(blend: Blend, recipe: Recipe) -> CheckedData:
             _check_tokens(folder / "valid", vocabulary, "set log.eval_interval=0")
     weighed = blend.sized(vocabulary)
     vocabulary = with_shared_instruments(weighed, vocabulary)
+    _check_windows(blend, recipe.train, vocabulary)
     data_hash, bars = _hash(hashes, weighed.shares), recipe.train.window_bars
-    if bars and isinstance(vocabulary, TextVocabulary):
-        raise UsageError(f"words have no bars (got train.window_bars={bars}); leave it out")
     if bars and isinstance(vocabulary, Vocabulary) and bars != vocabulary.settings.bars:
-        vocabulary = _with_bars(blend, vocabulary, bars)
+        vocabulary = vocabulary_of(replace(vocabulary.settings, bars=bars))
         data_hash = sha256(f"{data_hash} {bars}".encode()).hexdigest()
     return CheckedData(weighed, vocabulary, data_hash)
 
 
-def _with_bars(blend: Blend, vocabulary: Vocabulary, bars: int) -> Vocabulary:
-    """Return a vocabulary for windows of another length; raises UsageError for data of windows."""
-    for folder in blend.folders:
-        if read_window_settings(folder) is None:
+def _check_windows(blend: Blend, train: TrainConfig, vocabulary: AnyVocabulary) -> None:
+    """Refuse keys of a recipe for windows that are not drawn, or tokens that are not there.
+
+    Raises UsageError.
+    """
+    kinds = {kind for kind, _ in getattr(vocabulary, "meanings", ())}
+    for key, needed in _OF_DRAWN_WINDOWS.items():
+        value = getattr(train, key)
+        if not value or (key == "window_bars" and value == _bars(vocabulary)):
+            continue
+        asked = f"(got train.{key}={value}); leave it out"
+        if isinstance(vocabulary, TextVocabulary):
+            raise UsageError(f"words have no bars and no tracks {asked}")
+        for folder in blend.folders:
+            if read_window_settings(folder) is None:
+                raise UsageError(
+                    f"{folder} holds windows of {_bars(vocabulary)} bars {asked}, or build the "
+                    "data set with --pieces"
+                )
+        if needed is not None and needed not in kinds:
             raise UsageError(
-                f"{folder} holds windows of {vocabulary.settings.bars} bars (got "
-                f"train.window_bars={bars}); leave it out, or build the data set with --pieces"
+                f"{blend.folders[0]} has no {needed.name} tokens {asked}, or build the data set "
+                f"with --{needed.name.lower()}"
             )
-    return vocabulary_of(replace(vocabulary.settings, bars=bars))
+
+
+def _bars(vocabulary: AnyVocabulary) -> int:
+    return vocabulary.settings.bars if isinstance(vocabulary, Vocabulary) else 0
 
 
 def _hash(hashes: list[str], shares: list[float]) -> str:

@@ -2,16 +2,20 @@
 
 Which windows an epoch has, and what is drawn for them, follows from (seed, epoch) and a window's
 place in the data set alone. An epoch of another number of rows than the first one has leaves out
-those that teach least, or begins again: so that a sample's number alone tells its epoch.
+those that teach least, or begins again: so that a sample's number alone tells its epoch. It is
+planned while the one before it is read.
 """
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.config import TrainConfig
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
@@ -37,23 +41,22 @@ HIDDEN_SHARE = 0.5
 
 
 def open_split(
-    folder: Path, side: str, row_tokens: int, seed: int, vocabulary: AnyVocabulary
+    folder: Path, side: str, row_tokens: int, train: TrainConfig, vocabulary: AnyVocabulary
 ) -> Split:
     """Return one side of a data set, packed into rows; raises DataError."""
     drawing = read_window_settings(folder)
     if drawing is None or not isinstance(vocabulary, Vocabulary):
-        return PackedSplit(folder / side, row_tokens, seed, vocabulary)
+        return PackedSplit(folder / side, row_tokens, train.seed, vocabulary)
     is_fixed = side != "train"
-    return WindowSplit(folder / side, row_tokens, seed, vocabulary, drawing, is_fixed=is_fixed)
+    return WindowSplit(folder / side, row_tokens, train, vocabulary, drawing, is_fixed=is_fixed)
 
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The windows of an epoch and their rows; `order` is that in which rows are read."""
+    """The windows of an epoch and their rows."""
 
     windows: Windows
     packing: Packing
-    order: IntArray
 
 
 class WindowSplit:
@@ -67,24 +70,43 @@ class WindowSplit:
         self,
         prefix: Path,
         row_tokens: int,
-        seed: int,
+        train: TrainConfig,
         vocabulary: Vocabulary,
         drawing: WindowSettings,
         *,
         is_fixed: bool = False,
     ) -> None:
         self.prefix = prefix
-        self._row_tokens, self._seed = row_tokens, seed
+        self._row_tokens, self._train, self._seed = row_tokens, train, train.seed
         self._vocabulary, self._drawing = vocabulary, drawing
         self._documents = documents_of(*open_documents(prefix))
         first = self._epoch(None if is_fixed else 0)
         self.kept_tokens = int(first.windows.sizes.sum())
+        self.attended_tokens = first.packing.attended_tokens
+        self._left_out_bars = first.windows.left_out_bars
         self._rows = len(first.packing)
 
-    @lru_cache(maxsize=3)  # noqa: B019 - a split lives as long as its run
     def _epoch(self, epoch: int | None) -> _Epoch:
         """Return the windows of an epoch, None those that are evaluated."""
-        drawing = self._drawing
+        return self._planned(epoch).result()
+
+    @lru_cache(maxsize=3)  # noqa: B019 - a split lives as long as its run
+    def _planned(self, epoch: int | None) -> "Future[_Epoch]":
+        """Begin to plan an epoch."""
+        planned: Future[_Epoch] = Future()
+
+        def fulfil() -> None:
+            try:
+                planned.set_result(self._plan(epoch))
+            except BaseException as fault:  # it is raised where the epoch is asked for
+                planned.set_exception(fault)
+
+        # A daemon: at the end of a run nothing waits for an epoch that is not read any more.
+        Thread(target=fulfil, name=f"epoch {epoch}", daemon=True).start()
+        return planned
+
+    def _plan(self, epoch: int | None) -> _Epoch:
+        drawing, train = self._drawing, self._train
         if epoch is None:
             draw = fixed_draw(
                 fill=drawing.fill, shuffle=drawing.shuffle, max_tracks=drawing.max_tracks
@@ -96,6 +118,9 @@ class WindowSplit:
                 shuffle=drawing.shuffle,
                 max_tracks=drawing.max_tracks,
                 hidden=HIDDEN_SHARE * drawing.fill,
+                dropped=train.dropped_track_share,
+                tempo_levels=train.tempo_shift_levels,
+                velocity_levels=train.velocity_shift_levels,
             )
         bars = self._vocabulary.settings.bars
         windows = plan(
@@ -112,34 +137,31 @@ class WindowSplit:
                 f"{self._row_tokens}; raise model.seq_length"
             )
         packing = Packing(windows.sizes, np.arange(len(windows)), self._row_tokens, self._seed)
-        if epoch is None:
-            return _Epoch(windows, packing, np.arange(len(packing)))
+        return _Epoch(windows, packing)
+
+    @lru_cache(maxsize=2)  # noqa: B019
+    def _order(self, epoch: int) -> IntArray:
+        """Return the rows of an epoch in their order, as many as the first epoch has."""
         # Windows drawn anew pack into a few rows more or fewer. Every epoch has as many rows as the
         # first, so that sample i is in epoch i // rows whatever was drawn; the fullest are kept.
-        rows = getattr(self, "_rows", len(packing))
+        packing = self._epoch(epoch).packing
         order = row_order(self._seed, epoch, len(packing))
-        if len(order) > rows:
-            fullest = np.argsort(-packing.label_tokens, kind="stable")[:rows]
+        if len(order) > self._rows:
+            fullest = np.argsort(-packing.label_tokens, kind="stable")[: self._rows]
             order = order[np.isin(order, fullest)]
-        return _Epoch(windows, packing, np.resize(order, rows))
+        return np.resize(order, self._rows)
 
     def __len__(self) -> int:
         return self._rows
 
-    @property
-    def attended_tokens(self) -> float:
-        """The mean length of the window that a token stands in."""
-        return self._epoch(0).packing.attended_tokens
-
     def remark(self) -> str:
         """Say that windows are drawn, and what fits into none."""
-        windows = self._epoch(0).windows
         said = (
             f"windows of up to {self._vocabulary.settings.bars} bars drawn from "
             f"{len(self._documents.lengths):,} pieces, anew in each epoch"
         )
-        if windows.left_out_bars:
-            said += f", {windows.left_out_bars:,} bars of no track that fits are left out"
+        if self._left_out_bars:
+            said += f", {self._left_out_bars:,} bars of no track that fits are left out"
         return said
 
     @cached_property
@@ -163,8 +185,9 @@ class WindowSplit:
     def training_row(self, sample: int) -> Row:
         """Return the row of a training sample."""
         epoch, place = divmod(sample, self._rows)
-        drawn = self._epoch(epoch)
-        return drawn.packing.row(self, epoch, int(drawn.order[place]))
+        if 2 * place >= self._rows:
+            self._planned(epoch + 1)  # while this one is read: no step waits
+        return self._epoch(epoch).packing.row(self, epoch, int(self._order(epoch)[place]))
 
     def validation_row(self, sample: int) -> Row:
         """Return the row of a validation sample: windows side by side, the same at any time."""

@@ -18,6 +18,7 @@ from megatron_music.tokenizer.codec import decode, encode, note_rates
 from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import (
+    Kind,
     TokenArray,
     TokenizerSettings,
     Vocabulary,
@@ -146,11 +147,25 @@ def test_every_bar_that_sounds_is_in_some_window_of_an_epoch(
     seen: Counter[int] = Counter()
     for _, first, tokens in all_of(drawn):
         window = decode(tokens, vocabulary)
-        assert window.bars == min(bars, piece.bars), "none is shorter than it could be"
+        is_last = first + window.bars == piece.bars
+        assert window.bars == min(bars, piece.bars) or (is_last and window.bars < bars)
         seen.update(range(first, first + window.bars))
     onsets = np.concatenate([one.onset for one in piece.tracks])
     assert set(piece.bar_at(onsets).tolist()) <= set(seen)
     assert max(seen.values()) <= (2 if piece.bars >= 3 * bars else 3)
+
+
+def test_the_last_window_of_a_piece_has_any_length_and_is_whole_in_half_of_the_epochs() -> None:
+    music = track(0, *[(bar * 16, bar * 16 + 4, 60) for bar in range(20)])
+    documents = stored([encode(Piece(4, 20, (music,)), PLAIN)])
+    lengths: Counter[int] = Counter()
+    for word in range(400):
+        drawn = plan(documents, new_draw(word, range(1)), 8, WHOLE, PLAIN, moves=True)
+        *others, (_, _, last) = all_of(drawn)
+        assert {decode(tokens, PLAIN).bars for *_, tokens in others} == {8}
+        lengths[decode(last, PLAIN).bars] += 1
+    assert set(lengths) == set(range(1, 9))
+    assert 180 <= lengths[8] <= 270, "half of them, and an eighth of the others"
 
 
 def test_what_is_drawn_follows_from_the_word_alone() -> None:
@@ -177,18 +192,87 @@ def test_what_is_drawn_follows_from_the_word_alone() -> None:
     assert min(orders[0], orders[DRUMS]) > len(windows) / 4
 
 
-def test_some_tracks_are_dropped_and_one_stays() -> None:
+def test_of_a_share_of_windows_one_track_is_dropped_and_the_others_stay() -> None:
+    def drawn(count: int, word: int, dropped: float) -> Piece:
+        tracks = tuple(track(code, (0, 16, 60)) for code in range(count))
+        documents = stored([encode(Piece(4, 1, tracks, ()), PLAIN)])
+        windows = plan(
+            documents, new_draw(word, range(1), dropped=dropped), 1, WHOLE, PLAIN, moves=True
+        )
+        return decode(windows.read(0), PLAIN)
+
+    def instruments(piece: Piece) -> list[int]:
+        return [one.instrument for one in piece.tracks]
+
+    left_out: Counter[int] = Counter()
+    for word in range(200):
+        whole, some = (instruments(drawn(6, word, share)) for share in (0.0, 0.5))
+        gone = set(whole) - set(some)
+        assert len(gone) <= 1
+        assert some == [code for code in whole if code not in gone], "in the same order"
+        left_out.update(gone)
+        assert instruments(drawn(1, word, 0.99)) == [0], "never the last one"
+    assert 70 <= left_out.total() <= 130
+    assert set(left_out) == set(range(6))
+
+
+def test_at_most_so_many_tracks_stay() -> None:
     tracks = tuple(track(code, (0, 16, 60)) for code in range(6))
     documents = stored([encode(Piece(4, 1, tracks, ()), PLAIN)])
-    counts = Counter(
-        len(decode(plan(documents, new_draw(word, range(1), dropped=0.5), 1, WHOLE, PLAIN,
-                        moves=True).read(0), PLAIN).tracks)
-        for word in range(200)
-    )  # fmt: skip
-    assert set(counts) <= set(range(1, 7))
-    assert min(counts[n] for n in (2, 3, 4)) > 20
     two = plan(documents, new_draw(5, range(1), max_tracks=2), 1, WHOLE, PLAIN, moves=True)
     assert len(decode(two.read(0), PLAIN).tracks) == 2
+
+
+def levels_of(tokens: TokenArray, vocabulary: Vocabulary, kind: Kind) -> list[int]:
+    """Return the levels that the tokens of a kind tell, in their order."""
+    meanings = (vocabulary.meanings[token] for token in tokens.tolist())
+    return [value for of, value in meanings if of is kind]
+
+
+@given(in_any_metre, st.integers(1, 9), st.integers(0, 2**63), st.integers(1, 9), st.booleans())
+@settings(max_examples=60)
+def test_tempo_and_velocity_of_a_window_move_as_one_and_stay_levels(
+    music: list[Piece], bars: int, word: int, most: int, of_tempo: bool
+) -> None:
+    music = list(map(on_fine_grid, music))
+    vocabulary = vocabulary_for(music)
+    documents = stored([encode(piece, vocabulary) for piece in music])
+    kind, levels = (Kind.TEMPO, len(vocabulary.tempi)) if of_tempo else (Kind.VELOCITY, 8)
+
+    def drawn(**levels: int) -> list[tuple[int, int, TokenArray]]:
+        draw = new_draw(word, range(-6, 6), hidden=0.4, **levels)
+        return all_of(plan(documents, draw, bars, 300, vocabulary, moves=True))
+
+    moves = {f"{kind.name.lower()}_levels": most}
+    moved = drawn(**moves)
+    assert [one.tolist() for *_, one in moved] == [one.tolist() for *_, one in drawn(**moves)]
+    first = vocabulary.tempo if of_tempo else vocabulary.velocity
+    for (*place, tokens), (*same, other) in zip(drawn(), moved, strict=True):
+        check(other, vocabulary)
+        before, after = (levels_of(one, vocabulary, kind) for one in (tokens, other))
+        (shift,) = {b - a for a, b in zip(before, after, strict=True)} or {0}
+        assert abs(shift) <= most
+        assert not after or 0 <= min(after) <= max(after) < levels
+        back = other.astype(np.int64)
+        back[(back >= first) & (back < first + levels)] -= shift
+        assert (place, tokens.tolist()) == (same, back.tolist()), "nothing else changes"
+
+
+def test_every_shift_of_velocity_and_tempo_is_drawn() -> None:
+    loud = replace(track(0, (0, 16, 60), (16, 32, 62)), velocity=np.array([40, 88]))
+    piece = Piece(4, 2, (loud,), tempos_us=(500_000,))
+    vocabulary = vocabulary_of(TokenizerSettings(velocity=8, tempo=True))
+    documents = stored([encode(piece, vocabulary)])
+    found: dict[Kind, set[tuple[int, ...]]] = {Kind.VELOCITY: set(), Kind.TEMPO: set()}
+    for word in range(150):
+        draw = new_draw(word, range(1), tempo_levels=2, velocity_levels=4)
+        tokens = plan(documents, draw, 2, WHOLE, vocabulary, moves=True).read(0)
+        for kind, seen in found.items():
+            seen.add(tuple(levels_of(tokens, vocabulary, kind)))
+    assert found[Kind.VELOCITY] == {(low, low + 3) for low in range(5)}, "2 and 5, and 8 levels"
+    tempi = sorted(found[Kind.TEMPO])
+    assert len(tempi) == 5
+    assert tempi[-1][0] - tempi[0][0] == 4
 
 
 @given(st.integers(1, 12), st.integers(1, 16), st.integers(0, 2**64 - 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from megatron_music.data.indexed import write_index
@@ -68,12 +69,16 @@ def write_data(
     attributes: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
     bars: int = 4,
+    is_expressive: bool = False,
 ) -> Path:
     """Write a data set folder of so many pieces a split, on tonics between these pitches.
 
-    Each has so many bars, and the same `labels`, of the `attributes` of the vocabulary.
+    Each has so many bars, and the same `labels`, of the `attributes` of the vocabulary; one that
+    `is_expressive` also a tempo and, in each bar, a velocity.
     """
-    settings = TokenizerSettings(attributes=attributes)
+    settings = TokenizerSettings(
+        attributes=attributes, velocity=8 * is_expressive, tempo=is_expressive
+    )
     vocabulary, random = Vocabulary(settings), np.random.default_rng(0)
     ids = [vocabulary.ids[word] for word in labels]
     (folder / "tokenizer").mkdir(parents=True)
@@ -82,6 +87,8 @@ def write_data(
         tonics = random.integers(lowest, highest + 1, count)
         music = [scale_piece(vocabulary, int(tonic), bars) for tonic in tonics]
         documents = [np.array([one[0], *ids, *one[1:]], np.uint16) for one in music]
+        if is_expressive:
+            documents = [expressive(document, vocabulary) for document in documents]
         (folder / f"{split}.bin").write_bytes(b"".join(d.tobytes() for d in documents))
         with (folder / f"{split}.idx").open("wb") as file:
             lengths = np.array([len(d) for d in documents], np.int32)
@@ -89,9 +96,19 @@ def write_data(
     return folder
 
 
-def write_pieces(folder: Path, pieces: dict[str, int]) -> Path:
+def expressive(document: npt.NDArray[np.uint16], vocabulary: Vocabulary) -> Any:
+    """Return a document with a tempo at its head and a velocity in each bar."""
+    bars = np.flatnonzero(document == vocabulary.bar_start) + 1
+    return np.insert(
+        document,
+        [1, *bars],
+        [vocabulary.ids["TEMPO=120"]] + [vocabulary.velocity + 4] * len(bars),
+    )
+
+
+def write_pieces(folder: Path, pieces: dict[str, int], *, is_expressive: bool = False) -> Path:
     """Write a data set folder of whole pieces of eleven bars."""
-    write_data(folder, pieces, 40, 60, bars=11)
+    write_data(folder, pieces, 40, 60, bars=11, is_expressive=is_expressive)
     for split, count in pieces.items():
         np.save(folder / f"{split}.places.npy", np.array([[0, 11]] * count, np.int32))
     (folder / "manifest.json").write_text(json.dumps({"settings": DRAWING}))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,24 @@ from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.data.indexed import IndexedReader  # noqa: E402
 from megatron_music.errors import DataError, UsageError  # noqa: E402
 from megatron_music.score.quantize import windows  # noqa: E402
+from megatron_music.text.build import build_text  # noqa: E402
+from megatron_music.text.songs import Columns, open_songs  # noqa: E402
 from megatron_music.tokenizer import structure  # noqa: E402
 from megatron_music.tokenizer.codec import decode, encode  # noqa: E402
 from megatron_music.tokenizer.structure import position_rows  # noqa: E402
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary  # noqa: E402
-from megatron_music.train import distributed  # noqa: E402
+from megatron_music.tokenizer.vocabulary import (  # noqa: E402
+    Kind,
+    TokenizerSettings,
+    Vocabulary,
+    load_vocabulary,
+)
+from megatron_music.tokenizer.windows import Windows  # noqa: E402
+from megatron_music.train import distributed, window_split  # noqa: E402
 from megatron_music.train.blend import parse_blend  # noqa: E402
 from megatron_music.train.dataloader import DataLoader, Microbatch  # noqa: E402
 from megatron_music.train.distributed import ParallelContext  # noqa: E402
 from megatron_music.train.request import prepare  # noqa: E402
+from tests.text.collection import write_songs  # noqa: E402
 from tests.train.conftest import DRAWING, SMALL, write_data, write_pieces  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -281,6 +291,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pieces(tmp_path_factory.mktemp("sets") / "whole", {"train": 40, "valid": 9})
 
 
+@pytest.fixture(scope="module")
+def expressive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets") / "expressive"
+    return write_pieces(folder, {"train": 40, "valid": 9}, is_expressive=True)
+
+
 def test_windows_of_pieces_are_drawn_anew_in_each_epoch(
     context: ParallelContext, whole: Path, tmp_path: Path
 ) -> None:
@@ -288,9 +304,8 @@ def test_windows_of_pieces_are_drawn_anew_in_each_epoch(
     assert "windows of up to 4 bars drawn from 40 pieces, anew in each epoch" in loader.describe()
     epoch = len(loader.train.splits[0])
     held = [documents(loader.assemble([loader.training_row(i)])) for i in range(2 * epoch)]
-    assert all(1 <= len(row) <= 3 for row in held)
     windows_drawn = [decode(np.frombuffer(one, np.uint16), BARE) for row in held for one in row]
-    assert {window.bars for window in windows_drawn} == {4}
+    assert {window.bars for window in windows_drawn} == {1, 2, 3, 4}
     first, second = ({one for row in half for one in row} for half in (held[:epoch], held[epoch:]))
     assert first - second, "scales are alike, but not all"
     lowest = Counter(int(one.tracks[0].pitch.min()) % 12 for one in windows_drawn)
@@ -300,16 +315,17 @@ def test_windows_of_pieces_are_drawn_anew_in_each_epoch(
         assert row.label_tokens == sum(len(one) - 1 for one in row.split.read(row))
         places = row.split.places(row)
         assert places[:, 1].tolist() == [11] * len(row.documents)
-        assert (places[:, 0] <= 7).all()
+        assert (places[:, 0] <= 10).all()
 
 
 def test_windows_of_pieces_are_the_same_in_every_layout_and_after_a_resume(
-    context: ParallelContext, whole: Path, tmp_path: Path
+    context: ParallelContext, expressive: Path, tmp_path: Path
 ) -> None:
-    one = pieces(whole, context, tmp_path, INPUTS)
+    whole, drawn = expressive, [INPUTS, *DRAWN[1:]]
+    one = pieces(whole, context, tmp_path, *drawn)
     ranks = [
         pieces(
-            whole, replace(context, data_parallel_rank=rank, data_parallel_size=2), tmp_path, INPUTS
+            whole, replace(context, data_parallel_rank=rank, data_parallel_size=2), tmp_path, *drawn
         )
         for rank in range(2)
     ]
@@ -318,7 +334,7 @@ def test_windows_of_pieces_are_the_same_in_every_layout_and_after_a_resume(
         parted = [list(loader.training(iteration)) for loader in ranks]
         together = [micro for turn in zip(*parted, strict=True) for micro in turn]
         assert all(equal(a, b) for a, b in zip(alone, together, strict=True))
-        ahead = list(pieces(whole, context, tmp_path, INPUTS, read_ahead=3).training(iteration))
+        ahead = list(pieces(whole, context, tmp_path, *drawn, read_ahead=3).training(iteration))
         assert all(equal(a, b) for a, b in zip(alone, ahead, strict=True)), "a resumed run's"
 
 
@@ -333,6 +349,26 @@ def test_pieces_are_validated_on_all_their_bars_side_by_side(
     assert sorted(map(sorted_tracks, held)) == sorted(map(sorted_tracks, expected))
     again = [document for micro in validation(loader) for document in documents(micro)]
     assert held == again
+
+
+def test_the_next_epoch_is_planned_while_one_is_read(
+    context: ParallelContext, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, words, is_second = window_split.plan, set[int](), Event()
+
+    def plan(documents: Any, draw: Any, *rest: Any, **more: Any) -> Windows:
+        planned = real(documents, draw, *rest, **more)
+        words.add(int(draw.word))
+        if len(words) == 3:
+            is_second.set()
+        return planned
+
+    monkeypatch.setattr(window_split, "plan", plan)
+    loader = pieces(whole, context, tmp_path, ROOMY)
+    loader.training_row(0)
+    assert len(words) == 2, "the windows for validation, and the first epoch"
+    loader.training_row(len(loader.train.splits[0]) - 1)
+    assert is_second.wait(60)
 
 
 def sorted_tracks(document: bytes) -> list[bytes]:
@@ -361,20 +397,74 @@ def test_a_damaged_manifest_of_pieces_is_a_data_error(
 
 
 def test_one_data_set_of_pieces_serves_windows_of_any_length(
-    context: ParallelContext, low: Path, whole: Path, tmp_path: Path
+    context: ParallelContext, whole: Path, tmp_path: Path
 ) -> None:
     bars = "train.window_bars=9"
     loader = pieces(whole, context, tmp_path, ROOMY, bars)
     drawn = {decode(np.frombuffer(one, np.uint16), BARE).bars
              for micro in training(loader, 3) for one in documents(micro)}  # fmt: skip
-    assert drawn == {9}
+    assert max(drawn) == 9
     asked = prepare(recipe(bars), parse_blend([str(whole)]), tmp_path)
     plain = prepare(recipe(), parse_blend([str(whole)]), tmp_path)
     assert asked.vocabulary.settings.bars == 9
     assert asked.vocabulary.hash == plain.vocabulary.hash
     assert asked.data_hash != plain.data_hash, "a run that has begun keeps its windows"
-    with pytest.raises(UsageError, match=r"holds windows of 4 bars .*window_bars=9"):
-        pieces(low, context, tmp_path, bars)
+
+
+DRAWN = [
+    "train.window_bars=9",
+    "train.dropped_track_share=0.5",
+    "train.tempo_shift_levels=2",
+    "train.velocity_shift_levels=2",
+]
+
+
+@pytest.mark.parametrize("key", DRAWN)
+def test_what_is_drawn_of_pieces_is_refused_for_windows(
+    context: ParallelContext, low: Path, tmp_path: Path, key: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"holds windows of 4 bars \(got {key}\); leave it out"):
+        pieces(low, context, tmp_path, key)
+
+
+@pytest.mark.parametrize("key", DRAWN)
+def test_what_is_drawn_of_pieces_is_refused_for_words(tmp_path: Path, key: str) -> None:
+    pytest.importorskip("datasketch")
+    build_text(open_songs(write_songs(tmp_path / "songs.csv"), Columns()), tmp_path / "set")
+    asked = load_recipe("tiny-text", [key])
+    with pytest.raises(UsageError, match=rf"words have no bars .*\(got {key}\); leave it out"):
+        prepare(asked, parse_blend([str(tmp_path / "set")]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("key", DRAWN[2:])
+def test_shifts_of_tokens_that_are_not_there_are_refused(
+    context: ParallelContext, whole: Path, tmp_path: Path, key: str
+) -> None:
+    kind = key.split("_", maxsplit=1)[0].removeprefix("train.")
+    with pytest.raises(UsageError, match=rf"no {kind.upper()} tokens .*build .* with --{kind}"):
+        pieces(whole, context, tmp_path, key)
+
+
+def test_dropped_tracks_and_shifts_are_drawn_in_training_alone(
+    context: ParallelContext, expressive: Path, tmp_path: Path
+) -> None:
+    plain = pieces(expressive, context, tmp_path, ROOMY)
+    loader = pieces(expressive, context, tmp_path, ROOMY, *DRAWN[1:])
+    vocabulary = load_vocabulary(expressive / "tokenizer")
+
+    def held(loader: DataLoader, kind: Kind) -> list[set[int]]:
+        found = [document for micro in training(loader, 10) for document in documents(micro)]
+        meanings = [
+            [vocabulary.meanings[token] for token in np.frombuffer(one, np.uint16)] for one in found
+        ]
+        return [{value for of, value in one if of is kind} for one in meanings]
+
+    for kind in (Kind.TEMPO, Kind.VELOCITY):
+        assert len(set(map(frozenset, held(plain, kind)))) == 1
+        assert len(set(map(frozenset, held(loader, kind)))) > 2
+    assert {len(one) for one in held(plain, Kind.INST)} == {2}
+    assert {len(one) for one in held(loader, Kind.INST)} == {1, 2}
+    assert all(map(equal, validation(plain), validation(loader)))
 
 
 def test_windows_that_pass_for_pieces_are_refused(context: ParallelContext, tmp_path: Path) -> None:
