@@ -320,7 +320,7 @@ test: setup ## run the tests but the slow ones, in minutes; ARGS='-k audio' for 
 .PHONY: test-all
 test-all: setup $(NOTEBOOKS) $(DOCS) $(RAY)/ready ## run all that CI runs: also trainings, notebooks, JupyterLab, Ray
 	@$(PYTEST) $(ARGS) || { [ $$? = 1 ] && echo "$(ALONE)" && $(LOCAL_PYTHON) -m pytest $(LAST_FAILED) $(ARGS); }
-	@$(RAY)/bin/python -m pytest tests/data/test_ray.py
+	@$(RAY)/bin/python -m pytest tests/data/workers/test_ray.py
 
 .PHONY: test-notebooks
 test-notebooks: setup $(NOTEBOOKS) ## run the notebooks, and JupyterLab with its tunnel
@@ -328,7 +328,7 @@ test-notebooks: setup $(NOTEBOOKS) ## run the notebooks, and JupyterLab with its
 
 .PHONY: test-ray
 test-ray: $(RAY)/ready ## build data sets on a real Ray cluster on this machine
-	@$(RAY)/bin/python -m pytest tests/data/test_ray.py $(ARGS)
+	@$(RAY)/bin/python -m pytest tests/data/workers/test_ray.py $(ARGS)
 
 .PHONY: test-container
 test-container: setup ## build the image on a stand-in for NVIDIA's, and train in it

@@ -83,7 +83,7 @@ def build(
     """
     from megatron_music.data import build as builder
     from megatron_music.data.settings import choose
-    from megatron_music.data.sources import open_source
+    from megatron_music.data.sources.open import open_source
 
     music = open_source(str(source))
     result = builder.build(music, Path(folder), choose(music.preferred, settings), workers)

@@ -100,8 +100,7 @@ def _encode_files() -> None:
 
 
 def _join_shards() -> None:
-    from megatron_music.data.join_kernel import settle
-    from megatron_music.data.shard_file import Documents
+    from megatron_music.data.encoding.density_kernel import Documents, settle
 
     tokens, ones = _tokens(), np.ones(1, np.int32)
     documents = Documents(tokens, ones * len(tokens), ones * 0, ones * 2, np.ones(2))
@@ -110,13 +109,13 @@ def _join_shards() -> None:
 
 
 def _check_documents() -> None:
-    from megatron_music.data.stats_kernel import new_walked, walk
+    from megatron_music.data.report.stats_kernel import walk
     from megatron_music.tokenizer.validate_kernel import suspect_documents
 
     tokens, vocabulary = _tokens(), _vocabulary()
     lengths = np.full(1, len(tokens), np.int32)
     list(suspect_documents(tokens, lengths, vocabulary))
-    walk(tokens, lengths, vocabulary, new_walked(32, 16))
+    walk(tokens, lengths, vocabulary, np.zeros(33, np.int64), np.zeros(17, np.int64))
 
 
 def _position_rows() -> None:

@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from megatron_music.data.sources import open_source
+from megatron_music.data.sources.open import open_source
 from megatron_music.errors import MusicError
 from megatron_music.generate.session import Session
 from megatron_music.notebook import megatron_music, show

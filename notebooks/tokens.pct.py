@@ -24,7 +24,7 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from megatron_music.data.sources import open_source
+from megatron_music.data.sources.open import open_source
 from megatron_music.notebook import player, show
 from megatron_music.score.midi import read_midi, write_midi
 from megatron_music.score.pianoroll import instrument_label

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.build import build
+from megatron_music.data.report.stats import statistics
+from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import open_source
-from megatron_music.data.stats import statistics
-from megatron_music.data.verify import verify
+from megatron_music.data.sources.open import open_source
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.kernels import compile_kernels

@@ -112,7 +112,7 @@ def test_the_version_is_one_everywhere() -> None:
 
 
 def test_every_collection_and_sound_font_is_in_the_notices() -> None:
-    from megatron_music.data.catalog import COLLECTIONS
+    from megatron_music.data.sources.catalog import COLLECTIONS
 
     notices = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
     assert [one.name for one in COLLECTIONS if f"`{one.name}`" not in notices] == []

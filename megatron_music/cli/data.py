@@ -13,8 +13,8 @@ from megatron_music.errors import UsageError
 from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
-    from megatron_music.data.place import Result
-    from megatron_music.data.sources import Source
+    from megatron_music.data.builder import Result
+    from megatron_music.data.sources.open import Source
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
 
@@ -125,8 +125,8 @@ def _open(
 ) -> "Source":
     """List the source; where it is to be built, workers load meanwhile."""
     from megatron_music.data.manifest import MANIFEST_FILE
-    from megatron_music.data.sources import open_source
-    from megatron_music.data.workers import start_workers
+    from megatron_music.data.sources.open import open_source
+    from megatron_music.data.workers.local import start_workers
 
     new = force or not (output / MANIFEST_FILE).exists()
     if new and backend == "local":
@@ -147,8 +147,8 @@ def _open(
 
 def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> "Source":
     """Return a source with the labels that a person gives; raises UsageError."""
-    from megatron_music.data.labels import Labels, folder_labels, read_labels
-    from megatron_music.data.sources import labelled
+    from megatron_music.data.sources.labels import Labels, folder_labels, read_labels
+    from megatron_music.data.sources.open import labelled
     from megatron_music.tokenizer.attributes import as_word
 
     more: list[Labels] = []

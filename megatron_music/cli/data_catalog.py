@@ -12,7 +12,7 @@ from megatron_music.cli import show
 from megatron_music.cli.data_options import Json
 
 if TYPE_CHECKING:
-    from megatron_music.data.catalog import Collection
+    from megatron_music.data.sources.catalog import Collection
 
 
 def list_collections(as_json: Json = False) -> None:
@@ -20,8 +20,8 @@ def list_collections(as_json: Json = False) -> None:
 
     Example: `megatron-music data list`
     """
-    from megatron_music.data.catalog import COLLECTIONS
-    from megatron_music.data.fetch import found
+    from megatron_music.data.sources.catalog import COLLECTIONS
+    from megatron_music.data.sources.fetch import found
 
     here = {known.name: found(known) for known in COLLECTIONS}
     if as_json:
@@ -61,7 +61,7 @@ def fetch_collection(
 
     Example: `megatron-music data fetch lakh-clean`
     """
-    from megatron_music.data.catalog import COLLECTIONS, collection_named, nearest_names
+    from megatron_music.data.sources.catalog import COLLECTIONS, collection_named, nearest_names
     from megatron_music.errors import UsageError
 
     collection = collection_named(name)
@@ -78,8 +78,8 @@ def fetch_collection(
 
 def ensure_fetched(name: str) -> None:
     """Fetch a collection that is not here, where it can be."""
-    from megatron_music.data.catalog import collection_named
-    from megatron_music.data.fetch import found
+    from megatron_music.data.sources.catalog import collection_named
+    from megatron_music.data.sources.fetch import found
 
     collection = collection_named(name)
     if collection is not None and collection.download is not None and not found(collection):
@@ -87,7 +87,7 @@ def ensure_fetched(name: str) -> None:
 
 
 def _bring(collection: "Collection", output: Path | None) -> Path:
-    from megatron_music.data.fetch import fetch, notice
+    from megatron_music.data.sources.fetch import fetch, notice
 
     if collection.download is not None:
         show.log(notice(collection).rstrip())  # the terms come before the music

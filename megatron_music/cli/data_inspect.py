@@ -13,7 +13,7 @@ from megatron_music.cli.data_options import Json
 from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
-    from megatron_music.data.stats import Statistics
+    from megatron_music.data.report.stats import Statistics
 
 
 def verify(
@@ -24,7 +24,7 @@ def verify(
 
     Example: `megatron-music data verify data/bach`
     """
-    from megatron_music.data.verify import verify
+    from megatron_music.data.report.verify import verify
 
     with show.progress("verify", "documents") as progress:
         verified = verify(folder, progress)
@@ -46,8 +46,8 @@ def stats(
 
     Example: `megatron-music data stats data/bach -o stats`
     """
-    from megatron_music.data.stats import as_json as to_json
-    from megatron_music.data.stats import statistics
+    from megatron_music.data.report.stats import as_json as to_json
+    from megatron_music.data.report.stats import statistics
     from megatron_music.files import check_writable
 
     if output is not None:
@@ -67,7 +67,7 @@ def list_left_out(
 
     Example: `megatron-music data list-left-out data/mine`
     """
-    from megatron_music.data.outcomes import REFUSED, left_out
+    from megatron_music.data.encoding.records import REFUSED, left_out
 
     whole = part = 0
     for record in left_out(folder):
@@ -141,8 +141,8 @@ def contexts(side: Mapping[str, Any]) -> list[str]:
 
 def _write(made: "Statistics", folder: Path) -> None:
     """Write the figures and the pictures into a folder."""
-    from megatron_music.data.stats import as_json as to_json
-    from megatron_music.data.stats_plots import pictures
+    from megatron_music.data.report.plots import pictures
+    from megatron_music.data.report.stats import as_json as to_json
     from megatron_music.files import atomic_write, write_text
 
     for name, png in pictures(made).items():
@@ -154,9 +154,9 @@ def _write(made: "Statistics", folder: Path) -> None:
 
 def _text(made: "Statistics") -> str:
     """Return the table of the sides and the histograms, as text."""
-    from megatron_music.data.card import histograms
-    from megatron_music.data.contents import text_bars
-    from megatron_music.data.stats import note_rows
+    from megatron_music.data.assemble.card import histograms
+    from megatron_music.data.counts import text_bars
+    from megatron_music.data.report.stats import note_rows
 
     lines = [row(name, side) for name, side in made.manifest["splits"].items()]
     parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)

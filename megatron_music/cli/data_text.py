@@ -27,7 +27,7 @@ def is_words(
     source: str, asked: bool, music: Mapping[str, object], words: Mapping[str, object]
 ) -> bool:
     """Tell whether words are to be built; raises UsageError for options of the other kind."""
-    from megatron_music.data.catalog import collection_named
+    from megatron_music.data.sources.catalog import collection_named
     from megatron_music.text.songs import LINES, TABLES
 
     collection = collection_named(source)
@@ -82,7 +82,7 @@ def build(
 
 
 def _open(source: str, words: Mapping[str, Any]) -> "TextSource":
-    from megatron_music.data.catalog import collection_named
+    from megatron_music.data.sources.catalog import collection_named
     from megatron_music.text.hymns import hymns
     from megatron_music.text.songs import Columns, open_songs
 

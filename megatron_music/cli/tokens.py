@@ -44,7 +44,7 @@ def encode(
 
     Example: `megatron-music encode song.mid --bars 4 --no-density -o song.txt`
     """
-    from megatron_music.data.items import MUSIC_SUFFIXES
+    from megatron_music.data.sources.item import MUSIC_SUFFIXES
     from megatron_music.files import refuse_overwriting, write_text
     from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import windows
@@ -101,7 +101,7 @@ def decode(
 
     Example: `megatron-music decode song.txt -o song.mid --tempo 90`
     """
-    from megatron_music.data.items import MIDI_SUFFIXES
+    from megatron_music.data.sources.item import MIDI_SUFFIXES
     from megatron_music.files import check_suffix, free_stem, refuse_overwriting
     from megatron_music.score.midi import write_midi
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, is_musicxml, write_musicxml

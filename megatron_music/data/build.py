@@ -1,7 +1,7 @@
 """From a source of music to a data set folder: the same bytes however it is interrupted.
 
-Shards are made under `DIR/.build/<key>/` by any number of workers, joined in the order of the
-source, and only what is complete gets its final name: the manifest last.
+Shards are made under `DIR/.build/<key>/` by any number of workers and joined in the order of the
+source; `builder.py` has the steps that text shares.
 """
 
 import dataclasses
@@ -9,52 +9,43 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from megatron_music.data.card import card
-from megatron_music.data.contents import Contents
-from megatron_music.data.dedup import weights_for_few
-from megatron_music.data.folders import names_of
-from megatron_music.data.grid_cost import grid_cost
-from megatron_music.data.instrumentation import with_instrumentations
-from megatron_music.data.items import Item, contents
-from megatron_music.data.join import join
-from megatron_music.data.labels import Labelled, label
+from megatron_music.data.assemble.card import card
+from megatron_music.data.assemble.instrumentation import with_instrumentations
+from megatron_music.data.assemble.scan import DatasetPlan, near_duplicates, scan_shards
+from megatron_music.data.assemble.write import write_tokens
+from megatron_music.data.builder import WORK_FOLDER, Builder, Result
+from megatron_music.data.encoding.grid_cost import grid_cost
+from megatron_music.data.encoding.records import RECORDS_FILE
+from megatron_music.data.encoding.shards import Task, encode_shards
 from megatron_music.data.manifest import (
+    FORMAT,
     MANIFEST_FILE,
-    build_key,
-    describe,
-    file_records,
-    read_manifest,
-    sealed,
-)
-from megatron_music.data.outcomes import OUTCOMES_FILE
-from megatron_music.data.place import (
-    CARD_FILE,
     TOKENIZER_FOLDER,
-    WORK_FOLDER,
-    Result,
-    busy,
-    check_place,
-    publish,
+    describe,
+    key_of,
+    source_record,
+    split_record,
+    write_manifest,
 )
-from megatron_music.data.pool import encode_shards
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.shards import Task
-from megatron_music.data.sources import Source
-from megatron_music.data.survey import Finished, Survey, near_duplicates, survey
-from megatron_music.data.tunes import with_tunes
-from megatron_music.data.workers import LocalWorkers, WorkerDied, Workers, open_workers
-from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import file_lock, find_damaged, os_error_reason
+from megatron_music.data.sources.folder import names_of, with_tunes
+from megatron_music.data.sources.item import Item, contents
+from megatron_music.data.sources.labels import Labelled, label
+from megatron_music.data.sources.open import Source
+from megatron_music.data.split import weights_for_few
+from megatron_music.data.workers.limits import WorkerDied
+from megatron_music.data.workers.local import LocalWorkers, Workers, open_workers
+from megatron_music.errors import DataError
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
-from megatron_music.tokenizer.vocabulary import vocabulary_of
+from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 from megatron_music.wording import counted
 
 LARGEST_SHARD = 512
@@ -67,8 +58,197 @@ _SMALLEST_SHARD = 64
 _SHARDS = 16  # what is left makes so many at least
 
 
-Read = Callable[[Source, BuildSettings, Workers, Path, Stage], Survey]
-"""Encodes all pieces into shards in a folder, and looks through these."""
+class MusicBuilder(Builder):
+    """A data set of the pieces of a source.
+
+    The shards are kept in the work folder until the data set is complete: an interrupted build
+    encodes only those that are missing.
+    """
+
+    def __init__(
+        self, source: Source, settings: BuildSettings, stage: Stage, workers: Workers | None = None
+    ) -> None:
+        self.source, self.settings, self.stage = source, settings, stage
+        self.workers = workers or LocalWorkers(1)
+        self.key = key_of(
+            {
+                "format": FORMAT,
+                "vocabulary": VERSION,
+                "source": source.fingerprint,
+                "settings": settings.record(),
+            }
+        )
+        # Shards of files that have been written to since are not the same shards.
+        stamped = f"{self.key} {source.stamp}"
+        self.work_name = hashlib.sha256(stamped.encode()).hexdigest()[:16]
+        # Not on several machines: their file systems may share a file's blocks badly.
+        self._writers = self.workers if self.workers.local else LocalWorkers(1)
+        self._used: list[Path] = []
+
+    def make(self, work: Path) -> Path:
+        """Encode all pieces and write the files of the data set below a folder; return theirs."""
+        work.mkdir(exist_ok=True)
+        found = self.scan(work)
+        self._write(found)
+        self._used = [share.shard for share in found.shares]
+        return found.folder
+
+    def clean_up(self, work: Path) -> None:
+        """Remove the shards with several workers: the system takes its time over gigabytes."""
+        with suppress(WorkerDied, OSError):
+            for _ in self._writers.run(os.unlink, self._used):
+                pass
+        super().clean_up(work)
+
+    def difference(self, manifest: dict[str, Any]) -> str:
+        """Return the settings of another data set that were asked otherwise."""
+        there, asked = manifest["settings"], json.loads(json.dumps(self.settings.record()))
+        different = [
+            f"{name} {there.get(name)} (asked: {asked.get(name)})"
+            for name in {**asked, **there}
+            if there.get(name) != asked.get(name)
+        ]
+        return ", ".join(different) or "another source, or the same with other contents"
+
+    def is_current(self, manifest: dict[str, Any], folder: Path) -> bool:
+        """Tell whether a data set was built of the contents that its source has now.
+
+        A manifest has the date of its source. A source of another date, such as a copy, is read to
+        see whether its contents are the same.
+        """
+        if manifest["key"] != self.key:
+            return False
+        path = folder / MANIFEST_FILE
+        if self.source.changed_ns in {0, path.stat().st_mtime_ns}:
+            return True
+        work = folder / WORK_FOLDER / "compare"
+        items = self._listed(work)
+        with self.stage(f"compare {self.source.name}", "pieces") as progress:
+            same: bool = contents(items, progress) == manifest["source"]["contents"]
+        shutil.rmtree(work, ignore_errors=True)
+        if same:
+            with suppress(OSError):  # the folder may be one that can only be read
+                self._date(path)
+        return same
+
+    def scan(self, work: Path) -> DatasetPlan:
+        """Encode all pieces into shards below a folder, and look through these.
+
+        Where pieces are few and a split got none of them, they are encoded once more with weights
+        that give it some. Raises DataError where there is nothing to train on.
+        """
+        items = self._listed(work)
+        # Labels become words of the vocabulary: they must be known before anything is encoded.
+        labelled = self._labelled(items)
+        settings = self.settings
+        if labelled is not None:
+            settings = dataclasses.replace(settings, attributes=labelled.words)
+        found = self._encode(items, settings, work, labelled)
+        splits = zip(settings.split, found.splits.values(), strict=True)
+        if found.words and any(weight and not split.pieces for weight, split in splits):
+            dealt = weights_for_few(found.words, settings.split)
+            settings = dataclasses.replace(settings, split=dealt)
+            found = self._encode(items, settings, work / "few", labelled)
+        records = found.folder / RECORDS_FILE
+        found.grid = grid_cost(items, records, settings.steps_per_quarter, settings.bars)
+        if not found.splits[SPLITS[0]].pieces:
+            shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
+            raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
+        found.labels = labelled.record() if labelled is not None else {}
+        return found
+
+    def _listed(self, work: Path) -> Sequence[Item]:
+        """Return the pieces; an archive is opened for them, with what it needs in `work`."""
+        source = self.source
+        if source.index is None:
+            return with_tunes(source.items)
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.stage(f"open {source.name}", "MB") as progress:
+                return with_tunes(source.index(work, progress))
+        except DataError:  # what was unpacked of it so far is of no use
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+    def _labelled(self, items: Sequence[Item]) -> Labelled | None:
+        """Return the labels of the pieces; None where there are none. Raises UsageError."""
+        if not (self.source.labels or self.settings.attributes):
+            return None
+        return label(self.source.labels, names_of(items), self.settings.attributes)
+
+    def _encode(
+        self, items: Sequence[Item], settings: BuildSettings, work: Path, labelled: Labelled | None
+    ) -> DatasetPlan:
+        """Encode pieces into shards; look through the first while workers make the next."""
+        work.mkdir(exist_ok=True)
+        # A worker holds a whole shard in memory, once in each key.
+        most = min(self.source.items_per_shard, LARGEST_SHARD // len(settings.cut.shifts))
+        if any(map(is_score, names_of(items))):
+            most = min(most, SCORES_PER_SHARD)
+        tasks = [
+            Task(
+                work / f"shard-{start:08d}-{end:08d}",
+                items[start:end],
+                settings,
+                labels=None if labelled is None else labelled.of_pieces[start:end],
+            )
+            for start, end in pairwise(_cuts(len(items), most))
+        ]
+        # What an interrupted scan wrote cannot be continued, and costs little to write again.
+        final = work / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        with self.stage(f"read {self.source.name}", "pieces") as progress:
+            shards = encode_shards(tasks, self.workers, progress)
+            finished = ((task.path, names_of(task.items)) for task in shards)
+            if not settings.quality:
+                return scan_shards(finished, settings, final)
+            # Which pieces are nearly others is known only once all have been read.
+            whole = list(finished)
+            near = near_duplicates(path for path, _ in whole)
+            return scan_shards(whole, settings, final, near)
+
+    def _write(self, found: DatasetPlan) -> None:
+        """Write the files of the data set that the scan has not written."""
+        folder = found.folder
+        with self.stage("write", "shards") as progress:
+            joined = write_tokens(found, self._writers, progress)
+        # Known only now: which instruments play together is seen in the windows just written.
+        found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0], self.settings)
+        save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
+        vocabulary = vocabulary_of(found.tokenizer)
+        manifest = {
+            "format": FORMAT,
+            "key": self.key,
+            **describe(
+                source_record(self.source) | {"contents": found.contents},
+                self.settings.record(),
+                vocabulary,
+                found.kept,
+                found.refused,
+                {
+                    name: split_record(
+                        split.pieces,
+                        split.documents,
+                        split.tokens,
+                        split.lengths,
+                        whole_pieces=self.settings.pieces,
+                    )
+                    for name, split in found.splits.items()
+                },
+                joined.token_counts,
+                found.labels,
+            ),
+            "grid": None if found.grid is None else found.grid.as_json(),
+        }
+        lengths = [split.lengths for split in found.splits.values()]
+        page = card(manifest, vocabulary, joined.token_counts.values(), lengths, found.piece_bars)
+        self._date(write_manifest(folder, manifest, page, joined.sha256))
+
+    def _date(self, manifest: Path) -> None:
+        """Give a manifest the date of its source: see `is_current`."""
+        if self.source.changed_ns:
+            os.utime(manifest, ns=(self.source.changed_ns, self.source.changed_ns))
 
 
 def build(
@@ -79,175 +259,18 @@ def build(
     force: bool = False,
     stage: Stage = silent_stage,
     backend: str = "local",
-    read: Read | None = None,
 ) -> Result:
-    """Build a data set, or go on with one that was interrupted, or find it up to date.
+    """Build a data set, or resume a build that was interrupted, or find it up to date.
 
     `workers` and `backend` are those of `open_workers`; for several, the items of a source must be
-    of a class that can be imported, not one of a script or notebook. `read` encodes the pieces in
-    another way than from their source. Raises UsageError where the
-    folder holds something else (unless `force`), DataError where a build is at work there,
-    WriteError where it cannot be written.
+    of a class that can be imported, not one of a script or notebook. Raises UsageError where the
+    folder holds something else (unless `force`), DataError where another build is running there or
+    there is nothing to train on, WriteError where the folder cannot be written.
     """
-    settings = settings or source.preferred
+    # Opened before the folder is looked at: a wrong number or backend is said first.
     pool = open_workers(backend, workers)
-    check_place(folder)
-    try:
-        finished = None if force else _finished(folder, source, settings, stage)
-        if finished is not None and not (folder / WORK_FOLDER).exists():
-            return Result(finished, True)
-        with file_lock(folder / WORK_FOLDER / "lock", busy(folder)):
-            if finished is None:
-                # Not on several machines: their file systems may share a file's blocks badly.
-                here = pool if pool.local else LocalWorkers(1)
-                # Shards of files that have been written to since are not the same shards.
-                key = f"{build_key(source, settings)} {source.stamp}"
-                work = folder / WORK_FOLDER / hashlib.sha256(key.encode()).hexdigest()[:16]
-                found = (read or _read)(source, settings, pool, work, stage)
-                _write(source, settings, found, here, stage)
-                publish(found.folder, folder)
-                _remove([share.shard for share in found.shares], here)
-            shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    except OSError as fault:
-        raise WriteError(
-            f"cannot write the data set {folder}: {os_error_reason(fault)}; make room or choose "
-            "another place, the same command goes on from what is saved"
-        ) from fault
-    return Result(finished or read_manifest(folder), finished is not None)
-
-
-def _finished(
-    folder: Path, source: Source, settings: BuildSettings, stage: Stage
-) -> dict[str, Any] | None:
-    """Return the manifest of a data set that needs no work; raises UsageError if it is another."""
-    if not (folder / MANIFEST_FILE).exists():
-        return None
-    manifest = read_manifest(folder)
-    if manifest["key"] != build_key(source, settings) or not _holds(folder, source, stage):
-        raise UsageError(
-            f"{folder} holds a data set of {_difference(manifest, settings)}; "
-            "give another folder with -o (--force would replace that data set)"
-        )
-    sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
-    return None if find_damaged(folder, sizes) else manifest
-
-
-def _holds(folder: Path, source: Source, stage: Stage) -> bool:
-    """Tell whether a data set was built of the contents that its source has now.
-
-    A manifest is dated as its source is. A source of another date, such as a copy, is read to see
-    whether it is another.
-    """
-    path = folder / MANIFEST_FILE
-    if source.changed_ns in {0, path.stat().st_mtime_ns}:
-        return True
-    work = folder / WORK_FOLDER / "compare"
-    items = _listed(source, work, stage)
-    with stage(f"compare {source.name}", "pieces") as progress:
-        same: bool = contents(items, progress) == read_manifest(folder)["source"]["contents"]
-    shutil.rmtree(work, ignore_errors=True)
-    if same:
-        with suppress(OSError):  # it may be read alone
-            _date(path, source)
-    return same
-
-
-def _listed(source: Source, work: Path, stage: Stage) -> Sequence[Item]:
-    """Return the pieces of a source; an archive is opened for it, with what it needs in `work`."""
-    if source.index is None:
-        return with_tunes(source.items)
-    work.mkdir(parents=True, exist_ok=True)
-    try:
-        with stage(f"open {source.name}", "MB") as progress:
-            return with_tunes(source.index(work, progress))
-    except DataError:  # what was unpacked of it so far is of no use
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-
-
-def _date(manifest: Path, source: Source) -> None:
-    if source.changed_ns:
-        os.utime(manifest, ns=(source.changed_ns, source.changed_ns))
-
-
-def _difference(manifest: dict[str, Any], settings: BuildSettings) -> str:
-    there, asked = manifest["settings"], json.loads(json.dumps(settings.record()))
-    different = [
-        f"{name} {there.get(name)} (asked: {asked.get(name)})"
-        for name in {**asked, **there}
-        if there.get(name) != asked.get(name)
-    ]
-    return ", ".join(different) or "another source, or the same with other contents"
-
-
-def _read(
-    source: Source, settings: BuildSettings, pool: Workers, work: Path, stage: Stage
-) -> Survey:
-    """Encode all pieces; once more where they are few and none has fallen to one of the sides.
-
-    Raises DataError where there is nothing to train on.
-    """
-    work.mkdir(exist_ok=True)
-    items = _listed(source, work, stage)
-    labelled = _label(source, items, settings)
-    if labelled is not None:
-        settings = dataclasses.replace(settings, attributes=labelled.words)
-    found = _read_items(source, items, settings, pool, work, stage, labelled)
-    sides = zip(settings.split, found.sides.values(), strict=True)
-    if found.words and any(weight and not side.pieces for weight, side in sides):
-        dealt = weights_for_few(found.words, settings.split)
-        settings = dataclasses.replace(settings, split=dealt)
-        found = _read_items(source, items, settings, pool, work / "few", stage, labelled)
-    outcomes = found.folder / OUTCOMES_FILE
-    found.grid = grid_cost(items, outcomes, settings.steps_per_quarter, settings.bars)
-    if not found.sides[SPLITS[0]].pieces:
-        shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
-        raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
-    found.labels = labelled.record() if labelled is not None else {}
-    return found
-
-
-def _label(source: Source, items: Sequence[Item], settings: BuildSettings) -> Labelled | None:
-    """Return the labels of the pieces; None where there are none. Raises UsageError."""
-    if not (source.labels or settings.attributes):
-        return None
-    return label(source.labels, names_of(items), settings.attributes)
-
-
-def _read_items(
-    source: Source,
-    items: Sequence[Item],
-    settings: BuildSettings,
-    pool: Workers,
-    work: Path,
-    stage: Stage,
-    labelled: Labelled | None,
-) -> Survey:
-    """Encode pieces into shards, looking through those that are there meanwhile."""
-    work.mkdir(exist_ok=True)
-    most = min(source.items_per_shard, LARGEST_SHARD // len(settings.cut.shifts))
-    if any(map(is_score, names_of(items))):
-        most = min(most, SCORES_PER_SHARD)
-    tasks = [
-        Task(
-            work / f"shard-{start:08d}-{end:08d}",
-            items[start:end],
-            settings,
-            labels=None if labelled is None else labelled.of_pieces[start:end],
-        )
-        for start, end in pairwise(_cuts(len(items), most))
-    ]
-    final = work / "final"
-    shutil.rmtree(final, ignore_errors=True)
-    final.mkdir()
-    with stage(f"read {source.name}", "pieces") as progress:
-        shards = encode_shards(tasks, pool, progress)
-        finished = (Finished(task.path, names_of(task.items)) for task in shards)
-        if not settings.quality:
-            return survey(finished, settings, final)
-        whole = list(finished)
-        near = near_duplicates(shard.shard for shard in whole)
-        return survey(whole, settings, final, near)
+    builder = MusicBuilder(source, settings or source.preferred, stage, pool)
+    return builder.build(folder, force)
 
 
 def _cuts(pieces: int, most: int) -> list[int]:
@@ -262,33 +285,6 @@ def _cuts(pieces: int, most: int) -> list[int]:
     return cuts
 
 
-def _write(
-    source: Source,
-    settings: BuildSettings,
-    found: Survey,
-    pool: Workers,
-    stage: Stage,
-) -> None:
-    """Write what the survey has left of the files of the data set."""
-    folder = found.folder
-    with stage("write", "shards") as progress:
-        joined = join(found, pool, progress)
-    found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0], settings)
-    save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
-    manifest = describe(source, settings, found, joined)
-    contents = Contents.added_up(
-        vocabulary_of(found.tokenizer),
-        joined.token_counts.values(),
-        [side.lengths for side in found.sides.values()],
-        found.piece_bars,
-    )
-    (folder / CARD_FILE).write_text(card(manifest, contents), encoding="utf-8")
-    manifest["files"] = file_records(folder, joined.sha256)
-    text = json.dumps(sealed(manifest), indent=2) + "\n"
-    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
-    _date(folder / MANIFEST_FILE, source)
-
-
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "none"
     if not kept:
@@ -299,10 +295,3 @@ def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:
         f"nothing to train on: {counted(kept, 'piece')} kept, all for validation and test; "
         f"refused: {reasons}; give more music, or --split 100,0,0"
     )
-
-
-def _remove(paths: Sequence[Path], pool: Workers) -> None:
-    """Remove what is no longer needed; the system takes its time over gigabytes."""
-    with suppress(WorkerDied, OSError):
-        for _ in pool.run(os.unlink, paths):
-            pass

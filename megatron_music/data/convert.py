@@ -11,26 +11,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.build import build
-from megatron_music.data.documents import Document
-from megatron_music.data.encoded import Encoded, as_encoded, with_hidden_bars
-from megatron_music.data.grid_cost import GridCost
-from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.assemble.scan import DatasetPlan, scan_shards
+from megatron_music.data.build import MusicBuilder
+from megatron_music.data.builder import Result
+from megatron_music.data.encoding.encode import (
+    Document,
+    Encoded,
+    as_encoded,
+    in_keys,
+    with_hidden_bars,
+)
+from megatron_music.data.encoding.grid_cost import GridCost
+from megatron_music.data.encoding.records import KEPT, RECORDS_FILE, FileRecord
+from megatron_music.data.encoding.shard_file import write_shard
+from megatron_music.data.indexed import IndexedReader, documents_in
 from megatron_music.data.manifest import read_manifest
-from megatron_music.data.outcomes import KEPT, OUTCOMES_FILE, Outcome
-from megatron_music.data.place import Result
 from megatron_music.data.settings import SPLITS, BuildSettings, choose
-from megatron_music.data.shard_file import write_shard
-from megatron_music.data.sources import Source
-from megatron_music.data.survey import Finished, Survey, survey
-from megatron_music.data.windows import documents_in
-from megatron_music.data.workers import Workers
+from megatron_music.data.sources.open import Source
 from megatron_music.errors import DataError, UsageError
 from megatron_music.progress import Progress, Stage, silent_stage
 from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
 from megatron_music.score.quantize import window_starts
-from megatron_music.tokenizer.codec import transpose
 from megatron_music.tokenizer.places import UNKNOWN, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary, load_vocabulary
 from megatron_music.tokenizer.windows import windows_at
@@ -61,10 +63,42 @@ def convert(
     of = manifest["source"]
     source = Source(of["name"], of["title"], of["licence"], of["citation"], of["fingerprint"], ())
 
-    def read(_: Source, settings: BuildSettings, __: Workers, work: Path, stage: Stage) -> Survey:
-        return _read(pieces, manifest, settings, work, stage)
+    return Conversion(pieces, manifest, source, settings, stage).build(folder, force)
 
-    return build(source, folder, settings, 1, force, stage, read=read)
+
+class Conversion(MusicBuilder):
+    """A data set of windows whose pieces come from another data set, not from their source."""
+
+    def __init__(
+        self,
+        pieces: Path,
+        manifest: Mapping[str, Any],
+        source: Source,
+        settings: BuildSettings,
+        stage: Stage,
+    ) -> None:
+        super().__init__(source, settings, stage)
+        self._pieces, self._manifest = pieces, manifest
+
+    def scan(self, work: Path) -> DatasetPlan:
+        """Cut all pieces into shards and look through these."""
+        pieces, manifest = self._pieces, self._manifest
+        vocabulary = load_vocabulary(pieces / "tokenizer")
+        # The words of labels are in the tokens already; they must keep their numbers.
+        inner = choose(self.settings, {"attributes": vocabulary.settings.attributes})
+        final = work / "final"
+        final.mkdir(parents=True, exist_ok=True)
+        records = _records(pieces)
+        with self.stage(f"cut {self.source.name}", "pieces") as progress:
+            shards = _shards(pieces, records, inner, vocabulary, work, progress)
+            found = scan_shards(shards, inner, final)
+        # As if built from the source, so that a build of that finds it up to date.
+        found.contents = manifest["source"]["contents"]
+        found.labels = manifest.get("labels", {})
+        grid = manifest.get("grid")
+        if grid is not None:
+            found.grid = GridCost(**{name: grid[name] for name in GridCost.__dataclass_fields__})
+        return found
 
 
 def _settings(record: Mapping[str, Any]) -> BuildSettings:
@@ -78,79 +112,60 @@ def _settings(record: Mapping[str, Any]) -> BuildSettings:
         raise DataError(f"the manifest's settings are damaged ({fault}); build it again") from None
 
 
-def _read(
-    pieces: Path, manifest: Mapping[str, Any], settings: BuildSettings, work: Path, stage: Stage
-) -> Survey:
-    """Cut all pieces into shards and look through these, as `build` does."""
-    vocabulary = load_vocabulary(pieces / "tokenizer")
-    inner = choose(settings, {"attributes": vocabulary.settings.attributes})
-    final = work / "final"
-    final.mkdir(parents=True, exist_ok=True)
-    outcomes = _outcomes(pieces)
-    with stage(f"cut {manifest['source']['name']}", "pieces") as progress:
-        shards = _shards(pieces, outcomes, inner, vocabulary, work, progress)
-        found = survey(shards, inner, final)
-    found.contents = manifest["source"]["contents"]
-    found.labels = manifest.get("labels", {})
-    grid = manifest.get("grid")
-    if grid is not None:
-        found.grid = GridCost(**{name: grid[name] for name in GridCost.__dataclass_fields__})
-    return found
-
-
-def _outcomes(pieces: Path) -> list[Outcome]:
+def _records(pieces: Path) -> list[FileRecord]:
     """Return what became of each input; raises DataError where the file is damaged."""
-    path = pieces / OUTCOMES_FILE
+    path = pieces / RECORDS_FILE
     try:
         with path.open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
         named: list[dict[str, Any]] = [
             {name: "" if of is None else of for name, of in row.items()} for row in rows
         ]
-        return [Outcome(**row) for row in named]
+        return [FileRecord(**row) for row in named]
     except (OSError, ValueError, TypeError, AttributeError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
 
 
 def _shards(
     pieces: Path,
-    outcomes: list[Outcome],
+    records: list[FileRecord],
     settings: BuildSettings,
     vocabulary: Vocabulary,
     work: Path,
     progress: Progress,
-) -> Iterator[Finished]:
+) -> Iterator[tuple[Path, list[str]]]:
     """Write shards of windows; give each as soon as it is there."""
-    sides = {name: _Side(pieces, name) for name in SPLITS}
-    for done in range(0, len(outcomes), _PIECES_PER_SHARD):
-        part = outcomes[done : done + _PIECES_PER_SHARD]
+    splits = {name: _PiecesOfSplit(pieces, name) for name in SPLITS}
+    for done in range(0, len(records), _PIECES_PER_SHARD):
+        part = records[done : done + _PIECES_PER_SHARD]
         encoded = [
-            sides[of.split].cut(of, settings, vocabulary)
+            splits[of.split].cut(of, settings, vocabulary)
             if of.outcome == KEPT
             else as_encoded(of, [])
             for of in part
         ]
         path = work / f"shard-{done:08d}"
         write_shard(path, encoded, b"")
-        progress(done + len(part), len(outcomes))
-        yield Finished(path, [of.name for of in part])
+        progress(done + len(part), len(records))
+        yield path, [of.name for of in part]
 
 
-class _Side:
-    """The pieces of one side, taken one after another."""
+class _PiecesOfSplit:
+    """The pieces of one split, taken one after another."""
 
-    def __init__(self, folder: Path, side: str) -> None:
-        self._folder, self._side = folder, side
-        self._reader = IndexedReader(folder / side)
-        self._places = load_places(folder / side, len(self._reader))
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder, self._split = folder, split
+        self._reader = IndexedReader(folder / split)
+        self._places = load_places(folder / split, len(self._reader))
         self._next = 0
 
-    def cut(self, outcome: Outcome, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+    def cut(self, outcome: FileRecord, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
         """Return the windows of the next piece, in all keys."""
+        # Documents have the order of files.jsonl, which says how many each piece has.
         first, self._next = self._next, self._next + outcome.documents
         if self._next > len(self._reader):
             raise DataError(
-                f"{self._folder / OUTCOMES_FILE} names more pieces than {self._side}.idx has; "
+                f"{self._folder / RECORDS_FILE} names more pieces than {self._split}.idx has; "
                 "build the data set again"
             )
         shifts = settings.shifts if outcome.split == SPLITS[0] else range(1)
@@ -168,16 +183,10 @@ class _Side:
             for start, window in zip(firsts.tolist(), cut, strict=True):
                 if len(window):
                     found.append((start + max(before, UNKNOWN + 1), window))
-        documents = [
-            document
-            for index, (start, window) in enumerate(found)
-            for document in _in_keys(
-                *_arranged(window, outcome.fingerprint, index, settings, vocabulary),
-                start,
-                shifts,
-                vocabulary,
-            )
-        ]
+        documents: list[Document] = []
+        for index, (start, window) in enumerate(found):
+            tokens, rates = _arranged(window, outcome.fingerprint, index, settings, vocabulary)
+            documents += in_keys(tokens, rates, start, shifts, vocabulary)
         outcome.windows, outcome.documents = len(found), len(documents)
         outcome.tokens = sum(len(document.tokens) for document in documents)
         outcome.instruments = _instruments(whole, vocabulary)
@@ -199,19 +208,6 @@ def _arranged(
     first, last = vocabulary.note_on, vocabulary.note_off
     notes = [np.count_nonzero((track >= first) & (track < last)) for track in tracks]
     return np.concatenate([head, *tracks, window[-1:]]), np.array(notes, np.float64) / bars
-
-
-def _in_keys(
-    window: TokenArray,
-    rates: npt.NDArray[np.float64],
-    first_bar: int,
-    shifts: range,
-    vocabulary: Vocabulary,
-) -> Iterator[Document]:
-    for semitones in shifts:
-        moved = transpose(window, semitones, vocabulary) if semitones else window
-        if moved is not None:
-            yield Document(moved, rates, first_bar)
 
 
 def _instruments(stretches: list[TokenArray], vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.windows import Documents, documents_of
 
 MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1
@@ -36,6 +37,7 @@ def write_index(
     file.write(struct.pack("<QBQQ", INDEX_VERSION, _DTYPE_CODES[dtype], count, count + 1))
     file.writelines(lengths[start : start + _PART].astype(np.int32).tobytes() for start in parts)
     begin_bytes = 0
+    # In parts: the index of a large collection has more bytes than a worker may hold.
     for start in parts:
         ends = begin_bytes + np.cumsum(lengths[start : start + _PART], dtype=np.int64) * (
             dtype.itemsize
@@ -93,6 +95,14 @@ class IndexedReader:
             raise IndexError(document)
         end = int(self._ends[document])
         return self.tokens[end - int(self.lengths[document]) : end]
+
+
+def documents_in(reader: IndexedReader, chosen: range | npt.NDArray[np.int64]) -> Documents:
+    """Return some documents of a reader for the kernels; raises DataError."""
+    ends = np.cumsum(reader.lengths, dtype=np.int64)
+    which = np.asarray(chosen, np.int64)
+    lengths = reader.lengths[which]
+    return documents_of(reader.tokens, ends[which] - lengths, lengths)
 
 
 def _parse_index(raw: bytes, path: Path) -> tuple[npt.NDArray[np.int32], np.dtype[np.generic]]:

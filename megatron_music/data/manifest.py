@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,19 +10,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from megatron_music.data.contents import CONTEXT_TOKENS, longer_than
-from megatron_music.data.join import Joined
-from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.sources import Source
-from megatron_music.data.survey import Survey
+from megatron_music.data.counts import CONTEXT_TOKENS, Counts, longer_than
+from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
 from megatron_music.files import build_hint, sha256_of
-from megatron_music.tokenizer.load import settings_file
-from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
+from megatron_music.tokenizer.load import AnyVocabulary, settings_file
 
 MANIFEST_FILE = "manifest.json"
+TOKENIZER_FOLDER = "tokenizer"
+CARD_FILE = "README.md"
 FORMAT = 6
 """Raised whenever the same source and settings come to give other bytes."""
 
@@ -35,73 +33,71 @@ _NEEDED = {
 }
 
 
-def build_key(source: Source, settings: BuildSettings) -> str:
-    """Return the hash of what decides a data set's bytes, as far as a listing tells."""
-    return key_of(
-        {
-            "format": FORMAT,
-            "vocabulary": VERSION,
-            "source": source.fingerprint,
-            "settings": settings.record(),
-        }
-    )
-
-
 def key_of(parts: Mapping[str, Any]) -> str:
     """Return the hash of what decides a data set's bytes."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def source_record(source: Any) -> dict[str, str]:
+    """Return what a manifest says of a source of music or of words."""
+    names = ("name", "title", "licence", "citation", "fingerprint")
+    return {name: getattr(source, name) for name in names}
+
+
 def describe(
-    source: Source, settings: BuildSettings, found: Survey, joined: Joined
+    source: Mapping[str, str],
+    settings: Mapping[str, Any],
+    vocabulary: AnyVocabulary,
+    kept: int,
+    refused: Counter[str],
+    splits: Mapping[str, Mapping[str, Any]],
+    token_counts: Mapping[str, Counts],
+    labels: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the manifest of what was written, without the hashes of the files."""
-    tokenizer = found.tokenizer
+    """Return what the manifests of data sets of music and of words have in common."""
     return {
-        "format": FORMAT,
-        "key": build_key(source, settings),
-        "source": {
-            "name": source.name,
-            "title": source.title,
-            "licence": source.licence,
-            "citation": source.citation,
-            "fingerprint": source.fingerprint,
-            "contents": found.contents,
-        },
-        "settings": settings.record(),
-        "tokenizer": asdict(tokenizer),
-        "vocabulary_hash": vocabulary_of(tokenizer).hash,
-        "vocabulary_size": len(vocabulary_of(tokenizer)),
+        "source": dict(source),
+        "settings": dict(settings),
+        "tokenizer": asdict(vocabulary.settings),
+        "vocabulary_hash": vocabulary.hash,
+        "vocabulary_size": len(vocabulary),
         "inputs": {
-            "total": found.kept + found.refused.total(),
-            "kept": found.kept,
-            "refused": dict(sorted(found.refused.items())),
+            "total": kept + refused.total(),
+            "kept": kept,
+            "refused": dict(sorted(refused.items())),
         },
-        **({"labels": found.labels} if found.labels else {}),
-        "splits": {
-            name: side_record(
-                side.pieces,
-                side.documents,
-                side.tokens,
-                side.lengths,
-                whole_pieces=settings.pieces,
-            )
-            for name, side in found.sides.items()
-        },
-        "unigram_nats_per_token": unigram_entropy(joined),
-        "grid": None if found.grid is None else found.grid.as_json(),
+        **({"labels": dict(labels)} if labels else {}),
+        "splits": dict(splits),
+        "unigram_nats_per_token": _unigram_entropy(token_counts),
     }
 
 
-def side_record(
+def write_manifest(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    card: str,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """Write the card and the manifest of a data set, whose other files are there; return its path.
+
+    `known` has the sha256 of some of the files.
+    """
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    whole = sealed({**manifest, "files": file_records(folder, known)})
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def split_record(
     pieces: int,
     documents: int,
     tokens: int,
-    lengths: npt.NDArray[np.int64],
+    lengths: Counts,
     *,
     whole_pieces: bool = False,
 ) -> dict[str, Any]:
-    """Return what a manifest tells of one side; `lengths[n]` documents have n tokens."""
+    """Return what a manifest says of one split; `lengths[n]` documents have n tokens."""
     figures = {
         "pieces": pieces,
         "documents": documents,
@@ -114,28 +110,29 @@ def side_record(
     return figures
 
 
-def _distribution(counts: npt.NDArray[np.int64]) -> dict[str, float]:
+def _distribution(counts: Counts) -> dict[str, float]:
     """Describe lengths of which there are so many of each."""
     total = int(counts.sum())
     if not total:
         return {}
+    # The nearest rank that numpy calls "higher", without laying millions of lengths out.
     ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
     p50, p95, p99 = np.searchsorted(np.cumsum(counts), ranks).tolist()
     mean = round(float(np.arange(len(counts)) @ counts) / total, 1)
     return {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": len(counts) - 1}
 
 
-def unigram_entropy(joined: Joined) -> dict[str, float]:
+def _unigram_entropy(token_counts: Mapping[str, Counts]) -> dict[str, float]:
     """Return the nats a token that a model costs which knows only how often each token occurs.
 
     It counts the training tokens, with one added to each; the loss of any model that has learned
     more lies below.
     """
-    train = joined.token_counts[SPLITS[0]] + 1
+    train = token_counts[SPLITS[0]] + 1
     surprise = -np.log(train / train.sum())
     return {
         name: round(float(surprise @ counts / counts.sum()), 4)
-        for name, counts in joined.token_counts.items()
+        for name, counts in token_counts.items()
         if counts.sum()
     }
 

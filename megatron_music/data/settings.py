@@ -41,12 +41,12 @@ class BuildSettings:
     four tracks, soprano first. `merge` makes the tracks of one instrument one. `fill` adds to each
     document one with bars hidden and told at its end. `split` holds the weights of train, valid
     and test. `density_edges` are those of another data set (None: cut from the training windows),
-    and so are `attributes`, the words of labels (empty: those of the source, see `data.labels`).
+    and so are `attributes`, the words of labels (empty: those of the source, see `sources.labels`).
     Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept. `velocity`
     is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens.
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
-    With `quality` music that teaches nothing is left out, and near duplicates: see `data.quality`.
+    With `quality` music that teaches nothing is left out, and near duplicates (`encoding.quality`).
     """
 
     bars: int = 4

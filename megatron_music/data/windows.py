@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.indexed import IndexedReader, documents_in
 from megatron_music.data.manifest import read_manifest
 from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
-from megatron_music.tokenizer.windows import WHOLE, Documents, documents_of, fixed_draw, plan
+from megatron_music.tokenizer.windows import WHOLE, fixed_draw, plan
 
 IntArray = npt.NDArray[np.int64]
 
 
 class WindowReader:
-    """The windows of one side of a data set, in the order of its music.
+    """The windows of one split of a data set, in the order of its music.
 
     Of whole pieces they are the windows for validation: in their own key, all tracks, no bars
     hidden. `owners[i]` is the document that window i is from, `places[i]` where it stands in its
     piece.
     """
 
-    def __init__(self, folder: Path, side: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, folder: Path, split: str, vocabulary: Vocabulary) -> None:
         """Open the windows; raises DataError where the data set is damaged."""
-        self._reader = IndexedReader(folder / side)
+        self._reader = IndexedReader(folder / split)
         self.documents = count = len(self._reader)
-        places = load_places(folder / side, count)
+        places = load_places(folder / split, count)
         if places is None:
             places = np.full((count, 2), UNKNOWN, np.int32)
         settings: dict[str, Any] = read_manifest(folder)["settings"]
@@ -54,11 +54,3 @@ class WindowReader:
 
     def __iter__(self) -> Iterator[TokenArray]:
         return (self[window] for window in range(len(self)))
-
-
-def documents_in(reader: IndexedReader, chosen: range | IntArray) -> Documents:
-    """Return some documents of a reader for the kernels; raises DataError."""
-    ends = np.cumsum(reader.lengths, dtype=np.int64)
-    which = np.asarray(chosen, np.int64)
-    lengths = reader.lengths[which]
-    return documents_of(reader.tokens, ends[which] - lengths, lengths)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from megatron_music.data.items import MUSIC_SUFFIXES
+from megatron_music.data.sources.item import MUSIC_SUFFIXES
 from megatron_music.errors import CheckpointError
 from megatron_music.files import read_small
 from megatron_music.tokenizer.load import settings_file

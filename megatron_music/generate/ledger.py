@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from megatron_music.data.folders import ALBUM_FILE, KEPT_FOLDER, SONG_STEM
+from megatron_music.data.sources.folder import ALBUM_FILE, KEPT_FOLDER, SONG_STEM
 from megatron_music.errors import UsageError
 from megatron_music.files import atomic_write, sha256_of, write_changed
 

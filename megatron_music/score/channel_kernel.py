@@ -133,6 +133,7 @@ def local_track(channel: int, work: Columns) -> int:
     sound = wide(work[_SOUNDS + channel])
     key = (work[PORT] * CHANNELS + channel) << SOUND_BITS | sound
     count = wide(work[LOCALS])
+    # A chunk plays one or two sounds: a search is faster than a table to be cleared each time.
     for local in range(count):
         if work[KEYS + local] == key:
             return local

@@ -23,8 +23,7 @@ from numba.extending import intrinsic
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MADE_FROM = (
-    "*/*_kernel.py",
-    "data/shard_file.py",
+    "**/*_kernel.py",
     "score/compiled.py",
     "score/hashing.py",
     "score/instruments.py",
@@ -114,7 +113,7 @@ class _Remark(Listener):
             self._name = event.data["dispatcher"].py_func.__name__
         self._depth += 1
         # Of a pool's processes the first one speaks for all.
-        speaks = not self._said and current_process().name in ("MainProcess", "Worker-1")
+        speaks = not self._said and current_process().name in ("MainProcess", "ForkServerProcess-1")
         if speaks and time.monotonic() - self._began_s >= LONG_S:
             self._said = True
             clear = "\r\x1b[2K" if sys.stderr.isatty() else ""

@@ -1,10 +1,11 @@
-"""Tracks of one instrument made one."""
+"""Tracks of one instrument made one; four tracks taken for the voices of a chorale."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import Score, Track
 
 _COLUMNS = ("onset", "end", "pitch", "velocity")
@@ -31,3 +32,11 @@ def joined(code: int, tracks: Sequence[Track]) -> Track:
     sung = any(track.syllables is not None for track in tracks)
     syllables = np.concatenate([track.sung for track in tracks]) if sung else None
     return Track(code, onset, end, pitch, velocity, syllables)
+
+
+def as_chorale(score: Score) -> Score | None:
+    """Take four tracks as soprano, alto, tenor and bass; return None where there are not four."""
+    if len(score.tracks) != len(VOICES):
+        return None
+    named = zip(score.tracks, VOICES, strict=True)
+    return replace(score, tracks=tuple(replace(track, instrument=code) for track, code in named))

@@ -132,12 +132,14 @@ def _scan_chunks(
         size = number(data, at + 4, 4) if name else 0
         at += _CHUNK_HEADER_BYTES
         if name != _MTRK:
+            # A second file behind the first, or the rest of a mail: players stop here as well.
             if name == _MTHD or (chunk >= promised and (name == 0 or size > end - at)):
                 break
             if name == 0 or size > end - at:
                 return CUT, 0
             at += size
             continue
+        # The size of the last chunk is wrong in many files; its end-of-track event is not.
         first, last = count, min(end, at + size)
         new_chunk(chunk, work)
         chunk += 1
@@ -167,6 +169,7 @@ def scan(
     found (or, for PATTERNS, how many there are), and the others mean nothing, where the file
     cannot be read, does not end within `longest_quarters`, or does not fit.
     """
+    # Kernels know no bounds: what they index by is checked once, here.
     if not (0 <= at <= end <= len(data)) or _too_small(buffers):
         return NO_ROOM, 0, 0, 0, 0
     start, work = at, buffers.work
@@ -176,6 +179,7 @@ def scan(
         return fault, at - start, 0, 0, 0
     resolution = number(data, at + 12, 2)
     new_file(work)
+    # The first pass takes each chunk to set what it plays itself, as nearly all files do.
     order = np.empty(0, np.int64)
     count, track_count = _scan_chunks(data, at, end, order, buffers)
     if count >= 0 and work[cells.SHARED]:
@@ -188,6 +192,7 @@ def scan(
         last = _last_tick(buffers.notes, count)
         if count == 0:
             count = SILENT
+        # One absurd time would make the grid as long as the memory.
         elif last > longest_quarters * resolution:
             return LONG, last // resolution, 0, 0, 0
     if count < 0:

@@ -129,6 +129,7 @@ def find_regions(
     numerator, denominator = 4, 4
     region = bar = cut = 0  # those of the stretch begin here
     for i in range(count + 1):
+        # One round more than there are signatures: the last metre ends with the music.
         last, following = _ENDLESS, _NONE
         if i < count:
             if signatures[1, i] == numerator and signatures[2, i] == denominator:
@@ -147,6 +148,7 @@ def find_regions(
                 _close_stretch(last, region, bar, cut, layout)
             region, bar, cut = counts[REGIONS], counts[BARS], counts[CUTS]
         first, metre = last, following
+    # A cut behind the last bar begins no window.
     while counts[CUTS] > 0 and layout.cuts[counts[CUTS] - 1] >= counts[BARS]:
         counts[CUTS] -= 1
     bars = counts[BARS]
@@ -239,9 +241,11 @@ def keep_regions(
         for region in range(region_count):
             if regions[FIRST, region] <= onset < regions[LAST, region]:
                 place = region
+        # A note a thirty-second before the stretch ends belongs to the beat that is left out.
         if place == _NONE or 8 * (regions[STOP, place] - onset) <= resolution:
             continue
         end = min(end, regions[STOP, place])
+        # A note may be held over a change of metre: its end is laid out where it falls.
         ends_in = place
         for region in range(place + 1, region_count):
             if regions[FIRST, region] < end:

@@ -69,8 +69,10 @@ def read_tempos(controls: Columns, count: int, tempos: Tempos) -> bool:
         value = wide(controls[CONTROL_VALUE, i])
         if controls[CONTROL_KIND, i] != TEMPO or value <= 0:
             continue
+        # No piece has such a tempo: it is a placeholder of the program that wrote the file.
         if value * FASTEST_BPM < US_PER_MINUTE or value * SLOWEST_BPM > US_PER_MINUTE:
             value = DEFAULT_QUARTER_US
+        # Controls come chunk by chunk, so that ticks go back; mostly by little, hence no sort.
         tick, place = wide(controls[CONTROL_TICK, i]), found
         while place > 0 and ticks[place - 1] > tick:
             place -= 1
@@ -103,12 +105,14 @@ def find_tempos(bars: int, resolution: int, layout: Layout, tempos: Tempos) -> N
             while region + 1 < layout.counts[REGIONS] and regions[ORIGIN, region + 1] <= tick:
                 region += 1
                 place = 0
+            # Back from the bars as laid end to end to the time in the file, where the tempi are.
             tick += regions[FIRST, region] - regions[ORIGIN, region]
             tick = min(tick, regions[LAST, region] - 1)
         while place + 1 < tempos.counts[0] and tempos.ticks[place + 1] <= tick:
             place += 1
         quarter_us = tempos.quarters_us[place] if tempos.counts[0] > 0 else DEFAULT_QUARTER_US
         nearest = 0
+        # Counting edges has no branch to mispredict; there are few.
         for edge in tempos.edges_us:
             nearest += quarter_us < edge
         tempos.bars[bar] = nearest

@@ -58,6 +58,7 @@ _MESSAGE_BYTES = (2, 3, 2, 1, 1, 1, 1, 1, 1)
 def _quantity(data: Bytes, at: int, end: int) -> tuple[int, int]:
     """Read a number of one to four bytes; return it and the place behind, or a fault for it."""
     value = 0
+    # The format allows four bytes; longer ones are damage, and would overflow.
     for place in range(at, min(at + 4, end)):
         byte = wide(data[place])
         value = (value << 7) | (byte & 0x7F)
@@ -110,6 +111,7 @@ def _add_metre(data: Bytes, at: int, tick: int, metres: Columns, work: Columns) 
     count = wide(work[cells.METRES])
     if count >= metres.shape[1]:
         return False
+    # Other chunks may have given later ones already; there are few, so they are moved by hand.
     place = count
     while place > 0 and metres[0, place - 1] > tick:
         for row in range(METRE_ROWS):
@@ -128,6 +130,7 @@ def _add_control(
 ) -> bool:
     """Keep what changes how notes sound, where that is asked for; False if there is no room."""
     count = wide(work[cells.CONTROLS])
+    # Builds without velocities and tempi do not ask for them: no room, no work.
     if controls.shape[1] == 0:
         return True
     if count >= controls.shape[1]:
@@ -154,6 +157,7 @@ def _meta(
         return CUT
     room = True
     if kind == 0x2F:
+        # What stands behind the end of a track is not music, whatever the size of the chunk says.
         work[cells.ENDED] = body + size
         return end
     if kind == 0x03:
@@ -240,6 +244,7 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
         if at >= end:
             return CUT
         if tick >= next_change:
+            # Ticks are kept in 32 bits; this stands on the rare path, which every such tick takes.
             if tick > _LAST_TICK:
                 return LATE
             next_change = foreign(tick, changes, order, work)
@@ -277,6 +282,7 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
         if kind == 0x80 or velocity == 0:
             if oldest >= 0:
                 ends[oldest] = tick
+                # The oldest ends first, as synthesizers have it where one pitch sounds twice.
                 opened[slot] = following[oldest]
             continue
         if current[channel] < 0:
@@ -305,6 +311,7 @@ def close_chunk(
     kept = first
     for i in range(first, count):
         if ends[i] >= 0:
+            # Most files close all their notes: nothing is moved then.
             if kept < i:
                 for row in range(FOLLOWING):
                     notes[row, kept] = notes[row, i]
@@ -323,6 +330,7 @@ def _number_tracks(tracks: Columns, track_count: int, work: Columns) -> int:
     counts, local_count = work[cells.COUNTS : cells.STATE], work[cells.LOCALS]
     total = track_count
     for local in range(local_count):
+        # Ports and channels in ascending order, not in that of their first notes.
         rank = track_count
         for other in range(local_count):
             rank += counts[other] > 0 and keys[other] < keys[local]

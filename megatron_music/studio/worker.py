@@ -265,10 +265,10 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
 def _limited() -> Any:
     from contextlib import ExitStack
 
-    from megatron_music.data.limits import become_expendable, modest, mortal
+    from megatron_music.data.workers.limits import mark_worker, memory_limit, time_limit
 
-    become_expendable()
+    mark_worker()
     stack = ExitStack()
-    stack.enter_context(modest(READING_BYTES))
-    stack.enter_context(mortal(READING_S))
+    stack.enter_context(memory_limit(READING_BYTES))
+    stack.enter_context(time_limit(READING_S))
     return stack

@@ -4,7 +4,6 @@ What is in memory are some numbers a song, so that files of any size can be buil
 """
 
 import hashlib
-import json
 import shutil
 from array import array
 from collections import Counter
@@ -18,32 +17,21 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.dedup import FEW_PIECES, first_word, split_of, weights_for_few
+from megatron_music.data.assemble.scan import LENGTHS_SUFFIX
+from megatron_music.data.builder import Builder, Result
+from megatron_music.data.encoding.records import KEPT, RECORDS_FILE, REFUSED, FileRecord, line
 from megatron_music.data.indexed import write_index_of
-from megatron_music.data.join import Joined
 from megatron_music.data.manifest import (
-    MANIFEST_FILE,
-    file_records,
-    key_of,
-    read_manifest,
-    sealed,
-    side_record,
-    unigram_entropy,
-)
-from megatron_music.data.outcomes import KEPT, OUTCOMES_FILE, REFUSED, Outcome, line
-from megatron_music.data.place import (
-    CARD_FILE,
     TOKENIZER_FOLDER,
-    WORK_FOLDER,
-    Result,
-    busy,
-    check_place,
-    publish,
+    describe,
+    key_of,
+    source_record,
+    split_record,
+    write_manifest,
 )
 from megatron_music.data.settings import SPLITS
-from megatron_music.data.survey import LENGTHS_SUFFIX
-from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import file_lock, find_damaged, os_error_reason
+from megatron_music.data.split import FEW_PIECES, first_word, split_of, weights_for_few
+from megatron_music.errors import DataError
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.text.card import text_card
 from megatron_music.text.documents import TextDocument, documents
@@ -74,25 +62,25 @@ Read = Callable[[str], Iterator[Song]]
 
 
 @dataclass
-class Survey:
-    """What the first reading found: for each song why it is refused, and what decides its side."""
+class SongScan:
+    """What the first reading found: for each song why it is refused, and what decides its split."""
 
     reasons: list[str] = field(default_factory=list)  # each of a handful of shared strings
-    sides_words: "array[int]" = field(default_factory=lambda: array("Q"))
+    split_words: "array[int]" = field(default_factory=lambda: array("Q"))
     characters: Counter[str] = field(default_factory=Counter)
     has_artists: bool = False
     has_titles: bool = False
     original: dict[int, int] = field(default_factory=dict)
     split: tuple[int, ...] = ()
 
-    def side(self, number: int) -> str:
-        """Return the side of a song."""
-        return split_of(f"{self.sides_words[number]:016x}", self.split)
+    def split_of_song(self, number: int) -> str:
+        """Return the split of a song."""
+        return split_of(f"{self.split_words[number]:016x}", self.split)
 
 
 @dataclass
-class _Side:
-    """The files of one side while they are written."""
+class _Split:
+    """The files of one split while they are written."""
 
     tokens: BinaryIO
     lengths: BinaryIO
@@ -112,11 +100,63 @@ class _Side:
             self.characters += one.characters
 
     def record(self) -> dict[str, Any]:
-        """Return what a manifest tells of the side."""
+        """Return what a manifest says of the split."""
         documents = int(self.by_length.sum())
         lengths = np.trim_zeros(self.by_length, "b")
-        record = side_record(self.songs, documents, int(self.counts.sum()), lengths)
+        record = split_record(self.songs, documents, int(self.counts.sum()), lengths)
         return {**record, "characters": self.characters}
+
+
+class TextBuilder(Builder):
+    """A data set of the songs of a source; an interrupted build begins anew."""
+
+    work_name = _KIND
+    resumes = False
+
+    def __init__(self, source: TextSource, settings: TextBuildSettings, stage: Stage) -> None:
+        self.source, self.settings, self.stage = source, settings, stage
+        self.key = key_of(
+            {"format": FORMAT, "source": source.fingerprint, "settings": settings.record()}
+        )
+
+    def difference(self, manifest: dict[str, Any]) -> str:
+        """Return what another data set was built of."""
+        del manifest
+        return "other songs or settings"
+
+    def make(self, work: Path) -> Path:
+        """Write all files of a data set below a folder; return the folder that holds them."""
+        shutil.rmtree(work, ignore_errors=True)
+        final = work / "final"
+        final.mkdir(parents=True)
+        found = _scan(self._read, self.settings, work)
+        vocabulary = _vocabulary(found, self.settings, self._read)
+        splits = _write(self._read, found, vocabulary, final)
+        vocabulary.save(final / TOKENIZER_FOLDER)
+        refused = Counter(reason for reason in found.reasons if reason)
+        manifest: dict[str, Any] = {
+            "kind": _KIND,
+            "format": FORMAT,
+            "key": self.key,
+            **describe(
+                source_record(self.source),
+                self.settings.record(),
+                vocabulary,
+                len(found.reasons) - refused.total(),
+                refused,
+                {name: split.record() for name, split in splits.items()},
+                {name: split.counts for name, split in splits.items()},
+            ),
+            "grid": None,
+        }
+        write_manifest(final, manifest, text_card(manifest))
+        return final
+
+    def _read(self, title: str) -> Iterator[Song]:
+        """Give the songs from the first; `title` says in the progress what they are read for."""
+        source = self.source
+        with self.stage(f"{title} {source.name}", "KB") as progress:
+            yield from source.read(lambda done: progress(done >> 10, source.size_bytes >> 10))
 
 
 def build_text(
@@ -126,102 +166,20 @@ def build_text(
     force: bool = False,
     stage: Stage = silent_stage,
 ) -> Result:
-    """Build a data set of words, or find it up to date; an interrupted build begins anew.
+    """Build a data set of words, or find it up to date.
 
     Raises UsageError where the folder holds something else (unless `force`), DataError where there
     is nothing to train on, WriteError where nothing can be written.
     """
-    settings = settings or TextBuildSettings()
-    check_place(folder)
-    key = key_of({"format": FORMAT, "source": source.fingerprint, "settings": settings.record()})
-    finished = None if force else _finished(folder, key)
-    if finished is not None:
-        return Result(finished, True)
-    try:
-        with file_lock(folder / WORK_FOLDER / "lock", busy(folder)):
-            work = folder / WORK_FOLDER / _KIND
-            shutil.rmtree(work, ignore_errors=True)
-            final = work / "final"
-            final.mkdir(parents=True)
-            _make(source, settings, key, work, final, stage)
-            publish(final, folder)
-            shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    except OSError as fault:
-        raise WriteError(
-            f"cannot write the data set {folder}: {os_error_reason(fault)}; "
-            "make room or choose another place"
-        ) from fault
-    return Result(read_manifest(folder), False)
+    return TextBuilder(source, settings or TextBuildSettings(), stage).build(folder, force)
 
 
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return the manifest of a data set that needs no work; raises UsageError if it is another."""
-    if not (folder / MANIFEST_FILE).exists():
-        return None
-    manifest = read_manifest(folder)
-    if manifest["key"] != key:
-        raise UsageError(
-            f"{folder} holds a data set of other songs or settings; give another folder with -o "
-            "(--force would replace that data set)"
-        )
-    sizes = {name: record["bytes"] for name, record in manifest["files"].items()}
-    return None if find_damaged(folder, sizes) else manifest
-
-
-def _make(
-    source: TextSource,
-    settings: TextBuildSettings,
-    key: str,
-    work: Path,
-    final: Path,
-    stage: Stage,
-) -> None:
-    """Write all files of a data set into `final`."""
-
-    def read(title: str) -> Iterator[Song]:
-        with stage(f"{title} {source.name}", "KB") as progress:
-            yield from source.read(lambda done: progress(done >> 10, source.size_bytes >> 10))
-
-    found = _survey(read, settings, work)
-    vocabulary = _vocabulary(found, settings, read)
-    sides = _write(read, found, vocabulary, final)
-    vocabulary.save(final / TOKENIZER_FOLDER)
-    refused = Counter(reason for reason in found.reasons if reason)
-    manifest: dict[str, Any] = {
-        "kind": _KIND,
-        "format": FORMAT,
-        "key": key,
-        "source": {
-            name: getattr(source, name)
-            for name in ("name", "title", "licence", "citation", "fingerprint")
-        },
-        "settings": settings.record(),
-        "tokenizer": vars(vocabulary.settings),
-        "vocabulary_hash": vocabulary.hash,
-        "vocabulary_size": len(vocabulary),
-        "inputs": {
-            "total": len(found.reasons),
-            "kept": len(found.reasons) - refused.total(),
-            "refused": dict(sorted(refused.items())),
-        },
-        "splits": {name: side.record() for name, side in sides.items()},
-        "unigram_nats_per_token": unigram_entropy(
-            Joined({name: side.counts for name, side in sides.items()})
-        ),
-        "grid": None,
-    }
-    (final / CARD_FILE).write_text(text_card(manifest), encoding="utf-8")
-    manifest["files"] = file_records(final)
-    text = json.dumps(sealed(manifest), indent=2) + "\n"
-    (final / MANIFEST_FILE).write_text(text, encoding="utf-8")
-
-
-def _survey(read: Read, settings: TextBuildSettings, work: Path) -> Survey:
+def _scan(read: Read, settings: TextBuildSettings, work: Path) -> SongScan:
     """Read all songs once: what is a duplicate, where each goes, which characters there are.
 
     Raises DataError where nothing is left to train on.
     """
-    found = Survey(split=settings.split)
+    found = SongScan(split=settings.split)
     sketches = Sketches(work)
     usable: list[int] = []
     for songs in _batches(read("read")):
@@ -230,7 +188,7 @@ def _survey(read: Read, settings: TextBuildSettings, work: Path) -> Survey:
             if not song.reason:
                 usable.append(len(found.reasons))
             found.reasons.append(song.reason)
-            found.sides_words.append(_side_word(song))
+            found.split_words.append(_split_word(song))
         if good:
             sketches.add([one.text for one in good])
         for song in good:
@@ -253,28 +211,28 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _side_word(song: Song) -> int:
-    """Return what decides a song's side: its artist and title, without a title its words."""
+def _split_word(song: Song) -> int:
+    """Return what decides a song's split: its artist and title, without a title its words."""
     parts = [song.artist.casefold(), song.title.casefold()] if song.title else words_of(song.text)
     return first_word(hashlib.sha256("\n".join(parts).encode()).hexdigest())
 
 
-def _deal_out(found: Survey) -> None:
-    """Give each side its share where songs are few; raises DataError without any for training."""
+def _deal_out(found: SongScan) -> None:
+    """Give each split its share where songs are few; raises DataError without any for training."""
     kept = [number for number, reason in enumerate(found.reasons) if not reason]
     if not kept:
         refused = ", ".join(f"{n} {reason}" for reason, n in Counter(found.reasons).items())
         raise DataError(f"nothing to train on: no song could be kept ({refused or 'none there'})")
-    words = {found.sides_words[number] for number in kept}
-    held = {found.side(number) for number in kept}
+    words = {found.split_words[number] for number in kept}
+    held = {found.split_of_song(number) for number in kept}
     wanted = {name for name, weight in zip(SPLITS, found.split, strict=True) if weight}
     if len(words) <= FEW_PIECES and wanted - held:
         found.split = weights_for_few(sorted(words), found.split)
-    if SPLITS[0] not in {found.side(number) for number in kept}:
+    if SPLITS[0] not in {found.split_of_song(number) for number in kept}:
         raise DataError("nothing to train on: all songs are for validation and test; give more")
 
 
-def _vocabulary(found: Survey, settings: TextBuildSettings, read: Read) -> TextVocabulary:
+def _vocabulary(found: SongScan, settings: TextBuildSettings, read: Read) -> TextVocabulary:
     wanted = TextSettings(
         has_artists=found.has_artists,
         has_titles=found.has_titles,
@@ -284,21 +242,25 @@ def _vocabulary(found: Survey, settings: TextBuildSettings, read: Read) -> TextV
         return of_folder(settings.like, wanted)
     if settings.vocabulary is None:
         return of_characters(found.characters, wanted)
+    # Of training songs alone: a vocabulary that has seen the held-out ones flatters the loss.
     texts = (
         "\n".join((song.artist, song.title, song.text))
         for number, song in enumerate(read("learn tokens of"))
-        if not found.reasons[number] and found.side(number) == SPLITS[0]
+        if not found.reasons[number] and found.split_of_song(number) == SPLITS[0]
     )
     return of_byte_pairs(texts, settings.vocabulary, wanted)
 
 
-def _write(read: Read, found: Survey, vocabulary: TextVocabulary, folder: Path) -> dict[str, _Side]:
+def _write(
+    read: Read, found: SongScan, vocabulary: TextVocabulary, folder: Path
+) -> dict[str, _Split]:
     """Read all songs again and write their documents, and what became of each song."""
     longest = vocabulary.settings.longest_tokens
+    # Names are not kept in memory; those of originals come up again in this pass, before copies.
     originals = dict.fromkeys(found.original.values(), "")
     with ExitStack() as stack:
-        sides = {
-            name: _Side(
+        splits = {
+            name: _Split(
                 stack.enter_context((folder / f"{name}.bin").open("wb")),
                 stack.enter_context((folder / f"{name}{LENGTHS_SUFFIX}").open("wb")),
                 np.zeros(len(vocabulary), np.int64),
@@ -306,7 +268,7 @@ def _write(read: Read, found: Survey, vocabulary: TextVocabulary, folder: Path) 
             )
             for name in SPLITS
         }
-        outcomes = stack.enter_context((folder / OUTCOMES_FILE).open("wb"))
+        records = stack.enter_context((folder / RECORDS_FILE).open("wb"))
         for batch in _batches(enumerate(read("write"))):
             kept = [(number, song) for number, song in batch if not found.reasons[number]]
             made = dict(
@@ -321,16 +283,16 @@ def _write(read: Read, found: Survey, vocabulary: TextVocabulary, folder: Path) 
                     originals[number] = song.name
                 outcome = _outcome(number, song, found, made.get(number, []), originals)
                 if outcome.split:
-                    sides[outcome.split].add(made[number])
-                outcomes.write(line(outcome))
+                    splits[outcome.split].add(made[number])
+                records.write(line(outcome))
     for name in SPLITS:
         write_index_of(folder / f"{name}{LENGTHS_SUFFIX}", token_dtype(len(vocabulary)))
-    return sides
+    return splits
 
 
 def _outcome(
-    number: int, song: Song, found: Survey, made: list[TextDocument], originals: dict[int, str]
-) -> Outcome:
+    number: int, song: Song, found: SongScan, made: list[TextDocument], originals: dict[int, str]
+) -> FileRecord:
     """Return what became of a song."""
     reason = found.reasons[number]
     if reason:
@@ -338,12 +300,12 @@ def _outcome(
         detail = (
             f"the words of {originals[first]}" if first is not None else _DETAILS.get(reason, "")
         )
-        return Outcome(song.name, REFUSED, reason, detail)
-    return Outcome(
+        return FileRecord(song.name, REFUSED, reason, detail)
+    return FileRecord(
         song.name,
         KEPT,
-        split=found.side(number),
+        split=found.split_of_song(number),
         documents=len(made),
         tokens=sum(len(one.tokens) for one in made),
-        fingerprint=f"{found.sides_words[number]:016x}",
+        fingerprint=f"{found.split_words[number]:016x}",
     )

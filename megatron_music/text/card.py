@@ -15,13 +15,13 @@ and `tokenizer/` is a Hugging Face tokenizer folder.
 
 ## Contents
 
-| side | songs | documents | tokens | characters |
+| split | songs | documents | tokens | characters |
 |---|---|---|---|---|
 {rows}
 
 A document is a song, or a part of one that has more than {longest:,} tokens: it is cut at the end
-of a line. Songs were assigned to a side by a hash of artist and title, or of their words, so that
-no song is on two sides. Of songs whose words are nearly the same the first is kept.
+of a line. Songs were assigned to a split by a hash of artist and title, or of their words, so that
+no song is on two splits. Of songs whose words are nearly the same the first is kept.
 
 Kept: {kept:,} of {total:,} songs; left out: {refused}. `files.jsonl` says what became of each.
 
@@ -35,8 +35,8 @@ def text_card(manifest: Mapping[str, Any]) -> str:
     refused = ", ".join(f"{count:,} {reason}" for reason, count in inputs["refused"].items())
     keys = ("pieces", "documents", "tokens", "characters")
     rows = [
-        f"| {name} | " + " | ".join(f"{side[key]:,}" for key in keys) + " |"
-        for name, side in manifest["splits"].items()
+        f"| {name} | " + " | ".join(f"{split[key]:,}" for key in keys) + " |"
+        for name, split in manifest["splits"].items()
     ]
     names = ("title", "name", "licence", "citation")
     return _PAGE.format(

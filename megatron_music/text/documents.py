@@ -26,6 +26,7 @@ def documents(songs: Sequence[Song], vocabulary: TextVocabulary) -> Iterator[lis
     for song, whole in zip(songs, vocabulary.encode([one.text for one in songs]), strict=True):
         header = vocabulary.header(song.artist, song.title)
         room = longest - len(header) - _MARKS
+        # Most songs fit, and are encoded once.
         fits = len(whole) <= room
         parts = [(whole, len(song.text))] if fits else _parts(song.text, room, vocabulary)
         yield [

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from megatron_music.data.minhash import (
+from megatron_music.data.encoding.minhash import (
     PERMUTATIONS,
     Numbers,
     first_alike,

@@ -2,31 +2,57 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import UsageError
 from megatron_music.evaluate.identity import JSON_FILE, software
 from megatron_music.files import write_text
 from megatron_music.generate.identity import model_identity
 from megatron_music.progress import Progress, Stage
 from megatron_music.text.duplicates import words_of
-from megatron_music.text.reading import ReadDocument, read_documents
 from megatron_music.text.request import TextRequest
 from megatron_music.text.writer import Writer
 from megatron_music.tokenizer.load import load_any_vocabulary
+from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 
-SIDES = ("valid", "test")
+HELD_OUT = ("valid", "test")
 MOST_HELD_OUT_TOKENS = 500_000
 MOST_TRAINING_TOKENS = 50_000_000
 GRAM = 4
 """Words in a row from which a passage counts as found again."""
 
 Runs = dict[tuple[str, ...], list[tuple[int, int]]]
+
+
+class ReadDocument(NamedTuple):
+    """A document: its tokens, where the text begins among them, and the text."""
+
+    tokens: npt.NDArray[np.int64]
+    begins: int
+    text: str
+
+
+def read_documents(
+    prefix: Path, vocabulary: TextVocabulary, most_tokens: int
+) -> Iterator[ReadDocument]:
+    """Give the documents of one split in order, until `most_tokens` have been read."""
+    done = 0
+    reader = IndexedReader(prefix)
+    for number in range(len(reader)):
+        tokens = np.asarray(reader[number], np.int64)
+        done += len(tokens)
+        if done > most_tokens:
+            return
+        marks = np.flatnonzero((tokens == vocabulary.words) | (tokens == vocabulary.cut))
+        begins = int(marks[0]) + 1 if len(marks) else 0
+        yield ReadDocument(tokens, begins, vocabulary.decode(tokens[begins:-1].tolist()))
 
 
 def evaluate_text(
@@ -40,7 +66,8 @@ def evaluate_text(
             f"{data} has another vocabulary than {model}; give the data it was trained on"
         )
     held = {
-        name: list(read_documents(data / name, vocabulary, MOST_HELD_OUT_TOKENS)) for name in SIDES
+        name: list(read_documents(data / name, vocabulary, MOST_HELD_OUT_TOKENS))
+        for name in HELD_OUT
     }
     losses = {}
     for name, documents in held.items():
@@ -150,7 +177,18 @@ def _shared(song: Sequence[str], begin: int, text: Sequence[str], at: int) -> in
 
 def write_report(figures: dict[str, Any], folder: Path) -> None:
     """Write `report.md` and `report.json` into a folder; raises WriteError."""
-    write_text(folder / "report.md", _page(figures))
+    songs = []
+    for song in figures["songs"]:
+        head = " / ".join(filter(None, (song["artist"], song["title"]))) or "no title"
+        text = "\n".join(f"    {line}" for line in song["text"].splitlines())
+        songs.append(f"### {song['seed']}: {head}\n\n{text}")
+    points = "\n".join(f"- {line.strip()}" for line in summary(figures))
+    page = (
+        f"# A model of words\n\n{figures['software']}\n\n{points}\n\n## Songs\n\n"
+        + "\n\n".join(songs)
+        + "\n"
+    )
+    write_text(folder / "report.md", page)
     write_text(folder / JSON_FILE, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -170,15 +208,3 @@ def summary(figures: dict[str, Any]) -> list[str]:
         f"{np.median(rows):.0f} in the median song" + (f"; the longest: {copy!r}" if copy else "")
     )
     return lines
-
-
-def _page(figures: dict[str, Any]) -> str:
-    songs = "\n\n".join(_song(song) for song in figures["songs"])
-    points = "\n".join(f"- {line.strip()}" for line in summary(figures))
-    return f"# A model of words\n\n{figures['software']}\n\n{points}\n\n## Songs\n\n{songs}\n"
-
-
-def _song(song: dict[str, Any]) -> str:
-    head = " / ".join(filter(None, (song["artist"], song["title"]))) or "no title"
-    text = "\n".join(f"    {line}" for line in song["text"].splitlines())
-    return f"### {song['seed']}: {head}\n\n{text}"

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from megatron_music.data.catalog import Collection
-from megatron_music.data.chorales import fingerprint
-from megatron_music.data.corpus import corpus_folder
+from megatron_music.data.sources.catalog import Collection
+from megatron_music.data.sources.corpus import corpus_fingerprint, corpus_folder
 from megatron_music.text.songs import Song, TextSource, song
 
 _NUMBER = re.compile(r"^\s*\d+\.\s*")
@@ -31,7 +30,7 @@ def hymns(collection: Collection) -> TextSource:
         title=collection.title,
         licence=collection.licence,
         citation=collection.citation,
-        fingerprint=f"{fingerprint()} hymns",
+        fingerprint=f"{corpus_fingerprint()} hymns",
         size_bytes=sum(path.stat().st_size for path in paths),
         read=read,
     )
@@ -40,7 +39,11 @@ def hymns(collection: Collection) -> TextSource:
 def _verses(path: Path) -> Iterator[Song]:
     """Give the verses of a chorale, each from the voice that has most of it."""
     longest: dict[str, str] = {}
-    for part in _score(path).iter("part"):
+    with zipfile.ZipFile(path) as archive:
+        inside = [name for name in archive.namelist() if not name.startswith("META-INF")]
+        name = next(one for one in inside if one.endswith((".xml", ".musicxml")))
+        score = ET.fromstring(archive.read(name))  # noqa: S314 - of an installed package
+    for part in score.iter("part"):
         for verse, text in _sung(part).items():
             if len(text) > len(longest.get(verse, "")):
                 longest[verse] = text
@@ -48,13 +51,6 @@ def _verses(path: Path) -> Iterator[Song]:
         lines = [line.strip() for line in _NUMBER.sub("", text).splitlines()]
         title = next((line.rstrip(",.;:!?") for line in lines if line), "")
         yield song(f"{path.stem}, verse {verse}", "\n".join(lines), title)
-
-
-def _score(path: Path) -> ET.Element:
-    with zipfile.ZipFile(path) as archive:
-        inside = [name for name in archive.namelist() if not name.startswith("META-INF")]
-        name = next(one for one in inside if one.endswith((".xml", ".musicxml")))
-        return ET.fromstring(archive.read(name))  # noqa: S314 - of an installed package
 
 
 def _sung(part: ET.Element) -> dict[str, str]:

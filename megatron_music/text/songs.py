@@ -3,6 +3,7 @@
 A source is read more than once, song by song, so that a file of any size takes little memory.
 """
 
+import codecs
 import csv
 import hashlib
 import json
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from megatron_music.errors import DataError, UsageError
-from megatron_music.text.decoding import encoding_of
 from megatron_music.wording import printable
 
 TABLES = (".csv", ".tsv")
@@ -217,6 +217,7 @@ def _folder(folder: Path, columns: Columns) -> TextSource:
         raise UsageError(
             "a folder of .txt files has no columns; leave out --text-column and others"
         )
+    # Sorted: the order that a file system gives differs from machine to machine.
     paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
     if not paths:
         raise UsageError(f"no .txt file in {folder} or below; give a folder of songs as text")
@@ -273,3 +274,55 @@ def _digest(path: Path, columns: Columns) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return hashlib.sha256(json.dumps([digest.hexdigest(), columns]).encode()).hexdigest()
+
+
+_PORTION_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 16
+
+
+def encoding_of(path: Path) -> str:
+    """Return the encoding of a file; raises DataError where its bytes are not text."""
+    odd = _first_odd_byte(path)
+    if odd is None:
+        return "utf-8-sig"
+    with path.open("rb") as file:
+        head = file.read(_SAMPLE_BYTES)
+        file.seek(max(0, odd - _SAMPLE_BYTES // 2))
+        around = file.read(_SAMPLE_BYTES)
+    # The sample must hold the odd bytes: the head of a file is often plain ASCII.
+    encoding = _guess(head if odd < _SAMPLE_BYTES else head + around)
+    if encoding is None:
+        raise DataError(
+            f"{path} is not text: byte {odd:,} is not UTF-8, and no other encoding fits; "
+            "give a text file, or save it as UTF-8"
+        )
+    return encoding
+
+
+def _first_odd_byte(path: Path) -> int | None:
+    """Return where a file first differs from UTF-8, or holds a zero; None where it does not."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done = 0
+    try:
+        with path.open("rb") as file:
+            while portion := file.read(_PORTION_BYTES):
+                if (zero := portion.find(b"\0")) >= 0:
+                    return done + zero
+                decoder.decode(portion)
+                done += len(portion)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as fault:
+        return max(0, done + fault.start)
+    except OSError as fault:
+        raise DataError(f"cannot read {path}: {fault.strerror}; check the path") from None
+    return None
+
+
+def _guess(sample: bytes) -> str | None:
+    from charset_normalizer import from_bytes
+
+    found = from_bytes(sample).best()
+    # A zero is a letter of no encoding but those of 16 and 32 bits.
+    if found is None or (b"\0" in sample and not found.encoding.startswith(("utf_16", "utf_32"))):
+        return None
+    return found.encoding

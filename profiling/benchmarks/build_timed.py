@@ -54,9 +54,9 @@ def build(
 ) -> Cost:
     """Time builds, after a small one that loads the compiled kernels, and `verify`."""
     from megatron_music.data.build import build as build_data
+    from megatron_music.data.report.verify import verify
     from megatron_music.data.settings import BuildSettings
-    from megatron_music.data.sources import folder_source
-    from megatron_music.data.verify import verify
+    from megatron_music.data.sources.open import folder_source
 
     _warm_up(folder, int(workers))
     settings = BuildSettings(pieces=of_pieces)
@@ -92,9 +92,9 @@ def pieces(folder: Path, data_set: str, workers: str, repeat: str = "1") -> Cost
 
 def _warm_up(folder: Path, workers: int) -> None:
     from megatron_music.data.build import build as build_data
+    from megatron_music.data.report.verify import verify
     from megatron_music.data.settings import BuildSettings
-    from megatron_music.data.sources import folder_source
-    from megatron_music.data.verify import verify
+    from megatron_music.data.sources.open import folder_source
 
     with tempfile.TemporaryDirectory() as scratch:
         few = Path(scratch) / "few"

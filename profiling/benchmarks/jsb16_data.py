@@ -20,9 +20,9 @@ import numpy as np
 
 from megatron_music.data.build import build
 from megatron_music.data.manifest import MANIFEST_FILE, file_records, read_manifest, sealed
+from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.sources import Source
-from megatron_music.data.verify import verify
+from megatron_music.data.sources.open import Source
 from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows
 from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE, voice_cells

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import symusic
 
-from megatron_music.data.chorales import chorales
+from megatron_music.data.sources.corpus import chorales
 from megatron_music.errors import MusicError
 from megatron_music.score.instruments import DRUMS, VOICES, instrument_name
 from megatron_music.score.notes import Score

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.data.catalog import COLLECTIONS
+from megatron_music.data.sources.catalog import COLLECTIONS
 from tests.cli.program import Program
 from tests.data.collection import files_of, folder_of_songs, waltz
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pretty_midi
 
-from megatron_music.data.folders import MidiFile
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import Source
+from megatron_music.data.sources.folder import MidiFile
+from megatron_music.data.sources.open import Source
 from megatron_music.score.instruments import DRUMS, VOICES
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece, Score, Track
@@ -88,7 +88,7 @@ class DeadlyFile(MidiFile):
     def raw(self) -> bytes:
         """End the process, unless the bytes are for their digest."""
         users = {frame.name for frame in traceback.extract_stack()}
-        if users & {"encode_together", "encode_item"}:
+        if users & {"encode_batch", "encode_item"}:
             os.kill(os.getpid(), signal.SIGKILL)
         return MidiFile.raw(self)
 

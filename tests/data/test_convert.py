@@ -9,9 +9,9 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.convert import convert
+from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import open_source
-from megatron_music.data.verify import verify
+from megatron_music.data.sources.open import open_source
 from megatron_music.errors import DataError, UsageError
 from tests.data.collection import Song, files_of, folder_of_songs, songs, source_of, waltz
 
@@ -54,8 +54,8 @@ def test_the_folder_is_that_of_a_build(
 
 
 def test_what_was_left_out_and_labels_go_along(tmp_path: Path) -> None:
-    from megatron_music.data.labels import folder_labels
-    from megatron_music.data.sources import labelled
+    from megatron_music.data.sources.labels import folder_labels
+    from megatron_music.data.sources.open import labelled
 
     folder_of_songs(tmp_path / "music/a", 9)
     folder_of_songs(tmp_path / "music/b", 2)

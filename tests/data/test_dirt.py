@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.documents import encode_item
-from megatron_music.data.folders import MidiFile
-from megatron_music.data.items import LARGEST_FILE_BYTES
+from megatron_music.data.encoding.encode import encode_item
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import folder_source, open_source
+from megatron_music.data.sources.folder import MidiFile
+from megatron_music.data.sources.item import LARGEST_FILE_BYTES
+from megatron_music.data.sources.open import folder_source, open_source
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import files_of, folder_of_songs, waltz
-from tests.data.test_archives import pack
+from tests.data.sources.test_archive import pack
 from tests.midi_bytes import ONE_NOTE, chunk, midi_bytes
 
 ALL = BuildSettings(split=(100, 0, 0))

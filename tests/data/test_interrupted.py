@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from megatron_music.data import build as build_module
-from megatron_music.data import place as place_module
+from megatron_music.data import builder as builder_module
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import folder_source
+from megatron_music.data.sources.open import folder_source
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import file_lock
 from megatron_music.progress import Progress
@@ -56,8 +55,8 @@ def die_at(stage: str, count: int, folder: Path, log: Path) -> None:
     def stages(title: str, _: str) -> Iterator[Progress]:
         yield lambda *_: step(title.partition(" ")[0])
 
-    sync = place_module._sync
-    place_module._sync = lambda path: (step("publish"), sync(path))[1]
+    sync = builder_module._sync
+    builder_module._sync = lambda path: (step("publish"), sync(path))[1]
     build(source_of(songs(12, log)), folder, HALVES, stage=stages)
 
 
@@ -113,7 +112,7 @@ def test_shards_of_files_that_changed_meanwhile_are_made_again(
 ) -> None:
     folder = folder_of_songs(tmp_path / "music", 6)
     with monkeypatch.context() as patched:
-        patched.setattr(build_module, "publish", lambda *_: 1 / 0)
+        patched.setattr(builder_module, "publish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build(folder_source(folder), tmp_path / "set", HALVES)
     write_midi(song(77), folder / "song-03.mid")
@@ -168,7 +167,7 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
         build(source_of(songs(2)), tmp_path / "set")
 
 
-@pytest.mark.parametrize("step", ["indexed.write_index", "join._write_at"])
+@pytest.mark.parametrize("step", ["indexed.write_index", "assemble.write._write_at"])
 def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -182,7 +181,7 @@ def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
             build(source_of(songs(8)), folder, HALVES)
     assert [path.name for path in folder.iterdir()] == [".build"]
     with monkeypatch.context() as patched:
-        patched.setattr("megatron_music.data.columns.np.ascontiguousarray", full)
+        patched.setattr("megatron_music.data.encoding.shard_file.np.ascontiguousarray", full)
         with pytest.raises(WriteError, match="No space left on device"):
             build(source_of(songs(9)), folder, HALVES)
     build(source_of(songs(8)), folder, HALVES)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from megatron_music.data.build import build
+from megatron_music.data.encoding.records import left_out
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.data.outcomes import left_out
+from megatron_music.data.report.stats import statistics
+from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.sources import open_source
-from megatron_music.data.stats import statistics
-from megatron_music.data.verify import verify
+from megatron_music.data.sources.open import open_source
 from megatron_music.data.windows import WindowReader
 from megatron_music.score.midi import write_midi
 from megatron_music.tokenizer.codec import decode
@@ -94,8 +94,8 @@ def test_files_and_scores_become_the_same_pieces(tmp_path: Path) -> None:
 
 
 def test_a_long_piece_is_one_document_and_labels_stand_at_its_head(tmp_path: Path) -> None:
-    from megatron_music.data.labels import folder_labels
-    from megatron_music.data.sources import labelled
+    from megatron_music.data.sources.labels import folder_labels
+    from megatron_music.data.sources.open import labelled
 
     for seed, place in enumerate(("a", "b", "a", "b", "a", "b")):
         (tmp_path / "music" / place).mkdir(parents=True, exist_ok=True)

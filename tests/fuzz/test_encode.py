@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_music.data.chorales import chorales
-from megatron_music.data.documents import KEPT, encode_item
-from megatron_music.data.items import FileItem
-from megatron_music.data.refusal import Refusal
+from megatron_music.data.encoding.batch import as_encoded, encode_batch
+from megatron_music.data.encoding.encode import KEPT, encode_item
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.together import as_encoded, encode_together
+from megatron_music.data.sources.corpus import chorales
+from megatron_music.data.sources.item import FileItem, Refusal
 from megatron_music.score.midi import write_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.grammar import check
@@ -72,7 +71,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 def hold(items: Sequence[Bytes], settings: BuildSettings) -> Counter[str]:
     """Encode files both ways and compare; count what became of them."""
     vocabulary = Vocabulary(settings.tokenizer())
-    sure = dict(encode_together(items, settings))
+    sure = dict(encode_batch(items, settings))
     became: Counter[str] = Counter()
     for position, item in enumerate(items):
         start = time.process_time()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.labels import folder_labels
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import folder_source, labelled
+from megatron_music.data.sources.labels import folder_labels
+from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
 from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
-from megatron_music.data.verify import verify
+from megatron_music.data.report.verify import verify
 from megatron_music.errors import DataError, UsageError
 from megatron_music.text.build import build_text
 from megatron_music.text.settings import TextBuildSettings

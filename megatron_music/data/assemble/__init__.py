@@ -1,0 +1,1 @@
+"""Shards to the files of a data set."""

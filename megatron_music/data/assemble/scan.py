@@ -1,0 +1,244 @@
+"""What only all the shards together tell: duplicates, densities, and where each shard goes.
+
+One pass over the shards in the order of the source, without their tokens, while later ones are
+still being made. It writes `files.jsonl` and the lengths of documents on the way, so that memory
+does not grow with them.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.counts import Counts, summed
+from megatron_music.data.encoding.grid_cost import GridCost
+from megatron_music.data.encoding.minhash import PERMUTATIONS, Numbers, first_alike
+from megatron_music.data.encoding.records import (
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    RECORDS_FILE,
+    REFUSED,
+    FileRecord,
+    line,
+)
+from megatron_music.data.encoding.shard_file import NO_SPLIT, Shard, read_shard
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.split import FEW_PIECES, first_word
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
+
+LENGTHS_SUFFIX = ".lengths"
+RAW_PLACES_SUFFIX = ".places"
+
+SplitIndices = npt.NDArray[np.int8]
+
+
+@dataclass
+class SplitCounts:
+    """What a split has: `lengths[n]` counts its documents of n tokens."""
+
+    pieces: int = 0
+    documents: int = 0
+    tokens: int = 0
+    lengths: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A shard, the split of each of its pieces in the end, and where its tokens begin there."""
+
+    shard: Path
+    splits: SplitIndices
+    starts_tokens: tuple[int, ...]
+
+
+@dataclass
+class DatasetPlan:
+    """What there is in all, and the `folder` where files of it have been written.
+
+    `contents` is the hash of what all inputs were read from.
+    `grid` is what the grid costs, where that is known.
+    `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
+    their fingerprints, if they are few. `labels` are what a manifest keeps of `labels.Labelled`.
+    """
+
+    folder: Path
+    tokenizer: TokenizerSettings
+    splits: dict[str, SplitCounts]
+    shares: list[Share] = field(default_factory=list)
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    contents: str = ""
+    piece_bars: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
+    words: list[int] = field(default_factory=list)
+    labels: dict[str, object] = field(default_factory=dict)
+    grid: GridCost | None = None
+
+
+def scan_shards(
+    shards: Iterable[tuple[Path, Sequence[str]]],
+    settings: BuildSettings,
+    folder: Path,
+    near: Numbers | None = None,
+) -> DatasetPlan:
+    """Look through finished shards, each with the names of its pieces; write `files.jsonl`.
+
+    `near` has for each piece that the shards have kept the number of the first like it, see
+    `near_duplicates`.
+    Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32), and
+    `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to the
+    training windows alone. Raises DataError.
+    """
+    found = DatasetPlan(folder, settings.tokenizer(), {name: SplitCounts() for name in SPLITS})
+    known = _Known(near)
+    rates: Counter[float] = Counter()
+    ensembles: set[tuple[str, ...]] = set()
+    contents = hashlib.sha256()
+    with ExitStack() as stack:
+        lines = stack.enter_context((folder / RECORDS_FILE).open("wb"))
+        lengths, places = (
+            [stack.enter_context((folder / f"{name}{suffix}").open("wb")) for name in SPLITS]
+            for suffix in (LENGTHS_SUFFIX, RAW_PLACES_SUFFIX)
+        )
+        for path, names in shards:
+            shard = read_shard(path)
+            again = known.duplicates(shard, names)
+            splits = shard.splits.copy()
+            splits[list(again)] = NO_SPLIT
+            # Written once, when it is known which pieces are duplicates.
+            lines.write(_settled(shard, names, again))
+            bars = np.bincount(shard.bars[splits != NO_SPLIT], minlength=1)
+            found.piece_bars = summed(found.piece_bars, bars)
+            found.shares.append(_share(path, shard, splits, found, lengths, places))
+            found.refused.update(shard.refused)
+            found.refused.update(reason for reason, _ in again.values())
+            rates.update(_training_rates(shard, splits))
+            ensembles.update(shard.ensembles[i] for i in np.unique(shard.ensemble[splits == 0]))
+            contents.update(shard.digests)
+    found.tokenizer = _fit(settings, rates, ensembles)
+    found.contents = contents.hexdigest()
+    if len(known.names) <= FEW_PIECES:
+        found.words = [first_word(fingerprint.hex()) for fingerprint in known.names]
+    return found
+
+
+def near_duplicates(shards: Iterable[Path]) -> Numbers:
+    """Return for each piece that the shards have kept the number of the first that it is like.
+
+    Pieces are counted over all shards; an equal one has its own number. Raises DataError.
+    """
+    from megatron_music.data.encoding.quality import ALIKE
+
+    sketches = [read_shard(path).sketches for path in shards]
+    return first_alike(np.concatenate(sketches).reshape(-1, PERMUTATIONS), ALIKE)
+
+
+class _Known:
+    """The music met so far: `names` of pieces by their fingerprints."""
+
+    def __init__(self, near: Numbers | None) -> None:
+        self.names: dict[bytes, str] = {}
+        self._near = [] if near is None else near.tolist()
+        self._originals = dict.fromkeys(self._near, "")
+        self._count = 0
+
+    def duplicates(self, shard: Shard, names: Sequence[str]) -> dict[int, tuple[str, str]]:
+        """Return the pieces whose music there is already: the reason, and the name of the first."""
+        again = {}
+        for position in np.flatnonzero(shard.splits != NO_SPLIT).tolist():
+            music = shard.fingerprint(position)
+            number, self._count = self._count, self._count + 1
+            first = self._near[number] if self._near else number
+            if first == number and self._near:
+                self._originals[number] = names[position]
+            if music in self.names:
+                again[position] = DUPLICATE, self.names[music]
+            elif first != number:
+                again[position] = NEAR_DUPLICATE, self._originals[first]
+            else:
+                self.names[music] = names[position]
+        return again
+
+
+def _settled(shard: Shard, names: Sequence[str], originals: dict[int, tuple[str, str]]) -> bytes:
+    """Return the lines of a shard, those of duplicates put right."""
+    if not originals:
+        return shard.lines
+    lines = shard.lines.splitlines(keepends=True)
+    for position, (reason, original) in originals.items():
+        lines[position] = line(
+            FileRecord(
+                names[position],
+                REFUSED,
+                reason,
+                f"the music of {original}" + (", nearly" if reason == NEAR_DUPLICATE else ""),
+                bars=int(shard.bars[position]),
+                fingerprint=shard.fingerprint(position).hex(),
+            )
+        )
+    return b"".join(lines)
+
+
+def _share(
+    path: Path,
+    shard: Shard,
+    splits: SplitIndices,
+    found: DatasetPlan,
+    lengths_files: Sequence[BinaryIO],
+    places_files: Sequence[BinaryIO],
+) -> Share:
+    """Count what a shard gives to each split; write the lengths and places of its documents."""
+    starts = tuple(split.tokens for split in found.splits.values())
+    # The rows of .places.npy: bars before the document, bars of its piece.
+    rows = np.stack((shard.first_bars, shard.bars[shard.owner]), axis=1)
+    for number, split in enumerate(found.splits.values()):
+        here = splits[shard.owner] == number
+        lengths = shard.lengths[here]
+        lengths_files[number].write(lengths.data)
+        places_files[number].write(rows[here].data)
+        split.pieces += int(np.count_nonzero(splits == number))
+        split.documents += len(lengths)
+        split.tokens += int(lengths.sum(dtype=np.int64))
+        split.lengths = summed(split.lengths, np.bincount(lengths, minlength=1))
+    found.kept += int(np.count_nonzero(splits != NO_SPLIT))
+    return Share(path, splits, starts)
+
+
+def _training_rates(shard: Shard, splits: SplitIndices) -> dict[float, int]:
+    if len(shard.window_rates):
+        rates = shard.window_rates[np.repeat(splits == 0, shard.window_counts)]
+    else:
+        rates = shard.rates[np.repeat(splits[shard.owner] == 0, shard.tracks)]
+    values, counts = np.unique(rates, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _fit(
+    settings: BuildSettings, rates: Counter[float], ensembles: set[tuple[str, ...]]
+) -> TokenizerSettings:
+    start = settings.tokenizer()
+    # Edges that were given are those of another data set: tokens mean the same there.
+    cut = rates and start.density and settings.density_edges is None
+    ensemble = next(iter(ensembles)) if len(ensembles) == 1 else ()
+    whole = settings.max_tracks is None or len(ensemble) <= settings.max_tracks
+    return replace(
+        start,
+        density_edges=density_edges(rates) if cut else start.density_edges,
+        ensemble=ensemble if whole else (),
+    )
+
+
+def density_edges(rates: Counter[float]) -> tuple[float, ...]:
+    """Return the nine figures that cut the rates, with their counts, into ten groups alike in size.
+
+    Each is a rate that occurs. Where one rate fills several groups, levels stay unused.
+    """
+    values = np.array(sorted(rates), np.float64)
+    counts = np.cumsum([rates[value] for value in values.tolist()])
+    ranks = counts[-1] * np.arange(1, DENSITY_LEVELS) / DENSITY_LEVELS
+    return tuple(values[np.searchsorted(counts, ranks, side="right")].tolist())

@@ -1,0 +1,188 @@
+"""The `.bin` and `.idx` files, of finished shards: each shard at its place, by any worker."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.assemble.scan import LENGTHS_SUFFIX, RAW_PLACES_SUFFIX, DatasetPlan, Share
+from megatron_music.data.encoding.shard_file import read_documents
+from megatron_music.data.indexed import write_index_of
+from megatron_music.data.settings import SPLITS
+from megatron_music.data.workers.limits import WorkerDied
+from megatron_music.data.workers.local import Workers
+from megatron_music.errors import DataError
+from megatron_music.files import sha256_of
+from megatron_music.progress import Progress
+from megatron_music.tokenizer.places import write_places
+from megatron_music.tokenizer.vocabulary import (
+    DENSITY_LEVELS,
+    TokenArray,
+    TokenizerSettings,
+    vocabulary_of,
+)
+
+Counts = npt.NDArray[np.int64]
+
+_TOKEN_BYTES = 2
+_TOKEN_IDS = 1 << 16
+_HASHED_BYTES = 1 << 18  # at once: what stays in the cache of a core
+
+
+@dataclass(frozen=True)
+class WrittenTokens:
+    """What was written: how often each token occurs on each split, and the sha256 of each file."""
+
+    token_counts: dict[str, Counts]
+    sha256: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """The tokens of one shard to be written into the `.bin` files of a folder."""
+
+    number: int
+    share: Share
+    tokenizer: TokenizerSettings
+    folder: Path
+
+
+def write_tokens(found: DatasetPlan, workers: Workers, progress: Progress) -> WrittenTokens:
+    """Write `{train,valid,test}.{bin,idx,places.npy}`, where the scan wrote; raises DataError."""
+    folder = found.folder
+    for name, split in found.splits.items():
+        # At its full size from the start: several processes write shards into it, in any order.
+        with (folder / f"{name}.bin").open("wb") as file:
+            file.truncate(split.tokens * _TOKEN_BYTES)
+    tasks = [
+        WriteTask(number, share, found.tokenizer, folder)
+        for number, share in enumerate(found.shares)
+    ]
+    prefixes = [folder / name for name in SPLITS]
+    total = np.zeros((len(SPLITS), len(vocabulary_of(found.tokenizer))), np.int64)
+    ends = [share.starts_tokens for share in found.shares[1:]]
+    ends.append(tuple(split.tokens for split in found.splits.values()))
+    digests: dict[str, str] = {}
+    written = _written(workers, (*prefixes, *tasks), total, digests)
+    with ExitStack() as stack:
+        hashes = [stack.enter_context(_RunningHash(folder / f"{name}.bin")) for name in SPLITS]
+        # Hashed while it is written: reading it again later would cost a pass over the disk.
+        for done, number in enumerate(_in_order(written), 1):
+            for running, end in zip(hashes, ends[number], strict=True):
+                running.upto(end * _TOKEN_BYTES)
+            progress(done, len(tasks))
+        for name, running in zip(SPLITS, hashes, strict=True):
+            digests[f"{name}.bin"] = running.hexdigest()
+    return WrittenTokens(dict(zip(SPLITS, total, strict=True)), digests)
+
+
+def _written(
+    workers: Workers,
+    tasks: Sequence[Path | WriteTask],
+    total: Counts,
+    digests: dict[str, str],
+) -> Iterator[int]:
+    """Let the workers write shards, and the indices of prefixes; give the shards' numbers.
+
+    The tokens of shards are added to `total`, the hashes of indices to `digests`.
+    """
+    try:
+        for made in workers.run(_carry_out, tasks):
+            if isinstance(made, dict):
+                digests.update(made)
+            else:
+                number, counts = made
+                total += counts
+                yield number
+    except WorkerDied:
+        raise DataError(
+            "a worker process ended while it wrote; memory may be short: use fewer --workers, "
+            "the same command goes on from what is saved"
+        ) from None
+
+
+def _in_order(numbers: Iterable[int]) -> Iterator[int]:
+    """Give 0, 1, 2, ... each as soon as it and all before it have come."""
+    waiting: set[int] = set()
+    following = 0
+    for number in numbers:
+        waiting.add(number)
+        while following in waiting:
+            waiting.remove(following)
+            yield following
+            following += 1
+
+
+class _RunningHash:
+    """The sha256 of a file that grows; reading it at once finds it in memory still."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sha256 = hashlib.sha256()
+        self._done_bytes = 0
+        self._buffer = memoryview(bytearray(_HASHED_BYTES))
+
+    def __enter__(self) -> "_RunningHash":
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def upto(self, end_bytes: int) -> None:
+        """Take in the file up to here."""
+        while self._done_bytes < end_bytes:
+            part = self._buffer[: end_bytes - self._done_bytes]
+            size = os.preadv(self._descriptor, [part], self._done_bytes)
+            self._sha256.update(part[:size])
+            self._done_bytes += size
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def _carry_out(task: Path | WriteTask) -> dict[str, str] | tuple[int, Counts]:
+    return write_shard_tokens(task) if isinstance(task, WriteTask) else write_indices(task)
+
+
+def write_indices(prefix: Path) -> dict[str, str]:
+    """Write the `.idx` and `.places.npy` of one split from what the scan left; return hashes."""
+    made = (
+        write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
+        write_places(prefix.with_name(prefix.name + RAW_PLACES_SUFFIX), prefix),
+    )
+    return {path.name: sha256_of(path) for path in made}
+
+
+def write_shard_tokens(task: WriteTask) -> tuple[int, Counts]:
+    """Write the tokens of a shard where they belong; return how often each occurs in each split."""
+    from megatron_music.data.encoding.density_kernel import settle
+
+    vocabulary = vocabulary_of(task.tokenizer)
+    documents = read_documents(task.share.shard)
+    splits = task.share.splits[documents.owner]
+    counts = np.zeros((len(SPLITS), _TOKEN_IDS), np.int64)
+    edges = np.array(vocabulary.settings.density_edges, np.float64)
+    # Without density tokens no id counts as one.
+    levels = DENSITY_LEVELS if vocabulary.settings.density else 0
+    settle(documents, splits, edges, np.uint16(vocabulary.density), np.uint16(levels), counts)
+    tokens = documents.tokens
+    ends = np.concatenate(([0], np.cumsum(documents.lengths, dtype=np.int64)))
+    for number, name in enumerate(SPLITS):
+        # Where runs of documents of this split begin and end: whole pieces, so they are few.
+        marked = np.concatenate(([False], splits == number, [False]))
+        edges_of_runs = np.flatnonzero(np.diff(marked)).reshape(-1, 2).tolist()
+        runs = [tokens[ends[first] : ends[last]] for first, last in edges_of_runs]
+        _write_at(task.folder / f"{name}.bin", runs, task.share.starts_tokens[number])
+    return task.number, counts[:, : len(vocabulary)]
+
+
+def _write_at(path: Path, runs: Iterable[TokenArray], start_tokens: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start_tokens * _TOKEN_BYTES)
+        file.writelines(run.data for run in runs)

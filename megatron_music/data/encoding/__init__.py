@@ -1,0 +1,1 @@
+"""Pieces to tokens: by workers, into shards."""

@@ -1,0 +1,134 @@
+"""Many MIDI files to their documents at once, by the compiled kernels.
+
+The same as `documents.encode_item`, file by file, for the files that the kernels are sure of.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from megatron_music.data.encoding.encode import Encoded, as_encoded, left_out, other_metre
+from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources.item import File, Item, Refusal, is_file
+from megatron_music.data.split import last_training_word, split_of
+from megatron_music.score.instruments import instrument_name
+from megatron_music.score.metre import time_signatures
+from megatron_music.score.score_file import is_score
+from megatron_music.tokenizer.vocabulary import vocabulary_of
+
+if TYPE_CHECKING:
+    from megatron_music.tokenizer.batch import Batch, BatchEncoder
+
+_MOST_BYTES = 16_000_000
+
+
+def encode_batch(items: Sequence[Item], settings: BuildSettings) -> Iterator[tuple[int, Encoded]]:
+    """Encode those of the items that the kernels are sure of; give each with its position."""
+    # Notation goes through music21, piece by piece.
+    files = [
+        (position, item)
+        for position, item in enumerate(items)
+        if is_file(item) and not is_score(item.name)
+    ]
+    if not files:
+        return
+    encoder = _encoder(settings)
+    for positions, names, raws in _portions(files):
+        pieces = _pieces(names, encoder.encode(raws), settings)
+        yield from ((positions[i], encoded) for i, encoded in pieces)
+
+
+def load_kernels() -> None:
+    """Load what `encode_batch` needs, before there is a file."""
+    _encoder(BuildSettings()).encode([b""])
+
+
+@lru_cache(maxsize=1)
+def _encoder(settings: BuildSettings) -> "BatchEncoder":
+    """Return the encoder of a worker: its memory is kept from shard to shard."""
+    # Here, since one process that reads collections that are no files needs no compiler.
+    from megatron_music.tokenizer.batch import BatchEncoder
+
+    cut = settings.cut
+    return BatchEncoder(
+        vocabulary_of(settings.tokenizer()),
+        cut.bars,
+        cut.hop,
+        shortest=settings.bars,
+        voices=settings.voices,
+        merge=settings.merge,
+        shuffle=cut.shuffle,
+        seed=settings.seed,
+        max_tracks=cut.max_tracks,
+        shifts=cut.shifts,
+        last_training=last_training_word(settings.split),
+    )
+
+
+def _pieces(
+    names: Sequence[str], batch: "Batch", settings: BuildSettings
+) -> Iterator[tuple[int, Encoded]]:
+    """Give the pieces of a batch that are certain, with their places in it."""
+    documents = np.cumsum([0, *batch.pieces[:, 2]]).tolist()
+    tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
+    tracks = np.concatenate(([0], np.cumsum(batch.tracks)))[documents].tolist()
+    rates, metres = batch.rates(), time_signatures(settings.metres)
+    for i, (bars, windows, *_, stretches) in enumerate(batch.pieces.tolist()):
+        # Bars of 0 with a metre: all of it is in metres that are left out. Without one: not sure.
+        if batch.metres[i] and bars <= 0:
+            refusal = other_metre(batch.metres[i], metres)
+            outcome = FileRecord(names[i], REFUSED, refusal.reason, str(refusal))
+            yield i, as_encoded(outcome, [])
+        elif bars > 0:
+            outcome = FileRecord(
+                names[i],
+                KEPT,
+                detail=left_out(stretches, batch.metres[i], metres) if stretches else "",
+                split=split_of(batch.fingerprints[i], settings.split),
+                bars=bars,
+                windows=windows,
+                documents=documents[i + 1] - documents[i],
+                tokens=tokens[i + 1] - tokens[i],
+                fingerprint=batch.fingerprints[i],
+                instruments=tuple(map(instrument_name, batch.instruments[i])),
+            )
+            of_piece = slice(documents[i], documents[i + 1])
+            yield (
+                i,
+                Encoded(
+                    outcome,
+                    batch.tokens[tokens[i] : tokens[i + 1]],
+                    batch.lengths[of_piece],
+                    rates[tracks[i] : tracks[i + 1]],
+                    batch.tracks[of_piece],
+                    batch.first_bars[of_piece],
+                ),
+            )
+
+
+def _portions(
+    files: Sequence[tuple[int, File]],
+) -> Iterator[tuple[list[int], list[str], list[bytes]]]:
+    """Read files, so many at once as memory should hold; those that are refused are left out."""
+    positions: list[int] = []
+    names: list[str] = []
+    raws: list[bytes] = []
+    size_bytes = 0
+    for position, file in files:
+        try:
+            raw = file.raw()
+        except Refusal:
+            continue
+        positions.append(position)
+        names.append(file.name)
+        raws.append(raw)
+        size_bytes += len(raw)
+        # The kernels take any number of files, but hold their bytes and tokens at once.
+        if size_bytes > _MOST_BYTES:
+            yield positions, names, raws
+            positions, names, raws, size_bytes = [], [], [], 0
+    if raws:
+        yield positions, names, raws

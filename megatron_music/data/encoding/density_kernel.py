@@ -1,0 +1,54 @@
+"""The tokens of a shard made final: densities in their places, tokens counted; compiled."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.compiled import kernel
+from megatron_music.tokenizer.vocabulary import TokenArray
+
+
+class Documents(NamedTuple):
+    """The documents of a shard: see `shard_file.Shard`; `tokens` holds them one after another."""
+
+    tokens: TokenArray
+    lengths: npt.NDArray[np.int32]
+    owner: npt.NDArray[np.int32]
+    tracks: npt.NDArray[np.int32]
+    rates: npt.NDArray[np.float64]
+
+
+@kernel
+def settle(
+    documents: Documents,
+    splits: npt.NDArray[np.int8],
+    edges: npt.NDArray[np.float64],
+    density: np.uint16,
+    levels: np.uint16,
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """Put density levels where documents have placeholders; add to `counts` [split, any uint16].
+
+    Documents that are on no split (below 0) stay as they are and are not counted. The `levels`
+    tokens from `density` on stand for densities, which `edges` cut as `codec.density_levels` does.
+    """
+    tokens, lengths, _, tracks, rates = documents
+    start = first_track = 0
+    for document in range(len(lengths)):
+        end = start + lengths[document]
+        track, first_track = first_track, first_track + tracks[document]
+        split = splits[document]
+        if split >= 0:
+            # As they come, unsigned: an index that may be negative takes twice as long.
+            row, part = counts[split], tokens[start:end]
+            for i in range(len(part)):
+                token = part[i]
+                if np.uint16(token - density) < levels and track < len(rates):
+                    token = density
+                    for edge in edges:
+                        token += np.uint16(edge <= rates[track])
+                    part[i] = token
+                    track += 1
+                row[token] += 1
+        start = end

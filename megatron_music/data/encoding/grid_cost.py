@@ -1,0 +1,114 @@
+"""What the grid costs: how many notes begin off it, by how much, and whether the other grid helps.
+
+Also how many pieces have dynamics, which tokens can tell.
+
+Looked at in some of the kept pieces, evenly spread over the source, once they have been read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.encoding.records import is_kept
+from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, Refusal, is_file
+from megatron_music.errors import MidiError
+from megatron_music.score.notes import Score
+from megatron_music.score.stretches import lay_out_bars
+from megatron_music.tokenizer.vocabulary import VELOCITIES, VELOCITY_LEVELS
+
+FloatArray = npt.NDArray[np.float64]
+
+MOST_PIECES = 200
+GRIDS = (4, 12)
+"""Steps a quarter note; every step of the first is one of the second."""
+
+LEAST_QUARTERS = 1 / 48
+"""A note that is moved by less is on the grid: a quarter of the finest step."""
+
+_WORTH_SAYING, _MUCH_BETTER = 0.03, 0.5
+
+
+@dataclass(frozen=True)
+class GridCost:
+    """How many of `notes` in `pieces` are moved, and by how many quarter notes on average.
+
+    `moved` is on the grid of the data set, `moved_finer` on the finest. `dynamic_pieces` have a
+    track that is now louder, now softer, by a level of `VELOCITY_LEVELS[0]` or more.
+    """
+
+    pieces: int
+    notes: int
+    moved: int
+    moved_finer: int
+    mean_move_quarters: float
+    dynamic_pieces: int = 0
+
+    @property
+    def suggests_finer(self) -> bool:
+        """True where many notes are moved, most of which the finest grid would leave alone."""
+        much = self.moved > _WORTH_SAYING * self.notes
+        return much and self.moved_finer < _MUCH_BETTER * self.moved
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a manifest keeps it."""
+        return {**asdict(self), "suggests_finer": self.suggests_finer}
+
+
+def grid_cost(
+    items: Sequence[Item], records: Path, steps_per_quarter: int, bars: int
+) -> GridCost | None:
+    """Measure the cost in some of the pieces kept, by the lines of `files.jsonl`; None for none.
+
+    Only MIDI files are looked at: notation is written on the grid.
+    """
+    count = min(MOST_PIECES, len(items))
+    chosen = {place * len(items) // count for place in range(count)} if count else set()
+    with records.open("rb") as lines:
+        kept = [place for place, line in enumerate(lines) if place in chosen and is_kept(line)]
+    scores = [score for score in (_read(items[place], bars) for place in kept) if score is not None]
+    if not scores:
+        return None
+    own, finer = (
+        np.concatenate([_moves(score, steps) for score in scores])
+        for steps in (steps_per_quarter, GRIDS[-1])
+    )
+    moved = own > LEAST_QUARTERS
+    width = VELOCITIES // VELOCITY_LEVELS[0]
+    return GridCost(
+        pieces=len(scores),
+        notes=len(own),
+        moved=int(moved.sum()),
+        moved_finer=int((finer > LEAST_QUARTERS).sum()),
+        mean_move_quarters=round(float(own[moved].mean()), 4) if moved.any() else 0.0,
+        dynamic_pieces=sum(
+            any(np.ptp(track.velocity // width) > 0 for track in score.tracks if len(track))
+            for score in scores
+        ),
+    )
+
+
+def _read(item: Item, bars: int) -> Score | None:
+    """Return the music of a file in 4/4; None where it has changed since it was kept."""
+    if not is_file(item) or not item.name.lower().endswith(MIDI_SUFFIXES):
+        return None
+    try:
+        score, _ = lay_out_bars(item.read(), bars)
+    except (Refusal, MidiError):
+        return None
+    return score if score.tracks else None
+
+
+def off_grid_share(score: Score, steps_per_quarter: int) -> float:
+    """Return the share of the notes of a score that a grid moves."""
+    return float((_moves(score, steps_per_quarter) > LEAST_QUARTERS).mean())
+
+
+def _moves(score: Score, steps_per_quarter: int) -> FloatArray:
+    """Return by how many quarters a grid moves each onset."""
+    onset = np.concatenate([track.onset for track in score.tracks]) / score.ticks_per_quarter
+    moved: FloatArray = np.abs(onset - np.round(onset * steps_per_quarter) / steps_per_quarter)
+    return moved

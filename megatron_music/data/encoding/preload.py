@@ -1,0 +1,33 @@
+"""Imported by the process that workers are forked from: it loads what all of them need."""
+
+import sys
+from multiprocessing import spawn
+from typing import Any
+
+from megatron_music.data.workers.limits import uncollected
+
+modules: dict[str, Any] = sys.modules
+
+# Frozen, the garbage collector never writes to it: forked processes go on sharing the memory.
+with uncollected(for_good=True):
+    from megatron_music.data.encoding import batch, density_kernel, shards
+    from megatron_music.data.sources import folder
+
+    # numba would load scipy for products of matrices, which no kernel has: a fifth of the time.
+    modules["scipy"] = None
+    batch.load_kernels()
+    del modules["scipy"]
+
+del batch, density_kernel, folder, shards
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+# Forked processes do not run the main module again, which none of their functions is from: a script
+# without `if __name__ == "__main__"` would start all over.
+spawn._fixup_main_from_name = spawn._fixup_main_from_path = _nothing  # type: ignore[attr-defined] # noqa: SLF001
+
+# From here on it tells of one thing: a process that was asked for by one that has ended meanwhile.
+sys.excepthook = _nothing

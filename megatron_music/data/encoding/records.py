@@ -1,0 +1,71 @@
+"""What became of each piece of a source: the lines of `files.jsonl`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
+from pathlib import Path
+from typing import Any
+
+from megatron_music.errors import DataError
+
+RECORDS_FILE = "files.jsonl"
+KEPT, REFUSED = "kept", "refused"
+DUPLICATE, NEAR_DUPLICATE = "duplicate", "near-duplicate"
+"""The reasons that only all pieces together tell."""
+
+
+@dataclass
+class FileRecord:
+    """What became of one piece of the source."""
+
+    name: str
+    outcome: str
+    reason: str = ""
+    detail: str = ""
+    split: str = ""
+    bars: int = 0
+    windows: int = 0
+    documents: int = 0
+    tokens: int = 0
+    fingerprint: str = ""
+    instruments: tuple[str, ...] = ()
+
+
+def line(outcome: FileRecord) -> bytes:
+    """Return the line of an outcome: JSON, put together by hand since there may be millions."""
+    of = outcome
+    return (
+        f'{{"name": {quoted(of.name)}, "outcome": "{of.outcome}", "reason": {_text(of.reason)}, '
+        f'"detail": {_text(of.detail)}, "split": {_text(of.split)}, "bars": {of.bars}, '
+        f'"windows": {of.windows}, "documents": {of.documents}, "tokens": {of.tokens}, '
+        f'"fingerprint": {_text(of.fingerprint)}}}\n'
+    ).encode()
+
+
+def is_kept(text: bytes) -> bool:
+    """Tell whether a line of `files.jsonl` is that of a piece that was kept."""
+    return bool(json.loads(text)["outcome"] == KEPT)
+
+
+def left_out(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give what became of each input of a data set that is left out, whole or in part.
+
+    Raises DataError where the folder does not tell.
+    """
+    path = folder / RECORDS_FILE
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for text in lines:
+                record: dict[str, Any] = json.loads(text)
+                # What was kept has a detail where a part of it was left out.
+                if record["outcome"] == REFUSED or record["detail"]:
+                    yield record
+    except FileNotFoundError:
+        raise DataError(f"no {RECORDS_FILE} in {folder}; give the folder of a data set") from None
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
+
+
+def _text(value: str) -> str:
+    return quoted(value) if value else "null"

@@ -1,0 +1,228 @@
+"""Shards of a data set, made by workers: in any order, on any number, past workers that die.
+
+A shard does not know the other shards: its density tokens are placeholders (their levels are cut
+from all training windows, once these are known) and music that is in another shard too is still in
+it. `assemble/` settles both.
+"""
+
+import dataclasses
+import gc
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import RawIOBase
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.data.encoding.batch import encode_batch
+from megatron_music.data.encoding.encode import (
+    Encoded,
+    as_encoded,
+    encode_item,
+    with_hidden_bars,
+    with_labels,
+    with_window_rates,
+)
+from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.encoding.shard_file import write_shard
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed
+from megatron_music.data.workers.limits import (
+    LONGEST_ITEM_S,
+    MOST_ITEM_BYTES,
+    WorkerDied,
+    memory_limit,
+    time_limit,
+    uncollected,
+)
+from megatron_music.data.workers.local import Workers
+from megatron_music.errors import DataError
+from megatron_music.progress import Progress
+from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
+
+TOGETHER = -1
+"""Where this is among the broken, pieces are encoded one by one, to see which of them it is."""
+
+_POSITION_BYTES = 8
+_UNEXPLAINED_DEATHS = 3  # in a row: more is a machine short of memory, not a hostile file
+_SHARD_OF_ITEMS = 10  # a whole shard takes seconds; compiling, where it has to be, a minute
+_MUCH_GARBAGE = 100_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard to be made: where, of what, and how; the pieces at `broken` are not touched.
+
+    `labels` [pieces, families] are places among the attributes of the settings, None for none.
+    """
+
+    path: Path
+    items: Sequence[Item]
+    settings: BuildSettings
+    broken: frozenset[int] = frozenset()
+    longest_item_s: float = LONGEST_ITEM_S
+    most_item_bytes: int = MOST_ITEM_BYTES
+    labels: npt.NDArray[np.int64] | None = None
+
+    @property
+    def marker(self) -> Path:
+        """The file that says which piece is being read: what a dead worker leaves behind."""
+        return self.path.with_suffix(".at")
+
+
+def encode_shard(task: Task) -> int:
+    """Write a shard and return how many pieces it holds."""
+    vocabulary = vocabulary_of(task.settings.tokenizer())
+    items = hashed(task.items)
+    gc.freeze()  # the compiler alone has half a million objects, which stay
+    with uncollected(), task.marker.open("wb", buffering=0) as marker:
+        encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
+        if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
+            gc.collect()
+    # The shard first: a marker without one is what says that the process died.
+    write_shard(task.path, encoded, digests(items))
+    task.marker.unlink(missing_ok=True)
+    return len(task.items)
+
+
+def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
+    """Encode what the kernels are sure of at once, and the rest piece by piece."""
+    # A file that ends its process would end it again among the others.
+    sure = {} if task.broken else _sure(task)
+    encoded = []
+    for position, item in enumerate(task.items):
+        known = sure.get(position)
+        if known is None or task.settings.quality:
+            marker.seek(0)
+            marker.write(position.to_bytes(_POSITION_BYTES, "little"))
+            known = _encoded(task, position, item, vocabulary, known)
+        if task.settings.pieces and len(known.lengths):
+            known = with_window_rates(known, task.settings, vocabulary)
+        elif task.settings.fill and len(known.lengths):
+            known = with_hidden_bars(known, task.settings, vocabulary)
+        if task.labels is not None:
+            known = with_labels(known, vocabulary.attribute + task.labels[position])
+        encoded.append(known)
+    return encoded
+
+
+def _sure(task: Task) -> dict[int, Encoded]:
+    """Encode at once what the kernels are sure of; nothing where that takes too much memory."""
+    try:
+        with time_limit(_SHARD_OF_ITEMS * task.longest_item_s), memory_limit(task.most_item_bytes):
+            return dict(encode_batch(task.items, task.settings))
+    except MemoryError:
+        return {}
+
+
+def _try_item(task: Task, position: int) -> None:
+    """Encode one piece for nothing: to see whether it ends the process."""
+    _encoded(task, position, task.items[position], vocabulary_of(task.settings.tokenizer()))
+
+
+def _encoded(
+    task: Task, position: int, item: Item, vocabulary: Vocabulary, known: Encoded | None = None
+) -> Encoded:
+    """Encode a piece, unless that is `known`, and look at its quality where that is asked for."""
+    if position in task.broken:
+        detail = f"ended its worker, or took over {task.longest_item_s:g} s"
+        return as_encoded(FileRecord(item.name, REFUSED, "crashed", detail), [])
+    item = ReadOnce(item)
+    try:
+        with time_limit(task.longest_item_s), memory_limit(task.most_item_bytes):
+            made = known or as_encoded(*encode_item(item, task.settings, vocabulary))
+            if task.settings.quality and made.outcome.outcome == KEPT:
+                return _with_sketch(made, item, task.settings)
+            return made
+    except MemoryError:
+        detail = f"took over {task.most_item_bytes >> 20} MB of memory"
+        return as_encoded(FileRecord(item.name, REFUSED, "memory", detail), [])
+
+
+def _with_sketch(piece: Encoded, item: Item, settings: BuildSettings) -> Encoded:
+    """Add what near duplicates of a piece are found by, or leave the piece out for its quality."""
+    from megatron_music.data.encoding.quality import check_quality, sketch
+
+    score = item.read()
+    try:
+        check_quality(score, settings.steps_per_quarter)
+    except Refusal as refusal:
+        return as_encoded(FileRecord(item.name, REFUSED, refusal.reason, str(refusal)), [])
+    return piece._replace(sketch=sketch(score))
+
+
+def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[Task]:
+    """Make all shards that are not there yet; give each once it and all before it are there.
+
+    `progress` counts pieces. A piece that ends the process that reads it is refused and the others
+    of its shard are read again; with one local worker there is no other process to end. Raises
+    DataError where workers keep dying without a piece that does it again.
+    """
+    following = 0
+    for _ in _made(tasks, workers, progress):
+        while following < len(tasks) and tasks[following].path.exists():
+            yield tasks[following]
+            following += 1
+
+
+def _made(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[None]:
+    """Make all shards that are not there yet; give way whenever there may be more of them."""
+    # Markers of a build that was killed blame nobody.
+    for task in tasks:
+        task.marker.unlink(missing_ok=True)
+    total = sum(len(task.items) for task in tasks)
+    broken: dict[int, set[int]] = defaultdict(set)
+    unexplained = 0
+    while True:
+        done = sum(len(task.items) for task in tasks if task.path.exists())
+        pending = [
+            dataclasses.replace(task, broken=frozenset(broken[shard]))
+            for shard, task in enumerate(tasks)
+            if not task.path.exists()
+        ]
+        progress(done, total)
+        yield
+        try:
+            for pieces in workers.run(encode_shard, pending):
+                done += pieces
+                progress(done, total)
+                yield
+        except WorkerDied:
+            pass
+        else:
+            return
+        # The pool says only that one of its processes died; the markers say which pieces were read.
+        found = False
+        for shard, task in enumerate(tasks):
+            position = _deadly_position(task, workers)
+            if position is not None and position not in broken[shard]:
+                broken[shard].add(position)
+                found = True
+        unexplained = 0 if found else unexplained + 1
+        if unexplained == _UNEXPLAINED_DEATHS:
+            raise DataError(
+                "worker processes keep dying, and no file does it by itself; "
+                "memory may be short: use fewer --workers"
+            )
+
+
+def _deadly_position(task: Task, workers: Workers) -> int | None:
+    """Return which piece of an unfinished shard ends the process that reads it, None for none.
+
+    TOGETHER where many were encoded at once: the next attempt will show which of them it is.
+    """
+    try:
+        written = task.marker.read_bytes()
+    except OSError:  # nobody was at work on this shard
+        return None
+    task.marker.unlink(missing_ok=True)
+    if task.path.exists():
+        return None
+    if len(written) < _POSITION_BYTES:
+        return TOGETHER
+    position = int.from_bytes(written[:_POSITION_BYTES], "little")
+    # A process that was killed by something else, such as a lack of memory, is no fault of a piece.
+    return None if workers.survives(partial(_try_item, task), position) else position

@@ -1,0 +1,150 @@
+"""What a data set consists of: lengths, instruments, pitches, densities, lengths of notes.
+
+Tokens are counted all, at the speed of reading; what takes a walk through the documents is counted
+on a sample of at most `SAMPLE_TOKENS` tokens, spread evenly over the training split.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from megatron_music.data.counts import Contents, Counts, binned, count_bars
+from megatron_music.data.encoding.records import RECORDS_FILE
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import TOKENIZER_FOLDER, read_manifest
+from megatron_music.data.settings import SPLITS
+from megatron_music.errors import DataError
+from megatron_music.progress import Progress, silent
+from megatron_music.score.instruments import instrument_name
+from megatron_music.score.metre import COMMON_TIME
+from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.wording import counted
+
+SAMPLE_TOKENS = 16_000_000
+MOST_TRACKS = 64
+
+_PORTION_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What `data stats` shows: the manifest, the contents, and what a sample tells of notes.
+
+    `note_steps[n]` counts the notes of n steps in the sample and `tracks[n]` its documents of n
+    tracks; the last cells hold what is beyond.
+    """
+
+    manifest: Mapping[str, Any]
+    contents: Contents
+    note_steps: Counts
+    tracks: Counts
+    sampled_documents: int
+
+
+def statistics(folder: Path, progress: Progress = silent) -> Statistics:
+    """Count what is in a data set; raises DataError. `progress` counts tokens."""
+    manifest = read_manifest(folder)
+    vocabulary = load_vocabulary(folder / TOKENIZER_FOLDER)
+    readers = [IndexedReader(folder / name) for name in SPLITS]
+    contents = Contents.added_up(
+        vocabulary,
+        [_count_tokens(readers, len(vocabulary), progress)],
+        [np.bincount(reader.lengths, minlength=1) for reader in readers],
+        count_bars(folder / RECORDS_FILE),
+    )
+    return Statistics(manifest, contents, *_sample(readers[0], vocabulary))
+
+
+def _count_tokens(readers: list[IndexedReader], size: int, progress: Progress) -> Counts:
+    counts = np.zeros(size, np.int64)
+    done, total = 0, sum(len(reader.tokens) for reader in readers)
+    for reader in readers:
+        for start in range(0, len(reader.tokens), _PORTION_TOKENS):
+            part = reader.tokens[start : start + _PORTION_TOKENS]
+            found = np.bincount(part, minlength=size)
+            if len(found) > size:
+                raise DataError(
+                    f"there is a token {len(found) - 1} in a vocabulary of {size}; "
+                    "megatron-music data verify tells where"
+                )
+            counts += found
+            done += len(part)
+            progress(done, total)
+    return counts
+
+
+def _sample(reader: IndexedReader, vocabulary: Vocabulary) -> tuple[Counts, Counts, int]:
+    """Walk through some of the documents; return lengths of notes, tracks, documents walked."""
+    from megatron_music.data.report.stats_kernel import walk
+
+    longest = 2 * COMMON_TIME.steps(vocabulary.settings.steps_per_quarter)
+    note_steps, tracks = np.zeros(longest + 1, np.int64), np.zeros(MOST_TRACKS + 1, np.int64)
+    followed = 0
+    edges = np.concatenate(([0], np.cumsum(reader.lengths, dtype=np.int64)))
+    # Evenly over the split: neighbours are windows of one piece.
+    for first, last in _spread(edges):
+        tokens = reader.tokens[edges[first] : edges[last]]
+        followed += walk(tokens, reader.lengths[first:last], vocabulary, note_steps, tracks)
+    return note_steps, tracks, followed
+
+
+def _spread(edges: Counts) -> list[tuple[int, int]]:
+    """Return runs of documents, evenly spread, of at most about `SAMPLE_TOKENS` tokens in all.
+
+    Document i is from `edges[i]` to `edges[i + 1]`.
+    """
+    total = int(edges[-1])
+    places = np.arange(0, total, _PORTION_TOKENS)
+    firsts = np.unique([*np.searchsorted(edges, places).tolist(), len(edges) - 1]).tolist()
+    return list(pairwise(firsts))[:: max(1, -(-total // SAMPLE_TOKENS))]
+
+
+def note_rows(made: Statistics) -> dict[str, list[tuple[str, int]]]:
+    """Return by title the rows of the histograms that the sample allows."""
+    quarter = made.contents.vocabulary.settings.steps_per_quarter
+    sample = f"in {counted(made.sampled_documents, 'document')} for training"
+    edges = sorted(
+        {
+            1,
+            *range(quarter // 2, 2 * quarter, quarter // 2),
+            *range(2 * quarter, 9 * quarter, 2 * quarter),
+        }
+    )
+    rows = {
+        f"Notes by steps ({quarter} a quarter note) {sample}, without drums": binned(
+            made.note_steps, edges
+        ),
+        f"Documents by tracks, {sample}": binned(made.tracks, range(1, MOST_TRACKS + 1)),
+    }
+    return {title: listed for title, listed in rows.items() if listed}
+
+
+def as_json(made: Statistics) -> dict[str, Any]:
+    """Return statistics as values that JSON knows."""
+    contents = made.contents
+    return {
+        "splits": made.manifest["splits"],
+        "inputs": made.manifest["inputs"],
+        "tokens": int(contents.token_counts.sum()),
+        "documents": int(contents.document_tokens.sum()),
+        "documents_within_context": {str(k): v for k, v in contents.fitting().items()},
+        "document_tokens": _sparse(contents.document_tokens),
+        "piece_bars": _sparse(contents.piece_bars),
+        "instruments": {instrument_name(k): v for k, v in contents.instruments.items()},
+        "pitches": contents.pitches.tolist(),
+        "densities": contents.densities.tolist(),
+        "told": contents.told,
+        "sample": {
+            "documents": made.sampled_documents,
+            "note_steps": _sparse(made.note_steps),
+            "tracks": _sparse(made.tracks),
+        },
+    }
+
+
+def _sparse(counts: Counts) -> dict[str, int]:
+    return {str(value): int(counts[value]) for value in np.flatnonzero(counts).tolist()}

@@ -1,0 +1,1 @@
+"""Where music comes from: folders, archives, collections in music21, downloads."""

@@ -1,0 +1,248 @@
+"""Files of music in a folder, listed without being opened; the tunes of ABC files as pieces."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, overload
+
+from megatron_music.data.sources.item import (
+    LARGEST_FILE_BYTES,
+    MUSIC_SUFFIXES,
+    File,
+    FileItem,
+    Item,
+    Refusal,
+    SkippedItem,
+    is_file,
+)
+from megatron_music.score.score_file import split_tunes
+
+ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
+SONG_STEM = r"(song-\d+|prompt)(-\d+)?"
+"""What `sample` writes into a folder of songs: its list, its favourites, the names of songs."""
+
+_SONG = re.compile(rf"{SONG_STEM}\.(mid|musicxml)")
+
+_RUN_NAMES = {"config.yaml", "environment.json", "checkpoints"}
+"""What is in the folder of a training run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MidiFile(FileItem):
+    """A MIDI file of a folder."""
+
+    path: str
+    name: str
+
+    def raw(self) -> bytes:
+        """Return the bytes of the file; raises Refusal."""
+        try:
+            # Not blocking: a pipe without a writer would keep a plain open waiting.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as fault:
+            raise _unreadable(fault) from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Refusal("unreadable", "not a regular file")
+            if status.st_size > LARGEST_FILE_BYTES:
+                raise too_large(status.st_size)
+            return os.read(descriptor, status.st_size)
+        except OSError as fault:
+            raise _unreadable(fault) from None
+        finally:
+            os.close(descriptor)
+
+
+def too_large(size_bytes: int) -> Refusal:
+    """Return the refusal of a file beyond the limit."""
+    return Refusal("large", f"{size_bytes} bytes; the limit is {LARGEST_FILE_BYTES}")
+
+
+def _unreadable(fault: OSError) -> Refusal:
+    if fault.errno == errno.ENXIO:  # a socket
+        return Refusal("unreadable", "not a regular file")
+    return Refusal("unreadable", fault.strerror or str(fault))
+
+
+class Files(Sequence[FileItem]):
+    """What was found in a folder and below: files, made when asked for, and what is refused.
+
+    As `names` they travel to other processes in a tenth of the time; a million take little memory.
+    """
+
+    def __init__(self, folder: str, names: list[str], refused: Mapping[str, SkippedItem]) -> None:
+        self._folder = folder
+        self._refused = refused
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> FileItem: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Files": ...
+    def __getitem__(self, at: int | slice) -> "FileItem | Files":
+        if isinstance(at, slice):
+            names = self.names[at]
+            refused = {name: self._refused[name] for name in names if name in self._refused}
+            return Files(self._folder, names, refused)
+        name = self.names[at]
+        return self._refused.get(name) or MidiFile(f"{self._folder}/{name}", name)
+
+
+def names_of(items: Sequence[Item]) -> list[str]:
+    """Return the names of items, without making the items of a large folder."""
+    return items.names if isinstance(items, Files) else [item.name for item in items]
+
+
+class Listing(NamedTuple):
+    """The files of a folder, how large each is and when it last changed, -1 and 0 if unknown.
+
+    `own` are the folders below it that this program writes, whose songs are not listed.
+    """
+
+    files: Files
+    sizes_bytes: list[int]
+    changed_ns: list[int]
+    own: list[str]
+
+
+@dataclass
+class _Found:
+    """Names, sizes and times of files; what cannot be read; folders of this program's own."""
+
+    files: list[tuple[str, int, int]] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    refused: dict[str, SkippedItem] = field(default_factory=dict)
+
+    def refuse(self, within: str, fault: OSError) -> None:
+        name, reason = within or ".", fault.strerror or str(fault)
+        self.refused[name] = SkippedItem(name, "unreadable", f"a folder: {reason}")
+
+
+def list_folder(folder: str) -> Listing:
+    """Return the MIDI files in a folder and below, by name; links are followed, each folder once.
+
+    A folder that cannot be read is listed, and refused. Songs and runs of this program are not
+    listed: a model is not to learn from what it composed.
+    """
+    found = _walk(folder)
+    rows = [*found.files, *((name, -1, 0) for name in found.refused)]
+    # By bytes, not by the locale: the same data set on every machine.
+    rows.sort(key=lambda row: os.fsencode(row[0]))
+    names = [name for name, _, _ in rows]
+    return Listing(
+        Files(folder, names, found.refused),
+        [size_bytes for _, size_bytes, _ in rows],
+        [changed_ns for _, _, changed_ns in rows],
+        sorted(found.own),
+    )
+
+
+def _walk(folder: str) -> _Found:
+    found = _Found()
+    seen: set[tuple[int, int]] = set()
+    waiting = [(folder, "")]
+    while waiting:
+        path, within = waiting.pop()
+        try:
+            place = os.stat(path)  # noqa: PTH116 (hundreds of thousands: strings are quicker)
+        except OSError as fault:  # gone since its parent was listed
+            found.refuse(within, fault)
+            continue
+        # A link to a folder above would otherwise be followed for ever.
+        if (place.st_dev, place.st_ino) not in seen:
+            seen.add((place.st_dev, place.st_ino))
+            below = _list(path, within, found)
+            waiting += [
+                (f"{path}/{name}", f"{within}{name}/") for name in sorted(below, reverse=True)
+            ]
+    return found
+
+
+def _list(path: str, within: str, found: _Found) -> list[str]:
+    """Note the files of a folder, whose names begin with `within`; return the folders in it."""
+    folders, files = [], []
+    names: set[str] = set()
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if _is_folder(entry):
+                    folders.append(name)
+                elif name.lower().endswith(MUSIC_SUFFIXES):
+                    files.append((within + name, *_status(entry)))
+                names.add(name)
+    except OSError as fault:
+        found.refuse(within, fault)
+    if names >= _RUN_NAMES:
+        found.own.append(within or ".")
+        return []
+    if ALBUM_FILE in names:
+        songs = [file for file in files if _SONG.fullmatch(file[0][len(within) :])]
+        files = [file for file in files if file not in songs]
+        found.own += [within or "."] * bool(songs)
+        folders = [name for name in folders if name != KEPT_FOLDER]
+    found.files += files
+    return folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: it costs nothing beside it
+        return False
+
+
+def _status(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere
+        return -1, 0
+    # The kernel's own time: it moves when contents, name or owner do, and nobody can set it back.
+    return status.st_size, status.st_ctime_ns
+
+
+_SUFFIX = ".abc"
+
+
+@dataclass(frozen=True, slots=True)
+class Tune(FileItem):
+    """One tune of an ABC file, counted from 1; its name is that of the file and `#2`."""
+
+    file: File
+    number: int
+    name: str
+
+    def raw(self) -> bytes:
+        """Return the tune with its file's header; raises Refusal."""
+        tunes = split_tunes(self.file.raw())
+        if self.number > len(tunes):
+            raise Refusal("unreadable", f"the file has {len(tunes)} tunes now")
+        return tunes[self.number - 1]
+
+
+def with_tunes(items: Sequence[Item]) -> Sequence[Item]:
+    """Return the items, each tune of an ABC file that holds several as one; reads those files."""
+    if not any(name.lower().endswith(_SUFFIX) for name in names_of(items)):
+        return items
+    return [tune for item in items for tune in _tunes(item)]
+
+
+def _tunes(item: Item) -> list[Item]:
+    if not (item.name.lower().endswith(_SUFFIX) and is_file(item)):
+        return [item]
+    if isinstance(item, FileItem) and item.is_one_piece:
+        return [item]
+    try:
+        count = len(split_tunes(item.raw()))
+    except Refusal:
+        return [item]
+    if count < 2:
+        return [item]
+    return [Tune(item, number, f"{item.name}#{number}") for number in range(1, count + 1)]

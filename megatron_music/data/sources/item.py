@@ -1,0 +1,205 @@
+"""Pieces of a source as bytes: what can be read, what cannot, and a digest of what was read."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
+
+from megatron_music.errors import InputError
+from megatron_music.progress import Progress
+from megatron_music.score.notes import Score
+from megatron_music.score.score_file import SCORE_SUFFIXES, is_score
+
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+"""Of MIDI files: plain ones, with the words of a song for karaoke, and wrapped in RIFF."""
+
+MUSIC_SUFFIXES = (*MIDI_SUFFIXES, *SCORE_SUFFIXES)
+"""Of all files that are read: MIDI, and notation as MusicXML, ABC and Humdrum kern."""
+
+LARGEST_FILE_BYTES = 8_000_000
+"""A hundred times the usual size of a multi-track file."""
+
+DIGEST_BYTES = 16
+_NO_DIGEST = bytes(DIGEST_BYTES)
+
+
+class Item(Protocol):
+    """One piece of a source: small, and able to travel to another process."""
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+
+    def read(self) -> Score:
+        """Read the piece; raises Refusal or MusicFileError."""
+
+
+class File(Item, Protocol):
+    """An item that is a file of music."""
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+
+    def parse(self, raw: bytes) -> Score:
+        """Return the piece that its bytes spell; raises Refusal or MusicFileError."""
+
+
+def is_file(item: Item) -> TypeGuard[File]:
+    """Tell whether an item has bytes of its own."""
+    return hasattr(item, "raw")
+
+
+class FileItem:
+    """A file of MIDI or of notation, in a folder or in an archive."""
+
+    __slots__ = ()
+
+    name: str
+
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether the tunes of an ABC file are one piece: its parts."""
+        return False
+
+    def read(self) -> Score:
+        """Read its bytes as a piece; raises Refusal or MusicFileError."""
+        return self.parse(self.raw())
+
+    def parse(self, raw: bytes) -> Score:
+        """Take bytes for what the name says; raises MusicFileError."""
+        if is_score(self.name):
+            from megatron_music.data.sources.score_cache import cached_score
+
+            return cached_score(raw, self.name)
+        from megatron_music.score.midi import parse_midi
+
+        # Named within the source: a data set must not depend on where its source lies.
+        return parse_midi(raw, self.name)
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedItem(FileItem):
+    """A piece that is known to be refused before it is read."""
+
+    name: str
+    reason: str
+    detail: str
+
+    def raw(self) -> bytes:
+        """Raise the refusal."""
+        raise Refusal(self.reason, self.detail)
+
+
+class ReadOnce(Item):
+    """An item whose music is kept once it has been read."""
+
+    def __init__(self, item: Item) -> None:
+        self._item = item
+        self._score: Score | None = None
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+        return self._item.name
+
+    def read(self) -> Score:
+        """Read the piece, the first time; raises Refusal or MusicFileError."""
+        if self._score is None:
+            self._score = self._item.read()
+        return self._score
+
+
+class HashedItem(FileItem):
+    """A file whose bytes leave their digest behind when they are read."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._digest = b""
+        self.name = file.name
+
+    def raw(self) -> bytes:
+        """Return its bytes; raises Refusal."""
+        from xxhash import xxh3_128_digest  # notices change at memory speed; it is not a signature
+
+        try:
+            raw = self._file.raw()
+        except Refusal as refusal:
+            # A refusal has a digest as well: the file may be readable next time.
+            self._digest = self._digest or xxh3_128_digest(f"{refusal.reason}: {refusal}".encode())
+            raise
+        self._digest = self._digest or xxh3_128_digest(raw)
+        return raw
+
+    def parse(self, raw: bytes) -> Score:
+        """Have the file say what its bytes spell; raises Refusal or MusicFileError."""
+        return self._file.parse(raw)
+
+    def digest(self) -> bytes:
+        """Return DIGEST_BYTES that change with the bytes, which are read unless they have been."""
+        if not self._digest:
+            with suppress(Refusal):
+                self.raw()
+        return self._digest
+
+
+def hashed(items: Iterable[Item]) -> list[Item]:
+    """Wrap those of the items that are files, so that `digests` is for free once they are read."""
+    return [HashedItem(item) if is_file(item) else item for item in items]
+
+
+def digests(items: Iterable[Item]) -> bytes:
+    """Return DIGEST_BYTES for each item, zeros for what has no bytes of its own."""
+    return b"".join(item.digest() if isinstance(item, HashedItem) else _NO_DIGEST for item in items)
+
+
+def contents(items: Sequence[Item], progress: Progress) -> str:
+    """Return the hash of all digests in order: everything is read for it."""
+    total = hashlib.sha256()
+    for done, item in enumerate(hashed(items), 1):
+        total.update(digests([item]))
+        progress(done, len(items))
+    return total.hexdigest()
+
+
+class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
+    """A piece that is left out; `reason` is the word that it is counted by.
+
+    | reason         | the piece                                                        |
+    |----------------|------------------------------------------------------------------|
+    | unreadable     | cannot be opened: gone, no permission, no file                   |
+    | empty          | is a file without a byte                                         |
+    | foreign        | is not what its name says: a web page, an archive                |
+    | damaged        | is cut short, has in it what no MIDI file may have, or cannot be |
+    |                | parsed as the notation that its name says                        |
+    | timing         | counts no beats: film frames, or no ticks in a quarter note      |
+    | format         | holds separate patterns (format 2) instead of tracks of one      |
+    |                | piece                                                            |
+    | silent         | holds no notes, or none that ever ends                           |
+    | large          | is beyond the limits on bytes, notes or bars                     |
+    | memory         | took more memory than a piece may                                |
+    | crashed        | ended the process that read it, or took too long                 |
+    | metre          | has no stretch as long as a window in a metre that is kept, or   |
+    |                | notation without a time signature that a bar can have            |
+    | parts          | is a chorale of other than four parts                            |
+    | barlines       | is a chorale whose bars do not fall on the grid of its metre     |
+    | duplicate      | is the music of another, at whatever pitch                       |
+    | link           | is a link within an archive                                      |
+    | outside        | has a name that leads out of its archive                         |
+    | replaced       | has the name of a later member of its archive                    |
+    | encrypted      | asks for a password                                              |
+    | sparse         | has hardly a note or a single pitch (this and what follows: only |
+    |                | with `--quality`, see `encoding.quality`)                        |
+    | off-grid       | has mostly notes that the grid moves                             |
+    | atonal         | has notes of no scale                                            |
+    | arrhythmic     | has a rhythm that never repeats                                  |
+    | near-duplicate | is nearly the music of another                                   |
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -1,0 +1,270 @@
+"""Labels of pieces, such as composer and genre: whose, of which families, as tokens.
+
+    labels = read_labels(Path("labels.csv"))
+    labelled = label(labels, names_of_pieces)
+
+A label is a word of the vocabulary, `COMPOSER=BACH`. Each family has one for unknown labels, which
+also stands for those that are dropped while training.
+"""
+
+import csv
+import hashlib
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.errors import UsageError
+from megatron_music.tokenizer.attributes import UNKNOWN, as_word, family_of
+from megatron_music.wording import counted
+
+MOST_LABELS = 4_000
+"""Of all families together: a column of titles is no label."""
+
+LARGEST_TABLE_BYTES = 256_000_000
+_OF_TOKENS = ("NOTE_ON", "NOTE_OFF", "TIME_DELTA", "INST", "DENSITY", "METRE", "VELOCITY", "TEMPO")
+_SUFFIX = re.compile(r"\.[^./]*(#\d+)?$")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where labels come from: a label a family for each name, or folders' names.
+
+    `rows` have the names of files or folders; where `by_folder` each piece is labelled by the
+    first folder that tells pieces apart. `table` says where the rows were read.
+    """
+
+    families: tuple[str, ...]
+    rows: Mapping[str, tuple[str, ...]]
+    by_folder: bool = False
+    table: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides which piece has which label."""
+        facts = (self.families, sorted(self.rows.items()), self.by_folder)
+        return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The `words` of a vocabulary, and which of them each piece has [pieces, families].
+
+    `without` pieces have no row; `absent` rows name nothing there, the first is `first_absent`;
+    `new` labels are none of the vocabulary that was given.
+    """
+
+    words: tuple[str, ...]
+    of_pieces: npt.NDArray[np.int64]
+    without: int = 0
+    absent: int = 0
+    first_absent: str = ""
+    new: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, object]:
+        """Return what a manifest keeps of it."""
+        names = ("without", "absent", "first_absent", "new")
+        return {name: getattr(self, name) for name in names}
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a table of labels: a header, then a row a file or folder; raises UsageError."""
+    rows = list(_rows(path))
+    if not rows:
+        raise UsageError(f"{path} is empty; its first line names the columns: file,composer,genre")
+    (_, header), *rest = rows
+    families = _families(header, path)
+    named: dict[str, tuple[str, ...]] = {}
+    lines: dict[str, int] = {}
+    for line, row in rest:
+        if len(row) > len(header):
+            raise UsageError(
+                f"{path}, line {line}: {len(row)} cells under {len(header)} columns; put quotes "
+                "around what holds a comma"
+            )
+        name = _plain(row[0])
+        cells = [*row[1:], *[""] * (len(header) - len(row))]
+        labels = tuple(map(as_word, cells))
+        if named.get(name, labels) != labels:
+            raise UsageError(
+                f"{path}, line {line}: {name!r} has other labels on line {lines[name]}; keep one"
+            )
+        named[name] = labels
+        lines.setdefault(name, line)
+    # Kept to tell a table without a header from one whose names are wrong.
+    return Labels(families, named, table=f"{path}\n{_plain(header[0])}")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows of a table with the numbers of their lines; empty ones are passed over."""
+    try:
+        if path.stat().st_size > LARGEST_TABLE_BYTES:
+            raise UsageError(f"{path} has over {LARGEST_TABLE_BYTES >> 20} MB; give fewer labels")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as fault:
+        raise UsageError(f"cannot read {path}: {fault.strerror}; give a CSV of labels") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    first = text.partition("\n")[0]
+    # Spreadsheets write semicolons where the comma is the decimal sign.
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row
+    except csv.Error as fault:
+        raise UsageError(f"{path}, line {reader.line_num}: {fault}; mend the table") from None
+
+
+def _families(header: Sequence[str], path: Path) -> tuple[str, ...]:
+    hint = "its first line names the columns, as in file,composer,genre"
+    if len(header) < 2:
+        raise UsageError(f"{path} has one column; {hint}")
+    families = tuple(map(as_word, header[1:]))
+    for column, family in zip(header[1:], families, strict=True):
+        if family == UNKNOWN:
+            raise UsageError(f"{path} has a column without a name ({column!r}); {hint}")
+        check_family(family)
+    if len(set(families)) < len(families):
+        raise UsageError(f"{path} has two columns of one name ({', '.join(families)}); {hint}")
+    return families
+
+
+def check_family(family: str) -> None:
+    """Raise UsageError for a family of labels that tokens have already."""
+    if family in _OF_TOKENS:
+        raise UsageError(f"{family} names tokens already; call the labels something else")
+
+
+def folder_labels(family: str = "FOLDER") -> Labels:
+    """Label each piece by its first folder; raises UsageError for a family that is taken."""
+    check_family(family)
+    return Labels((family,), {}, by_folder=True)
+
+
+def joined(parts: Sequence[Labels]) -> tuple[Labels, ...]:
+    """Return several sources of labels as one list; raises UsageError where they share a family."""
+    families = [family for part in parts for family in part.families]
+    for family in families:
+        if families.count(family) > 1:
+            raise UsageError(
+                f"{family} comes from two places; rename the column, or leave one of them out"
+            )
+    return tuple(parts)
+
+
+def label(
+    parts: Sequence[Labels], names: Sequence[str], vocabulary: Sequence[str] = ()
+) -> Labelled:
+    """Give pieces of these names their labels; raises UsageError for a table of something else.
+
+    With a `vocabulary`, that of another data set, labels that are none of its words are unknown.
+    """
+    plain = [_plain(name) for name in names]
+    columns: dict[str, list[str]] = {}
+    without = absent = 0
+    first_absent = ""
+    for part in parts:
+        rows, used = _of_part(part, plain)
+        missing = [name for name in part.rows if name not in used]
+        absent, first_absent = absent + len(missing), first_absent or next(iter(missing), "")
+        without += sum(row is None for row in rows)
+        for place, family in enumerate(part.families):
+            columns[family] = [UNKNOWN if row is None else row[place] for row in rows]
+    # Given words keep their order: it is the order of token ids.
+    known = _vocabulary(columns) if not vocabulary else tuple(vocabulary)
+    count = len(names)
+    places = {word: place for place, word in enumerate(known)}
+    families = list(dict.fromkeys(map(family_of, known)))
+    of_pieces = np.zeros((count, len(families)), np.int64)
+    new: dict[str, None] = {}
+    for column, family in enumerate(families):
+        unknown = places[f"{family}={UNKNOWN}"]
+        for piece, text in enumerate(columns.get(family, ())):
+            word = f"{family}={text}"
+            of_pieces[piece, column] = places.get(word, unknown)
+            if word not in places:
+                new[word] = None
+        if family not in columns:
+            of_pieces[:, column] = unknown
+    new |= {family: None for family in columns if family not in families}
+    return Labelled(known, of_pieces, without, absent, first_absent, tuple(new))
+
+
+def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return the words of all families, in each the unknown label first, then by name."""
+    words = tuple(
+        f"{family}={text}"
+        for family, texts in columns.items()
+        for text in (UNKNOWN, *sorted(set(texts) - {UNKNOWN}))
+    )
+    if len(words) > MOST_LABELS:
+        family = max(columns, key=lambda name: len(set(columns[name])))
+        raise UsageError(
+            f"{len(words)} different labels, {len(set(columns[family]))} of them {family}; up to "
+            f"{MOST_LABELS} can be learned: leave that column out"
+        )
+    return words
+
+
+def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] | None], set[str]]:
+    """Return the row of each piece, and the names of rows that were used."""
+    if part.by_folder:
+        return _by_folder(names), set()
+    used: set[str] = set()
+    rows: list[tuple[str, ...] | None] = []
+    for name in names:
+        found = next((key for key in _keys(name) if key in part.rows), None)
+        rows.append(None if found is None else part.rows[found])
+        if found is not None:
+            used.add(found)
+    table, _, header = part.table.partition("\n")
+    if table and any(key == header for name in names[:10_000] for key in _keys(name)):
+        raise UsageError(
+            f"{table} begins with {header!r}, which is a piece; its first line names the columns, "
+            "as in file,composer,genre"
+        )
+    if table and names and not used:
+        raise UsageError(
+            f"{table} names none of the {counted(len(names), 'piece')}; its first column takes "
+            f"names such as {names[0]!r}"
+        )
+    return rows, used
+
+
+def _by_folder(names: Sequence[str]) -> list[tuple[str, ...] | None]:
+    parts = [name.split("/")[:-1] for name in names]
+    depth = 0
+    # An archive often has one folder around all: it tells nothing apart.
+    while any(len(part) > depth + 1 for part in parts) and all(
+        len(part) > depth and part[depth] == parts[0][depth] for part in parts
+    ):
+        depth += 1
+    return [(as_word(part[depth]),) if len(part) > depth else None for part in parts]
+
+
+def _keys(name: str) -> Iterator[str]:
+    """Give the names that a row may call a piece by, the closest first, then its folders."""
+    file = name.partition("#")[0]
+    for path in dict.fromkeys((name, file)):
+        yield path
+        yield _SUFFIX.sub("", path)
+    base = file.rpartition("/")[2]
+    yield base
+    yield _SUFFIX.sub("", base)
+    folders = file.split("/")[:-1]
+    for last in range(len(folders), 0, -1):
+        yield "/".join(folders[:last])
+        yield folders[last - 1]
+
+
+def _plain(name: str) -> str:
+    """Return a name as names are compared: composed letters, plain slashes, nothing around it."""
+    parts = [part for part in name.strip().replace("\\", "/").split("/") if part not in {"", "."}]
+    return unicodedata.normalize("NFC", "/".join(parts))

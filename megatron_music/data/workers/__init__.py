@@ -1,0 +1,1 @@
+"""Processes that work: of this machine or of a Ray cluster."""

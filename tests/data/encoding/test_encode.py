@@ -1,0 +1,147 @@
+"""One piece to its documents: windows, order of tracks, keys, or a reason."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_music.data.encoding.encode import MOST_BARS, MOST_NOTES, encode_item
+from megatron_music.data.encoding.records import KEPT, REFUSED
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources.folder import MidiFile
+from megatron_music.data.sources.item import Item
+from megatron_music.score.instruments import DRUMS
+from megatron_music.score.notes import Metre, Piece, Score, Track
+from megatron_music.score.quantize import windows
+from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.vocabulary import Vocabulary
+from tests.data.collection import Song, song, waltz
+from tests.music import track
+
+TRAIN_ALONE = (1, 0, 0)
+VALID_ALONE = (1, 10_000_000, 0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """An item that gives the score it was made of."""
+
+    score: Score
+    name: str = "given"
+
+    def read(self) -> Score:
+        return self.score
+
+
+def documents(item: Item, **chosen: Any) -> list[Piece]:
+    settings = BuildSettings(**{"split": TRAIN_ALONE, **chosen})
+    vocabulary = Vocabulary(settings.tokenizer())
+    outcome, made = encode_item(item, settings, vocabulary)
+    assert outcome.outcome == KEPT, outcome
+    assert outcome.documents == len(made)
+    assert outcome.tokens == sum(len(document.tokens) for document in made)
+    return [decode(document.tokens, vocabulary) for document in made]
+
+
+def by_code(piece: Piece) -> list[Track]:
+    return sorted(piece.tracks, key=lambda track: track.instrument)
+
+
+def test_the_documents_are_the_windows_of_the_piece() -> None:
+    decoded = documents(Song("a", 1), bars=4, hop=2)
+    cut = windows(song(1), 4, 2)
+    assert len(decoded) == len(cut) == 2
+    for document, window in zip(decoded, cut, strict=True):
+        assert document.bars == window.bars
+        assert by_code(document) == by_code(window)
+
+
+def test_unshuffled_tracks_stand_as_in_the_file() -> None:
+    [first, _] = documents(Song("a", 1), shuffle=False)
+    assert [track.instrument for track in first.tracks] == [0, 33, DRUMS]
+
+
+def test_shuffled_orders_differ_by_window_and_seed_but_not_by_run() -> None:
+    def orders(seed: int) -> list[list[int]]:
+        made = documents(Song("a", 1), bars=1, seed=seed)
+        return [[track.instrument for track in piece.tracks] for piece in made]
+
+    assert orders(0) == orders(0)
+    assert orders(0) != orders(1)
+    assert len({tuple(order) for order in orders(0)}) > 1
+
+
+def test_no_more_tracks_than_wanted() -> None:
+    assert {len(piece.tracks) for piece in documents(Song("a", 1), max_tracks=2)} == {2}
+
+
+def test_training_windows_come_in_all_keys_and_drums_in_one() -> None:
+    decoded = documents(Song("a", 1), bars=6, transpositions=12)
+    [original] = documents(Song("a", 1), bars=6)
+    for shift, piece in zip(range(-6, 6), decoded, strict=True):
+        for moved, still in zip(piece.tracks, original.tracks, strict=True):
+            by = 0 if still.instrument == DRUMS else shift
+            assert np.array_equal(moved.pitch, still.pitch + by)
+
+
+def test_pitches_out_of_range_are_never_written() -> None:
+    score = Score(4, (track(0, (0, 4, 125)),))
+    pitches = [int(p.tracks[0].pitch[0]) for p in documents(Given(score), transpositions=12)]
+    assert pitches == list(range(119, 128))
+
+
+def test_pieces_for_validation_are_not_transposed() -> None:
+    assert len(documents(Song("a", 1), bars=6, transpositions=12, split=VALID_ALONE)) == 1
+
+
+def test_the_split_is_the_same_on_every_grid() -> None:
+    prints = set()
+    for steps in (4, 12):
+        settings = BuildSettings(steps_per_quarter=steps)
+        outcome, _ = encode_item(Song("a", 5), settings, Vocabulary(settings.tokenizer()))
+        prints.add(outcome.fingerprint)
+    assert len(prints) == 1
+
+
+def refusal(item: Item) -> tuple[str, str]:
+    settings = BuildSettings()
+    outcome, made = encode_item(item, settings, Vocabulary(settings.tokenizer()))
+    assert (outcome.outcome, made) == (REFUSED, [])
+    return outcome.reason, outcome.detail
+
+
+def test_another_metre_is_refused(tmp_path: Path) -> None:
+    waltz(tmp_path / "waltz.mid")
+    assert refusal(MidiFile(str(tmp_path / "waltz.mid"), "waltz.mid")) == (
+        "metre",
+        "3/4; only stretches of 4/4 as long as a window are kept",
+    )
+
+
+def test_a_change_of_metre_is_refused_and_none_at_all_is_not() -> None:
+    notes = (track(0, (0, 4, 60)),)
+    changed = Score(4, notes, (Metre(0, 4, 4), Metre(16, 2, 4)))
+    assert refusal(Given(changed))[0] == "metre"
+    assert len(documents(Given(Score(4, notes)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (Score(480, ()), "silent"),
+        (Score(0, (track(0, (0, 4, 60)),)), "timing"),
+        (Score(1, (track(0, (0, 4 * MOST_BARS + 1, 60)),)), "large"),
+        (Score(1, (Track(0, *np.ones((3, MOST_NOTES + 1), np.int64)),)), "large"),
+    ],
+)
+def test_absurd_scores_are_refused_before_they_cost_memory(score: Score, reason: str) -> None:
+    assert refusal(Given(score))[0] == reason
+
+
+def test_damage_is_refused_with_the_readers_reason(tmp_path: Path) -> None:
+    (tmp_path / "bad.mid").write_bytes(b"MThd nonsense")
+    reason, detail = refusal(MidiFile(str(tmp_path / "bad.mid"), "bad.mid"))
+    assert reason == "damaged"
+    assert "bad.mid" in detail

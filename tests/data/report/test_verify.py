@@ -1,0 +1,166 @@
+"""Verification finds the first fault of any kind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from megatron_music.data.build import build
+from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import file_records, sealed
+from megatron_music.data.report.verify import verify
+from megatron_music.data.settings import BuildSettings
+from megatron_music.errors import DataError
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
+from tests.data.collection import songs, source_of
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    build(source_of(songs(10)), tmp_path / "set", BuildSettings(split=(50, 25, 25)))
+    return tmp_path / "set"
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest's hashes fit the files again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = file_records(folder)
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+
+
+def test_a_sound_data_set_is_counted(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    verified = verify(made)
+    assert verified.files == 14
+    assert verified.documents == sum(side["documents"] for side in manifest["splits"].values())
+    assert verified.tokens == sum(side["tokens"] for side in manifest["splits"].values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("train.bin", "test.idx", "valid.places.npy", "files.jsonl", "README.md"),
+        "tokenizer/tokenizer.json",
+    ],
+)
+def test_one_changed_byte_of_any_file_is_found(made: Path, name: str) -> None:
+    raw = bytearray((made / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (made / name).write_bytes(raw)
+    with pytest.raises(DataError, match=f"{name} is not what was built"):
+        verify(made)
+
+
+def test_a_missing_file_is_found(made: Path) -> None:
+    (made / "valid.idx").unlink()
+    with pytest.raises(DataError, match=r"valid\.idx is missing"):
+        verify(made)
+
+
+def test_a_document_against_the_grammar_is_found_with_its_place(made: Path) -> None:
+    reader = IndexedReader(made / "train")
+    tokens = np.array(reader.tokens)
+    tokens[int(reader.lengths[0]) + 5] = 0
+    (made / "train.bin").write_bytes(tokens.tobytes())
+    seal(made)
+    with pytest.raises(DataError, match="train, document 1, token 5: PAD is not legal"):
+        verify(made)
+
+
+@pytest.mark.parametrize("place", [[6, 6], [-1, 6], [0, -1]])
+def test_a_document_that_begins_outside_its_piece_is_found(made: Path, place: list[int]) -> None:
+    places = np.load(made / "train.places.npy")
+    places[1] = place
+    np.save(made / "train.places.npy", places)
+    seal(made)
+    with pytest.raises(DataError, match="train, document 1 begins with bar"):
+        verify(made)
+
+
+def test_places_of_another_number_of_documents_are_found(made: Path) -> None:
+    np.save(made / "valid.places.npy", np.load(made / "valid.places.npy")[1:])
+    seal(made)
+    with pytest.raises(DataError, match=r"valid\.places\.npy holds int32 of shape"):
+        verify(made)
+
+
+def test_a_data_set_from_before_places_is_taken_without(made: Path) -> None:
+    for path in made.glob("*.places.npy"):
+        path.unlink()
+    seal(made)
+    assert verify(made).documents
+
+
+def test_another_vocabulary_is_found(made: Path) -> None:
+    save_settings(TokenizerSettings(steps_per_quarter=12), made / "tokenizer")
+    seal(made)
+    with pytest.raises(DataError, match="another vocabulary"):
+        verify(made)
+
+
+def test_counts_that_differ_from_the_manifest_are_found(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["splits"]["valid"]["documents"] += 1
+    (made / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    with pytest.raises(DataError, match=r"valid has \d+ documents, the manifest says"):
+        verify(made)
+
+
+def test_one_changed_figure_of_the_manifest_is_found(made: Path) -> None:
+    text = (made / "manifest.json").read_text()
+    for figure in ('"kept": 10', '"title": "Made-up'):
+        assert figure in text
+        (made / "manifest.json").write_text(text.replace(figure, figure[:-1] + "3", 1))
+        with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
+            verify(made)
+
+
+def test_a_seal_under_another_name_is_no_missing_seal(made: Path) -> None:
+    text = (made / "manifest.json").read_text()
+    (made / "manifest.json").write_text(text.replace("manifest_sha256", "manifest_sha255"))
+    with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
+        verify(made)
+
+
+def test_a_manifest_from_before_seals_is_taken_at_its_word(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(made).files
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}"),
+                                   lambda path: path.write_text("{")])  # fmt: skip
+def test_a_folder_without_a_sound_manifest_is_refused(
+    made: Path, spoil: Callable[[Path], object]
+) -> None:
+    spoil(made / "manifest.json")
+    with pytest.raises(DataError, match="manifest"):
+        verify(made)
+
+
+def test_a_fault_is_found_in_any_portion_of_the_documents(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megatron_music.data.report.verify._PORTION_TOKENS", 100)
+    assert verify(made).documents
+    reader = IndexedReader(made / "train")
+    tokens = np.array(reader.tokens)
+    tokens[-1] = 0
+    (made / "train.bin").write_bytes(tokens.tobytes())
+    seal(made)
+    with pytest.raises(DataError, match=f"train, document {len(reader) - 1}, token"):
+        verify(made)
+
+
+def test_an_index_with_a_negative_length_is_found(made: Path) -> None:
+    index = made / "train.idx"
+    raw = bytearray(index.read_bytes())
+    lengths = np.frombuffer(raw, np.int32, 2, 34)
+    lengths[:] = [-1, lengths.sum() + 1]
+    index.write_bytes(raw)
+    seal(made)
+    with pytest.raises(DataError, match=r"train\.idx has a document of negative length"):
+        verify(made)

@@ -1,0 +1,182 @@
+"""A source is an ordered list of pieces, however its folder looks."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from megatron_music.data.build import build
+from megatron_music.data.settings import BuildSettings, for_own_music
+from megatron_music.data.sources.catalog import COLLECTIONS, Collection
+from megatron_music.data.sources.fetch import DOWNLOADS
+from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Refusal
+from megatron_music.data.sources.open import folder_source, open_source
+from megatron_music.errors import MidiError, MissingError, UsageError
+from megatron_music.score.midi import write_midi
+from tests.data.collection import folder_of_songs, song
+
+
+def names(folder: Path) -> list[str]:
+    return [item.name for item in folder_source(folder).items]
+
+
+def test_a_folder_is_read_to_the_bottom_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b.mid", "a/z.MID", "a/b/c.Midi", "c.KAR", "d.rmi", "notes.txt", "a.mid.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert names(tmp_path) == ["a/b/c.Midi", "a/z.MID", "b.mid", "c.KAR", "d.rmi"]
+
+
+def test_links_that_loop_end(tmp_path: Path) -> None:
+    folder_of_songs(tmp_path / "music", 2)
+    (tmp_path / "music" / "again").symlink_to(tmp_path / "music")
+    (tmp_path / "music" / "up").symlink_to(tmp_path)
+    assert sorted({Path(name).name for name in names(tmp_path)}) == ["song-00.mid", "song-01.mid"]
+    assert len(names(tmp_path / "music")) == 2
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    write_midi(song(1), tmp_path / "song.mid")
+    (tmp_path / "song.mid").rename(tmp_path / os.fsdecode(b"caf\xe9.mid"))
+    [item] = folder_source(tmp_path).items
+    assert len(item.read().tracks) == 3
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mid")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="not a regular file"):
+        item.read()
+
+
+def test_a_broken_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone.mid").symlink_to(tmp_path / "nowhere")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="No such file"):
+        item.read()
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.mid").open("wb") as file:
+        file.truncate(LARGEST_FILE_BYTES + 1)
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(Refusal, match="the limit is") as refusal:
+        item.read()
+    assert refusal.value.reason == "large"
+
+
+def test_what_is_wrong_with_a_file_is_said_without_its_place(tmp_path: Path) -> None:
+    (tmp_path / "bad.mid").write_bytes(b"<html>")
+    [item] = folder_source(tmp_path).items
+    with pytest.raises(MidiError, match=r"bad\.mid") as fault:
+        item.read()
+    assert str(tmp_path) not in str(fault.value)
+
+
+def facts(folder: Path) -> tuple[str, str]:
+    source = folder_source(folder)
+    return source.fingerprint, source.stamp
+
+
+def test_a_changed_added_or_renamed_file_is_noticed_without_being_read(tmp_path: Path) -> None:
+    folder_of_songs(tmp_path, 2)
+    seen = {facts(tmp_path)}
+    assert facts(tmp_path) in seen
+    time.sleep(0.02)  # the kernel's clock ticks every few milliseconds
+    raw = bytearray((tmp_path / "song-00.mid").read_bytes())
+    raw[-6] ^= 1
+    (tmp_path / "song-00.mid").write_bytes(raw)
+    seen.add(facts(tmp_path))
+    (tmp_path / "song-01.mid").rename(tmp_path / "song-02.mid")
+    seen.add(facts(tmp_path))
+    write_midi(song(9), tmp_path / "song-09.mid")
+    seen.add(facts(tmp_path))
+    assert len(seen) == 4
+
+
+def test_the_same_files_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> None:
+    here, there = folder_of_songs(tmp_path / "here", 2), folder_of_songs(tmp_path / "there", 2)
+    assert folder_source(here).fingerprint == folder_source(there).fingerprint
+
+
+def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no music in .*\.mid, \.midi"):
+        open_source(str(tmp_path))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean lakh-clean") as fault:
+        open_source("lakh-claen")
+    for known in COLLECTIONS:
+        assert known.name in str(fault.value)
+    assert "folder" in str(fault.value)
+
+
+@pytest.mark.parametrize("known", [known for known in COLLECTIONS if known.download])
+def test_a_collection_that_is_not_here_says_where_it_is(
+    known: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DOWNLOADS, str(tmp_path))
+    with pytest.raises(MissingError, match="must be downloaded first") as fault:
+        open_source(known.name)
+    assert known.where in str(fault.value)
+
+
+def test_bach_comes_with_its_own_settings() -> None:
+    bach = open_source("bach")
+    assert len(bach.items) == 371
+    assert (bach.preferred.bars, bach.preferred.hop, bach.preferred.transpositions) == (8, 4, 12)
+
+
+def test_a_folder_is_built_for_a_song_of_eight_bars_in_all_keys_with_hidden_bars(
+    tmp_path: Path,
+) -> None:
+    made = folder_source(folder_of_songs(tmp_path / "few", 2)).preferred
+    assert (made.bars, made.transpositions, made.fill) == (8, 12, True)
+    assert for_own_music(100_000).transpositions == 1
+
+
+def test_songs_and_runs_of_this_program_are_not_listed(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "midi", 3)
+    own = folder / "music"
+    folder_of_songs(own, 2)
+    for name in ("song-7.mid", "song-7-2.mid", "song-123456789.mid", "prompt.mid"):
+        shutil.copy(folder / "song-00.mid", own / name)
+    (own / "song-00.mid").rename(own / "mine.mid")
+    (own / "song-01.mid").unlink()
+    (own / "album.json").write_text("{}")
+    folder_of_songs(own / "kept", 1)
+    run = folder / "runs" / "mine-tiny"
+    folder_of_songs(run / "samples", 2)
+    (run / "checkpoints").mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (run / name).touch()
+    listed = folder_source(folder)
+    names = [item.name for item in listed.items]
+    assert names == ["music/mine.mid", "song-00.mid", "song-01.mid", "song-02.mid"]
+    assert listed.own == ("music/", "runs/mine-tiny/")
+
+
+def test_every_collection_says_what_a_card_needs() -> None:
+    assert len({known.name for known in COLLECTIONS}) == len(COLLECTIONS)
+    for known in COLLECTIONS:
+        assert all((known.title, known.licence, known.citation, known.where, known.access))
+
+
+def test_a_link_to_itself_costs_nothing_beside_it(tmp_path: Path) -> None:
+    folder = folder_of_songs(tmp_path / "songs", 5)
+    (folder / "below").mkdir()
+    for place in (folder, folder / "below"):
+        (place / "loop").symlink_to("loop")
+    (folder / "song-00.mid").rename(folder / "below" / "song-00.mid")
+    assert len(folder_source(folder).items) == 5
+
+
+def test_a_source_whose_name_is_no_text_is_built(tmp_path: Path) -> None:
+    folder = folder_of_songs(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9d")), 3)
+    made = build(folder_source(folder), tmp_path / "set", BuildSettings(split=(100, 0, 0)))
+    assert made.manifest["source"]["name"] == "b\ufffdd"
+    with pytest.raises(UsageError, match="cannot be printed; give another folder"):
+        build(folder_source(folder), Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xe9t")))
