@@ -8,6 +8,7 @@ import numpy as np
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.sampling_params import SamplingParams
+from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
 from megatron_music.score.metre import parse_metre
@@ -19,7 +20,7 @@ from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, VELOCITIES, Voca
 _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
 
-DYNAMICS = {"pp": 40, "p": 56, "mp": 72, "mf": 88, "f": 104, "ff": 120}
+DYNAMICS = {name: MARKS[name] for name in ("pp", "p", "mp", "mf", "f", "ff")}
 """The velocities that dynamics stand for."""
 _DYNAMICS_WIDTH = 16
 """How much louder or softer single notes may be where dynamics are asked for."""

@@ -1,4 +1,4 @@
-"""Pieces as MusicXML: what notation programs open, with barlines, voices, key, metre, words.
+"""Pieces as MusicXML: what notation programs open, with barlines, voices, key, metre, dynamics.
 
 Reading it back and quantizing gives the piece again. Notes that overlap are spread over up to four
 voices of a staff; where that is too few, all sound in one voice of tied chords.
@@ -6,20 +6,23 @@ voices of a staff; where that is too few, all sound in one voice of tied chords.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
+import numpy as np
+
 from megatron_music.errors import UsageError
 from megatron_music.files import atomic_write
+from megatron_music.score.dynamics import MARKS, mark_of
 from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi import track_names
 from megatron_music.score.midi_columns import US_PER_MINUTE
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import UNTOLD, Piece, Track
 from megatron_music.score.words import LINE_END, VERSE_END, split_mark
 
 MUSICXML_SUFFIX = ".musicxml"
@@ -36,6 +39,8 @@ _MIDDLE_C = 60
 _KICKS, _HATS = (35, 36), range(42, 60)
 _PITCHED_CHANNELS = (*range(1, 10), *range(11, 17))
 _DRUM_CHANNEL = 10
+_FORTE = 90
+"""The velocity that MusicXML counts as 100 %."""
 
 
 class _Lyric(NamedTuple):
@@ -47,7 +52,10 @@ class _Lyric(NamedTuple):
 
 
 class _Chord(NamedTuple):
-    """Pitches from one step of a bar to another; `before` and `after` are those tied on."""
+    """Pitches from one step of a bar to another; `before` and `after` are those tied on.
+
+    `velocities` are those of the pitches, or none. `mark` is a change of dynamics that begins here.
+    """
 
     first: int
     last: int
@@ -55,6 +63,8 @@ class _Chord(NamedTuple):
     before: frozenset[int] = frozenset()
     after: frozenset[int] = frozenset()
     lyric: _Lyric | None = None
+    velocities: tuple[int, ...] = ()
+    mark: str = ""
 
 
 class _Value(NamedTuple):
@@ -124,7 +134,7 @@ def _write_part(
 ) -> None:
     values = _values(piece.steps_per_quarter)
     starts = piece.bar_starts.tolist()
-    voices = [_by_bar(chords, starts) for chords in _voices(track)]
+    voices = [_by_bar(chords, starts) for chords in _voices(track, starts)]
     for bar in range(piece.bars):
         steps = starts[bar + 1] - starts[bar]
         measure = SubElement(part, "measure", number=str(bar + 1))
@@ -182,25 +192,54 @@ def _write_tempo(measure: Element, piece: Piece, bar: int, tempo_bpm: float | No
     SubElement(direction, "sound", tempo=f"{tempo_bpm:g}")
 
 
-def _voices(track: Track) -> list[list[_Chord]]:
+def _voices(track: Track, starts: Sequence[int]) -> list[list[_Chord]]:
     """Spread the notes of a track over voices: chords begin and end together, none overlap."""
-    lyrics = _lyrics(track)
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for onset, end, pitch in zip(
-        track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True
-    ):
-        groups[onset, end].append(pitch)
+    lyrics, marks = _lyrics(track), _marks(track, starts)
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for onset, end, pitch, velocity in _rows(track):
+        groups[onset, end].append((pitch, velocity))
     voices: list[list[_Chord]] = []
     # Of chords that begin together the highest comes first: it is the upper voice's.
-    for (onset, end), pitches in sorted(
-        groups.items(), key=lambda item: (item[0][0], -max(item[1]))
+    for (onset, end), notes in sorted(
+        groups.items(), key=lambda item: (item[0][0], -max(item[1])[0])
     ):
         free = next((voice for voice in voices if voice[-1].last <= onset), None)
         if free is None:
             voices.append(free := [])
-        chord = _Chord(onset, end, tuple(sorted(pitches)), lyric=lyrics.pop(onset, None))
+        pitches, velocities = zip(*sorted(notes), strict=True)
+        chord = _Chord(
+            onset,
+            end,
+            pitches,
+            lyric=lyrics.pop(onset, None),
+            velocities=velocities,
+            mark=marks.pop(onset, ""),
+        )
         free.append(chord)
-    return voices if len(voices) <= _MOST_VOICES else [_tied(track)]
+    return voices if len(voices) <= _MOST_VOICES else [_tied(track, starts)]
+
+
+def _rows(track: Track) -> list[tuple[int, int, int, int]]:
+    """Return onset, end, pitch and velocity of each note."""
+    columns = (track.onset, track.end, track.pitch, track.velocity)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _marks(track: Track, starts: Sequence[int]) -> dict[int, str]:
+    """Return the dynamics of a track by the steps where they are written.
+
+    A mark stands at the first note of each bar whose notes are on average on another level than
+    those of the last; the velocity of each note is told by the note itself.
+    """
+    told = np.flatnonzero(track.velocity != UNTOLD)
+    bars = np.searchsorted(starts, track.onset[told], side="right")
+    marks, last = {}, ""
+    for bar in np.unique(bars):
+        notes = told[bars == bar]
+        mark = mark_of(round(float(track.velocity[notes].mean())))
+        if mark != last:
+            marks[int(track.onset[notes].min())] = last = mark
+    return marks
 
 
 def _lyrics(track: Track) -> dict[int, _Lyric]:
@@ -216,23 +255,25 @@ def _lyrics(track: Track) -> dict[int, _Lyric]:
     return found
 
 
-def _tied(track: Track) -> list[_Chord]:
+def _tied(track: Track, starts: Sequence[int]) -> list[_Chord]:
     """Return all notes as one voice: a chord from each begin or end to the next, tied on."""
     moments = sorted({*track.onset.tolist(), *track.end.tolist()})
-    rows = list(zip(track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), strict=True))
-    lyrics = _lyrics(track)
+    rows = _rows(track)
+    lyrics, marks = _lyrics(track), _marks(track, starts)
     chords = []
     for first, last in pairwise(moments):
-        sounding = [row for row in rows if row[0] <= first < row[1]]
+        sounding = sorted((row for row in rows if row[0] <= first < row[1]), key=lambda row: row[2])
         if sounding:
             chords.append(
                 _Chord(
                     first,
                     last,
-                    tuple(sorted(pitch for _, _, pitch in sounding)),
-                    frozenset(pitch for onset, _, pitch in sounding if onset < first),
-                    frozenset(pitch for _, end, pitch in sounding if end > last),
+                    tuple(pitch for _, _, pitch, _ in sounding),
+                    frozenset(pitch for onset, _, pitch, _ in sounding if onset < first),
+                    frozenset(pitch for _, end, pitch, _ in sounding if end > last),
                     lyrics.get(first),
+                    tuple(velocity for *_, velocity in sounding),
+                    marks.get(first, ""),
                 )
             )
     return chords
@@ -253,6 +294,8 @@ def _by_bar(chords: Iterable[_Chord], starts: list[int]) -> dict[int, list[_Chor
                     all_pitches if first > chord.first else chord.before,
                     all_pitches if last < chord.last else chord.after,
                     chord.lyric if first == chord.first else None,
+                    chord.velocities,
+                    chord.mark if first == chord.first else "",
                 )
             )
     return bars
@@ -286,6 +329,8 @@ def _write_chord(
         SubElement(rest, "duration").text = str(steps)
         SubElement(rest, "voice").text = str(voice)
         return
+    if chord.mark:
+        _write_dynamics(measure, chord)
     parts = list(_split(chord.last - chord.first, values))
     for place, value in enumerate(parts):
         begins, ends = place == 0, place == len(parts) - 1
@@ -298,6 +343,8 @@ def _write_chord(
                 SubElement(note, "rest")
             else:
                 _write_pitch(note, pitch, track, sharps)
+                if chord.velocities[index] != UNTOLD:
+                    note.set("dynamics", _percent(chord.velocities[index]))
                 ties += ["stop"] * (not begins or pitch in chord.before)
                 ties += ["start"] * (not ends or pitch in chord.after)
             _write_value(note, value, ties, voice)
@@ -305,6 +352,18 @@ def _write_chord(
                 _name_sound(note, _sound_id(number, pitch))
             if chord.lyric is not None and begins and not index:
                 _write_lyric(note, chord.lyric)
+
+
+def _write_dynamics(measure: Element, chord: _Chord) -> None:
+    direction = SubElement(measure, "direction", placement="below")
+    dynamics = SubElement(SubElement(direction, "direction-type"), "dynamics")
+    SubElement(dynamics, chord.mark)
+    SubElement(direction, "sound", dynamics=_percent(MARKS[chord.mark]))
+
+
+def _percent(velocity: int) -> str:
+    """Return a velocity as MusicXML counts it: in hundredths of a forte's, which is 90."""
+    return f"{100 * velocity / _FORTE:.2f}"
 
 
 def _write_lyric(note: Element, lyric: _Lyric) -> None:

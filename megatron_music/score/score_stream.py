@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from megatron_music.errors import ScoreError
+from megatron_music.score.dynamics import MARKS, velocity_at
 from megatron_music.score.merge import joined as as_one
-from megatron_music.score.notes import Metre, Score, Track
+from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Track
 from megatron_music.score.part_names import instrument_of
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
@@ -29,7 +30,8 @@ MOST_MEASURES = 8_000
 class Note(NamedTuple):
     """As its source writes it: times in ticks, and whether a tie leads into it.
 
-    The syllable is that of the first verse; a line ends with a fermata, too.
+    The syllable is that of the first verse; a line ends with a fermata, too. The velocity is UNTOLD
+    where neither the note nor a mark of dynamics tells it.
     """
 
     onset: int
@@ -38,6 +40,7 @@ class Note(NamedTuple):
     is_tied: bool
     syllable: str = ""
     ends_line: bool = False
+    velocity: int = UNTOLD
 
     def moved(self, ticks: int) -> "Note":
         """Return the note so many ticks later."""
@@ -135,12 +138,31 @@ def _parts(stream: Any) -> list[Any]:
 def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
     """Return the notes of a part's measures that last, in order."""
     notes: list[Note] = []
+    marks: list[tuple[int, int]] = []
     for measure in measures:
         start = ticks(measure.offset)
-        notes += _notes_in(measure, start)
-        for voice in measure.voices:
-            notes += _notes_in(voice, start + ticks(voice.offset))
-    return sorted(note for note in notes if note[0] < note[1])
+        for stream, first in [
+            (measure, start),
+            *((voice, start + ticks(voice.offset)) for voice in measure.voices),
+        ]:
+            notes += _notes_in(stream, first)
+            marks += _marks_in(stream, first)
+    marks.sort()
+    return sorted(_marked(note, marks) for note in notes if note.onset < note.end)
+
+
+def _marks_in(stream: Any, start: int) -> Iterator[tuple[int, int]]:
+    """Give the marks of dynamics that hold on: from which tick, and the velocity."""
+    for mark in stream.getElementsByClass("Dynamic"):
+        if mark.value in MARKS:  # no accents as sfz
+            yield start + ticks(mark.offset), MARKS[mark.value]
+
+
+def _marked(note: Note, marks: Sequence[tuple[int, int]]) -> Note:
+    """Return a note as loud as the last mark says; before the first, as if there were none."""
+    if note.velocity != UNTOLD or not marks:
+        return note
+    return note._replace(velocity=velocity_at(note.onset, marks) or DEFAULT_VELOCITY)
 
 
 def _notes_in(stream: Any, start: int) -> Iterator[Note]:
@@ -151,24 +173,27 @@ def _notes_in(stream: Any, start: int) -> Iterator[Note]:
         end = onset + ticks(element.duration.quarterLength)
         text, ends_line = syllable_of(element), ends_with_fermata(element)
         sounds = list(_sounds(element))
-        highest = max((pitch for pitch, _ in sounds), default=0)
-        for pitch, tie in sounds:
+        highest = max((pitch for pitch, *_ in sounds), default=0)
+        for pitch, tie, velocity in sounds:
             is_tied = tie is not None and tie.type in ("stop", "continue")
-            yield Note(onset, end, pitch, is_tied, text if pitch == highest else "", ends_line)
+            sung = text if pitch == highest else ""
+            yield Note(onset, end, pitch, is_tied, sung, ends_line, velocity)
 
 
-def _sounds(element: Any) -> Iterator[tuple[int, Any]]:
-    """Give the pitches of a note, chord or stroke, with their ties."""
+def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:
+    """Give the pitches of a note, chord or stroke, with their ties and velocities."""
+    told = element.volume.velocity if element.hasVolumeInformation() else None
+    velocity = UNTOLD if told is None else max(1, told)
     if "ChordBase" in element.classes:
         for one in element.notes:
-            for pitch, tie in _sounds(one):
-                yield pitch, tie or element.tie
+            for pitch, tie, own in _sounds(one):
+                yield pitch, tie or element.tie, own or velocity
     elif "Unpitched" in element.classes:
         drum = getattr(element.storedInstrument, "percMapPitch", None)
         if drum is not None:
-            yield int(drum), element.tie
+            yield int(drum), element.tie, velocity
     else:
-        yield int(element.pitch.midi), element.tie
+        yield int(element.pitch.midi), element.tie, velocity
 
 
 def syllable_of(element: Any) -> str:
@@ -190,23 +215,26 @@ def ends_with_fermata(element: Any) -> bool:
 def as_track(instrument: int, notes: list[Note]) -> Track:
     """Make a track of notes, those of one tie as one."""
     whole: list[list[int]] = []
-    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0])
+    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0, UNTOLD])
     sung: list[str] = []
     latest = 0  # of the syllables, the one that a fermata ends the line of
-    for onset, end, pitch, tied, text, ends_line in notes:
+    for onset, end, pitch, tied, text, ends_line, velocity in notes:
         last = last_of_pitch[pitch]
         if tied and last[1] == onset:
             last[1] = end
         else:
-            whole.append([onset, end, pitch])
+            whole.append([onset, end, pitch, velocity])
             last_of_pitch[pitch] = whole[-1]
             sung.append(text)
             latest = len(sung) - 1 if text else latest
         if ends_line and sung[latest].endswith(WORD_END):
             sung[latest] = stronger(sung[latest], LINE_END)
-    columns = np.array(whole, np.int64).reshape(-1, 3).T
+    columns = np.array(whole, np.int64).reshape(-1, 4).T
+    velocity = columns[3]
+    if velocity.any():  # of a track all are told, or none
+        velocity = np.where(velocity == UNTOLD, DEFAULT_VELOCITY, velocity)
     syllables = np.array(sung, np.str_) if any(sung) else None
-    return Track(instrument, columns[0], columns[1], columns[2], syllables=syllables)
+    return Track(instrument, columns[0], columns[1], columns[2], velocity, syllables)
 
 
 def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:

@@ -1,17 +1,20 @@
 """Pieces written as MusicXML are read back, by music21, as they were."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from music21 import converter
 
 from megatron_music.errors import WriteError
+from megatron_music.score.dynamics import MARKS
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, TENOR
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.music_file import read_music
 from megatron_music.score.musicxml import write_musicxml
-from megatron_music.score.notes import Piece, Score
+from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Piece, Score, Track
 from megatron_music.score.quantize import canonical_track, quantize
 from tests.music import pieces, track
 
@@ -40,6 +43,50 @@ def test_more_voices_than_a_staff_has_come_back_too(tmp_path: Path) -> None:
     rows = [(start, start + 20, 40 + 5 * start) for start in range(8)]
     piece = Piece(4, 2, (track(0, *rows),))
     assert read_back(piece, tmp_path) == piece
+
+
+def loud(one: Track, *velocity: int) -> Track:
+    return replace(one, velocity=np.array(velocity, np.int64))
+
+
+def test_dynamics_are_written_by_the_bar_and_velocities_come_back(tmp_path: Path) -> None:
+    piano = track(0, (0, 4, 60), (0, 4, 64), (4, 20, 62), (20, 24, 67), (32, 40, 60), (48, 52, 65))
+    kit = track(DRUMS, (0, 2, 36), (16, 18, 36))
+    piece = Piece(
+        4, 4, (loud(piano, 88, 100, 82, 90, 40, 40), loud(kit, 127, 1), track(SOPRANO, (0, 8, 72)))
+    )
+    again = read_back(piece, tmp_path)
+    assert again == piece
+    for one, other in zip(again.tracks, piece.tracks, strict=True):
+        assert one.velocity.tolist() == other.velocity.tolist()
+    score = converter.parse(tmp_path / "a.musicxml")
+    marks = [
+        [mark.value for mark in part.recurse().getElementsByClass("Dynamic")]
+        for part in score.parts
+    ]
+    assert marks == [["mf", "pp"], ["ff", "pppp"], []]
+
+
+def test_overlapping_notes_of_one_voice_keep_their_velocities(tmp_path: Path) -> None:
+    rows = [(start, start + 20, 40 + 5 * start) for start in range(8)]
+    piece = Piece(4, 2, (loud(track(0, *rows), *range(50, 58)),))
+    [again] = read_back(piece, tmp_path).tracks
+    assert again.velocity.tolist() == list(range(50, 58))
+
+
+def test_marks_of_dynamics_are_read_as_velocities(tmp_path: Path) -> None:
+    write_musicxml(
+        Piece(4, 2, (track(0, (0, 8, 60), (8, 16, 62), (16, 32, 64)),)), tmp_path / "a.xml"
+    )
+    text = (tmp_path / "a.xml").read_text()
+    mark = "<direction><direction-type><dynamics><{}/></dynamics></direction-type></direction>"
+    head, first, second, third = text.split("<note>")
+    marked = f"{head}<note>{first}{mark.format('f')}<note>{second}{mark.format('pp')}<note>{third}"
+    (tmp_path / "marked.xml").write_text(marked)
+    [one] = read_music(tmp_path / "marked.xml").tracks
+    assert one.velocity.tolist() == [DEFAULT_VELOCITY, MARKS["f"], MARKS["pp"]]
+    [plain] = read_music(tmp_path / "a.xml").tracks
+    assert plain.velocity.tolist() == [UNTOLD] * 3
 
 
 def test_every_instrument_comes_back(tmp_path: Path) -> None:

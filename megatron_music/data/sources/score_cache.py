@@ -23,7 +23,7 @@ from megatron_music.score.words import without
 CACHE = "MEGATRON_MUSIC_CACHE"
 """The environment variable that names the folder; else `megatron_music` in the user's cache."""
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raised whenever the same file comes to give another score."""
 
 
@@ -47,8 +47,11 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     if score is None:
         score = parse_score(raw, name, is_vocal=is_vocal)
         with suppress(WriteError):
-            none = np.zeros((3, 0), np.int64)
-            tracks = [np.stack((track.onset, track.end, track.pitch)) for track in score.tracks]
+            none = np.zeros((4, 0), np.int64)
+            tracks = [
+                np.stack((track.onset, track.end, track.pitch, track.velocity))
+                for track in score.tracks
+            ]
             metres = [
                 (metre.onset_ticks, metre.numerator, metre.denominator) for metre in score.metres
             ]
@@ -87,9 +90,10 @@ def _load(path: Path) -> Score | None:
                     on,
                     end,
                     pitch,
-                    syllables=of_track if (of_track != "").any() else None,
+                    velocity,
+                    of_track if (of_track != "").any() else None,
                 )
-                for (code, _), (on, end, pitch), of_track in zip(
+                for (code, _), (on, end, pitch, velocity), of_track in zip(
                     tracks.tolist(), parts, sung, strict=True
                 )
             ),
