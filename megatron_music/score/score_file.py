@@ -90,7 +90,22 @@ def _stream(raw: bytes, suffix: str) -> Any:
         return _musicxml(_unpacked(raw) if raw.startswith(b"PK") else raw)
     from music21 import converter
 
-    return converter.parseData(_text(raw), format="abc" if suffix == ".abc" else "humdrum")
+    with _without_beams():
+        return converter.parseData(_text(raw), format="abc" if suffix == ".abc" else "humdrum")
+
+
+@contextlib.contextmanager
+def _without_beams() -> Iterator[None]:
+    """Have music21 leave out beams: of ABC they take half of the time, and nothing is drawn."""
+    from music21 import stream
+
+    streams: Any = stream.Stream
+    make_beams = streams.makeBeams
+    streams.makeBeams = lambda self, **_: self
+    try:
+        yield
+    finally:
+        streams.makeBeams = make_beams
 
 
 def _musicxml(raw: bytes) -> Any:
