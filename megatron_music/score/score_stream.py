@@ -230,11 +230,10 @@ def as_track(instrument: int, notes: list[Note]) -> Track:
         if ends_line and sung[latest].endswith(WORD_END):
             sung[latest] = stronger(sung[latest], LINE_END)
     columns = np.array(whole, np.int64).reshape(-1, 4).T
-    velocity = columns[3]
-    if velocity.any():  # of a track all are told, or none
-        velocity = np.where(velocity == UNTOLD, DEFAULT_VELOCITY, velocity)
+    if columns[3].any():  # of a track all are told, or none
+        columns[3][columns[3] == UNTOLD] = DEFAULT_VELOCITY
     syllables = np.array(sung, np.str_) if any(sung) else None
-    return Track(instrument, columns[0], columns[1], columns[2], velocity, syllables)
+    return Track(instrument, columns[0], columns[1], columns[2], columns[3], syllables)
 
 
 def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:
