@@ -256,7 +256,7 @@ studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of t
 	@$(if $(filter docker,$(WHERE)),$(WITH) docker/run.sh studio,$(LOCAL_MUSIC) studio) $(ARGS)
 
 .PHONY: studio-model
-studio-model: setup ## make the exported model of the run RUN the one that the studio carries
+studio-model: setup ## make the exported model of the run RUN the one that the studio carries, with its first songs
 	@$(LOCAL_PYTHON) -m megatron_music.studio.embed $(RUN_FOLDER)/hf
 
 .PHONY: evaluate
@@ -299,7 +299,7 @@ bench-data bench-train: ONE_ARGS = $(if $(filter bench,$(MAKECMDGOALS)),,$(ARGS)
 $(BENCH)/ready: MORE := miditok==3.1.0
 $(RAY)/ready: MORE := ray==2.60.0
 $(STOCK)/ready: MORE := pybind11==3.1.0 triton==3.7.1
-$(BROWSER)/ready: MORE := playwright==1.65.2
+$(BROWSER)/ready: MORE := playwright==1.65.2 axe-playwright-python==0.1.8
 $(BENCH)/ready $(RAY)/ready $(STOCK)/ready $(BROWSER)/ready: $(READY)
 	@$(LOCAL_PYTHON) -m venv --clear $(@D)
 	@printf '%s\n' '$(CURDIR)' "$$($(LOCAL_PYTHON) -c '$(PURELIB)')" > "$$($(@D)/bin/python -c '$(PURELIB)')/over.pth"

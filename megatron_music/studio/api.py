@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from megatron_music.errors import UsageError
 from megatron_music.studio import schemas
 from megatron_music.studio.database import StoredSong, Version
 from megatron_music.studio.jobs import Job, JobFailedError, State
+from megatron_music.studio.ready import Answer
 from megatron_music.studio.service import LARGEST_NUMBER, Model, Studio
 
 API = "/api/v1"
@@ -40,8 +42,8 @@ SongId = Annotated[int, "the number of a song"]
 ModelName = Annotated[str | None, Query(max_length=100, description="None: the first.")]
 
 
-def studio_of(request: Request) -> Studio:
-    """Return the studio that a request is for."""
+async def studio_of(request: Request) -> Studio:
+    """Return the studio that a request is for; FastAPI would call a plain function in a thread."""
     return cast(Studio, request.app.state.studio)
 
 
@@ -87,8 +89,9 @@ async def healthz(studio: Service) -> dict[str, Any]:
         "status": "ok",
         "models": list(studio.models),
         "pool": {
-            model.name: studio.database.count_fresh(model.key) for model in studio.models.values()
+            model.name: len(studio.database.fresh(model.key)) for model in studio.models.values()
         },
+        "is_idle": studio.is_idle,
     }
 
 
@@ -122,9 +125,8 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     """Return a song; one that is not made yet is composed first."""
     chosen = model_named(studio, model)
     found = await _song(request, studio, chosen, check_number(number))
-    key = ("json", chosen.key, number, studio.votes(chosen, number))
-    body = studio.answer(key, lambda: json.dumps(song_facts(studio, chosen, found)).encode())
-    return _cached(request, body, "application/json", "no-cache")
+    body = json.dumps(song_facts(studio, chosen, found)).encode()
+    return remembered(request, studio, (chosen, number), body, "application/json")
 
 
 async def _song(request: Request, studio: Studio, model: Model, number: int) -> StoredSong:
@@ -372,18 +374,14 @@ def version_info(studio: Studio, one: Version) -> schemas.VersionInfo:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the body of an upload; raises HTTPException for one too large or too slow."""
-    too_large = HTTPException(413, f"at most {LARGEST_UPLOAD_BYTES >> 20} MiB are taken")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > LARGEST_UPLOAD_BYTES:
-        raise too_large
+    """Return the body of an upload; raises HTTPException for one that is too slow."""
     content = bytearray()
     try:
         async with asyncio.timeout(LONGEST_UPLOAD_S):
             async for part in request.stream():
                 content += part
-                if len(content) > LARGEST_UPLOAD_BYTES:
-                    raise too_large
+    except ClientDisconnect:
+        raise HTTPException(400, "the connection ended before the file did") from None
     except TimeoutError:
         raise HTTPException(408, f"it took over {LONGEST_UPLOAD_S:.0f} s to send") from None
     return bytes(content)
@@ -423,11 +421,24 @@ def _cached(request: Request, content: bytes, media: str, policy: str) -> Respon
     return Response(content[first : last + 1], 206, headers, media)
 
 
+def remembered(
+    request: Request, studio: Studio, song: tuple[Model, int], body: bytes, media: str
+) -> Response:
+    """Return what shows a song; it is sent again as it is until somebody votes on the song."""
+    response = _cached(request, body, media, "no-cache")
+    model, number = song
+    plain = request.url.query in ("", f"model={model.name}")
+    if plain and response.status_code == 200:
+        answer = Answer(response, request.scope["route"].path, (model.key, number))
+        studio.ready.keep(request.scope, answer)
+    return response
+
+
 def _span(asked: str, size: int) -> tuple[int, int] | None:
     """Return the first and last byte of a range; None for none, or one not understood."""
     unit, _, span = asked.partition("=")
     first, dash, last = span.partition("-")
-    if unit != "bytes" or not dash or not first.isdigit() or (last and not last.isdigit()):
+    if unit != "bytes" or not dash or not first.isdecimal() or (last and not last.isdecimal()):
         return None
     begin, end = int(first), min(int(last) if last else size - 1, size - 1)
     return (begin, end) if begin <= end else None

@@ -2,24 +2,23 @@
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from megatron_music import __version__
 from megatron_music.errors import MusicError
 from megatron_music.studio import api, pages
 from megatron_music.studio.jobs import JobFailedError, QueueFullError
+from megatron_music.studio.ready import Answer
 from megatron_music.studio.service import Studio
 from megatron_music.studio.visitors import (
     COOKIE_AGE_S,
@@ -35,17 +34,25 @@ STATIC = Path(__file__).with_name("static")
 SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN_PATHS = ("/healthz",)
 
-_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-    "style-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
+_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self'; "
+        b"script-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 
-_log = logging.getLogger("megatron_music.studio.requests")
+_TOO_LARGE = f"at most {api.LARGEST_UPLOAD_BYTES >> 20} MiB are taken"
+
+Log = Callable[[str], object]
+
+
+def _forget(_line: str) -> None:
+    """Log nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,17 @@ class AccessPolicy:
             return _problem(421, "this studio answers on 127.0.0.1 alone; see --host")
         if request.method not in SAFE and is_cross_site(request):
             return _problem(403, "a page of another site sent this")
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > api.LARGEST_UPLOAD_BYTES:
+            return _problem(413, _TOO_LARGE)
         return None
 
 
-def create_app(studio: Studio, guard: AccessPolicy | None = None) -> FastAPI:
-    """Return the application of a studio, which begins and ends with it."""
+def create_app(studio: Studio, guard: AccessPolicy | None = None, log: Log = _forget) -> ASGIApp:
+    """Return the application of a studio, which begins and ends with it.
+
+    `log` takes a line for each request.
+    """
     guard = guard or AccessPolicy()
 
     @asynccontextmanager
@@ -85,13 +98,12 @@ def create_app(studio: Studio, guard: AccessPolicy | None = None) -> FastAPI:
     )
     app.state.studio = studio
     app.state.guard = guard
-    app.add_middleware(AccessMiddleware, guard=guard, signer=Signer(studio.database.secret()))
     app.state.limiter = Limiter()
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _answer_errors(app)
-    return app
+    return AccessMiddleware(app, guard, studio, log)
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -125,50 +137,84 @@ class AccessMiddleware:
     Plain ASGI: the wrapper of Starlette for functions takes as long as the rest of an answer.
     """
 
-    def __init__(self, app: ASGIApp, guard: AccessPolicy, signer: Signer) -> None:
+    def __init__(self, app: ASGIApp, guard: AccessPolicy, studio: Studio, log: Log) -> None:
         self._app = app
         self._guard = guard
-        self._signer = signer
+        self._signer = Signer(studio.database.secret())
+        self._ready = studio.ready
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began_s, status = time.perf_counter(), 0
+        began_s = time.perf_counter()
         request = Request(scope)
         refused = self._guard.refusal(request) or _without_token(request, self._guard.token)
-        visitor = self._signer.visitor(request.cookies.get(VISITOR_COOKIE))
-        cookie = None if visitor else self._signer.new_cookie()
-        request.state.visitor = visitor or self._signer.visitor(cookie)
-        request.state.is_new_visitor = cookie is not None
+        ready = None if refused else self._ready.find(scope)
+        if ready is not None:
+            await self._send_ready(ready, send)
+            self._note(scope, ready.route, 200, began_s)
+            return
+        cookie = self._know(request)
+        status = 500
 
-        async def send_checked(message: Message) -> None:
+        async def send_more(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if (
-                    cookie is not None
-                    and refused is None
-                    and not request.url.path.startswith("/static/")
-                ):
-                    headers.append("set-cookie", _cookie(request, VISITOR_COOKIE, cookie))
+                headers = [*message["headers"], *_HEADERS]
+                # What a cache between may keep is for everybody, and names no visitor
+                if not refused and all(name != b"etag" for name, _ in headers):
+                    headers += cookie
+                message["headers"] = headers
             await send(message)
 
-        await (refused or self._app)(scope, receive, send_checked)
-        # Log a request by the route it took: neither addresses nor what was sent are kept
-        route = request.scope.get("route")
-        told = {
-            "time_s": round(time.time(), 3),
-            "method": request.method,
-            "route": getattr(route, "path", "none"),
-            "status": status,
-            "ms": round(1000 * (time.perf_counter() - began_s), 1),
-        }
-        _log.info(json.dumps(told))
+        try:
+            await (refused or self._app)(scope, _bounded(receive), send_more)
+        finally:
+            self._note(scope, getattr(scope.get("route"), "path", "none"), status, began_s)
+
+    def _know(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """Note who asks; return the header that gives a new visitor a cookie."""
+        visitor = self._signer.visitor(request.cookies.get(VISITOR_COOKIE))
+        request.state.is_new_visitor = visitor is None
+        setting = []
+        if visitor is None:
+            visitor, cookie = self._signer.new_visitor()
+            setting = [(b"set-cookie", _cookie(request, VISITOR_COOKIE, cookie).encode())]
+        request.state.visitor = visitor
+        return setting
+
+    @staticmethod
+    async def _send_ready(ready: Answer, send: Send) -> None:
+        headers = [*ready.response.raw_headers, *_HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": ready.response.body})
+
+    def _note(self, scope: Scope, route: str, status: int, began_s: float) -> None:
+        """Log a request by the route it took: neither addresses nor what was sent are kept."""
+        took_ms = 1000 * (time.perf_counter() - began_s)
+        self._log(
+            f'{{"time_s": {time.time():.3f}, "method": {json.dumps(scope["method"])}, '
+            f'"route": {json.dumps(route)}, "status": {status}, "ms": {took_ms:.1f}}}\n'
+        )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Return a way to receive a body that raises HTTPException beyond the largest upload."""
+    taken_bytes = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal taken_bytes
+        message = await receive()
+        taken_bytes += len(message.get("body", b""))
+        if taken_bytes > api.LARGEST_UPLOAD_BYTES:
+            raise HTTPException(413, _TOO_LARGE)
+        return message
+
+    return receive_bounded
 
 
 def _without_token(request: Request, token: str | None) -> Response | None:
@@ -194,5 +240,5 @@ def _digest(token: str) -> str:
 
 
 def _cookie(request: Request, name: str, value: str) -> str:
-    secure = "; Secure" if request.url.scheme == "https" else ""
+    secure = "; Secure" if request.scope["scheme"] == "https" else ""
     return f"{name}={value}; HttpOnly; Max-Age={COOKIE_AGE_S}; Path=/; SameSite=lax{secure}"

@@ -1,4 +1,4 @@
-"""Connections whose requests have to begin in time: who sends headers slowly is cut off."""
+"""Connections whose requests have to come in time: who sends slowly is cut off."""
 
 import asyncio
 from typing import Any
@@ -8,37 +8,53 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 HEADERS_S = 10.0
 """From the connection, or the first byte of a later request, to the end of its headers."""
 
+BODY_S = 30.0
+"""From there to the end of what is sent with it."""
+
+LARGEST_HEAD_BYTES = 64 << 10
+"""Of the headers of a request, what came with them included."""
+
 _Protocol: Any = AutoHTTPProtocol
 
 
 class BoundedProtocol(_Protocol):  # type: ignore[misc]
-    """Uvicorn's protocol, which itself waits for headers without an end."""
+    """Uvicorn's protocol, which itself waits for headers and bodies without an end."""
 
-    headers_s = HEADERS_S
+    headers_s, body_s = HEADERS_S, BODY_S
     _deadline: asyncio.TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._await_headers()
+        self._close_in(self.headers_s)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; wait on where they do not complete the headers of a request."""
+        """Take bytes; wait on where they do not complete the headers or the body of a request."""
         before = self.cycle
         super().data_received(data)
-        is_between = before is None or before.response_complete
-        if self.cycle is not before or not is_between:
+        cycle = self.cycle
+        is_between = cycle is None or cycle.response_complete
+        if cycle is not before or not (is_between or cycle.more_body):
             self._cancel()
-        elif self._deadline is None:
-            self._await_headers()
+        is_head = cycle is None or (cycle.response_complete and not cycle.more_body)
+        self._head_bytes = self._head_bytes + len(data) if is_head else 0
+        if self._head_bytes > LARGEST_HEAD_BYTES:
+            self.transport.close()
+        elif self._deadline is not None:
+            return
+        elif is_between:
+            self._close_in(self.headers_s)
+        elif cycle.more_body:
+            self._close_in(self.body_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._cancel()
         super().connection_lost(exc)
 
-    def _await_headers(self) -> None:
-        self._deadline = self.loop.call_later(self.headers_s, self.transport.close)
+    def _close_in(self, wait_s: float) -> None:
+        self._deadline = self.loop.call_later(wait_s, self.transport.close)
 
     def _cancel(self) -> None:
         if self._deadline is not None:

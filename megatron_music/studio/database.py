@@ -127,20 +127,29 @@ class Database:
                     {"model": model, "most": MOST_SONGS},
                 )
 
-    def count_fresh(self, model: str) -> int:
-        """Return how many songs wait in the pool."""
-        statement = "SELECT count(*) FROM songs WHERE model = :model AND is_fresh"
+    def fresh(self, model: str) -> list[int]:
+        """Return the numbers of the songs that wait in the pool, the oldest first."""
+        statement = "SELECT number FROM songs WHERE model = :model AND is_fresh ORDER BY made_s"
         with self._engine.connect() as connection:
-            return int(connection.execute(text(statement), {"model": model}).scalar_one())
+            return list(connection.execute(text(statement), {"model": model}).scalars())
 
-    def take_fresh(self, model: str) -> int | None:
-        """Take the oldest song out of the pool, None where it is empty."""
-        statement = (
-            "UPDATE songs SET is_fresh = 0 WHERE model = :model AND number = (SELECT number FROM"
-            " songs WHERE model = :model AND is_fresh ORDER BY made_s LIMIT 1) RETURNING number"
-        )
+    def take_fresh(self, model: str, number: int) -> None:
+        """Take a song out of the pool."""
+        statement = "UPDATE songs SET is_fresh = 0 WHERE model = :model AND number = :number"
         with self._engine.begin() as connection:
-            return connection.execute(text(statement), {"model": model}).scalar()
+            connection.execute(text(statement), {"model": model, "number": number})
+
+    def voted_for(self, model: str, count: int = 500) -> list[tuple[dict[str, Any], int, int]]:
+        """Return the facts of the songs that were voted on last, with votes for and against."""
+        statement = (
+            "SELECT facts, sum(value > 0), sum(value < 0) FROM votes JOIN songs USING"
+            " (model, number) WHERE votes.model = :model GROUP BY votes.number"
+            " ORDER BY max(voted_s) DESC LIMIT :count"
+        )
+        row = {"model": model, "count": count}
+        with self._engine.connect() as connection:
+            found = connection.execute(text(statement), row)
+            return [(json.loads(facts), likes, dislikes) for facts, likes, dislikes in found]
 
     def any_song(self, model: str) -> int | None:
         """Return the number of a song that is made, by chance."""

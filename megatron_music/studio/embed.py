@@ -9,9 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.identity import CONFIG
-from megatron_music.studio.server import EMBEDDED
+from megatron_music.studio.carried import write_songs
+from megatron_music.studio.server import EMBEDDED, find_models
+from megatron_music.studio.worker import compose_songs
 
 LARGEST_BYTES = 4 << 20
+NUMBERS = range(1, 9)
 _WEIGHTS = "model.safetensors"
 _COPIED = (
     "README.md",
@@ -44,5 +47,14 @@ def embed(folder: Path, package: Path = EMBEDDED) -> int:
     return size_bytes
 
 
+def embed_songs(package: Path = EMBEDDED) -> None:
+    """Compose the first songs that a new studio plays, and put them beside their model."""
+    (model,) = find_models([package])
+    work = {"model": model.name, "numbers": list(NUMBERS)}
+    songs = compose_songs(work, {model.name: str(package)}, lambda event: None)  # noqa: ARG005
+    write_songs(package, model.key, songs)
+
+
 if __name__ == "__main__":
     print(f"{embed(Path(sys.argv[1])):,} bytes of weights in {EMBEDDED}")
+    embed_songs()

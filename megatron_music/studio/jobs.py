@@ -5,6 +5,7 @@ import heapq
 import itertools
 import logging
 import multiprocessing
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -203,9 +204,9 @@ class JobQueue:
             except TimeoutError:
                 self._end_process()
                 job.end(State.FAILED, reason="it took too long; ask for less")
-            except (EOFError, OSError):
+            except (EOFError, OSError) as fault:
                 self._end_process()
-                _log.warning("a process of the line %s died", self._name)
+                _log.warning("a process of the line %s died: %r", self._name, fault)
                 job.end(State.FAILED, reason="the process that worked on it died; try again")
             finally:
                 self._running = None
@@ -226,7 +227,8 @@ class JobQueue:
             theirs.close()
             self._pipe = ours
         pipe = self._pipe
-        pipe.send(job.work | {"turn": self._turn})
+        # A file longer than the pipe holds waits until the process is there to take it.
+        await asyncio.to_thread(pipe.send, job.work | {"turn": self._turn})
         while True:
             event = await _receive(pipe)
             if event["event"] == "done":
@@ -271,4 +273,6 @@ async def _receive(pipe: Connection) -> Any:
             await ready
         finally:
             loop.remove_reader(file)
+            # uvloop makes what it watches non-blocking: a long message would be read in part.
+            os.set_blocking(file, True)
     return pipe.recv()

@@ -14,9 +14,9 @@ from megatron_music.studio.api import (
     check_number,
     model_named,
     project_info,
+    remembered,
     song_facts,
 )
-from megatron_music.studio.database import StoredSong
 from megatron_music.studio.service import Model, Studio
 
 router = APIRouter(include_in_schema=False)
@@ -65,15 +65,14 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     if found is None:
         title = f"Song {number}"
         return _page("song.html", studio, chosen, number=number, song=None, title=title)
-    origin = f"{request.url.scheme}://{request.url.netloc}"
-    key = ("page", chosen.key, number, studio.votes(chosen, number), origin)
-    return _html(studio.answer(key, lambda: _song_page(studio, chosen, found, origin)))
-
-
-def _song_page(studio: Studio, model: Model, found: StoredSong, origin: str) -> bytes:
-    facts = song_facts(studio, model, found)
-    told = {"number": found.number, "song": facts, "title": found.title, "origin": origin}
-    return _rendered("song.html", studio, model, **told)
+    told = {
+        "number": number,
+        "song": song_facts(studio, chosen, found),
+        "title": found.title,
+        "origin": f"{request.url.scheme}://{request.url.netloc}",
+    }
+    page = _rendered("song.html", studio, chosen, **told)
+    return remembered(request, studio, (chosen, number), page, "text/html; charset=utf-8")
 
 
 @router.get("/best")

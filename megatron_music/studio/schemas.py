@@ -89,6 +89,9 @@ class Wishes(BaseModel):
     voice: Name | None = None
     begin: bool = False
     end: bool = False
+    key: Name | None = None
+    metre: Name | None = None
+    dynamics: Name | None = None
 
 
 class CompositionRequest(BaseModel):

@@ -1,5 +1,6 @@
 """Starting the studio: which models, on which address, until Ctrl-C."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -13,15 +14,18 @@ import uvicorn
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import check_writable, file_lock, read_small
 from megatron_music.generate.identity import CONFIG, model_identity
+from megatron_music.generate.key import Key
+from megatron_music.generate.request import DYNAMICS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.studio.app import AccessPolicy, create_app
 from megatron_music.studio.connections import BoundedProtocol
 from megatron_music.studio.service import Model, Studio
-from megatron_music.tokenizer.vocabulary import load_vocabulary
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, load_vocabulary
 
 EMBEDDED = Path(__file__).with_name("chorales")
 MOST_CONNECTIONS = 512
+LOG = "studio.log"
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,12 @@ def serve(
     busy = UsageError(f"another studio works in {place}; give another --folder")
     with file_lock(place / "lock", busy), _listening(address) as listener:
         guard = AccessPolicy(address.token, any_host=address.token is not None)
-        app = create_app(Studio(models, place), guard)
+        _log_into(place / LOG)
+        requests = LateLines(place / LOG)
+        app = create_app(Studio(models, place), guard, requests.write)
         query = "" if address.token is None else f"?token={address.token}"
         say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")
         say(f"the studio is at http://{_shown(address)}/{query} (Ctrl-C ends it)")
-        # Write the log of the studio and of uvicorn into a file, JSON a line
-        path = place / "studio.log"
-        handler = logging.FileHandler(path)
-        handler.setFormatter(_JsonLines())
-        for name in ("megatron_music.studio", "uvicorn.error"):
-            logger = logging.getLogger(name)
-            logger.setLevel(logging.INFO)
-            logger.addHandler(handler)
-            logger.propagate = False
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
@@ -65,7 +62,21 @@ def serve(
             timeout_keep_alive=10,
             timeout_graceful_shutdown=2,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            requests.flush()
+
+
+def _log_into(path: Path) -> None:
+    """Write the log of the studio and of uvicorn into a file, JSON a line."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_JsonLines())
+    for name in ("megatron_music.studio", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False
 
 
 def find_models(folders: Sequence[Path]) -> list[Model]:
@@ -84,6 +95,13 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
             "instruments": [] if settings.ensemble else every,
             "choices": list(settings.ensemble) or every,
             "attributes": list(settings.attributes),
+            "metres": list(settings.metres),
+            "dynamics": list(DYNAMICS) if settings.velocity else [],
+            "tempo": settings.tempo,
+            "densities": DENSITY_LEVELS,
+            "key_names": [
+                str(Key(tonic, mode)) for mode in ("major", "minor") for tonic in range(12)
+            ],
             "knows_place": "place" in inputs,
         }
         models.append(Model(unique, folder.absolute(), identity[:16], about))
@@ -124,13 +142,32 @@ def _shown(address: Address) -> str:
     return f"{host}:{address.port}"
 
 
+class LateLines:
+    """Lines for the end of a file, written together once a second: each alone costs too much."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Take a line, in the running event loop."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(1.0, self.flush)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._lines:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(self._lines))
+            self._lines.clear()
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as a line of JSON."""
-        said = record.getMessage()
-        if said.startswith("{"):
-            return said
-        told = {"time_s": round(record.created, 3), "level": record.levelname, "message": said}
+        told: dict[str, Any] = {"time_s": round(record.created, 3), "level": record.levelname}
+        told["message"] = record.getMessage()
         if record.exc_info:
             told["trace"] = self.formatException(record.exc_info)
         return json.dumps(told)

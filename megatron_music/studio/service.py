@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable, Hashable
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any
 from cachetools import LRUCache
 
 from megatron_music.files import atomic_write
+from megatron_music.studio.carried import read_songs
 from megatron_music.studio.database import Database, StoredSong, Version
 from megatron_music.studio.jobs import Job, JobFailedError, JobQueue, Priority
+from megatron_music.studio.liking import Liking
+from megatron_music.studio.ready import ReadyAnswers
 from megatron_music.studio.titles import title_of
 from megatron_music.studio.worker import STEPS_PER_QUARTER
 
@@ -25,9 +28,14 @@ POOL_SONGS = 24
 LIKED_SHARE = 0.25
 """Of the songs picked by chance: from those that people voted for, as Billion Songs did."""
 
+TASTE_SHARE = 0.5
+"""Of the new songs: the one of the pool that is most like what people voted for."""
+
+LIKING_AGE_S = 60.0
+"""How long what people like is taken to be the same."""
+
 LARGEST_NUMBER = 2**62
 MOST_CACHED_BYTES = 2 << 30
-MOST_ANSWERS_BYTES = 32 << 20
 _REMEMBERED = 2_000
 _log = logging.getLogger(__name__)
 
@@ -43,7 +51,10 @@ class Model:
 
 
 class Studio:
-    """The models, the database and the two lines of jobs: composing, and reading and playing."""
+    """The models, the database and three lines of jobs: composing, playing, and reading uploads.
+
+    A file that is slow to read holds up other files alone.
+    """
 
     def __init__(self, models: list[Model], folder: Path) -> None:
         self.models = {model.name: model for model in models}
@@ -51,13 +62,15 @@ class Studio:
         self._cache = folder / "cache"
         folders = {model.name: str(model.folder) for model in models}
         self.composing = JobQueue("compose", folders)
+        self.playing = JobQueue("play", folders)
         self.reading = JobQueue("read", folders)
         self._songs: LRUCache[tuple[str, int], StoredSong] = LRUCache(_REMEMBERED)
-        self._answers: LRUCache[Hashable, bytes] = LRUCache(MOST_ANSWERS_BYTES, getsizeof=len)
-        self._votes: dict[tuple[str, int], int] = {}
+        self._votes: LRUCache[tuple[str, int], int] = LRUCache(_REMEMBERED)
+        self.ready = ReadyAnswers()
         self._making: dict[tuple[str, int], Job] = {}
         self._rendering: dict[Path, asyncio.Task[bytes]] = {}
-        self._pool: asyncio.Task[None] | None = None
+        self._likings: dict[str, tuple[float, Liking]] = {}
+        self._pool: list[asyncio.Task[None]] = []
 
     @property
     def first(self) -> Model:
@@ -68,17 +81,26 @@ class Studio:
         """Begin to work, in the running event loop."""
         self.composing.begin()
         self.reading.begin()
-        self.reading.put({"task": "warm"})
-        self._pool = asyncio.create_task(self._fill_pool(), name="pool")
+        self.playing.begin()
+        self.playing.put({"task": "warm"})
+        for model in self.models.values():
+            for song in read_songs(model.folder, model.key):
+                if self.song(model, song.number) is None:
+                    self.database.keep_song(model.key, song, is_fresh=True)
+        self._pool = [
+            asyncio.create_task(self._compose_pool(), name="pool"),
+            asyncio.create_task(self._play_pool(), name="sound of the pool"),
+        ]
 
     async def close(self) -> None:
         """End all processes and close the database."""
-        if self._pool is not None:
-            self._pool.cancel()
+        for task in self._pool:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._pool
+                await task
         await self.composing.close()
         await self.reading.close()
+        await self.playing.close()
         self.database.close()
 
     # Songs by number.
@@ -92,15 +114,6 @@ class Studio:
             if song is not None:
                 self._songs[key] = song
         return song
-
-    def answer(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """Return what `make` wrote for a key before, or writes now; the key tells all it shows."""
-        content = self._answers.get(key)
-        if content is None:
-            content = make()
-            if len(content) <= self._answers.maxsize:
-                self._answers[key] = content
-        return content
 
     def ask_for_song(self, model: Model, number: int, rank: Priority = Priority.PERSON) -> Job:
         """Return the job that makes a song; all who ask for one song wait for one job."""
@@ -134,31 +147,60 @@ class Studio:
 
     def pick(self, model: Model) -> int:
         """Return the number of a song to hear next: one people liked, or one that nobody knows."""
-        if secrets.randbelow(1000) < LIKED_SHARE * 1000:
+        if _by_chance(LIKED_SHARE):
             liked = self.database.any_liked(model.key)
             if liked is not None:
                 return liked
-        fresh = self.database.take_fresh(model.key)
-        if fresh is not None:
-            return fresh
+        fresh = self.database.fresh(model.key)
+        if fresh:
+            number = self._by_taste(model, fresh) if _by_chance(TASTE_SHARE) else fresh[0]
+            self.database.take_fresh(model.key, number)
+            return number
         known = self.database.any_song(model.key)
         return self._new_number() if known is None else known
+
+    def _by_taste(self, model: Model, numbers: list[int]) -> int:
+        """Return the song that is most like what people voted for, the first of several."""
+        then_s, liking = self._likings.get(model.key, (0.0, None))
+        if liking is None or time.monotonic() - then_s > LIKING_AGE_S:
+            liking = Liking(self.database.voted_for(model.key))
+            self._likings[model.key] = time.monotonic(), liking
+        songs = [song for number in numbers if (song := self.song(model, number)) is not None]
+        best = max(songs, key=lambda song: liking.score(song.facts), default=None)
+        return numbers[0] if best is None else best.number
 
     @staticmethod
     def _new_number() -> int:
         return secrets.randbelow(1_000_000_000)
 
-    async def _fill_pool(self) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """True where nobody waits, and the pools and their sound are complete."""
+        lines = (self.composing, self.playing, self.reading)
+        return (
+            all(line.is_idle for line in lines)
+            and self._model_to_fill() is None
+            and self._song_to_play() is None
+        )
+
+    def _model_to_fill(self) -> Model | None:
+        """Return the first model whose pool lacks songs."""
+        every = self.models.values()
+        return next((one for one in every if len(self.database.fresh(one.key)) < POOL_SONGS), None)
+
+    def _song_to_play(self) -> StoredSong | None:
+        """Return the first song of a pool whose sound is not made."""
+        for model in self.models.values():
+            for number in self.database.fresh(model.key):
+                song = self.song(model, number)
+                if song is not None and not self._file_of(song.midi, "mp3", song.title).is_file():
+                    return song
+        return None
+
+    async def _compose_pool(self) -> None:
         """Keep the pools full while nobody waits."""
         while True:
-            model = next(
-                (
-                    one
-                    for one in self.models.values()
-                    if self.database.count_fresh(one.key) < POOL_SONGS
-                ),
-                None,
-            )
+            model = self._model_to_fill()
             if model is None or not self.composing.is_idle:
                 await asyncio.sleep(0.5)
                 continue
@@ -168,41 +210,60 @@ class Studio:
                 _log.warning("the pool cannot be filled: %s", fault)
                 await asyncio.sleep(10)
 
+    async def _play_pool(self) -> None:
+        """Make the sound of the songs that somebody will hear next."""
+        while True:
+            song = self._song_to_play()
+            if song is None or not self.playing.is_idle:
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                await self.rendered(song.midi, "mp3", song.title, Priority.POOL)
+            except (JobFailedError, OSError) as fault:
+                _log.warning("the sound of the pool cannot be made: %s", fault)
+                await asyncio.sleep(60)
+
     # Votes.
 
     def votes(self, model: Model, number: int) -> int:
         """Return the sum of the votes on a song."""
         key = (model.key, number)
-        if key not in self._votes:
-            self._votes[key] = self.database.votes(model.key, number)
-        return self._votes[key]
+        total = self._votes.get(key)
+        if total is None:
+            total = self._votes[key] = self.database.votes(model.key, number)
+        return total
 
     def vote(self, model: Model, number: int, visitor: str, value: int) -> int:
         """Set a visitor's vote on a song and return the sum of all."""
         total = self.database.vote(model.key, number, visitor, value)
         self._votes[(model.key, number)] = total
+        self.ready.forget((model.key, number))
         return total
 
     # Files made of a song's MIDI.
 
-    async def rendered(self, midi: bytes, kind: str, title: str) -> bytes:
+    async def rendered(
+        self, midi: bytes, kind: str, title: str, rank: Priority = Priority.PERSON
+    ) -> bytes:
         """Return sound, a picture or a score of a MIDI file, cached; raises JobFailedError."""
-        told = hashlib.sha256(
-            midi + f" {kind} {title if kind in ('png', 'musicxml') else ''}".encode()
-        )
-        path = self._cache / f"{told.hexdigest()}.{kind}"
+        path = self._file_of(midi, kind, title)
         if path.is_file():
             return path.read_bytes()
         task = self._rendering.get(path)
         if task is None:
-            task = asyncio.create_task(self._render(path, midi, kind, title))
+            work = {"task": "render", "midi": midi, "kind": kind, "title": title}
+            task = asyncio.create_task(self._render(path, work, rank))
             self._rendering[path] = task
             task.add_done_callback(lambda _: self._rendering.pop(path, None))
         return await asyncio.shield(task)
 
-    async def _render(self, path: Path, midi: bytes, kind: str, title: str) -> bytes:
-        work = {"task": "render", "midi": midi, "kind": kind, "title": title}
-        made: bytes = await self.reading.put(work).wait()
+    def _file_of(self, midi: bytes, kind: str, title: str) -> Path:
+        shown = title if kind in ("png", "musicxml") else ""
+        told = hashlib.sha256(midi + f" {kind} {shown}".encode())
+        return self._cache / f"{told.hexdigest()}.{kind}"
+
+    async def _render(self, path: Path, work: dict[str, Any], rank: Priority) -> bytes:
+        made: bytes = await self.playing.put(work, rank).wait()
         with atomic_write(path) as temporary:
             temporary.write_bytes(made)
         await asyncio.to_thread(self._trim_cache)
@@ -272,3 +333,7 @@ class Studio:
             ]
         self.database.add_versions(parent, made)
         return made
+
+
+def _by_chance(share: float) -> bool:
+    return secrets.randbelow(1000) < share * 1000

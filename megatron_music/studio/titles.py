@@ -16,10 +16,8 @@ _VOICES = {"SOPRANO", "ALTO", "TENOR", "BASS"}
 def title_of(facts: dict[str, Any], number: int) -> str:
     """Return a title for a song by its figures (`generate.report.figures`) and its number."""
     tracks = facts["tracks"]
-    busiest = max((track["notes_per_bar"] for track in tracks), default=0.0)
-    key = facts["key"] or "no key"
-    _, major, minor = next(pace for pace in _PACES if busiest <= pace[0])
-    words = minor if key.endswith("minor") else major
+    _, major, minor = _PACES[pace_of(facts)]
+    words = minor if is_minor(facts) else major
     names = {track["instrument"] for track in tracks}
     if names == _VOICES:
         form = "Chorale"
@@ -27,4 +25,15 @@ def title_of(facts: dict[str, Any], number: int) -> str:
         form = "Groove" if len(tracks) == 1 else "Band Piece"
     else:
         form = _FORMS.get(len(tracks), "Ensemble")
-    return f"{words[number % len(words)]} {form} in {key}"
+    return f"{words[number % len(words)]} {form} in {facts['key'] or 'no key'}"
+
+
+def is_minor(facts: dict[str, Any]) -> bool:
+    """Tell whether a song is in a minor key."""
+    return (facts["key"] or "").endswith("minor")
+
+
+def pace_of(facts: dict[str, Any]) -> int:
+    """Return how quick a song is, from 0 for the slowest."""
+    busiest = max((track["notes_per_bar"] for track in facts["tracks"]), default=0.0)
+    return next(pace for pace, (most, *_) in enumerate(_PACES) if busiest <= most)

@@ -1,10 +1,10 @@
 """Who asks: signed cookies in place of accounts, a shared token, limits, foreign sites."""
 
-import hashlib
 import hmac
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -23,10 +23,10 @@ class Signer:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def new_cookie(self) -> str:
-        """Return the cookie of a new visitor."""
+    def new_visitor(self) -> tuple[str, str]:
+        """Return a new visitor and the cookie that names it."""
         visitor = secrets.token_urlsafe(12)
-        return f"{visitor}.{self._signature(visitor)}"
+        return visitor, f"{visitor}.{self._signature(visitor)}"
 
     def visitor(self, cookie: str | None) -> str | None:
         """Return the visitor that a cookie names, None for a cookie that is not ours."""
@@ -37,7 +37,7 @@ class Signer:
         return visitor if good else None
 
     def _signature(self, visitor: str) -> str:
-        return hmac.new(self._secret, visitor.encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._secret, visitor.encode(), "sha256").hex()[:32]
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,24 @@ def is_cross_site(request: HTTPConnection) -> bool:
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
+@lru_cache(1024)
 def is_local_name(host: str) -> bool:
     """Tell whether a Host header names this very machine, as a name that others own may not."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _host_of(f"//{host}")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _host_of(address: str) -> str:
+    """Return the host of an address without its port, "" where it has none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""

@@ -4,6 +4,7 @@ A process takes one job after another from a pipe and answers with events, the l
 `done` or `failed`. Jobs and events are dictionaries, as in JSON but for bytes.
 """
 
+import errno
 import signal
 from collections.abc import Callable
 from dataclasses import fields
@@ -42,7 +43,13 @@ def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
     `cancelled` is a shared number: the job of that `turn` is given up.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's
-    tasks = {"song": _song, "compose": _compose, "read": _read, "render": _render, "warm": _warm}
+    tasks = {
+        "song": compose_songs,
+        "compose": _compose,
+        "read": _read,
+        "render": _render,
+        "warm": _warm,
+    }
     while True:
         try:
             job = pipe.recv()
@@ -55,11 +62,12 @@ def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
             pipe.send({"event": "failed", "reason": "cancelled", "is_ours": False})
         except MusicError as fault:
             pipe.send({"event": "failed", "reason": str(fault), "is_ours": False})
-        except MemoryError:
-            pipe.send({"event": "failed", "reason": "it takes too much memory", "is_ours": False})
         except Exception as fault:
-            reason = f"{type(fault).__name__}: {fault}"
-            pipe.send({"event": "failed", "reason": reason, "is_ours": True})
+            is_memory = isinstance(fault, MemoryError) or (
+                isinstance(fault, OSError) and fault.errno == errno.ENOMEM
+            )
+            told = "it takes too much memory" if is_memory else f"{type(fault).__name__}: {fault}"
+            pipe.send({"event": "failed", "reason": told, "is_ours": not is_memory})
 
 
 def _sender(pipe: Connection, job: Job, cancelled: Any) -> Send:
@@ -88,7 +96,7 @@ def song_wishes(composer: Any, bars: int = SONG_BARS) -> dict[str, Any]:
     return {"bars": bars, "begin": knows_place, "end": knows_place}
 
 
-def _song(job: Job, models: dict[str, str], send: Send) -> list[Job]:
+def compose_songs(job: Job, models: dict[str, str], send: Send) -> list[Job]:
     """Compose songs by number."""
     composer = _composer(models[job["model"]])
     wishes = song_wishes(composer, job.get("bars", SONG_BARS))

@@ -4,11 +4,13 @@
     python profiling/benchmarks/studio.py HFDIR
 
 Starts the real program on a folder of its own, asks it with `wrk` (Debian's package) and httpx, and
-prints a table.
+prints a table. Beside it stands a bare server that sends the same bytes from memory, with the same
+uvicorn, httptools and uvloop: what this machine gives a program that does nothing else.
 """
 
 import argparse
 import asyncio
+import multiprocessing
 import re
 import statistics
 import subprocess
@@ -18,15 +20,17 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
+import uvicorn
 
-SECONDS = 10
+SECONDS = 6
 CONNECTIONS = 50
 LINE, VISITORS = 200, 10
-PORT = 18_013
-ADDRESS = f"http://127.0.0.1:{PORT}"
+PORT, BARE_PORT = 18_013, 18_014
+ADDRESS, BARE = f"http://127.0.0.1:{PORT}", f"http://127.0.0.1:{BARE_PORT}"
 API = f"{ADDRESS}/api/v1"
 
 
@@ -65,21 +69,88 @@ end
 """
 
 
-def wrk(path: str, folder: Path) -> tuple[str, float]:
-    """Return the 95th percentile of a path's answers and how many come a second."""
+class Load(NamedTuple):
+    """What `wrk` found of an address."""
+
+    slowest_ms: float
+    """The 95th percentile."""
+
+    rate: float
+    """Answers a second."""
+
+
+def wrk(address: str, folder: Path) -> Load:
+    """Ask an address by many connections at once."""
     script = folder / "percentile.lua"
     script.write_text(PERCENTILE)
     done = subprocess.run(
-        ["/usr/bin/wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", script, ADDRESS + path],
+        ["/usr/bin/wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", script, address],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    slowest = re.search(r"95 in 100: (.*)", done)
+    slowest = re.search(r"95 in 100: (\S+)", done)
     rate = re.search(r"Requests/sec:\s+(\S+)", done)
     if "Non-2xx" in done or slowest is None or rate is None:
         sys.exit(f"wrk was not answered as it should be:\n{done}")
-    return slowest[1], float(rate[1])
+    return Load(float(slowest[1]), float(rate[1]))
+
+
+@contextmanager
+def bare_server(paths: list[str]) -> Iterator[None]:
+    """Serve from memory what the studio answers to some paths."""
+    answers = {}
+    for path in paths:
+        got = httpx.get(ADDRESS + path)
+        head = [pair for pair in got.headers.raw if pair[0] not in (b"date", b"server")]
+        answers[path] = head, got.content
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=_serve_bare, args=(answers,), daemon=True)
+    process.start()
+    try:
+        with httpx.Client() as client:
+            for _ in range(300):
+                with suppress(httpx.TransportError):
+                    client.get(BARE + paths[0])
+                    break
+                time.sleep(0.1)
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve_bare(answers: dict[str, tuple[list[tuple[bytes, bytes]], bytes]]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 (as ASGI has it)
+        headers, body = answers[scope["path"]]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    uvicorn.run(
+        app,
+        port=BARE_PORT,
+        http="httptools",
+        loop="uvloop",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+    )
+
+
+def loads(number: int, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield rows on a song that is asked for by number, of the studio and of the bare server."""
+    paths = {"page": f"/song/{number}", "JSON": f"/api/v1/songs/{number}"}
+    with bare_server(list(paths.values())):
+        for name, path in paths.items():
+            bare, studio = wrk(BARE + path, folder), wrk(ADDRESS + path, folder)
+            yield f"song by number, {name}, {CONNECTIONS} at once", _told(studio)
+            yield "the same bytes from a bare server", _told(bare)
+            yield "the studio's share of its rate", f"{studio.rate / bare.rate:.2f}"
+
+
+def _told(load: Load) -> str:
+    return f"p95 {load.slowest_ms:.1f} ms, {load.rate:,.0f} requests/s"
 
 
 def new_song(client: httpx.Client, number: int) -> tuple[float, float]:
@@ -145,12 +216,9 @@ def main() -> None:
         songs = [new_song(client, 700_000_000 + one) for one in range(5)]
         rows.append(("new song: first bar", f"{statistics.median(one[0] for one in songs):.2f} s"))
         rows.append(("new song: 8 bars", f"{statistics.median(one[1] for one in songs):.2f} s"))
-        while any(pool < 24 for pool in client.get(f"{ADDRESS}/healthz").json()["pool"].values()):
+        while not client.get(f"{ADDRESS}/healthz").json()["is_idle"]:
             time.sleep(1)
-        for name, path in (("page", f"/song/{number}"), ("JSON", f"/api/v1/songs/{number}")):
-            slowest, rate = wrk(path, folder)
-            told = f"p95 {slowest}, {rate:,.0f} requests/s"
-            rows.append((f"song by number, {name}, {CONNECTIONS} at once", told))
+        rows += loads(number, folder)
         before = memory_mib(server)
         done, took_s = asyncio.run(long_line())
         rows.append((f"{LINE} requests to compose a bar at once", f"{done} done in {took_s:.0f} s"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from megatron_music.studio import service
 from megatron_music.studio.app import create_app
 from megatron_music.studio.server import find_models
 from megatron_music.studio.service import Studio
@@ -29,7 +30,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    studio = Studio(find_models([model]), tmp_path_factory.mktemp("studio"))
-    with offer(studio) as opened:
-        yield opened
+def expressive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of any instruments that knows dynamics, tempi, metres and labels."""
+    told = TokenizerSettings(
+        bars=2, velocity=8, tempo=True, metres=("3/4", "4/4"), attributes=("GENRE=JAZZ",)
+    )
+    return untrained(tmp_path_factory.mktemp("expressive"), told, 512)
+
+
+@pytest.fixture(scope="session")
+def client(
+    model: Path, expressive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    studio = Studio(find_models([model, expressive]), tmp_path_factory.mktemp("studio"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "POOL_SONGS", 1)
+        with offer(studio) as opened:
+            yield opened

@@ -28,8 +28,14 @@ def events_of(text: str) -> list[tuple[str, dict[str, object]]]:
     ]
 
 
-def composed(client: TestClient, wishes: dict[str, object], version: str | None = None) -> dict:
-    told = client.post(f"{API}/compositions", json={"version": version, "wishes": wishes})
+def composed(
+    client: TestClient,
+    wishes: dict[str, object],
+    version: str | None = None,
+    model: str | None = None,
+) -> dict:
+    asked = {"version": version, "wishes": wishes, "model": model}
+    told = client.post(f"{API}/compositions", json=asked)
     assert told.status_code == 202, told.text
     events = events_of(client.get(told.json()["events"]).text)
     assert events[-1][0] == "done", events[-1]
@@ -96,6 +102,8 @@ def test_a_song_is_given_as_files_that_never_change(
     assert "immutable" in first.headers["cache-control"]
     known = client.get(path, headers={"if-none-match": first.headers["etag"]})
     assert (known.status_code, known.content) == (304, b"")
+    odd = client.get(path, headers=[(b"range", b"bytes=\xb2-")])
+    assert odd.status_code == 200
     part = client.get(path, headers={"range": "bytes=2-5"})
     assert (part.status_code, part.content) == (206, first.content[2:6])
 
@@ -116,6 +124,28 @@ def test_votes_count_once_a_visitor_and_make_the_list_of_the_best(client: TestCl
     assert "/song/9" in client.get("/best?period=day").text
     assert client.post(path, json={"value": 5}).status_code == 422
     assert client.post(f"{API}/songs/999999/votes", json={"value": 1}).status_code == 404
+
+
+def test_a_song_is_told_anew_after_a_vote(client: TestClient) -> None:
+    client.get(f"{API}/songs/10")
+    for path in (f"{API}/songs/10", "/song/10"):
+        first, second = client.get(path), client.get(path)
+        assert (first.content, first.headers["etag"]) == (second.content, second.headers["etag"])
+        assert "content-security-policy" in second.headers
+        known = client.get(path, headers={"if-none-match": second.headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
+    client.post(f"{API}/songs/10/votes", json={"value": -1})
+    assert client.get(f"{API}/songs/10").json()["votes"] == -1
+    assert 'aria-label="Sum of votes">-1<' in client.get("/song/10").text
+
+
+def test_what_a_cache_may_keep_names_no_visitor(client: TestClient) -> None:
+    client.get(f"{API}/songs/10")
+    for path in (f"{API}/songs/10", "/song/10", f"{API}/songs/10/midi"):
+        client.cookies.clear()
+        assert "set-cookie" not in client.get(path).headers
+    voted = client.post(f"{API}/songs/10/votes", json={"value": 0})
+    assert "studio_visitor" in voted.headers["set-cookie"]
 
 
 def test_a_piece_is_composed_anew_in_two_bars_and_every_version_is_kept(client: TestClient) -> None:
@@ -187,6 +217,38 @@ def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> No
     assert client.get(made[0]["links"]["midi"]).content.startswith(b"MThd")
 
 
+WISHES = {"attributes", "metre", "dynamics", "tempo_bpm"}
+
+
+def test_a_form_asks_for_what_the_model_knows(
+    client: TestClient, model: Path, expressive: Path
+) -> None:
+    for name, known in ((model.name, set()), (expressive.name, WISHES)):
+        page = client.get(f"/compose?model={name}").text
+        shown = set(re.findall(r'data-wish="(\w+)"', page))
+        assert shown & WISHES == known
+        assert {"temperature", "density", "key"} <= shown
+
+
+def test_dynamics_tempo_and_metre_are_composed_by_a_model_that_knows_them(
+    client: TestClient, expressive: Path
+) -> None:
+    wishes = {"bars": 2, "count": 1, "dynamics": "pp", "tempo_bpm": 72, "metre": "3/4"}
+    made = composed(client, wishes | {"density": ["5"]}, model=expressive.name)["versions"][0]
+    facts = made["facts"]
+    assert facts["tempo_bpm"] == pytest.approx(72, abs=3)
+    assert facts["bar_starts"][1] * 4 == facts["steps_per_bar"] * 3
+    played = pretty_midi.PrettyMIDI(io.BytesIO(client.get(made["links"]["midi"]).content))
+    velocities = [note.velocity for one in played.instruments for note in one.notes]
+    assert velocities
+    assert max(velocities) <= 60
+
+
+def test_dynamics_are_refused_by_a_model_that_has_none(client: TestClient) -> None:
+    told = client.post(f"{API}/compositions", json={"wishes": {"dynamics": "pp"}}).json()
+    assert events_of(client.get(told["events"]).text)[-1][0] == "failed"
+
+
 @pytest.mark.parametrize(
     ("path", "content", "status"),
     [
@@ -194,6 +256,7 @@ def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> No
         ("/projects", b"", 422),
         ("/projects", b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\xff\xff\xff\xff", 422),
         ("/projects", bytes(LARGEST_UPLOAD_BYTES + 1), 413),
+        ("/compositions", b"{" + bytes(LARGEST_UPLOAD_BYTES), 413),
         ("/compositions", b'{"wishes": {"bars": 0}}', 422),
         ("/compositions", b'{"wishes": {"unknown": 1}}', 422),
         ("/compositions", b'{"model": "none"}', 404),
@@ -209,6 +272,12 @@ def test_bad_input_is_refused_with_a_sentence(
     refused = client.post(API + path, content=content, headers=kind)
     assert refused.status_code == status
     assert len(refused.json()["detail"]) > 5
+
+
+@pytest.mark.parametrize("path", ["/projects", "/compositions", "/songs/9/votes"])
+def test_a_body_of_unknown_length_is_bounded_too(client: TestClient, path: str) -> None:
+    parts = (bytes(1 << 16) for _ in range((LARGEST_UPLOAD_BYTES >> 16) + 1))
+    assert client.post(API + path, content=parts).status_code == 413
 
 
 @pytest.mark.parametrize(

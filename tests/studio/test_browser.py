@@ -121,7 +121,9 @@ def test_bars_are_marked_composed_anew_kept_and_undone(page: Any) -> None:
     until(page, "document.querySelector('#redo').disabled")
 
 
-def test_a_file_is_uploaded_and_a_bad_one_is_refused(page: Any, tmp_path: Path) -> None:
+def test_an_upload_is_composed_anew_in_two_bars_and_downloaded_as_a_score(
+    page: Any, tmp_path: Path
+) -> None:
     page.goto("/song/23")
     page.wait_for_selector("#files:not([hidden])")
     with page.expect_download() as download:
@@ -138,6 +140,17 @@ def test_a_file_is_uploaded_and_a_bad_one_is_refused(page: Any, tmp_path: Path) 
     page.click("#upload")
     page.wait_for_url("**/work/*")
     assert page.inner_text("#title") == "tune.mid"
+    for bar in ("5", "6"):
+        page.locator("#bars button").get_by_text(bar, exact=True).click()
+    page.fill("[data-wish=count]", "2")
+    page.click("#fill")
+    page.wait_for_selector("#choices .card")
+    page.locator("#choices .card button.primary").first.click()
+    until(page, "document.querySelectorAll('#tree li').length === 2")
+    with page.expect_download() as download:
+        page.click("#score")
+    download.value.save_as(tmp_path / "tune.musicxml")
+    assert (tmp_path / "tune.musicxml").read_text().count('<measure number="6"') == 4
 
 
 def test_four_pieces_are_composed_from_nothing(page: Any) -> None:
@@ -148,6 +161,31 @@ def test_four_pieces_are_composed_from_nothing(page: Any) -> None:
     shoot(page, "compose")
     page.locator("#choices .card button.primary").first.click()
     page.wait_for_url("**/work/*")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_have_no_serious_fault_of_accessibility(
+    browser: Any, address: str, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(base_url=address, color_scheme=scheme)
+    page.set_default_timeout(120_000)
+    page.goto("/song/21")
+    page.wait_for_selector("#files:not([hidden])")
+    found = {"/song/21": Axe().run(page).response["violations"]}
+    page.click("#work")
+    page.wait_for_selector("#tree li")
+    found["/work"] = Axe().run(page).response["violations"]
+    for path in ("/compose", "/best", "/docs"):
+        page.goto(path)
+        found[path] = Axe().run(page).response["violations"]
+    page.close()
+    serious = {
+        path: [one["id"] for one in faults if one["impact"] in ("serious", "critical")]
+        for path, faults in found.items()
+    }
+    assert not any(serious.values()), serious
 
 
 def test_a_page_fits_a_phone_in_the_dark(browser: Any, address: str) -> None:

@@ -44,11 +44,21 @@ def test_a_song_is_kept_for_each_model(kept: Database) -> None:
     assert kept.song("other", 2**62) is None
 
 
-def test_a_fresh_song_is_heard_first_by_one_person_alone(kept: Database) -> None:
-    for number in (3, 4):
+def test_a_song_of_the_pool_is_there_until_it_is_taken(kept: Database) -> None:
+    for number in (4, 3):
         kept.keep_song("m", song(number), is_fresh=True)
-    assert [kept.take_fresh("m"), kept.take_fresh("m"), kept.take_fresh("m")] == [3, 4, None]
+    assert kept.fresh("m") == [4, 3]
+    kept.take_fresh("m", 4)
+    assert kept.fresh("m") == [3]
     assert kept.any_song("m") in (3, 4)
+
+
+def test_votes_for_and_against_a_song_are_counted(kept: Database) -> None:
+    for number in (1, 2):
+        kept.keep_song("m", song(number), is_fresh=False)
+    for visitor, value in (("anna", 1), ("bert", 1), ("cleo", -1)):
+        kept.vote("m", 1, visitor, value)
+    assert kept.voted_for("m") == [(FACTS, 2, 1)]
 
 
 def test_the_oldest_songs_without_a_vote_go_first(

@@ -10,6 +10,8 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.studio import embed, server
+from megatron_music.studio.carried import SONGS, read_songs
+from megatron_music.studio.worker import facts_of
 
 
 def test_the_carried_model_composes_a_chorale() -> None:
@@ -20,8 +22,20 @@ def test_the_carried_model_composes_a_chorale() -> None:
     composer = Composer.load(carried)
     assert composer.model.dtype == torch.float32
     assert composer.vocabulary.settings.ensemble == ("SOPRANO", "ALTO", "TENOR", "BASS")
-    (song,) = composer.compose(Request(bars=1, song_ids=(7,), begin=True))
+    (song,) = composer.compose(Request(bars=8, song_ids=(1,), begin=True, end=True))
     assert len(song.piece.tracks) == 4
+    (offered,) = server.find_models([carried])
+    first, *others = read_songs(carried, offered.key)
+    assert [one.number for one in (first, *others)] == list(embed.NUMBERS)
+    assert first.facts["notes_by_track"] == facts_of(song.piece, 100)["notes_by_track"]
+    assert first.midi.startswith(b"MThd")
+
+
+def test_songs_of_another_model_are_not_carried(tmp_path: Path) -> None:
+    shutil.copy(server.EMBEDDED / SONGS, tmp_path)
+    assert read_songs(tmp_path, "another") == []
+    (tmp_path / SONGS).write_text("{")
+    assert read_songs(tmp_path, "another") == []
 
 
 def test_a_model_is_carried_in_half_precision(model: Path, tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """The line of jobs: in order, people first, and a process that dies costs one job."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from megatron_music.studio import jobs
 from megatron_music.studio.jobs import (
@@ -13,6 +18,7 @@ from megatron_music.studio.jobs import (
     Priority,
     QueueFullError,
     State,
+    _receive,
 )
 
 
@@ -92,6 +98,23 @@ async def a_process_that_dies_costs_its_job_alone(line: JobQueue) -> None:
     with pytest.raises(JobFailedError, match="died"):
         await dying.wait()
     assert (await next_one.wait())[0]["number"] == 9
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_result_longer_than_a_pipe_holds_arrives_whole(run: Callable[..., Any]) -> None:
+    sent = bytes(16 << 20)
+
+    async def received() -> Any:
+        ours, theirs = Pipe()
+        sender = threading.Timer(0.1, theirs.send, [sent])
+        sender.start()
+        try:
+            return await _receive(ours)
+        finally:
+            ours.close()
+            sender.join()
+
+    assert run(received()) == sent
 
 
 def test_a_line_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

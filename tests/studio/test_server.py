@@ -40,7 +40,10 @@ def test_the_program_serves_composes_by_the_documented_commands_and_ends_at_ctrl
             serve([model], tmp_path / "other", Address(port=18012), say=print)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=60) == 130
-    assert "token" not in (tmp_path / "studio" / "studio.log").read_text()
+    log = (tmp_path / "studio" / "studio.log").read_text()
+    assert "token" not in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert "/api/v1/songs/{number}/{kind}" in [line.get("route") for line in lines]
 
 
 def documented_commands() -> list[str]:

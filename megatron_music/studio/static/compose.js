@@ -1,5 +1,6 @@
 import { ask, follow, waiting } from "./api.js";
 import { showChoices } from "./choices.js";
+import { chosenWishes } from "./options.js";
 
 const $ = (id) => document.getElementById(id);
 const { model } = $("compose").dataset;
@@ -8,8 +9,6 @@ const say = (text) => { $("state").textContent = text; };
 async function act(work) {
   try { await work(); } catch (fault) { say(fault.message); }
 }
-
-const chosen = (id) => [...($(id)?.selectedOptions ?? [])].map((option) => option.value);
 
 $("upload").addEventListener("click", () => act(async () => {
   const file = $("file").files[0];
@@ -27,9 +26,7 @@ $("from-song").addEventListener("click", () => act(async () => {
 }));
 
 $("from-nothing").addEventListener("click", () => act(async () => {
-  const wishes = { count: 4, bars: Number($("bars").value), temperature: Number($("temperature").value) };
-  for (const name of ["begin", "end"]) if ($(name)) wishes[name] = $(name).checked;
-  for (const name of ["instruments", "attributes"]) if (chosen(name).length) wishes[name] = chosen(name);
+  const wishes = { count: 4, ...chosenWishes() };
   const job = await ask("/api/v1/compositions", "POST", { model, wishes });
   await follow(job.events, { place: (event) => say(waiting(event)), running: () => say("Composing."), bar: (event) => say(`Composing: ${event.instrument}, bar ${event.bar}.`) });
   const { versions } = await ask(`/api/v1/compositions/${job.key}`);

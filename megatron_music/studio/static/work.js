@@ -1,5 +1,6 @@
 import { ask, follow, typing, waiting } from "./api.js";
 import { button, showChoices } from "./choices.js";
+import { chosenWishes } from "./options.js";
 import { Player } from "./player.js";
 import { Roll } from "./roll.js";
 
@@ -93,7 +94,7 @@ async function go(version) {
 
 async function compose(wishes) {
   if (running) return;
-  wishes = { count: Number($("count").value), temperature: Number($("temperature").value), ...wishes };
+  wishes = { ...chosenWishes(), ...wishes };
   try {
     const job = await ask("/api/v1/compositions", "POST", { model: project.model, version: project.head, wishes });
     running = job.key;

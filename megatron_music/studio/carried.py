@@ -1,0 +1,37 @@
+"""Songs beside a model, so that a new studio plays before its composing process is there."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from megatron_music.studio.database import StoredSong
+from megatron_music.studio.titles import title_of
+
+SONGS = "songs.json"
+
+
+def write_songs(folder: Path, model: str, songs: list[dict[str, Any]]) -> None:
+    """Write songs by number, as the composing process returns them, of the model of a key."""
+    told = [song | {"midi": base64.b64encode(song["midi"]).decode()} for song in songs]
+    lines = ",\n".join(json.dumps(one) for one in told)
+    (folder / SONGS).write_text(f'{{"model": "{model}", "songs": [\n{lines}\n]}}\n', "utf-8")
+
+
+def read_songs(folder: Path, model: str) -> list[StoredSong]:
+    """Return the songs beside a model, none where there are none of this very model."""
+    try:
+        told = json.loads((folder / SONGS).read_text("utf-8"))
+        if told["model"] != model:
+            return []
+        return [
+            StoredSong(
+                one["number"],
+                title_of(one["facts"], one["number"]),
+                one["facts"],
+                base64.b64decode(one["midi"]),
+            )
+            for one in told["songs"]
+        ]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []  # they only save time
