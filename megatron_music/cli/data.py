@@ -199,9 +199,9 @@ def _summary(manifest: dict[str, Any]) -> str:
         f"{manifest['source']['name']}: {inputs['kept']:,} of {counted(inputs['total'], 'piece')} "
         "kept" + (f"; left out: {refused} (data list-left-out names them)" if refused else "")
     ]
-    for name, side in manifest["splits"].items():
-        lines.append(data_inspect.row(name, side))
-        if not side["documents"]:
+    for name, split in manifest["splits"].items():
+        lines.append(data_inspect.row(name, split))
+        if not split["documents"]:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
     lines += _labels(manifest)
     lines += data_inspect.grid(manifest)

@@ -81,12 +81,12 @@ def list_left_out(
     show.log(f"{counted(whole, 'piece')} left out, {counted(part, 'piece')} in part")
 
 
-def row(name: str, side: Mapping[str, int]) -> str:
-    """Return a line with what is on one side of the split."""
+def row(name: str, split: Mapping[str, int]) -> str:
+    """Return a line with what is on one split."""
     return (
-        f"{name:>6}: {counted(side['tokens'], 'token', width=13)}, "
-        f"{counted(side['documents'], 'document', width=9)}, "
-        f"{counted(side['pieces'], 'piece', width=7)}"
+        f"{name:>6}: {counted(split['tokens'], 'token', width=13)}, "
+        f"{counted(split['documents'], 'document', width=9)}, "
+        f"{counted(split['pieces'], 'piece', width=7)}"
     )
 
 
@@ -115,27 +115,27 @@ def grid(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def contexts(side: Mapping[str, Any]) -> list[str]:
+def contexts(split: Mapping[str, Any]) -> list[str]:
     """Return a line for each sequence length of a recipe: which windows it does not hold."""
     from megatron_music.config import recipes_by_length
 
     lines: list[str] = []
-    by_length = side.get("longer_than")  # data sets of earlier versions have none
+    by_length = split.get("longer_than")  # data sets of earlier versions have none
     if by_length is None:
         return lines
     for tokens, recipes in recipes_by_length().items():
         longer = by_length[str(tokens)]
         left_out = (
             f"leaves out {counted(longer['documents'], 'window')} "
-            f"({longer['documents'] / side['documents']:.1%}) with "
-            f"{longer['tokens'] / side['tokens']:.1%} of the tokens"
+            f"({longer['documents'] / split['documents']:.1%}) with "
+            f"{longer['tokens'] / split['tokens']:.1%} of the tokens"
         )
         said = left_out if longer["documents"] else "holds all windows"
         lines.append(f"  {tokens:,} tokens ({', '.join(recipes)}): {said}")
         if not longer["documents"]:
             break
     else:
-        lines.append(f"  model.seq_length={side['document_tokens']['max']} holds all windows")
+        lines.append(f"  model.seq_length={split['document_tokens']['max']} holds all windows")
     return ["sequence of a recipe, training windows:", *lines]
 
 
@@ -153,11 +153,11 @@ def _write(made: "Statistics", folder: Path) -> None:
 
 
 def _text(made: "Statistics") -> str:
-    """Return the table of the sides and the histograms, as text."""
+    """Return the table of the splits and the histograms, as text."""
     from megatron_music.data.assemble.card import histograms
     from megatron_music.data.counts import text_bars
     from megatron_music.data.report.stats import note_rows
 
-    lines = [row(name, side) for name, side in made.manifest["splits"].items()]
+    lines = [row(name, split) for name, split in made.manifest["splits"].items()]
     parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
     return "\n".join([*lines, *(f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items())])

@@ -63,7 +63,7 @@ Fill = Annotated[
 MaxTracks = Annotated[int | None, Option(help="Most tracks of a window.")]
 Shuffle = Annotated[bool | None, Option(help="Shuffle the tracks, or not.")]
 Seed = Annotated[int | None, Option(help="The seed of the shuffling.")]
-Split = Annotated[str | None, Option(help="Weights of the sides, such as 90,5,5.")]
+Split = Annotated[str | None, Option(help="Weights of the splits, such as 90,5,5.")]
 Like = Annotated[
     Path | None,
     Option(

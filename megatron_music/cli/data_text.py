@@ -116,7 +116,7 @@ def _summary(manifest: Mapping[str, Any]) -> str:
             f"{manifest['source']['name']}: {inputs['kept']:,} of "
             f"{counted(inputs['total'], 'song')} kept"
             + (f"; left out: {refused} (data list-left-out names them)" if refused else ""),
-            *(data_inspect.row(name, side) for name, side in splits.items()),
+            *(data_inspect.row(name, split) for name, split in splits.items()),
             f"vocabulary: {size:,} {kind}; {' and '.join(fields) or 'no artists, no titles'}",
             f"longest document: {splits['train']['document_tokens']['max']:,} tokens of "
             f"{tokenizer['longest_tokens']:,} at most",

@@ -19,7 +19,7 @@ RECORDS_FILE = "files.jsonl"
 
 @dataclass(frozen=True)
 class SplitWindows:
-    """Windows of one side of a data set.
+    """Windows of one split of a data set.
 
     `groups` [n] numbers the piece each is cut from, `places` [n, 2] its position there, as
     in `tokenizer.places`.
@@ -45,13 +45,13 @@ class SplitWindows:
         return SplitWindows((*self.tokens, *others.tokens), groups, places)
 
 
-def read_split(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> SplitWindows:
-    """Read up to `most` windows of one side, evenly spread over it; raises DataError.
+def read_split(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> SplitWindows:
+    """Read up to `most` windows of one split, evenly spread over it; raises DataError.
 
     Windows with hidden bars are left out: their music is in other windows, complete.
     """
-    reader = WindowReader(folder, side, vocabulary)
-    pieces = _pieces(folder, side, reader.documents)[reader.owners]
+    reader = WindowReader(folder, split, vocabulary)
+    pieces = _pieces(folder, split, reader.documents)[reader.owners]
     count = min(most, len(reader))
     chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
     tokens = tuple(reader[i] for i in chosen.tolist())
@@ -60,8 +60,8 @@ def read_split(folder: Path, side: str, most: int, vocabulary: Vocabulary) -> Sp
     return SplitWindows(tokens, pieces[chosen], of_chosen).take(np.array(shown, np.int64))
 
 
-def _pieces(folder: Path, side: str, documents: int) -> IntArray:
-    """Return the number of the piece that each document of a side comes from, [documents].
+def _pieces(folder: Path, split: str, documents: int) -> IntArray:
+    """Return the number of the piece that each document of a split comes from, [documents].
 
     Documents stand in the order of `files.jsonl`; where that does not account for them, each
     counts as a piece of its own.
@@ -69,7 +69,7 @@ def _pieces(folder: Path, side: str, documents: int) -> IntArray:
     try:
         lines = (folder / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
-        counts = [one["documents"] for one in records if one.get("split") == side]
+        counts = [one["documents"] for one in records if one.get("split") == split]
         pieces = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     except FileNotFoundError:
         pieces = np.zeros(0, np.int64)

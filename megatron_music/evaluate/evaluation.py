@@ -43,7 +43,7 @@ from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 MOST_WINDOWS = 400
-"""Of each held-out side; evenly spread."""
+"""Of each held-out split; evenly spread."""
 
 LONG_SONGS = 4
 """For every four songs, one song of two windows is composed."""

@@ -39,7 +39,7 @@ class WindowLosses:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What one side of a data set costs a model, and how it keeps the grammar without a mask.
+    """What one split of a data set costs a model, and how it keeps the grammar without a mask.
 
     `per_token_masked` is the cost when illegal tokens are forbidden. `per_cell` and
     `per_cell_masked` share all nats of a window among its cells: one voice in one sixteenth,

@@ -132,8 +132,8 @@ class DataLoader:
                 splits, blend.shares, self.eval_iters * train.global_batch_size
             )
 
-    def _open(self, folder: Path, side: str) -> Split:
-        return open_split(folder, side, self.seq_length, self._train, self._vocabulary)
+    def _open(self, folder: Path, split: str) -> Split:
+        return open_split(folder, split, self.seq_length, self._train, self._vocabulary)
 
     @property
     def attended_tokens(self) -> float:

@@ -41,14 +41,14 @@ HIDDEN_SHARE = 0.5
 
 
 def open_split(
-    folder: Path, side: str, row_tokens: int, train: TrainConfig, vocabulary: AnyVocabulary
+    folder: Path, split: str, row_tokens: int, train: TrainConfig, vocabulary: AnyVocabulary
 ) -> Split:
-    """Return one side of a data set, packed into rows; raises DataError."""
+    """Return one split of a data set, packed into rows; raises DataError."""
     drawing = read_window_settings(folder)
     if drawing is None or not isinstance(vocabulary, Vocabulary):
-        return PackedSplit(folder / side, row_tokens, train.seed, vocabulary)
-    is_fixed = side != "train"
-    return WindowSplit(folder / side, row_tokens, train, vocabulary, drawing, is_fixed=is_fixed)
+        return PackedSplit(folder / split, row_tokens, train.seed, vocabulary)
+    is_fixed = split != "train"
+    return WindowSplit(folder / split, row_tokens, train, vocabulary, drawing, is_fixed=is_fixed)
 
 
 @dataclass(frozen=True)

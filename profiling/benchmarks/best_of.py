@@ -60,8 +60,8 @@ def measure(arguments: argparse.Namespace) -> str:
     composer = Composer.load(arguments.model)
     vocabulary = composer.vocabulary
     real = RealMusic.of(arguments.data, vocabulary)
-    sides = [_windows(arguments.data, side, vocabulary) for side in SPLITS]
-    held_out = _joined(*sides[1:])
+    splits = [_windows(arguments.data, split, vocabulary) for split in SPLITS]
+    held_out = _joined(*splits[1:])
     began = time.perf_counter()
     groups = [
         list(
@@ -80,7 +80,7 @@ def measure(arguments: argparse.Namespace) -> str:
             ("the first", [group[: arguments.best] for group in groups]),
         )
     }
-    areas = (_span(_area(_joined(sides[0], held_out), music)) for music in columns.values())
+    areas = (_span(_area(_joined(splits[0], held_out), music)) for music in columns.values())
     rows = [["critic's AUC", *areas, ""]]
     figures = FIGURES | (VOICE_FIGURES if voices_of(vocabulary.settings) else {})
     for name, figure in figures.items():
@@ -99,8 +99,8 @@ def measure(arguments: argparse.Namespace) -> str:
     )
 
 
-def _windows(data: Path, side: str, vocabulary: Vocabulary) -> WindowSet:
-    return WindowSet(*whole_windows(read_split(data, side, MOST_WINDOWS, vocabulary), vocabulary))
+def _windows(data: Path, split: str, vocabulary: Vocabulary) -> WindowSet:
+    return WindowSet(*whole_windows(read_split(data, split, MOST_WINDOWS, vocabulary), vocabulary))
 
 
 def _joined(first: WindowSet, second: WindowSet) -> WindowSet:

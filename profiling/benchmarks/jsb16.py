@@ -41,7 +41,7 @@ _MOST_WINDOWS = 1 << 30
 
 @dataclass(frozen=True)
 class Score:
-    """What a side costs: nats a cell, with illegal tokens forbidden, and where in its windows.
+    """What a split costs: nats a cell, with illegal tokens forbidden, and where in its windows.
 
     `first_bar` and `later_bars` are nats a cell of the bars that begin a window and of the others,
     `frame` of the tokens that belong to no bar.
@@ -63,7 +63,7 @@ def score(
     pieces: list[IntArray],
     ids: Vocabulary,
 ) -> Score:
-    """Share the nats of all windows of a side among the cells of its pieces."""
+    """Share the nats of all windows of a split among the cells of its pieces."""
     if left_out := sum(reading.left_out for reading in readings):
         raise DataError(
             f"{left_out} tokens do not fit into the model's context; raise model.seq_length"
@@ -129,7 +129,7 @@ def read_splits(model: Path, data: Path, pieces: Chorales) -> dict[str, Score]:
 
 def page(scores: dict[str, Score], arguments: argparse.Namespace, words: Sequence[str]) -> str:
     """Return the results as Markdown."""
-    head = ["side", "pieces", "cells", "tokens", "nats a cell", "with the grammar's mask",
+    head = ["split", "pieces", "cells", "tokens", "nats a cell", "with the grammar's mask",
             "first bar of a window", "its other bars", "tokens of no bar"]  # fmt: skip
     rows = [
         [
@@ -151,8 +151,8 @@ def page(scores: dict[str, Score], arguments: argparse.Namespace, words: Sequenc
             "# Chorales on the canonical split",
             f"`python profiling/benchmarks/jsb16.py {' '.join(words)}`: recipe "
             f"`{arguments.recipe}`, windows of {arguments.bars} bars, for training one every "
-            f"{arguments.hop} bars in {arguments.transpositions} keys; validation and test side "
-            "by side, each cell once. Square brackets are 95 % intervals, resampling pieces.",
+            f"{arguments.hop} bars in {arguments.transpositions} keys; validation and test splits "
+            "together, each cell once. Square brackets are 95 % intervals, resampling pieces.",
             markdown_table(head, rows),
             "A window knows nothing of the bars before it, as published models do. That its first "
             f"bar costs more than the others makes about {lost:.3f} nats a cell of the test's.",

@@ -142,7 +142,7 @@ def _assemble(parts: dict[str, Path], folder: Path) -> None:
 
 
 def check_cells(pieces: list[IntArray], documents: SplitWindows, vocabulary: Vocabulary) -> None:
-    """See that the windows of a side hold every cell of its pieces once; raises DataError."""
+    """See that the windows of a split hold every cell of its pieces once; raises DataError."""
     found = [np.full((len(VOICES), -(-of.shape[1] // CELLS_PER_BAR)), 0) for of in pieces]
     for tokens, group, place in zip(
         documents.tokens, documents.groups.tolist(), documents.places.tolist(), strict=True
