@@ -9,6 +9,7 @@ import typer
 
 from megatron_music.cli import data_catalog, data_inspect, data_text, show
 from megatron_music.cli import data_options as option
+from megatron_music.cli.options import command_of
 from megatron_music.errors import UsageError
 from megatron_music.wording import counted, escape_controls
 
@@ -22,44 +23,8 @@ _WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
 
 
 @app.command("build")
-def build(
-    source: option.Music,
-    output: option.Output = None,
-    pieces: option.Pieces = None,
-    bars: option.Bars = None,
-    hop: option.Hop = None,
-    steps_per_quarter: option.StepsPerQuarter = None,
-    metre: option.Metre = None,
-    velocity: option.Velocity = None,
-    tempo: option.Tempo = None,
-    expressive: option.Expressive = False,
-    density: option.Density = None,
-    transpositions: option.Transpositions = None,
-    no_transpositions: option.NoTranspositions = False,
-    merge: option.Merge = None,
-    voices: option.Voices = None,
-    fill: option.Fill = None,
-    max_tracks: option.MaxTracks = None,
-    shuffle: option.Shuffle = None,
-    quality: option.Quality = None,
-    seed: option.Seed = None,
-    split: option.Split = None,
-    like: option.Like = None,
-    attributes: option.Attributes = None,
-    attributes_from: option.AttributesFrom = None,
-    text: option.Text = False,
-    text_column: option.TextColumn = None,
-    title_column: option.TitleColumn = None,
-    artist_column: option.ArtistColumn = None,
-    vocabulary: option.VocabularySize = None,
-    longest: option.Longest = None,
-    workers: option.Workers = None,
-    backend: option.Backend = "local",
-    place: option.Place = None,
-    fetch: option.Fetch = False,
-    force: option.Force = False,
-    as_json: option.Json = False,
-) -> None:
+@command_of(option.BuildOptions)
+def build(options: option.BuildOptions) -> None:
     """Build a data set of a collection, or of a folder or an archive of MIDI files.
 
     What is not chosen is as the collection prefers. An interrupted build goes on where it was.
@@ -70,66 +35,37 @@ def build(
 
     Of words: `megatron-music data build lyrics.csv -o data/lyrics --text`
     """
-    if no_transpositions and transpositions is not None:
-        raise UsageError("--transpositions and --no-transpositions exclude each other; give one")
-    options: dict[str, Any] = {
-        "pieces": pieces,
-        "bars": bars,
-        "hop": hop,
-        "steps_per_quarter": steps_per_quarter,
-        "density": density,
-        "transpositions": 1 if no_transpositions else transpositions,
-        "merge": merge,
-        "voices": voices,
-        "fill": fill,
-        "max_tracks": max_tracks,
-        "shuffle": shuffle,
-        "quality": quality,
-        "seed": seed,
-        "split": None if split is None else _weights(split),
+    chosen, words = options.settings(), options.words()
+    others = {
+        "attributes": options.attributes,
+        "attributes_from": options.attributes_from,
+        "workers": options.workers,
+        "source": options.place,
     }
-    chosen = {name: value for name, value in options.items() if value is not None}
-    chosen |= option.told_settings(metre, velocity, tempo, expressive)
-    words = {
-        "text_column": text_column,
-        "title_column": title_column,
-        "artist_column": artist_column,
-        "vocabulary": vocabulary,
-        "longest": longest,
-    }
-    others: dict[str, Any] = {
-        "attributes": attributes,
-        "attributes_from": attributes_from,
-        "workers": workers,
-        "source": place,
-    }
-    if data_text.is_words(source, text, chosen | others, words):
-        data_text.build(source, output, words, options["split"], like, force, as_json)
+    if data_text.is_words(options.source, options.text, chosen | others, words):
+        data_text.build(options, words, chosen.get("split"))
         return
-    if fetch and place is None:
-        data_catalog.ensure_fetched(source)
-    folder = output or Path("data") / data_text.name_of(source)
-    music = _labelled(
-        _open(source, place, folder, workers, backend, force), attributes, attributes_from
-    )
-    result = _build(music, folder, chosen, like, workers, backend, force)
+    if options.fetch and options.place is None:
+        data_catalog.ensure_fetched(options.source)
+    folder = options.output or Path("data") / data_text.name_of(options.source)
+    music = _labelled(_open(options, folder), options.attributes, options.attributes_from)
+    result = _build(music, folder, chosen, options)
     print(
         json.dumps(result.manifest, indent=2)
-        if as_json
+        if options.as_json
         else escape_controls(_summary(result.manifest))
     )
 
 
-def _open(
-    source: str, place: Path | None, output: Path, workers: int | None, backend: str, force: bool
-) -> "Source":
+def _open(options: option.BuildOptions, output: Path) -> "Source":
     """List the source; where it is to be built, workers load meanwhile."""
     from megatron_music.data.manifest import MANIFEST_FILE
     from megatron_music.data.sources.open import open_source
     from megatron_music.data.workers.local import start_workers
 
-    new = force or not (output / MANIFEST_FILE).exists()
-    if new and backend == "local":
+    workers = options.workers
+    new = options.force or not (output / MANIFEST_FILE).exists()
+    if new and options.backend == "local":
         from joblib import cpu_count
 
         if workers is not None and workers > cpu_count():
@@ -138,8 +74,8 @@ def _open(
                 "more speed; without --workers there is one a core"
             )
     if new:
-        start_workers(backend, workers)
-    music = open_source(source, place)
+        start_workers(options.backend, workers)
+    music = open_source(options.source, options.place)
     if music.own:
         show.log(f"left out, as composed by this program: {', '.join(music.own)}")
     return music
@@ -165,31 +101,18 @@ def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> 
 
 
 def _build(
-    music: "Source",
-    output: Path,
-    chosen: dict[str, Any],
-    other: Path | None,
-    workers: int | None,
-    backend: str,
-    force: bool,
+    music: "Source", output: Path, chosen: dict[str, Any], options: option.BuildOptions
 ) -> "Result":
     from megatron_music.data.build import build
     from megatron_music.data.settings import choose, like
 
-    settings = choose(music.preferred, like(other, chosen) if other else chosen)
-    result = build(music, output, settings, workers, force, show.progress, backend)
+    settings = choose(music.preferred, like(options.like, chosen) if options.like else chosen)
+    result = build(
+        music, output, settings, options.workers, options.force, show.progress, options.backend
+    )
     if result.up_to_date:
         show.log(f"{output} is up to date: nothing to do")
     return result
-
-
-def _weights(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"--split takes three whole weights such as 90,5,5 (got {text!r})"
-        ) from None
 
 
 def _summary(manifest: dict[str, Any]) -> str:

@@ -1,9 +1,12 @@
-"""The options of `data`, most of them of `build`, as typer reads them: types, a wish each."""
+"""The options of `data`, most of them of `build`, as typer reads them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
+
+from megatron_music.errors import UsageError
 
 EXPRESSIVE_LEVELS = 8
 """Of velocity: as many as dynamics have in notation, which few examples teach."""
@@ -165,3 +168,75 @@ Quality = Annotated[
 Fetch = Annotated[bool, Option("--fetch", help="Download the collection if it is not here.")]
 Force = Annotated[bool, Option("--force", help="Replace another data set.")]
 Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
+
+_SETTINGS = (
+    "pieces", "bars", "hop", "steps_per_quarter", "density", "transpositions", "merge", "voices",
+    "fill", "max_tracks", "shuffle", "quality", "seed",
+)  # fmt: skip
+"""The options that are settings of a data set of music as they stand."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a user asks of `data build`, in the order of its help; None leaves a choice open."""
+
+    source: Music
+    output: Output = None
+    pieces: Pieces = None
+    bars: Bars = None
+    hop: Hop = None
+    steps_per_quarter: StepsPerQuarter = None
+    metre: Metre = None
+    velocity: Velocity = None
+    tempo: Tempo = None
+    expressive: Expressive = False
+    density: Density = None
+    transpositions: Transpositions = None
+    no_transpositions: NoTranspositions = False
+    merge: Merge = None
+    voices: Voices = None
+    fill: Fill = None
+    max_tracks: MaxTracks = None
+    shuffle: Shuffle = None
+    quality: Quality = None
+    seed: Seed = None
+    split: Split = None
+    like: Like = None
+    attributes: Attributes = None
+    attributes_from: AttributesFrom = None
+    text: Text = False
+    text_column: TextColumn = None
+    title_column: TitleColumn = None
+    artist_column: ArtistColumn = None
+    vocabulary: VocabularySize = None
+    longest: Longest = None
+    workers: Workers = None
+    backend: Backend = "local"
+    place: Place = None
+    fetch: Fetch = False
+    force: Force = False
+    as_json: Json = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that a person chose; raises UsageError."""
+        chosen = {name: getattr(self, name) for name in _SETTINGS}
+        if self.no_transpositions:
+            if self.transpositions is not None:
+                raise UsageError(
+                    "--transpositions and --no-transpositions exclude each other; give one"
+                )
+            chosen["transpositions"] = 1
+        if self.split is not None:
+            try:
+                chosen["split"] = tuple(int(part) for part in self.split.split(","))
+            except ValueError:
+                raise UsageError(
+                    f"--split takes three whole weights such as 90,5,5 (got {self.split!r})"
+                ) from None
+        chosen |= told_settings(self.metre, self.velocity, self.tempo, self.expressive)
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def words(self) -> dict[str, Any]:
+        """Return the options of words, by their names; None where a person chose nothing."""
+        names = ("text_column", "title_column", "artist_column", "vocabulary", "longest")
+        return {name: getattr(self, name) for name in names}

@@ -11,6 +11,7 @@ from megatron_music.errors import UsageError
 from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
+    from megatron_music.cli.data_options import BuildOptions
     from megatron_music.text.songs import TextSource
 
 
@@ -48,15 +49,7 @@ def is_words(
     return is_text
 
 
-def build(
-    source: str,
-    output: Path | None,
-    words: Mapping[str, Any],
-    split: tuple[int, ...] | None,
-    like: Path | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, ...] | None) -> None:
     """Build and print what was made."""
     from megatron_music.text.build import build_text
     from megatron_music.text.settings import TextBuildSettings
@@ -64,19 +57,21 @@ def build(
 
     chosen = {
         "vocabulary": words["vocabulary"],
-        "like": like,
-        "like_hash": None if like is None else hash_of(like),
+        "like": options.like,
+        "like_hash": None if options.like is None else hash_of(options.like),
         "longest_tokens": words["longest"],
         "split": split,
     }
     settings = TextBuildSettings(**{name: of for name, of in chosen.items() if of is not None})
-    folder = output or Path("data") / name_of(source)
-    result = build_text(_open(source, words), folder, settings, force, show.progress)
+    folder = options.output or Path("data") / name_of(options.source)
+    result = build_text(
+        _open(options.source, words), folder, settings, options.force, show.progress
+    )
     if result.up_to_date:
         show.log(f"{folder} is up to date: nothing to do")
     print(
         json.dumps(result.manifest, indent=2)
-        if as_json
+        if options.as_json
         else escape_controls(_summary(result.manifest))
     )
 
