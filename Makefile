@@ -1,5 +1,5 @@
 # The front door: `make help` lists what there is, `make pretrain` walks the whole way.
-# Every step goes on where it was interrupted and says when it has nothing to do.
+# Every step resumes where it was interrupted and says when it has nothing to do.
 
 SHELL := /bin/bash
 .NOTPARALLEL:

@@ -41,7 +41,7 @@ def train(
     run: option.TrainersRun = None,
     depth: option.Depth = None,
 ) -> None:
-    """Train GPT-2 with Hugging Face's Trainer; started again, it goes on from its last checkpoint.
+    """Train GPT-2 with Hugging Face's Trainer; started again, it resumes from its last checkpoint.
 
     The result is the folder RUN/hf, for `megatron-music sample` and `megatron-music evaluate`.
 

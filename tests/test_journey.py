@@ -123,7 +123,7 @@ def test_two_trainings_do_not_share_a_run(home: Program) -> None:
     with file_lock(lock, UsageError("busy")):
         longer = [*SMALL, "train.train_iters=5"]
         said = home.fails(1, "train", "tiny", "--data", "bach", "--run", "run", *longer)
-    assert "another training is at work" in said
+    assert "another training is running" in said
 
 
 def test_more_songs_are_added_beside_the_model_unless_told_where(home: Program) -> None:

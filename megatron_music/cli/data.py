@@ -27,7 +27,7 @@ _WITHOUT = {"valid": ": give more pieces, or train with log.eval_interval=0"}
 def build(options: option.BuildOptions) -> None:
     """Build a data set of a collection, or of a folder or an archive of MIDI files.
 
-    What is not chosen is as the collection prefers. An interrupted build goes on where it was.
+    What is not chosen is as the collection prefers. An interrupted build resumes where it was.
 
     Example: `megatron-music data build bach -o data/bach`
 

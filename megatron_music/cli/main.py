@@ -105,7 +105,7 @@ def run(program: typer.Typer = app) -> None:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             resumes = _RESUMING.intersection(sys.argv[1:2])
             show.log(
-                "interrupted" + "; the same command goes on from what is saved" * bool(resumes)
+                "interrupted" + "; the same command resumes from what is saved" * bool(resumes)
             )
         sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stopped:

@@ -91,7 +91,7 @@ def _is_up_to_date(target: Path, source: Source) -> bool:
 def _replaced(target: Path) -> Iterator[Path]:
     """Give an empty folder that takes the place of `target` if the block succeeds."""
     if target.exists() and not (target / RECORD_FILE).is_file():
-        raise UsageError(f"{target} exists and is no exported model; choose another -o")
+        raise UsageError(f"{target} exists and is not an exported model; choose another -o")
     partial = target.with_name(f".{target.name}.partial")
     old = target.with_name(f".{target.name}.old")
     try:

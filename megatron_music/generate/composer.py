@@ -54,7 +54,7 @@ class Composer:
     def compose(
         self, request: Request, prompt: Piece | Prompt | None = None, watch: Watch | None = None
     ) -> Iterator[Song]:
-        """Compose the songs asked for, one after another; raises UsageError for an impossible wish.
+        """Compose the songs asked for, one after another; raises UsageError.
 
         Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
@@ -97,7 +97,7 @@ class Composer:
         return window_loop.first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
-        """Return what makes pieces of seeds; raises UsageError for an impossible wish."""
+        """Return what makes pieces of seeds; raises UsageError for a request that cannot be met."""
         request.refuse_without_piece()
         self.plan(request)
         return lambda sampler, seeds: [

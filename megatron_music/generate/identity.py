@@ -53,7 +53,7 @@ def _damaged_index(folder: Path, reason: str) -> CheckpointError:
 
 
 def no_model(folder: Path, reason: str) -> CheckpointError:
-    """Return the error of a folder that is no exported model."""
+    """Return the error of a folder that is not an exported model."""
     if (folder / "hf" / "config.json").is_file():
         return CheckpointError(
             f"{folder} is a run; its exported model is {folder / 'hf'}: give that"

@@ -73,7 +73,7 @@ def _read(
 
 
 def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return what a request makes of a prompt; raises UsageError for an impossible wish."""
+    """Return what a request makes of a prompt; raises UsageError."""
     if request.tracks is not None:
         raise UsageError(
             f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its own, "

@@ -14,7 +14,7 @@ from megatron_music.score.notes import Piece
 
 
 class Session:
-    """A model and the piece it works on; wishes are the names of `Request`.
+    """A model and the piece it works on; options are the names of `Request`.
 
     `Session.load("runs/bach-tiny/hf").compose(count=4, bars=8)`
     """
@@ -57,35 +57,35 @@ class Session:
         write_song(song, Path(path), self.prompt if song.sources else None)
         return Path(path)
 
-    def compose(self, **wishes: Any) -> list[Song]:
-        """Compose from nothing; raises UsageError for an impossible wish."""
-        return list(self.composer.compose(Request(**wishes)))
+    def compose(self, **options: Any) -> list[Song]:
+        """Compose from nothing; raises UsageError for a request that cannot be met."""
+        return list(self.composer.compose(Request(**options)))
 
-    def continue_piece(self, **wishes: Any) -> list[Song]:
+    def continue_piece(self, **options: Any) -> list[Song]:
         """Continue the piece to `bars`, with `instruments` added and `drop` left out."""
-        request = Request(**wishes)
+        request = Request(**options)
         if request.fills or request.voice is not None:
             raise UsageError("continue_piece fills nothing; call fill, vary or harmonise")
         return self._work(request)
 
-    def fill(self, **wishes: Any) -> list[Song]:
+    def fill(self, **options: Any) -> list[Song]:
         """Compose `fill_bars` of `fill_tracks` anew, the rest untouched."""
-        request = Request(**wishes)
+        request = Request(**options)
         if not (request.fill_bars or request.fill_tracks):
             raise UsageError("nothing to fill; give `fill_bars`, `fill_tracks` or both")
         return self._work(request)
 
-    def vary(self, share: float = 0.25, **wishes: Any) -> list[Song]:
+    def vary(self, share: float = 0.25, **options: Any) -> list[Song]:
         """Compose a share of the bars anew, others in each song."""
-        return self._work(replace(Request(**wishes), vary=share))
+        return self._work(replace(Request(**options), vary=share))
 
-    def harmonise(self, voice: str = "", **wishes: Any) -> list[Song]:
+    def harmonise(self, voice: str = "", **options: Any) -> list[Song]:
         """Keep one track of the piece and compose all others around it.
 
         `voice` names it, as "SOPRANO", or "Lead=SOPRANO" to take another track as the soprano;
         without it the only track is kept.
         """
-        return self._work(Request(voice=voice, **wishes))
+        return self._work(Request(voice=voice, **options))
 
     def _work(self, request: Request) -> list[Song]:
         if self.prompt is None:

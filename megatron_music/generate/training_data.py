@@ -20,7 +20,7 @@ def training_data(model: Path, vocabulary: AnyVocabulary, named: Path | None = N
     """Return the folder of the training data: the one named, else the one that the run records.
 
     None where nothing is named and nothing is found. Raises UsageError if the folder named is of
-    another vocabulary, DataError if it is no data set.
+    another vocabulary, DataError if it is not a data set.
     """
     if named is not None:
         if load_any_vocabulary(named / "tokenizer").hash != vocabulary.hash:

@@ -70,7 +70,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
         fault = self._guard.fault(logs["loss"])
         if fault:
             raise TrainingError(
-                f"{fault} at iteration {state.global_step}; the same command goes on from the last "
+                f"{fault} at iteration {state.global_step}; the same command resumes from the last "
                 "checkpoint: give it a lower train.lr or clip_grad, or another train.seed"
             )
         norm = logs.get("grad_norm", math.inf)

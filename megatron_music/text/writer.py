@@ -59,7 +59,7 @@ class Writer:
         return cls(load_on_device(folder), load_text_vocabulary(folder))
 
     def write(self, request: TextRequest) -> Iterator[WrittenSong]:
-        """Write the songs asked for, one after another; raises UsageError for an impossible wish.
+        """Write the songs asked for, one after another; raises UsageError.
 
         A song depends on its seed and the request alone.
         """

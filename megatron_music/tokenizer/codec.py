@@ -59,7 +59,7 @@ def _metres(piece: Piece, vocabulary: Vocabulary) -> IntArray:
 
 
 def _changes(piece: Piece, marks: IntArray) -> tuple[IntArray, IntArray]:
-    """Places and tokens of METRE or TEMPO before the bars at which it changes."""
+    """Return places and tokens of METRE or TEMPO before the bars at which it changes."""
     bars = np.flatnonzero(marks[1:] != marks[:-1]) + 1
     count = len(piece.tracks)
     track, bar = np.repeat(np.arange(count), len(bars)), np.tile(bars, count)
@@ -68,7 +68,7 @@ def _changes(piece: Piece, marks: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Places and tokens of VELOCITY before the notes of a bar at which the level changes."""
+    """Return places and tokens of VELOCITY before the notes of a bar at which the level changes."""
     track = np.repeat(np.arange(len(piece.tracks)), [len(t) for t in piece.tracks])
     onset, pitch, loudness = (
         np.concatenate([getattr(t, name) for t in piece.tracks])
@@ -98,7 +98,7 @@ def _room(piece: Piece) -> int:
 
 
 def _frame(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Places and tokens of TRACK_START, INST, DENSITY, BAR_START, BAR_END and TRACK_END."""
+    """Return places and tokens of TRACK_START, INST, DENSITY, BAR_START, BAR_END and TRACK_END."""
     density = vocabulary.settings.density
     levels = density_levels(note_rates(piece), vocabulary)
     bar_starts = [vocabulary.bar_start, vocabulary.bar_end] * piece.bars
@@ -120,7 +120,7 @@ def _frame(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
 
 
 def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Places and tokens of NOTE_ON, NOTE_OFF and the TIME_DELTAs between them."""
+    """Return places and tokens of NOTE_ON, NOTE_OFF and the TIME_DELTAs between them."""
     track = np.repeat(np.arange(len(piece.tracks)), [len(t) for t in piece.tracks])
     onset, end, pitch = (
         np.concatenate([getattr(t, name) for t in piece.tracks])

@@ -15,7 +15,7 @@ LONGEST = 1_000_000
 """Tokens of a text, where no model limits them."""
 
 UNKNOWN = "PAD"
-"""What stands for a word that is no token.
+"""What stands for a word that is not a token.
 
 Megatron's `HuggingFaceTokenizer` tokenizes `x y` when it is made, so there has to be one; a token
 of its own would move the size of the vocabulary, and with it every model and data set.

@@ -154,7 +154,7 @@ def shorten_documents(
 ) -> npt.NDArray[np.int64]:
     """Return rows of a plan for some documents: each as much of its beginning as fits.
 
-    The size is 0 where nothing fits, or what stands there is no document.
+    The size is 0 where nothing fits, or what stands there is not a document.
     """
     rows = np.zeros((len(documents), _COLUMNS), np.int64)
     for i in range(len(documents)):

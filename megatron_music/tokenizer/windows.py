@@ -144,14 +144,14 @@ def plan(
     *,
     moves: bool,
 ) -> Windows:
-    """Return the windows of an epoch; raises DataError for a document that is no piece."""
+    """Return the windows of an epoch; raises DataError for a document that is not a piece."""
     from megatron_music.tokenizer.window_plan_kernel import plan_windows
 
     rules = rules_of(vocabulary.settings)
     sound, left_out, rows = plan_windows(*documents, draw, bars, most_tokens, moves, rules)
     if sound < len(documents.lengths):
         raise DataError(
-            f"document {sound} is no whole piece; build the data set again "
+            f"document {sound} is not a whole piece; build the data set again "
             "('megatron-music data verify' says what is wrong)"
         )
     return Windows(documents, rows, left_out, draw, vocabulary)

@@ -138,7 +138,7 @@ def common_vocabulary(blend: Blend) -> AnyVocabulary:
     """Return the vocabulary that all folders have.
 
     `ensemble` stays where it is the same, `fill` where any has it. Raises DataError for a folder
-    that is no data set, and for two whose tokens do not mean the same.
+    that is not a data set, and for two whose tokens do not mean the same.
     """
     for folder in blend.folders:
         if not (folder / "tokenizer").is_dir():

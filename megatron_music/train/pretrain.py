@@ -53,7 +53,7 @@ def training_lock(request: TrainingRequest) -> Iterator[None]:
     Raises MissingError and TrainingError.
     """
     busy = TrainingError(
-        f"another training is at work in {request.run.path}; wait for it or stop it"
+        f"another training is running in {request.run.path}; wait for it or stop it"
     )
     with silence_megatron():
         try:

@@ -73,7 +73,7 @@ class _DataUnpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) == ("builtins", "getattr"):
             return _EnumMember()
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a checkpoint")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of a checkpoint")
 
 
 class _EnumMember:
@@ -91,7 +91,7 @@ class _EnumMember:
             member = getattr(cls, name, None)
             if type(member) is cls:
                 return member
-        raise pickle.UnpicklingError(f"it names an attribute {name!r}, which is no enum's member")
+        raise pickle.UnpicklingError(f"it names {name!r}, which is not a member of an enum")
 
 
 def _is_record(module: str, name: str) -> bool:

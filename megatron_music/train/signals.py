@@ -99,7 +99,7 @@ class StopRequest:
             return None
         return StoppedError(
             f"stopped by {self.signal_name or 'a signal'} after iteration {iteration}, "
-            "all saved; the same command goes on from there",
+            "all saved; the same command resumes from there",
             by_keyboard,
         )
 

@@ -112,7 +112,7 @@ class Trainer:
                 self._save(iteration, None, update_latest=False)
                 kept = f" (the weights are in {self._request.run.spike(iteration)})"
             good = self._request.run.latest()
-            onward = f"goes on from {good.name}" if good else "starts afresh"
+            onward = f"resumes from {good.name}" if good else "starts afresh"
             raise TrainingError(
                 f"{fault or f'the loss became {loss}'} at iteration {iteration}{kept}; the same "
                 f"command {onward}: give it a lower train.lr or clip_grad, a longer "
@@ -278,7 +278,7 @@ def _beginning(request: TrainingRequest) -> str:
     resume = request.resume
     if resume.step is not None:
         changes = f" with {', '.join(resume.changes)}" if resume.changes else ""
-        return f"goes on after iteration {resume.iteration}{changes}"
+        return f"resumes after iteration {resume.iteration}{changes}"
     return f"begins with the weights of {resume.origin}" if resume.origin else "starts afresh"
 
 

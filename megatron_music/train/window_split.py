@@ -63,7 +63,7 @@ class WindowSplit:
     """One split of a data set of pieces; windows have `vocabulary.settings.bars` bars at most.
 
     A split that `is_fixed` is as long as its windows for validation have rows. Raises DataError
-    where Megatron cannot read the files, a document is no piece or nothing fits.
+    where Megatron cannot read the files, a document is not a piece or nothing fits.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
     python profiling/benchmarks/jsb16.py JSON -o DIR --recipe small --bars 16 train.train_iters=5000
 
 Builds a data set of the split, trains and exports with the project's own commands, and reads every
-window of the validation and test pieces once. Started again, it goes on from what is there. A cell
+window of the validation and test pieces once. Started again, it resumes from what is there. A cell
 is one voice in one sixteenth; all nats of a window's tokens are shared among its cells.
 """
 

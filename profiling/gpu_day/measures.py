@@ -135,7 +135,7 @@ def nvml(day: Day) -> Found:
 
 
 def smi_means(text: str) -> dict[str, float]:
-    """Return the mean of each column of nvidia-smi's CSV; what is no number is left out."""
+    """Return the mean of each column of nvidia-smi's CSV; what is not a number is left out."""
     rows = [[cell.strip() for cell in line] for line in csv.reader(text.splitlines())]
     means = {}
     for place, heading in enumerate(rows[0] if rows else ()):

@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "the same command goes on from what is saved" in said
+    assert "the same command resumes from what is saved" in said
     assert "Traceback" not in said
     assert not (tmp_path / "set/manifest.json").exists()
     assert list(tmp_path.glob("set/.build/*/shard-*[0-9]"))

@@ -115,7 +115,7 @@ def test_a_gpt2_folder_is_fine_tuned(program: Program) -> None:
     log = read(program.folder / "runs" / "g-gpt2-lyrics")
     assert log[-1]["validation_loss"] < log[0]["validation_loss"]
     again = program(*train, *more, "train.train_iters=9").stderr
-    assert "goes on after iteration 6" in again
+    assert "resumes after iteration 6" in again
     program("export", "runs/g-gpt2-lyrics")
     made = program("sample", "runs/g-gpt2-lyrics/hf", "--prompt", "Why do", "--max-tokens", "20")
     assert "Why do" in made.stdout

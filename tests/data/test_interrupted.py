@@ -162,7 +162,7 @@ def test_a_manifest_of_another_program_is_left_alone(tmp_path: Path) -> None:
 def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
         file_lock(tmp_path / "set" / ".build" / "lock", DataError("taken")),
-        pytest.raises(DataError, match="another build is at work"),
+        pytest.raises(DataError, match="another build is running"),
     ):
         build(source_of(songs(2)), tmp_path / "set")
 

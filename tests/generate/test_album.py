@@ -195,7 +195,7 @@ def test_songs_are_added_and_nothing_is_replaced(tmp_path: Path) -> None:
     files = album(tmp_path, Request(1, seed=20))
     assert [file.name for file in files if file.suffix == ".mid"] == ["song-20-2.mid"]
     assert {path: path.read_bytes() for path in before} == before
-    assert titles(tmp_path) == ["seed 5", "seed 20"]  # what is no music any more is not shown
+    assert titles(tmp_path) == ["seed 5", "seed 20"]  # what is not music any more is not shown
 
 
 def test_a_song_of_another_request_under_the_same_seed_gets_another_name(tmp_path: Path) -> None:

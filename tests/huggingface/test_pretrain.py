@@ -126,7 +126,7 @@ def test_a_signal_stops_after_the_iteration_with_all_saved(data: Path, tmp_path:
 
 def test_a_loss_that_leaves_the_ground_stops_the_run(data: Path, tmp_path: Path) -> None:
     wild = ["train.lr=30", "train.clip_grad=0", "train.lr_warmup_iters=4", "train.train_iters=12"]
-    with pytest.raises(TrainingError, match=r"in a row at iteration \d+; the same command goes on"):
+    with pytest.raises(TrainingError, match=r"in a row at iteration \d+; the same command resumes"):
         pretrain(request(data, tmp_path, *wild), quietly)
 
 
@@ -182,7 +182,7 @@ def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
 ) -> None:
     run, music = tmp_path / "run", tmp_path / "music"
     words = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *SHORT]
-    for wanted, iterations in (("starts afresh", 2), ("goes on after iteration 2", 4)):
+    for wanted, iterations in (("starts afresh", 2), ("resumes after iteration 2", 4)):
         done = execute(sys.executable, str(LAUNCHER), *words, f"train.train_iters={iterations}")
         assert done.returncode == 0, done.stderr
         assert wanted in done.stderr

@@ -207,7 +207,7 @@ class TestUnderSlurm:
         cluster("scancel", job)
         said = cluster.said("again")
         assert "start 1: tiny" in said
-        assert re.search(r"goes on after iteration [2-9]\d", said)
+        assert re.search(r"resumes after iteration [2-9]\d", said)
         log = losses(cluster.folder / "again")
         assert list(log) == list(range(1, 501))
 

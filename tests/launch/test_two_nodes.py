@@ -115,5 +115,5 @@ def test_a_node_that_dies_ends_the_run_with_a_message_and_it_resumes(
     both = [start(nodes, number, run, data, *wishes) for number in range(2)]
     for node in both:
         assert node.wait(LONGEST_S) == 0, (tmp_path / "run-0.txt").read_text()
-    assert "goes on after iteration" in (tmp_path / "run-0.txt").read_text()
+    assert "resumes after iteration" in (tmp_path / "run-0.txt").read_text()
     assert list(losses(run)) == list(range(1, reached + 21))

@@ -256,7 +256,7 @@ def test_a_missing_file_is_one_line(file: Path) -> None:
 
 
 def test_a_folder_is_one_line(tmp_path: Path) -> None:
-    assert "is no file" in refused(tmp_path)
+    assert "is not a file" in refused(tmp_path)
 
 
 def test_an_empty_file_is_one_line(file: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_table_that_is_a_query_without_end_is_not_run(file: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(file: Path) -> None:
     os.mkfifo(file)
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         read_profile(file)
 
 

@@ -307,7 +307,7 @@ def test_a_signal_ends_the_run_at_work_and_the_same_call_repeats_it(
 def test_two_sweeps_do_not_share_a_folder(write: Write, tmp_path: Path) -> None:
     sweep = write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE))
     process, _ = start(sweep, tmp_path / "out")
-    with pytest.raises(UsageError, match="another sweep is at work"):
+    with pytest.raises(UsageError, match="another sweep is running"):
         run_sweep(sweep, tmp_path / "out")
     process.send_signal(signal.SIGINT)
     process.wait(30)

@@ -138,7 +138,7 @@ def test_times_stay_in_ticks_whatever_the_tempo() -> None:
     ("raw", "message"),
     [
         (b"", "is an empty file"),
-        (b"hello, this is no music at all", "is not a MIDI file; export it as MIDI"),
+        (b"hello, this is not music at all", "is not a MIDI file; export it as MIDI"),
         (midi_bytes(ONE_NOTE)[:-9], "not a sound MIDI file"),
         (midi_bytes(b""), "holds no notes"),
         (midi_bytes(ONE_NOTE, division=0), "ticks a quarter"),

@@ -339,7 +339,7 @@ def test_rates_are_the_notes_a_bar_of_each_window() -> None:
 def test_what_is_no_piece_is_told_with_its_number(words: str) -> None:
     sound = encode(Piece(4, 1, (track(0, (0, 4, 60)),), ()), PLAIN)
     odd = np.array([PLAIN.ids[word] for word in words.split()], np.uint16)
-    with pytest.raises(DataError, match="document 1 is no whole piece"):
+    with pytest.raises(DataError, match="document 1 is not a whole piece"):
         plan(stored([sound, odd]), fixed_draw(), 4, WHOLE, PLAIN, moves=False)
     short = shortened(stored([sound, odd]), np.array([1]), 2, PLAIN)
     assert short.sizes.tolist() == [0]

@@ -89,7 +89,7 @@ def test_it_goes_on_exactly_from_its_own_checkpoint_whatever_became_of_the_other
     shutil.rmtree(latest.resolve())
     shutil.rmtree(other)
     said = go(blend, tmp_path / "whole", precision, origin=other)
-    assert "goes on after iteration 4: " in said[0]
+    assert "resumes after iteration 4: " in said[0]
     recorded = json.loads((tmp_path / "whole" / "environment.json").read_text())
     assert recorded["from"] == str(other / "checkpoints" / "step_8")
     shares = {str(folder): share for folder, share in zip(blend.folders, (0.7, 0.3), strict=True)}
@@ -102,7 +102,7 @@ def test_what_a_resume_changes_is_said_first(
 ) -> None:
     run = Path(shutil.copytree(old, tmp_path / "run", symlinks=True))
     said = go(data, run, precision, "train.train_iters=9", "train.seed=4")
-    told = "goes on after iteration 8 with train.train_iters=9 (was 8), train.seed=4 (was 3): "
+    told = "resumes after iteration 8 with train.train_iters=9 (was 8), train.seed=4 (was 3): "
     assert told in said[0]
 
 

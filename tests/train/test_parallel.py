@@ -102,7 +102,7 @@ def test_one_process_goes_on_in_another_layout(
 ) -> None:
     run = rewound(one, 3, tmp_path / "run")
     done = train(run, *SIX, *overrides, processes=processes)
-    assert "goes on after iteration 3" in done.stderr
+    assert "resumes after iteration 3" in done.stderr
     assert figures(read(run)) == pytest.approx(figures(read(one)), abs=TOLERANCE)
 
 

@@ -50,7 +50,7 @@ def test_what_torch_wrote_is_read(step: Path) -> None:
 def test_metadata_that_would_run_something_is_refused(step: Path, name: str) -> None:
     sprung = step.parent / "sprung"
     (step / name).write_bytes(pickle.dumps(Trap(sprung)))
-    with pytest.raises(pickle.UnpicklingError, match=r"names posix.mkdir, which is no part"):
+    with pytest.raises(pickle.UnpicklingError, match=r"names posix.mkdir, which is not part"):
         load(step)
     assert not sprung.exists()
 

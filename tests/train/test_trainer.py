@@ -42,7 +42,7 @@ def test_a_spike_stops_with_the_weights_kept_and_the_last_good_ones_leading(
     assert (tmp_path / "checkpoints" / f"spike_{last}" / "meta.json").is_file()
     assert latest(tmp_path) == "step_4"
     assert f"(the weights are in {tmp_path / 'checkpoints' / f'spike_{last}'})" in str(fault.value)
-    assert "goes on from step_4: give it a lower train.lr" in str(fault.value)
+    assert "resumes from step_4: give it a lower train.lr" in str(fault.value)
 
 
 def test_a_spike_before_the_first_checkpoint_leaves_none_to_go_on_from(

@@ -102,7 +102,7 @@ def _written(
     except WorkerDied:
         raise DataError(
             "a worker process ended while it wrote; memory may be short: use fewer --workers, "
-            "the same command goes on from what is saved"
+            "the same command resumes from what is saved"
         ) from None
 
 

@@ -186,7 +186,7 @@ class Resuming:
             except OSError as fault:
                 raise WriteError(
                     f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "
-                    "command goes on from what has come"
+                    "command resumes from what has come"
                 ) from None
         whole = max(1, self._size() // 1_000_000)
         self._progress(whole, whole)

@@ -71,7 +71,7 @@ def open_source(text: str, music: Path | None = None) -> Source:
     if collection is None:
         if music is not None:
             raise UsageError(
-                f"{text!r} is no collection; --source says where one that has a name lies: "
+                f"{text!r} is not a collection; --source says where one that has a name lies: "
                 f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
             )
         return _at(Path(text), _unknown(text))

@@ -47,7 +47,7 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
             f"-o {quote(str(path.with_suffix('.sqlite')))} {quote(str(path))}"
         )
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file; give an SQLite export of Nsight Systems")
+        raise InputError(f"{path} is not a file; give an SQLite export of Nsight Systems")
     if is_torch_trace(path):
         trace = read_torch_trace(path)
         return _profile(

@@ -266,7 +266,8 @@ def from_json(line: str) -> Sample:
         read = json.loads(line)
         return Sample(float(read["time_s"]), tuple(map(_device, read["devices"])))
     except (ValueError, TypeError, KeyError, AttributeError) as fault:
-        raise InputError(f"'{line.strip()[:40]}' is no sample of NVML; record it again") from fault
+        shown = line.strip()[:40]
+        raise InputError(f"'{shown}' is not a sample of NVML; record it again") from fault
 
 
 def select(sample: Sample, uuids: Iterable[str] | None) -> Sample:

@@ -117,7 +117,7 @@ def run_sweep(
     with (
         file_lock(
             folder / LOCK_FILE,
-            UsageError(f"another sweep is at work in {folder}; wait for it, or give another -o"),
+            UsageError(f"another sweep is running in {folder}; wait for it, or give another -o"),
         ),
         ended_like_ctrl_c(),
     ):

@@ -34,7 +34,7 @@ KINDS = [*TARS, ".zip"]
 
 
 def music(folder: Path, songs: int = 6) -> Path:
-    """Make a folder with music on two levels, and what is no music."""
+    """Make a folder with music on two levels, and what is not music."""
     folder_of_songs(folder, songs)
     (folder / "b" / "deep").mkdir(parents=True)
     for song in ("song-01.mid", "song-03.mid"):

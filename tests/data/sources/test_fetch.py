@@ -73,7 +73,7 @@ def test_a_broken_connection_is_gone_on_with(host: Host, tmp_path: Path) -> None
 
 def test_another_day_asks_for_the_rest_alone(host: Host, tmp_path: Path) -> None:
     host.faults = [300_000, 0, 0]
-    with pytest.raises(FetchError, match=r"broke off after 300,000 bytes .* goes on from what"):
+    with pytest.raises(FetchError, match=r"broke off after 300,000 bytes .* resumes from what"):
         fetch(known(host), tmp_path)
     assert found(known(host), tmp_path) is None
     host.asked.clear()
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_keeps_what_has_come(host: Host, tmp_path: Path) -> No
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (524_288, hard))
     try:
-        with pytest.raises(WriteError, match=r"cannot write .*\.part: .*goes on from what has"):
+        with pytest.raises(WriteError, match=r"cannot write .*\.part: .*resumes from what has"):
             fetch(known(host), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -247,7 +247,7 @@ def test_a_collection_that_lies_elsewhere_keeps_its_name_and_terms(tmp_path: Pat
         open_source("metamidi", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="leave --source out"):
         open_source("bach", tmp_path)
-    with pytest.raises(UsageError, match="is no collection"):
+    with pytest.raises(UsageError, match="is not a collection"):
         open_source(str(tmp_path), tmp_path)
 
 
