@@ -187,7 +187,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"time_s":1}', '{"time_s":1,"devices":[{}]}'])
 def test_a_line_that_is_no_sample_is_refused(line: str) -> None:
-    with pytest.raises(InputError, match="no sample of NVML"):
+    with pytest.raises(InputError, match="not a sample of NVML"):
         from_json(line)
 
 
