@@ -137,6 +137,7 @@ class Composer:
     def _exact_model(self) -> GPT2LMHeadModel:
         """Return the model in fp64: rounding differs between machines, but too little to matter."""
         if self._exact is None:
+            # A copy: other requests go on in fp32.
             self._exact = copy.deepcopy(self.model).double()
         return self._exact
 

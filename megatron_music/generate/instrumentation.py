@@ -22,6 +22,7 @@ def draw_instruments(
     """
     windows = _windows(settings, max_tokens)
     numbers = np.arange(len(windows), dtype=np.uint64)
+    # By the seed alone, so that a song is the same in any batch and on any machine.
     order = np.argsort(scramble(song_seeds([seed], _STAGE) + numbers), kind="stable").tolist()
     drawn: list[tuple[int, ...]] = [windows[i] for i in order]
     if tracks is None:

@@ -54,5 +54,6 @@ class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
         favour = torch.where(pitched[:, None], self._favour[None], 0.0).to(scores)
         masked = scores.clone()
         masked[:, : favour.shape[1]] += favour
+        # Where no note of the scale is legal, as when all of them sound, the grammar's mask stays.
         possible = torch.isfinite(masked).any(dim=1, keepdim=True)
         return torch.where(possible, masked, scores)

@@ -94,6 +94,7 @@ def _card(
     midi, wav = ledger.path(entry, "mid"), ledger.path(entry, "wav")
     try:
         report = json.loads(ledger.path(entry, "json").read_text(encoding="utf-8"))
+        # Drawing and compressing take seconds a song: what the page holds already is taken from it.
         key = f"{entry.stem} {sha256_of(midi)[:16]} {wav.is_file():d}"
         data = drawn.get(key) or json.dumps(roll_of(midi, report, wav), separators=(",", ":"))
         copies = report.get("longest_run_shared_with_training")
@@ -108,6 +109,7 @@ def _card(
         "is_prompt": "asked" not in entry.wish,
         "midi": midi.name,
         "key": key,
+        # JSON inside a <script> element: a title that holds "</script>" would end it.
         "data": data.replace("</", "<\\/"),
         "came": came,
         "copies": told,

@@ -68,6 +68,7 @@ def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any
     together = sorted({bar for one in new for bar in one["bars"]})
     colours = instrument_colours([track.instrument for track in file.tracks])
     for place, (track, colour) in enumerate(zip(file.tracks, colours, strict=True)):
+        # A person may have edited the MIDI file since the report was written.
         named = len(told) == len(file.tracks)
         yield {
             "name": told[place]["name"] if named else instrument_label(track.instrument),

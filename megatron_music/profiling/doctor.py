@@ -146,6 +146,7 @@ def _needed_package(package: str) -> Finding:
     fix = f"pip install '{package}{wanted}', or make setup"
     if version is None:
         return Finding(package, "not installed", "needed", fix)
+    # Containers carry pre-releases such as 2.6.0a0+..., which pip counts as older than 2.6.0.
     if Version(version).base_version not in wanted:
         return Finding(package, f"{version}, not {wanted}", "needed", fix)
     python = _python_for(package)
@@ -181,6 +182,7 @@ def _build(driver: Driver, version: str, cuda: str | None) -> TorchBuild:
     build = TorchBuild(version, cuda)
     if cuda is None or not driver.usable_gpus:
         return build
+    # In its own process: loading torch takes seconds, and a broken CUDA may end the process.
     command = [sys.executable, "-m", torch_build.__name__]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
@@ -195,6 +197,7 @@ def _torch_cuda() -> str | None:
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
+    # The metadata of the wheel does not say it, and importing torch takes seconds.
     text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     match = re.search(r"^cuda\b[^=]*= *'([^']+)'", text, re.MULTILINE)
     return match[1] if match else None

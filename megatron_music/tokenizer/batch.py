@@ -159,6 +159,7 @@ class BatchEncoder:
     def _start(self, files: int) -> None:
         if len(self._output.tokens) < files * _TOKENS_PER_FILE:
             self._output = _new_output(files)
+        # The buffers are kept from batch to batch: fresh memory costs more than encoding into it.
         self._output.used[:] = 0
 
     def _batch(self, reports: Reports) -> Batch:
@@ -167,6 +168,7 @@ class BatchEncoder:
         prints, sure = reports.prints.tolist(), (reports.pieces[:, BARS] > 0).tolist()
         counts = reports.pieces[:, TRACKS].tolist()
         return Batch(
+            # Copied: the next batch writes into the same buffers.
             output.tokens[:tokens].copy(),
             output.lengths[:documents].copy(),
             output.tracks[:documents].copy(),

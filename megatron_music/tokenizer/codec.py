@@ -46,6 +46,7 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
         tokens.append(columns[1])
     order = np.argsort(np.concatenate(places), kind="stable")
     body = np.concatenate(tokens)[order]
+    # The first bar's metre and tempo are told once, before the tracks; later ones in each track.
     head = [vocabulary.piece_start, *(int(marks[0]) for marks in told)]
     return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
 
@@ -79,6 +80,7 @@ def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArra
     order = np.argsort(places)
     now = np.stack((track, bar, levels))[:, order]
     changes = np.ones(len(order), np.bool_)
+    # Also where the bar or the track is another: each bar tells its first level anew.
     changes[1:] = (now[:, 1:] != now[:, :-1]).any(axis=0)
     told = order[changes]
     return places[told], vocabulary.velocity + levels[told]
@@ -126,6 +128,7 @@ def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
         np.concatenate([getattr(t, name) for t in piece.tracks])
         for name in ("onset", "end", "pitch")
     )
+    # A note that ends on a barline ends in the bar before it: hence the step before its end.
     on_bar, off_bar = piece.bar_at(onset), piece.bar_at(end - 1)
     on_step, off_step = onset - piece.bar_starts[on_bar], end - piece.bar_starts[off_bar]
     places = (
@@ -142,6 +145,7 @@ def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
 
 def _pauses(piece: Piece, places: IntArray) -> tuple[IntArray, IntArray]:
     """Return where time passes before an event of its bar, and how many steps."""
+    # Rank and pitch are left out: events at one step share the pause before them.
     moments = np.unique(places // (_RANKS * PITCHES))
     bars, steps = np.divmod(moments, _room(piece))
     before = np.where(np.diff(bars, prepend=-1) == 0, np.concatenate(([1], steps[:-1])), 1)

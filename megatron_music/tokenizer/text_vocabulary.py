@@ -96,6 +96,7 @@ class TextVocabulary:
     def hash(self) -> str:
         """A sha256 over version and tokenizer: equal exactly when every id means the same."""
         told = json.loads(self._tokenizer.to_str())
+        # Not the whole file: padding and truncation, which `tokenizers` stores too, change no id.
         parts = [VERSION, self.settings.end, told["model"], told["added_tokens"]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -94,6 +94,7 @@ def _on_gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Acti
     """Return it numbered by GPU: processes may use one device number for different GPUs."""
     gpus = activity.device.copy()
     for (pid, device), gpu in numbers.items():
+        # Global ids hold the host above the process's own id.
         gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
     return replace(activity, device=gpus)
 

@@ -135,6 +135,7 @@ def _size(header: bytes) -> int | None:
         return None
     page_size = int.from_bytes(header[16:18], "big")
     pages = int.from_bytes(header[28:32], "big")
+    # The header has two bytes for the size: SQLite writes 1 for its largest.
     return (65536 if page_size == 1 else page_size) * pages
 
 
@@ -219,6 +220,7 @@ def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -
     rows = export.rows(
         f"SELECT start, end, coalesce({optional['deviceId']}, 0), "  # noqa: S608
         f"coalesce({optional['globalPid']}, 0) / {PID_UNIT}, coalesce({names or 0}, 0) "
+        # A capture that was cut short has events that never ended.
         f"FROM {table} WHERE end >= start AND start >= 0 AND end < {LATEST_NS}"
     )
     table_of_names = _strings(export) if names else {0: fixed_name}

@@ -59,6 +59,7 @@ def profile_command(nsys: str, output: Path, command: Sequence[str]) -> list[str
     return [
         *(nsys, "profile", "-s", "none", "-t", "nvtx,cuda", "-o", str(output.with_suffix(""))),
         *("--force-overwrite", "true"),
+        # Only what lies between the engine's profiler start and stop: warm-up and loading stay out.
         *("--capture-range=cudaProfilerApi", "--capture-range-end=stop"),
         *command,
     ]

@@ -90,6 +90,8 @@ class Configuration:
     @property
     def key(self) -> str:
         """Name the configuration by all that decides its figures."""
+        # Of the whole recipe, not of the overrides: two ways to write one configuration are one
+        # row.
         told = [self.recipe.model_dump(), self.processes, self.warmup_iters]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
