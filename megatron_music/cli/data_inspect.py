@@ -48,14 +48,20 @@ def stats(
     """
     from megatron_music.data.report.stats import as_json as to_json
     from megatron_music.data.report.stats import statistics
-    from megatron_music.files import check_writable
+    from megatron_music.files import atomic_write, check_writable, write_text
 
     if output is not None:
         check_writable(output)
     with show.progress("count", "tokens") as progress:
         made = statistics(folder, progress)
     if output is not None:
-        _write(made, output)
+        from megatron_music.data.report.plots import pictures
+
+        for name, png in pictures(made).items():
+            with atomic_write(output / f"{name}.png") as temporary:
+                temporary.write_bytes(png)
+        write_text(output / "stats.json", json.dumps(to_json(made), indent=2) + "\n")
+        show.log(f"stats.json and the pictures are in {output}")
     print(json.dumps(to_json(made)) if as_json else escape_controls(_text(made)))
 
 
@@ -137,19 +143,6 @@ def contexts(split: Mapping[str, Any]) -> list[str]:
     else:
         lines.append(f"  model.seq_length={split['document_tokens']['max']} holds all windows")
     return ["sequence of a recipe, training windows:", *lines]
-
-
-def _write(made: "Statistics", folder: Path) -> None:
-    """Write the figures and the pictures into a folder."""
-    from megatron_music.data.report.plots import pictures
-    from megatron_music.data.report.stats import as_json as to_json
-    from megatron_music.files import atomic_write, write_text
-
-    for name, png in pictures(made).items():
-        with atomic_write(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(png)
-    write_text(folder / "stats.json", json.dumps(to_json(made), indent=2) + "\n")
-    show.log(f"stats.json and the pictures are in {folder}")
 
 
 def _text(made: "Statistics") -> str:

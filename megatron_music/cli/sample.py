@@ -58,23 +58,16 @@ def sample(options: SampleOptions) -> None:
         formats = Formats(options.wav, options.png, options.page, options.musicxml)
         output = options.output or options.model.parent / "music"
         if options.keep:
-            _keep(output, options.keep)
+            for file in Ledger(output).keep(options.keep):
+                print(file)
             return
         if options.seed is None and not options.song_ids:
             request = replace(request, seed=Ledger(output).next_seed())
         _sample(options, output, request, path, formats)
 
 
-def _keep(folder: Path, names: list[str]) -> None:
-    """Copy songs into `kept/`; prints their names."""
-    from megatron_music.generate.ledger import Ledger
-
-    for file in Ledger(folder).keep(names):
-        print(file)
-
-
 def _request(options: SampleOptions) -> "Request":
-    """Return the wishes among the options; raises UsageError."""
+    """Return the request that the options make; raises UsageError."""
     from megatron_music.generate.request import Request, parse_bars
 
     names = (field.name for field in fields(Request))
@@ -84,9 +77,9 @@ def _request(options: SampleOptions) -> "Request":
     if options.harmonise is not None:
         given["voice"] = options.voice or ""
     given |= _numbers(_count(options), options.seed, options.song_ids or [])
-    wishes = {name: value for name, value in given.items() if value is not None}
-    lists = {name: tuple(value) for name, value in wishes.items() if isinstance(value, list)}
-    return Request(**(wishes | lists))
+    chosen = {name: value for name, value in given.items() if value is not None}
+    lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
+    return Request(**(chosen | lists))
 
 
 def _count(options: SampleOptions) -> int | None:

@@ -11,8 +11,6 @@ from megatron_music.cli import show
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
-    from megatron_music.generate.composer import Composer
-    from megatron_music.tokenizer.vocabulary import Vocabulary
     from megatron_music.train.request import SampleContext
 
 SEED = 7
@@ -55,27 +53,19 @@ def _sample(context: "SampleContext", folder: Path) -> str:
         head = " / ".join(filter(None, (song.artist, song.title)))
         write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{song.text}\n".lstrip())
         return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{song.text}"
-    _write(_composer(context, context.vocabulary, folder), folder, context.iteration)
-    return f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}"
-
-
-def _write(composer: "Composer", folder: Path, iteration: int) -> None:
+    from megatron_music.generate.composer import Composer
     from megatron_music.generate.request import Request
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi import write_midi
     from megatron_music.score.pianoroll import draw_piano_roll
 
+    composer = Composer(_model(context, folder), context.vocabulary)
     (song,) = composer.compose(Request(count=1, seed=SEED, bars=BARS))
     midi = folder / f"song-{SEED}.mid"
     write_midi(song.piece, midi)
     render_audio(midi, midi.with_suffix(".wav"))
-    draw_piano_roll(song.piece, midi.with_suffix(".png"), f"iteration {iteration}")
-
-
-def _composer(context: "SampleContext", vocabulary: "Vocabulary", folder: Path) -> "Composer":
-    from megatron_music.generate.composer import Composer
-
-    return Composer(_model(context, folder), vocabulary)
+    draw_piano_roll(song.piece, midi.with_suffix(".png"), f"iteration {context.iteration}")
+    return f"composed {BARS} bars: {context.samples / f'song-{SEED}.mid'}"
 
 
 def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":

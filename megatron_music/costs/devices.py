@@ -143,7 +143,11 @@ def dense_peak(device: str, precision: str) -> Peak | None:
         raise UsageError(
             f"there is no peak for the precision '{precision}'; choose {', '.join(PRECISIONS)}"
         )
-    return _peaks().get((device.strip(), precision))
+    for model in _MODELS:
+        if device.strip() in model.names:
+            tflops = getattr(model, precision)
+            return None if tflops is None else Peak(tflops, model.source)
+    return None
 
 
 def device_memory_gib(device: str) -> float | None:
@@ -160,18 +164,6 @@ def device_memory_gib(device: str) -> float | None:
 def known_devices() -> tuple[str, ...]:
     """Return the names of all devices with a known peak."""
     return tuple(name for model in _MODELS for name in model.names)
-
-
-def _peaks() -> Mapping[tuple[str, str], Peak]:
-    return MappingProxyType(
-        {
-            (name, precision): Peak(tflops, model.source)
-            for model in _MODELS
-            for name in model.names
-            for precision in PRECISIONS
-            if (tflops := getattr(model, precision)) is not None
-        }
-    )
 
 
 _V100 = Hardware(900, 150, 12.5)

@@ -153,9 +153,10 @@ class _Album:
             for song in songs:
                 wish = song_request(self._request, self._maker, song.seed)
                 entry = self.ledger.begin(f"song-{song.seed}", wish)
+                title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
                 midi = self.ledger.path(entry, "mid")
                 write_song(song, midi, self._prompt, self._request.tempo_bpm)
-                self._show(song.piece, entry, _title(song.seed, self._request), song.new)
+                self._show(song.piece, entry, title, song.new)
                 self._begun[song.seed] = entry
                 written.append(song)
                 progress(there + len(written), count)
@@ -225,10 +226,6 @@ def _existing(ledger: Ledger, wish: dict[str, Any], formats: Formats) -> Entry |
     if entry is None or not all(f"{entry.stem}.{kind}" in entry.files for kind in formats.kinds):
         return None
     return entry
-
-
-def _title(seed: int, request: Request) -> str:
-    return f"song {seed}" if request.song_ids else f"seed {seed}"
 
 
 __all__ = ["PAGE_FILE", "Formats", "songs_to_compose", "write_album"]

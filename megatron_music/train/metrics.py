@@ -110,11 +110,12 @@ class MetricsLogger:
         share = f" {tflops / self._peak.tflops:.1%}" if self._peak else ""
         if report.phases_s:
             entry["phases_s"] = report.phases_s
+        norm = "skipped" if report.grad_norm is None else f"{report.grad_norm:7.3f}"
         left_s = (self._total - report.iteration) * step_time_s
         self._write(entry, validation_loss)
         self._say(
             f"{self._place(report.iteration)} | loss {report.lm_loss:7.4f} "
-            f"| lr {report.learning_rate:.2e} | grad norm {_norm(report.grad_norm)} "
+            f"| lr {report.learning_rate:.2e} | grad norm {norm} "
             f"| {step_time_s:6.3f} s/iteration | {entry['tokens_per_s']:>9,.0f} tokens/s "
             f"| {tflops:.3g} TFLOP/s{share} ({flops.model_causal.__name__}) "
             f"| {entry['memory_bytes'] / GIB:.1f} GiB "
@@ -168,10 +169,6 @@ class LossGuard:
             f"the loss rose to {loss:.2f} and stayed more than train.loss_spike_nats="
             f"{self._limit:g} above the {usual:.2f} before, {PATIENCE} log lines in a row"
         )
-
-
-def _norm(value: float | None) -> str:
-    return "skipped" if value is None else f"{value:7.3f}"
 
 
 def _validation(loss: float | None) -> str:
