@@ -15,7 +15,6 @@ from megatron_music.export.huggingface import RECORD_FILE, export
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from megatron_music.export.weights import _separate  # noqa: E402
 from megatron_music.generate.structural import model_inputs  # noqa: E402
 from megatron_music.tokenizer.vocabulary import load_vocabulary  # noqa: E402
 from tests.train.conftest import execute, launch, read  # noqa: E402
@@ -132,8 +131,3 @@ def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(run: Path, tmp_path
         export(broken, tmp_path / "model")
     assert "\n" not in str(fault.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_rows_of_every_head_are_sorted_into_q_k_and_v() -> None:
-    rows = torch.arange(12)  # two heads of width 2: q0 q0 k0 k0 v0 v0 q1 q1 ...
-    assert _separate(rows, 2).tolist() == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]
