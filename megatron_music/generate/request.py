@@ -89,11 +89,13 @@ class Request:
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
+        # All at once, before a model is loaded: a mistake should cost no minute.
         _within("`count`", self.count, 1, 100_000, "ask for one song or more")
         for name, number in (
             ("`seed`", self.seed),
             *(("`song_ids`", one) for one in self.song_ids),
         ):
+            # Seeds are words of 64 bits, counted up from the first.
             _within(name, number, 0, 2**62, "use a whole number from 0")
         if self.best is not None:
             _within("`best`", self.best, 1, self.count, "so many of the songs composed are kept")
@@ -185,6 +187,7 @@ class Request:
 
     def refuse_without_piece(self) -> None:
         """Raise UsageError where a wish is about a piece to begin from."""
+        # An empty `voice` counts: it stands for the only track.
         for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice", "roles"):
             value = getattr(self, name)
             if value or (name == "voice" and value is not None):

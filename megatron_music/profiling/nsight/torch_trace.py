@@ -60,6 +60,7 @@ def read_torch_trace(path: Path) -> TorchTrace:
 def _load(path: Path) -> Any:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # Bounded: a small .gz may unpack to more than the memory.
             content = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as fault:
         reason = getattr(fault, "strerror", None) or fault

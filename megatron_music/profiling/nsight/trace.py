@@ -102,6 +102,7 @@ def merge(*unions: Union) -> Union:
 
 def overlap(one: Union, other: Union) -> int:
     """Return the time covered by both, in nanoseconds."""
+    # Inclusion and exclusion: no pairing of intervals, whatever their numbers.
     return one.length + other.length - merge(one, other).length
 
 

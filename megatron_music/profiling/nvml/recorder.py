@@ -110,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
                 Path(path),
                 lambda: to_json(select_gpus(reader.sample(), uuids)),
                 float(interval_s),
+                # A pipe that another child has inherited stays open when the parent dies.
                 lambda: stopping() or os.getppid() != int(parent),
             )
     except MusicError as fault:
@@ -126,11 +127,14 @@ def _record(
     first = line()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Each line in one write: who reads meanwhile, or after a kill, finds whole lines.
         with path.open("wb", buffering=0) as file:
             file.write(first.encode() + b"\n")
             with suppress(BrokenPipeError):
                 print(READY, flush=True)
             begin = time.monotonic()
+            # Beats are counted from the beginning, not from the last line: the writing does not add
+            # up.
             while not _waited(begin, interval_s, stopped):
                 file.write(line().encode() + b"\n")
     except OSError as fault:

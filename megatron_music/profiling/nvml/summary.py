@@ -72,6 +72,7 @@ def read_samples(path: Path) -> list[Sample]:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as fault:
         raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
+    # What follows the last line end is empty, or a line that a kill cut off.
     *whole, _cut = lines
     samples = []
     for number, line in enumerate(whole, start=1):
@@ -101,6 +102,7 @@ def summarize(
     found: dict[str, list[DeviceSample]] = {}
     for sample in chosen:
         for device in sample.devices:
+            # By UUID: a driver that restarts may number the GPUs otherwise.
             key = plain_uuid(device.uuid) if device.uuid else f"index {device.index}"
             found.setdefault(key, []).append(device)
     devices = list(found.values())

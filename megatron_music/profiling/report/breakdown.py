@@ -52,6 +52,7 @@ def time_breakdown(one: Figures, folder: Path) -> TimeBreakdown | None:
     Phases are shares of the step time of the first process.
     """
     capture = capture_file(folder, one.row.key)
+    # Kernels say more than phases, but only what nsys traced has them.
     if not capture.is_file():
         phases = one.row.phases_s
         total_s = sum(phases.values())
@@ -116,6 +117,7 @@ def _logged(profile: Profile, run: RunDir) -> list[float]:
 def _shares(device: DeviceProfile) -> dict[str, float]:
     span_ms = device.span_ms or 1.0
     shares = {kind: device.classes_ms[kind] / span_ms for kind in CLASSES}
+    # What kernels hide costs nothing: only the exposed part is a share of the time.
     del shares["communication"]
     exposed_ms = device.communication_exposed_ms or 0.0
     return shares | {EXPOSED: exposed_ms / span_ms, IDLE: device.idle_share or 0.0}

@@ -67,6 +67,7 @@ def bare_axes(axes: "Axes", grid: str) -> None:
 def png(figure: "Figure") -> bytes:
     """Return a figure as a PNG; the same figure gives the same bytes."""
     file = BytesIO()
+    # matplotlib writes its version into the file: two installations would differ in nothing else.
     figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     return file.getvalue()
 
@@ -122,7 +123,8 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
     rows = -(-len(curves) // columns)
     picture = new_figure(max(5.0, 10 / ACROSS * columns), 3.2 * rows)
     panels = picture.subplots(rows, columns, squeeze=False).flat
-    for axes, curve in zip(panels, curves, strict=False):
+    # Curves first: where they end, no panel has been taken in vain.
+    for curve, axes in zip(curves, panels, strict=False):
         bare_axes(axes, "y")
         processes = [point.figures.row.processes for point in curve.points]
         rates = [point.tokens_per_s for point in curve.points]

@@ -136,6 +136,7 @@ def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
     write_text(folder / "report.html", as_html(contents))
     write_text(folder / "report.md", as_markdown(contents))
     write_text(folder / "report.csv", as_csv(contents))
+    # An earlier report may have had more pictures.
     for stale in folder.glob("report-*.png"):
         stale.unlink()
     for picture in contents.pictures:

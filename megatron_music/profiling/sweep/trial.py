@@ -141,6 +141,7 @@ def measure(
 ) -> Row:
     """Run a configuration afresh and return its row; a run that fails is a row as well."""
     path = context.run(configuration)
+    # A sweep that was killed may have left its run behind, writing into the same folder.
     end_training(str(path))
     shutil.rmtree(path, ignore_errors=True)
     RunDir(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
@@ -193,6 +194,7 @@ def _row(
     if code:
         output = (run.path / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
         reason = explain(output, code)
+        # Said by CUDA, by torch's allocator and by our own message alike.
         outcome: Outcome = "out of memory" if "out of memory" in reason else "failed"
         return describe(configuration, context, outcome, reason)
     if len(steps) < total:
@@ -205,7 +207,10 @@ def _row(
         device=device,
         devices=context.machine.devices(configuration.processes),
         step_times_s=tuple(
-            steps[step] for step in sorted(steps) if step > configuration.warmup_iters
+            # The first iterations load kernels, and fp16 finds its loss scale in them.
+            steps[step]
+            for step in sorted(steps)
+            if step > configuration.warmup_iters
         ),
         peak_tflops=peak.tflops,
         peak_source=peak.source,
@@ -241,6 +246,7 @@ def _with_hardware(row: Row, recording: Path, window: MeasureWindow) -> Row:
         summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)
     except MusicError:
         return row
+    # NVML's figures of a split GPU are those of all its parts: worse than none.
     if any(gpu.is_mig for gpu in summary.devices):
         return replace(row, nvml_remark=MIG_REMARK)
     memory = [gpu.max_memory_bytes for gpu in summary.devices if gpu.max_memory_bytes is not None]

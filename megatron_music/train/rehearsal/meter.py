@@ -113,6 +113,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._sizes[key] = size_bytes = storage.nbytes()
         self.live_bytes += size_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        # As an allocator sees it: a storage lives until its last view has gone.
         weakref.finalize(storage, self._release, key)
 
     def _release(self, key: int) -> None:
@@ -132,6 +133,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **kwargs, out_val=result)
             if packet in _ATTENTION:
+                # torch counts the whole square of scores; causal kernels compute half of it.
                 work.attention_flops += flops * _CAUSAL_SHARE
             else:
                 size = (float(flops), float(sum(map(_size_bytes, given + made))))

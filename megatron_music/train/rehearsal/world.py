@@ -61,6 +61,7 @@ def fake_rank(
     with ExitStack() as stack:
         for target, name, value in _stand_ins(recipe):
             stack.enter_context(mock.patch.object(target, name, value))
+        # Compiled code would not pass through the modes that count.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_on_gpu(recipe))
         dist.init_process_group(_BACKEND, rank=rank, world_size=world_size, store=FakeStore())
@@ -100,6 +101,7 @@ def _stand_ins(recipe: Recipe) -> list[tuple[Any, str, Any]]:
             "_get_fused_kernels_supported_devices",
             lambda: [GPU.type],
         ),
+        # So that the local layers are chosen, with norms that can work on parts of a sequence.
         (backends, "installed", lambda: frozenset({backends.APEX_NORM})),
     ]
 
