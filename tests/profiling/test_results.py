@@ -1,9 +1,11 @@
 """Scaling efficiency: the rate of a device against the fewest processes of the same model."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from megatron_music.profiling.report import plots
 from megatron_music.profiling.sweep.results import Row, best_first, scaling_curves, with_efficiency
 from tests.profiling.test_report import RAN
 
@@ -42,3 +44,11 @@ def test_processes_that_share_a_cpu_have_a_level_ideal() -> None:
     (curve,) = scaling_curves(best_first([row(1, 0.8, devices=1), row(2, 1.0, devices=1)]))
     assert curve.ideal == pytest.approx((10, 10))
     assert [point.efficiency for point in curve.points] == pytest.approx([1, 0.8])
+
+
+def test_panels_without_a_curve_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    (curve,) = scaling_curves(best_first(ROWS))
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "png", lambda figure: drawn.append(figure) or b"")
+    plots.scaling_chart([curve] * 4)
+    assert sum(axes.get_visible() for axes in drawn[0].axes) == 4
