@@ -49,10 +49,10 @@ def _sample(context: "SampleContext", folder: Path) -> str:
         from megatron_music.text.writer import Writer
 
         writer = Writer(_model(context, folder), context.vocabulary)
-        (song,) = writer.write(TextRequest(seed=SEED, max_tokens=MOST_TOKENS))
-        head = " / ".join(filter(None, (song.artist, song.title)))
-        write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{song.text}\n".lstrip())
-        return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{song.text}"
+        (words,) = writer.write(TextRequest(seed=SEED, max_tokens=MOST_TOKENS))
+        head = " / ".join(filter(None, (words.artist, words.title)))
+        write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{words.text}\n".lstrip())
+        return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{words.text}"
     from megatron_music.generate.composer import Composer
     from megatron_music.generate.request import Request
     from megatron_music.score.audio import render_audio
