@@ -73,7 +73,7 @@ class Builder(ABC):
         """
         check_place(folder)
         busy = DataError(
-            f"another build is at work in {folder}; wait for it or give another folder"
+            f"another build is running in {folder}; wait for it or give another folder"
         )
         try:
             finished = None if force else self._finished(folder)
@@ -84,7 +84,7 @@ class Builder(ABC):
                     publish(self.make(folder / WORK_FOLDER / self.work_name), folder)
                 self.clean_up(folder / WORK_FOLDER)
         except OSError as fault:
-            more = ", the same command goes on from what is saved" if self.resumes else ""
+            more = ", the same command resumes from what is saved" if self.resumes else ""
             raise WriteError(
                 f"cannot write the data set {folder}: {os_error_reason(fault)}; make room or "
                 f"choose another place{more}"
@@ -121,7 +121,7 @@ def check_place(folder: Path) -> None:
 
 
 def publish(made: Path, folder: Path) -> None:
-    """Give every file its final name, the manifest last: a folder without one is no data set."""
+    """Give every file its final name, the manifest last: a folder without one is not a data set."""
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     for path in sorted(made.rglob("*"), key=lambda path: path.name == MANIFEST_FILE):
         final = folder / path.relative_to(made)

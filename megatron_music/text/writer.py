@@ -131,7 +131,7 @@ class _Song:
             new = drawn[:-1] if is_finished or is_cut else drawn
             text += new
             context = [*context, *new]
-            # A full model goes on from its last lines, as training documents that were cut do.
+            # A full model resumes from its last lines, as training documents that were cut do.
             if is_cut or len(context) >= self._most:
                 context = [*header, vocabulary.cut, *self._carried(text, len(header))]
         return WrittenSong(
