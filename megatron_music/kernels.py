@@ -188,8 +188,15 @@ def _choose_tokens() -> None:
     from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
     from megatron_music.generate.sampling_params import SamplingParams
 
-    scores, chosen = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
-    sample_tokens(scores, song_seeds([7], 0), 1, SamplingParams(1.0, 0, 0.95, 0.1), chosen)
+    scores, kinds = np.zeros((1, 4), np.float32), np.zeros(4, np.int64)
+    sample_tokens(
+        scores,
+        song_seeds([7], 0),
+        1,
+        SamplingParams(1.0, 0, 0.95, 0.1),
+        kinds,
+        np.zeros(1, np.int64),
+    )
 
 
 _JOBS = {

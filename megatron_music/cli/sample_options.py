@@ -128,15 +128,17 @@ class SampleOptions:
         float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
     ] = 1.0
     top_k: Annotated[
-        int, Option(help="Draw from the k likeliest tokens; 0: all.", rich_help_panel=_TASTE)
+        int,
+        Option(help="Draw from the k likeliest tokens of a kind; 0: all.", rich_help_panel=_TASTE),
     ] = 0
     top_p: Annotated[
-        float, Option(help="Draw from the likeliest of this mass.", rich_help_panel=_TASTE)
+        float,
+        Option(help="Draw from the likeliest of a kind of this mass.", rich_help_panel=_TASTE),
     ] = 0.95
     min_p: Annotated[
         float,
         Option(
-            help="Leave out what is below this share of the likeliest; 0: nothing.",
+            help="Leave out what is below this share of the likeliest of its kind; 0: nothing.",
             rich_help_panel=_TASTE,
         ),
     ] = 0.1

@@ -19,18 +19,16 @@ mask alone, in 10 and 4 at strength 1, in 11 and 7 at strength 2.
 class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
     """Begin no note outside a key's scale, where another token is legal; drums have no key.
 
-    Of the scale's notes, the tonic and those close to it become likelier. Stands behind the
-    grammar's mask. Bars that are written behind the tracks belong to the tracks that hid them, in
-    order.
+    Of the scale's notes, the tonic and those close to it become likelier; that a note begins stays
+    as likely as it was. Stands behind the grammar's mask. Bars that are written behind the tracks
+    belong to the tracks that hid them, in order.
     """
 
     def __init__(self, key: Key, vocabulary: Vocabulary, songs: int) -> None:
         pitches = np.arange(PITCHES) % 12
-        favour = np.zeros(len(vocabulary))
-        favour[vocabulary.note_on : vocabulary.note_on + PITCHES] = np.where(
-            key.scale[pitches], _STRENGTH * np.log(key.weights[pitches]), -np.inf
-        )
+        favour = np.where(key.scale[pitches], _STRENGTH * np.log(key.weights[pitches]), -np.inf)
         self._favour = torch.from_numpy(favour)
+        self._notes = slice(vocabulary.note_on, vocabulary.note_on + PITCHES)
         self._inst = vocabulary.inst
         self._hides = vocabulary.ids.get("FILL_IN", -1)
         self._fills = vocabulary.ids.get("FILL_START", -1)
@@ -52,8 +50,11 @@ class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
                     self._instruments[song] = self._hidden[song].pop(0)
         pitched = torch.tensor([code != DRUMS for code in self._instruments])
         favour = torch.where(pitched[:, None], self._favour[None], 0.0).to(scores)
+        notes = scores[:, self._notes]
+        weighed = notes + favour
+        lost = notes.logsumexp(dim=1, keepdim=True) - weighed.logsumexp(dim=1, keepdim=True)
         masked = scores.clone()
-        masked[:, : favour.shape[1]] += favour
+        masked[:, self._notes] = weighed + lost.nan_to_num(nan=0.0, posinf=0.0)
         # Where no note of the scale is legal, as when all of them sound, the grammar's mask stays.
         possible = torch.isfinite(masked).any(dim=1, keepdim=True)
         return torch.where(possible, masked, scores)

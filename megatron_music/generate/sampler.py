@@ -15,6 +15,7 @@ from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.generate.structural import ComposingGPT2, rows_of
+from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.attributes import Blend
 from megatron_music.tokenizer.grammar_mask_kernel import (
     mark_legal,
@@ -123,19 +124,27 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
     """Choose each row's next token with the row's own random words.
 
     The choice is handed to greedy decoding, so that a song does not depend on its batch. `stage`
-    tells apart the windows of a song that is made in several.
+    tells apart the windows of a song that is made in several. `kinds` [vocabulary] are the kinds
+    of tokens that are drawn before a token within one; None draws from all tokens alike.
     """
 
-    def __init__(self, seeds: Sequence[int], sampling: SamplingParams, stage: int = 0) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        sampling: SamplingParams,
+        stage: int = 0,
+        kinds: IntArray | None = None,
+    ) -> None:
         self._words = song_seeds(list(seeds), stage)
         self._sampling = sampling
+        self._kinds = kinds
         self._chosen = np.empty(len(seeds), np.int64)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Turn scores [songs, vocabulary] into ones whose largest is the token drawn."""
-        sample_tokens(
-            scores.cpu().numpy(), self._words, input_ids.shape[1], self._sampling, self._chosen
-        )
+        kinds = np.zeros(scores.shape[1], np.int64) if self._kinds is None else self._kinds
+        step = input_ids.shape[1]
+        sample_tokens(scores.cpu().numpy(), self._words, step, self._sampling, kinds, self._chosen)
         chosen = torch.from_numpy(self._chosen).to(scores.device)
         # `generate` samples from one stream for the whole batch. Greedy decoding of a row whose
         # largest entry is our own choice gives each song its own stream.
@@ -201,7 +210,7 @@ class TokenSampler:
         processors = LogitsProcessorList([GrammarProcessor(constraint, len(vocabulary))])
         if self._key is not None:
             processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
-        processors.append(SongSampler(seeds, self._sampling, stage))
+        processors.append(SongSampler(seeds, self._sampling, stage, vocabulary.kinds))
         if self._watch is not None:
             processors.append(_Watched(self._watch, first_bar))
         # `generate` knows nothing of structural inputs: the model itself has to be told where songs

@@ -1,7 +1,8 @@
 """Choosing tokens, compiled: temperature, top-k, top-p, min-p, and a draw by the song's number.
 
 Everything is reckoned in fp64 from a random word that depends on the song and the step alone, so
-that a song knows neither its batch nor the machine. The filters do what those of `transformers` do.
+that a song knows neither its batch nor the machine. Within a kind of token the filters do what
+those of `transformers` do.
 """
 
 import numpy as np
@@ -13,6 +14,9 @@ from megatron_music.score.grid_kernel import scramble_word
 from megatron_music.score.hashing import WORD, Words, scramble
 
 Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
+Kinds = npt.NDArray[np.int64]
+"""The kind of each token of a vocabulary, from 0."""
 
 _FRACTION_BITS = 53
 
@@ -25,14 +29,20 @@ def song_seeds(seeds: list[int], stage: int) -> Words:
 
 @kernel
 def sample_tokens(
-    scores: Scores, words: Words, step: int, sampling: SamplingParams, chosen: npt.NDArray[np.int64]
+    scores: Scores,
+    words: Words,
+    step: int,
+    sampling: SamplingParams,
+    kinds: Kinds,
+    chosen: npt.NDArray[np.int64],
 ) -> None:
     """Choose a token for each row of scores [songs, vocabulary]; -inf is never chosen.
 
-    A row without a finite score chooses token 0.
+    A row without a finite score chooses token 0. The kind of the token is drawn as a whole before
+    the token within its kind, see `_weigh`.
     """
     size = scores.shape[1]
-    weights, tokens = np.empty(size, np.float64), np.empty(size, np.int64)
+    found, tokens = np.empty(size, np.float64), np.empty(size, np.int64)
     for song in range(scores.shape[0]):
         best = -np.inf
         for token in range(size):
@@ -41,21 +51,45 @@ def sample_tokens(
         count = 0
         for token in range(size):
             if -np.inf < scores[song, token] <= best:
-                # Relative to the best: at a low temperature the exponentials of the scores would
-                # overflow.
-                weights[count] = np.exp((scores[song, token] - best) / sampling.temperature)
+                # Relative to the best: the exponentials of the scores could overflow.
+                found[count] = scores[song, token] - best
                 tokens[count] = token
                 count += 1
         if not count:
             chosen[song] = 0
             continue
-        _filter(weights[:count], sampling)
+        weights = _weigh(found[:count], kinds[tokens[:count]], sampling)
         word = scramble_word(words[song] + np.uint64(step))
-        chosen[song] = tokens[_draw(weights[:count], word)]
+        chosen[song] = tokens[_draw(weights, word)]
 
 
 @kernel
-def _filter(weights: npt.NDArray[np.float64], sampling: SamplingParams) -> None:
+def _weigh(scores: Floats, kinds: Kinds, sampling: SamplingParams) -> Floats:
+    """Return what tokens weigh in the draw, by their scores [tokens] and kinds [tokens].
+
+    A kind weighs what all its tokens weigh together, before any is left out. Filters over all
+    tokens would favour kinds of few tokens: a note may have a hundred pitches, the end of a bar is
+    one token. Kinds are few, so that no long tail of them is to be cut: min-p leaves them alone.
+    """
+    most = kinds.max() + 1
+    masses, bests = np.zeros(most, np.float64), np.full(most, -np.inf)
+    for place in range(len(scores)):
+        masses[kinds[place]] += np.exp(scores[place])
+        bests[kinds[place]] = max(bests[kinds[place]], scores[place])
+    masses = (masses / masses.max()) ** (1 / sampling.temperature)
+    _filter(masses, SamplingParams(sampling.temperature, sampling.top_k, sampling.top_p, 0.0))
+    weights = np.zeros(len(scores), np.float64)
+    for kind in range(most):
+        if masses[kind] > 0:
+            places = np.flatnonzero(kinds == kind)
+            within = np.exp((scores[places] - bests[kind]) / sampling.temperature)
+            _filter(within, sampling)
+            weights[places] = within * (masses[kind] / within.sum())
+    return weights
+
+
+@kernel
+def _filter(weights: Floats, sampling: SamplingParams) -> None:
     """Set to 0 what top-k, top-p and min-p leave out; the heaviest always stays, at 1."""
     least = 0.0
     count = len(weights)
@@ -81,7 +115,7 @@ def _filter(weights: npt.NDArray[np.float64], sampling: SamplingParams) -> None:
 
 
 @kernel
-def _draw(weights: npt.NDArray[np.float64], word: np.uint64) -> int:
+def _draw(weights: Floats, word: np.uint64) -> int:
     """Draw a place in proportion to the weights."""
     fraction = np.float64(word >> np.uint64(64 - _FRACTION_BITS)) / (1 << _FRACTION_BITS)
     left = fraction * weights.sum()

@@ -262,6 +262,12 @@ class Vocabulary:
         return Ids(*(getattr(self, name) for name in Ids._fields))
 
     @cached_property
+    def kinds(self) -> IntArray:
+        """The kind of each token, as its place among all kinds."""
+        places = {kind: place for place, kind in enumerate(Kind)}
+        return np.array([places[kind] for kind, _ in self.meanings], np.int64)
+
+    @cached_property
     def hash(self) -> str:
         """A sha256 over version and tokens: equal exactly when every id means the same."""
         text = f"mmmtrack {VERSION}\n" + "\n".join(self.tokens)

@@ -125,7 +125,7 @@ def masked(composer: Composer, songs: int, tokens: int) -> torch.Tensor:
     processors = LogitsProcessorList(
         [
             GrammarProcessor(constraint, len(composer.vocabulary)),
-            SongSampler(range(songs), TASTE),
+            SongSampler(range(songs), TASTE, kinds=composer.vocabulary.kinds),
         ]
     )
     return generate(composer, songs, tokens, do_sample=False, logits_processor=processors)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.key import Key, parse_key
+from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import track
 
 
@@ -55,6 +58,18 @@ def test_a_song_from_nothing_keeps_to_its_key(open_model: Path, key: str) -> Non
     assert not all(scale[piece.tracks[0].pitch % 12].all() for piece in free)
     drums = np.concatenate([piece.tracks[1].pitch for piece in kept])
     assert not scale[drums % 12].all()
+
+
+def test_a_key_makes_notes_no_rarer() -> None:
+    vocabulary = Vocabulary(TokenizerSettings())
+    scores = torch.full((1, len(vocabulary)), float("-inf"), dtype=torch.float64)
+    shares = {"NOTE_ON=60": 0.1, "NOTE_ON=61": 0.5, "NOTE_ON=64": 0.2, "BAR_END": 0.2}
+    for token, share in shares.items():
+        scores[0, vocabulary.ids[token]] = np.log(share)
+    start = torch.tensor([[vocabulary.piece_start]])
+    kept = KeyProcessor(parse_key("C major"), vocabulary, 1)(start, scores).softmax(-1)[0]
+    assert float(kept[vocabulary.bar_end]) == pytest.approx(0.2)
+    assert float(kept[vocabulary.ids["NOTE_ON=61"]]) == 0
 
 
 def test_bars_that_are_filled_keep_to_their_key(hearing_fill_model: Path) -> None:

@@ -18,12 +18,15 @@ from megatron_music.generate.sampling_params import SamplingParams
 ANYTHING = SamplingParams(1.0, 0, 1.0, 0.0)
 
 
-def draws(scores: torch.Tensor, sampling: SamplingParams, times: int) -> np.ndarray:
+def draws(
+    scores: torch.Tensor, sampling: SamplingParams, times: int, kinds: list[int] | None = None
+) -> np.ndarray:
     """Draw from one row of scores, many times."""
     words, chosen = song_seeds([3], 0), np.zeros(1, np.int64)
     counts = np.zeros(scores.shape[-1])
+    kind_of = np.array(kinds or [0] * scores.shape[-1])
     for step in range(times):
-        sample_tokens(scores.numpy(), words, step, sampling, chosen)
+        sample_tokens(scores.numpy(), words, step, sampling, kind_of, chosen)
         counts[chosen[0]] += 1
     return counts / times
 
@@ -59,10 +62,39 @@ def test_the_filters_are_those_of_transformers(sampling: SamplingParams) -> None
     assert not counts[wanted == 0].any()
 
 
+@pytest.mark.parametrize(
+    ("sampling", "wanted"),
+    [
+        # 30 % silence, twelve pitches of 5 % and two of 1 %, a pause of 8 %.
+        (SamplingParams(1.0, 0, 1.0, 0.0), [0.3, *[0.05] * 12, *[0.01] * 2, 0.08]),
+        # Each filter takes the two pitches; what they weighed goes to the others of their kind.
+        (SamplingParams(1.0, 0, 1.0, 0.25), [0.3, *[0.62 / 12] * 12, 0.0, 0.0, 0.08]),
+        (SamplingParams(1.0, 4, 1.0, 0.0), [0.3, *[0.62 / 12] * 12, 0.0, 0.0, 0.08]),
+        (SamplingParams(1.0, 0, 0.95, 0.0), [0.3, *[0.62 / 12] * 12, 0.0, 0.0, 0.08]),
+        # The two likeliest kinds; the likeliest pitches are equally likely, so that all stay.
+        (SamplingParams(1.0, 2, 1.0, 0.0), [0.3 / 0.92, *[0.62 / 12 / 0.92] * 12, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_filters_leave_each_kind_of_token_its_share(
+    sampling: SamplingParams, wanted: list[float]
+) -> None:
+    shares = torch.tensor([0.3, *[0.05] * 12, *[0.01] * 2, 0.08], dtype=torch.float64)
+    kinds = [3, *[0] * 14, 1]
+    counts = draws(shares.log()[None, :], sampling, 20_000, kinds)
+    assert np.abs(counts - wanted).max() < 0.012
+    assert not counts[np.array(wanted) == 0].any()
+
+
+def test_temperature_makes_likely_kinds_likelier_however_many_tokens_they_have() -> None:
+    shares = torch.tensor([0.4, *[0.06] * 10], dtype=torch.float64)
+    counts = draws(shares.log()[None, :], SamplingParams(0.5, 0, 1.0, 0.0), 20_000, [1, *[0] * 10])
+    assert counts[0] == pytest.approx(0.4**2 / (0.4**2 + 0.6**2), abs=0.012)
+
+
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
 def test_scores_that_are_no_figures_are_never_chosen(broken: float) -> None:
     scores = torch.tensor([[broken, 0.0, broken, 0.0]])
-    counts = draws(scores, ANYTHING, 200)
+    counts = draws(scores, ANYTHING, 200, [0, 1, 2, 1])
     assert counts[[0, 2]].sum() == 0
 
 
