@@ -154,12 +154,8 @@ def _pack_documents() -> None:
 
 
 def _mask_songs() -> None:
-    from megatron_music.tokenizer.grammar_mask_kernel import (
-        mark_legal,
-        new_rules,
-        new_state,
-        take_tokens,
-    )
+    from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
+    from megatron_music.tokenizer.grammar_state import new_rules, new_state
 
     vocabulary = _vocabulary()
     plan = Plan(bars=1)

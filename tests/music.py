@@ -12,6 +12,7 @@ from megatron_music.score.metre import COMMON_TIME, METRES
 from megatron_music.score.notes import Metre, Piece, Score, Tempo, Track
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
+from megatron_music.score.words import MARKS, clean_text
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 BASS_LINE = (
@@ -85,6 +86,34 @@ def pieces(draw: st.DrawFn, *, metres: bool = False, expressive: bool = False) -
         score, _ = lay_out_bars(known, 1, METRES)
         assume(any(len(track) for track in score.tracks))
     return quantize(score, draw(steps_per_quarter))
+
+
+_letters = st.text(st.characters(categories=("L", "M")), max_size=12)
+_ends = st.sampled_from(["", *MARKS])
+
+
+@st.composite
+def sung_pieces(draw: st.DrawFn) -> Piece:
+    """Draw two canonical tracks of single notes and chords with words in any script."""
+    tracks = []
+    for instrument in (0, 40):
+        onset = np.cumsum(draw(st.lists(st.integers(1, 5), min_size=6, max_size=12)))
+        rows = [(at, at + 1, 60) for at in onset.tolist()]
+        rows += [(at, at + 1, 64) for at in onset.tolist()[::3]]
+        of = [f"{clean_text(draw(_letters)) or 'la'}{draw(_ends)}" for _ in onset]
+        words = [*of, *[""] * (len(rows) - len(of))]
+        tracks.append(replace(track(instrument, *rows), syllables=np.array(words, np.str_)))
+    return quantize(Score(4, tuple(tracks)), 4)
+
+
+WORDS = ["Twin", "kle ", "twin", "kle ", "lit", "tle ", "star\n", ""]
+
+
+def sung_song(number: int, words: list[str]) -> Piece:
+    """Return four bars of a melody with words, no two alike, and a bass."""
+    rows = [(i * 4, i * 4 + 4, 60 + (i * number) % 11) for i in range(16)]
+    melody = replace(track(0, *rows), syllables=np.array(words * 2, np.str_))
+    return Piece(4, 4, (melody, track(32, *[(i * 16, i * 16 + 16, 36) for i in range(4)])))
 
 
 def bars_not_full(track: Track, piece: Piece) -> set[int]:

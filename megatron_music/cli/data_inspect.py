@@ -152,5 +152,9 @@ def _text(made: "Statistics") -> str:
     from megatron_music.data.report.stats import note_rows
 
     lines = [row(name, split) for name, split in made.manifest["splits"].items()]
+    if made.sung_notes:
+        notes = int(made.contents.pitches.sum())
+        share = made.sung_notes / notes
+        lines.append(f"sung: {made.sung_notes:,} of {counted(notes, 'note')} ({share:.1%})")
     parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
     return "\n".join([*lines, *(f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items())])

@@ -46,6 +46,10 @@ Velocity = Annotated[
 Tempo = Annotated[
     bool | None, Option("--tempo/--no-tempo", help="TEMPO tokens, or none: 26 to 280 in 32 steps.")
 ]
+Lyrics = Annotated[
+    bool | None,
+    Option("--lyrics/--no-lyrics", help="SYLLABLE tokens: the words that notes are sung to."),
+]
 Expressive = Annotated[
     bool, Option("--expressive", help="The same as --metre any --velocity 8 --tempo.")
 ]
@@ -171,7 +175,7 @@ Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
 
 _SETTINGS = (
     "pieces", "bars", "hop", "steps_per_quarter", "density", "transpositions", "merge", "voices",
-    "fill", "max_tracks", "shuffle", "quality", "seed",
+    "fill", "lyrics", "max_tracks", "shuffle", "quality", "seed",
 )  # fmt: skip
 """The options that are settings of a data set of music as they stand."""
 
@@ -189,6 +193,7 @@ class BuildOptions:
     metre: Metre = None
     velocity: Velocity = None
     tempo: Tempo = None
+    lyrics: Lyrics = None
     expressive: Expressive = False
     density: Density = None
     transpositions: Transpositions = None

@@ -9,6 +9,7 @@ import typer
 from megatron_music.cli import show
 from megatron_music.cli.data_options import (
     Expressive,
+    Lyrics,
     Metre,
     Tempo,
     Velocity,
@@ -38,6 +39,7 @@ def encode(
     metre: Metre = None,
     velocity: Velocity = None,
     tempo: Tempo = None,
+    lyrics: Lyrics = False,
     expressive: Expressive = False,
 ) -> None:
     """Write a MIDI file, or MusicXML, ABC or kern, as mmmtrack tokens, a line a piece.
@@ -58,7 +60,7 @@ def encode(
         raise UsageError(f"{output} is a name of music, and text is written; give another")
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
-    told = told_settings(metre, velocity, tempo, expressive)
+    told = told_settings(metre, velocity, tempo, expressive) | {"lyrics": bool(lyrics)}
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **told))
     scores = read_all_music(file)
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]

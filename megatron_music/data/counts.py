@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.score.words import BYTES
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
 
 Counts = npt.NDArray[np.int64]
@@ -76,12 +77,13 @@ class Contents:
 
     @property
     def told(self) -> dict[str, dict[str, int]]:
-        """How often METRE, VELOCITY and TEMPO tell what; of each kind that there are tokens for."""
+        """How often METRE, VELOCITY and the like tell what; of kinds that there are tokens for."""
         v = self.vocabulary
         ranges = {
             "METRE": range(v.metre, v.velocity),
             "VELOCITY": range(v.velocity, v.tempo),
-            "TEMPO": range(v.tempo, v.attribute),
+            "TEMPO": range(v.tempo, v.syllable),
+            "SYLLABLE": range(v.syllable + BYTES, v.attribute),
         }
         return {
             kind: {v.tokens[token].partition("=")[2]: int(self.token_counts[token]) for token in of}

@@ -11,7 +11,10 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabula
 
 SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
-_LATER = ("density_edges", "attributes", "metres", "velocity", "tempo", "pieces", "quality")
+_LATER = (
+    *("density_edges", "attributes", "metres", "velocity", "tempo"),
+    *("lyrics", "pieces", "quality"),
+)
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
 
 
@@ -43,7 +46,8 @@ class BuildSettings:
     and test. `density_edges` are those of another data set (None: cut from the training windows),
     and so are `attributes`, the words of labels (empty: those of the source, see `sources.labels`).
     Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept. `velocity`
-    is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens.
+    is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens,
+    `lyrics` for SYLLABLE tokens.
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
     With `quality` music that teaches nothing is left out, and near duplicates (`encoding.quality`).
@@ -66,6 +70,7 @@ class BuildSettings:
     metres: tuple[str, ...] = ()
     velocity: int = 0
     tempo: bool = False
+    lyrics: bool = False
     pieces: bool = False
     quality: bool = False
 
@@ -119,6 +124,7 @@ class BuildSettings:
             metres=self.metres,
             velocity=self.velocity,
             tempo=self.tempo,
+            lyrics=self.lyrics,
         )
         if self.density_edges is None:
             return start
@@ -157,7 +163,16 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     Raises DataError where the folder is none, UsageError for choices that contradict it.
     """
     other = load_vocabulary(folder / "tokenizer").settings
-    names = ("steps_per_quarter", "bars", "density", "fill", "metres", "velocity", "tempo")
+    names = (
+        "steps_per_quarter",
+        "bars",
+        "density",
+        "fill",
+        "metres",
+        "velocity",
+        "tempo",
+        "lyrics",
+    )
     same = {name: getattr(other, name) for name in names}
     for name, of in same.items():
         if chosen.get(name, of) != of:

@@ -32,6 +32,7 @@ from megatron_music.evaluate.embedding import (
 )
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
+from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
 from megatron_music.evaluate.unconstrained import UnconstrainedSample, sample_unconstrained
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
 from megatron_music.generate.composer import Composer
@@ -135,7 +136,8 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)
-        figures = tuple(compare_figures([*sets, composed]))
+        sung = SUNG_FIGURES if vocabulary.has_lyrics else {}
+        figures = tuple(compare_figures([*sets, composed], FIGURES | sung))
         singing = VOICE_FIGURES if voices_of(vocabulary.settings) else {}
         voices = tuple(compare_figures([*sets, composed], singing))
         histograms = tuple(compare_histograms([*sets, composed]))

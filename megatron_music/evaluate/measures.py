@@ -16,6 +16,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES, likeliest_key
 from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.notes import IntArray, Piece, Track
+from megatron_music.score.words import split_mark
 
 MAJOR_SCALE = frozenset((0, 2, 4, 5, 7, 9, 11))
 MINOR_SCALE = frozenset((0, 2, 3, 5, 7, 8, 10, 11))
@@ -103,6 +104,19 @@ def groove_similarity(piece: Piece) -> float:
     return float((bars[first] == bars[second]).mean())
 
 
+def sung_notes(piece: Piece) -> float:
+    """Return the share of the notes that have a syllable."""
+    notes = sum(map(len, piece.tracks))
+    return sum(int((track.sung != "").sum()) for track in piece.tracks) / max(notes, 1)
+
+
+def syllables_per_word(piece: Piece) -> float:
+    """Return the syllables a word, 0 where no word ends."""
+    syllables = [one for track in piece.tracks for one in track.sung.tolist() if one]
+    words = sum(bool(split_mark(one)[1]) for one in syllables)
+    return len(syllables) / words if words else 0.0
+
+
 def pitch_class_histogram(piece: Piece) -> FloatArray:
     """Return the shares [12] of the sounding time by semitones above the likeliest tonic."""
     sounding = _pitch_classes(piece)
@@ -163,6 +177,12 @@ FIGURES: dict[str, Callable[[Piece], float]] = {
     "minor seconds among intervals": minor_seconds,
     "groove similarity": groove_similarity,
 }
+
+SUNG_FIGURES: dict[str, Callable[[Piece], float]] = {
+    "share of notes with a syllable": sung_notes,
+    "syllables a word": syllables_per_word,
+}
+"""Of music with words."""
 
 HISTOGRAMS: dict[str, Callable[[Piece], FloatArray]] = {
     "pitch classes above the tonic": pitch_class_histogram,

@@ -7,9 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
+from megatron_music.score.merge import joined
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import canonical_track
-from megatron_music.tokenizer.infill_template import InfillTemplate, Part, lay_out, read_slots
+from megatron_music.tokenizer.infill_template import (
+    InfillTemplate,
+    Part,
+    SlotNote,
+    lay_out,
+    read_slots,
+)
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
@@ -46,15 +53,7 @@ class InfillState:
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(template, tokens, vocabulary).items():
-            track = tracks[index]
-            onset, end, pitch, velocity = np.array(notes, np.int64).reshape(-1, 4).T
-            tracks[index] = canonical_track(
-                track.instrument,
-                np.concatenate((track.onset, onset)),
-                np.concatenate((track.end, end)),
-                np.concatenate((track.pitch, pitch)),
-                np.concatenate((track.velocity, velocity)),
-            )
+            tracks[index] = _with_notes(tracks[index], notes)
         for slot in template.slots:
             holes[slot.track, slot.bar] = False
             written[slot.track, slot.bar] = True
@@ -100,6 +99,18 @@ def until_step(track: Track, last: int, end: int | None = None) -> Track:
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
+
+
+def _with_notes(track: Track, notes: Sequence[SlotNote]) -> Track:
+    columns = np.array([note[:4] for note in notes], np.int64).reshape(-1, 4)
+    onset, end, pitch, velocity = columns.T
+    sung = [note.syllable for note in notes]
+    syllables = np.array(sung, np.str_) if any(sung) else None
+    new = Track(track.instrument, onset, end, pitch, velocity, syllables)
+    both = joined(track.instrument, [track, new])
+    return canonical_track(
+        both.instrument, both.onset, both.end, both.pitch, both.velocity, both.syllables
+    )
 
 
 def next_template(

@@ -21,9 +21,11 @@ from megatron_music.score.barlines import Barlines
 from megatron_music.score.channel_kernel import CHANNELS, PORTS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
+from megatron_music.score.karaoke import lyric_events
 from megatron_music.score.midi import write_midi
 from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
+    LYRIC,
     NAME,
     NOTE_OFF,
     NOTE_ON,
@@ -36,7 +38,7 @@ from megatron_music.score.midi_events import (
     meta,
 )
 from megatron_music.score.midi_source import MidiSource, SourceNote, SourceTrack
-from megatron_music.score.notes import Track
+from megatron_music.score.notes import IntArray, Track
 
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
 """Meta events of a track that is left out: its name and what plays it."""
@@ -122,7 +124,27 @@ class _Rewriting:
             return
         old = self._source.tracks[origin]
         notes = self._new_notes(track, self._song.new[row], old)
-        self._added[old.chunk] += _events(notes, old.channel % CHANNELS)
+        words = self._new_words(track, self._song.new[row][self._song.piece.bar_at(track.onset)])
+        self._remove_words(old)
+        self._added[old.chunk] += [*words, *_events(notes, old.channel % CHANNELS)]
+
+    def _new_words(self, track: Track, chosen: BoolArray) -> list[Event]:
+        """Return the lyric events of the chosen notes of a track."""
+        if track.syllables is None:
+            return []
+        onset, _ = self._ticks(track, chosen)
+        return lyric_events(track.some(chosen, onset))
+
+    def _remove_words(self, track: SourceTrack) -> None:
+        """Mark the words of the notes of a file's track that are not kept."""
+        removed = self._removed[track.chunk]
+        ticks = {note.onset for note in track.notes if note.begins in removed}
+        events = self._source.events.tracks[track.chunk].events
+        removed.update(
+            place
+            for place, event in enumerate(events)
+            if event.is_meta_of(LYRIC) and event.tick in ticks
+        )
 
     def _new_notes(self, track: Track, new: BoolArray, old: SourceTrack) -> list[NewNote]:
         kept = self._kept(old)
@@ -138,6 +160,15 @@ class _Rewriting:
 
     def _in_ticks(self, track: Track, chosen: BoolArray) -> list[NewNote]:
         """Return the chosen notes of a track, in ticks of the file."""
+        columns = (
+            *self._ticks(track, chosen),
+            *(track.pitch[chosen], track.velocity[chosen]),
+        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [NewNote(*row) for row in rows]
+
+    def _ticks(self, track: Track, chosen: BoolArray) -> tuple[IntArray, IntArray]:
+        """Return where the chosen notes of a track begin and end, in ticks of the file."""
         steps, quarter = self._song.piece.steps_per_quarter, self._bars.ticks_per_quarter
         onset, end = (
             # To the nearest tick in integers: the same on every machine, and exact where the grid
@@ -145,12 +176,7 @@ class _Rewriting:
             (2 * column[chosen] * quarter + steps) // (2 * steps)
             for column in (track.onset, track.end)
         )
-        columns = (
-            *(self._bars.ticks(onset), self._bars.ticks(end, 1)),
-            *(track.pitch[chosen], track.velocity[chosen]),
-        )
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        return [NewNote(*row) for row in rows]
+        return self._bars.ticks(onset), self._bars.ticks(end, 1)
 
     def _add_track(self, track: Track) -> None:
         """Write a track that the file did not have, as loud as the others are at that time."""
@@ -161,7 +187,8 @@ class _Rewriting:
         code = track.instrument
         channel = DRUM_CHANNEL if code == DRUMS else self._free_channel()
         name = instrument_title(code)
-        self._new_chunk(name, self._program(code), channel, notes)
+        words = self._new_words(track, everything)
+        self._new_chunk(name, self._program(code), channel, notes, words)
 
     def _program(self, code: int) -> int:
         """Return what plays a new track: voices sing as the voice that was given."""
@@ -180,14 +207,16 @@ class _Rewriting:
                 return channel
         return 0
 
-    def _new_chunk(self, name: str, program: int, channel: int, notes: list[NewNote]) -> None:
+    def _new_chunk(
+        self, name: str, program: int, channel: int, notes: list[NewNote], words: list[Event]
+    ) -> None:
         number = channel % CHANNELS
         head = [Event(0, meta(NAME, name.encode()))]
         # A port of its own: sixteen channels are all that one has.
         if channel >= CHANNELS:
             head.append(Event(0, meta(PORT, bytes((channel // CHANNELS,)))))
         head.append(Event(0, bytes((PROGRAM | number, program))))
-        self._chunks.append(Chunk(_merged(head, _events(notes, number)), 0))
+        self._chunks.append(Chunk(_merged(head, [*words, *_events(notes, number)]), 0))
 
     def _chunk(self, place: int, chunk: Chunk, dropped: set[int]) -> Chunk:
         """Return a chunk with its new notes, without its old ones and the tracks left out."""

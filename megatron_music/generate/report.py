@@ -15,6 +15,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.pianoroll import pitch_name, track_labels
+from megatron_music.score.words import as_text
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,17 @@ def tempo_of(song: Song, request: Request, prompt: Prompt | None) -> float:
 
 
 def figures(piece: Piece) -> dict[str, Any]:
-    """Return bars, notes, key and tracks of a piece."""
+    """Return bars, notes, key and tracks of a piece, and the words of those that sing."""
     notes = sum(len(track) for track in piece.tracks)
-    return {
+    found = {
         "bars": piece.bars,
         "notes": notes,
         "notes_per_bar": round(notes / piece.bars, 2),
         "key": key_of(piece),
         "tracks": list(map(_track, piece.tracks, track_labels(piece), repeat(piece.bars))),
     }
+    sung = [as_text(track.syllables) for track in piece.tracks if track.syllables is not None]
+    return found | {"words": sung} if sung else found
 
 
 def new_bars(song: Song, prompt: Prompt) -> list[dict[str, Any]]:

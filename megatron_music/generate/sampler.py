@@ -17,12 +17,8 @@ from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.attributes import Blend
-from megatron_music.tokenizer.grammar_mask_kernel import (
-    mark_legal,
-    new_rules,
-    new_state,
-    take_tokens,
-)
+from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
+from megatron_music.tokenizer.grammar_state import new_rules, new_state
 from megatron_music.tokenizer.infill_kernel import (
     mark_template_tokens,
     new_templates,

@@ -31,6 +31,7 @@ _MADE_FROM = (
     "score/midi_columns.py",
     "score/notes.py",
     "score/tempo.py",
+    "score/words.py",
     "tokenizer/encode_setup.py",
     "tokenizer/grammar.py",
     "tokenizer/plan.py",
@@ -38,6 +39,7 @@ _MADE_FROM = (
     "tokenizer/infill_template.py",
     "tokenizer/structure.py",
     "tokenizer/vocabulary.py",
+    "tokenizer/grammar_state.py",
     "generate/sampling_params.py",
 )
 """The files with kernels, and with the numbers that stand in them."""

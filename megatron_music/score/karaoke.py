@@ -97,7 +97,9 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
         replace(track, syllables=np.array(sung[place], np.str_)) if place in sung else track
         for place, track in enumerate(score.tracks)
     )
-    return Sung(replace(score, tracks=tracks), left)
+    counts = [f"{count} {reason}" for reason, count in sorted(left.items()) if count]
+    told = f"syllables left out: {', '.join(counts)}" if counts else ""
+    return Sung(replace(score, tracks=tracks, words_left_out=told), left)
 
 
 def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
@@ -251,11 +253,8 @@ def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> lis
 
 def lyric_events(track: Track, kind: int = LYRIC) -> list[Event]:
     """Return the events of a track's words, in its own times."""
-    rows = sorted(
-        (onset, text)
-        for onset, text in zip(track.onset.tolist(), track.sung.tolist(), strict=True)
-        if text
-    )
+    sung = zip(track.onset.tolist(), track.sung.tolist(), strict=True)
+    rows = sorted({onset: text for onset, text in sung if text}.items())
     written = _written_lyrics if kind == LYRIC else _written_karaoke
     texts = written([text for _, text in rows])
     return [

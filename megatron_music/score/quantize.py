@@ -93,12 +93,10 @@ def canonical_track(
 def _sung(track: Track, onset: IntArray, syllables: StrArray) -> Track:
     """Return a canonical track with the syllables that begin at these steps.
 
-    Of several at one step the first stays.
+    Of several at one step the last stays.
     """
-    words: dict[int, str] = {}
-    for step, one in zip(onset.tolist(), syllables.tolist(), strict=True):
-        if one:
-            words.setdefault(step, one)
+    given = zip(onset.tolist(), syllables.tolist(), strict=True)
+    words = {step: one for step, one in given if one}
     if not words:
         return track
     last = np.append(track.onset[1:] != track.onset[:-1], True)

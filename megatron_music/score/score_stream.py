@@ -30,8 +30,8 @@ MOST_MEASURES = 8_000
 class Note(NamedTuple):
     """As its source writes it: times in ticks, and whether a tie leads into it.
 
-    The syllable is that of the first verse; a line ends with a fermata, too. The velocity is UNTOLD
-    where neither the note nor a mark of dynamics tells it.
+    The syllable is that of the first verse, which all notes of a chord have; a line ends with a
+    fermata, too. The velocity is UNTOLD where neither the note nor a mark of dynamics tells it.
     """
 
     onset: int
@@ -172,12 +172,9 @@ def _notes_in(stream: Any, start: int) -> Iterator[Note]:
         onset = start + ticks(element.offset)
         end = onset + ticks(element.duration.quarterLength)
         text, ends_line = syllable_of(element), ends_with_fermata(element)
-        sounds = list(_sounds(element))
-        highest = max((pitch for pitch, *_ in sounds), default=0)
-        for pitch, tie, velocity in sounds:
+        for pitch, tie, velocity in _sounds(element):
             is_tied = tie is not None and tie.type in ("stop", "continue")
-            sung = text if pitch == highest else ""
-            yield Note(onset, end, pitch, is_tied, sung, ends_line, velocity)
+            yield Note(onset, end, pitch, is_tied, text, ends_line, velocity)
 
 
 def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:

@@ -15,6 +15,7 @@ from megatron_music.score.notes import IntArray, Piece, Score
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
 from megatron_music.score.tempo import nearest_tempi
+from megatron_music.score.words import spell
 from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
@@ -35,12 +36,14 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
         tempos_us = [piece.tempo_of(bar) for bar in range(piece.bars)]
         told.append(vocabulary.tempo + nearest_tempi(tempos_us))
     places, tokens = [], []
-    # Some of these have one place, such as METRE, TEMPO and BAR_START: sorting keeps their order.
+    # Some of these have one place, such as METRE, TEMPO and BAR_START, or NOTE_ON and its words:
+    # sorting keeps their order.
     for columns in (
         *(_changes(piece, marks) for marks in told),
         _frame(piece, vocabulary),
         *([_velocities(piece, vocabulary)] if vocabulary.has_velocities else []),
         _notes(piece, vocabulary),
+        *([_syllables(piece, vocabulary)] if vocabulary.has_lyrics else []),
     ):
         places.append(columns[0])
         tokens.append(columns[1])
@@ -84,6 +87,23 @@ def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArra
     changes[1:] = (now[:, 1:] != now[:, :-1]).any(axis=0)
     told = order[changes]
     return places[told], vocabulary.velocity + levels[told]
+
+
+def _syllables(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Places and tokens of the syllables behind the notes that are sung to them."""
+    rows = [
+        (index, onset, pitch, part)
+        for index, track in enumerate(piece.tracks)
+        if track.syllables is not None
+        for onset, pitch, sung in zip(
+            track.onset.tolist(), track.pitch.tolist(), track.syllables.tolist(), strict=True
+        )
+        for part in spell(sung)
+    ]
+    track, onset, pitch, parts = np.array(rows, np.int64).reshape(-1, 4).T
+    bar = piece.bar_at(onset)
+    places = _place(piece, track, bar + 1, onset - piece.bar_starts[bar] + 1, _ON, pitch)
+    return places, vocabulary.syllable + parts
 
 
 def _place(

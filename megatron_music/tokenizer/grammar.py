@@ -2,12 +2,14 @@
 
     piece  = PIECE_START attribute* [METRE] [TEMPO] track+ PIECE_END
     track  = TRACK_START INST [DENSITY] bar+ TRACK_END
-    bar    = [METRE] [TEMPO] BAR_START (TIME_DELTA | [VELOCITY] NOTE_ON | NOTE_OFF)* BAR_END
+    bar    = [METRE] [TEMPO] BAR_START (TIME_DELTA | note | NOTE_OFF)* BAR_END
+    note   = [VELOCITY] NOTE_ON [SYLLABLE+]
 
 In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
 until another is told before a bar: in every track the same before the same bars. The same holds for
 tempi. In a vocabulary with velocities the first note of a bar has one before it, and each further
-note that is louder or softer than the last.
+note that is louder or softer than the last. In one with lyrics a note may have a syllable behind
+it: at most LONGEST_SYLLABLE_BYTES bytes of text, then the end of a word, line or verse, or none.
 
 Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
 than the bar, every track sounds, and every note that begins ends: later than it began, inside the
@@ -25,6 +27,7 @@ import numpy.typing as npt
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import Piece
+from megatron_music.score.words import BYTES, LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.fill import is_hidden, restore
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase, Position
@@ -52,11 +55,7 @@ class Walker:
         self._wanted = Counter(self.plan.instruments or ())
         self._levels = dict(self.plan.densities)
         self._music = Transcript()
-        v = vocabulary
-        self._marks = (
-            *(v.piece_start, v.piece_end, v.track_start, v.track_end),
-            *(v.bar_start, v.bar_end),
-        )
+        self._marks = range(vocabulary.piece_start, vocabulary.bar_end + 1)
         self._rules = {
             Kind.NOTE_ON: self._bad_note_on,
             Kind.NOTE_OFF: self._bad_note_off,
@@ -66,6 +65,7 @@ class Walker:
             Kind.METRE: self._bad_metre,
             Kind.TEMPO: self._bad_tempo,
             Kind.VELOCITY: self._bad_velocity,
+            Kind.SYLLABLE: self._bad_syllable,
             Kind.ATTRIBUTE: self._bad_attribute,
             Kind.MARK: self._bad_mark,
         }
@@ -141,8 +141,8 @@ class Walker:
         elif at.phase is Phase.HEAD:
             mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
         if at.phase in (Phase.HEAD, Phase.BETWEEN_BARS):
-            mask[v.metre : v.attribute] = [
-                self.refusal(token) is None for token in range(v.metre, v.attribute)
+            mask[v.metre : v.syllable] = [
+                self.refusal(token) is None for token in range(v.metre, v.syllable)
             ]
         for mark in self._marks:
             mask[mark] = self.refusal(mark) is None
@@ -158,6 +158,10 @@ class Walker:
         mask[v.velocity : v.tempo] = [
             self.refusal(token) is None for token in range(v.velocity, v.tempo)
         ]
+        if v.has_lyrics:  # bytes are as good as each other, and so are marks
+            ends = v.syllable + BYTES
+            mask[v.syllable : ends] = self._bad_syllable(0) is None
+            mask[ends : v.attribute] = self._bad_syllable(BYTES) is None
         for pitch in sounding:
             mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
         room = self.position.bar_steps - self.position.step_in_bar
@@ -233,6 +237,17 @@ class Walker:
             asked = f"{self.vocabulary.velocity_of(lowest)}..{self.vocabulary.velocity_of(highest)}"
             return f"{name}, but {asked} was asked for"
         return self._bad_beginning(name) or self._unaffordable(token)
+
+    def _bad_syllable(self, part: int) -> str | None:
+        at, token = self.position, self.vocabulary.syllable + part
+        name = self.vocabulary.tokens[token]
+        if at.sung is None:
+            return f"{name} where no syllable is sung; it stands right behind its NOTE_ON"
+        if part >= BYTES and not at.sung:
+            return f"{name} before the text of its syllable"
+        if part < BYTES and at.sung >= LONGEST_SYLLABLE_BYTES:
+            return f"{name} in a syllable of {at.sung} bytes, the most there are"
+        return self._unaffordable(token)
 
     def _bad_note_off(self, pitch: int) -> str | None:
         at = self.position

@@ -5,128 +5,55 @@ cells of that row, so that a step of a batch costs microseconds. `grammar.Walker
 what each rule means.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-
 from megatron_music.score.compiled import kernel
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
-from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
+from megatron_music.tokenizer.grammar_state import (
+    ANNOUNCED,
+    ASKED,
+    ATTRIBUTE,
+    BAR,
+    BAR_START,
+    BETWEEN_BARS,
+    BETWEEN_TRACKS,
+    CHANGED,
+    CHANGES,
+    CHANGES_TOLD,
+    DENSITY,
+    END,
+    FULL,
+    HEAD,
+    HEAD_METRE,
+    HEAD_TEMPO,
+    IN_BAR,
+    INSTRUMENT,
+    LENGTH,
+    LEVEL,
+    METRE,
+    METRE_TOLD,
+    NOTES,
+    PHASE,
+    PIECE_BARS,
+    SILENT,
+    SOUNDING,
+    START,
+    STEP,
+    STRUCK,
+    SUNG,
+    TEMPO,
+    TEMPO_TOLD,
+    TRACKS,
+    UNTOLD,
+    VELOCITY,
+    VOICE,
+    Cells,
+    Masks,
+    Rules,
+    State,
+)
+from megatron_music.tokenizer.syllable_kernel import NOT_SUNG, mark_syllables, sung_after
+from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES
 
-Cells = npt.NDArray[np.int64]
-Masks = npt.NDArray[np.bool_]
-
-SILENT = -1
-"""What stands for no onset."""
-
-START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
-PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
-PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
-METRE, HEAD_METRE, BAR_START, CHANGED, CHANGES, CHANGES_TOLD = range(14, 20)
-TEMPO, HEAD_TEMPO, VELOCITY, ANNOUNCED = range(20, 24)
-COLUMNS = 24
-UNTOLD = -1
-"""What stands for no metre, tempo or velocity, in the state and in a plan."""
-METRE_TOLD, TEMPO_TOLD = 1, 2
-"""Bits of CHANGED, and, less one, rows of `State.marks`."""
-_MOST_BARS = 1 << 12
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
-_ENDLESS = 1 << 40
-
-
-class Rules(NamedTuple):
-    """A vocabulary and what the plans of a batch have in common, as numbers.
-
-    `asks` and `asks_attributes` say that instruments and attributes are given; `levels` holds the
-    density asked of each instrument, -1 where open, `metre` and `tempo` those of all bars.
-    `bar_steps` are the lengths of bars by their metre. There are `tempos` tempi and `velocities`
-    levels, 0 without such tokens; those from `softest` to `loudest` are asked for.
-    """
-
-    ids: Ids
-    size: int
-    has_density: int
-    bar_steps: Cells
-    has_metres: bool
-    metre: int
-    tempos: int
-    tempo: int
-    velocities: int
-    softest: int
-    loudest: int
-    note_tokens: int
-    max_tokens: int
-    asks: bool
-    asks_attributes: bool
-    single_voices: bool
-    full_bars: bool
-    levels: Cells
-    attributes: Cells
-
-
-class State(NamedTuple):
-    """Where songs stand: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
-
-    `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
-    the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
-    where that is open. `marks` [songs, 2, bars] are metres and tempi of the first track's bars.
-    """
-
-    cells: Cells
-    onsets: Cells
-    wanted: Cells
-    marks: Cells
-
-
-def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
-    """Return a plan over a vocabulary as the kernels take it, but for its bars and tracks."""
-    v = vocabulary
-    levels = np.full(INSTRUMENT_COUNT, -1, np.int64)
-    for code, level in plan.densities:
-        levels[code] = level
-    softest, loudest = plan.velocities or (0, v.settings.velocity - 1)
-    return Rules(
-        v.numbers,
-        len(v),
-        has_density=int(v.settings.density),
-        bar_steps=np.array(v.bar_steps, np.int64),
-        has_metres=v.has_metres,
-        metre=UNTOLD if plan.metre is None else plan.metre,
-        tempos=len(v.tempi),
-        tempo=UNTOLD if plan.tempo is None else plan.tempo,
-        velocities=v.settings.velocity,
-        softest=softest,
-        loudest=loudest,
-        note_tokens=v.note_tokens,
-        max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
-        asks=plan.instruments is not None,
-        asks_attributes=plan.attributes is not None,
-        single_voices=plan.single_voices,
-        full_bars=plan.full_bars,
-        levels=levels,
-        attributes=np.array(plan.attributes or (), np.int64),
-    )
-
-
-def new_state(plans: Sequence[Plan], rules: Rules) -> State:
-    """Return songs that have not begun, one a plan; bars and tracks are each plan's own."""
-    songs = len(plans)
-    cells = np.zeros((songs, COLUMNS), np.int64)
-    cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
-    cells[:, ASKED] = [plan.track_count or 0 for plan in plans]
-    cells[:, ATTRIBUTE] = -1
-    cells[:, METRE] = cells[:, HEAD_METRE] = UNTOLD if rules.has_metres else 0
-    cells[:, TEMPO] = cells[:, HEAD_TEMPO] = UNTOLD if rules.tempos else 0
-    cells[:, VELOCITY] = UNTOLD
-    onsets = np.full((songs, PITCHES), SILENT, np.int64)
-    wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
-    # Without a number of bars the tokens bound them.
-    bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
-    marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
-    return State(cells, onsets, np.array(wanted, np.int64), marks)
 
 
 @kernel
@@ -172,12 +99,14 @@ def _take(
     token: int, cells: Cells, onsets: Cells, wanted: Cells, marks: Cells, rules: Rules
 ) -> None:
     cells[LENGTH] += 1
+    sung, cells[SUNG] = cells[SUNG], NOT_SUNG
     if rules.ids.note_on <= token < rules.ids.note_on + PITCHES:
         onsets[token - rules.ids.note_on] = cells[BAR_START] + cells[STEP]
         cells[NOTES] += 1
         cells[SOUNDING] += 1
         cells[STRUCK] = 1
         cells[ANNOUNCED] = 0
+        cells[SUNG] = 0 if rules.has_lyrics else NOT_SUNG
     elif rules.ids.note_off <= token < rules.ids.note_off + PITCHES:
         onsets[token - rules.ids.note_off] = SILENT
         cells[SOUNDING] -= 1
@@ -193,16 +122,25 @@ def _take(
         wanted[code] -= 1
     elif rules.ids.density <= token < rules.ids.density + DENSITY_LEVELS:
         cells[PHASE] = BETWEEN_BARS
-    elif token >= rules.ids.attribute:
+    elif token >= rules.ids.metre:
+        _take_option(token, sung, cells, rules)
+    else:
+        _take_mark(token, cells, marks, rules)
+
+
+@kernel
+def _take_option(token: int, sung: int, cells: Cells, rules: Rules) -> None:
+    """Take what only some vocabularies have; `sung` are the bytes of the syllable before."""
+    if token >= rules.ids.attribute:
         cells[ATTRIBUTE] = token
+    elif token >= rules.ids.syllable:
+        cells[SUNG] = sung_after(token - rules.ids.syllable, sung)
     elif token >= rules.ids.tempo:
         _take_change(token - rules.ids.tempo, TEMPO, HEAD_TEMPO, TEMPO_TOLD, cells)
     elif token >= rules.ids.velocity:
         cells[VELOCITY], cells[ANNOUNCED] = token - rules.ids.velocity, 1
-    elif token >= rules.ids.metre:
-        _take_change(token - rules.ids.metre, METRE, HEAD_METRE, METRE_TOLD, cells)
     else:
-        _take_mark(token, cells, marks, rules)
+        _take_change(token - rules.ids.metre, METRE, HEAD_METRE, METRE_TOLD, cells)
 
 
 @kernel
@@ -257,6 +195,8 @@ def _mark_music(cells: Cells, onsets: Cells, rules: Rules, mask: Masks) -> None:
     if room and not (cells[VOICE] and sounding):
         owed = _owed(cells, rules, IN_BAR, cells[BAR], step, notes + 1, sounding + 1, 1)
         _mark_beginning(rules.max_tokens - cells[LENGTH] - 1 - owed, cells, onsets, rules, mask)
+    if cells[SUNG] != NOT_SUNG and _affords(cells, rules, step, notes, sounding, cells[STRUCK]):
+        mark_syllables(cells[SUNG], rules.ids.syllable, rules.ids.attribute, mask)
     if cells[ANNOUNCED]:
         return
     if (

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.compiled import kernel
-from megatron_music.tokenizer.grammar_mask_kernel import SILENT, UNTOLD, Cells, Masks
+from megatron_music.tokenizer.grammar_state import SILENT, UNTOLD, Cells, Masks
 from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
+from megatron_music.tokenizer.syllable_kernel import NOT_SUNG, mark_syllables, sung_after
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
 
 LOCKED = -2
@@ -22,8 +23,8 @@ LOCKED = -2
 OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
 """Items that are no token; slot k is FIRST_SLOT - k."""
 
-CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH, VELOCITY, ANNOUNCED = range(10)
-COLUMNS = 10
+CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH, VELOCITY, ANNOUNCED, SUNG = range(11)
+COLUMNS = 11
 VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
 STEPS, START = 9, 10
 _FLAGS = 11
@@ -38,7 +39,8 @@ class TemplateBatch(NamedTuple):
     [song, slot, 128] of their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes
     of all slots.
     `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes. Levels from `softest` to
-    `loudest` may be told, where the vocabulary `has_velocities`.
+    `loudest` may be told, where the vocabulary `has_velocities`, and syllables where it
+    `has_lyrics`.
     """
 
     items: Cells
@@ -53,6 +55,7 @@ class TemplateBatch(NamedTuple):
     max_tokens: int
     note_tokens: int
     has_velocities: bool
+    has_lyrics: bool
     softest: int
     loudest: int
 
@@ -85,6 +88,7 @@ def new_templates(
         max_tokens=max_tokens,
         note_tokens=vocabulary.note_tokens,
         has_velocities=vocabulary.has_velocities,
+        has_lyrics=vocabulary.has_lyrics,
         softest=softest,
         loudest=loudest,
     )
@@ -147,7 +151,7 @@ def _enter(song: int, templates: TemplateBatch) -> None:
     slot = FIRST_SLOT - item
     flags = templates.flags[song, slot]
     cells[STEP] = cells[STRUCK] = cells[ANNOUNCED] = 0
-    cells[VELOCITY] = UNTOLD
+    cells[VELOCITY], cells[SUNG] = UNTOLD, NOT_SUNG
     cells[CLOCK] = flags[START]
     cells[DUE] = flags[FIRST_DUE]
     if flags[BEGINS]:
@@ -164,12 +168,14 @@ def _enter(song: int, templates: TemplateBatch) -> None:
 @kernel
 def _play(token: int, cells: Cells, onsets: Cells, templates: TemplateBatch) -> bool:
     """Take a token of music; False for what closes the slot."""
+    sung, cells[SUNG] = cells[SUNG], NOT_SUNG
     if templates.ids.note_on <= token < templates.ids.note_on + PITCHES:
         onsets[token - templates.ids.note_on] = cells[CLOCK] + cells[STEP]
         cells[NOTES] += 1
         cells[OWN] += 1
         cells[STRUCK] = 1
         cells[ANNOUNCED] = 0
+        cells[SUNG] = 0 if templates.has_lyrics else NOT_SUNG
     elif templates.ids.note_off <= token < templates.ids.note_off + PITCHES:
         pitch = token - templates.ids.note_off
         if onsets[pitch] == LOCKED:
@@ -182,6 +188,8 @@ def _play(token: int, cells: Cells, onsets: Cells, templates: TemplateBatch) -> 
         cells[STRUCK] = 0
     elif templates.ids.velocity <= token < templates.ids.tempo:
         cells[VELOCITY], cells[ANNOUNCED] = token - templates.ids.velocity, 1
+    elif templates.ids.syllable <= token < templates.ids.attribute:
+        cells[SUNG] = sung_after(token - templates.ids.syllable, sung)
     else:
         return False
     return True
@@ -222,6 +230,9 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
     if step < barline and not (flags[VOICE] and (own or locked)):
         spare = left - _owed(song, slot, templates, step, own + 1, 1, notes + 1)
         _mark_beginning(song, slot, spare, templates, mask)
+    sung = cells[SUNG]
+    if sung != NOT_SUNG and _owed(song, slot, templates, step, own, cells[STRUCK], notes) <= left:
+        mark_syllables(sung, templates.ids.syllable, templates.ids.attribute, mask)
     if cells[ANNOUNCED]:
         return
     # Time may not pass the end of a kept note.

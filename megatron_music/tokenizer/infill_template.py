@@ -7,12 +7,14 @@ written into a run of such bars also ends there, so that the bars behind need no
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import UNTOLD, IntArray, Piece, Track
+from megatron_music.score.words import spelt
 from megatron_music.tokenizer.codec import density_levels, encode
 from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
@@ -309,14 +311,25 @@ def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArra
     return blocked
 
 
+class SlotNote(NamedTuple):
+    """A note written into a slot, in steps of the piece."""
+
+    onset: int
+    end: int
+    pitch: int
+    velocity: int
+    syllable: str
+
+
 def read_slots(
     template: InfillTemplate, tokens: Sequence[int], vocabulary: Vocabulary
-) -> dict[int, list[tuple[int, int, int, int]]]:
-    """Return the notes written into a template: by track, rows of (onset, end, pitch, velocity)."""
-    notes: dict[int, list[tuple[int, int, int, int]]] = {}
-    sounding: dict[int, tuple[int, int]] = {}
+) -> dict[int, list[SlotNote]]:
+    """Return the notes written into a template, by track."""
+    notes: dict[int, list[SlotNote]] = {}
+    sounding: dict[int, tuple[int, int, list[int]]] = {}
     for slot, content in _contents(template, tokens):
         now, locked, velocity = slot.start, set(slot.locked), UNTOLD
+        parts: list[int] = []
         rows = notes.setdefault(slot.track, [])
         for kind, value in (vocabulary.meanings[token] for token in content):
             if kind is Kind.TIME_DELTA:
@@ -324,12 +337,15 @@ def read_slots(
             elif kind is Kind.VELOCITY:
                 velocity = vocabulary.velocity_of(value)
             elif kind is Kind.NOTE_ON:
-                sounding[value] = now, velocity
+                parts = []
+                sounding[value] = now, velocity, parts
+            elif kind is Kind.SYLLABLE:
+                parts.append(value)
             elif value in locked:
                 locked.discard(value)
             else:
-                onset, loud = sounding.pop(value)
-                rows.append((onset, now, value, loud))
+                onset, loud, sung = sounding.pop(value)
+                rows.append(SlotNote(onset, now, value, loud, spelt(sung)))
     return notes
 
 

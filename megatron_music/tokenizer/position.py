@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Self
 
 from megatron_music.score.instruments import VOICES
+from megatron_music.score.words import BYTES
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 
@@ -37,7 +38,8 @@ class Position:
     `tempo_changed` are the same of tempi.
 
     `velocity` is the level told last in this bar, None for none yet; `announced` says that it was
-    told just now, for the NOTE_ON that follows.
+    told just now, for the NOTE_ON that follows. `sung` is how many bytes the syllable has of the
+    note that began just now, None where no syllable can go on.
     """
 
     vocabulary: Vocabulary
@@ -63,6 +65,7 @@ class Position:
     tempo_changed: bool = False
     velocity: int | None = None
     announced: bool = False
+    sung: int | None = None
 
     def __post_init__(self) -> None:
         """Have all bars in 4/4 and at one tempo where no token tells them."""
@@ -112,8 +115,10 @@ class Position:
     def take(self, token: int) -> None:
         """Move past a legal token."""
         kind, value = self.vocabulary.meanings[token]
+        sung, self.sung = self.sung, None
         if kind is Kind.NOTE_ON:
             self.sounding[value] = self.step
+            self.sung = 0 if self.vocabulary.has_lyrics else None
             self.notes, self.struck, self.announced = self.notes + 1, True, False
         elif kind is Kind.NOTE_OFF:
             del self.sounding[value]
@@ -127,14 +132,21 @@ class Position:
             self.phase = Phase.BETWEEN_BARS
         elif kind is Kind.ATTRIBUTE:
             self.attribute = value
-        elif kind is Kind.METRE:
+        elif kind is Kind.MARK:
+            self._take_mark(token)
+        else:
+            self._take_option(kind, value, sung)
+
+    def _take_option(self, kind: Kind, value: int, sung: int | None) -> None:
+        """Take what only some vocabularies have; `sung` are the bytes of the syllable before."""
+        if kind is Kind.METRE:
             self._take_metre(value)
         elif kind is Kind.TEMPO:
             self._take_tempo(value)
         elif kind is Kind.VELOCITY:
             self.velocity, self.announced = value, True
-        else:
-            self._take_mark(token)
+        elif sung is not None and value < BYTES:
+            self.sung = sung + 1
 
     def _take_metre(self, metre: int) -> None:
         self.metre = metre

@@ -33,6 +33,7 @@ from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import IntArray
+from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
@@ -56,6 +57,8 @@ CLASSES = 2 + len(VOICES)
 """Whose pitches are told apart: all instruments', drums', and each voice's: `sound_class`."""
 SOUNDING = CLASSES * PITCHES
 """Rows of `sounding`: the pitches of one class after another."""
+SUNG = LONGEST_SYLLABLE_BYTES + 1
+"""Rows of `sung`: the bytes of the longest syllable, and what ends behind it."""
 PLACES = 17
 """Rows of each half of `place`; the last stands for 16 bars and more."""
 
@@ -68,8 +71,9 @@ class PositionRows(NamedTuple):
     """The first row of each group in a position table, -1 where the model lacks the group.
 
     `times` and `waits` are the numbers of rows of time and of `wait`; `common_bar` is the length of
-    bars whose metre has not been told. There are `total` rows; in
-    lists of rows that number stands for none.
+    bars whose metre has not been told. There are `total` rows; in lists of rows that number stands
+    for none. `sung` is the place of a SYLLABLE token behind its NOTE_ON, which only vocabularies
+    with lyrics have: all tokens of a syllable are at one time.
     """
 
     seq_length: int
@@ -92,6 +96,7 @@ class PositionRows(NamedTuple):
     below: int
     common_bar: int
     total: int
+    sung: int = -1
 
 
 class Actions(NamedTuple):
@@ -105,7 +110,7 @@ class Actions(NamedTuple):
 
 
 NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, INSTRUMENT = range(5)
-TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END, METRE = range(5, 12)
+TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END, METRE, SYLLABLE = range(5, 13)
 
 _OF_KIND = {
     Kind.NOTE_ON: NOTE_ON,
@@ -113,6 +118,7 @@ _OF_KIND = {
     Kind.TIME_DELTA: TIME_DELTA,
     Kind.INST: INSTRUMENT,
     Kind.METRE: METRE,
+    Kind.SYLLABLE: SYLLABLE,
 }
 _OF_MARK = {
     "TRACK_START": TRACK_START,
@@ -165,10 +171,12 @@ def position_rows(
             firsts.append(total if name in inputs else -1)
             total += size * (name in inputs)
     time, track, held, sounding, begins, after, wait, *others = firsts
-    return PositionRows(
+    made = PositionRows(
         *(seq_length, time, times, track, held, sounding, begins, after, wait, waits),
         *(*others, vocabulary.bar_steps[0], total),
     )
+    tells_sung = vocabulary.has_lyrics and "time" in inputs
+    return made._replace(sung=total, total=total + SUNG) if tells_sung else made
 
 
 def document_rows(

@@ -14,6 +14,7 @@ from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.structure import (
     CLASSES,
     PLACES,
+    SUNG,
     TRACKS,
     Actions,
     PositionRows,
@@ -30,6 +31,7 @@ from megatron_music.tokenizer.structure_state_kernel import (
     PITCH_WORDS,
     SILENT,
     SOUND_WORDS,
+    SYLLABLE_PLACE,
     TIME,
     TRACK,
     WORD_BITS,
@@ -44,8 +46,8 @@ from megatron_music.tokenizer.vocabulary import PITCHES
 MOST_SOUNDING = 60
 MOST_HELD = 16
 MOST_PARALLELS = CLASSES
-MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 2 * MOST_PARALLELS + 9
-"""Time, track, wait, both places and bounds, instrument and last pitch beside the lists."""
+MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 2 * MOST_PARALLELS + 10
+"""Time, track, wait, syllable, both places and bounds, instrument, last pitch beside the lists."""
 
 FIFTH, OCTAVE = 7, 12
 """Semitones."""
@@ -158,9 +160,7 @@ def _write(place: IntArray, rows: PositionRows, state: States, flat: RowArray, f
     if rows.track >= 0:
         flat[filled] = rows.track + min(cells[TRACK], TRACKS - 1)
         filled += 1
-    if rows.instrument >= 0 and cells[PART]:
-        flat[filled] = rows.instrument + cells[PART] - 1
-        filled += 1
+    filled = _write_singer(rows, cells, flat, filled)
     if rows.held >= 0:
         filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
     if rows.sounding >= 0:
@@ -179,6 +179,18 @@ def _write(place: IntArray, rows: PositionRows, state: States, flat: RowArray, f
             left = max(bars - 1 - before - cells[BAR], 0)
             flat[filled] = rows.to_end + min(left, PLACES - 1)
             filled += 1
+    return filled
+
+
+@kernel
+def _write_singer(rows: PositionRows, cells: IntArray, flat: RowArray, filled: int) -> int:
+    """Write the place in a syllable and the instrument; return where they end."""
+    if rows.sung >= 0 and cells[SYLLABLE_PLACE]:
+        flat[filled] = rows.sung + min(cells[SYLLABLE_PLACE], SUNG) - 1
+        filled += 1
+    if rows.instrument >= 0 and cells[PART]:
+        flat[filled] = rows.instrument + cells[PART] - 1
+        filled += 1
     return filled
 
 

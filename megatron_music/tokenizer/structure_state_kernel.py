@@ -22,6 +22,7 @@ from megatron_music.tokenizer.structure import (
     NOTE_OFF,
     NOTE_ON,
     NOTHING,
+    SYLLABLE,
     TIME_DELTA,
     TRACK_END,
     TRACK_START,
@@ -35,8 +36,8 @@ SILENT = -1
 """What stands for no onset, and for no end that is known."""
 
 INDEX, TIME, BAR, TRACK, PART, HIDDEN, FILLED, LOW, HIGH, LAST, LAST_END = range(11)
-START, STEPS, HEAD_STEPS = range(11, 14)
-_COLUMNS = 14
+START, STEPS, HEAD_STEPS, SYLLABLE_PLACE = range(11, 15)
+_COLUMNS = 15
 _FILL_COLUMNS = 5
 WORD_BITS = 64
 PITCH_WORDS = PITCHES // WORD_BITS
@@ -118,6 +119,7 @@ def reset(state: States, rows: PositionRows) -> None:
 def take(code: int, value: int, rows: PositionRows, state: States) -> None:
     """Move a song past a token."""
     cells = state.cells
+    cells[SYLLABLE_PLACE] = cells[SYLLABLE_PLACE] + 1 if code == SYLLABLE else 0
     if code == NOTE_ON:
         state.onsets[value] = cells[TIME]
         state.cuts[value] = SILENT
@@ -145,7 +147,7 @@ def take(code: int, value: int, rows: PositionRows, state: States) -> None:
         cells[STEPS] = value
         if cells[TRACK] == 0:
             cells[HEAD_STEPS] = value
-    elif code != NOTHING:
+    elif code not in (NOTHING, SYLLABLE):
         _take_mark(code, rows, state)
 
 

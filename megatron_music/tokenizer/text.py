@@ -19,7 +19,7 @@ from megatron_music.tokenizer.vocabulary import (
 
 
 def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
-    """Read the pieces of a text file, with DENSITY, METRE, VELOCITY, TEMPO tokens or without.
+    """Read the pieces of a text file, with DENSITY tokens and other optional ones or without.
 
     Raises InputError, of a wrong token with its line and its place there, both counted from 1.
     """
@@ -59,6 +59,7 @@ def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
         "DENSITY=" in text,
         metres=tuple(map(str, METRES)) if "METRE=" in text else (),
         tempo="TEMPO=" in text,
+        lyrics="SYLLABLE=" in text,
     )
     # No velocity is the middle of a level of both kinds.
     for levels in VELOCITY_LEVELS if told else ():

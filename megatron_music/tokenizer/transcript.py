@@ -5,6 +5,7 @@ import numpy as np
 from megatron_music.score.notes import UNTOLD, Piece
 from megatron_music.score.quantize import canonical_track
 from megatron_music.score.tempo import TEMPI_US
+from megatron_music.score.words import StrArray, spelt
 from megatron_music.tokenizer.position import Position
 from megatron_music.tokenizer.vocabulary import Kind
 
@@ -16,6 +17,9 @@ class Transcript:
         self.instruments: list[int] = []
         self._notes: list[list[tuple[int, int, int, int]]] = []
         self._velocities: dict[int, int] = {}
+        self._syllables: list[list[str]] = []
+        self._parts: dict[int, list[int]] = {}
+        self._singing: list[int] = []
         self._metres: list[int] = []
         self._tempos: list[int] = []
 
@@ -26,12 +30,17 @@ class Transcript:
         if kind is Kind.NOTE_ON:
             level = at.velocity
             self._velocities[value] = UNTOLD if level is None else vocabulary.velocity_of(level)
+            self._singing = self._parts[value] = []
+        elif kind is Kind.SYLLABLE:
+            self._singing.append(value)
         elif kind is Kind.NOTE_OFF:
             note = (at.sounding[value], at.step, value, self._velocities[value])
             self._notes[-1].append(note)
+            self._syllables[-1].append(spelt(self._parts[value]))
         elif kind is Kind.INST:
             self.instruments.append(value)
             self._notes.append([])
+            self._syllables.append([])
         elif token == vocabulary.bar_start and at.tracks == 1:
             self._metres.append(at.metre or 0)
             self._tempos.append(at.tempo or 0)
@@ -40,9 +49,12 @@ class Transcript:
         """Return the music so far, canonical."""
         vocabulary = at.vocabulary
         tracks = tuple(
-            canonical_track(code, *np.array(notes, np.int64).T)
-            for code, notes in zip(self.instruments, self._notes, strict=True)
+            canonical_track(code, onset, end, pitch, velocity, _column(sung))
+            for code, notes, sung in zip(
+                self.instruments, self._notes, self._syllables, strict=True
+            )
             if notes
+            for onset, end, pitch, velocity in [np.array(notes, np.int64).T]
         )
         return Piece(
             vocabulary.settings.steps_per_quarter,
@@ -60,3 +72,7 @@ class Transcript:
         notes = [(onset, end, pitch) for onset, end, pitch, _ in self._notes[-1]]
         sounding = [(onset, at.step, pitch) for pitch, onset in at.sounding.items()]
         return self.instruments[-1], notes + [one for one in sounding if one[0] < at.step]
+
+
+def _column(sung: list[str]) -> StrArray | None:
+    return np.array(sung, np.str_) if any(sung) else None

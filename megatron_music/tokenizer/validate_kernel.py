@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, wide
+from megatron_music.tokenizer.syllable_kernel import NOT_SUNG, goes_on, sung_after
 from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
 Tokens = npt.NDArray[np.generic]
@@ -21,7 +22,7 @@ Cells = npt.NDArray[np.int32]
 NOTE_ON, NOTE_OFF, TIME_DELTA, INST, DENSITY, ATTRIBUTE = 1, 2, 3, 4, 5, 6
 PIECE_START, PIECE_END, TRACK_START, TRACK_END = 7, 8, 9, 10
 BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END, METRE = 11, 12, 13, 14, 15, 16
-VELOCITY, TEMPO = 17, 18
+VELOCITY, TEMPO, SYLLABLE = 17, 18, 19
 
 _KINDS = {
     Kind.NOTE_ON: NOTE_ON,
@@ -32,6 +33,7 @@ _KINDS = {
     Kind.METRE: METRE,
     Kind.VELOCITY: VELOCITY,
     Kind.TEMPO: TEMPO,
+    Kind.SYLLABLE: SYLLABLE,
     Kind.ATTRIBUTE: ATTRIBUTE,
 }
 _MARKS = {
@@ -286,13 +288,14 @@ def _behind_bar(
     onsets, counts = track.onsets, track.counts
     first = step = wide(counts[_FIRST])
     barline = first + wide(counts[_LENGTH])
-    told = 0
+    told, sung = 0, NOT_SUNG
     while at < end:
         kind = kind_of(tokens, at, end, form)
         value = wide(form.values[tokens[at]]) if kind != 0 else 0
         at += 1
         told = _told(kind, value, told, form)
         kind = kind if told != _REFUSED else 0
+        sung, is_sung = _sung(kind, value, sung)
         if kind == NOTE_ON:
             if onsets[value] != _SILENT or step == barline:
                 return _REFUSED
@@ -311,9 +314,17 @@ def _behind_bar(
         elif kind == closing:
             silent = counts[_SOUNDING] == 0 and counts[_NOTES] > 0
             return at if silent or not last else _REFUSED
-        elif kind != VELOCITY:
+        elif kind != VELOCITY and not is_sung:
             return _REFUSED
     return _REFUSED
+
+
+@kernel
+def _sung(kind: int, value: int, sung: int) -> tuple[int, bool]:
+    """Return the bytes of a syllable behind a token of a bar, and whether it is a legal part."""
+    if kind == SYLLABLE:
+        return sung_after(value, sung), goes_on(value, sung)
+    return (0 if kind == NOTE_ON else NOT_SUNG), False
 
 
 @kernel

@@ -22,6 +22,7 @@ from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, 
 from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
 from megatron_music.score.notes import IntArray
 from megatron_music.score.tempo import TEMPI_BPM
+from megatron_music.score.words import PARTS
 from megatron_music.tokenizer.text_vocabulary import is_text
 
 TokenArray = npt.NDArray[np.uint16]
@@ -37,7 +38,7 @@ MOST_INSTRUMENTATIONS = 256
 VELOCITIES = 128
 VELOCITY_LEVELS = (8, 32)
 """How many levels velocities can be told in: the dynamics of notation, or most that is heard."""
-_LATER = ("metres", "velocity", "tempo")
+_LATER = ("metres", "velocity", "tempo", "lyrics")
 """Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
 _MARKS = (
@@ -57,8 +58,8 @@ _MARKS = (
 class Kind(Enum):
     """What a token speaks of, and what its value is.
 
-    A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres` or
-    `TEMPI_BPM`, or an id.
+    A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres`, `TEMPI_BPM` or
+    `words.PARTS`, or an id.
     """
 
     MARK = "mark"
@@ -70,6 +71,7 @@ class Kind(Enum):
     METRE = "METRE"
     VELOCITY = "VELOCITY"
     TEMPO = "TEMPO"
+    SYLLABLE = "SYLLABLE"
     ATTRIBUTE = "attribute"
 
 
@@ -85,7 +87,7 @@ class TokenizerSettings:
     as the data have it, and `instrumentation_tokens` the lengths of those windows.
     `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
     `velocity` is the number of levels that there are VELOCITY tokens for, 0 without such tokens;
-    `tempo` says that there are TEMPO tokens.
+    `tempo` says that there are TEMPO tokens, `lyrics` that there are SYLLABLE tokens.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -102,6 +104,7 @@ class TokenizerSettings:
     metres: tuple[str, ...] = ()
     velocity: int = 0
     tempo: bool = False
+    lyrics: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
@@ -152,6 +155,7 @@ class Ids(NamedTuple):
     metre: int
     velocity: int
     tempo: int
+    syllable: int
     attribute: int
 
 
@@ -162,7 +166,8 @@ class Vocabulary:
     `time_delta` is such that `time_delta + d` is the id of `TIME_DELTA=d`, d from 1. `meanings`
     gives the kind and the value of every id. `metres` are those that bars can be in and
     `bar_steps` the lengths of their bars; `longest_bar` is the longest of these. A VELOCITY token
-    names the MIDI velocity in the middle of its level, a TEMPO token quarter notes a minute.
+    names the MIDI velocity in the middle of its level, a TEMPO token quarter notes a minute. A
+    SYLLABLE token is a byte of its text in UTF-8, or what ends behind it.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
@@ -171,6 +176,7 @@ class Vocabulary:
         self.bar_steps = tuple(one.steps(settings.steps_per_quarter) for one in self.metres)
         self.longest_bar = max(self.bar_steps)
         self.tempi: tuple[int, ...] = TEMPI_BPM if settings.tempo else ()
+        self.syllable_parts: tuple[str, ...] = PARTS if settings.lyrics else ()
         self.tokens: tuple[str, ...] = (
             *_MARKS,
             *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
@@ -181,6 +187,7 @@ class Vocabulary:
             *(f"METRE={metre}" for metre in settings.metres),
             *(f"VELOCITY={self.velocity_of(level)}" for level in range(settings.velocity)),
             *(f"TEMPO={bpm}" for bpm in self.tempi),
+            *(f"SYLLABLE={part}" for part in self.syllable_parts),
             *settings.attributes,
         )
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
@@ -201,7 +208,8 @@ class Vocabulary:
         self.metre = self.density + DENSITY_LEVELS
         self.velocity = self.metre + len(settings.metres)
         self.tempo = self.velocity + settings.velocity
-        self.attribute = self.tempo + len(self.tempi)
+        self.syllable = self.tempo + len(self.tempi)
+        self.attribute = self.syllable + len(self.syllable_parts)
         self.meanings: tuple[tuple[Kind, int], ...] = (
             *((Kind.MARK, token) for token in range(len(_MARKS))),
             *((Kind.NOTE_ON, pitch) for pitch in range(PITCHES)),
@@ -212,6 +220,7 @@ class Vocabulary:
             *((Kind.METRE, index) for index in range(len(settings.metres))),
             *((Kind.VELOCITY, level) for level in range(settings.velocity)),
             *((Kind.TEMPO, index) for index in range(len(self.tempi))),
+            *((Kind.SYLLABLE, index) for index in range(len(self.syllable_parts))),
             *((Kind.ATTRIBUTE, token) for token in range(self.attribute, len(self.tokens))),
         )
 
@@ -232,6 +241,11 @@ class Vocabulary:
     def has_tempos(self) -> bool:
         """True where TEMPO tokens tell the tempo."""
         return self.settings.tempo
+
+    @property
+    def has_lyrics(self) -> bool:
+        """True where SYLLABLE tokens tell what notes are sung to."""
+        return self.settings.lyrics
 
     @property
     def note_tokens(self) -> int:

@@ -48,7 +48,7 @@ def commands() -> list[list[str]]:
     """Return the `sample` commands of the page."""
     blocks = re.findall(r"```\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
-    return [words[1:] for words in lines if words[:2] == ["megatron-music", "sample"]]
+    return [words[1:] for words in lines if words[:3] == ["megatron-music", "sample", HF]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -67,6 +67,7 @@ def states(draw: st.DrawFn) -> tuple[Piece, InfillState, Vocabulary]:
             metres=draw(st.sampled_from([(), tuple(map(str, METRES))])),
             velocity=draw(st.sampled_from([0, 8])),
             tempo=draw(st.booleans()),
+            lyrics=draw(st.booleans()),
         )
     )
     score = draw(scores(metres=vocabulary.has_metres, expressive=True))

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.score.instruments import DRUMS
@@ -20,7 +20,7 @@ from megatron_music.score.musicxml import write_musicxml
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.score.quantize import join, quantize, windows
 from megatron_music.score.words import LINE_END, MARKS, VERSE_END, WORD_END, clean_text, split_mark
-from tests.music import track
+from tests.music import sung_pieces, track
 
 QUARTER = 480
 SUNG = ["Twin", "kle ", "twin", "kle\n", "lit", "tle ", "star\f", "How "]
@@ -138,28 +138,13 @@ def test_right_to_left_words_keep_the_order_they_are_sung_in(tmp_path: Path) -> 
 
 
 texts = st.text(st.characters(categories=("L", "N", "P", "S", "Zs", "M")), max_size=12)
-sung_texts = st.text(st.characters(categories=("L", "M")), max_size=12)
-marks = st.sampled_from(["", *MARKS])
-
-
-@st.composite
-def sung_pieces(draw: st.DrawFn) -> Piece:
-    """Draw two canonical tracks of single notes and chords with words in any script."""
-    tracks = []
-    for instrument in (0, 40):
-        onset = np.cumsum(draw(st.lists(st.integers(1, 5), min_size=6, max_size=12)))
-        rows = [(at, at + 1, 60) for at in onset.tolist()]
-        rows += [(at, at + 1, 64) for at in onset.tolist()[::3]]
-        of = [f"{clean_text(draw(sung_texts)) or 'la'}{draw(marks)}" for _ in onset]
-        words = [*of, *[""] * (len(rows) - len(of))]
-        tracks.append(replace(track(instrument, *rows), syllables=np.array(words, np.str_)))
-    return quantize(Score(4, tuple(tracks)), 4)
 
 
 def words(piece: Piece) -> list[list[str]]:
     return [one.sung.tolist() for one in piece.tracks]
 
 
+@settings(max_examples=40)
 @given(sung_pieces())
 def test_a_written_file_is_read_with_the_same_words(piece: Piece) -> None:
     with TemporaryDirectory() as folder:
@@ -189,6 +174,7 @@ def test_musicxml_has_syllables_under_notes_and_the_ends_of_lines(tmp_path: Path
     assert words(quantize(read_music(tmp_path / "song.musicxml"), 4)) == [SUNG]
 
 
+@settings(max_examples=40)
 @given(sung_pieces())
 def test_words_stay_with_their_notes_in_windows_joins_and_merges(piece: Piece) -> None:
     assert words(join(windows(piece, 1, 1))) == words(replace(piece, bars=piece.bars))

@@ -1,5 +1,7 @@
 """Encoding is the article's, decoding is its inverse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from megatron_music.errors import TokenError, UsageError
 from megatron_music.score.instruments import BASS, DRUMS, TENOR
 from megatron_music.score.metre import METRES, TimeSignature
+from megatron_music.score.midi import parse_sung, write_midi
 from megatron_music.score.notes import Piece, Score
 from megatron_music.score.quantize import quantize, windows
 from megatron_music.tokenizer.codec import (
@@ -18,8 +21,9 @@ from megatron_music.tokenizer.codec import (
     to_text,
     transpose,
 )
+from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import BASS_LINE, bass_line, pieces, scores, track
+from tests.music import BASS_LINE, bass_line, pieces, scores, sung_pieces, track
 
 PLAIN = Vocabulary(TokenizerSettings(density=False))
 DENSE = Vocabulary(TokenizerSettings(density=True))
@@ -213,3 +217,37 @@ def test_a_metre_that_the_vocabulary_lacks_is_named() -> None:
     piece = Piece(4, 1, (track(0, (0, 4, 60)),), (TimeSignature(3, 4),))
     with pytest.raises(UsageError, match=r"3/4.*it has 4/4"):
         encode(piece, Vocabulary(TokenizerSettings()))
+
+
+SUNG = Vocabulary(TokenizerSettings(density=False, lyrics=True))
+
+
+def test_a_syllable_is_spelt_behind_its_note() -> None:
+    sung = replace(
+        track(0, (0, 4, 60), (4, 8, 62), (4, 8, 65)), syllables=np.array(["Grün", "", "de\n"])
+    )
+    assert text(Piece(4, 1, (sung,)), SUNG) == bar(
+        "BAR_START NOTE_ON=60 SYLLABLE=G SYLLABLE=r SYLLABLE=<C3> SYLLABLE=<BC> SYLLABLE=n "
+        "TIME_DELTA=4 NOTE_OFF=60 NOTE_ON=62 NOTE_ON=65 SYLLABLE=d SYLLABLE=e SYLLABLE=LINE_END "
+        "TIME_DELTA=4 NOTE_OFF=62 NOTE_OFF=65 BAR_END"
+    )
+
+
+@settings(deadline=None)
+@given(sung_pieces())
+def test_tokens_with_words_to_midi_and_back_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, piece: Piece
+) -> None:
+    tokens = encode(piece, SUNG)
+    check(tokens, SUNG)
+    path = tmp_path_factory.mktemp("midi") / "piece.mid"
+    write_midi(decode(tokens, SUNG), path)
+    again = quantize(parse_sung(path.read_bytes(), "piece.mid").score, 4)
+    assert encode(replace(again, bars=piece.bars), SUNG).tolist() == tokens.tolist()
+
+
+@settings(deadline=None)
+@given(sung_pieces())
+def test_without_lyrics_the_tokens_of_a_sung_piece_are_those_of_its_notes(piece: Piece) -> None:
+    silent = replace(piece, tracks=tuple(replace(one, syllables=None) for one in piece.tracks))
+    assert encode(piece, PLAIN).tolist() == encode(silent, PLAIN).tolist()

@@ -30,6 +30,7 @@ EXPRESSIVE = Vocabulary(
     )
 )
 TIMED = Vocabulary(TokenizerSettings(velocity=32, tempo=True))
+SUNG = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ",), velocity=8, lyrics=True))
 ATTRIBUTED = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ", "GENRE=ROCK")))
 
 HEAD = "PIECE_START TRACK_START INST=0 BAR_START"
@@ -86,6 +87,25 @@ def test_velocities_and_tempi_stand_where_they_belong(
 ) -> None:
     with pytest.raises(TokenError, match=reason) as caught:
         check(from_text(text, EXPRESSIVE), EXPRESSIVE)
+    assert caught.value.position == position
+
+
+SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        (f"{SUNG_HEAD} SYLLABLE=a", 6, "right behind its NOTE_ON"),
+        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
+        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right behind"),
+        (f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right behind"),
+        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "of 32 bytes, the most"),
+    ],
+)
+def test_syllables_stand_behind_their_notes(text: str, position: int, reason: str) -> None:
+    with pytest.raises(TokenError, match=reason) as caught:
+        check(from_text(text, SUNG), SUNG)
     assert caught.value.position == position
 
 
@@ -175,7 +195,7 @@ def test_a_piece_that_stops_early_is_refused() -> None:
 
 @st.composite
 def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
-    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED, METRED, EXPRESSIVE, TIMED]))
+    vocabulary = draw(st.sampled_from([PLAIN, DENSE, ATTRIBUTED, METRED, EXPRESSIVE, TIMED, SUNG]))
     code = st.integers(0, 132) | st.sampled_from(VOICES)
     codes = st.lists(code, min_size=1, max_size=5).map(tuple)
     instruments = draw(st.none() | codes)

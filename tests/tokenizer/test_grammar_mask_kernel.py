@@ -5,12 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.tokenizer.grammar import Walker
-from megatron_music.tokenizer.grammar_mask_kernel import (
-    mark_legal,
-    new_rules,
-    new_state,
-    take_tokens,
-)
+from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
+from megatron_music.tokenizer.grammar_state import new_rules, new_state
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary

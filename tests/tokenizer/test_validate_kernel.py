@@ -12,7 +12,7 @@ from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.validate_kernel import suspect_documents
 from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
-from tests.music import pieces
+from tests.music import pieces, sung_pieces
 
 ATTRIBUTES = ("GENRE=JAZZ", "GENRE=ROCK")
 VOCABULARIES = {
@@ -23,6 +23,7 @@ VOCABULARIES = {
             attributes=ATTRIBUTES,
             metres=tuple(map(str, METRES)) if metres else (),
             velocity=8 if metres and density else 0,
+            lyrics=density,
             tempo=metres and density,
         )
     )
@@ -51,7 +52,7 @@ def suspected(documents: list[TokenArray], vocabulary: Vocabulary) -> list[int]:
 def documents(draw: st.DrawFn) -> tuple[TokenArray, Vocabulary]:
     """Draw the tokens of a piece, some with attributes, some with hidden bars."""
     metres = draw(st.booleans())
-    piece = draw(pieces(metres=metres, expressive=metres))
+    piece = draw(pieces(metres=metres, expressive=metres) | sung_pieces())
     vocabulary = VOCABULARIES[piece.steps_per_quarter, draw(st.booleans()), metres]
     tokens = encode(piece, vocabulary)
     if draw(st.booleans()):

@@ -113,6 +113,7 @@ _TOLD = {
     "METRE": "METRE tokens",
     "VELOCITY": "VELOCITY tokens, by the velocity in the middle of a level",
     "TEMPO": "TEMPO tokens, by quarter notes a minute",
+    "SYLLABLE": "Ends of words, lines and verses",
 }
 
 

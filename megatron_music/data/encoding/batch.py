@@ -27,11 +27,11 @@ _MOST_BYTES = 16_000_000
 
 def encode_batch(items: Sequence[Item], settings: BuildSettings) -> Iterator[tuple[int, Encoded]]:
     """Encode those of the items that the kernels are sure of; give each with its position."""
-    # Notation goes through music21, piece by piece.
+    # Notation goes through music21, piece by piece, and the kernels read no words.
     files = [
         (position, item)
         for position, item in enumerate(items)
-        if is_file(item) and not is_score(item.name)
+        if is_file(item) and not is_score(item.name) and not settings.lyrics
     ]
     if not files:
         return

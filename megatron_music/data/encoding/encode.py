@@ -49,7 +49,8 @@ def encode_item(
 ) -> tuple[FileRecord, list[Document]]:
     """Read and encode one piece; what cannot be used comes back as a refusal with its reason."""
     try:
-        accepted = validate_score(item.read(), settings)
+        score = item.read()
+        accepted = validate_score(score, settings)
     except Refusal as refusal:
         return FileRecord(item.name, REFUSED, refusal.reason, str(refusal)), []
     except MusicFileError as fault:
@@ -68,7 +69,7 @@ def encode_item(
     outcome = FileRecord(
         item.name,
         KEPT,
-        detail=accepted.remark,
+        detail="; ".join(filter(None, (accepted.remark, score.words_left_out))),
         split=split,
         bars=piece.bars,
         windows=len(cut),

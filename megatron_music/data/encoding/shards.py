@@ -29,7 +29,7 @@ from megatron_music.data.encoding.encode import (
 from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
 from megatron_music.data.encoding.shard_file import write_shard
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed
+from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed, with_words
 from megatron_music.data.workers.limits import (
     LONGEST_ITEM_S,
     MOST_ITEM_BYTES,
@@ -130,7 +130,7 @@ def _encoded(
     if position in task.broken:
         detail = f"ended its worker, or took over {task.longest_item_s:g} s"
         return as_encoded(FileRecord(item.name, REFUSED, "crashed", detail), [])
-    item = ReadOnce(item)
+    item = ReadOnce(with_words(item) if task.settings.lyrics else item)
     try:
         with time_limit(task.longest_item_s), memory_limit(task.most_item_bytes):
             made = known or as_encoded(*encode_item(item, task.settings, vocabulary))

@@ -21,7 +21,7 @@ from megatron_music.errors import DataError
 from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import COMMON_TIME
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary, load_vocabulary
 from megatron_music.wording import counted
 
 SAMPLE_TOKENS = 16_000_000
@@ -35,7 +35,8 @@ class Statistics:
     """What `data stats` shows: the manifest, the contents, and what a sample tells of notes.
 
     `note_steps[n]` counts the notes of n steps in the sample and `tracks[n]` its documents of n
-    tracks; the last cells hold what is beyond.
+    tracks; the last cells hold what is beyond. `sung_notes` counts the notes of all sides that
+    have a syllable.
     """
 
     manifest: Mapping[str, Any]
@@ -43,6 +44,7 @@ class Statistics:
     note_steps: Counts
     tracks: Counts
     sampled_documents: int
+    sung_notes: int = 0
 
 
 def statistics(folder: Path, progress: Progress = silent) -> Statistics:
@@ -56,7 +58,8 @@ def statistics(folder: Path, progress: Progress = silent) -> Statistics:
         [np.bincount(reader.lengths, minlength=1) for reader in readers],
         count_bars(folder / RECORDS_FILE),
     )
-    return Statistics(manifest, contents, *_sample(readers[0], vocabulary))
+    sung_notes = sum(_count_sung(reader, vocabulary) for reader in readers)
+    return Statistics(manifest, contents, *_sample(readers[0], vocabulary), sung_notes)
 
 
 def _count_tokens(readers: list[IndexedReader], size: int, progress: Progress) -> Counts:
@@ -75,6 +78,19 @@ def _count_tokens(readers: list[IndexedReader], size: int, progress: Progress) -
             done += len(part)
             progress(done, total)
     return counts
+
+
+def _count_sung(reader: IndexedReader, vocabulary: Vocabulary) -> int:
+    """Count the notes that have a syllable."""
+    if not vocabulary.has_lyrics:
+        return 0
+    sung = 0
+    for start in range(0, len(reader.tokens), _PORTION_TOKENS):
+        part = reader.tokens[start : start + _PORTION_TOKENS + 1].astype(np.int64)
+        begins = (part >= vocabulary.note_on) & (part < vocabulary.note_on + PITCHES)
+        words = (part >= vocabulary.syllable) & (part < vocabulary.attribute)
+        sung += int((begins[:-1] & words[1:]).sum())
+    return sung
 
 
 def _sample(reader: IndexedReader, vocabulary: Vocabulary) -> tuple[Counts, Counts, int]:
@@ -138,6 +154,7 @@ def as_json(made: Statistics) -> dict[str, Any]:
         "pitches": contents.pitches.tolist(),
         "densities": contents.densities.tolist(),
         "told": contents.told,
+        "sung_notes": made.sung_notes,
         "sample": {
             "documents": made.sampled_documents,
             "note_steps": _sparse(made.note_steps),

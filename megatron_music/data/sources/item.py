@@ -114,6 +114,29 @@ class ReadOnce(Item):
         return self._score
 
 
+class SungFile(Item):
+    """A MIDI file whose music is read with its words."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+
+    @property
+    def name(self) -> str:
+        """What the piece is called in `files.jsonl`."""
+        return self._file.name
+
+    def read(self) -> Score:
+        """Read the piece and its words; raises Refusal or MusicFileError."""
+        from megatron_music.score.midi import parse_sung
+
+        return parse_sung(self._file.raw(), self.name).score
+
+
+def with_words(item: Item) -> Item:
+    """Return an item whose music is read with its words: only MIDI files are without."""
+    return SungFile(item) if is_file(item) and not is_score(item.name) else item
+
+
 class HashedItem(FileItem):
     """A file whose bytes leave their digest behind when they are read."""
 

@@ -27,7 +27,10 @@ MOST_LABELS = 4_000
 """Of all families together: a column of titles is no label."""
 
 LARGEST_TABLE_BYTES = 256_000_000
-_OF_TOKENS = ("NOTE_ON", "NOTE_OFF", "TIME_DELTA", "INST", "DENSITY", "METRE", "VELOCITY", "TEMPO")
+_OF_TOKENS = (
+    *("NOTE_ON", "NOTE_OFF", "TIME_DELTA", "INST", "DENSITY"),
+    *("METRE", "VELOCITY", "TEMPO", "SYLLABLE"),
+)
 _SUFFIX = re.compile(r"\.[^./]*(#\d+)?$")
 
 

@@ -1,0 +1,125 @@
+"""Where songs stand in the grammar, and what is asked of them: numbers of the mask's kernels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.syllable_kernel import NOT_SUNG
+from megatron_music.tokenizer.vocabulary import PITCHES, Ids, Vocabulary
+
+Cells = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.bool_]
+
+SILENT = -1
+"""What stands for no onset."""
+
+START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = range(8)
+PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
+PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
+METRE, HEAD_METRE, BAR_START, CHANGED, CHANGES, CHANGES_TOLD = range(14, 20)
+TEMPO, HEAD_TEMPO, VELOCITY, ANNOUNCED, SUNG = range(20, 25)
+COLUMNS = 25
+UNTOLD = -1
+"""What stands for no metre, tempo or velocity, in the state and in a plan."""
+METRE_TOLD, TEMPO_TOLD = 1, 2
+"""Bits of CHANGED, and, less one, rows of `State.marks`."""
+_MOST_BARS = 1 << 12
+_ENDLESS = 1 << 40
+
+
+class Rules(NamedTuple):
+    """A vocabulary and what the plans of a batch have in common, as numbers.
+
+    `asks` and `asks_attributes` say that instruments and attributes are given; `levels` holds the
+    density asked of each instrument, -1 where open, `metre` and `tempo` those of all bars.
+    `bar_steps` are the lengths of bars by their metre. There are `tempos` tempi and `velocities`
+    levels, 0 without such tokens; those from `softest` to `loudest` are asked for.
+    """
+
+    ids: Ids
+    size: int
+    has_density: int
+    bar_steps: Cells
+    has_metres: bool
+    metre: int
+    tempos: int
+    tempo: int
+    velocities: int
+    softest: int
+    loudest: int
+    has_lyrics: bool
+    note_tokens: int
+    max_tokens: int
+    asks: bool
+    asks_attributes: bool
+    single_voices: bool
+    full_bars: bool
+    levels: Cells
+    attributes: Cells
+
+
+class State(NamedTuple):
+    """Where songs stand: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
+
+    `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
+    the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
+    where that is open. `marks` [songs, 2, bars] are metres and tempi of the first track's bars.
+    """
+
+    cells: Cells
+    onsets: Cells
+    wanted: Cells
+    marks: Cells
+
+
+def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
+    """Return a plan over a vocabulary as the kernels take it, but for its bars and tracks."""
+    v = vocabulary
+    levels = np.full(INSTRUMENT_COUNT, -1, np.int64)
+    for code, level in plan.densities:
+        levels[code] = level
+    softest, loudest = plan.velocities or (0, v.settings.velocity - 1)
+    return Rules(
+        v.numbers,
+        len(v),
+        has_density=int(v.settings.density),
+        bar_steps=np.array(v.bar_steps, np.int64),
+        has_metres=v.has_metres,
+        metre=UNTOLD if plan.metre is None else plan.metre,
+        tempos=len(v.tempi),
+        tempo=UNTOLD if plan.tempo is None else plan.tempo,
+        velocities=v.settings.velocity,
+        softest=softest,
+        loudest=loudest,
+        has_lyrics=v.has_lyrics,
+        note_tokens=v.note_tokens,
+        max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
+        asks=plan.instruments is not None,
+        asks_attributes=plan.attributes is not None,
+        single_voices=plan.single_voices,
+        full_bars=plan.full_bars,
+        levels=levels,
+        attributes=np.array(plan.attributes or (), np.int64),
+    )
+
+
+def new_state(plans: Sequence[Plan], rules: Rules) -> State:
+    """Return songs that have not begun, one a plan; bars and tracks are each plan's own."""
+    songs = len(plans)
+    cells = np.zeros((songs, COLUMNS), np.int64)
+    cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
+    cells[:, ASKED] = [plan.track_count or 0 for plan in plans]
+    cells[:, ATTRIBUTE] = -1
+    cells[:, METRE] = cells[:, HEAD_METRE] = UNTOLD if rules.has_metres else 0
+    cells[:, TEMPO] = cells[:, HEAD_TEMPO] = UNTOLD if rules.tempos else 0
+    cells[:, VELOCITY], cells[:, SUNG] = UNTOLD, NOT_SUNG
+    onsets = np.full((songs, PITCHES), SILENT, np.int64)
+    wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
+    # Without a number of bars the tokens bound them.
+    bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
+    marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
+    return State(cells, onsets, np.array(wanted, np.int64), marks)
