@@ -179,7 +179,7 @@ def sweep(
     with show.progress("profile", "configurations") as progress:
         result = run_sweep(path, folder, budget_s, nsys, rehearse, show.log, progress)
     if result.left:
-        show.log(f"the budget is spent, {result.left} left; the same command goes on with them")
+        show.log(f"the budget is spent, {result.left} left; the same command runs them")
     elif not result.fresh:
         show.log(f"{folder} holds every row: nothing to do; give another -o to measure again")
     if not result.rows:

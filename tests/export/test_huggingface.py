@@ -112,7 +112,7 @@ def test_the_program_prints_the_difference_alone_on_stdout(
 
 def test_a_folder_that_holds_something_else_is_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="no exported model"):
+    with pytest.raises(UsageError, match="not an exported model"):
         export(run, tmp_path)
 
 

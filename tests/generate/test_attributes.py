@@ -37,7 +37,7 @@ def head(words: Sequence[str]) -> list[str]:
 
 
 def compose(composer: Composer, *words: str) -> list[tuple[int, ...]]:
-    request = Request(2, seed=3, bars=2, attributes=words or None)
+    request = Request(4, seed=3, bars=2, attributes=words or None)
     return [song.tokens for song in composer.compose(request)]
 
 

@@ -65,7 +65,7 @@ from pathlib import Path
 import numba
 from megatron_music.score import compiled
 index = Path(compiled.wide._cache._cache_file._index_path)
-index.parent.mkdir(parents=True)
+index.parent.mkdir(parents=True, exist_ok=True)
 index.write_bytes(pickle.dumps(numba.__version__, -1) + b"cmegatron_music.errors\\nGone\\n.")
 print(compiled.wide(7))
 """

@@ -202,8 +202,8 @@ class Resuming:
         how = how if cause is None else how.split("): ", 1)[-1]
         come = f"broke off after {self._size():,} bytes" if self._size() else "does not begin"
         return (
-            f"the download of {url} {come} ({how}); check the connection, the same command goes on "
-            "from what has come"
+            f"the download of {url} {come} ({how}); check the connection; the same command "
+            "resumes from what has come"
         )
 
     def _go_on(self, url: str) -> None:

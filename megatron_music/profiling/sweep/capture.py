@@ -98,7 +98,7 @@ def trace(
     for configuration in todo:
         left_s = timeout_s if until is None else min(timeout_s, until - time.monotonic())
         if left_s <= 0:
-            say("the budget is spent: no more captures; the same command goes on with them")
+            say("the budget is spent: no more captures; the same command makes them")
             return
         reason = capture(configuration, context, nsys, left_s)
         title = describe(configuration, context, "ok", "").label
