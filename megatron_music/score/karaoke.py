@@ -66,8 +66,9 @@ class _Line:
 
 def may_have_words(raw: bytes) -> bool:
     """Tell whether a MIDI file may have words: a quick look at its bytes."""
+    lower = raw.lower()
     return bytes((META, LYRIC)) in raw or any(
-        name in raw.lower() for name in (b"@k", *(name.encode() for name in _WORDS_TRACKS))
+        name in lower for name in (b"@k", *(name.encode() for name in _WORDS_TRACKS))
     )
 
 
@@ -143,9 +144,8 @@ def _decoded(text: bytes, encoding: str) -> str:
 
 def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
     """Read the words of a chunk by its own convention; count what is not sung."""
-    sung = [one for one in texts if not one.text.startswith(("@", "%"))]
-    adverts = [one for one in sung if _ADVERTS.search(one.text)]
-    sung = [one for one in sung if one not in adverts]
+    told = [one for one in texts if not one.text.startswith(("@", "%"))]
+    sung = [one for one in told if not _ADVERTS.search(one.text)]
     by_blanks = any(_has_blank(one.text) for one in sung)
     ticks: list[int] = []
     syllables: list[str] = []
@@ -165,7 +165,7 @@ def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
                 syllables.append(now)
         elif syllables and behind:
             syllables[-1] = stronger(syllables[-1], behind)
-    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(adverts))
+    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(told) - len(sung))
 
 
 def _has_blank(text: str) -> bool:
@@ -218,8 +218,7 @@ def _singer(line: _Line, score: Score, places: Sequence[int]) -> tuple[int | Non
 
 def _nearest(ticks: IntArray, onsets: IntArray, tolerance: int) -> IntArray:
     """Return the onset nearest to each tick, -1 where none is within the tolerance."""
-    right = np.clip(np.searchsorted(onsets, ticks), 1, max(1, len(onsets) - 1))
-    right = np.minimum(right, len(onsets) - 1)
+    right = np.minimum(np.searchsorted(onsets, ticks), len(onsets) - 1)
     left = np.maximum(right - 1, 0)
     is_left = np.abs(ticks - onsets[left]) <= np.abs(onsets[right] - ticks)
     nearest = np.where(is_left, onsets[left], onsets[right])
