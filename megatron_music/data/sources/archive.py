@@ -1,11 +1,11 @@
-"""An archive of MIDI files, zip or tar, whatever compresses it: one pass, nothing unpacked by name.
+"""An archive of MIDI files, zip or tar in any compression, read in one pass.
 
-The bytes of its music (no other members) are laid one behind another in one file of the build's
-work folder, with a list of names and places. Workers read members by place, several at once and in
-the order of names, so the data set is the same as that of the folder. A build that was killed finds
-the file there and does not decompress again; it goes when the data set is complete. The copy costs
-the size of the music on disk; in exchange there is one way to read whatever the archive is, and one
-process alone meets hostile headers.
+The bytes of its music are written one after another into one file of the build's work folder, with
+a list of names and offsets; other members are skipped. Workers read members by offset, several at
+once and in the order of names, so the data set is the same as that of the folder. A build that was
+killed uses the file again and decompresses nothing; the file is removed when the data set is
+complete. The copy takes as much disk as the music; in exchange there is one way to read every kind
+of archive, and only one process meets hostile headers.
 
 Names are labels, never paths: nothing is written where an archive says.
 """
@@ -53,7 +53,7 @@ MOST_MEMBERS = 2_000_000
 FREE_BYTES = 1_000_000_000
 
 MOST_EXPANSION = 200
-"""An archive may grow to FREE_BYTES, and beyond them so many times its own size."""
+"""An archive may expand to FREE_BYTES, or to this many times its own size if that is more."""
 
 Row = tuple[str, int, int, str, str]
 """A member: its name, place and size in bytes, or why it is refused: reason and detail."""
@@ -103,10 +103,10 @@ def kind_of(path: Path) -> str:
 
 
 def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
-    """Return the music in an archive, in the order of names; its bytes are laid into `work`.
+    """Return the music in an archive, in the order of names; its bytes are written into `work`.
 
-    What is there already is not read again. Raises DataError for an archive that is damaged, cut
-    short or absurd, UsageError for one without music.
+    What an earlier call wrote there is not read again. Raises DataError for an archive that is
+    damaged, cut short or expands too far, UsageError for one without music.
     """
     kind = kind_of(path)
     packed, places = work / _PACKED_FILE, work / _PLACES_FILE
@@ -138,7 +138,7 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
 
 
 def unpack(path: Path, kind: str, packed: Path, progress: Progress) -> list[Row]:
-    """Lay the music of an archive into one file, in its order; raises DataError, OSError."""
+    """Write the music of an archive into one file, in its order; raises DataError, OSError."""
     rows: list[Row] = []
     members = _zip_members(path, progress) if kind == "zip" else _tar_members(path, kind, progress)
     with packed.open("wb") as out:
