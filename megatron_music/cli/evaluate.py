@@ -29,6 +29,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The first song's seed; the next has the next.")] = 7,
     temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest of this mass.")] = 0.95,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="As in `sample`: how much structural inputs count; else as HFDIR says."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Compare a model with music it has never seen: loss, statistics, copying, a critic.
@@ -50,7 +54,9 @@ def evaluate(
         words = TextRequest(count=count, seed=seed, temperature=temperature, top_p=top_p)
         _evaluate_words(model, data, words, output, as_json)
         return
-    request = Request(count=count, seed=seed, temperature=temperature, top_p=top_p)
+    request = Request(
+        count=count, seed=seed, temperature=temperature, top_p=top_p, guidance=guidance
+    )
     figures = load_finished(output, evaluation_identity(model, data, request))
     if figures is None:
         figures = _evaluate(model, data, request, output)

@@ -74,7 +74,7 @@ def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
     from megatron_music.generate.weights import load_on_device
 
     if context.weights is not None:
-        return as_gpt2(context.weights, context.recipe.model, context.vocabulary)
+        return as_gpt2(context.weights, context.recipe, context.vocabulary)
     exported = folder / "hf"
     command = [sys.executable, "-m", "megatron_music", "export", str(context.step)]
     try:

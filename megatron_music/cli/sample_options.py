@@ -142,6 +142,14 @@ class SampleOptions:
             rich_help_panel=_TASTE,
         ),
     ] = 0.1
+    guidance: Annotated[
+        float | None,
+        Option(
+            help="How much more than trained the structural inputs count in the choice of pitches; "
+            "0: no more. Else what the model's folder says.",
+            rich_help_panel=_TASTE,
+        ),
+    ] = None
     prompt: Annotated[
         str | None,
         Option(

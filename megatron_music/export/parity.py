@@ -50,7 +50,7 @@ def write_model(source: Source, folder: Path) -> Parity:
         trained = GPT2LMHeadModel.from_pretrained(source.step).eval()
         exported = copy.deepcopy(trained)
         exported.resize_token_embeddings(len(source.vocabulary))
-        exported.config = gpt2_config(source.recipe.model, source.vocabulary)
+        exported.config = gpt2_config(source.recipe, source.vocabulary)
         exported.save_pretrained(folder)
         return _compare(
             lambda tokens, rows, dtype: _logits(trained.to(dtype), tokens, rows),
@@ -64,7 +64,7 @@ def write_model(source: Source, folder: Path) -> Parity:
         # all.
         load_model(source.step, model)
         weights = convert_weights(model.state_dict(), recipe.model, len(source.vocabulary))
-        exported = GPT2LMHeadModel(gpt2_config(recipe.model, source.vocabulary))
+        exported = GPT2LMHeadModel(gpt2_config(recipe, source.vocabulary))
         exported.load_state_dict(weights)
         exported.save_pretrained(folder)
         model.eval()

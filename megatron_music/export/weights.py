@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from megatron_music.config import ModelConfig
+from megatron_music.config import ModelConfig, Recipe
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.train.gpt2 import LINEARS, NORMS, QKV
 from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
 Weights = dict[str, torch.Tensor]
+
+GUIDANCE = 0.25
+"""Of the songs of a model with structural inputs; measured on chorales: docs/evaluation.md."""
 
 
 def convert_weights(
@@ -72,27 +75,30 @@ def _separate(qkv: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def as_gpt2(
-    state: Mapping[str, torch.Tensor], shape: ModelConfig, vocabulary: AnyVocabulary
+    state: Mapping[str, torch.Tensor], recipe: Recipe, vocabulary: AnyVocabulary
 ) -> GPT2LMHeadModel:
     """Copy the state of a whole model in Megatron's local layers, in fp32, on its device."""
-    weights = convert_weights(state, shape, len(vocabulary))
+    weights = convert_weights(state, recipe.model, len(vocabulary))
     device = weights["transformer.wte.weight"].device
-    model = GPT2LMHeadModel(gpt2_config(shape, vocabulary)).to(device)
+    model = GPT2LMHeadModel(gpt2_config(recipe, vocabulary)).to(device)
     model.load_state_dict(weights)
     return model
 
 
-def gpt2_config(shape: ModelConfig, vocabulary: AnyVocabulary) -> GPT2Config:
+def gpt2_config(recipe: Recipe, vocabulary: AnyVocabulary) -> GPT2Config:
     """Return the configuration of the same model in `transformers`.
 
-    With structural inputs it says which rows of the position table mean what.
+    With structural inputs it says which rows of the position table mean what, and how much
+    guidance songs are composed with: none for a model that never saw a document without inputs.
     """
+    shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
     structure: dict[str, Any] = {}
     if shape.structural_inputs:
         structure = {
             "structural_inputs": list(shape.structural_inputs),
             "seq_length": shape.seq_length,
+            "guidance": GUIDANCE if recipe.train.plain_share else 0.0,
         }
     return GPT2Config(
         vocab_size=len(vocabulary),

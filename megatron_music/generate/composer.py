@@ -16,7 +16,7 @@ from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.song import Song
-from megatron_music.generate.structural import rows_of
+from megatron_music.generate.structural import guidance_of, rows_of
 from megatron_music.generate.weights import load_on_device
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -42,6 +42,7 @@ class Composer:
                 f"{len(vocabulary)}; export the run again"
             )
         self.rows = rows_of(model.config, vocabulary)
+        self.guidance = guidance_of(model.config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -61,13 +62,18 @@ class Composer:
         continued, or filled, varied or harmonised as the request says. `watch` is called after
         every token: see `sampler.Watch`.
         """
-        self._refuse_place(request)
+        self._refuse_unknown_inputs(request)
         if prompt is None:
             return self._songs(request, self._from_nothing(request), watch)
         return self._songs(request, self._from(Prompt.of(prompt), request), watch)
 
-    def _refuse_place(self, request: Request) -> None:
-        """Raise UsageError where the place in a piece is asked of a model that is not told it."""
+    def _refuse_unknown_inputs(self, request: Request) -> None:
+        """Raise UsageError where a request is about inputs that the model does not have."""
+        if request.guidance and self.rows.total == self.rows.seq_length:
+            raise UsageError(
+                f"this model has no structural inputs; leave out `guidance` (got "
+                f"{request.guidance}), or train with model.structural_inputs"
+            )
         for name in ("begin", "end"):
             if getattr(request, name) and self.rows.since_begin < 0:
                 raise UsageError(
@@ -89,7 +95,8 @@ class Composer:
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
         blends = request.blends(self.vocabulary)
-        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends)
+        guidance = self.guidance if request.guidance is None else request.guidance
+        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends, guidance)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
-from megatron_music.generate.sampling_params import SamplingParams
+from megatron_music.generate.sampling_params import MOST_GUIDANCE, SamplingParams
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
@@ -33,7 +33,9 @@ SONG_TEMPO_BPM = 100.0
 class Request:
     """A wish for `count` songs; None leaves a choice to the model or to its training data.
 
-    With `best` so many of the songs are kept, those that a critic ranks highest.
+    With `best` so many of the songs are kept, those that a critic ranks highest. `guidance` is how
+    much more than trained structural inputs count in the choice of pitches; None: as the folder of
+    the model says.
 
     Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
     and the model computes in fp64, so that a number means the same song everywhere.
@@ -68,6 +70,7 @@ class Request:
     top_p: float = 0.95
     tempo_bpm: float | None = None
     min_p: float = 0.1
+    guidance: float | None = None
     tracks: int | None = None
     density: tuple[str, ...] = ()
     attributes: tuple[str, ...] | None = None
@@ -157,6 +160,8 @@ class Request:
             raise UsageError(f"`top_p` must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
         if not 0 <= self.min_p <= 1:
             raise UsageError(f"`min_p` must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
+        if self.guidance is not None:
+            _within("`guidance`", self.guidance, 0, MOST_GUIDANCE, "use 0.0 to disable")
 
     @property
     def tempo(self) -> float:

@@ -163,6 +163,8 @@ class TokenSampler:
     """A model that draws songs for a request, in its key, within the tokens it can hold.
 
     Of `blends` the token of each stands for the mean of the embeddings of all its labels.
+    `guidance` is how much more structural inputs count than they were trained to, see
+    `ComposingGPT2.begin`; a model without such inputs has none.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class TokenSampler:
         key: Key | None = None,
         watch: Watch | None = None,
         blends: Sequence[Blend] = (),
+        guidance: float = 0.0,
     ) -> None:
         rows = rows_of(model.config, vocabulary)
         self.max_tokens = rows.seq_length
@@ -180,6 +183,7 @@ class TokenSampler:
         self._composing = None
         if rows.total > rows.seq_length:
             self._model = self._composing = ComposingGPT2.of(model, vocabulary)
+        self._guidance = guidance
         self._vocabulary = vocabulary
         self._sampling = sampling
         self._key = key
@@ -212,7 +216,7 @@ class TokenSampler:
         # `generate` knows nothing of structural inputs: the model itself has to be told where songs
         # begin.
         if self._composing is not None:
-            self._composing.begin(len(seeds), places)
+            self._composing.begin(len(seeds), places, self._guidance)
         with torch.inference_mode(), _blended(self._model.transformer.wte, self._blends):
             ids = self._model.generate(
                 start,

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+MOST_GUIDANCE = 10
+"""Beyond it hardly anything but the likeliest token is drawn."""
+
 
 class SamplingParams(NamedTuple):
     """The figures of a request that the choice of a token goes by, as the kernels take them."""

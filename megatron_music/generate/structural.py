@@ -12,6 +12,7 @@ from torch.nn.functional import embedding_bag
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate.sampling_params import MOST_GUIDANCE
 from megatron_music.tokenizer.structure import (
     PlaceArray,
     PositionRows,
@@ -19,7 +20,7 @@ from megatron_music.tokenizer.structure import (
     StructureTracker,
     position_rows,
 )
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
 
 def rows_of(config: GPT2Config, vocabulary: Vocabulary) -> PositionRows:
@@ -46,6 +47,20 @@ def rows_of(config: GPT2Config, vocabulary: Vocabulary) -> PositionRows:
             f"{rows.total} rows; export the run again"
         )
     return rows
+
+
+def guidance_of(config: GPT2Config) -> float:
+    """Return the guidance that a model asks to be composed with; CheckpointError for no number.
+
+    Folders that were exported before there was any have none, and compose as they did.
+    """
+    guidance = getattr(config, "guidance", 0.0)
+    if not isinstance(guidance, int | float) or not 0 <= guidance <= MOST_GUIDANCE:
+        raise CheckpointError(
+            f"config.json has guidance={guidance!r}; expected 0..{MOST_GUIDANCE}: export the run "
+            "again"
+        )
+    return float(guidance)
 
 
 def model_inputs(
@@ -97,6 +112,7 @@ class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
     _vocabulary: Vocabulary
     _table: torch.Tensor
     _tracker: StructureTracker
+    _guidance: float
     _taken: int
 
     @classmethod
@@ -113,9 +129,16 @@ class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         made.eval()
         return made
 
-    def begin(self, songs: int, places: PlaceArray | None = None) -> None:
-        """Get ready for songs that have not begun; `places` as in `model_inputs`."""
+    def begin(self, songs: int, places: PlaceArray | None = None, guidance: float = 0.0) -> None:
+        """Get ready for songs that have not begun; `places` as in `model_inputs`.
+
+        With `guidance` the model reads each song twice, the second time as bare ids, and a cache
+        holds both. What the inputs add to the logits of pitches then counts 1 + `guidance` times:
+        classifier-free guidance (Ho and Salimans, 2022). How likely it is that any note begins
+        stays, since time and rests need no such help: guided, notes become too long.
+        """
         self._tracker = StructureTracker(self._rows, self._vocabulary, songs, places)
+        self._guidance = guidance
         self._taken = 0
 
     def forward(
@@ -126,9 +149,30 @@ class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
     ) -> Any:
         """Give the logits of the songs' next tokens [songs, any number]; nothing is masked."""
         rows = self._tracker.advance(input_ids.cpu().numpy())
-        arguments |= _arguments(self, self._table, input_ids, rows)
+        given = _arguments(self, self._table, input_ids, rows)
         songs, count = input_ids.shape
-        self._taken += count
-        if count > 1:  # positions that go back would mean packed songs, where there is no mask
-            attention_mask = input_ids.new_ones(songs, self._taken)
-        return super().forward(attention_mask=attention_mask, **arguments)
+        first, self._taken = self._taken, self._taken + count
+        if self._guidance:
+            indices = torch.arange(first, self._taken, device=input_ids.device)
+            bare = {
+                "inputs_embeds": self.transformer.wte(input_ids),
+                "position_ids": indices.expand(songs, count),
+            }
+            given = {name: torch.cat([of, bare[name]]) for name, of in given.items()}
+        if count > 1 or self._guidance:
+            # Positions that go back would mean packed songs, where there is no mask.
+            attention_mask = input_ids.new_ones(len(given["position_ids"]), self._taken)
+        output = super().forward(attention_mask=attention_mask, **given, **arguments)
+        if self._guidance:
+            output.logits = self._guide(*output.logits.split(songs))
+        return output
+
+    def _guide(self, informed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
+        """Return logits [songs, tokens, vocabulary] whose pitches lean away from bare ids'."""
+        first = self._vocabulary.note_on
+        pitches = slice(first, first + PITCHES)
+        plain = informed[..., pitches]
+        guided = plain + self._guidance * (plain - bare[..., pitches])
+        mass = torch.logsumexp(plain, -1, keepdim=True)
+        informed[..., pitches] = guided - torch.logsumexp(guided, -1, keepdim=True) + mass
+        return informed

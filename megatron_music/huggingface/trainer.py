@@ -220,7 +220,7 @@ def _begin(request: TrainingRequest) -> tuple[DataLoader, PackedGPT2]:
     it, there as here.
     """
     recipe, size = in_one_process(request.recipe), len(request.vocabulary)
-    config = gpt2_config(recipe.model, request.vocabulary)
+    config = gpt2_config(recipe, request.vocabulary)
     config.vocab_size = padded_vocab_size(size)
     config.activation_function = "gelu_pytorch_tanh"  # gelu_new in one kernel
     model = PackedGPT2(config)

@@ -15,8 +15,14 @@ from megatron_music.export.huggingface import RECORD_FILE, export
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from megatron_music.config import load_recipe  # noqa: E402
+from megatron_music.export.weights import gpt2_config  # noqa: E402
 from megatron_music.generate.structural import model_inputs  # noqa: E402
-from megatron_music.tokenizer.vocabulary import load_vocabulary  # noqa: E402
+from megatron_music.tokenizer.vocabulary import (  # noqa: E402
+    TokenizerSettings,
+    Vocabulary,
+    load_vocabulary,
+)
 from tests.train.conftest import execute, launch, read  # noqa: E402
 
 SMALLEST_DIFFERENCE_ASKED = 1e-5
@@ -47,9 +53,21 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     config = model.config
     assert (config.n_layer, config.n_embd, config.vocab_size) == (2, 64, 425)
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
+    assert config.guidance > 0
     assert (exported / "mmmtrack.json").is_file()
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported, trust_remote_code=False)
     assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
+
+
+@pytest.mark.parametrize(
+    ("override", "guidance"),
+    [("train.plain_share=0", 0.0), ("model.structural_inputs=[]", None)],
+)
+def test_a_model_that_cannot_do_with_and_without_inputs_has_no_guidance(
+    override: str, guidance: float | None
+) -> None:
+    config = gpt2_config(load_recipe("tiny", [override]), Vocabulary(TokenizerSettings()))
+    assert getattr(config, "guidance", None) == guidance
 
 
 def test_the_model_card_names_data_terms_figures_and_limits(exported: Path) -> None:

@@ -226,6 +226,54 @@ def test_a_cache_may_be_given_any_number_of_tokens_at_once(hearing_model: Path) 
     assert torch.allclose(torch.cat(had, 1), wanted, atol=1e-10)
 
 
+def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
+    hearing_model: Path,
+) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(hearing_model).double().eval()
+    vocabulary = load_vocabulary(hearing_model)
+    songs = Session.load(hearing_model).compose(count=2, bars=4)
+    length = min(len(song.tokens) for song in songs)
+    ids = torch.tensor([song.tokens[:length] for song in songs])
+    places = np.array([[0, 4], [-1, -1]])
+    composing = ComposingGPT2.of(plain, vocabulary)
+    composing.begin(2, places, guidance=0.5)
+    cache, guided = None, []
+    with torch.inference_mode():
+        for part in ids.split([5, 1, 1, length - 7], dim=1):
+            out = composing(part, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            guided.append(out.logits)
+        informed = plain(**model_inputs(plain, vocabulary, ids, places)).logits
+        bare = plain(ids).logits
+    pitches = torch.from_numpy(vocabulary.kinds == vocabulary.kinds[vocabulary.note_on])
+    had = torch.cat(guided, 1)
+    assert torch.allclose(had[..., ~pitches], informed[..., ~pitches], atol=1e-9)
+    shares = (1.5 * informed - 0.5 * bare)[..., pitches].softmax(-1)
+    assert torch.allclose(had[..., pitches].softmax(-1), shares, atol=1e-9)
+    # That a note begins stays as likely as it was.
+    masses = [logits.softmax(-1)[..., pitches].sum(-1) for logits in (had, informed)]
+    assert torch.allclose(*masses, atol=1e-9)
+
+
+def test_a_folder_says_which_guidance_its_songs_have(hearing_model: Path, tmp_path: Path) -> None:
+    def composed(folder: Path, **wishes: float) -> list[tuple[int, ...]]:
+        return [one.tokens for one in Session.load(folder).compose(count=3, bars=4, **wishes)]
+
+    folder = Path(shutil.copytree(hearing_model, tmp_path / "hf"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"guidance": 2.0}))
+    assert composed(folder) == composed(hearing_model, guidance=2.0)
+    assert composed(folder) != composed(hearing_model)
+    assert composed(folder, guidance=0.0) == composed(hearing_model)
+
+
+def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
+    with pytest.raises(UsageError, match="no structural inputs"):
+        Session.load(chorale_model).compose(guidance=0.5)
+    with pytest.raises(UsageError, match=r"must be 0\.\.10"):
+        Request(guidance=11.0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -234,6 +282,8 @@ def test_a_cache_may_be_given_any_number_of_tokens_at_once(hearing_model: Path) 
         ({"structural_inputs": "time"}, "expected a list of names"),
         ({"seq_length": 10**9}, "seq_length=1000000000"),
         ({"seq_length": "160"}, "seq_length='160'"),
+        ({"guidance": "much"}, "guidance='much'"),
+        ({"guidance": -1}, "guidance=-1"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
