@@ -100,10 +100,10 @@ def _encode_files() -> None:
 
 
 def _join_shards() -> None:
-    from megatron_music.data.encoding.density_kernel import Documents, settle
+    from megatron_music.data.encoding.density_kernel import settle
+    from megatron_music.tokenizer.documents import document_columns
 
-    tokens, ones = _tokens(), np.ones(1, np.int32)
-    documents = Documents(tokens, ones * len(tokens), ones * 0, ones * 2, np.ones(2))
+    documents = document_columns([(_tokens(), np.ones(2), 0)])
     counts = np.zeros((3, 1 << 16), np.int64)
     settle(documents, np.zeros(1, np.int8), np.ones(9), np.uint16(1), np.uint16(0), counts)
 
@@ -208,4 +208,4 @@ _JOBS = {
     "shards": Job(_join_shards),
     "batches of files": Job(_encode_files, after=("MIDI files", "scores")),
 }
-"""The longest first, so that no process waits for long at the end."""
+"""The jobs, the longest first, so that no process is left alone with a long one at the end."""

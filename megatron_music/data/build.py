@@ -1,4 +1,4 @@
-"""From a source of music to a data set folder: the same bytes however it is interrupted.
+"""Build a data set folder from a source of music, with the same bytes after any interruption.
 
 Shards are made under `DIR/.build/<key>/` by any number of workers and joined in the order of the
 source; `builder.py` has the steps that text shares.
@@ -49,13 +49,13 @@ from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 from megatron_music.wording import counted
 
 LARGEST_SHARD = 512
-"""Pieces of a shard, counted once for each key: what a worker holds in memory."""
+"""The most pieces of a shard, counted once for each key; a worker has a shard in memory."""
 
 SCORES_PER_SHARD = 8
-"""Of sources with notation: music21 takes seconds a piece, and progress waits for a shard."""
+"""The same for notation: music21 takes seconds a piece, and progress is shown by shards."""
 
 _SMALLEST_SHARD = 64
-_SHARDS = 16  # what is left makes so many at least
+_SHARDS = 16  # at least, of the pieces that are left to encode
 
 
 class MusicBuilder(Builder):
@@ -78,10 +78,10 @@ class MusicBuilder(Builder):
                 "settings": settings.record(),
             }
         )
-        # Shards of files that have been written to since are not the same shards.
+        # Another work folder once a file of the source is written to: its shards are outdated.
         stamped = f"{self.key} {source.stamp}"
         self.work_name = hashlib.sha256(stamped.encode()).hexdigest()[:16]
-        # Not on several machines: their file systems may share a file's blocks badly.
+        # On this machine only: network file systems may lose writes into one file from several.
         self._writers = self.workers if self.workers.local else LocalWorkers(1)
         self._used: list[Path] = []
 
@@ -89,6 +89,7 @@ class MusicBuilder(Builder):
         """Encode all pieces and write the files of the data set below a folder; return theirs."""
         work.mkdir(exist_ok=True)
         found = self.scan(work)
+        # After the scan: only then is the place of each shard in the files known.
         self._write(found)
         self._used = [share.shard for share in found.shares]
         return found.folder
@@ -101,7 +102,8 @@ class MusicBuilder(Builder):
         super().clean_up(work)
 
     def difference(self, manifest: dict[str, Any]) -> str:
-        """Return the settings of another data set that were asked otherwise."""
+        """Return the settings of another data set that differ from these."""
+        # Through JSON, as those of the manifest: else tuples would differ from lists.
         there, asked = manifest["settings"], json.loads(json.dumps(self.settings.record()))
         different = [
             f"{name} {there.get(name)} (asked: {asked.get(name)})"
@@ -132,10 +134,10 @@ class MusicBuilder(Builder):
         return same
 
     def scan(self, work: Path) -> DatasetPlan:
-        """Encode all pieces into shards below a folder, and look through these.
+        """Encode all pieces into shards below a folder, and scan these.
 
-        Where pieces are few and a split got none of them, they are encoded once more with weights
-        that give it some. Raises DataError where there is nothing to train on.
+        If pieces are few and a split has none of them, they are encoded again with weights that
+        give it some. Raises DataError where there is nothing to train on.
         """
         items = self._listed(work)
         # Labels become words of the vocabulary: they must be known before anything is encoded.
@@ -152,7 +154,8 @@ class MusicBuilder(Builder):
         records = found.folder / RECORDS_FILE
         found.grid = grid_cost(items, records, settings.steps_per_quarter, settings.bars)
         if not found.splits[SPLITS[0]].pieces:
-            shutil.rmtree(work, ignore_errors=True)  # they may have been on a disk that went away
+            # Not to be found again: the files may have been unreadable for a while.
+            shutil.rmtree(work, ignore_errors=True)
             raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
         found.labels = labelled.record() if labelled is not None else {}
         return found
@@ -166,7 +169,7 @@ class MusicBuilder(Builder):
         try:
             with self.stage(f"open {source.name}", "MB") as progress:
                 return with_tunes(source.index(work, progress))
-        except DataError:  # what was unpacked of it so far is of no use
+        except DataError:  # the part that was unpacked before is useless
             shutil.rmtree(work, ignore_errors=True)
             raise
 
@@ -179,7 +182,7 @@ class MusicBuilder(Builder):
     def _encode(
         self, items: Sequence[Item], settings: BuildSettings, work: Path, labelled: Labelled | None
     ) -> DatasetPlan:
-        """Encode pieces into shards; look through the first while workers make the next."""
+        """Encode pieces into shards; scan the first while workers make the next."""
         work.mkdir(exist_ok=True)
         # A worker holds a whole shard in memory, once in each key.
         most = min(self.source.items_per_shard, LARGEST_SHARD // len(settings.cut.shifts))
@@ -194,7 +197,7 @@ class MusicBuilder(Builder):
             )
             for start, end in pairwise(_cuts(len(items), most))
         ]
-        # What an interrupted scan wrote cannot be continued, and costs little to write again.
+        # The files of an interrupted scan cannot be continued; writing them again takes little.
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
@@ -203,7 +206,7 @@ class MusicBuilder(Builder):
             finished = ((task.path, names_of(task.items)) for task in shards)
             if not settings.quality:
                 return scan_shards(finished, settings, final)
-            # Which pieces are nearly others is known only once all have been read.
+            # Near duplicates are known only once all pieces have been read.
             whole = list(finished)
             near = near_duplicates(path for path, _ in whole)
             return scan_shards(whole, settings, final, near)
@@ -213,7 +216,7 @@ class MusicBuilder(Builder):
         folder = found.folder
         with self.stage("write", "shards") as progress:
             joined = write_tokens(found, self._writers, progress)
-        # Known only now: which instruments play together is seen in the windows just written.
+        # Only now: the combinations of instruments are read from the windows just written.
         found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0], self.settings)
         save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
         vocabulary = vocabulary_of(found.tokenizer)
@@ -246,7 +249,7 @@ class MusicBuilder(Builder):
         self._date(write_manifest(folder, manifest, page, joined.sha256))
 
     def _date(self, manifest: Path) -> None:
-        """Give a manifest the date of its source: see `is_current`."""
+        """Give a manifest the date of its source, which `is_current` compares."""
         if self.source.changed_ns:
             os.utime(manifest, ns=(self.source.changed_ns, self.source.changed_ns))
 
@@ -267,17 +270,15 @@ def build(
     folder holds something else (unless `force`), DataError where another build is running there or
     there is nothing to train on, WriteError where the folder cannot be written.
     """
-    # Opened before the folder is looked at: a wrong number or backend is said first.
+    # Before the folder is touched, so that a wrong number or backend changes nothing there.
     pool = open_workers(backend, workers)
     builder = MusicBuilder(source, settings or source.preferred, stage, pool)
     return builder.build(folder, force)
 
 
 def _cuts(pieces: int, most: int) -> list[int]:
-    """Return where shards of at most `most` pieces begin and end; the last are small.
-
-    So any number of workers end together.
-    """
+    """Return where shards of at most `most` pieces begin and end."""
+    # The last shards are small, so that all workers end at about the same time.
     cuts = [0]
     while cuts[-1] < pieces:
         left = pieces - cuts[-1]

@@ -26,14 +26,14 @@ WORK_FOLDER = ".build"
 
 @dataclass(frozen=True)
 class Result:
-    """What `build` did: the manifest, and whether the data set was there already."""
+    """The result of a build: the manifest, and whether the data set had been up to date."""
 
     manifest: dict[str, Any]
     up_to_date: bool
 
 
 class Builder(ABC):
-    """What is built of one source with one choice of settings.
+    """The build of one source with one choice of settings.
 
     `key` is the hash of what decides the bytes, as far as it is known before reading; the folder
     of unfinished work is named by `work_name`, which changes with the source's contents as well.
@@ -53,7 +53,7 @@ class Builder(ABC):
 
     @abstractmethod
     def difference(self, manifest: dict[str, Any]) -> str:
-        """Return in words what another data set was built of: of other songs, of 4 bars."""
+        """Return a text on how another data set differs: of other songs, of 4 bars."""
 
     def is_current(self, manifest: dict[str, Any], folder: Path) -> bool:
         """Tell whether a data set was built of this source with these settings."""
@@ -133,6 +133,6 @@ def publish(made: Path, folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file on the disk before its name is: else a power cut leaves an empty file."""
+    """Force a file to the disk before it gets its name; a power cut could leave it empty."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

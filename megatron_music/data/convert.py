@@ -15,9 +15,7 @@ from megatron_music.data.assemble.scan import DatasetPlan, scan_shards
 from megatron_music.data.build import MusicBuilder
 from megatron_music.data.builder import Result
 from megatron_music.data.encoding.encode import (
-    Document,
-    Encoded,
-    as_encoded,
+    EncodedPiece,
     in_keys,
     with_hidden_bars,
 )
@@ -33,6 +31,7 @@ from megatron_music.progress import Progress, Stage, silent_stage
 from megatron_music.score.hashing import track_order
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
 from megatron_music.score.quantize import window_starts
+from megatron_music.tokenizer.documents import document_columns
 from megatron_music.tokenizer.places import UNKNOWN, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary, load_vocabulary
 from megatron_music.tokenizer.windows import windows_at
@@ -141,7 +140,7 @@ def _shards(
         encoded = [
             splits[of.split].cut(of, settings, vocabulary)
             if of.outcome == KEPT
-            else as_encoded(of, [])
+            else EncodedPiece(of)
             for of in part
         ]
         path = work / f"shard-{done:08d}"
@@ -159,16 +158,18 @@ class _PiecesOfSplit:
         self._places = load_places(folder / split, len(self._reader))
         self._next = 0
 
-    def cut(self, outcome: FileRecord, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+    def cut(
+        self, record: FileRecord, settings: BuildSettings, vocabulary: Vocabulary
+    ) -> EncodedPiece:
         """Return the windows of the next piece, in all keys."""
         # Documents have the order of files.jsonl, which says how many each piece has.
-        first, self._next = self._next, self._next + outcome.documents
+        first, self._next = self._next, self._next + record.documents
         if self._next > len(self._reader):
             raise DataError(
                 f"{self._folder / RECORDS_FILE} names more pieces than {self._split}.idx has; "
                 "build the data set again"
             )
-        shifts = settings.shifts if outcome.split == SPLITS[0] else range(1)
+        shifts = settings.shifts if record.split == SPLITS[0] else range(1)
         whole, found = [], []
         for stretch in range(first, self._next):
             tokens = np.asarray(self._reader[stretch], np.uint16)
@@ -183,14 +184,15 @@ class _PiecesOfSplit:
             for start, window in zip(firsts.tolist(), cut, strict=True):
                 if len(window):
                     found.append((start + max(before, UNKNOWN + 1), window))
-        documents: list[Document] = []
-        for index, (start, window) in enumerate(found):
-            tokens, rates = _arranged(window, outcome.fingerprint, index, settings, vocabulary)
-            documents += in_keys(tokens, rates, start, shifts, vocabulary)
-        outcome.windows, outcome.documents = len(found), len(documents)
-        outcome.tokens = sum(len(document.tokens) for document in documents)
-        outcome.instruments = _instruments(whole, vocabulary)
-        encoded = as_encoded(outcome, documents)
+        arranged = (
+            (*_arranged(window, record.fingerprint, index, settings, vocabulary), start)
+            for index, (start, window) in enumerate(found)
+        )
+        documents = document_columns(in_keys(arranged, shifts, vocabulary))
+        record.windows, record.documents = len(found), len(documents.lengths)
+        record.tokens = len(documents.tokens)
+        record.instruments = _instruments(whole, vocabulary)
+        encoded = EncodedPiece(record, documents)
         return with_hidden_bars(encoded, settings, vocabulary) if settings.fill else encoded
 
 

@@ -17,7 +17,7 @@ from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabul
 Counts = npt.NDArray[np.int64]
 
 CONTEXT_TOKENS = (512, 1024, 2048, 4096)
-"""The sequence lengths that documents are held against."""
+"""The sequence lengths that documents are compared with."""
 
 # There may be millions of lines, and they are always written alike: see `records.line`.
 _KEPT_BARS = re.compile(rb'"outcome": "kept", [^\n]*?"bars": (\d+), ')
@@ -76,8 +76,8 @@ class Contents:
         return self.token_counts[first : first + DENSITY_LEVELS]
 
     @property
-    def told(self) -> dict[str, dict[str, int]]:
-        """How often METRE, VELOCITY and the like tell what; of kinds that there are tokens for."""
+    def value_counts(self) -> dict[str, dict[str, int]]:
+        """How often METRE, VELOCITY and the like have each value; of kinds in the vocabulary."""
         v = self.vocabulary
         ranges = {
             "METRE": range(v.metre, v.velocity),
@@ -148,7 +148,7 @@ def text_bars(rows: Rows) -> str:
 def binned(counts: Counts, edges: Sequence[int]) -> list[tuple[str, int]]:
     """Add up `counts[value]` from edge to edge; the last bin is open.
 
-    Empty bins before the first value and behind the last are left out.
+    Empty bins before the first value and after the last are left out.
     """
     rows = [
         (

@@ -49,7 +49,7 @@ def write_index(
 
 
 def write_index_of(lengths: Path, dtype: npt.DTypeLike = np.uint16) -> Path:
-    """Write the `.idx` beside a file of lengths (int32) of documents; remove that file.
+    """Write the `.idx` for a file of lengths (int32) of documents, next to it; remove that file.
 
     Returns where the index is.
     """

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a data set was built from, how, and what every file of it must hash to."""
+"""`manifest.json`: the source and settings of a data set, and the hash of each of its files."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ MANIFEST_FILE = "manifest.json"
 TOKENIZER_FOLDER = "tokenizer"
 CARD_FILE = "README.md"
 FORMAT = 6
-"""Raised whenever the same source and settings come to give other bytes."""
+"""Raised with each change after which the same source and settings give other bytes."""
 
 _SEAL = "manifest_sha256"
 _LAST_UNSEALED = "files"
-"""What a manifest from before seals ends with."""
+"""The last key of a manifest of a version without seals."""
 
 _NEEDED = {
     *("key", "settings", "files", "splits", "inputs", "source"),
@@ -34,12 +34,12 @@ _NEEDED = {
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
-    """Return the hash of what decides a data set's bytes."""
+    """Return the hash of all that decides a data set's bytes."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def source_record(source: Any) -> dict[str, str]:
-    """Return what a manifest says of a source of music or of words."""
+    """Return the record of a source of music or of words."""
     names = ("name", "title", "licence", "citation", "fingerprint")
     return {name: getattr(source, name) for name in names}
 
@@ -54,7 +54,7 @@ def describe(
     token_counts: Mapping[str, Counts],
     labels: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return what the manifests of data sets of music and of words have in common."""
+    """Return the part of a manifest that data sets of music and of words have in common."""
     return {
         "source": dict(source),
         "settings": dict(settings),
@@ -78,7 +78,7 @@ def write_manifest(
     card: str,
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write the card and the manifest of a data set, whose other files are there; return its path.
+    """Write the card and the manifest of a data set, after its other files; return its path.
 
     `known` has the sha256 of some of the files.
     """
@@ -97,7 +97,7 @@ def split_record(
     *,
     whole_pieces: bool = False,
 ) -> dict[str, Any]:
-    """Return what a manifest says of one split; `lengths[n]` documents have n tokens."""
+    """Return the record of one split; `lengths[n]` documents have n tokens."""
     figures = {
         "pieces": pieces,
         "documents": documents,
@@ -111,11 +111,11 @@ def split_record(
 
 
 def _distribution(counts: Counts) -> dict[str, float]:
-    """Describe lengths of which there are so many of each."""
+    """Describe lengths, of which `counts[n]` are n."""
     total = int(counts.sum())
     if not total:
         return {}
-    # The nearest rank that numpy calls "higher", without laying millions of lengths out.
+    # numpy's method "higher", without an array of millions of lengths.
     ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
     p50, p95, p99 = np.searchsorted(np.cumsum(counts), ranks).tolist()
     mean = round(float(np.arange(len(counts)) @ counts) / total, 1)
@@ -123,10 +123,10 @@ def _distribution(counts: Counts) -> dict[str, float]:
 
 
 def _unigram_entropy(token_counts: Mapping[str, Counts]) -> dict[str, float]:
-    """Return the nats a token that a model costs which knows only how often each token occurs.
+    """Return the nats a token of a model that knows only how often each token occurs.
 
-    It counts the training tokens, with one added to each; the loss of any model that has learned
-    more lies below.
+    It counts the training tokens, with one added to each count. A model that has learned more has
+    a lower loss.
     """
     train = token_counts[SPLITS[0]] + 1
     surprise = -np.log(train / train.sum())
@@ -154,14 +154,14 @@ def file_records(
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the hash of all else that it says."""
-    said = {name: value for name, value in manifest.items() if name != _SEAL}
-    text = json.dumps(said, sort_keys=True)
-    return {**said, _SEAL: hashlib.sha256(text.encode()).hexdigest()}
+    """Return a manifest with the hash of its contents."""
+    contents = {name: value for name, value in manifest.items() if name != _SEAL}
+    text = json.dumps(contents, sort_keys=True)
+    return {**contents, _SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def is_intact(manifest: Mapping[str, Any]) -> bool:
-    """Tell whether a manifest says what it was sealed with; those from before seals do."""
+    """Tell whether a manifest is as it was sealed; without a seal, if it is of an old version."""
     if _SEAL not in manifest:
         return list(manifest)[-1] == _LAST_UNSEALED  # else it is a seal of another name
     return bool(sealed(manifest)[_SEAL] == manifest[_SEAL])
@@ -188,15 +188,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def is_data_set(folder: Path) -> bool:
     """Tell a data set, damaged or not, from a folder of another program with a manifest."""
     try:
-        told = (folder / MANIFEST_FILE).read_text(encoding="utf-8", errors="replace")
+        text = (folder / MANIFEST_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     tokenizer = folder / "tokenizer"
-    return "vocabulary_hash" in told or (tokenizer / settings_file(tokenizer)).is_file()
+    return "vocabulary_hash" in text or (tokenizer / settings_file(tokenizer)).is_file()
 
 
 def _is_whole(values: Any) -> bool:
-    """Tell whether all is there that is read from a manifest."""
+    """Tell whether a manifest has all keys that are read from it."""
     try:
         return (
             set(values) >= _NEEDED

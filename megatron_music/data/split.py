@@ -12,7 +12,7 @@ FEW_PIECES = 512
 
 
 def split_of(fingerprint: str, weights: Sequence[int]) -> str:
-    """Return train, valid or test: decided by the music alone, whatever else is in the set."""
+    """Return train, valid or test, which depends on nothing but the music."""
     return SPLITS[bisect_right(_first_words(tuple(weights)), first_word(fingerprint))]
 
 

@@ -20,7 +20,7 @@ class WindowReader:
     """The windows of one split of a data set, in the order of its music.
 
     Of whole pieces they are the windows for validation: in their own key, all tracks, no bars
-    hidden. `owners[i]` is the document that window i is from, `places[i]` where it stands in its
+    hidden. `owners[i]` is the document that window i is from, `places[i]` where it is in its
     piece.
     """
 

@@ -142,7 +142,7 @@ def _synthesize(midi: bytes) -> npt.NDArray[np.int16]:
 
 
 def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> bytes:
-    """Write tracks as a MIDI file of one chunk, each on a channel of its own, times in seconds."""
+    """Write tracks as a MIDI file of one chunk, each on another channel, times in seconds."""
     events: list[_Event] = []
     channels = iter(_MELODIC_CHANNELS)
     for track in tracks:

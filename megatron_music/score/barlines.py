@@ -2,7 +2,7 @@
 
 The grid has bars in the metres that the model knows, mostly 4/4 alone. A file's bar of such a
 length is one of them; another is laid into one of 4/4 or into several, the rest of them left
-silent. So bars in known metres stand on the grid as they were learnt, whatever stands before them.
+silent. So bars in known metres are on the grid as in training, no matter which bars precede them.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,7 +22,7 @@ _SHORTEST_BAR = 64
 class Barlines:
     """The bars of a file in ticks, and the bars of the grid that they are laid into.
 
-    `starts` has the tick at which each bar of the file begins, and behind them that of its end;
+    `starts` has the tick at which each bar of the file begins, followed by that of its end;
     `grid` in the same way the bars of the grid, counted from 0, `late` by how many ticks the bar
     begins after the bar of the grid: a first bar that is short is an upbeat. After the end bars go
     on as the last. `grid_metres` are those of the grid's bars.
@@ -55,7 +55,7 @@ class Barlines:
         return begins
 
     def is_whole(self, bar: int) -> bool:
-        """Tell whether a bar of the file, from 0, is one of the grid; true behind the last."""
+        """Tell whether a bar of the file, from 0, is one of the grid; true after the last."""
         place = min(bar, self.bars - 1)
         first, last = self.grid_ticks(self.grid[[place, place + 1]])
         one = self.grid[place + 1] == self.grid[place] + 1
@@ -138,7 +138,7 @@ def bar_starts(
 
 
 def common_barlines(score: Score) -> Barlines:
-    """Return bars of four quarter notes, whatever the score's time signatures."""
+    """Return bars of four quarter notes, without regard to the score's time signatures."""
     return barlines(replace(score, metres=()))
 
 

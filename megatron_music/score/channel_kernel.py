@@ -1,4 +1,4 @@
-"""What each channel of a MIDI file plays, compiled: programmes, banks, rhythm parts.
+"""Find what each channel of a MIDI file plays, compiled: programmes, banks, rhythm parts.
 
 A channel belongs to a port, and to no track chunk: what one chunk sets holds for the notes of all,
 from the tick where it is set. Of settings at one tick a chunk's own count before those of others.
@@ -52,15 +52,15 @@ _ONLY_SOUNDS = _FIRST_CHUNKS + PORTS * CHANNELS
 KEYS = _ONLY_SOUNDS + PORTS * CHANNELS
 RANKS, COUNTS, STATE = (KEYS + MOST_LOCALS * i for i in range(1, 4))
 WORK_CELLS = STATE + 16
-"""Room that reading needs to work in, int32 cells; the names before are places in it."""
+"""The number of int32 cells of scratch memory; the names above are places in it."""
 
 METRES, VOICE, LOCALS, CHUNK, PORT, SHARED, CHANGES, CONTROLS, ENDED, PLACE, _DEVICE = range(
     STATE, STATE + 11
 )
-"""Cells of state. SHARED: whether what one chunk sets is to be known to all."""
+"""Cells of state. SHARED: 1 if changes of one chunk hold for the others as well."""
 
 _GS_RESET, _XG_ON, _XG_BANK = 1, 2, 4
-"""What a file was seen to say of its device."""
+"""Bits of _DEVICE: what a file has shown of the device that it is for."""
 
 ENDLESS = 2**31 - 1
 _PLACE_BITS = 32
@@ -82,21 +82,21 @@ def _copy(work: Columns, first: int, last: int, target: int) -> None:
 
 @kernel
 def new_file(work: Columns) -> None:
-    """Forget what was known of another file's channels."""
+    """Reset the state of all channels for a new file."""
     _fill(work, _FIRST_CHUNKS, KEYS, _NONE)
     _fill(work, STATE, WORK_CELLS, 0)
 
 
 @kernel
 def new_pass(work: Columns) -> None:
-    """Begin with a file's first chunk, once more or for the first time."""
+    """Reset the counts for a pass over the chunks of a file; there may be two."""
     _fill(work, _KEPT_IN, _FIRST_CHUNKS, _NONE)
     work[METRES] = work[CHANGES] = work[CONTROLS] = 0
 
 
 @kernel
 def new_chunk(chunk: int, work: Columns) -> None:
-    """Forget what the chunk before played, and begin one on port 0."""
+    """Reset the state of a chunk, and begin on port 0."""
     _fill(work, OPEN, _SOUNDS, _NONE)
     work[CHUNK] = chunk
     work[LOCALS] = work[ENDED] = work[VOICE] = work[PORT] = 0
@@ -105,7 +105,7 @@ def new_chunk(chunk: int, work: Columns) -> None:
 
 @kernel
 def _new_port(work: Columns) -> None:
-    """Have the channels of a port as they are before anything is set."""
+    """Reset the channels of a port."""
     _fill(work, _SOUNDS, CURRENT, 0)
     work[_SOUNDS + DRUM_CHANNEL] = DRUM_BIT
     work[_RHYTHM + DRUM_CHANNEL] = 1
@@ -115,7 +115,7 @@ def _new_port(work: Columns) -> None:
 
 @kernel
 def change_port(port: int, work: Columns) -> None:
-    """Have the chunk play another port's channels from now on, as it left them if it did."""
+    """Switch the chunk to the channels of another port, as it left them."""
     before, chunk = wide(work[PORT]), work[CHUNK]
     _copy(work, _SOUNDS, _NEXT_CHANGE + 1, _KEPT + before * _PORT_CELLS)
     work[_KEPT_IN + before] = chunk
@@ -129,7 +129,7 @@ def change_port(port: int, work: Columns) -> None:
 
 @kernel
 def local_track(channel: int, work: Columns) -> int:
-    """Return the number, within the chunk, of what a channel plays now; negative if too many."""
+    """Return the number, within the chunk, of a channel's sound; negative if there are too many."""
     sound = wide(work[_SOUNDS + channel])
     key = (work[PORT] * CHANNELS + channel) << SOUND_BITS | sound
     count = wide(work[LOCALS])
@@ -147,7 +147,7 @@ def local_track(channel: int, work: Columns) -> int:
 
 @kernel
 def _use(channel: int, sound: int, work: Columns) -> None:
-    """Note who uses a channel and for what: it is shared by chunks that do for several sounds."""
+    """Note the chunk and sound that use a channel; chunks with several sounds share it."""
     cell = work[PORT] * CHANNELS + channel
     chunk = work[CHUNK]
     before, only = work[_FIRST_CHUNKS + cell], work[_ONLY_SOUNDS + cell]
@@ -164,7 +164,7 @@ def _use(channel: int, sound: int, work: Columns) -> None:
 
 @kernel
 def change(kind: int, channel: int, value: int, tick: int, changes: Columns, work: Columns) -> bool:
-    """Take in a setting of the chunk's own; False where there is no room to note it."""
+    """Note a setting that this chunk makes; False where there is no room for it."""
     count = wide(work[CHANGES])
     if count >= changes.shape[1]:
         return False
@@ -175,7 +175,7 @@ def change(kind: int, channel: int, value: int, tick: int, changes: Columns, wor
     _set(kind, channel, value, work)
     if kind != BANK:
         _use(channel, wide(work[_SOUNDS + channel]), work)
-    elif value == _GM2_DRUMS or value in _XG_DRUMS:  # its programme may stand in another chunk
+    elif value == _GM2_DRUMS or value in _XG_DRUMS:  # another chunk may set its programme
         _use(channel, _SEVERAL, work)
         if value in _XG_DRUMS:
             _learn(_XG_BANK, work)
@@ -184,7 +184,7 @@ def change(kind: int, channel: int, value: int, tick: int, changes: Columns, wor
 
 @kernel
 def _learn(fact: int, work: Columns) -> None:
-    """Note what a file says of its device: if that comes late, all is to be read once more."""
+    """Note the device that a file names; if that is late, the file is read again."""
     if not work[_DEVICE] & fact:
         work[_DEVICE] |= fact
         work[SHARED] |= work[_DEVICE] > _XG_BANK
@@ -216,7 +216,7 @@ def _is_drum_bank(bank: int, work: Columns) -> bool:
 
 @kernel
 def foreign(tick: int, changes: Columns, order: npt.NDArray[np.int64], work: Columns) -> int:
-    """Take in what other chunks set up to a tick, in this order; return the tick of the next."""
+    """Apply the changes of other chunks up to a tick, in order; return the tick of the next."""
     chunk, port, place = work[CHUNK], work[PORT], wide(work[_NEXT_CHANGE])
     while place < len(order) and changes[CHANGE_TICK, order[place]] <= tick:
         i = order[place]
@@ -232,7 +232,7 @@ def foreign(tick: int, changes: Columns, order: npt.NDArray[np.int64], work: Col
 
 @kernel
 def ordered(changes: Columns, count: int) -> npt.NDArray[np.int64]:
-    """Return the order of changes in time; at one tick, that of the file."""
+    """Return the order of changes by time; at one tick, that of the file."""
     heap = np.empty(count, np.int64)
     for i in range(count):
         heap[i] = wide(changes[CHANGE_TICK, i]) << _PLACE_BITS | i
@@ -248,7 +248,7 @@ def ordered(changes: Columns, count: int) -> npt.NDArray[np.int64]:
 
 @kernel
 def _sink(heap: npt.NDArray[np.int64], root: int, size: int) -> None:
-    """Bring a number down to where both below it are no larger."""
+    """Move a number down the heap until both numbers below it are at most as large."""
     while 2 * root + 1 < size:
         below = 2 * root + 1
         if below + 1 < size and heap[below + 1] > heap[below]:
@@ -261,7 +261,7 @@ def _sink(heap: npt.NDArray[np.int64], root: int, size: int) -> None:
 
 @kernel
 def exclusive(data: Bytes, at: int, end: int, tick: int, changes: Columns, work: Columns) -> bool:
-    """Take in system exclusive data; False where there is no room to note what they set."""
+    """Note what system exclusive data set; False where there is no room for it."""
     size = end - at
     if size >= 8 and data[at] == 0x41 and data[at + 2] == 0x42 and data[at + 3] == 0x12:
         high, block, low = wide(data[at + 4]), wide(data[at + 5]), wide(data[at + 6])

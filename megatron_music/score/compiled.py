@@ -32,6 +32,7 @@ _MADE_FROM = (
     "score/notes.py",
     "score/tempo.py",
     "score/words.py",
+    "tokenizer/documents.py",
     "tokenizer/encode_setup.py",
     "tokenizer/grammar.py",
     "tokenizer/plan.py",
@@ -42,18 +43,18 @@ _MADE_FROM = (
     "tokenizer/grammar_state.py",
     "generate/sampling_params.py",
 )
-"""The files with kernels, and with the numbers that stand in them."""
+"""The files with kernels, and those whose constants are compiled into them."""
 
 COMPILING = "compiling {}, once after an installation or update: about ten seconds"
 LONG_S = 1.0
-"""Compiling is told where it takes longer: each command needs other kernels."""
+"""Compiling that takes longer is reported: each command needs other kernels."""
 
 
 def kernel(function: _Function) -> _Function:
     """Compile a function when it is first called; the machine code is kept on disk.
 
-    What a kernel accepts is machine integers and numpy arrays. It knows no bounds: every index is
-    to be checked by the kernel itself.
+    A kernel takes machine integers and numpy arrays. Nothing checks its indices but the kernel
+    itself: an index out of bounds reads or writes other memory.
     """
     compiled: Any = numba.njit(function, nogil=True, error_model="numpy")
     try:
@@ -75,8 +76,16 @@ def kernel(function: _Function) -> _Function:
     return cast(_Function, compiled)
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile a short function into the kernels that call it, in place of the calls.
+
+    A call that takes arrays counts references to them, atomically: more than a few lines cost.
+    """
+    return cast(_Function, numba.njit(function, inline="always"))
+
+
 def _one_at_a_time(save: Callable[..., None], folder: Path) -> Callable[..., None]:
-    """Let one process at a time add machine code: each would write an index without the other's."""
+    """Let one process at a time add machine code; else one index would overwrite the other."""
 
     def saved(*arguments: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +114,7 @@ class _Remark(Listener):
     """Says once what is being compiled: it takes seconds that nothing else explains."""
 
     def __init__(self) -> None:
-        self._said = False
+        self._has_remarked = False
         self._depth, self._began_s, self._name = 0, 0.0, ""
 
     def on_start(self, event: Any) -> None:
@@ -114,15 +123,16 @@ class _Remark(Listener):
             self._began_s = time.monotonic()
             self._name = event.data["dispatcher"].py_func.__name__
         self._depth += 1
-        # Of a pool's processes the first one speaks for all.
-        speaks = not self._said and current_process().name in ("MainProcess", "ForkServerProcess-1")
-        if speaks and time.monotonic() - self._began_s >= LONG_S:
-            self._said = True
+        # All workers of a pool compile the same: the first one reports it for all.
+        reports = current_process().name in ("MainProcess", "ForkServerProcess-1")
+        is_long = time.monotonic() - self._began_s >= LONG_S
+        if reports and is_long and not self._has_remarked:
+            self._has_remarked = True
             clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
             print(clear + COMPILING.format(self._name), file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:  # noqa: ARG002 (whichever function it was)
-        """Come back to the kernel that needed this one."""
+        """Return to the kernel that needed this one."""
         self._depth -= 1
 
 
@@ -130,7 +140,7 @@ register("numba:compile", _Remark())  # type: ignore[no-untyped-call]
 
 
 def count_compiled(work: Callable[[], object]) -> int:
-    """Do some work; returns how many functions it had to compile."""
+    """Do some work; return the number of functions that it had to compile."""
     with install_listener("numba:compile", RecordingListener()) as recorded:  # type: ignore[no-untyped-call]
         work()
     return sum(event.is_start for _, event in recorded.buffer)
@@ -153,5 +163,5 @@ def lowest_bit(bits: int) -> int:
 
 @kernel
 def wide(number: Any) -> int:
-    """Return a cell of an array as an integer of 64 bits, signed: what kernels reckon in."""
+    """Return a cell of an array as a signed integer of 64 bits, which kernels calculate with."""
     return np.int64(number)  # type: ignore[return-value] # an int to Python's eye

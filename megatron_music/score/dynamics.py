@@ -1,4 +1,4 @@
-"""Dynamics as notation writes them, and the velocities that they stand for."""
+"""Dynamics as notation writes them, and their velocities."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Instruments as people say them: General MIDI's names, and numbers 1 to 128 as DAWs count.
+"""Instruments as users name them: General MIDI's names, and numbers 1 to 128 as DAWs count.
 
-Tokens and files of ours have names of their own (`instruments`): a programme from 0.
+Our tokens and files have other names (see `instruments`): programmes from 0.
 """
 
 import re
@@ -88,15 +88,16 @@ def find_instrument(name: str) -> int:
 
     A number counts from 1. A name may be a part that only one programme has ("vibra").
     """
-    said = " ".join(_WORD.findall(name.lower()))
-    if said.isdecimal():
-        return _numbered(int(said))
+    words = " ".join(_WORD.findall(name.lower()))
+    if words.isdecimal():
+        return _numbered(int(words))
     voices_and_drums = {instrument_name(code).lower(): code for code in (*VOICES, DRUMS)}
     named = {" ".join(_WORD.findall(one.lower())): i for i, one in enumerate(PROGRAMS)}
     known = named | _USUAL | voices_and_drums | {"drum": DRUMS, "drum kit": DRUMS}
-    if said in known:
-        return known[said]
-    parts = said.split()
+    if words in known:
+        return known[words]
+    # Then any programme with words that begin so: "vibra" is the vibraphone.
+    parts = words.split()
     fitting = [
         code
         for full, code in named.items()
@@ -108,7 +109,7 @@ def find_instrument(name: str) -> int:
         choice = ", ".join(map(numbered_title, fitting[:_SHOWN]))
         more = ", ..." if len(fitting) > _SHOWN else ""
         raise UsageError(f"{name!r} names several instruments: {choice}{more}; name one of them")
-    close = get_close_matches(said, known, n=1, cutoff=0.6)
+    close = get_close_matches(words, known, n=1, cutoff=0.6)
     hint = f"did you mean {instrument_title(known[close[0]])}? " if close else ""
     raise UsageError(
         f"no instrument {name!r}; {hint}Use a name of General MIDI such as piano or acoustic bass, "

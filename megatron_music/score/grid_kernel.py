@@ -1,4 +1,4 @@
-"""Columns of notes onto the grid, and the fingerprint of their music, compiled.
+"""Bring columns of notes onto the grid, and hash their music, compiled.
 
 The same as `quantize.quantize` (after `merge.merge`, where asked) and `hashing.fingerprint`.
 Notes come from files in order of time, so a pass that remembers the latest note of each pitch
@@ -35,15 +35,15 @@ from megatron_music.score.midi_columns import (
 from megatron_music.score.notes import QUARTERS_PER_BAR
 
 NOT_SURE = -1
-"""Instead of a number: what the kernels leave to the readable path."""
+"""In place of a number: the music is left to the readable path."""
 
 MOST_BARS = 4_000
 MOST_NOTES = 200_000
-"""Beyond these the kernels are not sure."""
+"""Limits of the kernels."""
 
 BAR_BITS, MOST_BAR_BITS = 6, 7
-"""A moment is `bar << bits | step`; there are 48 steps in a bar of 4/4 at most, 96 in the longest,
-and the barline behind them."""
+"""A moment is `bar << bits | step`. A bar of 4/4 has at most 48 steps, the longest bar 96; one more
+value is for the barline that ends it."""
 
 COARSE = 4
 """Steps a quarter note of the grid that fingerprints are made on."""
@@ -56,11 +56,11 @@ _END_MASK = (1 << _END_BITS) - 1
 
 
 class Grid(NamedTuple):
-    """Notes on the grid, track by track, and what it takes to bring them there.
+    """Notes on the grid, track by track, and the memory for bringing them there.
 
-    Those of track t stand in `onset`, `end`, `pitch` (int32) from `starts[t]` up to `stops[t]`, and
-    their velocities in `loud` with `has_velocities`; `codes[t]` is its instrument. The rest is
-    room to work in.
+    The notes of track t are in `onset`, `end`, `pitch` (int32) from `starts[t]` to `stops[t]`, with
+    `has_velocities` their velocities in `loud`; `codes[t]` is its instrument. The rest is scratch
+    memory.
     """
 
     onset: npt.NDArray[np.int32]
@@ -79,7 +79,7 @@ class Grid(NamedTuple):
 
 
 def new_grid(*, has_velocities: bool = False) -> Grid:
-    """Return a grid with room for all that the kernels take; memory comes as it is used."""
+    """Return a grid with room for the largest music that the kernels take."""
     coarse = MOST_BARS * QUARTERS_PER_BAR * COARSE + 2
     return Grid(
         onset=np.empty(MOST_NOTES, np.int32),
@@ -100,7 +100,7 @@ def new_grid(*, has_velocities: bool = False) -> Grid:
 
 @kernel
 def scramble_word(word: np.uint64) -> np.uint64:
-    """Do to one unsigned 64-bit word what `hashing.scramble` does to an array of them."""
+    """Return `hashing.scramble` of one unsigned 64-bit word."""
     mixed = word + np.uint64(STRIDE)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
@@ -118,7 +118,7 @@ def _nearest_step(ticks: int, double_steps: int, resolution: int, inverse: float
 
 @kernel
 def sound(notes: Columns, count: int, tracks: Columns, track_count: int, resolution: int) -> bool:
-    """Tell whether these are columns that the kernels take: all that they index by is checked."""
+    """Tell whether the kernels take these columns; checks all values that become indices."""
     if not (0 < count <= MOST_NOTES and count <= notes.shape[1] and notes.shape[0] > VELOCITY):
         return False
     if not (0 < track_count <= min(MOST_TRACKS, tracks.shape[1]) and 0 < resolution < 0x8000):
@@ -256,7 +256,7 @@ def _settle(
     latest: npt.NDArray[np.int32],
     has_velocities: bool,
 ) -> int:
-    """Leave no two notes of one pitch overlapping in a track; return where it ends now.
+    """Cut notes of a track where its next note of that pitch begins; return its new end.
 
     Of notes at one step the longest and the loudest counts.
     """
@@ -310,7 +310,7 @@ def to_moments_of_bars(
     steps_per_sixteenth: int,
     bar_bits: int,
 ) -> int:
-    """Do what `to_moments` does with bars that begin at these sixteenths."""
+    """Do the same as `to_moments`, for bars that begin at these sixteenths."""
     onsets, ends = grid.onset, grid.end
     last = 0
     for track in range(track_count):

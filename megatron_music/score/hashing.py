@@ -32,7 +32,7 @@ def scramble(words: Words) -> Words:
 def fingerprint(piece: Piece) -> str:
     """Return 32 hexadecimal digits that two pieces share when they are the same music.
 
-    The same notes begin at the same steps: at whatever pitch the whole is played, on whatever
+    The same notes begin at the same steps: at any pitch of the whole, on any
     instruments and however the notes are dealt out to tracks, for however long each sounds and
     after however many empty bars. Drums are compared as they are, for their pitches are sounds.
     """

@@ -1,9 +1,9 @@
 """The words of MIDI files: lyric events, and the text events of karaoke files (.kar).
 
-Conventions differ. Where any syllable has a blank beside it, words end at blanks; else each event
-ends a word but those with a hyphen. Slash and CR end a line; backslash, `<` and LF a verse; `@`
-begins what is not sung. Text events are words where a file has such a line, or a track called
-Words or Lyrics.
+Conventions differ. Where any syllable has a blank before or after it, words end at blanks; else
+each event but those with a hyphen ends a word. Slash and CR end a line; backslash, `<` and LF a
+verse; texts that begin with `@` are not sung. Text events are words where a file has such a line,
+or a track called Words or Lyrics.
 
 A syllable is that of the nearest note that begins within a sixteenth note, in the track that it
 fits: one in its own chunk if that has notes, else the one whose notes and syllables match best.
@@ -75,7 +75,7 @@ def may_have_words(raw: bytes) -> bool:
 def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
     """Return the score of a file with the words that its events have.
 
-    `chunks` says which chunk each track of the score stands in. What is left out is counted by
+    `chunks` is the chunk of each track of the score. What is left out is counted by
     reason: `advert`, `numbers`, `unmatched` (no note begins there), `few` (under four in all).
     """
     left = Counter[str]()
@@ -87,6 +87,7 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
         if reason:
             left[reason] += len(line.syllables)
             continue
+        # Words in a chunk with notes are sung by these; a chunk of words alone, by any track.
         own = [place for place, chunk in enumerate(chunks) if chunk == number]
         places = [p for p in own or range(len(score.tracks)) if p not in sung]
         place, notes = _singer(line, score, places)
@@ -99,8 +100,8 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
         for place, track in enumerate(score.tracks)
     )
     counts = [f"{count} {reason}" for reason, count in sorted(left.items()) if count]
-    told = f"syllables left out: {', '.join(counts)}" if counts else ""
-    return Sung(replace(score, tracks=tracks, words_left_out=told), left)
+    remark = f"syllables left out: {', '.join(counts)}" if counts else ""
+    return Sung(replace(score, tracks=tracks, words_left_out=remark), left)
 
 
 def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
@@ -113,9 +114,10 @@ def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
         if event.is_meta_of(TEXT)
     )
     chosen = found[LYRIC] or (found[TEXT] if is_karaoke else {})
-    decoded = _decoder(b"".join(event.text for of in chosen.values() for event in of))
+    encoding = _decoder(b"".join(event.text for of in chosen.values() for event in of))
     for number, of in chosen.items():
-        yield number, [_Text(event.tick, _decoded(event.text, decoded)) for event in of]
+        texts = [event.text.strip(b"\0").decode(encoding, errors="replace") for event in of]
+        yield number, [_Text(event.tick, text) for event, text in zip(of, texts, strict=True)]
 
 
 def _events_of(events: EventFile, kind: int) -> dict[int, list[Event]]:
@@ -138,34 +140,30 @@ def _decoder(raw: bytes) -> str:
     return "utf-8"
 
 
-def _decoded(text: bytes, encoding: str) -> str:
-    return text.strip(b"\0").decode(encoding, errors="replace")
-
-
 def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
     """Read the words of a chunk by its own convention; count what is not sung."""
-    told = [one for one in texts if not one.text.startswith(("@", "%"))]
-    sung = [one for one in told if not _ADVERTS.search(one.text)]
+    lines = [one for one in texts if not one.text.startswith(("@", "%"))]
+    sung = [one for one in lines if not _ADVERTS.search(one.text)]
     by_blanks = any(_has_blank(one.text) for one in sung)
     ticks: list[int] = []
     syllables: list[str] = []
     for tick, text in sung:
-        before, middle, behind = _marks(text)
+        before, middle, after = _marks(text)
         if syllables and before:
             syllables[-1] = stronger(syllables[-1], before)
         cleaned = clean_text(middle)
         if cleaned:
             hyphened = middle.rstrip().endswith("-")
             ends = "" if by_blanks or hyphened else WORD_END
-            now = stronger(syllable(middle, ends), behind)
+            now = stronger(syllable(middle, ends), after)
             if ticks and ticks[-1] == tick:  # some files give a note the words of several events
                 syllables[-1] = syllable(*split_mark(syllables[-1] + now))
             else:
                 ticks.append(tick)
                 syllables.append(now)
-        elif syllables and behind:
-            syllables[-1] = stronger(syllables[-1], behind)
-    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(told) - len(sung))
+        elif syllables and after:
+            syllables[-1] = stronger(syllables[-1], after)
+    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(lines) - len(sung))
 
 
 def _has_blank(text: str) -> bool:
@@ -173,15 +171,15 @@ def _has_blank(text: str) -> bool:
 
 
 def _marks(text: str) -> tuple[str, str, str]:
-    """Return what a text ends before it, the text, and what ends behind it."""
+    """Return the mark that a text sets before it, the text, and the mark after it."""
     middle = text.strip("/\\<\r\n ")
-    before, behind = "", ""
+    before, after = "", ""
     start = text.index(middle) if middle else len(text)
     for one in text[:start]:
         before = _stronger_mark(before, _ENDS.get(one, WORD_END))
     for one in text[start + len(middle) :]:
-        behind = _stronger_mark(behind, _ENDS.get(one, WORD_END))
-    return before, middle, behind
+        after = _stronger_mark(after, _ENDS.get(one, WORD_END))
+    return before, middle, after
 
 
 def _stronger_mark(one: str, other: str) -> str:

@@ -15,7 +15,7 @@ SIXTEENTHS = 4
 
 
 class TimeSignature(NamedTuple):
-    """A metre: so many notes of a kind in a bar."""
+    """A metre: the number of notes in a bar, and which part of a whole note each is."""
 
     numerator: int
     denominator: int
@@ -63,7 +63,7 @@ def parse_metre(text: str) -> TimeSignature:
 
 
 def parse_metres(text: str) -> tuple[str, ...]:
-    """Read metres as "any", "4/4" or "4/4,3/4"; none stands for 4/4 alone, without METRE tokens.
+    """Read metres as "any", "4/4" or "4/4,3/4"; "" means 4/4 alone, without METRE tokens.
 
     Raises UsageError.
     """
@@ -81,7 +81,7 @@ def time_signatures(names: Iterable[str]) -> tuple[TimeSignature, ...]:
 def cut_short(
     sixteenths: int, denominator: int, metres: Iterable[TimeSignature]
 ) -> TimeSignature | None:
-    """Return the metre of a bar that breaks off after so many sixteenths, if there is one.
+    """Return the metre of a bar that breaks off after `sixteenths`, if there is one.
 
     It has the denominator of the whole bar if it can.
     """

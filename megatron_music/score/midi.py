@@ -111,7 +111,7 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
 
 
 def _tempo_changes(piece: Piece) -> list[Event]:
-    """Return the tempos of a piece behind the first."""
+    """Return the tempos of a piece after the first."""
     starts = (piece.bar_starts * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter).tolist()
     return [
         Event(starts[bar], meta(TEMPO, piece.tempo_of(bar).to_bytes(3)))

@@ -22,7 +22,7 @@ CODE, COUNT, KEY = 0, 1, 2
 CONTROL_TICK, CONTROL_CHANNEL, CONTROL_KIND, CONTROL_VALUE = range(4)
 """Rows of controls: tick, port and channel, status byte, both bytes of data as 14 bits.
 
-Tempos stand among them: TEMPO for status byte, and the microseconds of a quarter note.
+Tempi are among them: TEMPO as the status byte, and the microseconds of a quarter note.
 """
 
 CONTROLLER, BEND, TEMPO = 0xB0, 0xE0, 0x51

@@ -1,4 +1,4 @@
-"""MIDI files as events, byte for byte: what a file holds beside its notes stays as it is.
+"""MIDI files as events, byte for byte: everything but its notes stays as it is.
 
 Reads what `midi_kernel` reads and forgives the same faults; it is for files that this has read.
 Written files are those that were read, but that each event names its status, chunks that count
@@ -32,7 +32,7 @@ class Event(NamedTuple):
 
     @property
     def is_meta(self) -> bool:
-        """True for what is no sound: names, tempos, marks."""
+        """True for events that make no sound: names, tempos, marks."""
         return self.raw[0] == META
 
     def is_meta_of(self, kind: int) -> bool:
@@ -105,7 +105,7 @@ class EventFile:
 
 
 def decoded(text: bytes) -> str:
-    """Return a file's text, whatever its encoding, without what surrounds it."""
+    """Return a text of a file, in UTF-8 or another encoding, without blanks around it."""
     try:
         return text.decode("utf-8").strip("\0 \t\r\n")
     except UnicodeDecodeError:
@@ -154,7 +154,7 @@ def _midi_in(raw: bytes) -> int:
 
 
 def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
-    """Read a chunk up to its end-of-track event; return it and the place behind that."""
+    """Read a chunk up to its end-of-track event; return it and the place after that."""
     chunk = Chunk()
     tick = status = 0
     while at < end:
@@ -162,14 +162,14 @@ def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
         tick += delta
         first = raw[at]
         if first >= _SYSTEM:
-            behind = _behind_system(raw, at)
-            event = Event(tick, raw[at:behind])
+            after = _behind_system(raw, at)
+            event = Event(tick, raw[at:after])
         else:
             if first >= NOTE_OFF:
                 status, at = first, at + 1
-            behind = at + (1 if status & 0xE0 == PROGRAM else 2)
-            event = Event(tick, bytes((status,)) + raw[at:behind])
-        at = behind
+            after = at + (1 if status & 0xE0 == PROGRAM else 2)
+            event = Event(tick, bytes((status,)) + raw[at:after])
+        at = after
         if event.is_meta_of(END_OF_TRACK):
             break
         chunk.events.append(event)

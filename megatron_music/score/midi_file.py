@@ -59,7 +59,7 @@ FAULTS = {
     SILENT: ("silent", "holds no notes; there is nothing to encode"),
     LONG: ("large", f"has a note {{}} bars in; the limit is {_LONGEST_BARS} bars"),
 }
-"""The reason for each fault, and what is said of the file; `{}` stands for the place."""
+"""The reason for each fault, and its message; `{}` is replaced by the place."""
 
 _OTHERS = (
     (b"<!doctype html", "a web page"),

@@ -2,14 +2,14 @@
 
 Every track chunk is one pass over its bytes. A note-on opens a note, a note-off ends the oldest
 open note of its channel and pitch, and what is still open when the chunk ends is dropped. A track
-is what one channel plays with one sound within one chunk (see `channel_kernel`); tracks stand in
-the order of chunk, port, channel and sound, their notes in that of their note-ons.
+is what one channel plays with one sound within one chunk (see `channel_kernel`). Tracks are sorted
+by chunk, port, channel and sound; their notes are in the order of their note-ons.
 
-Where files are not as they should be, they are read as players read them:
+Files that break the format are read as players read them:
 
-- Running status goes on after meta events and system exclusive data.
-- All track chunks are read, however many the header counts. What stands behind these and is no
-  chunk is not looked at, nor is a second file.
+- Running status stays valid after meta events and system exclusive data.
+- All track chunks are read, even if the header counts fewer. Bytes after them that are not a chunk
+  are ignored, as is a second file.
 - A chunk that says it is longer than the file is read up to its end-of-track event; if it has
   none, the file is cut short.
 - Bytes of data above 127 count as 127. Real-time and common messages, which belong on a cable, are
@@ -68,7 +68,8 @@ def new_buffers(
     changes: int = MOST_CHANGES,
     controls: int = 0,
 ) -> Buffers:
-    """Return buffers with room for so many of each; memory comes as it is used."""
+    """Return buffers with room for these numbers of each."""
+    # Not filled: the system gives pages of memory only when they are first written.
     return Buffers(
         notes=np.empty((NOTE_ROWS, notes), np.int32),
         tracks=np.empty((TRACK_ROWS, tracks), np.int32),
@@ -132,7 +133,7 @@ def _scan_chunks(
         size = number(data, at + 4, 4) if name else 0
         at += _CHUNK_HEADER_BYTES
         if name != _MTRK:
-            # A second file behind the first, or the rest of a mail: players stop here as well.
+            # A second file after the first, or the rest of a mail: players stop here as well.
             if name == _MTHD or (chunk >= promised and (name == 0 or size > end - at)):
                 break
             if name == 0 or size > end - at:
@@ -162,7 +163,7 @@ def _scan_chunks(
 def scan(
     data: Bytes, at: int, end: int, longest_quarters: int, buffers: Buffers
 ) -> tuple[int, int, int, int, int]:
-    """Read the MIDI file that stands in `data[at:end]` into buffers.
+    """Read the MIDI file `data[at:end]` into buffers.
 
     Returns how many notes, tracks and metres there are, ticks a quarter note, and how many
     controls. The number of notes is a fault, the next number the place in the file where it was

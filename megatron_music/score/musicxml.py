@@ -44,7 +44,7 @@ _FORTE = 90
 
 
 class _Lyric(NamedTuple):
-    """A syllable as it is written, and the element that says what ends behind it."""
+    """A syllable as it is written, and the element that says what ends after it."""
 
     text: str
     syllabic: str
@@ -228,14 +228,14 @@ def _rows(track: Track) -> list[tuple[int, int, int, int]]:
 def _marks(track: Track, starts: Sequence[int]) -> dict[int, str]:
     """Return the dynamics of a track by the steps where they are written.
 
-    A mark stands at the first note of each bar whose notes are on average on another level than
-    those of the last; the velocity of each note is told by the note itself.
+    A mark is at the first note of each bar whose notes are on average on another level than those
+    of the last; each note has its own velocity as well.
     """
-    told = np.flatnonzero(track.velocity != UNTOLD)
-    bars = np.searchsorted(starts, track.onset[told], side="right")
+    known = np.flatnonzero(track.velocity != UNTOLD)
+    bars = np.searchsorted(starts, track.onset[known], side="right")
     marks, last = {}, ""
     for bar in np.unique(bars):
-        notes = told[bars == bar]
+        notes = known[bars == bar]
         mark = mark_of(round(float(track.velocity[notes].mean())))
         if mark != last:
             marks[int(track.onset[notes].min())] = last = mark
@@ -408,7 +408,7 @@ def _write_value(note: Element, value: _Value, ties: list[str], voice: int) -> N
 
 
 def _name_sound(note: Element, sound: str) -> None:
-    """Say which drum a note is: the element stands behind the ties."""
+    """Add the element that says which drum a note is; the format wants it after the ties."""
     place = next(i for i, child in enumerate(note) if child.tag == "voice")
     note.insert(place, Element("instrument", id=sound))
 
@@ -428,7 +428,7 @@ def _values(steps_per_quarter: int) -> tuple[_Value, ...]:
 
 
 def _split(steps: int, values: tuple[_Value, ...]) -> Iterator[_Value]:
-    """Give note values that add up to so many steps."""
+    """Give note values that add up to `steps`."""
     while steps:
         value = next(one for one in values if one.steps <= steps)
         yield value

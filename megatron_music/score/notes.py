@@ -48,7 +48,7 @@ class Track:
 
     @property
     def loudness(self) -> IntArray:
-        """The velocities to play at: the default where none is told."""
+        """The velocities to play at: the default where a note has none."""
         return np.where(self.velocity == UNTOLD, DEFAULT_VELOCITY, self.velocity)
 
     def some(
@@ -176,7 +176,7 @@ class Piece:
 
     @cached_property
     def bar_starts(self) -> IntArray:
-        """The step at which each bar begins, and behind them the piece's length."""
+        """The step at which each bar begins, followed by the piece's length."""
         steps = [metre.steps(self.steps_per_quarter) for metre in self.metres or [COMMON_TIME]]
         lengths = steps if self.metres else steps * self.bars
         return np.cumsum([0, *lengths], dtype=np.int64)
@@ -192,7 +192,7 @@ class Piece:
         return int(self.bar_starts[-1])
 
     def bar_at(self, steps: IntArray) -> IntArray:
-        """Return the bars in which steps lie, counted from 0."""
+        """Return the bar of each step, counted from 0."""
         if not self.metres:
             return steps // COMMON_TIME.steps(self.steps_per_quarter)
         return np.searchsorted(self.bar_starts, steps, side="right") - 1

@@ -1,6 +1,6 @@
 """A piece as a picture: pitch upwards, time to the right, one colour a track.
 
-Long pieces are broken into rows, as sheet music is; drums have a lane of their own below.
+Long pieces are broken into rows, as sheet music is; drums have a separate lane below.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ _KEPT_ALPHA = 0.45
 """Of what was kept, where some bars are new."""
 
 _FADED = 0.8
-"""How much of its ink the softest note lacks beside the loudest."""
+"""The share of its colour that the softest note lacks, compared with the loudest."""
 
 _VELOCITIES = 127
 
@@ -187,7 +187,7 @@ def _pitch_range(piece: Piece) -> tuple[int, int]:
 
 
 def _row(piece: Piece, first: int, bars: int) -> tuple[int, int, int]:
-    """Return the steps at which a row of so many bars begins and ends, and the longest row's."""
+    """Return the steps at which a row of `bars` bars begins and ends, and the longest row's."""
     starts = piece.bar_starts[range(0, piece.bars, bars)].tolist() or [0]
     lengths = np.diff([*starts, piece.steps])
     start, end = piece.bar_starts[[first, min(first + bars, piece.bars)]].tolist()
@@ -263,6 +263,7 @@ def _draw_pitched(
             )
             if on < start + steps and end > start
         ]
+        # Before this track's notes are marked: it must not cover itself.
         slim = [bool(taken[pitch, on:end].any()) for on, end, pitch, _ in notes]
         for on, end, pitch, _ in notes:
             taken[pitch, on:end] = True

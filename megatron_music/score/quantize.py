@@ -155,14 +155,14 @@ def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:
 
 
 def _clip(track: Track, first: int, last: int) -> Track:
-    # Onsets are sorted, so the notes of a window lie side by side.
+    # Onsets are sorted, so the notes of a window are in one slice.
     low, high = np.searchsorted(track.onset, (first, last))
     end = np.minimum(track.end[low:high], last) - first
     return track.some(slice(low, high), track.onset[low:high] - first, end)
 
 
 def join(pieces: list[Piece]) -> Piece:
-    """Lay pieces end to end; the n-th track of an instrument goes on as its n-th."""
+    """Lay pieces end to end; the n-th track of an instrument continues as its n-th."""
     parts: dict[tuple[int, int], list[Track]] = {}
     start = 0
     for piece in pieces:
@@ -179,6 +179,6 @@ def join(pieces: list[Piece]) -> Piece:
     )
     metres = tuple(piece.metre_of(bar) for piece in pieces for bar in range(piece.bars))
     tempos_us = tuple(piece.tempo_of(bar) for piece in pieces for bar in range(piece.bars))
-    told = any(piece.tempos_us for piece in pieces)
+    have_tempos = any(piece.tempos_us for piece in pieces)
     steps = pieces[0].steps_per_quarter
-    return Piece(steps, len(metres), tracks, metres, tempos_us if told else ())
+    return Piece(steps, len(metres), tracks, metres, tempos_us if have_tempos else ())

@@ -47,7 +47,7 @@ def read_scores(path: Path) -> list[Score]:
 
 
 def split_tunes(raw: bytes) -> list[bytes]:
-    """Return the tunes of an ABC file, each behind the header that all of them share."""
+    """Return the tunes of an ABC file, each after the header that all of them share."""
     text = _text(raw)
     starts = [match.start() for match in _TUNE.finditer(text)]
     if len(starts) < 2:
@@ -76,7 +76,7 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
         if isinstance(fault, ScoreError):
             raise ScoreError(f"{name} {fault}", fault.reason) from None
         raise
-    except Exception as fault:  # music21 raises whatever its parsers trip over
+    except Exception as fault:  # music21's parsers raise many kinds of errors
         reason = " ".join(str(fault).split())[:_LONGEST_REASON] or type(fault).__name__
         raise ScoreError(
             f"{name} cannot be read as {kind} ({reason}); export it again", "damaged"

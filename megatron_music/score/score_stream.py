@@ -19,7 +19,7 @@ TICKS_PER_QUARTER = 10_080
 """Holds 128ths, triplets, quintuplets and septuplets exactly."""
 
 WRITTEN_MARKS = {"\ue000": LINE_END, "\ue001": VERSE_END}
-"""What stands in a text for the ends of lines and verses in MusicXML, which music21 leaves out."""
+"""Characters put into texts for the ends of lines and verses, which music21 leaves out."""
 
 _NO_MARKS = str.maketrans(dict.fromkeys(WRITTEN_MARKS, ""))
 
@@ -43,7 +43,7 @@ class Note(NamedTuple):
     velocity: int = UNTOLD
 
     def moved(self, ticks: int) -> "Note":
-        """Return the note so many ticks later."""
+        """Return the note, `ticks` later."""
         return self._replace(onset=self.onset + ticks, end=self.end + ticks)
 
 
@@ -179,8 +179,8 @@ def _notes_in(stream: Any, start: int) -> Iterator[Note]:
 
 def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:
     """Give the pitches of a note, chord or stroke, with their ties and velocities."""
-    told = element.volume.velocity if element.hasVolumeInformation() else None
-    velocity = UNTOLD if told is None else max(1, told)
+    stated = element.volume.velocity if element.hasVolumeInformation() else None
+    velocity = UNTOLD if stated is None else max(1, stated)
     if "ChordBase" in element.classes:
         for one in element.notes:
             for pitch, tie, own in _sounds(one):
@@ -227,7 +227,7 @@ def as_track(instrument: int, notes: list[Note]) -> Track:
         if ends_line and sung[latest].endswith(WORD_END):
             sung[latest] = stronger(sung[latest], LINE_END)
     columns = np.array(whole, np.int64).reshape(-1, 4).T
-    if columns[3].any():  # of a track all are told, or none
+    if columns[3].any():  # either all notes of a track have velocities, or none
         columns[3][columns[3] == UNTOLD] = DEFAULT_VELOCITY
     syllables = np.array(sung, np.str_) if any(sung) else None
     return Track(instrument, columns[0], columns[1], columns[2], columns[3], syllables)

@@ -69,7 +69,7 @@ def _take(notes: list[SourceNote], track: MidiTrack) -> tuple[SourceNote, ...]:
 def _notes(chunk: Chunk) -> dict[int, list[SourceNote]]:
     """Return the notes of each channel in the order of their note-ons, as `scan_chunk` pairs them.
 
-    A note-off ends the oldest open note of its channel and pitch; what never ends is no note.
+    A note-off ends the oldest open note of its channel and pitch; notes that never end are dropped.
     """
     opened: dict[tuple[int, int], list[int]] = defaultdict(list)
     ends: dict[int, int] = {}

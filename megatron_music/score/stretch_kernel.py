@@ -47,11 +47,11 @@ class Metres(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where music stands: `regions` as they are laid end to end, and the bars.
+    """The music that is kept: its `regions`, which are laid end to end, and its bars.
 
     `metres` has the place of each bar's metre, `starts` the sixteenths before each bar, and `cuts`
-    the bars at which windows begin anew. `counts`: regions, bars (0: all are in 4/4), cuts. Behind
-    the last bar there is another.
+    the bars at which windows begin anew. `counts`: regions, bars (0: all are in 4/4), cuts. One
+    more cell of `starts` has the end of the last bar.
     """
 
     regions: Cells
@@ -81,7 +81,7 @@ def new_metres(kept: Sequence[TimeSignature]) -> Metres:
 
 
 def new_layout() -> Layout:
-    """Return room for all the bars there can be; memory comes as it is used."""
+    """Return a layout with room for the largest number of bars."""
     return Layout(
         regions=np.zeros((_REGION_ROWS, MOST_METRES + 2), np.int64),
         metres=np.empty(MOST_BARS + 2, np.int32),
@@ -93,7 +93,7 @@ def new_layout() -> Layout:
 
 @kernel
 def metre_at(signatures: Cells, numerator: int, denominator: int) -> int:
-    """Return the place of a metre, -1 where it is none of them."""
+    """Return the place of a metre, -1 for another metre."""
     for place in range(len(signatures)):
         if signatures[place, 0] == numerator and signatures[place, 1] == denominator:
             return place
@@ -148,7 +148,7 @@ def find_regions(
                 _close_stretch(last, region, bar, cut, layout)
             region, bar, cut = counts[REGIONS], counts[BARS], counts[CUTS]
         first, metre = last, following
-    # A cut behind the last bar begins no window.
+    # A cut after the last bar begins no window.
     while counts[CUTS] > 0 and layout.cuts[counts[CUTS] - 1] >= counts[BARS]:
         counts[CUTS] -= 1
     bars = counts[BARS]
@@ -181,7 +181,7 @@ def _add_region(
     metres: Metres,
     layout: Layout,
 ) -> bool:
-    """Lay out a region of so many ticks; False where it has too many bars."""
+    """Lay out the bars of a region; False where there are too many."""
     counts, starts = layout.counts, layout.starts
     length, short, breaks = metres.sixteenths[metre], _NONE, False
     if following == _NONE:  # the last bar is taken whole
@@ -231,7 +231,7 @@ def last_end(notes: Columns, count: int) -> int:
 def keep_regions(
     notes: Columns, count: int, tracks: Columns, track_count: int, resolution: int, layout: Layout
 ) -> tuple[int, int]:
-    """Lay regions end to end; return how many notes and tracks are left of those there were."""
+    """Lay regions end to end; return the numbers of notes and tracks in them."""
     tracks[COUNT, :track_count] = 0
     regions, region_count = layout.regions, layout.counts[REGIONS]
     kept = 0

@@ -2,8 +2,8 @@
 
 A time signature begins a bar. A bar that it breaks off is one of a shorter metre, if there is one
 of its length; else a rest fills it up, and no window reaches over its end. So a pick-up that a
-file writes as a short bar of its own stays one. Changes of less than an eighth of a quarter note
-are those of hasty clocks: barlines lie on sixteenth notes.
+file writes as a short bar stays one. Barlines are on sixteenth notes: a shift of less than half a
+sixteenth is the rounding of a clock.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from megatron_music.score.tempo import tempos_at
 _ENDLESS = 2**40
 
 _MOST_QUARTERS_BEHIND = 16_000
-"""How far behind the last note a signature is looked at: more than any window is long."""
+"""How far after the last note time signatures count: further than any window is long."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _moved_tempos(score: Score, regions: list[Region]) -> tuple[Tempo, ...]:
 
 
 def _cuts(stretches: list[list[Region]]) -> list[int]:
-    """Return the bars at which stretches begin, and those behind bars that a rest fills up."""
+    """Return the bars at which stretches begin, and those after bars that a rest fills up."""
     bar, cuts = 0, set[int]()
     for stretch in stretches:
         cuts.add(bar)
@@ -121,7 +121,7 @@ def _cuts(stretches: list[list[Region]]) -> list[int]:
 def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Region]]:
     """Return the longest runs of regions in these metres."""
     end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
-    # A signature years behind the music would ask for all the bars until then.
+    # A signature years after the music would need all the bars until then.
     latest = end + _MOST_QUARTERS_BEHIND * score.ticks_per_quarter
     marks = [(min(onset, latest), metre) for onset, metre in _marks(score)]
     marks = marks[: 1 + sum(onset < latest for onset, _ in marks)]
@@ -196,7 +196,7 @@ def _moved(track: Track, ticks_per_quarter: int, regions: list[Region], ends: li
 
 
 def _origins(regions: list[Region], ticks_per_quarter: int) -> IntArray:
-    """Return the ticks that regions are laid at, and behind them that of the end."""
+    """Return the ticks at which regions are laid, followed by that of the end."""
     sixteenths = np.cumsum([0, *(region.sixteenths for region in regions)], dtype=np.int64)
     # The nearest ticks: bars of eighths may begin between two of a coarse clock.
     origins: IntArray = (2 * sixteenths * ticks_per_quarter + SIXTEENTHS) // (2 * SIXTEENTHS)

@@ -30,7 +30,7 @@ from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, TEMPO_EDGES_US
 Cells = npt.NDArray[np.int64]
 
 MOST_CONTROLS, MOST_TEMPOS = 1 << 18, 1 << 14
-"""What files have that are encoded many at a time; larger ones are read one by one."""
+"""The limit for files that are encoded as a batch; larger ones are read one by one."""
 
 
 class Tempos(NamedTuple):
@@ -48,7 +48,7 @@ class Tempos(NamedTuple):
 
 
 def new_tempos() -> Tempos:
-    """Return room for all the tempi there can be; memory comes as it is used."""
+    """Return tempi with room for the largest number."""
     return Tempos(
         ticks=np.empty(MOST_TEMPOS, np.int64),
         quarters_us=np.empty(MOST_TEMPOS, np.int64),
@@ -60,7 +60,7 @@ def new_tempos() -> Tempos:
 
 @kernel
 def read_tempos(controls: Columns, count: int, tempos: Tempos) -> bool:
-    """Take the tempi among a file's controls, in the order of time; False where they are too many.
+    """Read the tempi among a file's controls, sorted by time; False where they are too many.
 
     Of several at one tick the last counts.
     """
@@ -91,7 +91,7 @@ def read_tempos(controls: Columns, count: int, tempos: Tempos) -> bool:
 
 @kernel
 def find_tempos(bars: int, resolution: int, layout: Layout, tempos: Tempos) -> None:
-    """Find the tempo of each bar: that which holds a thirty-second note after its beginning."""
+    """Find the tempo of each bar, which is that a thirty-second note after its beginning."""
     laid, regions = layout.counts[BARS], layout.regions
     region = place = 0
     for bar in range(bars):

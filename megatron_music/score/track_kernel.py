@@ -15,7 +15,7 @@ from megatron_music.score.channel_kernel import (
     foreign,
     local_track,
 )
-from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.compiled import inlined, kernel, wide
 from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
 from megatron_music.score.midi_columns import (
     BEND,
@@ -46,17 +46,19 @@ from megatron_music.score.midi_columns import (
     Columns,
 )
 
+Cells = npt.NDArray[np.int32]
+
 _LAST_TICK = ENDLESS - 1
 _MOST_DOUBLINGS = 30
 _NO_VOICE = 0
 _MESSAGES = (0xF1, 0xF2, 0xF3, 0xF6, 0xF8, 0xFA, 0xFB, 0xFC, 0xFE)
 _MESSAGE_BYTES = (2, 3, 2, 1, 1, 1, 1, 1, 1)
-"""Messages that belong on a cable, and how many bytes each has."""
+"""Messages between devices, which mean nothing in a file, and the bytes of each."""
 
 
 @kernel
 def _quantity(data: Bytes, at: int, end: int) -> tuple[int, int]:
-    """Read a number of one to four bytes; return it and the place behind, or a fault for it."""
+    """Read a number of one to four bytes; return it and the place after it, or a negative fault."""
     value = 0
     # The format allows four bytes; longer ones are damage, and would overflow.
     for place in range(at, min(at + 4, end)):
@@ -78,7 +80,7 @@ def number(data: Bytes, at: int, size: int) -> int:
 
 @kernel
 def _spells(data: Bytes, at: int, word: bytes) -> bool:
-    """Tell whether the bytes from a place on are this word in capitals, whatever their case."""
+    """Tell whether the bytes at a place spell a word, given in capitals, in any case."""
     for i in range(len(word)):  # noqa: SIM110 (a generator is beyond a kernel)
         if (data[at + i] & 0xDF) != word[i]:
             return False
@@ -107,7 +109,7 @@ def _voice(data: Bytes, at: int, end: int) -> int:
 
 @kernel
 def _add_metre(data: Bytes, at: int, tick: int, metres: Columns, work: Columns) -> bool:
-    """Put a time signature where it belongs in time; False if there is no room for it."""
+    """Insert a time signature, sorted by time; False if there is no room for it."""
     count = wide(work[cells.METRES])
     if count >= metres.shape[1]:
         return False
@@ -128,7 +130,7 @@ def _add_metre(data: Bytes, at: int, tick: int, metres: Columns, work: Columns) 
 def _add_control(
     tick: int, channel: int, kind: int, value: int, controls: Columns, work: Columns
 ) -> bool:
-    """Keep what changes how notes sound, where that is asked for; False if there is no room."""
+    """Add an event that changes how notes sound, if these are read; False if there is no room."""
     count = wide(work[cells.CONTROLS])
     # Builds without velocities and tempi do not ask for them: no room, no work.
     if controls.shape[1] == 0:
@@ -146,7 +148,7 @@ def _add_control(
 def _meta(
     data: Bytes, at: int, end: int, tick: int, metres: Columns, controls: Columns, work: Columns
 ) -> int:
-    """Take in the meta event whose type stands at `at`; return the place behind, or a fault."""
+    """Read the meta event whose type is at `at`; return the place after it, or a fault."""
     if at + 2 > end:
         return CUT
     kind = data[at]
@@ -157,7 +159,7 @@ def _meta(
         return CUT
     room = True
     if kind == 0x2F:
-        # What stands behind the end of a track is not music, whatever the size of the chunk says.
+        # Bytes after the end of a track are not music, even within the size that the chunk states.
         work[cells.ENDED] = body + size
         return end
     if kind == 0x03:
@@ -173,14 +175,25 @@ def _meta(
 
 
 @kernel
-def _system(data: Bytes, at: int, end: int, tick: int, changes: Columns, work: Columns) -> int:
-    """Pass what belongs to no channel and is no meta event; return the place behind, or a fault."""
+def _system(
+    data: Bytes,
+    at: int,
+    end: int,
+    tick: int,
+    changes: Columns,
+    metres: Columns,
+    controls: Columns,
+    work: Columns,
+) -> int:
+    """Read a meta event or a system message; return the place after it, or a fault."""
     status = wide(data[at])
+    if status == 0xFF:
+        return _meta(data, at + 1, end, tick, metres, controls, work)
     if status not in (0xF0, 0xF7):
         for i in range(len(_MESSAGES)):
             if status == _MESSAGES[i]:
-                behind = at + _MESSAGE_BYTES[i]
-                return behind if behind <= end else CUT
+                following = at + _MESSAGE_BYTES[i]
+                return following if following <= end else CUT
         return NO_EVENT
     size, body = _quantity(data, at + 1, end)
     if body < 0:
@@ -195,7 +208,7 @@ def _system(data: Bytes, at: int, end: int, tick: int, changes: Columns, work: C
 def _control(
     data: Bytes, at: int, status: int, tick: int, changes: Columns, controls: Columns, work: Columns
 ) -> bool:
-    """Take in what changes a channel's sound; False if there is no room to note it."""
+    """Note what changes a channel's sound; False if there is no room for it."""
     kind, channel = status & 0xF0, status & 15
     first = min(wide(data[at]), 0x7F)
     if kind == 0xC0:
@@ -209,51 +222,56 @@ def _control(
     return True
 
 
+@inlined
+def _end_note(slot: int, tick: int, ends: Cells, opened: Cells, following: Cells) -> None:
+    """End the oldest open note of a channel and pitch, if there is one."""
+    # The oldest ends first, as synthesizers have it where one pitch sounds twice.
+    oldest = wide(opened[slot])
+    if oldest >= 0:
+        ends[oldest] = tick
+        opened[slot] = following[oldest]
+
+
+@inlined
+def _open_note(slot: int, note: int, opened: Cells, latest: Cells, following: Cells) -> None:
+    """Put a note after the open ones of its channel and pitch."""
+    if opened[slot] < 0:
+        opened[slot] = note
+    else:
+        following[latest[slot]] = note
+    latest[slot] = note
+
+
+# Between two notes `scan_chunk` calls no function that takes an array, but inlined ones: each call
+# would count references. The rarer calls take the arrays they need: all buffers would count six.
 @kernel
-def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its first line)
-    data: Bytes,
-    at: int,
-    end: int,
-    count: int,
-    order: npt.NDArray[np.int64],
-    buffers: Buffers,
+def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
+    data: Bytes, at: int, end: int, count: int, order: npt.NDArray[np.int64], buffers: Buffers
 ) -> int:
-    """Read a chunk and put its notes behind the `count` there are; return how many are then."""
-    # No call that takes an array on the way of a note: each would count references, atomically.
-    # Other calls take the arrays they need: with all buffers they would count six.
-    notes, work = buffers.notes, buffers.work
+    """Read a chunk and append its notes to the `count` before; return the number of all."""
+    notes, _, metres, controls, changes, work = buffers
     owners, onsets, ends, pitches = notes[TRACK], notes[ONSET], notes[END], notes[PITCH]
     velocities, following = notes[VELOCITY], notes[FOLLOWING]
     opened, latest = work[cells.OPEN : cells.LATEST], work[cells.LATEST : 2 * cells.LATEST]
     current = work[cells.CURRENT : cells.CURRENT + cells.CHANNELS]
-    changes, metres, controls = buffers.changes, buffers.metres, buffers.controls
-    keeps = controls.shape[1] > 0
-    tick = status = 0
     first_change = 0 if len(order) > 0 else ENDLESS
-    next_change = first_change
-    port = work[cells.PORT]
+    next_change, port, tick, status = first_change, work[cells.PORT], 0, 0
     while at < end:
         work[cells.PLACE] = at
-        delta = wide(data[at])
-        at += 1
+        delta, at = wide(data[at]), at + 1
         if delta >= 0x80:
             delta, at = _quantity(data, at - 1, end)
-            if at < 0:
-                return at
+        if at < 0 or at >= end:
+            return at if at < 0 else CUT
         tick += delta
-        if at >= end:
-            return CUT
         if tick >= next_change:
-            # Ticks are kept in 32 bits; this stands on the rare path, which every such tick takes.
+            # Checked here, since every tick that 32 bits do not hold comes this way.
             if tick > _LAST_TICK:
                 return LATE
             next_change = foreign(tick, changes, order, work)
         byte = wide(data[at])
         if byte >= 0xF0:
-            if byte == 0xFF:
-                at = _meta(data, at + 1, end, tick, metres, controls, work)
-            else:
-                at = _system(data, at, end, tick, changes, work)
+            at = _system(data, at, end, tick, changes, metres, controls, work)
             if at < 0:
                 return at
             if work[cells.PORT] != port:
@@ -262,28 +280,21 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
         if byte >= 0x80:
             status = byte
             at += 1
-        kind, channel = status & 0xF0, status & 15
-        body = at
+        kind, channel, body = status & 0xF0, status & 15, at
         at += 1 if status & 0xE0 == 0xC0 else 2
-        if status == 0:
-            return NO_STATUS
-        if at > end:
-            return CUT
+        if status == 0 or at > end:
+            return NO_STATUS if status == 0 else CUT
         if kind > 0x90:
-            sets = kind == 0xC0 or (kind == CONTROLLER and data[body] == 0)
-            if (sets or keeps) and not _control(data, body, status, tick, changes, controls, work):
+            sets = kind == 0xC0 or controls.shape[1] > 0 or (kind == CONTROLLER and data[body] == 0)
+            if sets and not _control(data, body, status, tick, changes, controls, work):
                 return NO_ROOM
             continue
         pitch, velocity = wide(data[body]), wide(data[body + 1])
         if (pitch | velocity) >= 0x80:
             pitch, velocity = min(pitch, 0x7F), min(velocity, 0x7F)
         slot = channel << 7 | pitch
-        oldest = wide(opened[slot])
         if kind == 0x80 or velocity == 0:
-            if oldest >= 0:
-                ends[oldest] = tick
-                # The oldest ends first, as synthesizers have it where one pitch sounds twice.
-                opened[slot] = following[oldest]
+            _end_note(slot, tick, ends, opened, following)
             continue
         if current[channel] < 0:
             current[channel] = local_track(channel, work)
@@ -291,11 +302,7 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
             return NO_ROOM
         owners[count], onsets[count], ends[count] = current[channel], tick, -1
         pitches[count], velocities[count], following[count] = pitch, velocity, -1
-        if oldest < 0:
-            opened[slot] = count
-        else:
-            following[latest[slot]] = count
-        latest[slot] = count
+        _open_note(slot, count, opened, latest, following)
         count += 1
     return count
 
@@ -304,7 +311,7 @@ def scan_chunk(  # noqa: C901, PLR0912, PLR0915 (one loop without calls: see its
 def close_chunk(
     notes: Columns, first: int, count: int, tracks: Columns, track_count: int, work: Columns
 ) -> tuple[int, int]:
-    """Drop the notes that never ended and number the tracks; return how many of both there are."""
+    """Drop the notes that never ended and number the tracks; return the number of both."""
     ranks, counts = work[cells.RANKS : cells.COUNTS], work[cells.COUNTS : cells.STATE]
     owners, ends = notes[TRACK], notes[END]
     counts[: work[cells.LOCALS]] = 0
@@ -325,7 +332,7 @@ def close_chunk(
 
 @kernel
 def _number_tracks(tracks: Columns, track_count: int, work: Columns) -> int:
-    """Put the chunk's tracks with notes behind the others; return how many are then."""
+    """Append the chunk's tracks that have notes; return the number of all tracks, or NO_ROOM."""
     keys, ranks = work[cells.KEYS : cells.RANKS], work[cells.RANKS : cells.COUNTS]
     counts, local_count = work[cells.COUNTS : cells.STATE], work[cells.LOCALS]
     total = track_count
@@ -348,7 +355,7 @@ def _number_tracks(tracks: Columns, track_count: int, work: Columns) -> int:
 
 @kernel
 def _code(key: int, voice: int) -> int:
-    """Return the instrument of a track in a chunk whose name means such a voice."""
+    """Return the instrument of a track by its sound and the voice that its chunk is named after."""
     if key & DRUM_BIT:
         return DRUMS
     program = key & 0x7F

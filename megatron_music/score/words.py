@@ -1,7 +1,7 @@
-"""Words that are sung: a syllable for a note, and what ends behind it.
+"""Words that are sung: a syllable for a note, and what ends after it.
 
-A syllable is a text without blanks around it, and behind that at most one mark: WORD_END, LINE_END
-or VERSE_END. Without a mark its word goes on with the next syllable. A note without a syllable is
+A syllable is a text without blanks around it, followed by at most one mark: WORD_END, LINE_END
+or VERSE_END. Without a mark its word continues in the next syllable. A note without a syllable is
 silent text: `""`, as for a melisma.
 """
 
@@ -16,13 +16,13 @@ StrArray = npt.NDArray[np.str_]
 
 WORD_END, LINE_END, VERSE_END = " ", "\n", "\f"
 MARKS = (WORD_END, LINE_END, VERSE_END)
-"""What can end behind a syllable, the weakest first."""
+"""What can end after a syllable, the weakest first."""
 
 LONGEST_SYLLABLE_BYTES = 32
 """In UTF-8; what is longer is cut: no syllable is, but lines of adverts are."""
 
 FIRST_BYTE = 0x20
-"""Of those that a syllable has in UTF-8: there are no control characters in it."""
+"""The bytes that a syllable can have in UTF-8: none of a control character."""
 
 BYTES = 0x100 - FIRST_BYTE
 PARTS = (
@@ -36,7 +36,7 @@ _BEHIND = re.compile(r"[-\s~_+=^]+$")
 
 
 def clean_text(text: str) -> str:
-    """Return a text as it stands in a syllable; "" where nothing is left to sing.
+    """Return a text as a syllable holds it; "" where nothing is left to sing.
 
     Composed (NFC), in one line, without the number of a verse, hyphens at its ends and what
     karaoke files mean something by.

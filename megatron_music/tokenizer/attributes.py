@@ -27,12 +27,12 @@ class Blend(NamedTuple):
 
     @property
     def token(self) -> int:
-        """The token that stands in the song: that of the largest share."""
+        """The token in the song: that of the largest share."""
         return self.tokens[self.shares.index(max(self.shares))]
 
 
 def as_word(text: str) -> str:
-    """Return a label as it stands in a token: capitals, one word, of any alphabet.
+    """Return a label as tokens have it: capitals, one word, of any alphabet.
 
     Nothing, or nothing that can be printed, is UNKNOWN.
     """
@@ -56,7 +56,7 @@ def families_of(vocabulary: Vocabulary) -> dict[str, dict[str, int]]:
 
 
 def unknown_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
-    """Return for each token its family's unknown label; for one that is no attribute itself.
+    """Return for each token its family's unknown label; a token that is not a label stays itself.
 
     A family without such a label keeps its own.
     """
@@ -68,7 +68,7 @@ def unknown_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
 
 
 def attribute_families(vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
-    """Return for each token the number of its family from 1; 0 for one that is no attribute."""
+    """Return for each token the number of its family from 1; 0 for one that is not a label."""
     table = np.zeros(len(vocabulary), np.int64)
     for number, labels in enumerate(families_of(vocabulary).values(), 1):
         table[list(labels.values())] = number
@@ -103,7 +103,7 @@ def parse_blends(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
 
 def _blend(family: str, text: str, known: dict[str, int]) -> Blend:
     whole = as_word(text)
-    if whole in known:  # "Bach, J. S." is one label, whatever its comma looks like
+    if whole in known:  # "Bach, J. S." is one label in spite of its comma
         return Blend((known[whole],), (1.0,))
     tokens: dict[int, float] = {}
     for part in text.split(","):

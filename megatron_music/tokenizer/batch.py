@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from megatron_music.errors import UsageError
 from megatron_music.score.grid_kernel import MOST_NOTES, NOT_SURE
@@ -35,13 +34,9 @@ from megatron_music.tokenizer.batch_kernel import (
     encode_files,
     encode_in_bars,
 )
-from megatron_music.tokenizer.encode_setup import (
-    MOST_WINDOW_BARS,
-    EncodePlan,
-    Output,
-    new_setup,
-)
-from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
+from megatron_music.tokenizer.documents import DocumentColumns, concatenated
+from megatron_music.tokenizer.encode_setup import MOST_WINDOW_BARS, EncodePlan, new_setup
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _LARGEST_TICK = 2**31 - 1
 _TOKENS_PER_FILE, _DOCUMENTS_PER_FILE, _TRACKS_PER_DOCUMENT = 1 << 15, 1 << 7, 1 << 3
@@ -49,32 +44,20 @@ _TOKENS_PER_FILE, _DOCUMENTS_PER_FILE, _TRACKS_PER_DOCUMENT = 1 << 15, 1 << 7, 1
 
 @dataclass(frozen=True)
 class Batch:
-    """The documents of some pieces, one behind the other.
+    """The documents of some pieces, and what is known of each piece.
 
-    `tokens` uint16; of each document `lengths` in tokens, `tracks`, `bars` and in `first_bars` the
-    bars of its piece before it, int32; of each track of each document `notes`, int32. Of each
-    piece a row of `pieces`, int64: bars, windows, documents, tokens, tracks, metres that are not
-    kept and stretches that are; and its `fingerprints`, the codes of its `instruments`, ascending,
-    and its other `metres`, numerator and denominator.
+    Of each piece a row of `pieces`, int64: bars, windows, documents, tokens, tracks, metres that
+    are not kept and stretches that are; and its `fingerprints`, the codes of its `instruments`,
+    ascending, and its other `metres`, numerator and denominator.
     Bars are negative and the rest is 0 or empty where the kernels were not sure; where they were
     sure that nothing is in a metre that is kept, the metres are there.
     """
 
-    tokens: TokenArray
-    lengths: npt.NDArray[np.int32]
-    tracks: npt.NDArray[np.int32]
-    bars: npt.NDArray[np.int32]
-    first_bars: npt.NDArray[np.int32]
-    notes: npt.NDArray[np.int32]
+    documents: DocumentColumns
     pieces: Figures
     fingerprints: list[str]
     instruments: list[list[int]]
     metres: list[list[list[int]]]
-
-    def rates(self) -> npt.NDArray[np.float64]:
-        """Return the notes a bar of each track of each document: what densities are cut from."""
-        rates: npt.NDArray[np.float64] = self.notes / np.repeat(self.bars, self.tracks)
-        return rates
 
 
 class BatchEncoder:
@@ -138,7 +121,8 @@ class BatchEncoder:
         while done < len(files):
             done = encode_files(data, edges, done, self._midi, self._setup, self._output, reports)
             if done < len(files):
-                self._output = _doubled(self._output)
+                # The second half is only room: what stands in it is overwritten.
+                self._output = concatenated([self._output, self._output])
         return self._batch(reports)
 
     def encode_score(self, score: Score) -> Batch:
@@ -152,7 +136,7 @@ class BatchEncoder:
             sizes = Sizes(*shapes, score.ticks_per_quarter, midi.controls.shape[1])
             done = encode_in_bars(0, sizes, midi, self._setup, self._output, reports)
             if not done:
-                self._output = _doubled(self._output)
+                self._output = concatenated([self._output, self._output])
                 midi = _columns_of(score, has_metres=self._setup.has_metres)
         return self._batch(reports)
 
@@ -160,21 +144,15 @@ class BatchEncoder:
         if len(self._output.tokens) < files * _TOKENS_PER_FILE:
             self._output = _new_output(files)
         # The buffers are kept from batch to batch: fresh memory costs more than encoding into it.
-        self._output.used[:] = 0
+        self._setup.used[:] = 0
 
     def _batch(self, reports: Reports) -> Batch:
-        output = self._output
-        tokens, documents, tracks = output.used.tolist()
+        tokens, documents, tracks = map(slice, self._setup.used.tolist())
         prints, sure = reports.prints.tolist(), (reports.pieces[:, BARS] > 0).tolist()
         counts = reports.pieces[:, TRACKS].tolist()
         return Batch(
             # Copied: the next batch writes into the same buffers.
-            output.tokens[:tokens].copy(),
-            output.lengths[:documents].copy(),
-            output.tracks[:documents].copy(),
-            output.bars[:documents].copy(),
-            output.first_bars[:documents].copy(),
-            output.notes[:tracks].copy(),
+            concatenated([self._output.part(documents, tokens, tracks)]),
             reports.pieces,
             [f"{a:016x}{b:016x}" if ok else "" for (a, b), ok in zip(prints, sure, strict=True)],
             [row[:n].tolist() for row, n in zip(reports.codes, counts, strict=True)],
@@ -196,24 +174,15 @@ def _new_reports(pieces: int) -> Reports:
     )
 
 
-def _new_output(files: int) -> Output:
+def _new_output(files: int) -> DocumentColumns:
     documents = files * _DOCUMENTS_PER_FILE
-    return Output(
+    return DocumentColumns(
         tokens=np.empty(files * _TOKENS_PER_FILE, np.uint16),
         lengths=np.empty(documents, np.int32),
         tracks=np.empty(documents, np.int32),
-        bars=np.empty(documents, np.int32),
         first_bars=np.empty(documents, np.int32),
-        notes=np.empty(documents * _TRACKS_PER_DOCUMENT, np.int32),
-        used=np.zeros(3, np.int64),
+        rates=np.empty(documents * _TRACKS_PER_DOCUMENT, np.float64),
     )
-
-
-def _doubled(output: Output) -> Output:
-    """Return an output of twice the size that holds the same."""
-    columns = {name: getattr(output, name) for name in Output._fields if name != "used"}
-    grown = {name: np.concatenate((old, np.empty_like(old))) for name, old in columns.items()}
-    return Output(**grown, used=output.used)
 
 
 def _columns_of(score: Score, *, has_metres: bool) -> Buffers | None:
@@ -231,6 +200,7 @@ def _columns_of(score: Score, *, has_metres: bool) -> Buffers | None:
     metres = sorted(score.metres if has_metres else (), key=lambda metre: metre.onset_ticks)
     signatures = [(one.onset_ticks, one.numerator, one.denominator) for one in metres]
     tempos = [(one.onset_ticks, 0, TEMPO, one.quarter_us) for one in score.tempos]
+    # A score without a list of tempi, as of notation, has one tempo throughout.
     if not tempos:
         tempos.append((0, 0, TEMPO, round(US_PER_MINUTE / score.tempo_bpm)))
     return new_buffers(0, 0, 0, 0)._replace(

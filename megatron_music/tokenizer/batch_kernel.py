@@ -1,6 +1,6 @@
-"""Whole files to documents, compiled: reading, laying out bars and encoding, one after another.
+"""Whole files to documents, compiled: each is read, laid out in bars and encoded.
 
-Of each piece a row of numbers tells what became of it; `tokenizer.batch` gives them names.
+A row of numbers reports on each piece; `tokenizer.batch` explains the columns.
 """
 
 from typing import NamedTuple
@@ -24,8 +24,9 @@ from megatron_music.score.stretch_kernel import (
     metre_at,
 )
 from megatron_music.score.tempo_kernel import read_tempos
+from megatron_music.tokenizer.documents import DocumentColumns
 from megatron_music.tokenizer.encode_kernel import NO_ROOM, encode_notes
-from megatron_music.tokenizer.encode_setup import Output, Setup
+from megatron_music.tokenizer.encode_setup import Setup
 
 Figures = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -35,7 +36,7 @@ BARS, WINDOWS, DOCUMENTS, TOKENS, TRACKS, METRES, STRETCHES = range(7)
 
 
 class Sizes(NamedTuple):
-    """How much of what was read is in use, and the ticks of a quarter note."""
+    """How many columns of the buffers are in use, and the ticks of a quarter note."""
 
     notes: int
     tracks: int
@@ -45,7 +46,7 @@ class Sizes(NamedTuple):
 
 
 class Reports(NamedTuple):
-    """What is known of each file: a row of each; `metres` has two rows for each file."""
+    """What is known of each file, one row each; `metres` has two rows for each file."""
 
     pieces: Figures
     prints: Words
@@ -60,12 +61,12 @@ def encode_files(
     first: int,
     midi: Buffers,
     setup: Setup,
-    output: Output,
+    output: DocumentColumns,
     reports: Reports,
 ) -> int:
-    """Read and encode files from the `first` on; return how many are done: all, if it had room.
+    """Read and encode files, beginning with `first`; return how many are done: all, unless full.
 
-    File i stands in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`.
+    The bytes of file i are in `data` from `edges_of_files[i]` to `edges_of_files[i + 1]`.
     """
     longest = MOST_BARS * QUARTERS_PER_BAR
     for file in range(first, len(edges_of_files) - 1):
@@ -81,7 +82,12 @@ def encode_files(
 
 @kernel
 def encode_in_bars(
-    piece: int, sizes: Sizes, midi: Buffers, setup: Setup, output: Output, reports: Reports
+    piece: int,
+    sizes: Sizes,
+    midi: Buffers,
+    setup: Setup,
+    output: DocumentColumns,
+    reports: Reports,
 ) -> bool:
     """Encode the piece that was read in the metres that are kept; False if the output is full."""
     metres, layout = setup.metres, setup.layout
@@ -132,7 +138,7 @@ def _other_metres(
 
 @kernel
 def name_voices(tracks: Columns, track_count: int) -> bool:
-    """Do to columns what `voices.as_chorale` does to a score; False where there are not four."""
+    """Do to columns what `merge.as_chorale` does to a score; False where there are not four."""
     if track_count != len(VOICES):
         return False
     for track in range(track_count):
@@ -142,10 +148,15 @@ def name_voices(tracks: Columns, track_count: int) -> bool:
 
 @kernel
 def encode_piece(
-    piece: int, sizes: Sizes, midi: Buffers, setup: Setup, output: Output, reports: Reports
+    piece: int,
+    sizes: Sizes,
+    midi: Buffers,
+    setup: Setup,
+    output: DocumentColumns,
+    reports: Reports,
 ) -> bool:
     """Encode the piece that was read and report on it; False where the output is full."""
-    used, row = output.used, reports.pieces[piece]
+    used, row = setup.used, reports.pieces[piece]
     tokens, documents = used[0], used[1]
     row[:] = 0
     row[BARS] = NOT_SURE

@@ -31,15 +31,15 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     a note longer than a bar has its NOTE_OFF in a later one, and empty bars stay.
     """
     metres = _metres(piece, vocabulary)
-    told = [metres] if vocabulary.has_metres else []
+    states = [metres] if vocabulary.has_metres else []
     if vocabulary.has_tempos:
         tempos_us = [piece.tempo_of(bar) for bar in range(piece.bars)]
-        told.append(vocabulary.tempo + nearest_tempi(tempos_us))
+        states.append(vocabulary.tempo + nearest_tempi(tempos_us))
     places, tokens = [], []
     # Some of these have one place, such as METRE, TEMPO and BAR_START, or NOTE_ON and its words:
     # sorting keeps their order.
     for columns in (
-        *(_changes(piece, marks) for marks in told),
+        *(_changes(piece, marks) for marks in states),
         _frame(piece, vocabulary),
         *([_velocities(piece, vocabulary)] if vocabulary.has_velocities else []),
         _notes(piece, vocabulary),
@@ -49,13 +49,13 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
         tokens.append(columns[1])
     order = np.argsort(np.concatenate(places), kind="stable")
     body = np.concatenate(tokens)[order]
-    # The first bar's metre and tempo are told once, before the tracks; later ones in each track.
-    head = [vocabulary.piece_start, *(int(marks[0]) for marks in told)]
+    # The first bar's metre and tempo come once, before the tracks; later ones in each track.
+    head = [vocabulary.piece_start, *(int(marks[0]) for marks in states)]
     return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
 
 
 def _metres(piece: Piece, vocabulary: Vocabulary) -> IntArray:
-    """Return the METRE token of each bar, were it told; raises UsageError where there is none."""
+    """Return the METRE token that holds in each bar; raises UsageError for a metre without one."""
     index = {metre: vocabulary.metre_index(metre) for metre in {*piece.metres, piece.metre_of(0)}}
     return np.array(
         [vocabulary.metre + index[piece.metre_of(bar)] for bar in range(piece.bars)], np.int64
@@ -85,12 +85,12 @@ def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArra
     changes = np.ones(len(order), np.bool_)
     # Also where the bar or the track is another: each bar tells its first level anew.
     changes[1:] = (now[:, 1:] != now[:, :-1]).any(axis=0)
-    told = order[changes]
-    return places[told], vocabulary.velocity + levels[told]
+    changed = order[changes]
+    return places[changed], vocabulary.velocity + levels[changed]
 
 
 def _syllables(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Places and tokens of the syllables behind the notes that are sung to them."""
+    """Return places and tokens of the syllables, which follow the notes that they are sung to."""
     rows = [
         (index, onset, pitch, part)
         for index, track in enumerate(piece.tracks)
@@ -222,7 +222,7 @@ def transpose(tokens: TokenArray, semitones: int, vocabulary: Vocabulary) -> Tok
 
 
 def _in_drums(ids: IntArray, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
-    """Mark the tokens that stand in a track of drums."""
+    """Mark the tokens that are in a track of drums."""
     track = np.cumsum(ids == vocabulary.track_start)
     drums = track[ids == vocabulary.inst + DRUMS]
     return np.isin(track, drums)

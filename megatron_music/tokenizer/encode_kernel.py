@@ -8,6 +8,7 @@ Setting bits puts notes in order; reading them off writes the tokens.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
@@ -26,10 +27,10 @@ from megatron_music.score.midi_columns import Columns
 from megatron_music.score.notes import DEFAULT_VELOCITY, QUARTERS_PER_BAR, UNTOLD
 from megatron_music.score.stretch_kernel import BARS, CUTS
 from megatron_music.score.tempo_kernel import find_tempos
+from megatron_music.tokenizer.documents import DocumentColumns
 from megatron_music.tokenizer.encode_setup import (
     PITCH_BITS,
     WORD_BITS,
-    Output,
     Scratch,
     Setup,
 )
@@ -38,10 +39,12 @@ from megatron_music.tokenizer.vocabulary import VELOCITIES, Ids, TokenArray
 NO_ROOM = -2
 """What the kernels answer where the output is full: try again with more room."""
 
+Counts = npt.NDArray[np.int64]
+
 _OFF_LOW, _OFF_HIGH, _ON_LOW, _ON_HIGH, _MASKS = 0, 1, 2, 3, 4
 _TOKENS, _DOCUMENTS, _TRACKS = 0, 1, 2
 _NO_LEVEL = -1
-_FRAME = 7  # tokens of a track, or of a document, beside bars and notes
+_FRAME = 7  # tokens of a track, or of a document, without its bars and notes
 
 
 @kernel
@@ -52,7 +55,7 @@ def encode_notes(
     track_count: int,
     resolution: int,
     setup: Setup,
-    output: Output,
+    output: DocumentColumns,
 ) -> tuple[int, int, np.uint64, np.uint64]:
     """Encode all windows of the music in `notes` and `tracks` (see `midi_kernel`).
 
@@ -79,7 +82,7 @@ def encode_notes(
         bars = to_moments_of_bars(grid, total, layout.starts, laid, sixteenth, setup.bar_bits)
     if setup.has_tempos:
         find_tempos(bars, resolution, layout, setup.tempos)
-    used = output.used
+    used = setup.used
     tokens, documents, written = used[_TOKENS], used[_DOCUMENTS], used[_TRACKS]
     windows = _encode_windows(total, bars, first, setup, output)
     if windows < 0:
@@ -89,7 +92,9 @@ def encode_notes(
 
 
 @kernel
-def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, output: Output) -> int:
+def _encode_windows(
+    total: int, bars: int, music: np.uint64, setup: Setup, output: DocumentColumns
+) -> int:
     """Encode the windows of a piece on the grid; return how many, or NO_ROOM."""
     plan, grid, room, bar_bits = setup.plan, setup.grid, setup.room, setup.bar_bits
     cuts, cut_count = setup.layout.cuts, setup.layout.counts[CUTS]
@@ -107,7 +112,7 @@ def _encode_windows(total: int, bars: int, music: np.uint64, setup: Setup, outpu
                 if plan.shuffle:
                     _shuffle(sounding, scramble_word(state + np.uint64(windows)), room)
                 sounding = min(sounding, plan.most_tracks)
-                if not _has_room(sounding, stop - start, shifts, room, output):
+                if not _has_room(sounding, stop - start, shifts, room, setup.used, output):
                     return NO_ROOM
                 _encode_window(sounding, start, stop, low, shifts, setup, output)
                 windows += 1
@@ -149,43 +154,49 @@ def _shuffle(count: int, state: np.uint64, room: Scratch) -> None:
 
 
 @kernel
-def _has_room(sounding: int, bars: int, shifts: int, room: Scratch, output: Output) -> bool:
-    """Tell whether a window's documents fit, whatever its notes are."""
+def _has_room(
+    sounding: int, bars: int, shifts: int, room: Scratch, used: Counts, output: DocumentColumns
+) -> bool:
+    """Tell whether a window's documents fit, even if its notes take as many tokens as they can."""
+    # Not the whole setup: a call counts references to each of its arrays.
     tokens = _FRAME
     for i in range(sounding):
         track = room.order[i]
         tokens += _FRAME + 4 * bars + 5 * (room.highs[track] - room.lows[track])
-    used = output.used
-    documents = min(
-        len(output.lengths), len(output.tracks), len(output.bars), len(output.first_bars)
-    )
+    documents = min(len(output.lengths), len(output.tracks), len(output.first_bars))
     return bool(
         used[_TOKENS] + tokens * shifts <= len(output.tokens)
         and used[_DOCUMENTS] + shifts <= documents
-        and used[_TRACKS] + sounding * shifts <= len(output.notes)
+        and used[_TRACKS] + sounding * shifts <= len(output.rates)
     )
 
 
 @kernel
 def _encode_window(
-    sounding: int, start: int, stop: int, low: int, shifts: int, setup: Setup, output: Output
+    sounding: int,
+    start: int,
+    stop: int,
+    low: int,
+    shifts: int,
+    setup: Setup,
+    output: DocumentColumns,
 ) -> None:
     """Write the documents of a window: one for each shift that leaves its pitches in range."""
     ids, edges, grid, room = setup.ids, setup.edges, setup.grid, setup.room
-    tokens, used, bars = output.tokens, output.used, stop - start
+    tokens, used, bars = output.tokens, setup.used, stop - start
     latest = (bars - 1) << setup.bar_bits | _bar_steps(stop - 1, setup)
     first = used[_TOKENS]
     at = _write_head(start, setup, tokens, first)
     for i in range(sounding):
         track = room.order[i]
-        notes = room.highs[track] - room.lows[track]
-        output.notes[used[_TRACKS] + i] = notes
+        rate = (room.highs[track] - room.lows[track]) / bars
+        output.rates[used[_TRACKS] + i] = rate
         tokens[at], tokens[at + 1] = ids.track_start, ids.inst + grid.codes[track]
         at += 2
         if setup.has_density:
             tokens[at] = ids.density
             for edge in edges:
-                tokens[at] += edge <= notes / bars
+                tokens[at] += edge <= rate
             at += 1
         _set_bits(track, start << setup.bar_bits, latest, grid, room)
         if setup.velocities:
@@ -197,16 +208,16 @@ def _encode_window(
     size = at + 1 - first
     if shifts > 1:
         low, shifts = _possible(sounding, low, shifts, grid, room)
-    # From the last: the first key stands where all others are copied from.
+    # From the last: all keys are copied from where the first one is written.
     for key in range(shifts - 1, -1, -1):
         if key > 0 or low != 0:
             _write_key(tokens, first, first + key * size, size, low + key, ids)
         document = used[_DOCUMENTS] + key
         output.lengths[document], output.tracks[document] = size, sounding
-        output.bars[document], output.first_bars[document] = bars, start
+        output.first_bars[document] = start
         copy = used[_TRACKS] + key * sounding
         for i in range(sounding):
-            output.notes[copy + i] = output.notes[used[_TRACKS] + i]
+            output.rates[copy + i] = output.rates[used[_TRACKS] + i]
     used[_TOKENS] += shifts * size
     used[_DOCUMENTS] += shifts
     used[_TRACKS] += shifts * sounding
@@ -214,7 +225,7 @@ def _encode_window(
 
 @kernel
 def _write_head(start: int, setup: Setup, tokens: TokenArray, at: int) -> int:
-    """Write what a window begins with, before its tracks; return the place behind."""
+    """Write what a window begins with, before its tracks; return the place after it."""
     tokens[at] = setup.ids.piece_start
     at += 1
     if setup.has_metres:
@@ -245,7 +256,7 @@ def _bar_steps(bar: int, setup: Setup) -> int:
 def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Scratch) -> None:
     """Set a bit for each end and each beginning of a note of a track in a window.
 
-    The window begins at the moment `origin` and ends at `latest` of its own.
+    The window begins at the moment `origin`; `latest` is the last moment in it, from its beginning.
     """
     onsets, ends, pitches = grid.onset, grid.end, grid.pitch
     moments, masks = room.moments, room.masks
@@ -272,7 +283,7 @@ def _set_levels(track: int, origin: int, velocities: int, grid: Grid, room: Scra
 
 @kernel
 def _read_bits(start: int, bars: int, setup: Setup, tokens: TokenArray, at: int) -> int:
-    """Write the bars that the bits spell and clear them; return the place behind."""
+    """Write the bars that the bits spell and clear these; return the place after them."""
     ids, moments, masks = setup.ids, setup.room.moments, setup.room.masks
     firsts = (ids.note_off, ids.note_off + 64, ids.note_on, ids.note_on + 64)
     words = 1 << setup.bar_bits >> WORD_BITS
@@ -342,7 +353,7 @@ def _possible(sounding: int, low: int, shifts: int, grid: Grid, room: Scratch) -
 def _write_key(
     tokens: TokenArray, source: int, target: int, size: int, semitones: int, ids: Ids
 ) -> None:
-    """Write the document that stands at `source` at `target` too, moved; drums stay."""
+    """Copy the document at `source` to `target`, transposed; drums stay."""
     moving = True
     for i in range(size):
         token = wide(tokens[source + i])

@@ -1,4 +1,4 @@
-"""What the compiled encoder is given: a plan, room to work in, and where documents go."""
+"""What the compiled encoder gets: a plan, and room to work in."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from megatron_music.score.grid_kernel import (
 from megatron_music.score.midi_columns import MOST_TRACKS
 from megatron_music.score.stretch_kernel import Layout, Metres, new_layout, new_metres
 from megatron_music.score.tempo_kernel import Tempos, new_tempos
-from megatron_music.tokenizer.vocabulary import Ids, TokenArray, Vocabulary
+from megatron_music.tokenizer.vocabulary import Ids, Vocabulary
 
 Cells = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
@@ -25,7 +25,7 @@ WORD_BITS, PITCH_BITS = 6, 7
 
 
 class EncodePlan(NamedTuple):
-    """What is asked for, as numbers.
+    """The settings of an encoder, as numbers.
 
     Windows of `bars` bars begin every `hop` bars, in stretches of `shortest` bars.
     `lowest_shift` and `shifts` give the keys, in semitones, of pieces for training: those whose
@@ -46,25 +46,8 @@ class EncodePlan(NamedTuple):
     last_training: np.uint64
 
 
-class Output(NamedTuple):
-    """Where documents go, one behind the other.
-
-    `tokens` uint16; for each document its `lengths` in tokens, its `tracks`, its `bars` and in
-    `first_bars` the bars of the piece before it, int32; `notes` for each track of each document,
-    int32. `used`: tokens, documents, tracks so far.
-    """
-
-    tokens: TokenArray
-    lengths: Cells
-    tracks: Cells
-    bars: Cells
-    first_bars: Cells
-    notes: Cells
-    used: npt.NDArray[np.int64]
-
-
 class Scratch(NamedTuple):
-    """What windows are made in: `moments` and `masks` are words of bits, 0 between tracks.
+    """Memory for one window: `moments` and `masks` are words of bits, 0 between tracks.
 
     `levels` has the level of velocity of each pitch that begins at a moment, if there are any.
     """
@@ -79,9 +62,9 @@ class Scratch(NamedTuple):
 
 
 def new_scratch(bar_bits: int, bars: int, velocities: int) -> Scratch:
-    """Return room for one window of so many bars, or of as many as a piece can have.
+    """Return memory for one window of `bars` bars, or of as many as a piece can have.
 
-    Its notes have so many levels of velocity.
+    `velocities` is the number of levels of velocity.
     """
     bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
     return Scratch(
@@ -98,9 +81,10 @@ def new_scratch(bar_bits: int, bars: int, velocities: int) -> Scratch:
 class Setup(NamedTuple):
     """What stays the same from piece to piece, and room to work in.
 
-    `edges` are the vocabulary's density edges, `metres` its metres, told where `has_metres`; the
-    bars of a piece are in `layout`, and their tempi in `tempos`, told where `has_tempos`. There are
-    `velocities` levels of these, 0 where none are told.
+    `edges` are the vocabulary's density edges. Its `metres` have tokens where `has_metres`; the
+    bars of a piece are in `layout`, and their tempi in `tempos`, which have tokens where
+    `has_tempos`. There are `velocities` levels of velocity, 0 where these have no tokens.
+    `used` counts the tokens, documents and tracks that have been written.
     """
 
     plan: EncodePlan
@@ -116,10 +100,11 @@ class Setup(NamedTuple):
     tempos: Tempos
     grid: Grid
     room: Scratch
+    used: npt.NDArray[np.int64]
 
 
 def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
-    """Return all that encoding by a plan into a vocabulary takes."""
+    """Return the setup of encoding by a plan into a vocabulary."""
     settings = vocabulary.settings
     bar_bits = BAR_BITS if vocabulary.longest_bar < 1 << BAR_BITS else MOST_BAR_BITS
     return Setup(
@@ -136,4 +121,5 @@ def new_setup(vocabulary: Vocabulary, plan: EncodePlan) -> Setup:
         tempos=new_tempos(),
         grid=new_grid(has_velocities=vocabulary.has_velocities),
         room=new_scratch(bar_bits, plan.bars, settings.velocity),
+        used=np.zeros(3, np.int64),
     )

@@ -1,4 +1,4 @@
-"""Hidden bars: a piece with some bars taken out and told at its end, as in MMM (arXiv 2008.06048).
+"""Hidden bars: a piece with some bars moved to its end, as in MMM (arXiv 2008.06048).
 
     hidden = PIECE_START attribute* track+ (FILL_START content FILL_END)+ PIECE_END
 
@@ -18,7 +18,7 @@ from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 MOST_HIDDEN = 0.75
-"""Of the bars of a window, as in MMM: the rest is what a hidden bar is told from."""
+"""The largest share of a window's bars, as in MMM: the rest is the context of the hidden ones."""
 
 
 def hide(
@@ -34,18 +34,18 @@ def hide(
     ends = np.flatnonzero(tokens == vocabulary.bar_end)
     hidden = _chosen(tokens, starts, bars_by_track, vocabulary)
     shown: list[TokenArray] = []
-    told: list[TokenArray] = []
+    contents: list[TokenArray] = []
     done = 0
     mark = _tokens(vocabulary.ids["FILL_IN"])
     for start, end in zip(starts[hidden].tolist(), ends[hidden].tolist(), strict=True):
         shown += [tokens[done:start], mark]
-        told += [
+        contents += [
             _tokens(vocabulary.ids["FILL_START"]),
             tokens[start + 1 : end],
             _tokens(vocabulary.ids["FILL_END"]),
         ]
         done = end + 1
-    return np.concatenate([*shown, tokens[done:-1], *told, tokens[-1:]]).astype(np.uint16)
+    return np.concatenate([*shown, tokens[done:-1], *contents, tokens[-1:]]).astype(np.uint16)
 
 
 def _tokens(token: int) -> TokenArray:
@@ -108,7 +108,7 @@ def restore(
 
 
 def _check_contents(holes: IntArray, starts: IntArray, ends: IntArray) -> None:
-    """Refuse contents that are not one after another behind the tracks, one for each hole."""
+    """Refuse contents that are not one after another after the tracks, one for each hole."""
     if len(starts) != len(holes) or len(ends) != len(starts):
         raise TokenError(
             f"{len(holes)} FILL_IN, {len(starts)} FILL_START and {len(ends)} FILL_END; "
@@ -118,7 +118,7 @@ def _check_contents(holes: IntArray, starts: IntArray, ends: IntArray) -> None:
     if not len(starts):
         return
     if holes[-1] > starts[0]:
-        raise TokenError("FILL_IN behind FILL_START; expected it in a track", int(holes[-1]))
+        raise TokenError("FILL_IN after FILL_START; expected it in a track", int(holes[-1]))
     apart = np.flatnonzero(starts[1:] != ends[:-1] + 1)
     if len(apart):
         place = int(min(starts[1:][apart[0]], ends[:-1][apart[0]] + 1))

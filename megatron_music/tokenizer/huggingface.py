@@ -15,10 +15,10 @@ LONGEST = 1_000_000
 """Tokens of a text, where no model limits them."""
 
 UNKNOWN = "PAD"
-"""What stands for a word that is not a token.
+"""Replaces a word that is not a token.
 
-Megatron's `HuggingFaceTokenizer` tokenizes `x y` when it is made, so there has to be one; a token
-of its own would move the size of the vocabulary, and with it every model and data set.
+Megatron's `HuggingFaceTokenizer` tokenizes `x y` when it is made, so there has to be one; another
+token would change the size of the vocabulary, and with it every model and data set.
 """
 
 
@@ -67,7 +67,7 @@ def _texts(settings: TokenizerSettings, positions: int | None) -> dict[str, str]
         "eos_token": "PIECE_END",
         "pad_token": "PAD",
         "unk_token": UNKNOWN,
-        "padding_side": "left",  # generation goes on at the right end of each row
+        "padding_side": "left",  # generation continues at the right end of each row
         "model_max_length": positions or LONGEST,
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,  # else PAD is found inside other words too

@@ -1,8 +1,8 @@
-"""Infill templates: documents of which some bars are still to be written, the rest is given.
+"""Infill templates: documents in which some bars are still to be written and the rest is given.
 
-What is kept are notes, by where they begin; they stay as they are to the last step. A bar to be
-written is a `BarSlot`: kept notes that sound into it end in it where they always did, and what is
-written into a run of such bars also ends there, so that the bars behind need no change.
+Notes that begin in a given bar are kept, with their lengths. A bar to be written is a `BarSlot`:
+kept notes that sound into it end where they did, and new notes end within the run of bars to be
+written, so that the bars after it need no change.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,14 +21,14 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
 @dataclass(frozen=True)
 class BarSlot:
-    """A bar to be written, of a track (its place among the piece's) and a bar from 0.
+    """A bar to be written: `track` is the place of its track in the piece, bars count from 0.
 
-    The bar begins at the step `start` of the piece and has so many `steps`. `begins` and `ends` are
-    true at the two ends of a run of such bars; `opens_track` at the first of its track.
-    `needs_note` says that without a note here the track would be silent. `dues` are the ends of
-    kept notes, as (step, pitch) in order; `locked` the kept pitches that sound at its beginning;
-    before step `blocked[pitch]` no note may begin. With `is_full` a voice sings up to the barline
-    by a note of its own. The shortest note takes `note_tokens`.
+    The bar begins at the step `start` of the piece and has `steps` steps. `begins` and `ends` are
+    true at the two ends of a run of such bars; `opens_track` at the first one of its track.
+    `needs_note`: without a note here the track would be silent. `dues` are the ends of kept notes,
+    as (step, pitch) in order; `locked` the kept pitches that sound at its beginning; before step
+    `blocked[pitch]` no note of that pitch may begin. `is_full`: new notes must sound up to the
+    barline. The shortest note takes `note_tokens`.
     """
 
     track: int
@@ -48,7 +48,7 @@ class BarSlot:
 
     @property
     def min_tokens(self) -> int:
-        """The tokens that the bar takes at least.
+        """The least number of tokens that the bar takes.
 
         Full bars take one note, held until the end of their run, where its tokens are counted.
         """
@@ -60,7 +60,7 @@ class BarSlot:
 
 @dataclass(frozen=True)
 class OpenDensity:
-    """A DENSITY token that is the model's to choose."""
+    """A DENSITY token that the model chooses."""
 
 
 Item = int | BarSlot | OpenDensity
@@ -68,10 +68,10 @@ Item = int | BarSlot | OpenDensity
 
 @dataclass(frozen=True)
 class InfillTemplate:
-    """Tokens, and what is open between them, from PIECE_START to PIECE_END.
+    """A document from PIECE_START to PIECE_END: its tokens, and what is open between them.
 
-    Behind the last slot nothing is told that was only kept: PIECE_END follows. `first_bar` is
-    where its window of `bars` bars begins in the piece, from 0.
+    Kept music after the last slot is left out: PIECE_END follows. The window has `bars` bars and
+    begins with the bar `first_bar` of the piece, from 0.
     """
 
     items: tuple[Item, ...]
@@ -85,7 +85,7 @@ class InfillTemplate:
 
     @property
     def given(self) -> list[int]:
-        """The tokens before the first thing that is open."""
+        """The tokens before the first item that is open."""
         tokens: list[int] = []
         for item in self.items:
             if not isinstance(item, int):
@@ -95,16 +95,16 @@ class InfillTemplate:
 
     @property
     def min_tokens(self) -> int:
-        """The tokens of the shortest way to write it."""
+        """The number of tokens of the shortest document that fits."""
         return sum(i.min_tokens if isinstance(i, BarSlot) else 1 for i in self.items)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A track of a template: what is kept of it, and which bars of the window are to be written.
+    """A track of a template: its kept notes, and `holes`, the bars that are to be written.
 
-    `index` is its place in the piece, `kept` its notes in steps of the whole piece; `density` is
-    the level asked for, None to go by what is kept.
+    `index` is its place in the piece, `kept` has notes in steps of the whole piece; `density` is a
+    level, None for that of the kept bars.
     """
 
     index: int
@@ -124,11 +124,11 @@ def lay_out(
     full_bars: bool = True,
     attributes: tuple[int, ...] = (),
 ) -> InfillTemplate:
-    """Return the template of `bars` bars of a piece from `first_bar`, tracks in this order.
+    """Return the template of `bars` bars of a piece from `first_bar`, its tracks in this order.
 
-    `frame` is the piece whose bars these are; its tracks do not count. With `fill` the bars to be
-    written follow the tracks, as in `tokenizer.fill`; else they are written in place. With
-    `full_bars` voices sing up to the barlines of what is written.
+    `frame` gives the bars of the piece; its tracks are ignored. With `fill` the bars to be written
+    follow the tracks, as in `tokenizer.fill`; else they are written in place. With `full_bars`
+    voices must sing up to the barlines of these bars.
     """
     first, last = frame.bar_starts[[first_bar, first_bar + bars]].tolist()
     window = Piece(
@@ -139,11 +139,12 @@ def lay_out(
         frame.tempos_us[first_bar : first_bar + bars],
     )
     tokens = encode(window, vocabulary).tolist()
-    told, before = _by_bar(tokens, vocabulary), _before_bars(tokens, vocabulary)
+    # The tracks are encoded as if they were complete; then slots take the place of their bars.
+    bars_of_tracks, before = _by_bar(tokens, vocabulary), _before_bars(tokens, vocabulary)
     head = tokens[1 : tokens.index(vocabulary.track_start)]
     items: list[Item] = [vocabulary.piece_start, *attributes, *head]
     later: list[Item] = []
-    for part, contents in zip(parts, told, strict=True):
+    for part, contents in zip(parts, bars_of_tracks, strict=True):
         slots = _slots(part, contents, frame, first_bar, vocabulary, full_bars)
         items += [vocabulary.track_start, vocabulary.inst + part.kept.instrument]
         items += _density(part, window, frame, first_bar, vocabulary)
@@ -157,12 +158,10 @@ def lay_out(
                 middle = content if slot is None else [slot]
                 items += [vocabulary.bar_start, *middle, vocabulary.bar_end]
         items.append(vocabulary.track_end)
-    return InfillTemplate((*_to_last_slot([*items, *later]), vocabulary.piece_end), first_bar, bars)
-
-
-def _to_last_slot(items: list[Item]) -> list[Item]:
+    items += later
     last = max(place for place, item in enumerate(items) if isinstance(item, BarSlot))
-    return items[: last + 2]
+    # The slot and the token that ends it: a model need not repeat what follows.
+    return InfillTemplate((*items[: last + 2], vocabulary.piece_end), first_bar, bars)
 
 
 def _clip(track: Track, first: int, last: int) -> Track:
@@ -189,7 +188,7 @@ def _by_bar(tokens: list[int], vocabulary: Vocabulary) -> list[list[list[int]]]:
 
 
 def _before_bars(tokens: list[int], vocabulary: Vocabulary) -> list[list[int]]:
-    """Return what is told before each bar of a track, in all tracks alike."""
+    """Return the METRE and TEMPO tokens before each bar, which are the same in all tracks."""
     before: list[list[int]] = []
     changes: list[int] = []
     for token in tokens[tokens.index(vocabulary.track_start) :]:
@@ -206,7 +205,7 @@ def _before_bars(tokens: list[int], vocabulary: Vocabulary) -> list[list[int]]:
 def _density(
     part: Part, window: Piece, frame: Piece, first_bar: int, vocabulary: Vocabulary
 ) -> list[Item]:
-    """Return the DENSITY token: as asked, else as busy as the bars that are kept."""
+    """Return the DENSITY token: the level given, else that of the bars that are kept."""
     if not vocabulary.settings.density:
         return []
     if part.density is not None:
@@ -228,7 +227,7 @@ def _slots(
     vocabulary: Vocabulary,
     full_bars: bool,
 ) -> dict[int, BarSlot]:
-    """Return the slots of a track by their bars."""
+    """Return the slots of a track, by bar."""
     starts = frame.bar_starts.tolist()
     holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
     locked_at = _locked(contents, vocabulary)
@@ -301,7 +300,7 @@ def _dues(content: list[int], vocabulary: Vocabulary) -> tuple[tuple[int, int], 
 
 
 def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArray:
-    """Return until which step each pitch is taken by a note begun before the window."""
+    """Return for each pitch up to which step of the bar a note from before the window sounds."""
     track, start, steps = part.kept, starts[bar], starts[bar + 1] - starts[bar]
     over = (track.onset < starts[first_bar]) & (track.end > start)
     blocked = np.zeros(PITCHES, np.int64)
@@ -352,7 +351,7 @@ def read_slots(
 def _contents(
     template: InfillTemplate, tokens: Sequence[int]
 ) -> Iterator[tuple[BarSlot, Sequence[int]]]:
-    """Walk template and tokens together; give each slot with what was written into it."""
+    """Walk through template and tokens together; give each slot with the tokens written into it."""
     place = 0
     for item, closing in zip(template.items, [*template.items[1:], None], strict=True):
         if not isinstance(item, BarSlot):

@@ -1,4 +1,4 @@
-"""The vocabulary of a tokenizer folder: of music or of words, told by the files in it."""
+"""Load the vocabulary of a tokenizer folder, of music or of words by the files in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the documents of a data set stand in their pieces: `{train,valid,test}.places.npy`.
+"""Where the documents of a data set are in their pieces: `{train,valid,test}.places.npy`.
 
 Rows of int32 in the order of the `.idx`: the bars of the piece before the document's first bar, and
 the bars of the whole piece; UNKNOWN where a data set does not tell.

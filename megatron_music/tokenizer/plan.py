@@ -11,7 +11,7 @@ class Plan:
     counts from PIECE_START to PIECE_END. With
     `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time, and with `full_bars` as
     well up to each barline: a rest in a bar is followed by a note, which ends on the barline or is
-    held over it. `attributes` are ids, ascending: just these stand at the head. `densities` gives
+    held over it. `attributes` are ids, ascending: the head has just these. `densities` gives
     instruments, by code, their level. `metre` is the index of the one that all bars are in, and
     `tempo` that of their tempo. `velocities` are the lowest and the highest level of notes.
     """

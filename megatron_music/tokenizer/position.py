@@ -1,4 +1,4 @@
-"""Where in a piece one stands: how a token moves it, and how far the end is."""
+"""A position in a piece: how a token moves it, and how far the end is."""
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -10,7 +10,7 @@ from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 
 class Phase(Enum):
-    """Which part of the form of a piece the next token stands in; the value tells a person."""
+    """Which part of the form of a piece the next token is in; the value is for messages."""
 
     START = "before the piece"
     HEAD = "at the head of the piece"
@@ -32,14 +32,14 @@ class Position:
     to each barline; `is_full` says that this track does.
 
     `head_metre` is the index of the metre that every track begins in and `metre` that of this bar,
-    None where it has not been told; `bar_start` is the step at which this bar begins. `changes`
-    maps bars to the metres told before them, as far as the tracks have come; `changed` says that
-    one was told for the bar that comes now. `head_tempo`, `tempo`, `tempo_changes` and
+    None before its token; `bar_start` is the step at which this bar begins. `changes` maps bars to
+    the METRE tokens before them, as far as the tracks have come; `changed` is true after that of
+    the bar that comes now. `head_tempo`, `tempo`, `tempo_changes` and
     `tempo_changed` are the same of tempi.
 
-    `velocity` is the level told last in this bar, None for none yet; `announced` says that it was
-    told just now, for the NOTE_ON that follows. `sung` is how many bytes the syllable has of the
-    note that began just now, None where no syllable can go on.
+    `velocity` is the last level in this bar, None for none yet; `announced` is true between a
+    VELOCITY token and its NOTE_ON. `sung` is the number of bytes that the syllable of the last
+    note has so far, None where no syllable can continue.
     """
 
     vocabulary: Vocabulary
@@ -68,7 +68,7 @@ class Position:
     sung: int | None = None
 
     def __post_init__(self) -> None:
-        """Have all bars in 4/4 and at one tempo where no token tells them."""
+        """Have all bars in 4/4 and at one tempo where the vocabulary has no tokens for these."""
         if not self.vocabulary.has_metres and self.metre is None:
             self.head_metre = self.metre = 0
         if not self.vocabulary.has_tempos and self.tempo is None:
@@ -86,13 +86,13 @@ class Position:
 
     @property
     def metre_due(self) -> int | None:
-        """The metre that this bar has in the first track, where it is not told yet."""
+        """The metre that this bar has in the first track, until its token has come."""
         due = self.changes.get(self.bar)
         return None if self.changed or self.tracks <= 1 else due
 
     @property
     def tempo_due(self) -> int | None:
-        """The tempo that this bar changes to in the first track, where it is not told yet."""
+        """The tempo that this bar changes to in the first track, until its token has come."""
         due = self.tempo_changes.get(self.bar)
         return None if self.tempo_changed or self.tracks <= 1 else due
 
@@ -102,7 +102,7 @@ class Position:
         return self.bar + 1 == self.piece_bars
 
     def after(self, token: int) -> Self:
-        """Return the position behind a legal token, leaving this one as it is."""
+        """Return the position after a legal token, leaving this one as it is."""
         moved = replace(
             self,
             sounding=dict(self.sounding),
@@ -218,7 +218,7 @@ class Position:
         return frame + notes + len(self.sounding) + waits
 
     def _changes_due(self, in_bar: bool) -> int:
-        """Count the changes of metre and tempo that are still to be told in this track."""
+        """Count the METRE and TEMPO tokens that are still to come in this track."""
         return sum(
             bar >= self.bar + (in_bar or told)
             for changes, told in (

@@ -1,7 +1,7 @@
 """Structural inputs: which rows of a model's position table each token takes.
 
 Beside its own embedding a token gets a sum of rows of GPT-2's position table (`wpe`), which say
-where the token stands and what sounds there. Rows describe the state after the token: what the
+where the token is and what sounds there. Rows describe the state after the token: what the
 next one meets. All of it follows from the tokens so far, but for the place in the piece.
 
     index       a row for each token of a document: documents without inputs use these alone
@@ -54,13 +54,13 @@ INPUTS = (
 TRACKS = 16
 """Rows of `track`; later tracks share the last."""
 CLASSES = 2 + len(VOICES)
-"""Whose pitches are told apart: all instruments', drums', and each voice's: `sound_class`."""
+"""The pitches of instruments, of drums and of each voice have rows of their own: `sound_class`."""
 SOUNDING = CLASSES * PITCHES
 """Rows of `sounding`: the pitches of one class after another."""
 SUNG = LONGEST_SYLLABLE_BYTES + 1
-"""Rows of `sung`: the bytes of the longest syllable, and what ends behind it."""
+"""Rows of `sung`: the bytes of the longest syllable, and what ends after it."""
 PLACES = 17
-"""Rows of each half of `place`; the last stands for 16 bars and more."""
+"""Rows of each half of `place`; the last is for 16 bars and more."""
 
 RowArray = npt.NDArray[np.int32]
 PlaceArray = npt.NDArray[np.integer]
@@ -71,8 +71,8 @@ class PositionRows(NamedTuple):
     """The first row of each group in a position table, -1 where the model lacks the group.
 
     `times` and `waits` are the numbers of rows of time and of `wait`; `common_bar` is the length of
-    bars whose metre has not been told. There are `total` rows; in lists of rows that number stands
-    for none. `sung` is the place of a SYLLABLE token behind its NOTE_ON, which only vocabularies
+    bars whose METRE token has not come. There are `total` rows; in lists of rows that number
+    means none. `sung` is the place of a SYLLABLE token after its NOTE_ON, which only vocabularies
     with lyrics have: all tokens of a syllable are at one time.
     """
 

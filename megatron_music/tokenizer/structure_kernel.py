@@ -1,7 +1,7 @@
-"""Structural inputs, compiled: one way for whole documents and for songs on their way.
+"""Structural inputs, compiled: of whole documents and of songs that are being written.
 
 `structure.py` says what the rows mean. The tokens of a song are taken one after another by
-`structure_state_kernel`; the rows of each are written one behind the other, then spread into a
+`structure_state_kernel`; the rows of each are written one after the other, then spread into a
 rectangle.
 """
 
@@ -47,7 +47,7 @@ MOST_SOUNDING = 60
 MOST_HELD = 16
 MOST_PARALLELS = CLASSES
 MOST_ROWS = 3 * MOST_SOUNDING + MOST_HELD + 2 * MOST_PARALLELS + 10
-"""Time, track, wait, syllable, both places and bounds, instrument, last pitch beside the lists."""
+"""The lists, and time, track, wait, syllable, both places and bounds, instrument, last pitch."""
 
 FIFTH, OCTAVE = 7, 12
 """Semitones."""
@@ -235,7 +235,7 @@ def _changes(step: int, state: States) -> bool:
 
 @kernel
 def _write_motion(time: int, rows: PositionRows, state: States, flat: RowArray, filled: int) -> int:
-    """Write the last pitch and where parallels with the finished tracks would lead from it."""
+    """Write the last pitch, and those that it would reach in parallel with finished tracks."""
     cells = state.cells
     if not cells[LAST]:
         return filled
@@ -252,7 +252,7 @@ def _write_motion(time: int, rows: PositionRows, state: States, flat: RowArray, 
 def _write_parallels(
     last: int, interval: int, first: int, time: int, state: States, flat: RowArray, filled: int
 ) -> int:
-    """Write a row for each pitch that keeps an interval to a class whose one pitch moves now."""
+    """Write a row for each pitch at an interval from a class whose only pitch moves now."""
     begin = filled
     for part in range(CLASSES):
         before, now = _only_pitch(part, time - 1, state), _only_pitch(part, time, state)

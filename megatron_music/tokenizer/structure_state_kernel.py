@@ -1,4 +1,4 @@
-"""The state that structural inputs are read from: where a song stands, and what sounds in it.
+"""The state that structural inputs are read from: how far a song has come, and what sounds in it.
 
 A song is a row of `States`; its tokens are taken one after another. `structure_kernel` writes the
 rows that describe it.
@@ -33,7 +33,7 @@ from megatron_music.tokenizer.vocabulary import PITCHES
 DRUM_CLASS, FIRST_VOICE = 1, 2
 
 SILENT = -1
-"""What stands for no onset, and for no end that is known."""
+"""Means that there is no onset, or no end that is known."""
 
 INDEX, TIME, BAR, TRACK, PART, HIDDEN, FILLED, LOW, HIGH, LAST, LAST_END = range(11)
 START, STEPS, HEAD_STEPS, SYLLABLE_PLACE = range(11, 15)
@@ -45,10 +45,10 @@ SOUND_WORDS = CLASSES * PITCH_WORDS
 
 
 class States(NamedTuple):
-    """Where songs stand; the first index is the song's. Of one song alone it is left out.
+    """How far songs have come; the first index is the song's. For one song alone it is left out.
 
     `cells` [songs, columns]; `onsets` and `cuts` [songs, 128]: where open notes began, and the
-    first hidden bar behind that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
+    first hidden bar after that; `held` [songs, 2]: bits of the open notes' pitches, as far as no
     hidden bar may have ended them; `fills` [songs, bars, 5]: bar, track, class, first step and
     steps of each hidden bar; `playing` [songs, steps, 2]: bits of the pitches of the unfinished
     track, between steps LOW and HIGH; `sounding` [songs, steps, 12]: of the others, by class.
@@ -102,7 +102,7 @@ def state_of(states: States, song: int) -> States:
 
 @kernel
 def reset(state: States, rows: PositionRows) -> None:
-    """Put a song back to where it has not begun."""
+    """Reset a song to its beginning."""
     state.cells[:] = 0
     state.cells[LOW] = rows.times
     state.cells[STEPS] = state.cells[HEAD_STEPS] = rows.common_bar
@@ -179,7 +179,7 @@ def _take_mark(code: int, rows: PositionRows, state: States) -> None:
 
 @kernel
 def _hide_bar(state: States) -> None:
-    """Pass a hidden bar; what sounds into it is known to sound up to it."""
+    """Pass a hidden bar; notes that sound into it are only known to sound up to it."""
     cells = state.cells
     if cells[HIDDEN] < len(state.fills):
         fill = state.fills[cells[HIDDEN]]
@@ -207,9 +207,8 @@ def _bit(pitch: int) -> np.uint64:
 
 @kernel
 def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: States) -> None:
-    """Let a pitch of the unfinished track sound; in the last row of time nothing ever does."""
-    # The table has that many rows of time: what goes on longer is not told, and must not be
-    # written.
+    """Mark a pitch of the unfinished track as sounding, up to the last row of time."""
+    # The position table has only so many rows of time; steps after them would be out of bounds.
     ends = min(ends, rows.times - 1)
     word, bit = pitch // WORD_BITS, _bit(pitch)
     for step in range(begins, ends):
@@ -222,7 +221,7 @@ def _sound(pitch: int, begins: int, ends: int, rows: PositionRows, state: States
 
 @kernel
 def _finish(ends: int, rows: PositionRows, state: States) -> None:
-    """Let a track or a hidden bar join what sounds; notes without an end sound as far as known."""
+    """Add a track or a hidden bar to what sounds; notes without an end sound as far as known."""
     cells = state.cells
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT:

@@ -53,7 +53,7 @@ def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
 
 def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
     """Return a vocabulary that has the words of a text."""
-    told = set(re.findall(r"VELOCITY=\d+", text))
+    velocities = set(re.findall(r"VELOCITY=\d+", text))
     settings = TokenizerSettings(
         steps_per_quarter,
         "DENSITY=" in text,
@@ -62,9 +62,9 @@ def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
         lyrics="SYLLABLE=" in text,
     )
     # No velocity is the middle of a level of both kinds.
-    for levels in VELOCITY_LEVELS if told else ():
+    for levels in VELOCITY_LEVELS if velocities else ():
         vocabulary = vocabulary_of(replace(settings, velocity=levels))
-        if told & vocabulary.ids.keys():
+        if velocities & vocabulary.ids.keys():
             return vocabulary
     return vocabulary_of(settings)
 

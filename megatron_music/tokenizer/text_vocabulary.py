@@ -46,7 +46,7 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TextSettings:
-    """What is known of a vocabulary beside its tokens.
+    """The settings of a vocabulary in addition to its tokens.
 
     `level` says what a token is, `end` which one ends a song. Where `has_artists` or `has_titles`
     some songs of the data set have one. No document is longer than `longest_tokens`.
@@ -87,7 +87,7 @@ class TextVocabulary:
 
     @property
     def unspoken(self) -> list[int]:
-        """The tokens that are no part of a text: marks, and what stands for unknown characters."""
+        """The tokens that are not part of a text: marks, and that of unknown characters."""
         names = (*MARKS, self.settings.end, GPT2_END, UNKNOWN)
         ids = {self._tokenizer.token_to_id(name) for name in names}
         return sorted(token for token in ids if token is not None)
@@ -95,9 +95,9 @@ class TextVocabulary:
     @cached_property
     def hash(self) -> str:
         """A sha256 over version and tokenizer: equal exactly when every id means the same."""
-        told = json.loads(self._tokenizer.to_str())
+        contents = json.loads(self._tokenizer.to_str())
         # Not the whole file: padding and truncation, which `tokenizers` stores too, change no id.
-        parts = [VERSION, self.settings.end, told["model"], told["added_tokens"]]
+        parts = [VERSION, self.settings.end, contents["model"], contents["added_tokens"]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property

@@ -5,7 +5,7 @@ import numpy as np
 from megatron_music.score.notes import UNTOLD, Piece
 from megatron_music.score.quantize import canonical_track
 from megatron_music.score.tempo import TEMPI_US
-from megatron_music.score.words import StrArray, spelt
+from megatron_music.score.words import spelt
 from megatron_music.tokenizer.position import Position
 from megatron_music.tokenizer.vocabulary import Kind
 
@@ -49,7 +49,9 @@ class Transcript:
         """Return the music so far, canonical."""
         vocabulary = at.vocabulary
         tracks = tuple(
-            canonical_track(code, onset, end, pitch, velocity, _column(sung))
+            canonical_track(
+                code, onset, end, pitch, velocity, np.array(sung, np.str_) if any(sung) else None
+            )
             for code, notes, sung in zip(
                 self.instruments, self._notes, self._syllables, strict=True
             )
@@ -72,7 +74,3 @@ class Transcript:
         notes = [(onset, end, pitch) for onset, end, pitch, _ in self._notes[-1]]
         sounding = [(onset, at.step, pitch) for pitch, onset in at.sounding.items()]
         return self.instruments[-1], notes + [one for one in sounding if one[0] < at.step]
-
-
-def _column(sung: list[str]) -> StrArray | None:
-    return np.array(sung, np.str_) if any(sung) else None

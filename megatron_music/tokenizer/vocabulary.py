@@ -1,6 +1,6 @@
 """The mmmtrack vocabulary: which tokens there are, and their integers.
 
-NOTE_ON and NOTE_OFF each lie in one run of 128 ids, so that transposition is an addition.
+NOTE_ON and NOTE_OFF each have 128 ids in a row, so that transposition is an addition.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ MOST_INSTRUMENTATIONS = 256
 """A share of 1 in 256 is still seen, and the settings stay a small file."""
 VELOCITIES = 128
 VELOCITY_LEVELS = (8, 32)
-"""How many levels velocities can be told in: the dynamics of notation, or most that is heard."""
+"""The numbers of levels of velocity that can be chosen: as in notation, or nearly all one hears."""
 _LATER = ("metres", "velocity", "tempo", "lyrics")
 """Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
@@ -167,7 +167,7 @@ class Vocabulary:
     gives the kind and the value of every id. `metres` are those that bars can be in and
     `bar_steps` the lengths of their bars; `longest_bar` is the longest of these. A VELOCITY token
     names the MIDI velocity in the middle of its level, a TEMPO token quarter notes a minute. A
-    SYLLABLE token is a byte of its text in UTF-8, or what ends behind it.
+    SYLLABLE token is a byte of its text in UTF-8, or what ends after it.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
@@ -336,7 +336,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
 
 
 def _checked(values: dict[str, Any]) -> TokenizerSettings:
-    """Make settings of what JSON holds, each of its own type; raises UsageError."""
+    """Return the settings that JSON holds, after checking their types; raises UsageError."""
     from pydantic import TypeAdapter, ValidationError
 
     from megatron_music.config import validation_message

@@ -1,4 +1,4 @@
-"""Where the bars and tracks of a whole piece are among its tokens, found in one pass; compiled."""
+"""Index the bars and tracks of a whole piece among its tokens, in one pass; compiled."""
 
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ Tokens = npt.NDArray[np.uint16]
 OTHER, NOTE_ON, NOTE_OFF, TIME_DELTA, INST, STATE, TRACK_START, TRACK_END = range(8)
 BAR_START, BAR_END, FILL_IN, FILL_START, FILL_END, PIECE_START, PIECE_END = range(8, 15)
 VELOCITY = 15
-"""The kinds of tokens; STATE is what holds until it is told anew, between bars (METRE)."""
+"""The kinds of tokens; STATE holds until the next of its family, and is between bars (METRE)."""
 
 
 class Rules(NamedTuple):
-    """What the kernels have to know of a vocabulary.
+    """A vocabulary as the kernels take it.
 
     `kinds` and `values` have a cell for each id: a pitch, steps, an instrument's code, a level, or
-    for what is told between bars the number of its family (-1: no METRE or TEMPO tokens). `tempi`
-    and `velocities` are how many levels there are, TEMPO tokens from `tempo` on. `bar_steps` are
+    for tokens between bars the number of their family (-1: no METRE or TEMPO tokens). `tempi` and
+    `velocities` are the numbers of levels; TEMPO tokens begin with `tempo`. `bar_steps` are
     the lengths of bars by METRE token, from `metre` on. `marks` are the ids of the marks by kind.
     """
 
@@ -46,16 +46,16 @@ class Rules(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Where all is in a document, at places among all tokens.
+    """Where the parts of a document are, as places among all tokens.
 
     `opening[track, bar]` is the place of BAR_START, or of FILL_START where the bar is `hidden`.
-    `told[bar, family]` are the tokens that hold for a bar. `heads` are the places of TRACK_START;
+    `states[bar, family]` are the tokens that hold in a bar. `heads` are the places of TRACK_START;
     `body` is that of the first, and the document is from `start` on.
     """
 
     opening: npt.NDArray[np.int64]
     hidden: npt.NDArray[np.bool_]
-    told: npt.NDArray[np.int64]
+    states: npt.NDArray[np.int64]
     heads: Cells
     start: int
     body: int
@@ -81,10 +81,10 @@ def index_document(tokens: Tokens, start: int, end: int, rules: Rules) -> tuple[
         tracks = bars = contents = 0
     opening = np.zeros((tracks, bars), np.int64)
     hidden = np.zeros((tracks, bars), np.bool_)
-    told = np.zeros((bars, rules.families), np.int64)
+    states = np.zeros((bars, rules.families), np.int64)
     heads = np.zeros(tracks, np.int64)
     now = np.zeros(rules.families, np.int64)
-    index = Index(opening, hidden, told, heads, start, start)
+    index = Index(opening, hidden, states, heads, start, start)
     if fault:
         return False, index
     return _fill_index(tokens, start, end, now, contents, index, rules)
@@ -100,7 +100,7 @@ def _fill_index(
     index: Index,
     rules: Rules,
 ) -> tuple[bool, Index]:
-    """Go through a document once; returns whether its bars and contents add up."""
+    """Index a document; return whether its bars and contents add up."""
     kinds, opening = rules.kinds, index.opening
     tracks, bars = opening.shape
     track, bar, body = -1, bars, end
@@ -118,7 +118,7 @@ def _fill_index(
             opening[track, bar] = at
             index.hidden[track, bar] = kind == FILL_IN
             if track == 0:
-                index.told[bar, :] = now
+                index.states[bar, :] = now
             bar += 1
         elif kind == STATE and track <= 0:
             now[rules.values[tokens[at]]] = wide(tokens[at])
@@ -126,14 +126,14 @@ def _fill_index(
             break
     is_whole = track == tracks - 1 and bar == bars and kinds[tokens[end - 1]] == PIECE_END
     is_whole = is_whole and _find_contents(tokens, body, end, contents, index, rules)
-    return is_whole, Index(opening, index.hidden, index.told, index.heads, start, body)
+    return is_whole, Index(opening, index.hidden, index.states, index.heads, start, body)
 
 
 @kernel
 def _find_contents(
     tokens: Tokens, body: int, end: int, contents: int, index: Index, rules: Rules
 ) -> bool:
-    """Let hidden bars open where their contents do; returns whether there are as many of both."""
+    """Give hidden bars the places of their contents; return whether there are as many of both."""
     tracks, bars = index.opening.shape
     at, found = body, 0
     for cell in range(tracks * bars):

@@ -1,4 +1,4 @@
-"""Windows cut out of the tokens of whole pieces, compiled.
+"""Cut windows out of the tokens of whole pieces, compiled.
 
 A window is some bars of an indexed document (`window_index_kernel`): the tracks that sound in them,
 in an order, in a key, with some bars hidden. The tokens are those that `codec.encode` and
@@ -31,16 +31,16 @@ from megatron_music.tokenizer.window_write_kernel import WindowChoice, write
 
 NOTHING_FITS = 0
 
-_FRAME = 8  # tokens of a track, or of a document, beside bars and notes
+_FRAME = 8  # tokens of a track, or of a document, without its bars and notes
 _FRACTION_BITS = 11
 _FRACTIONS = float(1 << 53)
 _ORDER, _SHIFT, _DROP, _IS_HIDDEN, _HIDE, _TEMPO, _VELOCITY = (np.uint64(n) for n in range(2, 9))
 
 
 class Draw(NamedTuple):
-    """How windows are drawn: all of it follows from `word` and the window's place.
+    """The parameters of drawing windows; every draw depends on `word` and the window's place.
 
-    With `shuffle` tracks stand in a random order; the first `most_tracks` stay. Of a share of
+    With `shuffle` tracks are in a random order; the first `most_tracks` stay. Of a share of
     `dropped` windows one of these is left out, if others remain. A key is one of `shifts`
     semitones, from `lowest_shift` on, that leave all pitches in 0..127. A share of `hidden` windows
     hides bars. All TEMPO tokens of a window move by the same number of levels, at most
@@ -59,7 +59,7 @@ class Draw(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words that what is drawn for a window follows from, and how it is drawn.
+    """The random words of a window, and the parameters of drawing it.
 
     Tracks are ordered by `order`, as in `hashing.track_order`; bars are hidden as
     `fill.choose_bars` chooses them by `hide`.
@@ -85,7 +85,7 @@ class Window(NamedTuple):
 
 
 class Tracks(NamedTuple):
-    """What is known of each track of a window.
+    """The tracks of a window.
 
     How many notes it has, their lowest and highest pitch and level of velocity, drums or not.
     """
@@ -100,7 +100,7 @@ class Tracks(NamedTuple):
 
 @kernel
 def drawn_window(draw: Draw, place: int, first: int, bars: int) -> Window:
-    """Return the window at a place: what is drawn for it follows from the place alone."""
+    """Return the window at a place, on which all that is drawn for it depends."""
     state = scramble_word(draw.word ^ np.uint64(place))
     hides = _fraction(scramble_word(state + _IS_HIDDEN)) < draw.hidden
     words = Words(
@@ -123,7 +123,7 @@ def _fraction(word: np.uint64) -> float:
 
 @kernel
 def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
-    """Return the tokens of a window: none where nothing sounds, or no key is possible."""
+    """Return the tokens of a window; none if it is silent or no key is possible."""
     tracks = len(index.heads)
     about = Tracks(
         np.zeros(tracks, np.int64),
@@ -151,7 +151,7 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
 
 @kernel
 def _look(tokens: Tokens, index: Index, window: Window, about: Tracks, rules: Rules) -> int:
-    """Find what is in the tracks of a window; return how many tokens there are at most."""
+    """Find the contents of a window's tracks; return the most tokens that it can have."""
     kinds, values = rules.kinds, rules.values
     most = _FRAME + index.body - index.start
     for track in range(len(index.heads)):
@@ -195,7 +195,7 @@ def notes_in(tokens: Tokens, index: Index, track: int, first: int, bars: int, ru
 
 @kernel
 def _ordered(about: Tracks, window: Window) -> Cells:
-    """Return the tracks of a window in their order: those that sound and stay."""
+    """Return the tracks of a window that sound and are kept, in their order."""
     words, total = window.words, len(about.notes)
     order = np.zeros(total, np.int64)
     keys = np.zeros(total, np.uint64)
@@ -219,7 +219,7 @@ def _ordered(about: Tracks, window: Window) -> Cells:
 
 @kernel
 def _key(about: Tracks, order: Cells, window: Window) -> tuple[int, int]:
-    """Return how many keys leave all pitches in range, and the semitones of the one drawn."""
+    """Return the number of keys with all pitches in range, and the semitones of a drawn one."""
     words, draw = window.words, window.words.draw
     lowest, highest = PITCHES - 1, 0
     for track in order:
@@ -232,7 +232,7 @@ def _key(about: Tracks, order: Cells, window: Window) -> tuple[int, int]:
 
 @kernel
 def _moved(word: np.uint64, low: int, high: int, least: int, most: int) -> tuple[int, int]:
-    """Return how many numbers of `low`..`high` are in `least`..`most`, and the one drawn."""
+    """Return how many numbers of `low`..`high` are in `least`..`most`, and a drawn one of them."""
     first = max(low, least)
     count = max(0, min(high, most) - first + 1)
     if count == 0:
@@ -244,14 +244,14 @@ def _moved(word: np.uint64, low: int, high: int, least: int, most: int) -> tuple
 def _levels(
     index: Index, about: Tracks, order: Cells, window: Window, rules: Rules
 ) -> tuple[int, int]:
-    """Return by how many levels the TEMPO and the VELOCITY tokens of a window move."""
+    """Return the levels by which the TEMPO and the VELOCITY tokens of a window are moved."""
     words, draw = window.words, window.words.draw
     tempo = velocity = 0
     if draw.tempo_levels > 0 and rules.tempo_family >= 0:
         end = window.first + window.bars
-        told = index.told[window.first : end, rules.tempo_family] - rules.tempo
+        levels = index.states[window.first : end, rules.tempo_family] - rules.tempo
         most, highest = draw.tempo_levels, rules.tempi - 1
-        _, tempo = _moved(words.tempo, -most, most, -told.min(), highest - told.max())
+        _, tempo = _moved(words.tempo, -most, most, -levels.min(), highest - levels.max())
     if draw.velocity_levels > 0 and rules.velocities > 0:
         softest, loudest = rules.velocities - 1, 0
         for track in order:

@@ -1,4 +1,4 @@
-"""Which windows an epoch has, and how many tokens each of them has; compiled."""
+"""Plan the windows of an epoch and their numbers of tokens; compiled."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def plan_windows(
     moves: bool,
     rules: Rules,
 ) -> tuple[int, int, npt.NDArray[np.int64]]:
-    """Return the first document that is none (else their number), bars left out, and the windows.
+    """Return the first invalid document (or their number), bars left out, and the windows.
 
     Documents are laid with windows of `bars` bars, or fewer where these have over `most_tokens`
     tokens. Where it `moves`, the first barline of each is drawn; else windows begin with the piece,
@@ -89,7 +89,7 @@ def _lay(
     rows: npt.NDArray[np.int64],
     count: int,
 ) -> tuple[int, int]:
-    """Lay one document with windows; return how many rows there are now, and bars left out.
+    """Plan the windows of one document; return the number of all rows, and bars left out.
 
     Where windows move, the first is as long as the others: it reaches into its neighbour, so that
     every bar is in one window of an epoch or in two. So does the last in half of the epochs; in the
@@ -129,13 +129,13 @@ def _lay(
 
 @kernel
 def _hiding(window: Window, hides: bool) -> Window:
-    """Return a window in which bars are hidden, or are not."""
+    """Return a window with bars hidden or not."""
     return Window(window.first, window.bars, window.most_tracks, hides, window.words)
 
 
 @kernel
 def _note(window: Window, place: int, size: int, rows: npt.NDArray[np.int64], count: int) -> int:
-    """Write the row of a window that has tokens; return how many rows there are now."""
+    """Write the row of a window that has tokens; return the number of all rows."""
     row = rows[count]
     row[PLACE], row[FIRST], row[BARS] = place + window.first, window.first, window.bars
     row[TRACKS], row[HIDES], row[SIZE] = window.most_tracks, window.hides, size
@@ -152,9 +152,9 @@ def shorten_documents(
     most_tokens: int,
     rules: Rules,
 ) -> npt.NDArray[np.int64]:
-    """Return rows of a plan for some documents: each as much of its beginning as fits.
+    """Return rows of a plan for some documents, each with as much of its beginning as fits.
 
-    The size is 0 where nothing fits, or what stands there is not a document.
+    The size is 0 where nothing fits, or where the tokens are not a document.
     """
     rows = np.zeros((len(documents), _COLUMNS), np.int64)
     for i in range(len(documents)):
@@ -177,7 +177,7 @@ def count_notes(
     bars: int,
     rules: Rules,
 ) -> npt.NDArray[np.float64]:
-    """Return the notes a bar of each track that sounds in each window, side by side."""
+    """Return the notes a bar of each track that sounds in each of the windows in a row."""
     rates = np.empty(1024, np.float64)
     count = 0
     for document in range(len(lengths)):
@@ -203,7 +203,7 @@ def count_notes(
 def read_window(
     tokens: Tokens, start: int, end: int, draw: Draw, row: Cells, rules: Rules
 ) -> Tokens:
-    """Return the tokens of a window of a plan: those that it was planned with."""
+    """Return the tokens of a window of a plan."""
     is_sound, index = index_document(tokens, start, end, rules)
     first, bars = row[FIRST], row[BARS]
     if not is_sound or first < 0 or bars < 1 or first + bars > index.opening.shape[1]:

@@ -1,4 +1,4 @@
-"""The tokens of a window, once it is chosen what it holds; compiled."""
+"""Write the tokens of a window whose contents are chosen; compiled."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from megatron_music.tokenizer.window_index_kernel import (
 
 
 class WindowChoice(NamedTuple):
-    """What a window is written from: `bars` bars from bar `first` on, tracks in their order.
+    """The contents of a window: `bars` bars from bar `first`, tracks in their order.
 
     Pitches move by `semitones`, those of drums aside, TEMPO and VELOCITY tokens by levels; bars are
     `hidden` [track, bar].
@@ -47,8 +47,8 @@ class WindowChoice(NamedTuple):
 class Copied(NamedTuple):
     """How the tokens of a bar are copied: moved by semitones and levels of velocity.
 
-    With `closes` above 0 the bar is the last, of so many steps: what still sounds ends with it.
-    `held` are the pitches that sound, as they stand in the piece.
+    With `closes` above 0 the bar is the last and has that many steps: all notes end with it.
+    `held` are the pitches that sound, before they are transposed.
     """
 
     closes: int
@@ -72,12 +72,12 @@ def write(
     `notes` and `drums` are those of all tracks, of notes those in the window.
     """
     out, contents = np.empty(room, np.uint16), np.empty(room, np.uint16)
-    marks, told = rules.marks, index.told
+    marks, states = rules.marks, index.states
     at = written = 0
     for source in range(index.start, index.body):
         out[at] = tokens[source]
         if rules.kinds[tokens[source]] == STATE:
-            out[at] = _told(told, chosen.first, rules.values[tokens[source]], chosen, rules)
+            out[at] = _state(states, chosen.first, rules.values[tokens[source]], chosen, rules)
         at += 1
     end = chosen.first + chosen.bars
     held = np.zeros(PITCHES, np.bool_)
@@ -89,9 +89,9 @@ def write(
         for bar in range(chosen.first, end):
             if bar > chosen.first:
                 for family in range(rules.families):
-                    out[at] = _told(told, bar, family, chosen, rules)
-                    at += told[bar, family] != told[bar - 1, family]
-            closes = _steps(told, bar, rules) if bar == end - 1 else -1
+                    out[at] = _state(states, bar, family, chosen, rules)
+                    at += states[bar, family] != states[bar - 1, family]
+            closes = _steps(states, bar, rules) if bar == end - 1 else -1
             bar_of = Copied(closes, shift, chosen.velocity, held)
             source = index.opening[track, bar] + 1
             if chosen.hidden[i, bar - chosen.first]:
@@ -116,17 +116,17 @@ def write(
 
 
 @kernel
-def _told(told: Cells, bar: int, family: int, chosen: WindowChoice, rules: Rules) -> int:
-    """Return what is told of a bar in one family: TEMPO moves."""
+def _state(states: Cells, bar: int, family: int, chosen: WindowChoice, rules: Rules) -> int:
+    """Return the token of one family that holds in a bar, TEMPO moved by the window's choice."""
     moves = chosen.tempo if family == rules.tempo_family else 0
-    return wide(told[bar, family]) + moves
+    return wide(states[bar, family]) + moves
 
 
 @kernel
 def _write_head(
     tokens: Tokens, index: Index, track: int, rate: float, rules: Rules, out: Tokens, at: int
 ) -> int:
-    """Write what stands before the first bar of a track: its mark, instrument and density."""
+    """Write the tokens before the first bar of a track: its mark, instrument and density."""
     source = index.heads[track]
     out[at] = tokens[source]
     source, at = source + 1, at + 1
@@ -143,9 +143,9 @@ def _write_head(
 
 
 @kernel
-def _steps(told: Cells, bar: int, rules: Rules) -> int:
+def _steps(states: Cells, bar: int, rules: Rules) -> int:
     """Return the length of a bar."""
-    metre = told[bar, rules.metre_family] - rules.metre if rules.metre_family >= 0 else 0
+    metre = states[bar, rules.metre_family] - rules.metre if rules.metre_family >= 0 else 0
     return wide(rules.bar_steps[min(max(metre, 0), len(rules.bar_steps) - 1)])
 
 
@@ -153,7 +153,7 @@ def _steps(told: Cells, bar: int, rules: Rules) -> int:
 def _write_bar(
     tokens: Tokens, source: int, copied: Copied, rules: Rules, out: Tokens, at: int
 ) -> int:
-    """Write what a bar holds, without the ends of notes that began before the window."""
+    """Write the contents of a bar, without the ends of notes that began before the window."""
     kinds, values, held = rules.kinds, rules.values, copied.held
     now = done = 0
     token = tokens[source]
@@ -183,7 +183,7 @@ def _write_bar(
 
 @kernel
 def _close(copied: Copied, done: int, rules: Rules, out: Tokens, at: int) -> int:
-    """End what still sounds on the barline that closes the window, the lowest pitch first."""
+    """End all notes at the barline that closes the window, the lowest pitch first."""
     for pitch in range(PITCHES):
         if copied.held[pitch]:
             if copied.closes > done:

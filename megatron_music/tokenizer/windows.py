@@ -34,8 +34,8 @@ MOST_TRACKS = 1 << 16
 WHOLE = 1 << 40
 """More tokens than any window has: so that none is shortened."""
 
-_TOLD_BETWEEN_BARS = ("METRE", "TEMPO")
-"""The kinds of tokens that hold until they are told anew, at the head and before bars."""
+_STATES = ("METRE", "TEMPO")
+"""The kinds of tokens that hold until the next of their kind; at the head and before bars."""
 
 
 class Documents(NamedTuple):
@@ -160,7 +160,7 @@ def plan(
 def windows_at(
     documents: Documents, firsts: IntArray, bars: IntArray, vocabulary: Vocabulary
 ) -> list[TokenArray]:
-    """Return the windows of one document that begin with these bars, tracks as they stand.
+    """Return the windows of one document that begin with these bars, tracks in their order.
 
     They are empty where nothing sounds.
     """
@@ -185,7 +185,7 @@ def shortened(
 
 
 def track_rates(documents: Documents, bars: int, vocabulary: Vocabulary) -> npt.NDArray[np.float64]:
-    """Return the notes a bar of each track of each window of so many bars, side by side."""
+    """Return the notes a bar of each track of each window of `bars` bars, which do not overlap."""
     from megatron_music.tokenizer.window_plan_kernel import count_notes
 
     return count_notes(*documents, bars, rules_of(vocabulary.settings))
@@ -199,7 +199,8 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
     vocabulary = vocabulary_of(settings)
     kinds = np.zeros(len(vocabulary), np.int8)
     values = np.zeros(len(vocabulary), np.int32)
-    told = _told(vocabulary)
+    of_vocabulary = {kind for kind, _ in vocabulary.meanings}
+    states = [kind for kind in Kind if kind.name in _STATES and kind in of_vocabulary]
     named = {
         Kind.NOTE_ON: of.NOTE_ON,
         Kind.NOTE_OFF: of.NOTE_OFF,
@@ -208,8 +209,9 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         Kind.VELOCITY: of.VELOCITY,
     }
     for token, (kind, value) in enumerate(vocabulary.meanings):
-        kinds[token] = of.STATE if kind in told else named.get(kind, of.OTHER)
-        values[token] = told.index(kind) if kind in told else value
+        kinds[token] = of.STATE if kind in states else named.get(kind, of.OTHER)
+        # The kernels keep one token of each family of states, so these are numbered.
+        values[token] = states.index(kind) if kind in states else value
     marks = np.zeros(of.PIECE_END + 1, np.uint16)
     for name in _marks():
         kinds[vocabulary.ids[name]] = marks_kind = getattr(of, name)
@@ -217,12 +219,12 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
     return of.Rules(
         kinds,
         values,
-        families=len(told),
+        families=len(states),
         bar_steps=np.array(vocabulary.bar_steps, np.int32),
         metre=vocabulary.metre,
-        metre_family=told.index(Kind.METRE) if Kind.METRE in told else -1,
+        metre_family=states.index(Kind.METRE) if Kind.METRE in states else -1,
         tempo=vocabulary.tempo,
-        tempo_family=told.index(Kind.TEMPO) if Kind.TEMPO in told else -1,
+        tempo_family=states.index(Kind.TEMPO) if Kind.TEMPO in states else -1,
         tempi=len(vocabulary.tempi),
         velocities=vocabulary.settings.velocity,
         note_on=vocabulary.note_on,
@@ -234,12 +236,6 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         edges=np.array(settings.density_edges, np.float64),
         marks=marks,
     )
-
-
-def _told(vocabulary: Vocabulary) -> Sequence[Kind]:
-    """Return the kinds of tokens of this vocabulary that are told between bars."""
-    there = {kind for kind, _ in vocabulary.meanings}
-    return [kind for kind in Kind if kind.name in _TOLD_BETWEEN_BARS and kind in there]
 
 
 def _marks() -> Sequence[str]:

@@ -119,7 +119,7 @@ def test_the_unigram_entropy_is_that_of_training_counts_on_each_side(tmp_path: P
     assert manifest["unigram_nats_per_token"]["valid"] == pytest.approx(np.mean(nats), abs=1e-4)
 
 
-def test_the_same_music_at_another_pitch_is_dropped_wherever_it_stands(tmp_path: Path) -> None:
+def test_the_same_music_at_another_pitch_is_dropped_in_any_shard(tmp_path: Path) -> None:
     items = songs(20)
     build(source_of(items), tmp_path / "alone", HALVES)
     trained = [line["split"] for line in lines(tmp_path / "alone")].index("train")
@@ -211,7 +211,7 @@ def test_without_density_there_is_no_density_token(tmp_path: Path) -> None:
         assert not ((tokens >= vocabulary.density) & (tokens < vocabulary.attribute)).any()
 
 
-def test_the_ensemble_is_told_where_all_pieces_have_the_same(tmp_path: Path) -> None:
+def test_the_ensemble_is_recorded_where_all_pieces_have_the_same(tmp_path: Path) -> None:
     build(source_of([Choir(f"choir-{i}", i) for i in range(12)]), tmp_path / "choirs", HALVES)
     build(source_of([*songs(6), Song("one", 7)]), tmp_path / "songs", HALVES)
     choirs = load_vocabulary(tmp_path / "choirs/tokenizer").settings
@@ -229,7 +229,7 @@ class Duo(Song):
         return as_score(song(self.seed, drums=False))
 
 
-def test_the_instruments_of_training_windows_are_told_as_often_as_they_occur(
+def test_instruments_are_recorded_as_often_as_windows_have_them(
     tmp_path: Path,
 ) -> None:
     made = [Song(f"band-{seed}", seed) for seed in range(30)]

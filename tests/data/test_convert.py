@@ -76,7 +76,7 @@ def test_a_second_time_there_is_nothing_to_do(tmp_path: Path) -> None:
         convert(tmp_path / "pieces", tmp_path / "made", {"bars": 2})
 
 
-def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
+def test_a_data_set_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     build(source_of(songs(8)), tmp_path / "built", HALVES)
     with pytest.raises(UsageError, match="holds windows of 4 bars, not whole pieces"):
         convert(tmp_path / "built", tmp_path / "made", {})

@@ -193,7 +193,7 @@ def test_a_place_that_cannot_be_written_is_one_error() -> None:
         build(source_of(songs(2)), Path("/proc/none"))
 
 
-def test_nothing_to_train_on_is_said_with_the_reasons(tmp_path: Path) -> None:
+def test_nothing_to_train_on_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     folder.mkdir()
     (folder / "bad.mid").write_bytes(b"no midi")

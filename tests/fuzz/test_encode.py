@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_music.data.encoding.batch import as_encoded, encode_batch
+from megatron_music.data.encoding.batch import encode_batch
 from megatron_music.data.encoding.encode import KEPT, encode_item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.corpus import chorales
@@ -75,17 +75,17 @@ def hold(items: Sequence[Bytes], settings: BuildSettings) -> Counter[str]:
     became: Counter[str] = Counter()
     for position, item in enumerate(items):
         start = time.process_time()
-        outcome, documents = encode_item(item, settings, vocabulary)
+        expected = encode_item(item, settings, vocabulary)
         assert time.process_time() - start < LONGEST_S, "took too long"
-        became[outcome.reason or KEPT] += 1
-        assert "\n" not in outcome.detail
-        for document in documents:
-            check(document.tokens.astype(np.int64), vocabulary)
+        became[expected.record.reason or KEPT] += 1
+        assert "\n" not in expected.record.detail
+        for tokens, *_ in expected.documents.one_by_one():
+            check(tokens.astype(np.int64), vocabulary)
         if position in sure:
             became["compiled"] += 1
-            expected = as_encoded(outcome, documents)
-            assert sure[position].outcome == expected.outcome
-            for column, wanted in zip(sure[position][1:], expected[1:], strict=True):
+            assert sure[position].record == expected.record
+            columns = zip(sure[position].documents, expected.documents, strict=True)
+            for column, wanted in columns:
                 assert np.array_equal(column, wanted)
     return became
 

@@ -27,7 +27,7 @@ def test_bars_of_common_time_are_the_grid_itself() -> None:
     assert np.array_equal(bars.ticks(ticks), ticks)
 
 
-def test_an_upbeat_stands_at_the_end_of_its_bar() -> None:
+def test_an_upbeat_is_at_the_end_of_its_bar() -> None:
     music = score(Metre(0, 1, 4), Metre(QUARTER, 4, 4), end=QUARTER + 2 * BAR)
     bars = barlines(music)
     assert bars.bars == 3

@@ -78,7 +78,7 @@ def test_a_bank_counts_from_the_next_programme_on() -> None:
     assert instruments(midi_bytes(back)) == [8, DRUMS]
 
 
-def test_a_gs_devices_bank_127_is_no_drum_kit() -> None:
+def test_a_gs_devices_bank_127_is_not_a_drum_kit() -> None:
     events = bank(4, 127) + program(4, 8) + note(4)
     assert instruments(midi_bytes(GS_RESET + events)) == [8]
     assert instruments(midi_bytes(events, GS_RESET)) == [8]

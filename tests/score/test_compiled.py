@@ -37,7 +37,7 @@ def test_every_kernel_and_all_it_takes_numbers_from_is_watched() -> None:
 
 
 @pytest.mark.slow
-def test_compiling_is_told_once_where_it_takes_long_and_was_not_done_before(tmp_path: Path) -> None:
+def test_long_compiling_is_reported_once(tmp_path: Path) -> None:
     code = (
         "from megatron_music.score import compiled; compiled.wide(7); compiled.LONG_S = 0; "
         "compiled.lowest_bit(8); compiled.wide(7.0)"

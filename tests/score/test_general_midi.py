@@ -57,7 +57,7 @@ def test_an_instrument_is_found_by_what_people_say(said: str, code: int) -> None
         ("!", "no instrument '!'"),
     ],
 )
-def test_what_is_no_instrument_is_answered_by_a_choice(said: str, message: str) -> None:
+def test_an_unknown_instrument_gets_suggestions(said: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         find_instrument(said)
 

@@ -190,7 +190,7 @@ def test_cleaning_a_text_twice_is_cleaning_it_once(text: str) -> None:
     assert len(once.encode()) <= 32
 
 
-def test_marks_are_told_from_text() -> None:
+def test_marks_are_separated_from_text() -> None:
     assert split_mark(f"la{LINE_END}") == ("la", LINE_END)
     assert split_mark("la") == ("la", "")
     assert {WORD_END, LINE_END, VERSE_END} == set(MARKS)

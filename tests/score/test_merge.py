@@ -14,7 +14,7 @@ def test_the_hands_of_a_piano_become_one_track_where_the_first_stood() -> None:
     assert merge(Score(4, hands)).tracks == (track(0, (0, 4, 60), (2, 4, 48)), hands[1])
 
 
-def test_a_note_that_both_hold_stands_once() -> None:
+def test_a_note_of_both_tracks_comes_once() -> None:
     double = Score(4, (track(DRUMS, (0, 1, 36)), track(DRUMS, (0, 2, 36), (4, 5, 38))))
     assert quantize(merge(double), 4).tracks == (track(DRUMS, (0, 2, 36), (4, 5, 38)),)
 

@@ -21,7 +21,7 @@ def test_metres_are_asked_for_by_any_or_by_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["0/4", "99/128", "4", "", "3/4,x", "4/0", "-3/4"])
-def test_what_is_no_metre_is_named(text: str) -> None:
+def test_a_word_that_is_not_a_metre_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="choose among"):
         parse_metres(text)
 

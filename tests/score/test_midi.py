@@ -113,14 +113,14 @@ def test_tracks_of_one_instrument_have_names_of_their_own(tmp_path: Path) -> Non
     assert [one.instrument for one in read_midi(tmp_path / "a.mid").tracks].count(SOPRANO) == 2
 
 
-def test_fifteen_tracks_beside_the_drums_have_a_channel_each(tmp_path: Path) -> None:
+def test_fifteen_tracks_and_the_drums_have_a_channel_each(tmp_path: Path) -> None:
     full = tuple(track(code, (0, 4, 60)) for code in (DRUMS, *range(15)))
     write_midi(Piece(4, 1, full), tmp_path / "a.mid")
     messages = chain(*mido.MidiFile(tmp_path / "a.mid").tracks)
     assert sorted(one.channel for one in messages if one.type == "program_change") == [*range(16)]
 
 
-def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
+def test_a_bass_guitar_called_bass_is_not_a_voice(tmp_path: Path) -> None:
     midi = pretty_midi.PrettyMIDI()
     bass = pretty_midi.Instrument(33, name="Bass")
     bass.notes.append(pretty_midi.Note(90, 40, 0.0, 1.0))
@@ -129,7 +129,7 @@ def test_a_bass_guitar_called_bass_is_no_voice(tmp_path: Path) -> None:
     assert [t.instrument for t in read_midi(tmp_path / "band.mid").tracks] == [33]
 
 
-def test_times_stay_in_ticks_whatever_the_tempo() -> None:
+def test_times_stay_in_ticks_at_any_tempo() -> None:
     slow = b"\x00\xff\x51\x03\x10\x00\x00"
     assert parse_midi(midi_bytes(slow + ONE_NOTE), "a").tracks == (track(0, (0, 96, 60)),)
 

@@ -61,7 +61,7 @@ def test_what_the_reader_forgives_is_forgiven(raw: bytes) -> None:
     assert [one.pitch.tolist() for one in before] == [one.pitch.tolist() for one in after]
 
 
-def test_text_is_read_whatever_its_encoding() -> None:
+def test_text_is_read_in_any_encoding() -> None:
     for text in ("Gr\u00fc\u00dfe".encode(), "Gr\u00fc\u00dfe".encode("latin-1")):
         assert Chunk([Event(0, meta(NAME, text + b"\x00"))]).name == "Gr\u00fc\u00dfe"
 

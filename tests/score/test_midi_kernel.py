@@ -134,7 +134,7 @@ FOUR_NOTES = b"\x00\x90\x3c\x40\x10\x3c\x00\x00\x3e\x40\x10\x3e\x00"
         b"\x00\xf2\x10\x10",
     ],
 )
-def test_running_status_goes_on_after_what_belongs_to_no_channel(between: bytes) -> None:
+def test_running_status_continues_after_system_messages(between: bytes) -> None:
     half = len(FOUR_NOTES) // 2 + 1
     raw = midi_bytes(FOUR_NOTES[:half] + between + FOUR_NOTES[half:])
     assert read(raw).tracks == read(midi_bytes(FOUR_NOTES)).tracks

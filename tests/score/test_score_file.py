@@ -129,7 +129,7 @@ def test_what_is_in_quarters_is_not_halved() -> None:
         ("a.xml", musicxml(), "silent", "no notes"),
     ],
 )
-def test_what_is_no_score_is_one_line_with_its_reason(
+def test_a_file_that_is_not_a_score_is_one_line_with_its_reason(
     name: str, raw: bytes, reason: str, words: str
 ) -> None:
     with pytest.raises(ScoreError, match=words) as fault:

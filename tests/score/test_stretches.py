@@ -131,6 +131,6 @@ def test_metres_that_there_are_no_bars_of_are_left_out() -> None:
     assert notes_of(kept) == [(0, 0, 4), (2, 24, 28)]
 
 
-def test_music_without_a_signature_is_in_common_time_whatever_is_asked_for() -> None:
+def test_music_without_a_signature_is_in_common_time() -> None:
     kept, _ = lay_out_bars(score([(0, 8)]), 1, (TimeSignature(3, 4),))
     assert kept.tracks == ()

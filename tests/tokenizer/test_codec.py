@@ -131,7 +131,7 @@ def test_a_piece_may_stop_at_a_whole_track_but_not_inside_one() -> None:
     assert caught.value.position == len(words) - 2
 
 
-def test_a_word_that_is_no_token_is_named_with_its_place() -> None:
+def test_a_word_that_is_not_a_token_is_named_with_its_place() -> None:
     with pytest.raises(TokenError, match=r"token 2: 'INST=BASSOON'") as caught:
         from_text("PIECE_START TRACK_START INST=BASSOON", PLAIN)
     assert caught.value.position == 2
@@ -157,7 +157,7 @@ WALTZ = (
 )
 
 
-def test_a_metre_is_told_at_the_head_and_where_it_changes() -> None:
+def test_a_metre_is_at_the_head_and_where_it_changes() -> None:
     vocabulary = Vocabulary(TokenizerSettings(density=False, metres=("2/4", "3/4")))
     piece = decode(from_text(WALTZ, vocabulary), vocabulary)
     assert list(map(str, piece.metres)) == ["3/4", "2/4", "2/4"]
@@ -184,7 +184,7 @@ LOUD = (
 )
 
 
-def test_velocities_are_told_where_they_change_and_anew_in_each_bar() -> None:
+def test_velocities_come_where_they_change_and_in_each_bar() -> None:
     vocabulary = Vocabulary(TokenizerSettings(density=False, velocity=8, tempo=True))
     piece = decode(from_text(LOUD, vocabulary), vocabulary)
     assert piece.tracks[0].velocity.tolist() == [88, 40, 40, 40]
@@ -222,7 +222,7 @@ def test_a_metre_that_the_vocabulary_lacks_is_named() -> None:
 SUNG = Vocabulary(TokenizerSettings(density=False, lyrics=True))
 
 
-def test_a_syllable_is_spelt_behind_its_note() -> None:
+def test_a_syllable_follows_its_note() -> None:
     sung = replace(
         track(0, (0, 4, 60), (4, 8, 62), (4, 8, 65)), syllables=np.array(["Grün", "", "de\n"])
     )

@@ -108,8 +108,7 @@ def expected(score: Score, setup: Setup) -> tuple[list[list[int]], list[list[flo
 
 
 def documents_of(batch: Batch) -> list[list[int]]:
-    parts = np.split(batch.tokens, np.cumsum(batch.lengths)[:-1]) if len(batch.lengths) else []
-    return [part.tolist() for part in parts]
+    return [tokens.tolist() for tokens, *_ in batch.documents.one_by_one()]
 
 
 def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
@@ -117,8 +116,8 @@ def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
     batch = batch or setup.encoder().encode_score(score)
     documents, rates = expected(score, setup)
     assert documents_of(batch) == documents
-    assert batch.tracks.tolist() == list(map(len, rates))
-    assert batch.rates().tolist() == [rate for of_document in rates for rate in of_document]
+    assert batch.documents.tracks.tolist() == list(map(len, rates))
+    assert batch.documents.rates.tolist() == [rate for of_document in rates for rate in of_document]
     kept, cuts = laid(score, setup)
     [row] = batch.pieces
     if not kept.tracks:
@@ -130,7 +129,7 @@ def check(score: Score, setup: Setup, batch: Batch | None = None) -> Batch:
     cut = placed_windows(piece, setup.bars, setup.hop, cuts)
     assert row[WINDOWS] == len(cut)
     if setup.shifts == range(1):
-        assert batch.first_bars.tolist() == [first for first, _ in cut]
+        assert batch.documents.first_bars.tolist() == [first for first, _ in cut]
     assert (row[DOCUMENTS], row[TOKENS]) == (len(documents), sum(map(len, documents)))
     assert batch.fingerprints == [fingerprint(quantize(kept, 4))]
     assert batch.instruments == [sorted(t.instrument for t in piece.tracks)]
@@ -196,9 +195,7 @@ def test_many_files_are_what_each_is_alone(tmp_path: Path) -> None:
     files[2:2] = [b"no music", midi_bytes(ONE_NOTE)]
     together = setup.encoder().encode(files)
     alone = [setup.encoder().encode([raw]) for raw in files]
-    assert documents_of(together) == [
-        d for one in alone if len(one.lengths) for d in documents_of(one)
-    ]
+    assert documents_of(together) == [d for one in alone for d in documents_of(one)]
     assert together.fingerprints == [one.fingerprints[0] for one in alone]
     assert together.pieces.tolist() == [one.pieces[0].tolist() for one in alone]
     assert together.instruments == [one.instruments[0] for one in alone]
@@ -214,7 +211,7 @@ def test_an_encoder_does_not_remember_what_it_encoded() -> None:
 
 def test_what_does_not_fit_gets_more_room() -> None:
     setup = Setup(bars=16, hop=1, shifts=range(-12, 12), merge=True)
-    assert len(check(song(3), setup).tokens) > 300_000
+    assert len(check(song(3), setup).documents.tokens) > 300_000
 
 
 def test_keys_are_for_training_and_the_rest_stays_as_it_is() -> None:
@@ -244,7 +241,7 @@ def test_keys_are_for_training_and_the_rest_stays_as_it_is() -> None:
 def test_absurd_scores_are_left_to_the_readable_path(score: Score) -> None:
     batch = Setup().encoder().encode_score(score)
     assert batch.pieces[0, BARS] < 0
-    assert (len(batch.tokens), batch.fingerprints, batch.instruments) == (0, [""], [[]])
+    assert (len(batch.documents.tokens), batch.fingerprints, batch.instruments) == (0, [""], [[]])
 
 
 def test_the_largest_scores_are_encoded() -> None:

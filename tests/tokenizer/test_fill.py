@@ -22,7 +22,7 @@ HIDDEN = (
 FINGERPRINT = "0123456789abcdef" * 2
 
 
-def test_a_hidden_bar_leaves_a_mark_and_stands_behind_the_tracks() -> None:
+def test_a_hidden_bar_leaves_a_mark_and_follows_the_tracks() -> None:
     whole = (
         "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=62 TIME_DELTA=8 NOTE_OFF=62 BAR_END "
         f"BAR_START {NOTE} BAR_END TRACK_END PIECE_END"

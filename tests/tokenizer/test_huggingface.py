@@ -47,7 +47,7 @@ def test_the_special_tokens_are_ours(loaded: dict[int, PreTrainedTokenizerFast])
     assert ids == (v.pad, v.piece_start, v.piece_end)
 
 
-def test_a_word_that_is_no_token_keeps_its_place_as_pad(
+def test_a_word_that_is_not_a_token_becomes_pad(
     loaded: dict[int, PreTrainedTokenizerFast],
 ) -> None:
     wrong = BASS_LINE.replace("BASS", "BASSOON")
@@ -99,7 +99,7 @@ def test_a_folder_of_an_earlier_version_is_refreshed_and_one_of_today_is_left(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"model": {"type": "WordLevel"}}', "[" * 99_999])
-def test_what_is_no_tokenizer_does_not_load_in_megatron(tmp_path: Path, text: str) -> None:
+def test_a_damaged_tokenizer_does_not_load_in_megatron(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
     assert not loads_in_megatron(tmp_path)
 

@@ -302,7 +302,7 @@ def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
     assert told["NOTE_OFF=71"] == [3]
 
 
-def test_each_voice_of_a_choir_is_told_apart() -> None:
+def test_each_voice_of_a_choir_has_rows_of_its_own() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=ALTO BAR_START NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60 BAR_END "
         "TRACK_END TRACK_START INST=DRUMS BAR_START NOTE_ON=36 TIME_DELTA=4 NOTE_OFF=36 BAR_END "
@@ -354,7 +354,7 @@ def test_a_track_knows_its_instrument_and_its_last_pitch() -> None:
     assert told["TRACK_END"] == [0, 65 + 128]
 
 
-def test_a_track_is_told_what_would_be_parallel_fifths_and_octaves() -> None:
+def test_a_track_knows_what_would_be_parallel_fifths_and_octaves() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
         "NOTE_ON=69 TIME_DELTA=4 NOTE_OFF=69 BAR_END TRACK_END "
@@ -370,7 +370,7 @@ def test_a_track_is_told_what_would_be_parallel_fifths_and_octaves() -> None:
     assert told["NOTE_ON=41"] == [6, last + 60]
 
 
-def test_a_voice_is_told_the_voices_above_and_below_it() -> None:
+def test_a_voice_knows_the_voices_above_and_below_it() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
         "BAR_END TRACK_END TRACK_START INST=ALTO BAR_START NOTE_ON=62 TIME_DELTA=3 NOTE_OFF=62 "

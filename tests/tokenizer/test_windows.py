@@ -216,7 +216,7 @@ def test_of_a_share_of_windows_one_track_is_dropped_and_the_others_stay() -> Non
     assert set(left_out) == set(range(6))
 
 
-def test_at_most_so_many_tracks_stay() -> None:
+def test_only_the_first_tracks_stay() -> None:
     tracks = tuple(track(code, (0, 16, 60)) for code in range(6))
     documents = stored([encode(Piece(4, 1, tracks, ()), PLAIN)])
     two = plan(documents, new_draw(5, range(1), max_tracks=2), 1, WHOLE, PLAIN, moves=True)
@@ -336,7 +336,7 @@ def test_rates_are_the_notes_a_bar_of_each_window() -> None:
         "PIECE_START BAR_START BAR_END TRACK_START INST=0 TRACK_END PIECE_END",
     ],
 )
-def test_what_is_no_piece_is_told_with_its_number(words: str) -> None:
+def test_a_document_that_is_not_a_piece_is_named_by_its_number(words: str) -> None:
     sound = encode(Piece(4, 1, (track(0, (0, 4, 60)),), ()), PLAIN)
     odd = np.array([PLAIN.ids[word] for word in words.split()], np.uint16)
     with pytest.raises(DataError, match="document 1 is not a whole piece"):
@@ -346,7 +346,7 @@ def test_what_is_no_piece_is_told_with_its_number(words: str) -> None:
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=60), st.integers(1, 5))
-def test_whatever_tokens_stand_there_nothing_is_read_beyond(ids: list[int], bars: int) -> None:
+def test_no_tokens_make_the_kernels_read_beyond_the_end(ids: list[int], bars: int) -> None:
     documents = stored([np.array(ids, np.uint16)])
     try:
         windows = plan(documents, new_draw(1, range(1)), bars, 100, PLAIN, moves=True)

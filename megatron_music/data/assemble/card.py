@@ -1,4 +1,4 @@
-"""`README.md` of a data set: the card that goes with it wherever it goes."""
+"""The data card: `README.md` of a data set."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.wording import counted, markdown_table
 
 LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
-"""Tokens of a document: each bin ends where a usual context does."""
+"""Bins of document lengths in tokens, which end at usual context lengths."""
 
 BAR_EDGES = (1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512, 1024)
 MOST_INSTRUMENTS = 16
@@ -37,7 +37,7 @@ Megatron-LM takes the prefix `train`, and `tokenizer/` is a Hugging Face tokeniz
 hash of their music, which transposition does not change, so that no piece is on two splits. A model
 that knows only how often each token occurs costs {entropy} nats a token.
 
-Kept: {kept:,} of {inputs}; `files.jsonl` says what became of each.
+Kept: {kept:,} of {inputs}; `files.jsonl` has a line for each.
 
 ## Histograms
 
@@ -109,7 +109,7 @@ def card(
     )
 
 
-_TOLD = {
+_TITLES_OF_VALUES = {
     "METRE": "METRE tokens",
     "VELOCITY": "VELOCITY tokens, by the velocity in the middle of a level",
     "TEMPO": "TEMPO tokens, by quarter notes a minute",
@@ -134,8 +134,8 @@ def histograms(contents: Contents, refused: Mapping[str, int]) -> dict[str, list
             contents.pitches, range(0, 128, 12)
         ),
         **{
-            title: [row for row in contents.told.get(kind, {}).items() if row[1]]
-            for kind, title in _TOLD.items()
+            title: [row for row in contents.value_counts.get(kind, {}).items() if row[1]]
+            for kind, title in _TITLES_OF_VALUES.items()
         },
         "Inputs left out, by reason": sorted(refused.items(), key=lambda row: -row[1]),
     }

@@ -1,8 +1,8 @@
-"""What only all the shards together tell: duplicates, densities, and where each shard goes.
+"""Find what depends on all shards: duplicates, density levels, and where each shard is written.
 
 One pass over the shards in the order of the source, without their tokens, while later ones are
-still being made. It writes `files.jsonl` and the lengths of documents on the way, so that memory
-does not grow with them.
+still being made. It writes `files.jsonl` and the lengths of documents during that pass, so that
+memory does not grow with the data set.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Share:
-    """A shard, the split of each of its pieces in the end, and where its tokens begin there."""
+    """A shard, the final split of each of its pieces, and where its tokens begin in each split."""
 
     shard: Path
     splits: SplitIndices
@@ -59,9 +59,9 @@ class Share:
 
 @dataclass
 class DatasetPlan:
-    """What there is in all, and the `folder` where files of it have been written.
+    """The totals of a data set, and the `folder` where the scan has written files.
 
-    `contents` is the hash of what all inputs were read from.
+    `contents` is the hash of the bytes of all inputs.
     `grid` is what the grid costs, where that is known.
     `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
     their fingerprints, if they are few. `labels` are what a manifest keeps of `labels.Labelled`.
@@ -90,9 +90,9 @@ def scan_shards(
 
     `near` has for each piece that the shards have kept the number of the first like it, see
     `near_duplicates`.
-    Beside it are left `{train,valid,test}.lengths`, of the documents in tokens (int32), and
-    `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to the
-    training windows alone. Raises DataError.
+    In the same folder it writes `{train,valid,test}.lengths`, of the documents in tokens (int32),
+    and `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to
+    the training windows alone. Raises DataError.
     """
     found = DatasetPlan(folder, settings.tokenizer(), {name: SplitCounts() for name in SPLITS})
     known = _Known(near)
@@ -148,7 +148,7 @@ class _Known:
         self._count = 0
 
     def duplicates(self, shard: Shard, names: Sequence[str]) -> dict[int, tuple[str, str]]:
-        """Return the pieces whose music there is already: the reason, and the name of the first."""
+        """Return the pieces whose music was met before: the reason, and the name of the first."""
         again = {}
         for position in np.flatnonzero(shard.splits != NO_SPLIT).tolist():
             music = shard.fingerprint(position)
@@ -166,7 +166,7 @@ class _Known:
 
 
 def _settled(shard: Shard, names: Sequence[str], originals: dict[int, tuple[str, str]]) -> bytes:
-    """Return the lines of a shard, those of duplicates put right."""
+    """Return the lines of a shard, with those of duplicates replaced."""
     if not originals:
         return shard.lines
     lines = shard.lines.splitlines(keepends=True)
@@ -195,10 +195,11 @@ def _share(
     """Count what a shard gives to each split; write the lengths and places of its documents."""
     starts = tuple(split.tokens for split in found.splits.values())
     # The rows of .places.npy: bars before the document, bars of its piece.
-    rows = np.stack((shard.first_bars, shard.bars[shard.owner]), axis=1)
+    documents = shard.documents
+    rows = np.stack((documents.first_bars, shard.bars[shard.owner]), axis=1)
     for number, split in enumerate(found.splits.values()):
         here = splits[shard.owner] == number
-        lengths = shard.lengths[here]
+        lengths = documents.lengths[here]
         lengths_files[number].write(lengths.data)
         places_files[number].write(rows[here].data)
         split.pieces += int(np.count_nonzero(splits == number))
@@ -213,7 +214,7 @@ def _training_rates(shard: Shard, splits: SplitIndices) -> dict[float, int]:
     if len(shard.window_rates):
         rates = shard.window_rates[np.repeat(splits == 0, shard.window_counts)]
     else:
-        rates = shard.rates[np.repeat(splits[shard.owner] == 0, shard.tracks)]
+        rates = shard.documents.rates[np.repeat(splits[shard.owner] == 0, shard.documents.tracks)]
     values, counts = np.unique(rates, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
@@ -222,7 +223,7 @@ def _fit(
     settings: BuildSettings, rates: Counter[float], ensembles: set[tuple[str, ...]]
 ) -> TokenizerSettings:
     start = settings.tokenizer()
-    # Edges that were given are those of another data set: tokens mean the same there.
+    # Given edges are those of another data set, whose tokens must mean the same.
     cut = rates and start.density and settings.density_edges is None
     ensemble = next(iter(ensembles)) if len(ensembles) == 1 else ()
     whole = settings.max_tracks is None or len(ensemble) <= settings.max_tracks

@@ -1,4 +1,4 @@
-"""The `.bin` and `.idx` files, of finished shards: each shard at its place, by any worker."""
+"""Write finished shards into the `.bin` and `.idx` files: each at its place, by any worker."""
 
 import hashlib
 import os
@@ -31,12 +31,12 @@ Counts = npt.NDArray[np.int64]
 
 _TOKEN_BYTES = 2
 _TOKEN_IDS = 1 << 16
-_HASHED_BYTES = 1 << 18  # at once: what stays in the cache of a core
+_HASHED_BYTES = 1 << 18  # at once: fits into the cache of a core
 
 
 @dataclass(frozen=True)
 class WrittenTokens:
-    """What was written: how often each token occurs on each split, and the sha256 of each file."""
+    """How often each token occurs in each split, and the sha256 of each file that was written."""
 
     token_counts: dict[str, Counts]
     sha256: dict[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class WriteTask:
 
 
 def write_tokens(found: DatasetPlan, workers: Workers, progress: Progress) -> WrittenTokens:
-    """Write `{train,valid,test}.{bin,idx,places.npy}`, where the scan wrote; raises DataError."""
+    """Write `{train,valid,test}.{bin,idx,places.npy}` into the scan's folder; raises DataError."""
     folder = found.folder
     for name, split in found.splits.items():
         # At its full size from the start: several processes write shards into it, in any order.
@@ -92,11 +92,11 @@ def _written(
     The tokens of shards are added to `total`, the hashes of indices to `digests`.
     """
     try:
-        for made in workers.run(_carry_out, tasks):
-            if isinstance(made, dict):
-                digests.update(made)
+        for result in workers.run(_carry_out, tasks):
+            if isinstance(result, dict):
+                digests.update(result)
             else:
-                number, counts = made
+                number, counts = result
                 total += counts
                 yield number
     except WorkerDied:
@@ -107,7 +107,7 @@ def _written(
 
 
 def _in_order(numbers: Iterable[int]) -> Iterator[int]:
-    """Give 0, 1, 2, ... each as soon as it and all before it have come."""
+    """Give numbers in ascending order: 0, 1, 2, each once all before it have come."""
     waiting: set[int] = set()
     following = 0
     for number in numbers:
@@ -119,7 +119,7 @@ def _in_order(numbers: Iterable[int]) -> Iterator[int]:
 
 
 class _RunningHash:
-    """The sha256 of a file that grows; reading it at once finds it in memory still."""
+    """The sha256 of a file that grows; what was just written is read from memory, not the disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -135,7 +135,7 @@ class _RunningHash:
         os.close(self._descriptor)
 
     def upto(self, end_bytes: int) -> None:
-        """Take in the file up to here."""
+        """Hash the file up to a place."""
         while self._done_bytes < end_bytes:
             part = self._buffer[: end_bytes - self._done_bytes]
             size = os.preadv(self._descriptor, [part], self._done_bytes)
@@ -143,6 +143,7 @@ class _RunningHash:
             self._done_bytes += size
 
     def hexdigest(self) -> str:
+        """Return the hash of the file so far."""
         return self._sha256.hexdigest()
 
 
@@ -151,21 +152,21 @@ def _carry_out(task: Path | WriteTask) -> dict[str, str] | tuple[int, Counts]:
 
 
 def write_indices(prefix: Path) -> dict[str, str]:
-    """Write the `.idx` and `.places.npy` of one split from what the scan left; return hashes."""
-    made = (
+    """Write the `.idx` and `.places.npy` of one split from the scan's files; return hashes."""
+    written = (
         write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
         write_places(prefix.with_name(prefix.name + RAW_PLACES_SUFFIX), prefix),
     )
-    return {path.name: sha256_of(path) for path in made}
+    return {path.name: sha256_of(path) for path in written}
 
 
 def write_shard_tokens(task: WriteTask) -> tuple[int, Counts]:
-    """Write the tokens of a shard where they belong; return how often each occurs in each split."""
+    """Write the tokens of a shard at their places; return how often each occurs in each split."""
     from megatron_music.data.encoding.density_kernel import settle
 
     vocabulary = vocabulary_of(task.tokenizer)
-    documents = read_documents(task.share.shard)
-    splits = task.share.splits[documents.owner]
+    documents, owner = read_documents(task.share.shard)
+    splits = task.share.splits[owner]
     counts = np.zeros((len(SPLITS), _TOKEN_IDS), np.int64)
     edges = np.array(vocabulary.settings.density_edges, np.float64)
     # Without density tokens no id counts as one.

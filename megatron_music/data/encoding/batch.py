@@ -1,6 +1,6 @@
 """Many MIDI files to their documents at once, by the compiled kernels.
 
-The same as `documents.encode_item`, file by file, for the files that the kernels are sure of.
+A batch version of `encode.encode_item`. Files that the kernels cannot handle are left to that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.encoding.encode import Encoded, as_encoded, left_out, other_metre
-from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.encoding.encode import EncodedPiece, left_out, other_metre, refused
+from megatron_music.data.encoding.records import KEPT, FileRecord
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.item import File, Item, Refusal, is_file
 from megatron_music.data.split import last_training_word, split_of
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _MOST_BYTES = 16_000_000
 
 
-def encode_batch(items: Sequence[Item], settings: BuildSettings) -> Iterator[tuple[int, Encoded]]:
-    """Encode those of the items that the kernels are sure of; give each with its position."""
+def encode_batch(
+    items: Sequence[Item], settings: BuildSettings
+) -> Iterator[tuple[int, EncodedPiece]]:
+    """Encode those of the items that the kernels can handle; give each with its position."""
     # Notation goes through music21, piece by piece, and the kernels read no words.
     files = [
         (position, item)
@@ -49,7 +51,7 @@ def load_kernels() -> None:
 @lru_cache(maxsize=1)
 def _encoder(settings: BuildSettings) -> "BatchEncoder":
     """Return the encoder of a worker: its memory is kept from shard to shard."""
-    # Here, since one process that reads collections that are no files needs no compiler.
+    # Imported here: music21's collections are read without the compiler, which takes a second.
     from megatron_music.tokenizer.batch import BatchEncoder
 
     cut = settings.cut
@@ -70,20 +72,19 @@ def _encoder(settings: BuildSettings) -> "BatchEncoder":
 
 def _pieces(
     names: Sequence[str], batch: "Batch", settings: BuildSettings
-) -> Iterator[tuple[int, Encoded]]:
-    """Give the pieces of a batch that are certain, with their places in it."""
+) -> Iterator[tuple[int, EncodedPiece]]:
+    """Give the pieces of a batch that the kernels could handle, with their places in it."""
     documents = np.cumsum([0, *batch.pieces[:, 2]]).tolist()
     tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
-    tracks = np.concatenate(([0], np.cumsum(batch.tracks)))[documents].tolist()
-    rates, metres = batch.rates(), time_signatures(settings.metres)
+    tracks = np.concatenate(([0], np.cumsum(batch.documents.tracks)))[documents].tolist()
+    metres = time_signatures(settings.metres)
     for i, (bars, windows, *_, stretches) in enumerate(batch.pieces.tolist()):
         # Bars of 0 with a metre: all of it is in metres that are left out. Without one: not sure.
         if batch.metres[i] and bars <= 0:
             refusal = other_metre(batch.metres[i], metres)
-            outcome = FileRecord(names[i], REFUSED, refusal.reason, str(refusal))
-            yield i, as_encoded(outcome, [])
+            yield i, refused(names[i], refusal.reason, str(refusal))
         elif bars > 0:
-            outcome = FileRecord(
+            record = FileRecord(
                 names[i],
                 KEPT,
                 detail=left_out(stretches, batch.metres[i], metres) if stretches else "",
@@ -95,24 +96,14 @@ def _pieces(
                 fingerprint=batch.fingerprints[i],
                 instruments=tuple(map(instrument_name, batch.instruments[i])),
             )
-            of_piece = slice(documents[i], documents[i + 1])
-            yield (
-                i,
-                Encoded(
-                    outcome,
-                    batch.tokens[tokens[i] : tokens[i + 1]],
-                    batch.lengths[of_piece],
-                    rates[tracks[i] : tracks[i + 1]],
-                    batch.tracks[of_piece],
-                    batch.first_bars[of_piece],
-                ),
-            )
+            ranges = (slice(*edges[i : i + 2]) for edges in (documents, tokens, tracks))
+            yield i, EncodedPiece(record, batch.documents.part(*ranges))
 
 
 def _portions(
     files: Sequence[tuple[int, File]],
 ) -> Iterator[tuple[list[int], list[str], list[bytes]]]:
-    """Read files, so many at once as memory should hold; those that are refused are left out."""
+    """Read files in portions that fit into memory; those that cannot be read are left out."""
     positions: list[int] = []
     names: list[str] = []
     raws: list[bytes] = []

@@ -1,27 +1,15 @@
-"""The tokens of a shard made final: densities in their places, tokens counted; compiled."""
-
-from typing import NamedTuple
+"""Put density levels into the tokens of a shard, and count tokens; compiled."""
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.compiled import kernel
-from megatron_music.tokenizer.vocabulary import TokenArray
-
-
-class Documents(NamedTuple):
-    """The documents of a shard: see `shard_file.Shard`; `tokens` holds them one after another."""
-
-    tokens: TokenArray
-    lengths: npt.NDArray[np.int32]
-    owner: npt.NDArray[np.int32]
-    tracks: npt.NDArray[np.int32]
-    rates: npt.NDArray[np.float64]
+from megatron_music.tokenizer.documents import DocumentColumns
 
 
 @kernel
 def settle(
-    documents: Documents,
+    documents: DocumentColumns,
     splits: npt.NDArray[np.int8],
     edges: npt.NDArray[np.float64],
     density: np.uint16,
@@ -30,10 +18,11 @@ def settle(
 ) -> None:
     """Put density levels where documents have placeholders; add to `counts` [split, any uint16].
 
-    Documents that are on no split (below 0) stay as they are and are not counted. The `levels`
-    tokens from `density` on stand for densities, which `edges` cut as `codec.density_levels` does.
+    `splits` has the split of each document; those below 0 are in none, stay as they are and are
+    not counted. The `levels` tokens from `density` on are densities, cut by `edges` as
+    `codec.density_levels` does.
     """
-    tokens, lengths, _, tracks, rates = documents
+    tokens, lengths, tracks, _, rates = documents
     start = first_track = 0
     for document in range(len(lengths)):
         end = start + lengths[document]

@@ -1,4 +1,4 @@
-"""One piece to the documents of a data set, or to a refusal: the path that reads any format.
+"""Encode one piece of any format into the documents of a data set, or refuse it.
 
 `batch.py` does the same for many MIDI files at once; tests compare the two.
 """
@@ -24,66 +24,73 @@ from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
 from megatron_music.score.quantize import placed_windows, quantize
 from megatron_music.score.stretches import lay_out_bars, other_metres
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
+from megatron_music.tokenizer.documents import (
+    NO_DOCUMENTS,
+    DocumentColumns,
+    Rates,
+    document_columns,
+)
 from megatron_music.tokenizer.fill import choose_bars, hide
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 from megatron_music.tokenizer.windows import documents_of, track_rates
 from megatron_music.wording import counted
 
-Rates = npt.NDArray[np.float64]
 
+class EncodedPiece(NamedTuple):
+    """What became of a piece of a source, and its documents.
 
-@dataclass(frozen=True)
-class Document:
-    """A window in one key: its tokens, the notes a bar of each of its tracks, and its place.
-
-    `first_bar` is the bar of the piece that it begins with, counted from 0.
+    `window_rates` are the notes a bar of each track of each window of a whole piece; empty where
+    the documents are windows. `sketch` is for finding near duplicates, see `quality.sketch`; empty
+    where none are looked for.
     """
 
-    tokens: TokenArray
-    rates: Rates
-    first_bar: int
+    record: FileRecord
+    documents: DocumentColumns = NO_DOCUMENTS
+    window_rates: Rates = np.zeros(0)
+    sketch: Signatures = np.zeros(0, np.uint32)
 
 
-def encode_item(
-    item: Item, settings: BuildSettings, vocabulary: Vocabulary
-) -> tuple[FileRecord, list[Document]]:
-    """Read and encode one piece; what cannot be used comes back as a refusal with its reason."""
+def refused(name: str, reason: str, detail: str) -> EncodedPiece:
+    """Return the record of a piece that is left out."""
+    return EncodedPiece(FileRecord(name, REFUSED, reason, detail))
+
+
+def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> EncodedPiece:
+    """Read and encode one piece; one that cannot be used is refused with its reason."""
     try:
         score = item.read()
         accepted = validate_score(score, settings)
-    except Refusal as refusal:
-        return FileRecord(item.name, REFUSED, refusal.reason, str(refusal)), []
-    except MusicFileError as fault:
-        return FileRecord(item.name, REFUSED, fault.reason, str(fault)), []
-    # On the coarse grid, whatever the grid of the data set: a piece stays in its split.
+    except (Refusal, MusicFileError) as fault:
+        return refused(item.name, fault.reason, str(fault))
+    # By the coarse grid on any grid, so that a piece has the same split in all data sets.
     piece, music = accepted.piece, fingerprint(accepted.coarse)
     split = split_of(music, settings.split)
     cut = placed_windows(piece, settings.cut.bars, settings.cut.hop, accepted.cuts)
     # Validation is on real music: transposed copies would only cost time.
     shifts = settings.cut.shifts if split == SPLITS[0] else range(1)
-    documents: list[Document] = []
+    windows = []
     for index, (first, window) in enumerate(cut):
         arranged = _arrange(window, music, index, settings)
-        tokens, rates = encode(arranged, vocabulary), note_rates(arranged)
-        documents += in_keys(tokens, rates, first, shifts, vocabulary)
-    outcome = FileRecord(
+        windows.append((encode(arranged, vocabulary), note_rates(arranged), first))
+    documents = document_columns(in_keys(windows, shifts, vocabulary))
+    record = FileRecord(
         item.name,
         KEPT,
         detail="; ".join(filter(None, (accepted.remark, score.words_left_out))),
         split=split,
         bars=piece.bars,
         windows=len(cut),
-        documents=len(documents),
-        tokens=sum(len(document.tokens) for document in documents),
+        documents=len(documents.lengths),
+        tokens=len(documents.tokens),
         fingerprint=music,
         instruments=tuple(map(instrument_name, sorted(track.instrument for track in piece.tracks))),
     )
-    return outcome, documents
+    return EncodedPiece(record, documents)
 
 
 def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> Piece:
-    """Put the tracks in an order that depends on seed, music and window alone; keep the first."""
-    # An order drawn for each window, the same in every build: models must not learn positions.
+    """Put tracks in an order that depends on seed, music and window alone; keep `max_tracks`."""
+    # Random, so that models do not learn positions; reproducible, so that builds are the same.
     tracks = window.tracks
     if settings.cut.shuffle:
         tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
@@ -91,82 +98,55 @@ def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> 
 
 
 def in_keys(
-    tokens: TokenArray, rates: Rates, first_bar: int, shifts: range, vocabulary: Vocabulary
-) -> Iterator[Document]:
-    """Give a window once for each shift, in semitones, that leaves all its pitches in 0..127."""
-    for semitones in shifts:
-        moved = transpose(tokens, semitones, vocabulary) if semitones else tokens
-        if moved is not None:
-            yield Document(moved, rates, first_bar)
+    windows: Iterable[tuple[TokenArray, Rates, int]], shifts: range, vocabulary: Vocabulary
+) -> Iterator[tuple[TokenArray, Rates, int]]:
+    """Give each window once for each shift, in semitones, that leaves its pitches in 0..127.
 
-
-class Encoded(NamedTuple):
-    """A piece and its documents, one behind the other; see `shard_file.Shard`.
-
-    `window_rates` are the notes a bar of each track of each window of a whole piece; empty where
-    the documents are windows. `sketch` is what near duplicates are found by, where they are looked
-    for (see `quality.sketch`).
+    Of a window: its tokens, the notes a bar of each of its tracks, and its first bar.
     """
-
-    outcome: FileRecord
-    tokens: TokenArray
-    lengths: npt.NDArray[np.int32]
-    rates: Rates
-    tracks: npt.NDArray[np.int32]
-    first_bars: npt.NDArray[np.int32]
-    window_rates: Rates = np.zeros(0)
-    sketch: Signatures = np.zeros(0, np.uint32)
+    for tokens, rates, first_bar in windows:
+        for semitones in shifts:
+            moved = transpose(tokens, semitones, vocabulary) if semitones else tokens
+            if moved is not None:
+                yield moved, rates, first_bar
 
 
-def as_encoded(outcome: FileRecord, documents: Sequence[Document]) -> Encoded:
-    """Lay the documents of a piece one behind the other."""
-    return Encoded(
-        outcome,
-        np.concatenate([np.zeros(0, np.uint16), *(document.tokens for document in documents)]),
-        np.array([len(document.tokens) for document in documents], np.int32),
-        np.concatenate([np.zeros(0), *(document.rates for document in documents)]),
-        np.array([len(document.rates) for document in documents], np.int32),
-        np.array([document.first_bar for document in documents], np.int32),
+def with_labels(piece: EncodedPiece, tokens: npt.NDArray[np.int64]) -> EncodedPiece:
+    """Put a piece's labels, ascending tokens, after the PIECE_START of each of its documents."""
+    documents = piece.documents
+    count, size = len(documents.lengths), len(tokens)
+    starts = np.cumsum(documents.lengths, dtype=np.int64) - documents.lengths
+    labels = np.tile(tokens, count).astype(documents.tokens.dtype)
+    piece.record.tokens += count * size
+    labelled = documents._replace(
+        tokens=np.insert(documents.tokens, np.repeat(starts + 1, size), labels),
+        lengths=documents.lengths + np.int32(size),
     )
+    return piece._replace(documents=labelled)
 
 
-def with_labels(piece: Encoded, tokens: npt.NDArray[np.int64]) -> Encoded:
-    """Put a piece's labels, ascending tokens, behind the PIECE_START of each of its documents."""
-    count, size = len(piece.lengths), len(tokens)
-    starts = np.cumsum(piece.lengths, dtype=np.int64) - piece.lengths
-    labels = np.tile(tokens, count).astype(piece.tokens.dtype)
-    piece.outcome.tokens += count * size
-    return piece._replace(
-        tokens=np.insert(piece.tokens, np.repeat(starts + 1, size), labels),
-        lengths=piece.lengths + np.int32(size),
-    )
-
-
-def with_hidden_bars(piece: Encoded, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
+def with_hidden_bars(
+    piece: EncodedPiece, settings: BuildSettings, vocabulary: Vocabulary
+) -> EncodedPiece:
     """Follow each document with a copy of it in which bars are hidden, another choice for each."""
-    documents: list[Document] = []
-    edges = np.cumsum(piece.lengths)[:-1], np.cumsum(piece.tracks)[:-1]
-    parts = zip(
-        np.split(piece.tokens, edges[0]),
-        np.split(piece.rates, edges[1]),
-        piece.first_bars.tolist(),
-        strict=True,
-    )
-    for index, (tokens, rates, first_bar) in enumerate(parts if len(piece.lengths) else ()):
+    shown = []
+    for index, (tokens, rates, first_bar) in enumerate(piece.documents.one_by_one()):
         bars = int(np.count_nonzero(tokens == vocabulary.bar_start)) // len(rates)
-        chosen = choose_bars(settings.seed, piece.outcome.fingerprint, index, len(rates), bars)
+        chosen = choose_bars(settings.seed, piece.record.fingerprint, index, len(rates), bars)
         hidden = hide(tokens, chosen, vocabulary)
-        documents += [Document(shown, rates, first_bar) for shown in (tokens, hidden)]
-    made = as_encoded(piece.outcome, documents)
-    made.outcome.documents, made.outcome.tokens = len(made.lengths), len(made.tokens)
-    return made
+        shown += [(tokens, rates, first_bar), (hidden, rates, first_bar)]
+    documents = document_columns(shown)
+    piece.record.documents, piece.record.tokens = len(documents.lengths), len(documents.tokens)
+    return piece._replace(documents=documents)
 
 
-def with_window_rates(piece: Encoded, settings: BuildSettings, vocabulary: Vocabulary) -> Encoded:
-    """Add the notes a bar of the windows of a whole piece: what density levels are cut from."""
-    lengths = piece.lengths
+def with_window_rates(
+    piece: EncodedPiece, settings: BuildSettings, vocabulary: Vocabulary
+) -> EncodedPiece:
+    """Add the notes a bar of the windows of a whole piece, which density levels are cut from."""
+    tokens, lengths = piece.documents.tokens, piece.documents.lengths
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    documents = documents_of(piece.tokens, starts, lengths)
+    documents = documents_of(tokens, starts, lengths)
     return piece._replace(window_rates=track_rates(documents, settings.bars, vocabulary))
 
 
@@ -180,9 +160,9 @@ _MANY = 5
 
 @dataclass(frozen=True)
 class ValidPiece:
-    """A piece on its grid and, `coarse`, on that of fingerprints; `cuts` as in `windows`.
+    """A piece on the grid of the data set, and in `coarse` on that of fingerprints.
 
-    `remark` says what was left out of it.
+    Windows begin anew at the bars in `cuts`; `remark` says what was left out of the piece.
     """
 
     piece: Piece
@@ -192,7 +172,7 @@ class ValidPiece:
 
 
 def validate_score(score: Score, settings: BuildSettings) -> ValidPiece:
-    """Return what of a score belongs into a data set; raises Refusal or MidiError."""
+    """Return the part of a score that goes into a data set; raises Refusal or MidiError."""
     if settings.voices:
         named = as_chorale(score)
         if named is None:
@@ -220,6 +200,7 @@ def validate_score(score: Score, settings: BuildSettings) -> ValidPiece:
     remark = left_out(len(cuts), others, metres) if others else ""
     if settings.merge:
         score = merge(score)
+    # Fingerprints are of this grid on every grid, so that duplicates and splits are the same.
     coarse = quantize(score, FINGERPRINT_STEPS_PER_QUARTER)
     if settings.steps_per_quarter == FINGERPRINT_STEPS_PER_QUARTER:
         return ValidPiece(coarse, coarse, cuts, remark)
@@ -243,7 +224,7 @@ def left_out(
     found: Iterable[Sequence[int]],
     kept: Collection[TimeSignature] = (COMMON_TIME,),
 ) -> str:
-    """Say what was left of a piece that has metres which are not kept."""
+    """Say what was kept of a piece that has other metres as well."""
     named = counted(stretches, "stretch", "stretches")
     return f"{named} of {_kept(kept)}; {_names(found)} left out"
 

@@ -77,6 +77,7 @@ def grid_cost(
         for steps in (steps_per_quarter, GRIDS[-1])
     )
     moved = own > LEAST_QUARTERS
+    # Velocities within one level of the coarsest tokens do not count as dynamics.
     width = VELOCITIES // VELOCITY_LEVELS[0]
     return GridCost(
         pieces=len(scores),

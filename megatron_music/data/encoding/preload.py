@@ -8,7 +8,7 @@ from megatron_music.data.workers.limits import uncollected
 
 modules: dict[str, Any] = sys.modules
 
-# Frozen, the garbage collector never writes to it: forked processes go on sharing the memory.
+# The garbage collector never writes to frozen objects, so forked processes share their memory.
 with uncollected(for_good=True):
     from megatron_music.data.encoding import batch, density_kernel, shards
     from megatron_music.data.sources import folder

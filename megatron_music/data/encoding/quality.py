@@ -60,7 +60,8 @@ def check_quality(score: Score, steps_per_quarter: int) -> None:
 def share_in_scale(score: Score) -> float | None:
     """Return the share of pitched notes in the best major scale, the mean over windows.
 
-    Windows of WINDOW_NOTES notes or more lie side by side, since music modulates. None for fewer.
+    Of windows of WINDOW_NOTES notes or more, one after the other, since music modulates. None for
+    fewer notes.
     """
     tracks = _pitched(score)
     onset, pitch = _column(tracks, "onset"), _column(tracks, "pitch")
@@ -92,7 +93,7 @@ def repetition(score: Score) -> float | None:
 def sketch(score: Score) -> Signatures:
     """Return the MinHash signature [PERMUTATIONS] of a score's runs of notes."""
     runs = np.concatenate([_runs(score, track) for track in _pitched(score) or score.tracks])
-    if not len(runs):  # tracks of a few notes: told apart by all that they hold
+    if not len(runs):  # tracks of a few notes: compared as a whole
         runs = (_column(score.tracks, "pitch") - _column(score.tracks, "onset")).astype(np.uint64)
     mixed = np.unique((runs * _HASH) >> np.uint64(32))
     return signatures([mixed.tolist()], int).reshape(PERMUTATIONS)

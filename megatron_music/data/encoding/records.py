@@ -1,4 +1,4 @@
-"""What became of each piece of a source: the lines of `files.jsonl`."""
+"""The outcome of each piece of a source: the lines of `files.jsonl`."""
 
 import json
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from megatron_music.errors import DataError
 RECORDS_FILE = "files.jsonl"
 KEPT, REFUSED = "kept", "refused"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near-duplicate"
-"""The reasons that only all pieces together tell."""
+"""The reasons that depend on other pieces."""
 
 
 @dataclass
 class FileRecord:
-    """What became of one piece of the source."""
+    """The outcome of one piece of the source: what it was made into, or why it was left out."""
 
     name: str
     outcome: str
@@ -32,9 +32,8 @@ class FileRecord:
     instruments: tuple[str, ...] = ()
 
 
-def line(outcome: FileRecord) -> bytes:
-    """Return the line of an outcome: JSON, put together by hand since there may be millions."""
-    of = outcome
+def line(of: FileRecord) -> bytes:
+    """Return the line of a record: JSON, formatted by hand since there may be millions."""
     return (
         f'{{"name": {quoted(of.name)}, "outcome": "{of.outcome}", "reason": {_text(of.reason)}, '
         f'"detail": {_text(of.detail)}, "split": {_text(of.split)}, "bars": {of.bars}, '
@@ -49,16 +48,16 @@ def is_kept(text: bytes) -> bool:
 
 
 def left_out(folder: Path) -> Iterator[dict[str, Any]]:
-    """Give what became of each input of a data set that is left out, whole or in part.
+    """Give the record of each input of a data set that is left out, in whole or in part.
 
-    Raises DataError where the folder does not tell.
+    Raises DataError where the file of records is missing or damaged.
     """
     path = folder / RECORDS_FILE
     try:
         with path.open(encoding="utf-8") as lines:
             for text in lines:
                 record: dict[str, Any] = json.loads(text)
-                # What was kept has a detail where a part of it was left out.
+                # The detail of a kept piece says which part of it was left out.
                 if record["outcome"] == REFUSED or record["detail"]:
                     yield record
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The file of a shard: the pieces of one worker's share, encoded, as columns."""
+"""The file of a shard: some encoded pieces of a source, as columns."""
 
 import json
 import os
@@ -11,36 +11,32 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.density_kernel import Documents
-from megatron_music.data.encoding.encode import Encoded, Rates
+from megatron_music.data.encoding.encode import EncodedPiece
 from megatron_music.data.encoding.minhash import Signatures
 from megatron_music.data.encoding.records import KEPT, REFUSED, line
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
 from megatron_music.files import atomic_write
+from megatron_music.tokenizer.documents import DocumentColumns, Rates, concatenated
 
 NO_SPLIT = -1
 FINGERPRINT_BYTES = 16
 _NO_FINGERPRINT = "00" * FINGERPRINT_BYTES
-_ALL_BUT_TOKENS = (
-    *("lines", "splits", "fingerprints", "ensemble", "about", "digests", "bars"),
-    *("lengths", "owner", "first_bars", "tracks", "rates", "window_rates", "window_counts"),
-    "sketches",
-)
+_OF_PIECES = ("splits", "ensemble", "bars", "owner", "window_rates", "window_counts", "sketches")
+_OF_BYTES = ("lines", "fingerprints", "digests", "about")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The pieces of a shard, all but their tokens.
+    """The pieces of a shard and their documents, without the tokens of these.
 
     Of each piece: its line of `files.jsonl`, in `splits` the index of its split or NO_SPLIT (int8),
     FINGERPRINT_BYTES of `fingerprints`, in `ensemble` the index of its instruments in `ensembles`
-    (int32), in `digests` what it was read from (see `items.py`), and its `bars` (int32). Of each
-    document: `lengths` in tokens and `owner`, the piece it is of, in `first_bars` the bars of that
-    piece before it, and how many `tracks` it has (int32). Of each track of each document its
-    `rates`; where documents are whole pieces, of each track of each of their windows
-    `window_rates`, and of each piece how many these are in `window_counts` (int32). `sketches`
-    has PERMUTATIONS numbers of each piece that was kept, or none. `refused` counts reasons.
+    (int32), in `digests` the hash of its input (see `item.digests`), and its `bars` (int32). Of
+    each document `owner`, the index of its piece (int32). Where documents are whole pieces, of each
+    track of each of their windows `window_rates`, and of each piece their number in `window_counts`
+    (int32). `sketches` has PERMUTATIONS numbers of each piece that was kept, or none. `refused`
+    counts reasons.
     """
 
     lines: bytes
@@ -50,11 +46,8 @@ class Shard:
     ensembles: list[tuple[str, ...]]
     digests: bytes
     bars: npt.NDArray[np.int32]
-    lengths: npt.NDArray[np.int32]
+    documents: DocumentColumns
     owner: npt.NDArray[np.int32]
-    first_bars: npt.NDArray[np.int32]
-    tracks: npt.NDArray[np.int32]
-    rates: Rates
     window_rates: Rates
     window_counts: npt.NDArray[np.int32]
     sketches: Signatures
@@ -66,35 +59,31 @@ class Shard:
         return self.fingerprints[start : start + FINGERPRINT_BYTES]
 
 
-def write_shard(path: Path, pieces: Sequence[Encoded], digests: bytes) -> None:
+def write_shard(path: Path, pieces: Sequence[EncodedPiece], digests: bytes) -> None:
     """Write the pieces of a shard; raises WriteError."""
-    outcomes = [piece.outcome for piece in pieces]
+    records = [piece.record for piece in pieces]
     splits = {name: index for index, name in enumerate(SPLITS)}
     # Most pieces have the instruments of others: a number each, instead of a tuple.
-    ensembles = {outcome.instruments: 0 for outcome in outcomes}
-    ensembles = {instruments: index for index, instruments in enumerate(ensembles)}
-    refused = Counter(outcome.reason for outcome in outcomes if outcome.outcome == REFUSED)
-    fingerprints = "".join(outcome.fingerprint or _NO_FINGERPRINT for outcome in outcomes)
-    counts = [len(piece.lengths) for piece in pieces]
+    ensembles = dict.fromkeys(record.instruments for record in records)
+    numbers = {instruments: number for number, instruments in enumerate(ensembles)}
+    refused = Counter(record.reason for record in records if record.outcome == REFUSED)
+    fingerprints = "".join(record.fingerprint or _NO_FINGERPRINT for record in records)
+    counts = [len(piece.documents.lengths) for piece in pieces]
     columns: dict[str, npt.NDArray[Any]] = {
-        "lines": _as_bytes(b"".join(map(line, outcomes))),
+        "lines": _as_bytes(b"".join(map(line, records))),
         "splits": np.array(
-            [splits[of.split] if of.outcome == KEPT else NO_SPLIT for of in outcomes], np.int8
+            [splits[of.split] if of.outcome == KEPT else NO_SPLIT for of in records], np.int8
         ),
         "fingerprints": _as_bytes(bytes.fromhex(fingerprints)),
-        "ensemble": np.array([ensembles[outcome.instruments] for outcome in outcomes], np.int32),
+        "ensemble": np.array([numbers[record.instruments] for record in records], np.int32),
         "about": _as_bytes(json.dumps([list(ensembles), refused]).encode()),
         "digests": _as_bytes(digests),
-        "bars": np.array([outcome.bars for outcome in outcomes], np.int32),
-        "lengths": np.concatenate([piece.lengths for piece in pieces]),
+        "bars": np.array([record.bars for record in records], np.int32),
         "owner": np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
-        "first_bars": np.concatenate([piece.first_bars for piece in pieces]),
-        "tracks": np.concatenate([piece.tracks for piece in pieces]),
-        "rates": np.concatenate([piece.rates for piece in pieces]),
         "window_rates": np.concatenate([piece.window_rates for piece in pieces]),
         "window_counts": np.array([len(piece.window_rates) for piece in pieces], np.int32),
         "sketches": np.concatenate([piece.sketch for piece in pieces]),
-        "tokens": np.concatenate([piece.tokens for piece in pieces]),
+        **concatenated([piece.documents for piece in pieces])._asdict(),
     }
     write_columns(path, columns)
 
@@ -105,21 +94,30 @@ def _as_bytes(text: bytes) -> npt.NDArray[np.uint8]:
 
 def read_shard(path: Path) -> Shard:
     """Read a finished shard without its tokens; raises DataError if it has been damaged."""
-    values: dict[str, Any] = dict(read_columns(path, _ALL_BUT_TOKENS))
-    ensembles, refused = json.loads(values.pop("about").tobytes())
+    # The tokens are most of the file, and the scan does not need them.
+    of_documents = [name for name in DocumentColumns._fields if name != "tokens"]
+    columns = read_columns(path, (*_OF_PIECES, *_OF_BYTES, *of_documents))
+    values: dict[str, Any] = {name: columns[name] for name in _OF_PIECES}
+    values |= {name: columns[name].tobytes() for name in _OF_BYTES}
+    ensembles, refused = json.loads(values.pop("about"))
     return Shard(
-        lines=values.pop("lines").tobytes(),
-        fingerprints=values.pop("fingerprints").tobytes(),
         ensembles=[tuple(instruments) for instruments in ensembles],
         refused=Counter(refused),
-        digests=values.pop("digests").tobytes(),
+        documents=DocumentColumns(
+            tokens=np.zeros(0, np.uint16), **{name: columns[name] for name in of_documents}
+        ),
         **values,
     )
 
 
-def read_documents(path: Path) -> Documents:
-    """Read the documents of a finished shard; raises DataError if it has been damaged."""
-    return Documents(**read_columns(path, Documents._fields))
+def read_documents(path: Path) -> tuple[DocumentColumns, npt.NDArray[np.int32]]:
+    """Read the documents of a finished shard and the index of the piece of each.
+
+    Raises DataError if the file has been damaged.
+    """
+    columns = read_columns(path, (*DocumentColumns._fields, "owner"))
+    owner = columns.pop("owner")
+    return DocumentColumns(**columns), owner
 
 
 _MAGIC = "megatron_music columns 1"
@@ -152,8 +150,7 @@ def read_columns(path: Path, names: Collection[str]) -> dict[str, npt.NDArray[An
 def _column(
     file: BinaryIO, wanted: bool, dtype: str, count: int, checksum: str
 ) -> npt.NDArray[Any]:
-    """Read the array that stands at this place of a file, or pass it."""
-    # The scan passes the tokens, which are most of the file.
+    """Read the next array of a file, or pass it."""
     if not wanted:
         file.seek(count * np.dtype(dtype).itemsize, os.SEEK_CUR)
         return np.zeros(0, dtype)

@@ -1,8 +1,8 @@
-"""Shards of a data set, made by workers: in any order, on any number, past workers that die.
+"""Make the shards of a data set by workers: in any order, on any number, even if workers die.
 
-A shard does not know the other shards: its density tokens are placeholders (their levels are cut
-from all training windows, once these are known) and music that is in another shard too is still in
-it. `assemble/` settles both.
+A shard knows nothing of the others. So its density tokens are placeholders, since levels are cut
+from all training windows, and it may hold music that is in another shard as well. `assemble/`
+settles both.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ import numpy.typing as npt
 
 from megatron_music.data.encoding.batch import encode_batch
 from megatron_music.data.encoding.encode import (
-    Encoded,
-    as_encoded,
+    EncodedPiece,
     encode_item,
+    refused,
     with_hidden_bars,
     with_labels,
     with_window_rates,
 )
-from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.encoding.records import KEPT
 from megatron_music.data.encoding.shard_file import write_shard
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed, with_words
@@ -44,7 +44,7 @@ from megatron_music.progress import Progress
 from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
 
 TOGETHER = -1
-"""Where this is among the broken, pieces are encoded one by one, to see which of them it is."""
+"""In place of a broken piece: one of the shard is, and encoding one by one shows which."""
 
 _POSITION_BYTES = 8
 _UNEXPLAINED_DEATHS = 3  # in a row: more is a machine short of memory, not a hostile file
@@ -54,9 +54,9 @@ _MUCH_GARBAGE = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """A shard to be made: where, of what, and how; the pieces at `broken` are not touched.
+    """A shard to be made: its file, items and settings; the items at `broken` are not read.
 
-    `labels` [pieces, families] are places among the attributes of the settings, None for none.
+    `labels` [pieces, families] are indices of the attributes of the settings, None for none.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Task:
 
     @property
     def marker(self) -> Path:
-        """The file that says which piece is being read: what a dead worker leaves behind."""
+        """The file that says which piece is being read; it stays there if the worker dies."""
         return self.path.with_suffix(".at")
 
 
@@ -82,15 +82,15 @@ def encode_shard(task: Task) -> int:
         encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
         if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
             gc.collect()
-    # The shard first: a marker without one is what says that the process died.
+    # The shard first: a marker without a shard means that the process died.
     write_shard(task.path, encoded, digests(items))
     task.marker.unlink(missing_ok=True)
     return len(task.items)
 
 
-def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encoded]:
-    """Encode what the kernels are sure of at once, and the rest piece by piece."""
-    # A file that ends its process would end it again among the others.
+def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[EncodedPiece]:
+    """Encode what the kernels can handle as a batch, and the rest piece by piece."""
+    # A file that ends its process would do so again in a batch.
     sure = {} if task.broken else _sure(task)
     encoded = []
     for position, item in enumerate(task.items):
@@ -99,9 +99,9 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
             known = _encoded(task, position, item, vocabulary, known)
-        if task.settings.pieces and len(known.lengths):
+        if task.settings.pieces and len(known.documents.lengths):
             known = with_window_rates(known, task.settings, vocabulary)
-        elif task.settings.fill and len(known.lengths):
+        elif task.settings.fill and len(known.documents.lengths):
             known = with_hidden_bars(known, task.settings, vocabulary)
         if task.labels is not None:
             known = with_labels(known, vocabulary.attribute + task.labels[position])
@@ -109,8 +109,8 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
     return encoded
 
 
-def _sure(task: Task) -> dict[int, Encoded]:
-    """Encode at once what the kernels are sure of; nothing where that takes too much memory."""
+def _sure(task: Task) -> dict[int, EncodedPiece]:
+    """Encode as a batch what the kernels can handle; nothing where that takes too much memory."""
     try:
         with time_limit(_SHARD_OF_ITEMS * task.longest_item_s), memory_limit(task.most_item_bytes):
             return dict(encode_batch(task.items, task.settings))
@@ -119,46 +119,46 @@ def _sure(task: Task) -> dict[int, Encoded]:
 
 
 def _try_item(task: Task, position: int) -> None:
-    """Encode one piece for nothing: to see whether it ends the process."""
+    """Encode one piece, only to see whether it ends the process."""
     _encoded(task, position, task.items[position], vocabulary_of(task.settings.tokenizer()))
 
 
 def _encoded(
-    task: Task, position: int, item: Item, vocabulary: Vocabulary, known: Encoded | None = None
-) -> Encoded:
-    """Encode a piece, unless that is `known`, and look at its quality where that is asked for."""
+    task: Task, position: int, item: Item, vocabulary: Vocabulary, known: EncodedPiece | None = None
+) -> EncodedPiece:
+    """Encode a piece, unless `known` has it, and check its quality if the settings say so."""
     if position in task.broken:
         detail = f"ended its worker, or took over {task.longest_item_s:g} s"
-        return as_encoded(FileRecord(item.name, REFUSED, "crashed", detail), [])
+        return refused(item.name, "crashed", detail)
     item = ReadOnce(with_words(item) if task.settings.lyrics else item)
     try:
         with time_limit(task.longest_item_s), memory_limit(task.most_item_bytes):
-            made = known or as_encoded(*encode_item(item, task.settings, vocabulary))
-            if task.settings.quality and made.outcome.outcome == KEPT:
+            made = known or encode_item(item, task.settings, vocabulary)
+            if task.settings.quality and made.record.outcome == KEPT:
                 return _with_sketch(made, item, task.settings)
             return made
     except MemoryError:
         detail = f"took over {task.most_item_bytes >> 20} MB of memory"
-        return as_encoded(FileRecord(item.name, REFUSED, "memory", detail), [])
+        return refused(item.name, "memory", detail)
 
 
-def _with_sketch(piece: Encoded, item: Item, settings: BuildSettings) -> Encoded:
-    """Add what near duplicates of a piece are found by, or leave the piece out for its quality."""
+def _with_sketch(piece: EncodedPiece, item: Item, settings: BuildSettings) -> EncodedPiece:
+    """Add the sketch that near duplicates are found by, or refuse the piece for its quality."""
     from megatron_music.data.encoding.quality import check_quality, sketch
 
     score = item.read()
     try:
         check_quality(score, settings.steps_per_quarter)
     except Refusal as refusal:
-        return as_encoded(FileRecord(item.name, REFUSED, refusal.reason, str(refusal)), [])
+        return refused(item.name, refusal.reason, str(refusal))
     return piece._replace(sketch=sketch(score))
 
 
 def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[Task]:
-    """Make all shards that are not there yet; give each once it and all before it are there.
+    """Make all shards that are missing; give each as soon as it and all before it are complete.
 
     `progress` counts pieces. A piece that ends the process that reads it is refused and the others
-    of its shard are read again; with one local worker there is no other process to end. Raises
+    of its shard are read again. One local worker is this process, which ends itself. Raises
     DataError where workers keep dying without a piece that does it again.
     """
     following = 0
@@ -169,8 +169,8 @@ def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -
 
 
 def _made(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[None]:
-    """Make all shards that are not there yet; give way whenever there may be more of them."""
-    # Markers of a build that was killed blame nobody.
+    """Make all shards that are missing; yield whenever there may be a new one."""
+    # Markers of a build that was killed do not mean that a piece is at fault.
     for task in tasks:
         task.marker.unlink(missing_ok=True)
     total = sum(len(task.items) for task in tasks)
@@ -216,7 +216,7 @@ def _deadly_position(task: Task, workers: Workers) -> int | None:
     """
     try:
         written = task.marker.read_bytes()
-    except OSError:  # nobody was at work on this shard
+    except OSError:  # no worker was reading this shard
         return None
     task.marker.unlink(missing_ok=True)
     if task.path.exists():
@@ -224,5 +224,5 @@ def _deadly_position(task: Task, workers: Workers) -> int | None:
     if len(written) < _POSITION_BYTES:
         return TOGETHER
     position = int.from_bytes(written[:_POSITION_BYTES], "little")
-    # A process that was killed by something else, such as a lack of memory, is no fault of a piece.
+    # The piece is tried alone: something else may have killed the process, such as full memory.
     return None if workers.survives(partial(_try_item, task), position) else position

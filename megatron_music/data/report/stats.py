@@ -153,7 +153,7 @@ def as_json(made: Statistics) -> dict[str, Any]:
         "instruments": {instrument_name(k): v for k, v in contents.instruments.items()},
         "pitches": contents.pitches.tolist(),
         "densities": contents.densities.tolist(),
-        "told": contents.told,
+        "values": contents.value_counts,
         "sung_notes": made.sung_notes,
         "sample": {
             "documents": made.sampled_documents,

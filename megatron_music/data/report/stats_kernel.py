@@ -1,4 +1,4 @@
-"""How long notes are and how many tracks sound together: what only a walk through tokens tells."""
+"""Count lengths of notes and numbers of tracks, by a walk through tokens; compiled."""
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ def count_notes(
 
 @kernel
 def _hides(tokens: Tokens, start: int, end: int, form: TokenTable) -> bool:
-    """Say whether a document has hidden bars."""
+    """Tell whether a document has hidden bars."""
     for at in range(start, end):  # noqa: SIM110 (the compiler knows no any)
         if kind_of(tokens, at, end, form) == FILL_START:
             return True

@@ -43,6 +43,7 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
             f"{folder / MANIFEST_FILE} is not what was built: something in it was changed; "
             f"build the data set again: data build SOURCE -o {folder} --force"
         )
+    # Bytes first: a damaged file would be reported as a fault of its contents.
     for name, record in manifest["files"].items():
         _check_file(folder / name, record)
     vocabulary = load_any_vocabulary(folder / TOKENIZER_FOLDER)
@@ -103,7 +104,7 @@ def _portions(reader: IndexedReader) -> Iterator[tuple[range, npt.NDArray[np.gen
     first = done = 0
     while first < len(reader):
         last = int(np.searchsorted(ends, done + _PORTION_TOKENS, side="right"))
-        # A document of more tokens than a portion is one of its own.
+        # A document of more tokens than a portion is read alone.
         last = max(last, first + 1)
         end = int(ends[last - 1])
         yield range(first, last), reader.tokens[done:end]

@@ -56,7 +56,7 @@ MOST_EXPANSION = 200
 """An archive may expand to FREE_BYTES, or to this many times its own size if that is more."""
 
 Row = tuple[str, int, int, str, str]
-"""A member: its name, place and size in bytes, or why it is refused: reason and detail."""
+"""A member: its name, offset and size in bytes, or why it is refused: reason and detail."""
 
 _Member = tuple[str, bytes | SkippedItem]
 """The name of a member and its bytes, or its refusal."""
@@ -76,7 +76,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 def kind_of(path: Path) -> str:
-    """Return what a file begins like: zip, gzip, bz2, xz or tar; raises UsageError for others."""
+    """Return the kind of an archive, zip, gzip, bz2, xz or tar; raises UsageError for others."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -121,7 +121,7 @@ def list_archive(path: Path, work: Path, progress: Progress) -> Sequence[Item]:
         else:
             items.append(Span(str(packed), place, size_bytes, name))
     items.sort(key=lambda item: os.fsencode(item.name))
-    # Of several members with one name the last counts, as when an archive is unpacked.
+    # Of members with the same name the last counts, as when an archive is unpacked.
     last = {item.name: place for place, item in enumerate(items)}
     settled = [
         item
@@ -175,7 +175,7 @@ class Span(FileItem):
 
 
 class _Stream:
-    """A tar's bytes from beginning to end, with an eye on how they grow."""
+    """The decompressed bytes of a tar, read forwards, with a check of how far they expand."""
 
     def __init__(self, path: Path, kind: str, file: IO[bytes], progress: Progress) -> None:
         self._path, self._file, self._progress = path, file, progress
@@ -183,15 +183,15 @@ class _Stream:
         self._compressed = kind != "tar"
         self._size_bytes = path.stat().st_size
         self._at = 0
-        self._told, self._total = -1, self._size_bytes // 1_000_000 + 1
+        self._reported, self._total = -1, self._size_bytes // 1_000_000 + 1
 
     def tell(self) -> int:
-        """Return how many bytes have been passed."""
+        """Return how many bytes have been read or skipped."""
         return self._at
 
     def read(self, size_bytes: int) -> bytes:
-        """Read on; raises DataError where the stream is damaged or asks for far too much."""
-        # tarfile reads what a header asks for, however much that is.
+        """Return the next bytes; raises DataError where the stream is damaged or a size absurd."""
+        # tarfile would read any size that a header states.
         if not 0 <= size_bytes <= _LARGEST_READ_BYTES:
             raise self.damaged(f"a header of {size_bytes:,} bytes")
         try:
@@ -202,15 +202,15 @@ class _Stream:
         self._at += len(raw)
         if self._compressed:
             check_expansion(packed_bytes, self._at, self._path)
-        # Report megabytes that are new; that all is done, `finish` says
+        # The last megabyte is reported by `finish`, once all is checked.
         done = packed_bytes // 1_000_000
-        if self._told < done < self._total:
-            self._told = done
+        if self._reported < done < self._total:
+            self._reported = done
             self._progress(done, self._total)
         return raw
 
     def seek(self, place: int) -> None:
-        """Go on to a place; raises DataError if it lies behind."""
+        """Skip to a later place; raises DataError for an earlier one."""
         if place < self._at:
             raise self.damaged("a member that begins before the one before it")
         if not self._compressed:
@@ -221,26 +221,26 @@ class _Stream:
             pass
 
     def finish(self) -> None:
-        """Read what is left of a compressed stream: its checksum stands at the very end."""
+        """Read the rest of a compressed stream: its checksum is at the very end."""
         while self._compressed and self.read(_STEP_BYTES):
             pass
         self._progress(self._total, self._total)
 
     def damaged(self, how: str) -> DataError:
-        """Return the error that says how this archive is damaged."""
+        """Return the error for damage of this archive."""
         how = " ".join(how.split())
         return DataError(
-            f"{self._path} is no whole tar archive ({how}); fetch it again, or unpack_tar what is "
-            "there and give its folder"
+            f"{self._path} is damaged or not a tar archive ({how}); fetch it again, or unpack what "
+            "is there and give its folder"
         )
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is never passed over: an archive that is cut short does not look complete."""
+    """A header whose damage is an error: tarfile takes a broken one for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        """Read a header; raises ReadError where there should be one and is none."""
+        """Read a header; raises ReadError where it is missing or damaged."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -251,51 +251,53 @@ class _Header(tarfile.TarInfo):
 
 
 class _Directory:
-    """A zip file for `zipfile`, which reads a directory whole, however large it says it is."""
+    """A zip file for `zipfile` with a limit on its directory, which that reads as a whole."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
 
     def read(self, size_bytes: int = -1) -> bytes:
+        """Read some bytes; raises BadZipFile for more than a directory has."""
         if size_bytes > _LARGEST_DIRECTORY_BYTES:
             raise zipfile.BadZipFile(f"a directory of {size_bytes:,} bytes")
         return self._file.read(size_bytes)
 
     def seekable(self) -> bool:
+        """Return True: it is a file."""
         return True
 
 
 def is_music(name: str) -> bool:
-    """Tell whether a member is one that counts; archives in archives are not opened."""
+    """Tell whether a member is music by its name; archives in archives are not opened."""
     return name.lower().endswith(MUSIC_SUFFIXES)
 
 
 def plain_name(name: str) -> str:
-    """Return a member's name without what says nothing, such as a leading `./`."""
+    """Return a member's name without empty parts, such as a leading `./`."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
 
 
 def outside(name: str) -> SkippedItem | None:
-    """Refuse a member whose name leads out of the folder that it would be unpacked into."""
+    """Refuse a member whose name points outside of the folder that it would be unpacked into."""
     parts = re.split(r"[/\\]", name)
     if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:", name):
-        return SkippedItem(name, "outside", "its name leads out of the archive")
+        return SkippedItem(name, "outside", "its name points outside of the archive")
     return None
 
 
 def check_expansion(packed_bytes: int, unpacked_bytes: int, path: Path) -> None:
-    """Stop at an archive that grows as no music does; raises DataError."""
+    """Raise DataError for an archive that expands far more than music does."""
     if unpacked_bytes > max(FREE_BYTES, MOST_EXPANSION * packed_bytes):
         raise DataError(
-            f"{path} grows from {packed_bytes:,} to over {unpacked_bytes:,} bytes, as archives do "
-            "that are made to fill disks; if you trust it, unpack it and give its folder"
+            f"{path} grows from {packed_bytes:,} to over {unpacked_bytes:,} bytes, as an archive "
+            "made to fill disks does; if you trust it, unpack it and give its folder"
         )
 
 
 def check_count(members: int, path: Path) -> None:
-    """Stop at an archive with more members than any collection has; raises DataError."""
+    """Raise DataError for an archive with more members than any collection has."""
     if members > MOST_MEMBERS:
         raise DataError(
             f"{path} has over {MOST_MEMBERS:,} members; split it, or unpack it and give its folder"
@@ -303,7 +305,7 @@ def check_count(members: int, path: Path) -> None:
 
 
 def _headers(stream: _Stream, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Give the headers of all tar_members, holding one at a time."""
+    """Give the headers of all members of a tar, keeping one at a time."""
     count = 0
     try:
         archive = tarfile.TarFile(
@@ -351,10 +353,10 @@ def _zip_members(path: Path, progress: Progress) -> Iterator[_Member]:
     try:
         try:
             archive = zipfile.ZipFile(file)
-        except Exception as fault:  # on damaged directories, zipfile raises whatever happens
+        except Exception as fault:  # zipfile raises many kinds of errors for damaged directories
             raise DataError(
-                f"{path} is no whole zip archive ({' '.join(str(fault).split())}); fetch it again, "
-                "or unpack what is there and give its folder"
+                f"{path} is damaged or not a zip archive ({' '.join(str(fault).split())}); "
+                "fetch it again, or unpack what is there and give its folder"
             ) from None
         found = archive.infolist()
         check_count(len(found), path)
@@ -374,15 +376,15 @@ def _zip_members(path: Path, progress: Progress) -> Iterator[_Member]:
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes | SkippedItem:
-    """Return the bytes of a member: as many as the directory says, whose checksum is right."""
+    """Return the bytes of a member, once its size and checksum are right, or its refusal."""
     try:
         return archive.read(info)
-    except Exception:  # on damage, zipfile and zlib raise whatever happens
+    except Exception:  # zipfile and zlib raise many kinds of errors for damage
         return SkippedItem(name, "unreadable", "damaged within the archive")
 
 
 def _zip_refusal(info: zipfile.ZipInfo, name: str) -> SkippedItem | None:
-    """Say why a member is not read, if it is not."""
+    """Return why a member cannot be read, if it cannot."""
     if stat.S_ISLNK(info.external_attr >> 16):
         return SkippedItem(name, "link", "a link within an archive")
     if info.flag_bits & _ENCRYPTED:

@@ -12,7 +12,7 @@ class Download:
     """What is fetched: the archive at `url` and, where it is known, its size and sha256.
 
     Where it is not, since the host packs the archive anew for each request, the files of its folder
-    `within` are checked one by one against `hashes`, a file beside this one.
+    `within` are checked one by one against `hashes`, a file in this folder.
     """
 
     url: str

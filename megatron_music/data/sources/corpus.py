@@ -51,12 +51,12 @@ class CorpusScore(FileItem):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The file within the corpus, with the number of the tune behind it."""
+        """The file within the corpus, followed by the number of the tune."""
         return f"{self.file}#{self.tune}" if self.tune else self.file
 
     @property
     def is_one_piece(self) -> bool:
-        """Whether the tunes of an ABC file are one piece: here they have been told apart."""
+        """True: the tunes of this ABC file have been separated."""
         return True
 
     def raw(self) -> bytes:
@@ -189,7 +189,7 @@ CHORALES_PER_SHARD = 8
 class Chorale:
     """One of the 371 chorales: its number in Riemenschneider's edition and music21's work name.
 
-    Some works stand in the edition twice, so that some numbers are the same music.
+    The edition has some works twice, so that some numbers are the same music.
     """
 
     number: int

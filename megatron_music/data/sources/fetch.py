@@ -1,4 +1,4 @@
-"""Collections brought from where they are: checked, with their licence beside them."""
+"""Fetch collections: download, check by hash, and put the licence into the same folder."""
 
 import hashlib
 import logging
@@ -39,7 +39,7 @@ def found(collection: Collection, folder: Path | None = None) -> Path | None:
 
 
 def notice(collection: Collection) -> str:
-    """Say in a few lines what a collection is, on which terms, and whom to cite."""
+    """Return a few lines with a collection's title, licence and citation."""
     download = collection.download
     return (
         f"{collection.name}: {collection.title} ({collection.size})\n"
@@ -50,10 +50,10 @@ def notice(collection: Collection) -> str:
 
 
 def fetch(collection: Collection, folder: Path | None = None, progress: Progress = silent) -> Path:
-    """Fetch a collection into a folder, or go on with that; return its archive or its folder.
+    """Fetch a collection into a folder, or resume that; return its archive or its folder.
 
-    What is there is checked again. Raises UsageError for a collection that is not fetched,
-    FetchError where it does not come or is not what it should be, WriteError.
+    What has been fetched before is checked again. Raises UsageError for a collection that need not
+    be fetched, FetchError where the download fails or its hash is wrong, WriteError.
     """
     download = collection.download
     if download is None:
@@ -67,7 +67,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
     busy = FetchError(f"{collection.name} is being fetched into {folder} already; wait for it")
     try:
         with file_lock(folder / ".lock", busy):
-            # Remove what a killed fetch leaves beside the part that has come
+            # Remove what a killed fetch left, but for the part that has been downloaded.
             for left in folder.glob(f"{_UNPACKING}*"):
                 shutil.rmtree(left, ignore_errors=True)
             for left in folder.glob("tmp????????"):  # pooch's, which stays empty until the end
@@ -90,7 +90,7 @@ def _place(download: Download, folder: Path) -> Path:
 
 
 def _retrieve(name: str, download: Download, folder: Path, progress: Progress) -> Path:
-    """Bring the archive, or find it here with the right hash."""
+    """Return the archive, downloaded unless it is here with the right hash."""
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
@@ -102,16 +102,16 @@ def _retrieve(name: str, download: Download, folder: Path, progress: Progress) -
         )
     except ValueError:
         raise FetchError(
-            f"what came from {download.url} is not {name} as it is known here: its sha256 is not "
-            f"{download.sha256}; it was thrown away: fetch it again, or get it elsewhere and give "
-            f"it: megatron-music data build {name} --source PATH"
+            f"the download from {download.url} is not the known version of {name}: its sha256 is "
+            f"not {download.sha256}; it has been deleted: fetch it again, or get it elsewhere and "
+            f"build from that: megatron-music data build {name} --source PATH"
         ) from None
     return Path(path)
 
 
 def _fetch_files(name: str, download: Download, folder: Path, progress: Progress) -> None:
-    """Bring an archive and keep the files of it whose hashes are known, all or none."""
-    # The table is as sha256sum writes it.
+    """Download an archive and keep the files in the table of hashes, all or none."""
+    # The table has the format of sha256sum.
     table = (Path(__file__).parent / download.hashes).read_text(encoding="ascii")
     rows = (line.partition("  ") for line in table.splitlines())
     hashes = {file: sha256 for sha256, _, file in rows}
@@ -135,7 +135,7 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
 def _take_out(
     name: str, archive: Path, download: Download, hashes: dict[str, str], fresh: Path
 ) -> None:
-    """Write the files that are in the table, and under the names of the table, into a folder."""
+    """Extract the files in the table, under its names, into a folder."""
     items = {item.name: item for item in list_archive(archive, fresh.parent, silent)}
     beginnings = {item.partition("/")[0] for item in items}
     for file, sha256 in hashes.items():
@@ -144,21 +144,21 @@ def _take_out(
         raw = item.raw() if item is not None and is_file(item) else b""
         if hashlib.sha256(raw).hexdigest() != sha256:
             raise FetchError(
-                f"{download.within}/{file} in what came from {download.url} is not that of {name} "
-                "as it is known here: its sha256 differs; it was thrown away, fetch it again"
+                f"{download.within}/{file} in the download from {download.url} is not that of the "
+                f"known version of {name}: its sha256 differs; it has been deleted, fetch it again"
             )
         (fresh / file).write_bytes(raw)
 
 
 _WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-"""Between attempts that brought nothing; one that brought something starts the row anew."""
+"""Waits after attempts that downloaded nothing; an attempt that did begins again with the first."""
 
 _TIMEOUT_S = (15.0, 60.0)
 _CHUNK_BYTES = 1 << 18
 
 
 class Resuming:
-    """A downloader for pooch that keeps what has come in `part`, and asks for the rest alone."""
+    """A downloader for pooch that keeps in `part` what has come, and requests only the rest."""
 
     def __init__(self, part: Path, progress: Progress) -> None:
         self._part, self._progress = part, progress
@@ -169,20 +169,20 @@ class Resuming:
         import urllib3
 
         broken = (requests.RequestException, urllib3.exceptions.HTTPError, _CutShortError)
-        barren = 0
+        failures = 0
         while True:
             before = self._size()
-            more = f", attempt {barren + 1} of {len(_WAITS_S) + 1}" if barren else ""
+            more = f", attempt {failures + 1} of {len(_WAITS_S) + 1}" if failures else ""
             self._tell(before, None, f"connecting to {urlsplit(url).hostname}{more}")
             try:
-                self._go_on(url)
+                self._request_rest(url)
                 break
             except broken as fault:
-                # An attempt that brought something is no failure: the count of those begins anew.
-                barren = 1 if self._size() > before else barren + 1
-                if barren > len(_WAITS_S):
+                # Only attempts that downloaded nothing count: slow lines break off repeatedly.
+                failures = 1 if self._size() > before else failures + 1
+                if failures > len(_WAITS_S):
                     raise FetchError(self._gave_up(url, fault)) from None
-                time.sleep(_WAITS_S[barren - 1])
+                time.sleep(_WAITS_S[failures - 1])
             except OSError as fault:
                 raise WriteError(
                     f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "
@@ -196,7 +196,7 @@ class Resuming:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _gave_up(self, url: str, fault: Exception) -> str:
-        # Of requests' chain of causes the last, without the connection's Python name before it.
+        # The last of requests' chain of causes, without the connection's Python name before it.
         cause = getattr(fault.args[0] if fault.args else fault, "reason", None)
         how = " ".join(str(fault if cause is None else cause).split())
         how = how if cause is None else how.split("): ", 1)[-1]
@@ -206,8 +206,8 @@ class Resuming:
             "resumes from what has come"
         )
 
-    def _go_on(self, url: str) -> None:
-        """Ask for what is missing; raises where it breaks off."""
+    def _request_rest(self, url: str) -> None:
+        """Download the missing bytes; raises an error where the connection breaks off."""
         import requests
 
         start = self._size()
@@ -216,9 +216,9 @@ class Resuming:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
                 if answer.headers.get("Content-Range", "") == f"bytes */{start}":
-                    return  # it had come whole
+                    return  # the part is complete
                 self._part.unlink(missing_ok=True)
-                raise _CutShortError("what had come is not a beginning of it")
+                raise _CutShortError("the part from before is not the beginning of this file")
             if answer.status_code >= 500 or answer.status_code == requests.codes.too_many_requests:
                 raise _CutShortError(f"{answer.status_code} {answer.reason}")
             if answer.status_code not in {requests.codes.ok, requests.codes.partial_content}:
@@ -232,12 +232,12 @@ class Resuming:
     def _receive(self, answer: Any, start: int) -> None:
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
-        # Said before the download, not after an hour of it.
+        # Checked before the download, not after an hour of it.
         room = shutil.disk_usage(self._part.parent).free
         if total is not None and total - start > room:
             raise WriteError(
-                f"{total - start:,} bytes are to come, and there is room for {room:,} in "
-                f"{self._part.parent}; make room or choose another place"
+                f"the download needs {total - start:,} more bytes, and {self._part.parent} has "
+                f"{room:,} free; make room or choose another folder"
             )
         done = start
         with self._part.open("ab") as file:
@@ -255,4 +255,4 @@ class Resuming:
 
 
 class _CutShortError(Exception):
-    """An answer that ends too early."""
+    """A response that ends too early."""

@@ -22,12 +22,12 @@ from megatron_music.score.score_file import split_tunes
 
 ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
 SONG_STEM = r"(song-\d+|prompt)(-\d+)?"
-"""What `sample` writes into a folder of songs: its list, its favourites, the names of songs."""
+"""The names of what `sample` writes into a folder of songs: its list, favourites, songs."""
 
 _SONG = re.compile(rf"{SONG_STEM}\.(mid|musicxml)")
 
 _RUN_NAMES = {"config.yaml", "environment.json", "checkpoints"}
-"""What is in the folder of a training run."""
+"""The names of what is in the folder of a training run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _unreadable(fault: OSError) -> Refusal:
 
 
 class Files(Sequence[FileItem]):
-    """What was found in a folder and below: files, made when asked for, and what is refused.
+    """The files in a folder and below, as items that are made on access, and what is refused.
 
     As `names` they travel to other processes in a tenth of the time; a million take little memory.
     """
@@ -96,7 +96,7 @@ class Files(Sequence[FileItem]):
 
 
 def names_of(items: Sequence[Item]) -> list[str]:
-    """Return the names of items, without making the items of a large folder."""
+    """Return the names of items without making all items, of which there may be millions."""
     return items.names if isinstance(items, Files) else [item.name for item in items]
 
 
@@ -121,6 +121,7 @@ class _Found:
     refused: dict[str, SkippedItem] = field(default_factory=dict)
 
     def refuse(self, within: str, fault: OSError) -> None:
+        """Note a folder that cannot be read."""
         name, reason = within or ".", fault.strerror or str(fault)
         self.refused[name] = SkippedItem(name, "unreadable", f"a folder: {reason}")
 
@@ -180,6 +181,7 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
                 names.add(name)
     except OSError as fault:
         found.refuse(within, fault)
+    # Songs that this program composed must not become training data of the next model.
     if names >= _RUN_NAMES:
         found.own.append(within or ".")
         return []
@@ -195,16 +197,16 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself: it costs nothing beside it
+    except OSError:  # a link to itself
         return False
 
 
 def _status(entry: os.DirEntry[str]) -> tuple[int, int]:
     try:
         status = entry.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return -1, 0
-    # The kernel's own time: it moves when contents, name or owner do, and nobody can set it back.
+    # The kernel sets this time when contents, name or owner change; no program can set it back.
     return status.st_size, status.st_ctime_ns
 
 

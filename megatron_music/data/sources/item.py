@@ -1,4 +1,4 @@
-"""Pieces of a source as bytes: what can be read, what cannot, and a digest of what was read."""
+"""The items of a source: reading a piece, refusing it, and the digest of its bytes."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -12,20 +12,20 @@ from megatron_music.score.notes import Score
 from megatron_music.score.score_file import SCORE_SUFFIXES, is_score
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-"""Of MIDI files: plain ones, with the words of a song for karaoke, and wrapped in RIFF."""
+"""The suffixes of MIDI files: plain, karaoke, and in RIFF."""
 
 MUSIC_SUFFIXES = (*MIDI_SUFFIXES, *SCORE_SUFFIXES)
-"""Of all files that are read: MIDI, and notation as MusicXML, ABC and Humdrum kern."""
+"""The suffixes of all files that are read: MIDI, MusicXML, ABC and Humdrum kern."""
 
 LARGEST_FILE_BYTES = 8_000_000
-"""A hundred times the usual size of a multi-track file."""
+"""The limit: a hundred times the usual size of a multi-track file."""
 
 DIGEST_BYTES = 16
 _NO_DIGEST = bytes(DIGEST_BYTES)
 
 
 class Item(Protocol):
-    """One piece of a source: small, and able to travel to another process."""
+    """One piece of a source: small, since it is sent to workers."""
 
     @property
     def name(self) -> str:
@@ -42,11 +42,11 @@ class File(Item, Protocol):
         """Return its bytes; raises Refusal."""
 
     def parse(self, raw: bytes) -> Score:
-        """Return the piece that its bytes spell; raises Refusal or MusicFileError."""
+        """Return the piece in its bytes; raises Refusal or MusicFileError."""
 
 
 def is_file(item: Item) -> TypeGuard[File]:
-    """Tell whether an item has bytes of its own."""
+    """Tell whether an item has bytes, as a file does."""
     return hasattr(item, "raw")
 
 
@@ -59,7 +59,7 @@ class FileItem:
 
     @property
     def is_one_piece(self) -> bool:
-        """Whether the tunes of an ABC file are one piece: its parts."""
+        """Whether the tunes of an ABC file are parts of one piece."""
         return False
 
     def read(self) -> Score:
@@ -67,14 +67,14 @@ class FileItem:
         return self.parse(self.raw())
 
     def parse(self, raw: bytes) -> Score:
-        """Take bytes for what the name says; raises MusicFileError."""
+        """Parse bytes by the suffix of the name; raises MusicFileError."""
         if is_score(self.name):
             from megatron_music.data.sources.score_cache import cached_score
 
             return cached_score(raw, self.name)
         from megatron_music.score.midi import parse_midi
 
-        # Named within the source: a data set must not depend on where its source lies.
+        # Named within the source: a data set must not depend on the path of its source.
         return parse_midi(raw, self.name)
 
     def raw(self) -> bytes:
@@ -84,7 +84,7 @@ class FileItem:
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem(FileItem):
-    """A piece that is known to be refused before it is read."""
+    """A piece that is refused without being read."""
 
     name: str
     reason: str
@@ -96,7 +96,7 @@ class SkippedItem(FileItem):
 
 
 class ReadOnce(Item):
-    """An item whose music is kept once it has been read."""
+    """An item that is read only once; its music is kept."""
 
     def __init__(self, item: Item) -> None:
         self._item = item
@@ -133,12 +133,12 @@ class SungFile(Item):
 
 
 def with_words(item: Item) -> Item:
-    """Return an item whose music is read with its words: only MIDI files are without."""
+    """Return an item whose music is read with its words; only MIDI files need a wrapper."""
     return SungFile(item) if is_file(item) and not is_score(item.name) else item
 
 
 class HashedItem(FileItem):
-    """A file whose bytes leave their digest behind when they are read."""
+    """A file that keeps the digest of its bytes once they are read."""
 
     def __init__(self, file: File) -> None:
         self._file = file
@@ -159,7 +159,7 @@ class HashedItem(FileItem):
         return raw
 
     def parse(self, raw: bytes) -> Score:
-        """Have the file say what its bytes spell; raises Refusal or MusicFileError."""
+        """Return the piece in its bytes; raises Refusal or MusicFileError."""
         return self._file.parse(raw)
 
     def digest(self) -> bytes:
@@ -171,12 +171,12 @@ class HashedItem(FileItem):
 
 
 def hashed(items: Iterable[Item]) -> list[Item]:
-    """Wrap those of the items that are files, so that `digests` is for free once they are read."""
+    """Wrap the items that are files, so that `digests` need not read them again."""
     return [HashedItem(item) if is_file(item) else item for item in items]
 
 
 def digests(items: Iterable[Item]) -> bytes:
-    """Return DIGEST_BYTES for each item, zeros for what has no bytes of its own."""
+    """Return DIGEST_BYTES for each item, zeros for one without bytes."""
     return b"".join(item.digest() if isinstance(item, HashedItem) else _NO_DIGEST for item in items)
 
 
@@ -190,7 +190,7 @@ def contents(items: Sequence[Item], progress: Progress) -> str:
 
 
 class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
-    """A piece that is left out; `reason` is the word that it is counted by.
+    """A piece that is left out; `reason` is the key of its count.
 
     | reason         | the piece                                                        |
     |----------------|------------------------------------------------------------------|
@@ -210,7 +210,7 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     |                | notation without a time signature that a bar can have            |
     | parts          | is a chorale of other than four parts                            |
     | barlines       | is a chorale whose bars do not fall on the grid of its metre     |
-    | duplicate      | is the music of another, at whatever pitch                       |
+    | duplicate      | is the music of another, at the same or another pitch            |
     | link           | is a link within an archive                                      |
     | outside        | has a name that leads out of its archive                         |
     | replaced       | has the name of a later member of its archive                    |

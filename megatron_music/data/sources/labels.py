@@ -1,10 +1,10 @@
-"""Labels of pieces, such as composer and genre: whose, of which families, as tokens.
+"""Labels of pieces, such as composer and genre, and their tokens.
 
     labels = read_labels(Path("labels.csv"))
     labelled = label(labels, names_of_pieces)
 
 A label is a word of the vocabulary, `COMPOSER=BACH`. Each family has one for unknown labels, which
-also stands for those that are dropped while training.
+also replaces those that are dropped while training.
 """
 
 import csv
@@ -24,7 +24,7 @@ from megatron_music.tokenizer.attributes import UNKNOWN, as_word, family_of
 from megatron_music.wording import counted
 
 MOST_LABELS = 4_000
-"""Of all families together: a column of titles is no label."""
+"""Of all families together; a table has more where a column of titles is taken for labels."""
 
 LARGEST_TABLE_BYTES = 256_000_000
 _OF_TOKENS = (

@@ -1,4 +1,4 @@
-"""Where the music of a data set comes from: an ordered list of pieces that can be read."""
+"""Open the source of a data set: an ordered list of pieces that can be read."""
 
 import hashlib
 import os
@@ -33,11 +33,11 @@ class Source:
     """Pieces in a fixed order, listed but not read.
 
     `fingerprint` is that of the listing: the names and sizes of the pieces, or the version of
-    what holds them; it is the same wherever they lie. `stamp` changes whenever a piece is written
+    what holds them; it does not depend on the path. `stamp` changes whenever a piece is written
     to as well, and `changed_ns` is when that last happened (0 where it cannot). Contents are read
-    once, by the workers, whose digests tell the manifest what they were. The pieces of an archive
-    have an `index` instead of `items`: it finds them, and may lay them into the folder it is given.
-    `labels` are what composers, genres and the like are known from.
+    once, by the workers; their digests go into the manifest. An archive has an `index` instead of
+    `items`: it lists the pieces, and may write them into the folder that it gets.
+    `labels` are the files with composers, genres and the like.
     `own` names the folders whose songs were left out because this program composed them.
     """
 
@@ -71,7 +71,7 @@ def open_source(text: str, music: Path | None = None) -> Source:
     if collection is None:
         if music is not None:
             raise UsageError(
-                f"{text!r} is not a collection; --source says where one that has a name lies: "
+                f"{text!r} is not a collection; --source is the path of one that has a name: "
                 f"{', '.join(known.name for known in COLLECTIONS if not known.embedded)}"
             )
         return _at(Path(text), _unknown(text))
@@ -102,8 +102,8 @@ def open_source(text: str, music: Path | None = None) -> Source:
 def _embedded(collections: Sequence[Collection], music: Path | None) -> Source:
     """Return the pieces of collections in music21, one or several as one.
 
-    With COMPOSER and GENRE where there are several of either. Where there are others beside Bach's
-    chorales, all are built as those prefer. Raises UsageError where `music` names files.
+    With COMPOSER and GENRE where there are several of either. Bach's chorales among others are
+    built with the settings that the others prefer. Raises UsageError where `music` names files.
     """
     from megatron_music.data.sources.corpus import (
         CHORALES_PER_SHARD,
@@ -118,6 +118,7 @@ def _embedded(collections: Sequence[Collection], music: Path | None) -> Source:
     items, labels = list_corpus(names)
     only = collections[0] if len(collections) == 1 else None
     fingerprint = corpus_fingerprint()
+    # "bach" alone keeps the fingerprint that it has in data sets of older versions.
     if names != ["bach"]:
         fingerprint = f"{fingerprint} {'+'.join(names)}"
     source = Source(

@@ -1,1 +1,1 @@
-"""Processes that work: of this machine or of a Ray cluster."""
+"""Worker processes: on this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What a piece may cost the process that reads it: time and memory. What ends it."""
+"""Limits of time and memory for the process that reads a piece."""
 
 import gc
 import resource
@@ -12,7 +12,7 @@ class WorkerDied(Exception):  # noqa: N818 (it is dealt with, not shown)
 
 
 LONGEST_ITEM_S = 120.0
-"""A worker that spends more on one piece is ended, which refuses the piece."""
+"""A worker that spends more on one piece is killed, and the piece refused."""
 
 MOST_ITEM_BYTES = 1 << 30
 """A piece that takes more memory than this, beyond what its process holds already, is refused."""
@@ -23,7 +23,7 @@ _is_worker = False
 
 
 def mark_worker() -> None:
-    """Make this process one that a piece may end, and that leaves Ctrl-C to the main process."""
+    """Mark this process as a worker: limits may kill it, and it ignores Ctrl-C."""
     global _is_worker  # noqa: PLW0603 (a fact about the process)
     _is_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -31,7 +31,7 @@ def mark_worker() -> None:
 
 @contextmanager
 def time_limit(limit_s: float) -> Iterator[None]:
-    """Kill this worker after `limit_s` seconds; a process that is no worker has no limit."""
+    """Kill this worker after `limit_s` seconds; a process that is not a worker has no limit."""
     if not _is_worker:
         yield
         return
@@ -71,16 +71,16 @@ def memory_limit(limit_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def uncollected(for_good: bool = False) -> Iterator[None]:
-    """Hold the collector back where much is made: it takes a fifth of the time, a third of music21.
+    """Switch off the garbage collector, which takes a fifth of the time, with music21 a third.
 
     `for_good` has it never look through what is there afterwards.
     """
-    at_work = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if for_good:
             gc.freeze()
-        if at_work:
+        if was_enabled:
             gc.enable()

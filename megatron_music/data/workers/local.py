@@ -28,7 +28,7 @@ from megatron_music.errors import UsageError
 BACKENDS = ("local", "ray")
 
 _POLITENESS = 5
-"""Workers give way to the process that feeds them, and to whoever sits at the machine."""
+"""The nice value of workers: below the process that feeds them, and other programs."""
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -36,26 +36,26 @@ _Made = TypeVar("_Made")
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 PRELOAD = "megatron_music.data.encoding.preload"
-"""The module that is imported before anything is forked; it may have to compile kernels."""
+"""Imported by the fork server before it forks workers; it may have to compile kernels."""
 
 
 class Workers(Protocol):
-    """Carries out calls on processes of its own; `local` says that all are on this machine."""
+    """Workers that carry out calls; `local` is true if all processes are on this machine."""
 
     local: bool
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
-        """Yield what `work` makes of each argument, in any order; raises WorkerDied.
+        """Yield the results of `work` for each argument, in any order; raises WorkerDied.
 
         What was finished when a process died may be missing among what was yielded.
         """
 
     def survives(self, work: Callable[[_Given], _Made], argument: _Given) -> bool:
-        """Carry out one call in another process; False if that process dies of it."""
+        """Carry out one call in another process; return False if it ends that process."""
 
 
 class LocalWorkers:
-    """Processes of this machine; one worker is this process itself."""
+    """Worker processes on this machine; a single worker is this process itself."""
 
     local = True
 
@@ -63,15 +63,15 @@ class LocalWorkers:
         self.count = count
 
     def run(self, work: Callable[[_Given], _Made], arguments: Sequence[_Given]) -> Iterator[_Made]:
-        """Yield what `work` makes of each argument, in any order; raises WorkerDied."""
-        # A daemon may have no processes of its own.
+        """Yield the results of `work` for each argument, in any order; raises WorkerDied."""
+        # A daemon may not start processes.
         if self.count == 1 or multiprocessing.current_process().daemon:
             yield from map(work, arguments)
         elif arguments:
             yield from _parallel(work, arguments, self.count)
 
     def survives(self, work: Callable[[_Given], _Made], argument: _Given) -> bool:
-        """Carry out one call in another process; False if that process dies of it."""
+        """Carry out one call in another process; return False if it ends that process."""
         _pool.cache_clear()  # one of its processes may have died since
         try:
             list(_parallel(work, [argument], max(self.count, 2)))
@@ -83,7 +83,7 @@ class LocalWorkers:
 def _parallel(
     work: Callable[[_Given], _Made], arguments: Sequence[_Given], count: int
 ) -> Iterator[_Made]:
-    """Yield what the calls make; raises WorkerDied. What ends it early ends the processes too."""
+    """Yield the results of calls; raises WorkerDied. If closed early it ends the processes."""
     start_fork_server()
     pool = _pool(count, threading.get_ident())
     try:
@@ -93,7 +93,7 @@ def _parallel(
     except BrokenProcessPool as fault:
         _pool.cache_clear()
         raise WorkerDied from fault
-    except BaseException:  # Ctrl-C, or nobody wants the rest
+    except BaseException:  # Ctrl-C, or the caller wants no more results
         _pool.cache_clear()
         # shutdown() would wait for the calls that run: minutes, where music21 reads a symphony.
         for process in list((pool._processes or {}).values()):  # noqa: SLF001 (kill_workers from 3.14)
@@ -103,7 +103,7 @@ def _parallel(
 
 @lru_cache(maxsize=1)
 def _pool(count: int, thread: int) -> ProcessPoolExecutor:  # noqa: ARG001 (one for each)
-    """Return the processes of a thread, which wait for work as long as they are not forgotten."""
+    """Return the process pool of this thread, which is kept from call to call."""
     return ProcessPoolExecutor(count, _CONTEXT, initializer=_begin)
 
 
@@ -111,7 +111,7 @@ def _begin() -> None:
     mark_worker()
     os.nice(_POLITENESS)
 
-    # Forked by the server, a worker is no child of the main process: nothing else ends it with it.
+    # The server forks workers, so they are not children of the main process and would outlive it.
     def end_with_main() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
@@ -124,7 +124,7 @@ def _begin() -> None:
 def start_fork_server() -> None:
     """Start the process that workers are forked from, unless it is there; do not wait for it.
 
-    Raises UsageError where there is no room for the name of its socket.
+    Raises UsageError where the path of its socket is too long.
     """
     # The tracker would be started by the server, and would unblock the signal that is blocked here.
     resource_tracker.ensure_running()
@@ -143,14 +143,14 @@ def start_fork_server() -> None:
 
 
 def start_workers(backend: str, count: int | None) -> None:
-    """Start to load what the processes of this machine need, and do not wait for it."""
+    """Start the fork server with all that workers need, without waiting for it."""
     workers = open_workers(backend, count)
     if isinstance(workers, LocalWorkers) and workers.count > 1:
         start_fork_server()
 
 
 def open_workers(backend: str, count: int | None) -> Workers:
-    """Return so many workers (None: as many as there are cores) of a backend.
+    """Return `workers` workers (None: as many as there are cores) of a backend.
 
     Raises UsageError, and MissingError where the backend is not installed.
     """
@@ -169,7 +169,7 @@ def open_workers(backend: str, count: int | None) -> Workers:
 
 @contextmanager
 def _this_package_found() -> Iterator[None]:
-    """Have a new interpreter find the package where this one did, not in the current folder."""
+    """Have a new interpreter import the package from where this one did, not from the cwd."""
     root = Path(__file__).parents[3]
     installed = root.name in {"site-packages", "dist-packages"}
     places = [*([] if installed else [str(root)]), os.environ.get("PYTHONPATH", "")]

@@ -40,7 +40,7 @@ class RayWorkers:
         function = ray.put(work)
         coming = iter(arguments)
         running: set[Any] = set()
-        # Tasks go on when one dies: their shards need not be made again.
+        # Other tasks continue when one dies: their shards need not be made again.
         died = False
         while True:
             for argument in coming:
@@ -59,7 +59,7 @@ class RayWorkers:
             raise WorkerDied
 
     def survives(self, work: Callable[[_Given], _Made], argument: _Given) -> bool:
-        """Carry out one call in another process; False if that process dies of it."""
+        """Carry out one call in another process; return False if it ends that process."""
         try:
             list(self.run(work, [argument]))
         except WorkerDied:

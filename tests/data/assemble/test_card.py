@@ -57,7 +57,7 @@ def test_bins_take_in_their_edges_and_leave_out_empty_ends() -> None:
     assert binned(np.zeros(3, np.int64), [1, 2]) == []
 
 
-def test_what_is_rare_is_told_together() -> None:
+def test_rare_instruments_are_counted_together() -> None:
     rows = [("a", 9), ("b", 5), ("c", 2), ("d", 1)]
     assert shortened(rows, 2) == [("a", 9), ("b", 5), ("2 others", 3)]
     assert shortened(rows, 3) == rows

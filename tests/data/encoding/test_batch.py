@@ -9,7 +9,7 @@ import pretty_midi
 import pytest
 
 from megatron_music.data.encoding.batch import encode_batch
-from megatron_music.data.encoding.encode import as_encoded, encode_item
+from megatron_music.data.encoding.encode import encode_item
 from megatron_music.data.encoding.records import REFUSED
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.folder import MidiFile
@@ -30,10 +30,11 @@ def check(items: list[Item], settings: BuildSettings) -> list[int]:
     vocabulary = Vocabulary(settings.tokenizer())
     positions = []
     for position, encoded in encode_batch(items, settings):
-        expected = as_encoded(*encode_item(items[position], settings, vocabulary))
-        assert encoded.outcome == expected.outcome
-        for column, wanted in zip(encoded[1:], expected[1:], strict=True):
+        expected = encode_item(items[position], settings, vocabulary)
+        assert encoded.record == expected.record
+        for column, wanted in zip(encoded.documents, expected.documents, strict=True):
             assert np.array_equal(column, wanted)
+            assert column.dtype == wanted.dtype
         positions.append(position)
     return positions
 
@@ -103,7 +104,7 @@ def test_four_tracks_become_the_voices_of_a_chorale(tmp_path: Path) -> None:
     written(tmp_path / "b.mid", [9, 8, 7], [])
     items, chosen = files_of(tmp_path), BuildSettings(voices=True)
     assert check(items, chosen) == [0]
-    outcomes = [encode_item(item, chosen, Vocabulary(chosen.tokenizer()))[0] for item in items]
+    outcomes = [encode_item(item, chosen, Vocabulary(chosen.tokenizer())).record for item in items]
     assert outcomes[0].instruments == ("SOPRANO", "ALTO", "TENOR", "BASS")
     assert (outcomes[1].reason, outcomes[1].detail) == ("parts", "3 tracks; a chorale has 4")
 
@@ -120,10 +121,10 @@ def test_what_is_not_certain_is_left_to_the_readable_path(tmp_path: Path) -> Non
     items = [*files_of(tmp_path), MidiFile(str(tmp_path / "gone.mid"), "gone.mid")]
     assert check(items, BuildSettings()) == [0, 3]
     vocabulary = Vocabulary(BuildSettings().tokenizer())
-    left = [encode_item(items[i], BuildSettings(), vocabulary)[0] for i in (1, 4, 5, 6, 7)]
+    left = [encode_item(items[i], BuildSettings(), vocabulary).record for i in (1, 4, 5, 6, 7)]
     assert {outcome.outcome for outcome in left} == {REFUSED}
     assert [outcome.reason for outcome in left] == ["foreign", "large"] + ["unreadable"] * 3
 
 
-def test_what_is_no_file_is_left_to_the_readable_path() -> None:
+def test_items_that_are_not_files_are_left_to_the_readable_path() -> None:
     assert check(list(songs(3)), BuildSettings()) == []

@@ -38,11 +38,12 @@ class Given:
 def documents(item: Item, **chosen: Any) -> list[Piece]:
     settings = BuildSettings(**{"split": TRAIN_ALONE, **chosen})
     vocabulary = Vocabulary(settings.tokenizer())
-    outcome, made = encode_item(item, settings, vocabulary)
-    assert outcome.outcome == KEPT, outcome
-    assert outcome.documents == len(made)
-    assert outcome.tokens == sum(len(document.tokens) for document in made)
-    return [decode(document.tokens, vocabulary) for document in made]
+    piece = encode_item(item, settings, vocabulary)
+    made, record = piece.documents, piece.record
+    assert record.outcome == KEPT, record
+    assert record.documents == len(made.lengths)
+    assert record.tokens == len(made.tokens) == made.lengths.sum()
+    return [decode(tokens, vocabulary) for tokens, *_ in made.one_by_one()]
 
 
 def by_code(piece: Piece) -> list[Track]:
@@ -100,16 +101,16 @@ def test_the_split_is_the_same_on_every_grid() -> None:
     prints = set()
     for steps in (4, 12):
         settings = BuildSettings(steps_per_quarter=steps)
-        outcome, _ = encode_item(Song("a", 5), settings, Vocabulary(settings.tokenizer()))
-        prints.add(outcome.fingerprint)
+        piece = encode_item(Song("a", 5), settings, Vocabulary(settings.tokenizer()))
+        prints.add(piece.record.fingerprint)
     assert len(prints) == 1
 
 
 def refusal(item: Item) -> tuple[str, str]:
     settings = BuildSettings()
-    outcome, made = encode_item(item, settings, Vocabulary(settings.tokenizer()))
-    assert (outcome.outcome, made) == (REFUSED, [])
-    return outcome.reason, outcome.detail
+    piece = encode_item(item, settings, Vocabulary(settings.tokenizer()))
+    assert (piece.record.outcome, len(piece.documents.lengths)) == (REFUSED, 0)
+    return piece.record.reason, piece.record.detail
 
 
 def test_another_metre_is_refused(tmp_path: Path) -> None:

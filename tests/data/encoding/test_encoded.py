@@ -32,7 +32,7 @@ def test_every_document_is_followed_by_itself_with_bars_hidden(tmp_path: Path) -
     verify(tmp_path)
 
 
-def test_hidden_bars_are_told_in_the_counts(tmp_path: Path) -> None:
+def test_hidden_bars_are_in_the_counts(tmp_path: Path) -> None:
     plain = build(source_of(songs(6)), tmp_path / "plain", BuildSettings(split=(100, 0, 0)))
     filled = build(
         source_of(songs(6)), tmp_path / "filled", BuildSettings(split=(100, 0, 0), fill=True)

@@ -19,6 +19,6 @@ def test_a_line_says_what_became_of_a_piece(outcome: FileRecord) -> None:
     assert line(outcome) == (json.dumps(values(outcome)) + "\n").encode()
 
 
-def test_a_name_that_is_no_utf8_is_kept() -> None:
+def test_a_name_that_is_not_utf8_is_kept() -> None:
     name = b"caf\xe9.mid".decode("utf-8", "surrogateescape")
     assert json.loads(line(FileRecord(name, KEPT)))["name"] == name

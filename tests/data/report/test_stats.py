@@ -80,7 +80,7 @@ def test_contexts_hold_documents_up_to_their_own_length() -> None:
     assert contents.fitting() == {512: 0.4, 1024: 0.6, 2048: 0.8, 4096: 0.8}
 
 
-def test_bars_are_counted_of_kept_pieces_whatever_their_names(tmp_path: Path) -> None:
+def test_bars_of_kept_pieces_are_counted_for_odd_names(tmp_path: Path) -> None:
     trap = 'a", "outcome": "kept", "bars": 99, '
     outcomes = [
         FileRecord("one", "kept", split="train", bars=7),
@@ -109,7 +109,7 @@ def test_a_data_set_without_densities_has_no_picture_of_them(tmp_path: Path) -> 
     assert "densities" not in pictures(statistics(tmp_path / "set"))
 
 
-def test_a_token_outside_the_vocabulary_is_told(tmp_path: Path) -> None:
+def test_a_token_outside_the_vocabulary_is_an_error(tmp_path: Path) -> None:
     build(source_of(songs(2)), tmp_path / "set", BuildSettings(split=(1, 0, 0)))
     tokens = np.fromfile(tmp_path / "set/train.bin", np.uint16)
     tokens[3] = 60_000
@@ -118,11 +118,11 @@ def test_a_token_outside_the_vocabulary_is_told(tmp_path: Path) -> None:
         statistics(tmp_path / "set")
 
 
-def test_what_velocities_and_tempi_are_told_is_counted(tmp_path: Path) -> None:
+def test_values_of_velocity_and_tempo_are_counted(tmp_path: Path) -> None:
     settings = BuildSettings(metres=("3/4", "4/4"), velocity=8, tempo=True, split=(1, 0, 0))
     build(source_of(songs(4)), tmp_path / "set", settings)
     shown = statistics(tmp_path / "set")
-    told = as_json(shown)["told"]
+    told = as_json(shown)["values"]
     pieces = pieces_of(tmp_path / "set", "train")
     assert told["METRE"] == {"4/4": len(pieces), "3/4": 0}
     assert told["TEMPO"]["120"] == len(pieces)

@@ -42,7 +42,7 @@ def known(host: Host, **facts: Any) -> Collection:
     return dataclasses.replace(lakh, download=there)
 
 
-def test_an_archive_comes_whole_with_its_licence_beside_it(host: Host, tmp_path: Path) -> None:
+def test_an_archive_is_fetched_with_its_licence(host: Host, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     path = fetch(known(host), tmp_path, lambda done, total, note="": seen.append((done, total)))  # noqa: ARG005
     assert path == tmp_path / "music.tar.gz"
@@ -96,7 +96,7 @@ def test_a_host_that_knows_no_ranges_starts_anew(host: Host, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("left", [ARCHIVE, ARCHIVE + b"more"])
-def test_a_part_that_is_whole_or_too_long_is_no_trap(
+def test_a_part_that_is_complete_or_too_long_is_handled(
     host: Host, tmp_path: Path, left: bytes
 ) -> None:
     (tmp_path / "music.tar.gz.part").write_bytes(left)
@@ -139,12 +139,12 @@ def test_no_host_is_one_error(host: Host, tmp_path: Path) -> None:
     assert "(Failed to establish a new connection: [Errno 111]" in str(failure.value)
 
 
-def test_too_little_room_is_said_before_it_is_taken(
+def test_too_little_room_is_reported_before_the_download(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("megatron_music.data.sources.fetch.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(WriteError, match=r"900,000 bytes are to come.*room for 1,000"):
+    with pytest.raises(WriteError, match=r"needs 900,000 more bytes.* 1,000 free"):
         fetch(known(host), tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_the_terms_are_shown_before_the_music_comes(
     assert f"data build lakh --source {tmp_path / 'music.tar.gz'} -o" in shown.err
 
 
-def test_a_collection_that_lies_elsewhere_keeps_its_name_and_terms(tmp_path: Path) -> None:
+def test_a_collection_elsewhere_keeps_its_name_and_terms(tmp_path: Path) -> None:
     source = open_source("metamidi", folder_of_songs(tmp_path / "got", 2))
     assert source.name == "metamidi"
     assert "neither the files nor their tokens may be passed on" in source.licence
@@ -251,7 +251,7 @@ def test_a_collection_that_lies_elsewhere_keeps_its_name_and_terms(tmp_path: Pat
         open_source(str(tmp_path), tmp_path)
 
 
-def test_metamidi_says_what_to_ask_for_and_how_to_go_on() -> None:
+def test_metamidi_says_how_to_get_and_use_it() -> None:
     metamidi = collection_named("metamidi")
     assert metamidi is not None
     said = r"on request.*zenodo\.org/record/5142664.*make pretrain DATASET=metamidi SOURCE=PATH"

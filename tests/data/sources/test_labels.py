@@ -142,7 +142,7 @@ def test_music_like_labelled_music_has_its_labels_and_no_others(tmp_path: Path) 
     assert heads == {"BY=UNKNOWN", "BY=A"}
 
 
-def test_a_column_of_titles_is_no_label() -> None:
+def test_a_column_of_titles_is_refused() -> None:
     rows = {f"{number}.mid": (f"T{number}",) for number in range(5000)}
     with pytest.raises(UsageError, match="TITLE; up to"):
         label([Labels(("TITLE",), rows)], list(rows))

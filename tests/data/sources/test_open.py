@@ -67,7 +67,7 @@ def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
     assert refusal.value.reason == "large"
 
 
-def test_what_is_wrong_with_a_file_is_said_without_its_place(tmp_path: Path) -> None:
+def test_a_fault_of_a_file_does_not_name_its_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.mid").write_bytes(b"<html>")
     [item] = folder_source(tmp_path).items
     with pytest.raises(MidiError, match=r"bad\.mid") as fault:
@@ -165,7 +165,7 @@ def test_every_collection_says_what_a_card_needs() -> None:
         assert all((known.title, known.licence, known.citation, known.where, known.access))
 
 
-def test_a_link_to_itself_costs_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_left_out(tmp_path: Path) -> None:
     folder = folder_of_songs(tmp_path / "songs", 5)
     (folder / "below").mkdir()
     for place in (folder, folder / "below"):
@@ -174,7 +174,7 @@ def test_a_link_to_itself_costs_nothing_beside_it(tmp_path: Path) -> None:
     assert len(folder_source(folder).items) == 5
 
 
-def test_a_source_whose_name_is_no_text_is_built(tmp_path: Path) -> None:
+def test_a_source_whose_name_is_not_utf8_is_built(tmp_path: Path) -> None:
     folder = folder_of_songs(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9d")), 3)
     made = build(folder_source(folder), tmp_path / "set", BuildSettings(split=(100, 0, 0)))
     assert made.manifest["source"]["name"] == "b\ufffdd"

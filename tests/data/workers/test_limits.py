@@ -91,7 +91,7 @@ def test_a_stricter_limit_of_the_users_own_stays() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def test_a_process_that_is_no_worker_is_never_ended() -> None:
+def test_limits_do_not_end_the_main_process() -> None:
     before = signal.getsignal(signal.SIGALRM)
     with time_limit(0.01):
         time.sleep(0.05)

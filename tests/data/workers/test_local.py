@@ -53,7 +53,7 @@ def wait(seconds: float) -> float:
 
 
 @pytest.mark.slow
-def test_calls_that_nobody_waits_for_any_more_end_with_their_processes() -> None:
+def test_calls_without_a_caller_end_with_their_processes() -> None:
     made = LocalWorkers(2).run(wait, [0.0, 600.0])
     assert next(made) == 0.0
     made.close()  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ def where(_: int) -> str:
 
 
 @pytest.mark.slow
-def test_workers_run_this_package_whatever_lies_in_the_current_folder(tmp_path: Path) -> None:
+def test_workers_do_not_import_from_the_current_folder(tmp_path: Path) -> None:
     for name in ("megatron_music/data/encoding/preload.py", "random.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("raise RuntimeError")

@@ -106,7 +106,7 @@ def busy(seconds: float) -> tuple[float, float]:
     return begin, time.time()
 
 
-def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray", reason=RAY)
 
     def unreachable(**_: object) -> None:
@@ -119,7 +119,7 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
         list(open_workers("ray", 2).run(abs, [1]))
 
 
-def test_what_is_missing_or_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_or_unknown_backend_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("megatron_music.data.workers.ray.find_spec", lambda _: None)
     with pytest.raises(MissingError, match=r"pip install 'megatron-music\[ray\]'"):
         open_workers("ray", 2)
