@@ -1,4 +1,4 @@
-"""What a device can do at most: dense peaks in TFLOP/s, by its exact name and the precision.
+"""Figures of devices: dense peaks in TFLOP/s, by exact name and precision.
 
 Names are those that drivers print. Tensor cores with 32-bit accumulation, no sparsity (data sheets
 show the sparse figure, twice as high), boost clocks. fp32 is what the ordinary cores do: PyTorch
@@ -33,7 +33,7 @@ _MEMORY_GB: Mapping[str, int] = MappingProxyType(
         "NVIDIA H20": 96,
     }
 )
-"""Where the name does not say it; of the data sheets, as whole GB."""
+"""The memory of devices whose names do not have it; from data sheets, in whole GB."""
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 16.0, 32.0, 64.0
 
@@ -154,7 +154,7 @@ def device_memory_gib(device: str) -> float | None:
     """Return a device's memory by its exact name, as its data sheet says; None if not known.
 
     Data sheets count GB of 2^30 bytes for some devices and of 10^9 for others: taken as 10^9, so
-    that what is said to fit does.
+    that a model that is reported to fit does.
     """
     written = re.search(r"(\d+)GB", device)
     size = int(written[1]) if written else _MEMORY_GB.get(device.strip())
@@ -202,7 +202,7 @@ _BY_DEVICE = {
 
 
 def hardware_of(device: str, assumptions: Sequence[str] = ()) -> Hardware:
-    """Return what is known of a device by its exact name, with `name=value` put in its place.
+    """Return the figures of a device by its exact name, with those of `name=value` replaced.
 
     Raises UsageError for an unknown device or name, and for values that are not above 0.
     """

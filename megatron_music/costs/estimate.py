@@ -18,10 +18,10 @@ GIB = 1 << 30
 TERA = 1e12
 
 UTILISATION = 0.35
-"""Of the dense peak by `model_causal`, unless another share is stated."""
+"""The share of the dense peak by `model_causal`, unless the user states another."""
 
 SHARE = 0.4
-"""Of the rate of a plain matrix product: what training reaches, as `tiny` does on two cores."""
+"""The share of the rate of a plain matrix product that training reaches: `tiny`, two cores."""
 
 HOUR_S, DAY_S = 3_600, 86_400
 _SIZE, _TRIES = 1_024, 5
@@ -108,7 +108,7 @@ def estimate(
 
 
 def settle_precision(recipe: Recipe, device: str | None) -> Recipe:
-    """Put a precision in the place of `auto`: the device's best 16 bits, bf16 for none."""
+    """Replace precision `auto` by the device's best 16-bit one, bf16 without a device."""
     if recipe.train.precision != "auto":
         return recipe
     has_bf16 = device is None or dense_peak(device, "bf16") is not None

@@ -1,4 +1,4 @@
-"""Which layouts over processes can hold a recipe, and which are nearest to one that cannot."""
+"""Check layouts over processes for a recipe, and find those nearest to one that cannot work."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from megatron_music.costs.flops import VOCABULARY_MULTIPLE
 from megatron_music.errors import LayoutError
 
 SHOWN = 3
-"""So many of the nearest layouts are named."""
+"""The number of nearest layouts in a message."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Layout:
 
     @property
     def processes(self) -> int:
-        """How many processes it takes."""
+        """The number of processes."""
         return self.tensor * self.pipeline * self.data
 
     def __str__(self) -> str:
-        """Say it as a person types it."""
+        """Describe the layout by the names of its options."""
         return (
             f"{self.processes} process(es) with TP={self.tensor} PP={self.pipeline} "
             f"micro batch {self.micro_batch_size} (DP={self.data})"

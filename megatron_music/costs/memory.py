@@ -1,4 +1,4 @@
-"""What one GPU has to hold while it trains, by part, before any GPU is used.
+"""Estimate the memory of one GPU in training, by part.
 
 Weights, gradients and optimizer state are counted to the byte as this engine lays them out: 16-bit
 weights, fp32 gradients, fp32 copies of the weights and Adam's two moments. Activations follow
@@ -18,7 +18,7 @@ FP32_BYTES = 4
 TOKEN_BYTES = 8
 MASK_BYTES = 1
 MOMENTS = 2
-"""Of Adam, each in fp32."""
+"""The moments of Adam, each in fp32."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What one rank does in a training step, as a rehearsal counts it: plain figures, no torch."""
+"""The work of one rank in a training step, as a rehearsal counts it, and its time. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ _PASSES: tuple[Phase, ...] = ("forward", "backward")
 HIDING_SHARE = 0.5
 
 _TIMES_SENT = {"all_reduce": 2.0, "send": 0.5, "recv": 0.5}
-"""How often a ring passes on each byte, 1 for others; a send and a receive run at once."""
+"""How often a ring sends each byte, 1 for other transfers; send and receive overlap."""
 
 
 @dataclass
 class Work:
-    """What a rank computes in a phase.
+    """The computation of a rank in a phase.
 
     `products` counts matrix products by their FLOPs and the bytes of their three matrices;
     `moved_bytes` are those of all other kernels but attention's.
@@ -76,7 +76,7 @@ class Transfer:
 
     @property
     def agreed(self) -> Agreed:
-        """What ranks that meet in it have to have in common."""
+        """The properties that must be the same on all ranks of the transfer."""
         return self.kind, self.group, self.dtype, self.shape, self.calls
 
 
@@ -125,12 +125,12 @@ class StepTime:
 
     @property
     def communication_s(self) -> float:
-        """What no computation hides."""
+        """Communication that no computation overlaps."""
         return self.tensor_s + self.pipeline_s + self.data_s
 
     @property
     def step_s(self) -> float:
-        """All of it."""
+        """The time of the whole step."""
         return self.compute_s + self.communication_s + self.bubble_s
 
 
@@ -146,6 +146,7 @@ class _Stage:
 
     @property
     def microbatch_s(self) -> float:
+        """Seconds of both passes of a microbatch."""
         return self.compute_s + self.tensor_s + self.pipeline_s
 
 
@@ -201,7 +202,7 @@ def _stage(load: RankLoad, peak_tflops: float, hardware: Hardware) -> _Stage:
         started = [one for one in once if one.phase == phase]
         started_s = sum(transfer_s(one, hardware) for one in started)
         buckets = sum(one.calls for one in started)
-        # Buckets leave while the pass computes; the last one has nothing left to hide behind.
+        # Buckets are sent while the pass computes; no computation overlaps with the last one.
         data_s += max(started_s - work[phase], started_s / max(1.0, buckets))
     return _Stage(
         compute_s=work["forward"] + work["backward"],

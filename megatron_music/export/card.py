@@ -1,4 +1,4 @@
-"""`README.md` of an exported model: the card that goes with it wherever it goes."""
+"""The model card: `README.md` of an exported model."""
 
 import json
 from collections.abc import Mapping
@@ -115,7 +115,7 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
     inputs = ", ".join(shape.structural_inputs)
     (folder / CARD_FILE).write_text(
         _PAGE.format(
-            title=" and ".join(one["title"] for one in data) or "music that nobody recorded",
+            title=" and ".join(one["title"] for one in data) or "music that is not on record",
             layers=shape.num_layers,
             hidden=shape.hidden_size,
             steps=settings.steps_per_quarter,
@@ -142,7 +142,7 @@ def _words_page(source: Source, difference: float) -> str:
     shape, run = source.recipe.model, RunDir(source.step.parents[1])
     data = _data(run)
     return _WORDS_PAGE.format(
-        title=" and ".join(one["title"] for one in data) or "words that nobody recorded",
+        title=" and ".join(one["title"] for one in data) or "words that are not on record",
         layers=shape.num_layers,
         hidden=shape.hidden_size,
         tokens=shape.seq_length,
@@ -152,7 +152,7 @@ def _words_page(source: Source, difference: float) -> str:
 
 
 def _data(run: RunDir) -> list[dict[str, str]]:
-    """Return what the data sets of a run say of their source; none where they are gone."""
+    """Return the source records of a run's data sets; none for data sets that are gone."""
     named = _read(run.environment).get("data", [])
     folders = [named] if isinstance(named, str) else list(named)
     sources = [_read(Path(str(one)) / "manifest.json").get("source") for one in folders]
@@ -192,7 +192,7 @@ def _lines(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return told if isinstance(told, dict) else {}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if isinstance(record, dict) else {}
     except (OSError, ValueError):
         return {}

@@ -1,4 +1,4 @@
-"""Where an export comes from: a run or one of its checkpoints. Loads neither torch nor megatron."""
+"""Find the checkpoint to export in a run. Loads neither torch nor megatron."""
 
 import hashlib
 from dataclasses import dataclass

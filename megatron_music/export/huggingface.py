@@ -1,4 +1,4 @@
-"""A checkpoint of any layout as a Hugging Face GPT-2 folder with its tokenizer, logits compared."""
+"""Export a checkpoint of any layout as a Hugging Face GPT-2 folder, and compare the logits."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export did; `parity` is None where the folder was up to date."""
+    """The result of an export; `parity` is None if the folder was up to date."""
 
     folder: Path
     iteration: int

@@ -20,7 +20,7 @@ from megatron_music.train.run_dir import is_hf_trainer_checkpoint
 SEQUENCES = 2
 SEED = 0
 ROWS = 4
-"""Rows that each token adds up where models with structural inputs are compared."""
+"""The rows of each token when models with structural inputs are compared."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def write_model(source: Source, folder: Path) -> Parity:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if is_hf_trainer_checkpoint(source.step):
-        # It is a GPT-2 already, but for the tokens that pad its vocabulary.
+        # The state is that of a GPT-2 but for the padding of its vocabulary.
         trained = GPT2LMHeadModel.from_pretrained(source.step).eval()
         exported = copy.deepcopy(trained)
         exported.resize_token_embeddings(len(source.vocabulary))

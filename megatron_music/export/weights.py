@@ -28,7 +28,7 @@ def convert_weights(
 
     `source` is the state of a whole (TP=1, PP=1) `GPTModel` with Megatron's local layers.
     """
-    # The rows behind are padding, which no token ever looked up.
+    # The rows after these are padding, which no token looks up.
     embedding = source["embedding.word_embeddings.weight"][:vocabulary_size]
     weights = {
         "transformer.wte.weight": embedding,

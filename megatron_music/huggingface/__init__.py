@@ -1,1 +1,1 @@
-"""The same recipes by Hugging Face's own Trainer: another way to train, and the engine's peer."""
+"""Train the same recipes with Hugging Face's Trainer, for users of it and as a comparison."""

@@ -1,4 +1,4 @@
-"""What the engine does after an iteration, done as a callback of Hugging Face's Trainer."""
+"""A callback of Hugging Face's Trainer that writes the run folder of the engine."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from megatron_music.train.trainer import checkpoint_meta, due_after
 
 
 class RunDirCallback(TrainerCallback):  # type: ignore[misc]
-    """Says when the Trainer logs, evaluates and saves; keeps the run folder as the engine does.
+    """Decides when the Trainer logs, evaluates and saves; writes the run folder as the engine does.
 
     The Trainer's own checkpoints become `step_N` when they are whole.
     """
@@ -44,7 +44,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: Any
     ) -> None:
-        """Say what is due after an iteration, as the engine would."""
+        """Set the actions due after an iteration, as in the engine."""
         self._clock.count()
         due = due_after(self._request.recipe, state.global_step)
         self._stopped = self._stop.agreed(self._context.total, state.global_step)
@@ -62,7 +62,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, float],
         **__: Any,
     ) -> None:
-        """Take up the mean loss since the last line; raises TrainingError when it has risen."""
+        """Record the mean loss since the last line; raises TrainingError for a loss spike."""
         if "loss" not in logs:
             return
         self._clock.pause()
@@ -88,7 +88,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
         metrics: dict[str, float],
         **__: Any,
     ) -> None:
-        """Take up the validation loss, nats a token."""
+        """Record the validation loss, nats a token."""
         if state.global_step > 0:
             self._validation_loss = metrics["eval_loss"]
             if not control.should_save:
@@ -99,7 +99,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, arguments: TrainingArguments, state: TrainerState, _: TrainerControl, **__: Any
     ) -> None:
-        """Make a checkpoint that is whole now `step_N`, and `latest`."""
+        """Rename a complete checkpoint to `step_N`, and move `latest`."""
         self._context.wait()
         if self._context.is_first:
             saved = Path(arguments.output_dir) / f"checkpoint-{state.global_step}"

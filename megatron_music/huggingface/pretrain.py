@@ -1,4 +1,4 @@
-"""The public function of this package: carry out a prepared job with Hugging Face's Trainer.
+"""The public function of this package: train a checked request with Hugging Face's Trainer.
 
 torch and transformers are loaded inside, so that importing this costs nothing.
 """
@@ -22,7 +22,7 @@ def default_folder(recipe_name: str, data: Blend) -> Path:
 
 
 def check_layout(recipe: Recipe) -> None:
-    """Refuse what the Trainer does not do; raises LayoutError."""
+    """Raise LayoutError for layouts that the Trainer does not have."""
     plain = ParallelConfig().model_dump()
     for key, value in recipe.parallel:
         if value != plain[key]:
@@ -33,10 +33,10 @@ def check_layout(recipe: Recipe) -> None:
 
 
 def check_start(request: TrainingRequest) -> None:
-    """Refuse to resume from what the engine saved; raises CheckpointError."""
+    """Raise CheckpointError for checkpoints of the engine."""
     if request.start is not None and not is_hf_trainer_checkpoint(request.start):
         raise CheckpointError(
-            f"{request.start} was not saved by Hugging Face's Trainer; go on with megatron-music "
+            f"{request.start} was not saved by Hugging Face's Trainer; resume with megatron-music "
             "train, or give another --run"
         )
 

@@ -46,7 +46,7 @@ from megatron_music.train.signals import StopRequest
 from megatron_music.train.trainer import describe, open_run
 
 _IGNORED = -100
-"""The label of a token that is not to be learned, as Hugging Face writes it."""
+"""Hugging Face's label of a token that does not count in the loss."""
 
 
 class PackedGPT2(GPT2LMHeadModel):  # type: ignore[misc]
@@ -96,7 +96,7 @@ class Rows(Dataset[Microbatch]):
 
     @property
     def label_tokens(self) -> int:
-        """How many tokens all rows teach."""
+        """The number of labels in all rows."""
         return sum(self._row_of(sample).label_tokens for sample in range(self._count))
 
 
@@ -233,7 +233,7 @@ def _begin(request: TrainingRequest) -> tuple[DataLoader, PackedGPT2]:
 
 
 def _arguments(request: TrainingRequest, context: ParallelContext) -> TrainingArguments:
-    """Translate a recipe; when to log, evaluate and save is `RunDirCallback`'s affair."""
+    """Translate a recipe; `RunDirCallback` decides when to log, evaluate and save."""
     train, on_cpu = request.recipe.train, not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(request.run.checkpoints),

@@ -29,7 +29,7 @@ _CPU_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 @dataclass(frozen=True)
 class Device:
-    """What computes: its name, its CUDA compute capability (None for a CPU), bf16 or not."""
+    """A device: its name, its CUDA compute capability (None for a CPU), and if it has bf16."""
 
     name: str
     capability: tuple[int, int] | None
@@ -37,19 +37,19 @@ class Device:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it is a GPU."""
+        """Whether the device is a GPU."""
         return self.capability is not None
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What it computes in, the best first; Megatron's fp16 needs a GPU."""
+        """The precisions that it can compute in, the best first; Megatron's fp16 needs a GPU."""
         brain: tuple[Precision, ...] = ("bf16",) if self.has_bf16 else ()
         return (*brain, "fp16", "fp32") if self.is_cuda else (*brain, "fp32")
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Which kernels the layers use, and why, for a person."""
+    """The kernels of the layers, and a text that explains the choice."""
 
     transformer_impl: Literal["transformer_engine", "local"]
     text: str
@@ -75,14 +75,14 @@ def cpu(flags: set[str] | None = None) -> Device:
 
 
 def installed() -> frozenset[str]:
-    """Return which of the optional kernel packages are here."""
+    """Return which of the optional kernel packages are installed."""
     return frozenset(
         name for name in (TRANSFORMER_ENGINE, APEX_NORM, FUSED_WGRAD) if find_spec(name)
     )
 
 
 def resolve_auto_precision(recipe: Recipe, device: Device) -> Recipe:
-    """Put the device's best in the place of `auto`; raises UsageError for what it cannot do."""
+    """Replace precision `auto` by the device's best; raises UsageError for one it cannot do."""
     asked = recipe.train.precision
     if asked == "auto":
         train = recipe.train.model_copy(update={"precision": device.precisions[0]})
@@ -96,7 +96,7 @@ def resolve_auto_precision(recipe: Recipe, device: Device) -> Recipe:
 
 
 def choose_kernels(asked: str, device: Device, packages: frozenset[str]) -> Kernels:
-    """Choose the layers' kernels; raises UsageError where what is asked for cannot be had."""
+    """Choose the layers' kernels; raises UsageError if the recipe's choice is not available."""
     lack = _no_transformer_engine(device, packages)
     if asked == TRANSFORMER_ENGINE and lack:
         raise UsageError(
@@ -112,14 +112,14 @@ def choose_kernels(asked: str, device: Device, packages: frozenset[str]) -> Kern
 
 
 def has_parallel_norms(kernels: Kernels, packages: frozenset[str]) -> bool:
-    """Tell whether the layers' norms can work on parts of a sequence: torch's own cannot."""
+    """Tell whether the layers' norms can work on parts of a sequence; torch's norm cannot."""
     return kernels.transformer_impl == TRANSFORMER_ENGINE or APEX_NORM in packages
 
 
 def choose_sequence_parallel(
     recipe: Recipe, device: Device, kernels: Kernels, packages: frozenset[str]
 ) -> bool:
-    """Decide on sequence parallel; raises LayoutError where it is asked for and cannot be."""
+    """Resolve sequence parallel `auto`; raises LayoutError where it is on but not possible."""
     asked = recipe.parallel.sequence_parallel
     can = device.is_cuda and has_parallel_norms(kernels, packages)
     if asked is True and not can:

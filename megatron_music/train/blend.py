@@ -1,4 +1,4 @@
-"""The data set folders of a run and their shares, held against each other. Loads no torch.
+"""The data set folders of a run and their shares, checked for the same tokens. Loads no torch.
 
 blend = parse_blend(["data/bach:0.7", "data/lakh:0.3"])    # without weights: by size
 """
@@ -27,7 +27,7 @@ _MEANINGS = ("steps_per_quarter", "attributes", "bars", "density", "density_edge
 
 @dataclass(frozen=True)
 class Part:
-    """A data set folder; `weight` is its share beside the other weights, None for its size."""
+    """A data set folder; `weight` is its share relative to the others, None for its size."""
 
     folder: Path
     weight: float | None = None
@@ -51,12 +51,12 @@ class Blend:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders in the order they were given in."""
+        """The folders in the given order."""
         return [part.folder for part in self.parts]
 
     @property
     def shares(self) -> list[float]:
-        """The share of each folder in all samples; one without weights has to be `sized` first."""
+        """The share of each folder in all samples; a blend must have weights, see `sized`."""
         if len(self.parts) == 1:
             return [1.0]
         total = sum(part.weight or 0.0 for part in self.parts) or 1.0
@@ -73,10 +73,8 @@ class Blend:
         return Blend(tuple(replace(part, folder=part.folder.resolve()) for part in self.parts))
 
     def sized(self, vocabulary: AnyVocabulary) -> "Blend":
-        """Return it with weights: where there are none, the training tokens of each folder.
-
-        Megatron without weights gives one epoch and no more, so runs always have weights.
-        """
+        """Return the blend with weights: if it has none, the training tokens of each folder."""
+        # Without weights Megatron trains for one epoch only, so runs always have weights.
         if all(part.weight for part in self.parts):
             return self
         return Blend(
@@ -87,7 +85,7 @@ class Blend:
         )
 
     def epochs(self, tokens: int, vocabulary: AnyVocabulary) -> dict[str, float]:
-        """Return how often each folder is read in training on so many tokens."""
+        """Return how often each folder is read in training on `tokens` tokens."""
         parts = self.sized(vocabulary)
         return {
             str(folder): tokens * share / max(1, token_count(folder / "train.bin", vocabulary))
@@ -98,16 +96,16 @@ class Blend:
 def parse_blend(words: Sequence[str]) -> Blend:
     """Read `DIR` or `DIR:WEIGHT`, several of them for a blend; weights of one folder add up.
 
-    What follows the last colon is a weight if it is a number or a folder is named before it, and
-    no folder has the whole name.
+    The part after the last colon is a weight if it is a number or the part before it is a folder,
+    unless the whole word is a folder.
     Raises UsageError for weights that are not above 0, or that only some folders have.
     """
     parts = [_part(word) for word in words]
     bare = [str(part.folder) for part in parts if part.weight is None]
     if bare and len(bare) < len(parts):
         raise UsageError(
-            f"{bare[0]} has no weight and other data have; give all one, as in "
-            f"--data {bare[0]}:0.5, or none to blend by size"
+            f"{bare[0]} has no weight and other data have; give a weight to all, as in "
+            f"--data {bare[0]}:0.5, or to none to blend by size"
         )
     merged: dict[Path, Part] = {}
     for part in parts:
@@ -152,7 +150,7 @@ def common_vocabulary(blend: Blend) -> AnyVocabulary:
         if different:
             raise DataError(
                 f"tokens of {first} and {folder} mean different things (by {different}); build "
-                "the second once more beside it: megatron-music data build SOURCE -o "
+                "the second with the tokens of the first: megatron-music data build SOURCE -o "
                 f"{shlex.quote(f'{folder}-like-{first.name}')} --like {shlex.quote(str(first))}"
             )
         if isinstance(other, Vocabulary):

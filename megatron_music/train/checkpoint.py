@@ -163,11 +163,11 @@ def readable(step: Path) -> Iterator[None]:
     """Take all that a bad checkpoint makes Megatron, torch, pickle or json raise for its damage."""
     try:
         yield
-    # Damage shows as whatever the first reader of the bytes raises (KeyError, struct.error,
-    # zipfile's and pickle's errors): no list of them would be complete.
+    # Damage raises the error of the first reader that meets it (KeyError, struct.error, zipfile's
+    # and pickle's errors): no list of them would be complete.
     except (Exception, CheckpointException) as fault:  # torch's own error is not an Exception
         raise CheckpointError(
-            f"cannot load {step}: {_reason(fault)}; remove it to go on from an older one"
+            f"cannot load {step}: {_reason(fault)}; remove it to resume from an older one"
         ) from fault
 
 

@@ -31,7 +31,7 @@ from megatron_music.train.window_split import open_split
 READ_AHEAD = 4
 """Microbatches that a thread prepares while a GPU computes."""
 UNKNOWN_PLACE_SHARE = 0.25
-"""Of the documents that are not told their place in the piece: songs need not know theirs."""
+"""The share of documents without their place in the piece, so that songs may begin without one."""
 
 _PLAIN, _PLACE, _LABELS = 1, 2, 3
 """What is drawn for a document: whether it goes without inputs, knows its place, has its labels.
@@ -137,7 +137,7 @@ class DataLoader:
 
     @property
     def attended_tokens(self) -> float:
-        """The mean length of the document that a token of the training samples stands in."""
+        """The mean length of the document that a token of the training samples is in."""
         of_splits = zip(self.train.splits, self._shares, strict=True)
         return sum(split.attended_tokens * share for split, share in of_splits)
 
@@ -207,7 +207,7 @@ class DataLoader:
         labels = sum(
             row_of(sample).label_tokens for sample in range(batch * size, (batch + 1) * size)
         )
-        # A global batch behind the last validation row is empty; it must not divide by 0.
+        # A global batch after the last validation row is empty; it must not divide by 0.
         return max(labels * self.micro_batch_size / size, 1.0)
 
     def training_row(self, sample: int) -> Row:
@@ -244,7 +244,7 @@ class DataLoader:
         labels = np.append(tokens[1:], self._vocabulary.pad)
         mask = np.zeros(total, np.float32)
         mask[:real] = 1
-        mask[starts[1:] - 1] = 0  # no document tells what follows it
+        mask[starts[1:] - 1] = 0  # the token after a document cannot be predicted from it
         position_table_rows, row_starts = self._position_rows(rows, tokens[:real], starts, total)
         return Microbatch(
             tokens=torch.from_numpy(tokens)[None],
@@ -293,7 +293,7 @@ class DataLoader:
         return flat, np.concatenate(([0], np.cumsum(counts[:-1])))
 
     def _drawn(self, row: Row) -> tuple[npt.NDArray[np.bool_], Places]:
-        """Draw which documents of a row go without inputs, and the places that they know."""
+        """Draw which documents of a row go without inputs, and which without their places."""
         count, places = len(row.documents), row.split.places(row)
         if not self._has_inputs:
             return np.ones(count, np.bool_), places

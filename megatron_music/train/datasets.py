@@ -1,4 +1,4 @@
-"""Data set folders held against their manifests before a run. Loads neither torch nor megatron."""
+"""Check data set folders against their manifests before a run. Loads neither torch nor megatron."""
 
 import json
 from dataclasses import dataclass, replace
@@ -28,12 +28,12 @@ _OF_DRAWN_WINDOWS: dict[str, Kind | None] = {
     "tempo_shift_levels": Kind.TEMPO,
     "velocity_shift_levels": Kind.VELOCITY,
 }
-"""The keys of `train` that say how windows of pieces are drawn, and the tokens that they need."""
+"""The keys of `train` for windows drawn from pieces, and the tokens that they need."""
 
 
 @dataclass(frozen=True)
 class CheckedData:
-    """Data that a run can be trained on: `blend` has weights, `hash` tells it from other data."""
+    """Data that a run can be trained on: `blend` has weights, `hash` identifies the data."""
 
     blend: Blend
     vocabulary: AnyVocabulary
@@ -42,7 +42,7 @@ class CheckedData:
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """What a data set of pieces says of its windows: the settings it was built with."""
+    """The settings of windows with which a data set of pieces was built."""
 
     transpositions: int = 1
     shuffle: bool = True
@@ -113,7 +113,7 @@ def check_data(blend: Blend, recipe: Recipe) -> CheckedData:
 
 
 def _check_windows(blend: Blend, train: TrainConfig, vocabulary: AnyVocabulary) -> None:
-    """Refuse keys of a recipe for windows that are not drawn, or tokens that are not there.
+    """Refuse keys for drawn windows if no windows are drawn, or tokens they need are missing.
 
     Raises UsageError.
     """
@@ -143,7 +143,7 @@ def _bars(vocabulary: AnyVocabulary) -> int:
 
 
 def _hash(hashes: list[str], shares: list[float]) -> str:
-    """Return what tells data apart wherever they lie; "" where a manifest is missing."""
+    """Return a hash of the data that does not depend on paths; "" where a manifest is missing."""
     if len(hashes) == 1 or "" in hashes:
         return hashes[0] if len(hashes) == 1 else ""
     parts = [[of, f"{share:.9g}"] for of, share in zip(hashes, shares, strict=True)]
@@ -151,7 +151,7 @@ def _hash(hashes: list[str], shares: list[float]) -> str:
 
 
 def _check_manifest(data: Path, vocabulary: AnyVocabulary) -> str:
-    """Hold the data set against its manifest; return what tells it apart, "" without a manifest."""
+    """Check a data set against its manifest; return the manifest's hash, "" without a manifest."""
     path = data / "manifest.json"
     if not path.is_file():
         return ""

@@ -53,7 +53,7 @@ class ParallelContext:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether a GPU does the work."""
+        """Whether this rank computes on a GPU."""
         return self.device.type == "cuda"
 
     def peak_memory_bytes(self) -> int:
@@ -71,7 +71,7 @@ class ParallelContext:
         return [float(value) for value in tensor]
 
     def wait(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has reached this call."""
         if self.world_size > 1:
             dist.barrier(group=self.control)
 
@@ -117,7 +117,7 @@ def start(recipe: Recipe, on_cpu: bool = False, alone: bool = False) -> Iterator
         else:
             torch.cuda.set_device(device)
         # One process needs no port: its store is in memory. A gloo group on a machine with GPUs has
-        # a prefix of its own, so that a later NCCL group does not read its addresses.
+        # its own prefix, so that a later NCCL group does not read its addresses.
         backend = "nccl" if device.type == "cuda" else "gloo"
         store: Store | None = None
         if process.world_size == 1:
@@ -171,7 +171,7 @@ def describe_device(device: torch.device) -> backends.Device:
 
 
 def place(parallel: ParallelConfig, device: torch.device, kind: backends.Device) -> ParallelContext:
-    """Lay the ranks that have met out for a recipe; return this process's place."""
+    """Build the process groups of a recipe's layout; return this process's ranks."""
     parallel_state.initialize_model_parallel(
         parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     )

@@ -33,7 +33,7 @@ _SHARDED_NORMS = {
     "self_attention.linear_qkv.layer_norm": "ln_1",
     "mlp.linear_fc1.layer_norm": "ln_2",
 }
-"""The names of norms in checkpoints, where they belong to the linear layers behind them."""
+"""The names of norms in checkpoints, where they belong to the linear layers after them."""
 
 _CONFIG = "config.json"
 _SAME = {
@@ -178,7 +178,7 @@ def _fill(part: "ShardedTensor", whole: State) -> None:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        told = json.loads(read_small(folder / _CONFIG))
+        config = json.loads(read_small(folder / _CONFIG))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return config if isinstance(config, dict) else {}

@@ -50,6 +50,7 @@ def launched_process() -> LaunchedProcess:
         _number("LOCAL_RANK", 0) if "LOCAL_RANK" in os.environ else None,
         _number("LOCAL_WORLD_SIZE", 1),
     )
+    # Only checked, for a clear message: torch reads the variable itself.
     _number("MASTER_PORT", 0)
     if process.rank >= process.world_size:
         raise UsageError(

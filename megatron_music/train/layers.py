@@ -134,7 +134,7 @@ class _ByBlocks(torch.autograd.Function):
 
 
 class UnshardedColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
-    """Takes [s, b, in] to [s, b, out]; TP=1 alone."""
+    """A linear layer from [s, b, in] to [s, b, out], for TP=1 only."""
 
     def forward(self, input_: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
         """Return the result, and no bias that is still to be added."""
@@ -142,7 +142,7 @@ class UnshardedColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
 
 
 class UnshardedRowLinear(RowParallelLinear):  # type: ignore[misc]
-    """Takes [s, b, in] to [s, b, out]; TP=1 alone."""
+    """A linear layer from [s, b, in] to [s, b, out], for TP=1 only."""
 
     def forward(self, input_: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Return the result, and no bias that is still to be added."""

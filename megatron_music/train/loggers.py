@@ -1,4 +1,4 @@
-"""Loggers besides `log.jsonl`: TensorBoard, Weights & Biases. Rank 0 only."""
+"""Loggers in addition to `log.jsonl`: TensorBoard, Weights & Biases. Rank 0 only."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping

@@ -57,11 +57,11 @@ class Stopwatch:
         self._iterations += 1
 
     def pause(self) -> None:
-        """Stop the watch."""
+        """Stop the time."""
         self._elapsed_s += time.perf_counter() - self._since
 
     def resume(self) -> None:
-        """Go on."""
+        """Start the time again."""
         self._since = time.perf_counter()
 
     def lap(self) -> float:
@@ -72,7 +72,7 @@ class Stopwatch:
 
 
 class MetricsLogger:
-    """Writes the log of a run and shows it."""
+    """Writes the log of a run, and shows it on the console."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class MetricsLogger:
 
 
 class LossGuard:
-    """Watches the logged losses; every rank comes to the same end from the same figures.
+    """Detects loss spikes; all ranks see the same losses, and come to the same result.
 
     `limit_nats` is how far above the median of the last losses a loss may be, 0 for no limit.
     NaN and infinite losses are always faults.
@@ -152,7 +152,7 @@ class LossGuard:
         self._above = 0
 
     def fault(self, loss: float) -> str:
-        """Return what is wrong with a loss in the light of those before it, "" if nothing."""
+        """Return why a loss is a fault, compared with those before it; "" if it is none."""
         if not math.isfinite(loss):
             return f"the loss became {loss}"
         usual = median(self._usual) if len(self._usual) >= PATIENCE else math.inf

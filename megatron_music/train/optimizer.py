@@ -30,7 +30,7 @@ from megatron_music.train.muon import use_muon
 
 @dataclass(frozen=True)
 class TrainState:
-    """A model with all that changes its weights: `model` is bare, `parallel` is DDP around it."""
+    """A model with its optimizer and schedule; `parallel` is the DDP wrapper of `model`."""
 
     model: GPTModel
     parallel: DistributedDataParallel
@@ -39,11 +39,11 @@ class TrainState:
 
     @property
     def learning_rate(self) -> float:
-        """Return the rate of the next update."""
+        """Return the learning rate of the next update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def zero_grad(self) -> None:
-        """Forget the gradients of the last iteration."""
+        """Clear the gradients of the last iteration."""
         self.parallel.zero_grad_buffer()
         self.optimizer.zero_grad()
 
@@ -86,7 +86,7 @@ class TrainState:
 
     @contextmanager
     def all_params_gathered(self) -> Iterator[None]:
-        """Have every rank hold all its weights while open, where they are gathered late."""
+        """Have every rank hold all current weights while open, also those gathered in forward."""
         late = self.parallel.ddp_config.overlap_param_gather
         if late:
             self.parallel.disable_forward_pre_hook()

@@ -27,7 +27,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def words(seed: int, *more: int | Words) -> Words:
-    """Return random words [n] that follow from the seed and the numbers alone."""
+    """Return random words [n] that depend on the seed and these numbers only."""
     state = scramble(np.array([seed & WORD], np.uint64))
     for part in more:
         state = scramble(state ^ np.asarray(part, np.uint64))
@@ -43,8 +43,8 @@ def fraction(drawn: Words) -> npt.NDArray[np.float64]:
 class Split(Protocol):
     """One split of a data set folder as rows of documents.
 
-    `kept_tokens` are those of an epoch, `attended_tokens` the mean length of the document that a
-    token stands in: what attention spans.
+    `kept_tokens` are those of an epoch, `attended_tokens` is the mean length of the document that a
+    token is in, which attention spans.
     """
 
     kept_tokens: int
@@ -54,22 +54,22 @@ class Split(Protocol):
 
     @property
     def attended_tokens(self) -> float:
-        """The mean length of the document that a token stands in."""
+        """The mean length of the document that a token is in."""
 
     def remark(self) -> str:
-        """Say in a few words what rows hold and what they lack; "" for nothing of note."""
+        """Return a short remark on shortened and omitted music; "" if there is none."""
 
     def training_row(self, sample: int) -> "Row":
         """Return the row of a training sample."""
 
     def validation_row(self, sample: int) -> "Row":
-        """Return the row of a validation sample; behind the last one rows are empty."""
+        """Return the row of a validation sample; after the last one rows are empty."""
 
     def read(self, row: "Row") -> list[npt.NDArray[np.generic]]:
         """Return the tokens of each document of a row."""
 
     def places(self, row: "Row") -> Places:
-        """Return where each document of a row stands in its piece, as `document_rows` takes it."""
+        """Return where each document of a row is in its piece, as `document_rows` takes it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Packing:
 
 
 def empty_row(split: Split) -> Row:
-    """Return a row without documents, for what is evaluated behind the last row."""
+    """Return a row without documents, which fills up the last batch of an evaluation."""
     return Row(split, None, np.zeros(0, np.int64), 0)
 
 
@@ -156,6 +156,7 @@ class PackedSplit:
         self._held = open_documents(prefix)
         lengths = self._held.lengths
         sizes = lengths.astype(np.int64)
+        # Documents of words stay at 0: they have no bars to shorten to.
         self._longer = np.flatnonzero(lengths > row_tokens)
         sizes[self._longer] = 0
         if len(self._longer) and isinstance(vocabulary, Vocabulary):
@@ -182,11 +183,11 @@ class PackedSplit:
 
     @property
     def attended_tokens(self) -> float:
-        """The mean length of the document that a token stands in."""
+        """The mean length of the document that a token is in."""
         return self._packing.attended_tokens
 
     def remark(self) -> str:
-        """Say how many documents are longer than a row, and what becomes of them."""
+        """Return a remark on the documents that are longer than a row; "" without any."""
         count = len(self._longer)
         if not count:
             return ""
@@ -206,7 +207,7 @@ class PackedSplit:
         return np.full((self.documents, 2), UNKNOWN, np.int32) if places is None else places
 
     def places(self, row: Row) -> Places:
-        """Return where each document of a row stands in its piece."""
+        """Return where each document of a row is in its piece."""
         return self._places[row.documents]
 
     def read(self, row: Row) -> list[npt.NDArray[np.generic]]:
@@ -221,12 +222,12 @@ class PackedSplit:
         return self._held.tokens[start : start + int(self._held.lengths[document])]
 
     def training_row(self, sample: int) -> Row:
-        """Return the row of a training sample: each epoch reads all rows in an order of its own."""
+        """Return the row of a training sample; each epoch reads all rows, in another order."""
         epoch, place = divmod(sample, len(self))
         return self._packing.row(self, epoch, int(self._order(epoch)[place]))
 
     def validation_row(self, sample: int) -> Row:
-        """Return the row of a validation sample; behind the last one rows are empty."""
+        """Return the row of a validation sample; after the last one rows are empty."""
         if sample >= len(self):
             return empty_row(self)
         return self._packing.row(self, None, sample)
@@ -242,6 +243,6 @@ def row_order(seed: int, epoch: int, rows: int) -> IntArray:
 
 
 def recipes_that_hold(tokens: int) -> str:
-    """Name the recipes of the shortest sequence that holds so many tokens; "" without one."""
+    """Name the recipes of the shortest sequence that holds `tokens` tokens; "" without one."""
     holding = [of for size, of in recipes_by_length().items() if size >= tokens]
     return f" (as recipe {' or '.join(holding[0])} does)" if holding else ""

@@ -35,7 +35,7 @@ def pretrain(
     """
     if request.start is not None and is_hf_trainer_checkpoint(request.start):
         raise CheckpointError(
-            f"{request.start} was saved by Hugging Face's Trainer; go on with "
+            f"{request.start} was saved by Hugging Face's Trainer; resume with "
             "launch/huggingface.py, or give another --run"
         )
     # torch reads it when it is loaded, which is at the next import.

@@ -26,7 +26,7 @@ from megatron_music.train.optimizer import TrainState
 Item = TypeVar("Item")
 
 REST = "other"
-"""What an iteration does outside of all ranges: seeds, clearing gradients."""
+"""The time of an iteration outside of all ranges: seeds, clearing gradients."""
 
 _PASSES = {"forward-compute": "forward", "backward-compute": "backward"}
 _EXCHANGES = ("-grads-sync", "-all-reduce", "-recv", "-send")
@@ -54,7 +54,7 @@ class PhaseTimers:
         self._iterations = 0
 
     def watch(self, train_state: TrainState) -> None:
-        """Have Megatron's schedules say when what begins and ends, if any iteration is chosen."""
+        """Have Megatron's schedules open and close ranges, if any iteration is profiled."""
         if self._chosen:
             train_state.model.config.timers = self
 
@@ -159,7 +159,7 @@ class PhaseTimers:
 
 
 class _Timer:
-    """What Megatron starts and stops; without a phase it does nothing."""
+    """A timer that Megatron starts and stops; it opens a range, or nothing without a phase."""
 
     def __init__(self, timers: PhaseTimers, phase: str) -> None:
         self._timers, self._phase = timers, phase

@@ -1,4 +1,4 @@
-"""Training requests: recipe, data and run folder, checked without loading torch."""
+"""Check a training request, its recipe, data and run folder, without loading torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,11 +36,11 @@ SHAPE_KEYS = (
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a run resumes or begins.
+    """The checkpoint that a run resumes from, or the weights that it begins with.
 
-    `step` is its own checkpoint to resume from, None for a new run; `origin` the checkpoint
-    of another run whose weights it began with, or is to begin with; `changes` the keys of the
-    recipe that are not what they were.
+    `step` is a checkpoint of the run itself, None for a new run; `origin` is a checkpoint of
+    another run whose weights it begins with, or began with; `changes` are the keys of the recipe
+    that have changed since `step`.
     """
 
     step: Path | None = None
@@ -51,7 +51,7 @@ class ResumePoint:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A request that can be carried out; `blend` has weights."""
+    """A training request that has been checked; `blend` has weights."""
 
     recipe: Recipe
     blend: Blend
@@ -77,16 +77,16 @@ class TrainingRequest:
 
     @property
     def evaluates(self) -> bool:
-        """Whether the run evaluates at all."""
+        """Whether the run evaluates."""
         return self.recipe.log.eval_interval > 0
 
 
 @dataclass(frozen=True)
 class SampleContext:
-    """A run at an iteration that has just been saved as `step`; samples of it go to `samples`.
+    """What the sampling callback gets: a run at an iteration that has just been saved as `step`.
 
-    `weights` is the state of the whole model where this rank holds it all, in Megatron's local
-    layers; None where the checkpoint must be read instead.
+    Samples go into the folder `samples`. `weights` is the state of the whole model if this rank has
+    all of it in Megatron's local layers; else None, and the checkpoint must be read.
     """
 
     iteration: int
@@ -100,10 +100,10 @@ class SampleContext:
 def find_resume_point(
     run: RunDir, recipe: Recipe, vocabulary: AnyVocabulary, data_hash: str, asked: Path | None
 ) -> ResumePoint:
-    """Return where a run resumes, or whose weights it begins with if some were `asked` for.
+    """Return where a run resumes, or the weights that it begins with: those of `asked`, if given.
 
-    Raises CheckpointError for a model, a vocabulary or data that do not fit, UsageError where
-    weights are asked for that a run which has begun did not begin with.
+    Raises CheckpointError for a model, a vocabulary or data that do not fit, UsageError if a run
+    that has begun did not begin with the weights of `asked`.
     """
     step = run.latest()
     if step is None:
@@ -112,11 +112,12 @@ def find_resume_point(
         )
     meta = read_meta(step)
     _check_shape(step, meta, recipe, "another --run")
-    kept = {
+    # Neither can change within a run: the optimizer's state in the checkpoint depends on them.
+    fixed = {
         "parallel.use_distributed_optimizer": recipe.parallel.use_distributed_optimizer,
         "train.precision": recipe.train.precision,
     }
-    for key, wanted in kept.items():
+    for key, wanted in fixed.items():
         section, _, name = key.partition(".")
         was = meta.recipe.get(section, {}).get(name)
         if was != wanted:
@@ -150,7 +151,7 @@ def keep_precision(recipe: Recipe, run: RunDir) -> Recipe:
 
 
 def _find_origin(asked: Path, recipe: Recipe, vocabulary: AnyVocabulary) -> Path:
-    """Return the checkpoint, or GPT-2 folder, whose weights are asked for.
+    """Return the checkpoint, or GPT-2 folder, whose weights a run begins with.
 
     Raises CheckpointError where they do not fit.
     """
@@ -169,27 +170,27 @@ def _find_origin(asked: Path, recipe: Recipe, vocabulary: AnyVocabulary) -> Path
             "of megatron-music train alone; give another --from"
         )
     meta = read_meta(step)
-    # Rows of the position table for inputs that the origin lacks begin as they are drawn.
+    # A plain model can gain inputs: their rows of the position table are initialised at random.
     gains_inputs = not meta.recipe.get("model", {}).get("structural_inputs")
     _check_shape(step, meta, recipe, "another --from", but_inputs=gains_inputs)
     different = differences(load_any_vocabulary(step.parents[1] / "tokenizer"), vocabulary)
     if different:
         raise CheckpointError(
-            f"{step} learned tokens that mean other things in these data (by {different}); build "
-            "them like those it learned from: megatron-music data build SOURCE -o DIR --like "
+            f"{step} was trained on tokens with other meanings than these data (by {different}); "
+            "build the data like its own: megatron-music data build SOURCE -o DIR --like "
             f"{step.parents[1]}"
         )
     return step
 
 
 def _check_origin(run: RunDir, origin: Path | None, asked: Path | None) -> None:
-    """Refuse --from where it would be passed over in silence."""
+    """Raise UsageError where a run has begun, and --from would have no effect."""
     if asked is None:
         return
     asked = asked.resolve()
     wanted = asked.parents[1] if asked.parent.name == "checkpoints" else asked
     if origin is None or wanted not in (origin, origin.parents[1]):
-        began = f"with the weights of {origin}" if origin else "with weights of its own"
+        began = f"with the weights of {origin}" if origin else "with new weights"
         raise UsageError(
             f"{run.path} has begun {began}, and --from counts only at the start (got {asked}); "
             "leave it out, or give another --run"
@@ -199,7 +200,7 @@ def _check_origin(run: RunDir, origin: Path | None, asked: Path | None) -> None:
 def _check_shape(
     step: Path, meta: CheckpointMeta, recipe: Recipe, otherwise: str, but_inputs: bool = False
 ) -> None:
-    # Checkpoints from before there were inputs do not name them.
+    # Checkpoints of versions without structural inputs do not name any.
     shape = {_INPUTS: [], **meta.recipe.get("model", {})}
     wanted = recipe.model.model_dump(mode="json")
     keys = [key for key in SHAPE_KEYS if not (but_inputs and key == _INPUTS)]
@@ -213,7 +214,7 @@ def _check_shape(
 
 
 def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
-    """List what decides a run's numbers and is not as it was."""
+    """List the keys of the recipe that change a run's results and have changed."""
     return tuple(
         f"{section}.{key}={value} (was {was[section][key]})"
         for section, keys in recipe.model_dump(mode="json", include={"model", "train"}).items()
@@ -246,7 +247,7 @@ def prepare(
     if run.exists() and not run.is_dir():
         raise UsageError(f"{run} is a file; give a folder with --run")
     if folder.has_other_files:
-        raise UsageError(f"{run} holds other things than a run; give another --run")
+        raise UsageError(f"{run} holds other files than those of a run; give another --run")
     recipe = keep_precision(recipe, folder)
     resume = find_resume_point(folder, recipe, checked.vocabulary, checked.hash, origin)
     return TrainingRequest(recipe, checked.blend, folder, checked.vocabulary, resume, checked.hash)
@@ -257,4 +258,4 @@ def _blend(data: Path | Blend) -> Blend:
 
 
 SampleCallback = Callable[[SampleContext], None]
-"""Composes something; called on rank 0 alone, while the others wait."""
+"""Composes samples; called on rank 0 alone, while the others wait."""

@@ -33,7 +33,7 @@ _STATE_FILE = "trainer_state.json"
 
 @dataclass(frozen=True)
 class CheckpointMeta:
-    """What a checkpoint says about itself: `meta.json` inside `step_N`.
+    """The description of a checkpoint: `meta.json` inside `step_N`.
 
     `validation_loss` is in nats a token, None where it was not evaluated at this iteration.
     `data_hash` identifies the data, where they have manifests. `origin` is the checkpoint of
@@ -63,8 +63,9 @@ class RunDir:
 
     @property
     def has_other_files(self) -> bool:
-        """True where the folder holds other things than a run."""
-        ours = (self.checkpoints, self.log, self.lock)  # a data set has a tokenizer
+        """True for a folder with files, but none of a run."""
+        # Not `tokenizer`, which a data set has as well.
+        ours = (self.checkpoints, self.log, self.lock)
         held = self.path.is_dir() and any(self.path.iterdir())
         return held and not any(path.exists() for path in ours)
 
@@ -123,7 +124,7 @@ class RunDir:
 
     def latest(self) -> Path | None:
         """Return the checkpoint to resume from: `latest`, else the newest whole one, else None."""
-        # The link may point to a checkpoint that somebody removed.
+        # The link may point to a checkpoint that was removed by hand.
         link = self.checkpoints / "latest"
         if _is_whole(link):
             return link.resolve()
@@ -132,19 +133,19 @@ class RunDir:
 
 
 def find_step(path: Path) -> Path | None:
-    """Return the checkpoint that a path is, or of a run folder the latest; None for neither."""
+    """Return the checkpoint at a path, or the latest one of a run folder; None for neither."""
     step = path if _is_whole(path) else RunDir(path).latest()
     return None if step is None else step.resolve()
 
 
 def read_meta(step: Path) -> CheckpointMeta:
-    """Read what a checkpoint says about itself; raises CheckpointError."""
+    """Read the description of a checkpoint; raises CheckpointError."""
     try:
         return TypeAdapter(CheckpointMeta).validate_json(read_small(step / META_FILE), strict=True)
     except (OSError, ValueError) as fault:
         reason = validation_message(fault) if isinstance(fault, ValidationError) else fault
         raise CheckpointError(
-            f"{step} is not a sound checkpoint ({reason}); remove it to go on from an older one"
+            f"{step} is not a sound checkpoint ({reason}); remove it to resume from an older one"
         ) from None
 
 
@@ -164,7 +165,7 @@ def commit_checkpoint(
         _remove(partial)
         partial.mkdir(parents=True)
         yield partial
-        # Last: a folder with this file is whole, see `_is_whole`.
+        # Written last: a folder with this file is complete, see `_is_whole`.
         write_text(partial / META_FILE, json.dumps(asdict(meta), indent=2) + "\n")
         _remove(final)
         partial.rename(final)
@@ -174,10 +175,10 @@ def commit_checkpoint(
         best = min(_validation_losses(run, meta.iteration), default=(None, None))[1]
         if best is not None:
             _link(run.checkpoints / "best", run.step(best).name)
-        # Later ones date from before a resume at an older checkpoint.
+        # Not those of later iterations: they are from before a resume at an older checkpoint.
         steps = [step for step in run.steps() if step <= meta.iteration]
         for step in set(steps) - set(steps[-KEPT_STEPS:]) - {best}:
-            # Out of sight first: a kill during the removal leaves no half checkpoint.
+            # Renamed first: a kill during the removal leaves no half checkpoint.
             doomed = run.partial(step)
             run.step(step).rename(doomed)
             _remove(doomed)
@@ -201,7 +202,8 @@ def clean(run: RunDir) -> None:
 
 
 def rewind_log(run: RunDir, iteration: int | None) -> None:
-    """Drop the lines beyond an iteration and a line cut short; all lines for None."""
+    """Drop the lines after an iteration, and a line that was cut short; all lines for None."""
+    # A run that was killed has logged iterations after its last checkpoint; they come again.
     if not run.log.exists():
         return
     kept = [] if iteration is None else [e for e in read_log(run) if e["iteration"] <= iteration]
@@ -209,7 +211,7 @@ def rewind_log(run: RunDir, iteration: int | None) -> None:
 
 
 def read_log(run: RunDir) -> list[dict[str, Any]]:
-    """Read the log's entries in order, without a line that was cut short; none without a log."""
+    """Read the log's entries in order, without a line that was cut short; [] without a log."""
     if not run.log.exists():
         return []
     entries = []
@@ -229,10 +231,8 @@ def logged_losses(run: RunDir) -> list[float]:
 
 
 def write_tokenizer(vocabulary: AnyVocabulary, run: RunDir) -> None:
-    """Write the run's tokenizer folder in one piece; raises WriteError.
-
-    Written again, not copied: other files in the data set's folder must not be redistributed.
-    """
+    """Write the run's tokenizer folder in one piece; raises WriteError."""
+    # Not copied: the data set's folder may have other files, which must not be redistributed.
     partial = run.path / f".tokenizer{_PARTIAL}"
     _remove(partial)
     save_any_tokenizer(vocabulary, partial)

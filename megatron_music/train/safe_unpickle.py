@@ -1,7 +1,7 @@
 """Restricted unpickling: nothing in a checkpoint is run.
 
-A pickle calls what it names, and distributed checkpoints hold pickles that torch loads whatever
-they name: `.metadata` with `pickle.load`, small objects with `torch.load(weights_only=False)`,
+A pickle calls what it names, and torch loads the pickles of distributed checkpoints without any
+check: `.metadata` with `pickle.load`, small objects with `torch.load(weights_only=False)`,
 Transformer Engine's extra states with `pickle.loads`. Mirrors "Restricting Globals" of Python's
 pickle.
 """

@@ -14,11 +14,11 @@ from megatron_music.errors import TrainingError
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = "stopping: this iteration is finished and saved; Ctrl-C again ends at once"
 SAME_SIGNAL_S = 1.0
-"""Ctrl-C again within this time is the same Ctrl-C, forwarded by a launcher."""
+"""Within this time a second Ctrl-C is the first one, forwarded by a launcher."""
 
 
 class StoppedError(TrainingError):
-    """A run that was stopped by a signal, with everything saved; all ranks meet it together.
+    """A run that was stopped by a signal, with everything saved; raised on all ranks at once.
 
     Its exit code is what shells give a program that the signal ended: 130 after Ctrl-C, else 143.
     """
@@ -29,7 +29,7 @@ class StoppedError(TrainingError):
 
 
 class StopRequest:
-    """While open, remembers the first signal, and answers it through `say`.
+    """Records the first signal while open, and reports it through `say`.
 
     Launchers often send a signal twice, so more of them change nothing; only a second Ctrl-C a
     while after the first stops at once. A thread answers: Python's handlers wait until the main
@@ -45,7 +45,7 @@ class StopRequest:
         self._wakeup = -1
 
     def __enter__(self) -> Self:
-        """Take over the handlers."""
+        """Install the signal handlers."""
         self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
         # Python requires it of a wakeup descriptor: the C handler must never wait.
         self._writer.setblocking(False)
@@ -54,14 +54,14 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the handlers back."""
+        """Restore the signal handlers of before."""
         signal.set_wakeup_fd(self._wakeup)
         self._writer.close()  # ends the thread
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _answer(self) -> None:
-        """Say what a signal does; end the process where a second Ctrl-C does not."""
+        """Report what a signal does; end the process at a second Ctrl-C."""
         first_s = 0.0
         while number := self._reader.recv(1):
             if number[0] not in SIGNALS:
@@ -87,7 +87,7 @@ class StopRequest:
     def agreed(
         self, total: Callable[[list[float]], list[float]], iteration: int
     ) -> StoppedError | None:
-        """Return what ends the run where any rank has had a signal; all ranks ask together.
+        """Return the error that stops the run if any rank has had a signal; a call of all ranks.
 
         `total` sums figures over the ranks.
         """

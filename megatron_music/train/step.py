@@ -56,7 +56,7 @@ def train_step(
     data = timers.each(loader.training(iteration), "data")
     losses = _pass(train_state, loader, data, forward_only=False)
     with timers.phase("optimizer"):
-        # The update's success is told by the norm: fp16 that overflowed has none.
+        # An update that was skipped, since fp16 overflowed, has no norm.
         _, grad_norm, _ = train_state.optimizer.step()
     return StepResult(losses, rate, None if grad_norm is None else float(grad_norm))
 
@@ -117,5 +117,5 @@ def _loss(batch: Microbatch, losses: torch.Tensor) -> tuple[torch.Tensor, dict[s
     """
     # In fp32: a sum over thousands of labels in bf16 would keep three digits.
     total = (losses.float() * batch.loss_mask).sum()
-    told = {"total": total.detach(), "tokens": batch.loss_mask.sum()}
-    return total / batch.mean_label_tokens, told
+    sums = {"total": total.detach(), "tokens": batch.loss_mask.sum()}
+    return total / batch.mean_label_tokens, sums

@@ -34,8 +34,8 @@ def main() -> int:
     except ChildFailedError as fault:
         _, failure = fault.get_first_failure()
         code = int(failure.exitcode)
-        if told := exit_message(code):
-            print(told, file=sys.stderr)
+        if message := exit_message(code):
+            print(message, file=sys.stderr)
     except SignalException as fault:
         code = -int(fault.sigval)
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""The training loop: iterate, log, evaluate, save, stop when asked; resume by itself.
+"""The training loop: iterate, log, evaluate, save, stop after a signal, resume.
 
 Mirrors `train` of megatron/training/training.py.
 """
@@ -48,7 +48,7 @@ _PACKAGES = ("torch", "megatron-core", "transformer-engine", "transformers", "ac
 
 
 class Trainer:
-    """A run in progress on this rank."""
+    """A training run on this rank."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Trainer:
         self._guard = LossGuard(request.recipe.train.loss_spike_nats, logged_losses(request.run))
 
     def go(self, stop: StopRequest) -> None:
-        """Carry out the iterations that are left; raises TrainingError."""
+        """Carry out the remaining iterations; raises TrainingError."""
         seed, start = self._recipe.train.seed, self._request.start_iteration
-        # The first point of the curve: what the untrained (or inherited) weights cost.
+        # The first point of the curve: the loss of the untrained (or inherited) weights.
         if start == 0 and self._request.evaluates:
             loss = self._evaluate()
             if self._context.is_first:
@@ -96,27 +96,29 @@ class Trainer:
                 raise stopped
 
     def _conclude(self, iteration: int, result: StepResult, stopping: bool) -> None:
-        """Do what is due after an iteration; nothing waits for the GPU where nothing is."""
+        """Log, evaluate, save and compose as due after an iteration."""
         due = due_after(self._recipe, iteration)
         listens = self._listen is not None and due.listens
         saves = due.saves or stopping or listens
+        # Returned at once, so that the next iteration is queued while the GPU computes this one.
         if not (saves or due.reports):
             return
-        loss = mean_loss(result.losses, self._context)  # waits for the GPU: its work counts
+        # Before the clock stops: reading the loss waits for the GPU, whose work counts.
+        loss = mean_loss(result.losses, self._context)
         self._watch.pause()
         fault = self._guard.fault(loss) if due.reports else ""
         if not math.isfinite(loss) or fault:
-            # Finite weights are kept for inspection; training resumes from the last good ones
+            # Finite weights are kept for inspection; training resumes from the last good ones.
             kept = ""
             if math.isfinite(loss):
                 self._save(iteration, None, update_latest=False)
                 kept = f" (the weights are in {self._request.run.spike(iteration)})"
             good = self._request.run.latest()
-            onward = f"resumes from {good.name}" if good else "starts afresh"
+            onward = f"resumes from {good.name}" if good else "starts again"
             raise TrainingError(
                 f"{fault or f'the loss became {loss}'} at iteration {iteration}{kept}; the same "
                 f"command {onward}: give it a lower train.lr or clip_grad, a longer "
-                "train.lr_warmup_iters, or another train.seed, which orders the data otherwise"
+                "train.lr_warmup_iters, or another train.seed, which changes the order of the data"
             )
         validation_loss = self._evaluate() if due.evaluates else None
         if due.reports and self._context.is_first:
@@ -137,7 +139,8 @@ class Trainer:
         return validation_loss is not None and (self._best is None or validation_loss < self._best)
 
     def _compose(self, iteration: int) -> None:
-        """Have the weights just saved compose, on the first rank, while the others wait."""
+        """Compose with the weights that were just saved, on the first rank; the others wait."""
+        # Weights of other layers or split over ranks have to be read from the checkpoint.
         if self._listen is not None and self._context.is_first:
             kernels = layer_kernels(self._recipe, self._context)
             parallel = self._recipe.parallel
@@ -196,21 +199,21 @@ def train(request: TrainingRequest, say: Say, listen: SampleCallback | None = No
                 opened = stack.enter_context(
                     open_loggers(request.run, request.recipe, request.start_iteration)
                 )
-            told = say if context.is_first else _say_nothing
+            report = say if context.is_first else _say_nothing
             loader = DataLoader(request, context)
-            told(loader.describe())
+            report(loader.describe())
             shape = replace(
                 recipe_shape(request.recipe, len(request.vocabulary)),
                 attended_tokens=loader.attended_tokens,
             )
-            metrics = MetricsLogger(request.run, request.recipe, shape, context, told, opened)
+            metrics = MetricsLogger(request.run, request.recipe, shape, context, report, opened)
             loop = Trainer(request, context, loader, metrics, listen)
-            # Not before: until then nothing is to be saved, and a signal ends the program at once.
-            loop.go(stack.enter_context(StopRequest(told)))
+            # Only now: before the first iteration a signal ends the program at once.
+            loop.go(stack.enter_context(StopRequest(report)))
 
 
 def _say_nothing(_: str) -> None:
-    """Stay silent: rank 0 speaks for all."""
+    """Ignore a message on ranks other than 0, which reports for all."""
 
 
 def due_after(recipe: Recipe, iteration: int) -> Due:
@@ -230,7 +233,7 @@ def _is_turn(iteration: int, interval: int) -> bool:
 
 
 def open_run(request: TrainingRequest, context: ParallelContext, attention: str) -> None:
-    """Write what describes the run and its tokenizer, and rewind the log to the checkpoint."""
+    """Write recipe, environment and tokenizer of a run, and rewind its log to the checkpoint."""
     request.run.path.mkdir(parents=True, exist_ok=True)
     clean(request.run)
     write_text(request.run.path / "config.yaml", dump_recipe(request.recipe))
@@ -255,7 +258,7 @@ def open_run(request: TrainingRequest, context: ParallelContext, attention: str)
 
 
 def describe(request: TrainingRequest, context: ParallelContext, trainer: str) -> str:
-    """Say in one line what trains on what; `trainer` is by whom, with what was chosen."""
+    """Describe a run in one line: model, data, layout; `trainer` names engine and kernels."""
     shape, parallel, size = request.recipe.model, request.recipe.parallel, len(request.vocabulary)
     rows = position_rows(shape.structural_inputs, shape.seq_length, request.vocabulary)
     millions = parameter_count(shape, size, rows.total) / 1e6
@@ -274,18 +277,22 @@ def _data(blend: Blend) -> str | dict[str, float]:
 
 
 def _beginning(request: TrainingRequest) -> str:
-    """Say with what a run begins or resumes."""
+    """Say from which iteration, or with which weights, a run begins."""
     resume = request.resume
     if resume.step is not None:
         changes = f" with {', '.join(resume.changes)}" if resume.changes else ""
         return f"resumes after iteration {resume.iteration}{changes}"
-    return f"begins with the weights of {resume.origin}" if resume.origin else "starts afresh"
+    return (
+        f"begins with the weights of {resume.origin}"
+        if resume.origin
+        else "begins with new weights"
+    )
 
 
 def checkpoint_meta(
     request: TrainingRequest, world_size: int, iteration: int, validation_loss: float | None
 ) -> CheckpointMeta:
-    """Return what a checkpoint of this run says about itself; the loss in nats a token."""
+    """Return the description of a checkpoint of this run; the loss in nats a token."""
     return CheckpointMeta(
         iteration=iteration,
         recipe=request.recipe.model_dump(),

@@ -35,9 +35,9 @@ from megatron_music.train.packing import (
 )
 
 _WINDOWS = 0x3171
-"""What tells the words of windows from those of labels and inputs."""
+"""Makes the random words of windows different from those of labels and inputs."""
 HIDDEN_SHARE = 0.5
-"""Of the windows, where bars are to be hidden: as many as `data build --fill` writes."""
+"""The share of windows with hidden bars, the same as in data sets by `data build --fill`."""
 
 
 def open_split(
@@ -87,12 +87,12 @@ class WindowSplit:
         self._rows = len(first.packing)
 
     def _epoch(self, epoch: int | None) -> _Epoch:
-        """Return the windows of an epoch, None those that are evaluated."""
+        """Return the windows of an epoch, for None those of evaluation."""
         return self._planned(epoch).result()
 
     @lru_cache(maxsize=3)  # noqa: B019 - a split lives as long as its run
     def _planned(self, epoch: int | None) -> "Future[_Epoch]":
-        """Begin to plan an epoch."""
+        """Start to plan an epoch in a thread; keep the result for the next calls."""
         planned: Future[_Epoch] = Future()
 
         def fulfil() -> None:
@@ -107,6 +107,7 @@ class WindowSplit:
 
     def _plan(self, epoch: int | None) -> _Epoch:
         drawing, train = self._drawing, self._train
+        # Validation has fixed windows, so that its losses can be compared.
         if epoch is None:
             draw = fixed_draw(
                 fill=drawing.fill, shuffle=drawing.shuffle, max_tracks=drawing.max_tracks
@@ -143,7 +144,7 @@ class WindowSplit:
     def _order(self, epoch: int) -> IntArray:
         """Return the rows of an epoch in their order, as many as the first epoch has."""
         # Windows drawn anew pack into a few rows more or fewer. Every epoch has as many rows as the
-        # first, so that sample i is in epoch i // rows whatever was drawn; the fullest are kept.
+        # first, so that sample i is in epoch i // rows for any draw; the fullest are kept.
         packing = self._epoch(epoch).packing
         order = row_order(self._seed, epoch, len(packing))
         if len(order) > self._rows:
@@ -155,14 +156,14 @@ class WindowSplit:
         return self._rows
 
     def remark(self) -> str:
-        """Say that windows are drawn, and what fits into none."""
-        said = (
+        """Return a remark on the drawn windows, and on bars that fit into none."""
+        text = (
             f"windows of up to {self._vocabulary.settings.bars} bars drawn from "
             f"{len(self._documents.lengths):,} pieces, anew in each epoch"
         )
         if self._left_out_bars:
-            said += f", {self._left_out_bars:,} bars of no track that fits are left out"
-        return said
+            text += f", {self._left_out_bars:,} bars of no track that fits are left out"
+        return text
 
     @cached_property
     def _places(self) -> Places:
@@ -171,7 +172,7 @@ class WindowSplit:
         return np.full((count, 2), UNKNOWN, np.int32) if places is None else places
 
     def places(self, row: Row) -> Places:
-        """Return where each window of a row stands in its piece."""
+        """Return where each window of a row is in its piece."""
         sources = self._epoch(row.epoch).windows.sources[row.documents]
         places = self._places[sources[:, 0]].astype(np.int32)
         places[:, 0] += np.where(places[:, 0] == UNKNOWN, 0, sources[:, 1]).astype(np.int32)
@@ -190,6 +191,6 @@ class WindowSplit:
         return self._epoch(epoch).packing.row(self, epoch, int(self._order(epoch)[place]))
 
     def validation_row(self, sample: int) -> Row:
-        """Return the row of a validation sample: windows side by side, the same at any time."""
+        """Return the row of a validation sample: fixed windows that do not overlap."""
         fixed = self._epoch(None).packing
         return empty_row(self) if sample >= len(fixed) else fixed.row(self, None, sample)

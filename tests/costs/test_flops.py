@@ -40,7 +40,7 @@ def test_the_first_formula_is_far_above_the_last_at_sequence_4096(
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 128), (128, 128), (129, 256), (431, 512)])
-def test_the_vocabulary_is_padded_to_128_whatever_the_layout(size: int, padded: int) -> None:
+def test_the_vocabulary_is_padded_to_128_in_every_layout(size: int, padded: int) -> None:
     assert flops.padded_vocab_size(size) == padded
 
 

@@ -64,7 +64,7 @@ def test_the_nearest_layout_changes_least() -> None:
     assert (first.tensor, first.pipeline, first.micro_batch_size, first.data) == (1, 1, 4, 16)
 
 
-def test_fewer_processes_are_named_where_so_many_cannot_work() -> None:
+def test_fewer_processes_are_suggested_where_these_cannot_work() -> None:
     layouts = nearest_layouts(load_recipe("tiny", [f"{MICRO}=1", f"{BATCH}=4"]), 7)
     assert {layout.processes for layout in layouts} == {6}
 

@@ -93,7 +93,7 @@ def test_attention_and_moved_bytes_are_added_and_kernels_take_time_to_start() ->
     assert step(load(forward=work), hardware=slow).compute_s == pytest.approx(8 * 0.1)
 
 
-def test_tensor_parallel_transfers_that_return_at_once_hide_behind_half_the_products() -> None:
+def test_tensor_parallel_transfers_overlap_with_half_the_products() -> None:
     passing = {"group": "tensor", "phase": "forward"}  # 10 ms of products, half of which hide
     waited = sent("all_gather", (0, 1), **passing)
     hidden = sent("all_gather", (0, 1), 2.0, **passing, is_async=True)
@@ -101,7 +101,7 @@ def test_tensor_parallel_transfers_that_return_at_once_hide_behind_half_the_prod
     assert step(load(0, hidden)).tensor_s == pytest.approx(8 * (0.010 - 0.005))
 
 
-def test_data_parallel_transfers_hide_behind_a_pass_but_for_a_bucket() -> None:
+def test_data_parallel_transfers_but_one_bucket_overlap_with_a_pass() -> None:
     within = sent("all_gather", (0, 1), 0.5, phase="forward", calls=2)  # 5 ms in 10 ms
     beyond = sent("all_gather", (0, 1), 2.0, phase="forward", calls=2)  # 20 ms in 10 ms
     after = sent("all_gather", (0, 1), 1.0, phase="step")

@@ -134,7 +134,7 @@ def test_neither_takes_the_others_checkpoints_for_its_own(run: Path, data: Path)
     from megatron_music.train.pretrain import pretrain as pretrain_by_megatron
 
     longer = "train.train_iters=6"
-    with pytest.raises(CheckpointError, match="saved by Hugging Face's Trainer; go on with"):
+    with pytest.raises(CheckpointError, match="saved by Hugging Face's Trainer; resume with"):
         pretrain_by_megatron(request(data, run, longer), quietly)
     with pytest.raises(CheckpointError, match="give another --from"):
         prepare(request(data, run).recipe, data, run / "next", run)
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_is_named(
     damaged = shutil.copytree(run, tmp_path / "run", symlinks=True)
     file = damaged / "checkpoints" / "step_4" / name
     file.unlink() if lacks else file.write_bytes(b"hi")
-    with pytest.raises(CheckpointError, match=r"cannot load .*step_4: .*; remove it to go on"):
+    with pytest.raises(CheckpointError, match=r"cannot load .*step_4: .*; remove it to resume"):
         pretrain(request(data, damaged, "train.train_iters=6"), quietly)
 
 
@@ -177,12 +177,10 @@ def test_other_layouts_than_data_parallel_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_launcher_trains_goes_on_and_what_it_leaves_composes(
-    data: Path, tmp_path: Path
-) -> None:
+def test_the_launcher_trains_and_resumes_and_its_model_composes(data: Path, tmp_path: Path) -> None:
     run, music = tmp_path / "run", tmp_path / "music"
     words = ["tiny", "--data", str(data), "--run-dir", str(run), *SMALL, *SHORT]
-    for wanted, iterations in (("starts afresh", 2), ("resumes after iteration 2", 4)):
+    for wanted, iterations in (("begins with new weights", 2), ("resumes after iteration 2", 4)):
         done = execute(sys.executable, str(LAUNCHER), *words, f"train.train_iters={iterations}")
         assert done.returncode == 0, done.stderr
         assert wanted in done.stderr

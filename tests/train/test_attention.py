@@ -112,7 +112,7 @@ def test_packed_documents_attend_as_if_each_were_alone(dropout: float) -> None:
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
-def test_megatron_is_told_all_tokens_padding_as_documents_of_its_own() -> None:
+def test_megatron_gets_padding_as_separate_documents() -> None:
     spans = document_spans(np.array([100, 30]), 512, 128)
     assert spans.cu_seqlens_q.tolist() == [0, 100, 130, 258, 386, 512]
     assert (spans.max_seqlen_q, spans.qkv_format) == (128, "thd")

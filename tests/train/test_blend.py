@@ -42,7 +42,7 @@ def test_shares_add_up_to_one() -> None:
     assert parse_blend(["a:3"]).shares == parse_blend(["a"]).shares == [1.0]
 
 
-def test_a_colon_in_a_name_is_no_weight(tmp_path: Path) -> None:
+def test_a_colon_in_a_name_does_not_begin_a_weight(tmp_path: Path) -> None:
     assert parse_blend(["take:two"]) == Blend.of(Path("take:two"))
     assert parse_blend(["take:two:2"]).parts == (Part(Path("take:two"), 2.0),)
     (tmp_path / "take:2").mkdir()
@@ -131,7 +131,7 @@ def test_a_blend_has_the_instruments_of_its_folders_by_their_shares(tmp_path: Pa
     assert len(told.instrumentation_tokens) == MOST_INSTRUMENTATIONS
 
 
-def test_a_folder_that_is_no_data_set_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_data_set_is_named(tmp_path: Path) -> None:
     a = data_set(tmp_path / "a")
     with pytest.raises(DataError, match="no data set in nowhere; build one"):
         common_vocabulary(Blend((Part(a), Part(Path("nowhere")))))

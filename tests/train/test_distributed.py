@@ -54,7 +54,7 @@ def test_torch_is_itself_again_after_the_cpu_stand_ins() -> None:
 
 
 @pytest.mark.parametrize("inputs", [(), INPUTS])
-def test_the_parameters_are_as_many_as_said(
+def test_the_number_of_parameters_is_that_of_the_estimate(
     context: ParallelContext, inputs: tuple[str, ...]
 ) -> None:
     given = recipe(f"model.structural_inputs={list(inputs)}")

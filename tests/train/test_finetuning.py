@@ -79,7 +79,7 @@ def test_it_begins_where_the_other_ended_and_anew(
     assert rates[:2] == pytest.approx([5e-10, 1e-9])
 
 
-def test_it_goes_on_exactly_from_its_own_checkpoint_whatever_became_of_the_other(
+def test_it_resumes_from_its_own_checkpoint_without_the_other_run(
     tmp_path: Path, old: Path, blend: Blend, precision: str
 ) -> None:
     other = Path(shutil.copytree(old, tmp_path / "old", symlinks=True))
@@ -97,7 +97,7 @@ def test_it_goes_on_exactly_from_its_own_checkpoint_whatever_became_of_the_other
     assert (losses(tmp_path / "whole"), validation(tmp_path / "whole")) == figures
 
 
-def test_what_a_resume_changes_is_said_first(
+def test_changes_of_a_resumed_run_are_shown_first(
     data: Path, tmp_path: Path, old: Path, precision: str
 ) -> None:
     run = Path(shutil.copytree(old, tmp_path / "run", symlinks=True))

@@ -29,7 +29,7 @@ def set_all(monkeypatch: Set, variables: dict[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_a_process_is_alone_without_a_rank_whatever_a_scheduler_set(monkeypatch: Set) -> None:
+def test_a_process_without_a_rank_is_alone_under_any_scheduler(monkeypatch: Set) -> None:
     set_all(monkeypatch, {"WORLD_SIZE": "4", "LOCAL_RANK": "2"})
     assert launched_process() == LaunchedProcess(0, 1, None, 1)
 

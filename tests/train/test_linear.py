@@ -46,7 +46,7 @@ def test_the_bias_inside_the_product_changes_nothing(train_state: Any) -> None:
         torch.testing.assert_close(result, expected if bias is None else expected + bias)
 
 
-def test_an_optimizer_saved_by_another_adam_goes_on_in_one_pass(train_state: Any) -> None:
+def test_an_optimizer_saved_by_another_adam_resumes(train_state: Any) -> None:
     train_state.init_adam_state()
     groups = train_state.optimizer.param_groups
     for group in groups:

@@ -57,7 +57,7 @@ def test_tensorboard_shows_each_figure_and_takes_back_what_was_lost(run: RunDir)
     assert "grad_norm" not in events.Tags()["scalars"]
 
 
-def test_wandb_is_told_the_recipe_and_the_figures(run: RunDir, wandb: list[dict[str, Any]]) -> None:
+def test_wandb_gets_the_recipe_and_the_figures(run: RunDir, wandb: list[dict[str, Any]]) -> None:
     asked = recipe("log.wandb_project=music")
     with loggers.open_loggers(run, asked, 0) as (show,):
         show(ENTRY)
@@ -68,9 +68,7 @@ def test_wandb_is_told_the_recipe_and_the_figures(run: RunDir, wandb: list[dict[
     assert ended == {"finished": True}
 
 
-def test_a_run_that_goes_on_is_the_same_run_in_wandb(
-    run: RunDir, wandb: list[dict[str, Any]]
-) -> None:
+def test_a_resumed_run_is_the_same_run_in_wandb(run: RunDir, wandb: list[dict[str, Any]]) -> None:
     for _ in range(2):
         with loggers.open_loggers(run, recipe("log.wandb_project=music"), 0):
             pass

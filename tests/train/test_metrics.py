@@ -17,14 +17,14 @@ def test_a_falling_and_a_noisy_loss_are_left_alone() -> None:
     assert not any(faults(LossGuard(1.0), [*FALLING, 2.0, 2.9, 1.8, 2.4]))
 
 
-def test_one_hard_batch_is_no_spike_and_a_rise_that_stays_is() -> None:
+def test_only_a_rise_that_stays_is_a_spike() -> None:
     guard = LossGuard(1.0, [2.0] * 20)
     assert faults(guard, [9.0, 2.0, 9.0, 9.0]) == [False] * 4
     assert "stayed more than train.loss_spike_nats=1 above the 2.00 before" in guard.fault(9.0)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_what_is_no_number_is_a_fault_at_once(loss: float) -> None:
+def test_a_loss_that_is_not_finite_is_a_fault_at_once(loss: float) -> None:
     assert "the loss became" in LossGuard(0.0).fault(loss)
 
 
@@ -36,7 +36,7 @@ def test_0_allows_every_rise() -> None:
     assert not any(faults(LossGuard(0.0, [2.0] * 20), [9.0] * PATIENCE))
 
 
-def test_a_run_that_goes_on_knows_what_was_usual() -> None:
+def test_a_resumed_run_knows_the_usual_loss() -> None:
     whole = LossGuard(1.0)
     faults(whole, FALLING)
     assert faults(whole, [9.0] * 3) == faults(LossGuard(1.0, FALLING), [9.0] * 3)

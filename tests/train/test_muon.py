@@ -82,7 +82,7 @@ def test_the_distributed_optimizer_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_layouts_agree_and_a_checkpoint_goes_on_in_another(train: Any, tmp_path: Path) -> None:
+def test_layouts_agree_and_a_checkpoint_resumes_in_another(train: Any, tmp_path: Path) -> None:
     train(tmp_path / "one", *MUON)
     train(tmp_path / "two", *MUON, "parallel.tensor_model_parallel_size=2", processes=2)
     one = losses(tmp_path / "one")

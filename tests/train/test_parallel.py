@@ -97,7 +97,7 @@ def test_data_parallel_equals_one_process(
 
 
 @pytest.mark.parametrize(("processes", "overrides"), [(2, [PP2]), (2, [TP2])], ids=["PP=2", "TP=2"])
-def test_one_process_goes_on_in_another_layout(
+def test_one_process_resumes_in_another_layout(
     one: Path, train: Train, tmp_path: Path, processes: int, overrides: list[str]
 ) -> None:
     run = rewound(one, 3, tmp_path / "run")
@@ -106,7 +106,7 @@ def test_one_process_goes_on_in_another_layout(
     assert figures(read(run)) == pytest.approx(figures(read(one)), abs=TOLERANCE)
 
 
-def test_tensor_parallel_goes_on_in_one_process(
+def test_tensor_parallel_resumes_in_one_process(
     one: Path, two: Path, train: Train, tmp_path: Path
 ) -> None:
     run = rewound(two, 3, tmp_path / "run")
@@ -115,7 +115,7 @@ def test_tensor_parallel_goes_on_in_one_process(
 
 
 @pytest.mark.parametrize(("processes", "precision"), [(1, "bf16"), (2, "fp32")])
-def test_a_distributed_optimizer_goes_on_exactly(
+def test_a_distributed_optimizer_resumes_exactly(
     train: Train, tmp_path: Path, processes: int, precision: str
 ) -> None:
     if precision == "bf16" and not cpu().has_bf16:

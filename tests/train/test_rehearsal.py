@@ -152,7 +152,7 @@ def _without(split: list[RankLoad], rank: int, group: str) -> list[RankLoad]:
         (12, "embedding", "ranks 12 and 15|ranks 0 and 12"),
     ],
 )
-def test_ranks_that_would_wait_for_one_another_are_told(
+def test_ranks_that_would_wait_for_one_another_are_refused(
     split: list[RankLoad], rank: int, group: str, told: str
 ) -> None:
     with pytest.raises(TrainingError, match=told):

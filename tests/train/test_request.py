@@ -46,12 +46,14 @@ def test_a_new_run_starts_at_iteration_0(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_data_set_is_no_place_for_a_run(copied: Path) -> None:
-    with pytest.raises(UsageError, match="set holds other things than a run; give another --run"):
+def test_a_run_is_not_written_into_a_data_set(copied: Path) -> None:
+    with pytest.raises(
+        UsageError, match="set holds other files than those of a run; give another --run"
+    ):
         prepare(recipe(), copied, copied)
 
 
-def test_a_run_goes_on_from_its_latest_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_from_its_latest_checkpoint(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 4)
     assert prepare(recipe(), data, tmp_path).start_iteration == 4
     checkpoint(tmp_path, 6)
@@ -142,7 +144,7 @@ def pair(data: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "a", tmp_path / "b"
 
 
-def test_a_run_goes_on_with_the_same_blend_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_the_same_blend(pair: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = pair
     begun = blend_of((a, 0.7), (b, 0.3))
     checkpoint(tmp_path / "run", 2, data_hash=prepare(recipe(), begun, tmp_path / "new").data_hash)
@@ -247,7 +249,7 @@ def test_a_finished_run_says_so_without_loading_torch(
     done = program(data, run)
     assert done.returncode == 0, done.stderr
     assert f"has reached iteration {reached}, and train.train_iters=6: nothing" in done.stderr
-    assert "raise train.train_iters to go on" in done.stderr
+    assert "raise train.train_iters to train on" in done.stderr
     assert done.stderr.endswith(
         f"\nto compose with it: megatron-music export '{run}' -o '{run}/hf'\n"
     )

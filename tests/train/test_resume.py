@@ -122,7 +122,7 @@ def figures(run: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("processes", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGTERM, 143)]
 )
-def test_a_signal_saves_first_and_tells_once_how_to_go_on(
+def test_a_signal_saves_first_and_names_the_command_once(
     data: Path, tmp_path: Path, processes: int, number: signal.Signals, code: int
 ) -> None:
     run = tmp_path / "run"

@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "run")
 
 
-def test_a_new_run_has_nothing_to_go_on_from(run: RunDir) -> None:
+def test_a_new_run_has_no_checkpoint(run: RunDir) -> None:
     assert run.latest() is None
     assert run.steps() == []
     assert lowest_validation_loss(run, 10) is None

@@ -79,9 +79,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_with_a_cure(
         (BLIND, Driver(problem="NVML does not start")),
     ],
 )
-def test_where_all_is_well_or_no_gpu_is_there_nothing_is_said(
-    build: TorchBuild, driver: Driver
-) -> None:
+def test_a_usable_gpu_or_none_needs_no_remark(build: TorchBuild, driver: Driver) -> None:
     assert gpu_problem(build, driver) == ""
 
 

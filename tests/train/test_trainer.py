@@ -45,16 +45,16 @@ def test_a_spike_stops_with_the_weights_kept_and_the_last_good_ones_leading(
     assert "resumes from step_4: give it a lower train.lr" in str(fault.value)
 
 
-def test_a_spike_before_the_first_checkpoint_leaves_none_to_go_on_from(
+def test_a_spike_before_the_first_checkpoint_leaves_none_to_resume(
     data: Path, tmp_path: Path
 ) -> None:
     never = "log.save_interval=0"
-    with pytest.raises(TrainingError, match="the same command starts afresh"):
+    with pytest.raises(TrainingError, match="the same command starts again"):
         go(data, tmp_path, *WILD, "train.loss_spike_nats=0.5", never)
     assert prepare(load_recipe("tiny", [*SMALL, *SHORT]), data, tmp_path).start is None
 
 
-def test_a_loss_that_is_no_number_stops_and_saves_nothing(
+def test_a_loss_that_is_not_finite_stops_and_saves_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 

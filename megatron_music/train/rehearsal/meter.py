@@ -88,9 +88,9 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if given and func.overloadpacket not in _BETWEEN:
             host = [of for of in _leaves(args) if of.dim() and of.device != self._device]
             if host:
-                told = ", ".join(f"{_dtype(of)} {list(of.shape)}" for of in host)
+                tensors = ", ".join(f"{_dtype(of)} {list(of.shape)}" for of in host)
                 raise TrainingError(
-                    f"{func} takes tensors of the CPU ({told}) and of the GPU at once"
+                    f"{func} takes tensors of the CPU ({tensors}) and of the GPU at once"
                 )
         for tensor in made:
             self._hold(tensor)
@@ -183,13 +183,13 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return handle if len(func._schema.returns) == 1 else (args[0], handle)  # noqa: SLF001
 
     def _check(self, kind: str, tensors: list[torch.Tensor], sizes: list[int], ranks: int) -> None:
-        told = ", ".join(f"{_dtype(one)} {list(one.shape)} on {one.device}" for one in tensors)
+        shown = ", ".join(f"{_dtype(one)} {list(one.shape)} on {one.device}" for one in tensors)
         if ranks > 1 and any(tensor.device != self._device for tensor in tensors):
-            raise TrainingError(f"{kind} of a tensor that is not on the GPU: {told}")
+            raise TrainingError(f"{kind} of a tensor that is not on the GPU: {shown}")
         if len({tensor.dtype for tensor in tensors}) > 1:
-            raise TrainingError(f"{kind} of several dtypes at once: {told}")
+            raise TrainingError(f"{kind} of several dtypes at once: {shown}")
         if kind in _SPLIT and max(sizes) != ranks * min(sizes):
-            raise TrainingError(f"{kind} over {ranks} ranks of sizes that do not fit: {told}")
+            raise TrainingError(f"{kind} over {ranks} ranks of sizes that do not fit: {shown}")
 
 
 def _leaves(tree: Any) -> list[torch.Tensor]:

@@ -49,7 +49,7 @@ def rehearse_on(
     device: str,
     world_size: int,
     assumptions: Sequence[str] = (),
-    **told: Any,
+    **options: Any,
 ) -> Rehearsal:
     """Rehearse a recipe on `world_size` devices, and estimate a step's time.
 
@@ -65,7 +65,7 @@ def rehearse_on(
     with silence_megatron():
         from megatron_music.train.rehearsal.rehearse import rehearse
 
-        loads = rehearse(settled, blend, kind, world_size, **told)
+        loads = rehearse(settled, blend, kind, world_size, **options)
     vocabulary_size = len(common_vocabulary(blend))
     found = Rehearsal(
         recipe=settled,
