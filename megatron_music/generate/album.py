@@ -1,4 +1,4 @@
-"""Songs as files: MIDI, sound, picture and report of each, and a page to listen and compare.
+"""Write songs as files: MIDI, sound, picture and report of each, and a page to compare them.
 
 Songs are added to what a folder holds; nothing there is replaced.
 """
@@ -27,7 +27,7 @@ from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 
 CopyCheck = Callable[[Sequence[Song]], list[Copies]]
-"""Holds songs against the training data."""
+"""Compares songs with the training data."""
 
 _LOCK_FILE = ".album.lock"
 _OF_THE_BATCH = ("count", "seed", "song_ids")
@@ -35,7 +35,7 @@ _OF_THE_BATCH = ("count", "seed", "song_ids")
 
 @dataclass(frozen=True)
 class Formats:
-    """Which files each song is written as, beside its MIDI file; `page` compares them.
+    """The files that each song gets in addition to its MIDI file; `page` compares the songs.
 
     `musicxml` is notation, as MuseScore opens it.
     """
@@ -53,21 +53,21 @@ class Formats:
 
 
 def not_checked(songs: Sequence[Song]) -> list[Copies]:
-    """Hold songs against nothing."""
+    """Return no comparison with training data."""
     return [Copies(None, reason="no training data given")] * len(songs)
 
 
 def songs_to_compose(
     folder: Path, request: Request, maker: Provenance, formats: Formats
 ) -> list[Request]:
-    """Return the request without the songs that the folder holds: one for each run of seeds."""
+    """Return requests for the songs that the folder lacks: one for each run of seeds."""
     ledger = Ledger(folder)
     lacking = [
         seed
         for seed in request.seeds
         if _existing(ledger, song_request(request, maker, seed), formats) is None
     ]
-    if request.best is not None:  # which are the best is known when all are composed
+    if request.best is not None:  # the best are known only when all are composed
         return [request] * (request.count - len(lacking) < request.best)
     if request.song_ids:
         return [replace(request, count=len(lacking), song_ids=tuple(lacking))] * bool(lacking)
@@ -81,7 +81,7 @@ def songs_to_compose(
 
 
 def song_request(request: Request, maker: Provenance, seed: int) -> dict[str, Any]:
-    """Return all that decides a song, as JSON holds it."""
+    """Return all that decides a song, for JSON."""
     batch = () if request.best is not None else _OF_THE_BATCH
     asked = {name: value for name, value in asdict(request).items() if name not in batch}
     number = {"song_id": seed} if request.song_ids else {"seed": seed}
@@ -137,7 +137,7 @@ class _Album:
         prompt: Prompt | None,
     ) -> None:
         self.ledger = Ledger(folder)
-        # Under the lock: what is unfinished now was left by a command that was killed.
+        # Under the lock, so unfinished files are those of a command that was killed.
         self.ledger.clean_up()
         self._request, self._maker, self._formats = request, maker, formats
         self._prompt = prompt
@@ -161,6 +161,7 @@ class _Album:
                 written.append(song)
                 progress(there + len(written), count)
         except KeyboardInterrupt:
+            # Finished songs stay; the entry of the one being written has no files and goes.
             finished = list(self._begun.values())
             for entry in [one for one in self.ledger.entries if not one.files]:
                 if entry not in finished:
@@ -182,7 +183,7 @@ class _Album:
         return _existing(self.ledger, song_request(self._request, self._maker, seed), self._formats)
 
     def _prompt_entries(self) -> list[Entry]:
-        """Write the piece begun from, unless it is there."""
+        """Write the prompt, unless it is there."""
         if self._prompt is None:
             return []
         wish = {"prompt": self._maker.prompt}
@@ -195,8 +196,8 @@ class _Album:
         return [entry]
 
     def _finish(self, entry: Entry, report: dict[str, Any]) -> None:
-        told = json.dumps(report, indent=2, ensure_ascii=False)
-        write_text(self.ledger.path(entry, "json"), told + "\n")
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        write_text(self.ledger.path(entry, "json"), text + "\n")
         kinds = self._formats.kinds
         self.ledger.finish(entry, [self.ledger.path(entry, kind) for kind in kinds])
 
@@ -212,7 +213,7 @@ class _Album:
 
 
 def _write_prompt(prompt: Prompt, path: Path) -> None:
-    """Write what was begun from: a file as it is."""
+    """Write the prompt; a file is copied as it is."""
     if prompt.source is None:
         write_midi(prompt.piece, path)
         return

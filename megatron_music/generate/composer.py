@@ -1,4 +1,4 @@
-"""A trained model at work: load an exported folder, ask for songs."""
+"""Load an exported model and compose songs with it."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 BATCH_SONGS = 16
 
 Work = Callable[[TokenSampler, Sequence[int]], list[Song]]
-"""Composes a song a seed, their seeds and tokens to be told."""
+"""Compose a song for each seed with a sampler."""
 
 
 class Composer:
@@ -55,9 +55,9 @@ class Composer:
     def compose(
         self, request: Request, prompt: Piece | Prompt | None = None, watch: Watch | None = None
     ) -> Iterator[Song]:
-        """Compose the songs asked for, one after another; raises UsageError.
+        """Compose the requested songs, one after another; raises UsageError.
 
-        Every song is legal mmmtrack of the instruments and bars asked for, whatever the weights.
+        With any weights, every song is legal mmmtrack of the requested instruments and bars.
         Without `prompt` songs are made from nothing; with one, on the model's grid, it is
         continued, or filled, varied or harmonised as the request says. `watch` is called after
         every token: see `sampler.Watch`.
@@ -91,7 +91,7 @@ class Composer:
                 yield replace(song, seed=seed, tokens=tokens)
 
     def sampler(self, request: Request, watch: Watch | None = None) -> TokenSampler:
-        """Return what draws the tokens of a request's songs."""
+        """Return the sampler for the songs of a request."""
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
         blends = request.blends(self.vocabulary)
@@ -104,7 +104,7 @@ class Composer:
         return window_loop.first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
-        """Return what makes pieces of seeds; raises UsageError for a request that cannot be met."""
+        """Return the function that composes for seeds; raises UsageError if it cannot."""
         request.refuse_without_piece()
         self.plan(request)
         return lambda sampler, seeds: [
@@ -126,6 +126,7 @@ class Composer:
                 "own, and `instruments` adds to them"
             )
 
+        # Errors of the request are raised here, before the model computes anything.
         window_loop.start_from_prompt(prompt, request, vocabulary, request.seeds[0])
 
         def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
@@ -142,9 +143,9 @@ class Composer:
         return work
 
     def _exact_model(self) -> GPT2LMHeadModel:
-        """Return the model in fp64: rounding differs between machines, but too little to matter."""
+        """Return the model in fp64, in which rounding differs too little to change a choice."""
         if self._exact is None:
-            # A copy: other requests go on in fp32.
+            # A copy: other requests still compute in fp32.
             self._exact = copy.deepcopy(self.model).double()
         return self._exact
 

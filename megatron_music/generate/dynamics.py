@@ -13,8 +13,8 @@ _NEIGHBOURS = 4
 class Dynamics:
     """The loudness of a track in the course of time, from its notes.
 
-    A new note lies between the means of the nearest notes on either side, by its distance to them.
-    With `by_pitch`, as for drums, these are notes of its own pitch if there are any.
+    A new note gets a velocity between the means of the nearest notes on either side, by its
+    distance to them. With `by_pitch`, as for drums, these are notes of its pitch if there are any.
     """
 
     def __init__(self, notes: Sequence[SourceNote], *, by_pitch: bool = False) -> None:
@@ -30,18 +30,21 @@ class Dynamics:
 
 
 class _Course:
+    """The velocities of notes over time."""
+
     def __init__(self, notes: Sequence[SourceNote]) -> None:
         rows = sorted((note.onset, note.velocity) for note in notes)
         self._onset: IntArray = np.array([onset for onset, _ in rows], np.int64)
         self._velocity: IntArray = np.array([velocity for _, velocity in rows], np.int64)
 
     def velocity(self, tick: int) -> int:
+        """Return the velocity at a tick, between the means of the notes on either side."""
         place = int(np.searchsorted(self._onset, tick))
         before = slice(max(0, place - _NEIGHBOURS), place)
-        behind = slice(place, place + _NEIGHBOURS)
+        after = slice(place, place + _NEIGHBOURS)
         sides = [
             (abs(float(self._onset[side].mean()) - tick), float(self._velocity[side].mean()))
-            for side in (before, behind)
+            for side in (before, after)
             if len(self._onset[side])
         ]
         if not sides:

@@ -1,4 +1,4 @@
-"""One voice of a piece kept, all others to be composed around it."""
+"""Keep one voice of a piece and choose the instruments to compose around it."""
 
 from dataclasses import replace
 
@@ -23,16 +23,16 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 _NOTHING: IntArray = np.zeros(0, np.int64)
 
 _LOWEST_MEDIANS = ((SOPRANO, 60), (TENOR, 52), (BASS, 0))
-"""The voice that a tune is taken as, by the median of its pitches."""
+"""The voices for a tune, each with the lowest median of its pitches."""
 
 
 def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int, int]:
-    """Return the track that `voice` names and the instrument that it is taken as.
+    """Return the track that `voice` names, and the instrument that it has for the model.
 
-    "Lead=SOPRANO" says both. "SOPRANO" is the first track of that name, or the only one of the
-    piece; "" is the only track, or the only one that the model knows. A track that the model does
-    not know is taken as a voice of its choir by its pitches. Raises UsageError where there is no
-    such track.
+    "Lead=SOPRANO" names both. "SOPRANO" is the first track of that name, or the only one of the
+    piece; "" is the only track, or the only one that the model knows. A track with an instrument
+    that the model does not know gets a voice of its choir by its pitches. Raises UsageError where
+    there is no such track.
     """
     ensemble = ensemble_of(vocabulary)
     codes = [track.instrument for track in prompt.piece.tracks]
@@ -78,7 +78,7 @@ def _only_track(prompt: Prompt, ensemble: list[int]) -> int:
 
 
 def _fitting(track: Track, ensemble: list[int]) -> int:
-    """Return the instrument of an ensemble that a tune is taken as."""
+    """Return the instrument of an ensemble that fits the pitches of a tune."""
     middle = float(np.median(track.pitch))
     fitting = [code for code, lowest in _LOWEST_MEDIANS if code in ensemble and middle >= lowest]
     return fitting[0] if fitting else ensemble[0]
@@ -87,11 +87,11 @@ def _fitting(track: Track, ensemble: list[int]) -> int:
 def around_voice(
     prompt: Prompt, request: Request, vocabulary: Vocabulary
 ) -> tuple[Piece, tuple[int | None, ...]]:
-    """Return the voice that a request keeps of a piece, and behind it what to compose, empty.
+    """Return the voice that a request keeps of a piece, followed by empty tracks to compose.
 
-    These are the instruments asked for, else those of all training music, else those of the
-    piece's other tracks, whose places they take; returned with them is which track of the piece
-    each is. Raises UsageError where nothing is kept or nothing is to compose.
+    These have the requested instruments, else those of all training music, else those of the
+    piece's other tracks, which they replace. The second value is the piece's track of each, None
+    for a new one. Raises UsageError where nothing is kept or nothing is to be composed.
     """
     _refuse_others(request)
     piece = prompt.piece

@@ -38,11 +38,11 @@ def weight_files(folder: Path) -> tuple[str, ...]:
         return (_WHOLE,)
     try:
         shards = {*json.loads(read_small(folder / _INDEX))["weight_map"].values()}
-        beside = all(Path(one).name == one and one.endswith(".safetensors") for one in shards)
+        are_here = all(Path(one).name == one and one.endswith(".safetensors") for one in shards)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise _damaged_index(folder, str(fault)) from None
-    if not shards or not beside:
-        raise _damaged_index(folder, "it must name .safetensors files beside it")
+    if not shards or not are_here:
+        raise _damaged_index(folder, "it must name .safetensors files of the same folder")
     return (_INDEX, *sorted(shards))
 
 

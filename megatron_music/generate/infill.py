@@ -1,4 +1,4 @@
-"""Infilling: a piece with bars still to be written, and which of them to write next."""
+"""Infilling: a piece with bars still to be written, and the choice of the next ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,16 +22,16 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 BoolArray = npt.NDArray[np.bool_]
 
 BAR_TOKENS = 8
-"""Room that a bar of a track gets at least: two or three notes."""
+"""The least number of tokens left for a bar of a track: two or three notes."""
 
 
 @dataclass(frozen=True)
 class InfillState:
     """A piece and its holes [tracks, bars]: the bars that are still to be written.
 
-    A hole keeps no note that begins in it. `levels` are densities asked for, by track; `sources`
-    say which of a prompt's tracks each track is, None for one that is added, `dropped` which of
-    them are left out. `written` are the bars that the model wrote, None for none yet.
+    No note begins in a hole. `levels` are requested density levels, by track; `sources` is the
+    prompt's track of each track, None for one that is added, `dropped` are the prompt's tracks
+    that are left out. `written` are the bars that the model wrote, None for none yet.
     """
 
     piece: Piece
@@ -49,7 +49,7 @@ class InfillState:
     def filled(
         self, template: InfillTemplate, tokens: Sequence[int], vocabulary: Vocabulary
     ) -> "InfillState":
-        """Return the state after a template was written; its last bars reopen if more follow."""
+        """Return the state after a template was written; its last bars reopen if bars follow."""
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(template, tokens, vocabulary).items():
@@ -65,11 +65,11 @@ class InfillState:
     def open_at(self, edge: int, window_bars: int, first: int = 1) -> "InfillState":
         """Open the bars again that hold notes which the edge of a window has cut.
 
-        A window ends before bar `edge`, and all its notes with it. Where a track goes on behind,
-        the notes that end there are written once more together with what follows, from bar
-        `first` on at the earliest; without it no note would ever sound across that barline.
+        A window ends before bar `edge`, and all its notes with it. Where a track continues after
+        that, the notes that end there are written again together with what follows, from bar
+        `first` at the earliest; without it no note would ever sound across that barline.
         """
-        # The next window begins half its bars before the first that is open, and has to reach on.
+        # The next window begins half its length before the first hole; it must reach past `edge`.
         first = max(first, edge - (window_bars + 1) // 2 + 1)
         if edge >= self.piece.bars or self.written is None or self.holes[:, :edge].any():
             return self
@@ -95,7 +95,7 @@ def open_bars(piece: Piece, holes: BoolArray) -> InfillState:
 
 
 def until_step(track: Track, last: int, end: int | None = None) -> Track:
-    """Return the notes of a track that begin before a step, none longer than to it, or to `end`."""
+    """Return the notes of a track that begin before a step; they end at it, or at `end`, latest."""
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
@@ -121,10 +121,11 @@ def next_template(
     *,
     full_bars: bool = True,
 ) -> InfillTemplate:
-    """Return the next bars to write, with as much around them as a model can hold.
+    """Return the next bars to write, with as much context as the model can hold.
 
-    Windows are as long as in training where they fit into `max_tokens`, else shorter; where not
-    even one bar of all tracks fits, tracks take turns. Raises UsageError where nothing does.
+    Windows are as long as in training where they fit into `max_tokens`, else shorter; if not even
+    one bar of all tracks fits, some of the tracks are written first. Raises UsageError if no
+    track fits.
     """
     template = None
     for window, indices in _windows(state, vocabulary.settings.bars):
@@ -167,6 +168,7 @@ def _windows(state: InfillState, longest: int) -> Iterator[tuple[tuple[int, int]
         window = _window(state, bars)
         writing, kept = _tracks(state, window)
         yield window, [*kept, *writing]
+        # Fewer tracks at once only in the shortest windows: tracks should know one another.
         if bars <= 2:
             for count in range(len(writing), 0, -1):
                 yield window, writing[:count]
@@ -174,21 +176,22 @@ def _windows(state: InfillState, longest: int) -> Iterator[tuple[tuple[int, int]
 
 
 def _window(state: InfillState, bars: int) -> tuple[int, int]:
-    """Return first bar and bars of the window that holds the first hole."""
+    """Return first bar and length of the window with the first hole."""
     open_at = np.flatnonzero(state.holes.any(axis=0))
     first, last, total = int(open_at[0]), int(open_at[-1]), state.piece.bars
     bars = min(bars, total)
     spare = bars - (last - first + 1)
-    if spare <= 0:  # then at least what stands before is heard
+    # Half of the window is context before the holes, or more where little follows them.
+    if spare <= 0:
         start = max(0, first - bars // 2)
     else:
-        behind = total - last - 1
-        start = first - max(spare - behind, spare - spare // 2)
+        after = total - last - 1
+        start = first - max(spare - after, spare - spare // 2)
     return min(max(0, start), total - bars), bars
 
 
 def _tracks(state: InfillState, window: tuple[int, int]) -> tuple[list[int], list[int]]:
-    """Return the tracks to write in a window, and those that only sound in it."""
+    """Return the tracks to write in a window, and the others that have notes in it."""
     first, last = window[0], window[0] + window[1]
     begins, ends = state.piece.bar_starts[[first, last]].tolist()
     writing, kept = [], []
@@ -201,7 +204,7 @@ def _tracks(state: InfillState, window: tuple[int, int]) -> tuple[list[int], lis
 
 
 def select_bars(piece: Piece, bars: Sequence[int], tracks: Sequence[int]) -> BoolArray:
-    """Mark bars (from 1; none: all) of tracks (none: all); raises UsageError for other bars."""
+    """Mark bars (from 1; () for all) of tracks (() for all); raises UsageError for other bars."""
     if bars and not 1 <= min(bars) <= max(bars) <= piece.bars:
         asked = f"{min(bars)} to {max(bars)}" if len(bars) > 1 else str(bars[0])
         raise UsageError(f"the piece has bars 1..{piece.bars} (got {asked}); choose among them")

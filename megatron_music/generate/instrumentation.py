@@ -14,10 +14,10 @@ _STAGE = 1 << 33
 def draw_instruments(
     settings: TokenizerSettings, seed: int, max_tokens: int, tracks: int | None = None
 ) -> tuple[int, ...] | None:
-    """Return the codes of a song's instruments, by its seed; None where the data do not tell.
+    """Return the codes of a song's instruments, by its seed; None where the data have no record.
 
-    They are those of a training window that fits into `max_tokens`, of `tracks` tracks if so many
-    are asked for. Where no window has as many, those of several are put together, each once; None
+    They are those of a training window that fits into `max_tokens`, of `tracks` tracks if that is
+    given. Where no window has as many, those of several are put together, each once; None
     where the data have fewer instruments.
     """
     windows = _windows(settings, max_tokens)

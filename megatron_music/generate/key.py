@@ -1,4 +1,4 @@
-"""Keys: how they are said, and how music is told to be in one."""
+"""Keys: their names, and how the key of music is found."""
 
 import re
 from dataclasses import dataclass

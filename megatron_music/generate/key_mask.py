@@ -20,7 +20,7 @@ class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
     """Begin no note outside a key's scale, where another token is legal; drums have no key.
 
     Of the scale's notes, the tonic and those close to it become likelier; that a note begins stays
-    as likely as it was. Stands behind the grammar's mask. Bars that are written behind the tracks
+    as likely as it was. Applied after the grammar's mask. Bars that are written after the tracks
     belong to the tracks that hid them, in order.
     """
 

@@ -129,8 +129,8 @@ class Ledger:
 def _read(folder: Path) -> list[Entry]:
     """Read the entries; those of a file that is not ours count as none: their songs are kept."""
     try:
-        told = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
-        entries = [Entry(**one) for one in told["songs"]] if told["format"] == _FORMAT else []
+        album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
+        entries = [Entry(**one) for one in album["songs"]] if album["format"] == _FORMAT else []
         return [entry for entry in entries if _STEM.fullmatch(entry.stem)]
     except (OSError, ValueError, KeyError, TypeError):
         return []

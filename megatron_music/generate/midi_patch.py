@@ -1,8 +1,8 @@
 """A song as its prompt's own file: only what was composed is other than it was.
 
-Every event that is no note of a bar composed anew stays at its tick: tempos, time signatures,
+All events but the notes of bars composed anew stay at their ticks: tempos, time signatures,
 controllers, bends, names, programmes, marks, system exclusive data. New notes go into the chunk and
-channel of their track; tracks that are new get a chunk behind the others.
+channel of their track; new tracks get a chunk after the others.
 """
 
 from collections import defaultdict
@@ -212,7 +212,7 @@ class _Rewriting:
     ) -> None:
         number = channel % CHANNELS
         head = [Event(0, meta(NAME, name.encode()))]
-        # A port of its own: sixteen channels are all that one has.
+        # Another port: each has sixteen channels.
         if channel >= CHANNELS:
             head.append(Event(0, meta(PORT, bytes((channel // CHANNELS,)))))
         head.append(Event(0, bytes((PROGRAM | number, program))))
@@ -237,7 +237,7 @@ class _Rewriting:
         if self._song.piece.bars < self._prompt.piece.bars:
             bar = np.array([self._song.piece.bars])
             end = int(self._bars.ticks(self._bars.grid_ticks(bar))[0])
-            # Note-offs behind the end stay: without them the last notes would never stop.
+            # Note-offs after the end stay: without them the last notes would never stop.
             events = [one for one in events if one.tick < end or _ends_note(one)]
         return Chunk(_merged(events, self._added[place]), end)
 
@@ -259,7 +259,7 @@ def _events(notes: Iterable[NewNote], channel: int) -> list[Event]:
 
 
 def _merged(old: list[Event], new: list[Event]) -> list[Event]:
-    """Put new notes among old events: at one tick they end before these and begin behind them."""
+    """Put new notes among old events: at one tick they end before these and begin after them."""
     # A new note that ends at a program change has to end before it, one that begins there after it.
     ranked = [(event.tick, 1, event) for event in old]
     ranked += [(event.tick, 0 if _ends_note(event) else 2, event) for event in new]
@@ -269,7 +269,7 @@ def _merged(old: list[Event], new: list[Event]) -> list[Event]:
 def _apart(notes: list[NewNote], kept: list[SourceNote], loud: Dynamics) -> list[NewNote]:
     """Return new notes that no kept note of their pitch and channel is touched by.
 
-    A new note ends where the next kept one begins; where a kept one sounds it begins behind it.
+    A new note ends where the next kept one begins; where a kept one sounds it begins after it.
     """
     by_pitch: dict[int, list[SourceNote]] = defaultdict(list)
     for one in kept:

@@ -39,6 +39,7 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
     batches: list[dict[str, Any]] = []
     songs: list[dict[str, Any]] = []
     left_bytes = MOST_BYTES
+    # Songs that are on the page already are taken from it, not read from their files again.
     drawn = dict(_DATA.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     for entries in _batches(ledger):
         cards = []
@@ -83,8 +84,8 @@ def _batches(ledger: Ledger) -> Iterator[list[Entry]]:
 
 
 def _batch_of(entry: Entry) -> str:
-    told = {name: value for name, value in entry.wish.items() if name not in ("seed", "song_id")}
-    return told.get("prompt", "") if "asked" not in told else json.dumps(told, sort_keys=True)
+    wish = {name: value for name, value in entry.wish.items() if name not in ("seed", "song_id")}
+    return wish.get("prompt", "") if "asked" not in wish else json.dumps(wish, sort_keys=True)
 
 
 def _card(
@@ -98,7 +99,7 @@ def _card(
         key = f"{entry.stem} {sha256_of(midi)[:16]} {wav.is_file():d}"
         data = drawn.get(key) or json.dumps(roll_of(midi, report, wav), separators=(",", ":"))
         copies = report.get("longest_run_shared_with_training")
-        told = "" if copies is None else str(Copies(**copies))
+        copied = "" if copies is None else str(Copies(**copies))
         came = {"bars": report["came"]["bars"], "notes": report["came"]["notes"], **report["came"]}
     except (OSError, ValueError, KeyError, TypeError, MusicError):
         return None
@@ -112,7 +113,7 @@ def _card(
         # JSON inside a <script> element: a title that holds "</script>" would end it.
         "data": data.replace("</", "<\\/"),
         "came": came,
-        "copies": told,
+        "copies": copied,
         "copied": -1 if copies is None or copies["found"] is None else copies["found"],
         "new": came.get("new", ""),
         "next": _command(model, ledger.folder, None, midi, came["bars"]),
@@ -145,18 +146,18 @@ def _command(
 def _about(wish: dict[str, Any]) -> str:
     """Say what was asked of a batch, beyond the defaults."""
     asked, default = wish.get("asked", {}), json.loads(json.dumps(vars(Request())))
-    said = [] if not wish.get("prompt") else [f"begun from {wish['prompt'].rpartition(' ')[0]}"]
-    said += [
+    parts = [] if not wish.get("prompt") else [f"begun from {wish['prompt'].rpartition(' ')[0]}"]
+    parts += [
         f"{name.removesuffix('_bpm').replace('_', ' ')} {_said(value)}"
         for name, value in asked.items()
         if name in default and name not in _UNSAID and value != default[name]
     ]
-    said += [
+    parts += [
         f"{name.replace('_', '-')} {asked[name]:g}"
         for name in _UNSAID
         if name in asked and (name == "temperature" or asked[name] != default[name])
     ]
-    return ", ".join(said)
+    return ", ".join(parts)
 
 
 def _said(value: object) -> str:

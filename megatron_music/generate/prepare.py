@@ -1,4 +1,4 @@
-"""A request looked through before anything is composed: what would surprise is asked, in a line."""
+"""Check a request before composing; surprising results need the user's confirmation."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _SHOWN = 8
 _MOST_SHARED = 0.1
-"""Of a voice's notes, how many may begin while another sounds: a singer has one at a time."""
+"""The share of a voice's notes that may begin while another sounds; more are chords."""
 
 
 def prepared(
@@ -34,11 +34,11 @@ def prepared(
     *,
     confirmed: bool = False,
 ) -> Prompt | None:
-    """Return what to begin from, None for nothing; raises UsageError for what has to be asked.
+    """Return the prompt, None without one; raises UsageError for what needs a confirmation.
 
-    Asked are instruments that the model never met (as its training `data` tell), bars in a metre
-    that it does not compose in, a voice that is none and a prompt in another key. With `confirmed`
-    all that is done as well as can be.
+    These are instruments that the model never met (by its training `data`), bars in a metre that
+    it does not compose in, chords in a voice and a prompt in another key. With `confirmed` they
+    are accepted.
     """
     request.levels_of_velocity(vocabulary)
     if path is None:
@@ -53,7 +53,7 @@ def prepared(
     if odd:
         if not confirmed:
             raise UsageError(_about_metres(prompt, odd, path, vocabulary.metres))
-        # A person said --yes: four quarters are a bar throughout, as the message offered.
+        # With --yes four quarters are a bar throughout, as the message offered.
         prompt = _read(path, request, vocabulary, any_metre=True)
     state = _start(prompt, request, vocabulary)
     if not confirmed:
@@ -73,7 +73,7 @@ def _read(
 
 
 def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return what a request makes of a prompt; raises UsageError."""
+    """Return the first song's state of a prompt under a request; raises UsageError."""
     if request.tracks is not None:
         raise UsageError(
             f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
@@ -95,7 +95,7 @@ def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillSt
 
 
 def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[int]:
-    """Return the bars of the file, from 0, that would be composed and are no bars of the grid."""
+    """Return the bars of the file, from 0, that would be composed and do not fit the grid."""
     bars = prompt.bars
     if bars is None or all(map(bars.is_whole, range(bars.bars))):
         return []
@@ -126,7 +126,7 @@ def _about_metres(
 
 
 def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None:
-    """Refuse instruments asked for that the model never met, where that is known."""
+    """Refuse requested instruments that the model never met, where that is known."""
     unknown = [] if learnt is None else sorted({code for code in codes if code not in learnt})
     if unknown:
         named = ", ".join(map(numbered_title, unknown))

@@ -29,9 +29,9 @@ _TRACK_NUMBER = re.compile(r"track ([0-9]+)", re.IGNORECASE)
 class Prompt:
     """A piece to begin from.
 
-    `piece` has the instruments that the model is told; `names` what the file calls its tracks, ""
-    for nothing. `source` and `bars` are the file and where its bars are, None for music that
-    comes from none. Where a channel changes its programme, `at_turn` [tracks, bars] says in which
+    `piece` has the instruments as the model gets them; `names` are those of the tracks in the file,
+    "" for none. `source` and `bars` are the file and the ticks of its bars, None for music that is
+    not from a file. Where a channel changes its programme, `at_turn` [tracks, bars] says in which
     bars of the grid it plays which of its tracks.
     """
 
@@ -48,9 +48,11 @@ class Prompt:
 
     def title(self, track: int) -> str:
         """Name a track for people: its own name, its instrument in brackets."""
-        said = instrument_title(self.piece.tracks[track].instrument)
+        instrument = instrument_title(self.piece.tracks[track].instrument)
         name = self.names[track]
-        return f"{name} ({said})" if name and name.casefold() != said.casefold() else said
+        if not name or name.casefold() == instrument.casefold():
+            return instrument
+        return f"{name} ({instrument})"
 
     def titles(self) -> str:
         """Name all tracks in order; those of one title with their places."""
@@ -76,11 +78,12 @@ class Prompt:
 
     def look_up(self, name: str) -> list[int]:
         """Return the tracks of a name, none where there is none."""
-        said = name.strip().casefold()
-        numbered = _TRACK_NUMBER.fullmatch(said)
+        wanted = name.strip().casefold()
+        numbered = _TRACK_NUMBER.fullmatch(wanted)
         if numbered and 1 <= int(numbered[1]) <= len(self.names):
             return [int(numbered[1]) - 1]
-        own = [track for track, one in enumerate(self.names) if one.casefold() == said]
+        # The file's own names come first: a track "Bass" may play any instrument.
+        own = [track for track, one in enumerate(self.names) if one.casefold() == wanted]
         if own:
             return own
         try:
@@ -90,7 +93,7 @@ class Prompt:
         codes = self._codes()
         if code in codes:
             return [track for track, one in enumerate(codes) if one == code]
-        parts = _WORD.findall(said)
+        parts = _WORD.findall(wanted)
         words = [
             _WORD.findall(f"{name} {instrument_title(code)}".casefold())
             for name, code in zip(self.names, codes, strict=True)
@@ -107,7 +110,7 @@ class Prompt:
     def assigned(self, words: Sequence[str]) -> "Prompt":
         """Return the tracks as other instruments: "SOPRANO,ALTO" in order, or "Lead=SOPRANO".
 
-        The model is told these; the file keeps its own. Raises UsageError.
+        The model gets these; the file keeps its own. Raises UsageError.
         """
         parts = [part.strip() for word in words for part in word.split(",")]
         codes = self._codes()
@@ -167,8 +170,8 @@ class Prompt:
         if self.at_turn is None:
             return np.ones(bars, np.bool_)
         row = self.at_turn[track]
-        behind = np.full(max(0, bars - len(row)), row[-1])
-        able: BoolArray = np.concatenate((row, behind))[:bars]
+        later = np.full(max(0, bars - len(row)), row[-1])
+        able: BoolArray = np.concatenate((row, later))[:bars]
         return able
 
     def on_grid(self, request: Request) -> Request:

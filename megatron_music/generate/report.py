@@ -1,4 +1,4 @@
-"""What came of a request: the figures of a song, beside what was asked."""
+"""Figures of a composed song, next to what was requested."""
 
 from dataclasses import asdict, dataclass, fields
 from itertools import repeat

@@ -21,7 +21,7 @@ _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
 
 DYNAMICS = {name: MARKS[name] for name in ("pp", "p", "mp", "mf", "f", "ff")}
-"""The velocities that dynamics stand for."""
+"""The velocities of dynamics."""
 _DYNAMICS_WIDTH = 16
 """How much louder or softer single notes may be where dynamics are asked for."""
 
@@ -31,9 +31,9 @@ SONG_TEMPO_BPM = 100.0
 
 @dataclass(frozen=True)
 class Request:
-    """A wish for `count` songs; None leaves a choice to the model or to its training data.
+    """A request for `count` songs; None leaves a choice to the model or to its training data.
 
-    With `best` so many of the songs are kept, those that a critic ranks highest. `guidance` is how
+    With `best` only that many songs are kept, those that a critic ranks highest. `guidance` is how
     much more than trained structural inputs count in the choice of pitches; None: as the folder of
     the model says.
 
@@ -101,9 +101,9 @@ class Request:
             # Seeds are words of 64 bits, counted up from the first.
             _within(name, number, 0, 2**62, "use a whole number from 0")
         if self.best is not None:
-            _within("`best`", self.best, 1, self.count, "so many of the songs composed are kept")
+            _within("`best`", self.best, 1, self.count, "the number of composed songs to keep")
         if len(set(self.song_ids)) != len(self.song_ids):
-            raise UsageError(f"a song id stands twice (got {self.song_ids}); name each once")
+            raise UsageError(f"a song id is given twice (got {self.song_ids}); name each once")
         for name, value in (("`bars`", self.bars), ("`prompt_bars`", self.prompt_bars)):
             if value is not None:
                 _within(name, value, 1, 1000, "4, 8 and 16 are usual")
@@ -170,7 +170,7 @@ class Request:
 
     @property
     def sampling(self) -> SamplingParams:
-        """How boldly to choose."""
+        """The parameters of sampling."""
         return SamplingParams(
             float(self.temperature), self.top_k, float(self.top_p), float(self.min_p)
         )
@@ -192,7 +192,7 @@ class Request:
 
     def refuse_without_piece(self) -> None:
         """Raise UsageError where a wish is about a piece to begin from."""
-        # An empty `voice` counts: it stands for the only track.
+        # An empty `voice` counts: it means the only track.
         for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice", "roles"):
             value = getattr(self, name)
             if value or (name == "voice" and value is not None):
@@ -223,7 +223,7 @@ class Request:
         return by_code, others
 
     def density_of(self, code: int, vocabulary: Vocabulary) -> int | None:
-        """Return the level asked of an instrument; raises UsageError where there are no levels."""
+        """Return the density level requested of an instrument; raises UsageError without levels."""
         by_code, others = self.levels()
         if self.density and not vocabulary.settings.density:
             raise UsageError(
@@ -252,7 +252,7 @@ class Request:
         return vocabulary.metre_index(metre)
 
     def tempo_index(self, vocabulary: Vocabulary) -> int | None:
-        """Return the place of the TEMPO nearest to the tempo asked for; None if none is told."""
+        """Return the index of the TEMPO token nearest to the requested tempo; None if none is."""
         if self.tempo_bpm is None or not vocabulary.has_tempos:
             return None
         return int(nearest_tempi([round(US_PER_MINUTE / self.tempo_bpm)])[0])
@@ -273,7 +273,7 @@ class Request:
         return softest, loudest
 
     def attribute_ids(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
-        """Return the ids of the labels that songs begin with, ascending; None: any may stand."""
+        """Return the ids of the labels that songs begin with, ascending; None for any."""
         ids = sorted(blend.token for blend in self.blends(vocabulary))
         return tuple(ids) if ids or self.attributes is not None else None
 

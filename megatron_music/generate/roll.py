@@ -63,15 +63,15 @@ def as_mp3(samples: FloatArray) -> bytes:
 
 
 def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    told = report.get("came", {}).get("tracks", [])
+    tracks = report.get("came", {}).get("tracks", [])
     new = report.get("new_bars") or []
     together = sorted({bar for one in new for bar in one["bars"]})
     colours = instrument_colours([track.instrument for track in file.tracks])
     for place, (track, colour) in enumerate(zip(file.tracks, colours, strict=True)):
         # A person may have edited the MIDI file since the report was written.
-        named = len(told) == len(file.tracks)
+        named = len(tracks) == len(file.tracks)
         yield {
-            "name": told[place]["name"] if named else instrument_label(track.instrument),
+            "name": tracks[place]["name"] if named else instrument_label(track.instrument),
             "colour": colour,
             "drums": track.instrument == DRUMS,
             "notes": _notes(file, track),

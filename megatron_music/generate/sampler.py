@@ -1,4 +1,4 @@
-"""Drawing tokens: Hugging Face's `generate`, held to the grammar, one random stream a song."""
+"""Draw tokens: Hugging Face's `generate` under the grammar's mask, one random stream a song."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,10 +40,10 @@ What it raises ends the composing.
 
 
 class Constraint(Protocol):
-    """Songs on their way: which tokens may come next in each."""
+    """The grammar's state of the songs of a batch: which tokens may come next in each."""
 
     given: list[list[int]]
-    """The tokens that each song begins with, before anything is chosen."""
+    """The tokens that each song begins with, before any is chosen."""
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens [songs, any number]."""
@@ -53,7 +53,7 @@ class Constraint(Protocol):
 
 
 class PlanConstraint:
-    """Songs from nothing, a plan each; the plans differ in bars and instruments alone."""
+    """Songs without a prompt, a plan each; plans differ only in bars and instruments."""
 
     def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan]) -> None:
         self.given = [[vocabulary.piece_start, *(plan.attributes or ())] for plan in plans]
@@ -70,7 +70,7 @@ class PlanConstraint:
 
 
 class InfillConstraint:
-    """Songs of which some bars are open, a template each; see `new_templates`."""
+    """Songs with bars to be written, a template each; see `new_templates`."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class InfillConstraint:
 
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Leave only the tokens from which a row can still become what its constraint asks for.
+    """Leave only the tokens after which a row can still meet its constraint.
 
     For any `generate` of `transformers`: the mask is all it needs to compose valid music.
     """
@@ -117,7 +117,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
 
 
 class SongSampler(LogitsProcessor):  # type: ignore[misc]
-    """Choose each row's next token with the row's own random words.
+    """Choose the next token of each row by the random numbers of that row.
 
     The choice is handed to greedy decoding, so that a song does not depend on its batch. `stage`
     tells apart the windows of a song that is made in several. `kinds` [vocabulary] are the kinds
@@ -137,7 +137,7 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
         self._chosen = np.empty(len(seeds), np.int64)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Turn scores [songs, vocabulary] into ones whose largest is the token drawn."""
+        """Return scores [songs, vocabulary] in which the drawn token has the largest."""
         kinds = np.zeros(scores.shape[1], np.int64) if self._kinds is None else self._kinds
         step = input_ids.shape[1]
         sample_tokens(scores.cpu().numpy(), self._words, step, self._sampling, kinds, self._chosen)
@@ -148,7 +148,7 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
 
 
 class _Watched(LogitsProcessor):  # type: ignore[misc]
-    """Shows the first song's tokens to who watches, and changes nothing."""
+    """Passes the first song's tokens to a callback, and leaves scores as they are."""
 
     def __init__(self, watch: Watch, first_bar: int) -> None:
         self._watch = watch
@@ -162,9 +162,9 @@ class _Watched(LogitsProcessor):  # type: ignore[misc]
 class TokenSampler:
     """A model that draws songs for a request, in its key, within the tokens it can hold.
 
-    Of `blends` the token of each stands for the mean of the embeddings of all its labels.
-    `guidance` is how much more structural inputs count than they were trained to, see
-    `ComposingGPT2.begin`; a model without such inputs has none.
+    The token of each of `blends` gets the mean of the embeddings of all its labels. `guidance` is
+    how much more structural inputs count than they were trained to, see `ComposingGPT2.begin`; a
+    model without such inputs has none.
     """
 
     def __init__(
@@ -198,11 +198,11 @@ class TokenSampler:
         places: PlaceArray | None = None,
         first_bar: int = 0,
     ) -> list[list[int]]:
-        """Draw the tokens of one song a seed, all in one batch, each to its PIECE_END.
+        """Draw the tokens of a song for each seed, in one batch, each up to its PIECE_END.
 
         Songs begin with as many of their given tokens as the shortest has; the rest are forced.
-        `places` [songs, 2] tell where each stands in its piece, as in `structural.model_inputs`;
-        `first_bar` is told to who watches.
+        `places` [songs, 2] are the places in their pieces, as in `structural.model_inputs`;
+        `first_bar` is passed on to callbacks.
         """
         vocabulary, device = self._vocabulary, self._model.device
         shared = min(map(len, constraint.given))
@@ -213,8 +213,7 @@ class TokenSampler:
         processors.append(SongSampler(seeds, self._sampling, stage, vocabulary.kinds))
         if self._watch is not None:
             processors.append(_Watched(self._watch, first_bar))
-        # `generate` knows nothing of structural inputs: the model itself has to be told where songs
-        # begin.
+        # `generate` knows nothing of structural inputs: the model itself needs the songs' places.
         if self._composing is not None:
             self._composing.begin(len(seeds), places, self._guidance)
         with torch.inference_mode(), _blended(self._model.transformer.wte, self._blends):

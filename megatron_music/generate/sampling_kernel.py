@@ -1,4 +1,4 @@
-"""Choosing tokens, compiled: temperature, top-k, top-p, min-p, and a draw by the song's number.
+"""Choose tokens by temperature, top-k, top-p, min-p, and random numbers of each song; compiled.
 
 Everything is reckoned in fp64 from a random word that depends on the song and the step alone, so
 that a song knows neither its batch nor the machine. Within a kind of token the filters do what
@@ -65,7 +65,7 @@ def sample_tokens(
 
 @kernel
 def _weigh(scores: Floats, kinds: Kinds, sampling: SamplingParams) -> Floats:
-    """Return what tokens weigh in the draw, by their scores [tokens] and kinds [tokens].
+    """Return the weights of tokens in the draw, by their scores [tokens] and kinds [tokens].
 
     A kind weighs what all its tokens weigh together, before any is left out. Filters over all
     tokens would favour kinds of few tokens: a note may have a hundred pitches, the end of a bar is
@@ -90,7 +90,7 @@ def _weigh(scores: Floats, kinds: Kinds, sampling: SamplingParams) -> Floats:
 
 @kernel
 def _filter(weights: Floats, sampling: SamplingParams) -> None:
-    """Set to 0 what top-k, top-p and min-p leave out; the heaviest always stays, at 1."""
+    """Set weights to 0 by top-k, top-p and min-p; the largest always stays, as 1."""
     least = 0.0
     count = len(weights)
     if 0 < sampling.top_k < count or sampling.top_p < 1:
@@ -119,7 +119,7 @@ def _draw(weights: Floats, word: np.uint64) -> int:
     """Draw a place in proportion to the weights."""
     fraction = np.float64(word >> np.uint64(64 - _FRACTION_BITS)) / (1 << _FRACTION_BITS)
     left = fraction * weights.sum()
-    # The place to end at where rounding leaves a little of the mass behind.
+    # Rounding can leave a little of the sum over; then the last candidate is taken.
     last = 0
     for place in range(len(weights)):
         if weights[place] > 0:

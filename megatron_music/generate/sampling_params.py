@@ -1,4 +1,4 @@
-"""How boldly to choose tokens."""
+"""The parameters of sampling tokens."""
 
 from typing import NamedTuple
 

@@ -40,7 +40,7 @@ class Session:
     def keep(self, piece: Song | Piece | Path) -> Self:
         """Work on this piece from now on; returns the session.
 
-        Of a song its notes on the grid are kept; to go on in a song's file, `write` it and keep
+        Of a song its notes on the grid are kept; to continue in a song's file, `write` it and keep
         the path.
         """
         if isinstance(piece, Path):

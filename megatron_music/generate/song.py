@@ -10,10 +10,6 @@ from megatron_music.score.notes import Piece
 BoolArray = npt.NDArray[np.bool_]
 
 
-def _nothing() -> BoolArray:
-    return np.zeros((0, 0), np.bool_)
-
-
 @dataclass(frozen=True)
 class Song:
     """A composed piece, its tokens and the seed that gives it again.
@@ -27,5 +23,5 @@ class Song:
     piece: Piece
     tokens: tuple[int, ...]
     sources: tuple[int | None, ...] = ()
-    new: BoolArray = field(default_factory=_nothing, compare=False)
+    new: BoolArray = field(default_factory=lambda: np.zeros((0, 0), np.bool_), compare=False)
     dropped: tuple[int, ...] = ()

@@ -40,7 +40,7 @@ def training_data(model: Path, vocabulary: AnyVocabulary, named: Path | None = N
 
 
 def training_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset[int] | None:
-    """Return the instruments that the training data have; None where nobody knows."""
+    """Return the instruments that the training data have; None where they are not known."""
     if vocabulary.settings.ensemble:
         return frozenset(map(parse_instrument, vocabulary.settings.ensemble))
     if data is None:

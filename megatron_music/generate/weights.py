@@ -73,6 +73,6 @@ def _check_layers(folder: Path, files: Sequence[str]) -> None:
 
 
 def _check_weights(report: dict[str, list[str]], file: str) -> None:
-    """Refuse a model that is not just what stood in its files; raises ValueError."""
+    """Raise ValueError unless the files have all weights of the model and no others."""
     if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise ValueError(f"{file} does not fit {CONFIG}: see {odd[0]}")

@@ -1,4 +1,4 @@
-"""Write pieces window by window, all songs of a batch side by side.
+"""Write pieces window by window, all songs of a batch at the same time.
 
 A request and a prompt give an `InfillState`; its open bars are written in windows that slide.
 """
@@ -42,13 +42,13 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 _NOTHING: IntArray = np.zeros(0, np.int64)
 
 _VARYING = 1 << 32
-"""The stage that which bars vary is drawn in: no window has it."""
+"""The random stage for choosing bars to vary: not the number of any window."""
 
 
 def compose(
     sampler: TokenSampler, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
 ) -> list[Piece]:
-    """Compose a piece a seed from nothing; more bars than fit a window are added by sliding it."""
+    """Compose a piece for each seed; bars that do not fit a window are added by sliding it."""
     plans = [first_plan(request, vocabulary, sampler.max_tokens, seed) for seed in seeds]
     constraint = PlanConstraint(vocabulary, plans)
     bars = request.bars or vocabulary.settings.bars
@@ -77,6 +77,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
     bars = min(request.bars or vocabulary.settings.bars, vocabulary.settings.bars)
     attributes = request.attribute_ids(vocabulary)
     tracks = len(codes) if codes else request.tracks or 1
+    # Halved until the window fits with some room for notes in each bar.
     while True:
         plan = Plan(
             *(bars, codes, max_tokens, True, attributes, asked, request.tracks),
@@ -101,7 +102,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
 def place_of(
     request: Request, first_bar: int, bars: int, vocabulary: Vocabulary
 ) -> tuple[int, int]:
-    """Return the place in its piece of a window of a song of `bars` bars, as models are told it.
+    """Return the place in its piece of a window of a song of `bars` bars, as models take it.
 
     A song that only begins like a piece, or only ends like one, is taken for part of a piece that
     is a training window longer; where neither is asked the place is unknown.
@@ -109,8 +110,8 @@ def place_of(
     if not (request.begin or request.end):
         return UNKNOWN, UNKNOWN
     before = 0 if request.begin else vocabulary.settings.bars
-    behind = 0 if request.end else vocabulary.settings.bars
-    return before + first_bar, before + bars + behind
+    after = 0 if request.end else vocabulary.settings.bars
+    return before + first_bar, before + bars + after
 
 
 def start_from_prompt(
@@ -130,7 +131,7 @@ def start_from_prompt(
 def extend_piece(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return a piece to be continued to `request.bars`, with the tracks that it drops and adds.
 
-    Without `bars` it gets no longer.
+    Without `bars` it keeps its length.
     """
     piece = prompt.piece
     first = piece.bars if request.prompt_bars is None else request.prompt_bars
@@ -185,7 +186,7 @@ def mask_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: in
 def _composable(
     prompt: Prompt, sources: Sequence[int | None], bars: int | None = None
 ) -> BoolArray:
-    """Tell in which bars [tracks, bars] the tracks of a state can get notes: new ones in all."""
+    """Return in which bars [tracks, bars] a state's tracks can get notes; new tracks in all."""
     count = bars or prompt.piece.bars
     everywhere = np.ones(count, np.bool_)
     rows = [everywhere if i is None else prompt.composable(i, count) for i in sources]
@@ -193,9 +194,9 @@ def _composable(
 
 
 def _playing(piece: Piece, window_bars: int) -> BoolArray:
-    """Tell in which bars [tracks, bars] a track has notes within a window; others stay silent.
+    """Return in which bars [tracks, bars] a track has notes within a window; others stay silent.
 
-    All do in bars around which none has.
+    Bars around which no track has notes count for all tracks.
     """
     plays = np.zeros((len(piece.tracks), piece.bars), np.bool_)
     for row, track in zip(plays, piece.tracks, strict=True):
@@ -206,7 +207,7 @@ def _playing(piece: Piece, window_bars: int) -> BoolArray:
 
 
 def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return the voice that `request` keeps of a piece, everything around it to be written."""
+    """Return the state of a piece with one voice kept and the others to be written."""
     kept, sources = around_voice(prompt, request, vocabulary)
     state = _extended(kept, kept.bars, request, vocabulary)
     others = set(range(len(prompt.piece.tracks))).difference(sources)
@@ -214,7 +215,8 @@ def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary)
 
 
 def _some_cells(able: BoolArray, share: float, seed: int) -> BoolArray:
-    """Choose a share of the bars [tracks, bars] that can get notes, by the seed."""
+    """Mark a random share of the bars [tracks, bars] that can get notes."""
+    # By hashes of seed and bar, not by a generator: the same on every machine and version.
     count = max(1, round(share * int(able.sum())))
     numbers = np.arange(able.size, dtype=np.uint64)
     order = np.argsort(scramble(song_seeds([seed], _VARYING) + numbers), kind="stable")
@@ -226,9 +228,9 @@ def _some_cells(able: BoolArray, share: float, seed: int) -> BoolArray:
 def _kept(
     prompt: Prompt, request: Request, vocabulary: Vocabulary, first_bars: int, bars: int
 ) -> tuple[Piece, tuple[int | None, ...]]:
-    """Return what is kept of a piece, and the tracks to add, still empty; which tracks these are.
+    """Return the kept part of a piece with the tracks to add, still empty, and their sources.
 
-    What sounds beyond the bars that are kept goes on sounding.
+    Notes that sound beyond the kept bars keep their lengths.
     """
     piece = prompt.piece
     dropped = {track for name in request.drop for track in prompt.find(name)}
@@ -255,20 +257,20 @@ def _kept(
 
 
 def _source(code: int, prompt: Prompt, dropped: set[int]) -> int | None:
-    """Return the dropped track that a new one of its instrument takes the place of, if one does."""
+    """Return the dropped track that a new one of the same instrument replaces, if there is one."""
     alike = [i for i in sorted(dropped) if prompt.piece.tracks[i].instrument == code]
     return alike[0] if len(alike) == 1 else None
 
 
 def _missing(piece: Piece, kept: Sequence[int], vocabulary: Vocabulary) -> list[int]:
-    """Return what a piece lacks of the instruments that all training music has, if it has some."""
+    """Return the instruments of all training music that a piece lacks, if it has some of them."""
     ensemble = [parse_instrument(name) for name in vocabulary.settings.ensemble]
     is_alike = any(track.instrument in ensemble for track in piece.tracks)
     return [code for code in ensemble if code not in kept] if is_alike else []
 
 
 def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return the state of a piece with more bars; a track without a note is all to be written."""
+    """Return the state of a piece with more bars; all bars of an empty track are to be written."""
     holes = np.zeros((len(piece.tracks), bars), np.bool_)
     holes[:, piece.bars :] = True
     holes[[not len(track) for track in piece.tracks]] = True
@@ -289,10 +291,11 @@ def write(
     request: Request,
     vocabulary: Vocabulary,
 ) -> list[Piece]:
-    """Write states to their end, window by window, all songs of a batch side by side."""
+    """Write all bars of states, window by window, all songs of a batch at the same time."""
     now = list(states)
     attributes = request.attribute_ids(vocabulary) or ()
     velocities = request.levels_of_velocity(vocabulary)
+    # Stage 0 draws songs from nothing; each window has random numbers of its own.
     stage = 1
     while True:
         left = [song for song, state in enumerate(now) if not state.is_done]

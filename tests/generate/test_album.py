@@ -130,7 +130,7 @@ def test_drums_have_no_key() -> None:
     assert key_of(Piece(4, 1, (track(DRUMS, (0, 1, 36)),))) == ""
 
 
-def test_what_was_not_checked_is_said_so() -> None:
+def test_a_song_without_training_data_is_marked_as_not_checked() -> None:
     assert str(Copies(None, reason="no data")) == "not checked: no data"
     assert str(Copies(0, 0, 8)) == "none; one track alone none"
     assert str(Copies(1, 3, 8)) == "1 bar; one track alone 3 bars"
@@ -163,7 +163,7 @@ def test_the_page_needs_no_network_and_holds_the_sound_of_each_track(tmp_path: P
     assert "not checked" in page
 
 
-def test_the_page_shows_no_hashes_and_the_commands_to_go_on(tmp_path: Path) -> None:
+def test_the_page_shows_the_next_commands_and_no_hashes(tmp_path: Path) -> None:
     request = Request(1, seed=5, bars=2)
     write_album([song(5)], tmp_path, request, MAKER, QUICK, model=Path("run/hf"))
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -218,7 +218,7 @@ def test_a_song_that_is_there_is_not_composed_again(tmp_path: Path) -> None:
     assert songs_to_compose(tmp_path, Request(1, seed=6), MAKER, QUICK) != []
 
 
-def test_numbers_go_on_after_the_highest_seed(tmp_path: Path) -> None:
+def test_numbers_continue_after_the_highest_seed(tmp_path: Path) -> None:
     assert Ledger(tmp_path).next_seed() == 7
     album(tmp_path, Request(2, seed=30))
     assert Ledger(tmp_path).next_seed() == 32

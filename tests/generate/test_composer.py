@@ -83,9 +83,7 @@ def test_a_band_is_one_of_those_in_the_data_as_often_as_they_are(band_model: Pat
 
 
 @pytest.mark.parametrize("tracks", [3, 4, 5])
-def test_so_many_tracks_as_asked_for_are_of_different_instruments(
-    band_model: Path, tracks: int
-) -> None:
+def test_tracks_are_of_different_instruments(band_model: Path, tracks: int) -> None:
     for song in Composer.load(band_model).compose(Request(8, bars=1, tracks=tracks)):
         played = instruments(song)
         assert len(set(played)) == len(played) == tracks
@@ -149,12 +147,12 @@ def test_a_wish_out_of_range_is_refused(wish: dict[str, object], message: str) -
         Request(**wish)  # type: ignore[arg-type]
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no exported model"):
         Composer.load(tmp_path)
 
 
-def test_a_run_in_the_place_of_its_exported_model_is_told_apart(tmp_path: Path) -> None:
+def test_a_run_in_place_of_its_exported_model_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(CheckpointError, match=f"{tmp_path} is a run; .* {tmp_path}/hf: give that"):
@@ -239,7 +237,7 @@ def test_a_model_in_several_files_is_known_by_all_of_them(
         '{"weight_map": {"a": "pytorch_model.bin"}}',
     ],
 )
-def test_an_index_that_names_no_weights_beside_it_is_refused(
+def test_an_index_that_names_no_weights_of_its_folder_is_refused(
     chorale_model: Path, tmp_path: Path, index: str
 ) -> None:
     hf = sharded(chorale_model, tmp_path)
@@ -249,7 +247,7 @@ def test_an_index_that_names_no_weights_beside_it_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_are_no_numbers_are_told(chorale_model: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_an_error(chorale_model: Path, tmp_path: Path) -> None:
     hf = Path(shutil.copytree(chorale_model, tmp_path / "hf"))
     weights = load_file(hf / "model.safetensors")
     gone = {name: torch.full_like(value, torch.nan) for name, value in weights.items()}

@@ -88,7 +88,7 @@ def states(draw: st.DrawFn) -> tuple[Piece, InfillState, Vocabulary]:
 
 @settings(max_examples=150)
 @given(states(), st.integers(0, 2**32), st.booleans())
-def test_what_is_kept_stays_and_what_is_written_lies_in_the_holes(
+def test_kept_notes_stay_and_new_notes_are_in_the_holes(
     drafted: tuple[Piece, InfillState, Vocabulary], seed: int, tight: bool
 ) -> None:
     piece, state, vocabulary = drafted

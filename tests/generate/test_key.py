@@ -38,7 +38,7 @@ def test_a_key_is_read_as_people_write_it(said: str, key: Key) -> None:
 
 
 @pytest.mark.parametrize("said", ["H major", "C dorian", "", "major"])
-def test_what_is_no_key_is_refused(said: str) -> None:
+def test_a_word_that_is_not_a_key_is_refused(said: str) -> None:
     with pytest.raises(UsageError, match="`key` must be as in 'C major'"):
         Request(key=said)
 

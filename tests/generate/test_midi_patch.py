@@ -177,7 +177,7 @@ def test_cells_that_vary_are_all_that_changes(
     )
 
 
-def test_a_piece_is_continued_behind_its_own_events(
+def test_a_piece_is_continued_after_its_own_events(
     composer: Composer, given: Path, tmp_path: Path
 ) -> None:
     work(composer, given, "continue_piece", tmp_path / "longer.mid", bars=8)

@@ -21,7 +21,7 @@ def tokenizer(chorale_model: Path) -> Any:
     return AutoTokenizer.from_pretrained(chorale_model, trust_remote_code=False)
 
 
-def test_a_prompt_goes_on_in_a_batch_as_it_does_alone(model: Any, tokenizer: Any) -> None:
+def test_a_prompt_continues_in_a_batch_as_it_does_alone(model: Any, tokenizer: Any) -> None:
     batch = tokenizer([SHORT, LONG], return_tensors="pt", padding=True)
     rows = tokenizer.batch_decode(model.generate(**batch, **GREEDY))
     for prompt, row in zip((SHORT, LONG), rows, strict=True):
@@ -38,7 +38,7 @@ def test_a_text_is_cut_to_what_the_model_takes(model: Any, tokenizer: Any) -> No
 
 
 @pytest.mark.parametrize("prompt", ["PIECE_START", SHORT])
-def test_a_pipeline_goes_on_with_whole_words(model: Any, tokenizer: Any, prompt: str) -> None:
+def test_a_pipeline_continues_with_whole_words(model: Any, tokenizer: Any, prompt: str) -> None:
     compose = pipeline("text-generation", model=model, tokenizer=tokenizer)
     text = compose(prompt, **GREEDY)[0]["generated_text"]
     assert text.startswith(f"{prompt} ")

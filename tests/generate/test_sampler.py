@@ -92,7 +92,7 @@ def test_temperature_makes_likely_kinds_likelier_however_many_tokens_they_have()
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
-def test_scores_that_are_no_figures_are_never_chosen(broken: float) -> None:
+def test_scores_that_are_not_finite_are_never_chosen(broken: float) -> None:
     scores = torch.tensor([[broken, 0.0, broken, 0.0]])
     counts = draws(scores, ANYTHING, 200, [0, 1, 2, 1])
     assert counts[[0, 2]].sum() == 0

@@ -103,7 +103,7 @@ def test_a_share_of_the_bars_varies_and_each_song_varies_others(session: Session
     assert len(set(changed)) > 1
 
 
-def test_a_song_is_its_number_alone_or_in_any_batch_whatever_is_done(session: Session) -> None:
+def test_a_song_number_is_the_same_song_alone_and_in_any_batch(session: Session) -> None:
     ids = (123456789, 5, 2**40)
     for work in (
         lambda **wish: session.compose(bars=5, **wish),
@@ -210,7 +210,7 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
         ("compose", {"attributes": ("GENRE=JAZZ",)}, "no attribute 'GENRE=JAZZ'; its data had"),
         ("compose", {"density": ("10",)}, r"`density` must be 0..9 .*got '10'"),
         ("compose", {"tracks": 2, "instruments": ("piano",)}, "`tracks` is 2, but 1 instruments"),
-        ("compose", {"song_ids": (1, 1)}, "a song id stands twice"),
+        ("compose", {"song_ids": (1, 1)}, "a song id is given twice"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -57,7 +57,7 @@ def test_a_data_set_holds_the_words_of_karaoke_files(data: Path) -> None:
     assert statistics(data).sung_notes > 14 * 25
 
 
-def test_what_is_no_word_of_a_file_is_left_out_with_its_reason(data: Path) -> None:
+def test_texts_that_are_not_words_are_left_out_with_the_reason(data: Path) -> None:
     told = {record["name"]: record["detail"] for record in left_out(data)}
     assert told["numbers.kar"] == "syllables left out: 16 numbers"
     assert told["adverts.kar"] == "syllables left out: 8 advert"
