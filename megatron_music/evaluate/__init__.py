@@ -1,1 +1,1 @@
-"""How good a model is: against music it has never seen, in figures with their uncertainty."""
+"""Evaluate a model on music that it has never seen; figures have confidence intervals."""

@@ -1,4 +1,4 @@
-"""The best of many songs: ranked by a critic that belongs to the model.
+"""Choose the best of many songs by a critic of the model.
 
 An exported folder carries the measures of some windows of its training music. A critic of these
 against the songs themselves ranks them: the more real a song looks, the better.
@@ -27,7 +27,7 @@ REAL_MUSIC_FILE = "real_music.npy"
 MOST_WINDOWS = 256
 FEWEST_WINDOWS = 10
 USUAL_SONGS, FEWEST_SONGS = 32, 8
-"""A critic is trained against these; of fewer it learns nothing."""
+"""The number of windows of real music that a critic is trained on; fewer are too few."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RealMusic:
 
     @classmethod
     def load(cls, model: Path) -> Self | None:
-        """Read what an exported folder carries, None for nothing; raises CheckpointError."""
+        """Read the measures in an exported folder, None without any; raises CheckpointError."""
         path = model / REAL_MUSIC_FILE
         if not path.is_file():
             return None
@@ -62,18 +62,18 @@ class RealMusic:
         return cls(rows)
 
     def save(self, model: Path) -> None:
-        """Write it into an exported folder; raises WriteError."""
+        """Write the measures into an exported folder; raises WriteError."""
         with atomic_write(model / REAL_MUSIC_FILE) as temporary, temporary.open("wb") as file:
             np.save(file, self.rows.astype(np.float32))
 
 
 def has_real_music(model: Path) -> bool:
-    """Tell whether an exported folder carries what its songs are ranked by."""
+    """Tell whether an exported folder has the measures that songs are ranked by."""
     return (model / REAL_MUSIC_FILE).is_file()
 
 
 def real_music(model: Path, data: Path | None, vocabulary: Vocabulary) -> RealMusic:
-    """Return what an exported folder carries, else measures of its training data.
+    """Return the measures in an exported folder, else those of its training data.
 
     Raises UsageError where there is neither.
     """
@@ -96,7 +96,10 @@ def best_of(
     A song longer than a training window is judged by the mean of its windows. Raises
     CheckpointError where another version measured the real music.
     """
-    parts = [_windows(song.piece, vocabulary.settings.bars) for song in songs]
+    bars = vocabulary.settings.bars
+    cuts = [windows(song.piece, bars, bars) for song in songs]
+    # The last window is mostly shorter; it counts only where there is no other.
+    parts = [[window for window in cut if window.bars == bars] or cut for cut in cuts]
     composed = measures([window for part in parts for window in part], vocabulary)
     if composed.shape[1] != real.rows.shape[1]:
         raise CheckpointError(
@@ -111,12 +114,7 @@ def best_of(
 
 
 def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:
-    """Return what songs are ranked by, [pieces, measures]: the critic's, and those of voices."""
+    """Return the measures for ranking songs, [pieces, measures]: the critic's, those of voices."""
     figures = VOICE_FIGURES.values() if voices_of(vocabulary.settings) else ()
     of_voices = [[figure(piece) for figure in figures] for piece in pieces]
     return np.concatenate((features(pieces), np.array(of_voices, np.float64)), axis=1)
-
-
-def _windows(piece: Piece, bars: int) -> list[Piece]:
-    cut = windows(piece, bars, bars)
-    return [window for window in cut if window.bars == bars] or cut

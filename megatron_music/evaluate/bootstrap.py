@@ -1,4 +1,4 @@
-"""How sure a figure is: confidence intervals by resampling whole pieces.
+"""Confidence intervals of figures, by resampling whole pieces.
 
 Windows of one piece are similar, and overlap where the data set's hop is shorter than its window.
 Drawing windows one by one would count each piece several times and make the intervals too narrow;
@@ -57,7 +57,7 @@ def mean(values: FloatArray, groups: npt.NDArray[np.int64]) -> Estimate:
 
 
 def interval(figures: FloatArray) -> Estimate:
-    """Make an estimate of figures [1 + resamples], the first from the data themselves."""
+    """Return the estimate from figures [1 + resamples], of which the first is of the data."""
     low, high = np.quantile(figures[1:], ((1 - LEVEL) / 2, (1 + LEVEL) / 2)).tolist()
     return Estimate(float(figures[0]), low, high)
 

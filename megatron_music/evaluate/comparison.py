@@ -1,4 +1,4 @@
-"""Three sets of music side by side: what a model learned from, what it never saw, what it wrote."""
+"""Compare three sets of music: training music, held-out music and composed music."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ BINS = 800
 _SMALLEST = 1e-12
 
 _NARROWEST = 1e-3
-"""Of the largest distance: where all distances agree, a kernel still needs a width."""
+"""The least width of a kernel, as a share of the largest distance: all may be the same."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 BoolArray = npt.NDArray[np.bool_]
 
 MOST_TOKENS = 50_000_000
-"""Of training music, from its beginning: more would take minutes."""
+"""The limit of training tokens, from the first: more would take minutes."""
 
 _CHUNK_TOKENS = 2_000_000
 _MOVE_ROOM = 256
@@ -37,7 +37,7 @@ class Bars:
     """Bars of documents laid end to end, all columns [bars].
 
     `shapes` hashes what begins in a bar, heights counted from its lowest note; `moves` says how
-    far that note lies above the one of the bar before; `sounds` marks bars in which a note begins;
+    far that note is above the one of the bar before; `sounds` marks bars in which a note begins;
     `documents` numbers the document.
     """
 

@@ -1,4 +1,4 @@
-"""The music of a data set, as its evaluation needs it: tokens, pieces, what belongs together."""
+"""The music of a data set for an evaluation: tokens, pieces, and which windows are of one piece."""
 
 import json
 from dataclasses import dataclass
@@ -63,8 +63,8 @@ def read_split(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> S
 def _pieces(folder: Path, split: str, documents: int) -> IntArray:
     """Return the number of the piece that each document of a split comes from, [documents].
 
-    Documents stand in the order of `files.jsonl`; where that does not account for them, each
-    counts as a piece of its own.
+    Documents have the order of `files.jsonl`; where its counts do not add up to them, each
+    document counts as a piece.
     """
     try:
         lines = (folder / RECORDS_FILE).read_text(encoding="utf-8").splitlines()

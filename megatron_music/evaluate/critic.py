@@ -30,7 +30,7 @@ STRENGTH = 0.05
 """Inverse strength of the L2 penalty: some eighty measures on some hundreds of pieces."""
 
 FAR, FOREIGN_SHARE = 4.0, 0.1
-"""Music with more than this share of its measures so many deviations off is another kind.
+"""Music is of another kind if more than this share of its measures is FAR deviations off.
 
 Windows of held-out chorales have 1.2 % at most, of rock bands 15 to 36 % to a critic of chorales.
 """
@@ -43,7 +43,7 @@ _FINEST_GRID, _MOST_BARS = 96, 1000
 
 @dataclass(frozen=True)
 class Critic:
-    """What was learned: `weights` on standardised features of windows of `bars` bars.
+    """A fitted critic: `weights` on standardised features of windows of `bars` bars.
 
     Numbers that cannot judge anything raise ValueError or TypeError.
     """
@@ -56,7 +56,7 @@ class Critic:
     intercept: float
 
     def __post_init__(self) -> None:
-        """Check the numbers: those of other versions measure other things."""
+        """Check the number of measures: other versions have others."""
         if not (1 <= self.steps_per_quarter <= _FINEST_GRID and 1 <= self.bars <= _MOST_BARS):
             raise ValueError(f"{self.bars} bars of {self.steps_per_quarter} steps a quarter")
         count = features([Piece(self.steps_per_quarter, 1, ())]).shape[1]
@@ -70,12 +70,12 @@ class Critic:
         return float((1 / (1 + np.exp(-evidence))).mean())
 
     def is_out_of_domain(self, piece: Piece) -> bool:
-        """Tell whether a piece is another kind of music than the critic knows: no score counts."""
+        """Tell whether a piece is of a kind that the critic was not fitted to, so has no score."""
         far = np.abs(self._standard(piece)) > FAR
         return bool(far.mean() > FOREIGN_SHARE)
 
     def _standard(self, piece: Piece) -> FloatArray:
-        """Return the features of a piece's windows in deviations from what was learned from."""
+        """Return the features of a piece's windows, in deviations from the music of the fit."""
         cut = windows(piece, self.bars, self.bars)
         whole = [window for window in cut if window.bars == self.bars] or cut
         standard: FloatArray = (features(whole) - np.array(self.means)) / np.array(self.scales)
@@ -123,7 +123,7 @@ def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: 
         steps_per_quarter=steps_per_quarter,
         bars=bars,
         means=tuple(scaler.mean_.tolist()),
-        # What never differed has no weight; music in which it does differ is another kind.
+        # A measure without variance gets no weight; it still shows music of another kind.
         scales=tuple(np.where(scaler.var_ > 0, scaler.scale_, LEAST_SCALE).tolist()),
         weights=tuple(regression.coef_[0].tolist()),
         intercept=float(regression.intercept_[0]),
@@ -138,7 +138,7 @@ def fit_separator(real: FloatArray, composed: FloatArray) -> "Pipeline":
 def cross_validated(
     first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
 ) -> Estimate:
-    """Estimate the AUC of telling `first` from `second` [n, features] on pieces never fitted on.
+    """Estimate the AUC of separating `first` from `second` [n, features], on unseen pieces.
 
     Windows of one piece stay on one side of each fold; the folds are drawn REPEATS times. The
     interval resamples pieces, with the fits as they are.
@@ -165,7 +165,7 @@ def cross_validated(
 def area_under_curve(
     first: FloatArray, second: FloatArray, first_groups: IntArray, second_groups: IntArray
 ) -> Estimate:
-    """Estimate the chance that a score of `first` [n] lies above one of `second` [m].
+    """Estimate the chance that a score of `first` [n] is higher than one of `second` [m].
 
     Equal scores count half: the area under the ROC curve (Hanley and McNeil 1982).
     """

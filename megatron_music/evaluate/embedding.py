@@ -1,4 +1,4 @@
-"""What the model's embeddings know of music: octaves, fifths, families of instruments.
+"""The music in a model's embeddings: octaves, fifths, families of instruments.
 
 Cosines are taken after the mean of all vectors compared is subtracted: what they all share says
 nothing about how they differ.
@@ -17,7 +17,7 @@ from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
 RARE = 100
-"""A token that training has seen less often has hardly moved from where it began."""
+"""Tokens that are rarer in training have hardly moved from their initial vectors."""
 
 LARGEST_INTERVAL = 24
 OCTAVE = 12

@@ -44,13 +44,13 @@ from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 MOST_WINDOWS = 400
-"""Of each held-out split; evenly spread."""
+"""The number of windows of each held-out split, evenly spread."""
 
 LONG_SONGS = 4
 """For every four songs, one song of two windows is composed."""
 
 FEWEST_WINDOWS = 10
-"""Whole windows below which the statistics of a set say nothing."""
+"""The least number of whole windows for statistics of a set."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class CriticResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found out.
+    """The results of an evaluation.
 
     `voices` is empty for music that has none; `real_endings` is the share of held-out windows at
     the end of their piece whose last chord is the tonic triad, None where none is known to be.
@@ -129,6 +129,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     songs = _compose(composer, request, stage)
     composed = WindowSet([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
     bars = vocabulary.settings.bars
+    # Two windows each, for the notes across the barline where the first ends.
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
     reader = IndexedReader(data / SPLITS[0])
@@ -261,7 +262,7 @@ def _copying(
 def _judge(
     sets: Sequence[WindowSet], songs: Sequence[Song], vocabulary: Vocabulary
 ) -> CriticResult:
-    """Train the critic on all real music there is against all songs; cross-validate its kind."""
+    """Fit the critic on all real music and all songs; estimate its AUC by cross-validation."""
     training, held_out = (critic.features(music.pieces) for music in sets)
     composed = critic.features([song.piece for song in songs])
     real = np.concatenate((training, held_out))

@@ -1,4 +1,4 @@
-"""What held-out music costs a model, note by note, and how well it knows the grammar by itself."""
+"""The loss of a model on held-out music, and how well it knows the grammar without a mask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NOTE_ON = "NOTE_ON"
 
 @dataclass(frozen=True)
 class WindowLosses:
-    """What a model thought of one window while reading it; all columns [tokens - 1].
+    """The model's probabilities on one window; all columns [tokens - 1].
 
     Element i belongs to token i + 1. `nats` is its surprise; `illegal` the probability that the
     model gave to tokens which the grammar forbids there; `tops_illegal` marks where the likeliest
@@ -39,14 +39,14 @@ class WindowLosses:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What one split of a data set costs a model, and how it keeps the grammar without a mask.
+    """The losses of a model on one split, and its probability of illegal tokens.
 
     `per_token_masked` is the cost when illegal tokens are forbidden. `per_cell` and
     `per_cell_masked` share all nats of a window among its cells: one voice in one sixteenth,
     voices that are silent in a window included; they are None for music without voices.
     `by_kind` holds nats a token for each kind of token; `illegal_tops` is the share of steps whose
     likeliest token is illegal, `illegal_mass` the mean probability of all illegal tokens,
-    `illegal_by_kind` the same where a token of each kind stands.
+    `illegal_by_kind` the same at tokens of each kind.
     """
 
     windows: int
@@ -121,7 +121,7 @@ def legal_masks(tokens: TokenArray, vocabulary: Vocabulary) -> BoolArray:
 
 
 def kinds_of(targets: TokenArray, vocabulary: Vocabulary) -> list[str]:
-    """Return the kind of each token, such as NOTE_ON; one of form is `mark`."""
+    """Return the kind of each token, such as NOTE_ON; bars, tracks and the like are `mark`."""
     return [vocabulary.meanings[token][0].value for token in targets.tolist()]
 
 

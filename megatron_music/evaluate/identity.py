@@ -1,4 +1,4 @@
-"""Which evaluation it was, so that the same one need not be made twice."""
+"""The identity of an evaluation, so that the same one is not made twice."""
 
 import json
 from dataclasses import asdict
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 JSON_FILE = "report.json"
 FORMAT = 3
-"""Raised whenever a report comes to hold other figures."""
+"""Raised with each change of the figures in a report."""
 
 
 def evaluation_identity(model: Path, data: Path, request: "DataclassInstance") -> str:
-    """Return a sha256 over what decides a report: model, data set, request, version.
+    """Return a sha256 of all that decides a report: model, data set, request, version.
 
     Raises CheckpointError or DataError if one of them is missing.
     """
@@ -35,7 +35,7 @@ def evaluation_identity(model: Path, data: Path, request: "DataclassInstance") -
 
 
 def load_finished(folder: Path, identity: str) -> dict[str, Any] | None:
-    """Return the figures of a report that is this very evaluation, if the folder holds it."""
+    """Return the figures of the report of the same evaluation, if the folder has it."""
     try:
         figures: dict[str, Any] = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

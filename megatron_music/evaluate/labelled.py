@@ -1,4 +1,4 @@
-"""Whether labels change the music: a classifier of real music, asked of songs made to order.
+"""Test whether labels change the music: a classifier of real music on songs with labels.
 
 For each family of labels a logistic regression on the measures of a window learns from training
 music which label it has. It is tried on held-out music, and on songs that were asked for by label:
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 MOST_LABELS = 4
-"""Of a family: the most frequent ones."""
+"""The most labels of a family: the most frequent ones."""
 
 FEWEST_WINDOWS = 20
-"""Of a label, in training music; a quarter of them held out."""
+"""The least number of windows of a label in training music; a quarter of them is held out."""
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """How often the label of a window is found, of real held-out ones and of songs asked for."""
+    """How often the classifier finds a label, in real held-out windows and in requested songs."""
 
     family: str
     label: str
@@ -120,7 +120,7 @@ def share_found(judge: "Pipeline", windows: LabelWindows, label: int) -> Estimat
 
 
 def share_of_songs(judge: "Pipeline", songs: Sequence[Piece], label: int) -> Estimate:
-    """Estimate how often a classifier finds a label in songs that were asked for by it."""
+    """Estimate how often a classifier finds a label in songs that were requested with it."""
     found = judge.predict(features(songs)) == label
     return bootstrap.share(int(found.sum()), len(songs))
 

@@ -1,4 +1,4 @@
-"""What is measured in a piece: figures and histograms, pure functions over Pieces, numpy only.
+"""Measures of a piece: figures and histograms, pure functions of Pieces, numpy only.
 
 Nothing here changes when a whole piece is transposed: held-out music is in its own keys,
 training music and what is composed from it in any. Drums have no pitch: they count as notes and
@@ -32,7 +32,7 @@ def notes_per_bar(piece: Piece) -> float:
 
 
 def polyphony(piece: Piece) -> float:
-    """Return how many pitched notes sound at once, over the steps in which any does."""
+    """Return the mean number of pitched notes that sound, over the steps in which one does."""
     sounding = _roll(piece).sum(0)
     return float(sounding[sounding > 0].mean()) if sounding.any() else 0.0
 
@@ -71,7 +71,7 @@ def melodic_interval(piece: Piece) -> float:
 
 
 def in_key(piece: Piece) -> float:
-    """Return the share of the sounding time that lies in the scale of the piece's likeliest key."""
+    """Return the share of the sounding time that is in the scale of the piece's likeliest key."""
     sounding = _pitch_classes(piece)
     if not sounding.any():
         return 0.0
@@ -252,6 +252,6 @@ def _shares(places: IntArray, count: int) -> FloatArray:
 
 
 def _normalised(counts: FloatArray) -> FloatArray:
-    """Return shares that add up to 1, or zeros where there is nothing to share."""
+    """Return shares that add up to 1, or zeros if the sum is 0."""
     shares: FloatArray = counts / max(counts.sum(), 1)
     return shares

@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.md and .html, its pictures, report.json, critic.json."""
+"""Write the report of an evaluation: report.md and .html, pictures, report.json, critic.json."""
 
 import base64
 import html
@@ -29,16 +29,16 @@ PAGE_FILE = "report.html"
 def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
     """Write the report into `folder` and return its figures; raises WriteError.
 
-    `report.json` comes last: where it is, the report is whole.
+    `report.json` is written last: if it exists, the report is complete.
     """
     figures = as_json(found)
     for name, draw in _pictures(found).items():
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(draw())
     found.verdict.critic.save(folder)
-    told = as_markdown(found)
-    write_text(folder / REPORT_FILE, told)
-    write_text(folder / PAGE_FILE, as_page(told, folder))
+    text = as_markdown(found)
+    write_text(folder / REPORT_FILE, text)
+    write_text(folder / PAGE_FILE, as_page(text, folder))
     write_text(folder / JSON_FILE, json.dumps(figures, indent=2) + "\n")
     return figures
 
@@ -65,7 +65,7 @@ def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
 
 
 def as_markdown(found: Evaluation) -> str:
-    """Return the report as Markdown that links to the pictures beside it."""
+    """Return the report as Markdown, with links to pictures in the same folder."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701
@@ -109,7 +109,7 @@ def _cosine(value: float) -> str:
 
 
 def as_json(found: Evaluation) -> dict[str, Any]:
-    """Return the figures of the report as JSON has them; estimates are value, low and high."""
+    """Return the figures of the report for JSON; estimates are value, low and high."""
     verdict = found.verdict
     outcomes = [sample.outcome for sample in found.free]
     words = found.vocabulary.settings.attributes

@@ -1,4 +1,4 @@
-"""What a model writes without the grammar's mask: how far it gets before its first mistake."""
+"""Sample without the grammar's mask, and find the first mistake."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class UnconstrainedSample:
-    """How a sample without a mask came out.
+    """The outcome of a sample without a mask.
 
     `outcome`: `whole` is legal to its end; `broken` has an illegal token, the first after
     `legal_tokens` legal ones, for the reason given; `unfinished` is legal up to the end of the
@@ -77,7 +77,7 @@ def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int)
 
 
 def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:
-    """Walk one sample through the grammar; what follows PIECE_END is not looked at."""
+    """Check one sample by the grammar, up to PIECE_END."""
     walker = Walker(vocabulary)
     try:
         walker.follow(tokens)

@@ -1,4 +1,4 @@
-"""How voices go together: figures of pieces whose tracks are soprano, alto, tenor and bass.
+"""Figures of voice leading, of pieces whose tracks are soprano, alto, tenor and bass.
 
 Pure functions over Pieces, numpy only, on cells: one voice in one sixteenth. Nothing changes when
 a whole piece is transposed, but for the likeliest key where two fit equally well.
@@ -31,7 +31,7 @@ _UNISON, _FIFTH = 0, 7
 
 
 def voices_of(settings: TokenizerSettings) -> tuple[str, ...]:
-    """Return the voices of which every piece of a data set consists; none for other music."""
+    """Return the voices that all pieces of a data set have; () for other music."""
     names = settings.ensemble
     known = {instrument_name(code) for code in VOICES}
     return names if len(names) > 1 and set(names) <= known else ()
@@ -104,7 +104,7 @@ def voices_crossed(piece: Piece) -> float:
 
 
 def held_cells(piece: Piece) -> float:
-    """Return the share of cells that are as the cell before, of those that have one before."""
+    """Return the share of cells that are the same as the cell before."""
     cells = voice_cells(piece)
     present = cells[(cells != SILENCE).any(1)]
     same = present[:, 1:] == present[:, :-1]

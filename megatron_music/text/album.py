@@ -1,4 +1,4 @@
-"""The songs of a folder as text files, each with what it was asked for, in the folder's ledger."""
+"""Write songs as text files of a folder; its ledger has the request of each."""
 
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def _entry(ledger: Ledger, request: TextRequest, seed: int, identity: str) -> En
 
 
 def _wish(request: TextRequest, seed: int, identity: str) -> dict[str, Any]:
-    """Return what says which song it is, as JSON gives it back."""
-    told = asdict(request)
-    del told["count"], told["song_ids"]
-    return {**told, "seed": seed, "exact": request.exact, "model": identity}
+    """Return the request of one song, for JSON."""
+    wish = asdict(request)
+    del wish["count"], wish["song_ids"]
+    return {**wish, "seed": seed, "exact": request.exact, "model": identity}

@@ -1,4 +1,4 @@
-"""From songs to a data set folder of words: read once to look, once more to write.
+"""Build a data set folder of words from songs, which are read twice: to plan, then to write.
 
 What is in memory are some numbers a song, so that files of any size can be built from.
 """
@@ -43,7 +43,7 @@ from megatron_music.tokenizer.text_vocabulary import TextSettings, TextVocabular
 from megatron_music.tokenizer.vocabulary import token_dtype
 
 FORMAT = 1
-"""Raised whenever the same songs and settings come to give other bytes."""
+"""Raised with each change after which the same songs and settings give other bytes."""
 
 _BATCH_SONGS = 256
 _DUPLICATE = "duplicate"
@@ -58,12 +58,12 @@ _DETAILS = {
 Item = TypeVar("Item")
 
 Read = Callable[[str], Iterator[Song]]
-"""Reads the songs from the first, and shows the step of this title."""
+"""Reads the songs from the first, and shows progress under a title."""
 
 
 @dataclass
 class SongScan:
-    """What the first reading found: for each song why it is refused, and what decides its split."""
+    """The result of the first reading: for each song its refusal, and the key of its split."""
 
     reasons: list[str] = field(default_factory=list)  # each of a handful of shared strings
     split_words: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -100,7 +100,7 @@ class _Split:
             self.characters += one.characters
 
     def record(self) -> dict[str, Any]:
-        """Return what a manifest says of the split."""
+        """Return the record of the split for a manifest."""
         documents = int(self.by_length.sum())
         lengths = np.trim_zeros(self.by_length, "b")
         record = split_record(self.songs, documents, int(self.counts.sum()), lengths)
@@ -108,7 +108,7 @@ class _Split:
 
 
 class TextBuilder(Builder):
-    """A data set of the songs of a source; an interrupted build begins anew."""
+    """A data set of the songs of a source; an interrupted build starts again."""
 
     work_name = _KIND
     resumes = False
@@ -120,7 +120,7 @@ class TextBuilder(Builder):
         )
 
     def difference(self, manifest: dict[str, Any]) -> str:
-        """Return what another data set was built of."""
+        """Return a text on how another data set differs."""
         del manifest
         return "other songs or settings"
 
@@ -153,7 +153,7 @@ class TextBuilder(Builder):
         return final
 
     def _read(self, title: str) -> Iterator[Song]:
-        """Give the songs from the first; `title` says in the progress what they are read for."""
+        """Give the songs from the first; `title` is that of the progress."""
         source = self.source
         with self.stage(f"{title} {source.name}", "KB") as progress:
             yield from source.read(lambda done: progress(done >> 10, source.size_bytes >> 10))
@@ -175,7 +175,7 @@ def build_text(
 
 
 def _scan(read: Read, settings: TextBuildSettings, work: Path) -> SongScan:
-    """Read all songs once: what is a duplicate, where each goes, which characters there are.
+    """Read all songs once: find duplicates, choose splits, count characters.
 
     Raises DataError where nothing is left to train on.
     """
@@ -196,6 +196,7 @@ def _scan(read: Read, settings: TextBuildSettings, work: Path) -> SongScan:
             found.characters.update(song.artist + song.title)
         found.has_artists |= any(one.artist for one in good)
         found.has_titles |= any(one.title for one in good)
+    # Only now: which texts are nearly the same is known once all have been added.
     for place, first in enumerate(sketches.first_of_each().tolist()):
         if first != place:
             found.reasons[usable[place]] = _DUPLICATE
@@ -212,13 +213,13 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _split_word(song: Song) -> int:
-    """Return what decides a song's split: its artist and title, without a title its words."""
+    """Return the key of a song's split: from its artist and title, without a title its words."""
     parts = [song.artist.casefold(), song.title.casefold()] if song.title else words_of(song.text)
     return first_word(hashlib.sha256("\n".join(parts).encode()).hexdigest())
 
 
 def _deal_out(found: SongScan) -> None:
-    """Give each split its share where songs are few; raises DataError without any for training."""
+    """Give each split its share if songs are few; raises DataError if training has none."""
     kept = [number for number, reason in enumerate(found.reasons) if not reason]
     if not kept:
         refused = ", ".join(f"{n} {reason}" for reason, n in Counter(found.reasons).items())
@@ -254,7 +255,7 @@ def _vocabulary(found: SongScan, settings: TextBuildSettings, read: Read) -> Tex
 def _write(
     read: Read, found: SongScan, vocabulary: TextVocabulary, folder: Path
 ) -> dict[str, _Split]:
-    """Read all songs again and write their documents, and what became of each song."""
+    """Read all songs again and write their documents and a record of each song."""
     longest = vocabulary.settings.longest_tokens
     # Names are not kept in memory; those of originals come up again in this pass, before copies.
     originals = dict.fromkeys(found.original.values(), "")
@@ -293,7 +294,7 @@ def _write(
 def _outcome(
     number: int, song: Song, found: SongScan, made: list[TextDocument], originals: dict[int, str]
 ) -> FileRecord:
-    """Return what became of a song."""
+    """Return the record of a song."""
     reason = found.reasons[number]
     if reason:
         first = found.original.get(number)

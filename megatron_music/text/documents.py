@@ -9,7 +9,7 @@ from megatron_music.text.songs import Song
 from megatron_music.tokenizer.text_vocabulary import Ids, TextVocabulary
 
 _MARKS = 2
-"""Tokens of a document beside the header and the text: the mark before it and the one behind."""
+"""Tokens of a document apart from header and text: the mark before the text, the one after it."""
 
 
 @dataclass(frozen=True)

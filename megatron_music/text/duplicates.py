@@ -1,4 +1,4 @@
-"""The same text found again: exactly, or nearly, by MinHash over triples of words.
+"""Find texts that are the same or nearly the same, by MinHash over triples of words.
 
 Signatures wait in files while a source is read, so that memory grows by some numbers a song.
 """
@@ -33,7 +33,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Sketches:
-    """What texts are told apart by, in a folder; texts are numbered as they are added."""
+    """Sketches of texts, by which near duplicates are found, in a folder; numbered as added."""
 
     def __init__(self, folder: Path) -> None:
         """Begin; raises MissingError without datasketch."""
@@ -53,7 +53,7 @@ class Sketches:
         self._count += len(texts)
 
     def first_of_each(self) -> Numbers:
-        """Return for each text the number of the first that it is the same as: its own if new."""
+        """Return for each text the number of the first one like it; its own for a new text."""
         self._signature_file.close()
         first = np.arange(self._count)
         if not self._count:

@@ -1,4 +1,4 @@
-"""How good a model of words is: bits a character, variety, and what it copies from training."""
+"""Evaluate a model of words: bits a character, variety, and copying from training."""
 
 import json
 import math
@@ -26,7 +26,7 @@ HELD_OUT = ("valid", "test")
 MOST_HELD_OUT_TOKENS = 500_000
 MOST_TRAINING_TOKENS = 50_000_000
 GRAM = 4
-"""Words in a row from which a passage counts as found again."""
+"""The least number of words in a row that count as copied."""
 
 Runs = dict[tuple[str, ...], list[tuple[int, int]]]
 
@@ -98,6 +98,7 @@ def evaluate_text(
         "losses": losses,
         "distinct": {
             "written": distinct(written, len(" ".join(written))),
+            # Over as many characters: the share falls with the length of a text.
             "held-out": distinct(real, len(" ".join(written))),
         },
         "copying": {
@@ -134,9 +135,9 @@ def _loss(
 
 
 def distinct(texts: Sequence[str], characters: int) -> dict[str, float]:
-    """Return the share of different runs of 1, 2 and 3 words among all, line ends aside.
+    """Return the share of different runs of 1, 2 and 3 words among all, without line ends.
 
-    Shares fall as texts get longer, so that at most so many characters are looked at.
+    Shares fall as texts get longer, so that only the first `characters` characters count.
     """
     words = words_of(" ".join(texts)[:characters])
     made = {}
@@ -193,7 +194,7 @@ def write_report(figures: dict[str, Any], folder: Path) -> None:
 
 
 def summary(figures: dict[str, Any]) -> list[str]:
-    """Return what a person reads of the figures, a line each."""
+    """Return the main figures as lines of text."""
     lines = [
         f"{name:>6}: {of['bits_a_character']:.3f} bits a character, "
         f"{of['nats_a_token']:.3f} nats a token, {of['characters']:,} characters"

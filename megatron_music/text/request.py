@@ -1,4 +1,4 @@
-"""What words to write: one request, the same names in Python and on the command line."""
+"""A request for words, with the same names in Python and on the command line."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ MOST_TOKENS = 1 << 16
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A wish for `count` songs' words, each beginning with `prompt`.
+    """A request for the words of `count` songs, each beginning with `prompt`.
 
     Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
     and the model computes in fp64, so that a number means the same song everywhere. An artist or a
@@ -57,5 +57,5 @@ class TextRequest:
 
     @property
     def sampling(self) -> SamplingParams:
-        """What the choice of a token goes by."""
+        """The parameters of sampling."""
         return SamplingParams(self.temperature, self.top_k, self.top_p, self.min_p)

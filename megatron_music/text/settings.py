@@ -1,4 +1,4 @@
-"""What a person may choose about a data set of words."""
+"""The settings of a data set of words."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from megatron_music.tokenizer.text_vocabulary import LONGEST_FIELD
 SMALLEST_VOCABULARY = 512
 """256 bytes, the marks, and some pairs."""
 LARGEST_VOCABULARY = 65_000
-"""Megatron stores the ids of larger ones in four bytes instead of two."""
+"""The largest vocabulary: Megatron stores the ids of larger ones in four bytes, not two."""
 SHORTEST_DOCUMENT = 2 * LONGEST_FIELD + 64
 
 
@@ -19,8 +19,8 @@ SHORTEST_DOCUMENT = 2 * LONGEST_FIELD + 64
 class TextBuildSettings:
     """Everything that decides the tokens of a data set of words, apart from the songs.
 
-    Tokens are characters, or with `vocabulary` byte pairs, so many with the marks, or `like` those
-    of another data set or a Hugging Face folder, told apart by `like_hash`. Songs of more than
+    Tokens are characters, or with `vocabulary` that many byte pairs and marks, or `like` those of
+    another data set or a Hugging Face folder, identified by `like_hash`. Songs of more than
     `longest_tokens` are cut at the ends of lines. `split` holds the weights of train, valid, test.
     """
 
@@ -31,7 +31,7 @@ class TextBuildSettings:
     split: tuple[int, ...] = (90, 5, 5)
 
     def __post_init__(self) -> None:
-        """Refuse what no data set can be built with; raises UsageError."""
+        """Raise UsageError for settings that no data set can be built with."""
         size = self.vocabulary
         if size is not None and not SMALLEST_VOCABULARY <= size <= LARGEST_VOCABULARY:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Where the songs of a data set of words come from: CSV, JSON lines, a folder of .txt, music21.
+"""Read the songs of a data set of words from CSV, JSON lines, a folder of .txt or music21.
 
 A source is read more than once, song by song, so that a file of any size takes little memory.
 """
@@ -34,7 +34,7 @@ _GAPS = re.compile(r"\n{3,}")
 
 
 class Song(NamedTuple):
-    """One song as it was read; `reason` says why it cannot be used, "" where it can."""
+    """One song as it was read; `reason` is why it cannot be used, "" if it can."""
 
     name: str
     text: str
@@ -44,7 +44,7 @@ class Song(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The columns that a person names; None for the usual ones."""
+    """The columns that the user names; None for the usual ones."""
 
     text: str | None = None
     title: str | None = None
@@ -55,7 +55,7 @@ class Columns(NamedTuple):
 class TextSource:
     """Songs in a fixed order: `read` gives them, each time from the first.
 
-    It is told how many bytes have been read, of `size_bytes`.
+    It reports how many bytes have been read, of `size_bytes`.
     """
 
     name: str
@@ -114,7 +114,7 @@ def _name(text: str) -> str:
 
 
 def song(name: str, text: str, title: str = "", artist: str = "") -> Song:
-    """Return a song in its clean form; one without a word is of no use."""
+    """Return a song in its clean form; one without a word is refused."""
     words = clean(text)
     reason = "" if any(map(str.isalpha, words)) else "empty"
     return Song(name, words, _name(title), _name(artist), reason)
@@ -261,7 +261,7 @@ def _file(path: Path, name: str) -> Song:
 
 @contextmanager
 def _decoded(path: Path) -> Iterator[None]:
-    """Turn what a reader meets in the middle of a file into a DataError."""
+    """Turn errors of a reader in the middle of a file into DataError."""
     try:
         yield
     except UnicodeDecodeError as fault:
@@ -322,7 +322,7 @@ def _guess(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     found = from_bytes(sample).best()
-    # A zero is a letter of no encoding but those of 16 and 32 bits.
+    # Only encodings of 16 and 32 bits have zero bytes in their letters.
     if found is None or (b"\0" in sample and not found.encoding.startswith(("utf_16", "utf_32"))):
         return None
     return found.encoding

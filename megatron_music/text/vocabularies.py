@@ -67,5 +67,5 @@ def _made(
 
 
 def hash_of(folder: Path) -> str:
-    """Return what tells the vocabulary of a folder from others; raises DataError."""
+    """Return the hash of the vocabulary of a folder; raises DataError."""
     return of_folder(folder, TextSettings()).hash

@@ -1,4 +1,4 @@
-"""A trained model that writes words: load an exported folder, ask for songs."""
+"""Load an exported model of words and write songs with it."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from megatron_music.tokenizer.text_vocabulary import (
 
 @dataclass(frozen=True)
 class WrittenSong:
-    """What the model wrote: the artist and title are those asked for, or its own choice.
+    """A song that the model wrote; artist and title are those requested, or the model's choice.
 
     `tokens` are the ids of the text alone. Unless it `is_finished` it met the request's limit.
     """
@@ -59,7 +59,7 @@ class Writer:
         return cls(load_on_device(folder), load_text_vocabulary(folder))
 
     def write(self, request: TextRequest) -> Iterator[WrittenSong]:
-        """Write the songs asked for, one after another; raises UsageError.
+        """Write the requested songs, one after another; raises UsageError.
 
         A song depends on its seed and the request alone.
         """
@@ -85,7 +85,7 @@ def _refuse_fields(request: TextRequest, vocabulary: TextVocabulary) -> None:
 
 
 class _Allowed(LogitsProcessor):  # type: ignore[misc]
-    """Leave text, and of the marks those that may come next."""
+    """Mask all marks but those that may come next."""
 
     def __init__(
         self, vocabulary: TextVocabulary, marks: Sequence[int], device: torch.device
@@ -162,7 +162,7 @@ class _Song:
         return context
 
     def _field(self, context: list[int], mark: int, ends: tuple[int, ...]) -> list[int]:
-        """Draw whether a field follows, and what it says; a mark that ends it is not kept."""
+        """Draw whether a field follows, and its text; the mark that ends it is left out."""
         (first,) = self._draw(context, (mark, *ends), 1, with_text=False)
         if first != mark:
             return context
@@ -192,7 +192,7 @@ class _Song:
         return [int(token) for token in ids[0, len(context) :]]
 
     def _carried(self, text: list[int], header: int) -> list[int]:
-        """Return what of a text a new context begins with: its last lines, up to half of it."""
+        """Return the beginning of a new context: the last lines of a text, up to half of it."""
         half = text[-((self._most - header) // 2) :]
         lines = self._vocabulary.decode(half).split("\n", 1)
         if len(lines) == 1 or not lines[1]:
@@ -206,7 +206,7 @@ def _on_one_line(text: str) -> str:
 
 
 class _Only(LogitsProcessor):  # type: ignore[misc]
-    """Leave some tokens alone."""
+    """Mask all tokens but these."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = list(tokens)

@@ -41,7 +41,7 @@ def test_two_normal_sets_overlap_as_the_theory_of_their_differences_says() -> No
     assert np.mean(overlaps) == pytest.approx(expected, abs=0.03)
 
 
-def test_windows_of_one_piece_are_no_measure_of_how_pieces_differ() -> None:
+def test_distances_within_a_piece_do_not_count() -> None:
     # Twenty pieces of ten equal windows each, and windows of other pieces from the same source.
     real, other = np.repeat(normal(0, 20, 1), 10)[:, None], normal(0, 200, 2)
     by_piece = distance(real, np.repeat(np.arange(20), 10), other)
@@ -49,7 +49,7 @@ def test_windows_of_one_piece_are_no_measure_of_how_pieces_differ() -> None:
     assert by_piece.divergence < by_window.divergence
 
 
-def test_one_value_throughout_is_no_error() -> None:
+def test_a_constant_measure_is_accepted() -> None:
     same = distance(np.ones((4, 1)), np.arange(4), np.ones((3, 1)))
     assert same.overlap == pytest.approx(1, abs=1e-6)
     other = distance(np.ones((4, 1)), np.arange(4), np.full((3, 1), 2.0))

@@ -58,7 +58,7 @@ def test_another_order_breaks_the_run() -> None:
     assert shared(song(A, B, C, D), song(D, C, B, A)) == 1
 
 
-def test_a_run_does_not_go_on_in_the_next_document() -> None:
+def test_a_run_ends_with_its_document() -> None:
     assert shared(song(A, B, C), song(D, A), song(B, C)) == 2
 
 

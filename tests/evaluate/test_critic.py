@@ -37,12 +37,12 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
     assert estimate.low <= estimate.value <= estimate.high
 
 
-def test_steps_are_told_from_leaps() -> None:
+def test_a_critic_separates_steps_from_leaps() -> None:
     estimate = cross_validated(sets(2, 0), sets(9, 500), np.arange(40), np.arange(40))
     assert estimate.low > 0.95
 
 
-def test_music_of_one_source_cannot_be_told_apart() -> None:
+def test_music_of_one_source_cannot_be_separated() -> None:
     groups = np.arange(60)
     areas = [
         cross_validated(sets(3, 100 * seed, 60), sets(3, 5000 + 100 * seed, 60), groups, groups)
@@ -68,7 +68,7 @@ def test_a_saved_critic_ranks_as_before(tmp_path: Path) -> None:
     assert loaded.score(calm) == critic.score(calm) > 0.5 > loaded.score(wild)
 
 
-def test_music_of_another_kind_is_told_from_good_and_bad_music_of_its_own() -> None:
+def test_music_of_another_kind_is_recognised() -> None:
     critic = train(sets(2, 0), sets(9, 500), steps_per_quarter=4, bars=2)
     assert not any(critic.is_out_of_domain(melody(1000, leap)) for leap in (2, 9))
     chords = [(onset, onset + 1, pitch) for onset in range(0, 32, 3) for pitch in (36, 37, 61, 90)]
@@ -89,7 +89,7 @@ SHORT = '{"bars": 2, "steps_per_quarter": 4, "means": [0], "scales": [1], "weigh
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"bars": 2}', SHORT + ', "intercept": 0}'])
-def test_what_is_no_critic_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_damaged_critic_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match=r"c\.json is .*critic\.json"):
         Critic.load(tmp_path / "c.json")

@@ -114,7 +114,7 @@ def test_voices_are_compared_with_those_of_held_out_music(home: Program) -> None
         assert 0 < side["per_cell_masked"]["value"] < side["per_cell"]["value"]
 
 
-def test_what_keeping_the_best_gives_is_measured_beside_held_out_music(
+def test_the_best_songs_are_compared_with_held_out_music(
     home: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))

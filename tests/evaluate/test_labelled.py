@@ -37,7 +37,7 @@ def windows(count: int, seed: int) -> SplitWindows:
     return SplitWindows(tuple(tokens), groups, np.full((2 * count, 2), -1, np.int32))
 
 
-def test_real_music_is_told_apart_and_songs_of_random_weights_are_not(tmp_path: Path) -> None:
+def test_real_music_is_classified_and_songs_of_random_weights_are_not(tmp_path: Path) -> None:
     composer = Composer.load(untrained(tmp_path, SETTINGS))
     quick, slow = label_rows(
         composer, Request(20), windows(FEWEST_WINDOWS, 1), windows(10, 2), silent

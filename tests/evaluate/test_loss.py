@@ -81,7 +81,7 @@ def test_legal_and_illegal_probability_add_up(composer: Composer) -> None:
     assert (reading.tops_illegal == illegal_tops).all()
 
 
-def test_what_lies_beyond_the_context_is_counted_as_left_out(composer: Composer) -> None:
+def test_windows_beyond_the_context_are_counted_as_left_out(composer: Composer) -> None:
     piece = bass_line()
     long = Piece(4, 4, piece.tracks * 7)
     tokens = encode(long, composer.vocabulary)
@@ -90,7 +90,7 @@ def test_what_lies_beyond_the_context_is_counted_as_left_out(composer: Composer)
     assert reading.left_out == len(tokens) - 161 > 0
 
 
-def test_every_token_of_a_piece_is_legal_where_it_stands() -> None:
+def test_every_token_of_a_piece_is_legal() -> None:
     tokens = from_text(BASS_LINE, PLAIN)
     masks = legal_masks(tokens, PLAIN)
     assert masks[np.arange(len(masks)), tokens[1:]].all()

@@ -97,7 +97,7 @@ def test_minor_seconds_are_counted_in_any_octave() -> None:
 
 
 @pytest.mark.parametrize("tonic", range(12))
-def test_a_major_scale_is_in_its_key_whatever_the_key(tonic: int) -> None:
+def test_a_major_scale_is_in_its_key_in_all_keys(tonic: int) -> None:
     # The scale and its triad: C D E F G A B C, C E G C.
     piece = scale(*(pitch + tonic for pitch in (*C_MAJOR_SCALE, 60, 64, 67, 72)))
     sounding = np.bincount([p % 12 for p in piece.tracks[0].pitch], minlength=12) / 12

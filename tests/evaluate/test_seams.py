@@ -21,7 +21,7 @@ def test_a_note_that_ends_on_a_barline_does_not_cross_it() -> None:
     assert notes_across_barlines(ended).tolist() == [0.5]
 
 
-def test_the_seam_is_told_from_the_other_barlines() -> None:
+def test_notes_across_the_seam_are_counted_apart() -> None:
     songs = [piece(1, 3), piece(1), piece(1, 3), piece(3)]
     found = seams(songs, 2, [piece(2), piece(bars=1)], np.array([0, 1]))
     assert found.at.value == 0

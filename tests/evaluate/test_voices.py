@@ -33,7 +33,7 @@ def test_cells_hold_what_each_voice_sings_in_each_sixteenth() -> None:
         assert (cells[2] == -1).all()
 
 
-def test_other_instruments_are_no_voices() -> None:
+def test_other_instruments_are_not_voices() -> None:
     piece = Piece(4, 1, (track(0, (0, 16, 60)), track(DRUMS, (0, 1, 36))))
     assert (voices.voice_cells(piece) == -1).all()
     assert [figure(piece) for figure in voices.VOICE_FIGURES.values()] == [0] * 7

@@ -31,7 +31,7 @@ def test_a_song_with_a_word_changed_is_the_same_song(tmp_path: Path) -> None:
     assert first_of_each(tmp_path, [text, changed, half]) == [0, 0, 2]
 
 
-def test_texts_of_a_word_or_two_are_told_apart(tmp_path: Path) -> None:
+def test_texts_of_one_or_two_words_are_distinguished(tmp_path: Path) -> None:
     assert first_of_each(tmp_path, ["la", "la la", "lo", "La!"]) == [0, 1, 2, 0]
 
 

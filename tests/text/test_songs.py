@@ -64,7 +64,7 @@ def test_a_folder_gives_artist_and_title_by_its_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_an_encoding_is_told_from_the_bytes(tmp_path: Path, encoding: str) -> None:
+def test_an_encoding_is_detected_from_the_bytes(tmp_path: Path, encoding: str) -> None:
     text = "Über den Flüssen schläft die Nacht, und müde Vögel träumen süß; wo wärst du, wäre ich?"
     path = tmp_path / "a.csv"
     path.write_bytes(f'title,lyrics\nÜber,"{text}"\n'.encode(encoding))

@@ -58,7 +58,7 @@ def test_no_mark_is_in_a_text(writer: Writer) -> None:
 
 
 @pytest.mark.parametrize("level", ["characters", "bytes"])
-def test_a_song_longer_than_the_context_goes_on(level: str) -> None:
+def test_a_song_longer_than_the_context_continues(level: str) -> None:
     texts = [verses("QUEEN", number) for number in range(20)]
     if level == "characters":
         vocabulary = of_characters(Counter("".join(texts)), TextSettings())
