@@ -53,7 +53,7 @@ def encode(piece: Piece, vocabulary: Vocabulary | None = None) -> npt.NDArray[np
 def decode(
     tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabulary | None = None
 ) -> Piece:
-    """Return the piece that token ids stand for; raises TokenError where they break the grammar."""
+    """Return the piece that token ids encode; raises TokenError where they break the grammar."""
     from megatron_music.tokenizer import codec
 
     return codec.decode(tokens, vocabulary or _vocabulary(DEFAULT_STEPS_PER_QUARTER))

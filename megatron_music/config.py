@@ -21,7 +21,7 @@ from megatron_music.errors import RecipeError
 from megatron_music.files import os_error_reason, read_small
 
 MOST = 2**31 - 1
-"""Of anything counted; seeds too, of which numpy takes 32 bits."""
+"""The largest number of any key; numpy takes seeds of 32 bits."""
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
@@ -45,7 +45,7 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """The GPT-2 model: learned positions, GELU (tanh) MLP of width 4 x hidden_size, tied head.
 
-    `structural_inputs` are what a token is told besides its id, in place of its index: see
+    `structural_inputs` are embedded in addition to a token's id, in place of its index: see
     `tokenizer.structure`. Without any it is plain GPT-2.
     """
 
@@ -79,7 +79,7 @@ class ParallelConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The optimizer's path: iterations, batch, rates, precision.
+    """Training: iterations, batch, optimizer, learning rates, precision.
 
     `unlabelled_share` is the share of documents whose labels (composer, genre) are all replaced by
     unknown ones; of the others each label is, in the same share.
@@ -126,9 +126,9 @@ class TrainConfig(_Section):
 
 
 class LogConfig(_Section):
-    """How often a run speaks, evaluates, saves and composes; in iterations, 0 for never.
+    """How often a run logs, evaluates, saves and composes; in iterations, 0 for never.
 
-    The last iteration is saved whatever the interval, unless `save_last` is false. The iterations
+    The last iteration is always saved, unless `save_last` is false. The iterations
     after `profile_step_start` up to `profile_step_end` are profiled; with `use_pytorch_profiler`
     rank 0 writes them as RUN/trace.json.gz.
     """
@@ -214,8 +214,8 @@ def scale_to_depth(recipe: Recipe, depth: int) -> Recipe:
 
     Layers to width and the width of a head stay in proportion, the heads even in number, so that
     TP=2 divides them; rates go with 1 / sqrt(width). One dial, and both rules, as nanochat's
-    `--depth` (github.com/karpathy/nanochat, scripts/base_train.py); its horizon of so many tokens
-    a parameter is left out, since music comes in epochs of what there is. Raises RecipeError.
+    `--depth` (github.com/karpathy/nanochat, scripts/base_train.py); its number of tokens for each
+    parameter is left out, since a data set of music is read in epochs. Raises RecipeError.
     """
     shape, train = recipe.model, recipe.train
     if depth < 1:
@@ -259,7 +259,7 @@ def _read(name_or_path: str) -> str:
 
 
 def read_yaml(text: str) -> Any:
-    """Return what YAML text holds: plain values, never an object; raises ValueError, one line."""
+    """Parse YAML text into plain values, never objects; raises ValueError with one line."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as fault:
@@ -332,9 +332,9 @@ def _explain(fault: ValidationError) -> str:
 
 
 def validation_message(fault: ValidationError) -> str:
-    """Say the first thing that did not fit a schema: which key, why, and what it was."""
+    """Return a message for the first fault of a schema: the key, the reason and the value."""
     error = fault.errors(include_url=False)[0]
     key = ".".join(str(part) for part in error["loc"])
     got = _SHORT.repr(error["input"])  # in full, YAML's aliases can make it endless
-    said = error["msg"].partition(", unable to")[0]
-    return f"{key}: {said[0].lower()}{said[1:]} (got {got})".removeprefix(": ")
+    message = error["msg"].partition(", unable to")[0]
+    return f"{key}: {message[0].lower()}{message[1:]} (got {got})".removeprefix(": ")

@@ -1,4 +1,4 @@
-"""Every error a user can meet.
+"""All errors that a user can meet.
 
 Each message is one line: what is wrong (with the value got), what is allowed, what to do.
 
@@ -18,12 +18,12 @@ MusicError                 anything below; exit code 1
 ├── WriteError             an output that cannot be written (disk full, no permission)
 ├── MissingError           something that has to be installed first
 │   └── NoDriverError      a machine without an NVIDIA driver
-└── Interrupted            Ctrl-C, where more than that is to be said; exit code 130
+└── Interrupted            Ctrl-C, with a message about what was saved; exit code 130
 """
 
 
 class MusicError(Exception):
-    """Anything that goes wrong in a way the user can do something about."""
+    """The base of all errors with a message for the user."""
 
     exit_code = 1
 
@@ -87,7 +87,7 @@ class CheckpointError(InputError):
 
 
 class FetchError(MusicError):
-    """A download that did not come, or is not what it should be."""
+    """A download that failed, or has a wrong hash."""
 
 
 class TrainingError(MusicError):
@@ -99,7 +99,7 @@ class WriteError(MusicError):
 
 
 class MissingError(MusicError):
-    """Something that has to be installed first."""
+    """A package or program that has to be installed first."""
 
 
 class NoDriverError(MissingError):
@@ -107,6 +107,6 @@ class NoDriverError(MissingError):
 
 
 class Interrupted(MusicError):  # noqa: N818 (not an error)
-    """Ctrl-C, with what was finished by then."""
+    """Ctrl-C, with a message about what was finished."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Files and folders kept whole: complete or absent, never overwriting their source, one writer."""
+"""Atomic files and folders: complete or absent, by one writer, never over their own source."""
 
 import errno
 import fcntl
@@ -44,12 +44,12 @@ def os_error_reason(fault: OSError) -> str:
     place = Path(str(fault.filename or ""))
     for path in (place, *place.parents):
         if path.is_symlink() and not path.exists():
-            return f"the link {path} leads to {path.readlink()}, which is not there"
+            return f"the link {path} points to {path.readlink()}, which is not there"
     return fault.strerror or str(fault)
 
 
 def suggest_path(path: Path) -> str:
-    """Return what to do about a file that is not there: the name that is nearest, if one is."""
+    """Return advice for a missing file: the most similar name in its folder, if there is one."""
     names: list[str] = []
     with suppress(OSError):
         names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
@@ -75,7 +75,7 @@ def write_changed(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise WriteError where nothing can be written into a folder, which need not be there yet."""
+    """Raise WriteError if a folder cannot be written to; it need not exist yet."""
     place = folder.absolute()
     standing = next(path for path in (place, *place.parents) if os.path.lexists(path))
     try:
@@ -88,7 +88,7 @@ def check_writable(folder: Path) -> None:
 
 
 def build_hint(folder: Path) -> str:
-    """Return the command that makes a data set: of what the folder holds, else into it."""
+    """Return the command that builds a data set: from a folder with music, else into it."""
     music = folder.is_dir() and any(folder.iterdir())
     name = shlex.quote(folder.resolve().name)
     source, place = (folder, f"data/{name}") if music else ("SOURCE", folder)

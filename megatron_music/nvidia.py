@@ -1,4 +1,4 @@
-"""The NVIDIA driver and GPUs of this machine, asked through NVML: the only place that opens it.
+"""The NVIDIA driver and GPUs of this machine, by NVML: the only place that opens it.
 
 `nvml` gives the library itself, `read_driver` what it says of the machine, which never raises.
 """

@@ -10,7 +10,7 @@ def set_omp_wait_policy() -> None:
 
     Threads that only spin make everything wait for the one that lost its core to another process;
     threads that sleep at once are woken late, and often on a core that is taken. Tokens/s of
-    `tiny` in bf16 on two cores, alone and beside one busy neighbour:
+    `tiny` in bf16 on two cores, alone and with one busy neighbour:
 
         spinning    36,800   9,000 to 14,000
         1,000 turns 34,800  16,500

@@ -31,7 +31,7 @@ def build(options: option.BuildOptions) -> None:
 
     Example: `megatron-music data build bach -o data/bach`
 
-    To blend with it, or to go on with its model: `data build ~/midi -o data/mine --like data/bach`
+    To blend with it, or to train its model on: `data build ~/midi -o data/mine --like data/bach`
 
     Of words: `megatron-music data build lyrics.csv -o data/lyrics --text`
     """
@@ -136,23 +136,23 @@ def _summary(manifest: dict[str, Any]) -> str:
 
 
 def _labels(manifest: dict[str, Any]) -> list[str]:
-    """Say which labels there are, and what of a table was of no use."""
-    told = manifest.get("labels")
-    if not told:
+    """Return a line about the labels, and the rows of their table that were not used."""
+    labels = manifest.get("labels")
+    if not labels:
         return []
     words = manifest["tokenizer"]["attributes"]
     families = Counter(word.partition("=")[0] for word in words)
     counts = ", ".join(f"{family} {count - 1}" for family, count in families.items())
     line = f"labels: {counts}, and UNKNOWN of each"
-    if told["without"]:
-        line += f"; {counted(told['without'], 'piece')} without a row"
-    if told["absent"]:
+    if labels["without"]:
+        line += f"; {counted(labels['without'], 'piece')} without a row"
+    if labels["absent"]:
         line += (
-            f"; {counted(told['absent'], 'row')} of nothing that is there, the first "
-            f"{told['first_absent']!r}"
+            f"; {counted(labels['absent'], 'row')} of pieces that are not here, the first "
+            f"{labels['first_absent']!r}"
         )
-    if told["new"]:
-        line += f"; unknown to the other data set: {', '.join(told['new'][:4])}"
+    if labels["new"]:
+        line += f"; unknown to the other data set: {', '.join(labels['new'][:4])}"
     return [line]
 
 

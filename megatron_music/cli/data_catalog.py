@@ -55,7 +55,7 @@ def fetch_collection(
         Path | None, typer.Option("-o", help="A folder for it; else data/downloads/NAME.")
     ] = None,
 ) -> None:
-    """Download a collection, or go on with that, and check it; its licence is kept beside it.
+    """Download a collection, or resume that, and check it; its licence is put next to it.
 
     The environment variable MEGATRON_MUSIC_DOWNLOADS names another folder than data/downloads.
 

@@ -97,7 +97,7 @@ def row(name: str, split: Mapping[str, int]) -> str:
 
 
 def grid(manifest: Mapping[str, Any]) -> list[str]:
-    """Return what the grid costs, whether a finer one helps, and which dynamics are not told."""
+    """Return the loss by the grid, whether a finer one helps, and the dynamics that are lost."""
     cost = manifest.get("grid")
     if cost is None:
         return []
@@ -136,8 +136,8 @@ def contexts(split: Mapping[str, Any]) -> list[str]:
             f"({longer['documents'] / split['documents']:.1%}) with "
             f"{longer['tokens'] / split['tokens']:.1%} of the tokens"
         )
-        said = left_out if longer["documents"] else "holds all windows"
-        lines.append(f"  {tokens:,} tokens ({', '.join(recipes)}): {said}")
+        effect = left_out if longer["documents"] else "holds all windows"
+        lines.append(f"  {tokens:,} tokens ({', '.join(recipes)}): {effect}")
         if not longer["documents"]:
             break
     else:

@@ -98,12 +98,12 @@ AttributesFrom = Annotated[
 ]
 
 
-def told_settings(
+def token_settings(
     metre: str | None, velocity: int | None, tempo: bool | None, expressive: bool
 ) -> dict[str, Any]:
-    """Return which of metre, velocity and tempo are told by tokens, as far as a person chose.
+    """Return the settings for tokens of metre, velocity and tempo, those that the user chose.
 
-    Raises UsageError for a metre that there are no tokens for.
+    Raises UsageError for a metre without tokens.
     """
     from megatron_music.score.metre import ANY, parse_metres
 
@@ -140,7 +140,7 @@ VocabularySize = Annotated[
     int | None,
     Option(
         "--vocabulary",
-        help="Tokens are byte pairs, so many; else characters.",
+        help="The number of byte pairs; without it tokens are characters.",
         metavar="TOKENS",
         rich_help_panel=_WORDS,
     ),
@@ -159,7 +159,7 @@ Backend = Annotated[
     Literal["local", "ray"], Option(help="Where the workers are: here, or on a Ray cluster.")
 ]
 Place = Annotated[
-    Path | None, Option("--source", help="Where the files of a collection lie.", metavar="PATH")
+    Path | None, Option("--source", help="Where the files of a collection are.", metavar="PATH")
 ]
 Quality = Annotated[
     bool | None,
@@ -177,7 +177,7 @@ _SETTINGS = (
     "pieces", "bars", "hop", "steps_per_quarter", "density", "transpositions", "merge", "voices",
     "fill", "lyrics", "max_tracks", "shuffle", "quality", "seed",
 )  # fmt: skip
-"""The options that are settings of a data set of music as they stand."""
+"""The options that are passed on as settings of a data set of music."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class BuildOptions:
                 raise UsageError(
                     f"--split takes three whole weights such as 90,5,5 (got {self.split!r})"
                 ) from None
-        chosen |= told_settings(self.metre, self.velocity, self.tempo, self.expressive)
+        chosen |= token_settings(self.metre, self.velocity, self.tempo, self.expressive)
         return {name: value for name, value in chosen.items() if value is not None}
 
     def words(self) -> dict[str, Any]:

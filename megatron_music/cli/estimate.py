@@ -1,4 +1,4 @@
-"""`train RECIPE --estimate`: what a run will cost, shown before any GPU is used."""
+"""`train RECIPE --estimate`: parameters, memory, FLOPs and days of a run, without a GPU."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def show_estimate(
     utilisation: float | None,
     as_json: bool,
 ) -> None:
-    """Print what a recipe will cost, over the data's vocabulary or the default one."""
+    """Print the costs of a recipe, with the data's vocabulary or the default one."""
     from megatron_music.costs.estimate import UTILISATION, estimate
     from megatron_music.tokenizer.structure import position_rows
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
@@ -102,7 +102,7 @@ def _on_device(made: "Estimate") -> list[tuple[str, str]]:
 
 
 def _duration(days: float) -> str:
-    """Say days, or the unit in which a shorter time has figures."""
+    """Format a time in days, or in a shorter unit if it is below a day."""
     if days >= 1:
         return f"{days:,.2f} days"
     hours = days * 24
@@ -201,7 +201,7 @@ def _memory_lines(found: "Rehearsal") -> list[str]:
 
 
 def _traffic_lines(found: "Rehearsal") -> list[str]:
-    """Tell each kind of transfer of the rank that has most of it."""
+    """Return the transfers by kind, each of the rank that has the most."""
     most: dict[tuple[str, str], tuple[float, float]] = {}
     for load in found.loads:
         sums: dict[tuple[str, str], tuple[float, float]] = {}

@@ -23,7 +23,7 @@ def evaluate(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", metavar="DIR", help="The report's folder; else `report` beside HFDIR."),
+        typer.Option("-o", metavar="DIR", help="The report's folder; else `report` next to HFDIR."),
     ] = None,
     count: Annotated[int, typer.Option("-n", help="How many songs to compose.")] = 64,
     seed: Annotated[int, typer.Option(help="The first song's seed; the next has the next.")] = 7,
@@ -68,7 +68,7 @@ def evaluate(
 def _evaluate_words(
     model: Path, data: Path, request: "TextRequest", output: Path, as_json: bool
 ) -> None:
-    """Hold a model of words against songs that it has never seen."""
+    """Evaluate a model of words on songs that it has never seen."""
     from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
@@ -127,7 +127,7 @@ def _summary(figures: dict[str, Any], output: Path) -> str:
 
 
 def _voices(figures: dict[str, Any] | None) -> list[str]:
-    """Say what the voices do, and that other music has none."""
+    """Return lines on the voices, or one that says that the music has none."""
     if figures is None:
         return ["voices: not for this music"]
     return [

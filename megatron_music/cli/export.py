@@ -43,7 +43,7 @@ def export(
 
 
 def _add_real_music(model: Path) -> None:
-    """Add what `sample --best` ranks by, where the training data are there."""
+    """Add the measures that `sample --best` ranks by, if the training data are here."""
     from megatron_music.errors import InputError
     from megatron_music.evaluate.best import RealMusic, has_real_music
     from megatron_music.generate.training_data import training_data

@@ -95,7 +95,7 @@ _OUT_OF_MEMORY = "out of memory; ask for less (a smaller model or batch), or tak
 
 
 def run(program: typer.Typer = app) -> None:
-    """Run a program; every error leaves as one line on stderr and an exit code."""
+    """Run the program; report every error as one line on stderr and an exit code."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may be invalid UTF-8
     atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
@@ -122,15 +122,15 @@ def run(program: typer.Typer = app) -> None:
         _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
         if is_usage_error(error):
-            said = usage_message(error, sys.argv[1:])
-            if said:
-                _fail(said, UsageError.exit_code)
+            message = usage_message(error, sys.argv[1:])
+            if message:
+                _fail(message, UsageError.exit_code)
             sys.exit(UsageError.exit_code)
         _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
 
 
 def _refuse_empty(words: list[str]) -> None:
-    """Refuse empty arguments, as of variables that are not set: some would mean this folder."""
+    """Refuse empty arguments, as of unset variables: an empty path means the current folder."""
     for before, word in pairwise(["", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
             where = f"after {before!r}" if not word and before else repr(word)
@@ -138,13 +138,13 @@ def _refuse_empty(words: list[str]) -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Tell Python's want of memory, and torch's, of a GPU's or the machine's."""
+    """Tell whether an error is a lack of memory, of Python or of torch, on a GPU or not."""
     words = ("out of memory", "allocate memory")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _unforeseen(error: Exception) -> str:
-    """Return what to say of a fault of ours; the words of Python and torch are in the file."""
+    """Return the message for an unexpected error, whose traceback is in a file."""
     return (
         "this is a fault of the program, not of yours; please report it and "
         f"attach {_written(error)}, which says what happened and where"

@@ -42,7 +42,7 @@ def nsight(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="The run that was captured: adds TFLOP/s, beside its log's."
+            metavar="RUN", help="The run that was captured: adds TFLOP/s, and those of its log."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,

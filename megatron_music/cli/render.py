@@ -29,14 +29,14 @@ def render(
         typer.Option("--musicxml", help="Write notation here, for MuseScore.", metavar="FILE"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", help="A folder for both; else this one.", metavar="DIR")
+        Path | None,
+        typer.Option("-o", help="A folder for both; else the current one.", metavar="DIR"),
     ] = None,
 ) -> None:
     """Draw a MIDI file as a piano roll, play it into a WAV file, write it as notation.
 
-    MusicXML, ABC and kern are read as well. With no option a picture and sound are written into the
-    working folder, or into that of -o, under a name that is free. Prints the names of what was
-    written.
+    MusicXML, ABC and kern are read as well. Without options a picture and a sound file are written
+    into the current folder, or the folder of -o, under new names. Prints the names of the files.
 
     Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
@@ -67,7 +67,7 @@ def render(
         print(wav)
     others = other_metres(score, METRES)
     if (png or musicxml) and others:
-        show.log(f"note: {file} has bars of {others[0]}; bar lines stand every four quarters")
+        show.log(f"note: {file} has bars of {others[0]}; bar lines are every four quarters")
     score = in_own_bars(score)
     if png is not None:
         piece = quantize(score, PICTURE_STEPS_PER_QUARTER)
@@ -79,7 +79,7 @@ def render(
 
 
 def _play(file: Path, score: "Score", wav: Path) -> str:
-    """Play a MIDI file as it is, notation as the MIDI file of its notes."""
+    """Play a MIDI file as it is, other notation by a MIDI file of its notes."""
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi_bytes import midi_bytes
     from megatron_music.score.score_file import is_score

@@ -29,7 +29,7 @@ _OPTIONS = {
     "instruments": "--instrument",
     "roles": "--as",
 }
-"""What arguments of `Request` are called as options, where that is not their name."""
+"""The options of arguments of `Request` that have another name."""
 
 
 @command_of(SampleOptions)
@@ -67,7 +67,7 @@ def sample(options: SampleOptions) -> None:
 
 
 def _request(options: SampleOptions) -> "Request":
-    """Return the request that the options make; raises UsageError."""
+    """Return the request of the options; raises UsageError."""
     from megatron_music.generate.request import Request, parse_bars
 
     names = (field.name for field in fields(Request))
@@ -115,16 +115,14 @@ def _options_named() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        error.args = (_ARGUMENT.sub(_option, str(error)),)
+        error.args = (
+            _ARGUMENT.sub(lambda m: _OPTIONS.get(m[1], f"--{m[1].replace('_', '-')}"), str(error)),
+        )
         raise
 
 
-def _option(found: re.Match[str]) -> str:
-    return _OPTIONS.get(found[1], "--" + found[1].replace("_", "-"))
-
-
 def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:
-    """Return which songs are asked for, and how many; raises UsageError."""
+    """Return the seeds and the number of the requested songs; raises UsageError."""
     if not song_ids:
         return {"count": 4 if count is None else count, "seed": seed}
     if seed is not None:
@@ -151,6 +149,7 @@ def _sample(
     from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
+    # All that can be refused is checked before the model is loaded, which takes seconds.
     if path is None:
         request.refuse_without_piece()
     model = options.model
@@ -158,8 +157,8 @@ def _sample(
     vocabulary = load_vocabulary(model)
     corpus = training_data(model, vocabulary, options.data)
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
-    if said := remark(prompt, request, vocabulary):
-        show.log(said)
+    if note := remark(prompt, request, vocabulary):
+        show.log(note)
     if formats.wav:
         refuse_long_audio(request, prompt, vocabulary)
     maker = Provenance(identity, vocabulary.hash, file_identity(path) if path else "")
@@ -178,7 +177,7 @@ def _best(
     corpus: Path | None,
     vocabulary: "Vocabulary",
 ) -> "Iterator[Song]":
-    """Compose all songs and keep the best; raises UsageError where no critic is to be had."""
+    """Compose all songs and keep the best; raises UsageError without a critic."""
     from megatron_music.evaluate.best import best_of, real_music
 
     real = real_music(model, corpus, vocabulary)
@@ -205,6 +204,7 @@ def _compose(
     from megatron_music.score.audio import PLAYER
 
     batches: list[Iterator[Song]] = []
+    # Nothing is loaded where all songs are there: only the page is written again.
     if due:
         show.log(f"loading {model}")
         set_omp_wait_policy()

@@ -20,19 +20,19 @@ MOST_TOKENS = 400
 
 
 def write_samples(context: "SampleContext") -> None:
-    """Write `samples/step_N/song-7.{mid,wav,png}`; what goes wrong is said and costs no training.
+    """Write `samples/step_N/song-7.{mid,wav,png}`; a failure is logged and training continues.
 
-    In this process where it holds the whole model: it draws from streams of its own, and training
-    takes up no random state from one iteration to the next.
+    In this process where it holds the whole model: sampling has its own random streams, and
+    training keeps no random state from one iteration to the next.
     """
     partial = context.samples.with_name(f".{context.samples.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        told = _sample(context, partial)
+        summary = _sample(context, partial)
         shutil.rmtree(context.samples, ignore_errors=True)
         partial.rename(context.samples)
-        show.log(told)
+        show.log(summary)
     except Exception as fault:  # no error here may stop the training
         show.log(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
     finally:
@@ -40,7 +40,7 @@ def write_samples(context: "SampleContext") -> None:
 
 
 def _sample(context: "SampleContext", folder: Path) -> str:
-    """Write what the model makes now into a folder; return what to say of it."""
+    """Write samples of the model into a folder; return a line about them."""
     from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 
     if isinstance(context.vocabulary, TextVocabulary):
@@ -69,7 +69,7 @@ def _sample(context: "SampleContext", folder: Path) -> str:
 
 
 def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
-    """Return the model as it is now: from memory, else exported for a moment."""
+    """Return the current model: from memory, else exported into a temporary folder."""
     from megatron_music.export.weights import as_gpt2
     from megatron_music.generate.weights import load_on_device
 
@@ -85,6 +85,6 @@ def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
 
 
 def _shortly(fault: Exception) -> str:
-    told = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else str(fault)
-    lines = [line for line in told.splitlines() if line.strip()]
+    text = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else str(fault)
+    lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else type(fault).__name__

@@ -1,4 +1,4 @@
-"""The options of `sample`: a field each, as typer reads them; a field's name is its wish's."""
+"""The options of `sample`, one field each, for typer; fields of `Request` have the same names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,27 +6,27 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-_BEGIN, _TASTE, _FILES = "From a piece of yours", "How boldly", "What is written"
-_WORDS = "With a model of words"
+_BEGIN, _SAMPLING, _FILES = "Begin from a piece", "Sampling", "Output files"
+_WORDS = "For a model of words"
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What a user asks of `sample`. Fields that `Request` has go to it as they are, unless None."""
+    """The options of `sample`. Fields that `Request` has as well are passed on, unless None."""
 
     model: Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
     output: Annotated[
         Path | None,
         Option(
             "-o",
-            help="The folder to add songs to; else `music` beside the model.",
+            help="The folder to add songs to; else `music` next to the model.",
             metavar="DIR",
         ),
     ] = None
     keep: Annotated[
         list[str] | None,
         Option(
-            help="Copy this song of the folder into its `kept/`, and compose nothing; repeat.",
+            help="Copy this song of the folder into its `kept/` and compose nothing; repeatable.",
             metavar="SONG",
         ),
     ] = None
@@ -37,21 +37,21 @@ class SampleOptions:
             metavar="DIR",
         ),
     ] = None
-    count: Annotated[int | None, Option("-n", "--number", help="How many songs; else 4.")] = None
+    count: Annotated[int | None, Option("-n", "--number", help="Number of songs; else 4.")] = None
     best: Annotated[
-        int | None, Option(help="Keep so many of --of songs, ranked by the model's critic.")
+        int | None, Option(help="Number of songs to keep of --of, ranked by the model's critic.")
     ] = None
     of: Annotated[
-        int | None, Option(help="Compose so many for --best; else 32, or twice --best.")
+        int | None, Option(help="Number of songs to compose for --best; else 32, or twice --best.")
     ] = None
     seed: Annotated[
-        int | None, Option(help="The first song's; else 7, or the one after those there.")
+        int | None, Option(help="Seed of the first song; else 7, or the next that is free.")
     ] = None
     song_ids: Annotated[
         list[int] | None,
         Option(
             "--song-id",
-            help="Compose the song of this number, on any machine; repeat for more.",
+            help="Compose the song of this number, the same on any machine; repeatable.",
             metavar="NUMBER",
         ),
     ] = None
@@ -61,50 +61,50 @@ class SampleOptions:
         Option(
             "--instrument",
             help="A name such as piano or 'acoustic bass', its General MIDI number 1..128, DRUMS, "
-            "SOPRANO, ALTO, TENOR or BASS; repeat for more.",
+            "SOPRANO, ALTO, TENOR or BASS; repeatable.",
             metavar="NAME",
         ),
     ] = None
     tracks: Annotated[
-        int | None, Option(help="How many, of any instruments, without --prompt.")
+        int | None, Option(help="Number of tracks, of any instruments; not with --prompt.")
     ] = None
     density: Annotated[
         list[str] | None,
-        Option("--density", help="0 (sparse) to 9, or NAME=0..9; repeat.", metavar="LEVEL"),
+        Option("--density", help="0 (sparse) to 9, or NAME=0..9; repeatable.", metavar="LEVEL"),
     ] = None
     attributes: Annotated[
         list[str] | None,
         Option(
             "--attribute",
-            help="A label that the data have: GENRE=JAZZ, or COMPOSER=BACH:0.5,HAYDN:0.5; repeat.",
+            help="A label of the training data: GENRE=JAZZ, or COMPOSER=BACH:0.5,HAYDN:0.5; "
+            "repeatable.",
             metavar="LABEL",
         ),
     ] = None
     full_bars: Annotated[
-        bool, Option(help="Let the four voices sing up to each barline, as in chorales.")
+        bool, Option(help="Have the four voices sing up to each barline, as in chorales.")
     ] = True
     begin: Annotated[
-        bool, Option("--begin", help="Begin like a piece, where the model knows the place in it.")
+        bool, Option("--begin", help="Begin like a piece, if the model knows places in a piece.")
     ] = False
     end: Annotated[
         bool,
-        Option("--end", help="Close with a cadence, where the model knows the place in a piece."),
+        Option("--end", help="Close with a cadence, if the model knows places in a piece."),
     ] = False
     key: Annotated[
         str | None,
         Option(
-            help="As in 'C major' or 'F# minor', best effort: new notes outside its scale are not "
-            "begun (minor: natural, and the leading note), the tonic is favoured; nothing is "
-            "transposed. Refused where "
-            "what is kept of a prompt is in another key, unless --yes.",
+            help="For example 'C major' or 'F# minor'. Best effort: new notes are in its scale "
+            "(minor: natural, and the leading note) and the tonic is favoured; nothing is "
+            "transposed. Refused if the kept part of a prompt is in another key, unless --yes.",
             metavar="KEY",
         ),
     ] = None
     metre: Annotated[
         str | None,
         Option(
-            help="As in 3/4, where the data have metres; else the model's choice. A prompt keeps "
-            "its own.",
+            help="For example 3/4, if the training data have metres; else the model's choice. A "
+            "prompt keeps its metres.",
             metavar="N/D",
         ),
     ] = None
@@ -112,48 +112,55 @@ class SampleOptions:
         float | None,
         Option(
             "--tempo",
-            help="Quarter notes a minute, throughout; else the model's choice where the data have "
-            "tempi, 100 where not, or as the prompt says.",
+            help="Quarter notes a minute, for the whole song; else that of the prompt, or the "
+            "model's choice if the training data have tempi, or 100.",
         ),
     ] = None
     dynamics: Annotated[
         str | None,
         Option(
-            help="How loud new notes are, where the data have velocities: pp, p, mp, mf, f, ff "
-            "(single notes a step louder or softer), or a velocity of 1 to 127.",
+            help="Loudness of new notes, if the training data have velocities: pp, p, mp, mf, f, "
+            "ff (single notes a step louder or softer), or a velocity of 1 to 127.",
             metavar="DYNAMICS",
         ),
     ] = None
     temperature: Annotated[
-        float, Option(help="Above 1 bolder, below 1 safer.", rich_help_panel=_TASTE)
+        float,
+        Option(help="Above 1 more surprising, below 1 safer.", rich_help_panel=_SAMPLING),
     ] = 1.0
     top_k: Annotated[
         int,
-        Option(help="Draw from the k likeliest tokens of a kind; 0: all.", rich_help_panel=_TASTE),
+        Option(
+            help="Draw from the k likeliest tokens of a kind; 0: all.", rich_help_panel=_SAMPLING
+        ),
     ] = 0
     top_p: Annotated[
         float,
-        Option(help="Draw from the likeliest of a kind of this mass.", rich_help_panel=_TASTE),
+        Option(
+            help="Draw from the likeliest tokens of a kind that have this probability together.",
+            rich_help_panel=_SAMPLING,
+        ),
     ] = 0.95
     min_p: Annotated[
         float,
         Option(
-            help="Leave out what is below this share of the likeliest of its kind; 0: nothing.",
-            rich_help_panel=_TASTE,
+            help="Leave out tokens with less than this share of the probability of the likeliest "
+            "of their kind; 0: none.",
+            rich_help_panel=_SAMPLING,
         ),
     ] = 0.1
     guidance: Annotated[
         float | None,
         Option(
-            help="How much more than trained the structural inputs count in the choice of pitches; "
-            "0: no more. Else what the model's folder says.",
-            rich_help_panel=_TASTE,
+            help="How much more structural inputs count in the choice of pitches than in training; "
+            "0: no more. Else the value in the model's folder.",
+            rich_help_panel=_SAMPLING,
         ),
     ] = None
     prompt: Annotated[
         str | None,
         Option(
-            help="A MIDI or score file to begin from; all but what is composed stays as it is. "
+            help="A MIDI or score file to begin from; it is changed only where music is composed. "
             "For a model of words, the words that each song begins with.",
             metavar="FILE",
             rich_help_panel=_BEGIN,
@@ -162,13 +169,15 @@ class SampleOptions:
     prompt_bars: Annotated[
         int | None,
         Option(
-            help="Keep its first bars; else all, and --bars says how long.", rich_help_panel=_BEGIN
+            help="Number of its bars to keep, from the first; else all. --bars is the length of "
+            "the song.",
+            rich_help_panel=_BEGIN,
         ),
     ] = None
     drop: Annotated[
         list[str] | None,
         Option(
-            help="Leave out this track, by its name or instrument; repeat.",
+            help="Leave out this track, by its name or instrument; repeatable.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
@@ -176,13 +185,15 @@ class SampleOptions:
     fill_bars: Annotated[
         str | None,
         Option(
-            help="Compose these bars anew, as in 4-6,9.", metavar="BARS", rich_help_panel=_BEGIN
+            help="Compose these bars anew, for example 4-6,9.",
+            metavar="BARS",
+            rich_help_panel=_BEGIN,
         ),
     ] = None
     fill_tracks: Annotated[
         list[str] | None,
         Option(
-            help="Compose these tracks anew, by name or instrument; repeat.",
+            help="Compose these tracks anew, by name or instrument; repeatable.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
@@ -193,7 +204,7 @@ class SampleOptions:
     harmonise: Annotated[
         Path | None,
         Option(
-            help="A MIDI file of which one voice is kept; the others are composed around it.",
+            help="A MIDI file; one voice of it is kept, the others are composed around it.",
             metavar="FILE",
             rich_help_panel=_BEGIN,
         ),
@@ -201,7 +212,7 @@ class SampleOptions:
     voice: Annotated[
         str | None,
         Option(
-            help="The track to keep, if there are several; Lead=SOPRANO takes it as the soprano.",
+            help="The track to keep, if there are several; Lead=SOPRANO: as the soprano.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
@@ -210,32 +221,33 @@ class SampleOptions:
         list[str] | None,
         Option(
             "--as",
-            help="Take its tracks as what the model knows: SOPRANO,ALTO,TENOR,BASS in order, or "
-            "Lead=SOPRANO. Its file keeps its own instruments.",
+            help="The instruments that its tracks have for the model: SOPRANO,ALTO,TENOR,BASS in "
+            "order, or Lead=SOPRANO. The file keeps its instruments.",
             metavar="NAMES",
             rich_help_panel=_BEGIN,
         ),
     ] = None
     artist: Annotated[
-        str | None, Option(help="Whose words they are like.", rich_help_panel=_WORDS)
+        str | None, Option(help="The artist whose words to imitate.", rich_help_panel=_WORDS)
     ] = None
-    title: Annotated[
-        str | None, Option(help="What the song is called.", rich_help_panel=_WORDS)
-    ] = None
+    title: Annotated[str | None, Option(help="The title of the song.", rich_help_panel=_WORDS)] = (
+        None
+    )
     max_tokens: Annotated[
         int | None,
-        Option(help="Most tokens of a song's words; else 1024.", rich_help_panel=_WORDS),
+        Option(help="At most this many tokens of words; else 1024.", rich_help_panel=_WORDS),
     ] = None
     yes: Annotated[
         bool,
         Option(
             "--yes",
-            help="Do what would be asked: instruments the model never met, another metre or key.",
+            help="Answer yes to all questions: about instruments the model never met, another "
+            "metre or key.",
             rich_help_panel=_BEGIN,
         ),
     ] = False
 
-    wav: Annotated[bool, Option(help="Also write sound.", rich_help_panel=_FILES)] = True
+    wav: Annotated[bool, Option(help="Also write a sound file.", rich_help_panel=_FILES)] = True
     png: Annotated[bool, Option(help="Also draw the piano roll.", rich_help_panel=_FILES)] = True
     page: Annotated[bool, Option(help="Also write index.html.", rich_help_panel=_FILES)] = True
     musicxml: Annotated[

@@ -10,7 +10,7 @@ from megatron_music.wording import escape_controls
 
 _SLOW = 0.2
 LINE_INTERVAL_S = 5.0
-"""Where stderr is not a terminal, a progress line this often."""
+"""Seconds between progress lines where stderr is not a terminal."""
 
 
 def log(text: str) -> None:
@@ -19,7 +19,7 @@ def log(text: str) -> None:
 
 
 def wait_for(what: str, rank: int = 0) -> None:
-    """Say what takes some seconds; rank 0 speaks for all."""
+    """Report a step of some seconds, on rank 0 only."""
     if rank == 0:
         log(f"loading {what}")
 
@@ -75,7 +75,7 @@ def _write(line: str, live: bool, finished: bool) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Say a length of time shortly: 8 s, 3 min 20 s, 2 h 05 min."""
+    """Format a length of time: 8 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

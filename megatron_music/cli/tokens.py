@@ -13,7 +13,7 @@ from megatron_music.cli.data_options import (
     Metre,
     Tempo,
     Velocity,
-    told_settings,
+    token_settings,
 )
 from megatron_music.errors import UsageError
 
@@ -60,8 +60,8 @@ def encode(
         raise UsageError(f"{output} is a name of music, and text is written; give another")
     if hop is not None and not hop <= (bars or 0):
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
-    told = told_settings(metre, velocity, tempo, expressive) | {"lyrics": bool(lyrics)}
-    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **told))
+    chosen = token_settings(metre, velocity, tempo, expressive) | {"lyrics": bool(lyrics)}
+    vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **chosen))
     scores = read_all_music(file)
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
     for other in found[:1]:

@@ -34,7 +34,7 @@ _BELONGS = {
     "--utilisation": ("--estimate",),
     "--assume": ("--rehearse",),
 }
-"""The modes besides training that each option belongs to."""
+"""The modes other than training in which each option counts."""
 
 
 def train(
@@ -71,6 +71,7 @@ def train(
     from megatron_music.train.launcher import ignore_launcher, rank
     from megatron_music.train.request import default_run
 
+    # Only a training uses a launcher's ranks; other modes run in one process.
     ignore_launcher(keep_ranks=not (estimate or rehearse or megatron_lm_args))
     with report_errors_once(rank()):
         modes = {"--estimate": estimate, "--rehearse": rehearse}
@@ -90,7 +91,7 @@ def train(
         elif not megatron_lm_args:
             _train(settings, blend, run or default_run(recipe, blend), origin, recipe, yes)
         elif origin is not None:
-            raise UsageError("stock Megatron-LM begins with checkpoints of its own: no --from")
+            raise UsageError("stock Megatron-LM cannot read our checkpoints: no --from")
         else:
             stock = _stock_arguments(settings, blend, run or default_run(recipe, blend))
             print("\n".join(stock))
@@ -113,7 +114,7 @@ def _train(
         show.log(
             f"{request.run.path} has reached iteration {request.start_iteration}, and "
             f"train.train_iters={settings.train.train_iters}: nothing to do; "
-            f"raise train.train_iters to go on"
+            f"raise train.train_iters to train on"
         )
     if rank() == 0 and request.run.latest() is not None:
         words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]

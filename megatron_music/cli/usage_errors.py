@@ -1,4 +1,4 @@
-"""What typer refuses of a command line, as one line: what is wrong, and where help is."""
+"""Format typer's errors of a command line as one line: the fault, and where to find help."""
 
 import re
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ def usage_message(error: Any, words: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         return ""
-    said = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     for pattern, ours in _RULES:
-        said = re.sub(pattern, ours, said)
+        message = re.sub(pattern, ours, message)
     given = _given(getattr(error, "param", None), words)
     got = f" (got {given!r})" if given is not None else ""
     if context is None:
-        return f"{said}{got}; megatron-music -h lists the commands"
+        return f"{message}{got}; megatron-music -h lists the commands"
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
-    return f"{said}{got}; usage: {_plain(usage)}, where -h lists the options"
+    return f"{message}{got}; usage: {_plain(usage)}, where -h lists the options"
 
 
 def _given(param: Any, words: Sequence[str]) -> str | None:

@@ -1,1 +1,1 @@
-"""Reading what a run cost."""
+"""Measure runs: sweeps, captures, hardware; check a machine."""

@@ -1,4 +1,4 @@
-"""What this machine has of what the project can use, and a fix for what it lacks.
+"""Check this machine for all that the project can use, with a fix for what is missing.
 
 Nothing heavy is imported to find out: versions come from installed metadata, GPUs from NVML.
 """
@@ -33,12 +33,12 @@ Status = Literal["ok", "optional", "needed"]
 OURSELVES = "megatron-music"
 GIB = 1 << 30
 LEAST_FREE_GIB = 2
-"""Of disk: a data set, a run with its checkpoints and an exported model of the small recipes."""
+"""Disk space for a data set, a run with its checkpoints and an exported model, small recipes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked for: `status` is ok, or how badly it is missed; `fix` says what to do."""
+    """One check: `status` is ok, or how much the thing is needed; `fix` says what to do."""
 
     name: str
     found: str
@@ -128,7 +128,7 @@ def _python_for(package: str) -> str:
 
 
 def _requirement(package: str) -> Requirement:
-    """Return what our own metadata asks of a package."""
+    """Return the requirement of our own metadata for a package."""
     asked = map(Requirement, metadata.requires(OURSELVES) or [])
     return next((one for one in asked if one.name == package), Requirement(package))
 
@@ -156,7 +156,7 @@ def _needed_package(package: str) -> Finding:
 
 
 def _music21() -> Finding:
-    """Look for music21, which the collection `bach` alone is read with."""
+    """Look for music21, which has the collections and reads notation."""
     finding = _needed_package("music21")
     if finding.status == "ok":
         return finding
@@ -221,7 +221,7 @@ def _apex() -> Finding:
 
 
 def _kernels(driver: Driver) -> Finding:
-    """Say what training would choose here: kernels and the precisions there are, best first."""
+    """Return what training would choose here: kernels, and precisions, the best first."""
     gpus = () if are_gpus_hidden() else driver.usable_gpus
     first = next((gpu for gpu in gpus if gpu.capability), None)
     device = backends.cpu()
@@ -232,7 +232,7 @@ def _kernels(driver: Driver) -> Finding:
 
 
 def _sound() -> Finding:
-    """Say what plays songs: a synthesizer, and the SoundFont in pretty_midi's wheel."""
+    """Look for a synthesizer, and the SoundFont in pretty_midi's wheel."""
     lacks = [name for name in ("midirenderer", "pretty_midi") if not find_spec(name)]
     if lacks:
         return Finding("sound", "none", "optional", f"pip install {' '.join(lacks)}")

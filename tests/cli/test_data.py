@@ -149,7 +149,7 @@ def test_the_list_shows_every_collection(program: Program) -> None:
     assert all(entry["licence"] and entry["citation"] for entry in listed)
 
 
-def test_ctrl_c_keeps_what_is_read_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_shards_and_says_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "megatron_music", "data", "build", "bach", "-o", "set"]
     with subprocess.Popen(
         [*command, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True

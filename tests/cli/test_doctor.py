@@ -54,7 +54,7 @@ def test_json_carries_the_same_findings() -> None:
     assert {row["status"] for row in report["findings"]} <= {"ok", "optional", "needed"}
 
 
-def test_whatever_is_not_ok_says_what_to_do() -> None:
+def test_every_problem_says_what_to_do() -> None:
     assert all(one.fix for one in examine() if one.status != "ok")
 
 
@@ -168,9 +168,7 @@ def test_without_a_gpu_the_kernels_are_the_cpus(monkeypatch: pytest.MonkeyPatch)
     assert finding("GPU").status == "optional"
 
 
-def test_gpus_beside_a_torch_that_cannot_use_them_are_not_ready(
-    program: Program, driver: dict[str, str]
-) -> None:
+def test_gpus_that_torch_cannot_use_are_not_ready(program: Program, driver: dict[str, str]) -> None:
     """Here is no real GPU: torch, whatever it was built for, cannot use those of the stub."""
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -182,7 +180,7 @@ def test_gpus_beside_a_torch_that_cannot_use_them_are_not_ready(
     assert rows(program, **driver, CUDA_VISIBLE_DEVICES="")["torch"]["status"] == "ok"
 
 
-def test_without_the_nvml_module_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_nvml_module_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert finding("GPU").found == "nvidia-ml-py is missing"
     assert finding("GPU").status == "optional"

@@ -13,7 +13,7 @@ from tests.cli.program import Program
 V100 = "Tesla V100-SXM3-32GB"
 
 
-def test_a_person_is_told_parts_totals_and_days(program: Program) -> None:
+def test_an_estimate_shows_parts_totals_and_days(program: Program) -> None:
     told = program("train", "musenet", "--estimate", "--device", "NVIDIA H200", "--gpus", "8")
     rows = dict(line.split("  ", 1) for line in told.stdout.splitlines() if line.strip())
     assert rows["parameters"].strip().startswith("2,052.08 M")
@@ -53,19 +53,19 @@ def test_its_options_alone_do_not_begin_a_training(program: Program) -> None:
     assert "--device, --gpus, --json only with --estimate or --rehearse; add it" in told
 
 
-def test_a_newcomer_is_told_what_else_to_ask(program: Program) -> None:
+def test_an_estimate_names_further_options(program: Program) -> None:
     told = program("train", "tiny", "--estimate").stdout
     assert re.search("epochs +give --data DIR", told)
     assert re.search("time +give --device NAME, as in --device 'NVIDIA H200'", told)
 
 
-def test_a_short_time_is_told_in_its_own_unit(program: Program) -> None:
+def test_a_short_time_has_a_fitting_unit(program: Program) -> None:
     words = ["train", "article", "--estimate", "--device", "NVIDIA H200"]
     assert re.search(r"time +48\.\d minutes", program(*words).stdout)
     assert re.search(r"time +3\.\d hours", program(*words, "train.train_iters=200000").stdout)
 
 
-def test_what_does_not_fit_is_said(program: Program) -> None:
+def test_a_model_that_does_not_fit_is_reported(program: Program) -> None:
     told = program("train", "profile-large", "--estimate", "--device", V100, "--depth", "48")
     assert f"{V100}: does NOT fit" in told.stdout
 
@@ -95,13 +95,13 @@ def test_what_cannot_be_estimated_is_one_line(
     assert re.search(told, program.fails(2, "train", "article", "--estimate", *words))
 
 
-def test_training_without_data_is_told_what_is_missing(program: Program) -> None:
+def test_training_without_data_names_what_is_missing(program: Program) -> None:
     assert "with --data DIR" in program.fails(2, "train", "tiny")
 
 
 def test_stock_megatron_begins_with_no_checkpoint_of_ours(program: Program) -> None:
     words = ["train", "tiny", "--data", "a", "--from", "runs/a", "--megatron-lm-args"]
-    assert "checkpoints of its own" in program.fails(2, *words)
+    assert "cannot read our checkpoints" in program.fails(2, *words)
 
 
 def test_no_torch_is_loaded() -> None:

@@ -88,7 +88,7 @@ def test_an_empty_argument_is_refused_in_one_line(words: list[str], named: str) 
     assert re.fullmatch(rf"error: an empty argument \(.*{named}\); .* leave it out\n", done.stderr)
 
 
-def test_what_nobody_foresaw_is_one_line_too_that_names_a_file_with_its_traceback(
+def test_an_unexpected_error_is_one_line_and_a_file_with_its_traceback(
     tmp_path: Path,
 ) -> None:
     script = (

@@ -87,7 +87,7 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
         ("SOURCE=.", f"data build {ROOT} -o data/{ROOT.name} --fetch"),
     ],
 )
-def test_music_is_fetched_unless_it_is_said_where_it_lies(asked: str, step: str) -> None:
+def test_music_is_fetched_unless_source_is_given(asked: str, step: str) -> None:
     assert f"megatron-music {step}\n" in make("-n", "data", *asked.split())
 
 
@@ -128,7 +128,7 @@ def test_a_layout_that_cannot_work_is_refused_before_anything(
     assert message in done.stderr
 
 
-def test_batches_are_held_against_the_layout_before_data_is_built() -> None:
+def test_batches_are_checked_before_data_is_built() -> None:
     plan = make("-n", "pretrain", "RECIPE=article", "NPROC=16", "TP=2")
     check = plan.index("train article --estimate --gpus $((16 * 1))")
     assert check < plan.index("data build")
@@ -245,7 +245,7 @@ def test_what_an_environment_lacks_is_one_line_and_nothing_is_installed(
     assert not (checkout / ".venv").exists()
 
 
-def test_a_folder_that_is_no_environment_is_refused(checkout: Path) -> None:
+def test_a_folder_that_is_not_an_environment_is_refused(checkout: Path) -> None:
     told = make("data", "PYTHON_ENV=/no/where", folder=checkout)
     assert "error: PYTHON_ENV=/no/where has no bin/python3; give the folder" in told
 

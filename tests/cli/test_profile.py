@@ -32,7 +32,7 @@ def test_a_report_where_nothing_ran_fails_with_the_first_reason(program: Program
     assert (program.folder / "out" / "report.html").is_file()
 
 
-def test_a_folder_without_rows_is_told_what_to_do(program: Program) -> None:
+def test_a_report_without_rows_says_what_to_do(program: Program) -> None:
     assert "megatron-music profile sweep" in program.fails(1, "profile", "report", "none")
 
 
@@ -66,6 +66,6 @@ def test_a_budget_is_a_time(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "5 d"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_a_word_that_is_not_a_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="30m"):
         profile._seconds(text)

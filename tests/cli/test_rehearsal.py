@@ -32,7 +32,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-def test_a_person_is_told_memory_traffic_time_and_what_is_assumed(
+def test_a_rehearsal_shows_memory_traffic_time_and_assumptions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show_rehearsal(load_recipe("tiny", LAYOUT), None, H100, 12, ["network_gb_s=25"], False)

@@ -57,7 +57,7 @@ def test_both_are_written_into_a_folder_that_is_named(song: Path, tmp_path: Path
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"song.png", "song.wav"}
 
 
-def test_a_name_that_is_no_text_is_drawn_and_told_with_its_own_bytes(song: Path) -> None:
+def test_a_name_that_is_not_utf8_is_drawn_and_printed(song: Path) -> None:
     song = song.rename(os.fsdecode(os.fsencode(song.parent) + b"/caf\xe9.mid"))
     command = [sys.executable, "-m", "megatron_music", "render", song, "--png", "\udce9.png"]
     done = subprocess.run(command, capture_output=True, check=False, cwd=song.parent)

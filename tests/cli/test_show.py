@@ -35,7 +35,7 @@ def test_a_remark_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "no folder \\x1b[2J\n"
 
 
-def test_on_a_terminal_a_remark_has_a_line_of_its_own_behind_finished_work(
+def test_on_a_terminal_a_remark_has_its_own_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

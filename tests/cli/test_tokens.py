@@ -53,7 +53,7 @@ def test_notation_goes_the_same_way_as_midi(program: Program, tmp_path: Path) ->
         ("", "a.txt, at its end: expected PIECE_START"),
     ],
 )
-def test_text_that_is_no_piece_is_refused(
+def test_a_text_that_is_not_a_piece_is_refused(
     program: Program, tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "a.txt").write_text(text)

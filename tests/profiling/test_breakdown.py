@@ -78,7 +78,7 @@ def test_a_capture_without_its_log_says_less(tmp_path: Path) -> None:
     assert found.traced.log_tflops is None
 
 
-def test_a_damaged_capture_is_told_and_nothing_else_breaks(tmp_path: Path) -> None:
+def test_a_damaged_capture_is_reported_and_the_rest_shown(tmp_path: Path) -> None:
     file = capture_file(tmp_path, ONE.row.key)
     file.parent.mkdir(parents=True)
     file.write_text("no database")

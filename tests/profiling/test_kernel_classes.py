@@ -69,7 +69,7 @@ NAMES = {
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names]
 )
-def test_a_kernel_is_told_by_its_name(kind: str, name: str) -> None:
+def test_a_kernel_is_classified_by_its_name(kind: str, name: str) -> None:
     assert classify(name) == kind
 
 

@@ -43,7 +43,7 @@ def wish(data: Path, *labels: str, model: Path | None = None) -> Namespace:
     return Namespace(data=data, model=model, labels=list(labels), n=4, seed=1, output=None)
 
 
-def test_real_music_is_told_apart_and_songs_are_counted(
+def test_real_music_is_classified_and_songs_are_counted(
     module: Any, data: Path, tmp_path: Path
 ) -> None:
     hf = untrained(tmp_path / "hf", load_vocabulary(data / "tokenizer").settings)

@@ -6,7 +6,7 @@ from megatron_music.profiling.report.render import short_labels
 from tests.profiling.test_report import RAN
 
 
-def test_what_is_the_same_in_all_is_not_said() -> None:
+def test_values_that_are_the_same_in_all_rows_are_left_out() -> None:
     rows = [RAN, replace(RAN, micro_batch_size=2), replace(RAN, recompute="none")]
     assert short_labels(rows) == [
         "micro 1, recompute full",

@@ -92,7 +92,7 @@ def test_copies_are_memory_time_but_neither_busy_nor_hiding(file: Path) -> None:
     assert device.communication_hidden_share == 0
 
 
-def test_devices_are_told_apart(file: Path) -> None:
+def test_devices_are_separated(file: Path) -> None:
     capture = Capture()
     capture.kernel(GEMM, 0, 10, device=0, pid=7)
     capture.kernel(NCCL, 0, 2, device=1, pid=8)
@@ -102,7 +102,7 @@ def test_devices_are_told_apart(file: Path) -> None:
     assert (one.communication_ms, two.communication_ms) == (0, 2)
 
 
-def test_processes_that_each_see_one_gpu_are_told_apart(file: Path) -> None:
+def test_processes_that_each_see_one_gpu_are_separated(file: Path) -> None:
     capture = Capture()
     for gpu, pid in ((0, 70), (1, 71)):
         capture.gpu(gpu, f"NVIDIA Example {gpu}", pid, cuda=0)
@@ -114,7 +114,7 @@ def test_processes_that_each_see_one_gpu_are_told_apart(file: Path) -> None:
     ]
 
 
-def test_a_process_with_two_gpus_has_them_told_apart_as_well(file: Path) -> None:
+def test_two_gpus_of_one_process_are_separated(file: Path) -> None:
     capture = Capture()
     for cuda, gpu in ((0, 3), (1, 2)):
         capture.gpu(gpu, f"NVIDIA Example {gpu}", 70, cuda)

@@ -66,7 +66,7 @@ def test_other_names_can_be_given(tmp_path: Path) -> None:
     assert len(device.steps.steps) == 2
 
 
-def test_names_that_are_no_expression_are_refused(tmp_path: Path) -> None:
+def test_invalid_expressions_for_names_are_refused(tmp_path: Path) -> None:
     file = loop([10]).write(tmp_path / "run.sqlite")
     with pytest.raises(UsageError, match="not a regular expression"):
         read_profile(file, iterations="(")
@@ -91,7 +91,7 @@ def test_of_nested_iterations_the_outermost_counts(tmp_path: Path) -> None:
     assert steps_of(capture, tmp_path).durations_ms == (10, 10)
 
 
-def test_what_lies_inside_an_iteration_is_summed_by_its_name(tmp_path: Path) -> None:
+def test_ranges_inside_an_iteration_are_summed_by_name(tmp_path: Path) -> None:
     capture = loop([100] * 4)
     for start in (0, 100, 200, 300):
         capture.range("forward 0", start, start + 20)
@@ -102,7 +102,7 @@ def test_what_lies_inside_an_iteration_is_summed_by_its_name(tmp_path: Path) -> 
     assert steps_of(capture, tmp_path).phases_ms == {"forward": 40, "optimizer": 10}
 
 
-def test_communication_is_told_step_by_step(tmp_path: Path) -> None:
+def test_communication_is_reported_for_each_step(tmp_path: Path) -> None:
     capture = loop([10] * 4)
     capture.kernel(NCCL, 13, 19, stream=20)  # the product hides it until 15
     steps = steps_of(capture, tmp_path).steps
@@ -124,7 +124,7 @@ def test_an_iteration_takes_as_long_as_on_the_slowest_device(tmp_path: Path) -> 
     assert step_durations_ms(read_profile(capture.write(tmp_path / "run.sqlite"))) == (20, 30)
 
 
-def test_without_ranges_there_are_no_iterations_and_that_is_said(tmp_path: Path) -> None:
+def test_a_capture_without_ranges_is_reported(tmp_path: Path) -> None:
     capture = Capture()
     capture.kernel(GEMM, 0, 10)
     profile = read_profile(capture.write(tmp_path / "run.sqlite"))

@@ -130,7 +130,7 @@ def test_the_view_shows_the_figures_of_each_gpu_and_a_lost_one(
     assert "LOST" in shown
 
 
-def test_the_stream_goes_on_until_it_is_interrupted(
+def test_the_stream_continues_until_it_is_interrupted(
     program: Program, driver: dict[str, str]
 ) -> None:
     watching = subprocess.Popen(
@@ -186,7 +186,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"time_s":1}', '{"time_s":1,"devices":[{}]}'])
-def test_a_line_that_is_no_sample_is_refused(line: str) -> None:
+def test_a_line_that_is_not_a_sample_is_refused(line: str) -> None:
     with pytest.raises(InputError, match="not a sample of NVML"):
         from_json(line)
 
@@ -196,7 +196,7 @@ def test_gpus_are_picked_by_uuid_with_and_without_its_prefix() -> None:
     assert select(SAMPLE, None) == SAMPLE
 
 
-def test_a_mig_device_stands_for_the_gpu_that_it_is_a_part_of() -> None:
+def test_a_mig_device_means_the_gpu_it_is_part_of() -> None:
     sample = Sample(1.0, (DeviceSample(0, "GPU-aa", mig_uuids=("MIG-cc", "MIG-dd")),))
     assert from_json(to_json(sample)) == sample
     for uuid in ("MIG-dd", "cc", "aa"):

@@ -121,7 +121,7 @@ def test_the_recorder_stops_when_its_parent_dies(
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_polite_end_is_no_problem_and_ctrl_c_is_left_to_the_parent(file: Path) -> None:
+def test_a_terminated_recorder_is_not_a_problem_and_ignores_ctrl_c(file: Path) -> None:
     with record(file) as recording:
         os.kill(recording.pid, signal.SIGINT)
         time.sleep(0.3)
@@ -132,7 +132,7 @@ def test_a_polite_end_is_no_problem_and_ctrl_c_is_left_to_the_parent(file: Path)
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_recorder_that_was_killed_is_told_of_and_harms_nothing(file: Path) -> None:
+def test_a_killed_recorder_is_reported(file: Path) -> None:
     with record(file) as recording:
         os.kill(recording.pid, signal.SIGKILL)
         assert eventually(lambda: gone(recording.pid))

@@ -52,7 +52,7 @@ def test_samples_without_a_figure_do_not_count_as_zero() -> None:
     assert device.energy_j == 2
 
 
-def test_what_was_never_told_is_none() -> None:
+def test_figures_that_were_never_reported_are_none() -> None:
     device = summary_of(temperature_c=[40, 41])
     assert (device.mean_utilization, device.mean_power_w, device.energy_j) == (None, None, None)
     assert device.nvlink_bytes is None
@@ -114,13 +114,13 @@ def test_a_window_without_samples_is_refused() -> None:
         summarize(one_gpu(gpu_utilization=[1, 2]), start_s=100)
 
 
-def test_a_gpu_keeps_its_row_whatever_its_place() -> None:
+def test_a_gpu_keeps_its_row_at_any_index() -> None:
     samples = two_gpus((0, 0), (1000, 5000))
     turned = [samples[0], Sample(1.0, samples[1].devices[::-1])]
     assert [device.energy_j for device in summarize(turned).devices] == [1, 5]
 
 
-def test_a_gpu_that_was_lost_is_told_of() -> None:
+def test_a_lost_gpu_is_reported() -> None:
     assert summary_of(lost=[False, True]).lost
     assert not summary_of(lost=[False, False]).lost
 

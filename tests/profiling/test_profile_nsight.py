@@ -33,7 +33,7 @@ def test_a_person_reads_the_same_in_tables(program: Program) -> None:
         assert figure in done.stdout
 
 
-def test_what_a_captured_run_achieved_stands_beside_what_its_log_says(program: Program) -> None:
+def test_a_capture_is_shown_with_the_figures_of_its_log(program: Program) -> None:
     """Of three iterations of 100 ms the middle one counts."""
     run = program.folder / "run"
     run.mkdir()
@@ -50,7 +50,7 @@ def test_what_a_captured_run_achieved_stands_beside_what_its_log_says(program: P
     assert "1 iterations: 100.0 ms" in program(*words).stdout
 
 
-def test_a_capture_without_iterations_achieved_nothing_that_could_be_told(program: Program) -> None:
+def test_a_capture_without_iterations_has_no_rate(program: Program) -> None:
     capture = Capture()
     capture.kernel(GEMM, 0, 10)
     capture.write(program.folder / "run.sqlite")

@@ -43,7 +43,7 @@ def iterate(named: PhaseTimers, *numbers: int) -> None:
                 named("optimizer-inner-step").stop()
 
 
-def test_phases_are_timed_and_each_stands_for_itself() -> None:
+def test_phases_are_timed_without_those_inside_them() -> None:
     named = timers(0, 2)
     begin = time.perf_counter()
     iterate(named, 1, 2)
@@ -63,7 +63,7 @@ def test_iterations_that_were_not_chosen_are_not_named() -> None:
     assert named.take()
 
 
-def test_the_wait_for_data_is_no_part_of_the_pass_that_asks_for_it() -> None:
+def test_the_wait_for_data_is_not_part_of_the_pass() -> None:
     named = timers(0, 1)
 
     def slow() -> Iterator[int]:
@@ -132,7 +132,7 @@ def test_one_rank_alone_starts_the_capture(gpu: list[str]) -> None:
     assert not {"start", "stop"} & set(gpu)
 
 
-def test_a_run_that_goes_on_among_the_chosen_iterations_is_captured_from_there(
+def test_a_run_that_resumes_among_the_profiled_iterations_is_captured(
     gpu: list[str],
 ) -> None:
     iterate(timers(0, 3, is_cuda=True), 3)

@@ -131,13 +131,13 @@ def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
     assert not re.search(r"https?://|url\(|@import", page)
 
 
-def test_the_page_escapes_what_it_is_told(folder: Path) -> None:
+def test_the_page_escapes_all_texts(folder: Path) -> None:
     page = write_report(folder).html.read_text()
     assert "NVIDIA &lt;X1&gt;" in page
     assert "<X1>" not in page
 
 
-def test_what_is_the_same_in_all_rows_is_told_once(folder: Path) -> None:
+def test_values_that_are_the_same_in_all_rows_come_once(folder: Path) -> None:
     write_report(folder)
     text = (folder / "report.md").read_text()
     head = next(line for line in text.splitlines() if line.startswith("| row |"))

@@ -218,7 +218,7 @@ def test_every_outcome_is_a_row_with_its_reason(write: Write, tmp_path: Path) ->
     assert outcomes[kinds.HANGS] == ("timeout", "took longer than 3 s; 0 of 4 iterations done")
     assert outcomes[kinds.RAISES] == ("failed", "RuntimeError: the matrix is singular")
     assert "signal 9" in outcomes[kinds.KILLED][1]
-    assert "said nothing" in outcomes[kinds.SILENT][1]
+    assert "no output" in outcomes[kinds.SILENT][1]
     assert outcomes[kinds.SHORT] == ("failed", "its log holds 3 of 4 iterations")
     skipped = [row for row in result.rows if row.outcome == "skipped"]
     assert len(skipped) == len(rows)
@@ -285,7 +285,7 @@ def fake_command(sweep: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_run_at_work_and_the_same_call_repeats_it(
+def test_a_signal_ends_the_current_run_and_the_same_call_repeats_it(
     write: Write, tmp_path: Path, number: signal.Signals
 ) -> None:
     sweep, folder = (
@@ -313,7 +313,7 @@ def test_two_sweeps_do_not_share_a_folder(write: Write, tmp_path: Path) -> None:
     process.wait(30)
 
 
-def test_a_killed_sweep_goes_on_and_ends_what_it_left_behind(write: Write, tmp_path: Path) -> None:
+def test_a_killed_sweep_resumes_and_ends_the_run_it_left(write: Write, tmp_path: Path) -> None:
     sweep, folder = (
         write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE)),
         tmp_path / "out",

@@ -73,7 +73,7 @@ def test_classes_idle_time_communication_and_phases_are_those_of_the_events(
     assert device.steps.phases_ms == {"backward": 40, "optimizer": 25, "forward": 20, "data": 10}
 
 
-def test_gpus_are_told_apart(tmp_path: Path) -> None:
+def test_gpus_are_separated(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     path.write_text(trace_text([kernel(GEMM, 0, 10), kernel(GEMM, 2, 10, device=1)]))
     assert [one.span_ms for one in read_profile(path).devices] == [10, 8]
@@ -89,7 +89,7 @@ def test_gpus_are_told_apart(tmp_path: Path) -> None:
         ('{"traceEvents": [{"ph": "X", "cat": "cpu_op"}]}', "holds no GPU kernels"),
     ],
 )
-def test_what_is_no_trace_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_file_that_is_not_a_trace_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "trace.json"
     path.write_text(text)
     with pytest.raises(InputError, match=reason):

@@ -59,7 +59,7 @@ def test_merged_unions_cover_what_any_of_them_covers(each: list[list[tuple[int, 
 
 
 @given(INTERVALS, st.integers(0, 60), st.integers(0, 60))
-def test_clipping_keeps_what_lies_in_the_window(
+def test_clipping_keeps_what_is_in_the_window(
     pairs: list[tuple[int, int]], start: int, end: int
 ) -> None:
     window = set(range(start, end))

@@ -64,7 +64,7 @@ class Steps:
     dropped: int
     phases_ms: Mapping[str, float]
     """Mean time of each range right inside an iteration, summed over its repetitions, on the
-    thread that ran the iteration: what the CPU waited for, which the GPU may lag behind."""
+    thread that ran the iteration: the time of the CPU, after which the GPU may still be busy."""
 
     @property
     def durations_ms(self) -> tuple[float, ...]:
@@ -88,8 +88,8 @@ class DeviceProfile:
     communication_ms: float
     communication_hidden_ms: float
     classes_ms: Mapping[str, float]
-    """Per class the union of its own kernels (copies and fills count as memory): classes that
-    run side by side add up to more than `busy_ms`."""
+    """Per class the union of its kernels (copies and fills count as memory): classes that run at
+    the same time add up to more than `busy_ms`."""
     kernel_count: int
     top_kernels: tuple[KernelTime, ...]
     steps: Steps | None

@@ -4,7 +4,7 @@ NVIDIA's libraries name their kernels after the generation they are made for: `v
 `turing_...s1688gemm`, `ampere_...s16816gemm`, `sm80_xmma_gemm`, `sm90_xmma_gemm`, `cutlass_80_...`,
 `nvjet_...` (Hopper and Blackwell), `cutlass3x_sm100_...`. The table below is read from the top and
 the first pattern that occurs in the name decides; the order matters, since a template's name
-holds the names of its arguments (a flash attention kernel on `cutlass::bfloat16_t` is no GEMM).
+holds the names of its arguments (a flash attention kernel on `cutlass::bfloat16_t` is not a GEMM).
 """
 
 import re
@@ -23,7 +23,7 @@ CLASSES = (
 """Every class, in the order in which they are shown.
 
 `elementwise` holds reductions too, `memory` gathers, scatters, copies and fills, and `other`
-whatever no pattern knows: it stays visible, so that a hole in the table is seen.
+all kernels without a pattern: it is shown, so that gaps in the table are noticed.
 """
 
 PATTERNS: tuple[tuple[str, str], ...] = (
@@ -43,7 +43,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("elementwise", r"dropout|gelu|swiglu|relu|rotary|\brope|_rope|fused_|cast|scan|arange"),
     ("memory", r"copy|fill|memset|zero_"),
 )
-"""(class, pattern) from the top; matched anywhere in the name, whatever the case."""
+"""(class, pattern) from the top; matched anywhere in the name, in upper or lower case."""
 
 
 @lru_cache(maxsize=1)

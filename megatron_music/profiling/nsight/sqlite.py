@@ -76,7 +76,7 @@ def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> 
 @contextmanager
 def open_export(path: Path) -> Iterator[Export]:
     """Open an export read-only; anything wrong with it is raised as InputError."""
-    # Find out what is wrong before SQLite does, which would say it less clearly
+    # Checked before SQLite does, whose messages do not name the cause.
     try:
         with path.open("rb") as file:
             header = file.read(100)

@@ -102,7 +102,7 @@ def merge(*unions: Union) -> Union:
 
 def overlap(one: Union, other: Union) -> int:
     """Return the time covered by both, in nanoseconds."""
-    # Inclusion and exclusion: no pairing of intervals, whatever their numbers.
+    # By inclusion and exclusion, which needs no pairing of intervals.
     return one.length + other.length - merge(one, other).length
 
 

@@ -29,7 +29,7 @@ THROTTLE_REASONS = {
 """Bits of NVML's mask of reasons; bit 0, an idle GPU, does not count as throttling."""
 
 MIG_REMARK = (
-    "a GPU that is split by MIG has no utilization of its own, and its memory, power and energy "
+    "a GPU that is split by MIG has no utilization, and its memory, power and energy "
     "are those of all its parts together"
 )
 

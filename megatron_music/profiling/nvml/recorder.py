@@ -55,9 +55,9 @@ class Recording:
             self._process.wait()
             self.problem = f"the recorder of {self.path} hung and was ended"
             return self.problem
-        said = _pipe(self._process.stdout).read().strip()
+        message = _pipe(self._process.stdout).read().strip()
         if self._process.returncode and self.problem is None:
-            self.problem = said or f"the recorder ended with code {self._process.returncode}"
+            self.problem = message or f"the recorder ended with code {self._process.returncode}"
         return self.problem
 
 

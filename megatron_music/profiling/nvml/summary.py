@@ -98,7 +98,7 @@ def summarize(
         and (end_s is None or sample.time_s <= end_s)
     ]
     if not chosen:
-        raise InputError(f"none of {len(samples)} samples lies in the time asked for")
+        raise InputError(f"none of {len(samples)} samples is in the requested time")
     found: dict[str, list[DeviceSample]] = {}
     for sample in chosen:
         for device in sample.devices:

@@ -51,12 +51,12 @@ TOO_LOW = (
     "folder, when it is quiet."
 )
 _SOURCES: Mapping[str, str] = {
-    "kernels": "Traced by Nsight Systems in a run of its own: shares of the time from a device's "
+    "kernels": "Traced by Nsight Systems in a separate run: shares of the time from a device's "
     "first kernel to its last, mean over the devices. Communication counts where nothing else "
-    "ran beside it.",
+    "ran at the same time.",
     "phases": "As the first process timed itself, over the measured iterations. Communication is "
     "the reduction of gradients and what pipeline stages send, the wait for other processes "
-    "included; tensor parallel communication lies within forward and backward.",
+    "included; tensor parallel communication is part of forward and backward.",
 }
 _SCALING = (
     "Tokens/s of all devices by number of processes, of each the fastest layout; the percentage "
@@ -289,11 +289,11 @@ def summary(contents: Contents) -> str:
         return counts
     best = ran[0]
     share = best.utilisation.get(RANKED_BY)
-    told = "" if share is None else f" ({share:.2%} of the peak, {RANKED_BY})"
+    of_peak = "" if share is None else f" ({share:.2%} of the peak, {RANKED_BY})"
     rate = f"{best.tokens_per_s:,.0f} tokens/s"
     return (
         f"{counts} Best on {best.row.device}: {best.row.label}: "
-        f"{rate} and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{told}."
+        f"{rate} and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{of_peak}."
     )
 
 

@@ -45,14 +45,11 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
         except MusicError:
             continue
         if series:
-            return Timeline(row, series, _measured(row, begin_s))
+            measured = None
+            if row.started_s is not None and row.ended_s is not None:
+                measured = row.started_s - begin_s, row.ended_s - begin_s
+            return Timeline(row, series, measured)
     return None
-
-
-def _measured(row: Row, begin_s: float) -> tuple[float, float] | None:
-    if row.started_s is None or row.ended_s is None:
-        return None
-    return row.started_s - begin_s, row.ended_s - begin_s
 
 
 def _gpus(path: Path) -> tuple[float, tuple[Series, ...]]:

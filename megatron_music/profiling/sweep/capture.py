@@ -1,4 +1,4 @@
-"""A configuration run once more under Nsight Systems, after it was measured without.
+"""Run a configuration again under Nsight Systems, after it was measured without.
 
     DIR/captures/KEY/capture.nsys-rep    for Nsight Systems' own window
     DIR/captures/KEY/capture.sqlite      its export, which the report reads
@@ -59,7 +59,7 @@ def profile_command(nsys: str, output: Path, command: Sequence[str]) -> list[str
     return [
         *(nsys, "profile", "-s", "none", "-t", "nvtx,cuda", "-o", str(output.with_suffix(""))),
         *("--force-overwrite", "true"),
-        # Only what lies between the engine's profiler start and stop: warm-up and loading stay out.
+        # Only from the engine's profiler start to its stop, without loading and warm-up.
         *("--capture-range=cudaProfilerApi", "--capture-range-end=stop"),
         *command,
     ]
@@ -80,7 +80,7 @@ def trace(
     timeout_s: float,
     say: Callable[[str], None],
 ) -> None:
-    """Trace the configurations that are not traced yet, while there is time; say what came of it.
+    """Trace the configurations that are not traced yet, while there is time; report the outcome.
 
     `until` is a moment of the monotonic clock. What is in the way is a remark, never an error.
     """
@@ -108,7 +108,7 @@ def trace(
 def capture(
     configuration: Configuration, context: TrialContext, nsys: str, timeout_s: float
 ) -> str:
-    """Trace a configuration and export what was found; return why there is none, "" if there is."""
+    """Trace a configuration and export the capture; return why it failed, "" if it did not."""
     export = capture_file(context.folder, configuration.key).resolve()
     run = capture_log(context.folder, configuration.key).resolve()
     end_training(str(run))

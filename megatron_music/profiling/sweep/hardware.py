@@ -1,4 +1,4 @@
-"""What a sweep measures on: GPUs, the CPU's load, and the peak of the device.
+"""The hardware of a sweep: GPUs, the CPU's load, and the peak of the device.
 
 torch is loaded in a separate process, so that the sweep holds none of a GPU's memory while its
 configurations run.
@@ -38,7 +38,7 @@ GPU_ROUND_S, GPU_ROUNDS = 0.05, 5
 """A round of products takes at least this long: the GPU's queue is full, launches do not matter."""
 
 CPU_ROUND_S, CPU_ROUNDS = 0.004, 60
-"""Short enough that some round is not disturbed by other work on the machine."""
+"""A round is this short, so that some are not disturbed by other work on the machine."""
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 
@@ -70,12 +70,12 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """What computes, for a person."""
+        """The name of the device, for messages."""
         return self.gpus[0].name if self.gpus else "this CPU"
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """What the machine computes in, the best first; everything where that is not known."""
+        """The precisions of the machine, the best first; all if they are not known."""
         if not self.gpus:
             return backends.cpu().precisions
         capability = self.gpus[0].capability
@@ -177,7 +177,7 @@ class Load:
 
 
 class LoadRecorder:
-    """Writes the load to a file when it is looked at, at most twice a second."""
+    """Writes the load to a file at each call, at most twice a second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -221,14 +221,13 @@ def _gpus() -> tuple[Gpu, ...]:
     )
 
 
-def _ignore_sigint() -> None:
-    """Leave Ctrl-C to the sweep, which waits for the answer before it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _in_subprocess(work: Callable[..., Result], *arguments: object) -> Result:
+    # The sweep handles Ctrl-C: it waits for the answer before it ends.
     with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_ignore_sigint
+        1,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
     ) as pool:
         return pool.submit(work, *arguments).result()
 

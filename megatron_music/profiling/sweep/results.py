@@ -43,7 +43,7 @@ KIND: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration and what became of it; what was not measured is None or empty."""
+    """One configuration and its outcome; figures that were not measured are None or empty."""
 
     key: str
     outcome: Outcome
@@ -63,7 +63,7 @@ class Row:
     hidden_size: int
     padded_vocab_size: int
     estimated_bytes: int | None = None
-    """What the fullest process is estimated to hold; None where the layout is impossible."""
+    """The estimated memory of the fullest process; None where the layout is impossible."""
     software: str = ""
     """Versions, and what computes attention, as the run found them."""
     device: str = ""
@@ -101,7 +101,7 @@ class Row:
 
     @property
     def shape(self) -> Shape:
-        """Return what decides the FLOPs of an iteration."""
+        """Return the shape that decides the FLOPs of an iteration."""
         return Shape(
             global_batch_size=self.global_batch_size,
             seq_length=self.seq_length,
@@ -113,7 +113,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a row that ran amounts to; every rate is for one device."""
+    """The figures of a row that ran; every rate is for one device."""
 
     row: Row
     step_time_s: float
@@ -174,7 +174,7 @@ def append_row(folder: Path, row: Row) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if path.exists() else b""
-        # A kill may have cut the last line short: ours must not be glued to it.
+        # A kill may have cut the last line short; the next one must not continue it.
         cut = bool(before) and not before.endswith(b"\n")
         line = ("\n" if cut else "") + json.dumps(asdict(row)) + "\n"
         with path.open("ab", buffering=0) as file:

@@ -46,7 +46,7 @@ SKIPPED: Outcome = "skipped"
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to: all rows, how many were measured just now, how many are left."""
+    """The state of a sweep: all rows, how many this call measured, how many are left."""
 
     rows: tuple[Row, ...]
     fresh: int
@@ -54,14 +54,15 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Display:
     """Progress over configurations, with the iterations of the current one."""
 
     progress: Progress
     done: int
     total: int
 
-    def tell(self, fresh: int, note: str = "") -> None:
+    def show(self, fresh: int, note: str = "") -> None:
+        """Show that `fresh` more configurations are done, with a note."""
         self.progress(self.done + fresh, self.total, note)
 
 
@@ -100,7 +101,7 @@ def run_sweep(
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
 ) -> SweepResult:
-    """Run what a sweep file asks for and `folder` does not hold yet, the likely best first.
+    """Run the configurations of a sweep file that `folder` lacks, the likely best first.
 
     It ends after `budget_s`; a run cut short by that leaves no row, so that the
     same call measures it again. `captures` of the best, by default as many as the
@@ -108,7 +109,9 @@ def run_sweep(
     this machine's GPUs expects, not by the grid's heuristic. Raises InputError, UsageError,
     WriteError, MissingError.
     """
-    until = None if budget_s is None else time.monotonic() + _checked(budget_s)
+    if budget_s is not None and not budget_s > 0:
+        raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
+    until = None if budget_s is None else time.monotonic() + budget_s
     sweep = load_sweep(path)
     if captures is not None:
         sweep = sweep.model_copy(update={"captures": captures})
@@ -144,7 +147,7 @@ def _sweep(
     if rehearse:
         todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), context.data, say)]
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
-    fresh = _run(todo, sweep, context, until, _Told(progress, done, done + len(todo)))
+    fresh = _run(todo, sweep, context, until, _Display(progress, done, done + len(todo)))
     _settle(context, fresh)
     best = [one.row.key for one in best_first(read_rows(folder))]
     known = {one.key: one for one in configurations}
@@ -154,9 +157,13 @@ def _sweep(
 
 
 def _run(
-    todo: list[Configuration], sweep: Sweep, context: TrialContext, until: float | None, told: _Told
+    todo: list[Configuration],
+    sweep: Sweep,
+    context: TrialContext,
+    until: float | None,
+    display: _Display,
 ) -> int:
-    """Measure one after another while there is time; return how many got their row."""
+    """Measure configurations one after another while there is time; return how many."""
     for fresh, configuration in enumerate(todo):
         left_s = sweep.timeout_s if until is None else until - time.monotonic()
         if left_s <= 0:
@@ -165,14 +172,14 @@ def _run(
         iterations = configuration.recipe.train.train_iters
 
         def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
-            told.tell(at, f"iteration {done}{text}")
+            display.show(at, f"iteration {done}{text}")
 
         row = measure(configuration, context, min(sweep.timeout_s, left_s), note)
-        # The budget ended the run, not its own time limit: it says nothing of the configuration.
+        # The budget ended the run, not its time limit, so it is not a result of the configuration.
         if row.outcome == "timeout" and left_s < sweep.timeout_s:
             return fresh
         append_row(context.folder, row)
-        told.tell(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
+        display.show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
 
 
@@ -186,7 +193,7 @@ def _gpu(machine: Machine) -> str:
 
 
 def _settle(context: TrialContext, fresh: int) -> None:
-    """Measure again, after the runs, the peaks that were measured; rows follow a better one."""
+    """Measure the peaks again after the runs; rows get the better one."""
     if not fresh:
         return
     better = context.peaks.measure_again()
@@ -209,18 +216,12 @@ def _todo(
 
 
 def _skip(configurations: list[Configuration], context: TrialContext) -> None:
-    """Leave a row, once, for every configuration that cannot run here."""
+    """Write a row, once, for every configuration that cannot run here."""
     known = {row.key for row in read_rows(context.folder)}
     for configuration in configurations:
         reason = infeasible_reason(configuration, context.machine)
         if reason is not None and configuration.key not in known:
             append_row(context.folder, describe(configuration, context, SKIPPED, reason))
-
-
-def _checked(budget_s: float) -> float:
-    if not budget_s > 0:
-        raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
-    return budget_s
 
 
 def rehearse_sweep(

@@ -1,6 +1,6 @@
 """A sweep as data: a base recipe, what is fixed, and a grid over recipe keys and processes.
 
-    recipe: tiny                    # a recipe's name, or a .yaml beside the sweep
+    recipe: tiny                    # a recipe's name, or a .yaml next to the sweep
     fixed: {model.seq_length: 256}  # for every configuration
     warmup_iters: 3                 # run first, not counted
     measured_iters: 10
@@ -39,7 +39,7 @@ from megatron_music.train.backends import cpu
 
 PROCESSES = "processes"
 ALL = "all"
-"""As many processes as the machine has GPUs, or cores where it has none."""
+"""As a number of processes: that of the machine's GPUs, or of its cores if it has none."""
 
 MOST_POINTS = 10_000
 
@@ -64,7 +64,7 @@ _PRECISION = ("bf16", "fp16", "fp32")
 
 
 class Sweep(BaseModel):
-    """What a sweep file says."""
+    """The contents of a sweep file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,11 +89,11 @@ class Configuration:
 
     @property
     def key(self) -> str:
-        """Name the configuration by all that decides its figures."""
-        # Of the whole recipe, not of the overrides: two ways to write one configuration are one
-        # row.
-        told = [self.recipe.model_dump(), self.processes, self.warmup_iters]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        """Return a hash of all that decides the configuration's figures."""
+        # Of the whole recipe, not of the overrides: the same configuration can be written in
+        # several ways, and has one row.
+        parts = [self.recipe.model_dump(), self.processes, self.warmup_iters]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def data_parallel_size(self) -> int:
@@ -121,8 +121,8 @@ def load_sweep(path: Path) -> Sweep:
         place = ".".join(map(str, error["loc"])) or "a sweep"
         known = ", ".join(Sweep.model_fields)
         raise UsageError(f"{path}: {place}: {error['msg']}; its keys are {known}") from None
-    beside = path.parent / sweep.recipe
-    return sweep.model_copy(update={"recipe": str(beside)}) if beside.is_file() else sweep
+    local = path.parent / sweep.recipe
+    return sweep.model_copy(update={"recipe": str(local)}) if local.is_file() else sweep
 
 
 def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configuration]:
@@ -182,7 +182,10 @@ def _configuration(
             f"a sweep sets {taken[0]} itself; remove it, and use warmup_iters and measured_iters"
         )
     overrides = (
-        *(f"{key}={_scalar(value)}" for key, value in given.items()),
+        *(
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in given.items()
+        ),
         f"train.train_iters={sweep.warmup_iters + sweep.measured_iters}",
         *ALWAYS,
     )
@@ -191,10 +194,6 @@ def _configuration(
         overrides = (*overrides, f"train.precision={precision}")
         recipe = load_recipe(sweep.recipe, overrides)
     return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
-
-
-def _scalar(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _rank(configuration: Configuration) -> tuple[int, ...]:

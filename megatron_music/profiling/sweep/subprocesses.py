@@ -20,7 +20,7 @@ from megatron_music.train.launcher import RUN_DIR_OPTIONS
 PROGRAM = "megatron_music"
 RUN_OPTION = RUN_DIR_OPTIONS[0]
 LOOK_S = 0.05
-"""Between two looks at a run."""
+"""Seconds between two checks of a run."""
 
 END_S = 10.0
 """How long the system is given to take away a killed process."""
@@ -79,7 +79,7 @@ def run_group(
             time.sleep(LOOK_S)
         return code
     finally:
-        # torchrun's workers have sessions of their own, so killing the launcher's group misses
+        # torchrun's workers have their own sessions, so killing the launcher's group misses
         # them.
         end_training(run_of(command))
         if process is not None:
@@ -141,7 +141,7 @@ def explain(output: str, exit_code: int) -> str:
         return own[0]
     if re.search(r"exitcode\s*: -9\b", output) or exit_code == -9:
         return "a process was killed (signal 9); the machine may be out of memory"
-    return f"ended with exit code {exit_code} and said nothing"
+    return f"ended with exit code {exit_code} and no output"
 
 
 def _command_run(process: psutil.Process) -> str:

@@ -1,4 +1,4 @@
-"""A data set of random tokens: what a step costs does not depend on what the tokens say."""
+"""A data set of random tokens: the time of a step does not depend on the tokens."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -35,13 +35,13 @@ OUTPUT_FILE = "output.txt"
 GPUS_FILE = "gpus.jsonl"
 LOAD_FILE = "load.jsonl"
 ENVIRONMENT_FILE = "environment.json"
-"""A run writes it about itself."""
+"""The file in which a run describes its environment."""
 
 BULKY = ("checkpoints", "cache", "tokenizer", "tensorboard")
-"""What a run leaves that its figures do not need."""
+"""Outputs of a run that its figures do not need."""
 
 Note = Callable[[int], None]
-"""Told how many iterations a run has done."""
+"""Called with the number of iterations that a run has done."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class MeasureWindow:
         self._note = note
 
     def poll(self) -> None:
-        """Read how far the run is."""
+        """Read the progress of the run."""
         done = len(read_log(self._run))
         if self.start_s is None and done >= max(1, self._warmup):
             self.start_s = time.time()
@@ -139,9 +139,9 @@ def _estimated(configuration: Configuration) -> int | None:
 def measure(
     configuration: Configuration, context: TrialContext, timeout_s: float, note: Note
 ) -> Row:
-    """Run a configuration afresh and return its row; a run that fails is a row as well."""
+    """Run a configuration from the start and return its row; a failed run is a row as well."""
     path = context.run(configuration)
-    # A sweep that was killed may have left its run behind, writing into the same folder.
+    # The training of a sweep that was killed may still run and write into the same folder.
     end_training(str(path))
     shutil.rmtree(path, ignore_errors=True)
     RunDir(path).checkpoints.mkdir(parents=True)  # what makes it a run's folder
@@ -172,7 +172,7 @@ def measure(
 
 
 def clear_bulk(run: Path) -> None:
-    """Remove what a run leaves that its figures do not need."""
+    """Remove the outputs of a run that its figures do not need."""
     for name in BULKY:
         shutil.rmtree(run / name, ignore_errors=True)
 
@@ -233,9 +233,9 @@ def _row(
 
 def _software(environment: Path) -> str:
     try:
-        told = json.loads(environment.read_text(encoding="utf-8"))
-        parts = [f"{package} {version}" for package, version in told["versions"].items()]
-        return ", ".join([*parts, f"attention by {told['attention']}"])
+        found = json.loads(environment.read_text(encoding="utf-8"))
+        parts = [f"{package} {version}" for package, version in found["versions"].items()]
+        return ", ".join([*parts, f"attention by {found['attention']}"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return ""
 
