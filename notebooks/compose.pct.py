@@ -52,7 +52,7 @@ composer = Composer.load(RUN / "hf")
 # ## A request
 #
 # What may be asked for is the same here and on the command line: bars, instruments, seed,
-# temperature, top-k, top-p. What is asked for is kept, whatever the weights: the grammar forbids
+# temperature, top-k, top-p. These are kept with any weights: the grammar forbids
 # the tokens that would break it.
 
 # %%

@@ -36,7 +36,7 @@ DATA, RUN = ROOT / "data" / "mine", ROOT / "runs" / "mine-tiny"
 ITERATIONS = 4 if QUICK else 100
 
 # %% [markdown]
-# Where there is no such folder, twenty chorales by Bach stand in for it, those in 4/4.
+# Where there is no such folder, twenty chorales by Bach in 4/4 are used instead.
 
 # %%
 if QUICK or not MIDI.is_dir():

@@ -147,7 +147,7 @@ for kind, spent_ms in sorted(device.classes_ms.items(), key=lambda item: -item[1
 # ## Choice: a sweep
 #
 # Which layout is best on this machine? A sweep trains a few iterations in each and reports. Here a
-# small one, on whatever runs this notebook: three micro batches of a tiny model.
+# small one, on the machine that runs this notebook: three micro batches of a tiny model.
 
 # %%
 sweep = WORK / "small.yaml"
@@ -166,8 +166,8 @@ megatron_music(f"profile sweep {sweep} -o {WORK}/sweep")
 
 # %% [markdown]
 # The report says it in a page that needs no network (`report.html`), as Markdown, as CSV and as a
-# picture. Where the peak is known, or was measured as here, each configuration's utilisation stands
-# beside it, by all three formulas.
+# picture. Where the peak is known, or was measured as here, it has each configuration's utilisation
+# as well, by all three formulas.
 
 # %%
 Image(filename=WORK / "sweep" / "report.png", width=800)

@@ -106,7 +106,7 @@ player(decode(higher, vocabulary))
 #
 # Not every sequence of words is music: a note that ends must have begun, a bar holds sixteen
 # sixteenths. The grammar knows at each point what may come next. When composing, everything else
-# is forbidden, so that whatever the model has learned, every piece is sound.
+# is forbidden, so that every piece is sound with any weights.
 
 # %%
 walker = Walker(vocabulary)
