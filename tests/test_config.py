@@ -67,7 +67,7 @@ def test_a_depth_below_1_is_refused() -> None:
         ("tiny", "train.seed=5000000000", "less than or equal to 2147483647"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_is_right(name: str, override: str, told: str) -> None:
+def test_an_error_names_the_value_and_what_is_allowed(name: str, override: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         load_recipe(name, [override] if override else [])
 

@@ -79,7 +79,7 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "away").symlink_to(tmp_path / "gone")
     for write in (check_writable, lambda place: write_text(place / "b.txt", "music")):
         with pytest.raises(
-            WriteError, match=r"the link .*away leads to .*gone, which is not there"
+            WriteError, match=r"the link .*away points to .*gone, which is not there"
         ):
             write(tmp_path / "away" / "new")
     (tmp_path / "away").unlink()

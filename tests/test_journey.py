@@ -126,7 +126,7 @@ def test_two_trainings_do_not_share_a_run(home: Program) -> None:
     assert "another training is running" in said
 
 
-def test_more_songs_are_added_beside_the_model_unless_told_where(home: Program) -> None:
+def test_songs_are_added_next_to_the_model_without_an_output_folder(home: Program) -> None:
     files = home("compose", "run/hf", "-n", "1", "--bars", "2", "--no-png").stdout.split()
     made = ["song-7.mid", "song-7.wav", "song-7.json", "index.html"]
     assert files == [f"run/music/{name}" for name in made]

@@ -37,7 +37,7 @@ def test_every_test_that_is_walked_is_there() -> None:
     assert [str(path) for path in files if not path.exists()] == []
 
 
-def test_a_name_that_is_no_pairs_is_refused() -> None:
+def test_a_name_without_pairs_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"no 2\.7; known: 3\.11, debian, 3\.12"):
         versions.main("2.7")
 

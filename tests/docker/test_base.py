@@ -39,7 +39,7 @@ def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pat
     return write
 
 
-def test_the_bases_own_builds_are_held_and_ours_fill_in_what_it_lacks(
+def test_builds_of_the_base_are_kept_and_missing_packages_installed(
     base: ModuleType, pins: Callable[[str], Path]
 ) -> None:
     held = base.held(NVIDIA | {"rich": "13.9.4"}, pins(""))
@@ -89,7 +89,7 @@ def test_what_the_base_brings_is_not_asked_of_pip(base: ModuleType) -> None:
     assert {"numba", "transformers", "jupyterlab", "fastapi", "uvicorn"} <= set(wanted)
 
 
-def test_a_replaced_torch_is_noticed_and_an_updated_helper_is_only_told(
+def test_a_replaced_torch_is_an_error_and_an_updated_helper_a_remark(
     base: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = NVIDIA | {"rich": "13.9.4"}

@@ -55,7 +55,7 @@ def test_a_run_is_cut_back_to_its_first_checkpoint(tmp_path: Path) -> None:
     assert not cut_back(tmp_path / "absent", tmp_path / "never")
 
 
-def test_nvidia_smis_columns_are_averaged_without_what_is_no_number() -> None:
+def test_nvidia_smis_columns_are_averaged_without_missing_values() -> None:
     text = "power.draw [W], clocks.sm [MHz]\n100.5, 1700\n101.5, 1800\n[N/A], 1900\n99, "
     assert smi_means(text) == {"power.draw [W]": 100.33, "clocks.sm [MHz]": 1800.0}
     assert smi_means("") == {}

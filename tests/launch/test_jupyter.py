@@ -34,7 +34,7 @@ def test_without_the_token_nothing_is_shown(lab: Lab) -> None:
 
 
 @slow
-def test_the_token_lies_in_a_file_of_the_users_alone(lab: Lab) -> None:
+def test_the_token_is_in_a_file_that_only_the_user_can_read(lab: Lab) -> None:
     assert stat.S_IMODE(lab.token_file.stat().st_mode) == 0o600
     assert re.fullmatch("[0-9a-f]{48}", lab.token)
     for one in [psutil.Process(lab.process.pid), *psutil.Process(lab.process.pid).children(True)]:

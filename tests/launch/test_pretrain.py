@@ -41,7 +41,7 @@ def test_gpus_that_are_hidden_do_not_count(tmp_path: Path) -> None:
     assert TORCHRUN not in command
 
 
-def test_a_machine_without_gpus_has_none_whatever_is_said_to_be_visible(tmp_path: Path) -> None:
+def test_a_machine_without_gpus_has_none_in_spite_of_visible_devices(tmp_path: Path) -> None:
     _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 0), CUDA_VISIBLE_DEVICES="0", NPROC="2")
     assert command[3:5] == ["--nproc-per-node", "2"]
 

@@ -199,7 +199,7 @@ class TestUnderSlurm:
         assert read(cluster.folder / "plain")[-1]["iteration"] == 4
         assert list((cluster.folder / "plain" / "music").glob("*.mid"))
 
-    def test_a_requeued_job_goes_on_where_it_was(self, cluster: Cluster) -> None:
+    def test_a_requeued_job_resumes(self, cluster: Cluster) -> None:
         job = cluster.submit("again", 500)
         cluster.wait(job, "again", until=" 20/500 |")
         cluster("scontrol", "requeue", job)

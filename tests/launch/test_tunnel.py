@@ -96,7 +96,7 @@ def test_a_host_where_no_jupyterlab_was_started_is_named(far: Far) -> None:
 
 
 @pytest.mark.slow
-def test_a_host_that_lets_nobody_in_is_named(far: Far) -> None:
+def test_a_host_that_refuses_the_login_is_named(far: Far) -> None:
     nobody = ["-p", far.options[1], "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
     nobody += ["-o", "UserKnownHostsFile=/dev/null", "-o", "IdentityFile=/dev/null"]
     done = run(SCRIPT, far.host, *nobody, "-o", "IdentitiesOnly=yes", LOCAL_PORT=str(free_port()))
