@@ -165,6 +165,7 @@ def convert(
     transpositions: option.Transpositions = None,
     fill: option.Fill = None,
     max_tracks: option.MaxTracks = None,
+    seed: option.Seed = None,
     force: option.Force = False,
     as_json: option.Json = False,
 ) -> None:
@@ -182,6 +183,7 @@ def convert(
         "transpositions": transpositions,
         "fill": fill,
         "max_tracks": max_tracks,
+        "seed": seed,
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     result = convert(folder, output, chosen, force, show.progress)

@@ -104,12 +104,18 @@ class MusicBuilder(Builder):
     def difference(self, manifest: dict[str, Any]) -> str:
         """Return the settings of another data set that differ from these."""
         # Through JSON, as those of the manifest: else tuples would differ from lists.
-        there, asked = manifest["settings"], json.loads(json.dumps(self.settings.record()))
+        usual, asked = (
+            json.loads(json.dumps(vars(settings))) for settings in (BuildSettings(), self.settings)
+        )
+        there = usual | manifest["settings"]
         different = [
-            f"{name} {there.get(name)} (asked: {asked.get(name)})"
-            for name in {**asked, **there}
-            if there.get(name) != asked.get(name)
+            f"{name} {there[name]} (asked: {asked.get(name)})"
+            for name in there
+            if there[name] != asked.get(name) and name != "pieces"
         ]
+        if there["pieces"] != asked["pieces"]:
+            kinds = {False: "stored windows", True: "whole pieces"}
+            different.insert(0, f"{kinds[there['pieces']]} (asked: {kinds[asked['pieces']]})")
         return ", ".join(different) or "another source, or the same with other contents"
 
     def is_current(self, manifest: dict[str, Any], folder: Path) -> bool:

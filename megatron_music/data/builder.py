@@ -99,7 +99,7 @@ class Builder(ABC):
         if not self.is_current(manifest, folder):
             raise UsageError(
                 f"{folder} holds a data set of {self.difference(manifest)}; "
-                "give another folder with -o (--force would replace that data set)"
+                "give another folder with -o, in make DATA= (--force would replace that data set)"
             )
         # A file that is gone or cut short is made again; `data verify` compares hashes, too.
         sizes = {name: record["bytes"] for name, record in manifest["files"].items()}

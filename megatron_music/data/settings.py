@@ -17,6 +17,8 @@ _LATER = (
 )
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
 
+_OF_STORED_WINDOWS = ("hop", "seed")
+"""Settings that training does not draw windows of whole pieces by: it has a seed of its own."""
 
 WHOLE_PIECE_BARS = 1 << 20
 """More than any piece has."""
@@ -138,23 +140,31 @@ class BuildSettings:
 def for_own_music(files: int) -> BuildSettings:
     """Return the settings of a folder or an archive of a person's files, unless asked otherwise.
 
-    Windows are as long as the songs that `sample` is asked for, some bars are hidden so that bars
-    can be filled in, and few files are written in all keys.
+    Windows are drawn from whole pieces, as long as the songs that `sample` is asked for. Some bars
+    are hidden so that bars can be filled in. Windows of few files are in all keys.
     """
     keys = MOST_TRANSPOSITIONS if files <= MANY_FILES else 1
-    return BuildSettings(bars=8, transpositions=keys, fill=True)
+    return BuildSettings(bars=8, transpositions=keys, fill=True, pieces=True)
 
 
 def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:
     """Take a collection's own settings, with what a person chose over them.
 
-    A hop that was not chosen gives way to shorter windows. Raises UsageError.
+    A hop that was not chosen gives way to shorter windows. Raises UsageError, also for a choice
+    that means nothing for whole pieces.
     """
     changes = dict(chosen)
     hop = preferred.hop
     if "hop" not in changes and hop is not None and changes.get("bars", hop) < hop:
         changes["hop"] = None
-    return dataclasses.replace(preferred, **changes)
+    settings = dataclasses.replace(preferred, **changes)
+    for name in _OF_STORED_WINDOWS if settings.pieces else ():
+        if name in chosen:
+            raise UsageError(
+                f"{name} is for stored windows, and these are whole pieces (got {chosen[name]}); "
+                f"leave {name} out, or store windows: --windows"
+            )
+    return settings
 
 
 def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Two bars are the same when the same notes begin at the same steps, on any instruments and for
 any length; two runs of bars when their bars are the same after one transposition of
-the whole run. Drums are compared as they are. Training music is known by its windows, so a run is
-found up to the length of a window.
+the whole run. Drums are compared as they are. Where training music is stored as windows, a run is
+found up to the length of a window; in whole pieces, up to any length.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.fill import is_hidden
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
+from megatron_music.train.datasets import read_window_settings
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -196,7 +197,8 @@ def check_copies(
     )
     tracks = np.cumsum([0, *(len(song.piece.tracks) for song in songs)])[:-1]
     longest = np.maximum.reduceat(alone, tracks)
+    at_most = vocabulary.settings.bars if read_window_settings(corpus) is None else 0
     return [
-        Copies(found, in_a_track, vocabulary.settings.bars)
+        Copies(found, in_a_track, at_most)
         for found, in_a_track in zip(together.tolist(), longest.tolist(), strict=True)
     ]

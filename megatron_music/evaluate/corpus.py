@@ -16,6 +16,9 @@ from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
 
+_ENOUGH_WINDOWS = 2_000
+"""Of pieces for training: more of their epochs would show the same music."""
+
 
 @dataclass(frozen=True)
 class SplitWindows:
@@ -50,7 +53,7 @@ def read_split(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> S
 
     Windows with hidden bars are left out: their music is in other windows, complete.
     """
-    reader = WindowReader(folder, split, vocabulary)
+    reader = WindowReader(folder, split, vocabulary, at_least=min(most, _ENOUGH_WINDOWS))
     pieces = _pieces(folder, split, reader.documents)[reader.owners]
     count = min(most, len(reader))
     chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)

@@ -4,17 +4,17 @@ Cosines are taken after the mean of all vectors compared is subtracted: what the
 nothing about how they differ.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import GPT2LMHeadModel
 
-from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import MissingError
 from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
+from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
 RARE = 100
 """Tokens that are rarer in training have hardly moved from their initial vectors."""
@@ -23,7 +23,6 @@ LARGEST_INTERVAL = 24
 OCTAVE = 12
 _FIFTH = 7
 _COUNTED_TOKENS = 50_000_000
-_CHUNK_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,15 @@ def attribute_map(model: GPT2LMHeadModel, vocabulary: Vocabulary, counts: IntArr
     return _map(model, counts, vocabulary.attribute, attributes)
 
 
-def token_counts(reader: IndexedReader, vocabulary: Vocabulary) -> IntArray:
+def token_counts(windows: Iterable[TokenArray], vocabulary: Vocabulary) -> IntArray:
     """Return how often each token occurs, [vocabulary], in the first fifty million tokens."""
     counts = np.zeros(len(vocabulary), np.int64)
-    for start in range(0, min(len(reader.tokens), _COUNTED_TOKENS), _CHUNK_TOKENS):
-        chunk = np.asarray(reader.tokens[start : start + _CHUNK_TOKENS], np.int64)
-        counts += np.bincount(chunk, minlength=len(vocabulary))
+    left = _COUNTED_TOKENS
+    for window in windows:
+        counts += np.bincount(window, minlength=len(vocabulary))
+        left -= len(window)
+        if left <= 0:
+            break
     return counts
 
 

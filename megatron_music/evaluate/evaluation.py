@@ -10,6 +10,7 @@ import numpy as np
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.settings import SPLITS
+from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.evaluate import bootstrap, copying, critic
 from megatron_music.evaluate.bootstrap import Estimate
@@ -133,7 +134,8 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
     reader = IndexedReader(data / SPLITS[0])
-    counts = token_counts(reader, vocabulary)
+    drawn = WindowReader(data, SPLITS[0], vocabulary)
+    counts = drawn.keys * token_counts(drawn, vocabulary)
     held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)

@@ -34,7 +34,7 @@ class Copies:
 
     `found` counts bars with all tracks together, `in_a_track` those of one track by itself; None:
     not checked, `reason` says why. A run longer than `at_most` bars, the windows of the training
-    data, cannot be seen.
+    data, cannot be seen; of whole pieces (0) any can.
     """
 
     found: int | None

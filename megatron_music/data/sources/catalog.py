@@ -62,7 +62,7 @@ def _scores(name: str, title: str, pieces: int, licence: str, citation: str) -> 
     )
 
 
-_CHORALES = BuildSettings(bars=8, hop=4, transpositions=12)
+_CHORALES = BuildSettings(bars=8, hop=4, transpositions=12, pieces=True)
 _JS_FAKES_COMMIT = "68b476d5b265e579d87c74a68f2160f26007fa56"
 _LAKH = "http://hog.ee.columbia.edu/craffel/lmd"
 _LAKH_CITATION = (
