@@ -4,7 +4,10 @@
 #     MEGATRON_LM=~/Megatron-LM launch/megatron_lm.sh article --data data/lakh --run-dir runs/stock
 #     MEGATRON_LM=~/Megatron-LM NPROC=8 launch/megatron_lm.sh article --data data/lakh \
 #         parallel.tensor_model_parallel_size=2 -- --log-throughput
-#     DRY_RUN=1 launch/megatron_lm.sh tiny --data data/bach        # print the command, run nothing
+#     DRY_RUN=1 launch/megatron_lm.sh article --data data/lakh     # print the command, run nothing
+#
+# It draws no windows of whole pieces, which collections of scores and folders are built as; write them out:
+#     megatron-music data convert data/bach -o data/bach-windows
 #
 # Everything before `--` is for `megatron-music train`, everything after it for pretrain_gpt.py.
 # MEGATRON_LM  the cloned Megatron-LM repository, of the release that fits the installed megatron-core

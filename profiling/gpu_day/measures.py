@@ -15,6 +15,7 @@ from typing import Any
 from megatron_music.profiling.nvml.summary import read_samples, summarize
 from megatron_music.profiling.sweep.spec import QUIET
 from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, training_words
+from megatron_music.train.datasets import read_window_settings
 from megatron_music.train.run_dir import RunDir, read_log
 from profiling.gpu_day.commands import started
 from profiling.gpu_day.day import Day, Found
@@ -211,9 +212,13 @@ def stock(day: Day) -> Found:
     """Train with Megatron-LM's own `pretrain_gpt.py`."""
     script, run = str(day.root / "launch" / "megatron_lm.sh"), str(day.work / "stock")
     plain = "model.structural_inputs=[]"  # Megatron-LM has no others
-    words = [script, RECIPE, "--data", str(day.data), RUN_OPTION, run, *SETTINGS, plain]
+    found, data = Found(), day.data
+    if read_window_settings(data) is not None:  # Megatron-LM draws no windows
+        data = day.work / "windows"
+        convert = day.music("data", "convert", str(day.data), "-o", str(data))
+        found.check("convert", day.run("convert", convert).fault)
+    words = [script, RECIPE, "--data", str(data), RUN_OPTION, run, *SETTINGS, plain]
     environment = {"MUSIC_PYTHON": day.python, "NPROC": "1"}
-    found = Found()
     found.check("megatron_lm.sh", day.run("megatron-lm", words, environment).fault)
     return found
 

@@ -29,7 +29,7 @@ def test_a_folder_becomes_a_verified_data_set(program: Program) -> None:
 def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     folder_of_songs(program.folder / "music")
     options = "--bars 2 --hop 1 --steps-per-quarter 12 --no-density --transpositions 3 --seed 5"
-    more = "--max-tracks 2 --no-shuffle --workers 1 --json"
+    more = "--windows --max-tracks 2 --no-shuffle --workers 1 --json"
     built = program("data", "build", "music", "-o", "set", *options.split(), *more.split(), *SHARES)
     assert json.loads(built.stdout)["settings"] == {
         "bars": 2, "hop": 1, "steps_per_quarter": 12, "density": False, "transpositions": 3,
@@ -108,6 +108,7 @@ def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:
         (2, "data fetch lahk", "did you mean lakh"),
         (2, "data build metamidi --source nowhere -o set", "no folder and no file nowhere"),
         (2, "data build bach -o set --bars 0", "bars must be 1..64 (got 0)"),
+        (2, "data build bach -o set --hop 2", "hop is for stored windows"),
         (2, "data build bach -o set --split 1,x", "--split takes three whole weights"),
         (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
         (2, "data build bach -o set --transpositions 2 --no-transpositions", "exclude each other"),
@@ -125,12 +126,12 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_whole_pieces_are_converted_to_windows(program: Program) -> None:
     folder_of_songs(program.folder / "music", 12)
-    program("data", "build", "music", "-o", "set", "--pieces")
-    made = program("data", "convert", "set", "-o", "windows", "--bars", "2")
+    program("data", "build", "music", "-o", "set")
+    made = program("data", "convert", "set", "-o", "windows", "--bars", "2", "--seed", "5")
     assert "music: 12 of 12 pieces kept" in made.stdout
     assert "sequence of a recipe" in made.stdout
     assert "is sound" in program("data", "verify", "windows").stdout
-    again = program("data", "convert", "set", "-o", "windows", "--bars", "2")
+    again = program("data", "convert", "set", "-o", "windows", "--bars", "2", "--seed", "5")
     assert "windows is up to date: nothing to do" in again.stderr
 
 

@@ -137,6 +137,9 @@ def test_other_settings_or_music_need_force(tmp_path: Path) -> None:
         build(source_of(songs(8)), tmp_path / "set", other)
     with pytest.raises(UsageError, match="another source"):
         build(source_of(songs(9)), tmp_path / "set", HALVES)
+    pieces = dataclasses.replace(HALVES, pieces=True)
+    with pytest.raises(UsageError, match=r"set of stored windows \(asked: whole pieces\); "):
+        build(source_of(songs(8)), tmp_path / "set", pieces)
     assert files_of(tmp_path / "set") == before
     build(source_of(songs(8)), tmp_path / "set", other, force=True)
     build(source_of(songs(8)), tmp_path / "new", other)

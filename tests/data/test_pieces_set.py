@@ -16,7 +16,9 @@ from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.open import open_source
 from megatron_music.data.windows import WindowReader
+from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi import write_midi
+from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.places import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -67,11 +69,34 @@ def test_it_is_sound_counted_and_says_what_it_is(made: Path) -> None:
 def test_its_windows_are_those_of_a_build_with_densities_cut_alike(made: Path) -> None:
     vocabulary = load_vocabulary(made / "windows/tokenizer")
     assert load_vocabulary(made / "pieces/tokenizer").settings == vocabulary.settings
-    for side in SPLITS:
+    for side in SPLITS[1:]:
         reader = WindowReader(made / "pieces", side, vocabulary)
         assert [tokens.tolist() for tokens in reader] == documents(made / "windows", side)
         assert reader.places.tolist() == np.load(made / f"windows/{side}.places.npy").tolist()
         assert reader.owners.tolist() == np.repeat(np.arange(len(reader) // 2), 2).tolist()
+
+
+def test_windows_for_training_are_drawn_in_all_keys_until_there_are_enough(tmp_path: Path) -> None:
+    build(source_of(songs(8)), tmp_path / "set", dataclasses.replace(PIECES, transpositions=3))
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+    whole = [decode(np.array(one), vocabulary) for one in documents(tmp_path / "set", "train")]
+    once, all_keys = (
+        WindowReader(tmp_path / "set", "train", vocabulary, at_least=least) for least in (1, 1000)
+    )
+    assert (once.keys, WindowReader(tmp_path / "set", "valid", vocabulary).keys) == (3, 1)
+    assert set(once.owners.tolist()) == set(range(len(whole)))
+    assert len(once) < len(all_keys) <= 4 * len(once), "an epoch for each key"
+    moved = set()
+    for i, tokens in enumerate(all_keys):
+        piece, (first, bars) = decode(tokens, vocabulary), all_keys.places[i].tolist()
+        assert bars == 6
+        stretch = windows(whole[all_keys.owners[i]], piece.bars, 1)[first]
+        shift = int(piece.tracks[0].pitch[0] - stretch.tracks[0].pitch[0])
+        moved.add(shift)
+        for ours, theirs in zip(piece.tracks, stretch.tracks, strict=True):
+            drum = ours.instrument == DRUMS
+            assert (ours.pitch - theirs.pitch).tolist() == [0 if drum else shift] * len(ours.pitch)
+    assert moved == {-1, 0, 1}
 
 
 def test_windows_of_windows_are_the_documents(made: Path) -> None:

@@ -55,6 +55,16 @@ def test_a_preferred_hop_gives_way_to_shorter_windows() -> None:
     assert choose(BuildSettings(bars=8, hop=4), {"bars": 16}).hop_bars == 4
 
 
+@pytest.mark.parametrize("choice", [{"hop": 2}, {"seed": 3}])
+def test_what_means_nothing_for_whole_pieces_is_refused(choice: dict[str, Any]) -> None:
+    (name,) = choice
+    preferred = BuildSettings(bars=8, hop=4, pieces=True)
+    assert choose(preferred, {"bars": 4}).hop == 4, "for windows that are written later"
+    with pytest.raises(UsageError, match=f"{name} is for stored windows.*--windows"):
+        choose(preferred, choice)
+    assert getattr(choose(preferred, {**choice, "pieces": False}), name) == choice[name]
+
+
 def test_like_another_data_set_takes_what_gives_its_tokens_their_meaning(tmp_path: Path) -> None:
     settings = TokenizerSettings(steps_per_quarter=12, bars=8, density_edges=EDGES, fill=True)
     save_settings(settings, tmp_path / "tokenizer")

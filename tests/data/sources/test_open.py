@@ -127,13 +127,15 @@ def test_a_collection_that_is_not_here_says_where_it_is(
 def test_bach_comes_with_its_own_settings() -> None:
     bach = open_source("bach")
     assert len(bach.items) == 371
+    assert bach.preferred.pieces
     assert (bach.preferred.bars, bach.preferred.hop, bach.preferred.transpositions) == (8, 4, 12)
 
 
-def test_a_folder_is_built_for_a_song_of_eight_bars_in_all_keys_with_hidden_bars(
+def test_a_folder_is_whole_pieces_for_songs_of_eight_bars_in_all_keys_with_hidden_bars(
     tmp_path: Path,
 ) -> None:
     made = folder_source(folder_of_songs(tmp_path / "few", 2)).preferred
+    assert made.pieces
     assert (made.bars, made.transpositions, made.fill) == (8, 12, True)
     assert for_own_music(100_000).transpositions == 1
 
