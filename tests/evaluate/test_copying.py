@@ -6,12 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader, write_index
-from megatron_music.evaluate.copying import bars_of, longest_runs, training_bars
+from megatron_music.data.settings import BuildSettings
+from megatron_music.evaluate.copying import bars_of, check_copies, longest_runs, training_bars
+from megatron_music.generate.song import Song
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
+from megatron_music.tokenizer.vocabulary import (
+    TokenArray,
+    TokenizerSettings,
+    Vocabulary,
+    load_vocabulary,
+)
+from tests.data.collection import song as made_up
+from tests.data.collection import songs, source_of
 from tests.music import track
 
 V = Vocabulary(TokenizerSettings(density=False))
@@ -56,6 +66,20 @@ def _rows(pitches: Sequence[int], bar: int, by: int) -> list[tuple[int, int, int
 
 def test_another_order_breaks_the_run() -> None:
     assert shared(song(A, B, C, D), song(D, C, B, A)) == 1
+
+
+@pytest.mark.parametrize(("pieces", "bars", "is_seen_whole"), [(True, 6, True), (False, 4, False)])
+def test_a_copy_is_seen_whole_in_pieces_and_up_to_a_window_in_windows(
+    tmp_path: Path, pieces: bool, bars: int, is_seen_whole: bool
+) -> None:
+    settings = BuildSettings(pieces=pieces, split=(1, 0, 0), density=False)
+    build(source_of(songs(4)), tmp_path / "set", settings)
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+    copied = made_up(2)
+    song_of_it = Song(7, copied, tuple(encode(copied, vocabulary).tolist()))
+    (copies,) = check_copies([song_of_it], tmp_path / "set", vocabulary)
+    assert (copies.found, copies.in_a_track) == (bars, bars)
+    assert ("as long as a training window" in str(copies)) is not is_seen_whole
 
 
 def test_a_run_ends_with_its_document() -> None:
