@@ -58,7 +58,8 @@ def test_a_build_says_which_recipes_hold_its_windows_and_what_the_grid_costs(
     program: Program,
 ) -> None:
     folder_of_songs(program.folder / "music")
-    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES).stdout
+    words = ("data", "build", "music", "-o", "set", "--windows", "--workers", "1", *SHARES)
+    built = program(*words).stdout
     assert "1,024 tokens (tiny): holds all windows" in built
     assert "grid of 4 steps a quarter: 0.0% of" in built
 
