@@ -72,7 +72,7 @@ def test_labels_are_read_counted_and_refused_in_one_line(program: Program) -> No
     built = program("data", "build", "music", "-o", "set", "--workers", "1", *options)
     assert (
         "labels: COMPOSER 1, GENRE 1, and UNKNOWN of each; 11 pieces without a row; "
-        "1 row of nothing that is there, the first 'gone'"
+        "1 row of pieces that are not here, the first 'gone'"
     ) in built.stdout
     assert "set is sound" in program("data", "verify", "set").stdout
     table.write_text("song-03.mid,Ann\n", encoding="utf-8")

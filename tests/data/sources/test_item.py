@@ -29,6 +29,7 @@ def test_the_reasons_explained_are_those_that_are_given() -> None:
     given = re.findall(r"Refusal\(\s*\"(\w+)\"", text)
     given += re.findall(r"SkippedItem\([^()]*?, \"(\w+)\"", text)
     given += re.findall(r"REFUSED, \"(\w+)\"", text)
+    given += re.findall(r"refused\([\w.]+, \"(\w+)\"", text)
     given += re.findall(r"MidiError\((?:[^()]|\([^()]*\)|\{[^{}]*\})*?\"(\w+)\",?\s*\)", text)
     given += re.findall(r"reason: str = \"(\w+)\"", text)
     from megatron_music.score.midi_file import FAULTS
