@@ -13,7 +13,7 @@
 set -euo pipefail
 case ${1:-} in -h | --help) sed -n '2,/^set /s/^#\( \|$\)//p' "$0" && exit ;; esac
 here=/opt/megatron_music
-answering=/tmp/megatron_music-jupyter-port
+answering=/tmp/megatron_music-address
 
 role=${1:-shell}
 (($# == 0)) || shift
@@ -21,10 +21,20 @@ if [[ $role == health ]]; then
     [[ ! -f $answering ]] || exec python3 - "$(<"$answering")" <<'PYTHON'
 import sys, urllib.request
 
-urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/api", timeout=4)
+urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}", timeout=4)
 PYTHON
     exit
 fi
+
+# The port among the options of a studio.
+studio_port() {
+    local port=8000
+    while (($#)); do
+        case $1 in --port) port=${2:-} ;; --port=*) port=${1#*=} ;; esac
+        shift
+    done
+    echo "$port"
+}
 
 cache=/cache
 [[ -w $cache ]] || cache=$(mktemp -d)
@@ -43,11 +53,14 @@ export MUSIC_PYTHON=python3
 case $role in
     pretrain) command=("$here/launch/pretrain.sh" "$@") ;;
     jupyter)
-        echo "${PORT:-8888}" >"$answering"
+        echo "${PORT:-8888}/api" >"$answering"
         command=("$here/launch/jupyter.sh" "$@")
         ;;
     profile) command=(megatron-music profile "$@") ;;
-    studio) command=(megatron-music studio "$@") ;;
+    studio)
+        echo "$(studio_port "$@")/healthz" >"$answering"
+        command=(megatron-music studio "$@")
+        ;;
     shell) command=(bash "$@") ;;
     *) command=("$role" "$@") ;;
 esac

@@ -1,27 +1,25 @@
 """`/api/v1`: songs by number, votes, compositions, versions of pieces."""
 
 import asyncio
-import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from megatron_music.errors import UsageError
 from megatron_music.studio import schemas
 from megatron_music.studio.database import StoredSong, Version
 from megatron_music.studio.jobs import Job, JobFailedError, State
-from megatron_music.studio.ready import Answer
+from megatron_music.studio.responses import FOR_EVER, EventStream, cached, remembered
 from megatron_music.studio.service import LARGEST_NUMBER, Model, Studio
+from megatron_music.studio.visitors import address_of
 
 API = "/api/v1"
 LARGEST_UPLOAD_BYTES = 2 << 20
 LONGEST_UPLOAD_S = 20.0
-FOR_EVER = "public, max-age=31536000, immutable"
 
 _KINDS = {
     "midi": ("audio/midi", "mid"),
@@ -60,7 +58,7 @@ def model_named(studio: Studio, name: str | None) -> Model:
 
 def check_rate_limit(request: Request, kind: str) -> None:
     """Count a request against its visitor's limit; raises HTTPException beyond it."""
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     state = request.state
     # Who sends no cookie is a new visitor each time: the address counts.
     visitor = f"new at {address}" if state.is_new_visitor else state.visitor
@@ -162,12 +160,12 @@ async def song_events(
     """Stream the bars of a song while it is composed (server-sent events)."""
     chosen = model_named(studio, model)
     if studio.song(chosen, check_number(number)) is not None:
-        return _stream(_over())
+        return EventStream(request, _over())
     check_rate_limit(request, "song")
     job = studio.ask_for_song(chosen, number)
     keeping = asyncio.create_task(studio.made_song(chosen, number))
     keeping.add_done_callback(lambda task: task.cancelled() or task.exception())
-    return _stream(_events(studio, job))
+    return EventStream(request, _events(studio, job))
 
 
 @router.get(f"{API}/songs/{{number}}/{{kind}}", tags=["songs"])
@@ -225,9 +223,9 @@ async def cancel(key: str, studio: Service) -> schemas.Composition:
 
 
 @router.get(f"{API}/compositions/{{key}}/events", tags=["compositions"])
-async def composition_events(key: str, studio: Service) -> Response:
+async def composition_events(key: str, request: Request, studio: Service) -> Response:
     """Stream the place in the line, and bars as they are composed (server-sent events)."""
-    return _stream(_events(studio, _job(studio, key)))
+    return EventStream(request, _events(studio, _job(studio, key)))
 
 
 def _job(studio: Studio, key: str) -> Job:
@@ -274,17 +272,6 @@ async def _events(studio: Studio, job: Job) -> AsyncIterator[dict[str, Any]]:
 
 async def _over() -> AsyncIterator[dict[str, Any]]:
     yield {"event": "done"}
-
-
-def _stream(events: AsyncIterator[dict[str, Any]]) -> Response:
-    async def lines() -> AsyncIterator[str]:
-        async for event in events:
-            told = {name: value for name, value in event.items() if name != "event"}
-            yield f"event: {event['event']}\ndata: {json.dumps(told)}\n\n"
-
-    return StreamingResponse(
-        lines(), media_type="text/event-stream", headers={"cache-control": "no-store"}
-    )
 
 
 # Pieces that people work on.
@@ -399,46 +386,7 @@ async def _file(
             content = await studio.rendered(midi, suffix, title)
         except JobFailedError as fault:
             raise UsageError(f"no {kind} of this piece: {fault}") from fault
-    response = _cached(request, content, media, FOR_EVER)
+    response = cached(request, content, media, FOR_EVER)
     shown = "inline" if kind in ("audio", "picture") else "attachment"
     response.headers["content-disposition"] = f'{shown}; filename="{stem}.{suffix}"'
     return response
-
-
-def _cached(request: Request, content: bytes, media: str, policy: str) -> Response:
-    """Return content with an ETag, nothing of it where the asker has it, or the range asked."""
-    if request.app.state.guard.token is not None:
-        policy = policy.replace("public", "private")
-    etag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
-    headers = {"etag": etag, "cache-control": policy, "accept-ranges": "bytes"}
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers=headers)
-    span = _span(request.headers.get("range", ""), len(content))
-    if span is None:
-        return Response(content, media_type=media, headers=headers)
-    first, last = span
-    headers["content-range"] = f"bytes {first}-{last}/{len(content)}"
-    return Response(content[first : last + 1], 206, headers, media)
-
-
-def remembered(
-    request: Request, studio: Studio, song: tuple[Model, int], body: bytes, media: str
-) -> Response:
-    """Return what shows a song; it is sent again as it is until somebody votes on the song."""
-    response = _cached(request, body, media, "no-cache")
-    model, number = song
-    plain = request.url.query in ("", f"model={model.name}")
-    if plain and response.status_code == 200:
-        answer = Answer(response, request.scope["route"].path, (model.key, number))
-        studio.ready.keep(request.scope, answer)
-    return response
-
-
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    """Return the first and last byte of a range; None for none, or one not understood."""
-    unit, _, span = asked.partition("=")
-    first, dash, last = span.partition("-")
-    if unit != "bytes" or not dash or not first.isdecimal() or (last and not last.isdecimal()):
-        return None
-    begin, end = int(first), min(int(last) if last else size - 1, size - 1)
-    return (begin, end) if begin <= end else None

@@ -25,6 +25,7 @@ from megatron_music.studio.visitors import (
     TOKEN_COOKIE,
     VISITOR_COOKIE,
     Limiter,
+    OpenStreams,
     Signer,
     is_cross_site,
     is_local_name,
@@ -99,6 +100,7 @@ def create_app(studio: Studio, guard: AccessPolicy | None = None, log: Log = _fo
     app.state.studio = studio
     app.state.guard = guard
     app.state.limiter = Limiter()
+    app.state.streams = OpenStreams()
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -118,6 +118,7 @@ class JobQueue:
         self._turn = 0
         self._running: Job | None = None
         self._more = asyncio.Event()
+        self._idle = asyncio.Event()
         self._cancelled = _SPAWN.Value("q", 0)
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
@@ -156,6 +157,7 @@ class JobQueue:
 
     def _push(self, job: Job) -> None:
         heapq.heappush(self._heap, (job.rank, next(self._numbers), job))
+        self._idle.clear()
         self._more.set()
 
     def job(self, key: str) -> Job | None:
@@ -166,6 +168,11 @@ class JobQueue:
     def is_idle(self) -> bool:
         """True where nothing runs and nothing waits."""
         return self._running is None and not self._heap
+
+    async def until_idle(self) -> None:
+        """Return once nothing runs and nothing waits."""
+        while not self.is_idle:
+            await self._idle.wait()
 
     def place(self, job: Job) -> tuple[int, float]:
         """Return how many jobs come before this one, and in how many seconds it may be done."""
@@ -190,6 +197,7 @@ class JobQueue:
     async def _work_off(self) -> None:
         while True:
             while not self._heap:
+                self._idle.set()
                 self._more.clear()
                 await self._more.wait()
             job = heapq.heappop(self._heap)[2]

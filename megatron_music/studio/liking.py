@@ -35,7 +35,7 @@ class Liking:
 
 
 def traits(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield what can be liked about a song: mode, key, pace, density, tempo, instruments."""
+    """Yield what can be liked of a song: mode, key, pace, density, tempo, instruments, labels."""
     yield "minor" if is_minor(facts) else "major"
     yield f"key {facts['key']}"
     yield f"pace {pace_of(facts)}"
@@ -43,3 +43,5 @@ def traits(facts: dict[str, Any]) -> Iterator[str]:
     yield f"tempo {round(facts['tempo_bpm'] / 20)}"
     for instrument in {track["instrument"] for track in facts["tracks"]}:
         yield f"instrument {instrument}"
+    for label in facts.get("labels", ()):
+        yield f"label {label}"

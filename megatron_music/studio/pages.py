@@ -14,9 +14,9 @@ from megatron_music.studio.api import (
     check_number,
     model_named,
     project_info,
-    remembered,
     song_facts,
 )
+from megatron_music.studio.responses import remembered
 from megatron_music.studio.service import Model, Studio
 
 router = APIRouter(include_in_schema=False)

@@ -31,7 +31,9 @@ class Song(BaseModel):
     model: str
     title: str
     votes: int
-    facts: dict[str, Any] = Field(description="Key, bars, tempo, tracks and notes, in steps.")
+    facts: dict[str, Any] = Field(
+        description="Labels (composer, genre), key, metre, bars, tempo, tracks, notes in steps."
+    )
     links: Links
 
 

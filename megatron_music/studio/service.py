@@ -71,6 +71,7 @@ class Studio:
         self._rendering: dict[Path, asyncio.Task[bytes]] = {}
         self._likings: dict[str, tuple[float, Liking]] = {}
         self._pool: list[asyncio.Task[None]] = []
+        self._pool_changed = asyncio.Event()
 
     @property
     def first(self) -> Model:
@@ -143,6 +144,7 @@ class Studio:
             song = StoredSong(number, title, made["facts"], made["midi"])
             self.database.keep_song(model.key, song, is_fresh=rank is Priority.POOL)
             self._songs[(model.key, number)] = song
+            self._pool_changed.set()
         return song
 
     def pick(self, model: Model) -> int:
@@ -155,6 +157,7 @@ class Studio:
         if fresh:
             number = self._by_taste(model, fresh) if _by_chance(TASTE_SHARE) else fresh[0]
             self.database.take_fresh(model.key, number)
+            self._pool_changed.set()
             return number
         known = self.database.any_song(model.key)
         return self._new_number() if known is None else known
@@ -200,9 +203,10 @@ class Studio:
     async def _compose_pool(self) -> None:
         """Keep the pools full while nobody waits."""
         while True:
+            await self.composing.until_idle()
             model = self._model_to_fill()
-            if model is None or not self.composing.is_idle:
-                await asyncio.sleep(0.5)
+            if model is None:
+                await self._pool_change()
                 continue
             try:
                 await self.made_song(model, self._new_number(), Priority.POOL)
@@ -213,15 +217,21 @@ class Studio:
     async def _play_pool(self) -> None:
         """Make the sound of the songs that somebody will hear next."""
         while True:
+            await self.playing.until_idle()
             song = self._song_to_play()
-            if song is None or not self.playing.is_idle:
-                await asyncio.sleep(0.2)
+            if song is None:
+                await self._pool_change()
                 continue
             try:
                 await self.rendered(song.midi, "mp3", song.title, Priority.POOL)
             except (JobFailedError, OSError) as fault:
                 _log.warning("the sound of the pool cannot be made: %s", fault)
                 await asyncio.sleep(60)
+
+    async def _pool_change(self) -> None:
+        """Return after a song has come into a pool or has left it."""
+        self._pool_changed.clear()
+        await self._pool_changed.wait()
 
     # Votes.
 

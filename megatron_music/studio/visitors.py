@@ -3,6 +3,7 @@
 import hmac
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -15,6 +16,11 @@ VISITOR_COOKIE, TOKEN_COOKIE = "studio_visitor", "studio_token"
 COOKIE_AGE_S = 400 * 86_400
 
 _MOST_REMEMBERED = 10_000
+
+
+def address_of(request: HTTPConnection) -> str:
+    """Return the address that a request comes from, "" where there is none."""
+    return request.client.host if request.client else ""
 
 
 class Signer:
@@ -59,6 +65,9 @@ LIMITS = {
 
 _ADDRESS_SHARE = 10
 
+MOST_STREAMS = 32
+"""Streams of events that an address may hold open; each takes one of the server's connections."""
+
 
 @dataclass
 class Limiter:
@@ -83,6 +92,27 @@ class Limiter:
     def _left(self, key: tuple[str, str], limit: Limit) -> float:
         left, then_s = self._buckets.get(key, (float(limit.burst), time.monotonic()))
         return min(limit.burst, left + (time.monotonic() - then_s) / limit.refill_s)
+
+
+@dataclass
+class OpenStreams:
+    """Counts the streams of events that each address holds open."""
+
+    most: int = MOST_STREAMS
+    _open: Counter[str] = field(default_factory=Counter)
+
+    def take(self, address: str) -> bool:
+        """Count one more stream of an address; False where it has as many as it may."""
+        if self._open[address] >= self.most:
+            return False
+        self._open[address] += 1
+        return True
+
+    def release(self, address: str) -> None:
+        """Count one stream less."""
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
 
 
 def is_cross_site(request: HTTPConnection) -> bool:

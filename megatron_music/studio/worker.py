@@ -90,17 +90,30 @@ def _composer(folder: str) -> Any:
     return Composer.load(Path(folder))
 
 
-def song_wishes(composer: Any, bars: int = SONG_BARS) -> dict[str, Any]:
-    """Return the wishes of a song by number: `sample --song-id N --bars 8 --begin --end`."""
+def song_wishes(composer: Any, number: int, bars: int = SONG_BARS) -> dict[str, Any]:
+    """Return the wishes of a song by number: `sample --song-id N --bars 8 --begin --end`.
+
+    Of a model with labels the number picks one of them, in turn (`--attribute LABEL`).
+    """
+    from megatron_music.tokenizer.attributes import UNKNOWN
+
     knows_place = composer.rows.since_begin >= 0
-    return {"bars": bars, "begin": knows_place, "end": knows_place}
+    every = composer.vocabulary.settings.attributes
+    labels = [label for label in every if not label.endswith(f"={UNKNOWN}")]
+    return {
+        "song_ids": (number,),
+        "bars": bars,
+        "begin": knows_place,
+        "end": knows_place,
+        "attributes": (labels[number % len(labels)],) if labels else None,
+    }
 
 
 def compose_songs(job: Job, models: dict[str, str], send: Send) -> list[Job]:
     """Compose songs by number."""
-    composer = _composer(models[job["model"]])
-    wishes = song_wishes(composer, job.get("bars", SONG_BARS))
-    return _songs(composer, wishes | {"song_ids": tuple(job["numbers"])}, None, send)
+    composer, bars = _composer(models[job["model"]]), job.get("bars", SONG_BARS)
+    wishes = [song_wishes(composer, number, bars) for number in job["numbers"]]
+    return [song for one in wishes for song in _songs(composer, one, None, send)]
 
 
 def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
@@ -127,7 +140,8 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
             send({})
             write_song(song, path, prompt, request.tempo_bpm)
             new = None if prompt is None else new_bars(song, prompt)
-            facts = facts_of(song.piece, tempo_of(song, request, prompt)) | {"new_bars": new}
+            facts = facts_of(song.piece, tempo_of(song, request, prompt))
+            facts |= {"new_bars": new, "labels": list(request.attributes or ())}
             songs.append({"number": song.seed, "midi": path.read_bytes(), "facts": facts})
     return songs
 
@@ -209,6 +223,7 @@ def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
     ]
     return figures(piece) | {
         "tempo_bpm": tempo_bpm,
+        "metre": str(piece.metre_of(0)),
         "steps_per_bar": COMMON_TIME.steps(piece.steps_per_quarter),
         "bar_starts": piece.bar_starts.tolist(),
         "notes_by_track": notes,

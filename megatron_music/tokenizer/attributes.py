@@ -95,7 +95,7 @@ def parse_blends(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
             raise UsageError(f"{family} is asked for twice; blend as in {family}=A:0.5,B:0.5")
         asked[family] = _blend(family, labels, families[family])
     return [
-        asked.get(family, Blend((labels[UNKNOWN],), (1.0,)))
+        asked[family] if family in asked else Blend((labels[UNKNOWN],), (1.0,))
         for family, labels in families.items()
         if family in asked or UNKNOWN in labels
     ]

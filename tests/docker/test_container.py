@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from tests.data.collection import folder_of_songs
 from tests.docker import stand_in
+from tests.launch.lab import free_port, started, wait_for
 from tests.launch.scripts import ROOT, environment
 from tests.train.conftest import losses
 
@@ -157,3 +159,30 @@ def test_an_error_inside_is_one_line_outside(checkout: Checkout) -> None:
         "error: no data set in data/none; build one with: megatron-music data build SOURCE "
         "-o data/none"
     ]
+
+
+def test_make_studio_plays_a_song_and_keeps_its_votes_outside(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    port, printed = free_port(), tmp_path / "printed.txt"
+    make = ["make", "-C", str(checkout.folder), "studio", "RUNTIME=docker", f"ARGS=--port {port}"]
+    song = f"http://127.0.0.1:{port}/api/v1/songs/1"
+    with started(make, printed, **checkout.settings) as process:
+        wait_for(port, process, printed, "/healthz")
+        assert asked(f"{song}/midi").startswith(b"MThd")
+        assert len(asked(f"{song}/audio")) > 10_000
+        assert json.loads(asked(f"{song}/votes", b'{"value": 1}'))["votes"] == 1
+        names = checkout.run("buildah", "containers", "--format", "{{.ContainerName}}")
+        (running,) = names.stdout.split()
+        entry = "/opt/megatron_music/docker/entrypoint.sh"
+        healthy = checkout.run("buildah", "run", running, "--", entry, "health")
+        assert healthy.returncode == 0, healthy.stderr
+    votes = checkout.folder / "studio" / "studio.sqlite"
+    assert votes.stat().st_uid == SOMEONE
+
+
+def asked(address: str, body: bytes | None = None) -> bytes:
+    """Return what a studio answers, to a JSON `body` if there is one."""
+    request = urllib.request.Request(address, body, {"content-type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        return bytes(answer.read())

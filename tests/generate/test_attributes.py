@@ -46,6 +46,12 @@ def test_what_is_not_asked_for_is_unknown() -> None:
     assert head(["genre=mass"]) == ["COMPOSER=UNKNOWN", "GENRE=MASS"]
 
 
+def test_a_family_whose_pieces_all_have_labels_needs_no_unknown_one() -> None:
+    settings = TokenizerSettings(bars=2, ensemble=CHORALE, attributes=("GENRE=MASS",))
+    (blend,) = parse_blends(["GENRE=MASS"], Vocabulary(settings))
+    assert blend.shares == (1.0,)
+
+
 def test_a_label_is_found_however_it_is_spelled() -> None:
     assert head(["Composer=j. s. bach"])[0] == "COMPOSER=J._S._BACH"
 

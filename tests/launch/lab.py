@@ -70,12 +70,14 @@ def started(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], printed: Path) -> None:
-    """Return when a JupyterLab answers at 127.0.0.1:port."""
+def wait_for(
+    port: int, process: subprocess.Popen[bytes], printed: Path, path: str = "/api"
+) -> None:
+    """Return when a JupyterLab, or what has `path`, answers at 127.0.0.1:port."""
     end = time.monotonic() + LONGEST_S
     while time.monotonic() < end:
         assert process.poll() is None, printed.read_text()
-        if status(port, "/api") == 200:
+        if status(port, path) == 200:
             return
         time.sleep(0.1)
     raise AssertionError(printed.read_text())

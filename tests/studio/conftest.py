@@ -1,13 +1,18 @@
 """A studio on models that have learned nothing, one for all tests of a process."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
+from starlette.types import ASGIApp
 
 from megatron_music.studio import service
 from megatron_music.studio.app import create_app
+from megatron_music.studio.connections import BoundedProtocol
 from megatron_music.studio.server import find_models
 from megatron_music.studio.service import Studio
 from megatron_music.tokenizer.structure import INPUTS
@@ -20,6 +25,21 @@ ADDRESS = "http://127.0.0.1"
 def offer(studio: Studio) -> TestClient:
     """Return a client of a studio, by a name of this machine."""
     return TestClient(create_app(studio), base_url=ADDRESS)
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve an application as the studio does, but for its beginning; give the port."""
+    config = uvicorn.Config(
+        app, port=0, http=BoundedProtocol, lifespan="off", log_config=None, timeout_keep_alive=60
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await running
 
 
 @pytest.fixture(scope="session")

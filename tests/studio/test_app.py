@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pretty_midi
 import pytest
@@ -42,19 +43,19 @@ def composed(
     return client.get(f"{API}/compositions/{told.json()['key']}").json()
 
 
+def notes_in(file: str | io.BytesIO) -> list[list[Any]]:
+    return [notes_of(one) for one in pretty_midi.PrettyMIDI(file).instruments]
+
+
 def test_a_number_is_the_song_that_sample_makes_of_it(
     client: TestClient, model: Path, tmp_path: Path
 ) -> None:
     song = client.get(f"{API}/songs/123456789").json()
     assert (song["id"], song["facts"]["bars"]) == (123456789, 8)
-    again = client.get(song["links"]["midi"])
+    content = client.get(song["links"]["midi"]).content
     asked = f"sample {model} -o {tmp_path} --song-id 123456789 --bars 8 --begin --end"
     program([*asked.split(), "--no-wav", "--no-png", "--no-page"], standalone_mode=False)
-    ours = pretty_midi.PrettyMIDI(str(tmp_path / "song-123456789.mid"))
-    theirs = pretty_midi.PrettyMIDI(io.BytesIO(again.content))
-    assert [notes_of(one) for one in ours.instruments] == [
-        notes_of(one) for one in theirs.instruments
-    ]
+    assert notes_in(str(tmp_path / "song-123456789.mid")) == notes_in(io.BytesIO(content))
 
 
 def notes_of(instrument: pretty_midi.Instrument) -> list[tuple[float, float, int]]:

@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytest
-import uvicorn
 
 from megatron_music.studio import connections
 from megatron_music.studio.connections import BoundedProtocol
+from tests.studio.conftest import served
 
 BOUND_S = 0.3
 WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -34,25 +34,16 @@ def test_headers_without_an_end_close_the_connection(monkeypatch: pytest.MonkeyP
 
 async def trickle(begin: bytes) -> tuple[bytes, float]:
     """Send some bytes, then one now and again; return what came, and when the end did."""
-    config = uvicorn.Config(
-        hello, port=0, http=BoundedProtocol, lifespan="off", log_config=None, timeout_keep_alive=60
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    began_s = time.monotonic()
-    writer.write(begin)
-    answer = asyncio.create_task(reader.read())
-    while not answer.done():
-        writer.write(b"x")
-        await asyncio.wait({answer}, timeout=0.05)
-    took_s = time.monotonic() - began_s
-    writer.close()
-    server.should_exit = True
-    await running
+    async with served(hello) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        began_s = time.monotonic()
+        writer.write(begin)
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.wait({answer}, timeout=0.05)
+        took_s = time.monotonic() - began_s
+        writer.close()
     try:
         return answer.result(), took_s
     except ConnectionError:

@@ -22,8 +22,23 @@ export function follow(path, { bar = () => {}, place = () => {}, running = () =>
       listen(name, (event) => { source.close(); reject(new Error(event.reason || name)); });
     }
     let failures = 0;
-    source.onerror = () => { failures += 1; if (failures > 5 || source.readyState === EventSource.CLOSED) { source.close(); reject(new Error("the studio stopped answering")); } };
+    source.onerror = async () => {
+      failures += 1;
+      if (failures <= 5 && source.readyState !== EventSource.CLOSED) return;
+      source.close();
+      reject(await refusal(path));
+    };
   });
+}
+
+// Says why events were refused, which an EventSource does not tell.
+async function refusal(path) {
+  const given = new AbortController();
+  try {
+    const answer = await fetch(path, { signal: given.signal });
+    if (!answer.ok) return new Error((await answer.json()).detail);
+  } catch { /* it does not answer at all */ } finally { given.abort(); }
+  return new Error("the studio stopped answering");
 }
 
 export function waiting({ before, estimate_s: estimate }) {

@@ -1,4 +1,5 @@
 import { ask, follow, typing, waiting } from "./api.js";
+import { inWords } from "./facts.js";
 import { Player } from "./player.js";
 import { Roll, evenBars } from "./roll.js";
 
@@ -14,7 +15,7 @@ function show(song) {
   document.title = song.title;
   $("title").textContent = song.title;
   const { facts, links } = song;
-  $("about").textContent = `, ${facts.key || "no key"}, ${facts.bars} bars, ${Math.round(facts.tempo_bpm)} quarter notes a minute`;
+  $("about").textContent = `, ${inWords(facts)}`;
   $("votes").value = song.votes;
   $("state").textContent = "";
   roll.draw(facts);

@@ -1,5 +1,6 @@
 import { ask, follow, typing, waiting } from "./api.js";
 import { button, showChoices } from "./choices.js";
+import { inWords } from "./facts.js";
 import { chosenWishes } from "./options.js";
 import { Player } from "./player.js";
 import { Roll } from "./roll.js";
@@ -24,7 +25,7 @@ function show() {
   const version = head();
   const { facts, links } = version;
   document.title = $("title").textContent = version.title;
-  $("about").textContent = `${facts.key || "no key"}, ${facts.bars} bars, ${facts.notes} notes, model ${project.model}`;
+  $("about").textContent = `${inWords(facts)}, ${facts.notes} notes, model ${project.model}`;
   roll.draw(facts);
   player.load(links.audio, facts);
   for (const kind of ["midi", "score", "wav", "picture"]) $(kind).href = links[kind];
