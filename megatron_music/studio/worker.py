@@ -6,7 +6,7 @@ A process takes one job after another from a pipe and answers with events, the l
 
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import cache
 from multiprocessing.connection import Connection
@@ -140,7 +140,7 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
             send({})
             write_song(song, path, prompt, request.tempo_bpm)
             new = None if prompt is None else new_bars(song, prompt)
-            facts = facts_of(song.piece, tempo_of(song, request, prompt))
+            facts = facts_of(song.piece, tempo_of(song, request, prompt), path)
             facts |= {"new_bars": new, "labels": list(request.attributes or ())}
             songs.append({"number": song.seed, "midi": path.read_bytes(), "facts": facts})
     return songs
@@ -211,23 +211,58 @@ class _BarWatch:
         )
 
 
-def facts_of(piece: Any, tempo_bpm: float) -> dict[str, Any]:
+def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
     """Return the figures and the notes of a piece, as JSON can hold them; times are in steps.
 
-    `steps_per_bar` is that of 4/4; `bar_starts` has where each bar begins, and the last one's end.
+    `midi` is its file. `steps_per_bar` is that of 4/4; `bar_starts` has where each bar begins, and
+    the last one's end, `bar_starts_s` when it sounds. Of a song with words `syllables_by_track`
+    has one for each note, "" for none, and behind each what ends there (`score.words`).
     """
     from megatron_music.generate.report import figures
+    from megatron_music.score.midi_file import read_file
 
     notes = [
         np.stack([track.onset, track.end, track.pitch], axis=1).tolist() for track in piece.tracks
     ]
-    return figures(piece) | {
+    file = read_file(midi)
+    ticks = piece.bar_starts * file.ticks_per_quarter // piece.steps_per_quarter
+    facts = figures(piece) | {
         "tempo_bpm": tempo_bpm,
         "metre": str(piece.metre_of(0)),
         "steps_per_bar": COMMON_TIME.steps(piece.steps_per_quarter),
         "bar_starts": piece.bar_starts.tolist(),
+        "bar_starts_s": file.seconds(ticks).round(3).tolist(),
         "notes_by_track": notes,
     }
+    syllables = [track.sung.tolist() for track in piece.tracks]
+    if not piece.is_sung:
+        syllables = _syllables_in(midi, piece)
+    return facts | ({"syllables_by_track": syllables} if any(map(any, syllables)) else {})
+
+
+def _syllables_in(midi: Path, piece: Any) -> list[list[str]]:
+    """Return the syllables of a piece that its file alone has: what composes may know no words."""
+    from megatron_music.score.midi import parse_sung
+    from megatron_music.score.quantize import quantize
+    from megatron_music.score.stretches import in_own_bars
+
+    score = in_own_bars(parse_sung(midi.read_bytes(), midi.name).score)
+    words = {
+        (track.instrument, onset, pitch): syllable
+        for track in quantize(score, piece.steps_per_quarter).tracks
+        if track.syllables is not None
+        for onset, pitch, syllable in _sung_notes(track)
+    }
+    return [
+        [words.get((track.instrument, onset, pitch), "") for onset, pitch, _ in _sung_notes(track)]
+        for track in piece.tracks
+    ]
+
+
+def _sung_notes(track: Any) -> Iterator[tuple[int, int, str]]:
+    """Yield the onset, the pitch and the syllable of each note."""
+    columns = (track.onset, track.pitch, track.sung)
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
@@ -250,7 +285,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
         piece = quantize(in_own_bars(score), job["steps_per_quarter"])
         if is_notation:
             write_midi(piece, path, score.tempo_bpm)
-        return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm)}
+        return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm, path)}
 
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
@@ -263,7 +298,7 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
     """Make sound, a picture or a score of a MIDI file."""
     from megatron_music.generate.roll import compressed
     from megatron_music.score.audio import render_audio
-    from megatron_music.score.midi import read_midi
+    from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
@@ -273,7 +308,7 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
         midi, made = Path(folder) / "song.mid", Path(folder) / f"song.{job['kind']}"
         midi.write_bytes(job["midi"])
         if job["kind"] in ("png", "musicxml"):
-            score = read_midi(midi)
+            score = read_music(midi)
             piece = quantize(in_own_bars(score), STEPS_PER_QUARTER)
             if job["kind"] == "png":
                 draw_piano_roll(piece, made, job["title"])

@@ -1,5 +1,16 @@
 // Plays a piece from its MP3 and moves the playhead of its roll.
 
+// Returns the step that sounds at a time; tempi change from bar to bar.
+function stepAt(seconds, facts) {
+  const { bar_starts: steps, bar_starts_s: times } = facts;
+  // Songs kept by earlier versions have one tempo and do not say when their bars sound.
+  if (!times) return (seconds * facts.tempo_bpm * facts.steps_per_bar) / 4 / 60;
+  const next = times.findIndex((time) => time > seconds);
+  if (next < 1) return next ? steps.at(-1) + 1 : 0;
+  const share = (seconds - times[next - 1]) / (times[next] - times[next - 1]);
+  return steps[next - 1] + share * (steps[next] - steps[next - 1]);
+}
+
 export class Player {
   constructor(controls, roll) {
     this.roll = roll;
@@ -54,8 +65,7 @@ export class Player {
 
   #follow() {
     const seconds = this.audio.currentTime;
-    const step = (seconds * this.facts.tempo_bpm * this.facts.steps_per_bar) / 4 / 60;
-    this.roll?.playhead(step);
+    this.roll?.playhead(stepAt(seconds, this.facts));
     const time = this.controls?.querySelector(".time");
     if (time) time.value = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
     if (!this.audio.paused) requestAnimationFrame(() => this.#follow());

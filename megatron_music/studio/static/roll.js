@@ -1,5 +1,7 @@
 // A piano roll as SVG: bars across, pitch upwards, a colour a track, a playhead that moves.
 
+import { Words, stepWidth, syllablesOf } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const VOICES = { SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f", Drums: "#7d828a" };
 const PALETTE = ["#4477aa", "#ee6677", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#8866cc", "#886600"];
@@ -25,9 +27,12 @@ export class Roll {
   constructor(place, { marking = null } = {}) {
     this.place = place;
     this.svg = shape("svg", { preserveAspectRatio: "none", role: "img" });
+    this.lane = document.createElement("div");
+    this.lane.append(this.svg);
     this.legend = document.createElement("div");
     this.legend.className = "legend";
-    place.replaceChildren(this.svg, this.legend);
+    this.words = [];
+    place.replaceChildren(this.lane, this.legend);
     if (marking) this.#listen(marking);
   }
 
@@ -40,6 +45,17 @@ export class Roll {
     facts.notes_by_track.forEach((notes, index) => this.add(index, facts.tracks[index].instrument, notes, names[index]));
     this.svg.setAttribute("aria-label", `Piano roll: ${facts.bars} bars, ${names.join(", ")}`);
     (facts.new_bars ?? []).forEach((track) => this.#shade(track.bars));
+    this.#sing(facts, names);
+  }
+
+  // Puts the syllables under their notes; the piece is drawn as wide as they need.
+  #sing(facts, names) {
+    const sung = (facts.syllables_by_track ?? []).map((syllables, index) => syllablesOf(facts.notes_by_track[index], syllables));
+    this.words = sung.flatMap((one, index) => (one.length ? [new Words(one, this.total, names[index])] : []));
+    const step_px = Math.max(0, ...sung.map((one) => stepWidth(one, facts.steps_per_bar / 4)));
+    this.lane.style.minWidth = step_px ? `${Math.ceil(this.total * step_px)}px` : "";
+    this.lane.replaceChildren(this.svg, ...this.words.map((one) => one.row));
+    this.place.replaceChildren(this.lane, ...this.words.map((one) => one.line), this.legend);
   }
 
   #range(notesByTrack) {
@@ -102,7 +118,19 @@ export class Roll {
     if (!this.head) return;
     const shown = step !== null && step <= this.total;
     this.head.setAttribute("visibility", shown ? "visible" : "hidden");
-    if (shown) { this.head.setAttribute("x1", step); this.head.setAttribute("x2", step); }
+    for (const words of this.words) words.show(shown ? step : null);
+    if (shown) {
+      this.head.setAttribute("x1", step);
+      this.head.setAttribute("x2", step);
+      this.#follow(step);
+    }
+  }
+
+  // Scrolls a piece that is wider than the page, so that the playhead stays in sight.
+  #follow(step) {
+    const { place, svg } = this;
+    const x = (step / this.total) * svg.clientWidth - place.scrollLeft;
+    if (x < 0 || x > 0.8 * place.clientWidth) place.scrollLeft += x - 0.2 * place.clientWidth;
   }
 
   #listen(marking) {
