@@ -149,7 +149,7 @@ def extend_piece(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> In
     kept, sources = _kept(prompt, request, vocabulary, first, bars)
     state = _extended(kept, bars, request, vocabulary)
     state = replace(state, holes=state.holes & _composable(prompt, sources, bars))
-    if state.is_done:
+    if state.is_done and not request.drop:
         raise UsageError(
             f"nothing to compose: the piece has {piece.bars} bars and no track is added; give "
             f"`bars` above {piece.bars} to continue it, `prompt_bars` to keep fewer, or say "

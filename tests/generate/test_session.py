@@ -186,6 +186,13 @@ def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> No
     assert sorted(one.instrument for one in song.piece.tracks) == sorted(VOICES)
 
 
+def test_a_track_is_dropped_though_nothing_is_composed(chorale_model: Path) -> None:
+    tracks = (track(SOPRANO, (0, 8, 70)), track(BASS, (0, 32, 40)))
+    session = Session(Composer.load(chorale_model), Piece(4, 2, tracks))
+    (song,) = session.continue_piece(drop=("BASS",), instruments=())
+    assert song.piece == Piece(4, 2, tracks[:1])
+
+
 @pytest.mark.parametrize(
     ("act", "wish", "message"),
     [

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece, Track
 
 pytestmark = [
     pytest.mark.slow,
@@ -161,6 +165,70 @@ def test_four_pieces_are_composed_from_nothing(page: Any) -> None:
     shoot(page, "compose")
     page.locator("#choices .card button.primary").first.click()
     page.wait_for_url("**/work/*")
+
+
+def karaoke(path: Path) -> Path:
+    """Write a karaoke file of two bars: two lines, a syllable a quarter note."""
+    syllables = np.array(["Twin", "kle ", "star\n", "how ", "I ", "won", "der ", "so\n"], np.str_)
+    onset = np.arange(8) * 4
+    tune = Track(73, onset, onset + 4, 60 + onset // 4, syllables=syllables)
+    write_midi(Piece(4, 2, (tune,)), path, 60)
+    return path
+
+
+def test_a_line_follows_the_singing_of_a_karaoke_file(page: Any, tmp_path: Path) -> None:
+    page.goto("/compose")
+    page.set_input_files("#file", karaoke(tmp_path / "star.kar"))
+    page.click("#upload")
+    page.wait_for_url("**/work/*")
+    page.wait_for_selector(".words span")
+    under = page.locator(".words span").all_inner_texts()
+    assert under == ["Twin-", "kle", "star", "how", "I", "won-", "der", "so"]
+    lefts = [box["x"] for box in (one.bounding_box() for one in page.locator(".words span").all())]
+    notes = [one.bounding_box()["x"] for one in page.locator("#roll svg g:last-of-type rect").all()]
+    assert lefts == pytest.approx(notes, abs=3)
+    assert page.inner_text(".line").strip() == "Twinkle star"
+    page.click("[data-do=play]")
+    sung = ["kle", "won"]
+    for syllable in sung:
+        until(page, f"document.querySelector('.line mark')?.textContent === {syllable!r}")
+        assert page.inner_text(".words .now").startswith(syllable)
+    shoot(page, "words")
+    assert page.inner_text(".line").strip() == "how I wonder so"
+    with page.expect_download() as download:
+        page.click("#score")
+    download.value.save_as(tmp_path / "star.musicxml")
+    assert (tmp_path / "star.musicxml").read_text().count("<lyric") == 8
+
+
+def test_each_way_to_compose_leads_to_a_version_that_a_reload_keeps(page: Any) -> None:
+    page.goto("/song/24")
+    page.wait_for_selector("#files:not([hidden])")
+    page.click("#work")
+    page.wait_for_selector("#bars button")
+    page.fill("[data-wish=count]", "1")
+    page.fill("#more", "1")
+    page.check("[data-wish=end]")
+    ways = {
+        "#vary": "varied",
+        "#harmonise": "composed around SOPRANO",
+        "#drop": "without SOPRANO",
+        "#add": "with SOPRANO",
+        "#continue": "continued to 9 bars",
+    }
+    for way in ways:
+        if way in ("#harmonise", "#drop"):
+            page.locator("#tracks button").get_by_text("Soprano", exact=True).click()
+        page.click(way)
+        keep = page.locator("#choices .card button.primary")
+        keep.wait_for()
+        keep.click()
+        page.wait_for_selector("#choices .card", state="detached")
+    page.reload()
+    page.wait_for_selector("#tree li")
+    told = page.locator("#tree li").all_inner_texts()
+    assert told == ["as it began", *ways.values()]
+    shoot(page, "tree")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -130,8 +130,11 @@ $("fill").addEventListener("click", () => {
 });
 $("vary").addEventListener("click", () => compose({ vary: 0.25 }));
 $("continue").addEventListener("click", () => compose({ bars: head().facts.bars + Number($("more").value) }));
-$("harmonise").addEventListener("click", () => someTracks(([voice]) => compose({ voice })));
-$("drop").addEventListener("click", () => someTracks((drop) => compose({ drop, instruments: [], bars: head().facts.bars })));
+$("harmonise").addEventListener("click", () => someTracks((voices) => {
+  if (voices.length > 1) say("Mark only the track to keep.");
+  else compose({ voice: voices[0] });
+}));
+$("drop").addEventListener("click", () => someTracks((drop) => compose({ drop, instruments: [], count: 1 })));
 $("add").addEventListener("click", () => compose({ instruments: [$("instrument").value], bars: head().facts.bars }));
 $("undo").addEventListener("click", () => go({ key: head().parent }));
 $("redo").addEventListener("click", () => go(children(project.head).at(-1)));
