@@ -136,7 +136,7 @@ async def _song(request: Request, studio: Studio, model: Model, number: int) -> 
 
 
 def song_facts(studio: Studio, model: Model, found: StoredSong) -> dict[str, Any]:
-    """Return what is told of a song."""
+    """Return a song as JSON."""
     return {
         "id": found.number,
         "model": model.name,
@@ -216,7 +216,7 @@ async def composition(key: str, studio: Service) -> schemas.Composition:
 
 @router.delete(f"{API}/compositions/{{key}}", tags=["compositions"])
 async def cancel(key: str, studio: Service) -> schemas.Composition:
-    """Give a composition up."""
+    """Cancel a composition."""
     job = _job(studio, key)
     studio.composing.cancel(job)
     return _composition(studio, job)

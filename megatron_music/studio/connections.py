@@ -9,10 +9,10 @@ HEADERS_S = 10.0
 """From the connection, or the first byte of a later request, to the end of its headers."""
 
 BODY_S = 30.0
-"""From there to the end of what is sent with it."""
+"""From the end of the headers to the end of the body."""
 
 LARGEST_HEAD_BYTES = 64 << 10
-"""Of the headers of a request, what came with them included."""
+"""Of a request's headers, with all that arrived in the same reads."""
 
 _Protocol: Any = AutoHTTPProtocol
 

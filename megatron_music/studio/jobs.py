@@ -1,4 +1,4 @@
-"""The line of jobs: people before the pool, one process that works, a crash costs one job."""
+"""The queue of jobs: people before the pool, one process that works; a crash fails one job."""
 
 import asyncio
 import heapq
@@ -20,7 +20,7 @@ from megatron_music.studio.worker import serve
 MOST_WAITING = 1_000
 LONGEST_JOB_S = 600.0
 KEPT_DONE = 500
-"""Jobs that are over stay known, so that a page that was away can ask for the result."""
+"""Jobs that have ended and are remembered: a page that lost its connection asks again."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Job:
         self._changed = asyncio.Event()
 
     def end(self, state: State, *, result: Any = None, reason: str = "") -> None:
-        """Bring the job to its end."""
+        """End the job and tell all who wait for it."""
         self.state, self.result, self.reason = state, result, reason
         self.publish({"event": state.value, "reason": reason})
 
@@ -93,7 +93,7 @@ class Job:
         return self.result
 
     async def follow(self) -> AsyncIterator[dict[str, Any]]:
-        """Give all events, those that were before, too, to the end of the job."""
+        """Yield all events of the job, past ones first, until it ends."""
         told = 0
         while True:
             for event in self.events[told:]:
@@ -126,11 +126,11 @@ class JobQueue:
         self._usual_s = 3.0
 
     def begin(self) -> None:
-        """Begin to work off jobs, in the running event loop."""
-        self._task = asyncio.create_task(self._work_off(), name=f"line {self._name}")
+        """Begin to run jobs, in the running event loop."""
+        self._task = asyncio.create_task(self._run_jobs(), name=f"line {self._name}")
 
     async def close(self) -> None:
-        """Give up what is left, and end the process."""
+        """Give up the jobs that are left, and end the process."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -194,7 +194,7 @@ class JobQueue:
             self._cancelled.value = self._turn
             job.about["is_unwanted"] = True
 
-    async def _work_off(self) -> None:
+    async def _run_jobs(self) -> None:
         while True:
             while not self._heap:
                 self._idle.set()
@@ -235,7 +235,7 @@ class JobQueue:
             theirs.close()
             self._pipe = ours
         pipe = self._pipe
-        # A file longer than the pipe holds waits until the process is there to take it.
+        # In a thread: a file longer than the pipe's buffer blocks until the process reads it.
         await asyncio.to_thread(pipe.send, job.work | {"turn": self._turn})
         while True:
             event = await _receive(pipe)

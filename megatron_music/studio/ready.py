@@ -1,4 +1,4 @@
-"""Answers that are ready: what shows a song is sent again as it is, without the router."""
+"""Answers kept in memory: a song's page and its JSON are sent again without the router."""
 
 from dataclasses import dataclass
 

@@ -47,7 +47,7 @@ def serve(
     with file_lock(place / "lock", busy), _listening(address) as listener:
         guard = AccessPolicy(address.token, any_host=address.token is not None)
         _log_into(place / LOG)
-        requests = LateLines(place / LOG)
+        requests = BufferedLog(place / LOG)
         app = create_app(Studio(models, place), guard, requests.write)
         query = "" if address.token is None else f"?token={address.token}"
         say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")
@@ -80,7 +80,10 @@ def _log_into(path: Path) -> None:
 
 
 def find_models(folders: Sequence[Path]) -> list[Model]:
-    """Return the models of folders, or the one to begin with; raises CheckpointError."""
+    """Return the models of `folders`, else of the newest export or the embedded one.
+
+    Raises CheckpointError.
+    """
     found = list(folders) or _newest_export() or [EMBEDDED]
     models: list[Model] = []
     for folder in found:
@@ -128,7 +131,7 @@ def _listening(address: Address) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address.host, address.port))
-        listener.listen(1024)  # who comes before the server runs waits for it
+        listener.listen(1024)  # connections made before the server runs wait in the backlog
     except OSError as fault:
         listener.close()
         raise WriteError(
@@ -142,8 +145,8 @@ def _shown(address: Address) -> str:
     return f"{host}:{address.port}"
 
 
-class LateLines:
-    """Lines for the end of a file, written together once a second: each alone costs too much."""
+class BufferedLog:
+    """A log that is written once a second: a write for each request costs too much."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

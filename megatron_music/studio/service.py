@@ -32,7 +32,7 @@ TASTE_SHARE = 0.5
 """Of the new songs: the one of the pool that is most like what people voted for."""
 
 LIKING_AGE_S = 60.0
-"""How long what people like is taken to be the same."""
+"""How long the weights of traits are kept before votes are counted again."""
 
 LARGEST_NUMBER = 2**62
 MOST_CACHED_BYTES = 2 << 30

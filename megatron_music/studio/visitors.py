@@ -1,4 +1,4 @@
-"""Who asks: signed cookies in place of accounts, a shared token, limits, foreign sites."""
+"""Visitors: signed cookies in place of accounts, limits, requests that other sites send."""
 
 import hmac
 import secrets
@@ -48,7 +48,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Limit:
-    """So many requests of a kind at once, and one more every `refill_s` seconds."""
+    """`burst` requests of a kind at once, then one more every `refill_s` seconds."""
 
     burst: int
     refill_s: float
@@ -129,7 +129,7 @@ def is_cross_site(request: HTTPConnection) -> bool:
 
 @lru_cache(1024)
 def is_local_name(host: str) -> bool:
-    """Tell whether a Host header names this very machine, as a name that others own may not."""
+    """Tell whether a Host header names this machine; another name may be DNS rebinding."""
     name = _host_of(f"//{host}")
     if name == "localhost" or name.endswith(".localhost"):
         return True

@@ -38,7 +38,7 @@ class CancelledError(Exception):
 
 
 def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
-    """Work off jobs until the pipe is closed; `models` are exported folders by name.
+    """Run jobs until the pipe is closed; `models` are exported folders by name.
 
     `cancelled` is a shared number: the job of that `turn` is given up.
     """

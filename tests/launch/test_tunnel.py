@@ -1,10 +1,13 @@
 """launch/tunnel.sh: a JupyterLab elsewhere, reached through a real sshd on this machine."""
 
 import getpass
+import json
 import shlex
 import shutil
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +78,28 @@ def test_the_far_jupyterlab_is_reached_by_the_link_that_is_printed(
 
 
 @pytest.mark.slow
-def test_a_far_studio_needs_no_token(far: Far, lab: Lab, tmp_path: Path) -> None:
-    near, printed = free_port(), tmp_path / "printed.txt"
+def test_the_far_studio_plays_and_takes_votes_through_the_tunnel(far: Far, tmp_path: Path) -> None:
+    distant, near, printed = free_port(), free_port(), tmp_path / "printed.txt"
+    studio = [sys.executable, "-m", "megatron_music", "studio", "--port", str(distant)]
+    studio += ["--folder", str(tmp_path), str(ROOT / "megatron_music" / "studio" / "chorales")]
     command = [str(ROOT / SCRIPT), far.host, *far.options]
-    settings = {"WHAT": "studio", "PORT": str(lab.port), "LOCAL_PORT": str(near)}
-    with started(command, printed, **settings) as process:
-        wait_for(near, process, printed)
-        while "Open " not in printed.read_text():
-            time.sleep(0.1)
-        assert f"Open http://127.0.0.1:{near}/\n" in printed.read_text()
-        assert status(near, "/api") == 200
+    settings = {"WHAT": "studio", "PORT": str(distant), "LOCAL_PORT": str(near)}
+    with started(studio, tmp_path / "studio.txt") as server:
+        wait_for(distant, server, tmp_path / "studio.txt", "/healthz")
+        with started(command, printed, **settings) as process:
+            wait_for(near, process, printed, "/healthz")
+            while "Open " not in printed.read_text():
+                time.sleep(0.1)
+            assert f"Open http://127.0.0.1:{near}/\n" in printed.read_text()
+            assert status(near, "/song/1") == 200
+            page = f"http://127.0.0.1:{near}"
+            vote = urllib.request.Request(  # noqa: S310
+                f"{page}/api/v1/songs/1/votes",
+                b'{"value": 1}',
+                {"content-type": "application/json", "origin": page},
+            )
+            with urllib.request.urlopen(vote) as answer:  # noqa: S310
+                assert json.load(answer)["votes"] == 1
 
 
 @pytest.mark.slow
