@@ -6,6 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const VOICES = { SOPRANO: "#2e9e4f", ALTO: "#f28e2b", TENOR: "#2f6fb5", BASS: "#d13c3f", Drums: "#7d828a" };
 const PALETTE = ["#4477aa", "#ee6677", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#8866cc", "#886600"];
 const HEIGHT = 240;
+const MOST_WIDTH_PX = 32_000;
 
 function shape(name, attributes, parent) {
   const made = document.createElementNS(SVG, name);
@@ -33,6 +34,8 @@ export class Roll {
     this.legend.className = "legend";
     this.words = [];
     place.replaceChildren(this.lane, this.legend);
+    place.setAttribute("role", "group");
+    place.setAttribute("aria-label", "Piano roll");
     if (marking) this.#listen(marking);
   }
 
@@ -53,9 +56,11 @@ export class Roll {
     const sung = (facts.syllables_by_track ?? []).map((syllables, index) => syllablesOf(facts.notes_by_track[index], syllables));
     this.words = sung.flatMap((one, index) => (one.length ? [new Words(one, this.total, names[index])] : []));
     const step_px = Math.max(0, ...sung.map((one) => stepWidth(one, facts.steps_per_bar / 4)));
-    this.lane.style.minWidth = step_px ? `${Math.ceil(this.total * step_px)}px` : "";
+    this.lane.style.minWidth = step_px ? `${Math.min(MOST_WIDTH_PX, Math.ceil(this.total * step_px))}px` : "";
     this.lane.replaceChildren(this.svg, ...this.words.map((one) => one.row));
     this.place.replaceChildren(this.lane, ...this.words.map((one) => one.line), this.legend);
+    // What can be scrolled can be reached by the keyboard.
+    this.place.tabIndex = this.place.scrollWidth > this.place.clientWidth ? 0 : -1;
   }
 
   #range(notesByTrack) {

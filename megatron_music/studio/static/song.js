@@ -65,6 +65,7 @@ document.addEventListener("keydown", (event) => {
   if (typing(event)) return;
   const acts = { " ": () => player.toggle(), n: () => $("another").click(), u: () => vote(1), d: () => vote(-1), ArrowLeft: () => document.querySelector("[rel=prev]").click(), ArrowRight: () => document.querySelector("[rel=next]").click() };
   if (event.key === " " && /^(BUTTON|A)$/.test(event.target.tagName)) return;
+  if (event.key.startsWith("Arrow") && event.target.closest(".roll")) return;
   if (acts[event.key]) { event.preventDefault(); acts[event.key](); }
 });
 

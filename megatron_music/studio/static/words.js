@@ -4,6 +4,7 @@ const MARKS = { " ": "word", "\n": "line", "\f": "verse" };
 const LETTER_PX = 8;
 const GAP_PX = 8;
 const MOST_QUARTER_PX = 240;
+const FITTING_SHARE = 0.9;
 
 // Returns the syllables of a track: when each begins and ends, its text, and where its line begins.
 export function syllablesOf(notes, syllables) {
@@ -23,13 +24,13 @@ export function syllablesOf(notes, syllables) {
   return sung;
 }
 
-// Returns the pixels a step needs for no syllable to lie over the next.
+// Returns the pixels a step needs for most syllables not to lie over the next.
 export function stepWidth(sung, stepsPerQuarter) {
-  const needed = sung.slice(1).map(({ onset }, index) => {
+  const needed = sung.slice(1).flatMap(({ onset }, index) => {
     const { text, onset: before } = sung[index];
-    return onset > before ? (text.length * LETTER_PX + GAP_PX) / (onset - before) : 0;
-  });
-  return Math.min(MOST_QUARTER_PX / stepsPerQuarter, Math.max(0, ...needed));
+    return onset > before ? [(text.length * LETTER_PX + GAP_PX) / (onset - before)] : [];
+  }).sort((one, other) => one - other);
+  return Math.min(MOST_QUARTER_PX / stepsPerQuarter, needed[Math.floor(FITTING_SHARE * needed.length)] ?? 0);
 }
 
 export class Words {
@@ -38,6 +39,7 @@ export class Words {
     this.sung = sung;
     this.row = document.createElement("div");
     this.row.className = "words";
+    this.row.setAttribute("role", "group");
     this.row.setAttribute("aria-label", `Words of ${name}`);
     this.marks = sung.map(({ onset, text }) => {
       const made = document.createElement("span");
