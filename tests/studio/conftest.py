@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
+from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece, Track
 from megatron_music.studio import service
 from megatron_music.studio.app import create_app
 from megatron_music.studio.connections import BoundedProtocol
@@ -25,6 +28,17 @@ ADDRESS = "http://127.0.0.1"
 def offer(studio: Studio) -> TestClient:
     """Return a client of a studio, by a name of this machine."""
     return TestClient(create_app(studio), base_url=ADDRESS)
+
+
+SYLLABLES = ["Twin", "kle ", "star\n", "how ", "I ", "won", "der ", "so\n"]
+
+
+def karaoke(path: Path) -> Path:
+    """Write a karaoke file of two bars: two lines, a syllable for each quarter note."""
+    onset = np.arange(8) * 4
+    tune = Track(73, onset, onset + 4, 60 + onset // 4, syllables=np.array(SYLLABLES, np.str_))
+    write_midi(Piece(4, 2, (tune,)), path, 60)
+    return path
 
 
 @asynccontextmanager

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from megatron_music.score.midi import write_midi
-from megatron_music.score.notes import Piece, Track
+from tests.studio.conftest import karaoke
 
 pytestmark = [
     pytest.mark.slow,
@@ -165,15 +163,6 @@ def test_four_pieces_are_composed_from_nothing(page: Any) -> None:
     shoot(page, "compose")
     page.locator("#choices .card button.primary").first.click()
     page.wait_for_url("**/work/*")
-
-
-def karaoke(path: Path) -> Path:
-    """Write a karaoke file of two bars: two lines, a syllable a quarter note."""
-    syllables = np.array(["Twin", "kle ", "star\n", "how ", "I ", "won", "der ", "so\n"], np.str_)
-    onset = np.arange(8) * 4
-    tune = Track(73, onset, onset + 4, 60 + onset // 4, syllables=syllables)
-    write_midi(Piece(4, 2, (tune,)), path, 60)
-    return path
 
 
 def test_a_line_follows_the_singing_of_a_karaoke_file(page: Any, tmp_path: Path) -> None:
