@@ -252,8 +252,9 @@ sample: $$(NEEDS) ## add the N best of OF pieces of BARS bars by the model of th
 	@$(call COMPOSE,$(SEED))
 
 .PHONY: studio
-studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; ARGS='--port 9000'
-	@$(if $(filter docker,$(WHERE)),$(WITH) docker/run.sh studio,$(LOCAL_MUSIC) studio) $(ARGS)
+studio: $$(NEEDS) ## a page to compose, listen and vote, on 127.0.0.1:8000, of the newest exported model; PORT=9000 ARGS='...'
+	@$(if $(filter docker,$(WHERE)),$(WITH) docker/run.sh studio,$(LOCAL_MUSIC) studio) \
+		$(if $(filter command,$(origin PORT)),--port $(PORT)) $(ARGS)
 
 .PHONY: studio-model
 studio-model: setup ## make the exported model of the run RUN the one that the studio carries, with its first songs

@@ -167,6 +167,12 @@ def test_the_studio_in_a_container_is_on_this_machines_loopback_and_keeps_votes(
     assert text.split()[-3:] == ["studio", "--port", "9000"]
 
 
+@pytest.mark.parametrize("runtime", ["local", "docker"])
+def test_the_studio_takes_a_port_as_jupyter_does(engine: str, runtime: str) -> None:
+    plan = make("-n", "studio", f"RUNTIME={runtime}", "PORT=9000", PATH=engine).stdout
+    assert re.search(r" studio\)? \\\n\s*--port 9000", plan)
+
+
 def test_make_shows_the_exact_commands_of_a_container(engine: str, tmp_path: Path) -> None:
     with_gpus(tmp_path, 8)
     plan = make("-n", "pretrain", "RUNTIME=docker", "TP=2", PATH=engine).stdout
