@@ -30,7 +30,7 @@ def offer(studio: Studio) -> TestClient:
     return TestClient(create_app(studio), base_url=ADDRESS)
 
 
-SYLLABLES = ["Twin", "kle ", "star\n", "how ", "I ", "won", "der ", "so\n"]
+SYLLABLES = ["Twin", "kle ", "star\n", "how ", "I ", "won", "der ", "so "]
 
 
 def karaoke(path: Path) -> Path:
