@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from megatron_music.cli.main import app as program
-from megatron_music.studio.worker import compose_songs
+from megatron_music.score.midi import read_midi
+from megatron_music.score.quantize import quantize
+from megatron_music.studio.worker import compose_songs, facts_of
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
+from tests.studio.conftest import SYLLABLES, karaoke
 
 
 def songs(model: Path, *numbers: int) -> list[dict[str, Any]]:
@@ -38,3 +41,10 @@ def test_a_number_picks_a_label_in_turn_as_sample_is_asked_for_it(
 
 def test_a_song_of_a_model_without_labels_has_none(model: Path) -> None:
     assert songs(model, 6)[0]["facts"]["labels"] == []
+
+
+def test_words_of_a_file_are_told_though_its_composer_knows_none(tmp_path: Path) -> None:
+    path = karaoke(tmp_path / "star.kar")
+    piece = quantize(read_midi(path), 4)
+    assert not piece.is_sung
+    assert facts_of(piece, 60, path)["syllables_by_track"] == [SYLLABLES]
