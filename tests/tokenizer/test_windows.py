@@ -36,18 +36,19 @@ from megatron_music.tokenizer.windows import (
     shortened,
     track_rates,
 )
-from tests.music import pieces, track
+from tests.music import pieces, sung_pieces, track
 
 PLAIN = vocabulary_of(TokenizerSettings(fill=True))
 ANY_METRE = tuple(map(str, METRES))
-Row = tuple[int, int, int]
+Row = tuple[int, int, int, str]
 
 in_any_metre = st.lists(pieces(metres=True, expressive=True), min_size=1, max_size=3)
-some_pieces = st.one_of(st.lists(pieces(), min_size=1, max_size=3), in_any_metre)
+with_words = st.lists(sung_pieces(), min_size=1, max_size=3)
+some_pieces = st.one_of(st.lists(pieces(), min_size=1, max_size=3), in_any_metre, with_words)
 
 
 def vocabulary_for(music: Sequence[Piece]) -> Vocabulary:
-    """Return a vocabulary that all of the pieces can be written in, with velocities and tempi."""
+    """Return a vocabulary that all of the pieces can be written in: what is sung, how loud."""
     any_metre = any(piece.metres for piece in music)
     return vocabulary_of(
         TokenizerSettings(
@@ -56,6 +57,7 @@ def vocabulary_for(music: Sequence[Piece]) -> Vocabulary:
             metres=ANY_METRE if any_metre else (),
             velocity=8 * any_metre,
             tempo=any_metre,
+            lyrics=any(piece.is_sung for piece in music),
         )
     )
 
@@ -83,7 +85,8 @@ def all_of(windows: Windows) -> list[tuple[int, int, TokenArray]]:
 
 def rows(one: Track, semitones: int = 0) -> list[Row]:
     pitch = one.pitch + (0 if one.instrument == DRUMS else semitones)
-    return list(zip(one.onset.tolist(), one.end.tolist(), pitch.tolist(), strict=True))
+    columns = (one.onset, one.end, pitch, one.sung)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def as_set(piece: Piece, semitones: int = 0) -> Counter[tuple[int, tuple[Row, ...]]]:
