@@ -15,7 +15,7 @@ SOURCE ?=
 override SOURCE := $(if $(filter . .. ./ ../,$(SOURCE)),$(abspath $(SOURCE)),$(SOURCE))
 DATASET ?= $(or $(SOURCE),bach)
 # Of voices, whose windows are short; bands need longer ones.
-VOICES := bach js-fakes palestrina folk renaissance quartets scores
+VOICES := bach bach-sung js-fakes palestrina folk renaissance quartets scores
 # Words without music: the collection that music21 holds, and tables of songs.
 WORDS := $(filter hymns %.csv %.tsv %.jsonl %.ndjson,$(DATASET))
 LAPTOP_RECIPE = $(if $(WORDS),tiny-text,$(if $(filter-out $(VOICES),$(subst +, ,$(DATASET))),tiny-band,tiny))

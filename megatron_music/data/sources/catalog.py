@@ -94,6 +94,19 @@ COLLECTIONS = (
         embedded=True,
         preferred=_CHORALES,
     ),
+    Collection(
+        name="bach-sung",
+        title="Bach's chorales with their German words; those without any are left out",
+        pieces=371,
+        size="in music21",
+        licence="music and words are in the public domain; the encodings have mixed terms: "
+        f"{_IN_MUSIC21}",
+        citation=_MUSIC21,
+        where=_INSIDE,
+        access="nothing to do",
+        embedded=True,
+        preferred=replace(_CHORALES, pieces=True, lyrics=True),
+    ),
     _scores(
         "palestrina",
         "Masses by Palestrina: 1,318 movements in four to six voices, note values halved",

@@ -155,8 +155,8 @@ def list_corpus(names: Sequence[str]) -> tuple[Sequence[Item], Labels]:
     rows: dict[str, Label] = {}
     items: list[Item] = []
     for name in names:
-        if name in ("bach", "scores"):
-            for chorale in chorales():
+        if name in _CHORALES:
+            for chorale in chorales(_CHORALES[name]):
                 rows[chorale.name] = ("BACH", "CHORALE")
                 items.append(chorale)
         for part in _PARTS.get(name, ()):
@@ -208,12 +208,27 @@ class Chorale:
         return _score(converter.parse(_path(self.work), forceSource=True, storePickle=False))
 
 
-def chorales() -> list[Chorale]:
+class SungChorale(Chorale):
+    """A chorale with its words."""
+
+    def read(self) -> Score:
+        """Read the chorale; raises Refusal where nothing is sung, too."""
+        score = super().read()
+        if all(track.syllables is None for track in score.tracks):
+            raise Refusal("words", "the encoding has no words")
+        return score
+
+
+def chorales(kind: type[Chorale] = Chorale) -> list[Chorale]:
     """Return the 371 chorales in Riemenschneider's order."""
     from music21 import corpus
 
     works = corpus.chorales.Iterator(returnType="filename")
-    return [Chorale(number, str(work)) for number, work in enumerate(works, 1)]
+    return [kind(number, str(work)) for number, work in enumerate(works, 1)]
+
+
+_CHORALES = {"bach": Chorale, "bach-sung": SungChorale, "scores": Chorale}
+"""The collections with Bach's chorales."""
 
 
 def corpus_fingerprint() -> str:

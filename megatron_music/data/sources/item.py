@@ -209,6 +209,7 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     | metre          | has no stretch as long as a window in a metre that is kept, or   |
     |                | notation without a time signature that a bar can have            |
     | parts          | is a chorale of other than four parts                            |
+    | words          | is a chorale without words, where those that have some are wanted  |
     | barlines       | is a chorale whose bars do not fall on the grid of its metre     |
     | duplicate      | is the music of another, at the same or another pitch            |
     | link           | is a link within an archive                                      |

@@ -12,6 +12,7 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import corpus
 from megatron_music.data.sources.catalog import COLLECTIONS, collection_named
 from megatron_music.data.sources.corpus import CorpusScore, list_corpus
+from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import folder_source, open_source
 from megatron_music.data.sources.score_cache import CACHE, cached_score
 from megatron_music.errors import UsageError
@@ -38,6 +39,17 @@ def test_collections_hold_as_many_pieces_as_the_catalogue_says() -> None:
         "scores": len(everything)
     }
     assert sizes == {known.name: known.pieces for known in COLLECTIONS if known.name in sizes}
+
+
+def test_chorales_with_words_have_them_and_those_without_are_left_out() -> None:
+    chorales = {item.name: item for item in list_corpus(["bach-sung"])[0]}
+    soprano = chorales["001-bwv269"].read().tracks[0]
+    assert "".join(soprano.sung[:10].tolist()) == "Aus meines Herzens Grunde\n"
+    with pytest.raises(Refusal, match="no words"):
+        chorales["006-bwv281"].read()
+    settings = collection_named("bach-sung").preferred  # type: ignore[union-attr]
+    assert settings.lyrics
+    assert settings.pieces
 
 
 def test_a_collection_of_one_composer_and_genre_has_no_labels() -> None:
