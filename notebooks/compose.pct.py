@@ -115,4 +115,7 @@ picture(figure)
 # - Songs as files: `megatron-music sample runs/bach-tiny/hf -o music -n 8 --temperature 0.9`.
 # - Which of many is best? `megatron-music rank report/critic.json music/*.mid` asks the critic that
 #   `megatron-music evaluate` trains: [evaluation.md](../docs/evaluation.md).
+# - Words that are sung: `make pretrain DATASET=bach-sung` trains a model that has them. Then
+#   `Request(words="Twinkle, twinkle, little star")` composes a melody to given words, and
+#   `composer.compose(Request(sing=True), prompt)` words to a given melody: [words.md](../docs/words.md).
 # - [profile.ipynb](profile.ipynb): what training costs, and where the time goes.

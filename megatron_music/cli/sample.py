@@ -55,7 +55,7 @@ def sample(options: SampleOptions) -> None:
     with _options_named():
         request = _request(options)
         path = _file_to_begin_from(options)
-        formats = Formats(options.wav, options.png, options.page, options.musicxml)
+        formats = Formats(**{of.name: getattr(options, of.name) for of in fields(Formats)})
         output = options.output or options.model.parent / "music"
         if options.keep:
             for file in Ledger(output).keep(options.keep):
@@ -68,6 +68,7 @@ def sample(options: SampleOptions) -> None:
 
 def _request(options: SampleOptions) -> "Request":
     """Return the request of the options; raises UsageError."""
+    from megatron_music.generate.lyrics import read_words
     from megatron_music.generate.request import Request, parse_bars
 
     names = (field.name for field in fields(Request))
@@ -76,6 +77,10 @@ def _request(options: SampleOptions) -> "Request":
         given["fill_bars"] = parse_bars(options.fill_bars)
     if options.harmonise is not None:
         given["voice"] = options.voice or ""
+    if options.words_file is not None:
+        if options.words is not None:
+            raise UsageError("--words and --words-file each give words; leave one of them out")
+        given["words"] = read_words(options.words_file)
     given |= _numbers(_count(options), options.seed, options.song_ids or [])
     chosen = {name: value for name, value in given.items() if value is not None}
     lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
@@ -102,8 +107,13 @@ def _count(options: SampleOptions) -> int | None:
 
 def _file_to_begin_from(options: SampleOptions) -> Path | None:
     """Return the MIDI file to begin from; raises UsageError where options contradict."""
-    if options.harmonise is None and options.voice is not None:
-        raise UsageError("--voice says which track --harmonise keeps; give --harmonise FILE.mid")
+    if options.harmonise is None and options.voice is not None and not options.sing:
+        raise UsageError(
+            "--voice says which track --harmonise keeps, or --sing has sung; give --harmonise FILE "
+            "or --prompt FILE --sing"
+        )
+    if options.harmonise is not None and options.sing:
+        raise UsageError("--sing keeps all of a piece, --harmonise one voice; give --prompt FILE")
     if options.harmonise is not None and options.prompt is not None:
         raise UsageError("--prompt and --harmonise each give a piece; leave out one of them")
     return options.harmonise or (None if options.prompt is None else Path(options.prompt))

@@ -91,6 +91,21 @@ class SampleOptions:
         bool,
         Option("--end", help="Close with a cadence, if the model knows places in a piece."),
     ] = False
+    words: Annotated[
+        str | None,
+        Option(
+            help="Compose a melody to these words, every syllable a note or more; a hyphen divides "
+            "a word where you say. For a model of data with --lyrics.",
+            metavar="TEXT",
+        ),
+    ] = None
+    words_file: Annotated[
+        Path | None,
+        Option(help="The same of a file, a line of words to some bars.", metavar="FILE.txt"),
+    ] = None
+    language: Annotated[
+        str | None, Option(help="Of --words, for its syllables: en, de, it, ...; else en.")
+    ] = None
     key: Annotated[
         str | None,
         Option(
@@ -212,11 +227,20 @@ class SampleOptions:
     voice: Annotated[
         str | None,
         Option(
-            help="The track to keep, if there are several; Lead=SOPRANO: as the soprano.",
+            help="The track to keep or to sing, if there are several; Lead=SOPRANO: as the soprano.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
     ] = None
+    sing: Annotated[
+        bool,
+        Option(
+            "--sing",
+            help="Keep all its notes and compose words to its melody, --voice where it has several "
+            "tracks; for a model of data with --lyrics.",
+            rich_help_panel=_BEGIN,
+        ),
+    ] = False
     roles: Annotated[
         list[str] | None,
         Option(
@@ -253,4 +277,8 @@ class SampleOptions:
     musicxml: Annotated[
         bool,
         Option("--musicxml", help="Also write notation, for MuseScore.", rich_help_panel=_FILES),
+    ] = False
+    kar: Annotated[
+        bool,
+        Option("--kar", help="Also write .kar, for karaoke players.", rich_help_panel=_FILES),
     ] = False

@@ -37,18 +37,19 @@ _OF_THE_BATCH = ("count", "seed", "song_ids")
 class Formats:
     """The files that each song gets in addition to its MIDI file; `page` compares the songs.
 
-    `musicxml` is notation, as MuseScore opens it.
+    `musicxml` is notation, as MuseScore opens it, `kar` for players of karaoke.
     """
 
     wav: bool = True
     png: bool = True
     page: bool = True
     musicxml: bool = False
+    kar: bool = False
 
     @property
     def kinds(self) -> list[str]:
         """The files of a song."""
-        chosen = {"wav": self.wav, "png": self.png, "musicxml": self.musicxml}
+        chosen = {name: getattr(self, name) for name in ("kar", "wav", "png", "musicxml")}
         return ["mid", *(kind for kind, is_chosen in chosen.items() if is_chosen), "json"]
 
 
@@ -155,7 +156,8 @@ class _Album:
                 entry = self.ledger.begin(f"song-{song.seed}", wish)
                 title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
                 midi = self.ledger.path(entry, "mid")
-                write_song(song, midi, self._prompt, self._request.tempo_bpm)
+                for path in (midi, *([midi.with_suffix(".kar")] * self._formats.kar)):
+                    write_song(song, path, self._prompt, self._request.tempo_bpm)
                 self._show(song.piece, entry, title, song.new)
                 self._begun[song.seed] = entry
                 written.append(song)
@@ -190,7 +192,8 @@ class _Album:
         entry = _existing(self.ledger, wish, self._formats)
         if entry is None:
             entry = self.ledger.begin("prompt", wish)
-            _write_prompt(self._prompt, self.ledger.path(entry, "mid"))
+            for kind in ("mid", *(["kar"] * self._formats.kar)):
+                _write_prompt(self._prompt, self.ledger.path(entry, kind))
             self._show(self._prompt.piece, entry, "the piece begun from")
             self._finish(entry, {"came": figures(self._prompt.piece)})
         return [entry]

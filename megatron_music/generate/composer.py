@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate import window_loop
-from megatron_music.generate.harmonise import ensemble_of
+from megatron_music.generate.harmonise import ensemble_of, to_be_sung
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler, Watch
+from megatron_music.generate.sing import sing
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import guidance_of, rows_of
 from megatron_music.generate.weights import load_on_device
@@ -63,6 +65,7 @@ class Composer:
         every token: see `sampler.Watch`.
         """
         self._refuse_unknown_inputs(request)
+        request.refuse_unsung(self.vocabulary)
         if prompt is None:
             return self._songs(request, self._from_nothing(request), watch)
         return self._songs(request, self._from(Prompt.of(prompt), request), watch)
@@ -106,7 +109,11 @@ class Composer:
     def _from_nothing(self, request: Request) -> Work:
         """Return the function that composes for seeds; raises UsageError if it cannot."""
         request.refuse_without_piece()
-        self.plan(request)
+        if request.words is None:
+            self.plan(request)
+        else:
+            first = request.seeds[0]
+            window_loop.begin_words(request, self.vocabulary, self.rows.seq_length, first)
         return lambda sampler, seeds: [
             _in_score_order(Song(0, piece, ()))
             for piece in window_loop.compose(sampler, request, self.vocabulary, seeds)
@@ -125,6 +132,12 @@ class Composer:
                 f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its "
                 "own, and `instruments` adds to them"
             )
+        if request.words is not None:
+            raise UsageError(
+                "`words` is for songs from nothing; for words to a melody that is there give `sing`"
+            )
+        if request.sing:
+            return self._to_melody(prompt, request)
 
         # Errors of the request are raised here, before the model computes anything.
         window_loop.start_from_prompt(prompt, request, vocabulary, request.seeds[0])
@@ -139,6 +152,20 @@ class Composer:
                 for piece, state in zip(pieces, states, strict=True)
             ]
             return songs if request.voice is None else [_in_score_order(one) for one in songs]
+
+        return work
+
+    def _to_melody(self, prompt: Prompt, request: Request) -> Work:
+        """Return what writes words for a track of a piece; raises UsageError for none."""
+        melody = to_be_sung(prompt, request, self.vocabulary)
+        new = np.zeros((len(melody.sources), melody.piece.bars), np.bool_)
+
+        def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
+            given = melody.piece, melody.track
+            return [
+                Song(0, piece, (), melody.sources, new, melody.dropped, sings=melody.track)
+                for piece in sing(sampler, *given, seeds, request, self.vocabulary)
+            ]
 
         return work
 

@@ -1,6 +1,7 @@
-"""Keep one voice of a piece and choose the instruments to compose around it."""
+"""Keep one voice of a piece and compose around it; or keep all, and have one sung."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -154,3 +155,31 @@ def _refuse_others(request: Request) -> None:
     for name in ("drop", "fill_bars", "fill_tracks", "vary"):
         if getattr(request, name):
             raise UsageError(f"harmonising composes all but one voice anew; leave out `{name}`")
+
+
+class Melody(NamedTuple):
+    """A piece of which one track is to be sung; `sources` are which of a prompt's tracks it has."""
+
+    piece: Piece
+    track: int
+    sources: tuple[int, ...]
+    dropped: tuple[int, ...]
+
+
+def to_be_sung(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Melody:
+    """Return a piece without the tracks that are dropped, and which of its tracks is to be sung.
+
+    That is the one that the request calls its voice; it loses the words that it has. Raises
+    UsageError where there is none.
+    """
+    place, code = kept_voice(prompt, request.voice or "", vocabulary)
+    dropped = {track for name in request.drop for track in prompt.find(name)}
+    tracks = prompt.piece.tracks
+    kept = tuple(i for i, track in enumerate(tracks) if i not in dropped and len(track))
+    if place not in kept or code == DRUMS:
+        why = "is dropped" if place in dropped else "has no note to sing"
+        raise UsageError(f"{prompt.title(place)} {why}; name another track as `voice`")
+    melody = replace(tracks[place], instrument=code, syllables=None)
+    piece = replace(prompt.piece, tracks=tuple(melody if i == place else tracks[i] for i in kept))
+    left_out = sorted(set(range(len(tracks))).difference(kept))
+    return Melody(piece, kept.index(place), kept, tuple(left_out))

@@ -1,6 +1,6 @@
 """Infilling: a piece with bars still to be written, and the choice of the next ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -113,6 +113,10 @@ def _with_notes(track: Track, notes: Sequence[SlotNote]) -> Track:
     )
 
 
+def _nothing_more(_template: InfillTemplate) -> int:
+    return 0
+
+
 def next_template(
     state: InfillState,
     vocabulary: Vocabulary,
@@ -120,14 +124,18 @@ def next_template(
     attributes: tuple[int, ...] = (),
     *,
     full_bars: bool = True,
+    as_whole: bool = False,
+    reserved: Callable[[InfillTemplate], int] = _nothing_more,
 ) -> InfillTemplate:
     """Return the next bars to write, with as much context as the model can hold.
 
     Windows are as long as in training where they fit into `max_tokens`, else shorter; if not even
-    one bar of all tracks fits, some of the tracks are written first. Raises UsageError if no
-    track fits.
+    one bar of all tracks fits, some of the tracks are written first. With `as_whole` bars are
+    written in place as long as no track has a note. `reserved` are the tokens that a template
+    takes in addition to its fewest notes. Raises UsageError if no track fits.
     """
     template = None
+    least = 0
     for window, indices in _windows(state, vocabulary.settings.bars):
         first, bars = window
         parts = [
@@ -139,19 +147,21 @@ def next_template(
             )
             for index in indices
         ]
+        is_empty = not any(len(part.kept) for part in parts)
         template = lay_out(
             parts,
             state.piece,
             first,
             bars,
             vocabulary,
-            fill=vocabulary.settings.fill,
+            fill=vocabulary.settings.fill and not (as_whole and is_empty),
             full_bars=full_bars,
             attributes=attributes,
         )
-        if template.min_tokens + BAR_TOKENS * len(template.slots) <= max_tokens:
+        least = template.min_tokens + reserved(template)
+        if least + BAR_TOKENS * len(template.slots) <= max_tokens:
             return template
-    if template is None or template.min_tokens > max_tokens:
+    if template is None or least > max_tokens:
         raise UsageError(
             f"not even a bar of one track fits into the {max_tokens} tokens that this model holds"
         )

@@ -17,7 +17,7 @@ from megatron_music.errors import UsageError
 from megatron_music.files import atomic_write, sha256_of, write_changed
 
 FIRST_SEED = 7
-MUSIC_KINDS = ("mid", "wav", "png", "musicxml", "json")
+MUSIC_KINDS = ("mid", "kar", "wav", "png", "musicxml", "json")
 TEXT_KINDS = ("txt",)
 _FORMAT = 2
 _STEM = re.compile(SONG_STEM)

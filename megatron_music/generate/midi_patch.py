@@ -7,7 +7,7 @@ channel of their track; new tracks get a chunk after the others.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,13 @@ from megatron_music.score.barlines import Barlines
 from megatron_music.score.channel_kernel import CHANNELS, PORTS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
-from megatron_music.score.karaoke import lyric_events
+from megatron_music.score.karaoke import (
+    KARAOKE_SUFFIX,
+    as_karaoke,
+    lyric_events,
+    nearest_onsets,
+    word_events,
+)
 from megatron_music.score.midi import write_midi
 from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
@@ -59,6 +65,7 @@ def write_song(
 ) -> None:
     """Write a song as a MIDI file: what its prompt's file holds, where it has one, and what is new.
 
+    A `.kar` file has its words as karaoke has them: those of the track that has most.
     With `tempo_bpm` all is at that tempo, else as the file says, or as the model chose. New notes
     are as loud as the model made them, else as their neighbours. Raises WriteError.
     """
@@ -68,6 +75,8 @@ def write_song(
         return
     rewriting = _Rewriting(prompt, prompt.source, prompt.bars, song)
     raw = rewriting.result(set(song.dropped), tempo_bpm)
+    if path.suffix == KARAOKE_SUFFIX:
+        raw = as_karaoke(raw, rewriting.singer(), path.stem)
     with atomic_write(path) as temporary:
         temporary.write_bytes(raw)
 
@@ -123,6 +132,10 @@ class _Rewriting:
             self._add_track(track)
             return
         old = self._source.tracks[origin]
+        if row == self._song.sings:
+            self._remove_all_words()
+            self._added[old.chunk] += lyric_events(self._sung(row))
+            return
         notes = self._new_notes(track, self._song.new[row], old)
         words = self._new_words(track, self._song.new[row][self._song.piece.bar_at(track.onset)])
         self._remove_words(old)
@@ -134,6 +147,28 @@ class _Rewriting:
             return []
         onset, _ = self._ticks(track, chosen)
         return lyric_events(track.some(chosen, onset))
+
+    def singer(self) -> Track | None:
+        """Return the track that has most words, in ticks of the file; None where none has any."""
+        tracks = self._song.piece.tracks
+        sung = [row for row, track in enumerate(tracks) if track.syllables is not None]
+        most = max(sung, key=lambda row: int((tracks[row].sung != "").sum()), default=None)
+        return None if most is None else self._sung(most)
+
+    def _sung(self, row: int) -> Track:
+        """Return a track with its onsets in ticks of the file: where its notes begin."""
+        track, origin = self._song.piece.tracks[row], self._song.sources[row]
+        ticks, _ = self._ticks(track, np.ones(len(track), np.bool_))
+        if row == self._song.sings and origin is not None:
+            notes = {note.onset for note in self._source.tracks[origin].notes}
+            ticks = nearest_onsets(ticks, np.array(sorted(notes), np.int64))
+        return replace(track, onset=ticks)
+
+    def _remove_all_words(self) -> None:
+        """Mark the words that a file has: it gets others."""
+        for number, words in word_events(self._source.events).items():
+            events = self._source.events.tracks[number].events
+            self._removed[number].update(i for i, one in enumerate(events) if one in words)
 
     def _remove_words(self, track: SourceTrack) -> None:
         """Mark the words of the notes of a file's track that are not kept."""

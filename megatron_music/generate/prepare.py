@@ -41,6 +41,7 @@ def prepared(
     are accepted.
     """
     request.levels_of_velocity(vocabulary)
+    request.refuse_unsung(vocabulary)
     if path is None:
         request.refuse_without_piece()
         if not confirmed:
@@ -226,7 +227,7 @@ def _refuse_another_key(state: InfillState, request: Request) -> None:
 
 def refuse_long_audio(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
     """Refuse sound that cannot be rendered before composing it; raises UsageError."""
-    bars = request.bars or vocabulary.settings.bars
+    bars = request.song_bars or vocabulary.settings.bars
     metre = parse_metre(request.metre) if request.metre else COMMON_TIME
     quarters_a_bar = metre.sixteenths / SIXTEENTHS
     minutes = bars * quarters_a_bar / request.tempo

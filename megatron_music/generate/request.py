@@ -7,6 +7,7 @@ import numpy as np
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
+from megatron_music.generate.lyrics import Lines, lay_words, syllables_of, usual_bars
 from megatron_music.generate.sampling_params import MOST_GUIDANCE, SamplingParams
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
@@ -27,6 +28,12 @@ _DYNAMICS_WIDTH = 16
 
 SONG_TEMPO_BPM = 100.0
 """Of a song from nothing, unless asked."""
+
+USUAL_LANGUAGE = "en"
+"""Of words that are given, unless asked."""
+
+_OF_A_PIECE = ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "roles")
+"""What is asked about a piece to begin from, `voice` aside."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ class Request:
     `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is composed, as in
     chorales; without it they may fall silent before. With `begin` the song begins like a piece,
     with `end` it ends like one, if the model knows the place in a piece. `dynamics` are pp to ff,
-    of what is composed; or one velocity. Raises UsageError for a value out of range.
+    of what is composed; or one velocity.
+
+    `words` are a text to be sung, a line of it to some bars: a melody is composed to it, in
+    syllables as its `language` is hyphenated. With `sing` every note of a piece stays, and words
+    are composed to its track `voice`. Raises UsageError for a value out of range.
     """
 
     count: int = 1
@@ -89,6 +100,9 @@ class Request:
     best: int | None = None
     metre: str | None = None
     dynamics: str | None = None
+    words: str | None = None
+    language: str | None = None
+    sing: bool = False
 
     def __post_init__(self) -> None:
         """Check every figure against its range."""
@@ -115,6 +129,7 @@ class Request:
         if self.dynamics is not None:
             _velocities(self.dynamics)
         self._check_filling()
+        self._check_words()
         if self.key is not None:
             parse_key(self.key)
 
@@ -149,6 +164,20 @@ class Request:
             )
         if self.fill_bars or self.fill_tracks:
             raise UsageError("`vary` chooses the bars itself; leave out either it or what to fill")
+
+    def _check_words(self) -> None:
+        if self.language is not None and self.words is None:
+            raise UsageError("`language` is that of `words`; give both")
+        if self.words is not None:
+            if self.sing:
+                raise UsageError("`sing` composes words, and `words` gives them; leave one out")
+            _within("the bars of `words`", self.song_bars or 1, 1, 1000, "give fewer lines")
+        if not self.sing:
+            return
+        others = ("bars", "instruments", "density", "dynamics", "key", "prompt_bars", *_OF_A_PIECE)
+        for name in others:
+            if name not in ("drop", "roles") and getattr(self, name):
+                raise UsageError(f"`sing` keeps every note of the piece; leave `{name}` out")
 
     def _check_sampling(self) -> None:
         if not 0 < self.temperature <= 100:
@@ -186,6 +215,13 @@ class Request:
         return list(self.song_ids) or list(range(self.seed, self.seed + self.count))
 
     @property
+    def song_bars(self) -> int | None:
+        """The bars asked for, or those that the given words have; None where that is open."""
+        if self.bars is not None or self.words is None:
+            return self.bars
+        return usual_bars(syllables_of(self.words, self.language or USUAL_LANGUAGE))
+
+    @property
     def fills(self) -> bool:
         """True where bars of a piece are to be composed anew."""
         return bool(self.fill_bars or self.fill_tracks or self.vary)
@@ -193,10 +229,24 @@ class Request:
     def refuse_without_piece(self) -> None:
         """Raise UsageError where a wish is about a piece to begin from."""
         # An empty `voice` counts: it means the only track.
-        for name in ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "voice", "roles"):
+        for name in (*_OF_A_PIECE, "voice", "sing"):
             value = getattr(self, name)
             if value or (name == "voice" and value is not None):
                 raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
+
+    def given_words(self, bar_steps: int) -> Lines:
+        """Return the given syllables of each bar of so many steps; raises UsageError."""
+        lines = syllables_of(self.words or "", self.language or USUAL_LANGUAGE)
+        return lay_words(lines, self.song_bars or 1, bar_steps)
+
+    def refuse_unsung(self, vocabulary: Vocabulary) -> None:
+        """Raise UsageError where words are asked of a model that has none."""
+        for name in ("words", "sing"):
+            if getattr(self, name) and not vocabulary.has_lyrics:
+                raise UsageError(
+                    f"this model was trained without words; leave `{name}` out, or train on data "
+                    "built with --lyrics, such as bach-sung"
+                )
 
     def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
         """Return the instruments asked for, or those that all training music has."""

@@ -44,6 +44,8 @@ class Constraint(Protocol):
 
     given: list[list[int]]
     """The tokens that each song begins with, before any is chosen."""
+    syllables: slice | None
+    """The ids of SYLLABLE tokens where words or notes are given, see `keep_shares`; else None."""
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens [songs, any number]."""
@@ -54,6 +56,8 @@ class Constraint(Protocol):
 
 class PlanConstraint:
     """Songs without a prompt, a plan each; plans differ only in bars and instruments."""
+
+    syllables: slice | None = None
 
     def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan]) -> None:
         self.given = [[vocabulary.piece_start, *(plan.attributes or ())] for plan in plans]
@@ -71,6 +75,8 @@ class PlanConstraint:
 
 class InfillConstraint:
     """Songs with bars to be written, a template each; see `new_templates`."""
+
+    syllables: slice | None = None
 
     def __init__(
         self,
@@ -113,7 +119,25 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         self._constraint.mark(self._barred)
         np.logical_not(self._barred, out=self._barred)
         barred = torch.from_numpy(self._barred).to(scores.device)
-        return scores.masked_fill(barred, float("-inf"))
+        legal = scores.masked_fill(barred, float("-inf"))
+        syllables = self._constraint.syllables
+        return legal if syllables is None else keep_shares(scores, legal, syllables)
+
+
+def keep_shares(scores: torch.Tensor, legal: torch.Tensor, syllables: slice) -> torch.Tensor:
+    """Return the legal scores [songs, vocabulary], syllables as likely as among all the scores.
+
+    Where the words are given only one syllable is legal, where the notes are, only one note: what
+    the model thinks of others of its kind is then part of how likely it is that a note is sung.
+    """
+    kept = legal.clone()
+    others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+    others[syllables] = False
+    for kind in (others, ~others):
+        lost = scores[:, kind].logsumexp(1) - legal[:, kind].logsumexp(1)
+        moved = torch.where(lost.isfinite(), lost, 0.0)
+        kept[:, kind] = legal[:, kind] + moved[:, None]
+    return kept
 
 
 class SongSampler(LogitsProcessor):  # type: ignore[misc]

@@ -16,7 +16,7 @@ class Song:
 
     Of a song with a prompt, `sources` say which of the prompt's tracks each track was, None for
     one that is new, `new` [tracks, bars] which bars were composed, and `dropped` which tracks of
-    the prompt were left out.
+    the prompt were left out. `sings` is the track whose words are new, where its notes are not.
     """
 
     seed: int
@@ -25,3 +25,4 @@ class Song:
     sources: tuple[int | None, ...] = ()
     new: BoolArray = field(default_factory=lambda: np.zeros((0, 0), np.bool_), compare=False)
     dropped: tuple[int, ...] = ()
+    sings: int | None = None

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.harmonise import around_voice
+from megatron_music.generate.given_words import GivenWords, SungTrack, tokens_of_words
+from megatron_music.generate.harmonise import around_voice, to_be_sung
 from megatron_music.generate.infill import (
     BAR_TOKENS,
     BoolArray,
@@ -22,19 +23,28 @@ from megatron_music.generate.infill import (
 from megatron_music.generate.instrumentation import draw_instruments
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.sampler import InfillConstraint, PlanConstraint, TokenSampler
+from megatron_music.generate.sampler import (
+    Constraint,
+    InfillConstraint,
+    PlanConstraint,
+    TokenSampler,
+)
 from megatron_music.generate.sampling_kernel import song_seeds
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import (
     INSTRUMENT_COUNT,
+    SOPRANO,
     VOICES,
     instrument_name,
     parse_instrument,
 )
-from megatron_music.score.notes import IntArray, Piece, Track
+from megatron_music.score.metre import COMMON_TIME
+from megatron_music.score.notes import DEFAULT_QUARTER_US, IntArray, Piece, Track
+from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -49,6 +59,8 @@ def compose(
     sampler: TokenSampler, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
 ) -> list[Piece]:
     """Compose a piece for each seed; bars that do not fit a window are added by sliding it."""
+    if request.words is not None:
+        return compose_to_words(sampler, request, vocabulary, seeds)
     plans = [first_plan(request, vocabulary, sampler.max_tokens, seed) for seed in seeds]
     constraint = PlanConstraint(vocabulary, plans)
     bars = request.bars or vocabulary.settings.bars
@@ -61,6 +73,48 @@ def compose(
         for state in [_extended(piece, bars, request, vocabulary)]
     ]
     return write(sampler, states, seeds, request, vocabulary)
+
+
+def compose_to_words(
+    sampler: TokenSampler, request: Request, vocabulary: Vocabulary, seeds: Sequence[int]
+) -> list[Piece]:
+    """Compose a piece a seed whose singer has the words of the request; raises UsageError."""
+    begun = [begin_words(request, vocabulary, sampler.max_tokens, seed) for seed in seeds]
+    states, sung = [state for state, _ in begun], [track for _, track in begun]
+    return write(sampler, states, seeds, request, vocabulary, sung)
+
+
+def begin_words(
+    request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int
+) -> tuple[InfillState, SungTrack]:
+    """Return a song that has no note yet, and which of its tracks sings what in which bar.
+
+    The soprano sings, or the instrument that is named first. Raises UsageError where the words do
+    not fit, and where it is open who plays.
+    """
+    usual = COMMON_TIME if COMMON_TIME in vocabulary.metres else vocabulary.metres[0]
+    asked = request.metre_index(vocabulary)
+    metre = usual if asked is None else vocabulary.metres[asked]
+    laid = request.given_words(metre.steps(vocabulary.settings.steps_per_quarter))
+    codes = request.codes(vocabulary)
+    if codes is None:
+        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks)
+    if not codes:
+        raise UsageError("who sings `words`, and who plays? Give `instruments`, the singer first")
+    tempo = request.tempo_index(vocabulary)
+    tempos_us = (DEFAULT_QUARTER_US if tempo is None else TEMPI_US[tempo],)
+    empty = Piece(
+        vocabulary.settings.steps_per_quarter,
+        len(laid),
+        tuple(Track(code, _NOTHING, _NOTHING, _NOTHING) for code in codes),
+        (metre,),
+        tempos_us if vocabulary.has_tempos else (),
+    )
+    holes = np.ones((len(codes), len(laid)), np.bool_)
+    state = InfillState(empty, holes, _levels(empty, request, vocabulary))
+    sung = SungTrack(codes.index(SOPRANO) if SOPRANO in codes else 0, laid)
+    _next_template(state, request, vocabulary, max_tokens, sung)  # refuses what cannot fit
+    return state, sung
 
 
 def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int) -> Plan:
@@ -121,6 +175,10 @@ def start_from_prompt(
 
     Bars are those of the grid.
     """
+    if request.sing:
+        melody = to_be_sung(prompt, request, vocabulary)
+        nothing = np.zeros((len(melody.sources), melody.piece.bars), np.bool_)
+        return InfillState(melody.piece, nothing, {}, melody.sources, melody.dropped)
     if request.voice is not None:
         return mask_accompaniment(prompt, request, vocabulary)
     if request.fills:
@@ -290,10 +348,13 @@ def write(
     seeds: Sequence[int],
     request: Request,
     vocabulary: Vocabulary,
+    sung: Sequence[SungTrack] = (),
 ) -> list[Piece]:
-    """Write all bars of states, window by window, all songs of a batch at the same time."""
+    """Write all bars of states, window by window, all songs of a batch at the same time.
+
+    `sung` are the words of each song, if words are given.
+    """
     now = list(states)
-    attributes = request.attribute_ids(vocabulary) or ()
     velocities = request.levels_of_velocity(vocabulary)
     # Stage 0 draws songs from nothing; each window has random numbers of its own.
     stage = 1
@@ -301,13 +362,17 @@ def write(
         left = [song for song, state in enumerate(now) if not state.is_done]
         if not left:
             return [state.piece for state in now]
+        words = [sung[song] if sung else None for song in left]
         templates = [
-            next_template(
-                now[song], vocabulary, sampler.max_tokens, attributes, full_bars=request.full_bars
-            )
-            for song in left
+            _next_template(now[song], request, vocabulary, sampler.max_tokens, of)
+            for song, of in zip(left, words, strict=True)
         ]
-        constraint = InfillConstraint(vocabulary, templates, sampler.max_tokens, velocities)
+        given = [of for of in words if of is not None]
+        constraint: Constraint = (
+            GivenWords(vocabulary, templates, sampler.max_tokens, given, velocities)
+            if given
+            else InfillConstraint(vocabulary, templates, sampler.max_tokens, velocities)
+        )
         places = np.array(
             [
                 place_of(request, template.first_bar, now[song].piece.bars, vocabulary)
@@ -320,3 +385,23 @@ def write(
         for song, template, tokens in zip(left, templates, rows, strict=True):
             now[song] = now[song].filled(template, tokens, vocabulary)
         stage += 1
+
+
+def _next_template(
+    state: InfillState,
+    request: Request,
+    vocabulary: Vocabulary,
+    max_tokens: int,
+    sung: SungTrack | None,
+) -> InfillTemplate:
+    """Return the next bars of a state to write, with room for their words."""
+    attributes = request.attribute_ids(vocabulary) or ()
+    return next_template(
+        state,
+        vocabulary,
+        max_tokens,
+        attributes,
+        full_bars=request.full_bars,
+        as_whole=sung is not None,
+        reserved=lambda of: tokens_of_words(of, sung, vocabulary) if sung else 0,
+    )

@@ -18,7 +18,17 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_events import LYRIC, META, NAME, TEXT, Chunk, Event, EventFile, meta
+from megatron_music.score.midi_events import (
+    LYRIC,
+    META,
+    NAME,
+    TEXT,
+    Chunk,
+    Event,
+    EventFile,
+    meta,
+    parse_events,
+)
 from megatron_music.score.notes import IntArray, Score, Track
 from megatron_music.score.words import (
     LINE_END,
@@ -105,7 +115,16 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
 
 
 def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
-    """Give the words of each chunk that has some: lyric events, else text events of karaoke."""
+    """Give the words of each chunk that has some."""
+    chosen = word_events(events)
+    encoding = _decoder(b"".join(event.text for of in chosen.values() for event in of))
+    for number, of in chosen.items():
+        texts = [event.text.strip(b"\0").decode(encoding, errors="replace") for event in of]
+        yield number, [_Text(event.tick, text) for event, text in zip(of, texts, strict=True)]
+
+
+def word_events(events: EventFile) -> dict[int, list[Event]]:
+    """Return the events of words by chunk: lyric events, else text events of karaoke."""
     found = {kind: _events_of(events, kind) for kind in (LYRIC, TEXT)}
     is_karaoke = any(
         event.text.startswith(b"@K") or chunk.name.strip().lower() in _WORDS_TRACKS
@@ -113,11 +132,7 @@ def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
         for event in chunk.events
         if event.is_meta_of(TEXT)
     )
-    chosen = found[LYRIC] or (found[TEXT] if is_karaoke else {})
-    encoding = _decoder(b"".join(event.text for of in chosen.values() for event in of))
-    for number, of in chosen.items():
-        texts = [event.text.strip(b"\0").decode(encoding, errors="replace") for event in of]
-        yield number, [_Text(event.tick, text) for event, text in zip(of, texts, strict=True)]
+    return found[LYRIC] or (found[TEXT] if is_karaoke else {})
 
 
 def _events_of(events: EventFile, kind: int) -> dict[int, list[Event]]:
@@ -216,12 +231,18 @@ def _singer(line: _Line, score: Score, places: Sequence[int]) -> tuple[int | Non
 
 def _nearest(ticks: IntArray, onsets: IntArray, tolerance: int) -> IntArray:
     """Return the onset nearest to each tick, -1 where none is within the tolerance."""
+    nearest = nearest_onsets(ticks, onsets)
+    found: IntArray = np.where(np.abs(nearest - ticks) <= tolerance, nearest, -1)
+    return found
+
+
+def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:
+    """Return of ascending onsets the nearest to each tick."""
     right = np.minimum(np.searchsorted(onsets, ticks), len(onsets) - 1)
     left = np.maximum(right - 1, 0)
     is_left = np.abs(ticks - onsets[left]) <= np.abs(onsets[right] - ticks)
-    nearest = np.where(is_left, onsets[left], onsets[right])
-    found: IntArray = np.where(np.abs(nearest - ticks) <= tolerance, nearest, -1)
-    return found
+    nearest: IntArray = np.where(is_left, onsets[left], onsets[right])
+    return nearest
 
 
 def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
@@ -288,3 +309,20 @@ def karaoke_chunk(track: Track, title: str) -> Chunk:
             *lyric_events(track, TEXT),
         ]
     )
+
+
+def as_karaoke(raw: bytes, singer: Track | None, title: str) -> bytes:
+    """Return a MIDI file with a track's words, in the file's ticks, as .kar files have them.
+
+    Other words go. Without a singer it is the file as it is.
+    """
+    if singer is None:
+        return raw
+    file = parse_events(raw)
+    for number, words in word_events(file).items():
+        chunk = file.tracks[number]
+        chunk.events = [event for event in chunk.events if event not in words]
+    chunk = karaoke_chunk(singer, title)
+    # Behind the chunk that has the tempos, as in files that karaoke programs write.
+    file.chunks.insert(1, chunk)
+    return file.to_bytes()

@@ -1,0 +1,118 @@
+"""Given words: a text in syllables, laid into bars, and sung in order by whatever is composed."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megatron_music.errors import UsageError
+from megatron_music.generate.given_words import GivenWords, SungTrack, tokens_of_words
+from megatron_music.generate.infill import InfillState, next_template
+from megatron_music.generate.lyrics import lay_words, syllables_of, usual_bars
+from megatron_music.score.instruments import SOPRANO
+from megatron_music.score.notes import Piece, Track
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
+from tests.music import pick
+
+NOTHING = np.zeros(0, np.int64)
+STAR = "Twinkle, twinkle, little star,\nHow I wonder what you are!\n\nUp a-bove"
+
+
+def test_a_text_is_divided_into_syllables_with_the_ends_of_words_lines_and_verses() -> None:
+    assert syllables_of(STAR, "en") == (
+        ("Twin", "kle, ", "twin", "kle, ", "lit", "tle ", "star,\n"),
+        ("How ", "I ", "won", "der ", "what ", "you ", "are!\f"),
+        ("Up ", "a", "bove\n"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("Herzen kommen", "de", ("Her", "zen ", "kom", "men\n")),
+        ("o-pen", "en-US", ("o", "pen\n")),
+        ("花の歌", "en", ("花", "の", "歌\n")),
+        ("- one & two -", "en", ("one ", "two\n")),
+    ],
+)
+def test_languages_hyphens_and_scripts(text: str, language: str, expected: tuple[str]) -> None:
+    assert syllables_of(text, language) == (expected,)
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "...", "x" * 33, "word " * 5_000])
+def test_what_cannot_be_sung_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="words"):
+        syllables_of(text, "en")
+
+
+def test_a_language_without_hyphenation_is_refused() -> None:
+    with pytest.raises(UsageError, match="did you mean"):
+        syllables_of("word", "english")
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(1, 40))
+def test_bars_have_the_words_in_order_and_lines_have_bars_of_their_own(
+    lengths: list[int], bars: int
+) -> None:
+    lines = tuple(tuple(f"{i}.{j}" for j in range(n)) for i, n in enumerate(lengths))
+    flat = [one for line in lines for one in line]
+    try:
+        laid = lay_words(lines, bars, 16)
+    except UsageError as refused:
+        enough = int(str(refused).split("`bars` ")[1].split()[0])
+        assert bars < enough <= usual_bars(lines)
+        laid = lay_words(lines, enough, 16)
+    assert [one for bar in laid for one in bar] == flat
+    assert max(map(len, laid)) <= 8
+    if len(laid) >= len(lines):
+        assert all(len({one.split(".")[0] for one in bar}) <= 1 for bar in laid)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([(SOPRANO,), (0, 40), (40, SOPRANO)]),
+    st.booleans(),
+    st.sampled_from([0, 8]),
+    st.integers(0, 60),
+)
+@settings(max_examples=60, deadline=None)
+def test_all_words_are_sung_in_order_whatever_is_drawn(
+    seed: int, codes: tuple[int, ...], full_bars: bool, velocity: int, spare: int
+) -> None:
+    vocabulary = vocabulary_of(TokenizerSettings(lyrics=True, velocity=velocity, bars=4))
+    lines = syllables_of(STAR, "en")
+    laid = lay_words(lines, 6, 16)
+    singer = len(codes) - 1
+    sung = SungTrack(singer, laid)
+    empty = Piece(4, 6, tuple(Track(code, NOTHING, NOTHING, NOTHING) for code in codes))
+    state = InfillState(empty, np.ones((len(codes), 6), np.bool_))
+    rng = np.random.default_rng(seed)
+    while not state.is_done:
+        whole = next_template(
+            state,
+            vocabulary,
+            2000,
+            full_bars=full_bars,
+            reserved=lambda template: tokens_of_words(template, sung, vocabulary),
+        )
+        # So few tokens that nearly all of them are owed to the words.
+        most = whole.min_tokens + tokens_of_words(whole, sung, vocabulary) + spare
+        song = GivenWords(vocabulary, [whole], most, [sung])
+        tokens: list[int] = list(song.given[0])
+        song.take(np.array([tokens]))
+        mask = np.zeros((1, len(vocabulary)), np.bool_)
+        while tokens[-1] != vocabulary.piece_end:
+            song.mark(mask)
+            assert mask.any(), "there is always a way on"
+            tokens.append(pick(rng, mask[0], vocabulary))
+            song.take(np.array([tokens[-1:]]))
+        assert len(tokens) <= most
+        state = state.filled(whole, tokens, vocabulary)
+    track = state.piece.tracks[singer]
+    bars = state.piece.bar_at(track.onset)
+    for bar in range(6):
+        assert tuple(one for one in track.sung[bars == bar].tolist() if one) == laid[bar]
+    assert all(first < second for first, second in pairwise(track.onset.tolist())), "one note"
+    assert state.piece.tracks[0].syllables is None or singer == 0
