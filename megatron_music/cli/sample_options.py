@@ -227,7 +227,8 @@ class SampleOptions:
     voice: Annotated[
         str | None,
         Option(
-            help="The track to keep or to sing, if there are several; Lead=SOPRANO: as the soprano.",
+            help="The track to keep or to sing, if there are several; Lead=SOPRANO: as the "
+            "soprano.",
             metavar="NAME",
             rich_help_panel=_BEGIN,
         ),
