@@ -105,7 +105,7 @@ COLLECTIONS = (
         where=_INSIDE,
         access="nothing to do",
         embedded=True,
-        preferred=replace(_CHORALES, pieces=True, lyrics=True),
+        preferred=replace(_CHORALES, lyrics=True),
     ),
     _scores(
         "palestrina",
