@@ -37,7 +37,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_midi(sung_song(number, WORDS), folder / f"song-{number}.kar")
     write_midi(sung_song(40, [f"{i} " for i in range(8)]), folder / "numbers.kar")
     write_midi(sung_song(41, [*["www.sing.com "] * 4, *WORDS[4:]]), folder / "adverts.kar")
-    build(folder, folder / "set", bars=4, lyrics=True, fill=True, transpositions=2)
+    chosen = {"bars": 4, "lyrics": True, "fill": True, "transpositions": 2, "pieces": False}
+    build(folder, folder / "set", **chosen)
     return folder / "set"
 
 
