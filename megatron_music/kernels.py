@@ -15,6 +15,7 @@ from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.grammar import Walker, legal_masks, min_tokens
 from megatron_music.tokenizer.infill_template import Part, lay_out
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.structure import (
@@ -153,6 +154,15 @@ def _pack_documents() -> None:
     best_fit(np.ones(2, np.int32), np.arange(2), _SEQ_LENGTH)
 
 
+def _walk_documents() -> None:
+    tokens, vocabulary = _tokens(), _vocabulary()
+    walker = Walker(vocabulary)
+    walker.follow(tokens)
+    walker.refusal(vocabulary.piece_end)
+    legal_masks(tokens, vocabulary)
+    min_tokens(vocabulary, Plan())
+
+
 def _mask_songs() -> None:
     from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
     from megatron_music.tokenizer.grammar_state import new_rules, new_state
@@ -202,6 +212,7 @@ _JOBS = {
     "checks": Job(_check_documents),
     "templates": Job(_mask_sheets),
     "songs": Job(_mask_songs),
+    "documents": Job(_walk_documents),
     "choices": Job(_choose_tokens),
     "windows": Job(_cut_windows),
     "packing": Job(_pack_documents),

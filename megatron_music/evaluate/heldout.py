@@ -13,7 +13,7 @@ from megatron_music.evaluate.voices import CELLS_PER_BAR, voices_of
 from megatron_music.generate.structural import model_inputs, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.grammar import legal_masks
 from megatron_music.tokenizer.places import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
@@ -108,16 +108,6 @@ def _read_one(
         tops_illegal=~legal[rows, top],
         left_out=len(tokens) - len(kept),
     )
-
-
-def legal_masks(tokens: TokenArray, vocabulary: Vocabulary) -> BoolArray:
-    """Return the legal tokens at each position after the first, [tokens - 1, vocabulary]."""
-    walker = Walker(vocabulary)
-    masks = []
-    for token in tokens[:-1].tolist():
-        walker.advance(token)
-        masks.append(walker.allowed())
-    return np.array(masks, np.bool_).reshape(len(masks), len(vocabulary))
 
 
 def kinds_of(targets: TokenArray, vocabulary: Vocabulary) -> list[str]:

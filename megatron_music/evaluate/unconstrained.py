@@ -10,7 +10,6 @@ from megatron_music.errors import TokenError
 from megatron_music.generate.structural import ComposingGPT2, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
-from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 WHOLE, BROKEN, UNFINISHED = "whole", "broken", "unfinished"
@@ -79,9 +78,9 @@ def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int)
 def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:
     """Check one sample by the grammar, up to PIECE_END."""
     walker = Walker(vocabulary)
+    ends = [place + 1 for place, token in enumerate(tokens) if token == vocabulary.piece_end]
     try:
-        walker.follow(tokens)
+        walker.follow(tokens[: ends[0]] if ends else tokens)
     except TokenError as fault:
         return UnconstrainedSample(BROKEN, walker.length, fault.reason)
-    whole = walker.position.phase is Phase.END
-    return UnconstrainedSample(WHOLE if whole else UNFINISHED, walker.length)
+    return UnconstrainedSample(WHOLE if walker.is_whole else UNFINISHED, walker.length)

@@ -43,7 +43,7 @@ from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.notes import DEFAULT_QUARTER_US, IntArray, Piece, Track
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.grammar import Walker
+from megatron_music.tokenizer.grammar import min_tokens
 from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.plan import Plan
@@ -140,7 +140,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
             tempo=request.tempo_index(vocabulary),
             velocities=request.levels_of_velocity(vocabulary),
         )
-        needed = Walker(vocabulary, plan).min_tokens_left
+        needed = min_tokens(vocabulary, plan)
         if needed + BAR_TOKENS * tracks * bars <= max_tokens or (
             bars == 1 and needed <= max_tokens
         ):

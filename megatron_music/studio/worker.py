@@ -190,17 +190,16 @@ class _BarWatch:
     def _tell(self) -> None:
         from megatron_music.score.general_midi import instrument_title
 
-        position = self._walker.position
-        steps = position.bar_steps  # a song by number has one metre
-        code, notes = self._walker.newest_track()
-        begin = position.bar_start - position.bar_steps
+        steps = self._walker.bar_steps  # a song by number has one metre
+        track, code, notes = self._walker.newest_track()
+        begin = (self._walker.bar - 1) * steps
         before = self._first_bar * steps
         self._send(
             {
                 "event": "bar",
-                "track": position.tracks - 1,
+                "track": track,
                 "instrument": instrument_title(code),
-                "bar": self._first_bar + position.bar,
+                "bar": self._first_bar + self._walker.bar,
                 "bar_steps": steps,
                 "notes": [
                     [onset + before, end + before, pitch]

@@ -202,8 +202,9 @@ def decode(tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabula
     """
     walker = walk(np.asarray(tokens), vocabulary)
     if not walker.may_stop:
-        where = walker.position.phase.value
-        raise TokenError(f"the piece stops early, {where}; expected a whole track", len(tokens))
+        raise TokenError(
+            f"the piece stops early, {walker.where}; expected a whole track", len(tokens)
+        )
     return walker.piece()
 
 

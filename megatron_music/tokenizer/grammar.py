@@ -1,74 +1,66 @@
-"""Which tokens may come next: the grammar of mmmtrack.
+"""The grammar of mmmtrack for Python: a piece followed token by token, with reasons in words.
 
-    piece  = PIECE_START attribute* [METRE] [TEMPO] track+ PIECE_END
-    track  = TRACK_START INST [DENSITY] bar+ TRACK_END
-    bar    = [METRE] [TEMPO] BAR_START (TIME_DELTA | note | NOTE_OFF)* BAR_END
-    note   = [VELOCITY] NOTE_ON [SYLLABLE+]
-
-In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
-until another is told before a bar: in every track the same before the same bars. The same holds for
-tempi. In a vocabulary with velocities the first note of a bar has one before it, and each further
-note that is louder or softer than the last. In one with lyrics a note may have a syllable behind
-it: at most LONGEST_SYLLABLE_BYTES bytes of text, then the end of a word, line or verse, or none.
-
-Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
-than the bar, every track sounds, and every note that begins ends: later than it began, inside the
-piece, and never at step 0 of a bar (an end on a barline belongs to the bar that it closes).
-
-A document with hidden bars (`tokenizer.fill`) is legal when the piece it hides is.
+`grammar_kernel` has the rules.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import TokenError
-from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
-from megatron_music.score.notes import Piece
-from megatron_music.score.words import BYTES, LONGEST_SYLLABLE_BYTES
+from megatron_music.score.notes import UNTOLD, IntArray, Piece, Track
+from megatron_music.score.quantize import canonical_track
+from megatron_music.score.tempo import TEMPI_US
+from megatron_music.score.words import spelt
+from megatron_music.tokenizer import grammar_state as at
+from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.fill import is_hidden, restore
+from megatron_music.tokenizer.grammar_reasons import LEGAL, REASONS
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.position import Phase, Position
-from megatron_music.tokenizer.transcript import Transcript
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
+from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
+
+_WHERE = {
+    at.START: "before the piece",
+    at.HEAD: "at the head of the piece",
+    at.INSTRUMENT: "at the head of a track",
+    at.DENSITY: "after the instrument",
+    at.BETWEEN_BARS: "between bars",
+    at.IN_BAR: "in a bar",
+    at.BETWEEN_TRACKS: "between tracks",
+    at.END: "after the piece",
+}
+_EXPECTED = {
+    at.START: "PIECE_START",
+    at.INSTRUMENT: "INST",
+    at.DENSITY: "DENSITY",
+    at.BETWEEN_BARS: "BAR_START or TRACK_END",
+    at.IN_BAR: "NOTE_ON, NOTE_OFF, TIME_DELTA or BAR_END",
+    at.BETWEEN_TRACKS: "TRACK_START or PIECE_END",
+    at.END: "nothing more",
+}
 
 
 class Walker:
     """Follow the tokens of one piece, knowing at each point which may come next.
 
-    With a plan, a token is legal only if the plan can still be met after it: whatever is chosen
-    among the legal ones, the piece ends as asked and within `max_tokens`, provided that
-    `max_tokens` is at least `min_tokens_left` at the start.
+    With a plan, a token is legal only if the plan can still be met after it, provided that its
+    `max_tokens` is at least `min_tokens(vocabulary, plan)`.
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
+        # Here and below: importing compiled code takes half a second.
+        from megatron_music.tokenizer.transcript_kernel import new_open_notes
+
         self.vocabulary = vocabulary
-        self.plan = plan or Plan()
         self.tokens: list[int] = []
-        full_voices = self.plan.single_voices and self.plan.full_bars
-        self.position = Position(vocabulary, self.plan.bars, full_voices)
-        self._tracks = self.plan.track_count or 0
-        self._wanted = Counter(self.plan.instruments or ())
-        self._levels = dict(self.plan.densities)
-        self._music = Transcript()
-        self._marks = range(vocabulary.piece_start, vocabulary.bar_end + 1)
-        self._rules = {
-            Kind.NOTE_ON: self._bad_note_on,
-            Kind.NOTE_OFF: self._bad_note_off,
-            Kind.TIME_DELTA: self._bad_delta,
-            Kind.INST: self._bad_instrument,
-            Kind.DENSITY: self._bad_density,
-            Kind.METRE: self._bad_metre,
-            Kind.TEMPO: self._bad_tempo,
-            Kind.VELOCITY: self._bad_velocity,
-            Kind.SYLLABLE: self._bad_syllable,
-            Kind.ATTRIBUTE: self._bad_attribute,
-            Kind.MARK: self._bad_mark,
-        }
+        self._rules = at.new_rules(vocabulary, plan or Plan())
+        self._songs = at.new_state([plan or Plan()], self._rules)
+        self._open_notes = new_open_notes()
+        self._notes: list[IntArray] = []
 
     @property
     def length(self) -> int:
@@ -76,353 +68,212 @@ class Walker:
         return len(self.tokens)
 
     @property
-    def may_stop(self) -> bool:
-        """True where the tokens so far are a whole piece, but maybe for PIECE_END."""
-        return self.position.phase in (Phase.END, Phase.BETWEEN_TRACKS)
+    def where(self) -> str:
+        """Return which part of the form of a piece comes next, in words."""
+        return _WHERE[self._cell(at.PHASE)]
 
     @property
-    def min_tokens_left(self) -> int:
-        """The tokens that the shortest way to a finished piece still takes."""
-        return self._owed(self.position)
+    def is_whole(self) -> bool:
+        """True behind PIECE_END."""
+        return self._cell(at.PHASE) == at.END
 
-    def _owed(self, position: Position) -> int:
-        return position.min_tokens_left(self._tracks) + len(self._attributes_due(position))
+    @property
+    def may_stop(self) -> bool:
+        """True where the tokens so far are a whole piece, but maybe for PIECE_END."""
+        return self._cell(at.PHASE) in (at.END, at.BETWEEN_TRACKS)
 
-    def _attributes_due(self, position: Position) -> list[int]:
-        """Return the attributes asked for that do not stand at the head yet."""
-        if position.phase not in (Phase.START, Phase.HEAD):
-            return []
-        return [token for token in self.plan.attributes or () if token > position.attribute]
+    @property
+    def bar(self) -> int:
+        """The number of whole bars of the newest track."""
+        return self._cell(at.BAR)
+
+    @property
+    def bar_steps(self) -> int:
+        """The steps of the newest bar."""
+        return self._cell(at.BAR_STEPS)
+
+    def _cell(self, column: int) -> int:
+        return int(self._songs.cells[0, column])
+
+    @property
+    def _song(self) -> at.State:
+        return _only(self._songs)
 
     def advance(self, token: int) -> None:
         """Take the next token; raises TokenError with the reason if it is not legal."""
-        reason = self.refusal(token)
-        if reason is not None:
-            raise TokenError(reason, self.length)
-        self._music.take(token, self.position)
-        kind, value = self.vocabulary.meanings[token]
-        if kind is Kind.INST:
-            self._wanted[value] -= 1
-        self.position.take(token)
-        self.tokens.append(token)
+        self.follow([token])
 
-    def follow(self, row: Sequence[int]) -> None:
-        """Take the tokens of a row behind those taken already, up to the end of the piece."""
-        for token in row[self.length :]:
-            if self.position.phase is Phase.END:
-                break
-            self.advance(token)
+    def follow(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        """Take further tokens; raises TokenError at the first that is not legal."""
+        from megatron_music.tokenizer.transcript_kernel import NOTE_COLUMNS, follow_tokens
 
-    def piece(self) -> Piece:
-        """Return the music of the tokens taken so far, canonical."""
-        return self._music.piece(self.position)
+        row = np.array(tokens, np.int64)
+        notes = np.zeros((len(row), NOTE_COLUMNS), np.int64)
+        self._make_room(self.length + len(row))
+        taken, reason, ended = follow_tokens(row, self._song, self._rules, self._open_notes, notes)
+        self.tokens += row[:taken].tolist()
+        self._notes.append(notes[:ended])
+        if reason != LEGAL:
+            raise TokenError(self._describe(reason, int(row[taken])), self.length)
 
-    def newest_track(self) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return the instrument of the track begun last, and its notes: onset, end, pitch.
-
-        A note that still sounds ends, for now, at the step reached.
-        """
-        return self._music.newest_track(self.position)
-
-    def allowed(self) -> BoolArray:
-        """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
-        v, at = self.vocabulary, self.position
-        mask = np.zeros(len(v), np.bool_)
-        if at.phase is Phase.IN_BAR:
-            self._allow_music(mask)
-        elif at.phase is Phase.INSTRUMENT:
-            codes: Iterable[int] = range(INSTRUMENT_COUNT)
-            codes = codes if self.plan.instruments is None else (+self._wanted).keys()
-            mask[[v.inst + code for code in codes]] = True
-        elif at.phase is Phase.DENSITY:
-            mask[v.density : v.density + DENSITY_LEVELS] = [
-                self._bad_density(level) is None for level in range(DENSITY_LEVELS)
-            ]
-        elif at.phase is Phase.HEAD:
-            mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
-        if at.phase in (Phase.HEAD, Phase.BETWEEN_BARS):
-            mask[v.metre : v.syllable] = [
-                self.refusal(token) is None for token in range(v.metre, v.syllable)
-            ]
-        for mark in self._marks:
-            mask[mark] = self.refusal(mark) is None
-        return mask
-
-    def _allow_music(self, mask: BoolArray) -> None:
-        """Mark the notes, velocities and times that are legal in a bar."""
-        v, sounding = self.vocabulary, self.position.sounding
-        silent = next((pitch for pitch in range(PITCHES) if pitch not in sounding), None)
-        if silent is not None and self.refusal(v.note_on + silent) is None:
-            mask[v.note_on : v.note_on + PITCHES] = True
-            mask[[v.note_on + pitch for pitch in sounding]] = False
-        mask[v.velocity : v.tempo] = [
-            self.refusal(token) is None for token in range(v.velocity, v.tempo)
-        ]
-        if v.has_lyrics:  # bytes are as good as each other, and so are marks
-            ends = v.syllable + BYTES
-            mask[v.syllable : ends] = self._bad_syllable(0) is None
-            mask[ends : v.attribute] = self._bad_syllable(BYTES) is None
-        for pitch in sounding:
-            mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
-        room = self.position.bar_steps - self.position.step_in_bar
-        # Times within the bar are as good as each other; reaching the barline is different.
-        for first, last in ((1, room - 1), (room, room)):
-            if 0 < first <= last and not self._bad_delta(first):
-                mask[v.time_delta + first : v.time_delta + last + 1] = True
-
-    # -- the rules: a reason to refuse, or None ---------------------------------------------
+    def _make_room(self, tokens: int) -> None:
+        """Make room to note the metres and tempi of the bars that so many tokens may have."""
+        marks, bars = self._songs.marks, tokens // 2
+        if marks.shape[2] < bars and (self.vocabulary.has_metres or self.vocabulary.has_tempos):
+            wider = np.zeros((1, 2, 2 * bars), np.int64)
+            wider[:, :, : marks.shape[2]] = marks
+            self._songs = self._songs._replace(marks=wider)
 
     def refusal(self, token: int) -> str | None:
         """Say why a token is not legal here; None if it is."""
-        if not 0 <= token < len(self.vocabulary):
-            return f"id {token} is outside the vocabulary of {len(self.vocabulary)} tokens"
-        kind, value = self.vocabulary.meanings[token]
-        return self._rules[kind](value)
+        from megatron_music.tokenizer.grammar_kernel import refuse
 
-    def _misplaced(self, token: int) -> str:
-        phase = self.position.phase
-        expected = {
-            Phase.START: "PIECE_START",
-            Phase.HEAD: self._expected_at_head(),
-            Phase.INSTRUMENT: "INST",
-            Phase.DENSITY: "DENSITY",
-            Phase.BETWEEN_BARS: "BAR_START or TRACK_END",
-            Phase.IN_BAR: "NOTE_ON"
-            if self.position.announced
-            else "NOTE_ON, NOTE_OFF, TIME_DELTA or BAR_END",
-            Phase.BETWEEN_TRACKS: "TRACK_START or PIECE_END",
-            Phase.END: "nothing more",
-        }[phase]
-        name = self.vocabulary.tokens[token]
-        return f"{name} is not legal {phase.value}; expected {expected}"
+        reason = refuse(token, self._song, self._rules)
+        return None if reason == LEGAL else self._describe(reason, token)
 
-    def _expected_at_head(self) -> str:
-        at = self.position
-        untold = [name for name, of in (("METRE", at.metre), ("TEMPO", at.tempo)) if of is None]
-        return untold[0] if untold else "TRACK_START"
+    def allowed(self) -> BoolArray:
+        """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
+        from megatron_music.tokenizer.grammar_mask_kernel import mark_legal
 
-    def _bad_note_on(self, pitch: int) -> str | None:
-        token = self.vocabulary.note_on + pitch
-        if self.position.phase is not Phase.IN_BAR:
-            return self._misplaced(token)
-        if pitch in self.position.sounding:
-            return f"NOTE_ON={pitch} while {pitch} is sounding; expected its NOTE_OFF first"
-        if self.vocabulary.has_velocities and self.position.velocity is None:
-            return f"NOTE_ON={pitch} before the VELOCITY of the bar's first note"
-        return self._bad_beginning(f"NOTE_ON={pitch}") or self._unaffordable(token)
+        masks = np.zeros((1, len(self.vocabulary)), np.bool_)
+        mark_legal(self._songs, self._rules, masks)
+        return masks[0]
 
-    def _bad_beginning(self, name: str) -> str | None:
-        """Say why no note can begin here."""
-        if self.position.step_in_bar == self.position.bar_steps:
-            return f"{name} after the last step of the bar; expected it in the next bar"
-        if self._sings_already():
-            return f"{name} while the voice sings {min(self.position.sounding)}"
-        return None
+    # -- the music -------------------------------------------------------------------------
 
-    def _sings_already(self) -> bool:
-        single = self.plan.single_voices and self._music.instruments[-1] in VOICES
-        return single and bool(self.position.sounding)
+    def newest_track(self) -> tuple[int, int, list[tuple[int, int, int]]]:
+        """Return the place of the track begun last, its instrument, and its notes.
 
-    def _bad_velocity(self, level: int) -> str | None:
-        at, token = self.position, self.vocabulary.velocity + level
-        name = self.vocabulary.tokens[token]
-        if at.phase is not Phase.IN_BAR or at.announced:
-            return self._misplaced(token)
-        if level == at.velocity:
-            return f"{name} again; a VELOCITY is told where it changes"
-        if len(at.sounding) == PITCHES:
-            return f"{name} while all pitches are sounding"
-        lowest, highest = self.plan.velocities or (level, level)
-        if not lowest <= level <= highest:
-            asked = f"{self.vocabulary.velocity_of(lowest)}..{self.vocabulary.velocity_of(highest)}"
-            return f"{name}, but {asked} was asked for"
-        return self._bad_beginning(name) or self._unaffordable(token)
+        A note is onset, end, pitch; one that still sounds ends, for now, at the step reached.
+        """
+        track, now = self._cell(at.TRACKS) - 1, self._cell(at.BAR_START) + self._cell(at.STEP)
+        rows, onsets = np.concatenate(self._notes), self._songs.onsets[0]
+        notes: list[tuple[int, int, int]] = [
+            (onset, end, pitch) for of, onset, end, pitch in rows[:, :4].tolist() if of == track
+        ]
+        notes += [
+            (int(onsets[pitch]), now, pitch)
+            for pitch in np.flatnonzero((onsets != at.SILENT) & (onsets < now)).tolist()
+        ]
+        return track, self._instruments()[track], notes
 
-    def _bad_syllable(self, part: int) -> str | None:
-        at, token = self.position, self.vocabulary.syllable + part
-        name = self.vocabulary.tokens[token]
-        if at.sung is None:
-            return f"{name} where no syllable is sung; it stands right behind its NOTE_ON"
-        if part >= BYTES and not at.sung:
-            return f"{name} before the text of its syllable"
-        if part < BYTES and at.sung >= LONGEST_SYLLABLE_BYTES:
-            return f"{name} in a syllable of {at.sung} bytes, the most there are"
-        return self._unaffordable(token)
+    def piece(self) -> Piece:
+        """Return the music of the whole tracks taken so far, canonical."""
+        vocabulary, bars = self.vocabulary, self._cell(at.PIECE_BARS)
+        metres, tempos = self._songs.marks[0, :, :bars].tolist()
+        if not (vocabulary.has_metres or vocabulary.has_tempos):
+            metres = [0] * bars
+        rows = np.concatenate([np.zeros((0, 6), np.int64), *self._notes])
+        tracks = (
+            self._track(code, rows[rows[:, 0] == track])
+            for track, code in enumerate(self._instruments())
+        )
+        return Piece(
+            vocabulary.settings.steps_per_quarter,
+            bars,
+            tuple(tracks),
+            tuple(vocabulary.metres[index] for index in metres),
+            tuple(TEMPI_US[index] for index in tempos if vocabulary.has_tempos),
+        )
 
-    def _bad_note_off(self, pitch: int) -> str | None:
-        at = self.position
-        if at.phase is not Phase.IN_BAR or at.announced:
-            return self._misplaced(self.vocabulary.note_off + pitch)
-        if pitch not in at.sounding:
-            return f"NOTE_OFF={pitch} while {pitch} is not sounding; expected its NOTE_ON before"
-        if not self.position.step_in_bar:
-            return (
-                f"NOTE_OFF={pitch} at step 0; a note that ends on a barline ends in the bar before"
-            )
-        if at.sounding[pitch] == at.step:
-            return f"NOTE_OFF={pitch} at the step of its NOTE_ON; expected a TIME_DELTA between"
-        # A voice that sings up to each barline owes another note; else an end only saves tokens.
-        return self._unaffordable(self.vocabulary.note_off + pitch) if at.is_full else None
+    def _instruments(self) -> list[int]:
+        meanings = (self.vocabulary.meanings[token] for token in self.tokens)
+        return [value for kind, value in meanings if kind is Kind.INST]
 
-    def _bad_delta(self, steps: int) -> str | None:
-        at, bar = self.position, self.position.bar_steps
-        token = self.vocabulary.time_delta + steps
-        if at.phase is not Phase.IN_BAR or at.announced:
-            return self._misplaced(token)
-        room = bar - self.position.step_in_bar
-        if steps > room:
-            return f"TIME_DELTA={steps} with {room} of {bar} steps left in the bar"
-        if steps == room and not at.notes and self.position.in_last_bar:
-            return f"TIME_DELTA={steps} would leave the track without a note"
-        if steps == room and at.is_full and not at.sounding:
-            return f"TIME_DELTA={steps} while the voice is silent would leave the bar not full"
-        return self._unaffordable(token)
+    def _track(self, code: int, rows: IntArray) -> Track:
+        _, onset, end, pitch, level, place = rows.T
+        velocity = np.full(len(rows), UNTOLD, np.int64)
+        if self.vocabulary.has_velocities:
+            velocity = np.array([self.vocabulary.velocity_of(one) for one in level.tolist()])
+        syllables = [spelt(self._syllable(one)) for one in place.tolist()]
+        sung = np.array(syllables, np.str_) if any(syllables) else None
+        return canonical_track(code, onset, end, pitch, velocity, sung)
 
-    def _bad_instrument(self, code: int) -> str | None:
-        token = self.vocabulary.inst + code
-        if self.position.phase is not Phase.INSTRUMENT:
-            return self._misplaced(token)
-        if self.plan.instruments is not None and self._wanted[code] <= 0:
-            return f"{self.vocabulary.tokens[token]} was not asked for, or not so often"
-        return None
+    def _syllable(self, note_on: int) -> list[int]:
+        """Return the parts of the syllable behind a NOTE_ON, by its place."""
+        meanings = (self.vocabulary.meanings[token] for token in self.tokens[note_on + 1 :])
+        return [value for _, value in takewhile(lambda one: one[0] is Kind.SYLLABLE, meanings)]
 
-    def _bad_density(self, level: int) -> str | None:
-        if self.position.phase is not Phase.DENSITY:
-            return self._misplaced(self.vocabulary.density + level)
-        asked = self._levels.get(self._music.instruments[-1], level)
-        return None if level == asked else f"DENSITY={level}, but {asked} was asked for"
+    # -- reasons in words ------------------------------------------------------------------
 
-    def _bad_attribute(self, token: int) -> str | None:
-        if self.position.phase is not Phase.HEAD:
-            return self._misplaced(token)
-        v, at = self.vocabulary, self.position
-        for mark, is_told in (
-            ("METRE", v.has_metres and at.metre is not None),
-            ("TEMPO", v.has_tempos and at.tempo is not None),
+    def _describe(self, reason: int, token: int) -> str:
+        vocabulary = self.vocabulary
+        if not 0 <= token < len(vocabulary):
+            return REASONS[reason].format(id=token, size=len(vocabulary))
+        kind, value = vocabulary.meanings[token]
+        steps, bars = self.bar_steps, self._cell(at.PIECE_BARS)
+        return REASONS[reason].format(
+            token=vocabulary.tokens[token],
+            kind=kind.name,
+            value=value,
+            where=self.where,
+            expected=self._expected(),
+            asked=self._asked(kind),
+            max_tokens=self._rules.max_tokens,
+            sounding=next(iter(np.flatnonzero(self._songs.onsets[0] != at.SILENT)), None),
+            sung=self._cell(at.SUNG),
+            steps=steps,
+            room=steps - self._cell(at.STEP),
+            head=self._head(),
+            attribute=self._attribute_due(),
+            bar=self.bar,
+            next_bar=self.bar + 1,
+            bars=bars or "at least 1",
+            change=self._change_due(),
+            changed="METRE" if self._cell(at.CHANGED) & at.METRE_TOLD else "TEMPO",
+            tracks=self._cell(at.TRACKS),
+            missing=self._cell(at.ASKED) - self._cell(at.TRACKS),
+        )
+
+    def _head(self) -> str:
+        """Return what comes next at the head of a piece."""
+        if self._cell(at.METRE) == at.UNTOLD:
+            return "METRE"
+        return "TEMPO" if self._cell(at.TEMPO) == at.UNTOLD else "TRACK_START"
+
+    def _expected(self) -> str:
+        phase = self._cell(at.PHASE)
+        if phase == at.HEAD:
+            return self._head()
+        return "NOTE_ON" if self._cell(at.ANNOUNCED) else _EXPECTED[phase]
+
+    def _asked(self, kind: Kind) -> str:
+        """Return what the plan asks for where it asks for one of a kind."""
+        v, rules = self.vocabulary, self._rules
+        if kind is Kind.VELOCITY:
+            return f"{v.velocity_of(rules.softest)}..{v.velocity_of(rules.loudest)}"
+        if kind is Kind.METRE:
+            return str(v.metres[rules.metre])
+        return str(v.tempi[rules.tempo] if kind is Kind.TEMPO else self._cell(at.LEVEL))
+
+    def _attribute_due(self) -> str:
+        later = [one for one in self._rules.attributes.tolist() if one > self._cell(at.ATTRIBUTE)]
+        return self.vocabulary.tokens[later[0]] if later else ""
+
+    def _change_due(self) -> str:
+        """Return the METRE or TEMPO that comes before this bar in the first track."""
+        v, marks, bar = self.vocabulary, self._songs.marks[0], self._cell(at.BAR)
+        for is_told, first, now, column in (
+            (v.has_metres, v.metre, self._cell(at.METRE), marks[0]),
+            (v.has_tempos, v.tempo, self._cell(at.TEMPO), marks[1]),
         ):
-            if is_told:
-                return f"{v.tokens[token]} behind {mark}; attributes come first"
-        if token <= self.position.attribute:
-            return f"{self.vocabulary.tokens[token]} is out of order or repeated"
-        if self.plan.attributes is not None and [token] != self._attributes_due(self.position)[:1]:
-            return f"{self.vocabulary.tokens[token]} was not asked for, or not yet"
-        return self._unaffordable(token)
+            if is_told and bar < len(column) and column[bar] != now:
+                return v.tokens[first + column[bar]]
+        return ""
 
-    def _bad_metre(self, metre: int) -> str | None:
-        at, token = self.position, self.vocabulary.metre + metre
-        name = self.vocabulary.tokens[token]
-        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.changed or at.tempo_changed:
-            return self._misplaced(token)
-        if self.plan.metre not in (None, metre):
-            return f"{name}, but {self.vocabulary.metres[self.plan.metre or 0]} was asked for"
-        if self.vocabulary.has_tempos and at.phase is Phase.HEAD and at.tempo is not None:
-            return f"{name} behind TEMPO; METRE comes first"
-        return self._bad_change(token, metre, at.metre, at.metre_due)
 
-    def _bad_tempo(self, tempo: int) -> str | None:
-        at, token = self.position, self.vocabulary.tempo + tempo
-        name = self.vocabulary.tokens[token]
-        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.tempo_changed:
-            return self._misplaced(token)
-        if self.plan.tempo not in (None, tempo):
-            return f"{name}, but {self.vocabulary.tempi[self.plan.tempo or 0]} was asked for"
-        if at.phase is Phase.HEAD and at.metre is None:
-            return f"{name} before METRE"
-        if at.metre_due is not None:
-            return f"{name} before METRE, which comes first"
-        return self._bad_change(token, tempo, at.tempo, at.tempo_due)
+def _only(songs: at.State) -> at.State:
+    """Return the only song of a batch, as views."""
+    return at.State(*(of[0] for of in songs))
 
-    def _bad_change(self, token: int, value: int, now: int | None, due: int | None) -> str | None:
-        """Say why METRE or TEMPO cannot be told at the head, or before the bar that comes now."""
-        at = self.position
-        name = self.vocabulary.tokens[token]
-        kind = name.partition("=")[0]
-        if at.phase is Phase.HEAD:
-            if now is not None:
-                return f"{name} behind another {kind}; expected {self._expected_at_head()}"
-            if missing := self._attributes_due(at):
-                return f"{name} before {self.vocabulary.tokens[missing[0]]}"
-            return self._unaffordable(token)
-        if not at.bar or at.bar == at.piece_bars:
-            return f"{name} where no bar changes; a track's first bar has the {kind} of the head"
-        if value == now:
-            return f"{name} again; a {kind} is told where it changes"
-        if at.tracks > 1 and due != value:
-            return f"{name} before bar {at.bar + 1}, unlike in the first track"
-        return self._unaffordable(token)
 
-    def _bad_mark(self, token: int) -> str | None:
-        v = self.vocabulary
-        rules = {
-            (Phase.START, v.piece_start): None,
-            (Phase.HEAD, v.track_start): self._bad_first_track,
-            (Phase.BETWEEN_BARS, v.bar_start): self._bad_bar_start,
-            (Phase.BETWEEN_BARS, v.track_end): self._bad_track_end,
-            (Phase.IN_BAR, v.bar_end): self._bad_bar_end,
-            (Phase.BETWEEN_TRACKS, v.track_start): self._bad_next_track,
-            (Phase.BETWEEN_TRACKS, v.piece_end): self._bad_piece_end,
-        }
-        key = (self.position.phase, token)
-        if key not in rules:
-            return self._misplaced(token)
-        rule = rules[key]
-        return (rule and rule()) or self._unaffordable(token)
+def min_tokens(vocabulary: Vocabulary, plan: Plan) -> int:
+    """Return the tokens of the shortest piece that is as planned."""
+    from megatron_music.tokenizer.grammar_budget_kernel import owed_after
 
-    def _bad_first_track(self) -> str | None:
-        due = self._attributes_due(self.position)
-        if due:
-            return f"TRACK_START before {self.vocabulary.tokens[due[0]]}"
-        expected = self._expected_at_head()
-        return None if expected == "TRACK_START" else f"TRACK_START before {expected}"
-
-    def _bad_bar_start(self) -> str | None:
-        if self.position.bar == self.position.piece_bars:
-            return f"BAR_START after bar {self.position.bar}; all tracks must have as many bars"
-        v, at = self.vocabulary, self.position
-        for first, due in ((v.metre, at.metre_due), (v.tempo, at.tempo_due)):
-            if due is not None:
-                name = v.tokens[first + due]
-                return f"BAR_START of bar {at.bar + 1} before {name}, as in the first track"
-        return None
-
-    def _bad_bar_end(self) -> str | None:
-        at = self.position
-        if at.announced:
-            return self._misplaced(self.vocabulary.bar_end)
-        if self.position.in_last_bar and at.sounding:
-            return f"BAR_END of the last bar while {min(at.sounding)} is sounding"
-        if self.position.in_last_bar and not at.notes:
-            return "BAR_END of the last bar of a track without a note"
-        room = at.bar_steps - at.step_in_bar
-        if at.is_full and room and not at.sounding:
-            return f"BAR_END while the voice is silent, {room} steps before the barline"
-        return None
-
-    def _bad_track_end(self) -> str | None:
-        at = self.position
-        if at.changed or at.tempo_changed:
-            return f"TRACK_END behind {'METRE' if at.changed else 'TEMPO'}; expected BAR_START"
-        if at.sounding:
-            return f"TRACK_END while {min(at.sounding)} is sounding"
-        if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):
-            return f"TRACK_END after {at.bar} of {at.piece_bars or 'at least 1'} bars"
-        return None if at.notes else "TRACK_END of a track without a note"
-
-    def _bad_next_track(self) -> str | None:
-        if self.position.tracks == self.plan.track_count:
-            return f"TRACK_START after all the {self.position.tracks} tracks asked for"
-        return None
-
-    def _bad_piece_end(self) -> str | None:
-        missing = self._tracks - self.position.tracks
-        return f"PIECE_END with {missing} of the tracks asked for missing" if missing > 0 else None
-
-    def _unaffordable(self, token: int) -> str | None:
-        limit = self.plan.max_tokens
-        if limit is None or self.length + 1 + self._owed(self.position.after(token)) <= limit:
-            return None
-        name = self.vocabulary.tokens[token]
-        return f"{name} would not leave room to finish within {limit} tokens"
+    rules = at.new_rules(vocabulary, plan)
+    song = _only(at.new_state([plan], rules))
+    return 1 + owed_after(kinds.PIECE_START, vocabulary.piece_start, song, rules)
 
 
 def walk(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Walker:
@@ -434,17 +285,30 @@ def walk(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Walker:
     if is_hidden(tokens, vocabulary):
         tokens, places = restore(tokens, vocabulary)
     walker = Walker(vocabulary)
-    for token, place in zip(tokens.tolist(), places.tolist(), strict=True):
-        try:
-            walker.advance(token)
-        except TokenError as fault:
-            raise TokenError(fault.reason, place) from None
+    try:
+        walker.follow(tokens)
+    except TokenError as fault:
+        raise TokenError(fault.reason, int(places[walker.length])) from None
     return walker
+
+
+def legal_masks(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> BoolArray:
+    """Return what is legal behind each token of a piece but its last, [tokens - 1, vocabulary].
+
+    Raises TokenError at the first that is not legal itself.
+    """
+    from megatron_music.tokenizer.transcript_kernel import mark_along
+
+    rules = at.new_rules(vocabulary, Plan())
+    songs = at.new_state([Plan()], rules, most_bars=len(tokens))
+    masks = np.zeros((max(len(tokens) - 1, 0), len(vocabulary)), np.bool_)
+    if mark_along(tokens.astype(np.int64), _only(songs), rules, masks) < len(masks):
+        walk(tokens[:-1], vocabulary)
+    return masks
 
 
 def check(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> None:
     """Raise TokenError, with position and reason, unless the tokens are one whole piece."""
     walker = walk(tokens, vocabulary)
-    if walker.position.phase is not Phase.END:
-        where = walker.position.phase.value
-        raise TokenError(f"the piece stops early, {where}; expected PIECE_END", len(tokens))
+    if not walker.is_whole:
+        raise TokenError(f"the piece stops early, {walker.where}; expected PIECE_END", len(tokens))

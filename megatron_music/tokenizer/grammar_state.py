@@ -1,4 +1,4 @@
-"""Where songs stand in the grammar, and what is asked of them: numbers of the mask's kernels."""
+"""Where songs stand in the grammar, and what is asked of them: numbers of its kernels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import INSTRUMENT_COUNT
+from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.syllable_kernel import NOT_SUNG
-from megatron_music.tokenizer.vocabulary import PITCHES, Ids, Vocabulary
+from megatron_music.tokenizer.token_kinds import Cells, TokenTable, token_table
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
-Cells = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
 
 SILENT = -1
@@ -21,14 +21,37 @@ START, HEAD, INSTRUMENT, DENSITY, BETWEEN_BARS, IN_BAR, BETWEEN_TRACKS, END = ra
 PHASE, TRACKS, BAR, STEP, NOTES, SOUNDING, STRUCK = range(7)
 PIECE_BARS, ATTRIBUTE, LENGTH, VOICE, LEVEL, FULL, ASKED = range(7, 14)
 METRE, HEAD_METRE, BAR_START, CHANGED, CHANGES, CHANGES_TOLD = range(14, 20)
-TEMPO, HEAD_TEMPO, VELOCITY, ANNOUNCED, SUNG = range(20, 25)
-COLUMNS = 25
+TEMPO, HEAD_TEMPO, VELOCITY, ANNOUNCED, SUNG, BAR_STEPS = range(20, 26)
+COLUMNS = 26
+NOT_SUNG = -1
+"""What stands for the bytes of a syllable where none can go on."""
 UNTOLD = -1
 """What stands for no metre, tempo or velocity, in the state and in a plan."""
 METRE_TOLD, TEMPO_TOLD = 1, 2
 """Bits of CHANGED, and, less one, rows of `State.marks`."""
+_PHASES_OF_KIND = {
+    kinds.PIECE_START: (START,),
+    kinds.PIECE_END: (BETWEEN_TRACKS,),
+    kinds.TRACK_START: (HEAD, BETWEEN_TRACKS),
+    kinds.TRACK_END: (BETWEEN_BARS,),
+    kinds.BAR_START: (BETWEEN_BARS,),
+    kinds.INST: (INSTRUMENT,),
+    kinds.DENSITY: (DENSITY,),
+    kinds.METRE: (HEAD, BETWEEN_BARS),
+    kinds.TEMPO: (HEAD, BETWEEN_BARS),
+    kinds.ATTRIBUTE: (HEAD,),
+    **dict.fromkeys((kinds.BAR_END, *range(kinds.NOTE_ON, kinds.SYLLABLE + 1)), (IN_BAR,)),
+}
+PHASES_OF_KIND = np.array(
+    [
+        sum(1 << phase for phase in _PHASES_OF_KIND.get(kind, ()))
+        for kind in range(kinds.SYLLABLE + 1)
+    ],
+    np.int64,
+)
+"""Where tokens of each kind may stand, as bits 1 << phase."""
 _MOST_BARS = 1 << 12
-_ENDLESS = 1 << 40
+ENDLESS = 1 << 40
 
 
 class Rules(NamedTuple):
@@ -40,8 +63,7 @@ class Rules(NamedTuple):
     levels, 0 without such tokens; those from `softest` to `loudest` are asked for.
     """
 
-    ids: Ids
-    size: int
+    table: TokenTable
     has_density: int
     bar_steps: Cells
     has_metres: bool
@@ -68,6 +90,7 @@ class State(NamedTuple):
     `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
     the tracks of each instrument that are still to come; ASKED is how many there are in all, 0
     where that is open. `marks` [songs, 2, bars] are metres and tempi of the first track's bars.
+    Of one song alone the first index is left out.
     """
 
     cells: Cells
@@ -84,8 +107,7 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
         levels[code] = level
     softest, loudest = plan.velocities or (0, v.settings.velocity - 1)
     return Rules(
-        v.numbers,
-        len(v),
+        token_table(v),
         has_density=int(v.settings.density),
         bar_steps=np.array(v.bar_steps, np.int64),
         has_metres=v.has_metres,
@@ -97,7 +119,7 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
         loudest=loudest,
         has_lyrics=v.has_lyrics,
         note_tokens=v.note_tokens,
-        max_tokens=_ENDLESS if plan.max_tokens is None else plan.max_tokens,
+        max_tokens=ENDLESS if plan.max_tokens is None else plan.max_tokens,
         asks=plan.instruments is not None,
         asks_attributes=plan.attributes is not None,
         single_voices=plan.single_voices,
@@ -107,8 +129,11 @@ def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:
     )
 
 
-def new_state(plans: Sequence[Plan], rules: Rules) -> State:
-    """Return songs that have not begun, one a plan; bars and tracks are each plan's own."""
+def new_state(plans: Sequence[Plan], rules: Rules, most_bars: int = _MOST_BARS) -> State:
+    """Return songs that have not begun, one a plan; bars and tracks are each plan's own.
+
+    `most_bars` bounds the bars of songs whose plan leaves them open.
+    """
     songs = len(plans)
     cells = np.zeros((songs, COLUMNS), np.int64)
     cells[:, PIECE_BARS] = [plan.bars or 0 for plan in plans]
@@ -120,6 +145,6 @@ def new_state(plans: Sequence[Plan], rules: Rules) -> State:
     onsets = np.full((songs, PITCHES), SILENT, np.int64)
     wanted = [np.bincount(plan.instruments or (), minlength=INSTRUMENT_COUNT) for plan in plans]
     # Without a number of bars the tokens bound them.
-    bars = max(plan.bars or min(rules.max_tokens, _MOST_BARS) for plan in plans)
+    bars = max(plan.bars or min(rules.max_tokens, most_bars) for plan in plans)
     marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
     return State(cells, onsets, np.array(wanted, np.int64), marks)

@@ -1,7 +1,7 @@
 """Infill templates of many songs, compiled: which tokens may come next while one is written.
 
-What is given can only come as it is given. In a slot the rules are those of a bar (see
-`grammar.Walker`), and three more: a kept note's end comes at its step, before anything else there;
+What is given can only come as it is given. In a slot the rules are those of a bar in
+`grammar_kernel`, and three more: a kept note's end comes at its step, before anything else there;
 notes of one's own end within the run of slots; the template has to be finished within its tokens.
 Levels of velocity are told anew in each slot.
 """
@@ -11,11 +11,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megatron_music.score.compiled import kernel
-from megatron_music.tokenizer.grammar_state import SILENT, UNTOLD, Cells, Masks
+from megatron_music.score.compiled import borrowing_kernel
+from megatron_music.tokenizer import grammar_reasons as reasons
+from megatron_music.tokenizer import token_kinds as kinds
+from megatron_music.tokenizer.grammar_kernel import refuse_music, song_of, take_music
+from megatron_music.tokenizer.grammar_state import (
+    ANNOUNCED,
+    BAR_START,
+    BAR_STEPS,
+    FULL,
+    IN_BAR,
+    LENGTH,
+    NOT_SUNG,
+    NOTES,
+    PHASE,
+    PIECE_BARS,
+    SILENT,
+    SOUNDING,
+    STEP,
+    STRUCK,
+    SUNG,
+    UNTOLD,
+    VELOCITY,
+    VOICE,
+    Cells,
+    Masks,
+    Rules,
+    State,
+    new_rules,
+    new_state,
+)
 from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
-from megatron_music.tokenizer.syllable_kernel import NOT_SUNG, mark_syllables, sung_after
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Ids, Vocabulary
+from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
 LOCKED = -2
 """The onset of a kept note: not for the song to end."""
@@ -23,9 +51,12 @@ LOCKED = -2
 OPEN_DENSITY, FIRST_SLOT, OVER = -1, -2, -(1 << 40)
 """Items that are no token; slot k is FIRST_SLOT - k."""
 
-CURSOR, STEP, NOTES, OWN, STRUCK, CLOCK, DUE, LENGTH, VELOCITY, ANNOUNCED, SUNG = range(11)
-COLUMNS = 11
-VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
+ANY = -1
+"""What stands for each value of a kind of token."""
+
+CURSOR, DUE, OWN = range(3)
+_PLACE_COLUMNS = 3
+IS_VOICE, BEGINS, ENDS, OPENS_TRACK, NEEDS_NOTE, IS_FULL, FREE, FIRST_DUE, LAST_DUE = range(9)
 STEPS, START = 9, 10
 _FLAGS = 11
 
@@ -38,9 +69,8 @@ class TemplateBatch(NamedTuple):
     STEPS, START: the bar's length, and its first step in the piece), `locked` and `blocked`
     [song, slot, 128] of their pitches; `dues` [song, due, (step, pitch)] are the ends of kept notes
     of all slots.
-    `cells` [song, COLUMNS] and `onsets` [song, 128] are what changes. Levels from `softest` to
-    `loudest` may be told, where the vocabulary `has_velocities`, and syllables where it
-    `has_lyrics`.
+    `places` [song, (item, due, notes of its own that sound)] and `state` are what changes: within a
+    slot a song is one in a bar, whose SOUNDING counts kept notes as well.
     """
 
     items: Cells
@@ -49,15 +79,9 @@ class TemplateBatch(NamedTuple):
     locked: Masks
     blocked: Cells
     dues: Cells
-    cells: Cells
-    onsets: Cells
-    ids: Ids
-    max_tokens: int
-    note_tokens: int
-    has_velocities: bool
-    has_lyrics: bool
-    softest: int
-    loudest: int
+    places: Cells
+    state: State
+    rules: Rules
 
 
 def new_templates(
@@ -70,8 +94,8 @@ def new_templates(
 
     `velocities` are the lowest and the highest level of what is written, None for any.
     """
-    softest, loudest = velocities or (0, vocabulary.settings.velocity - 1)
-    songs = len(templates)
+    songs, plan = len(templates), Plan(max_tokens=max_tokens, velocities=velocities)
+    rules = new_rules(vocabulary, plan)
     longest = max(len(template.items) for template in templates) + 1
     slots = max(len(template.slots) for template in templates)
     dues = max(sum(len(slot.dues) for slot in template.slots) for template in templates)
@@ -82,16 +106,11 @@ def new_templates(
         locked=np.zeros((songs, slots, PITCHES), np.bool_),
         blocked=np.zeros((songs, slots, PITCHES), np.int64),
         dues=np.zeros((songs, max(dues, 1), 2), np.int64),
-        cells=np.zeros((songs, COLUMNS), np.int64),
-        onsets=np.full((songs, PITCHES), SILENT, np.int64),
-        ids=vocabulary.numbers,
-        max_tokens=max_tokens,
-        note_tokens=vocabulary.note_tokens,
-        has_velocities=vocabulary.has_velocities,
-        has_lyrics=vocabulary.has_lyrics,
-        softest=softest,
-        loudest=loudest,
+        places=np.zeros((songs, _PLACE_COLUMNS), np.int64),
+        state=new_state([plan] * songs, rules, most_bars=1),
+        rules=rules,
     )
+    made.state.cells[:, PHASE] = IN_BAR
     for song, template in enumerate(templates):
         _pack(made, song, template)
     return made
@@ -123,176 +142,195 @@ def _pack(made: TemplateBatch, song: int, template: InfillTemplate) -> None:
             made.items[song, place] = item
 
 
-@kernel
+@borrowing_kernel
 def take_template_tokens(tokens: Cells, templates: TemplateBatch) -> None:
     """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
+    table = templates.rules.table
     for song in range(tokens.shape[0]):
-        cells = templates.cells[song]
-        for place in range(tokens.shape[1]):
-            item = templates.items[song, cells[CURSOR]]
+        one, place = song_of(templates.state, song), templates.places[song]
+        for column in range(tokens.shape[1]):
+            item = templates.items[song, place[CURSOR]]
             if item == OVER:
                 break
-            cells[LENGTH] += 1
+            one.cells[LENGTH] += 1
+            token = tokens[song, column]
+            kind = table.kinds[token]
             if item > FIRST_SLOT:
-                cells[CURSOR] += 1
+                place[CURSOR] += 1
                 _enter(song, templates)
-            elif not _play(tokens[song, place], cells, templates.onsets[song], templates):
-                cells[CURSOR] += 2
+            elif kind >= kinds.NOTE_ON:
+                _play(kind, table.values[token], place, one, templates.rules)
+            else:  # what closes the slot
+                place[CURSOR] += 2
                 _enter(song, templates)
 
 
-@kernel
+@borrowing_kernel
+def _play(kind: int, value: int, place: Cells, song: State, rules: Rules) -> None:
+    """Take a token of music, and count the notes of the song's own that sound."""
+    if kind == kinds.NOTE_ON:
+        place[OWN] += 1
+    elif kind == kinds.NOTE_OFF and song.onsets[value] == LOCKED:
+        place[DUE] += 1
+    elif kind == kinds.NOTE_OFF:
+        place[OWN] -= 1
+    take_music(kind, value, song, rules)
+
+
+@borrowing_kernel
 def _enter(song: int, templates: TemplateBatch) -> None:
     """Make ready for the slot at the cursor, if there is one."""
-    cells, onsets = templates.cells[song], templates.onsets[song]
-    item = templates.items[song, cells[CURSOR]]
+    place, one = templates.places[song], song_of(templates.state, song)
+    item = templates.items[song, place[CURSOR]]
     if item > FIRST_SLOT or item == OVER:
         return
-    slot = FIRST_SLOT - item
+    slot, cells = FIRST_SLOT - item, one.cells
     flags = templates.flags[song, slot]
     cells[STEP] = cells[STRUCK] = cells[ANNOUNCED] = 0
     cells[VELOCITY], cells[SUNG] = UNTOLD, NOT_SUNG
-    cells[CLOCK] = flags[START]
-    cells[DUE] = flags[FIRST_DUE]
+    cells[BAR_START], cells[BAR_STEPS] = flags[START], flags[STEPS]
+    cells[VOICE], cells[FULL] = flags[IS_VOICE], flags[IS_FULL]
+    # As in a piece of one bar, in which the last bar has to have a note.
+    cells[PIECE_BARS] = flags[NEEDS_NOTE]
+    place[DUE] = flags[FIRST_DUE]
     if flags[BEGINS]:
-        cells[OWN] = 0
+        place[OWN] = 0
     if flags[OPENS_TRACK]:
         cells[NOTES] = 0
+    cells[SOUNDING] = place[OWN]
     for pitch in range(PITCHES):
         if templates.locked[song, slot, pitch]:
-            onsets[pitch] = LOCKED
-        elif flags[BEGINS] or onsets[pitch] == LOCKED:
-            onsets[pitch] = SILENT
+            one.onsets[pitch] = LOCKED
+            cells[SOUNDING] += 1
+        elif flags[BEGINS] or one.onsets[pitch] == LOCKED:
+            one.onsets[pitch] = SILENT
 
 
-@kernel
-def _play(token: int, cells: Cells, onsets: Cells, templates: TemplateBatch) -> bool:
-    """Take a token of music; False for what closes the slot."""
-    sung, cells[SUNG] = cells[SUNG], NOT_SUNG
-    if templates.ids.note_on <= token < templates.ids.note_on + PITCHES:
-        onsets[token - templates.ids.note_on] = cells[CLOCK] + cells[STEP]
-        cells[NOTES] += 1
-        cells[OWN] += 1
-        cells[STRUCK] = 1
-        cells[ANNOUNCED] = 0
-        cells[SUNG] = 0 if templates.has_lyrics else NOT_SUNG
-    elif templates.ids.note_off <= token < templates.ids.note_off + PITCHES:
-        pitch = token - templates.ids.note_off
-        if onsets[pitch] == LOCKED:
-            cells[DUE] += 1
-        else:
-            cells[OWN] -= 1
-        onsets[pitch] = SILENT
-    elif templates.ids.time_delta < token < templates.ids.inst:
-        cells[STEP] += token - templates.ids.time_delta
-        cells[STRUCK] = 0
-    elif templates.ids.velocity <= token < templates.ids.tempo:
-        cells[VELOCITY], cells[ANNOUNCED] = token - templates.ids.velocity, 1
-    elif templates.ids.syllable <= token < templates.ids.attribute:
-        cells[SUNG] = sung_after(token - templates.ids.syllable, sung)
-    else:
-        return False
-    return True
-
-
-@kernel
+@borrowing_kernel
 def mark_template_tokens(templates: TemplateBatch, masks: Masks) -> None:
     """Write the legal next tokens of each song to masks [songs, vocabulary]."""
     masks[:] = False
     for song in range(masks.shape[0]):
-        item = templates.items[song, templates.cells[song, CURSOR]]
+        item = templates.items[song, templates.places[song, CURSOR]]
         if item >= 0:
             masks[song, item] = True
         elif item == OPEN_DENSITY:
-            masks[song, templates.ids.density : templates.ids.density + DENSITY_LEVELS] = True
+            _mark_tokens(kinds.DENSITY, ANY, templates.rules, masks[song])
         elif item != OVER:
             _mark_slot(song, FIRST_SLOT - item, templates, masks[song])
 
 
-@kernel
+@borrowing_kernel
+def _mark_tokens(kind: int, value: int, rules: Rules, mask: Masks) -> None:
+    """Mark the tokens of a kind with a value, or with ANY."""
+    for token in range(len(mask)):
+        if rules.table.kinds[token] == kind:
+            mask[token] = value in (ANY, rules.table.values[token])
+
+
+@borrowing_kernel
 def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> None:
-    cells, flags, onsets = (
-        templates.cells[song],
-        templates.flags[song, slot],
-        templates.onsets[song],
-    )
-    step, own, notes, due = cells[STEP], cells[OWN], cells[NOTES], cells[DUE]
+    """Mark the music that is legal in a slot, and what closes it."""
+    flags, place = templates.flags[song, slot], templates.places[song]
+    one, rules = song_of(templates.state, song), templates.rules
+    step, due = one.cells[STEP], place[DUE]
     waits = due < flags[LAST_DUE]
     # The end of a kept note is not the model's to move: at its step it is the only legal token.
     if waits and templates.dues[song, due, 0] == step:
-        mask[templates.ids.note_off + templates.dues[song, due, 1]] = True
+        _mark_tokens(kinds.NOTE_OFF, templates.dues[song, due, 1], rules, mask)
         return
-    now, left = cells[CLOCK] + step, templates.max_tokens - cells[LENGTH] - 1
-    barline = flags[STEPS]
-    locked = False
-    for pitch in range(PITCHES):
-        locked = locked or onsets[pitch] == LOCKED
-    if step < barline and not (flags[VOICE] and (own or locked)):
-        spare = left - _owed(song, slot, templates, step, own + 1, 1, notes + 1)
-        _mark_beginning(song, slot, spare, templates, mask)
-    sung = cells[SUNG]
-    if sung != NOT_SUNG and _owed(song, slot, templates, step, own, cells[STRUCK], notes) <= left:
-        mark_syllables(sung, templates.ids.syllable, templates.ids.attribute, mask)
-    if cells[ANNOUNCED]:
-        return
+    left = rules.max_tokens - one.cells[LENGTH] - 1
     # Time may not pass the end of a kept note.
-    room = (templates.dues[song, due, 0] if waits else barline) - step
-    falls_short = flags[FULL] and not own
-    may_end = not flags[FULL] or _owed(song, slot, templates, step, 0, 0, notes) <= left
+    room = (templates.dues[song, due, 0] if waits else flags[STEPS]) - step
+    for run in range(len(rules.table.runs)):
+        kind, first, last = rules.table.runs[run]
+        may_come = kind != kinds.VELOCITY or _has_free_pitch(song, slot, templates)
+        if may_come and kind >= kinds.NOTE_ON and _owed_after(kind, song, slot, templates) <= left:
+            for token in range(first, last):
+                value = rules.table.values[token]
+                legal = refuse_music(kind, value, one, rules) == reasons.LEGAL
+                if kind == kinds.TIME_DELTA and legal:
+                    owed = _owed(
+                        song, slot, templates, step + value, place[OWN], 0, one.cells[NOTES]
+                    )
+                    legal = value <= room and owed <= left
+                mask[token] = legal and _keeps(kind, value, song, slot, templates)
+    if not waits and refuse_music(kinds.BAR_END, 0, one, rules) == reasons.LEGAL:
+        _mark_closing(song, slot, left, templates, mask)
+
+
+@borrowing_kernel
+def _keeps(kind: int, value: int, song: int, slot: int, templates: TemplateBatch) -> bool:
+    """Tell whether a token of music leaves alone the notes that are kept."""
+    if kind == kinds.NOTE_ON:
+        return bool(templates.blocked[song, slot, value] <= templates.state.cells[song, STEP])
+    return kind != kinds.NOTE_OFF or bool(templates.state.onsets[song, value] != LOCKED)
+
+
+@borrowing_kernel
+def _has_free_pitch(song: int, slot: int, templates: TemplateBatch) -> bool:
+    """Tell whether some pitch is neither sounding nor taken by a kept note."""
+    step = templates.state.cells[song, STEP]
     for pitch in range(PITCHES):
-        mask[templates.ids.note_off + pitch] = may_end and 0 <= onsets[pitch] < now and step > 0
-    needs = flags[NEEDS_NOTE] and not notes
-    for steps in range(1, room + 1):
-        silent = (needs or falls_short) and step + steps == barline
-        fits = _owed(song, slot, templates, step + steps, own, 0, notes) <= left
-        mask[templates.ids.time_delta + steps] = fits and not silent
-    short = falls_short and step < barline
-    if not (waits or needs or short or (flags[ENDS] and own)):
-        carried = -own * (templates.note_tokens - 2) if flags[FULL] else own + int(own > 0)
-        behind = templates.owed[song, cells[CURSOR] + 2] + carried
-        mask[templates.items[song, cells[CURSOR] + 1]] = behind <= left
+        is_silent = templates.state.onsets[song, pitch] == SILENT
+        if is_silent and templates.blocked[song, slot, pitch] <= step:
+            return True
+    return False
 
 
-@kernel
-def _mark_beginning(
-    song: int, slot: int, spare: int, templates: TemplateBatch, mask: Masks
-) -> None:
-    """Mark NOTE_ON and VELOCITY; a note that begins now leaves so many tokens to `spare`."""
-    cells, onsets = templates.cells[song], templates.onsets[song]
-    some = False
-    for pitch in range(PITCHES):
-        blocked = templates.blocked[song, slot, pitch] > cells[STEP]
-        free = spare >= 0 and onsets[pitch] == SILENT and not blocked
-        some = some or free
-        told = not templates.has_velocities or cells[VELOCITY] != UNTOLD
-        mask[templates.ids.note_on + pitch] = free and told
-    if some and spare > 0 and not cells[ANNOUNCED]:
-        for level in range(templates.softest, templates.loudest + 1):
-            mask[templates.ids.velocity + level] = level != cells[VELOCITY]
+@borrowing_kernel
+def _mark_closing(song: int, slot: int, left: int, templates: TemplateBatch, mask: Masks) -> None:
+    """Mark the token that closes a slot."""
+    flags, place = templates.flags[song, slot], templates.places[song]
+    own = place[OWN]
+    if flags[ENDS] and own:
+        return
+    note_tokens = templates.rules.note_tokens
+    carried = -own * (note_tokens - 2) if flags[IS_FULL] else own + int(own > 0)
+    owed = templates.owed[song, place[CURSOR] + 2] + carried
+    mask[templates.items[song, place[CURSOR] + 1]] = owed <= left
 
 
-@kernel
+@borrowing_kernel
+def _owed_after(kind: int, song: int, slot: int, templates: TemplateBatch) -> int:
+    """Count the tokens owed after a token of music, 0 where each of its kind owes another number.
+
+    Also 0 for an end that only saves tokens.
+    """
+    cells, own = templates.state.cells[song], templates.places[song, OWN]
+    step, notes = cells[STEP], cells[NOTES]
+    if kind in (kinds.NOTE_ON, kinds.VELOCITY):
+        owed = _owed(song, slot, templates, step, own + 1, 1, notes + 1)
+        return owed + int(kind == kinds.VELOCITY)
+    if kind == kinds.SYLLABLE:
+        return _owed(song, slot, templates, step, own, cells[STRUCK], notes)
+    if kind == kinds.NOTE_OFF and cells[FULL]:
+        return _owed(song, slot, templates, step, 0, 0, notes)
+    return 0
+
+
+@borrowing_kernel
 def _owed(
     song: int, slot: int, templates: TemplateBatch, step: int, own: int, struck: int, notes: int
 ) -> int:
     """Count the tokens that the shortest way to the end takes from a place in a slot."""
-    cells, flags = templates.cells[song], templates.flags[song, slot]
-    owed: int = templates.owed[song, cells[CURSOR] + 1]
-    if flags[FULL]:
+    place, flags = templates.places[song], templates.flags[song, slot]
+    owed: int = templates.owed[song, place[CURSOR] + 1]
+    if flags[IS_FULL]:
         owed += _owed_by_voice(song, slot, templates, step, own)
     else:
         owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
-        owed += templates.note_tokens
+        owed += templates.rules.note_tokens
     before = step
-    for due in range(cells[DUE], flags[LAST_DUE]):
+    for due in range(place[DUE], flags[LAST_DUE]):
         at = templates.dues[song, due, 0]
         owed += 1 + int(at > before)
         before = max(before, at)
     return owed
 
 
-@kernel
+@borrowing_kernel
 def _owed_by_voice(song: int, slot: int, templates: TemplateBatch, step: int, own: int) -> int:
     """Count the tokens of notes owed in a bar that a voice has to sing up to its barline.
 
@@ -300,11 +338,12 @@ def _owed_by_voice(song: int, slot: int, templates: TemplateBatch, step: int, ow
     but two of them off.
     """
     flags, barline = templates.flags[song, slot], templates.flags[song, slot, STEPS]
+    note_tokens = templates.rules.note_tokens
     if own:
-        return 1 + int(step < barline) if flags[ENDS] else 2 - templates.note_tokens
+        return 1 + int(step < barline) if flags[ENDS] else 2 - note_tokens
     if step == barline:
         return 0
     before = step
-    for due in range(templates.cells[song, DUE], flags[LAST_DUE]):
+    for due in range(templates.places[song, DUE], flags[LAST_DUE]):
         before = max(before, templates.dues[song, due, 0])
-    return int(flags[FREE] > before) + templates.note_tokens * int(flags[ENDS])
+    return int(flags[FREE] > before) + note_tokens * int(flags[ENDS])

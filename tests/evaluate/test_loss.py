@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from megatron_music.evaluate.heldout import kinds_of, legal_masks, read
+from megatron_music.evaluate.heldout import kinds_of, read
 from megatron_music.evaluate.unconstrained import (
     BROKEN,
     UNFINISHED,
@@ -18,6 +18,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
+from megatron_music.tokenizer.grammar import legal_masks
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.generate.conftest import CHORALE, untrained

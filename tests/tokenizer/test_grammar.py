@@ -13,9 +13,8 @@ from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import encode, from_text
-from megatron_music.tokenizer.grammar import Walker, check
+from megatron_music.tokenizer.grammar import Walker, check, min_tokens
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.position import Phase
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import bars_not_full, pick, pieces
 
@@ -215,7 +214,7 @@ def plans(draw: st.DrawFn) -> tuple[Vocabulary, Plan]:
         if vocabulary.has_velocities
         else None,
     )
-    least = Walker(vocabulary, plan).min_tokens_left
+    least = min_tokens(vocabulary, plan)
     return vocabulary, replace(plan, max_tokens=least + draw(st.integers(0, 150)))
 
 
@@ -223,7 +222,7 @@ def wander(vocabulary: Vocabulary, plan: Plan, seed: int, every_token: bool = Fa
     """Choose legal tokens at random until the piece ends."""
     rng = np.random.default_rng(seed)
     walker = Walker(vocabulary, plan)
-    while walker.position.phase is not Phase.END:
+    while not walker.is_whole:
         mask = walker.allowed()
         if every_token:
             assert mask.tolist() == [walker.refusal(t) is None for t in range(len(vocabulary))]
@@ -282,7 +281,7 @@ def test_the_shortest_way_is_as_long_as_promised(
     planned: tuple[Vocabulary, Plan], seed: int
 ) -> None:
     vocabulary, plan = planned
-    least = Walker(vocabulary, plan).min_tokens_left
+    least = min_tokens(vocabulary, plan)
     tight = replace(plan, max_tokens=least)
     assert wander(vocabulary, tight, seed).length == least
 

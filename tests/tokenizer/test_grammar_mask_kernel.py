@@ -1,22 +1,26 @@
-"""The compiled grammar marks what the readable one allows, at every step of every song."""
+"""The compiled grammar marks and refuses what the readable one does, at every step."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_music.tokenizer.grammar import Walker
+from megatron_music.errors import TokenError
+from megatron_music.tokenizer.fill import is_hidden
+from megatron_music.tokenizer.grammar import Walker, check, legal_masks
 from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
 from megatron_music.tokenizer.grammar_state import new_rules, new_state
 from megatron_music.tokenizer.plan import Plan
-from megatron_music.tokenizer.position import Phase
-from megatron_music.tokenizer.vocabulary import Vocabulary
+from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 from tests.music import pick
+from tests.tokenizer.oracle import OracleWalker
+from tests.tokenizer.oracle_position import Phase
 from tests.tokenizer.test_grammar import plans
+from tests.tokenizer.test_validate_kernel import documents, spoiled
 
 
 @settings(max_examples=120)
 @given(plans(), st.integers(0, 2**32), st.booleans())
-def test_it_marks_what_the_walker_allows(
+def test_it_marks_what_the_oracle_allows(
     planned: tuple[Vocabulary, Plan], seed: int, endless: bool
 ) -> None:
     vocabulary, plan = planned
@@ -25,7 +29,7 @@ def test_it_marks_what_the_walker_allows(
     rng = np.random.default_rng(seed)
     rules = new_rules(vocabulary, plan)
     state = new_state([plan, plan], rules)
-    walkers = [Walker(vocabulary, plan) for _ in range(2)]
+    walkers = [OracleWalker(vocabulary, plan) for _ in range(2)]
     masks = np.ones((2, len(vocabulary)), np.bool_)
     tokens = np.zeros((2, 1), np.int64)
     for _ in range(200):
@@ -37,3 +41,61 @@ def test_it_marks_what_the_walker_allows(
                 tokens[row] = pick(rng, allowed, vocabulary)
                 walker.advance(int(tokens[row, 0]))
         take_tokens(tokens, state, rules)
+
+
+@settings(max_examples=12)
+@given(plans(), st.integers(0, 2**32))
+def test_each_token_is_refused_for_the_reason_of_the_oracle(
+    planned: tuple[Vocabulary, Plan], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    walker, oracle = Walker(*planned), OracleWalker(*planned)
+    while not walker.is_whole:
+        for token in range(-1, len(walker.vocabulary) + 1):
+            assert walker.refusal(token) == oracle.refusal(token)
+        token = pick(rng, walker.allowed(), walker.vocabulary)
+        walker.advance(token)
+        oracle.advance(token)
+
+
+def oracle_fault(tokens: TokenArray, vocabulary: Vocabulary) -> tuple[int, str] | None:
+    walker = OracleWalker(vocabulary)
+    try:
+        for token in tokens.tolist():
+            walker.advance(token)
+    except TokenError as fault:
+        return fault.position, fault.reason
+    if walker.position.phase is Phase.END:
+        return None
+    where = walker.position.phase.value
+    return len(tokens), f"the piece stops early, {where}; expected PIECE_END"
+
+
+@settings(max_examples=200)
+@given(spoiled())
+def test_the_first_fault_of_a_document_is_that_of_the_oracle(
+    drawn: tuple[TokenArray, Vocabulary],
+) -> None:
+    tokens, vocabulary = drawn
+    if is_hidden(tokens, vocabulary):
+        return
+    try:
+        check(tokens, vocabulary)
+        found = None
+    except TokenError as fault:
+        found = fault.position, fault.reason
+    assert found == oracle_fault(tokens, vocabulary)
+
+
+@settings(max_examples=20)
+@given(documents())
+def test_masks_along_a_document_are_those_of_the_oracle(
+    drawn: tuple[TokenArray, Vocabulary],
+) -> None:
+    tokens, vocabulary = drawn
+    if is_hidden(tokens, vocabulary):
+        return
+    oracle = OracleWalker(vocabulary)
+    for token, mask in zip(tokens.tolist(), legal_masks(tokens, vocabulary), strict=False):
+        oracle.advance(token)
+        assert (mask == oracle.allowed()).all()

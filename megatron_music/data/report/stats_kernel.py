@@ -1,111 +1,97 @@
-"""Count lengths of notes and numbers of tracks, by a walk through tokens; compiled."""
+"""How long notes are and how many tracks sound together: what only a walk through tokens tells."""
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.compiled import borrowing_kernel, wide
 from megatron_music.score.instruments import DRUMS
-from megatron_music.tokenizer.validate_kernel import (
-    BAR_END,
-    FILL_START,
-    INST,
-    METRE,
-    NOTE_OFF,
-    NOTE_ON,
-    TIME_DELTA,
-    TRACK_START,
-    Tokens,
-    TokenTable,
-    kind_of,
-    token_table,
+from megatron_music.tokenizer import grammar_reasons as reasons
+from megatron_music.tokenizer import token_kinds as kinds
+from megatron_music.tokenizer.grammar_kernel import begin, refuse, take
+from megatron_music.tokenizer.grammar_state import (
+    BAR_START,
+    STEP,
+    TRACKS,
+    Cells,
+    Rules,
+    State,
+    new_rules,
+    new_state,
 )
-from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
-
-Counts = npt.NDArray[np.int64]
-
-_SILENT = -1
+from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.validate_kernel import Tokens, kind_of
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 
 def walk(
     tokens: Tokens,
     lengths: npt.NDArray[np.int32],
     vocabulary: Vocabulary,
-    note_steps: Counts,
-    tracks: Counts,
+    note_steps: Cells,
+    tracks: Cells,
 ) -> int:
     """Add the documents to `note_steps[n]`, notes of n steps, and `tracks[n]`, documents of n.
 
     The last cell counts what is longer or more. Returns how many documents were followed: those
-    with hidden bars are left out. Drums have no lengths.
+    with hidden bars are left out, and of others what is behind a token that is not legal. Drums
+    have no lengths.
     """
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False
-    onsets = np.empty(PITCHES, np.int32)
+    rules = new_rules(vocabulary, Plan())
+    songs = new_state([Plan()], rules, most_bars=int(lengths.max(initial=0)) + 1)
+    song, start = State(*(of[0] for of in songs)), songs.cells[0].copy()
     ends = np.cumsum(lengths, dtype=np.int64)
-    return count_notes(tokens, ends, token_table(vocabulary), onsets, note_steps, tracks)
+    return count_notes(tokens, ends, start, song, rules, note_steps, tracks)
 
 
-@kernel
+@borrowing_kernel
 def count_notes(
     tokens: Tokens,
-    ends: Counts,
-    form: TokenTable,
-    onsets: npt.NDArray[np.int32],
-    note_steps: Counts,
-    tracks: Counts,
+    ends: Cells,
+    start: Cells,
+    song: State,
+    rules: Rules,
+    note_steps: Cells,
+    tracks: Cells,
 ) -> int:
-    """Count the notes of each length and the documents of each number of tracks."""
-    start = followed = 0
+    """Count the notes of each length and the documents of each number of tracks.
+
+    `start` are the cells of a song that has not begun.
+    """
+    first = followed = 0
     for end in ends:
-        if not _hides(tokens, start, end, form):
-            count = _count_document(tokens, start, end, form, onsets, note_steps)
-            tracks[min(count, len(tracks) - 1)] += 1
+        document = tokens[first:end]
+        if not _hides(document, rules):
+            begin(song, start)
+            _count_document(document, song, rules, note_steps)
+            tracks[min(song.cells[TRACKS], len(tracks) - 1)] += 1
             followed += 1
-        start = end
+        first = end
     return followed
 
 
-@kernel
-def _hides(tokens: Tokens, start: int, end: int, form: TokenTable) -> bool:
-    """Tell whether a document has hidden bars."""
-    for at in range(start, end):  # noqa: SIM110 (the compiler knows no any)
-        if kind_of(tokens, at, end, form) == FILL_START:
+@borrowing_kernel
+def _hides(tokens: Tokens, rules: Rules) -> bool:
+    """Say whether a document has hidden bars."""
+    for place in range(len(tokens)):
+        if kind_of(wide(tokens[place]), rules) == kinds.FILL_START:
             return True
     return False
 
 
-@kernel
-def _count_document(
-    tokens: Tokens,
-    start: int,
-    end: int,
-    form: TokenTable,
-    onsets: npt.NDArray[np.int32],
-    note_steps: Counts,
-) -> int:
-    """Count the lengths of the notes of a document; return how many tracks it has."""
-    tracks = step = bar_end = metre = head_metre = 0
+@borrowing_kernel
+def _count_document(tokens: Tokens, song: State, rules: Rules, note_steps: Cells) -> None:
+    """Count the lengths of the notes of a document."""
     drums = False
-    for at in range(start, end):
-        kind = kind_of(tokens, at, end, form)
-        value = wide(form.values[tokens[at]]) if kind != 0 else 0
-        if kind == NOTE_ON:
-            onsets[value] = step
-        elif kind == NOTE_OFF:
-            if onsets[value] != _SILENT and not drums:
-                note_steps[min(step - onsets[value], len(note_steps) - 1)] += 1
-            onsets[value] = _SILENT
-        elif kind == TIME_DELTA:
-            step += value
-        elif kind == BAR_END:
-            step = bar_end = bar_end + wide(form.bar_steps[metre])
-        elif kind == TRACK_START:
-            tracks += 1
-            step, bar_end, metre = 0, 0, head_metre
-            onsets[:] = _SILENT
-        elif kind == METRE:
-            metre = value
-            head_metre = metre if tracks == 0 else head_metre
-        elif kind == INST:
+    for place in range(len(tokens)):
+        token = wide(tokens[place])
+        if refuse(token, song, rules) != reasons.LEGAL:
+            return
+        kind, value = rules.table.kinds[token], rules.table.values[token]
+        if kind == kinds.INST:
             drums = value == DRUMS
-    return tracks
+        elif kind == kinds.NOTE_OFF and not drums:
+            steps = song.cells[BAR_START] + song.cells[STEP] - song.onsets[value]
+            note_steps[min(steps, len(note_steps) - 1)] += 1
+        take(token, song, rules)
