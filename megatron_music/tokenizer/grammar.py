@@ -58,7 +58,7 @@ class Walker:
         self.vocabulary = vocabulary
         self.tokens: list[int] = []
         self._rules = at.new_rules(vocabulary, plan or Plan())
-        self._songs = at.new_state([plan or Plan()], self._rules)
+        self._song = at.new_song(plan or Plan(), self._rules)
         self._open_notes = new_open_notes()
         self._notes: list[IntArray] = []
 
@@ -93,11 +93,7 @@ class Walker:
         return self._cell(at.BAR_STEPS)
 
     def _cell(self, column: int) -> int:
-        return int(self._songs.cells[0, column])
-
-    @property
-    def _song(self) -> at.State:
-        return _only(self._songs)
+        return int(self._song.cells[column])
 
     def advance(self, token: int) -> None:
         """Take the next token; raises TokenError with the reason if it is not legal."""
@@ -118,11 +114,11 @@ class Walker:
 
     def _make_room(self, tokens: int) -> None:
         """Make room to note the metres and tempi of the bars that so many tokens may have."""
-        marks, bars = self._songs.marks, tokens // 2
-        if marks.shape[2] < bars and (self.vocabulary.has_metres or self.vocabulary.has_tempos):
-            wider = np.zeros((1, 2, 2 * bars), np.int64)
-            wider[:, :, : marks.shape[2]] = marks
-            self._songs = self._songs._replace(marks=wider)
+        marks, bars = self._song.marks, tokens // 2
+        if marks.shape[1] < bars and (self.vocabulary.has_metres or self.vocabulary.has_tempos):
+            wider = np.zeros((2, 2 * bars), np.int64)
+            wider[:, : marks.shape[1]] = marks
+            self._song = self._song._replace(marks=wider)
 
     def refusal(self, token: int) -> str | None:
         """Say why a token is not legal here; None if it is."""
@@ -136,7 +132,7 @@ class Walker:
         from megatron_music.tokenizer.grammar_mask_kernel import mark_legal
 
         masks = np.zeros((1, len(self.vocabulary)), np.bool_)
-        mark_legal(self._songs, self._rules, masks)
+        mark_legal(at.State(*(of[None] for of in self._song)), self._rules, masks)
         return masks[0]
 
     # -- the music -------------------------------------------------------------------------
@@ -147,7 +143,7 @@ class Walker:
         A note is onset, end, pitch; one that still sounds ends, for now, at the step reached.
         """
         track, now = self._cell(at.TRACKS) - 1, self._cell(at.BAR_START) + self._cell(at.STEP)
-        rows, onsets = np.concatenate(self._notes), self._songs.onsets[0]
+        rows, onsets = np.concatenate(self._notes), self._song.onsets
         notes: list[tuple[int, int, int]] = [
             (onset, end, pitch) for of, onset, end, pitch in rows[:, :4].tolist() if of == track
         ]
@@ -160,7 +156,7 @@ class Walker:
     def piece(self) -> Piece:
         """Return the music of the whole tracks taken so far, canonical."""
         vocabulary, bars = self.vocabulary, self._cell(at.PIECE_BARS)
-        metres, tempos = self._songs.marks[0, :, :bars].tolist()
+        metres, tempos = self._song.marks[:, :bars].tolist()
         if not (vocabulary.has_metres or vocabulary.has_tempos):
             metres = [0] * bars
         rows = np.concatenate([np.zeros((0, 6), np.int64), *self._notes])
@@ -210,7 +206,7 @@ class Walker:
             expected=self._expected(),
             asked=self._asked(kind),
             max_tokens=self._rules.max_tokens,
-            sounding=next(iter(np.flatnonzero(self._songs.onsets[0] != at.SILENT)), None),
+            sounding=next(iter(np.flatnonzero(self._song.onsets != at.SILENT)), None),
             sung=self._cell(at.SUNG),
             steps=steps,
             room=steps - self._cell(at.STEP),
@@ -252,7 +248,7 @@ class Walker:
 
     def _change_due(self) -> str:
         """Return the METRE or TEMPO that comes before this bar in the first track."""
-        v, marks, bar = self.vocabulary, self._songs.marks[0], self._cell(at.BAR)
+        v, marks, bar = self.vocabulary, self._song.marks, self._cell(at.BAR)
         for is_told, first, now, column in (
             (v.has_metres, v.metre, self._cell(at.METRE), marks[0]),
             (v.has_tempos, v.tempo, self._cell(at.TEMPO), marks[1]),
@@ -262,17 +258,12 @@ class Walker:
         return ""
 
 
-def _only(songs: at.State) -> at.State:
-    """Return the only song of a batch, as views."""
-    return at.State(*(of[0] for of in songs))
-
-
 def min_tokens(vocabulary: Vocabulary, plan: Plan) -> int:
     """Return the tokens of the shortest piece that is as planned."""
     from megatron_music.tokenizer.grammar_budget_kernel import owed_after
 
     rules = at.new_rules(vocabulary, plan)
-    song = _only(at.new_state([plan], rules))
+    song = at.new_song(plan, rules)
     return 1 + owed_after(kinds.PIECE_START, vocabulary.piece_start, song, rules)
 
 
@@ -300,9 +291,9 @@ def legal_masks(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Bool
     from megatron_music.tokenizer.transcript_kernel import mark_along
 
     rules = at.new_rules(vocabulary, Plan())
-    songs = at.new_state([Plan()], rules, most_bars=len(tokens))
+    song = at.new_song(Plan(), rules, most_bars=len(tokens))
     masks = np.zeros((max(len(tokens) - 1, 0), len(vocabulary)), np.bool_)
-    if mark_along(tokens.astype(np.int64), _only(songs), rules, masks) < len(masks):
+    if mark_along(tokens.astype(np.int64), song, rules, masks) < len(masks):
         walk(tokens[:-1], vocabulary)
     return masks
 

@@ -148,3 +148,8 @@ def new_state(plans: Sequence[Plan], rules: Rules, most_bars: int = _MOST_BARS) 
     bars = max(plan.bars or min(rules.max_tokens, most_bars) for plan in plans)
     marks = np.zeros((songs, 2, bars if rules.has_metres or rules.tempos else 1), np.int64)
     return State(cells, onsets, np.array(wanted, np.int64), marks)
+
+
+def new_song(plan: Plan, rules: Rules, most_bars: int = _MOST_BARS) -> State:
+    """Return one song that has not begun, without the index of songs; see `new_state`."""
+    return State(*(of[0] for of in new_state([plan], rules, most_bars)))

@@ -32,14 +32,13 @@ import numpy.typing as npt
 from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
-from megatron_music.score.notes import IntArray
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
+from megatron_music.tokenizer.token_kinds import METRE, TokenTable, token_table
 from megatron_music.tokenizer.vocabulary import (
     PITCHES,
-    Kind,
     TokenizerSettings,
     Vocabulary,
     vocabulary_of,
@@ -97,37 +96,6 @@ class PositionRows(NamedTuple):
     common_bar: int
     total: int
     sung: int = -1
-
-
-class Actions(NamedTuple):
-    """What each token of a vocabulary does to the state, and its pitch or steps.
-
-    Those of METRE are the steps of a bar.
-    """
-
-    codes: IntArray
-    values: IntArray
-
-
-NOTHING, NOTE_ON, NOTE_OFF, TIME_DELTA, INSTRUMENT = range(5)
-TRACK_START, TRACK_END, BAR_END, FILL_IN, FILL_START, FILL_END, METRE, SYLLABLE = range(5, 13)
-
-_OF_KIND = {
-    Kind.NOTE_ON: NOTE_ON,
-    Kind.NOTE_OFF: NOTE_OFF,
-    Kind.TIME_DELTA: TIME_DELTA,
-    Kind.INST: INSTRUMENT,
-    Kind.METRE: METRE,
-    Kind.SYLLABLE: SYLLABLE,
-}
-_OF_MARK = {
-    "TRACK_START": TRACK_START,
-    "TRACK_END": TRACK_END,
-    "BAR_END": BAR_END,
-    "FILL_IN": FILL_IN,
-    "FILL_START": FILL_START,
-    "FILL_END": FILL_END,
-}
 
 
 def position_rows(
@@ -202,7 +170,7 @@ def document_rows(
         np.ascontiguousarray(places, np.int64),
         np.ascontiguousarray(is_plain, np.bool_),
         rows,
-        _actions(vocabulary.settings),
+        _table(vocabulary.settings),
         new_states(1, rows),
     )
 
@@ -224,7 +192,7 @@ class StructureTracker:
         from megatron_music.tokenizer.structure_state_kernel import new_states
 
         self._rows = rows
-        self._actions = _actions(vocabulary.settings)
+        self._table = _table(vocabulary.settings)
         self._places = np.full((songs, 2), UNKNOWN, np.int64)
         if places is not None:
             self._places[:] = places
@@ -235,19 +203,16 @@ class StructureTracker:
         """Move each song past its next tokens [songs, n]; return their rows [songs, n, most]."""
         songs, count = tokens.shape
         flat = self._walk(
-            np.ascontiguousarray(tokens), self._places, self._rows, self._actions, self._states
+            np.ascontiguousarray(tokens), self._places, self._rows, self._table, self._states
         )
         return flat.reshape(songs, count, flat.shape[1])
 
 
 @lru_cache(maxsize=4)
-def _actions(settings: TokenizerSettings) -> Actions:
+def _table(settings: TokenizerSettings) -> TokenTable:
+    """Return what each token is; the values of METRE are the steps of a bar."""
     vocabulary = vocabulary_of(settings)
-    codes = np.zeros(len(vocabulary), np.int64)
-    values = np.zeros(len(vocabulary), np.int64)
-    for token, (kind, value) in enumerate(vocabulary.meanings):
-        codes[token] = _OF_KIND.get(kind, NOTHING)
-        values[token] = vocabulary.bar_steps[value] if kind is Kind.METRE else value
-    for name, code in _OF_MARK.items():
-        codes[vocabulary.ids[name]] = code
-    return Actions(codes, values)
+    table, values = token_table(vocabulary), token_table(vocabulary).values.copy()
+    metres = table.kinds == METRE
+    values[metres] = np.array(vocabulary.bar_steps)[values[metres]]
+    return table._replace(values=values)

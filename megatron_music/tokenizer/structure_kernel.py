@@ -16,7 +16,6 @@ from megatron_music.tokenizer.structure import (
     PLACES,
     SUNG,
     TRACKS,
-    Actions,
     PositionRows,
     RowArray,
 )
@@ -41,6 +40,7 @@ from megatron_music.tokenizer.structure_state_kernel import (
     state_of,
     take,
 )
+from megatron_music.tokenizer.token_kinds import TokenTable
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 MOST_SOUNDING = 60
@@ -60,7 +60,7 @@ def walk_documents(
     places: IntArray,
     is_plain: npt.NDArray[np.bool_],
     rows: PositionRows,
-    actions: Actions,
+    table: TokenTable,
     states: States,
 ) -> RowArray:
     """Return the rows of whole documents; see `structure.document_rows`.
@@ -83,13 +83,13 @@ def walk_documents(
         else:
             reset(state, rows)
             flat = _with_room(flat, filled, (last - first) * MOST_ROWS)
-            filled = _walk(part, places[document], rows, actions, state, flat, filled, number)
+            filled = _walk(part, places[document], rows, table, state, flat, filled, number)
     return _spread(flat, counts, rows.total)
 
 
 @kernel
 def walk_songs(
-    tokens: IntArray, places: IntArray, rows: PositionRows, actions: Actions, states: States
+    tokens: IntArray, places: IntArray, rows: PositionRows, table: TokenTable, states: States
 ) -> RowArray:
     """Move songs past tokens [songs, n]; return their rows, song after song, [songs * n, most]."""
     songs, length = tokens.shape
@@ -99,7 +99,7 @@ def walk_songs(
     for song in range(songs):
         number = counts[song * length : (song + 1) * length]
         state = state_of(states, song)
-        filled = _walk(tokens[song], places[song], rows, actions, state, flat, filled, number)
+        filled = _walk(tokens[song], places[song], rows, table, state, flat, filled, number)
     return _spread(flat, counts, rows.total)
 
 
@@ -132,7 +132,7 @@ def _walk(
     tokens: IntArray,
     place: IntArray,
     rows: PositionRows,
-    actions: Actions,
+    table: TokenTable,
     state: States,
     flat: RowArray,
     filled: int,
@@ -141,8 +141,8 @@ def _walk(
     """Take tokens, write their rows to `flat` from `filled` on; return where they end."""
     for position in range(len(tokens)):
         token = tokens[position]
-        if 0 <= token < len(actions.codes):
-            take(actions.codes[token], actions.values[token], rows, state)
+        if 0 <= token < len(table.kinds):
+            take(table.kinds[token], table.values[token], rows, state)
         written = _write(place, rows, state, flat, filled)
         counts[position] = written - filled
         filled = written

@@ -12,22 +12,8 @@ from megatron_music.score.compiled import kernel
 from megatron_music.score.hashing import Words
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.structure import (
-    BAR_END,
-    CLASSES,
-    FILL_IN,
-    FILL_START,
-    INSTRUMENT,
-    METRE,
-    NOTE_OFF,
-    NOTE_ON,
-    NOTHING,
-    SYLLABLE,
-    TIME_DELTA,
-    TRACK_END,
-    TRACK_START,
-    PositionRows,
-)
+from megatron_music.tokenizer import token_kinds as kinds
+from megatron_music.tokenizer.structure import CLASSES, PositionRows
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 DRUM_CLASS, FIRST_VOICE = 1, 2
@@ -116,15 +102,15 @@ def reset(state: States, rows: PositionRows) -> None:
 
 
 @kernel
-def take(code: int, value: int, rows: PositionRows, state: States) -> None:
+def take(kind: int, value: int, rows: PositionRows, state: States) -> None:
     """Move a song past a token."""
     cells = state.cells
-    cells[SYLLABLE_PLACE] = cells[SYLLABLE_PLACE] + 1 if code == SYLLABLE else 0
-    if code == NOTE_ON:
+    cells[SYLLABLE_PLACE] = cells[SYLLABLE_PLACE] + 1 if kind == kinds.SYLLABLE else 0
+    if kind == kinds.NOTE_ON:
         state.onsets[value] = cells[TIME]
         state.cuts[value] = SILENT
         state.held[value // WORD_BITS] |= _bit(value)
-    elif code == NOTE_OFF:
+    elif kind == kinds.NOTE_OFF:
         onset = state.onsets[value]
         begins = cells[START] if onset == SILENT else onset
         _sound(value, begins, cells[TIME], rows, state)
@@ -133,22 +119,22 @@ def take(code: int, value: int, rows: PositionRows, state: States) -> None:
         # held.
         state.held[value // WORD_BITS] &= ~_bit(value)
         cells[LAST], cells[LAST_END] = value + 1, cells[TIME]
-    elif code == TIME_DELTA:
+    elif kind == kinds.TIME_DELTA:
         cells[TIME] += value
-    elif code == BAR_END:
+    elif kind == kinds.BAR_END:
         _next_bar(cells)
-    elif code == TRACK_START:
+    elif kind == kinds.TRACK_START:
         cells[BAR] = cells[TIME] = cells[PART] = cells[LAST] = cells[START] = 0
         cells[STEPS] = cells[HEAD_STEPS]
         cells[TRACK] += 1
-    elif code == INSTRUMENT:
+    elif kind == kinds.INST:
         cells[PART] = value + 1
-    elif code == METRE:
+    elif kind == kinds.METRE:
         cells[STEPS] = value
         if cells[TRACK] == 0:
             cells[HEAD_STEPS] = value
-    elif code not in (NOTHING, SYLLABLE):
-        _take_mark(code, rows, state)
+    elif kind in (kinds.TRACK_END, kinds.FILL_IN, kinds.FILL_START, kinds.FILL_END):
+        _take_mark(kind, rows, state)
 
 
 @kernel
@@ -159,11 +145,11 @@ def _next_bar(cells: IntArray) -> None:
 
 
 @kernel
-def _take_mark(code: int, rows: PositionRows, state: States) -> None:
+def _take_mark(kind: int, rows: PositionRows, state: States) -> None:
     cells = state.cells
-    if code == FILL_IN:
+    if kind == kinds.FILL_IN:
         _hide_bar(state)
-    elif code == FILL_START:
+    elif kind == kinds.FILL_START:
         if cells[FILLED] < cells[HIDDEN]:
             fill = state.fills[cells[FILLED]]
             cells[BAR], cells[TRACK], cells[PART] = fill[0], fill[1], fill[2]
@@ -171,7 +157,7 @@ def _take_mark(code: int, rows: PositionRows, state: States) -> None:
             cells[STEPS] = fill[4]
             cells[FILLED] += 1
     else:
-        ends = cells[TIME] if code == TRACK_END else cells[START] + cells[STEPS]
+        ends = cells[TIME] if kind == kinds.TRACK_END else cells[START] + cells[STEPS]
         _finish(ends, rows, state)
         cells[BAR] = cells[TIME] = cells[LAST] = cells[START] = 0
         cells[STEPS] = cells[HEAD_STEPS]

@@ -21,7 +21,7 @@ from megatron_music.tokenizer.grammar_state import (
     Rules,
     State,
     new_rules,
-    new_state,
+    new_song,
 )
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -39,8 +39,8 @@ def suspect_documents(
     `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
     """
     rules = new_rules(vocabulary, Plan())
-    songs = new_state([Plan()], rules, most_bars=int(lengths.max(initial=0)) + 1)
-    song, start = State(*(of[0] for of in songs)), songs.cells[0].copy()
+    song = new_song(Plan(), rules, most_bars=int(lengths.max(initial=0)) + 1)
+    start = song.cells.copy()
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False  # as a memory map is: one compiled kernel for both
     ends = np.cumsum(lengths, dtype=np.int64)

@@ -16,7 +16,7 @@ from megatron_music.tokenizer.grammar_state import (
     Rules,
     State,
     new_rules,
-    new_state,
+    new_song,
 )
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.validate_kernel import Tokens, kind_of
@@ -39,8 +39,8 @@ def walk(
     tokens = np.asarray(tokens).view()
     tokens.flags.writeable = False
     rules = new_rules(vocabulary, Plan())
-    songs = new_state([Plan()], rules, most_bars=int(lengths.max(initial=0)) + 1)
-    song, start = State(*(of[0] for of in songs)), songs.cells[0].copy()
+    song = new_song(Plan(), rules, most_bars=int(lengths.max(initial=0)) + 1)
+    start = song.cells.copy()
     ends = np.cumsum(lengths, dtype=np.int64)
     return count_notes(tokens, ends, start, song, rules, note_steps, tracks)
 
