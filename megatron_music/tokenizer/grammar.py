@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -180,15 +179,21 @@ class Walker:
         _, onset, end, pitch, level, place = rows.T
         velocity = np.full(len(rows), UNTOLD, np.int64)
         if self.vocabulary.has_velocities:
-            velocity = np.array([self.vocabulary.velocity_of(one) for one in level.tolist()])
+            levels = [self.vocabulary.velocity_of(one) for one in level.tolist()]
+            velocity = np.array(levels, np.int64)
         syllables = [spelt(self._syllable(one)) for one in place.tolist()]
         sung = np.array(syllables, np.str_) if any(syllables) else None
         return canonical_track(code, onset, end, pitch, velocity, sung)
 
     def _syllable(self, note_on: int) -> list[int]:
         """Return the parts of the syllable behind a NOTE_ON, by its place."""
-        meanings = (self.vocabulary.meanings[token] for token in self.tokens[note_on + 1 :])
-        return [value for _, value in takewhile(lambda one: one[0] is Kind.SYLLABLE, meanings)]
+        parts: list[int] = []
+        for place in range(note_on + 1, self.length):
+            kind, value = self.vocabulary.meanings[self.tokens[place]]
+            if kind is not Kind.SYLLABLE:
+                break
+            parts.append(value)
+        return parts
 
     # -- reasons in words ------------------------------------------------------------------
 
