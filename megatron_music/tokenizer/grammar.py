@@ -130,9 +130,9 @@ class Walker:
         """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
         from megatron_music.tokenizer.grammar_mask_kernel import mark_legal
 
-        masks = np.zeros((1, len(self.vocabulary)), np.bool_)
-        mark_legal(at.State(*(of[None] for of in self._song)), self._rules, masks)
-        return masks[0]
+        mask = np.zeros(len(self.vocabulary), np.bool_)
+        mark_legal(at.State(*(of[None] for of in self._song)), self._rules, mask[None])
+        return mask
 
     # -- the music -------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Walker:
             (v.has_tempos, v.tempo, self._cell(at.TEMPO), marks[1]),
         ):
             if is_told and bar < len(column) and column[bar] != now:
-                return v.tokens[first + column[bar]]
+                return v.tokens[first + int(column[bar])]
         return ""
 
 

@@ -30,10 +30,10 @@ from megatron_music.tokenizer.grammar_state import (
     TRACKS,
     UNTOLD,
     VELOCITY,
-    Cells,
     Rules,
     State,
 )
+from megatron_music.tokenizer.token_kinds import Cells
 
 
 @borrowing_kernel
@@ -111,7 +111,7 @@ def _track_tokens(cells: Cells, rules: Rules, bars: int) -> int:
 def _owed_piece(cells: Cells, rules: Rules, attribute: int) -> int:
     """Count the tokens owed at the head of a piece."""
     later = max(1, cells[ASKED] - cells[TRACKS])
-    owed = later * _track_tokens(cells, rules, max(1, cells[PIECE_BARS])) + 1
+    owed: int = later * _track_tokens(cells, rules, max(1, cells[PIECE_BARS])) + 1
     owed += attributes_due(rules, attribute)
     return owed + int(cells[METRE] == UNTOLD) + int(cells[TEMPO] == UNTOLD)
 

@@ -69,10 +69,10 @@ from megatron_music.tokenizer.grammar_state import (
     UNTOLD,
     VELOCITY,
     VOICE,
-    Cells,
     Rules,
     State,
 )
+from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]

@@ -18,11 +18,11 @@ from megatron_music.tokenizer.grammar_state import (
     PHASES_OF_KIND,
     SOUNDING,
     SUNG,
-    Cells,
     Masks,
     Rules,
     State,
 )
+from megatron_music.tokenizer.token_kinds import Cells
 
 
 @borrowing_kernel

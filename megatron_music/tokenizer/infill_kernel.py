@@ -34,7 +34,6 @@ from megatron_music.tokenizer.grammar_state import (
     UNTOLD,
     VELOCITY,
     VOICE,
-    Cells,
     Masks,
     Rules,
     State,
@@ -43,6 +42,7 @@ from megatron_music.tokenizer.grammar_state import (
 )
 from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
 from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
 LOCKED = -2

@@ -15,11 +15,11 @@ from megatron_music.tokenizer.grammar_state import (
     STEP,
     TRACKS,
     VELOCITY,
-    Cells,
     Masks,
     Rules,
     State,
 )
+from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 TRACK, ONSET, NOTE_END, PITCH, LEVEL, PLACE = range(6)

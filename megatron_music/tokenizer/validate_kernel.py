@@ -17,13 +17,13 @@ from megatron_music.tokenizer.grammar_state import (
     BETWEEN_TRACKS,
     END,
     PHASE,
-    Cells,
     Rules,
     State,
     new_rules,
     new_song,
 )
 from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 Tokens = npt.NDArray[np.generic]
