@@ -66,12 +66,13 @@ def borrowing_kernel(function: _Function) -> _Function:
     return _compile(function, _nrt=False)
 
 
-def inlined_kernel(function: _Function) -> _Function:
-    """Do as `borrowing_kernel` for a short function, written into each function that calls it.
+def inlined(function: _Function) -> _Function:
+    """Compile a short function into the kernels that call it, in place of the calls.
 
-    Passing on a tuple of ten arrays takes longer than what the function does.
+    A call that takes arrays counts references to them, atomically, and passes on all that a tuple
+    of arrays holds: more than a few lines cost.
     """
-    return _compile(function, _nrt=False, inline="always")
+    return _compile(function, inline="always")
 
 
 def _compile(function: _Function, **options: Any) -> _Function:
@@ -93,14 +94,6 @@ def _compile(function: _Function, **options: Any) -> _Function:
 
     compiled.get_call_template = template  # else it is compiled anew for each constant given to it
     return cast(_Function, compiled)
-
-
-def inlined(function: _Function) -> _Function:
-    """Compile a short function into the kernels that call it, in place of the calls.
-
-    A call that takes arrays counts references to them, atomically: more than a few lines cost.
-    """
-    return cast(_Function, numba.njit(function, inline="always"))
 
 
 def _one_at_a_time(save: Callable[..., None], folder: Path) -> Callable[..., None]:

@@ -22,7 +22,7 @@ asked and within `max_tokens` (`grammar_budget_kernel`). A document with hidden 
 The mask, infill, `check`, `verify` and evaluation all ask this module.
 """
 
-from megatron_music.score.compiled import borrowing_kernel, inlined_kernel
+from megatron_music.score.compiled import borrowing_kernel, inlined
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.words import BYTES, LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer import grammar_reasons as reasons
@@ -92,7 +92,7 @@ def begin(song: State, start: Cells) -> None:
     song.onsets[:] = SILENT
 
 
-@inlined_kernel
+@inlined
 def step(token: int, song: State, rules: Rules) -> int:
     """Take a token if it is legal; return LEGAL, or the reason why it is not."""
     reason = refuse(token, song, rules)
@@ -101,7 +101,7 @@ def step(token: int, song: State, rules: Rules) -> int:
     return reason
 
 
-@inlined_kernel
+@inlined
 def refuse(token: int, song: State, rules: Rules) -> int:
     """Return the reason why a token is not legal next; LEGAL if it is."""
     # Compiled code checks no bounds: an id out of range would read what is behind the table.
@@ -116,7 +116,7 @@ def refuse(token: int, song: State, rules: Rules) -> int:
     return reason
 
 
-@inlined_kernel
+@inlined
 def refuse_form(kind: int, value: int, song: State, rules: Rules) -> int:
     """Return the reason why a token is not legal, however many tokens are left."""
     if kind >= kinds.NOTE_ON or kind == kinds.BAR_END:
@@ -149,7 +149,7 @@ def _refuse_description(kind: int, value: int, song: State, rules: Rules) -> int
     return reasons.LEGAL
 
 
-@inlined_kernel
+@inlined
 def refuse_music(kind: int, value: int, song: State, rules: Rules) -> int:
     """Do as `refuse_form` for what stands in a bar, and for its BAR_END."""
     cells = song.cells
@@ -329,7 +329,7 @@ def _refuse_at_head(is_metre: bool, now: int, cells: Cells, rules: Rules) -> int
     return reasons.BEFORE_ATTRIBUTE if due else reasons.LEGAL
 
 
-@inlined_kernel
+@inlined
 def take(token: int, song: State, rules: Rules) -> None:
     """Move a song past a legal token."""
     cells = song.cells
@@ -353,7 +353,7 @@ def take(token: int, song: State, rules: Rules) -> None:
         _take_frame(kind, value, song, rules)
 
 
-@inlined_kernel
+@inlined
 def take_music(kind: int, value: int, song: State, rules: Rules) -> None:
     """Move a song past a legal token that stands in a bar."""
     cells = song.cells
