@@ -14,22 +14,19 @@ import numpy.typing as npt
 
 from megatron_music.generate.lyrics import Lines
 from megatron_music.score.words import spell
+from megatron_music.tokenizer.grammar_state import LENGTH, NOTES, STEP, STRUCK
 from megatron_music.tokenizer.infill_kernel import (
     CURSOR,
     DUE,
     FIRST_SLOT,
     FREE,
-    FULL,
+    IS_FULL,
     LAST_DUE,
-    LENGTH,
     LOCKED,
     NEEDS_NOTE,
-    NOTES,
     OVER,
     OWN,
-    STEP,
     STEPS,
-    STRUCK,
     mark_template_tokens,
     new_templates,
     take_template_tokens,
@@ -89,26 +86,26 @@ class GivenWords:
         self._vocabulary = vocabulary
         self._slots = [template.slots for template in templates]
         self._sung = sung
-        self._state = new_templates(templates, vocabulary, max_tokens, velocities)
+        self._batch = new_templates(templates, vocabulary, max_tokens, velocities)
         self._credit = vocabulary.note_tokens + _WAY_TO_A_NOTE
         self._singers = [_Singer(has_begun=template.first_bar > 0) for template in templates]
         for song, template in enumerate(templates):
             # What the words take counts as written from the beginning, and no longer when its turn
             # comes: so the grammar leaves that room to them.
             owed = tokens_of_words(template, sung[song], vocabulary)
-            self._state.cells[song, LENGTH] += owed
+            self._batch.state.cells[song, LENGTH] += owed
 
     def take(self, tokens: npt.NDArray[np.int64]) -> None:
         """Move each song past its next tokens."""
         for place in range(tokens.shape[1]):
             column = np.ascontiguousarray(tokens[:, place : place + 1])
-            take_template_tokens(column, self._state)
+            take_template_tokens(column, self._batch)
             for song, token in enumerate(column[:, 0].tolist()):
                 self._follow(song, token)
 
     def mark(self, masks: Masks) -> None:
         """Write the legal next tokens."""
-        mark_template_tokens(self._state, masks)
+        mark_template_tokens(self._batch, masks)
         for song, singer in enumerate(self._singers):
             if singer.slot >= 0:
                 self._narrow(song, singer, masks[song])
@@ -116,7 +113,7 @@ class GivenWords:
     def _follow(self, song: int, token: int) -> None:
         """Move the words of a song past a token that its template has taken."""
         singer, vocabulary = self._singers[song], self._vocabulary
-        item = int(self._state.items[song, self._state.cells[song, CURSOR]])
+        item = int(self._batch.items[song, self._batch.places[song, CURSOR]])
         slot = FIRST_SLOT - item if OVER < item <= FIRST_SLOT else -1
         if slot != singer.slot:
             self._enter(song, singer, slot)
@@ -144,7 +141,7 @@ class GivenWords:
         self._release(song, self._credit * bool(singer.queue))
 
     def _release(self, song: int, tokens: int) -> None:
-        self._state.cells[song, LENGTH] -= tokens
+        self._batch.state.cells[song, LENGTH] -= tokens
 
     def _narrow(self, song: int, singer: _Singer, mask: Masks) -> None:
         """Leave of the legal tokens those from which the words can still come."""
@@ -154,28 +151,32 @@ class GivenWords:
         mask[self._parts] = False
         if not singer.sings:
             return
-        ids, cells = self._state.ids, self._state.cells[song]
-        flags = self._state.flags[song, singer.slot]
-        step, left, own = int(cells[STEP]), len(singer.queue), int(cells[OWN])
+        ids, cells, place = (
+            self._vocabulary,
+            self._batch.state.cells[song],
+            self._batch.places[song],
+        )
+        flags = self._batch.flags[song, singer.slot]
+        step, left, own = int(cells[STEP]), len(singer.queue), int(place[OWN])
         spare, steps = self._spare(song, singer.slot), int(flags[STEPS])
         if singer.on_note and left:
             if not singer.has_begun or left >= steps - step or spare < self._credit:
                 _only(singer.queue[0][0], mask)
                 return
             mask[singer.queue[0][0]] = True
-        is_held = bool((self._state.onsets[song] == LOCKED).any())
+        is_held = bool((self._batch.state.onsets[song] == LOCKED).any())
         if own or is_held:
             mask[ids.note_on : ids.note_on + PITCHES] = False
             mask[ids.velocity : ids.tempo] = False
         if not left:
             return
-        mask[self._state.items[song, cells[CURSOR] + 1]] = False
+        mask[self._batch.items[song, place[CURSOR] + 1]] = False
         # Each syllable still to come has a step of its own.
         least, most = 1, max(0, steps - left - step)
         if spare <= self._credit:
             if is_held or step < flags[FREE]:  # to where a note may begin, at once
-                waits = cells[DUE] < flags[LAST_DUE]
-                goal = self._state.dues[song, cells[DUE], 0] if waits else flags[FREE]
+                waits = place[DUE] < flags[LAST_DUE]
+                goal = self._batch.dues[song, place[DUE], 0] if waits else flags[FREE]
                 least = most = int(goal) - step
             elif not (own and (cells[STRUCK] or not step)):
                 most = 0
@@ -184,13 +185,14 @@ class GivenWords:
 
     def _spare(self, song: int, slot: int) -> int:
         """Return at least how many tokens are left beyond what is owed."""
-        state, cells, flags = self._state, self._state.cells[song], self._state.flags[song, slot]
+        batch, flags = self._batch, self._batch.flags[song, slot]
+        cells, place = batch.state.cells[song], batch.places[song]
         note = self._vocabulary.note_tokens
-        owed = int(state.owed[song, cells[CURSOR] + 1]) + int(cells[OWN]) + 1
+        owed = int(batch.owed[song, place[CURSOR] + 1]) + int(place[OWN]) + 1
         owed += note * int(flags[NEEDS_NOTE] and not cells[NOTES])
-        owed += 2 * int(flags[LAST_DUE] - cells[DUE])
-        owed += (note + 2) * int(flags[FULL])
-        return state.max_tokens - int(cells[LENGTH]) - owed
+        owed += 2 * int(flags[LAST_DUE] - place[DUE])
+        owed += (note + 2) * int(flags[IS_FULL])
+        return batch.rules.max_tokens - int(cells[LENGTH]) - owed
 
 
 def _only(token: int, mask: Masks) -> None:

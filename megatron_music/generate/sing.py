@@ -13,7 +13,8 @@ from megatron_music.generate.window_loop import place_of
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.words import StrArray, spelt, without
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.syllable_kernel import NOT_SUNG, mark_syllables, sung_after
+from megatron_music.tokenizer.grammar_kernel import mark_syllables, sung_after
+from megatron_music.tokenizer.grammar_state import NOT_SUNG
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 Masks = npt.NDArray[np.bool_]

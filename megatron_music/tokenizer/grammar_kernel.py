@@ -69,6 +69,7 @@ from megatron_music.tokenizer.grammar_state import (
     UNTOLD,
     VELOCITY,
     VOICE,
+    Masks,
     Rules,
     State,
 )
@@ -198,6 +199,19 @@ def _refuse_syllable(part: int, sung: int) -> int:
     if part >= BYTES:
         return reasons.LEGAL if sung > 0 else reasons.NO_TEXT
     return reasons.LEGAL if sung < LONGEST_SYLLABLE_BYTES else reasons.LONG_SYLLABLE
+
+
+@borrowing_kernel
+def mark_syllables(sung: int, first: int, last: int, mask: Masks) -> None:
+    """Mark what may go on a syllable of so many bytes; its tokens are from `first` to `last`."""
+    for token in range(first, last):
+        mask[token] = _refuse_syllable(token - first, sung) == reasons.LEGAL
+
+
+@borrowing_kernel
+def sung_after(part: int, sung: int) -> int:
+    """Return the bytes of a syllable of `sung` bytes behind a part of it."""
+    return sung + 1 if part < BYTES else NOT_SUNG
 
 
 @borrowing_kernel
@@ -373,8 +387,8 @@ def take_music(kind: int, value: int, song: State, rules: Rules) -> None:
         cells[STRUCK] = 0
     elif kind == kinds.VELOCITY:
         cells[VELOCITY], cells[ANNOUNCED] = value, 1
-    elif value < BYTES:
-        cells[SUNG] = sung + 1
+    else:
+        cells[SUNG] = sung_after(value, sung)
 
 
 @borrowing_kernel
