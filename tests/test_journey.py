@@ -115,7 +115,7 @@ def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Prog
     home("data", "build", "bach", "-o", "other", "--no-transpositions", "--bars", "4")
     train = ("train", "tiny", "--data")
     assert "trained on other data" in home.fails(1, *train, "other", "--run", "run", *SMALL)
-    assert "holds other things" in home.fails(2, *train, "bach", "--run", "music", *SMALL)
+    assert "holds other files" in home.fails(2, *train, "bach", "--run", "music", *SMALL)
 
 
 def test_two_trainings_do_not_share_a_run(home: Program) -> None:

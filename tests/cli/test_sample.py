@@ -207,7 +207,7 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--voice", "BASS"), "give --harmonise FILE.mid"),
+        (("--voice", "BASS"), "give --harmonise FILE or --prompt FILE --sing"),
         (
             ("--harmonise", "tune.mid", "--voice", "BASS", "--prompt", "tune.mid"),
             "leave out one of them",

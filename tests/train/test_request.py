@@ -208,7 +208,7 @@ def test_weights_that_learned_other_tokens_are_refused(
     copied: Path, tmp_path: Path, old: Path
 ) -> None:
     save_settings(TokenizerSettings(bars=8), copied / "tokenizer")
-    told = rf"mean other things in these data \(by bars\).* --like {old}$"
+    told = rf"with other meanings than these data \(by bars\).* --like {old}$"
     with pytest.raises(CheckpointError, match=told):
         prepare(recipe(), copied, tmp_path / "new", old)
 
