@@ -18,7 +18,7 @@ from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 Weights = dict[str, torch.Tensor]
 
 GUIDANCE = 0.25
-"""Of the songs of a model with structural inputs; measured on chorales: docs/evaluation.md."""
+"""Written for models with structural inputs; chosen on chorales: docs/composing.md, Guidance."""
 
 
 def convert_weights(

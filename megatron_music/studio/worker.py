@@ -240,15 +240,20 @@ def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
 
 
 def _syllables_in(midi: Path, piece: Any) -> list[list[str]]:
-    """Return the syllables of a piece that its file alone has: what composes may know no words."""
+    """Return the syllables that a piece has in its file alone; none if the file has no words.
+
+    A model that knows no words still keeps those of a file.
+    """
     from megatron_music.score.midi import parse_sung
     from megatron_music.score.quantize import quantize
     from megatron_music.score.stretches import in_own_bars
 
-    score = in_own_bars(parse_sung(midi.read_bytes(), midi.name).score)
+    score = parse_sung(midi.read_bytes(), midi.name).score
+    if all(track.syllables is None for track in score.tracks):
+        return []  # most songs: there is nothing to find on the grid
     words = {
         (track.instrument, onset, pitch): syllable
-        for track in quantize(score, piece.steps_per_quarter).tracks
+        for track in quantize(in_own_bars(score), piece.steps_per_quarter).tracks
         if track.syllables is not None
         for onset, pitch, syllable in _sung_notes(track)
     }
