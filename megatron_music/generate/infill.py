@@ -113,10 +113,6 @@ def _with_notes(track: Track, notes: Sequence[SlotNote]) -> Track:
     )
 
 
-def _nothing_more(_template: InfillTemplate) -> int:
-    return 0
-
-
 def next_template(
     state: InfillState,
     vocabulary: Vocabulary,
@@ -125,7 +121,7 @@ def next_template(
     *,
     full_bars: bool = True,
     as_whole: bool = False,
-    reserved: Callable[[InfillTemplate], int] = _nothing_more,
+    reserved: Callable[[InfillTemplate], int] = lambda _: 0,
 ) -> InfillTemplate:
     """Return the next bars to write, with as much context as the model can hold.
 

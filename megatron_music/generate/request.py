@@ -174,7 +174,7 @@ class Request:
             _within("the bars of `words`", self.song_bars or 1, 1, 1000, "give fewer lines")
         if not self.sing:
             return
-        others = ("bars", "instruments", "density", "dynamics", "key", "prompt_bars", *_OF_A_PIECE)
+        others = ("bars", "instruments", "density", "dynamics", "key", *_OF_A_PIECE)
         for name in others:
             if name not in ("drop", "roles") and getattr(self, name):
                 raise UsageError(f"`sing` keeps every note of the piece; leave `{name}` out")
