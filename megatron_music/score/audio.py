@@ -2,7 +2,7 @@
 
 import io
 import wave
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,18 @@ def render_audio(midi: Path, wav: Path) -> str:
     missing, damaged, without sound or longer than LONGEST_MINUTES, MissingError and WriteError.
     """
     file = _read(midi)
-    mixed = _mix(_play(file, tracks) for tracks in _passes(file.tracks))
+    # The synthesizer plays 16 channels at once: each track has a channel of its own in a pass.
+    melodic = [track for track in file.tracks if track.instrument != DRUMS]
+    drums = [track for track in file.tracks if track.instrument == DRUMS]
+    width = len(_MELODIC_CHANNELS)
+    count = max(-(-len(melodic) // width), len(drums))
+    passes = [melodic[i * width : (i + 1) * width] + drums[i : i + 1] for i in range(count)]
+    # Parts are added up one by one, so that two are in memory at a time.
+    mixed: FloatArray = np.zeros((0, 2), dtype=np.float32)
+    for part in (_play(file, tracks) for tracks in passes):
+        longer, shorter = (mixed, part) if len(mixed) >= len(part) else (part, mixed)
+        longer[: len(shorter)] += shorter
+        mixed = longer
     loudest = float(np.abs(mixed).max(initial=0.0))
     if loudest == 0:
         raise MidiError(f"{midi} gives no sound: {PLAYER} has none for its notes")
@@ -111,15 +122,6 @@ def _read(path: Path) -> MidiFile:
             "cut it first, or draw it only (--png)"
         )
     return midi
-
-
-def _passes(tracks: Sequence[MidiTrack]) -> list[list[MidiTrack]]:
-    """Deal tracks out so that each has a channel to itself: the synthesizer plays 16 at once."""
-    melodic = [track for track in tracks if track.instrument != DRUMS]
-    drums = [track for track in tracks if track.instrument == DRUMS]
-    width = len(_MELODIC_CHANNELS)
-    count = max(-(-len(melodic) // width), len(drums))
-    return [melodic[i * width : (i + 1) * width] + drums[i : i + 1] for i in range(count)]
 
 
 def _play(midi: MidiFile, tracks: Sequence[MidiTrack]) -> FloatArray:
@@ -216,16 +218,6 @@ def _notes(midi: MidiFile, track: MidiTrack, channel: int) -> list[_Event]:
 def _sounding_ticks(midi: MidiFile, ticks: npt.NDArray[np.int64]) -> list[int]:
     sounding: list[int] = np.rint(midi.seconds(ticks) * _TICKS_PER_S).astype(np.int64).tolist()
     return sounding
-
-
-def _mix(parts: Iterable[FloatArray]) -> FloatArray:
-    """Add up the parts one by one, so that two are in memory at a time."""
-    mixed: FloatArray = np.zeros((0, 2), dtype=np.float32)
-    for part in parts:
-        longer, shorter = (mixed, part) if len(mixed) >= len(part) else (part, mixed)
-        longer[: len(shorter)] += shorter
-        mixed = longer
-    return mixed
 
 
 def _sounding_samples(samples: FloatArray) -> int:

@@ -90,7 +90,13 @@ def find_instrument(name: str) -> int:
     """
     words = " ".join(_WORD.findall(name.lower()))
     if words.isdecimal():
-        return _numbered(int(words))
+        number = int(words)
+        if not 1 <= number <= len(PROGRAMS):
+            raise UsageError(
+                f"no instrument {number}; General MIDI's programmes count from 1 "
+                f"({PROGRAMS[0]}) to 128 ({PROGRAMS[-1]})"
+            )
+        return number - 1
     voices_and_drums = {instrument_name(code).lower(): code for code in (*VOICES, DRUMS)}
     named = {" ".join(_WORD.findall(one.lower())): i for i, one in enumerate(PROGRAMS)}
     known = named | _USUAL | voices_and_drums | {"drum": DRUMS, "drum kit": DRUMS}
@@ -115,12 +121,3 @@ def find_instrument(name: str) -> int:
         f"no instrument {name!r}; {hint}Use a name of General MIDI such as piano or acoustic bass, "
         "its number 1 to 128, DRUMS, SOPRANO, ALTO, TENOR or BASS"
     )
-
-
-def _numbered(number: int) -> int:
-    if not 1 <= number <= len(PROGRAMS):
-        raise UsageError(
-            f"no instrument {number}; General MIDI's programmes count from 1 "
-            f"({PROGRAMS[0]}) to 128 ({PROGRAMS[-1]})"
-        )
-    return number - 1

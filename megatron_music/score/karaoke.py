@@ -159,7 +159,11 @@ def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
     """Read the words of a chunk by its own convention; count what is not sung."""
     lines = [one for one in texts if not one.text.startswith(("@", "%"))]
     sung = [one for one in lines if not _ADVERTS.search(one.text)]
-    by_blanks = any(_has_blank(one.text) for one in sung)
+    by_blanks = any(
+        clean_text(one.text) != ""
+        and (one.text.startswith(" ") or one.text.rstrip("\r\n").endswith(" "))
+        for one in sung
+    )
     ticks: list[int] = []
     syllables: list[str] = []
     for tick, text in sung:
@@ -179,10 +183,6 @@ def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
         elif syllables and after:
             syllables[-1] = stronger(syllables[-1], after)
     return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(lines) - len(sung))
-
-
-def _has_blank(text: str) -> bool:
-    return clean_text(text) != "" and (text.startswith(" ") or text.rstrip("\r\n").endswith(" "))
 
 
 def _marks(text: str) -> tuple[str, str, str]:
@@ -221,19 +221,15 @@ def _singer(line: _Line, score: Score, places: Sequence[int]) -> tuple[int | Non
         if track.instrument == DRUMS or not len(track):
             continue
         onsets = np.unique(track.onset)
-        nearest = _nearest(line.ticks, onsets, score.ticks_per_quarter // 4)
+        closest = nearest_onsets(line.ticks, onsets)
+        nearest: IntArray = np.where(
+            np.abs(closest - line.ticks) <= (score.ticks_per_quarter // 4), closest, -1
+        )
         matched = len(np.unique(nearest[nearest >= 0]))
         share = 2 * matched / (len(line.ticks) + len(onsets))
         if matched >= _LEAST_MATCHED * len(line.ticks) and share > best:
             best, chosen, notes = share, place, nearest
     return chosen, notes
-
-
-def _nearest(ticks: IntArray, onsets: IntArray, tolerance: int) -> IntArray:
-    """Return the onset nearest to each tick, -1 where none is within the tolerance."""
-    nearest = nearest_onsets(ticks, onsets)
-    found: IntArray = np.where(np.abs(nearest - ticks) <= tolerance, nearest, -1)
-    return found
 
 
 def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:

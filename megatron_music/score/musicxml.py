@@ -349,7 +349,9 @@ def _write_chord(
                 ties += ["start"] * (not ends or pitch in chord.after)
             _write_value(note, value, ties, voice)
             if track.instrument == DRUMS and pitch is not None:
-                _name_sound(note, _sound_id(number, pitch))
+                # The format wants the sound of a drum after the ties.
+                after = next(i for i, child in enumerate(note) if child.tag == "voice")
+                note.insert(after, Element("instrument", id=_sound_id(number, pitch)))
             if chord.lyric is not None and begins and not index:
                 _write_lyric(note, chord.lyric)
 
@@ -405,12 +407,6 @@ def _write_value(note: Element, value: _Value, ties: list[str], voice: int) -> N
         notations = SubElement(note, "notations")
         for tie in ties:
             SubElement(notations, "tied", type=tie)
-
-
-def _name_sound(note: Element, sound: str) -> None:
-    """Add the element that says which drum a note is; the format wants it after the ties."""
-    place = next(i for i, child in enumerate(note) if child.tag == "voice")
-    note.insert(place, Element("instrument", id=sound))
 
 
 def _values(steps_per_quarter: int) -> tuple[_Value, ...]:

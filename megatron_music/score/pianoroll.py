@@ -125,7 +125,12 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
             _draw_drums(lanes[1], piece, drums, new)
             _draw_bars(lanes[1], piece, first, bars, numbered=False)
         for lane in lanes:
-            _shade_new(lane, piece, first, bars, new)
+            starts = piece.bar_starts.tolist()
+            marked = [] if new is None else np.flatnonzero(new.sum(axis=0)).tolist()
+            for bar in (bar for bar in marked if first <= bar < first + bars):
+                lane.axvspan(
+                    starts[bar], starts[bar + 1], color=_NEW_COLOUR, linewidth=0, zorder=0.2
+                )
     _draw_legend(figure, piece)
     if title:
         panels[0, 0].set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
@@ -222,26 +227,14 @@ def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) 
     axes.spines[:].set_visible(False)
 
 
-def _shade_new(axes: Axes, piece: Piece, first: int, bars: int, new: BoolArray | None) -> None:
-    """Shade the bars of a row in which any track is new."""
-    starts = piece.bar_starts.tolist()
-    marked = [] if new is None else np.flatnonzero(new.sum(axis=0)).tolist()
-    for bar in (bar for bar in marked if first <= bar < first + bars):
-        axes.axvspan(starts[bar], starts[bar + 1], color=_NEW_COLOUR, linewidth=0, zorder=0.2)
-
-
-def _is_new(new: BoolArray | None, track: int, piece: Piece) -> BoolArray:
-    """Tell of each note of a track whether it was composed; where nothing is marked, all."""
-    bar = piece.bar_at(piece.tracks[track].onset)
-    marked: BoolArray = np.ones(len(bar), np.bool_) if new is None else new[track][bar]
-    return marked
-
-
 def _alphas(new: BoolArray | None, track: int, piece: Piece) -> list[float]:
     """Return how solid each note of a track is: less if kept, or softer than the loudest."""
     loudest = max((int(one.loudness.max()) for one in piece.tracks if len(one)), default=0)
     softer = (loudest - piece.tracks[track].loudness) / _VELOCITIES
-    alphas = np.where(_is_new(new, track, piece), 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
+    # Where nothing is marked as composed, all notes are new.
+    bar = piece.bar_at(piece.tracks[track].onset)
+    is_new = np.ones(len(bar), np.bool_) if new is None else new[track][bar]
+    alphas = np.where(is_new, 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
     faded: list[float] = alphas.tolist()
     return faded
 

@@ -113,13 +113,20 @@ def _musicxml(raw: bytes) -> Any:
 
     from music21.musicxml.xmlToM21 import MusicXMLImporter
 
+    from megatron_music.score.score_stream import WRITTEN_MARKS
+
     # From bytes: music21 itself takes every file for UTF-8. Expat, since 2.4.1, bounds what
     # entities expand to, and ElementTree fetches none.
     root = ET.fromstring(raw)  # noqa: S314
     if root.tag != "score-partwise":
         raise ScoreError(f"is {root.tag!r} and no MusicXML of parts (score-partwise)", "foreign")
     _pitch_drums(root)
-    _keep_ends_of_lines(root)
+    # music21 does not read the ends of lines and verses: they are written into the words.
+    for lyric in root.iter("lyric"):
+        texts = lyric.findall("text")
+        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
+            if texts and lyric.find(name) is not None:
+                texts[-1].text = (texts[-1].text or "") + mark
     importer = MusicXMLImporter()
     importer.xmlRoot = root
     importer.xmlRootToScore(root, importer.stream)
@@ -144,17 +151,6 @@ def _pitch_drums(root: Any) -> None:
         letter, alter, octave = spelling(pitches[sound.get("id")], 0)
         for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
             SubElement(stroke, tag).text = str(value)
-
-
-def _keep_ends_of_lines(root: Any) -> None:
-    """Write the ends of lines and verses into the words: music21 does not read them."""
-    from megatron_music.score.score_stream import WRITTEN_MARKS
-
-    for lyric in root.iter("lyric"):
-        texts = lyric.findall("text")
-        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
-            if texts and lyric.find(name) is not None:
-                texts[-1].text = (texts[-1].text or "") + mark
 
 
 def _unpacked(raw: bytes) -> bytes:

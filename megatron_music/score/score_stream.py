@@ -72,7 +72,13 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
     Whole measures begin on barlines: a pick-up ends on one, after an incomplete measure silence
     fills the bar. Grace notes and chord symbols are left out.
     """
-    parts = [part for part in _parts(stream) if part.hasMeasures()]
+    given = list(getattr(stream, "parts", ())) or [stream]
+    # Parts without barlines get measures, if they have notes; parts without both are left out.
+    measured = (
+        part if part.hasMeasures() or not part.recurse().notes else part.makeMeasures()
+        for part in given
+    )
+    parts = [part for part in measured if part.hasMeasures()]
     if not parts:
         raise ScoreError("holds no notes; there is nothing to encode", "silent")
     if any(one.transposition for part in parts for one in part.getInstruments()):
@@ -125,14 +131,6 @@ def halved(score: Score) -> Score:
         for metre in score.metres
     )
     return Score(score.ticks_per_quarter, tracks, metres, score.tempo_bpm)
-
-
-def _parts(stream: Any) -> list[Any]:
-    parts = list(getattr(stream, "parts", ())) or [stream]
-    return [
-        part if part.hasMeasures() or not part.recurse().notes else part.makeMeasures()
-        for part in parts
-    ]
 
 
 def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
