@@ -30,7 +30,10 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     Mirrors MMM (arXiv 2008.06048): a note's end on a barline belongs to the bar that it closes,
     a note longer than a bar has its NOTE_OFF in a later one, and empty bars stay.
     """
-    metres = _metres(piece, vocabulary)
+    index = {metre: vocabulary.metre_index(metre) for metre in {*piece.metres, piece.metre_of(0)}}
+    metres = np.array(
+        [vocabulary.metre + index[piece.metre_of(bar)] for bar in range(piece.bars)], np.int64
+    )
     states = [metres] if vocabulary.has_metres else []
     if vocabulary.has_tempos:
         tempos_us = [piece.tempo_of(bar) for bar in range(piece.bars)]
@@ -52,14 +55,6 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     # The first bar's metre and tempo come once, before the tracks; later ones in each track.
     head = [vocabulary.piece_start, *(int(marks[0]) for marks in states)]
     return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
-
-
-def _metres(piece: Piece, vocabulary: Vocabulary) -> IntArray:
-    """Return the METRE token that holds in each bar; raises UsageError for a metre without one."""
-    index = {metre: vocabulary.metre_index(metre) for metre in {*piece.metres, piece.metre_of(0)}}
-    return np.array(
-        [vocabulary.metre + index[piece.metre_of(bar)] for bar in range(piece.bars)], np.int64
-    )
 
 
 def _changes(piece: Piece, marks: IntArray) -> tuple[IntArray, IntArray]:
@@ -215,18 +210,13 @@ def transpose(tokens: TokenArray, semitones: int, vocabulary: Vocabulary) -> Tok
         ids >= vocabulary.note_off, ids - vocabulary.note_off, ids - vocabulary.note_on
     )
     moves = (ids >= vocabulary.note_on) & (ids < vocabulary.note_off + PITCHES)
-    moves &= ~_in_drums(ids, vocabulary)
+    track = np.cumsum(ids == vocabulary.track_start)
+    drums = track[ids == vocabulary.inst + DRUMS]
+    moves &= ~np.isin(track, drums)
     moved = pitch[moves] + semitones
     if len(moved) and (moved.min() < 0 or moved.max() >= PITCHES):
         return None
     return (ids + np.where(moves, semitones, 0)).astype(np.uint16)
-
-
-def _in_drums(ids: IntArray, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
-    """Mark the tokens that are in a track of drums."""
-    track = np.cumsum(ids == vocabulary.track_start)
-    drums = track[ids == vocabulary.inst + DRUMS]
-    return np.isin(track, drums)
 
 
 def to_text(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> str:

@@ -104,20 +104,17 @@ class Walker:
 
         row = np.array(tokens, np.int64)
         notes = np.zeros((len(row), NOTE_COLUMNS), np.int64)
-        self._make_room(self.length + len(row))
+        # Each bar may note a metre and a tempo: the state grows with the row.
+        marks, bars = self._song.marks, (self.length + len(row)) // 2
+        if marks.shape[1] < bars and (self.vocabulary.has_metres or self.vocabulary.has_tempos):
+            wider = np.zeros((2, 2 * bars), np.int64)
+            wider[:, : marks.shape[1]] = marks
+            self._song = self._song._replace(marks=wider)
         taken, reason, ended = follow_tokens(row, self._song, self._rules, self._open_notes, notes)
         self.tokens += row[:taken].tolist()
         self._notes.append(notes[:ended])
         if reason != LEGAL:
             raise TokenError(self._describe(reason, int(row[taken])), self.length)
-
-    def _make_room(self, tokens: int) -> None:
-        """Make room to note the metres and tempi of the bars that so many tokens may have."""
-        marks, bars = self._song.marks, tokens // 2
-        if marks.shape[1] < bars and (self.vocabulary.has_metres or self.vocabulary.has_tempos):
-            wider = np.zeros((2, 2 * bars), np.int64)
-            wider[:, : marks.shape[1]] = marks
-            self._song = self._song._replace(marks=wider)
 
     def refusal(self, token: int) -> str | None:
         """Say why a token is not legal here; None if it is."""
@@ -203,6 +200,7 @@ class Walker:
             return REASONS[reason].format(id=token, size=len(vocabulary))
         kind, value = vocabulary.meanings[token]
         steps, bars = self.bar_steps, self._cell(at.PIECE_BARS)
+        later = [one for one in self._rules.attributes.tolist() if one > self._cell(at.ATTRIBUTE)]
         return REASONS[reason].format(
             token=vocabulary.tokens[token],
             kind=kind.name,
@@ -216,7 +214,7 @@ class Walker:
             steps=steps,
             room=steps - self._cell(at.STEP),
             head=self._head(),
-            attribute=self._attribute_due(),
+            attribute=self.vocabulary.tokens[later[0]] if later else "",
             bar=self.bar,
             next_bar=self.bar + 1,
             bars=bars or "at least 1",
@@ -246,10 +244,6 @@ class Walker:
         if kind is Kind.METRE:
             return str(v.metres[rules.metre])
         return str(v.tempi[rules.tempo] if kind is Kind.TEMPO else self._cell(at.LEVEL))
-
-    def _attribute_due(self) -> str:
-        later = [one for one in self._rules.attributes.tolist() if one > self._cell(at.ATTRIBUTE)]
-        return self.vocabulary.tokens[later[0]] if later else ""
 
     def _change_due(self) -> str:
         """Return the METRE or TEMPO that comes before this bar in the first track."""

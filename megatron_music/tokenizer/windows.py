@@ -7,7 +7,6 @@ What is drawn (the first barline, the key, the order of tracks, hidden bars, shi
 velocity) follows from `draw.word` and the place of a window alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -213,7 +212,10 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         # The kernels keep one token of each family of states, so these are numbered.
         values[token] = states.index(kind) if kind in states else value
     marks = np.zeros(of.PIECE_END + 1, np.uint16)
-    for name in _marks():
+    for name in (
+        *("PIECE_START", "PIECE_END", "TRACK_START", "TRACK_END", "BAR_START", "BAR_END"),
+        *("FILL_IN", "FILL_START", "FILL_END"),
+    ):
         kinds[vocabulary.ids[name]] = marks_kind = getattr(of, name)
         marks[marks_kind] = vocabulary.ids[name]
     return of.Rules(
@@ -235,11 +237,4 @@ def rules_of(settings: TokenizerSettings) -> "Rules":
         has_density=settings.density,
         edges=np.array(settings.density_edges, np.float64),
         marks=marks,
-    )
-
-
-def _marks() -> Sequence[str]:
-    return (
-        *("PIECE_START", "PIECE_END", "TRACK_START", "TRACK_END", "BAR_START", "BAR_END"),
-        *("FILL_IN", "FILL_START", "FILL_END"),
     )
