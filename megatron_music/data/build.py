@@ -143,12 +143,14 @@ class MusicBuilder(Builder):
         """Encode all pieces into shards below a folder, and scan these.
 
         If pieces are few and a split has none of them, they are encoded again with weights that
-        give it some. Raises DataError where there is nothing to train on.
+        give it some. Raises DataError where there is nothing to train on, and UsageError for labels
+        that do not fit.
         """
         items = self._listed(work)
         # Labels become words of the vocabulary: they must be known before anything is encoded.
-        labelled = self._labelled(items)
-        settings = self.settings
+        settings, labelled = self.settings, None
+        if self.source.labels or settings.attributes:
+            labelled = label(self.source.labels, names_of(items), settings.attributes)
         if labelled is not None:
             settings = dataclasses.replace(settings, attributes=labelled.words)
         found = self._encode(items, settings, work, labelled)
@@ -178,12 +180,6 @@ class MusicBuilder(Builder):
         except DataError:  # the part that was unpacked before is useless
             shutil.rmtree(work, ignore_errors=True)
             raise
-
-    def _labelled(self, items: Sequence[Item]) -> Labelled | None:
-        """Return the labels of the pieces; None where there are none. Raises UsageError."""
-        if not (self.source.labels or self.settings.attributes):
-            return None
-        return label(self.source.labels, names_of(items), self.settings.attributes)
 
     def _encode(
         self, items: Sequence[Item], settings: BuildSettings, work: Path, labelled: Labelled | None

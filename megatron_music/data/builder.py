@@ -128,11 +128,7 @@ def publish(made: Path, folder: Path) -> None:
         if path.is_dir():
             final.mkdir(exist_ok=True)
         else:
-            _sync(path)
+            # Forced to the disk before it gets its name: a power cut could leave an empty file.
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
             path.replace(final)
-
-
-def _sync(path: Path) -> None:
-    """Force a file to the disk before it gets its name; a power cut could leave it empty."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

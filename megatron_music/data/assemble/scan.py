@@ -117,7 +117,14 @@ def scan_shards(
             found.shares.append(_share(path, shard, splits, found, lengths, places))
             found.refused.update(shard.refused)
             found.refused.update(reason for reason, _ in again.values())
-            rates.update(_training_rates(shard, splits))
+            if len(shard.window_rates):
+                of_training = shard.window_rates[np.repeat(splits == 0, shard.window_counts)]
+            else:
+                of_training = shard.documents.rates[
+                    np.repeat(splits[shard.owner] == 0, shard.documents.tracks)
+                ]
+            values, counts = np.unique(of_training, return_counts=True)
+            rates.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
             ensembles.update(shard.ensembles[i] for i in np.unique(shard.ensemble[splits == 0]))
             contents.update(shard.digests)
     found.tokenizer = _fit(settings, rates, ensembles)
@@ -208,15 +215,6 @@ def _share(
         split.lengths = summed(split.lengths, np.bincount(lengths, minlength=1))
     found.kept += int(np.count_nonzero(splits != NO_SPLIT))
     return Share(path, splits, starts)
-
-
-def _training_rates(shard: Shard, splits: SplitIndices) -> dict[float, int]:
-    if len(shard.window_rates):
-        rates = shard.window_rates[np.repeat(splits == 0, shard.window_counts)]
-    else:
-        rates = shard.documents.rates[np.repeat(splits[shard.owner] == 0, shard.documents.tracks)]
-    values, counts = np.unique(rates, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _fit(

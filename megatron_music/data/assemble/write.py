@@ -22,7 +22,6 @@ from megatron_music.progress import Progress
 from megatron_music.tokenizer.places import write_places
 from megatron_music.tokenizer.vocabulary import (
     DENSITY_LEVELS,
-    TokenArray,
     TokenizerSettings,
     vocabulary_of,
 )
@@ -179,11 +178,7 @@ def write_shard_tokens(task: WriteTask) -> tuple[int, Counts]:
         marked = np.concatenate(([False], splits == number, [False]))
         edges_of_runs = np.flatnonzero(np.diff(marked)).reshape(-1, 2).tolist()
         runs = [tokens[ends[first] : ends[last]] for first, last in edges_of_runs]
-        _write_at(task.folder / f"{name}.bin", runs, task.share.starts_tokens[number])
+        with (task.folder / f"{name}.bin").open("r+b") as file:
+            file.seek(task.share.starts_tokens[number] * _TOKEN_BYTES)
+            file.writelines(run.data for run in runs)
     return task.number, counts[:, : len(vocabulary)]
-
-
-def _write_at(path: Path, runs: Iterable[TokenArray], start_tokens: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(start_tokens * _TOKEN_BYTES)
-        file.writelines(run.data for run in runs)

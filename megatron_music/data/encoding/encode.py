@@ -70,7 +70,11 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
     shifts = settings.cut.shifts if split == SPLITS[0] else range(1)
     windows = []
     for index, (first, window) in enumerate(cut):
-        arranged = _arrange(window, music, index, settings)
+        # Random, so that models do not learn positions; reproducible, so that builds are the same.
+        tracks = window.tracks
+        if settings.cut.shuffle:
+            tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
+        arranged = replace(window, tracks=tracks[: settings.cut.max_tracks])
         windows.append((encode(arranged, vocabulary), note_rates(arranged), first))
     documents = document_columns(in_keys(windows, shifts, vocabulary))
     record = FileRecord(
@@ -86,15 +90,6 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
         instruments=tuple(map(instrument_name, sorted(track.instrument for track in piece.tracks))),
     )
     return EncodedPiece(record, documents)
-
-
-def _arrange(window: Piece, music: str, index: int, settings: BuildSettings) -> Piece:
-    """Put tracks in an order that depends on seed, music and window alone; keep `max_tracks`."""
-    # Random, so that models do not learn positions; reproducible, so that builds are the same.
-    tracks = window.tracks
-    if settings.cut.shuffle:
-        tracks = tuple(tracks[i] for i in track_order(settings.seed, music, index, len(tracks)))
-    return replace(window, tracks=tracks[: settings.cut.max_tracks])
 
 
 def in_keys(

@@ -53,7 +53,13 @@ def verify(folder: Path, progress: Progress = silent) -> Verified:
     total = sum(len(reader) for reader in readers.values())
     done = 0
     for name, reader in readers.items():
-        _check_counts(name, reader, manifest["splits"][name])
+        split = manifest["splits"][name]
+        counted = {"documents": len(reader), "tokens": len(reader.tokens)}
+        for what, count in counted.items():
+            if count != split[what]:
+                raise DataError(f"{name} has {count} {what}, the manifest says {split[what]}")
+        if reader.lengths.min(initial=0) < 0:
+            raise DataError(f"{name}.idx has a document of negative length; build it again")
         _check_places(folder / name, reader)
         for documents, tokens in _portions(reader):
             _check_documents(name, documents, tokens, reader, vocabulary)
@@ -71,15 +77,6 @@ def _check_file(path: Path, record: dict[str, Any]) -> None:
             f"{path} is not what was built: its sha256 differs; build the data set again: "
             f"data build SOURCE -o {path.parent} --force"
         )
-
-
-def _check_counts(name: str, reader: IndexedReader, split: dict[str, Any]) -> None:
-    counted = {"documents": len(reader), "tokens": len(reader.tokens)}
-    for what, count in counted.items():
-        if count != split[what]:
-            raise DataError(f"{name} has {count} {what}, the manifest says {split[what]}")
-    if reader.lengths.min(initial=0) < 0:
-        raise DataError(f"{name}.idx has a document of negative length; build it again")
 
 
 def _check_places(prefix: Path, reader: IndexedReader) -> None:
