@@ -193,7 +193,12 @@ class _Album:
         if entry is None:
             entry = self.ledger.begin("prompt", wish)
             for kind in ("mid", *(["kar"] * self._formats.kar)):
-                _write_prompt(self._prompt, self.ledger.path(entry, kind))
+                path = self.ledger.path(entry, kind)
+                if self._prompt.source is None:
+                    write_midi(self._prompt.piece, path)
+                else:  # a user's file is copied as it is
+                    with atomic_write(path) as temporary:
+                        temporary.write_bytes(self._prompt.source.raw)
             self._show(self._prompt.piece, entry, "the piece begun from")
             self._finish(entry, {"came": figures(self._prompt.piece)})
         return [entry]
@@ -213,15 +218,6 @@ class _Album:
             write_musicxml(piece, self.ledger.path(entry, "musicxml"), tempo_bpm, title)
         if self._formats.png:
             draw_piano_roll(piece, self.ledger.path(entry, "png"), title, new)
-
-
-def _write_prompt(prompt: Prompt, path: Path) -> None:
-    """Write the prompt; a file is copied as it is."""
-    if prompt.source is None:
-        write_midi(prompt.piece, path)
-        return
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(prompt.source.raw)
 
 
 def _existing(ledger: Ledger, wish: dict[str, Any], formats: Formats) -> Entry | None:

@@ -94,7 +94,9 @@ def around_voice(
     piece's other tracks, which they replace. The second value is the piece's track of each, None
     for a new one. Raises UsageError where nothing is kept or nothing is to be composed.
     """
-    _refuse_others(request)
+    for other in ("drop", "fill_bars", "fill_tracks", "vary"):
+        if getattr(request, other):
+            raise UsageError(f"harmonising composes all but one voice anew; leave out `{other}`")
     piece = prompt.piece
     place, code = kept_voice(prompt, request.voice or "", vocabulary)
     bars = piece.bars if request.prompt_bars is None else request.prompt_bars
@@ -149,12 +151,6 @@ def _around(
             f"nothing to compose around {name}; say which instruments, as in --instrument piano"
         )
     return added
-
-
-def _refuse_others(request: Request) -> None:
-    for name in ("drop", "fill_bars", "fill_tracks", "vary"):
-        if getattr(request, name):
-            raise UsageError(f"harmonising composes all but one voice anew; leave out `{name}`")
 
 
 class Melody(NamedTuple):

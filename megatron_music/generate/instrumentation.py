@@ -20,7 +20,10 @@ def draw_instruments(
     given. Where no window has as many, those of several are put together, each once; None
     where the data have fewer instruments.
     """
-    windows = _windows(settings, max_tokens)
+    lengths = settings.instrumentation_tokens
+    longest = max(max_tokens, min(lengths, default=0))
+    rows = zip(settings.instrumentations, lengths, strict=True)
+    windows = [tuple(map(parse_instrument, names.split())) for names, of in rows if of <= longest]
     numbers = np.arange(len(windows), dtype=np.uint64)
     # By the seed alone, so that a song is the same in any batch and on any machine.
     order = np.argsort(scramble(song_seeds([seed], _STAGE) + numbers), kind="stable").tolist()
@@ -32,11 +35,3 @@ def draw_instruments(
         return alike[0]
     together = tuple(dict.fromkeys(code for window in drawn for code in window))
     return together[:tracks] if len(together) >= tracks else None
-
-
-def _windows(settings: TokenizerSettings, max_tokens: int) -> list[tuple[int, ...]]:
-    """Return the instruments of the windows that fit, or of the shortest where none does."""
-    lengths = settings.instrumentation_tokens
-    longest = max(max_tokens, min(lengths, default=0))
-    rows = zip(settings.instrumentations, lengths, strict=True)
-    return [tuple(map(parse_instrument, names.split())) for names, of in rows if of <= longest]

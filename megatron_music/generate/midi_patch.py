@@ -223,16 +223,14 @@ class _Rewriting:
         channel = DRUM_CHANNEL if code == DRUMS else self._free_channel()
         name = instrument_title(code)
         words = self._new_words(track, everything)
-        self._new_chunk(name, self._program(code), channel, notes, words)
-
-    def _program(self, code: int) -> int:
-        """Return what plays a new track: voices sing as the voice that was given."""
+        # Voices sing as the voice that was given.
         given = [
             self._source.tracks[origin].program
             for track, origin in zip(self._song.piece.tracks, self._song.sources, strict=True)
             if origin is not None and track.instrument in VOICES
         ]
-        return given[0] if given and code in VOICES else general_midi_program(code)
+        program = given[0] if given and code in VOICES else general_midi_program(code)
+        self._new_chunk(name, program, channel, notes, words)
 
     def _free_channel(self) -> int:
         """Return a channel that nothing plays, counted on from port to port, and take it."""

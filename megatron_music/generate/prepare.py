@@ -47,7 +47,11 @@ def prepared(
         if not confirmed:
             codes = list(request.codes(vocabulary) or ())
             _refuse_unknown(codes, training_instruments(data, vocabulary))
-        _refuse_keyless(request, vocabulary)
+        asked = request.codes(vocabulary)
+        if request.key is not None and asked is not None and set(asked) == {DRUMS}:
+            raise UsageError(
+                f"drums have no key (asked for {parse_key(request.key)}); leave out --key"
+            )
         return None
     prompt = _read(path, request, vocabulary)
     odd = _odd_bars(prompt, request, vocabulary)
@@ -203,12 +207,6 @@ def _shared(track: Track) -> float:
     """Return the share of notes that begin while another of the track sounds."""
     ends = np.maximum.accumulate(track.end)
     return float((track.onset[1:] < ends[:-1]).mean()) if len(track) > 1 else 0.0
-
-
-def _refuse_keyless(request: Request, vocabulary: Vocabulary) -> None:
-    codes = request.codes(vocabulary)
-    if request.key is not None and codes is not None and set(codes) == {DRUMS}:
-        raise UsageError(f"drums have no key (asked for {parse_key(request.key)}); leave out --key")
 
 
 def _refuse_another_key(state: InfillState, request: Request) -> None:

@@ -70,10 +70,13 @@ def song_report(
     }
     played = {"tempo_bpm": tempo_of(song, request, prompt), "tokens": len(song.tokens)}
     composed = None if prompt is None else new_bars(song, prompt)
+    new = "; ".join(
+        f"{one['name']} {_spans(one['bars'])}" for one in (composed or []) if one["bars"]
+    )
     return {
         "seed": song.seed,
         "asked": asked,
-        "came": figures(song.piece) | played | {"new": _in_words(composed or [])},
+        "came": figures(song.piece) | played | {"new": new},
         "new_bars": composed,
         "longest_run_shared_with_training": asdict(copies),
         "model": maker.model,
@@ -116,11 +119,6 @@ def new_bars(song: Song, prompt: Prompt) -> list[dict[str, Any]]:
         name = instrument if source is None else prompt.names[source] or instrument
         found.append({"instrument": instrument, "name": name, "bars": [bar + 1 for bar in bars]})
     return found
-
-
-def _in_words(composed: list[dict[str, Any]]) -> str:
-    """Return composed bars as "Lead 5-6, 9; Drums 5"."""
-    return "; ".join(f"{one['name']} {_spans(one['bars'])}" for one in composed if one["bars"])
 
 
 def _spans(bars: list[int]) -> str:

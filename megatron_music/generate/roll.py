@@ -11,7 +11,7 @@ import numpy as np
 from megatron_music.score.audio import SAMPLE_RATE_HZ, FloatArray, play_tracks
 from megatron_music.score.barlines import bar_starts
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
+from megatron_music.score.midi_file import MidiFile, read_file
 from megatron_music.score.pianoroll import instrument_colours, instrument_label
 
 LONGEST_TRACK_S = 1_200
@@ -70,17 +70,14 @@ def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any
     for place, (track, colour) in enumerate(zip(file.tracks, colours, strict=True)):
         # A person may have edited the MIDI file since the report was written.
         named = len(tracks) == len(file.tracks)
+        begin, end = file.seconds(track.onset), file.seconds(track.end)
+        columns = (begin.round(3).tolist(), end.round(3).tolist(), track.pitch.tolist())
+        notes = list(zip(*columns, strict=True))
         yield {
             "name": tracks[place]["name"] if named else instrument_label(track.instrument),
             "colour": colour,
             "drums": track.instrument == DRUMS,
-            "notes": _notes(file, track),
+            "notes": notes,
             "new": new[place]["bars"] if len(new) == len(file.tracks) else together,
             "sound": "",
         }
-
-
-def _notes(file: MidiFile, track: MidiTrack) -> list[tuple[float, float, int]]:
-    begin, end = file.seconds(track.onset), file.seconds(track.end)
-    columns = (begin.round(3).tolist(), end.round(3).tolist(), track.pitch.tolist())
-    return list(zip(*columns, strict=True))

@@ -186,7 +186,10 @@ def sing_template(
     ]
     track = piece.tracks[melody]
     notes = dict(zip(places, np.flatnonzero(inside[melody]).tolist(), strict=True))
-    may_sing = _highest(track) & (track.onset >= new)
+    # Only the highest of the notes that begin together may be sung.
+    highest = np.ones(len(track), np.bool_)
+    highest[:-1] = track.onset[1:] != track.onset[:-1]
+    may_sing = highest & (track.onset >= new)
     return SingTemplate(
         tokens, {at: note for at, note in notes.items() if may_sing[note]}, first_bar, bars
     )
@@ -195,13 +198,6 @@ def sing_template(
 def _cut(track: Track, chosen: Masks, first: int, last: int) -> Track:
     end = np.minimum(track.end[chosen], last) - first
     return track.some(chosen, track.onset[chosen] - first, end)
-
-
-def _highest(track: Track) -> Masks:
-    """Tell which notes of a track are the highest of those that begin with them."""
-    highest = np.ones(len(track), np.bool_)
-    highest[:-1] = track.onset[1:] != track.onset[:-1]
-    return highest
 
 
 def _drawn(template: SingTemplate, tokens: Sequence[int], vocabulary: Vocabulary) -> dict[int, str]:

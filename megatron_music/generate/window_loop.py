@@ -303,7 +303,9 @@ def _kept(
             name = instrument_name(code)
             raise UsageError(f"{name} is to be added, but is kept of the piece; give --drop {name}")
     else:
-        added = _missing(piece, codes, vocabulary)
+        ensemble = [parse_instrument(name) for name in vocabulary.settings.ensemble]
+        is_alike = any(track.instrument in ensemble for track in piece.tracks)
+        added = [code for code in ensemble if code not in codes] if is_alike else []
     if not kept and not added:
         raise UsageError("nothing of the piece is kept; keep a track or more bars of it")
     tracks = (
@@ -318,13 +320,6 @@ def _source(code: int, prompt: Prompt, dropped: set[int]) -> int | None:
     """Return the dropped track that a new one of the same instrument replaces, if there is one."""
     alike = [i for i in sorted(dropped) if prompt.piece.tracks[i].instrument == code]
     return alike[0] if len(alike) == 1 else None
-
-
-def _missing(piece: Piece, kept: Sequence[int], vocabulary: Vocabulary) -> list[int]:
-    """Return the instruments of all training music that a piece lacks, if it has some of them."""
-    ensemble = [parse_instrument(name) for name in vocabulary.settings.ensemble]
-    is_alike = any(track.instrument in ensemble for track in piece.tracks)
-    return [code for code in ensemble if code not in kept] if is_alike else []
 
 
 def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:
