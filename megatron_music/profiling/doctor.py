@@ -49,9 +49,16 @@ class Finding:
 def examine() -> list[Finding]:
     """Examine this machine; return the findings, the most important first."""
     driver = read_driver()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory()
+    hardware = Finding(
+        "machine",
+        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory "
+        f"({memory.available / GIB:.0f} free), {platform.system()} {platform.machine()}",
+    )
     return [
         _python(),
-        _hardware(),
+        hardware,
         _disk(Path.cwd()),
         *map(_needed_package, ("numba", "pretty_midi")),
         _music21(),
@@ -104,16 +111,6 @@ def _python() -> Finding:
     return Finding("Python", found, "needed", f"use Python {wanted}")
 
 
-def _hardware() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory()
-    return Finding(
-        "machine",
-        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory "
-        f"({memory.available / GIB:.0f} free), {platform.system()} {platform.machine()}",
-    )
-
-
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / GIB
     found = f"{free:.0f} GiB free here"
@@ -127,12 +124,6 @@ def _python_for(package: str) -> str:
     return str(metadata.metadata(package).json.get("requires_python", ""))
 
 
-def _requirement(package: str) -> Requirement:
-    """Return the requirement of our own metadata for a package."""
-    asked = map(Requirement, metadata.requires(OURSELVES) or [])
-    return next((one for one in asked if one.name == package), Requirement(package))
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -142,7 +133,11 @@ def _version(package: str) -> str | None:
 
 def _needed_package(package: str) -> Finding:
     """Look for a package; a pre-release such as a container's 2.6.0a0 counts as its release."""
-    wanted, version = _requirement(package).specifier, _version(package)
+    asked = map(Requirement, metadata.requires(OURSELVES) or [])
+    wanted, version = (
+        next((one for one in asked if one.name == package), Requirement(package)).specifier,
+        _version(package),
+    )
     fix = f"pip install '{package}{wanted}', or make setup"
     if version is None:
         return Finding(package, "not installed", "needed", fix)

@@ -292,7 +292,10 @@ def measure_steps(
             # Only ranges right inside: one nested in another is counted with the outer one.
             inside = each.thread == step.thread and each.end <= step.end and each is not step
             if inside and each.start >= reached:
-                totals[_plain(each.name)] += each.end - each.start
+                # Numbers in names are left out, so that repetitions add up.
+                totals[re.sub(r"(, (op_id|seq) = \d+.*|[\s_:#]*\d+)$", "", each.name.strip())] += (
+                    each.end - each.start
+                )
                 reached = each.end
     longest = sorted(totals.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
     return Steps(
@@ -326,8 +329,3 @@ def _measure(step: Range, busy: Union, communication: Union, compute: Union) -> 
         communication_ms=within[1].length / NS_PER_MS,
         communication_exposed_ms=(within[1].length - hidden) / NS_PER_MS,
     )
-
-
-def _plain(name: str) -> str:
-    """Return a range's name without what numbers it, so that its repetitions add up."""
-    return re.sub(r"(, (op_id|seq) = \d+.*|[\s_:#]*\d+)$", "", name.strip())

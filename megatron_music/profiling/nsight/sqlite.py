@@ -150,7 +150,10 @@ def _reason(path: Path, fault: sqlite3.Error) -> str:
 
 def read_kernels(export: Export) -> Activity:
     """Return all kernels; where CUDA graphs were not traced node by node, those as wholes."""
-    kernels = _read(export, KERNELS, _name_column(export))
+    # The fullest name there is: template arguments decide a kernel's class.
+    names = ("demangledName", "shortName", "mangledName")
+    column = next((name for name in names if export.has(KERNELS, name)), None)
+    kernels = _read(export, KERNELS, column)
     graphs = _read(export, GRAPHS, None, GRAPH_NAME)
     return _join(kernels, graphs)
 
@@ -200,14 +203,6 @@ def device_names(export: Export) -> dict[int, str]:
         return {}
     rows = export.rows(f"SELECT id, name FROM {table}")  # noqa: S608
     return {gpu: name for gpu, name in rows if name}
-
-
-def _name_column(export: Export) -> str | None:
-    """Return the column with the fullest names: template arguments decide a kernel's class."""
-    for column in ("demangledName", "shortName", "mangledName"):
-        if export.has(KERNELS, column):
-            return column
-    return None
 
 
 def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -> Activity:

@@ -25,7 +25,51 @@ class Column:
 
 def columns() -> Sequence[Column]:
     """Return all columns in their order."""
-    return [*_layout(), *_rates(), *_hardware()]
+    return [
+        Column("key", "row", lambda f: f.row.key),
+        Column("device", "device", lambda f: f.row.device),
+        Column("devices", "devices", lambda f: f.row.devices),
+        Column("processes", "processes", lambda f: f.row.processes),
+        Column("precision", "precision", lambda f: f.row.precision),
+        Column("tensor_parallel", "TP", lambda f: f.row.tensor_parallel),
+        Column("pipeline_parallel", "PP", lambda f: f.row.pipeline_parallel),
+        Column("data_parallel", "DP", lambda f: f.row.data_parallel),
+        Column("micro_batch_size", "micro batch", lambda f: f.row.micro_batch_size),
+        Column("global_batch_size", "global batch", lambda f: f.row.global_batch_size),
+        Column("recompute", "recompute", lambda f: f.row.recompute),
+        Column("seq_length", "sequence", lambda f: f.row.seq_length),
+        Column("num_layers", "layers", lambda f: f.row.num_layers),
+        Column("hidden_size", "width", lambda f: f.row.hidden_size),
+        Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
+        Column("tokens_per_s_per_device", "tokens/s a device", lambda f: f.tokens_per_s, "{:,.0f}"),
+        *(
+            Column(f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", _tflops(n), "{:.4g}")
+            for n in FORMULAS
+        ),
+        *(
+            Column(
+                f"utilisation_{n}",
+                f"utilisation, {n} ({_kind(n)})",
+                _share(n),
+                "{:.2%}",
+            )
+            for n in FORMULAS
+        ),
+        Column(
+            "scaling_efficiency", "scaling efficiency", lambda f: f.scaling_efficiency, "{:.1%}"
+        ),
+        Column("peak_tflops", "peak, TFLOP/s", lambda f: f.row.peak_tflops, "{:.4g}"),
+        Column("peak_source", "peak from", lambda f: f.row.peak_source),
+        Column("memory_gib", "memory, GiB", _gib("memory_bytes"), "{:.3g}"),
+        Column("estimated_gib", "estimate, GiB", _gib("estimated_bytes"), "{:.3g}"),
+        Column("mean_power_w", "power, W", lambda f: f.row.mean_power_w, "{:.0f}"),
+        Column(
+            "joules_per_million_tokens",
+            "J per million tokens",
+            lambda f: f.joules_per_million_tokens,
+            "{:,.0f}",
+        ),
+    ]
 
 
 def split(
@@ -45,59 +89,6 @@ def split(
         else:
             differing.append(column)
     return differing, common
-
-
-def _layout() -> list[Column]:
-    return [
-        Column("key", "row", lambda f: f.row.key),
-        Column("device", "device", lambda f: f.row.device),
-        Column("devices", "devices", lambda f: f.row.devices),
-        Column("processes", "processes", lambda f: f.row.processes),
-        Column("precision", "precision", lambda f: f.row.precision),
-        Column("tensor_parallel", "TP", lambda f: f.row.tensor_parallel),
-        Column("pipeline_parallel", "PP", lambda f: f.row.pipeline_parallel),
-        Column("data_parallel", "DP", lambda f: f.row.data_parallel),
-        Column("micro_batch_size", "micro batch", lambda f: f.row.micro_batch_size),
-        Column("global_batch_size", "global batch", lambda f: f.row.global_batch_size),
-        Column("recompute", "recompute", lambda f: f.row.recompute),
-        Column("seq_length", "sequence", lambda f: f.row.seq_length),
-        Column("num_layers", "layers", lambda f: f.row.num_layers),
-        Column("hidden_size", "width", lambda f: f.row.hidden_size),
-    ]
-
-
-def _rates() -> list[Column]:
-    return [
-        Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
-        Column("tokens_per_s_per_device", "tokens/s a device", lambda f: f.tokens_per_s, "{:,.0f}"),
-        *(
-            Column(f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", _tflops(n), "{:.4g}")
-            for n in FORMULAS
-        ),
-        *(
-            Column(f"utilisation_{n}", f"utilisation, {n} ({_kind(n)})", _share(n), "{:.2%}")
-            for n in FORMULAS
-        ),
-        Column(
-            "scaling_efficiency", "scaling efficiency", lambda f: f.scaling_efficiency, "{:.1%}"
-        ),
-        Column("peak_tflops", "peak, TFLOP/s", lambda f: f.row.peak_tflops, "{:.4g}"),
-        Column("peak_source", "peak from", lambda f: f.row.peak_source),
-    ]
-
-
-def _hardware() -> list[Column]:
-    return [
-        Column("memory_gib", "memory, GiB", _gib("memory_bytes"), "{:.3g}"),
-        Column("estimated_gib", "estimate, GiB", _gib("estimated_bytes"), "{:.3g}"),
-        Column("mean_power_w", "power, W", lambda f: f.row.mean_power_w, "{:.0f}"),
-        Column(
-            "joules_per_million_tokens",
-            "J per million tokens",
-            lambda f: f.joules_per_million_tokens,
-            "{:,.0f}",
-        ),
-    ]
 
 
 def _kind(name: str) -> str:

@@ -145,7 +145,13 @@ def _sweep(
     context = TrialContext(folder, data, machine, Peaks(folder, machine, say))
     _skip(configurations, context)
     if rehearse:
-        todo = [one.configuration for one in rehearse_all(todo, _gpu(machine), context.data, say)]
+        if not machine.gpus:
+            raise UsageError(
+                "--rehearse orders a sweep by what its GPU can do, and there is none; "
+                "add --device NAME --gpus N to see the order for a machine that has"
+            )
+        gpu = machine.gpus[0].name
+        todo = [one.configuration for one in rehearse_all(todo, gpu, context.data, say)]
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
     fresh = _run(todo, sweep, context, until, _Display(progress, done, done + len(todo)))
     _settle(context, fresh)
@@ -181,15 +187,6 @@ def _run(
         append_row(context.folder, row)
         display.show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
-
-
-def _gpu(machine: Machine) -> str:
-    if not machine.gpus:
-        raise UsageError(
-            "--rehearse orders a sweep by what its GPU can do, and there is none; "
-            "add --device NAME --gpus N to see the order for a machine that has"
-        )
-    return machine.gpus[0].name
 
 
 def _settle(context: TrialContext, fresh: int) -> None:

@@ -109,6 +109,7 @@ def describe(
     environment = context.machine.environment(processes)
     settings = [f"{name}={value}" for name, value in environment.items()]
     shape = recipe_shape(recipe, vocabulary_size())
+    is_possible = refusal_reason(configuration, processes) is None
     return Row(
         key=configuration.key,
         outcome=outcome,
@@ -126,14 +127,10 @@ def describe(
         num_layers=recipe.model.num_layers,
         hidden_size=recipe.model.hidden_size,
         padded_vocab_size=shape.padded_vocab_size,
-        estimated_bytes=_estimated(configuration),
+        estimated_bytes=(
+            round(estimate_memory_needed(configuration).total) if is_possible else None
+        ),
     )
-
-
-def _estimated(configuration: Configuration) -> int | None:
-    if refusal_reason(configuration, configuration.processes) is not None:
-        return None
-    return round(estimate_memory_needed(configuration).total)
 
 
 def measure(
