@@ -113,13 +113,15 @@ class MetricsLogger:
         norm = "skipped" if report.grad_norm is None else f"{report.grad_norm:7.3f}"
         left_s = (self._total - report.iteration) * step_time_s
         self._write(entry, validation_loss)
+        whole = round(left_s)
+        clock = f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
         self._say(
             f"{self._place(report.iteration)} | loss {report.lm_loss:7.4f} "
             f"| lr {report.learning_rate:.2e} | grad norm {norm} "
             f"| {step_time_s:6.3f} s/iteration | {entry['tokens_per_s']:>9,.0f} tokens/s "
             f"| {tflops:.3g} TFLOP/s{share} ({flops.model_causal.__name__}) "
             f"| {entry['memory_bytes'] / GIB:.1f} GiB "
-            f"| {_clock(left_s)} left{_validation(validation_loss)}"
+            f"| {clock} left{_validation(validation_loss)}"
         )
 
     def report_start(self, validation_loss: float) -> None:
@@ -173,8 +175,3 @@ class LossGuard:
 
 def _validation(loss: float | None) -> str:
     return "" if loss is None else f" | validation loss {loss:.4f}"
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

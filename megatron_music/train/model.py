@@ -137,18 +137,19 @@ def transformer_config(recipe: Recipe, context: ParallelContext) -> TransformerC
         bias_dropout_fusion=context.is_cuda,
         # The gradient of the fused cross entropy is in bf16 in every precision.
         cross_entropy_loss_fusion=context.is_cuda and precision == "bf16",
-        **_recompute(recipe.train.recompute),
+        **_RECOMPUTE[recipe.train.recompute],
     )
 
 
-def _recompute(choice: str) -> dict[str, Any]:
-    if choice == "full":
-        return {
-            "recompute_granularity": "full",
-            "recompute_method": "uniform",
-            "recompute_num_layers": 1,
-        }
-    return {"recompute_granularity": "selective"} if choice == "selective" else {}
+_RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective"},
+    "full": {
+        "recompute_granularity": "full",
+        "recompute_method": "uniform",
+        "recompute_num_layers": 1,
+    },
+}
 
 
 def _layer_spec(kernels: backends.Kernels, config: TransformerConfig) -> ModuleSpec:

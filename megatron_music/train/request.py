@@ -137,7 +137,13 @@ def find_resume_point(
         )
     origin = Path(meta.origin) if meta.origin else None
     _check_origin(run, origin, asked)
-    return ResumePoint(step, meta.iteration, origin, _changes(meta.recipe, recipe))
+    changes = tuple(
+        f"{section}.{key}={value} (was {meta.recipe[section][key]})"
+        for section, keys in recipe.model_dump(mode="json", include={"model", "train"}).items()
+        for key, value in keys.items()
+        if key in meta.recipe.get(section, {}) and meta.recipe[section][key] != value
+    )
+    return ResumePoint(step, meta.iteration, origin, changes)
 
 
 def keep_precision(recipe: Recipe, run: RunDir) -> Recipe:
@@ -211,16 +217,6 @@ def _check_shape(
         raise CheckpointError(
             f"{step} holds a model with {was} (got {got}); give {was} or {otherwise}"
         )
-
-
-def _changes(was: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
-    """List the keys of the recipe that change a run's results and have changed."""
-    return tuple(
-        f"{section}.{key}={value} (was {was[section][key]})"
-        for section, keys in recipe.model_dump(mode="json", include={"model", "train"}).items()
-        for key, value in keys.items()
-        if key in was.get(section, {}) and was[section][key] != value
-    )
 
 
 def default_run(recipe_name: str, data: Path | Blend) -> Path:

@@ -22,7 +22,6 @@ from megatron_music.files import write_text
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.train import distributed
 from megatron_music.train.backends import resolve_auto_precision
-from megatron_music.train.blend import Blend
 from megatron_music.train.checkpoint import load_train_state, load_weights, save
 from megatron_music.train.dataloader import DataLoader
 from megatron_music.train.distributed import ParallelContext
@@ -199,7 +198,7 @@ def train(request: TrainingRequest, say: Say, listen: SampleCallback | None = No
                 opened = stack.enter_context(
                     open_loggers(request.run, request.recipe, request.start_iteration)
                 )
-            report = say if context.is_first else _say_nothing
+            report = say if context.is_first else lambda _: None  # rank 0 reports for all
             loader = DataLoader(request, context)
             report(loader.describe())
             shape = replace(
@@ -210,10 +209,6 @@ def train(request: TrainingRequest, say: Say, listen: SampleCallback | None = No
             loop = Trainer(request, context, loader, metrics, listen)
             # Only now: before the first iteration a signal ends the program at once.
             loop.go(stack.enter_context(StopRequest(report)))
-
-
-def _say_nothing(_: str) -> None:
-    """Ignore a message on ranks other than 0, which reports for all."""
 
 
 def due_after(recipe: Recipe, iteration: int) -> Due:
@@ -237,6 +232,10 @@ def open_run(request: TrainingRequest, context: ParallelContext, attention: str)
     request.run.path.mkdir(parents=True, exist_ok=True)
     clean(request.run)
     write_text(request.run.path / "config.yaml", dump_recipe(request.recipe))
+    folders = [str(folder.resolve()) for folder in request.blend.folders]
+    data = (
+        folders[0] if len(folders) == 1 else dict(zip(folders, request.blend.shares, strict=True))
+    )
     environment = {
         "versions": versions(),
         "platform": platform.platform(),
@@ -246,7 +245,7 @@ def open_run(request: TrainingRequest, context: ParallelContext, attention: str)
         "attention": attention,
         "threads": torch.get_num_threads(),
         "tflops_formula": "model_causal",
-        "data": _data(request.blend),
+        "data": data,
         "from": None if request.resume.origin is None else str(request.resume.origin),
         "vocabulary_hash": request.vocabulary.hash,
         "argv": sys.argv,
@@ -268,12 +267,6 @@ def describe(request: TrainingRequest, context: ParallelContext, trainer: str) -
         f"{context.world_size} x {context.kind.name} (TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={context.data_parallel_size}), {trainer}"
     )
-
-
-def _data(blend: Blend) -> str | dict[str, float]:
-    """Return the folder, or the share of each of several."""
-    folders = [str(folder.resolve()) for folder in blend.folders]
-    return folders[0] if len(folders) == 1 else dict(zip(folders, blend.shares, strict=True))
 
 
 def _beginning(request: TrainingRequest) -> str:
