@@ -68,6 +68,7 @@ def _rows(made: "Estimate", epochs: dict[str, float]) -> list[tuple[str, str]]:
         f"{train.micro_batch_size} at a time on a GPU"
     )
     parts = ("weights", "gradients", "optimizer", "activations")
+    seen = ", ".join(f"{count:,.1f} of {folder}" for folder, count in epochs.items())
     rows = [
         ("parameters", f"{made.parameters / 1e6:,.2f} M, vocabulary {made.vocabulary_size}"),
         ("layout", layout),
@@ -79,15 +80,9 @@ def _rows(made: "Estimate", epochs: dict[str, float]) -> list[tuple[str, str]]:
         ("FLOPs an iteration", f"{made.flops_per_iteration:.3e} (model_causal)"),
         ("FLOPs in all", f"{made.flops:.3e}, {train.train_iters:,} iterations"),
         ("tokens in all", f"{made.tokens:,}"),
-        ("epochs", _epochs(epochs)),
+        ("epochs", seen or "give --data DIR to count them"),
     ]
     return [*rows, *_on_device(made)]
-
-
-def _epochs(epochs: dict[str, float]) -> str:
-    if not epochs:
-        return "give --data DIR to count them"
-    return ", ".join(f"{count:,.1f} of {folder}" for folder, count in epochs.items())
 
 
 def _on_device(made: "Estimate") -> list[tuple[str, str]]:
@@ -164,12 +159,18 @@ def show_rehearsal(
     if as_json:
         print(json.dumps(_rehearsal_figures(found)))
         return
+    head = f"{'rank':>6} {'stage':>6} {'data':>6}" + "".join(f"{part:>13}" for part in PARTS)
+    lines = [f"{head}{'peak':>10}   GiB"]
+    for load in found.loads:
+        sizes = "".join(f"{getattr(load.memory, part) / GIB:>13.2f}" for part in PARTS)
+        place = f"{load.rank:>6} {load.stage:>6} {load.data_rank:>6}"
+        lines.append(f"{place}{sizes}{load.memory.total / GIB:>10.2f}")
     print(
         "\n".join(
             [
                 *_layout_lines(found),
                 "",
-                *_memory_lines(found),
+                *lines,
                 "",
                 *_traffic_lines(found),
                 "",
@@ -188,16 +189,6 @@ def _layout_lines(found: "Rehearsal") -> list[str]:
         f"recompute {train.recompute}",
         f"{len(found.loads)} distinct ranks built and stepped; what they send one another agrees",
     ]
-
-
-def _memory_lines(found: "Rehearsal") -> list[str]:
-    head = f"{'rank':>6} {'stage':>6} {'data':>6}" + "".join(f"{part:>13}" for part in PARTS)
-    lines = [f"{head}{'peak':>10}   GiB"]
-    for load in found.loads:
-        sizes = "".join(f"{getattr(load.memory, part) / GIB:>13.2f}" for part in PARTS)
-        place = f"{load.rank:>6} {load.stage:>6} {load.data_rank:>6}"
-        lines.append(f"{place}{sizes}{load.memory.total / GIB:>10.2f}")
-    return lines
 
 
 def _traffic_lines(found: "Rehearsal") -> list[str]:

@@ -126,7 +126,11 @@ def run(program: typer.Typer = app) -> None:
             if message:
                 _fail(message, UsageError.exit_code)
             sys.exit(UsageError.exit_code)
-        _fail(_OUT_OF_MEMORY if _lacks_memory(error) else _unforeseen(error), 1)
+        unforeseen = (
+            "this is a fault of the program, not of yours; please report it and "
+            f"attach {_written(error)}, which says what happened and where"
+        )
+        _fail(_OUT_OF_MEMORY if _lacks_memory(error) else unforeseen, 1)
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -141,14 +145,6 @@ def _lacks_memory(error: Exception) -> bool:
     """Tell whether an error is a lack of memory, of Python or of torch, on a GPU or not."""
     words = ("out of memory", "allocate memory")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-
-def _unforeseen(error: Exception) -> str:
-    """Return the message for an unexpected error, whose traceback is in a file."""
-    return (
-        "this is a fault of the program, not of yours; please report it and "
-        f"attach {_written(error)}, which says what happened and where"
-    )
 
 
 def _written(error: Exception) -> str:

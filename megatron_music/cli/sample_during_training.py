@@ -34,7 +34,10 @@ def write_samples(context: "SampleContext") -> None:
         partial.rename(context.samples)
         show.log(summary)
     except Exception as fault:  # no error here may stop the training
-        show.log(f"note: nothing composed at iteration {context.iteration}: {_shortly(fault)}")
+        text = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else str(fault)
+        lines = [line for line in text.splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(fault).__name__
+        show.log(f"note: nothing composed at iteration {context.iteration}: {reason}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -82,9 +85,3 @@ def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
         return load_on_device(exported)
     finally:
         shutil.rmtree(exported, ignore_errors=True)
-
-
-def _shortly(fault: Exception) -> str:
-    text = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else str(fault)
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else type(fault).__name__

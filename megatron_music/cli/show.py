@@ -39,7 +39,12 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
             return
         state["last"] = now
         line = _line(title, unit, done, total, done - int(state["first"]), now - state["start"])
-        _write(f"{line}  {note}".rstrip(), live, finished)
+        # A line replaces the one before; the last one ends, since remarks may follow.
+        end = "" if live and not finished else "\n"
+        sys.stderr.write(
+            ("\r\x1b[2K" if live else "") + escape_controls(f"{line}  {note}".rstrip()) + end
+        )
+        sys.stderr.flush()
         state["open"] = not finished
 
     try:
@@ -65,13 +70,6 @@ def _speed(rate: float, unit: str) -> str:
     if rate < _SLOW:
         return f"{duration(1 / rate)} each"
     return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s"
-
-
-def _write(line: str, live: bool, finished: bool) -> None:
-    """Write a line over the one before; end the last one, since remarks may follow."""
-    end = "" if live and not finished else "\n"
-    sys.stderr.write(("\r\x1b[2K" if live else "") + escape_controls(line) + end)
-    sys.stderr.flush()
 
 
 def duration(seconds: float) -> str:

@@ -38,7 +38,8 @@ def usage_message(error: Any, words: Sequence[str]) -> str:
     if context is None:
         return f"{message}{got}; megatron-music -h lists the commands"
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
-    return f"{message}{got}; usage: {_plain(usage)}, where -h lists the options"
+    plain = re.sub(r"\{([^}|]+)\}", r"\1", usage)
+    return f"{message}{got}; usage: {plain}, where -h lists the options"
 
 
 def _given(param: Any, words: Sequence[str]) -> str | None:
@@ -50,8 +51,3 @@ def _given(param: Any, words: Sequence[str]) -> str | None:
             if name.startswith("--") and word.startswith(f"{name}="):
                 return word.partition("=")[2]
     return None
-
-
-def _plain(usage: str) -> str:
-    """Return a usage without brackets round what has to be given."""
-    return re.sub(r"\{([^}|]+)\}", r"\1", usage)
