@@ -188,7 +188,14 @@ def _scan(read: Read, settings: TextBuildSettings, work: Path) -> SongScan:
             if not song.reason:
                 usable.append(len(found.reasons))
             found.reasons.append(song.reason)
-            found.split_words.append(_split_word(song))
+            # The split follows from artist and title; without a title, from the words.
+            parts = (
+                [song.artist.casefold(), song.title.casefold()]
+                if song.title
+                else words_of(song.text)
+            )
+            word = first_word(hashlib.sha256("\n".join(parts).encode()).hexdigest())
+            found.split_words.append(word)
         if good:
             sketches.add([one.text for one in good])
         for song in good:
@@ -210,12 +217,6 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     source = iter(items)
     while batch := list(islice(source, _BATCH_SONGS)):
         yield batch
-
-
-def _split_word(song: Song) -> int:
-    """Return the key of a song's split: from its artist and title, without a title its words."""
-    parts = [song.artist.casefold(), song.title.casefold()] if song.title else words_of(song.text)
-    return first_word(hashlib.sha256("\n".join(parts).encode()).hexdigest())
 
 
 def _deal_out(found: SongScan) -> None:

@@ -162,18 +162,17 @@ def longest_copies(
     for text in training:
         for at in range(len(text) - GRAM + 1):
             for number, begin in places.get(tuple(text[at : at + GRAM]), ()):
-                run = _shared(songs[number], begin, text, at)
+                song = songs[number]
+                run = GRAM
+                while (
+                    begin + run < len(song)
+                    and at + run < len(text)
+                    and song[begin + run] == text[at + run]
+                ):
+                    run += 1
                 if run > len(longest[number]):
                     longest[number] = list(songs[number][begin : begin + run])
     return longest
-
-
-def _shared(song: Sequence[str], begin: int, text: Sequence[str], at: int) -> int:
-    """Return how many words two texts share from these places on."""
-    run = GRAM
-    while begin + run < len(song) and at + run < len(text) and song[begin + run] == text[at + run]:
-        run += 1
-    return run
 
 
 def write_report(figures: dict[str, Any], folder: Path) -> None:

@@ -90,12 +90,15 @@ def open_songs(path: Path, columns: Columns) -> TextSource:
     reader = (
         _table(path, encoding, columns) if suffix in TABLES else _lines(path, encoding, columns)
     )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    fingerprint = hashlib.sha256(json.dumps([digest.hexdigest(), columns]).encode()).hexdigest()
     return TextSource(
         name=printable(path.name),
         title=f"Songs of the file {printable(path.name)}",
         licence="that of the texts; find it out before you pass anything on",
         citation="none known",
-        fingerprint=_digest(path, columns),
+        fingerprint=fingerprint,
         size_bytes=status.st_size,
         read=reader,
     )
@@ -268,12 +271,6 @@ def _decoded(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not text throughout: {fault}; save it as UTF-8") from None
     except csv.Error as fault:
         raise DataError(f"{path} is not a sound CSV: {fault}; mend it") from None
-
-
-def _digest(path: Path, columns: Columns) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    return hashlib.sha256(json.dumps([digest.hexdigest(), columns]).encode()).hexdigest()
 
 
 _PORTION_BYTES = 1 << 20
