@@ -126,17 +126,13 @@ def peak_tflops(device: str, precision: str) -> float:
         raise UsageError(
             f"{device} does not compute in {precision}; set train.precision to {' or '.join(can)}"
         )
-    raise UsageError(
-        f"no peak is known for the device {device!r}; give its exact name, as nvidia-smi -L "
-        f"prints it: {', '.join(repr(name) for name in _near(device))}"
-    )
-
-
-def _near(device: str) -> list[str]:
-    """Return the devices whose names contain `device`, else similar names, else all."""
     known = known_devices()
     holding = [name for name in known if device.strip().lower() in name.lower()]
-    return holding or difflib.get_close_matches(device, known, n=3, cutoff=0.5) or list(known)
+    near = holding or difflib.get_close_matches(device, known, n=3, cutoff=0.5) or list(known)
+    raise UsageError(
+        f"no peak is known for the device {device!r}; give its exact name, as nvidia-smi -L "
+        f"prints it: {', '.join(repr(name) for name in near)}"
+    )
 
 
 def cpu_flops_per_s() -> float:
