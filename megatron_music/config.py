@@ -193,7 +193,14 @@ def load_recipe(
     Values are YAML scalars (`1e-3`, `true`, `bf16`). Raises RecipeError for an unknown recipe or
     key (with the nearest that exists) and for a value out of range.
     """
-    values = _parse(_read(name_or_path), name_or_path)
+    try:
+        values = read_yaml(_read(name_or_path))
+    except ValueError as fault:
+        raise RecipeError(f"the recipe {name_or_path} is not valid YAML: {fault}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(
+            f"the recipe {name_or_path} must hold sections: {', '.join(Recipe.model_fields)}"
+        )
     if depth is not None:
         values = scale_to_depth(parse_recipe(values), depth).model_dump()
     for override in overrides:
@@ -266,16 +273,6 @@ def read_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(fault).split())) from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-
-
-def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        values = read_yaml(text)
-    except ValueError as fault:
-        raise RecipeError(f"the recipe {name} is not valid YAML: {fault}") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"the recipe {name} must hold sections: {', '.join(Recipe.model_fields)}")
-    return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -55,7 +55,14 @@ def player(piece: Piece, tempo_bpm: float = 100.0) -> "Audio":
         midi, wav, mp3 = (Path(folder) / f"piece.{kind}" for kind in ("mid", "wav", "mp3"))
         write_midi(piece, midi, tempo_bpm)
         render_audio(midi, wav)
-        _compress(wav, mp3)
+        import soundfile
+
+        # At half the sample rate: what is above 12 kHz is not missed here.
+        samples, rate_hz = soundfile.read(wav)
+        halved = samples[: len(samples) // 2 * 2].reshape(-1, 2, samples.shape[1]).mean(1)
+        soundfile.write(
+            mp3, halved, rate_hz // 2, format="MP3", compression_level=SOUND_COMPRESSION
+        )
         return Audio(filename=mp3, embed=True)
 
 
@@ -71,12 +78,3 @@ def megatron_music(command: str) -> None:
     print(done.stdout.strip() or "\n".join(remarks))
     if done.returncode:
         raise MusicError(f"megatron-music {command} failed: {' '.join(remarks)}")
-
-
-def _compress(wav: Path, mp3: Path) -> None:
-    """Write the sound at half its sample rate: what is above 12 kHz is not missed here."""
-    import soundfile
-
-    samples, rate_hz = soundfile.read(wav)
-    halved = samples[: len(samples) // 2 * 2].reshape(-1, 2, samples.shape[1]).mean(1)
-    soundfile.write(mp3, halved, rate_hz // 2, format="MP3", compression_level=SOUND_COMPRESSION)
