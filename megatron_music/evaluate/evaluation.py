@@ -118,12 +118,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     """
     composer = Composer.load(model)
     vocabulary = composer.vocabulary
-    manifest = read_manifest(data)
-    if manifest["vocabulary_hash"] != vocabulary.hash:
-        raise DataError(
-            f"{data} was built with another vocabulary than the model's; "
-            "give the data set that the model was trained on"
-        )
+    manifest = _manifest(data, vocabulary)
     splits = {name: read_split(data, name, MOST_WINDOWS, vocabulary) for name in SPLITS[1:]}
     training = read_split(data, SPLITS[0], 2 * max(request.count, MOST_WINDOWS // 4), vocabulary)
     sets = _real_music(splits, training, vocabulary)
@@ -189,6 +184,16 @@ def _labels(
     first, second = splits.values()
     with stage("compose by label", "families") as progress:
         return label_rows(composer, request, training, first.and_also(second), progress)
+
+
+def _manifest(data: Path, vocabulary: Vocabulary) -> dict[str, dict[str, float]]:
+    manifest = read_manifest(data)
+    if manifest["vocabulary_hash"] != vocabulary.hash:
+        raise DataError(
+            f"{data} was built with another vocabulary than the model's; "
+            "give the data set that the model was trained on"
+        )
+    return manifest
 
 
 def _real_music(
