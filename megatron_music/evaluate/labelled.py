@@ -8,7 +8,6 @@ where it finds the labels asked for as often as the real ones, asking works.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.attributes import UNKNOWN, families_of
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 MOST_LABELS = 4
 """The most labels of a family: the most frequent ones."""
@@ -61,7 +57,7 @@ def label_rows(
     for done, (family, labels) in enumerate(families.items()):
         progress(done, len(families))
         known = {token: label for label, token in labels.items() if label != UNKNOWN}
-        first, second = (label_windows(split, known, vocabulary) for split in (training, held_out))
+        first, second = (_label_windows(split, known, vocabulary) for split in (training, held_out))
         of_training, of_held_out = Counter(first.labels), Counter(second.labels)
         chosen = [
             token
@@ -75,24 +71,24 @@ def label_rows(
 
 
 @dataclass(frozen=True)
-class LabelWindows:
+class _LabelWindows:
     """Whole windows, the token of the label of each, and the piece that each is from."""
 
     pieces: list[Piece]
     labels: list[int]
     groups: IntArray
 
-    def only(self, labels: Sequence[int]) -> "LabelWindows":
+    def only(self, labels: Sequence[int]) -> "_LabelWindows":
         """Return the windows of some labels."""
         kept = [i for i, label in enumerate(self.labels) if label in labels]
-        return LabelWindows(
+        return _LabelWindows(
             [self.pieces[i] for i in kept], [self.labels[i] for i in kept], self.groups[kept]
         )
 
 
-def label_windows(
+def _label_windows(
     split: SplitWindows, known: dict[int, str], vocabulary: Vocabulary
-) -> LabelWindows:
+) -> _LabelWindows:
     """Return the whole windows that have one of the labels `known`, by their tokens."""
     pieces, labels, groups = [], [], []
     for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
@@ -104,25 +100,7 @@ def label_windows(
             pieces.append(piece)
             labels.append(label)
             groups.append(group)
-    return LabelWindows(pieces, labels, np.array(groups, np.int64))
-
-
-def judge_of(training: LabelWindows) -> "Pipeline":
-    """Fit a classifier of windows by their labels; raises MissingError."""
-    return fit(features(training.pieces), np.array(training.labels, np.int64))
-
-
-def share_found(judge: "Pipeline", windows: LabelWindows, label: int) -> Estimate:
-    """Estimate how often a classifier finds a label in the windows that have it."""
-    of_label = windows.only([label])
-    found = judge.predict(features(of_label.pieces)) == label
-    return bootstrap.mean(found.astype(np.float64), of_label.groups)
-
-
-def share_of_songs(judge: "Pipeline", songs: Sequence[Piece], label: int) -> Estimate:
-    """Estimate how often a classifier finds a label in songs that were requested with it."""
-    found = judge.predict(features(songs)) == label
-    return bootstrap.share(int(found.sum()), len(songs))
+    return _LabelWindows(pieces, labels, np.array(groups, np.int64))
 
 
 def _of_family(
@@ -131,11 +109,11 @@ def _of_family(
     family: str,
     known: dict[int, str],
     chosen: Sequence[int],
-    training: LabelWindows,
-    held_out: LabelWindows,
+    training: _LabelWindows,
+    held_out: _LabelWindows,
 ) -> list[LabelRow]:
     training, held_out = training.only(chosen), held_out.only(chosen)
-    judge = judge_of(training)
+    judge = fit(features(training.pieces), np.array(training.labels, np.int64))
     count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
     rows = []
     for token in chosen:
@@ -143,6 +121,10 @@ def _of_family(
             request, attributes=(f"{family}={known[token]}",), count=count, song_ids=(), bars=None
         )
         songs = [song.piece for song in composer.compose(wish)]
+        of_label = held_out.only([token])
+        is_found = judge.predict(features(of_label.pieces)) == token
+        # Songs are independent of one another; windows of one piece are not.
+        count_found = int((judge.predict(features(songs)) == token).sum())
         rows.append(
             LabelRow(
                 family=family,
@@ -150,8 +132,8 @@ def _of_family(
                 training=training.labels.count(token),
                 held_out=held_out.labels.count(token),
                 songs=len(songs),
-                real=share_found(judge, held_out, token),
-                composed=share_of_songs(judge, songs, token),
+                real=bootstrap.mean(is_found.astype(np.float64), of_label.groups),
+                composed=bootstrap.share(count_found, len(songs)),
             )
         )
     return rows
