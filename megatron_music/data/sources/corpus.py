@@ -14,7 +14,7 @@ from typing import Any
 
 from megatron_music.data.sources.item import FileItem, Item, Refusal
 from megatron_music.data.sources.labels import Labels
-from megatron_music.data.sources.score_cache import cached_score
+from megatron_music.data.sources.score_cache import cached, cached_score
 from megatron_music.errors import MissingError
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.metre import METRES, SIXTEENTHS, TimeSignature, parse_metre
@@ -202,10 +202,15 @@ class Chorale:
 
     def read(self) -> Score:
         """Read the chorale; raises Refusal unless it has four parts in one metre."""
-        from music21 import converter
+        path = _path(self.work)
 
-        # Straight from the file: looking for a pickle and writing one take longer than parsing.
-        return _score(converter.parse(_path(self.work), forceSource=True, storePickle=False))
+        def parsed() -> Score:
+            from music21 import converter
+
+            # Straight from the file: looking for a pickle and writing one take longer than parsing.
+            return _score(converter.parse(path, forceSource=True, storePickle=False))
+
+        return cached(path.read_bytes(), f"chorale {path.suffix}", parsed)
 
 
 class SungChorale(Chorale):

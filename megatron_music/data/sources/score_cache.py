@@ -7,6 +7,7 @@ read from its source again, and where none can be written nothing is kept.
 import hashlib
 import os
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from io import BytesIO
@@ -39,13 +40,18 @@ def cache_folder() -> Path:
 def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     """Read a file of notation, or what was kept of it; raises ScoreError."""
     suffix = name.rpartition(".")[2].partition("#")[0].lower()
-    how = f"{READER_VERSION} {version('music21')} {suffix} {is_vocal}"
+    return cached(raw, f"{suffix} {is_vocal}", lambda: parse_score(raw, name, is_vocal=is_vocal))
+
+
+def cached(raw: bytes, how: str, read: Callable[[], Score]) -> Score:
+    """Return what was kept of a file, else what `read` makes of its bytes; `how` names the way."""
+    way = f"{READER_VERSION} {version('music21')} {how}"
     # Everything that decides the result is in the name: no entry is ever out of date.
-    key = hashlib.sha256(how.encode() + b"\n" + raw).hexdigest()
+    key = hashlib.sha256(way.encode() + b"\n" + raw).hexdigest()
     path = cache_folder() / key[:2] / f"{key}.npz"
     score = _load(path)
     if score is None:
-        score = parse_score(raw, name, is_vocal=is_vocal)
+        score = read()
         with suppress(WriteError):
             none = np.zeros((4, 0), np.int64)
             tracks = [

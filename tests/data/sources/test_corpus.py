@@ -128,6 +128,19 @@ def test_what_was_read_once_is_kept(empty_cache: Path, monkeypatch: pytest.Monke
     assert cached_score(KERN.encode(), "a.krn") == first
 
 
+def test_a_chorale_that_was_read_once_is_kept_with_its_words(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chorale = {item.name: item for item in list_corpus(["bach-sung"])[0]}["001-bwv269"]
+    first = chorale.read()
+    assert list(empty_cache.rglob("*.npz"))
+    monkeypatch.setattr(corpus, "_score", None)  # nothing is parsed again
+    again = chorale.read()
+    assert again == first
+    for one, other in zip(again.tracks, first.tracks, strict=True):
+        assert one.sung.tolist() == other.sung.tolist()
+
+
 def test_where_nothing_can_be_kept_scores_are_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
