@@ -16,6 +16,7 @@ from megatron_music.tokenizer.codec import to_text
 from megatron_music.tokenizer.megatron import MmmtrackTokenizer
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.cli.program import Program
+from tests.data.collection import folder_of_songs
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,8 @@ def test_a_refused_wish_and_a_damaged_song_are_noticed(home: Program) -> None:
 
 
 def test_a_run_stays_with_its_data_set_and_leaves_other_folders_alone(home: Program) -> None:
-    home("data", "build", "bach", "-o", "other", "--no-transpositions", "--bars", "4")
+    folder_of_songs(home.folder / "songs")
+    home("data", "build", "songs", "-o", "other", "--like", "bach", "--workers", "1")
     train = ("train", "tiny", "--data")
     assert "trained on other data" in home.fails(1, *train, "other", "--run", "run", *SMALL)
     assert "holds other files" in home.fails(2, *train, "bach", "--run", "music", *SMALL)

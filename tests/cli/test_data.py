@@ -1,6 +1,7 @@
 """The `data` commands, as a user runs them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,29 @@ from tests.data.collection import files_of, folder_of_songs, waltz
 
 pytestmark = pytest.mark.slow
 SHARES = ("--split", "50,25,25")
+BUILD = ("data", "build", "music", "-o", "set", "--windows", "--workers", "1", *SHARES)
 
 
-def test_a_folder_becomes_a_verified_data_set(program: Program) -> None:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A folder with twelve songs and two files that are left out, built as `set` in windows."""
+    program = Program(tmp_path_factory.mktemp("data"))
     folder_of_songs(program.folder / "music")
-    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
-    assert "12 of 12 pieces kept" in built.stdout
-    assert "read music: 12/12 pieces" in built.stderr
-    assert "set is sound: 14 files" in program("data", "verify", "set").stdout
-    again = program("data", "build", "music", "-o", "set", *SHARES)
-    assert "up to date" in again.stderr
+    waltz(program.folder / "music" / "waltz.mid")
+    (program.folder / "music" / "empty.mid").touch()
+    built = program(*BUILD)
+    (program.folder / "said").write_text(built.stdout + built.stderr)
+    return program
+
+
+def test_a_folder_becomes_a_verified_data_set(home: Program) -> None:
+    said = (home.folder / "said").read_text()
+    assert "12 of 14 pieces kept" in said
+    assert "read music: 14/14 pieces" in said
+    assert "1,024 tokens (tiny): holds all windows" in said
+    assert "grid of 4 steps a quarter: 0.0% of" in said
+    assert "set is sound: 14 files" in home("data", "verify", "set").stdout
+    assert "up to date" in home(*BUILD).stderr
 
 
 def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
@@ -40,28 +54,15 @@ def test_what_is_chosen_reaches_the_data_set(program: Program) -> None:
     assert verified["documents"] > 0
 
 
-def test_what_is_left_out_is_named_with_its_reason(program: Program) -> None:
-    folder_of_songs(program.folder / "music")
-    waltz(program.folder / "music" / "waltz.mid")
-    (program.folder / "music" / "empty.mid").touch()
-    built = program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
-    assert "left out: empty 1, metre 1 (data list-left-out names them)" in built.stdout
-    listed = program("data", "list-left-out", "set")
+def test_what_is_left_out_is_named_with_its_reason(home: Program) -> None:
+    said = (home.folder / "said").read_text()
+    assert "left out: empty 1, metre 1 (data list-left-out names them)" in said
+    listed = home("data", "list-left-out", "set")
     assert [line.split(": ")[:2] for line in listed.stdout.splitlines()] == [
         ["empty.mid", "empty"],
         ["waltz.mid", "metre"],
     ]
-    assert "no files.jsonl in music" in program.fails(1, "data", "list-left-out", "music")
-
-
-def test_a_build_says_which_recipes_hold_its_windows_and_what_the_grid_costs(
-    program: Program,
-) -> None:
-    folder_of_songs(program.folder / "music")
-    words = ("data", "build", "music", "-o", "set", "--windows", "--workers", "1", *SHARES)
-    built = program(*words).stdout
-    assert "1,024 tokens (tiny): holds all windows" in built
-    assert "grid of 4 steps a quarter: 0.0% of" in built
+    assert "no files.jsonl in music" in home.fails(1, "data", "list-left-out", "music")
 
 
 def test_labels_are_read_counted_and_refused_in_one_line(program: Program) -> None:
@@ -136,11 +137,10 @@ def test_whole_pieces_are_converted_to_windows(program: Program) -> None:
     assert "windows is up to date: nothing to do" in again.stderr
 
 
-def test_verify_names_the_first_fault(program: Program) -> None:
-    folder_of_songs(program.folder / "music")
-    program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
-    (program.folder / "set/train.bin").write_bytes(b"")
-    assert "train.bin is not what was built" in program.fails(1, "data", "verify", "set")
+def test_verify_names_the_first_fault(home: Program) -> None:
+    shutil.copytree(home.folder / "set", home.folder / "damaged")
+    (home.folder / "damaged/train.bin").write_bytes(b"")
+    assert "train.bin is not what was built" in home.fails(1, "data", "verify", "damaged")
 
 
 def test_the_list_shows_every_collection(program: Program) -> None:
@@ -167,14 +167,12 @@ def test_ctrl_c_keeps_finished_shards_and_says_how_to_resume(tmp_path: Path) -> 
     assert list(tmp_path.glob("set/.build/*/shard-*[0-9]"))
 
 
-def test_stats_shows_and_draws_what_a_data_set_consists_of(program: Program) -> None:
-    folder_of_songs(program.folder / "music")
-    program("data", "build", "music", "-o", "set", "--workers", "1", *SHARES)
-    shown = program("data", "stats", "set", "-o", "pictures")
+def test_stats_shows_and_draws_what_a_data_set_consists_of(home: Program) -> None:
+    shown = home("data", "stats", "set", "-o", "pictures")
     assert "Tracks by instrument" in shown.stdout
     assert "fit into 2048" in shown.stdout
     assert "stats.json and the pictures are in pictures" in shown.stderr
-    assert len(list(program.folder.glob("pictures/*.png"))) == 6
-    values = json.loads(program("data", "stats", "set", "--json").stdout)
-    assert values == json.loads((program.folder / "pictures/stats.json").read_text())
-    assert "data build SOURCE -o nowhere" in program.fails(1, "data", "stats", "nowhere")
+    assert len(list(home.folder.glob("pictures/*.png"))) == 6
+    values = json.loads(home("data", "stats", "set", "--json").stdout)
+    assert values == json.loads((home.folder / "pictures/stats.json").read_text())
+    assert "data build SOURCE -o nowhere" in home.fails(1, "data", "stats", "nowhere")

@@ -12,6 +12,7 @@ import pytest
 from megatron_music.data.assemble.scan import density_edges
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.manifest import read_manifest
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings, like
 from megatron_music.data.sources.open import folder_source
@@ -44,23 +45,30 @@ def documents(folder: Path, split: str) -> list[np.ndarray]:
     return [reader[index] for index in range(len(reader))]
 
 
-def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
-    result = build(source_of(songs(20)), tmp_path / "set", HALVES)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of thirty songs, and of one of them again in another key."""
+    source = source_of([*songs(30), Song("again", 3, shift=4)])
+    source = dataclasses.replace(source, licence="CC BY 4.0", citation="A. Nyone")
+    folder = tmp_path_factory.mktemp("build") / "set"
+    build(source, folder, HALVES)
+    return folder
+
+
+def test_the_folder_holds_what_the_contract_says(made: Path) -> None:
     suffixes = ("bin", "idx", "places.npy")
     pairs = {f"{split}.{suffix}" for split in SPLITS for suffix in suffixes}
     tokenizer = {f"tokenizer/{n}.json" for n in ("mmmtrack", "tokenizer", "tokenizer_config")}
     others = {"files.jsonl", "manifest.json", "README.md"}
-    assert set(files_of(tmp_path / "set")) == pairs | tokenizer | others
-    assert not (tmp_path / "set" / ".build").exists()
-    assert not result.up_to_date
-    assert result.manifest["vocabulary_hash"] == load_vocabulary(tmp_path / "set/tokenizer").hash
+    assert set(files_of(made)) == pairs | tokenizer | others
+    assert not (made / ".build").exists()
+    assert read_manifest(made)["vocabulary_hash"] == load_vocabulary(made / "tokenizer").hash
 
 
-def test_every_document_is_one_whole_window(tmp_path: Path) -> None:
-    build(source_of(songs(20)), tmp_path / "set", HALVES)
-    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+def test_every_document_is_one_whole_window(made: Path) -> None:
+    vocabulary = load_vocabulary(made / "tokenizer")
     for split in SPLITS:
-        for tokens in documents(tmp_path / "set", split):
+        for tokens in documents(made, split):
             assert 1 <= decode(tokens, vocabulary).bars <= 4
 
 
@@ -93,14 +101,12 @@ def test_files_jsonl_has_a_line_for_every_input_in_order(tmp_path: Path) -> None
     assert made[-1].items() >= {**same, **duplicate}.items()
 
 
-def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
-    items = [*songs(20), Song("again", 3, shift=4)]
-    manifest = build(source_of(items), tmp_path / "set", HALVES).manifest
-    made = lines(tmp_path / "set")
-    assert manifest["inputs"] == {"total": 21, "kept": 20, "refused": {"duplicate": 1}}
+def test_the_manifest_counts_what_is_there(made: Path) -> None:
+    manifest = read_manifest(made)
+    assert manifest["inputs"] == {"total": 31, "kept": 30, "refused": {"duplicate": 1}}
     for split in SPLITS:
-        of_split = [line for line in made if line["split"] == split]
-        written = documents(tmp_path / "set", split)
+        of_split = [line for line in lines(made) if line["split"] == split]
+        written = documents(made, split)
         side = manifest["splits"][split]
         assert side["pieces"] == len(of_split)
         assert side["documents"] == len(written) == sum(line["documents"] for line in of_split)
@@ -108,12 +114,10 @@ def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
         assert side["document_tokens"]["max"] == max(map(len, written))
 
 
-def test_the_unigram_entropy_is_that_of_training_counts_on_each_side(tmp_path: Path) -> None:
-    manifest = build(source_of(songs(20)), tmp_path / "set", HALVES).manifest
-    train, valid = (
-        np.concatenate(documents(tmp_path / "set", split)) for split in ("train", "valid")
-    )
+def test_the_unigram_entropy_is_that_of_training_counts_on_each_side(made: Path) -> None:
+    train, valid = (np.concatenate(documents(made, split)) for split in SPLITS[:2])
     counts = Counter(train.tolist())
+    manifest = read_manifest(made)
     size = manifest["vocabulary_size"]
     nats = [-np.log((counts[token] + 1) / (len(train) + size)) for token in valid.tolist()]
     assert manifest["unigram_nats_per_token"]["valid"] == pytest.approx(np.mean(nats), abs=1e-4)
@@ -146,48 +150,42 @@ def test_no_music_is_on_two_sides(tmp_path: Path) -> None:
     assert {side for found in sides.values() for side in found} == set(SPLITS)
 
 
-def test_a_piece_keeps_its_side_when_the_collection_grows(tmp_path: Path) -> None:
+def test_a_piece_keeps_its_side_when_the_collection_grows(made: Path, tmp_path: Path) -> None:
     build(source_of(songs(10)), tmp_path / "few", HALVES)
-    build(source_of(songs(30)), tmp_path / "many", HALVES)
-    assert [x["split"] for x in lines(tmp_path / "few")] == [
-        x["split"] for x in lines(tmp_path / "many")[:10]
-    ]
+    assert [x["split"] for x in lines(tmp_path / "few")] == [x["split"] for x in lines(made)[:10]]
 
 
-def test_density_is_fitted_on_training_windows_alone(tmp_path: Path) -> None:
-    items = songs(30)
-    build(source_of(items), tmp_path / "all", HALVES)
-    trained = [
-        item
-        for item, line in zip(items, lines(tmp_path / "all"), strict=True)
-        if line["split"] == "train"
-    ]
+def test_density_is_fitted_on_training_windows_alone(made: Path, tmp_path: Path) -> None:
+    records = lines(made)[:30]
+    sides = zip(songs(30), records, strict=True)
+    trained = [item for item, line in sides if line["split"] == "train"]
     assert 5 < len(trained) < 25
     build(source_of(trained), tmp_path / "train", BuildSettings(split=(1, 0, 0)))
-    edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("all", "train")]
+    folders = (made, tmp_path / "train")
+    edges = [load_vocabulary(folder / "tokenizer").settings for folder in folders]
     assert edges[0].density_edges == edges[1].density_edges
     assert edges[0].density_edges != BuildSettings().tokenizer().density_edges
 
 
-def test_like_another_data_set_densities_are_cut_where_its_are(tmp_path: Path) -> None:
-    build(source_of(songs(30)), tmp_path / "first", HALVES)
-    same = dataclasses.replace(HALVES, **like(tmp_path / "first", {}))
+def test_like_another_data_set_densities_are_cut_where_its_are(made: Path, tmp_path: Path) -> None:
+    same = dataclasses.replace(HALVES, **like(made, {}))
     few = source_of(songs(8))
-    manifest = build(few, tmp_path / "second", same).manifest
-    edges = [load_vocabulary(tmp_path / n / "tokenizer").settings for n in ("first", "second")]
+    first = build(few, tmp_path / "second", same)
+    assert not first.up_to_date
+    folders = (made, tmp_path / "second")
+    edges = [load_vocabulary(folder / "tokenizer").settings for folder in folders]
     assert edges[0].density_edges == edges[1].density_edges
-    assert manifest["settings"]["density_edges"] == list(edges[0].density_edges)
+    assert first.manifest["settings"]["density_edges"] == list(edges[0].density_edges)
     assert build(few, tmp_path / "second", same).up_to_date
     with pytest.raises(UsageError, match=r"a data set of density_edges .* \(asked: None\)"):
         build(few, tmp_path / "second", HALVES)
 
 
-def test_density_tokens_say_how_dense_their_track_is(tmp_path: Path) -> None:
-    build(source_of(songs(30)), tmp_path / "set", HALVES)
-    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+def test_density_tokens_say_how_dense_their_track_is(made: Path) -> None:
+    vocabulary = load_vocabulary(made / "tokenizer")
     levels: Counter[int] = Counter()
     for split in SPLITS:
-        for tokens in documents(tmp_path / "set", split):
+        for tokens in documents(made, split):
             rates = note_rates(decode(tokens, vocabulary))
             edges = vocabulary.settings.density_edges
             expected = [sum(edge <= rate for edge in edges) for rate in rates]
@@ -244,11 +242,9 @@ def test_instruments_are_recorded_as_often_as_windows_have_them(
     assert set(told.instrumentation_tokens) <= set(reader.lengths.tolist())
 
 
-def test_the_card_names_licence_citation_and_counts(tmp_path: Path) -> None:
-    source = dataclasses.replace(source_of(songs(20)), licence="CC BY 4.0", citation="A. Nyone")
-    build(source, tmp_path / "set", HALVES)
-    text = (tmp_path / "set/README.md").read_text(encoding="utf-8")
-    for part in ("CC BY 4.0", "A. Nyone", "20 of 20 inputs", "| bars | 4 |", "| train |"):
+def test_the_card_names_licence_citation_and_counts(made: Path) -> None:
+    text = (made / "README.md").read_text(encoding="utf-8")
+    for part in ("CC BY 4.0", "A. Nyone", "30 of 31 inputs", "| bars | 4 |", "| train |"):
         assert part in text
 
 

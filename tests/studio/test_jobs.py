@@ -64,7 +64,7 @@ async def it_composes_in_order_and_tells_each_bar(line: JobQueue) -> None:
 
 
 async def a_person_comes_before_the_pool(line: JobQueue) -> None:
-    pool = [line.put(song(number, bars=8), Priority.POOL) for number in (3, 4)]
+    pool = [line.put(song(number, bars=4), Priority.POOL) for number in (3, 4)]
     await until_running(pool[0])
     person = line.put(song(5))
     await person.wait()

@@ -69,8 +69,8 @@ def wait_for_iteration(run: Path, iteration: int, timeout_s: float = 240) -> Non
     pytest.fail(f"iteration {iteration} was not reached")
 
 
-KILLS = 4
-"""Bounded, for the time it takes; by a seed, half of them while a checkpoint is written."""
+KILLS = 2
+"""Bounded, for the time it takes; by a seed, the second while a checkpoint is written."""
 
 
 def test_a_run_killed_again_and_again_ends_bit_identical(

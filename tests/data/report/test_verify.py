@@ -1,6 +1,7 @@
 """Verification finds the first fault of any kind."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,17 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, save_settings
 from tests.data.collection import songs, source_of
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify") / "set"
+    build(source_of(songs(10)), folder, BuildSettings(split=(50, 25, 25)))
+    return folder
+
+
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
-    build(source_of(songs(10)), tmp_path / "set", BuildSettings(split=(50, 25, 25)))
-    return tmp_path / "set"
+def made(built: Path, tmp_path: Path) -> Path:
+    """A copy of a data set, to be damaged."""
+    return shutil.copytree(built, tmp_path / "set")
 
 
 def seal(folder: Path) -> None:
