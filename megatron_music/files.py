@@ -25,6 +25,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, which some writers go by. Raises WriteError where the
     place cannot be written; after any error nothing is left under either name.
     """
+    # The process id keeps two writers of the same file apart.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,7 @@ def check_writable(folder: Path) -> None:
     place = folder.absolute()
     standing = next(path for path in (place, *place.parents) if os.path.lexists(path))
     try:
+        # A trial, since permissions tell nothing of full disks and read-only mounts.
         with TemporaryFile(dir=standing):
             pass
     except OSError as fault:
@@ -150,6 +152,8 @@ def file_lock(lock: Path, busy: MusicError) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
         try:
+            # The system frees this lock when the process dies; a file that means "locked" would
+            # stay.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None

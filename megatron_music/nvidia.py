@@ -85,6 +85,7 @@ def read_driver() -> Driver:
             return Driver(
                 tuple(_read(module, index) for index in range(module.nvmlDeviceGetCount())),
                 ask(module, "nvmlSystemGetDriverVersion"),
+                # NVML writes 12.4 as 12040.
                 None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
             )
     except NoDriverError:
@@ -104,6 +105,7 @@ def ask(module: ModuleType, query: str, *arguments: Any) -> Any:
     try:
         return getattr(module, query)(*arguments)
     except module.NVMLError as fault:
+        # All other errors mean that this GPU or driver does not know the question.
         if fault.value in (module.NVML_ERROR_GPU_IS_LOST, module.NVML_ERROR_RESET_REQUIRED):
             raise
         return None

@@ -13,7 +13,6 @@ from megatron_music.costs.layout import check_layout
 from megatron_music.costs.memory import Memory, estimate_memory, parameter_count
 from megatron_music.errors import UsageError
 
-DAY_S = 86_400
 GIB = 1 << 30
 TERA = 1e12
 
@@ -143,6 +142,7 @@ def cpu_flops_per_s() -> float:
     for _ in range(_TRIES):
         began_s = time.perf_counter()
         matrix @ matrix
+        # The least time: anything else that runs here only adds to it.
         best_s = min(best_s, time.perf_counter() - began_s)
     return SHARE * 2 * _SIZE**3 / best_s
 

@@ -165,6 +165,8 @@ def estimate_step(
     microbatches = train.global_batch_size // (train.micro_batch_size * data)
     timed = [(load.stage, _stage(load, peak_tflops, hardware)) for load in loads]
     by_stage = dict(sorted(timed, key=lambda one: one[1].microbatch_s))
+    # Only distinct ranks were rehearsed: the middle stages are alike, and the second stands for
+    # them.
     all_stages = [by_stage.get(stage, by_stage[min(1, stages - 1)]) for stage in range(stages)]
     slowest = max(all_stages, key=lambda one: one.microbatch_s)
     # Filling and draining the pipeline: one microbatch passes through every other stage.
@@ -195,6 +197,7 @@ def _stage(load: RankLoad, peak_tflops: float, hardware: Hardware) -> _Stage:
         products_s = _products_s(load.work[phase], peak_tflops, hardware)
         of_phase = [one for one in passing if one.phase == phase]
         hidden_s = sum(transfer_s(one, hardware) for one in of_phase if one.is_async)
+        # Products share the GPU with the transfers that they hide.
         tensor_s += max(0.0, hidden_s - HIDING_SHARE * products_s)
         tensor_s += sum(transfer_s(one, hardware) for one in of_phase if not one.is_async)
     data_s = sum(transfer_s(one, hardware) for one in once if one.phase == "step")

@@ -134,18 +134,22 @@ def distance(real: FloatArray, groups: npt.NDArray[np.int64], other: FloatArray)
     `real` is [n, d], `other` [m, d], d = 1 for a figure; `groups` [n] says which piece each row of
     `real` comes from: windows of one piece are not compared, since they are similar.
     """
+    # Greater, not unequal: each pair counts once.
     apart = groups[:, None] > groups[None, :]
     within = _pairwise(real, real)[apart]
     between = _pairwise(real, other).ravel()
     if not len(within) or not len(between):
         return Distance(0.0, float("inf"))
     largest = max(float(within.max()), float(between.max()), _SMALLEST)
+    # Scott's rule in one dimension: the standard deviation times n^(-1/5).
     widths = [
         max(float(values.std() * len(values) ** (-1 / 5)), _NARROWEST * largest)
         for values in (within, between)
     ]
     grid = np.linspace(0, largest + 3 * max(widths), GRID_POINTS)
     densities = [_density(grid, *one) for one in zip((within, between), widths, strict=True)]
+    # The floor keeps the logarithm finite; the sums restore areas of 1 after it and the cut at the
+    # ends.
     step = grid[1] - grid[0]
     p, q = (np.maximum(density, _SMALLEST) for density in densities)
     p, q = p / (p.sum() * step), q / (q.sum() * step)

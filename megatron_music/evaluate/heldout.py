@@ -123,6 +123,8 @@ def summarize(
     tokens = np.array([len(reading.nats) for reading in readings], np.float64)
     notes = np.array([(kind == NOTE_ON).sum() for kind in kinds], np.float64)
     nats = np.array([reading.nats.sum() for reading in readings])
+    # Forbidding illegal tokens divides the other probabilities by 1 - illegal, which adds
+    # log(1 - illegal) to the nats of a token. Clipped, as a model may give them everything.
     saved = np.array([np.log1p(-np.minimum(r.illegal, 1 - 1e-12)).sum() for r in readings])
     tops = np.array([reading.tops_illegal.sum() for reading in readings], np.float64)
     illegal = np.array([reading.illegal.sum() for reading in readings])

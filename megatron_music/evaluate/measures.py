@@ -210,6 +210,7 @@ def _roll(piece: Piece) -> IntArray:
     """Return how many notes sound, [128 pitches, steps]."""
     changes = np.zeros((128, piece.steps + 1), np.int64)
     for track in _pitched(piece):
+        # Not `changes[...] += 1`, which would count notes of one pitch and step once.
         np.add.at(changes, (track.pitch, track.onset), 1)
         np.add.at(changes, (track.pitch, track.end), -1)
     sounding: IntArray = changes.cumsum(1)[:, :-1]
@@ -219,6 +220,7 @@ def _roll(piece: Piece) -> IntArray:
 def _sounding(piece: Piece) -> npt.NDArray[np.bool_]:
     """Mark the steps in which each pitched track sounds, [tracks, steps]."""
     rolls = [_roll(replace(piece, tracks=(track,))).any(0) for track in _pitched(piece)]
+    # The shape is said for pieces of drums alone, which have no rows.
     return np.array(rolls, np.bool_).reshape(len(rolls), piece.steps)
 
 
@@ -242,6 +244,7 @@ def _melodic_intervals(piece: Piece) -> IntArray:
 
 def _upper_line(track: Track) -> IntArray:
     """Return the highest pitch of each moment in which the track strikes."""
+    # Notes are sorted by onset, then pitch: the last of each onset is the highest.
     last = np.append(track.onset[1:] != track.onset[:-1], len(track) > 0)[: len(track)]
     highest: IntArray = track.pitch[last]
     return highest

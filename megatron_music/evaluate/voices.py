@@ -4,7 +4,7 @@ Pure functions over Pieces, numpy only, on cells: one voice in one sixteenth. No
 a whole piece is transposed, but for the likeliest key where two fit equally well.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -86,7 +86,8 @@ def complete_triads(piece: Piece) -> float:
     A complete triad is a chord whose pitch classes are the three of a triad (see TRIADS) and no
     other, in any inversion.
     """
-    chords = [chord for chord in _chords(voice_cells(piece)) if len(chord) >= 3]
+    sung = (column[column != SILENCE].tolist() for column in voice_cells(piece).T)
+    chords = [chord for chord in sung if len(chord) >= 3]
     return sum(map(_is_triad, chords)) / max(len(chords), 1)
 
 
@@ -155,12 +156,6 @@ def _parallels(cells: IntArray, interval: int) -> int:
         same = [np.abs(at[0] - at[1]) % PITCH_CLASSES == interval for at in (before, after)]
         found += int((sounding & together & same[0] & same[1]).sum())
     return found
-
-
-def _chords(cells: IntArray) -> Iterator[list[int]]:
-    """Give the pitches that sound in each sixteenth."""
-    for column in cells.T:
-        yield column[column != SILENCE].tolist()
 
 
 def _is_triad(chord: list[int]) -> bool:

@@ -145,6 +145,8 @@ def _synthesize(midi: bytes) -> npt.NDArray[np.int16]:
 
 def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> bytes:
     """Write tracks as a MIDI file of one chunk, each on another channel, times in seconds."""
+    from megatron_music.score.midi_events import variable_length
+
     events: list[_Event] = []
     channels = iter(_MELODIC_CHANNELS)
     for track in tracks:
@@ -156,12 +158,7 @@ def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> b
     body = bytearray()
     now = 0
     for tick, _, raw in [*events, (last, 0, _END_OF_TRACK)]:
-        # A number as MIDI files write times: 7 bits a byte, the last one without bit 7
-        number = tick - now
-        octets = [number & 0x7F]
-        while number := number >> 7:
-            octets.append(number & 0x7F | 0x80)
-        body += bytes(reversed(octets)) + raw
+        body += variable_length(tick - now) + raw
         now = tick
     header = b"MThd" + bytes([0, 0, 0, 6, 0, 0, 0, 1]) + _TICKS_PER_QUARTER.to_bytes(2)
     return header + b"MTrk" + len(body).to_bytes(4) + bytes(body)

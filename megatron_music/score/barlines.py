@@ -116,8 +116,21 @@ def barlines(score: Score, known: Collection[TimeSignature] = (COMMON_TIME,)) ->
     """
     quarter = score.ticks_per_quarter
     end = max(int(track.end.max()) for track in score.tracks)
-    starts, metres = bar_starts(score.metres, end, quarter)
-    return _laid(quarter, np.array(starts, np.int64), tuple(metres), known)
+    ticks, metres = bar_starts(score.metres, end, quarter)
+    starts = np.array(ticks, np.int64)
+    lengths = np.diff(starts).tolist()
+    bars = [
+        _bars_for(length, TimeSignature(*metre), quarter, known)
+        for length, metre in zip(lengths, metres, strict=True)
+    ]
+    grid = np.cumsum([0, *map(len, bars)], dtype=np.int64)
+    late = np.zeros(len(lengths), np.int64)
+    # A first bar that is short is an upbeat: it ends with its bar of the grid, not begins with it.
+    first = bars[0][0].sixteenths * quarter // SIXTEENTHS
+    if len(lengths) > 1 and lengths[0] < first:
+        late[0] = first - lengths[0]
+    on_grid = tuple(one for of in bars for one in of)
+    return Barlines(quarter, starts, grid, late, tuple(metres), on_grid)
 
 
 def bar_starts(
@@ -153,25 +166,6 @@ def _stretches(metres: Sequence[Metre], end: int) -> list[tuple[int, int, tuple[
     ticks = sorted(changes)
     ends = [*ticks[1:], end]
     return [(a, b, changes[a]) for a, b in zip(ticks, ends, strict=True)]
-
-
-def _laid(
-    quarter: int,
-    starts: IntArray,
-    metres: tuple[tuple[int, int], ...],
-    known: Collection[TimeSignature],
-) -> Barlines:
-    lengths = np.diff(starts).tolist()
-    bars = [
-        _bars_for(length, TimeSignature(*metre), quarter, known)
-        for length, metre in zip(lengths, metres, strict=True)
-    ]
-    grid = np.cumsum([0, *map(len, bars)], dtype=np.int64)
-    late = np.zeros(len(lengths), np.int64)
-    first = bars[0][0].sixteenths * quarter // SIXTEENTHS
-    if len(lengths) > 1 and lengths[0] < first:
-        late[0] = first - lengths[0]
-    return Barlines(quarter, starts, grid, late, metres, tuple(one for of in bars for one in of))
 
 
 def _bars_for(

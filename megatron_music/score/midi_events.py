@@ -95,6 +95,7 @@ class EventFile:
     def to_bytes(self) -> bytes:
         """Return the file; more than one track makes a file of one track one of several."""
         tracks = self.tracks
+        # Format 0 is for files of one track.
         kind = max(int.from_bytes(self.header[:2]), int(len(tracks) > 1))
         header = kind.to_bytes(2) + len(tracks).to_bytes(2) + self.header[4:]
         parts = (
@@ -114,7 +115,7 @@ def decoded(text: bytes) -> str:
 
 def meta(kind: int, text: bytes) -> bytes:
     """Return a meta event's bytes."""
-    return bytes((META, kind)) + _written_quantity(len(text)) + text
+    return bytes((META, kind)) + variable_length(len(text)) + text
 
 
 def parse_events(raw: bytes) -> EventFile:
@@ -134,6 +135,8 @@ def parse_events(raw: bytes) -> EventFile:
             chunks.append(chunk)
             count += 1
             at = body + size if body + size <= len(raw) else ended
+        # As in `midi_kernel`: a second file appended, a chunk that is cut short, or padding with
+        # zeros.
         elif name == _HEADER or body + size > len(raw) or (count >= promised and not any(name)):
             break
         else:
@@ -149,6 +152,7 @@ def _midi_in(raw: bytes) -> int:
         return 0
     while raw[place : place + 4] != b"data":
         size = int.from_bytes(raw[place + 4 : place + 8], "little")
+        # RIFF pads its chunks to even sizes.
         place += 8 + size + size % 2
     return place + 8
 
@@ -162,11 +166,14 @@ def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
         tick += delta
         first = raw[at]
         if first >= _SYSTEM:
-            after = _behind_system(raw, at)
+            after = _after_system(raw, at)
             event = Event(tick, raw[at:after])
         else:
+            # Running status: without a status byte that of the last channel message holds. System
+            # messages do not end it here, since files rely on that.
             if first >= NOTE_OFF:
                 status, at = first, at + 1
+            # Program changes (0xC0) and channel pressure (0xD0) have one data byte, the others two.
             after = at + (1 if status & 0xE0 == PROGRAM else 2)
             event = Event(tick, bytes((status,)) + raw[at:after])
         at = after
@@ -177,7 +184,7 @@ def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
     return chunk, at
 
 
-def _behind_system(raw: bytes, at: int) -> int:
+def _after_system(raw: bytes, at: int) -> int:
     if raw[at] == META:
         size, body = _quantity(raw, at + 2)
         return body + size
@@ -196,7 +203,8 @@ def _quantity(raw: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _written_quantity(value: int) -> bytes:
+def variable_length(value: int) -> bytes:
+    """Return a number as MIDI files write times and sizes: 7 bits a byte, bit 7 if more follow."""
     parts = [value & 0x7F]
     while value := value >> 7:
         parts.append(value & 0x7F | 0x80)
@@ -211,7 +219,7 @@ def _body(chunk: Chunk) -> bytes:
     parts: list[bytes] = []
     before = 0
     for tick, raw in chunk.events:
-        parts += (_written_quantity(tick - before), raw)
+        parts += (variable_length(tick - before), raw)
         before = tick
     end = max(chunk.end_ticks, before)
-    return b"".join((*parts, _written_quantity(end - before), meta(END_OF_TRACK, b"")))
+    return b"".join((*parts, variable_length(end - before), meta(END_OF_TRACK, b"")))

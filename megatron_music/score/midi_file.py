@@ -170,10 +170,12 @@ def parse_file(raw: bytes, name: str) -> MidiFile:
         for kind, size in _LEAST_BYTES.items()
     }
     buffers = new_buffers(**room)
+    # A bytearray, since the kernel is compiled for writable arrays.
     data = np.frombuffer(bytearray(raw), np.uint8)
     count, tracks, metres, resolution, controls = scan(data, 0, len(raw), LONGEST_QUARTERS, buffers)
     if count < 0:
         raise _refusal(raw, count, tracks, name)
+    # Chunks were read one after another. Stable: at one tick the order in the file counts.
     order = np.argsort(buffers.controls[CONTROL_TICK, :controls], kind="stable")
     return MidiFile(
         resolution,

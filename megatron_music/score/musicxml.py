@@ -148,6 +148,7 @@ def _write_part(
             if voice > 1 and not bars[bar]:
                 continue
             if voice > 1:
+                # The voices of a measure are written one after another, each from its beginning.
                 SubElement(SubElement(measure, "backup"), "duration").text = str(steps)
             for chord in _with_rests(bars[bar], steps):
                 _write_chord(measure, chord, voice, track, number, sharps, values, steps)
@@ -167,6 +168,7 @@ def _write_attributes(measure: Element, track: Track, piece: Piece, sharps: int)
     if is_drums:
         SubElement(clef, "sign").text = "percussion"
         return
+    # Tenors read a treble clef and sing an octave lower than it is written.
     is_high = track.instrument == TENOR or track.pitch.mean() >= _MIDDLE_C
     SubElement(clef, "sign").text = "G" if is_high else "F"
     SubElement(clef, "line").text = "2" if is_high else "4"
@@ -426,6 +428,7 @@ def _values(steps_per_quarter: int) -> tuple[_Value, ...]:
 def _split(steps: int, values: tuple[_Value, ...]) -> Iterator[_Value]:
     """Give note values that add up to `steps`."""
     while steps:
+        # Greedy: a grid has the value of one step, so there is always one that fits.
         value = next(one for one in values if one.steps <= steps)
         yield value
         steps -= value.steps

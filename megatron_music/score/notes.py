@@ -160,6 +160,7 @@ class Piece:
         """Have a metre and a tempo for each bar, or none."""
         metres = self.metres[: self.bars]
         metres += metres[-1:] * (self.bars - len(metres))
+        # () for 4/4 throughout, so that equal pieces are equal however they were made.
         plain = all(metre == COMMON_TIME for metre in metres)
         object.__setattr__(self, "metres", () if plain else metres)
         tempos = self.tempos_us[: self.bars]

@@ -83,6 +83,7 @@ class Database:
         """Return the key that visitors' cookies are signed with, made at the first call."""
         with self._engine.begin() as connection:
             connection.execute(
+                # Ignored where there is one: processes that start together get the same key.
                 text("INSERT OR IGNORE INTO secrets VALUES ('cookies', :value)"),
                 {"value": secrets.token_bytes(32)},
             )

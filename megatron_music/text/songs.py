@@ -157,9 +157,11 @@ def _table(
     path: Path, encoding: str, wanted: Columns
 ) -> Callable[[Callable[[int], None]], Iterator[Song]]:
     """Return the reader of a CSV; raises DataError where a column is not there."""
+    # Else the csv module refuses cells of more than 128 KiB.
     csv.field_size_limit(_LARGEST_CELL)
     with path.open(encoding=encoding, newline="") as file:
         head = file.readline(_HEADER_BYTES)
+    # By the header alone: in the rows, texts have commas of their own.
     delimiter = max(_DELIMITERS, key=head.count)
     with _decoded(path), path.open(encoding=encoding, newline="") as file:
         header = next(csv.reader(file, delimiter=delimiter), [])

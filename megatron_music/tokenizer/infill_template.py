@@ -305,6 +305,7 @@ def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArra
     over = (track.onset < starts[first_bar]) & (track.end > start)
     blocked = np.zeros(PITCHES, np.int64)
     blocked[track.pitch[over]] = np.minimum(track.end[over] - start, steps)
+    # A voice sings one note at a time: while one sounds, no other pitch may begin.
     if track.instrument in VOICES:
         blocked[:] = blocked.max()
     return blocked
@@ -358,6 +359,7 @@ def _contents(
             place += 1
             continue
         start = place
+        # BAR_END and FILL_END never come inside a bar, so the first one ends the slot.
         while tokens[place] != closing:
             place += 1
         yield item, tokens[start:place]

@@ -132,6 +132,8 @@ def position_rows(
         "motion": (PITCHES,) * 3,
         "bounds": (PITCHES,) * 2,
     }
+    # In the order of INPUTS, not of `inputs`: the order in which a recipe names them does not move
+    # rows.
     firsts: list[int] = []
     total = seq_length
     for name in INPUTS:
@@ -213,6 +215,7 @@ def _table(settings: TokenizerSettings) -> TokenTable:
     """Return what each token is; the values of METRE are the steps of a bar."""
     vocabulary = vocabulary_of(settings)
     table, values = token_table(vocabulary), token_table(vocabulary).values.copy()
+    # The walk counts steps, so a METRE token carries the length of its bars instead of its number.
     metres = table.kinds == METRE
     values[metres] = np.array(vocabulary.bar_steps)[values[metres]]
     return table._replace(values=values)

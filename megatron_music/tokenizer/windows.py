@@ -96,6 +96,8 @@ def documents_of(
             f"the tokens of pieces are {tokens.dtype}, expected uint16; build them again"
         )
     view = np.asarray(tokens).view()
+    # numba compiles a read-only array apart: with writable ones the kernels would be compiled
+    # twice.
     view.flags.writeable = False
     return Documents(view, np.asarray(starts, np.int64), np.asarray(lengths, np.int32))
 

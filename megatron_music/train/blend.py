@@ -181,6 +181,7 @@ def with_shared_instruments(blend: Blend, vocabulary: AnyVocabulary) -> AnyVocab
         of = load_vocabulary(folder / "tokenizer").settings
         windows = list(zip(of.instrumentations, of.instrumentation_tokens, strict=True))
         windows = windows or [(" ".join(of.ensemble), 1)] * bool(of.ensemble)
+        # Evenly over the windows of a folder, so that each instrumentation keeps its share.
         count = max(1, round(share * MOST_INSTRUMENTATIONS)) if windows else 0
         rows += [windows[i * len(windows) // count] for i in range(count)]
     return vocabulary_of(

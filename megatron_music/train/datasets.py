@@ -77,6 +77,7 @@ def _drawing(settings: dict[str, Any]) -> WindowSettings:
     """Read the settings of windows; raises ValueError, KeyError or TypeError for unsound ones."""
     keys, shuffle, most = (settings[name] for name in ("transpositions", "shuffle", "max_tracks"))
     fill = settings["fill"]
+    # By type, not isinstance: JSON's true would pass for the number 1.
     is_sound = (
         type(keys) is int
         and 1 <= keys <= _MOST_SHIFTS
@@ -108,6 +109,7 @@ def check_data(blend: Blend, recipe: Recipe) -> CheckedData:
     data_hash, bars = _hash(hashes, weighed.shares), recipe.train.window_bars
     if bars and isinstance(vocabulary, Vocabulary) and bars != vocabulary.settings.bars:
         vocabulary = vocabulary_of(replace(vocabulary.settings, bars=bars))
+        # Windows of another length are other samples: a run must not resume with them.
         data_hash = sha256(f"{data_hash} {bars}".encode()).hexdigest()
     return CheckedData(weighed, vocabulary, data_hash)
 

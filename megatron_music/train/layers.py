@@ -98,7 +98,9 @@ class _ByBlocks(torch.autograd.Function):
         kept, blocks = [], []
         for begin, end in _blocks(q.shape[1]):
             past, size = k[:, :end].transpose(1, 2), end - begin
+            # With beta=0 `unread` is not read: the scale is applied without a pass of its own.
             weights = torch.baddbmm(unread, q[:, begin:end], past, beta=0, alpha=scale)
+            # Only the block on the diagonal has keys that are still to come.
             weights[:, :, begin:] += to_come[:size, :size]
             torch.softmax(weights, -1, out=weights)
             kept.append(weights)
@@ -116,6 +118,7 @@ class _ByBlocks(torch.autograd.Function):
         (gradient,) = gradients
         q, k, v, *kept = ctx.saved_tensors
         grads_q, grad_k, grad_v = [], torch.zeros_like(k), torch.zeros_like(v)
+        # Backwards, since `kept` is popped from its end.
         for begin, end in reversed(_blocks(q.shape[1])):
             into = gradient[:, begin:end]
             grad_used = into @ v[:, :end].transpose(1, 2)
@@ -129,6 +132,7 @@ class _ByBlocks(torch.autograd.Function):
             grad_scores = _softmax_backward(grad_used, weights, -1, weights.dtype)
             grads_q.append(grad_scores @ k[:, :end])
             grad_k[:, :end] += grad_scores.transpose(1, 2) @ q[:, begin:end]
+        # Scores are scale * q k: one multiplication at the end serves all blocks.
         grad_q = torch.cat(grads_q[::-1], 1)
         return grad_q.mul_(ctx.scale), grad_k.mul_(ctx.scale), grad_v, None, None
 

@@ -54,19 +54,6 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class _Display:
-    """Progress over configurations, with the iterations of the current one."""
-
-    progress: Progress
-    done: int
-    total: int
-
-    def show(self, fresh: int, note: str = "") -> None:
-        """Show that `fresh` more configurations are done, with a note."""
-        self.progress(self.done + fresh, self.total, note)
-
-
-@dataclass(frozen=True)
 class Rehearsed:
     """A configuration with what its rehearsal found, or the reason why it cannot run."""
 
@@ -153,7 +140,8 @@ def _sweep(
         gpu = machine.gpus[0].name
         todo = [one.configuration for one in rehearse_all(todo, gpu, context.data, say)]
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
-    fresh = _run(todo, sweep, context, until, _Display(progress, done, done + len(todo)))
+    total = done + len(todo)
+    fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
     _settle(context, fresh)
     best = [one.row.key for one in best_first(read_rows(folder))]
     known = {one.key: one for one in configurations}
@@ -167,9 +155,12 @@ def _run(
     sweep: Sweep,
     context: TrialContext,
     until: float | None,
-    display: _Display,
+    show: Callable[[int, str], None],
 ) -> int:
-    """Measure configurations one after another while there is time; return how many."""
+    """Measure configurations one after another while there is time; return how many.
+
+    `show` is told how many are done, and what the current one does.
+    """
     for fresh, configuration in enumerate(todo):
         left_s = sweep.timeout_s if until is None else until - time.monotonic()
         if left_s <= 0:
@@ -178,14 +169,14 @@ def _run(
         iterations = configuration.recipe.train.train_iters
 
         def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
-            display.show(at, f"iteration {done}{text}")
+            show(at, f"iteration {done}{text}")
 
         row = measure(configuration, context, min(sweep.timeout_s, left_s), note)
         # The budget ended the run, not its time limit, so it is not a result of the configuration.
         if row.outcome == "timeout" and left_s < sweep.timeout_s:
             return fresh
         append_row(context.folder, row)
-        display.show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
+        show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
 
 
