@@ -239,7 +239,7 @@ def test_the_warm_up_is_left_out_and_the_peak_is_the_measured_one(
 
 @pytest.mark.usefixtures("fake")
 def test_a_timed_out_run_leaves_no_process(write: Write, tmp_path: Path) -> None:
-    run_sweep(write(behaviours(fake_training.HANGS), timeout_s=1), tmp_path / "out")
+    run_sweep(write(behaviours(fake_training.HANGS), timeout_s=5), tmp_path / "out")
     pid = int((tmp_path / "out" / "ran.txt").read_text().split()[1])
     assert not psutil.pid_exists(pid)
 
