@@ -50,6 +50,13 @@ Lyrics = Annotated[
     bool | None,
     Option("--lyrics/--no-lyrics", help="SYLLABLE tokens: the words that notes are sung to."),
 ]
+SyllablePieces = Annotated[
+    int | None,
+    Option(
+        help="With --lyrics: pieces of words, such as `sch` or `ing`, that get a token of their "
+        "own, the most frequent of the collection; 0: letters alone. Else 512."
+    ),
+]
 Expressive = Annotated[
     bool, Option("--expressive", help="The same as --metre any --velocity 8 --tempo.")
 ]
@@ -175,7 +182,7 @@ Json = Annotated[bool, Option("--json", help="Print JSON for machines.")]
 
 _SETTINGS = (
     "pieces", "bars", "hop", "steps_per_quarter", "density", "transpositions", "merge", "voices",
-    "fill", "lyrics", "max_tracks", "shuffle", "quality", "seed",
+    "fill", "lyrics", "syllable_pieces", "max_tracks", "shuffle", "quality", "seed",
 )  # fmt: skip
 """The options that are passed on as settings of a data set of music."""
 
@@ -194,6 +201,7 @@ class BuildOptions:
     velocity: Velocity = None
     tempo: Tempo = None
     lyrics: Lyrics = None
+    syllable_pieces: SyllablePieces = None
     expressive: Expressive = False
     density: Density = None
     transpositions: Transpositions = None

@@ -18,6 +18,7 @@ from typing import Any
 from megatron_music.data.assemble.card import card
 from megatron_music.data.assemble.instrumentation import with_instrumentations
 from megatron_music.data.assemble.scan import DatasetPlan, near_duplicates, scan_shards
+from megatron_music.data.assemble.syllables import syllable_pieces
 from megatron_music.data.assemble.write import write_tokens
 from megatron_music.data.builder import WORK_FOLDER, Builder, Result
 from megatron_music.data.encoding.grid_cost import grid_cost
@@ -153,6 +154,13 @@ class MusicBuilder(Builder):
             labelled = label(self.source.labels, names_of(items), settings.attributes)
         if labelled is not None:
             settings = dataclasses.replace(settings, attributes=labelled.words)
+        learns = settings.lyrics and settings.syllable_pieces and not settings.learned_pieces
+        if learns:
+            # Of whole pieces, so that windows of the same music are spelled alike.
+            bare = dataclasses.replace(settings, pieces=True)
+            plan = self._encode(items, bare, work / "syllables", labelled)
+            pieces = syllable_pieces(plan, settings.syllable_pieces)
+            settings = dataclasses.replace(settings, learned_pieces=pieces)
         found = self._encode(items, settings, work, labelled)
         splits = zip(settings.split, found.splits.values(), strict=True)
         if found.words and any(weight and not split.pieces for weight, split in splits):

@@ -83,8 +83,14 @@ class Conversion(MusicBuilder):
         """Cut all pieces into shards and look through these."""
         pieces, manifest = self._pieces, self._manifest
         vocabulary = load_vocabulary(pieces / "tokenizer")
-        # The words of labels are in the tokens already; they must keep their numbers.
-        inner = choose(self.settings, {"attributes": vocabulary.settings.attributes})
+        # Labels and pieces of words are in the tokens already; they must keep their numbers.
+        inner = choose(
+            self.settings,
+            {
+                "attributes": vocabulary.settings.attributes,
+                "learned_pieces": vocabulary.settings.syllable_pieces,
+            },
+        )
         final = work / "final"
         final.mkdir(parents=True, exist_ok=True)
         records = _records(pieces)

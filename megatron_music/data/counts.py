@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.instruments import INSTRUMENT_COUNT
-from megatron_music.score.words import BYTES
+from megatron_music.tokenizer.spelling import BYTES, PARTS
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Vocabulary
 
 Counts = npt.NDArray[np.int64]
@@ -83,7 +83,7 @@ class Contents:
             "METRE": range(v.metre, v.velocity),
             "VELOCITY": range(v.velocity, v.tempo),
             "TEMPO": range(v.tempo, v.syllable),
-            "SYLLABLE": range(v.syllable + BYTES, v.attribute),
+            "SYLLABLE": range(v.syllable + BYTES, min(v.syllable + len(PARTS), v.attribute)),
         }
         return {
             kind: {v.tokens[token].partition("=")[2]: int(self.token_counts[token]) for token in of}

@@ -13,15 +13,21 @@ SPLITS = ("train", "valid", "test")
 MOST_TRANSPOSITIONS = 12
 _LATER = (
     *("density_edges", "attributes", "metres", "velocity", "tempo"),
-    *("lyrics", "pieces", "quality"),
+    *("lyrics", "pieces", "quality", "learned_pieces"),
 )
 """Settings that manifests are written without unless they are chosen: folders stay the same."""
+
+_OF_LYRICS = ("syllable_pieces", "learned_pieces")
+"""Settings that mean nothing without `lyrics`."""
 
 _OF_STORED_WINDOWS = ("hop", "seed")
 """Settings that training does not draw windows of whole pieces by: it has a seed of its own."""
 
 WHOLE_PIECE_BARS = 1 << 20
 """More than any piece has."""
+
+MOST_SYLLABLE_PIECES = 4096
+"""A language has some thousand syllables."""
 
 MANY_FILES = 2_000
 """More files than these hold their music in enough keys by themselves."""
@@ -49,7 +55,8 @@ class BuildSettings:
     and so are `attributes`, the words of labels (empty: those of the source, see `sources.labels`).
     Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept. `velocity`
     is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens,
-    `lyrics` for SYLLABLE tokens.
+    `lyrics` for SYLLABLE tokens: of bytes and of at most `syllable_pieces` longer pieces, those of
+    another data set (`learned_pieces`) or learned from the training syllables (empty).
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
     With `quality` music that teaches nothing is left out, and near duplicates (`encoding.quality`).
@@ -73,6 +80,8 @@ class BuildSettings:
     velocity: int = 0
     tempo: bool = False
     lyrics: bool = False
+    syllable_pieces: int = 512
+    learned_pieces: tuple[str, ...] = ()
     pieces: bool = False
     quality: bool = False
 
@@ -91,6 +100,11 @@ class BuildSettings:
             )
         if self.max_tracks is not None and self.max_tracks < 1:
             raise UsageError(f"max tracks must be 1 or more (got {self.max_tracks})")
+        if not 0 <= self.syllable_pieces <= MOST_SYLLABLE_PIECES:
+            raise UsageError(
+                f"syllable pieces must be 0..{MOST_SYLLABLE_PIECES} (got {self.syllable_pieces}); "
+                "0 spells all words letter by letter"
+            )
         if len(self.split) != len(SPLITS) or min(self.split) < 0 or self.split[0] < 1:
             raise UsageError(
                 f"split must be three weights with training above 0 (got {self.split}); "
@@ -127,6 +141,7 @@ class BuildSettings:
             velocity=self.velocity,
             tempo=self.tempo,
             lyrics=self.lyrics,
+            syllable_pieces=self.learned_pieces if self.lyrics else (),
         )
         if self.density_edges is None:
             return start
@@ -134,7 +149,11 @@ class BuildSettings:
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps of them: of `_LATER` ones those that were chosen."""
-        return {name: of for name, of in vars(self).items() if of or name not in _LATER}
+        return {
+            name: of
+            for name, of in vars(self).items()
+            if (of or name not in _LATER) and (self.lyrics or name not in _OF_LYRICS)
+        }
 
 
 def for_own_music(files: int) -> BuildSettings:
@@ -190,4 +209,6 @@ def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} is {of} in {folder} (got {chosen[name]}); leave the option out, or --like"
             )
     edges = {"density_edges": other.density_edges} if other.density else {}
-    return {**chosen, **same, **edges, "attributes": other.attributes}
+    pieces = other.syllable_pieces
+    words = {"syllable_pieces": len(pieces), "learned_pieces": pieces} if other.lyrics else {}
+    return {**chosen, **same, **edges, **words, "attributes": other.attributes}

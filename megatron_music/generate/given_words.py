@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.generate.lyrics import Lines
-from megatron_music.score.words import spell
 from megatron_music.tokenizer.grammar_state import LENGTH, NOTES, STEP, STRUCK
 from megatron_music.tokenizer.infill_kernel import (
     CURSOR,
@@ -50,7 +49,7 @@ class SungTrack(NamedTuple):
 def tokens_of_words(template: InfillTemplate, sung: SungTrack, vocabulary: Vocabulary) -> int:
     """Return the tokens that the words of a template's bars take at least, with their notes."""
     return sum(
-        len(spell(one)) + vocabulary.note_tokens + _WAY_TO_A_NOTE
+        len(vocabulary.spelling.spell(one)) + vocabulary.note_tokens + _WAY_TO_A_NOTE
         for slot in template.slots
         if slot.track == sung.track
         for one in sung.bars[slot.bar]
@@ -119,10 +118,10 @@ class GivenWords:
             self._enter(song, singer, slot)
         elif singer.sings and vocabulary.syllable <= token < vocabulary.attribute:
             if singer.on_note:
-                spelt = singer.queue.pop(0)
-                singer.rest = spelt[1:]
+                spelled = singer.queue.pop(0)
+                singer.rest = spelled[1:]
                 singer.has_begun = True
-                self._release(song, len(spelt) + self._credit * bool(singer.queue))
+                self._release(song, len(spelled) + self._credit * bool(singer.queue))
             else:
                 singer.rest = singer.rest[1:]
             singer.on_note = False
@@ -135,7 +134,7 @@ class GivenWords:
         bar = self._slots[song][slot] if slot >= 0 else None
         singer.sings = bar is not None and bar.track == self._sung[song].track
         if bar is not None and singer.sings:
-            first = self._vocabulary.syllable
+            first, spell = self._vocabulary.syllable, self._vocabulary.spelling.spell
             of_bar = self._sung[song].bars[bar.bar]
             singer.queue = [[first + part for part in spell(one)] for one in of_bar]
         self._release(song, self._credit * bool(singer.queue))

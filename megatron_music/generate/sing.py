@@ -11,10 +11,11 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler
 from megatron_music.generate.window_loop import place_of
 from megatron_music.score.notes import Piece, Track
-from megatron_music.score.words import StrArray, spelt, without
+from megatron_music.score.words import StrArray, without
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar_kernel import mark_syllables, sung_after
 from megatron_music.tokenizer.grammar_state import NOT_SUNG
+from megatron_music.tokenizer.token_kinds import token_table
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 Masks = npt.NDArray[np.bool_]
@@ -49,8 +50,10 @@ class MelodyConstraint:
         self, vocabulary: Vocabulary, templates: Sequence[SingTemplate], max_tokens: int
     ) -> None:
         self.given = [template.given for template in templates]
-        self.syllables: slice | None = slice(vocabulary.syllable, vocabulary.attribute)
-        self._vocabulary, self._templates = vocabulary, templates
+        self._parts = slice(vocabulary.syllable, vocabulary.attribute)
+        self.syllables: slice | None = self._parts
+        self._templates = templates
+        self._parts_bytes = token_table(vocabulary).values[self._parts]
         self._place = [0] * len(templates)
         self._sung = [NOT_SUNG] * len(templates)
         # What is left for words once all that is given stands.
@@ -66,9 +69,9 @@ class MelodyConstraint:
         template, place = self._templates[song], self._place[song]
         if place == len(template.tokens):
             return
-        part = token - self._vocabulary.syllable
-        if self._sung[song] != NOT_SUNG and 0 <= part < len(self._vocabulary.syllable_parts):
-            self._sung[song] = int(sung_after(part, self._sung[song]))
+        part = token - self._parts.start
+        if self._sung[song] != NOT_SUNG and 0 <= part < len(self._parts_bytes):
+            self._sung[song] = int(sung_after(self._parts_bytes[part], self._sung[song]))
             self._spare[song] -= 1
             return
         self._place[song] += 1
@@ -81,10 +84,7 @@ class MelodyConstraint:
             if self._place[song] < len(template.tokens):
                 masks[song, template.tokens[self._place[song]]] = True
             if self._sung[song] != NOT_SUNG and self._spare[song] > 0:
-                vocabulary = self._vocabulary
-                mark_syllables(
-                    self._sung[song], vocabulary.syllable, vocabulary.attribute, masks[song]
-                )
+                mark_syllables(self._sung[song], self._parts_bytes, masks[song, self._parts])
 
 
 def sing(
@@ -214,4 +214,4 @@ def _drawn(template: SingTemplate, tokens: Sequence[int], vocabulary: Vocabulary
         if note is not None:
             parts[note] = []
         place += 1
-    return {note: spelt(of) for note, of in parts.items()}
+    return {note: vocabulary.spelling.spelled(of) for note, of in parts.items()}

@@ -7,7 +7,6 @@ silent text: `""`, as for a melisma.
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +19,6 @@ MARKS = (WORD_END, LINE_END, VERSE_END)
 
 LONGEST_SYLLABLE_BYTES = 32
 """In UTF-8; what is longer is cut: no syllable is, but lines of adverts are."""
-
-FIRST_BYTE = 0x20
-"""The bytes that a syllable can have in UTF-8: none of a control character."""
-
-BYTES = 0x100 - FIRST_BYTE
-PARTS = (
-    *(chr(one) if 0x20 < one < 0x7F else f"<{one:02X}>" for one in range(FIRST_BYTE, 0x100)),
-    *("WORD_END", "LINE_END", "VERSE_END"),
-)
-"""What syllables are spelt in: the names of BYTES bytes, then of the MARKS."""
 
 _BEFORE = re.compile(r"^(\d+[.)]\s*|[-\s/\\@<~_+=*^])+")
 _BEHIND = re.compile(r"[-\s~_+=^]+$")
@@ -71,19 +60,6 @@ def stronger(syllable: str, mark: str) -> str:
 def without(count: int) -> StrArray:
     """Return the syllables of notes that have none."""
     return np.full(count, "", np.str_)
-
-
-def spell(sung: str) -> list[int]:
-    """Return a syllable as indices in PARTS; none for no syllable."""
-    text, mark = split_mark(sung)
-    parts = [byte - FIRST_BYTE for byte in text.encode()]
-    return parts + [BYTES + place for place, one in enumerate(MARKS) if one == mark]
-
-
-def spelt(parts: Sequence[int]) -> str:
-    """Return the syllable that indices in PARTS spell; bytes that are not UTF-8 are left out."""
-    text = bytes(part + FIRST_BYTE for part in parts if part < BYTES).decode(errors="ignore")
-    return syllable(text, next((MARKS[part - BYTES] for part in parts if part >= BYTES), ""))
 
 
 def as_text(syllables: StrArray) -> str:

@@ -15,7 +15,6 @@ from megatron_music.score.notes import IntArray, Piece, Score
 from megatron_music.score.quantize import quantize
 from megatron_music.score.stretches import lay_out_bars
 from megatron_music.score.tempo import nearest_tempi
-from megatron_music.score.words import spell
 from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 
@@ -93,7 +92,7 @@ def _syllables(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray
         for onset, pitch, sung in zip(
             track.onset.tolist(), track.pitch.tolist(), track.syllables.tolist(), strict=True
         )
-        for part in spell(sung)
+        for part in vocabulary.spelling.spell(sung)
     ]
     track, onset, pitch, parts = np.array(rows, np.int64).reshape(-1, 4).T
     bar = piece.bar_at(onset)

@@ -12,7 +12,6 @@ from megatron_music.errors import TokenError
 from megatron_music.score.notes import UNTOLD, IntArray, Piece, Track
 from megatron_music.score.quantize import canonical_track
 from megatron_music.score.tempo import TEMPI_US
-from megatron_music.score.words import spelt
 from megatron_music.tokenizer import grammar_state as at
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.fill import is_hidden, restore
@@ -178,7 +177,9 @@ class Walker:
         if self.vocabulary.has_velocities:
             levels = [self.vocabulary.velocity_of(one) for one in level.tolist()]
             velocity = np.array(levels, np.int64)
-        syllables = [spelt(self._syllable(one)) for one in place.tolist()]
+        syllables = [
+            self.vocabulary.spelling.spelled(self._syllable(one)) for one in place.tolist()
+        ]
         sung = np.array(syllables, np.str_) if any(syllables) else None
         return canonical_track(code, onset, end, pitch, velocity, sung)
 

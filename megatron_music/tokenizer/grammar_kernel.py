@@ -8,8 +8,9 @@
 In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
 until another is told before a bar: in every track the same before the same bars. The same holds for
 tempi. In a vocabulary with velocities the first note of a bar has one before it, and each further
-note that is louder or softer than the last. In one with lyrics a note may have a syllable behind
-it: at most LONGEST_SYLLABLE_BYTES bytes of text, then the end of a word, line or verse, or none.
+note that is louder or softer than the last. In one with lyrics a note may have a syllable after it:
+parts of at most LONGEST_SYLLABLE_BYTES bytes of text in all, then the end of a word, line or verse,
+or none.
 
 Beyond that form, all tracks have the same number of bars, a bar's TIME_DELTAs never add up to more
 than the bar, every track sounds, and every note that begins ends: later than it began, inside the
@@ -24,7 +25,7 @@ The mask, infill, `check`, `verify` and evaluation all ask this module.
 
 from megatron_music.score.compiled import borrowing_kernel, inlined
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.words import BYTES, LONGEST_SYLLABLE_BYTES
+from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer import grammar_reasons as reasons
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.grammar_budget_kernel import attributes_due, owed_after
@@ -193,25 +194,26 @@ def _refuse_velocity(level: int, cells: Cells, rules: Rules) -> int:
 
 
 @borrowing_kernel
-def _refuse_syllable(part: int, sung: int) -> int:
+def _refuse_syllable(part_bytes: int, sung: int) -> int:
     if sung == NOT_SUNG:
         return reasons.NOT_SUNG_HERE
-    if part >= BYTES:
+    if not part_bytes:
         return reasons.LEGAL if sung > 0 else reasons.NO_TEXT
-    return reasons.LEGAL if sung < LONGEST_SYLLABLE_BYTES else reasons.LONG_SYLLABLE
+    is_longer = sung + part_bytes > LONGEST_SYLLABLE_BYTES
+    return reasons.LONG_SYLLABLE if is_longer else reasons.LEGAL
 
 
 @borrowing_kernel
-def mark_syllables(sung: int, first: int, last: int, mask: Masks) -> None:
-    """Mark what may go on a syllable of so many bytes; its tokens are from `first` to `last`."""
-    for token in range(first, last):
-        mask[token] = _refuse_syllable(token - first, sung) == reasons.LEGAL
+def mark_syllables(sung: int, parts_bytes: Cells, mask: Masks) -> None:
+    """Mark the parts that may follow `sung` bytes of a syllable, by their lengths; 0 is a mark."""
+    for part in range(len(parts_bytes)):
+        mask[part] = _refuse_syllable(parts_bytes[part], sung) == reasons.LEGAL
 
 
 @borrowing_kernel
-def sung_after(part: int, sung: int) -> int:
-    """Return the bytes of a syllable of `sung` bytes behind a part of it."""
-    return sung + 1 if part < BYTES else NOT_SUNG
+def sung_after(part_bytes: int, sung: int) -> int:
+    """Return the bytes of a syllable of `sung` bytes after a part of it; a mark (0) ends it."""
+    return sung + part_bytes if part_bytes else NOT_SUNG
 
 
 @borrowing_kernel

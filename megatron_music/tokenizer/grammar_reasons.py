@@ -25,7 +25,7 @@ REASONS = {
     ENDS_AT_ONSET: "{token} at the step of its NOTE_ON; expected a TIME_DELTA between",
     NOT_SUNG_HERE: "{token} where no syllable is sung; it stands right behind its NOTE_ON",
     NO_TEXT: "{token} before the text of its syllable",
-    LONG_SYLLABLE: "{token} in a syllable of {sung} bytes, the most there are",
+    LONG_SYLLABLE: "{token} after {sung} bytes of its syllable, which would have more than 32",
     LONG_DELTA: "{token} with {room} of {steps} steps left in the bar",
     LEAVES_NO_NOTE: "{token} would leave the track without a note",
     LEAVES_NOT_FULL: "{token} while the voice is silent would leave the bar not full",

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import UNTOLD, IntArray, Piece, Track
-from megatron_music.score.words import spelt
 from megatron_music.tokenizer.codec import density_levels, encode
 from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
@@ -345,7 +344,7 @@ def read_slots(
                 locked.discard(value)
             else:
                 onset, loud, sung = sounding.pop(value)
-                rows.append(SlotNote(onset, now, value, loud, spelt(sung)))
+                rows.append(SlotNote(onset, now, value, loud, vocabulary.spelling.spelled(sung)))
     return notes
 
 

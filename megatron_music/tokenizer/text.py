@@ -10,6 +10,7 @@ from megatron_music.errors import InputError, TokenError
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import decode, from_text
+from megatron_music.tokenizer.spelling import PARTS
 from megatron_music.tokenizer.vocabulary import (
     VELOCITY_LEVELS,
     TokenizerSettings,
@@ -54,12 +55,14 @@ def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
 def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
     """Return a vocabulary that has the words of a text."""
     velocities = set(re.findall(r"VELOCITY=\d+", text))
+    parts = set(re.findall(r"(?:^|\s)SYLLABLE=(\S+)", text))
     settings = TokenizerSettings(
         steps_per_quarter,
         "DENSITY=" in text,
         metres=tuple(map(str, METRES)) if "METRE=" in text else (),
         tempo="TEMPO=" in text,
         lyrics="SYLLABLE=" in text,
+        syllable_pieces=tuple(sorted(parts.difference(PARTS))),
     )
     # No velocity is the middle of a level of both kinds.
     for levels in VELOCITY_LEVELS if velocities else ():

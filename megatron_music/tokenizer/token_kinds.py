@@ -19,6 +19,9 @@ NOTE_ON, NOTE_OFF, TIME_DELTA, VELOCITY, SYLLABLE = range(15, 20)
 class TokenTable(NamedTuple):
     """The kind and the value of each id, and `runs` [runs, 3] of ids of one kind.
 
+    The value of a SYLLABLE token is its length in bytes, 0 for a mark; see `Vocabulary.meanings`
+    for the others.
+
     A run is its kind, its first id and the id behind its last.
     """
 
@@ -38,4 +41,6 @@ def token_table(vocabulary: Vocabulary) -> TokenTable:
     firsts = np.flatnonzero(np.diff(kinds, prepend=-1))
     lasts = np.append(firsts[1:], len(kinds))
     values = np.array([value for _, value in vocabulary.meanings], np.int64)
+    sung = kinds == SYLLABLE
+    values[sung] = np.array(vocabulary.spelling.lengths_bytes, np.int64)[values[sung]]
     return TokenTable(kinds, values, np.stack((kinds[firsts], firsts, lasts), axis=1))

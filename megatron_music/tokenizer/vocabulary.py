@@ -6,6 +6,7 @@ NOTE_ON and NOTE_OFF each have 128 ids in a row, so that transposition is an add
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -22,7 +23,7 @@ from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, 
 from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
 from megatron_music.score.notes import IntArray
 from megatron_music.score.tempo import TEMPI_BPM
-from megatron_music.score.words import PARTS
+from megatron_music.tokenizer.spelling import Spelling
 from megatron_music.tokenizer.text_vocabulary import is_text
 
 TokenArray = npt.NDArray[np.uint16]
@@ -38,7 +39,7 @@ MOST_INSTRUMENTATIONS = 256
 VELOCITIES = 128
 VELOCITY_LEVELS = (8, 32)
 """The numbers of levels of velocity that can be chosen: as in notation, or nearly all one hears."""
-_LATER = ("metres", "velocity", "tempo", "lyrics")
+_LATER = ("metres", "velocity", "tempo", "lyrics", "syllable_pieces")
 """Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
 _MARKS = (
@@ -59,7 +60,7 @@ class Kind(Enum):
     """What a token speaks of, and what its value is.
 
     A pitch, steps, an instrument's code, a level, an index in `Vocabulary.metres`, `TEMPI_BPM` or
-    `words.PARTS`, or an id.
+    `Spelling.parts`, or an id.
     """
 
     MARK = "mark"
@@ -87,7 +88,8 @@ class TokenizerSettings:
     as the data have it, and `instrumentation_tokens` the lengths of those windows.
     `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
     `velocity` is the number of levels that there are VELOCITY tokens for, 0 without such tokens;
-    `tempo` says that there are TEMPO tokens, `lyrics` that there are SYLLABLE tokens.
+    `tempo` says that there are TEMPO tokens, `lyrics` that there are SYLLABLE tokens: of bytes, of
+    ends of words, and of `syllable_pieces`.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -105,6 +107,7 @@ class TokenizerSettings:
     velocity: int = 0
     tempo: bool = False
     lyrics: bool = False
+    syllable_pieces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that no vocabulary can be made from; raises UsageError."""
@@ -119,9 +122,11 @@ class TokenizerSettings:
         ascend = all(low <= high for low, high in pairwise((-math.inf, *edges, math.inf)))
         if len(edges) != DENSITY_LEVELS - 1 or not ascend:
             raise UsageError(f"density edges must be nine ascending figures (got {edges})")
-        for attribute in self.attributes:
-            if attribute.split() != [attribute]:
-                raise UsageError(f"an attribute must be one word (got {attribute!r})")
+        for name in (*self.attributes, *self.syllable_pieces):
+            if name.split() != [name]:
+                raise UsageError(
+                    f"an attribute or a piece of syllables must be one word (got {name!r})"
+                )
         for name in (*self.ensemble, *" ".join(self.instrumentations).split()):
             parse_instrument(name)
         if len(self.instrumentations) != len(self.instrumentation_tokens):
@@ -167,7 +172,7 @@ class Vocabulary:
     gives the kind and the value of every id. `metres` are those that bars can be in and
     `bar_steps` the lengths of their bars; `longest_bar` is the longest of these. A VELOCITY token
     names the MIDI velocity in the middle of its level, a TEMPO token quarter notes a minute. A
-    SYLLABLE token is a byte of its text in UTF-8, or what ends after it.
+    SYLLABLE token is a part of `spelling`.
     """
 
     def __init__(self, settings: TokenizerSettings) -> None:
@@ -176,7 +181,8 @@ class Vocabulary:
         self.bar_steps = tuple(one.steps(settings.steps_per_quarter) for one in self.metres)
         self.longest_bar = max(self.bar_steps)
         self.tempi: tuple[int, ...] = TEMPI_BPM if settings.tempo else ()
-        self.syllable_parts: tuple[str, ...] = PARTS if settings.lyrics else ()
+        self.spelling = Spelling(settings.syllable_pieces)
+        syllable_parts = self.spelling.parts if settings.lyrics else ()
         self.tokens: tuple[str, ...] = (
             *_MARKS,
             *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
@@ -187,12 +193,13 @@ class Vocabulary:
             *(f"METRE={metre}" for metre in settings.metres),
             *(f"VELOCITY={self.velocity_of(level)}" for level in range(settings.velocity)),
             *(f"TEMPO={bpm}" for bpm in self.tempi),
-            *(f"SYLLABLE={part}" for part in self.syllable_parts),
+            *(f"SYLLABLE={part}" for part in syllable_parts),
             *settings.attributes,
         )
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
         if len(self.ids) != len(self.tokens):
-            raise UsageError(f"an attribute repeats another token: {settings.attributes}")
+            again = [token for token, count in Counter(self.tokens).items() if count > 1]
+            raise UsageError(f"two tokens have one name: {', '.join(again)}; rename the label")
         self.pad = self.ids["PAD"]
         self.piece_start = self.ids["PIECE_START"]
         self.piece_end = self.ids["PIECE_END"]
@@ -209,7 +216,7 @@ class Vocabulary:
         self.velocity = self.metre + len(settings.metres)
         self.tempo = self.velocity + settings.velocity
         self.syllable = self.tempo + len(self.tempi)
-        self.attribute = self.syllable + len(self.syllable_parts)
+        self.attribute = self.syllable + len(syllable_parts)
         self.meanings: tuple[tuple[Kind, int], ...] = (
             *((Kind.MARK, token) for token in range(len(_MARKS))),
             *((Kind.NOTE_ON, pitch) for pitch in range(PITCHES)),
@@ -220,7 +227,7 @@ class Vocabulary:
             *((Kind.METRE, index) for index in range(len(settings.metres))),
             *((Kind.VELOCITY, level) for level in range(settings.velocity)),
             *((Kind.TEMPO, index) for index in range(len(self.tempi))),
-            *((Kind.SYLLABLE, index) for index in range(len(self.syllable_parts))),
+            *((Kind.SYLLABLE, index) for index in range(len(syllable_parts))),
             *((Kind.ATTRIBUTE, token) for token in range(self.attribute, len(self.tokens))),
         )
 

@@ -29,7 +29,7 @@ STAR = "Twinkle, twinkle, little star,\nHow I wonder what you are!"
 @pytest.fixture(scope="module")
 def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
     """A model that knows words, of no music."""
-    settings = TokenizerSettings(bars=2, lyrics=True, fill=True)
+    settings = TokenizerSettings(bars=2, lyrics=True, fill=True, syllable_pieces=("in", "kle"))
     folder = tmp_path_factory.mktemp("model")
     return Composer.load(untrained(folder, settings, seq_length=400, inputs=INPUTS))
 

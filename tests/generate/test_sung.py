@@ -45,6 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_data_set_holds_the_words_of_karaoke_files(data: Path) -> None:
     vocabulary = load_vocabulary(data / "tokenizer")
     assert vocabulary.has_lyrics
+    assert "kle" in vocabulary.settings.syllable_pieces, "learned from the collection"
     assert verify(data).documents > 30
     reader = IndexedReader(data / "train")
     pieces = [decode(reader[i], vocabulary) for i in range(len(reader))]

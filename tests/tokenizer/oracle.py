@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
-from megatron_music.score.words import BYTES, LONGEST_SYLLABLE_BYTES
+from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
 from tests.tokenizer.oracle_position import Phase, Position
@@ -109,10 +109,9 @@ class OracleWalker:
         mask[v.velocity : v.tempo] = [
             self.refusal(token) is None for token in range(v.velocity, v.tempo)
         ]
-        if v.has_lyrics:  # bytes are as good as each other, and so are marks
-            ends = v.syllable + BYTES
-            mask[v.syllable : ends] = self._bad_syllable(0) is None
-            mask[ends : v.attribute] = self._bad_syllable(BYTES) is None
+        mask[v.syllable : v.attribute] = [
+            self._bad_syllable(part) is None for part in range(v.attribute - v.syllable)
+        ]
         for pitch in sounding:
             mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
         room = self.position.bar_steps - self.position.step_in_bar
@@ -194,10 +193,11 @@ class OracleWalker:
         name = self.vocabulary.tokens[token]
         if at.sung is None:
             return f"{name} where no syllable is sung; it stands right behind its NOTE_ON"
-        if part >= BYTES and not at.sung:
+        text = self.vocabulary.spelling.lengths_bytes[part]
+        if not text and not at.sung:
             return f"{name} before the text of its syllable"
-        if part < BYTES and at.sung >= LONGEST_SYLLABLE_BYTES:
-            return f"{name} in a syllable of {at.sung} bytes, the most there are"
+        if text and at.sung + text > LONGEST_SYLLABLE_BYTES:
+            return f"{name} after {at.sung} bytes of its syllable, which would have more than 32"
         return self._unaffordable(token)
 
     def _bad_note_off(self, pitch: int) -> str | None:

@@ -5,7 +5,6 @@ from enum import Enum
 from typing import Self
 
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.words import BYTES
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 
@@ -145,8 +144,8 @@ class Position:
             self._take_tempo(value)
         elif kind is Kind.VELOCITY:
             self.velocity, self.announced = value, True
-        elif sung is not None and value < BYTES:
-            self.sung = sung + 1
+        elif sung is not None and self.vocabulary.spelling.lengths_bytes[value]:
+            self.sung = sung + self.vocabulary.spelling.lengths_bytes[value]
 
     def _take_metre(self, metre: int) -> None:
         self.metre = metre

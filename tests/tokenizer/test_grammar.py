@@ -29,7 +29,11 @@ EXPRESSIVE = Vocabulary(
     )
 )
 TIMED = Vocabulary(TokenizerSettings(velocity=32, tempo=True))
-SUNG = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ",), velocity=8, lyrics=True))
+SUNG = Vocabulary(
+    TokenizerSettings(
+        attributes=("GENRE=JAZZ",), velocity=8, lyrics=True, syllable_pieces=("ü", "in", "ing")
+    )
+)
 ATTRIBUTED = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ", "GENRE=ROCK")))
 
 HEAD = "PIECE_START TRACK_START INST=0 BAR_START"
@@ -99,7 +103,9 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
         (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
         (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right behind"),
         (f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right behind"),
-        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "of 32 bytes, the most"),
+        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "after 32 bytes"),
+        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 11}", 17, "after 30 bytes"),
+        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 10} SYLLABLE=ü SYLLABLE=a", 18, "after 32"),
     ],
 )
 def test_syllables_stand_behind_their_notes(text: str, position: int, reason: str) -> None:
