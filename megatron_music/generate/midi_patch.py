@@ -24,6 +24,8 @@ from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
 from megatron_music.score.karaoke import (
     KARAOKE_SUFFIX,
     as_karaoke,
+    convention_of,
+    is_sung,
     lyric_events,
     nearest_onsets,
     word_events,
@@ -31,7 +33,6 @@ from megatron_music.score.karaoke import (
 from megatron_music.score.midi import write_midi
 from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
-    LYRIC,
     NAME,
     NOTE_OFF,
     NOTE_ON,
@@ -85,6 +86,8 @@ class _Rewriting:
     def __init__(self, prompt: Prompt, source: MidiSource, bars: Barlines, song: Song) -> None:
         self._prompt, self._source, self._bars, self._song = prompt, source, bars, song
         self._taken = set(source.channels)
+        self._words = word_events(source.events)
+        self._convention = convention_of(source.events)
         self._removed: dict[int, set[int]] = defaultdict(set)
         self._added: dict[int, list[Event]] = defaultdict(list)
         self._chunks: list[Chunk] = []
@@ -94,6 +97,7 @@ class _Rewriting:
         of_song = dict(zip(self._song.sources, range(len(self._song.sources)), strict=True))
         for place in range(len(self._source.tracks)):
             self._remove(place, of_song.get(place))
+            self._remove_words(place)
         for place, origin in enumerate(self._song.sources):
             self._add(place, origin)
         tracks = self._source.events.tracks
@@ -138,15 +142,28 @@ class _Rewriting:
             return
         notes = self._new_notes(track, self._song.new[row], old)
         words = self._new_words(track, self._song.new[row][self._song.piece.bar_at(track.onset)])
-        self._remove_words(old)
-        self._added[old.chunk] += [*words, *_events(notes, old.channel % CHANNELS)]
+        self._added[self._words_chunk(origin)] += words
+        self._added[old.chunk] += _events(notes, old.channel % CHANNELS)
+
+    def _words_chunk(self, origin: int) -> int:
+        """Return the chunk that the words of a file's track are in: its own, or one of words."""
+        chunk = self._source.tracks[origin].chunk
+        counts = [int((track.sung != "").sum()) for track in self._prompt.piece.tracks]
+        if chunk in self._words or not counts[origin] or counts[origin] < max(counts):
+            return chunk
+        with_notes = {track.chunk for track in self._source.tracks}
+        return next((number for number in self._words if number not in with_notes), chunk)
 
     def _new_words(self, track: Track, chosen: BoolArray) -> list[Event]:
-        """Return the lyric events of the chosen notes of a track."""
+        """Return the events of the words of the chosen notes of a track, as the file has words."""
         if track.syllables is None:
             return []
-        onset, _ = self._ticks(track, chosen)
-        return lyric_events(track.some(chosen, onset))
+        everything = np.ones(len(track), np.bool_)
+        ticks, _ = self._ticks(track, everything)
+        new = set(ticks[chosen].tolist())
+        # Of all words, so that those of new bars begin a line where the words before end one.
+        events = lyric_events(replace(track, onset=ticks), self._convention)
+        return [event for event in events if event.tick in new]
 
     def singer(self) -> Track | None:
         """Return the track that has most words, in ticks of the file; None where none has any."""
@@ -166,20 +183,25 @@ class _Rewriting:
 
     def _remove_all_words(self) -> None:
         """Mark the words that a file has: it gets others."""
-        for number, words in word_events(self._source.events).items():
+        for number, words in self._words.items():
             events = self._source.events.tracks[number].events
             self._removed[number].update(i for i, one in enumerate(events) if one in words)
 
-    def _remove_words(self, track: SourceTrack) -> None:
+    def _remove_words(self, place: int) -> None:
         """Mark the words of the notes of a file's track that are not kept."""
+        track, chunk = self._source.tracks[place], self._words_chunk(place)
+        words = [event for event in self._words.get(chunk, ()) if is_sung(event)]
+        if not words or not track.notes:
+            return
         removed = self._removed[track.chunk]
-        ticks = {note.onset for note in track.notes if note.begins in removed}
-        events = self._source.events.tracks[track.chunk].events
-        removed.update(
-            place
-            for place, event in enumerate(events)
-            if event.is_meta_of(LYRIC) and event.tick in ticks
-        )
+        gone = {note.onset for note in track.notes if note.begins in removed}
+        onsets = np.array(sorted({note.onset for note in track.notes}), np.int64)
+        nearest = nearest_onsets(np.array([event.tick for event in words], np.int64), onsets)
+        of_gone = {
+            id(event) for event, onset in zip(words, nearest.tolist(), strict=True) if onset in gone
+        }
+        events = self._source.events.tracks[chunk].events
+        self._removed[chunk].update(i for i, one in enumerate(events) if id(one) in of_gone)
 
     def _new_notes(self, track: Track, new: BoolArray, old: SourceTrack) -> list[NewNote]:
         kept = self._kept(old)

@@ -49,6 +49,8 @@ _WRITTEN_ENDS = {"": "", WORD_END: " ", LINE_END: " \r", VERSE_END: " \n"}
 _ADVERTS = re.compile(
     r"www\.|http|\w\.(com|net|org|de|it)\b|@|copyright|\(c\)|karaoke|sequenced", re.IGNORECASE
 )
+_NOT_SUNG = ("@", "%")
+_MAC = ("mac_cyrillic", "mac_greek", "mac_iceland", "mac_latin2", "mac_roman", "mac_turkish")
 _FEWEST = 4
 _LEAST_MATCHED = 0.5
 _LEAST_LETTERS = 0.5
@@ -64,6 +66,18 @@ class Sung(NamedTuple):
 class _Text(NamedTuple):
     tick: int
     text: str
+
+
+class Convention(NamedTuple):
+    """How a file writes its words: in events of `kind`, words ending at blanks or at each event."""
+
+    kind: int = LYRIC
+    by_blanks: bool = True
+    encoding: str = "utf-8"
+
+
+LYRICS, KARAOKE = Convention(), Convention(TEXT)
+"""How new files write words: as lyric events, and as .kar files have them."""
 
 
 @dataclass
@@ -135,6 +149,23 @@ def word_events(events: EventFile) -> dict[int, list[Event]]:
     return found[LYRIC] or (found[TEXT] if is_karaoke else {})
 
 
+def convention_of(events: EventFile) -> Convention:
+    """Return how a file writes its words; that of new files where it has none."""
+    words = [event for of in word_events(events).values() for event in of]
+    if not words:
+        return LYRICS
+    encoding = _decoder(b"".join(event.text for event in words))
+    texts = [event.text.decode(encoding, errors="replace") for event in words]
+    sung = [text for text in texts if not text.startswith(_NOT_SUNG)]
+    kind = LYRIC if words[0].is_meta_of(LYRIC) else TEXT
+    return Convention(kind, any(map(_has_blank, sung)), encoding)
+
+
+def is_sung(event: Event) -> bool:
+    """Tell whether an event of words is sung, not a title or another note of a karaoke file."""
+    return not event.text.startswith(tuple(one.encode() for one in _NOT_SUNG))
+
+
 def _events_of(events: EventFile, kind: int) -> dict[int, list[Event]]:
     found = {
         number: [event for event in chunk.events if event.is_meta_of(kind)]
@@ -150,14 +181,15 @@ def _decoder(raw: bytes) -> str:
     except UnicodeDecodeError:
         from charset_normalizer import from_bytes
 
-        best = from_bytes(raw).best()
+        # Short texts of Windows look like Mac's to the guess; karaoke programs ran on Windows.
+        best = from_bytes(raw, cp_exclusion=list(_MAC)).best()
         return "latin-1" if best is None else best.encoding
     return "utf-8"
 
 
 def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
     """Read the words of a chunk by its own convention; count what is not sung."""
-    lines = [one for one in texts if not one.text.startswith(("@", "%"))]
+    lines = [one for one in texts if not one.text.startswith(_NOT_SUNG)]
     sung = [one for one in lines if not _ADVERTS.search(one.text)]
     by_blanks = any(
         clean_text(one.text) != ""
@@ -265,34 +297,42 @@ def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> lis
     return sung
 
 
-def lyric_events(track: Track, kind: int = LYRIC) -> list[Event]:
+def lyric_events(track: Track, convention: Convention = LYRICS) -> list[Event]:
     """Return the events of a track's words, in its own times."""
     sung = zip(track.onset.tolist(), track.sung.tolist(), strict=True)
     rows = sorted({onset: text for onset, text in sung if text}.items())
-    written = _written_lyrics if kind == LYRIC else _written_karaoke
-    texts = written([text for _, text in rows])
+    written = _written_lyrics if convention.kind == LYRIC else _written_karaoke
+    texts = written([split_mark(text) for _, text in rows], convention.by_blanks)
     return [
-        Event(onset, meta(kind, text.encode()))
+        Event(onset, meta(convention.kind, text.encode(convention.encoding, errors="replace")))
         for (onset, _), text in zip(rows, texts, strict=True)
     ]
 
 
-def _written_lyrics(syllables: Sequence[str]) -> list[str]:
+def _written_lyrics(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> list[str]:
     """Write syllables as lyric events have them: a blank ends a word, CR a line, LF a verse."""
-    parts = [split_mark(one) for one in syllables]
-    hyphen = "" if any(mark for _, mark in parts) else "-"  # else each would be a word
-    return [text + (_WRITTEN_ENDS[mark] or hyphen) for text, mark in parts]
+    hyphen = _hyphen(syllables, by_blanks)
+    ends = [hyphen if not mark else _WRITTEN_ENDS[mark] for _, mark in syllables]
+    return [
+        text + (end if by_blanks else end.strip(" "))
+        for (text, _), end in zip(syllables, ends, strict=True)
+    ]
 
 
-def _written_karaoke(syllables: Sequence[str]) -> list[str]:
+def _written_karaoke(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> list[str]:
     """Write syllables as karaoke files have them: backslash begins a verse, slash a line."""
-    parts = [split_mark(one) for one in syllables]
-    hyphen = "" if any(mark for _, mark in parts) else "-"
+    hyphen = _hyphen(syllables, by_blanks)
     texts, opens = [], "\\"
-    for text, mark in parts:
-        texts.append(opens + text + (" " if mark else hyphen))
+    for text, mark in syllables:
+        texts.append(opens + text + (" " * by_blanks if mark else hyphen))
         opens = {LINE_END: "/", VERSE_END: "\\"}.get(mark, "")
     return texts
+
+
+def _hyphen(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> str:
+    """Return what is written after a syllable whose word goes on."""
+    # Where no word ends there is no blank, and each event would be read as a word.
+    return "" if by_blanks and any(mark for _, mark in syllables) else "-"
 
 
 def karaoke_chunk(track: Track, title: str) -> Chunk:
@@ -302,7 +342,7 @@ def karaoke_chunk(track: Track, title: str) -> Chunk:
         [
             Event(0, meta(NAME, b"Words")),
             *(Event(0, meta(TEXT, head)) for head in heads),
-            *lyric_events(track, TEXT),
+            *lyric_events(track, KARAOKE),
         ]
     )
 

@@ -1,6 +1,7 @@
 """From karaoke files to a data set with words, and from a model to songs that are sung."""
 
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -17,8 +18,9 @@ from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.report import Provenance
 from megatron_music.generate.request import Request
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi import parse_sung, write_midi
 from megatron_music.score.music_file import read_music
+from megatron_music.score.notes import Track
 from megatron_music.score.quantize import quantize
 from megatron_music.score.words import split_mark
 from megatron_music.tokenizer.codec import decode
@@ -106,15 +108,42 @@ def test_a_model_writes_melody_and_words_that_players_read(tmp_path: Path, bars:
         assert sorted("".join(track.sung.tolist()) for track in notated.tracks) == expected
 
 
-def test_new_bars_of_a_prompt_get_new_words_and_the_others_keep_theirs(tmp_path: Path) -> None:
-    settings = TokenizerSettings(bars=4, lyrics=True, fill=True)
-    model = untrained(tmp_path / "hf", settings, seq_length=400, inputs=INPUTS)
-    composer = Composer.load(model)
-    write_midi(sung_song(3, WORDS), tmp_path / "prompt.mid")
-    prompt = read_prompt(tmp_path / "prompt.mid", 4)
-    [song] = composer.compose(Request(1, fill_bars=(2,), temperature=2.0, seed=3), prompt)
+@pytest.fixture(scope="module")
+def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
+    """A model that knows words and has learned nothing."""
+    settings = TokenizerSettings(bars=4, lyrics=True, fill=True, syllable_pieces=("kle", "in"))
+    folder = tmp_path_factory.mktemp("model")
+    return Composer.load(untrained(folder, settings, seq_length=400, inputs=INPUTS))
+
+
+@pytest.mark.parametrize("suffix", ["mid", "kar"])
+@pytest.mark.parametrize(
+    ("request_", "kept_bars"),
+    [({"fill_bars": (2,), "fill_tracks": ("track 1",)}, (0, 2, 3)), ({"bars": 6}, (0, 1, 2, 3))],
+)
+def test_the_words_of_a_prompt_stay_and_new_bars_are_sung(
+    composer: Composer,
+    tmp_path: Path,
+    suffix: str,
+    request_: dict[str, Any],
+    kept_bars: tuple[int, ...],
+) -> None:
+    write_midi(sung_song(3, WORDS), tmp_path / f"prompt.{suffix}")
+    prompt = read_prompt(tmp_path / f"prompt.{suffix}", 4)
+    words = [split_mark(one)[0] for one in WORDS * 2]
+    assert texts(prompt.piece.tracks[0]) == words, "the model reads them"
+    [song] = composer.compose(Request(1, temperature=2.0, seed=3, **request_), prompt)
     write_song(song, tmp_path / "song.mid", prompt)
-    old = [text for text in (WORDS * 2)[:4] + (WORDS * 2)[8:] if text]
-    new = [text for one in song.piece.tracks for text in one.sung[one.onset // 16 == 1] if text]
-    assert new
-    assert sorted(shown(tmp_path / "song.mid")) == sorted(split_mark(one)[0] for one in old + new)
+    track = song.piece.tracks[0]
+    bars = song.piece.bar_at(track.onset)
+    of_old = np.isin(bars, kept_bars)
+    assert texts(track.some(of_old)) == [words[i] for i in range(16) if i // 4 in kept_bars]
+    assert any(track.sung[~of_old]), "new bars are sung"
+    again = parse_sung((tmp_path / "song.mid").read_bytes(), "song.mid").score
+    read = quantize(again, 4).tracks[0]
+    assert [one for one in texts(read) if one] == [one for one in texts(track) if one]
+
+
+def texts(track: Track) -> list[str]:
+    """Return the syllables of a track without what ends after them."""
+    return [split_mark(one)[0] for one in track.sung.tolist()]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.karaoke import Sung
+from megatron_music.score.karaoke import Convention, Sung, convention_of, lyric_events
 from megatron_music.score.merge import merge
 from megatron_music.score.midi import parse_sung, write_midi
 from megatron_music.score.midi_bytes import midi_bytes
@@ -151,6 +151,21 @@ def test_a_written_file_is_read_with_the_same_words(piece: Piece) -> None:
         path = Path(folder) / "song.mid"
         write_midi(piece, path)
         assert words(quantize(parse_sung(path.read_bytes(), "song.mid").score, 4)) == words(piece)
+
+
+@pytest.mark.parametrize("kind", [LYRIC, TEXT])
+@pytest.mark.parametrize("by_blanks", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_words_are_added_as_a_file_has_its_words(kind: int, by_blanks: bool, encoding: str) -> None:
+    sung = ["für", "wahr ", "grü", "ßet ", "süß\n", "und ", "schön ", "Gott "]
+    track = replace(melody(), syllables=np.array(sung, np.str_))
+    file = parse_events(midi_bytes(Score(QUARTER, (melody(),))))
+    words = lyric_events(track, Convention(kind, by_blanks, encoding))
+    file.chunks.append(Chunk([Event(0, meta(NAME, b"Words")), *words]))
+    found = convention_of(file)
+    assert (found.kind, found.by_blanks) == (kind, by_blanks)
+    assert lyric_events(track, found) == words
+    assert words_of(parse_sung(file.to_bytes(), "song.mid")) == sung
 
 
 def test_karaoke_files_have_the_words_of_the_track_that_sings_most(tmp_path: Path) -> None:
