@@ -11,7 +11,7 @@ fits: one in its own chunk if that has notes, else the one whose notes and sylla
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -158,7 +158,15 @@ def convention_of(events: EventFile) -> Convention:
     texts = [event.text.decode(encoding, errors="replace") for event in words]
     sung = [text for text in texts if not text.startswith(_NOT_SUNG)]
     kind = LYRIC if words[0].is_meta_of(LYRIC) else TEXT
-    return Convention(kind, any(map(_has_blank, sung)), encoding)
+    return Convention(kind, _end_at_blanks(sung), encoding)
+
+
+def _end_at_blanks(texts: Iterable[str]) -> bool:
+    """Tell whether the words of a file end at blanks, not at each event."""
+    return any(
+        clean_text(text) != "" and (text.startswith(" ") or text.rstrip("\r\n").endswith(" "))
+        for text in texts
+    )
 
 
 def is_sung(event: Event) -> bool:
@@ -191,11 +199,7 @@ def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
     """Read the words of a chunk by its own convention; count what is not sung."""
     lines = [one for one in texts if not one.text.startswith(_NOT_SUNG)]
     sung = [one for one in lines if not _ADVERTS.search(one.text)]
-    by_blanks = any(
-        clean_text(one.text) != ""
-        and (one.text.startswith(" ") or one.text.rstrip("\r\n").endswith(" "))
-        for one in sung
-    )
+    by_blanks = _end_at_blanks(one.text for one in sung)
     ticks: list[int] = []
     syllables: list[str] = []
     for tick, text in sung:
