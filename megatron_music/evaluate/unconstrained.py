@@ -7,7 +7,8 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import TokenError
-from megatron_music.generate.structural import ComposingGPT2, rows_of
+from megatron_music.generate.decoding import decode
+from megatron_music.generate.structural import SongReader
 from megatron_music.progress import Progress, silent
 from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.vocabulary import Vocabulary
@@ -43,8 +44,6 @@ def sample_unconstrained(
     A model with structural inputs gets them, but for the place in the piece.
     """
     samples: list[UnconstrainedSample] = []
-    if getattr(model.config, "structural_inputs", None):
-        model = ComposingGPT2.of(model, vocabulary)
     progress(0, count)
     for first in range(0, count, BATCH):
         rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
@@ -55,24 +54,16 @@ def sample_unconstrained(
 
 def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int) -> list[list[int]]:
     start = torch.full((count, 1), vocabulary.piece_start, device=model.device)
-    if isinstance(model, ComposingGPT2):
-        model.begin(count)
+    reader = SongReader(model, vocabulary)
+    reader.begin(count)
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.inference_mode(), torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        ids = model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            max_length=rows_of(model.config, vocabulary).seq_length,
-            eos_token_id=vocabulary.piece_end,
-            pad_token_id=vocabulary.pad,
-        )
-    rows: list[list[int]] = ids.tolist()
-    return rows
+        return decode(reader.read, _draw_any, start, [vocabulary.piece_end], reader.rows.seq_length)
+
+
+def _draw_any(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    return torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
 
 def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:

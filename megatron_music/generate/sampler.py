@@ -1,4 +1,4 @@
-"""Draw tokens: Hugging Face's `generate` under the grammar's mask, one random stream a song."""
+"""Draw tokens under the grammar's mask, from one stream of random numbers a song."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +7,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
+from transformers import GPT2LMHeadModel, LogitsProcessor
 
 from megatron_music.errors import CheckpointError
+from megatron_music.generate.decoding import decode
 from megatron_music.generate.key import Key
 from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.sampling_params import SamplingParams
-from megatron_music.generate.structural import ComposingGPT2, rows_of
+from megatron_music.generate.structural import SongReader
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.attributes import Blend
 from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
@@ -140,12 +141,12 @@ def keep_shares(scores: torch.Tensor, legal: torch.Tensor, syllables: slice) -> 
     return kept
 
 
-class SongSampler(LogitsProcessor):  # type: ignore[misc]
-    """Choose the next token of each row by the random numbers of that row.
+class SongSampler:
+    """Choose the next token of each song by the random numbers of that song.
 
-    The choice is handed to greedy decoding, so that a song does not depend on its batch. `stage`
-    tells apart the windows of a song that is made in several. `kinds` [vocabulary] are the kinds
-    of tokens that are drawn before a token within one; None draws from all tokens alike.
+    A song does not depend on its batch. `stage` tells apart the windows of a song that is made in
+    several. `kinds` [vocabulary] are the kinds of tokens that are drawn before a token within one;
+    None draws from all tokens alike.
     """
 
     def __init__(
@@ -160,34 +161,19 @@ class SongSampler(LogitsProcessor):  # type: ignore[misc]
         self._kinds = kinds
         self._chosen = np.empty(len(seeds), np.int64)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores [songs, vocabulary] in which the drawn token has the largest."""
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the drawn tokens [songs], from ids [songs, t] and scores [songs, vocabulary]."""
         kinds = np.zeros(scores.shape[1], np.int64) if self._kinds is None else self._kinds
-        step = input_ids.shape[1]
+        step = ids.shape[1]
         sample_tokens(scores.cpu().numpy(), self._words, step, self._sampling, kinds, self._chosen)
-        chosen = torch.from_numpy(self._chosen).to(scores.device)
-        # `generate` samples from one stream for the whole batch. Greedy decoding of a row whose
-        # largest entry is our own choice gives each song its own stream.
-        return torch.zeros_like(scores).scatter_(1, chosen[:, None], 1.0)
-
-
-class _Watched(LogitsProcessor):  # type: ignore[misc]
-    """Passes the first song's tokens to a callback, and leaves scores as they are."""
-
-    def __init__(self, watch: Watch, first_bar: int) -> None:
-        self._watch = watch
-        self._first_bar = first_bar
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._watch(self._first_bar, input_ids[0].tolist())
-        return scores
+        return torch.from_numpy(self._chosen).to(scores.device)
 
 
 class TokenSampler:
     """A model that draws songs for a request, in its key, within the tokens it can hold.
 
     The token of each of `blends` gets the mean of the embeddings of all its labels. `guidance` is
-    how much more structural inputs count than they were trained to, see `ComposingGPT2.begin`; a
+    how much more structural inputs count than they were trained to, see `SongReader.begin`; a
     model without such inputs has none.
     """
 
@@ -201,12 +187,9 @@ class TokenSampler:
         blends: Sequence[Blend] = (),
         guidance: float = 0.0,
     ) -> None:
-        rows = rows_of(model.config, vocabulary)
-        self.max_tokens = rows.seq_length
+        self._reader = SongReader(model, vocabulary)
+        self.max_tokens = self._reader.rows.seq_length
         self._model = model
-        self._composing = None
-        if rows.total > rows.seq_length:
-            self._model = self._composing = ComposingGPT2.of(model, vocabulary)
         self._guidance = guidance
         self._vocabulary = vocabulary
         self._sampling = sampling
@@ -231,27 +214,27 @@ class TokenSampler:
         vocabulary, device = self._vocabulary, self._model.device
         shared = min(map(len, constraint.given))
         start = torch.tensor([given[:shared] for given in constraint.given], device=device)
-        processors = LogitsProcessorList([GrammarProcessor(constraint, len(vocabulary))])
+        masks: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
+        masks = [GrammarProcessor(constraint, len(vocabulary))]
         if self._key is not None:
-            processors.append(KeyProcessor(self._key, vocabulary, len(seeds)))
-        processors.append(SongSampler(seeds, self._sampling, stage, vocabulary.kinds))
-        if self._watch is not None:
-            processors.append(_Watched(self._watch, first_bar))
-        # `generate` knows nothing of structural inputs: the model itself needs the songs' places.
-        if self._composing is not None:
-            self._composing.begin(len(seeds), places, self._guidance)
-        with torch.inference_mode(), _blended(self._model.transformer.wte, self._blends):
-            ids = self._model.generate(
-                start,
-                attention_mask=torch.ones_like(start),
-                logits_processor=processors,
-                # The choice is made in SongSampler.
-                do_sample=False,
-                max_length=self.max_tokens,
-                eos_token_id=vocabulary.piece_end,
-                pad_token_id=vocabulary.pad,
-            )
-        return [_to_end(row, vocabulary.piece_end) for row in ids.tolist()]
+            masks.append(KeyProcessor(self._key, vocabulary, len(seeds)))
+        sample = SongSampler(seeds, self._sampling, stage, vocabulary.kinds)
+
+        def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            for mask in masks:
+                scores = mask(ids, scores)
+            chosen = sample(ids, scores)
+            if self._watch is not None:
+                self._watch(first_bar, ids[0].tolist())
+            return chosen
+
+        self._reader.begin(len(seeds), places, self._guidance)
+        with _blended(self._model.transformer.wte, self._blends):
+            end = vocabulary.piece_end
+            rows = decode(self._reader.read, choose, start, [end], self.max_tokens)
+        if any(row[-1] != end for row in rows):  # else the grammar sees to it
+            raise CheckpointError("the model's outputs are not numbers; train it again, lr halved")
+        return rows
 
 
 @contextmanager
@@ -278,9 +261,3 @@ def _blended(table: torch.nn.Embedding, blends: Sequence[Blend]) -> Iterator[Non
         yield
     finally:
         handle.remove()
-
-
-def _to_end(row: list[int], piece_end: int) -> list[int]:
-    if piece_end not in row:  # else the grammar sees to it
-        raise CheckpointError("the model's outputs are not numbers; train it again, lr halved")
-    return row[: row.index(piece_end) + 1]

@@ -4,14 +4,13 @@ The weights are those of a plain `GPT2LMHeadModel`. Its `config.json` names the 
 rows of its position table hold them; see `tokenizer.structure`.
 """
 
-from typing import Any, Self
-
 import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate.decoding import CachedGPT2
 from megatron_music.generate.sampling_params import MOST_GUIDANCE
 from megatron_music.tokenizer.structure import (
     PlaceArray,
@@ -102,77 +101,54 @@ def _arguments(
     return {"inputs_embeds": embeds, "position_ids": listed[..., 0].long()}
 
 
-class ComposingGPT2(GPT2LMHeadModel):  # type: ignore[misc]
-    """A GPT-2 that gives its tokens their structural inputs while `generate` runs.
+class SongReader:
+    """A GPT-2 that reads songs as they are composed, with their structural inputs if it has any.
 
-    It holds another model's weights. `begin` has to be called before each `generate`.
+    `begin` has to be called before the first token of a batch of songs.
     """
 
-    _rows: PositionRows
-    _vocabulary: Vocabulary
-    _table: torch.Tensor
+    _cached: CachedGPT2
     _tracker: StructureTracker
     _guidance: float
-    _taken: int
 
-    @classmethod
-    def of(cls, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> Self:
-        """Return a model that composes with the weights of `model`."""
-        # Without storage: the weights of the other model take its place in the next lines.
-        with torch.device("meta"):
-            made = cls(model.config)
-        made.transformer, made.lm_head = model.transformer, model.lm_head
-        made.generation_config = model.generation_config
-        made._rows = rows_of(model.config, vocabulary)
-        made._vocabulary = vocabulary
-        made._table = _with_zero_row(model).detach()
-        made.eval()
-        return made
+    def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> None:
+        self.rows = rows_of(model.config, vocabulary)
+        self._model = model
+        self._vocabulary = vocabulary
+        self._table = _with_zero_row(model).detach()
 
     def begin(self, songs: int, places: PlaceArray | None = None, guidance: float = 0.0) -> None:
         """Get ready for songs that have not begun; `places` as in `model_inputs`.
 
-        With `guidance` the model reads each song twice, the second time as bare ids, and a cache
+        With `guidance` the model reads each song twice, the second time as bare ids, and the cache
         holds both. What the inputs add to the logits of pitches then counts 1 + `guidance` times:
         classifier-free guidance (Ho and Salimans, 2022). How likely it is that any note begins
         stays, since time and rests need no such help: guided, notes become too long.
         """
-        self._tracker = StructureTracker(self._rows, self._vocabulary, songs, places)
+        self._tracker = StructureTracker(self.rows, self._vocabulary, songs, places)
+        self._cached = CachedGPT2(self._model, songs * (2 if guidance else 1))
         self._guidance = guidance
-        self._taken = 0
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Give the logits of the songs' next tokens [songs, any number]; nothing is masked."""
-        rows = self._tracker.advance(input_ids.cpu().numpy())
-        given = _arguments(self, self._table, input_ids, rows)
-        songs, count = input_ids.shape
-        first, self._taken = self._taken, self._taken + count
-        if self._guidance:
-            indices = torch.arange(first, self._taken, device=input_ids.device)
-            bare = {
-                "inputs_embeds": self.transformer.wte(input_ids),
-                "position_ids": indices.expand(songs, count),
-            }
-            given = {name: torch.cat([of, bare[name]]) for name, of in given.items()}
-        if count > 1 or self._guidance:
-            # Positions that go back would mean packed songs, where there is no mask.
-            attention_mask = input_ids.new_ones(len(given["position_ids"]), self._taken)
-        output = super().forward(attention_mask=attention_mask, **given, **arguments)
-        if self._guidance:
-            output.logits = self._guide(*output.logits.split(songs))
-        return output
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Read the songs' next tokens [songs, any number]; return logits [songs, vocabulary]."""
+        rows = self._tracker.advance(ids.cpu().numpy())
+        embeds, positions = _arguments(self._model, self._table, ids, rows).values()
+        position_rows = self._model.transformer.wpe.weight
+        embeds = embeds + position_rows[positions]
+        if not self._guidance:
+            return self._cached.read(embeds)
+        first = self._cached.taken
+        indices = slice(first, first + ids.shape[1])
+        bare = self._model.transformer.wte(ids) + position_rows[indices]
+        logits = self._cached.read(torch.cat([embeds, bare]))
+        return self._guide(logits[: len(ids)], logits[len(ids) :])
 
     def _guide(self, informed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
-        """Return logits [songs, tokens, vocabulary] whose pitches lean away from bare ids'."""
+        """Return logits [songs, vocabulary] whose pitches lean away from those of bare ids."""
         first = self._vocabulary.note_on
         pitches = slice(first, first + PITCHES)
-        plain = informed[..., pitches]
-        guided = plain + self._guidance * (plain - bare[..., pitches])
+        plain = informed[:, pitches]
+        guided = plain + self._guidance * (plain - bare[:, pitches])
         mass = torch.logsumexp(plain, -1, keepdim=True)
-        informed[..., pitches] = guided - torch.logsumexp(guided, -1, keepdim=True) + mass
+        informed[:, pitches] = guided - torch.logsumexp(guided, -1, keepdim=True) + mass
         return informed

@@ -1,15 +1,16 @@
 """Load an exported model of words and write songs with it."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
-from transformers import GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
+from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.generate.decoding import CachedGPT2, decode
 from megatron_music.generate.sampler import SongSampler
 from megatron_music.generate.weights import load_on_device
 from megatron_music.text.request import TextRequest
@@ -82,21 +83,6 @@ def _refuse_fields(request: TextRequest, vocabulary: TextVocabulary) -> None:
             f"the model never met {', '.join(map(repr, unknown[:8]))}; leave that out of the "
             "prompt, the artist and the title"
         )
-
-
-class _Allowed(LogitsProcessor):  # type: ignore[misc]
-    """Mask all marks but those that may come next."""
-
-    def __init__(
-        self, vocabulary: TextVocabulary, marks: Sequence[int], device: torch.device
-    ) -> None:
-        barred = torch.zeros(len(vocabulary), dtype=torch.bool, device=device)
-        barred[vocabulary.unspoken] = True
-        barred[list(marks)] = False
-        self._barred = barred
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        return scores.masked_fill(self._barred, float("-inf"))
 
 
 class _Song:
@@ -174,22 +160,24 @@ class _Song:
         self, context: list[int], ends: tuple[int, ...], most: int, with_text: bool = True
     ) -> list[int]:
         """Draw tokens up to one of `ends`, it included, or `most` of them."""
-        vocabulary, device = self._vocabulary, self._model.device
-        start = torch.tensor([context], device=device)
-        allowed = _Allowed(vocabulary, ends, device) if with_text else _Only(ends)
-        sampler = SongSampler([self._seed], self._request.sampling, self._stage)
+        device = self._model.device
+        barred = torch.full((len(self._vocabulary),), not with_text, device=device)
+        barred[self._vocabulary.unspoken] = True
+        barred[list(ends)] = False
+        sample = SongSampler([self._seed], self._request.sampling, self._stage)
         self._stage += 1
-        with torch.inference_mode():
-            ids = self._model.generate(
-                start,
-                attention_mask=torch.ones_like(start),
-                logits_processor=LogitsProcessorList([allowed, sampler]),
-                do_sample=False,
-                max_new_tokens=most,
-                eos_token_id=list(ends),
-                pad_token_id=vocabulary.pad,
-            )
-        return [int(token) for token in ids[0, len(context) :]]
+        cached, transformer = CachedGPT2(self._model, 1), self._model.transformer
+
+        def read(ids: torch.Tensor) -> torch.Tensor:
+            positions = transformer.wpe.weight[cached.taken : cached.taken + ids.shape[1]]
+            return cached.read(transformer.wte(ids) + positions)
+
+        def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            return sample(ids, scores.masked_fill(barred, float("-inf")))
+
+        start, most_tokens = torch.tensor([context], device=device), len(context) + most
+        (row,) = decode(read, choose, start, ends, most_tokens)
+        return row[len(context) :]
 
     def _carried(self, text: list[int], header: int) -> list[int]:
         """Return the beginning of a new context: the last lines of a text, up to half of it."""
@@ -203,15 +191,3 @@ class _Song:
 
 def _on_one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-class _Only(LogitsProcessor):  # type: ignore[misc]
-    """Mask all tokens but these."""
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = list(tokens)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        left = torch.full_like(scores, float("-inf"))
-        left[:, self._tokens] = scores[:, self._tokens]
-        return left

@@ -18,7 +18,7 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
 from megatron_music.generate.session import Session
 from megatron_music.generate.song import Song
-from megatron_music.generate.structural import ComposingGPT2, model_inputs
+from megatron_music.generate.structural import SongReader, model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.structure import (
     INPUTS,
@@ -160,14 +160,12 @@ def test_the_example_in_the_guide_gives_what_songs_are_composed_from(hearing_mod
     )
     names: dict[str, Any] = {}
     exec(example.replace("runs/bach-tiny/hf", str(hearing_model)), names)  # noqa: S102
-    composing = ComposingGPT2.of(
-        AutoModelForCausalLM.from_pretrained(hearing_model), names["vocabulary"]
-    )
-    composing.begin(1, np.array([[0, 8]]))
+    reader = SongReader(AutoModelForCausalLM.from_pretrained(hearing_model), names["vocabulary"])
+    reader.begin(1, np.array([[0, 8]]))
     with torch.inference_mode():
-        wanted = composing(names["ids"]).logits
-    assert torch.allclose(names["logits"], wanted, atol=1e-5)
-    assert not torch.allclose(names["model"](names["ids"]).logits, wanted, atol=1e-1)
+        wanted = reader.read(names["ids"])
+    assert torch.allclose(names["logits"][:, -1], wanted, atol=1e-5)
+    assert not torch.allclose(names["model"](names["ids"]).logits[:, -1], wanted, atol=1e-1)
 
 
 def test_a_plain_generate_of_bare_ids_takes_the_rows_of_the_index(hearing_model: Path) -> None:
@@ -214,16 +212,14 @@ def test_a_cache_may_be_given_any_number_of_tokens_at_once(hearing_model: Path) 
     (song,) = Session.load(hearing_model).compose(count=1, bars=4)
     ids = torch.tensor([song.tokens, song.tokens])
     places = np.array([[0, 4], [-1, -1]])
-    composing = ComposingGPT2.of(plain, vocabulary)
-    composing.begin(2, places)
-    cache, had = None, []
+    lengths = [7, 1, 1, 20, ids.shape[1] - 29]
+    reader = SongReader(plain, vocabulary)
+    reader.begin(2, places)
     with torch.inference_mode():
-        for part in ids.split([7, 1, 1, 20, ids.shape[1] - 29], dim=1):
-            out = composing(part, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            had.append(out.logits)
+        had = [reader.read(part) for part in ids.split(lengths, dim=1)]
         wanted = plain(**model_inputs(plain, vocabulary, ids, places)).logits
-    assert torch.allclose(torch.cat(had, 1), wanted, atol=1e-10)
+    lasts = np.cumsum(lengths) - 1
+    assert torch.allclose(torch.stack(had, 1), wanted[:, lasts], atol=1e-10)
 
 
 def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
@@ -235,18 +231,13 @@ def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
     length = min(len(song.tokens) for song in songs)
     ids = torch.tensor([song.tokens[:length] for song in songs])
     places = np.array([[0, 4], [-1, -1]])
-    composing = ComposingGPT2.of(plain, vocabulary)
-    composing.begin(2, places, guidance=0.5)
-    cache, guided = None, []
+    reader = SongReader(plain, vocabulary)
+    reader.begin(2, places, guidance=0.5)
     with torch.inference_mode():
-        for part in ids.split([5, 1, 1, length - 7], dim=1):
-            out = composing(part, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            guided.append(out.logits)
+        had = torch.stack([reader.read(part) for part in ids.split(1, dim=1)], 1)
         informed = plain(**model_inputs(plain, vocabulary, ids, places)).logits
         bare = plain(ids).logits
     pitches = torch.from_numpy(vocabulary.kinds == vocabulary.kinds[vocabulary.note_on])
-    had = torch.cat(guided, 1)
     assert torch.allclose(had[..., ~pitches], informed[..., ~pitches], atol=1e-9)
     shares = (1.5 * informed - 0.5 * bare)[..., pitches].softmax(-1)
     assert torch.allclose(had[..., pitches].softmax(-1), shares, atol=1e-9)
