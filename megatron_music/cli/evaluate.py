@@ -33,6 +33,10 @@ def evaluate(
         float | None,
         typer.Option(help="As in `sample`: how much structural inputs count; else as HFDIR says."),
     ] = None,
+    parallel_penalty: Annotated[
+        float | None,
+        typer.Option(help="As in `sample`: nats taken from parallels; else as HFDIR says."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Compare a model with music it has never seen: loss, statistics, copying, a critic.
@@ -55,7 +59,12 @@ def evaluate(
         _evaluate_words(model, data, words, output, as_json)
         return
     request = Request(
-        count=count, seed=seed, temperature=temperature, top_p=top_p, guidance=guidance
+        count=count,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        guidance=guidance,
+        parallel_penalty=parallel_penalty,
     )
     figures = load_finished(output, evaluation_identity(model, data, request))
     if figures is None:

@@ -172,6 +172,14 @@ class SampleOptions:
             rich_help_panel=_SAMPLING,
         ),
     ] = None
+    parallel_penalty: Annotated[
+        float | None,
+        Option(
+            help="Nats taken from a pitch that would move in parallel fifths or octaves with "
+            "another voice; 0: as the model likes. Else the value in the model's folder.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
     prompt: Annotated[
         str | None,
         Option(

@@ -16,7 +16,7 @@ from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.critic import features, fit_separator
-from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
+from megatron_music.evaluate.voices import VOICE_FIGURES
 from megatron_music.files import atomic_write
 from megatron_music.generate.song import Song
 from megatron_music.score.notes import Piece
@@ -115,6 +115,6 @@ def best_of(
 
 def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:
     """Return the measures for ranking songs, [pieces, measures]: the critic's, those of voices."""
-    figures = VOICE_FIGURES.values() if voices_of(vocabulary.settings) else ()
+    figures = VOICE_FIGURES.values() if vocabulary.settings.voices else ()
     of_voices = [[figure(piece) for figure in figures] for piece in pieces]
     return np.concatenate((features(pieces), np.array(of_voices, np.float64)), axis=1)

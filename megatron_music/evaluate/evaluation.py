@@ -35,7 +35,7 @@ from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
 from megatron_music.evaluate.unconstrained import UnconstrainedSample, sample_unconstrained
-from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic, voices_of
+from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
@@ -141,7 +141,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         progress(0, 3)
         sung = SUNG_FIGURES if vocabulary.has_lyrics else {}
         figures = tuple(compare_figures([*sets, composed], FIGURES | sung))
-        singing = VOICE_FIGURES if voices_of(vocabulary.settings) else {}
+        singing = VOICE_FIGURES if vocabulary.settings.voices else {}
         voices = tuple(compare_figures([*sets, composed], singing))
         histograms = tuple(compare_histograms([*sets, composed]))
         progress(1, 3)

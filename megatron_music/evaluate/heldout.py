@@ -9,7 +9,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from megatron_music.evaluate.bootstrap import Estimate, FloatArray, ratio
-from megatron_music.evaluate.voices import CELLS_PER_BAR, voices_of
+from megatron_music.evaluate.voices import CELLS_PER_BAR
 from megatron_music.generate.structural import model_inputs, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.score.notes import IntArray
@@ -157,7 +157,7 @@ def cells_in(readings: Sequence[WindowLosses], vocabulary: Vocabulary) -> IntArr
 
     Windows that do not fit into the model's context count no cells.
     """
-    voices, bar_ends = len(voices_of(vocabulary.settings)), vocabulary.bar_end
+    voices, bar_ends = len(vocabulary.settings.voices), vocabulary.bar_end
     bars = [
         0
         if reading.left_out

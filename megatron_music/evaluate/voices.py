@@ -10,10 +10,9 @@ from itertools import combinations, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.instruments import VOICES, instrument_name
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.key import PITCH_CLASSES, likeliest_key
 from megatron_music.score.notes import QUARTERS_PER_BAR, IntArray, Piece
-from megatron_music.tokenizer.vocabulary import TokenizerSettings
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -28,13 +27,6 @@ TRIADS = ((0, 4, 7), (0, 3, 7), (0, 3, 6), (0, 4, 8))
 """Major, minor, diminished and augmented, in semitones above the root."""
 
 _UNISON, _FIFTH = 0, 7
-
-
-def voices_of(settings: TokenizerSettings) -> tuple[str, ...]:
-    """Return the voices that all pieces of a data set have; () for other music."""
-    names = settings.ensemble
-    known = {instrument_name(code) for code in VOICES}
-    return names if len(names) > 1 and set(names) <= known else ()
 
 
 def voice_cells(piece: Piece) -> IntArray:

@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from megatron_music.config import ModelConfig, Recipe
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.train.gpt2 import LINEARS, NORMS, QKV
 from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
@@ -19,6 +20,8 @@ Weights = dict[str, torch.Tensor]
 
 GUIDANCE = 0.25
 """Written for models with structural inputs; chosen on chorales: docs/composing.md, Guidance."""
+PARALLEL_PENALTY = 5.0
+"""Written for choirs; chosen on chorales: docs/composing.md, Parallel fifths and octaves."""
 
 
 def convert_weights(
@@ -88,17 +91,20 @@ def as_gpt2(
 def gpt2_config(recipe: Recipe, vocabulary: AnyVocabulary) -> GPT2Config:
     """Return the configuration of the same model in `transformers`.
 
-    With structural inputs it says which rows of the position table mean what, and how much
-    guidance songs are composed with: none for a model that never saw a document without inputs.
+    With structural inputs it says which rows of the position table mean what, and how songs are
+    composed: with guidance if the model also saw documents without inputs, with a penalty for
+    parallels if all its music is for a choir, where fifths and octaves do not move in parallel.
     """
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    is_choir = isinstance(vocabulary, Vocabulary) and vocabulary.settings.voices
     structure: dict[str, Any] = {}
     if shape.structural_inputs:
         structure = {
             "structural_inputs": list(shape.structural_inputs),
             "seq_length": shape.seq_length,
             "guidance": GUIDANCE if recipe.train.plain_share else 0.0,
+            "parallel_penalty": PARALLEL_PENALTY if is_choir and rows.fifths >= 0 else 0.0,
         }
     return GPT2Config(
         vocab_size=len(vocabulary),

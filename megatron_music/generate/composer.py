@@ -16,9 +16,10 @@ from megatron_music.generate.key import parse_key
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler, Watch
+from megatron_music.generate.sampling_params import Steering
 from megatron_music.generate.sing import sing
 from megatron_music.generate.song import Song
-from megatron_music.generate.structural import guidance_of, rows_of
+from megatron_music.generate.structural import rows_of, steering_of
 from megatron_music.generate.weights import load_on_device
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -44,7 +45,7 @@ class Composer:
                 f"{len(vocabulary)}; export the run again"
             )
         self.rows = rows_of(model.config, vocabulary)
-        self.guidance = guidance_of(model.config)
+        self.steering = steering_of(model.config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -77,6 +78,11 @@ class Composer:
                 f"this model has no structural inputs; leave out `guidance` (got "
                 f"{request.guidance}), or train with model.structural_inputs"
             )
+        if request.parallel_penalty and self.rows.fifths < 0:
+            raise UsageError(
+                "this model does not know which pitches move in parallel; leave out "
+                "`parallel_penalty`, or train with motion among model.structural_inputs"
+            )
         for name in ("begin", "end"):
             if getattr(request, name) and self.rows.since_begin < 0:
                 raise UsageError(
@@ -98,8 +104,11 @@ class Composer:
         model = self._exact_model() if request.exact else self.model
         key = None if request.key is None else parse_key(request.key)
         blends = request.blends(self.vocabulary)
-        guidance = self.guidance if request.guidance is None else request.guidance
-        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends, guidance)
+        asked = (request.guidance, request.parallel_penalty)
+        steering = Steering(
+            *(own if wish is None else wish for own, wish in zip(self.steering, asked, strict=True))
+        )
+        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends, steering)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""

@@ -22,7 +22,7 @@ MOST_BYTES = 64 << 20
 
 _MARK = "megatron-music page 2"
 _DATA = re.compile(r'<script type="application/json" data-key="([^"]+)">(.*?)</script>', re.DOTALL)
-_UNSAID = ("temperature", "top_k", "top_p", "min_p", "guidance")
+_UNSAID = ("temperature", "top_k", "top_p", "min_p", "guidance", "parallel_penalty")
 
 
 def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:

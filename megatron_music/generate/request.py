@@ -8,7 +8,7 @@ import numpy as np
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.lyrics import Lines, lay_words, syllables_of, usual_bars
-from megatron_music.generate.sampling_params import MOST_GUIDANCE, SamplingParams
+from megatron_music.generate.sampling_params import MOST_STEERING, SamplingParams, Steering
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
@@ -42,7 +42,8 @@ class Request:
 
     With `best` only that many songs are kept, those that a critic ranks highest. `guidance` is how
     much more than trained structural inputs count in the choice of pitches; None: as the folder of
-    the model says.
+    the model says. `parallel_penalty` are the nats taken from a pitch that would move in parallel
+    fifths or octaves with another voice; None: as the folder says.
 
     Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
     and the model computes in fp64, so that a number means the same song everywhere.
@@ -82,6 +83,7 @@ class Request:
     tempo_bpm: float | None = None
     min_p: float = 0.1
     guidance: float | None = None
+    parallel_penalty: float | None = None
     tracks: int | None = None
     density: tuple[str, ...] = ()
     attributes: tuple[str, ...] | None = None
@@ -189,8 +191,9 @@ class Request:
             raise UsageError(f"`top_p` must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
         if not 0 <= self.min_p <= 1:
             raise UsageError(f"`min_p` must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
-        if self.guidance is not None:
-            _within("`guidance`", self.guidance, 0, MOST_GUIDANCE, "use 0.0 to disable")
+        for name in Steering._fields:
+            if getattr(self, name) is not None:
+                _within(f"`{name}`", getattr(self, name), 0, MOST_STEERING, "use 0.0 to disable")
 
     @property
     def tempo(self) -> float:

@@ -14,7 +14,7 @@ from megatron_music.generate.decoding import decode
 from megatron_music.generate.key import Key
 from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
-from megatron_music.generate.sampling_params import SamplingParams
+from megatron_music.generate.sampling_params import NO_STEERING, SamplingParams, Steering
 from megatron_music.generate.structural import SongReader
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.attributes import Blend
@@ -172,9 +172,8 @@ class SongSampler:
 class TokenSampler:
     """A model that draws songs for a request, in its key, within the tokens it can hold.
 
-    The token of each of `blends` gets the mean of the embeddings of all its labels. `guidance` is
-    how much more structural inputs count than they were trained to, see `SongReader.begin`; a
-    model without such inputs has none.
+    The token of each of `blends` gets the mean of the embeddings of all its labels. A model
+    without structural inputs has no `steering`.
     """
 
     def __init__(
@@ -185,12 +184,12 @@ class TokenSampler:
         key: Key | None = None,
         watch: Watch | None = None,
         blends: Sequence[Blend] = (),
-        guidance: float = 0.0,
+        steering: Steering = NO_STEERING,
     ) -> None:
         self._reader = SongReader(model, vocabulary)
         self.max_tokens = self._reader.rows.seq_length
         self._model = model
-        self._guidance = guidance
+        self._steering = steering
         self._vocabulary = vocabulary
         self._sampling = sampling
         self._key = key
@@ -228,7 +227,7 @@ class TokenSampler:
                 self._watch(first_bar, ids[0].tolist())
             return chosen
 
-        self._reader.begin(len(seeds), places, self._guidance)
+        self._reader.begin(len(seeds), places, self._steering)
         with _blended(self._model.transformer.wte, self._blends):
             end = vocabulary.piece_end
             rows = decode(self._reader.read, choose, start, [end], self.max_tokens)

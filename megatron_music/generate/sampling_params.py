@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-MOST_GUIDANCE = 10
-"""Beyond it hardly anything but the likeliest token is drawn."""
+MOST_STEERING = 10
+"""Beyond it a model's own choice hardly counts."""
 
 
 class SamplingParams(NamedTuple):
@@ -13,3 +13,18 @@ class SamplingParams(NamedTuple):
     top_k: int
     top_p: float
     min_p: float
+
+
+class Steering(NamedTuple):
+    """What is done to the model's choice among pitches; 0 does nothing.
+
+    `guidance`: how much more structural inputs count than they were trained to.
+    `parallel_penalty`: nats taken from a pitch that would move in parallel fifths or octaves with
+    another voice.
+    """
+
+    guidance: float = 0.0
+    parallel_penalty: float = 0.0
+
+
+NO_STEERING = Steering()

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.decoding import CachedGPT2
-from megatron_music.generate.sampling_params import MOST_GUIDANCE
+from megatron_music.generate.sampling_params import MOST_STEERING, NO_STEERING, Steering
 from megatron_music.tokenizer.structure import (
     PlaceArray,
     PositionRows,
@@ -48,18 +48,19 @@ def rows_of(config: GPT2Config, vocabulary: Vocabulary) -> PositionRows:
     return rows
 
 
-def guidance_of(config: GPT2Config) -> float:
-    """Return the guidance that a model asks to be composed with; CheckpointError for no number.
+def steering_of(config: GPT2Config) -> Steering:
+    """Return how a model asks to be composed with; raises CheckpointError for no number.
 
     Folders that were exported before there was any have none, and compose as they did.
     """
-    guidance = getattr(config, "guidance", 0.0)
-    if not isinstance(guidance, int | float) or not 0 <= guidance <= MOST_GUIDANCE:
-        raise CheckpointError(
-            f"config.json has guidance={guidance!r}; expected 0..{MOST_GUIDANCE}: export the run "
-            "again"
-        )
-    return float(guidance)
+    for name in Steering._fields:
+        value = getattr(config, name, 0.0)
+        if not isinstance(value, int | float) or not 0 <= value <= MOST_STEERING:
+            raise CheckpointError(
+                f"config.json has {name}={value!r}; expected 0..{MOST_STEERING}: export the run "
+                "again"
+            )
+    return Steering(*(float(getattr(config, name, 0.0)) for name in Steering._fields))
 
 
 def model_inputs(
@@ -109,7 +110,7 @@ class SongReader:
 
     _cached: CachedGPT2
     _tracker: StructureTracker
-    _guidance: float
+    _steering: Steering
 
     def __init__(self, model: GPT2LMHeadModel, vocabulary: Vocabulary) -> None:
         self.rows = rows_of(model.config, vocabulary)
@@ -117,17 +118,18 @@ class SongReader:
         self._vocabulary = vocabulary
         self._table = _with_zero_row(model).detach()
 
-    def begin(self, songs: int, places: PlaceArray | None = None, guidance: float = 0.0) -> None:
+    def begin(
+        self, songs: int, places: PlaceArray | None = None, steering: Steering = NO_STEERING
+    ) -> None:
         """Get ready for songs that have not begun; `places` as in `model_inputs`.
 
-        With `guidance` the model reads each song twice, the second time as bare ids, and the cache
-        holds both. What the inputs add to the logits of pitches then counts 1 + `guidance` times:
-        classifier-free guidance (Ho and Salimans, 2022). How likely it is that any note begins
-        stays, since time and rests need no such help: guided, notes become too long.
+        With guidance the model reads each song twice, the second time as bare ids, and the cache
+        holds both. What the inputs add to the logits of pitches then counts 1 + guidance times:
+        classifier-free guidance (Ho and Salimans, 2022).
         """
         self._tracker = StructureTracker(self.rows, self._vocabulary, songs, places)
-        self._cached = CachedGPT2(self._model, songs * (2 if guidance else 1))
-        self._guidance = guidance
+        self._cached = CachedGPT2(self._model, songs * (2 if steering.guidance else 1))
+        self._steering = steering
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Read the songs' next tokens [songs, any number]; return logits [songs, vocabulary]."""
@@ -135,20 +137,36 @@ class SongReader:
         embeds, positions = _arguments(self._model, self._table, ids, rows).values()
         position_rows = self._model.transformer.wpe.weight
         embeds = embeds + position_rows[positions]
-        if not self._guidance:
-            return self._cached.read(embeds)
-        first = self._cached.taken
-        indices = slice(first, first + ids.shape[1])
-        bare = self._model.transformer.wte(ids) + position_rows[indices]
-        logits = self._cached.read(torch.cat([embeds, bare]))
-        return self._guide(logits[: len(ids)], logits[len(ids) :])
+        if self._steering.guidance:
+            first = self._cached.taken
+            indices = slice(first, first + ids.shape[1])
+            embeds = torch.cat([embeds, self._model.transformer.wte(ids) + position_rows[indices]])
+        logits = self._cached.read(embeds)
+        if any(self._steering):
+            return self._steer(logits[: len(ids)], logits[len(ids) :], rows[:, -1])
+        return logits
 
-    def _guide(self, informed: torch.Tensor, bare: torch.Tensor) -> torch.Tensor:
-        """Return logits [songs, vocabulary] whose pitches lean away from those of bare ids."""
+    def _steer(self, logits: torch.Tensor, bare: torch.Tensor, rows: RowArray) -> torch.Tensor:
+        """Return logits [songs, vocabulary] with other pitches likely; `rows` [songs, most].
+
+        How likely it is that any note begins stays. The model needs no help with time and rests:
+        with all tokens guided, notes become too long.
+        """
         first = self._vocabulary.note_on
         pitches = slice(first, first + PITCHES)
-        plain = informed[:, pitches]
-        guided = plain + self._guidance * (plain - bare[:, pitches])
+        plain = logits[:, pitches]
+        steered = plain.clone()
+        if self._steering.guidance:
+            steered += self._steering.guidance * (plain - bare[:, pitches])
+        if self._steering.parallel_penalty:
+            # The rows of fifths and those of octaves follow one another.
+            moves = rows - self.rows.fifths
+            songs, places = np.nonzero((moves >= 0) & (moves < 2 * PITCHES))
+            parallel = moves[songs, places] % PITCHES
+            # Assigned, not added up: a pitch may be a fifth to one voice and an octave to another.
+            penalty = torch.zeros_like(plain)
+            penalty[songs, parallel] = self._steering.parallel_penalty
+            steered -= penalty
         mass = torch.logsumexp(plain, -1, keepdim=True)
-        informed[:, pitches] = guided - torch.logsumexp(guided, -1, keepdim=True) + mass
-        return informed
+        logits[:, pitches] = steered - torch.logsumexp(steered, -1, keepdim=True) + mass
+        return logits

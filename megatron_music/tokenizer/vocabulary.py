@@ -19,7 +19,12 @@ import numpy.typing as npt
 
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import read_small, write_text
-from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name, parse_instrument
+from megatron_music.score.instruments import (
+    INSTRUMENT_COUNT,
+    VOICES,
+    instrument_name,
+    parse_instrument,
+)
 from megatron_music.score.metre import TimeSignature, parse_metre, time_signatures
 from megatron_music.score.notes import IntArray
 from megatron_music.score.tempo import TEMPI_BPM
@@ -141,6 +146,12 @@ class TokenizerSettings:
                 f"velocity must be 8 or 32 levels, or 0 for none (got {self.velocity}); 8 are "
                 "those of pp to ff"
             )
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The voices of a choir that all pieces of the data set have; () for other music."""
+        known = {instrument_name(code) for code in VOICES}
+        return self.ensemble if len(self.ensemble) > 1 and set(self.ensemble) <= known else ()
 
 
 class Ids(NamedTuple):

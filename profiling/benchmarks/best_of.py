@@ -26,7 +26,7 @@ from megatron_music.evaluate.comparison import WindowSet
 from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.critic import cross_validated, features
 from megatron_music.evaluate.measures import FIGURES
-from megatron_music.evaluate.voices import VOICE_FIGURES, voices_of
+from megatron_music.evaluate.voices import VOICE_FIGURES
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
@@ -82,7 +82,7 @@ def measure(arguments: argparse.Namespace) -> str:
     }
     areas = (_span(_area(_joined(splits[0], held_out), music)) for music in columns.values())
     rows = [["critic's AUC", *areas, ""]]
-    figures = FIGURES | (VOICE_FIGURES if voices_of(vocabulary.settings) else {})
+    figures = FIGURES | (VOICE_FIGURES if vocabulary.settings.voices else {})
     for name, figure in figures.items():
         means = (
             mean(np.array([figure(piece) for piece in music.pieces]), music.groups)

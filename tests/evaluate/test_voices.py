@@ -159,7 +159,7 @@ def test_figures_stay_the_same_in_any_key(chords: list[list[int]]) -> None:
 def test_music_has_voices_where_its_ensemble_is_of_them(
     ensemble: tuple[str, ...], found: tuple[str, ...]
 ) -> None:
-    assert voices.voices_of(TokenizerSettings(ensemble=ensemble)) == found
+    assert TokenizerSettings(ensemble=ensemble).voices == found
 
 
 def test_a_last_chord_is_looked_for_before_silence() -> None:

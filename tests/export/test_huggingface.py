@@ -54,6 +54,7 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     assert (config.n_layer, config.n_embd, config.vocab_size) == (2, 64, 425)
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
     assert config.guidance > 0
+    assert config.parallel_penalty == 0.0
     assert (exported / "mmmtrack.json").is_file()
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported, trust_remote_code=False)
     assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
@@ -68,6 +69,22 @@ def test_a_model_that_cannot_do_with_and_without_inputs_has_no_guidance(
 ) -> None:
     config = gpt2_config(load_recipe("tiny", [override]), Vocabulary(TokenizerSettings()))
     assert getattr(config, "guidance", None) == guidance
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "inputs", "has_penalty"),
+    [
+        (("SOPRANO", "ALTO", "TENOR", "BASS"), ["time", "motion"], True),
+        (("SOPRANO", "ALTO", "TENOR", "BASS"), ["time"], False),
+        (("0", "33"), ["time", "motion"], False),
+    ],
+)
+def test_choirs_are_composed_with_a_penalty_for_parallels(
+    ensemble: tuple[str, ...], inputs: list[str], has_penalty: bool
+) -> None:
+    recipe = load_recipe("tiny", [f"model.structural_inputs=[{', '.join(inputs)}]"])
+    config = gpt2_config(recipe, Vocabulary(TokenizerSettings(ensemble=ensemble)))
+    assert bool(config.parallel_penalty) == has_penalty
 
 
 def test_the_model_card_names_data_terms_figures_and_limits(exported: Path) -> None:

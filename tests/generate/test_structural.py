@@ -16,10 +16,12 @@ from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
+from megatron_music.generate.sampling_params import Steering
 from megatron_music.generate.session import Session
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import SongReader, model_inputs
 from megatron_music.score.notes import Piece
+from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.structure import (
     INPUTS,
     PLACES,
@@ -28,7 +30,7 @@ from megatron_music.tokenizer.structure import (
     document_rows,
     position_rows,
 )
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, load_vocabulary
+from megatron_music.tokenizer.vocabulary import PITCHES, TokenizerSettings, load_vocabulary
 from tests.generate.conftest import CHORALE, untrained
 from tests.music import track
 
@@ -232,7 +234,7 @@ def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
     ids = torch.tensor([song.tokens[:length] for song in songs])
     places = np.array([[0, 4], [-1, -1]])
     reader = SongReader(plain, vocabulary)
-    reader.begin(2, places, guidance=0.5)
+    reader.begin(2, places, Steering(guidance=0.5))
     with torch.inference_mode():
         had = torch.stack([reader.read(part) for part in ids.split(1, dim=1)], 1)
         informed = plain(**model_inputs(plain, vocabulary, ids, places)).logits
@@ -246,16 +248,44 @@ def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
     assert torch.allclose(*masses, atol=1e-9)
 
 
-def test_a_folder_says_which_guidance_its_songs_have(hearing_model: Path, tmp_path: Path) -> None:
+def test_a_folder_says_how_its_songs_are_steered(hearing_model: Path, tmp_path: Path) -> None:
     def composed(folder: Path, **wishes: float) -> list[tuple[int, ...]]:
         return [one.tokens for one in Session.load(folder).compose(count=3, bars=4, **wishes)]
 
     folder = Path(shutil.copytree(hearing_model, tmp_path / "hf"))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"guidance": 2.0}))
-    assert composed(folder) == composed(hearing_model, guidance=2.0)
+    steered = {"guidance": 2.0, "parallel_penalty": 3.0}
+    (folder / "config.json").write_text(json.dumps(config | steered))
+    assert composed(folder) == composed(hearing_model, **steered)
     assert composed(folder) != composed(hearing_model)
-    assert composed(folder, guidance=0.0) == composed(hearing_model)
+    assert composed(folder, **dict.fromkeys(steered, 0.0)) == composed(hearing_model)
+
+
+def test_a_penalty_makes_parallels_rarer_by_its_exponential(hearing_model: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(hearing_model).double().eval()
+    vocabulary = load_vocabulary(hearing_model)
+    piece = Piece(
+        4, 4, (track(0, (0, 8, 67), (8, 16, 69)), track(33, (0, 8, 48), (8, 16, 50)))
+    )  # a twelfth below, then in parallel
+    ids = torch.from_numpy(encode(piece, vocabulary).astype(np.int64))[None]
+    first = vocabulary.note_on
+    ends = int(torch.nonzero(ids[0] == vocabulary.note_off + 48)[0])
+    logits = {}
+    for penalty in (0.0, 2.0):
+        reader = SongReader(plain, vocabulary)
+        reader.begin(1, None, Steering(parallel_penalty=penalty))
+        with torch.inference_mode():
+            logits[penalty] = reader.read(ids[:, : ends + 1])[0]
+    had, wanted = logits[2.0], logits[0.0]
+    pitches = slice(first, first + PITCHES)
+    odds = had.log_softmax(-1) - wanted.log_softmax(-1)
+    moved = odds[pitches] - odds[first]
+    assert moved[50] == pytest.approx(-2.0, abs=1e-6)
+    others = torch.arange(PITCHES) != 50
+    assert torch.allclose(moved[others], moved.new_zeros(()), atol=1e-6)
+    assert float(had.softmax(-1)[pitches].sum()) == pytest.approx(
+        float(wanted.softmax(-1)[pitches].sum())
+    )
 
 
 def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
@@ -263,6 +293,8 @@ def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
         Session.load(chorale_model).compose(guidance=0.5)
     with pytest.raises(UsageError, match=r"must be 0\.\.10"):
         Request(guidance=11.0)
+    with pytest.raises(UsageError, match="which pitches move in parallel"):
+        Session.load(chorale_model).compose(parallel_penalty=3.0)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +306,7 @@ def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
         ({"seq_length": 10**9}, "seq_length=1000000000"),
         ({"seq_length": "160"}, "seq_length='160'"),
         ({"guidance": "much"}, "guidance='much'"),
-        ({"guidance": -1}, "guidance=-1"),
+        ({"parallel_penalty": -1}, "parallel_penalty=-1"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
