@@ -101,12 +101,13 @@ def _encode_files() -> None:
 
 
 def _join_shards() -> None:
-    from megatron_music.data.encoding.density_kernel import settle
+    from megatron_music.data.encoding.density_kernel import rates_of_windows, settle
     from megatron_music.tokenizer.documents import document_columns
 
     documents = document_columns([(_tokens(), np.ones(2), 0)])
     counts = np.zeros((3, 1 << 16), np.int64)
     settle(documents, np.zeros(1, np.int8), np.ones(9), np.uint16(1), np.uint16(0), counts)
+    rates_of_windows(documents, 1, np.uint16(0), np.uint16(0), np.uint16(0))
 
 
 def _check_documents() -> None:
@@ -137,7 +138,6 @@ def _cut_windows() -> None:
         new_draw,
         plan,
         shortened,
-        track_rates,
     )
 
     tokens, vocabulary, one = _tokens(), _vocabulary(), np.ones(1, np.int32)
@@ -145,7 +145,6 @@ def _cut_windows() -> None:
     draw = new_draw(0, range(1))
     plan(documents, draw, 1, _SEQ_LENGTH, vocabulary, moves=True).read(0)
     shortened(documents, np.zeros(1, np.int64), _SEQ_LENGTH, vocabulary)
-    track_rates(documents, 1, vocabulary)
 
 
 def _pack_documents() -> None:

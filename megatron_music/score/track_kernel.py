@@ -15,7 +15,7 @@ from megatron_music.score.channel_kernel import (
     foreign,
     local_track,
 )
-from megatron_music.score.compiled import inlined, kernel, wide
+from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
 from megatron_music.score.midi_columns import (
     BEND,
@@ -222,28 +222,9 @@ def _control(
     return True
 
 
-@inlined
-def _end_note(slot: int, tick: int, ends: Cells, opened: Cells, following: Cells) -> None:
-    """End the oldest open note of a channel and pitch, if there is one."""
-    # The oldest ends first, as synthesizers have it where one pitch sounds twice.
-    oldest = wide(opened[slot])
-    if oldest >= 0:
-        ends[oldest] = tick
-        opened[slot] = following[oldest]
-
-
-@inlined
-def _open_note(slot: int, note: int, opened: Cells, latest: Cells, following: Cells) -> None:
-    """Put a note after the open ones of its channel and pitch."""
-    if opened[slot] < 0:
-        opened[slot] = note
-    else:
-        following[latest[slot]] = note
-    latest[slot] = note
-
-
-# Between two notes `scan_chunk` calls no function that takes an array, but inlined ones: each call
-# would count references. The rarer calls take the arrays they need: all buffers would count six.
+# Between two notes `scan_chunk` calls no function that takes an array, not even an inlined one:
+# that would count references, which takes a fifth of the time. The rarer calls take the arrays they
+# need: all buffers would count six.
 @kernel
 def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
     data: Bytes, at: int, end: int, count: int, order: npt.NDArray[np.int64], buffers: Buffers
@@ -256,7 +237,7 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
     current = work[cells.CURRENT : cells.CURRENT + cells.CHANNELS]
     first_change = 0 if len(order) > 0 else ENDLESS
     next_change, port, tick, status = first_change, work[cells.PORT], 0, 0
-    while at < end:
+    while 0 <= at < end:
         work[cells.PLACE] = at
         delta, at = wide(data[at]), at + 1
         if delta >= 0x80:
@@ -272,14 +253,10 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
         byte = wide(data[at])
         if byte >= 0xF0:
             at = _system(data, at, end, tick, changes, metres, controls, work)
-            if at < 0:
-                return at
             if work[cells.PORT] != port:
                 port, next_change = work[cells.PORT], first_change
             continue
-        if byte >= 0x80:
-            status = byte
-            at += 1
+        status, at = (byte, at + 1) if byte >= 0x80 else (status, at)
         kind, channel, body = status & 0xF0, status & 15, at
         at += 1 if status & 0xE0 == 0xC0 else 2
         if status == 0 or at > end:
@@ -289,12 +266,13 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
             if sets and not _control(data, body, status, tick, changes, controls, work):
                 return NO_ROOM
             continue
-        pitch, velocity = wide(data[body]), wide(data[body + 1])
-        if (pitch | velocity) >= 0x80:
-            pitch, velocity = min(pitch, 0x7F), min(velocity, 0x7F)
+        pitch, velocity = min(wide(data[body]), 0x7F), min(wide(data[body + 1]), 0x7F)
         slot = channel << 7 | pitch
+        oldest = wide(opened[slot])
         if kind == 0x80 or velocity == 0:
-            _end_note(slot, tick, ends, opened, following)
+            # The oldest ends first, as synthesizers have it where one pitch sounds twice.
+            if oldest >= 0:
+                ends[oldest], opened[slot] = tick, following[oldest]
             continue
         if current[channel] < 0:
             current[channel] = local_track(channel, work)
@@ -302,9 +280,13 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
             return NO_ROOM
         owners[count], onsets[count], ends[count] = current[channel], tick, -1
         pitches[count], velocities[count], following[count] = pitch, velocity, -1
-        _open_note(slot, count, opened, latest, following)
+        if oldest < 0:
+            opened[slot] = count
+        else:
+            following[latest[slot]] = count
+        latest[slot] = count
         count += 1
-    return count
+    return at if at < 0 else count
 
 
 @kernel

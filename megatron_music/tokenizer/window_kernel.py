@@ -180,20 +180,6 @@ def _look(tokens: Tokens, index: Index, window: Window, about: Tracks, rules: Ru
 
 
 @kernel
-def notes_in(tokens: Tokens, index: Index, track: int, first: int, bars: int, rules: Rules) -> int:
-    """Return how many notes begin in some bars of a track."""
-    notes = 0
-    for bar in range(first, first + bars):
-        at = index.opening[track, bar] + 1
-        kind = rules.kinds[tokens[at]]
-        while kind not in (BAR_END, FILL_END, PIECE_END):
-            notes += kind == NOTE_ON
-            at += 1
-            kind = rules.kinds[tokens[at]]
-    return notes
-
-
-@kernel
 def _ordered(about: Tracks, window: Window) -> Cells:
     """Return the tracks of a window that sound and are kept, in their order."""
     words, total = window.words, len(about.notes)

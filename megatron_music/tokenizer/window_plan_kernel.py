@@ -21,7 +21,6 @@ from megatron_music.tokenizer.window_kernel import (
     cut,
     drawn_window,
     fit,
-    notes_in,
 )
 
 DOCUMENT, PLACE, FIRST, BARS, TRACKS, HIDES, SIZE = range(7)
@@ -167,36 +166,6 @@ def shorten_documents(
             rows[i, DOCUMENT] = document
             _note(laid, 0, size, rows, i)
     return rows
-
-
-@kernel
-def count_notes(
-    tokens: Tokens,
-    starts: Cells,
-    lengths: npt.NDArray[np.int32],
-    bars: int,
-    rules: Rules,
-) -> npt.NDArray[np.float64]:
-    """Return the notes a bar of each track that sounds in each of the windows in a row."""
-    rates = np.empty(1024, np.float64)
-    count = 0
-    for document in range(len(lengths)):
-        start = starts[document]
-        is_sound, index = index_document(tokens, start, start + wide(lengths[document]), rules)
-        if not is_sound:
-            continue
-        tracks, total = index.opening.shape
-        for first in range(0, total, bars):
-            laid = min(bars, total - first)
-            for track in range(tracks):
-                notes = notes_in(tokens, index, track, first, laid, rules)
-                if count == len(rates):
-                    grown = np.empty(2 * len(rates), np.float64)
-                    grown[:count] = rates
-                    rates = grown
-                rates[count] = notes / laid
-                count += notes > 0
-    return rates[:count]
 
 
 @kernel

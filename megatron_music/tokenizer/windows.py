@@ -185,13 +185,6 @@ def shortened(
     return Windows(documents, rows, 0, draw, vocabulary)
 
 
-def track_rates(documents: Documents, bars: int, vocabulary: Vocabulary) -> npt.NDArray[np.float64]:
-    """Return the notes a bar of each track of each window of `bars` bars, which do not overlap."""
-    from megatron_music.tokenizer.window_plan_kernel import count_notes
-
-    return count_notes(*documents, bars, rules_of(vocabulary.settings))
-
-
 @lru_cache(maxsize=4)
 def rules_of(settings: TokenizerSettings) -> "Rules":
     """Return what the kernels have to know of a vocabulary."""

@@ -14,7 +14,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import placed_windows
-from megatron_music.tokenizer.codec import decode, encode, note_rates
+from megatron_music.tokenizer.codec import decode, encode
 from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import (
@@ -34,7 +34,6 @@ from megatron_music.tokenizer.windows import (
     new_draw,
     plan,
     shortened,
-    track_rates,
 )
 from tests.music import pieces, sung_pieces, track
 
@@ -318,14 +317,6 @@ def test_a_long_document_is_shortened_to_the_most_bars_that_fit(
             assert as_set(held) == as_set(real)
         if held.bars < piece.bars and not hides:
             assert len(encode(window_of(piece, 0, held.bars + 1), vocabulary)) > most_tokens
-
-
-def test_rates_are_the_notes_a_bar_of_each_window() -> None:
-    piece = Piece(4, 5, (track(0, *[(i, i + 1, 60) for i in range(0, 80, 3)]),
-                         track(DRUMS, (3, 4, 40), (70, 71, 40))), ())  # fmt: skip
-    documents = stored([encode(piece, PLAIN)] * 2)
-    expected = [note_rates(window) for _, window in placed_windows(piece, 2, 2)] * 2
-    assert track_rates(documents, 2, PLAIN).tolist() == np.concatenate(expected).tolist()
 
 
 @pytest.mark.parametrize(

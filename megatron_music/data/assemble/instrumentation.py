@@ -63,9 +63,9 @@ def _spread(total: int, most: int) -> list[int]:
 
 def _bars(tokens: TokenArray, vocabulary: Vocabulary) -> int:
     """Return the bars of a window, hidden ones included."""
-    ends = (vocabulary.bar_end, vocabulary.ids["FILL_IN"])
-    tracks = np.count_nonzero(tokens == vocabulary.track_start)
-    return int(np.isin(tokens, ends).sum() // max(tracks, 1))
+    marks = (vocabulary.track_start, vocabulary.bar_end, vocabulary.ids["FILL_IN"])
+    tracks, shown, hidden = (int(np.count_nonzero(tokens == mark)) for mark in marks)
+    return (shown + hidden) // max(tracks, 1)
 
 
 def _names(tokens: TokenArray, vocabulary: Vocabulary) -> str:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.encoding.encode import EncodedPiece, left_out, other_metre, refused
+from megatron_music.data.encoding.encode import (
+    EncodedPiece,
+    left_out,
+    other_metre,
+    refused,
+    window_rates,
+)
 from megatron_music.data.encoding.records import KEPT, FileRecord
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.item import File, Item, Refusal, is_file
@@ -78,6 +84,10 @@ def _pieces(
     tokens = np.cumsum([0, *batch.pieces[:, 3]]).tolist()
     tracks = np.concatenate(([0], np.cumsum(batch.documents.tracks)))[documents].tolist()
     metres = time_signatures(settings.metres)
+    rates, first_rates = np.zeros(0), [0] * len(documents)
+    if settings.pieces:
+        rates, counts = window_rates(batch.documents, settings, vocabulary_of(settings.tokenizer()))
+        first_rates = np.concatenate(([0], np.cumsum(counts)))[documents].tolist()
     for i, (bars, windows, *_, stretches) in enumerate(batch.pieces.tolist()):
         # Bars of 0 with a metre: all of it is in metres that are left out. Without one: not sure.
         if batch.metres[i] and bars <= 0:
@@ -94,10 +104,17 @@ def _pieces(
                 documents=documents[i + 1] - documents[i],
                 tokens=tokens[i + 1] - tokens[i],
                 fingerprint=batch.fingerprints[i],
-                instruments=tuple(map(instrument_name, batch.instruments[i])),
+                instruments=_names(tuple(batch.instruments[i])),
             )
             ranges = (slice(*edges[i : i + 2]) for edges in (documents, tokens, tracks))
-            yield i, EncodedPiece(record, batch.documents.part(*ranges))
+            of_windows = rates[slice(*first_rates[i : i + 2])]
+            yield i, EncodedPiece(record, batch.documents.part(*ranges), of_windows)
+
+
+@lru_cache(maxsize=1 << 12)
+def _names(instruments: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of instruments; most pieces have those of others."""
+    return tuple(map(instrument_name, instruments))
 
 
 def _portions(

@@ -32,7 +32,6 @@ from megatron_music.tokenizer.documents import (
 )
 from megatron_music.tokenizer.fill import choose_bars, hide
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
-from megatron_music.tokenizer.windows import documents_of, track_rates
 from megatron_music.wording import counted
 
 
@@ -89,7 +88,10 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
         fingerprint=music,
         instruments=tuple(map(instrument_name, sorted(track.instrument for track in piece.tracks))),
     )
-    return EncodedPiece(record, documents)
+    if not settings.pieces:
+        return EncodedPiece(record, documents)
+    rates, _ = window_rates(documents, settings, vocabulary)
+    return EncodedPiece(record, documents, rates)
 
 
 def in_keys(
@@ -135,14 +137,18 @@ def with_hidden_bars(
     return piece._replace(documents=documents)
 
 
-def with_window_rates(
-    piece: EncodedPiece, settings: BuildSettings, vocabulary: Vocabulary
-) -> EncodedPiece:
-    """Add the notes a bar of the windows of a whole piece, which density levels are cut from."""
-    tokens, lengths = piece.documents.tokens, piece.documents.lengths
-    starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    documents = documents_of(tokens, starts, lengths)
-    return piece._replace(window_rates=track_rates(documents, settings.bars, vocabulary))
+def window_rates(
+    documents: DocumentColumns, settings: BuildSettings, vocabulary: Vocabulary
+) -> tuple[Rates, npt.NDArray[np.int64]]:
+    """Return the notes a bar that density levels of whole pieces are cut from.
+
+    That is one rate for each window and track that sounds in it; and how many each document has.
+    """
+    # Imported here: music21's collections are read without the compiler, which takes a second.
+    from megatron_music.data.encoding.density_kernel import rates_of_windows
+
+    marks = (vocabulary.track_start, vocabulary.bar_start, vocabulary.note_on)
+    return rates_of_windows(documents, settings.bars, *map(np.uint16, marks))
 
 
 MOST_NOTES = 200_000

@@ -24,7 +24,6 @@ from megatron_music.data.encoding.encode import (
     refused,
     with_hidden_bars,
     with_labels,
-    with_window_rates,
 )
 from megatron_music.data.encoding.records import KEPT
 from megatron_music.data.encoding.shard_file import write_shard
@@ -99,9 +98,9 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
             known = _encoded(task, position, item, vocabulary, known)
-        if task.settings.pieces and len(known.documents.lengths):
-            known = with_window_rates(known, task.settings, vocabulary)
-        elif task.settings.fill and len(known.documents.lengths):
+        # In whole pieces, bars are hidden while windows are drawn.
+        hides = task.settings.fill and not task.settings.pieces
+        if hides and len(known.documents.lengths):
             known = with_hidden_bars(known, task.settings, vocabulary)
         if task.labels is not None:
             known = with_labels(known, vocabulary.attribute + task.labels[position])
