@@ -106,6 +106,13 @@ class SampleOptions:
     language: Annotated[
         str | None, Option(help="Of --words, for its syllables: en, de, it, ...; else en.")
     ] = None
+    upbeat: Annotated[
+        int | None,
+        Option(
+            help="Of --words: syllables of each line before its first barline, as the A of "
+            "'Amazing grace'; else 0."
+        ),
+    ] = None
     key: Annotated[
         str | None,
         Option(

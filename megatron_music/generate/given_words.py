@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.generate.lyrics import Lines
+from megatron_music.generate.lyrics import LaidWords
+from megatron_music.generate.sampler import InfillConstraint
 from megatron_music.tokenizer.grammar_state import LENGTH, NOTES, STEP, STRUCK
 from megatron_music.tokenizer.infill_kernel import (
     CURSOR,
@@ -26,9 +27,6 @@ from megatron_music.tokenizer.infill_kernel import (
     OVER,
     OWN,
     STEPS,
-    mark_template_tokens,
-    new_templates,
-    take_template_tokens,
 )
 from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
@@ -43,22 +41,27 @@ class SungTrack(NamedTuple):
     """The track of a piece that sings, and the syllables of each of the piece's bars."""
 
     track: int
-    bars: Lines
+    words: LaidWords
 
 
 def tokens_of_words(template: InfillTemplate, sung: SungTrack, vocabulary: Vocabulary) -> int:
     """Return the tokens that the words of a template's bars take at least, with their notes."""
-    return sum(
-        len(vocabulary.spelling.spell(one)) + vocabulary.note_tokens + _WAY_TO_A_NOTE
-        for slot in template.slots
-        if slot.track == sung.track
-        for one in sung.bars[slot.bar]
+    note = vocabulary.note_tokens + _WAY_TO_A_NOTE
+    bars = [slot.bar for slot in template.slots if slot.track == sung.track]
+    words = sum(
+        len(vocabulary.spelling.spell(one)) + note for bar in bars for one in sung.words.bars[bar]
     )
+    # The note of an upbeat ends at the barline, and another begins there.
+    return words + note * sum(sung.words.upbeats[bar] > 0 for bar in bars)
 
 
 @dataclass
 class _Singer:
-    """Where a song is with its words: what is left of the bar, and of the syllable."""
+    """Where a song is with its words: what is left of the bar, and of the syllable.
+
+    The last `upbeat` syllables of the bar begin at `upbeat_step` at the earliest; with
+    `is_downbeat` its first one begins with the bar, as the syllable after an upbeat does.
+    """
 
     slot: int = -1
     sings: bool = False
@@ -66,6 +69,18 @@ class _Singer:
     rest: list[int] = field(default_factory=list)
     on_note: bool = False
     has_begun: bool = False
+    upbeat: int = 0
+    upbeat_step: int = 0
+    is_downbeat: bool = False
+
+    def limits(self, steps: int) -> tuple[int, int, int]:
+        """Return the steps between which the next syllables are sung, and how many these are."""
+        left = len(self.queue)
+        if not self.upbeat:
+            return 0, steps, left
+        if left > self.upbeat:
+            return 0, self.upbeat_step, left - self.upbeat
+        return self.upbeat_step, steps, left
 
 
 class GivenWords:
@@ -79,13 +94,14 @@ class GivenWords:
         sung: Sequence[SungTrack],
         velocities: tuple[int, int] | None = None,
     ) -> None:
-        self.given = [template.given for template in templates]
+        self._infill = InfillConstraint(vocabulary, templates, max_tokens, velocities)
+        self.given = self._infill.given
         self._parts = slice(vocabulary.syllable, vocabulary.attribute)
         self.syllables: slice | None = self._parts
         self._vocabulary = vocabulary
         self._slots = [template.slots for template in templates]
         self._sung = sung
-        self._batch = new_templates(templates, vocabulary, max_tokens, velocities)
+        self._batch = self._infill.templates
         self._credit = vocabulary.note_tokens + _WAY_TO_A_NOTE
         self._singers = [_Singer(has_begun=template.first_bar > 0) for template in templates]
         for song, template in enumerate(templates):
@@ -98,13 +114,13 @@ class GivenWords:
         """Move each song past its next tokens."""
         for place in range(tokens.shape[1]):
             column = np.ascontiguousarray(tokens[:, place : place + 1])
-            take_template_tokens(column, self._batch)
+            self._infill.take(column)
             for song, token in enumerate(column[:, 0].tolist()):
                 self._follow(song, token)
 
     def mark(self, masks: Masks) -> None:
         """Write the legal next tokens."""
-        mark_template_tokens(self._batch, masks)
+        self._infill.mark(masks)
         for song, singer in enumerate(self._singers):
             if singer.slot >= 0:
                 self._narrow(song, singer, masks[song])
@@ -121,7 +137,8 @@ class GivenWords:
                 spelled = singer.queue.pop(0)
                 singer.rest = spelled[1:]
                 singer.has_begun = True
-                self._release(song, len(spelled) + self._credit * bool(singer.queue))
+                is_next = bool(singer.queue or singer.upbeat)
+                self._release(song, len(spelled) + self._credit * is_next)
             else:
                 singer.rest = singer.rest[1:]
             singer.on_note = False
@@ -135,7 +152,10 @@ class GivenWords:
         singer.sings = bar is not None and bar.track == self._sung[song].track
         if bar is not None and singer.sings:
             first, spell = self._vocabulary.syllable, self._vocabulary.spelling.spell
-            of_bar = self._sung[song].bars[bar.bar]
+            words = self._sung[song].words
+            of_bar = words.bars[bar.bar]
+            singer.upbeat, singer.upbeat_step = words.upbeats[bar.bar], words.upbeat_step
+            singer.is_downbeat = bar.bar > 0 and words.upbeats[bar.bar - 1] > 0
             singer.queue = [[first + part for part in spell(one)] for one in of_bar]
         self._release(song, self._credit * bool(singer.queue))
 
@@ -150,33 +170,54 @@ class GivenWords:
         mask[self._parts] = False
         if not singer.sings:
             return
-        ids, cells, place = (
-            self._vocabulary,
-            self._batch.state.cells[song],
-            self._batch.places[song],
-        )
-        flags = self._batch.flags[song, singer.slot]
-        step, left, own = int(cells[STEP]), len(singer.queue), int(place[OWN])
-        spare, steps = self._spare(song, singer.slot), int(flags[STEPS])
-        if singer.on_note and left:
-            if not singer.has_begun or left >= steps - step or spare < self._credit:
+        cells, place = self._batch.state.cells[song], self._batch.places[song]
+        steps = int(self._batch.flags[song, singer.slot][STEPS])
+        step, own, spare = int(cells[STEP]), int(place[OWN]), self._spare(song, singer.slot)
+        first, last, left = singer.limits(steps)
+        if singer.on_note and left and step >= first:
+            is_due = left >= last - step or spare < self._credit or not singer.has_begun
+            if is_due or (singer.is_downbeat and not step):
                 _only(singer.queue[0][0], mask)
                 return
             mask[singer.queue[0][0]] = True
         is_held = bool((self._batch.state.onsets[song] == LOCKED).any())
-        if own or is_held:
-            mask[ids.note_on : ids.note_on + PITCHES] = False
-            mask[ids.velocity : ids.tempo] = False
-        if not left:
-            return
-        mask[self._batch.items[song, place[CURSOR] + 1]] = False
-        # Each syllable still to come has a step of its own.
-        least, most = 1, max(0, steps - left - step)
-        if spare <= self._credit:
+        # Notes before an upbeat may not take the room of its words.
+        is_early = left > 0 and step < first and (not singer.has_begun or spare <= self._credit)
+        closing = self._batch.items[song, place[CURSOR] + 1]
+        if own or is_held or is_early:
+            self._bar_notes(mask)
+        if left:
+            mask[closing] = False
+            self._narrow_times(song, singer, is_held, mask)
+        elif own and singer.upbeat:
+            # The note of an upbeat is held to the barline and ends there: the next begins a bar.
+            mask[closing] = False
+            if step < steps:
+                _only(self._vocabulary.time_delta + steps - step, mask)
+
+    def _bar_notes(self, mask: Masks) -> None:
+        """Leave no token that begins a note."""
+        ids = self._vocabulary
+        mask[ids.note_on : ids.note_on + PITCHES] = False
+        mask[ids.velocity : ids.tempo] = False
+
+    def _narrow_times(self, song: int, singer: _Singer, is_held: bool, mask: Masks) -> None:
+        """Leave the times after which each syllable of the bar still has a step of its own."""
+        ids, cells = self._vocabulary, self._batch.state.cells[song]
+        place, flags = self._batch.places[song], self._batch.flags[song, singer.slot]
+        step, own = int(cells[STEP]), int(place[OWN])
+        first, last, left = singer.limits(int(flags[STEPS]))
+        least, most = 1, max(0, last - left - step)
+        begins = mask[ids.note_on : ids.note_off].any() or mask[ids.velocity : ids.tempo].any()
+        if singer.is_downbeat and not step and not cells[STRUCK] and begins:
+            most = 0
+        elif self._spare(song, singer.slot) <= self._credit:
             if is_held or step < flags[FREE]:  # to where a note may begin, at once
                 waits = place[DUE] < flags[LAST_DUE]
                 goal = self._batch.dues[song, place[DUE], 0] if waits else flags[FREE]
                 least = most = int(goal) - step
+            elif step < first:
+                least = most = first - step
             elif not (own and (cells[STRUCK] or not step)):
                 most = 0
         mask[ids.time_delta + 1 : ids.time_delta + least] = False

@@ -2,9 +2,12 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import pyphen
 
@@ -20,10 +23,24 @@ from megatron_music.score.words import (
 Lines = tuple[tuple[str, ...], ...]
 """The syllables of each line of a text, or of each bar, with their marks; see `score.words`."""
 
+
+class LaidWords(NamedTuple):
+    """The syllables of each bar; the last `upbeats[bar]` of them begin the line of the next bar.
+
+    An upbeat begins at the step `upbeat_step` of its bar at the earliest, other syllables before.
+    """
+
+    bars: Lines
+    upbeats: tuple[int, ...]
+    upbeat_step: int
+
+
 MOST_WORDS_BYTES = 20_000
 """Of a text: more than any song has."""
 USUAL_SYLLABLES = 4
 """Of a bar, where nobody says how many bars there are."""
+LONGEST_UPBEAT = 4
+"""Syllables: half a bar of eighths."""
 STEPS_PER_SYLLABLE = 2
 """Of the grid, at least: an eighth note on the grid of four steps a quarter."""
 
@@ -47,6 +64,7 @@ def read_words(path: Path) -> str:
         raise UsageError(f"{path} is not text in UTF-8, or too long; save it as UTF-8") from None
 
 
+@lru_cache(maxsize=8)
 def syllables_of(text: str, language: str) -> Lines:
     """Return the syllables of a text by line; an empty line ends a verse.
 
@@ -119,48 +137,87 @@ def _letters(word: str) -> list[str]:
     return parts
 
 
-def usual_bars(lines: Lines) -> int:
-    """Return how many bars a text has where nobody says."""
-    return sum(ceil(len(line) / USUAL_SYLLABLES) for line in lines)
+def usual_bars(lines: Lines, upbeat: int = 0) -> int:
+    """Return how many bars a text has where nobody says, one for the first upbeat included."""
+    rests = [line[_upbeat_of(line, upbeat) :] for line in lines]
+    return sum(ceil(len(rest) / USUAL_SYLLABLES) for rest in rests) + bool(upbeat)
 
 
-def lay_words(lines: Lines, bars: int, steps: int) -> Lines:
+def lay_words(
+    lines: Lines, bars: int, steps: int, upbeat: int = 0, steps_per_quarter: int = 4
+) -> LaidWords:
     """Return the syllables of each of so many bars of so many steps.
 
-    Each line has bars of its own where there are enough, more syllables before than behind. Raises
-    UsageError where a bar would have more syllables than there is time for.
+    Each line has bars of its own where there are enough, more syllables before than after. With an
+    `upbeat` so many syllables of each line come at the end of the bar before, and the first bar has
+    those of the first line alone. Raises UsageError where there is too little time for a bar's
+    syllables, or too few bars for lines with an upbeat.
     """
-    laid = _laid(lines, bars)
-    most = steps // STEPS_PER_SYLLABLE
-    if max(map(len, laid)) <= most:
+    shortest = upbeat * STEPS_PER_SYLLABLE
+    if 2 * shortest > steps:
+        raise UsageError(
+            f"an `upbeat` of {upbeat} syllables is over half a bar; give a shorter one"
+        )
+    # A quarter note for each syllable, unless these are over half a bar.
+    upbeat_step = steps - max(shortest, min(upbeat * steps_per_quarter, steps // 2))
+    laid = _laid(lines, bars, upbeat, upbeat_step)
+    if _fits(laid, steps):
         return laid
-    count, needed = sum(map(len, lines)), bars
-    while max(map(len, _laid(lines, needed))) > most:
+    needed = bars
+    while not _fits(_laid(lines, needed, upbeat, upbeat_step), steps):
         needed += 1
+    most = steps // STEPS_PER_SYLLABLE
     raise UsageError(
-        f"the {count} syllables of `words` do not fit into {bars} bars, at most {most} a bar; give "
-        f"`bars` {needed} or more, or fewer words"
+        f"the {sum(map(len, lines))} syllables of `words` do not fit into {bars} bars, at most "
+        f"{most} a bar; give `bars` {needed} or more, or fewer words"
     )
 
 
-def _laid(lines: Lines, bars: int) -> Lines:
-    if bars < len(lines):
-        return _spread(tuple(one for line in lines for one in line), bars)
-    count = sum(map(len, lines))
-    shares = [max(1, len(line) * bars // count) for line in lines]
+def _upbeat_of(line: tuple[str, ...], upbeat: int) -> int:
+    """Return how many syllables of a line are its upbeat: one at least is on a downbeat."""
+    return min(upbeat, len(line) - 1)
+
+
+def _fits(laid: LaidWords, steps: int) -> bool:
+    """Tell whether there is time for the syllables of each bar; without bars there is not."""
+    return bool(laid.bars) and all(
+        (len(bar) - upbeat) * STEPS_PER_SYLLABLE <= (laid.upbeat_step if upbeat else steps)
+        for bar, upbeat in zip(laid.bars, laid.upbeats, strict=True)
+    )
+
+
+def _laid(lines: Lines, bars: int, upbeat: int, upbeat_step: int) -> LaidWords:
+    """Return words laid into bars; no bars where lines with an upbeat have none of their own."""
+    upbeats = [_upbeat_of(line, upbeat) for line in lines]
+    rests = [line[first:] for line, first in zip(lines, upbeats, strict=True)]
+    lead = int(any(upbeats))
+    if bars - lead < len(lines):
+        flat = () if lead else _spread(tuple(one for line in lines for one in line), bars)
+        return LaidWords(flat, (0,) * len(flat), upbeat_step)
+    laid: list[tuple[str, ...]] = [()] * lead
+    of_next = [0] * lead
+    shares = _shares([len(rest) for rest in rests], bars - lead)
+    for line, rest, first, share in zip(lines, rests, upbeats, shares, strict=True):
+        if first:
+            laid[-1] += line[:first]
+            of_next[-1] = first
+        laid += _spread(rest, share)
+        of_next += [0] * share
+    return LaidWords(tuple(laid), tuple(of_next), upbeat_step)
+
+
+def _shares(lengths: Sequence[int], bars: int) -> list[int]:
+    """Return how many of the bars lines of these lengths get, each one at least."""
+    shares = [max(1, length * bars // sum(lengths)) for length in lengths]
+
+    def bars_per_syllable(line: int) -> float:
+        return shares[line] / lengths[line]
+
     while sum(shares) > bars:  # of those with most bars for their syllables
-        chosen = max(
-            (i for i, n in enumerate(shares) if n > 1), key=lambda i: _room(i, lines, shares)
-        )
-        shares[chosen] -= 1
+        shares[max((i for i, n in enumerate(shares) if n > 1), key=bars_per_syllable)] -= 1
     while sum(shares) < bars:
-        chosen = min(range(len(lines)), key=lambda i: _room(i, lines, shares))
-        shares[chosen] += 1
-    return tuple(bar for line, n in zip(lines, shares, strict=True) for bar in _spread(line, n))
-
-
-def _room(line: int, lines: Lines, shares: list[int]) -> float:
-    return shares[line] / len(lines[line])
+        shares[min(range(len(shares)), key=bars_per_syllable)] += 1
+    return shares
 
 
 def _spread(sung: tuple[str, ...], bars: int) -> Lines:

@@ -7,7 +7,13 @@ import numpy as np
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.key import parse_key
-from megatron_music.generate.lyrics import Lines, lay_words, syllables_of, usual_bars
+from megatron_music.generate.lyrics import (
+    LONGEST_UPBEAT,
+    LaidWords,
+    lay_words,
+    syllables_of,
+    usual_bars,
+)
 from megatron_music.generate.sampling_params import MOST_STEERING, SamplingParams, Steering
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
@@ -69,7 +75,8 @@ class Request:
     of what is composed; or one velocity.
 
     `words` are a text to be sung, a line of it to some bars: a melody is composed to it, in
-    syllables as its `language` is hyphenated. With `sing` every note of a piece stays, and words
+    syllables as its `language` is hyphenated; `upbeat` syllables of each line come before its first
+    barline. With `sing` every note of a piece stays, and words
     are composed to its track `voice`. Raises UsageError for a value out of range.
     """
 
@@ -104,6 +111,7 @@ class Request:
     dynamics: str | None = None
     words: str | None = None
     language: str | None = None
+    upbeat: int = 0
     sing: bool = False
 
     def __post_init__(self) -> None:
@@ -170,6 +178,9 @@ class Request:
     def _check_words(self) -> None:
         if self.language is not None and self.words is None:
             raise UsageError("`language` is that of `words`; give both")
+        if self.upbeat and self.words is None:
+            raise UsageError("`upbeat` is that of the lines of `words`; give both")
+        _within("`upbeat`", self.upbeat, 0, LONGEST_UPBEAT, "the syllables before a barline")
         if self.words is not None:
             if self.sing:
                 raise UsageError("`sing` composes words, and `words` gives them; leave one out")
@@ -222,7 +233,8 @@ class Request:
         """The bars asked for, or those that the given words have; None where that is open."""
         if self.bars is not None or self.words is None:
             return self.bars
-        return usual_bars(syllables_of(self.words, self.language or USUAL_LANGUAGE))
+        lines = syllables_of(self.words, self.language or USUAL_LANGUAGE)
+        return usual_bars(lines, self.upbeat)
 
     @property
     def fills(self) -> bool:
@@ -237,10 +249,10 @@ class Request:
             if value or (name == "voice" and value is not None):
                 raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
 
-    def given_words(self, bar_steps: int) -> Lines:
+    def given_words(self, bar_steps: int, steps_per_quarter: int) -> LaidWords:
         """Return the given syllables of each bar of so many steps; raises UsageError."""
         lines = syllables_of(self.words or "", self.language or USUAL_LANGUAGE)
-        return lay_words(lines, self.song_bars or 1, bar_steps)
+        return lay_words(lines, self.song_bars or 1, bar_steps, self.upbeat, steps_per_quarter)
 
     def refuse_unsung(self, vocabulary: Vocabulary) -> None:
         """Raise UsageError where words are asked of a model that has none."""

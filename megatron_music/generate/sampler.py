@@ -87,15 +87,15 @@ class InfillConstraint:
         velocities: tuple[int, int] | None = None,
     ) -> None:
         self.given = [template.given for template in templates]
-        self._templates = new_templates(templates, vocabulary, max_tokens, velocities)
+        self.templates = new_templates(templates, vocabulary, max_tokens, velocities)
 
     def take(self, tokens: Tokens) -> None:
         """Move each song past its next tokens."""
-        take_template_tokens(tokens, self._templates)
+        take_template_tokens(tokens, self.templates)
 
     def mark(self, masks: Masks) -> None:
         """Write the legal next tokens."""
-        mark_template_tokens(self._templates, masks)
+        mark_template_tokens(self.templates, masks)
 
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]

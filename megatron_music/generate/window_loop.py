@@ -95,7 +95,8 @@ def begin_words(
     usual = COMMON_TIME if COMMON_TIME in vocabulary.metres else vocabulary.metres[0]
     asked = request.metre_index(vocabulary)
     metre = usual if asked is None else vocabulary.metres[asked]
-    laid = request.given_words(metre.steps(vocabulary.settings.steps_per_quarter))
+    steps_per_quarter = vocabulary.settings.steps_per_quarter
+    laid = request.given_words(metre.steps(steps_per_quarter), steps_per_quarter)
     codes = request.codes(vocabulary)
     if codes is None:
         codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks)
@@ -104,13 +105,13 @@ def begin_words(
     tempo = request.tempo_index(vocabulary)
     tempos_us = (DEFAULT_QUARTER_US if tempo is None else TEMPI_US[tempo],)
     empty = Piece(
-        vocabulary.settings.steps_per_quarter,
-        len(laid),
+        steps_per_quarter,
+        len(laid.bars),
         tuple(Track(code, _NOTHING, _NOTHING, _NOTHING) for code in codes),
         (metre,),
         tempos_us if vocabulary.has_tempos else (),
     )
-    holes = np.ones((len(codes), len(laid)), np.bool_)
+    holes = np.ones((len(codes), len(laid.bars)), np.bool_)
     state = InfillState(empty, holes, _levels(empty, request, vocabulary))
     sung = SungTrack(codes.index(SOPRANO) if SOPRANO in codes else 0, laid)
     _next_template(state, request, vocabulary, max_tokens, sung)  # refuses what cannot fit

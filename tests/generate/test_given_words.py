@@ -52,22 +52,40 @@ def test_a_language_without_hyphenation_is_refused() -> None:
         syllables_of("word", "english")
 
 
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(1, 40))
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(1, 40), st.integers(0, 4))
 def test_bars_have_the_words_in_order_and_lines_have_bars_of_their_own(
-    lengths: list[int], bars: int
+    lengths: list[int], bars: int, upbeat: int
 ) -> None:
     lines = tuple(tuple(f"{i}.{j}" for j in range(n)) for i, n in enumerate(lengths))
     flat = [one for line in lines for one in line]
     try:
-        laid = lay_words(lines, bars, 16)
+        laid = lay_words(lines, bars, 16, upbeat)
     except UsageError as refused:
         enough = int(str(refused).split("`bars` ")[1].split()[0])
-        assert bars < enough <= usual_bars(lines)
-        laid = lay_words(lines, enough, 16)
-    assert [one for bar in laid for one in bar] == flat
-    assert max(map(len, laid)) <= 8
-    if len(laid) >= len(lines):
-        assert all(len({one.split(".")[0] for one in bar}) <= 1 for bar in laid)
+        assert bars < enough <= usual_bars(lines, upbeat)
+        laid = lay_words(lines, enough, 16, upbeat)
+    assert [one for bar in laid.bars for one in bar] == flat
+    assert max(map(len, laid.bars)) <= 8
+    if upbeat or len(laid.bars) >= len(lines):
+        own = [bar[: len(bar) - of] for bar, of in zip(laid.bars, laid.upbeats, strict=True)]
+        assert all(len({one.split(".")[0] for one in bar}) <= 1 for bar in own)
+    if upbeat:
+        ahead = [min(upbeat, count - 1) for count in lengths]
+        assert [of for of in laid.upbeats if of] == [of for of in ahead if of]
+
+
+def test_the_upbeat_of_a_line_is_at_the_end_of_the_bar_before() -> None:
+    lines = syllables_of("A-maz-ing grace how sweet the sound\nThat saved a wretch like me", "en")
+    laid = lay_words(lines, usual_bars(lines, 1), 12, 1)
+    assert laid.bars == (
+        ("A",),
+        ("maz", "ing ", "grace ", "how "),
+        ("sweet ", "the ", "sound\n", "That "),
+        ("saved ", "a ", "wretch "),
+        ("like ", "me\n"),
+    )
+    assert laid.upbeats == (1, 0, 1, 0, 0)
+    assert laid.upbeat_step == 8, "the last quarter of a bar of 3/4"
 
 
 @given(
@@ -76,17 +94,18 @@ def test_bars_have_the_words_in_order_and_lines_have_bars_of_their_own(
     st.booleans(),
     st.sampled_from([0, 8]),
     st.integers(0, 60),
+    st.integers(0, 2),
 )
 @settings(max_examples=60, deadline=None)
 def test_all_words_are_sung_in_order_whatever_is_drawn(
-    seed: int, codes: tuple[int, ...], full_bars: bool, velocity: int, spare: int
+    seed: int, codes: tuple[int, ...], full_bars: bool, velocity: int, spare: int, upbeat: int
 ) -> None:
     pieces = ("kle", "Twin") if seed % 2 else ()
     vocabulary = vocabulary_of(
         TokenizerSettings(lyrics=True, velocity=velocity, bars=4, syllable_pieces=pieces)
     )
     lines = syllables_of(STAR, "en")
-    laid = lay_words(lines, 6, 16)
+    laid = lay_words(lines, 6, 16, upbeat)
     singer = len(codes) - 1
     sung = SungTrack(singer, laid)
     empty = Piece(4, 6, tuple(Track(code, NOTHING, NOTHING, NOTHING) for code in codes))
@@ -116,6 +135,13 @@ def test_all_words_are_sung_in_order_whatever_is_drawn(
     track = state.piece.tracks[singer]
     bars = state.piece.bar_at(track.onset)
     for bar in range(6):
-        assert tuple(one for one in track.sung[bars == bar].tolist() if one) == laid[bar]
+        of_bar = (bars == bar) & (track.sung != "")
+        assert tuple(track.sung[of_bar].tolist()) == laid.bars[bar]
+        steps = (track.onset[of_bar] - 16 * bar).tolist()
+        own = len(steps) - laid.upbeats[bar]
+        if laid.upbeats[bar]:
+            assert max(steps[:own], default=0) < laid.upbeat_step <= min(steps[own:])
+        if bar and laid.upbeats[bar - 1]:
+            assert steps[0] == 0, "the syllable after an upbeat is on the downbeat"
     assert all(first < second for first, second in pairwise(track.onset.tolist())), "one note"
     assert state.piece.tracks[0].syllables is None or singer == 0

@@ -16,12 +16,13 @@ from megatron_music.generate.report import Provenance
 from megatron_music.generate.request import Request
 from megatron_music.generate.sing import MelodyConstraint, sing_template
 from megatron_music.score.midi import write_midi
+from megatron_music.score.notes import Piece
 from megatron_music.score.words import split_mark
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 from tests.generate.conftest import untrained
-from tests.music import WORDS, pick, sung_song
+from tests.music import WORDS, pick, sung_song, track
 
 STAR = "Twinkle, twinkle, little star,\nHow I wonder what you are!"
 
@@ -59,6 +60,14 @@ def test_only_syllables_are_drawn_and_only_of_notes_that_are_open() -> None:
     assert len(template.tokens) < len(tokens) <= len(template.tokens) + 30
     sung = decode(tokens, vocabulary)
     assert sorted(sung.tracks, key=lambda one: one.instrument) == list(piece.tracks)
+
+
+def test_a_melody_with_an_upbeat_is_sung_from_its_first_note() -> None:
+    vocabulary = vocabulary_of(TokenizerSettings(lyrics=True, bars=2))
+    notes = [(12, 16, 60), *((16 + 4 * i, 20 + 4 * i, 62 + i) for i in range(4))]
+    template = sing_template(Piece(4, 2, (track(0, *notes),)), 0, (0, 2, 0), vocabulary)
+    assert list(template.open.values()) == [0, 1, 2, 3, 4]
+    assert template.given[-2:] == [vocabulary.time_delta + 12, vocabulary.note_on + 60]
 
 
 def test_a_file_keeps_its_notes_and_gets_other_words(
@@ -100,13 +109,15 @@ def test_given_words_are_in_all_files_of_a_song(composer: Composer, tmp_path: Pa
         {"words": STAR, "sing": True},
         {"words": STAR, "language": "xx"},
         {"language": "en"},
+        {"upbeat": 1},
+        {"words": STAR, "upbeat": 5},
         {"words": STAR, "instruments": None},
         {"sing": True},
         {"sing": True, "bars": 4},
     ],
 )
 def test_what_cannot_be_sung_is_refused(composer: Composer, wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"words|language|sing"):
+    with pytest.raises(UsageError, match=r"words|language|sing|upbeat"):
         list(composer.compose(Request(**{"instruments": ("soprano", "bass"), **wrong})))  # type: ignore[arg-type]
 
 
