@@ -34,6 +34,7 @@ from megatron_music.evaluate.embedding import (
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
+from megatron_music.evaluate.sung import SungWords, evaluate_words
 from megatron_music.evaluate.unconstrained import UnconstrainedSample, sample_unconstrained
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
@@ -85,8 +86,9 @@ class CriticResult:
 class Evaluation:
     """The results of an evaluation.
 
-    `voices` is empty for music that has none; `real_endings` is the share of held-out windows at
-    the end of their piece whose last chord is the tonic triad, None where none is known to be.
+    `voices` is empty for music that has none, `words` None for a model without them;
+    `real_endings` is the share of held-out windows at the end of their piece whose last chord is
+    the tonic triad, None where none is known to be.
     """
 
     model: Path
@@ -108,6 +110,7 @@ class Evaluation:
     instruments: EmbeddingMap
     attributes: EmbeddingMap
     labels: tuple[LabelRow, ...]
+    words: SungWords | None
 
 
 def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_stage) -> Evaluation:
@@ -169,6 +172,9 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         instruments=instrument_map(composer.model, vocabulary, counts),
         attributes=attribute_map(composer.model, vocabulary, counts),
         labels=_labels(composer, request, training, splits, stage),
+        words=evaluate_words(composer, splits, [*sets, composed], stage)
+        if vocabulary.has_lyrics
+        else None,
     )
 
 

@@ -18,7 +18,7 @@ from megatron_music.tokenizer.places import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
-NOTE_ON = "NOTE_ON"
+NOTE_ON, SYLLABLE = "NOTE_ON", "SYLLABLE"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class HeldOut:
     `per_token_masked` is the cost when illegal tokens are forbidden. `per_cell` and
     `per_cell_masked` share all nats of a window among its cells: one voice in one sixteenth,
     voices that are silent in a window included; they are None for music without voices.
+    `per_syllable` is the cost of the SYLLABLE tokens of a syllable; None where nothing is sung.
     `by_kind` holds nats a token for each kind of token; `illegal_tops` is the share of steps whose
     likeliest token is illegal, `illegal_mass` the mean probability of all illegal tokens,
     `illegal_by_kind` the same at tokens of each kind.
@@ -57,6 +58,7 @@ class HeldOut:
     per_token: Estimate
     per_token_masked: Estimate
     per_note: Estimate
+    per_syllable: Estimate | None
     per_cell: Estimate | None
     per_cell_masked: Estimate | None
     by_kind: dict[str, Estimate]
@@ -143,6 +145,7 @@ def summarize(
         per_token=ratio(nats, tokens, groups),
         per_token_masked=ratio(nats + saved, tokens, groups),
         per_note=ratio(nats, notes, groups),
+        per_syllable=_per_syllable([r.nats for r in readings], kinds, groups),
         per_cell=_a_cell(nats, cells, groups),
         per_cell_masked=_a_cell(nats + saved, cells, groups),
         by_kind=_by_kind([r.nats for r in readings], kinds, present, groups),
@@ -150,6 +153,21 @@ def summarize(
         illegal_mass=ratio(illegal, tokens, groups),
         illegal_by_kind=_by_kind([r.illegal for r in readings], kinds, present, groups),
     )
+
+
+def _per_syllable(
+    nats: Sequence[FloatArray],
+    kinds: Sequence["np.ndarray[tuple[int], np.dtype[np.str_]]"],
+    groups: IntArray,
+) -> Estimate | None:
+    """Estimate nats a syllable: of all its tokens; None where there is none."""
+    sung = [kind == SYLLABLE for kind in kinds]
+    # A syllable begins where the token before is of another kind: its NOTE_ON.
+    begins = np.array([(one[1:] & ~one[:-1]).sum() for one in sung], np.float64)
+    if not begins.any():
+        return None
+    costs = np.array([of[one].sum() for of, one in zip(nats, sung, strict=True)])
+    return ratio(costs, begins, groups)
 
 
 def cells_in(readings: Sequence[WindowLosses], vocabulary: Vocabulary) -> IntArray:

@@ -146,6 +146,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "song_scores": {str(seed): score for seed, score in verdict.song_scores.items()},
             "ranking": verdict.ranking,
         },
+        "words": None if found.words is None else asdict(found.words),
         "labels": [asdict(row) for row in found.labels],
         "embedding": {
             "pitches": found.notes.codes.tolist(),
