@@ -11,7 +11,7 @@ from megatron_music.evaluate.comparison import HELD_OUT, WindowSet
 from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.heldout import read, summarize
 from megatron_music.generate.composer import Composer
-from megatron_music.progress import Stage
+from megatron_music.progress import Progress, Stage
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.words import split_mark, without
 from megatron_music.tokenizer.codec import decode, encode
@@ -75,9 +75,7 @@ def evaluate_words(
     return SungWords(alone, tuple(_stress_rows(counts, sets)), "")
 
 
-def words_alone(
-    composer: Composer, split: SplitWindows, progress: Callable[[int, int], None]
-) -> Estimate | None:
+def words_alone(composer: Composer, split: SplitWindows, progress: Progress) -> Estimate | None:
     """Estimate nats a syllable of the words of windows, sung on one pitch with nothing around."""
     vocabulary = composer.vocabulary
     pieces = [decode(tokens, vocabulary) for tokens in split.tokens]
