@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("mine", "tokens", "dataset", "pretrain", "compose", "profile")
+NAMES = ("mine", "tokens", "dataset", "pretrain", "compose", "sung", "profile")
 """In the order in which they build on each other."""
 
 CELL_TIMEOUT_S = 900
