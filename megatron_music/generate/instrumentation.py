@@ -1,5 +1,7 @@
 """Which instruments a song from nothing has: drawn as often as the training data have them."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from megatron_music.generate.sampling_kernel import song_seeds
@@ -12,17 +14,24 @@ _STAGE = 1 << 33
 
 
 def draw_instruments(
-    settings: TokenizerSettings, seed: int, max_tokens: int, tracks: int | None = None
+    settings: TokenizerSettings,
+    seed: int,
+    max_tokens: int,
+    tracks: int | None = None,
+    labels: Collection[str] = (),
 ) -> tuple[int, ...] | None:
     """Return the codes of a song's instruments, by its seed; None where the data have no record.
 
     They are those of a training window that fits into `max_tokens`, of `tracks` tracks if that is
     given. Where no window has as many, those of several are put together, each once; None
-    where the data have fewer instruments.
+    where the data have fewer instruments. Only the windows with most of the `labels` count.
     """
-    lengths = settings.instrumentation_tokens
-    longest = max(max_tokens, min(lengths, default=0))
-    rows = zip(settings.instrumentations, lengths, strict=True)
+    rows = list(zip(settings.instrumentations, settings.instrumentation_tokens, strict=True))
+    # Masses are sung by choirs, waltzes are tunes: a model knows a label with its instruments.
+    if labels and settings.instrumentation_labels:
+        shared = [len({*labels} & {*of.split()}) for of in settings.instrumentation_labels]
+        rows = [row for row, count in zip(rows, shared, strict=True) if count == max(shared)]
+    longest = max(max_tokens, min((tokens for _, tokens in rows), default=0))
     windows = [tuple(map(parse_instrument, names.split())) for names, of in rows if of <= longest]
     numbers = np.arange(len(windows), dtype=np.uint64)
     # By the seed alone, so that a song is the same in any batch and on any machine.

@@ -342,6 +342,10 @@ class Request:
         ids = sorted(blend.token for blend in self.blends(vocabulary))
         return tuple(ids) if ids or self.attributes is not None else None
 
+    def attribute_words(self, vocabulary: Vocabulary) -> list[str]:
+        """Return the labels that songs begin with, such as "COMPOSER=BACH"."""
+        return [vocabulary.tokens[token] for token in self.attribute_ids(vocabulary) or ()]
+
 
 def _velocities(dynamics: str) -> tuple[int, int]:
     """Return the lowest and the highest velocity of pp to ff, or twice a number; UsageError."""

@@ -99,7 +99,8 @@ def begin_words(
     laid = request.given_words(metre.steps(steps_per_quarter), steps_per_quarter)
     codes = request.codes(vocabulary)
     if codes is None:
-        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks)
+        labels = request.attribute_words(vocabulary)
+        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks, labels)
     if not codes:
         raise UsageError("who sings `words`, and who plays? Give `instruments`, the singer first")
     tempo = request.tempo_index(vocabulary)
@@ -126,7 +127,8 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
     """
     codes = request.codes(vocabulary)
     if codes is None:
-        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks)
+        labels = request.attribute_words(vocabulary)
+        codes = draw_instruments(vocabulary.settings, seed, max_tokens, request.tracks, labels)
     levels = {code: request.density_of(code, vocabulary) for code in range(INSTRUMENT_COUNT)}
     asked = tuple((code, level) for code, level in sorted(levels.items()) if level is not None)
     bars = min(request.bars or vocabulary.settings.bars, vocabulary.settings.bars)

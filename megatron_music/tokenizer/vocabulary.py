@@ -44,7 +44,10 @@ MOST_INSTRUMENTATIONS = 256
 VELOCITIES = 128
 VELOCITY_LEVELS = (8, 32)
 """The numbers of levels of velocity that can be chosen: as in notation, or nearly all one hears."""
-_LATER = ("metres", "velocity", "tempo", "lyrics", "syllable_pieces")
+_LATER = (
+    *("metres", "velocity", "tempo", "lyrics", "syllable_pieces"),
+    "instrumentation_labels",
+)
 """Settings that vocabularies are written without, unless they have them: folders stay the same."""
 
 _MARKS = (
@@ -90,7 +93,8 @@ class TokenizerSettings:
     window and `ensemble` the instruments of every piece, where all pieces have the same. `fill`
     says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
     `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
-    as the data have it, and `instrumentation_tokens` the lengths of those windows.
+    as the data have it, `instrumentation_tokens` the lengths of those windows, and where there are
+    `attributes`, `instrumentation_labels` those of each ("COMPOSER=BACH GENRE=CHORALE").
     `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
     `velocity` is the number of levels that there are VELOCITY tokens for, 0 without such tokens;
     `tempo` says that there are TEMPO tokens, `lyrics` that there are SYLLABLE tokens: of bytes, of
@@ -108,6 +112,7 @@ class TokenizerSettings:
     fill: bool = False
     instrumentations: tuple[str, ...] = ()
     instrumentation_tokens: tuple[int, ...] = ()
+    instrumentation_labels: tuple[str, ...] = ()
     metres: tuple[str, ...] = ()
     velocity: int = 0
     tempo: bool = False
@@ -134,10 +139,13 @@ class TokenizerSettings:
                 )
         for name in (*self.ensemble, *" ".join(self.instrumentations).split()):
             parse_instrument(name)
-        if len(self.instrumentations) != len(self.instrumentation_tokens):
+        names, lengths, labels = map(
+            len, (self.instrumentations, self.instrumentation_tokens, self.instrumentation_labels)
+        )
+        if lengths != names or labels not in {0, names}:
             raise UsageError(
-                f"{len(self.instrumentations)} instrumentations have "
-                f"{len(self.instrumentation_tokens)} lengths; each must have one"
+                f"{names} instrumentations have {lengths} lengths and {labels} labels; each must "
+                "have one, labels none where there are no attributes"
             )
         for metre in self.metres:
             parse_metre(metre)

@@ -176,19 +176,23 @@ def with_shared_instruments(blend: Blend, vocabulary: AnyVocabulary) -> AnyVocab
         return vocabulary
     if vocabulary.settings.ensemble:
         return vocabulary
-    rows: list[tuple[str, int]] = []
+    rows: list[tuple[str, int, str]] = []
     for folder, share in zip(blend.folders, blend.shares, strict=True):
         of = load_vocabulary(folder / "tokenizer").settings
-        windows = list(zip(of.instrumentations, of.instrumentation_tokens, strict=True))
-        windows = windows or [(" ".join(of.ensemble), 1)] * bool(of.ensemble)
+        labels = of.instrumentation_labels or [""] * len(of.instrumentations)
+        windows = list(zip(of.instrumentations, of.instrumentation_tokens, labels, strict=True))
+        windows = windows or [(" ".join(of.ensemble), 1, "")] * bool(of.ensemble)
         # Evenly over the windows of a folder, so that each instrumentation keeps its share.
         count = max(1, round(share * MOST_INSTRUMENTATIONS)) if windows else 0
         rows += [windows[i * len(windows) // count] for i in range(count)]
     return vocabulary_of(
         replace(
             vocabulary.settings,
-            instrumentations=tuple(names for names, _ in rows),
-            instrumentation_tokens=tuple(tokens for _, tokens in rows),
+            instrumentations=tuple(names for names, _, _ in rows),
+            instrumentation_tokens=tuple(tokens for _, tokens, _ in rows),
+            instrumentation_labels=tuple(
+                labels for _, _, labels in rows if vocabulary.settings.attributes
+            ),
         )
     )
 

@@ -15,7 +15,8 @@ from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings, like
-from megatron_music.data.sources.open import folder_source
+from megatron_music.data.sources.labels import folder_labels
+from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
 from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
@@ -227,19 +228,24 @@ class Duo(Song):
         return as_score(song(self.seed, drums=False))
 
 
-def test_instruments_are_recorded_as_often_as_windows_have_them(
-    tmp_path: Path,
+@pytest.mark.parametrize("pieces", [False, True])
+def test_instruments_are_recorded_with_labels_as_often_as_windows_have_them(
+    tmp_path: Path, pieces: bool
 ) -> None:
-    made = [Song(f"band-{seed}", seed) for seed in range(30)]
-    duos = [Duo(f"duo-{seed}", seed) for seed in range(30, 40)]
-    settings = dataclasses.replace(HALVES, bars=3, transpositions=2, fill=True)
-    build(source_of([*made, *duos]), tmp_path / "set", settings)
+    made = [Song(f"band/{seed}", seed) for seed in range(30)]
+    duos = [Duo(f"duo/{seed}", seed) for seed in range(30, 40)]
+    settings = dataclasses.replace(HALVES, bars=3, transpositions=2, fill=True, pieces=pieces)
+    source = labelled(source_of([*made, *duos]), folder_labels())
+    build(source, tmp_path / "set", settings)
     told = load_vocabulary(tmp_path / "set/tokenizer").settings
     counts = Counter(told.instrumentations)
     assert set(counts) == {"0 33 DRUMS", "0 33"}
     assert 0.1 < counts["0 33"] / counts.total() < 0.45
     reader = IndexedReader(tmp_path / "set/train")
-    assert set(told.instrumentation_tokens) <= set(reader.lengths.tolist())
+    if not pieces:
+        assert set(told.instrumentation_tokens) <= set(reader.lengths.tolist())
+    together = set(zip(told.instrumentations, told.instrumentation_labels, strict=True))
+    assert together == {("0 33 DRUMS", "FOLDER=BAND"), ("0 33", "FOLDER=DUO")}
 
 
 def test_the_card_names_licence_citation_and_counts(made: Path) -> None:

@@ -10,7 +10,7 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
-from megatron_music.score.instruments import SOPRANO
+from megatron_music.score.instruments import SOPRANO, instrument_name
 from megatron_music.tokenizer.attributes import parse_blends
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
@@ -54,6 +54,27 @@ def test_a_family_whose_pieces_all_have_labels_needs_no_unknown_one() -> None:
 
 def test_a_label_is_found_however_it_is_spelled() -> None:
     assert head(["Composer=j. s. bach"])[0] == "COMPOSER=J._S._BACH"
+
+
+def test_instruments_are_those_of_music_with_the_labels(tmp_path: Path) -> None:
+    choir, labels = " ".join(CHORALE), ("COMPOSER=PALESTRINA GENRE=MASS", "", "COMPOSER=BACH")
+    settings = TokenizerSettings(
+        bars=2,
+        attributes=WORDS,
+        instrumentations=(choir, "0", "40 40 41 42"),
+        instrumentation_tokens=(90, 20, 90),
+        instrumentation_labels=labels,
+    )
+    bands = Composer.load(untrained(tmp_path, settings, seq_length=400))
+
+    def played(*asked: str) -> set[str]:
+        songs = bands.compose(Request(4, bars=1, attributes=asked))
+        return {" ".join(instrument_name(t.instrument) for t in s.piece.tracks) for s in songs}
+
+    assert played("COMPOSER=PALESTRINA", "GENRE=MASS") == {choir}
+    assert played("COMPOSER=BACH") == {"40 40 41 42"}
+    # No music has both labels: one of them is enough.
+    assert played("COMPOSER=BACH", "GENRE=MASS") <= {choir, "40 40 41 42"}
 
 
 def test_shares_of_a_blend_add_up_to_one() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from megatron_music.data.indexed import IndexedReader, documents_in
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
+from megatron_music.tokenizer.attributes import UNKNOWN
 from megatron_music.tokenizer.vocabulary import (
     MOST_INSTRUMENTATIONS,
     TokenArray,
@@ -34,11 +35,16 @@ def with_instrumentations(
     windows = (_windows_of_pieces if built.pieces else _windows)(reader, vocabulary, built)
     whole = [w for w in windows if _bars(w, vocabulary) == settings.bars] or windows
     chosen = [whole[i] for i in _spread(len(whole), MOST_INSTRUMENTATIONS)]
-    rows = sorted((_names(window, vocabulary), len(window)) for window in chosen)
+    rows = sorted(
+        (_names(window, vocabulary), len(window), _labels(window, vocabulary)) for window in chosen
+    )
     return replace(
         settings,
-        instrumentations=tuple(names for names, _ in rows),
-        instrumentation_tokens=tuple(tokens for _, tokens in rows),
+        instrumentations=tuple(names for names, _, _ in rows),
+        instrumentation_tokens=tuple(tokens for _, tokens, _ in rows),
+        instrumentation_labels=tuple(
+            labels for _, _, labels in rows if vocabulary.settings.attributes
+        ),
     )
 
 
@@ -73,3 +79,11 @@ def _names(tokens: TokenArray, vocabulary: Vocabulary) -> str:
     codes = tokens.astype(np.int64) - vocabulary.inst
     played = np.sort(codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)])
     return " ".join(instrument_name(code) for code in played.tolist())
+
+
+def _labels(tokens: TokenArray, vocabulary: Vocabulary) -> str:
+    """Return the labels of a window, but for unknown ones, as `TokenizerSettings` keeps them."""
+    words = vocabulary.settings.attributes
+    numbers = tokens.astype(np.int64) - vocabulary.attribute
+    found = [words[number] for number in numbers.tolist() if 0 <= number < len(words)]
+    return " ".join(word for word in found if not word.endswith(f"={UNKNOWN}"))
