@@ -86,6 +86,7 @@ def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
         ({"density_edges": (float("nan"),) * 9}, "ascending"),
         ({"attributes": ("two words",)}, "one word"),
         ({"ensemble": ("KAZOO",)}, "no instrument 'KAZOO'"),
+        ({"instrumentation_labels": ("A=B",)}, "1 labels"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
@@ -94,7 +95,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 
 
 def test_an_attribute_may_not_repeat_a_token() -> None:
-    with pytest.raises(UsageError, match="repeats"):
+    with pytest.raises(UsageError, match="one name: PAD"):
         Vocabulary(TokenizerSettings(attributes=("PAD",)))
 
 
