@@ -132,23 +132,22 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         )
     songs = _compose(composer, request, stage)
     composed = WindowSet([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
-    bars = vocabulary.settings.bars
+    bars, every = vocabulary.settings.bars, [*sets, composed]
     # Two windows each, for the notes across the barline where the first ends.
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
-    reader = IndexedReader(data / SPLITS[0])
     drawn = WindowReader(data, SPLITS[0], vocabulary)
     counts = drawn.keys * token_counts(drawn, vocabulary)
     held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)
         sung = SUNG_FIGURES if vocabulary.has_lyrics else {}
-        figures = tuple(compare_figures([*sets, composed], FIGURES | sung))
+        figures = tuple(compare_figures(every, FIGURES | sung))
         singing = VOICE_FIGURES if vocabulary.settings.voices else {}
-        voices = tuple(compare_figures([*sets, composed], singing))
-        histograms = tuple(compare_histograms([*sets, composed]))
+        voices = tuple(compare_figures(every, singing))
+        histograms = tuple(compare_histograms(every))
         progress(1, 3)
-        copied = _copying(reader, held_out, songs, vocabulary)
+        copied = _copying(IndexedReader(data / SPLITS[0]), held_out, songs, vocabulary)
         progress(2, 3)
         verdict = _judge(sets, songs, vocabulary)
         progress(3, 3)
@@ -172,9 +171,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         instruments=instrument_map(composer.model, vocabulary, counts),
         attributes=attribute_map(composer.model, vocabulary, counts),
         labels=_labels(composer, request, training, splits, stage),
-        words=evaluate_words(composer, splits, [*sets, composed], stage)
-        if vocabulary.has_lyrics
-        else None,
+        words=evaluate_words(composer, splits, every, stage) if vocabulary.has_lyrics else None,
     )
 
 
