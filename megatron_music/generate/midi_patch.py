@@ -190,16 +190,10 @@ class _Rewriting:
     def _remove_words(self, place: int) -> None:
         """Mark the words of the notes of a file's track that are not kept."""
         track, chunk = self._source.tracks[place], self._words_chunk(place)
-        words = [event for event in self._words.get(chunk, ()) if is_sung(event)]
-        if not words or not track.notes:
-            return
         removed = self._removed[track.chunk]
         gone = {note.onset for note in track.notes if note.begins in removed}
-        onsets = np.array(sorted({note.onset for note in track.notes}), np.int64)
-        nearest = nearest_onsets(np.array([event.tick for event in words], np.int64), onsets)
-        of_gone = {
-            id(event) for event, onset in zip(words, nearest.tolist(), strict=True) if onset in gone
-        }
+        words = self._words.get(chunk, ())
+        of_gone = {id(event) for event in words if event.tick in gone and is_sung(event)}
         events = self._source.events.tracks[chunk].events
         self._removed[chunk].update(i for i, one in enumerate(events) if id(one) in of_gone)
 
