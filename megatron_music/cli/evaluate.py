@@ -29,6 +29,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The first song's seed; the next has the next.")] = 7,
     temperature: Annotated[float, typer.Option(help="Above 1 bolder, below 1 safer.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest of this mass.")] = 0.95,
+    min_p: Annotated[
+        float | None,
+        typer.Option(help="As in `sample`: leave out unlikely tokens; else as HFDIR says."),
+    ] = None,
     guidance: Annotated[
         float | None,
         typer.Option(help="As in `sample`: how much structural inputs count; else as HFDIR says."),
@@ -63,6 +67,7 @@ def evaluate(
         seed=seed,
         temperature=temperature,
         top_p=top_p,
+        min_p=min_p,
         guidance=guidance,
         parallel_penalty=parallel_penalty,
     )

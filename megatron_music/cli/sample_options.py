@@ -164,13 +164,13 @@ class SampleOptions:
         ),
     ] = 0.95
     min_p: Annotated[
-        float,
+        float | None,
         Option(
             help="Leave out tokens with less than this share of the probability of the likeliest "
-            "of their kind; 0: none.",
+            "of their kind; 0: none. Else the value in the model's folder.",
             rich_help_panel=_SAMPLING,
         ),
-    ] = 0.1
+    ] = None
     guidance: Annotated[
         float | None,
         Option(

@@ -87,9 +87,10 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
         "artist": options.artist,
         "title": options.title,
         "max_tokens": options.max_tokens,
+        "min_p": options.min_p,
     }
     given: dict[str, Any] = {
-        name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")
+        name: getattr(options, name) for name in ("temperature", "top_k", "top_p")
     }
     return TextRequest(**given, **{name: of for name, of in chosen.items() if of is not None})
 

@@ -20,6 +20,8 @@ Weights = dict[str, torch.Tensor]
 
 GUIDANCE = 0.25
 """Written for models with structural inputs; chosen on chorales: docs/composing.md, Guidance."""
+BAND_MIN_P = 0.03
+"""Written for other music than choirs': docs/composing.md, How a token is drawn."""
 PARALLEL_PENALTY = 5.0
 """Written for choirs; chosen on chorales: docs/composing.md, Parallel fifths and octaves."""
 
@@ -93,7 +95,8 @@ def gpt2_config(recipe: Recipe, vocabulary: AnyVocabulary) -> GPT2Config:
 
     With structural inputs it says which rows of the position table mean what, and how songs are
     composed: with guidance if the model also saw documents without inputs, with a penalty for
-    parallels if all its music is for a choir, where fifths and octaves do not move in parallel.
+    parallels if all its music is for a choir, where fifths and octaves do not move in parallel,
+    else with a lower min-p.
     """
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
@@ -104,6 +107,7 @@ def gpt2_config(recipe: Recipe, vocabulary: AnyVocabulary) -> GPT2Config:
             "structural_inputs": list(shape.structural_inputs),
             "seq_length": shape.seq_length,
             "guidance": GUIDANCE if recipe.train.plain_share else 0.0,
+            **({} if is_choir else {"min_p": BAND_MIN_P}),
             "parallel_penalty": PARALLEL_PENALTY if is_choir and rows.fifths >= 0 else 0.0,
         }
     return GPT2Config(

@@ -19,7 +19,7 @@ from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.sampling_params import Steering
 from megatron_music.generate.sing import sing
 from megatron_music.generate.song import Song
-from megatron_music.generate.structural import rows_of, steering_of
+from megatron_music.generate.structural import min_p_of, rows_of, steering_of
 from megatron_music.generate.weights import load_on_device
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -46,6 +46,7 @@ class Composer:
             )
         self.rows = rows_of(model.config, vocabulary)
         self.steering = steering_of(model.config)
+        self.min_p = min_p_of(model.config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -108,7 +109,10 @@ class Composer:
         steering = Steering(
             *(own if wish is None else wish for own, wish in zip(self.steering, asked, strict=True))
         )
-        return TokenSampler(model, self.vocabulary, request.sampling, key, watch, blends, steering)
+        sampling = request.sampling
+        if request.min_p is None:
+            sampling = sampling._replace(min_p=self.min_p)
+        return TokenSampler(model, self.vocabulary, sampling, key, watch, blends, steering)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""

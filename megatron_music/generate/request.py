@@ -14,7 +14,12 @@ from megatron_music.generate.lyrics import (
     syllables_of,
     usual_bars,
 )
-from megatron_music.generate.sampling_params import MOST_STEERING, SamplingParams, Steering
+from megatron_music.generate.sampling_params import (
+    MOST_STEERING,
+    USUAL_MIN_P,
+    SamplingParams,
+    Steering,
+)
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
@@ -47,9 +52,9 @@ class Request:
     """A request for `count` songs; None leaves a choice to the model or to its training data.
 
     With `best` only that many songs are kept, those that a critic ranks highest. `guidance` is how
-    much more than trained structural inputs count in the choice of pitches; None: as the folder of
-    the model says. `parallel_penalty` are the nats taken from a pitch that would move in parallel
-    fifths or octaves with another voice; None: as the folder says.
+    much more than trained structural inputs count in the choice of pitches, `parallel_penalty` are
+    the nats taken from a pitch that would move in parallel fifths or octaves with another voice.
+    For these two and `min_p` None means what the folder of the model says.
 
     Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
     and the model computes in fp64, so that a number means the same song everywhere.
@@ -88,7 +93,7 @@ class Request:
     top_k: int = 0
     top_p: float = 0.95
     tempo_bpm: float | None = None
-    min_p: float = 0.1
+    min_p: float | None = None
     guidance: float | None = None
     parallel_penalty: float | None = None
     tracks: int | None = None
@@ -200,7 +205,7 @@ class Request:
         _within("`top_k`", self.top_k, 0, 1_000_000, "use 0 to disable")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"`top_p` must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
-        if not 0 <= self.min_p <= 1:
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise UsageError(f"`min_p` must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
         for name in Steering._fields:
             if getattr(self, name) is not None:
@@ -213,10 +218,9 @@ class Request:
 
     @property
     def sampling(self) -> SamplingParams:
-        """The parameters of sampling."""
-        return SamplingParams(
-            float(self.temperature), self.top_k, float(self.top_p), float(self.min_p)
-        )
+        """The parameters of sampling, with the usual `min_p` where the request has none."""
+        min_p = USUAL_MIN_P if self.min_p is None else float(self.min_p)
+        return SamplingParams(float(self.temperature), self.top_k, float(self.top_p), min_p)
 
     @property
     def exact(self) -> bool:

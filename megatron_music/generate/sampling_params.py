@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+USUAL_MIN_P = 0.1
+"""Of models whose folder names no other."""
 MOST_STEERING = 10
 """Beyond it a model's own choice hardly counts."""
 

@@ -11,7 +11,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.decoding import CachedGPT2
-from megatron_music.generate.sampling_params import MOST_STEERING, NO_STEERING, Steering
+from megatron_music.generate.sampling_params import (
+    MOST_STEERING,
+    NO_STEERING,
+    USUAL_MIN_P,
+    Steering,
+)
 from megatron_music.tokenizer.structure import (
     PlaceArray,
     PositionRows,
@@ -61,6 +66,16 @@ def steering_of(config: GPT2Config) -> Steering:
                 "again"
             )
     return Steering(*(float(getattr(config, name, 0.0)) for name in Steering._fields))
+
+
+def min_p_of(config: GPT2Config) -> float:
+    """Return the min-p that a model asks to be composed with; raises CheckpointError for none."""
+    min_p = getattr(config, "min_p", USUAL_MIN_P)
+    if not isinstance(min_p, int | float) or not 0 <= min_p <= 1:
+        raise CheckpointError(
+            f"config.json has min_p={min_p!r}; expected 0..1: export the run again"
+        )
+    return float(min_p)
 
 
 def model_inputs(

@@ -78,7 +78,7 @@ class Wishes(BaseModel):
     temperature: float = Field(1.0, gt=0, le=100)
     top_k: int = Field(0, ge=0, le=1_000_000)
     top_p: float = Field(0.95, gt=0, le=1)
-    min_p: float = Field(0.1, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, le=1)
     tempo_bpm: float | None = Field(None, ge=10, le=400)
     tracks: int | None = Field(None, ge=1, le=16)
     density: Names = []

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from megatron_music.config import load_recipe  # noqa: E402
-from megatron_music.export.weights import gpt2_config  # noqa: E402
+from megatron_music.export.weights import BAND_MIN_P, PARALLEL_PENALTY, gpt2_config  # noqa: E402
 from megatron_music.generate.structural import model_inputs  # noqa: E402
 from megatron_music.tokenizer.vocabulary import (  # noqa: E402
     TokenizerSettings,
@@ -26,6 +26,8 @@ from megatron_music.tokenizer.vocabulary import (  # noqa: E402
 from tests.train.conftest import execute, launch, read  # noqa: E402
 
 SMALLEST_DIFFERENCE_ASKED = 1e-5
+CHOIR = TokenizerSettings(ensemble=("SOPRANO", "ALTO", "TENOR", "BASS"))
+BAND = TokenizerSettings(ensemble=("0", "33"))
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
@@ -55,6 +57,7 @@ def test_the_folder_loads_in_plain_transformers(exported: Path) -> None:
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
     assert config.guidance > 0
     assert config.parallel_penalty == 0.0
+    assert config.min_p == BAND_MIN_P
     assert (exported / "mmmtrack.json").is_file()
     tokenizer = transformers.AutoTokenizer.from_pretrained(exported, trust_remote_code=False)
     assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", config.n_positions)
@@ -72,19 +75,14 @@ def test_a_model_that_cannot_do_with_and_without_inputs_has_no_guidance(
 
 
 @pytest.mark.parametrize(
-    ("ensemble", "inputs", "has_penalty"),
-    [
-        (("SOPRANO", "ALTO", "TENOR", "BASS"), ["time", "motion"], True),
-        (("SOPRANO", "ALTO", "TENOR", "BASS"), ["time"], False),
-        (("0", "33"), ["time", "motion"], False),
-    ],
+    ("settings", "inputs", "penalty"),
+    [(CHOIR, "motion", PARALLEL_PENALTY), (CHOIR, "held", 0.0), (BAND, "motion", 0.0)],
 )
 def test_choirs_are_composed_with_a_penalty_for_parallels(
-    ensemble: tuple[str, ...], inputs: list[str], has_penalty: bool
+    settings: TokenizerSettings, inputs: str, penalty: float
 ) -> None:
-    recipe = load_recipe("tiny", [f"model.structural_inputs=[{', '.join(inputs)}]"])
-    config = gpt2_config(recipe, Vocabulary(TokenizerSettings(ensemble=ensemble)))
-    assert bool(config.parallel_penalty) == has_penalty
+    recipe = load_recipe("tiny", [f"model.structural_inputs=[time, {inputs}]"])
+    assert gpt2_config(recipe, Vocabulary(settings)).parallel_penalty == penalty
 
 
 def test_the_model_card_names_data_terms_figures_and_limits(exported: Path) -> None:

@@ -16,7 +16,7 @@ from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
-from megatron_music.generate.sampling_params import Steering
+from megatron_music.generate.sampling_params import USUAL_MIN_P, Steering
 from megatron_music.generate.session import Session
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import SongReader, model_inputs
@@ -254,11 +254,12 @@ def test_a_folder_says_how_its_songs_are_steered(hearing_model: Path, tmp_path: 
 
     folder = Path(shutil.copytree(hearing_model, tmp_path / "hf"))
     config = json.loads((folder / "config.json").read_text())
-    steered = {"guidance": 2.0, "parallel_penalty": 3.0}
+    steered = {"guidance": 2.0, "parallel_penalty": 3.0, "min_p": 0.5}
     (folder / "config.json").write_text(json.dumps(config | steered))
     assert composed(folder) == composed(hearing_model, **steered)
     assert composed(folder) != composed(hearing_model)
-    assert composed(folder, **dict.fromkeys(steered, 0.0)) == composed(hearing_model)
+    usual = {"guidance": 0.0, "parallel_penalty": 0.0, "min_p": USUAL_MIN_P}
+    assert composed(folder, **usual) == composed(hearing_model)
 
 
 def test_a_penalty_makes_parallels_rarer_by_its_exponential(hearing_model: Path) -> None:
@@ -307,6 +308,7 @@ def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
         ({"seq_length": "160"}, "seq_length='160'"),
         ({"guidance": "much"}, "guidance='much'"),
         ({"parallel_penalty": -1}, "parallel_penalty=-1"),
+        ({"min_p": 1.5}, "min_p=1.5"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
