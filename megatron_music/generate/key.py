@@ -18,7 +18,11 @@ from megatron_music.score.notes import Piece
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
 """Of minor, the natural scale and the leading note."""
 
-_TONICS = ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+_TONICS = {
+    "major": ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"),
+    "minor": ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "G♯", "A", "B♭", "B"),
+}
+"""Of two spellings the one with fewer accidentals."""
 _LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
 _KEY = re.compile(r"([A-Ga-g])\s*-?(#|♯|b|♭|sharp|flat)?\s*(major|maj|minor|min|m|)", re.IGNORECASE)
@@ -34,7 +38,7 @@ class Key:
     mode: str
 
     def __str__(self) -> str:
-        return f"{_TONICS[self.tonic]} {self.mode}"
+        return f"{_TONICS[self.mode][self.tonic]} {self.mode}"
 
     @property
     def scale(self) -> npt.NDArray[np.bool_]:

@@ -37,6 +37,14 @@ def test_a_key_is_read_as_people_write_it(said: str, key: Key) -> None:
     assert parse_key(str(key)) == key
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [("C# minor", "C♯ minor"), ("Ab minor", "G♯ minor"), ("C# major", "D♭ major")],
+)
+def test_a_key_is_spelled_with_few_accidentals(said: str, name: str) -> None:
+    assert str(parse_key(said)) == name
+
+
 @pytest.mark.parametrize("said", ["H major", "C dorian", "", "major"])
 def test_a_word_that_is_not_a_key_is_refused(said: str) -> None:
     with pytest.raises(UsageError, match="`key` must be as in 'C major'"):
