@@ -119,10 +119,10 @@ def _hyphenated(word: str, hyphenation: pyphen.Pyphen) -> list[str]:
     if any(unicodedata.name(one, "").startswith(_ALONE) for one in word):
         return _letters(word)
     edges = _EDGES.fullmatch(word)
-    before, middle, behind = edges.groups() if edges else ("", word, "")
+    before, middle, after = edges.groups() if edges else ("", word, "")
     places = [0, *map(int, hyphenation.positions(middle)), len(middle)]
     parts = [middle[first:last] for first, last in pairwise(places)]
-    parts[0], parts[-1] = before + parts[0], parts[-1] + behind
+    parts[0], parts[-1] = before + parts[0], parts[-1] + after
     return parts if len(parts) > 1 else [word]
 
 

@@ -215,7 +215,7 @@ def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
 
     `midi` is its file. `steps_per_bar` is that of 4/4; `bar_starts` has where each bar begins, and
     the last one's end, `bar_starts_s` when it sounds. Of a song with words `syllables_by_track`
-    has one for each note, "" for none, and behind each what ends there (`score.words`).
+    has one for each note, "" for none, and after each what ends there (`score.words`).
     """
     from megatron_music.generate.report import figures
     from megatron_music.score.midi_file import read_file

@@ -72,7 +72,7 @@ class Walker:
 
     @property
     def is_whole(self) -> bool:
-        """True behind PIECE_END."""
+        """True after PIECE_END."""
         return self._cell(at.PHASE) == at.END
 
     @property
@@ -123,7 +123,7 @@ class Walker:
         return None if reason == LEGAL else self._describe(reason, token)
 
     def allowed(self) -> BoolArray:
-        """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
+        """Return the legal next tokens as a mask over the vocabulary; none after the piece."""
         from megatron_music.tokenizer.grammar_mask_kernel import mark_legal
 
         mask = np.zeros(len(self.vocabulary), np.bool_)
@@ -184,7 +184,7 @@ class Walker:
         return canonical_track(code, onset, end, pitch, velocity, sung)
 
     def _syllable(self, note_on: int) -> list[int]:
-        """Return the parts of the syllable behind a NOTE_ON, by its place."""
+        """Return the parts of the syllable after a NOTE_ON, by its place."""
         parts: list[int] = []
         for place in range(note_on + 1, self.length):
             kind, value = self.vocabulary.meanings[self.tokens[place]]
@@ -284,7 +284,7 @@ def walk(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Walker:
 
 
 def legal_masks(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> BoolArray:
-    """Return what is legal behind each token of a piece but its last, [tokens - 1, vocabulary].
+    """Return what is legal after each token of a piece but its last, [tokens - 1, vocabulary].
 
     Raises TokenError at the first that is not legal itself.
     """

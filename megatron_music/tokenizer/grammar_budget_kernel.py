@@ -78,7 +78,7 @@ def _owed_after_frame(kind: int, value: int, cells: Cells, rules: Rules) -> int:
 
 @borrowing_kernel
 def attributes_due(rules: Rules, attribute: int) -> int:
-    """Count the attributes asked for behind one."""
+    """Count the attributes asked for after one."""
     due = 0
     for token in rules.attributes:
         due += token > attribute
@@ -118,7 +118,7 @@ def _owed_piece(cells: Cells, rules: Rules, attribute: int) -> int:
 
 @borrowing_kernel
 def _owed_new_track(cells: Cells, rules: Rules) -> int:
-    """Count the tokens owed behind the TRACK_START that could come now."""
+    """Count the tokens owed after the TRACK_START that could come now."""
     later = max(0, cells[ASKED] - cells[TRACKS] - 1)
     owed: int = (later + 1) * _track_tokens(cells, rules, max(1, cells[PIECE_BARS]))
     return owed
@@ -135,7 +135,7 @@ def _owed(
     sounding: int,
     struck: int,
 ) -> int:
-    """Count the tokens owed in a track or behind it."""
+    """Count the tokens owed in a track or after it."""
     later = max(0, cells[ASKED] - cells[TRACKS])
     if phase == BETWEEN_TRACKS:
         rest: int = later * _track_tokens(cells, rules, bar) + 1
@@ -148,17 +148,17 @@ def _owed(
     elif not bars:
         bars = bar + int(sounding > 0 or not notes or cells[CHANGED])
     frame = in_bar + 2 * (bars - bar - in_bar) + 1 + cells[CHANGES] - cells[CHANGES_TOLD]
-    behind = later * _track_tokens(cells, rules, bars) + 1
+    after = later * _track_tokens(cells, rules, bars) + 1
     if cells[FULL]:
         full = step == barline
         note = rules.note_tokens - int(cells[VELOCITY] != UNTOLD and not full)
         last = bar + in_bar == bars
-        voice: int = frame + _owed_by_voice(last, in_bar, full, sounding, note) + behind
+        voice: int = frame + _owed_by_voice(last, in_bar, full, sounding, note) + after
         return voice
     # A note cannot end at the step at which it began, nor at the first step of a bar: a TIME_DELTA
     # comes before its end.
     waits = int(sounding > 0 and (struck or not step))
-    owed: int = frame + (0 if notes else rules.note_tokens) + sounding + waits + behind
+    owed: int = frame + (0 if notes else rules.note_tokens) + sounding + waits + after
     return owed
 
 

@@ -5,7 +5,7 @@
     bar    = [METRE] [TEMPO] BAR_START (TIME_DELTA | note | NOTE_OFF)* BAR_END
     note   = [VELOCITY] NOTE_ON [SYLLABLE+]
 
-In a vocabulary with metres the one at the head is that of the first bar, and of each bar behind it
+In a vocabulary with metres the one at the head is that of the first bar, and of each bar after it
 until another is told before a bar: in every track the same before the same bars. The same holds for
 tempi. In a vocabulary with velocities the first note of a bar has one before it, and each further
 note that is louder or softer than the last. In one with lyrics a note may have a syllable after it:
@@ -106,7 +106,7 @@ def step(token: int, song: State, rules: Rules) -> int:
 @inlined
 def refuse(token: int, song: State, rules: Rules) -> int:
     """Return the reason why a token is not legal next; LEGAL if it is."""
-    # Compiled code checks no bounds: an id out of range would read what is behind the table.
+    # Compiled code checks no bounds: an id out of range would read what comes after the table.
     if not 0 <= token < len(rules.table.kinds):
         return reasons.OUTSIDE
     kind, value = rules.table.kinds[token], rules.table.values[token]
@@ -289,7 +289,7 @@ def _refuse_track_start(cells: Cells, rules: Rules) -> int:
 @borrowing_kernel
 def _refuse_track_end(cells: Cells) -> int:
     if cells[CHANGED]:
-        return reasons.BEHIND_CHANGE
+        return reasons.AFTER_CHANGE
     if cells[SOUNDING]:
         return reasons.STILL_SOUNDS
     if cells[BAR] == 0 or cells[BAR] < cells[PIECE_BARS]:
@@ -300,9 +300,9 @@ def _refuse_track_end(cells: Cells) -> int:
 @borrowing_kernel
 def _refuse_attribute(token: int, cells: Cells, rules: Rules) -> int:
     if rules.has_metres and cells[METRE] != UNTOLD:
-        return reasons.BEHIND_METRE
+        return reasons.AFTER_METRE
     if rules.tempos > 0 and cells[TEMPO] != UNTOLD:
-        return reasons.BEHIND_TEMPO
+        return reasons.AFTER_TEMPO
     if token <= cells[ATTRIBUTE]:
         return reasons.OUT_OF_ORDER
     due = attributes_due(rules, cells[ATTRIBUTE])
@@ -336,11 +336,11 @@ def _refuse_change(kind: int, value: int, song: State, rules: Rules) -> int:
 @borrowing_kernel
 def _refuse_at_head(is_metre: bool, now: int, cells: Cells, rules: Rules) -> int:
     if is_metre and rules.tempos > 0 and cells[TEMPO] != UNTOLD:
-        return reasons.METRE_BEHIND_TEMPO
+        return reasons.METRE_AFTER_TEMPO
     if cells[METRE] == UNTOLD and not is_metre:
         return reasons.BEFORE_HEAD
     if now != UNTOLD:
-        return reasons.TOLD
+        return reasons.SECOND_OF_KIND
     due = attributes_due(rules, cells[ATTRIBUTE])
     return reasons.BEFORE_ATTRIBUTE if due else reasons.LEGAL
 

@@ -27,7 +27,7 @@ from megatron_music.tokenizer.token_kinds import Cells
 
 @borrowing_kernel
 def take_tokens(tokens: Cells, state: State, rules: Rules) -> None:
-    """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
+    """Move each song past its next legal tokens, [songs, any number]; none after its end."""
     for song in range(tokens.shape[0]):
         one = song_of(state, song)
         for place in range(tokens.shape[1]):

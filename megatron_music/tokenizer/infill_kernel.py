@@ -144,7 +144,7 @@ def _pack(made: TemplateBatch, song: int, template: InfillTemplate) -> None:
 
 @borrowing_kernel
 def take_template_tokens(tokens: Cells, templates: TemplateBatch) -> None:
-    """Move each song past its next legal tokens, [songs, any number]; none behind its end."""
+    """Move each song past its next legal tokens, [songs, any number]; none after its end."""
     table = templates.rules.table
     for song in range(tokens.shape[0]):
         one, place = song_of(templates.state, song), templates.places[song]

@@ -22,7 +22,7 @@ class TokenTable(NamedTuple):
     The value of a SYLLABLE token is its length in bytes, 0 for a mark; see `Vocabulary.meanings`
     for the others.
 
-    A run is its kind, its first id and the id behind its last.
+    A run is its kind, its first id and the id after its last.
     """
 
     kinds: Cells

@@ -70,7 +70,7 @@ def follow_tokens(
 
 @borrowing_kernel
 def mark_along(tokens: Cells, song: State, rules: Rules, masks: Masks) -> int:
-    """Take legal tokens; write the legal next ones behind each to masks [tokens, vocabulary].
+    """Take legal tokens; write the legal next ones after each to masks [tokens, vocabulary].
 
     Returns how many were taken, fewer than there are masks where one is not legal.
     """

@@ -36,7 +36,7 @@ def suspect_documents(
 ) -> Iterator[int]:
     """Yield the indices of the documents that are not surely legal.
 
-    `tokens` holds the documents one behind another; `lengths`, none negative, add up to its size.
+    `tokens` holds the documents one after another; `lengths`, none negative, add up to its size.
     """
     rules = new_rules(vocabulary, Plan())
     song = new_song(Plan(), rules, most_bars=int(lengths.max(initial=0)) + 1)
@@ -93,7 +93,7 @@ def _is_piece(tokens: Tokens, song: State, rules: Rules) -> bool:
 @borrowing_kernel
 def kind_of(token: int, rules: Rules) -> int:
     """Return the kind of a token; PAD outside the vocabulary."""
-    # Compiled code checks no bounds: an id out of range would read what is behind the table.
+    # Compiled code checks no bounds: an id out of range would read what comes after the table.
     kind: int = rules.table.kinds[token] if 0 <= token < len(rules.table.kinds) else kinds.PAD
     return kind
 
@@ -108,7 +108,7 @@ def _first_told(tokens: Tokens, place: int, rules: Rules) -> int:
 
 @borrowing_kernel
 def _follow_hidden(tokens: Tokens, place: int, song: State, rules: Rules) -> int:
-    """Take a hidden bar whose content begins at a place; return that behind it, -1 if not legal."""
+    """Take a hidden bar whose content begins at a place; return that after it, -1 if not legal."""
     if place >= len(tokens) or kind_of(wide(tokens[place]), rules) != kinds.FILL_START:
         return _REFUSED
     if step(kinds.BAR_START, song, rules) != reasons.LEGAL:

@@ -10,7 +10,7 @@ from tests.music import track
 
 
 def piece(*ties: int, bars: int = 4) -> Piece:
-    """Return a piece with a note across the barlines behind these bars, and drums across all."""
+    """Return a piece with a note across the barlines after these bars, and drums across all."""
     notes = [(16 * bar - 4, 16 * bar + 4, 60) for bar in ties] + [(0, 4, 72)]
     return Piece(4, bars, (track(0, *sorted(notes)), track(DRUMS, (0, 16 * bars, 36))))
 

@@ -287,7 +287,7 @@ def test_any_metre_composed_is_written_and_read_back_to_the_same_tokens(
         write_midi(song.piece, tmp_path / "song.mid")
         again = piece_of(read_midi(tmp_path / "song.mid"), composer.vocabulary)
         check(np.array(song.tokens), composer.vocabulary)
-        # A file tells its tracks' order by chunk, and no bars behind the last note.
+        # A file tells its tracks' order by chunk, and no bars after the last note.
         assert again.metres == song.piece.metres[: again.bars]
         bars = replace(song.piece, bars=again.bars)
         assert encode(again, composer.vocabulary).tolist() == (

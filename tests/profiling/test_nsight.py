@@ -58,7 +58,7 @@ def test_a_class_takes_the_union_of_its_own_kernels(file: Path) -> None:
 def test_communication_is_hidden_where_another_kernel_runs(file: Path) -> None:
     capture = Capture()
     capture.kernel(GEMM, 0, 10)
-    capture.kernel(NCCL, 4, 14, stream=20)  # 6 of 10 ms behind the product
+    capture.kernel(NCCL, 4, 14, stream=20)  # 6 of 10 ms after the product
     capture.kernel(NCCL, 30, 40, stream=20)  # alone
     device = only_device(capture, file)
     assert device.communication_ms == 20

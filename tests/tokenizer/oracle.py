@@ -76,7 +76,7 @@ class OracleWalker:
         self.tokens.append(token)
 
     def allowed(self) -> BoolArray:
-        """Return the legal next tokens as a mask over the vocabulary; none behind the piece."""
+        """Return the legal next tokens as a mask over the vocabulary; none after the piece."""
         v, at = self.vocabulary, self.position
         mask = np.zeros(len(v), np.bool_)
         if at.phase is Phase.IN_BAR:
@@ -192,7 +192,7 @@ class OracleWalker:
         at, token = self.position, self.vocabulary.syllable + part
         name = self.vocabulary.tokens[token]
         if at.sung is None:
-            return f"{name} where no syllable is sung; it stands right behind its NOTE_ON"
+            return f"{name} where no syllable is sung; it stands right after its NOTE_ON"
         text = self.vocabulary.spelling.lengths_bytes[part]
         if not text and not at.sung:
             return f"{name} before the text of its syllable"
@@ -252,7 +252,7 @@ class OracleWalker:
             ("TEMPO", v.has_tempos and at.tempo is not None),
         ):
             if is_told:
-                return f"{v.tokens[token]} behind {mark}; attributes come first"
+                return f"{v.tokens[token]} after {mark}; attributes come first"
         if token <= self.position.attribute:
             return f"{self.vocabulary.tokens[token]} is out of order or repeated"
         if self.plan.attributes is not None and [token] != self._attributes_due(self.position)[:1]:
@@ -267,7 +267,7 @@ class OracleWalker:
         if self.plan.metre not in (None, metre):
             return f"{name}, but {self.vocabulary.metres[self.plan.metre or 0]} was asked for"
         if self.vocabulary.has_tempos and at.phase is Phase.HEAD and at.tempo is not None:
-            return f"{name} behind TEMPO; METRE comes first"
+            return f"{name} after TEMPO; METRE comes first"
         return self._bad_change(token, metre, at.metre, at.metre_due)
 
     def _bad_tempo(self, tempo: int) -> str | None:
@@ -290,7 +290,7 @@ class OracleWalker:
         kind = name.partition("=")[0]
         if at.phase is Phase.HEAD:
             if now is not None:
-                return f"{name} behind another {kind}; expected {self._expected_at_head()}"
+                return f"{name} after another {kind}; expected {self._expected_at_head()}"
             if missing := self._attributes_due(at):
                 return f"{name} before {self.vocabulary.tokens[missing[0]]}"
             return self._unaffordable(token)
@@ -352,7 +352,7 @@ class OracleWalker:
     def _bad_track_end(self) -> str | None:
         at = self.position
         if at.changed or at.tempo_changed:
-            return f"TRACK_END behind {'METRE' if at.changed else 'TEMPO'}; expected BAR_START"
+            return f"TRACK_END after {'METRE' if at.changed else 'TEMPO'}; expected BAR_START"
         if at.sounding:
             return f"TRACK_END while {min(at.sounding)} is sounding"
         if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):

@@ -76,7 +76,7 @@ def test_every_expressive_piece_is_legal(piece: Piece, levels: int, tempo: bool)
         (f"{LOUD_HEAD} BAR_START TIME_DELTA=12 VELOCITY=88", 7, "after the last step"),
         (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=120", 11, "again"),
         (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 METRE=4/4", 12, "expected BAR_ST"),
-        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 TRACK_END", 12, "behind TEMPO"),
+        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 TRACK_END", 12, "after TEMPO"),
         (
             f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 BAR_START BAR_END TRACK_END "
             "TRACK_START INST=1 BAR_START BAR_END BAR_START",
@@ -99,16 +99,16 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
 @pytest.mark.parametrize(
     ("text", "position", "reason"),
     [
-        (f"{SUNG_HEAD} SYLLABLE=a", 6, "right behind its NOTE_ON"),
+        (f"{SUNG_HEAD} SYLLABLE=a", 6, "right after its NOTE_ON"),
         (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
-        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right behind"),
-        (f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right behind"),
+        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right after"),
+        (f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right after"),
         (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "after 32 bytes"),
         (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 11}", 17, "after 30 bytes"),
         (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 10} SYLLABLE=ü SYLLABLE=a", 18, "after 32"),
     ],
 )
-def test_syllables_stand_behind_their_notes(text: str, position: int, reason: str) -> None:
+def test_syllables_come_right_after_their_notes(text: str, position: int, reason: str) -> None:
     with pytest.raises(TokenError, match=reason) as caught:
         check(from_text(text, SUNG), SUNG)
     assert caught.value.position == position

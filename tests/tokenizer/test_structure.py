@@ -184,7 +184,7 @@ class Twin:
 
 
 def lists(rows: np.ndarray, none: int) -> list[list[int]]:
-    """Return rows without what only makes them equally long, which has to stand behind."""
+    """Return rows without what only makes them equally long, which has to stand after."""
     found = []
     for row in rows.tolist():
         kept = [one for one in row if one != none]

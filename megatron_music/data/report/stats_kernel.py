@@ -33,7 +33,7 @@ def walk(
     """Add the documents to `note_steps[n]`, notes of n steps, and `tracks[n]`, documents of n.
 
     The last cell counts what is longer or more. Returns how many documents were followed: those
-    with hidden bars are left out, and of others what is behind a token that is not legal. Drums
+    with hidden bars are left out, and of others what comes after a token that is not legal. Drums
     have no lengths.
     """
     tokens = np.asarray(tokens).view()
