@@ -14,7 +14,7 @@ from megatron_music.errors import UsageError
 from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
-    from megatron_music.data.builder import Result
+    from megatron_music.data.build_steps import Result
     from megatron_music.data.sources.open import Source
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)

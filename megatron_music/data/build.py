@@ -1,7 +1,7 @@
 """Build a data set folder from a source of music, with the same bytes after any interruption.
 
 Shards are made under `DIR/.build/<key>/` by any number of workers and joined in the order of the
-source; `builder.py` has the steps that text shares.
+source; `build_steps.py` has the steps that text shares.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from megatron_music.data.assemble.instrumentation import with_instrumentations
 from megatron_music.data.assemble.scan import DatasetPlan, near_duplicates, scan_shards
 from megatron_music.data.assemble.syllables import syllable_pieces
 from megatron_music.data.assemble.write import write_tokens
-from megatron_music.data.builder import WORK_FOLDER, Builder, Result
+from megatron_music.data.build_steps import WORK_FOLDER, Builder, Result
 from megatron_music.data.encoding.grid_cost import grid_cost
 from megatron_music.data.encoding.records import RECORDS_FILE
 from megatron_music.data.encoding.shards import Task, encode_shards

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from megatron_music.data.assemble.scan import DatasetPlan, scan_shards
 from megatron_music.data.build import MusicBuilder
-from megatron_music.data.builder import Result
+from megatron_music.data.build_steps import Result
 from megatron_music.data.encoding.encode import (
     EncodedPiece,
     in_keys,

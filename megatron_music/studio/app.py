@@ -18,7 +18,7 @@ from megatron_music import __version__
 from megatron_music.errors import MusicError
 from megatron_music.studio import api, pages
 from megatron_music.studio.jobs import JobFailedError, QueueFullError
-from megatron_music.studio.ready import Answer
+from megatron_music.studio.response_cache import Answer
 from megatron_music.studio.service import Studio
 from megatron_music.studio.visitors import (
     COOKIE_AGE_S,

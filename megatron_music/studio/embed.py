@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.identity import CONFIG
-from megatron_music.studio.carried import write_songs
+from megatron_music.studio.embedded_songs import write_songs
 from megatron_music.studio.server import EMBEDDED, find_models
 from megatron_music.studio.worker import compose_songs
 

@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from megatron_music.studio.ready import Answer
+from megatron_music.studio.response_cache import Answer
 from megatron_music.studio.service import Model, Studio
 from megatron_music.studio.visitors import OpenStreams, address_of
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.assemble.scan import LENGTHS_SUFFIX
-from megatron_music.data.builder import Builder, Result
+from megatron_music.data.build_steps import Builder, Result
 from megatron_music.data.encoding.records import KEPT, RECORDS_FILE, REFUSED, FileRecord, line
 from megatron_music.data.indexed import write_index_of
 from megatron_music.data.manifest import (

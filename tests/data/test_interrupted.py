@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from megatron_music.data import builder as builder_module
+from megatron_music.data import build_steps as builder_module
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.open import folder_source

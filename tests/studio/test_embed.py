@@ -10,7 +10,7 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.studio import embed, server
-from megatron_music.studio.carried import SONGS, read_songs
+from megatron_music.studio.embedded_songs import SONGS, read_songs
 from megatron_music.studio.worker import facts_of
 
 
