@@ -1,4 +1,4 @@
-"""What syllables are spelled in: bytes, and longer pieces that a collection has often.
+"""Spell syllables in bytes, and in longer pieces that are frequent in a collection.
 
 Pieces are learned by byte-pair encoding (Sennrich et al., arXiv 1508.07909) over the characters of
 the training syllables, and applied in the order in which they were learned. Every text can be
@@ -22,7 +22,7 @@ PARTS = (
 """The names of BYTES bytes, then of the MARKS; the pieces of a vocabulary follow."""
 
 _FEWEST = 2
-"""A piece occurs so often at least."""
+"""The least occurrences of a piece in the training syllables."""
 _MOST_TEXTS = 10_000
 """The most frequent syllables decide: learning takes a few seconds at most."""
 
@@ -78,7 +78,7 @@ class Spelling:
 
 
 def learn_pieces(counts: Mapping[str, int], most: int) -> tuple[str, ...]:
-    """Return at most so many pieces of texts that occur so often, in the order of joining.
+    """Return at most `most` pieces of texts with these counts, in the order of joining.
 
     Characters of several bytes come first.
     """
@@ -107,7 +107,7 @@ def learn_pieces(counts: Mapping[str, int], most: int) -> tuple[str, ...]:
 
 
 def _joined(word: _Word, pair: _Word) -> Iterator[str]:
-    """Give the pieces of a word, a pair of them wherever it is as one."""
+    """Give the pieces of a word, each occurrence of a pair joined."""
     place = 0
     while place < len(word):
         size = 2 if word[place : place + 2] == pair else 1

@@ -16,7 +16,7 @@ _BLANK = FIRST_BYTE
 
 
 def syllable_pieces(plan: DatasetPlan, most: int) -> tuple[str, ...]:
-    """Return at most so many pieces of the training syllables of shards that spell them in bytes.
+    """Return at most `most` pieces of the training syllables of shards that spell them in bytes.
 
     Raises DataError if a shard has been damaged.
     """
