@@ -146,12 +146,12 @@ def usual_bars(lines: Lines, upbeat: int = 0) -> int:
 def lay_words(
     lines: Lines, bars: int, steps: int, upbeat: int = 0, steps_per_quarter: int = 4
 ) -> LaidWords:
-    """Return the syllables of each of so many bars of so many steps.
+    """Return the syllables of each bar; all bars have `steps` steps.
 
     Each line has bars of its own where there are enough, more syllables before than after. With an
-    `upbeat` so many syllables of each line come at the end of the bar before, and the first bar has
-    those of the first line alone. Raises UsageError where there is too little time for a bar's
-    syllables, or too few bars for lines with an upbeat.
+    `upbeat` that number of each line's syllables come at the end of the bar before, and the first
+    bar has those of the first line alone. Raises UsageError where a bar is too short for its
+    syllables, or bars are too few for lines with an upbeat.
     """
     shortest = upbeat * STEPS_PER_SYLLABLE
     if 2 * shortest > steps:

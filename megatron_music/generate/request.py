@@ -254,7 +254,7 @@ class Request:
                 raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
 
     def given_words(self, bar_steps: int, steps_per_quarter: int) -> LaidWords:
-        """Return the given syllables of each bar of so many steps; raises UsageError."""
+        """Return the given syllables of each bar of `bar_steps` steps; raises UsageError."""
         lines = syllables_of(self.words or "", self.language or USUAL_LANGUAGE)
         return lay_words(lines, self.song_bars or 1, bar_steps, self.upbeat, steps_per_quarter)
 
