@@ -48,6 +48,12 @@ class CachedGPT2:
         width = model.config.n_embd // self._heads
         self._cache = model.lm_head.weight.new_empty((*shape, width))
 
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return what `read` takes for the next ids [songs, any number]: GPT-2's own sums."""
+        positions = self._model.transformer.wpe.weight[self.taken : self.taken + ids.shape[1]]
+        embeds: torch.Tensor = self._model.transformer.wte(ids) + positions
+        return embeds
+
     def read(self, embeds: torch.Tensor) -> torch.Tensor:
         """Read the songs' next tokens; return the logits of what follows [songs, vocabulary].
 

@@ -58,24 +58,21 @@ def steering_of(config: GPT2Config) -> Steering:
 
     Folders that were exported before there was any have none, and compose as they did.
     """
-    for name in Steering._fields:
-        value = getattr(config, name, 0.0)
-        if not isinstance(value, int | float) or not 0 <= value <= MOST_STEERING:
-            raise CheckpointError(
-                f"config.json has {name}={value!r}; expected 0..{MOST_STEERING}: export the run "
-                "again"
-            )
-    return Steering(*(float(getattr(config, name, 0.0)) for name in Steering._fields))
+    return Steering(*(_number(config, name, 0.0, MOST_STEERING) for name in Steering._fields))
 
 
 def min_p_of(config: GPT2Config) -> float:
     """Return the min-p that a model asks to be composed with; raises CheckpointError for none."""
-    min_p = getattr(config, "min_p", USUAL_MIN_P)
-    if not isinstance(min_p, int | float) or not 0 <= min_p <= 1:
+    return _number(config, "min_p", USUAL_MIN_P, 1)
+
+
+def _number(config: GPT2Config, name: str, usual: float, most: int) -> float:
+    value = getattr(config, name, usual)
+    if not isinstance(value, int | float) or not 0 <= value <= most:
         raise CheckpointError(
-            f"config.json has min_p={min_p!r}; expected 0..1: export the run again"
+            f"config.json has {name}={value!r}; expected 0..{most}: export the run again"
         )
-    return float(min_p)
+    return float(value)
 
 
 def model_inputs(
@@ -150,12 +147,9 @@ class SongReader:
         """Read the songs' next tokens [songs, any number]; return logits [songs, vocabulary]."""
         rows = self._tracker.advance(ids.cpu().numpy())
         embeds, positions = _arguments(self._model, self._table, ids, rows).values()
-        position_rows = self._model.transformer.wpe.weight
-        embeds = embeds + position_rows[positions]
+        embeds = embeds + self._model.transformer.wpe.weight[positions]
         if self._steering.guidance:
-            first = self._cached.taken
-            indices = slice(first, first + ids.shape[1])
-            embeds = torch.cat([embeds, self._model.transformer.wte(ids) + position_rows[indices]])
+            embeds = torch.cat([embeds, self._cached.embed(ids)])
         logits = self._cached.read(embeds)
         if any(self._steering):
             return self._steer(logits[: len(ids)], logits[len(ids) :], rows[:, -1])

@@ -166,11 +166,10 @@ class _Song:
         barred[list(ends)] = False
         sample = SongSampler([self._seed], self._request.sampling, self._stage)
         self._stage += 1
-        cached, transformer = CachedGPT2(self._model, 1), self._model.transformer
+        cached = CachedGPT2(self._model, 1)
 
         def read(ids: torch.Tensor) -> torch.Tensor:
-            positions = transformer.wpe.weight[cached.taken : cached.taken + ids.shape[1]]
-            return cached.read(transformer.wte(ids) + positions)
+            return cached.read(cached.embed(ids))
 
         def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             return sample(ids, scores.masked_fill(barred, float("-inf")))
