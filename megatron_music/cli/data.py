@@ -128,7 +128,7 @@ def _summary(manifest: dict[str, Any]) -> str:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
     lines += _labels(manifest)
     lines += data_inspect.grid(manifest)
-    lines += data_inspect.contexts(manifest["splits"]["train"])
+    lines += data_inspect.contexts(manifest)
     entropies = manifest["unigram_nats_per_token"].items()
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")

@@ -121,28 +121,32 @@ def grid(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def contexts(split: Mapping[str, Any]) -> list[str]:
-    """Return a line for each sequence length of a recipe: which windows it does not hold."""
+def contexts(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each sequence length of a recipe: how many windows it shortens."""
     from megatron_music.config import recipes_by_length
 
-    lines: list[str] = []
-    by_length = split.get("longer_than")  # data sets of earlier versions have none
+    train = manifest["splits"]["train"]
+    windows = manifest.get("windows", train)
+    by_length = windows.get("longer_than")  # data sets of earlier versions have none
     if by_length is None:
-        return lines
+        return []
+    title = "sequence of a recipe, training windows"
+    if windows is not train:
+        title += f" of {counted(windows['bars'], 'bar')}"
+        if windows["pieces"] < train["documents"]:
+            title += f" in {windows['pieces']:,} of the documents"
+    lines = [f"{title}:"]
     for tokens, recipes in recipes_by_length().items():
         longer = by_length[str(tokens)]
-        left_out = (
-            f"leaves out {counted(longer['documents'], 'window')} "
-            f"({longer['documents'] / split['documents']:.1%}) with "
-            f"{longer['tokens'] / split['tokens']:.1%} of the tokens"
-        )
-        effect = left_out if longer["documents"] else "holds all windows"
-        lines.append(f"  {tokens:,} tokens ({', '.join(recipes)}): {effect}")
+        held = f"  {tokens:,} tokens ({', '.join(recipes)}): "
         if not longer["documents"]:
-            break
-    else:
-        lines.append(f"  model.seq_length={split['document_tokens']['max']} holds all windows")
-    return ["sequence of a recipe, training windows:", *lines]
+            return [*lines, held + "holds all windows"]
+        lines.append(
+            held + f"shortens {counted(longer['documents'], 'window')} "
+            f"({longer['documents'] / windows['documents']:.1%}) with "
+            f"{longer['tokens'] / windows['tokens']:.1%} of the tokens"
+        )
+    return [*lines, f"  model.seq_length={windows['document_tokens']['max']} holds all windows"]
 
 
 def _text(made: "Statistics") -> str:

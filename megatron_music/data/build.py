@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.data.assemble.card import card
-from megatron_music.data.assemble.instrumentation import with_instrumentations
 from megatron_music.data.assemble.scan import DatasetPlan, near_duplicates, scan_shards
 from megatron_music.data.assemble.syllables import syllable_pieces
+from megatron_music.data.assemble.training_windows import window_record, with_training_instruments
 from megatron_music.data.assemble.write import write_tokens
 from megatron_music.data.build_steps import WORK_FOLDER, Builder, Result
 from megatron_music.data.encoding.grid_cost import grid_cost
@@ -227,7 +227,8 @@ class MusicBuilder(Builder):
         with self.stage("write", "shards") as progress:
             joined = write_tokens(found, self._writers, progress)
         # Only now: the combinations of instruments are read from the windows just written.
-        found.tokenizer = with_instrumentations(found.tokenizer, folder / SPLITS[0], self.settings)
+        train = folder / SPLITS[0]
+        found.tokenizer = with_training_instruments(found.tokenizer, train, self.settings)
         save_tokenizer(found.tokenizer, folder / TOKENIZER_FOLDER)
         vocabulary = vocabulary_of(found.tokenizer)
         manifest = {
@@ -254,6 +255,8 @@ class MusicBuilder(Builder):
             ),
             "grid": None if found.grid is None else found.grid.as_json(),
         }
+        if self.settings.pieces:
+            manifest["windows"] = window_record(found.tokenizer, train, self.settings)
         lengths = [split.lengths for split in found.splits.values()]
         page = card(manifest, vocabulary, joined.token_counts.values(), lengths, found.piece_bars)
         self._date(write_manifest(folder, manifest, page, joined.sha256))

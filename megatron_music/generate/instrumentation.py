@@ -7,6 +7,7 @@ import numpy as np
 from megatron_music.generate.sampling_kernel import song_seeds
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import parse_instrument
+from megatron_music.tokenizer.instrumentations import candidates
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 
 _STAGE = 1 << 33
@@ -26,13 +27,11 @@ def draw_instruments(
     given. Where no window has as many, those of several are put together, each once; None
     where the data have fewer instruments. Only the windows with most of the `labels` count.
     """
-    rows = list(zip(settings.instrumentations, settings.instrumentation_tokens, strict=True))
-    # Masses are sung by choirs, waltzes are tunes: a model knows a label with its instruments.
-    if labels and settings.instrumentation_labels:
-        shared = [len({*labels} & {*of.split()}) for of in settings.instrumentation_labels]
-        rows = [row for row, count in zip(rows, shared, strict=True) if count == max(shared)]
-    longest = max(max_tokens, min((tokens for _, tokens in rows), default=0))
-    windows = [tuple(map(parse_instrument, names.split())) for names, of in rows if of <= longest]
+    rows = candidates(settings, labels)
+    longest = max(max_tokens, min((row.tokens for row in rows), default=0))
+    windows = [
+        tuple(map(parse_instrument, row.names.split())) for row in rows if row.tokens <= longest
+    ]
     numbers = np.arange(len(windows), dtype=np.uint64)
     # By the seed alone, so that a song is the same in any batch and on any machine.
     order = np.argsort(scramble(song_seeds([seed], _STAGE) + numbers), kind="stable").tolist()

@@ -39,8 +39,6 @@ DENSITY_LEVELS = 10
 UINT16_LIMIT = 65_500
 """Megatron's own bound: the ids of a larger vocabulary are stored as int32."""
 SETTINGS_FILE = "mmmtrack.json"
-MOST_INSTRUMENTATIONS = 256
-"""A share of 1 in 256 is still seen, and the settings stay a small file."""
 VELOCITIES = 128
 VELOCITY_LEVELS = (8, 32)
 """The numbers of levels of velocity that can be chosen: as in notation, or nearly all one hears."""
@@ -94,7 +92,8 @@ class TokenizerSettings:
     says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
     `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
     as the data have it, `instrumentation_tokens` the lengths of those windows, and where there are
-    `attributes`, `instrumentation_labels` those of each ("COMPOSER=BACH GENRE=CHORALE").
+    `attributes`, `instrumentation_labels` those of each ("COMPOSER=BACH GENRE=CHORALE"); after the
+    first 256 come windows of rare labels, see `tokenizer.instrumentations`.
     `metres` are those that there are METRE tokens for; without any, all music is in 4/4.
     `velocity` is the number of levels that there are VELOCITY tokens for, 0 without such tokens;
     `tempo` says that there are TEMPO tokens, `lyrics` that there are SYLLABLE tokens: of bytes, of

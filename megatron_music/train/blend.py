@@ -7,14 +7,21 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import build_hint
+from megatron_music.tokenizer.instrumentations import (
+    MOST_DRAWN,
+    Instrumentation,
+    instrumentations_of,
+    with_instrumentations,
+    with_rare_labels,
+)
 from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import (
-    MOST_INSTRUMENTATIONS,
     Vocabulary,
     load_vocabulary,
     token_dtype,
@@ -176,25 +183,23 @@ def with_shared_instruments(blend: Blend, vocabulary: AnyVocabulary) -> AnyVocab
         return vocabulary
     if vocabulary.settings.ensemble:
         return vocabulary
-    rows: list[tuple[str, int, str]] = []
-    for folder, share in zip(blend.folders, blend.shares, strict=True):
+    known: list[Instrumentation] = []
+    windows: list[list[Instrumentation]] = []
+    for folder in blend.folders:
         of = load_vocabulary(folder / "tokenizer").settings
-        labels = of.instrumentation_labels or [""] * len(of.instrumentations)
-        windows = list(zip(of.instrumentations, of.instrumentation_tokens, labels, strict=True))
-        windows = windows or [(" ".join(of.ensemble), 1, "")] * bool(of.ensemble)
-        # Evenly over the windows of a folder, so that each instrumentation keeps its share.
-        count = max(1, round(share * MOST_INSTRUMENTATIONS)) if windows else 0
-        rows += [windows[i * len(windows) // count] for i in range(count)]
-    return vocabulary_of(
-        replace(
-            vocabulary.settings,
-            instrumentations=tuple(names for names, _, _ in rows),
-            instrumentation_tokens=tuple(tokens for _, tokens, _ in rows),
-            instrumentation_labels=tuple(
-                labels for _, _, labels in rows if vocabulary.settings.attributes
-            ),
+        rows = instrumentations_of(of) or [Instrumentation(" ".join(of.ensemble), 1)] * bool(
+            of.ensemble
         )
-    )
+        known += rows
+        windows.append(rows[:MOST_DRAWN])
+    # Rounded together, so that they are `MOST_DRAWN` in all: the windows of rare labels come after.
+    ends = [round(MOST_DRAWN * end) for end in accumulate(blend.shares, initial=0.0)]
+    drawn: list[Instrumentation] = []
+    for rows, (first, last) in zip(windows, pairwise(ends), strict=True):
+        # Evenly over the windows of a folder, so that each instrumentation keeps its share.
+        count = last - first if rows else 0
+        drawn += [rows[i * len(rows) // count] for i in range(count)]
+    return vocabulary_of(with_instrumentations(vocabulary.settings, with_rare_labels(drawn, known)))
 
 
 def differences(one: AnyVocabulary, other: AnyVocabulary) -> str:

@@ -128,7 +128,9 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_whole_pieces_are_converted_to_windows(program: Program) -> None:
     folder_of_songs(program.folder / "music", 12)
-    program("data", "build", "music", "-o", "set")
+    built = program("data", "build", "music", "-o", "set").stdout
+    assert "sequence of a recipe, training windows of 8 bars:" in built
+    assert "1,024 tokens (tiny): holds all windows" in built
     made = program("data", "convert", "set", "-o", "windows", "--bars", "2", "--seed", "5")
     assert "music: 12 of 12 pieces kept" in made.stdout
     assert "sequence of a recipe" in made.stdout

@@ -20,6 +20,7 @@ from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
 from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
+from megatron_music.tokenizer.instrumentations import candidates
 from megatron_music.tokenizer.places import load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 from tests.data.collection import (
@@ -246,6 +247,31 @@ def test_instruments_are_recorded_with_labels_as_often_as_windows_have_them(
         assert set(told.instrumentation_tokens) <= set(reader.lengths.tolist())
     together = set(zip(told.instrumentations, told.instrumentation_labels, strict=True))
     assert together == {("0 33 DRUMS", "FOLDER=BAND"), ("0 33", "FOLDER=DUO")}
+
+
+@dataclasses.dataclass(frozen=True)
+class LongSong(Song):
+    """A song of sixty bars."""
+
+    def read(self) -> Score:
+        return as_score(song(self.seed, bars=60))
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_label_of_one_piece_has_instruments_beside_those_that_are_drawn(
+    tmp_path: Path, pieces: bool
+) -> None:
+    settings = BuildSettings(bars=1, split=(98, 1, 1), pieces=pieces)
+    bands = [LongSong(f"band/{seed}", seed) for seed in range(20)]
+    source = labelled(source_of([*bands, Duo("duo/0", 30)]), folder_labels())
+    build(source, tmp_path / "set", settings)
+    told = load_vocabulary(tmp_path / "set/tokenizer").settings
+    labels = told.instrumentation_labels
+    drawn, rare = Counter(labels[:256]), Counter(labels[256:])
+    assert (drawn.total(), set(rare)) == (256, {"FOLDER=DUO"})
+    assert drawn["FOLDER=DUO"] <= 2, "no more than its share where no label is asked for"
+    assert drawn["FOLDER=DUO"] + rare["FOLDER=DUO"] >= 4
+    assert {row.names for row in candidates(told, ["FOLDER=DUO"])} == {"0 33"}
 
 
 def test_the_card_names_licence_citation_and_counts(made: Path) -> None:

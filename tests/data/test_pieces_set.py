@@ -60,7 +60,12 @@ def test_it_is_sound_counted_and_says_what_it_is(made: Path) -> None:
     assert verify(made / "pieces").documents == 20
     manifest = json.loads((made / "pieces/manifest.json").read_text())
     assert manifest["settings"]["pieces"] is True
-    assert "pieces" not in json.loads((made / "windows/manifest.json").read_text())["settings"]
+    stored = json.loads((made / "windows/manifest.json").read_text())
+    assert "pieces" not in stored["settings"]
+    assert "windows" not in stored
+    drawn, of_stored = manifest["windows"], stored["splits"]["train"]
+    counts = ("documents", "tokens", "longer_than", "document_tokens")
+    assert [drawn[name] for name in counts] == [of_stored[name] for name in counts]
     assert statistics(made / "pieces").contents.piece_bars[6] == 20
     assert [one["reason"] for one in left_out(made / "pieces")] == ["duplicate"]
     assert "that are whole pieces" in (made / "pieces/README.md").read_text()

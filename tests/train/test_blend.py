@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import DataError, UsageError
+from megatron_music.tokenizer.instrumentations import MOST_DRAWN
 from megatron_music.tokenizer.vocabulary import (
-    MOST_INSTRUMENTATIONS,
     TokenizerSettings,
     Vocabulary,
     save_settings,
@@ -128,7 +128,23 @@ def test_a_blend_has_the_instruments_of_its_folders_by_their_shares(tmp_path: Pa
     blend = Blend(parts)
     told = with_shared_instruments(blend, common_vocabulary(blend)).settings
     assert Counter(told.instrumentations) == {"0 33": 192, "SOPRANO BASS": 64}
-    assert len(told.instrumentation_tokens) == MOST_INSTRUMENTATIONS
+    assert len(told.instrumentation_tokens) == MOST_DRAWN
+
+
+def test_a_blend_keeps_windows_of_the_labels_of_a_small_share(tmp_path: Path) -> None:
+    labelled = replace(SETTINGS, attributes=("GENRE=WALTZ", "GENRE=MASS"))
+    parts = []
+    for name, genre, weight in (("0", "WALTZ", 1.0), ("0 33", "MASS", 999.0)):
+        of = replace(
+            labelled,
+            instrumentations=(name,),
+            instrumentation_tokens=(90,),
+            instrumentation_labels=(f"GENRE={genre}",),
+        )
+        parts.append(Part(data_set(tmp_path / genre, settings=of), weight))
+    blend = Blend(tuple(parts))
+    told = with_shared_instruments(blend, common_vocabulary(blend)).settings
+    assert told.instrumentations == (*["0 33"] * MOST_DRAWN, "0")
 
 
 def test_a_folder_that_is_not_a_data_set_is_named(tmp_path: Path) -> None:
