@@ -77,7 +77,14 @@ def render_audio(midi: Path, wav: Path) -> str:
     loudest = float(np.abs(mixed).max(initial=0.0))
     if loudest == 0:
         raise MidiError(f"{midi} gives no sound: {PLAYER} has none for its notes")
-    _write(mixed, PEAK / loudest, wav)
+    gain = PEAK / loudest
+    count = _sounding_samples(mixed * gain)
+    words = np.rint(mixed[:count] * (gain * _FULL_SCALE)).astype("<i2")
+    with atomic_write(wav) as temporary, wave.open(str(temporary), "wb") as written:
+        written.setnchannels(2)
+        written.setsampwidth(2)
+        written.setframerate(SAMPLE_RATE_HZ)
+        written.writeframes(words.tobytes())
     return PLAYER
 
 
@@ -126,21 +133,20 @@ def _read(path: Path) -> MidiFile:
 
 def _play(midi: MidiFile, tracks: Sequence[MidiTrack]) -> FloatArray:
     """Play tracks, softer if need be: the synthesizer clips at 16 bits. Returns (samples, 2)."""
-    for halvings in range(_SOFTEST):
-        samples = _synthesize(_midi_bytes(midi, tracks, halvings))
-        if np.abs(samples.astype(np.int32)).max(initial=0) < _FULL_SCALE:
-            break
-    return samples * np.float32(4**halvings)  # loudness is the square of a channel's volume
-
-
-def _synthesize(midi: bytes) -> npt.NDArray[np.int16]:
     try:
         from midirenderer import render_wave_from
     except ImportError as fault:
         lacking = "sound needs midirenderer; install it: pip install midirenderer"
         raise MissingError(lacking) from fault
-    with wave.open(io.BytesIO(render_wave_from(soundfont().read_bytes(), midi))) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    font = soundfont().read_bytes()
+    for halvings in range(_SOFTEST):
+        played = render_wave_from(font, _midi_bytes(midi, tracks, halvings))
+        with wave.open(io.BytesIO(played)) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+        # In 32 bits: of -32,768, the clipped extreme, int16 has no absolute value.
+        if np.abs(samples.astype(np.int32)).max(initial=0) < _FULL_SCALE:
+            break
+    return samples * np.float32(4**halvings)  # loudness is the square of a channel's volume
 
 
 def _midi_bytes(midi: MidiFile, tracks: Sequence[MidiTrack], halvings: int) -> bytes:
@@ -202,6 +208,7 @@ def _notes(midi: MidiFile, track: MidiTrack, channel: int) -> list[_Event]:
         (track.pitch[order] & 0x7F).tolist(),
         np.clip(track.velocity[order], 1, 0x7F).tolist(),
     )
+    # From the last note to the first, so that the next onset of a pitch is known at each.
     for onset, end, pitch, velocity in reversed(list(zip(*columns, strict=True))):
         if struck_again.get(pitch) == onset:
             continue

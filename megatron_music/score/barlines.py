@@ -140,9 +140,18 @@ def bar_starts(
 
     Signatures of bars that are shorter than a 64th note are left out of account.
     """
+    usable = [
+        one
+        for one in metres
+        if 0 < one.denominator <= _SHORTEST_BAR * one.numerator and one.onset_ticks < end_ticks
+    ]
+    # Of several signatures at one tick the last counts; until the first a file is in 4/4.
+    changes = {0: (4, 4)} | {one.onset_ticks: (one.numerator, one.denominator) for one in usable}
+    ticks = sorted(changes)
     starts = [0]
     found: list[tuple[int, int]] = []
-    for first, last, metre in _stretches(metres, end_ticks):
+    for first, last in zip(ticks, [*ticks[1:], end_ticks], strict=True):
+        metre = changes[first]
         bar_ticks = max(1, 4 * ticks_per_quarter * metre[0] // metre[1])
         starts += range(first + bar_ticks, last, bar_ticks)
         starts.append(last if last < end_ticks else starts[-1] + bar_ticks)
@@ -153,19 +162,6 @@ def bar_starts(
 def common_barlines(score: Score) -> Barlines:
     """Return bars of four quarter notes, without regard to the score's time signatures."""
     return barlines(replace(score, metres=()))
-
-
-def _stretches(metres: Sequence[Metre], end: int) -> list[tuple[int, int, tuple[int, int]]]:
-    """Return from where to where which metre holds."""
-    usable = [
-        one
-        for one in metres
-        if 0 < one.denominator <= _SHORTEST_BAR * one.numerator and one.onset_ticks < end
-    ]
-    changes = {0: (4, 4)} | {one.onset_ticks: (one.numerator, one.denominator) for one in usable}
-    ticks = sorted(changes)
-    ends = [*ticks[1:], end]
-    return [(a, b, changes[a]) for a, b in zip(ticks, ends, strict=True)]
 
 
 def _bars_for(

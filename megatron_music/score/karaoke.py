@@ -11,8 +11,8 @@ fits: one in its own chunk if that has notes, else the one whose notes and sylla
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from megatron_music.score.midi_events import (
 from megatron_music.score.notes import IntArray, Score, Track
 from megatron_music.score.words import (
     LINE_END,
+    MARKS,
     VERSE_END,
     WORD_END,
     clean_text,
@@ -45,7 +46,7 @@ KARAOKE_SUFFIX = ".kar"
 _HEADERS = (b"@KMIDI KARAOKE FILE", b"@V0100")
 _WORDS_TRACKS = ("words", "lyrics", "lyric", "text", "karaoke")
 _ENDS = {"/": LINE_END, "\r": LINE_END, "\\": VERSE_END, "<": VERSE_END, "\n": VERSE_END}
-_WRITTEN_ENDS = {"": "", WORD_END: " ", LINE_END: " \r", VERSE_END: " \n"}
+_WRITTEN_ENDS = {WORD_END: " ", LINE_END: " \r", VERSE_END: " \n"}
 _ADVERTS = re.compile(
     r"www\.|http|\w\.(com|net|org|de|it)\b|@|copyright|\(c\)|karaoke|sequenced", re.IGNORECASE
 )
@@ -63,11 +64,6 @@ class Sung(NamedTuple):
     left_out: Counter[str]
 
 
-class _Text(NamedTuple):
-    tick: int
-    text: str
-
-
 class Convention(NamedTuple):
     """How a file writes its words: in events of `kind`, words ending at blanks or at each event."""
 
@@ -78,14 +74,6 @@ class Convention(NamedTuple):
 
 LYRICS, KARAOKE = Convention(), Convention(TEXT)
 """How new files write words: as lyric events, and as .kar files have them."""
-
-
-@dataclass
-class _Line:
-    """The syllables of one chunk, in order: their ticks and what is sung."""
-
-    ticks: IntArray
-    syllables: list[str]
 
 
 def may_have_words(raw: bytes) -> bool:
@@ -104,21 +92,31 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
     """
     left = Counter[str]()
     sung: dict[int, list[str]] = {}
-    for number, texts in _texts(events):
-        line, reasons = _syllables(texts)
-        left.update(reasons)
-        reason = _unfit(line)
-        if reason:
-            left[reason] += len(line.syllables)
+    words = word_events(events)
+    # One guess for the whole file: the more text, the better it is.
+    encoding = _decoder(b"".join(event.text for of in words.values() for event in of))
+    for number, of in words.items():
+        texts = [
+            (event.tick, event.text.strip(b"\0").decode(encoding, errors="replace")) for event in of
+        ]
+        ticks, syllables = _syllables(texts, left)
+        signs = [one for text in syllables for one in text if one.isalnum()]
+        if not syllables:
+            continue
+        if len(syllables) < _FEWEST:
+            left["few"] += len(syllables)
+            continue
+        if sum(one.isalpha() for one in signs) < _LEAST_LETTERS * len(signs):
+            left["numbers"] += len(syllables)
             continue
         # Words in a chunk with notes are sung by these; a chunk of words alone, by any track.
         own = [place for place, chunk in enumerate(chunks) if chunk == number]
         places = [p for p in own or range(len(score.tracks)) if p not in sung]
-        place, notes = _singer(line, score, places)
+        place, notes = _singer(ticks, score, places)
         if place is None:
-            left["unmatched"] += len(line.syllables)
+            left["unmatched"] += len(syllables)
             continue
-        sung[place] = _laid(line, notes, score.tracks[place], left)
+        sung[place] = _laid(syllables, notes, score.tracks[place], left)
     tracks = tuple(
         replace(track, syllables=np.array(sung[place], np.str_)) if place in sung else track
         for place, track in enumerate(score.tracks)
@@ -128,25 +126,21 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
     return Sung(replace(score, tracks=tracks, words_left_out=remark), left)
 
 
-def _texts(events: EventFile) -> Iterator[tuple[int, list[_Text]]]:
-    """Give the words of each chunk that has some."""
-    chosen = word_events(events)
-    encoding = _decoder(b"".join(event.text for of in chosen.values() for event in of))
-    for number, of in chosen.items():
-        texts = [event.text.strip(b"\0").decode(encoding, errors="replace") for event in of]
-        yield number, [_Text(event.tick, text) for event, text in zip(of, texts, strict=True)]
-
-
 def word_events(events: EventFile) -> dict[int, list[Event]]:
     """Return the events of words by chunk: lyric events, else text events of karaoke."""
-    found = {kind: _events_of(events, kind) for kind in (LYRIC, TEXT)}
-    is_karaoke = any(
-        event.text.startswith(b"@K") or chunk.name.strip().lower() in _WORDS_TRACKS
-        for chunk in events.tracks
-        for event in chunk.events
-        if event.is_meta_of(TEXT)
-    )
-    return found[LYRIC] or (found[TEXT] if is_karaoke else {})
+    for kind in (LYRIC, TEXT):
+        found: dict[int, list[Event]] = {}
+        # Other files have text events, too: remarks of whoever made them.
+        is_words = kind == LYRIC
+        for number, chunk in enumerate(events.tracks):
+            of_kind = [event for event in chunk.events if event.is_meta_of(kind)]
+            if of_kind:
+                found[number] = of_kind
+                is_words |= chunk.name.strip().lower() in _WORDS_TRACKS
+                is_words |= any(event.text.startswith(b"@K") for event in of_kind)
+        if found and is_words:
+            return found
+    return {}
 
 
 def convention_of(events: EventFile) -> Convention:
@@ -174,14 +168,6 @@ def is_sung(event: Event) -> bool:
     return not event.text.startswith(tuple(one.encode() for one in _NOT_SUNG))
 
 
-def _events_of(events: EventFile, kind: int) -> dict[int, list[Event]]:
-    found = {
-        number: [event for event in chunk.events if event.is_meta_of(kind)]
-        for number, chunk in enumerate(events.tracks)
-    }
-    return {number: of for number, of in found.items() if of}
-
-
 def _decoder(raw: bytes) -> str:
     """Return the encoding of a file's words: UTF-8, or what they look like."""
     try:
@@ -195,15 +181,20 @@ def _decoder(raw: bytes) -> str:
     return "utf-8"
 
 
-def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
-    """Read the words of a chunk by its own convention; count what is not sung."""
-    lines = [one for one in texts if not one.text.startswith(_NOT_SUNG)]
-    sung = [one for one in lines if not _ADVERTS.search(one.text)]
-    by_blanks = _end_at_blanks(one.text for one in sung)
+def _syllables(texts: Sequence[tuple[int, str]], left: Counter[str]) -> tuple[IntArray, list[str]]:
+    """Return the ticks and syllables of a chunk by its own convention; count adverts in `left`."""
+    lines = [(tick, text) for tick, text in texts if not text.startswith(_NOT_SUNG)]
+    sung = [(tick, text) for tick, text in lines if not _ADVERTS.search(text)]
+    left["advert"] += len(lines) - len(sung)
+    by_blanks = _end_at_blanks(text for _, text in sung)
     ticks: list[int] = []
     syllables: list[str] = []
     for tick, text in sung:
-        before, middle, after = _marks(text)
+        middle = text.strip("/\\<\r\n ")
+        start = text.index(middle) if middle else len(text)
+        before = _strongest(text[:start])
+        after = _strongest(text[start + len(middle) :])
+        # A slash before a syllable ends the line of the one before it.
         if syllables and before:
             syllables[-1] = stronger(syllables[-1], before)
         cleaned = clean_text(middle)
@@ -218,52 +209,34 @@ def _syllables(texts: Sequence[_Text]) -> tuple[_Line, Counter[str]]:
                 syllables.append(now)
         elif syllables and after:
             syllables[-1] = stronger(syllables[-1], after)
-    return _Line(np.array(ticks, np.int64), syllables), Counter(advert=len(lines) - len(sung))
+    return np.array(ticks, np.int64), syllables
 
 
-def _marks(text: str) -> tuple[str, str, str]:
-    """Return the mark that a text sets before it, the text, and the mark after it."""
-    middle = text.strip("/\\<\r\n ")
-    before, after = "", ""
-    start = text.index(middle) if middle else len(text)
-    for one in text[:start]:
-        before = _stronger_mark(before, _ENDS.get(one, WORD_END))
-    for one in text[start + len(middle) :]:
-        after = _stronger_mark(after, _ENDS.get(one, WORD_END))
-    return before, middle, after
+def _strongest(signs: str) -> str:
+    """Return the strongest mark among the signs before or after a text, "" for no sign."""
+    return max((_ENDS.get(one, WORD_END) for one in signs), key=MARKS.index, default="")
 
 
-def _stronger_mark(one: str, other: str) -> str:
-    return split_mark(stronger(f"x{one}", other))[1]
-
-
-def _unfit(line: _Line) -> str:
-    """Return why the words of a chunk are none; "" for words."""
-    if len(line.syllables) < _FEWEST:
-        return "few" if line.syllables else ""
-    signs = [one for text in line.syllables for one in text if one.isalnum()]
-    letters = sum(one.isalpha() for one in signs)
-    return "numbers" if letters < _LEAST_LETTERS * len(signs) else ""
-
-
-def _singer(line: _Line, score: Score, places: Sequence[int]) -> tuple[int | None, IntArray]:
-    """Return the track that sings a line, and of each syllable the onset that it is nearest to.
+def _singer(ticks: IntArray, score: Score, places: Sequence[int]) -> tuple[int | None, IntArray]:
+    """Return the track that sings at these ticks, and of each the onset that it is nearest to.
 
     The onset is -1 for a syllable without a note.
     """
     best, chosen, notes = 0.0, None, np.zeros(0, np.int64)
-    for place in places if line.syllables else ():
+    for place in places:
         track = score.tracks[place]
         if track.instrument == DRUMS or not len(track):
             continue
         onsets = np.unique(track.onset)
-        closest = nearest_onsets(line.ticks, onsets)
+        closest = nearest_onsets(ticks, onsets)
         nearest: IntArray = np.where(
-            np.abs(closest - line.ticks) <= (score.ticks_per_quarter // 4), closest, -1
+            np.abs(closest - ticks) <= score.ticks_per_quarter // 4, closest, -1
         )
         matched = len(np.unique(nearest[nearest >= 0]))
-        share = 2 * matched / (len(line.ticks) + len(onsets))
-        if matched >= _LEAST_MATCHED * len(line.ticks) and share > best:
+        # The Dice coefficient: a track's notes without a syllable count against it, too; else the
+        # track with the most notes would sing.
+        share = 2 * matched / (len(ticks) + len(onsets))
+        if matched >= _LEAST_MATCHED * len(ticks) and share > best:
             best, chosen, notes = share, place, nearest
     return chosen, notes
 
@@ -277,11 +250,11 @@ def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:
     return nearest
 
 
-def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
+def _laid(syllables: Sequence[str], notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
     """Return the syllables of a track's notes: of a chord's, that of its highest."""
     of_onset: dict[int, str] = {}
     before = -1
-    for onset, text in zip(notes.tolist(), line.syllables, strict=True):
+    for onset, text in zip(notes.tolist(), syllables, strict=True):
         if onset < 0 or onset in of_onset:
             left["unmatched"] += 1
             if before >= 0:  # the word that is left out ends all the same
@@ -302,41 +275,27 @@ def _laid(line: _Line, notes: IntArray, track: Track, left: Counter[str]) -> lis
 
 
 def lyric_events(track: Track, convention: Convention = LYRICS) -> list[Event]:
-    """Return the events of a track's words, in its own times."""
+    """Return the events of a track's words, in its own times.
+
+    In lyric events a blank ends a word, CR a line, LF a verse. In text events, as karaoke files
+    have them, backslash begins a verse and slash a line.
+    """
     sung = zip(track.onset.tolist(), track.sung.tolist(), strict=True)
-    rows = sorted({onset: text for onset, text in sung if text}.items())
-    written = _written_lyrics if convention.kind == LYRIC else _written_karaoke
-    texts = written([split_mark(text) for _, text in rows], convention.by_blanks)
-    return [
-        Event(onset, meta(convention.kind, text.encode(convention.encoding, errors="replace")))
-        for (onset, _), text in zip(rows, texts, strict=True)
-    ]
-
-
-def _written_lyrics(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> list[str]:
-    """Write syllables as lyric events have them: a blank ends a word, CR a line, LF a verse."""
-    hyphen = _hyphen(syllables, by_blanks)
-    ends = [hyphen if not mark else _WRITTEN_ENDS[mark] for _, mark in syllables]
-    return [
-        text + (end if by_blanks else end.strip(" "))
-        for (text, _), end in zip(syllables, ends, strict=True)
-    ]
-
-
-def _written_karaoke(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> list[str]:
-    """Write syllables as karaoke files have them: backslash begins a verse, slash a line."""
-    hyphen = _hyphen(syllables, by_blanks)
-    texts, opens = [], "\\"
-    for text, mark in syllables:
-        texts.append(opens + text + (" " * by_blanks if mark else hyphen))
-        opens = {LINE_END: "/", VERSE_END: "\\"}.get(mark, "")
-    return texts
-
-
-def _hyphen(syllables: Sequence[tuple[str, str]], by_blanks: bool) -> str:
-    """Return what is written after a syllable whose word goes on."""
+    rows = sorted({onset: split_mark(text) for onset, text in sung if text}.items())
     # Where no word ends there is no blank, and each event would be read as a word.
-    return "" if by_blanks and any(mark for _, mark in syllables) else "-"
+    ends_words = any(mark for _, (_, mark) in rows)
+    hyphen = "" if convention.by_blanks and ends_words else "-"
+    events, opens = [], "\\"
+    for onset, (text, mark) in rows:
+        if convention.kind == LYRIC:
+            end = _WRITTEN_ENDS[mark] if mark else hyphen
+            written = text + (end if convention.by_blanks else end.strip(" "))
+        else:
+            written = opens + text + (" " * convention.by_blanks if mark else hyphen)
+            opens = {LINE_END: "/", VERSE_END: "\\"}.get(mark, "")
+        raw = written.encode(convention.encoding, errors="replace")
+        events.append(Event(onset, meta(convention.kind, raw)))
+    return events
 
 
 def karaoke_chunk(track: Track, title: str) -> Chunk:
@@ -363,6 +322,6 @@ def as_karaoke(raw: bytes, singer: Track | None, title: str) -> bytes:
         chunk = file.tracks[number]
         chunk.events = [event for event in chunk.events if event not in words]
     chunk = karaoke_chunk(singer, title)
-    # Behind the chunk that has the tempos, as in files that karaoke programs write.
+    # After the chunk that has the tempos, as in files that karaoke programs write.
     file.chunks.insert(1, chunk)
     return file.to_bytes()

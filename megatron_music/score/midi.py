@@ -87,9 +87,15 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
     tracks those beyond the fifteenth share a channel. Words are lyric events of their track, or in
     a `.kar` file a track of text events: those of the track that has most.
     """
-    tempos = [] if tempo_bpm is not None else _tempo_changes(piece)
+    tempos: list[Event] = []
     if tempo_bpm is None:
         tempo_bpm = US_PER_MINUTE / piece.tempo_of(0)
+        starts = piece.bar_starts * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter
+        tempos = [
+            Event(int(starts[bar]), meta(TEMPO, piece.tempo_of(bar).to_bytes(3)))
+            for bar in range(1, piece.bars)
+            if piece.tempo_of(bar) != piece.tempo_of(bar - 1)
+        ]
     midi = pretty_midi.PrettyMIDI(initial_tempo=tempo_bpm, resolution=_WRITTEN_TICKS_PER_QUARTER)
     step_s = 60.0 / tempo_bpm / piece.steps_per_quarter
     for bar, start in enumerate(piece.bar_starts[:-1].tolist() or [0]):
@@ -104,26 +110,16 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
     with atomic_write(path) as temporary:
         midi.write(str(temporary))
         if tempos or piece.is_sung:
-            sung = [_in_written_ticks(track, piece) for track, _ in named]
+            sung = [
+                replace(
+                    track,
+                    onset=track.onset * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter,
+                )
+                for track, _ in named
+            ]
             karaoke = path.suffix.lower() == KARAOKE_SUFFIX
             raw = _with_events(temporary.read_bytes(), tempos, sung, path.stem if karaoke else None)
             temporary.write_bytes(raw)
-
-
-def _tempo_changes(piece: Piece) -> list[Event]:
-    """Return the tempos of a piece after the first."""
-    starts = (piece.bar_starts * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter).tolist()
-    return [
-        Event(starts[bar], meta(TEMPO, piece.tempo_of(bar).to_bytes(3)))
-        for bar in range(1, piece.bars)
-        if piece.tempo_of(bar) != piece.tempo_of(bar - 1)
-    ]
-
-
-def _in_written_ticks(track: Track, piece: Piece) -> Track:
-    """Return a track in ticks of a file to write."""
-    ticks = track.onset * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter
-    return replace(track, onset=ticks)
 
 
 def _with_events(raw: bytes, tempos: list[Event], sung: list[Track], title: str | None) -> bytes:
@@ -141,9 +137,7 @@ def _with_events(raw: bytes, tempos: list[Event], sung: list[Track], title: str 
         added.insert(1, [])
     for chunk, events in zip(file.tracks, added, strict=True):
         # Words come before their notes, and tempos after what is at their tick already.
-        both = [*chunk.events, *events] if events is tempos else [*events, *chunk.events]
-        chunk.events = sorted(both, key=lambda event: event.tick)
-        chunk.end_ticks = max([chunk.end_ticks, *(event.tick for event in events)])
+        chunk.events = [*chunk.events, *events] if events is tempos else [*events, *chunk.events]
     return file.to_bytes()
 
 

@@ -16,7 +16,7 @@ from megatron_music.score.midi_events import (
     EventFile,
     meta,
 )
-from megatron_music.score.notes import Score, Track
+from megatron_music.score.notes import Score
 
 _PITCHED_CHANNELS = (*range(9), *range(10, 16))
 _CLOCKS = bytes((24, 8))
@@ -33,28 +33,25 @@ def midi_bytes(score: Score) -> bytes:
         )
         for metre in score.metres
     ]
-    tracks = [
-        _chunk(track, _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)])
-        for number, track in enumerate(score.tracks)
-    ]
-    header = (1).to_bytes(2) + bytes(2) + score.ticks_per_quarter.to_bytes(2)
-    return EventFile(header, [Chunk([Event(0, tempo), *metres]), *tracks]).to_bytes()
-
-
-def _chunk(track: Track, channel: int) -> Chunk:
-    if track.instrument == DRUMS:
-        channel = DRUM_CHANNEL
-    program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
-    columns = (column.tolist() for column in (track.onset, track.end, track.pitch, track.loudness))
-    # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
-    notes = sorted(
-        event
-        for onset, end, pitch, velocity in zip(*columns, strict=True)
-        for event in (
-            Event(onset, bytes((NOTE_ON | channel, pitch, velocity))),
-            Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
+    chunks: list[Chunk | bytes] = [Chunk([Event(0, tempo), *metres])]
+    for number, track in enumerate(score.tracks):
+        channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
+        if track.instrument == DRUMS:
+            channel = DRUM_CHANNEL
+        name = meta(NAME, instrument_title(track.instrument).encode())
+        program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
+        columns = (track.onset, track.end, track.pitch, track.loudness)
+        # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
+        notes = sorted(
+            event
+            for onset, end, pitch, velocity in zip(*(one.tolist() for one in columns), strict=True)
+            for event in (
+                Event(onset, bytes((NOTE_ON | channel, pitch, velocity))),
+                Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
+            )
         )
-    )
-    name = meta(NAME, instrument_title(track.instrument).encode())
-    sung = sorted([*lyric_events(track), *notes], key=lambda event: event.tick)
-    return Chunk([Event(0, name), Event(0, program), *sung])
+        # At one tick words come before the note that sings them: so readers pair them.
+        chunks.append(Chunk([Event(0, name), Event(0, program), *lyric_events(track), *notes]))
+    # The number of chunks, 0 here, is written by `to_bytes`.
+    header = (1).to_bytes(2) + bytes(2) + score.ticks_per_quarter.to_bytes(2)
+    return EventFile(header, chunks).to_bytes()

@@ -93,16 +93,29 @@ class EventFile:
         return [chunk for chunk in self.chunks if isinstance(chunk, Chunk)]
 
     def to_bytes(self) -> bytes:
-        """Return the file; more than one track makes a file of one track one of several."""
-        tracks = self.tracks
+        """Return the file, its events by their ticks; those of one tick keep their order.
+
+        More than one track makes a file of one track one of several.
+        """
+        count = len(self.tracks)
         # Format 0 is for files of one track.
-        kind = max(int.from_bytes(self.header[:2]), int(len(tracks) > 1))
-        header = kind.to_bytes(2) + len(tracks).to_bytes(2) + self.header[4:]
-        parts = (
-            chunk if isinstance(chunk, bytes) else _chunk(_TRACK, _body(chunk))
-            for chunk in self.chunks
-        )
-        return b"".join((_chunk(_HEADER, header), *parts))
+        kind = max(int.from_bytes(self.header[:2]), int(count > 1))
+        header = kind.to_bytes(2) + count.to_bytes(2) + self.header[4:]
+        written = [_HEADER, len(header).to_bytes(4), header]
+        for chunk in self.chunks:
+            if isinstance(chunk, bytes):
+                written.append(chunk)
+                continue
+            body = bytearray()
+            before = 0
+            # Times are written as differences, which cannot be below 0.
+            for tick, raw in sorted(chunk.events, key=lambda event: event.tick):
+                body += variable_length(tick - before) + raw
+                before = tick
+            end = max(chunk.end_ticks, before)
+            body += variable_length(end - before) + meta(END_OF_TRACK, b"")
+            written += [_TRACK, len(body).to_bytes(4), bytes(body)]
+        return b"".join(written)
 
 
 def decoded(text: bytes) -> str:
@@ -120,7 +133,14 @@ def meta(kind: int, text: bytes) -> bytes:
 
 def parse_events(raw: bytes) -> EventFile:
     """Read the bytes of a MIDI file that `parse_file` has read."""
-    at = _midi_in(raw)
+    at = 0
+    if raw[:4] == b"RIFF":  # .rmi: the MIDI data are in one of its chunks
+        at = 12
+        while raw[at : at + 4] != b"data":
+            size = int.from_bytes(raw[at + 4 : at + 8], "little")
+            # RIFF pads its chunks to even sizes.
+            at += 8 + size + size % 2
+        at += 8
     size = int.from_bytes(raw[at + 4 : at + 8])
     header = raw[at + _HEADER_BYTES : at + _HEADER_BYTES + size]
     promised = int.from_bytes(header[2:4])
@@ -145,18 +165,6 @@ def parse_events(raw: bytes) -> EventFile:
     return EventFile(header, chunks)
 
 
-def _midi_in(raw: bytes) -> int:
-    """Return where the MIDI data begin: at once, or in a chunk of RIFF."""
-    place = 12
-    if raw[:4] != b"RIFF":
-        return 0
-    while raw[place : place + 4] != b"data":
-        size = int.from_bytes(raw[place + 4 : place + 8], "little")
-        # RIFF pads its chunks to even sizes.
-        place += 8 + size + size % 2
-    return place + 8
-
-
 def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
     """Read a chunk up to its end-of-track event; return it and the place after that."""
     chunk = Chunk()
@@ -166,7 +174,12 @@ def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
         tick += delta
         first = raw[at]
         if first >= _SYSTEM:
-            after = _after_system(raw, at)
+            if first == META or first in _SYSEX:
+                # A meta event has its kind between the status and the size.
+                size, body = _quantity(raw, at + (2 if first == META else 1))
+                after = body + size
+            else:
+                after = at + _CABLE_BYTES.get(first, 1)
             event = Event(tick, raw[at:after])
         else:
             # Running status: without a status byte that of the last channel message holds. System
@@ -184,16 +197,6 @@ def _parse_chunk(raw: bytes, at: int, end: int) -> tuple[Chunk, int]:
     return chunk, at
 
 
-def _after_system(raw: bytes, at: int) -> int:
-    if raw[at] == META:
-        size, body = _quantity(raw, at + 2)
-        return body + size
-    if raw[at] in _SYSEX:
-        size, body = _quantity(raw, at + 1)
-        return body + size
-    return at + _CABLE_BYTES.get(raw[at], 1)
-
-
 def _quantity(raw: bytes, at: int) -> tuple[int, int]:
     value = 0
     while True:
@@ -209,17 +212,3 @@ def variable_length(value: int) -> bytes:
     while value := value >> 7:
         parts.append(value & 0x7F | 0x80)
     return bytes(reversed(parts))
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return name + len(body).to_bytes(4) + body
-
-
-def _body(chunk: Chunk) -> bytes:
-    parts: list[bytes] = []
-    before = 0
-    for tick, raw in chunk.events:
-        parts += (variable_length(tick - before), raw)
-        before = tick
-    end = max(chunk.end_ticks, before)
-    return b"".join((*parts, variable_length(end - before), meta(END_OF_TRACK, b"")))

@@ -84,7 +84,7 @@ _LEAST_BYTES = {"notes": 3, "tracks": 3, "metres": 6, "changes": 2, "controls": 
 """Of a file for each of these: what limits how many there can be."""
 
 _MOST = {"changes": 1 << 20}
-_HEADER_BYTES = 14
+"""Files with more of them are refused, see NO_ROOM."""
 
 
 @dataclass(frozen=True)
@@ -175,28 +175,22 @@ def parse_file(raw: bytes, name: str) -> MidiFile:
     count, tracks, metres, resolution, controls = scan(data, 0, len(raw), LONGEST_QUARTERS, buffers)
     if count < 0:
         raise _refusal(raw, count, tracks, name)
+    # Notes are in the order of their note-ons, chunk by chunk; stable, so that each track keeps it.
+    by_track = np.argsort(buffers.notes[TRACK, :count], kind="stable")
+    columns = buffers.notes[ONSET : VELOCITY + 1, by_track].astype(np.int64)
+    codes, counts, keys = buffers.tracks[:, :tracks].tolist()
+    parts = (np.split(column, np.cumsum(counts)[:-1]) for column in columns)
     # Chunks were read one after another. Stable: at one tick the order in the file counts.
-    order = np.argsort(buffers.controls[CONTROL_TICK, :controls], kind="stable")
+    by_time = np.argsort(buffers.controls[CONTROL_TICK, :controls], kind="stable")
     return MidiFile(
         resolution,
-        _tracks(buffers.notes[: VELOCITY + 1, :count], buffers.tracks[:, :tracks]),
+        tuple(
+            # A key is the sound in its low byte, and above it the channel.
+            MidiTrack(code, key & 0x7F, key >> 8, *rows)
+            for code, key, *rows in zip(codes, keys, *parts, strict=True)
+        ),
         tuple(Metre(*row) for row in buffers.metres[:, :metres].T.tolist()),
-        buffers.controls[:, order].astype(np.int64),
-    )
-
-
-def _tracks(
-    notes: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-    tracks: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-) -> tuple[MidiTrack, ...]:
-    order = np.argsort(notes[TRACK], kind="stable")
-    columns = notes[ONSET:, order].astype(np.int64)
-    codes, counts, keys = tracks.tolist()
-    edges = np.cumsum(counts)[:-1]
-    parts = (np.split(column, edges) for column in columns)
-    return tuple(
-        MidiTrack(code, key & 0x7F, key >> 8, *rows)
-        for code, key, *rows in zip(codes, keys, *parts, strict=True)
+        buffers.controls[:, by_time].astype(np.int64),
     )
 
 

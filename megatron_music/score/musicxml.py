@@ -94,10 +94,24 @@ def write_musicxml(
     root = Element("score-partwise", version="4.0")
     if title:
         SubElement(SubElement(root, "work"), "work-title").text = title
-    names = track_names(piece)
     listed = SubElement(root, "part-list")
-    for number, (track, name) in enumerate(zip(piece.tracks, names, strict=True)):
-        _list_part(listed, number, track, name)
+    for number, (track, name) in enumerate(zip(piece.tracks, track_names(piece), strict=True)):
+        part = SubElement(listed, "score-part", id=f"P{number + 1}")
+        SubElement(part, "part-name").text = name
+        is_drums = track.instrument == DRUMS
+        # Notes of drums name their sound by its id, for on the staff several look the same.
+        sounds = sorted(set(track.pitch.tolist())) if is_drums else [None]
+        for pitch in sounds:
+            sound = SubElement(part, "score-instrument", id=_sound_id(number, pitch))
+            SubElement(sound, "instrument-name").text = f"Drum {pitch}" if is_drums else name
+        channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
+        # The format wants all instruments of a part before their MIDI settings.
+        for pitch in sounds:
+            midi = SubElement(part, "midi-instrument", id=_sound_id(number, pitch))
+            SubElement(midi, "midi-channel").text = str(_DRUM_CHANNEL if is_drums else channel)
+            SubElement(midi, "midi-program").text = str(general_midi_program(track.instrument) + 1)
+            if pitch is not None:
+                SubElement(midi, "midi-unpitched").text = str(pitch + 1)
     sharps = signature(piece)
     for number, track in enumerate(piece.tracks):
         part = SubElement(root, "part", id=f"P{number + 1}")
@@ -105,24 +119,6 @@ def write_musicxml(
     indent(root, " ")
     with atomic_write(path) as temporary:
         ElementTree(root).write(temporary, encoding="UTF-8", xml_declaration=True)
-
-
-def _list_part(listed: Element, number: int, track: Track, name: str) -> None:
-    """Name a part and its sounds: one, or one for each drum."""
-    part = SubElement(listed, "score-part", id=f"P{number + 1}")
-    SubElement(part, "part-name").text = name
-    is_drums = track.instrument == DRUMS
-    sounds = sorted(set(track.pitch.tolist())) if is_drums else [None]
-    for pitch in sounds:
-        sound = SubElement(part, "score-instrument", id=_sound_id(number, pitch))
-        SubElement(sound, "instrument-name").text = f"Drum {pitch}" if is_drums else name
-    channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
-    for pitch in sounds:
-        midi = SubElement(part, "midi-instrument", id=_sound_id(number, pitch))
-        SubElement(midi, "midi-channel").text = str(_DRUM_CHANNEL if is_drums else channel)
-        SubElement(midi, "midi-program").text = str(general_midi_program(track.instrument) + 1)
-        if pitch is not None:
-            SubElement(midi, "midi-unpitched").text = str(pitch + 1)
 
 
 def _sound_id(number: int, pitch: int | None) -> str:
@@ -142,8 +138,15 @@ def _write_part(
             _write_time(SubElement(measure, "attributes"), piece.metre_of(bar))
         if bar == 0:
             _write_attributes(measure, track, piece, sharps)
-        if number == 0:
-            _write_tempo(measure, piece, bar, tempo_bpm)
+        # A score has one tempo, which is written into its first part; a given one only once.
+        changes = tempo_bpm is None and piece.tempo_of(bar) != piece.tempo_of(bar - 1)
+        if number == 0 and (bar == 0 or changes):
+            quarters = tempo_bpm or US_PER_MINUTE / piece.tempo_of(bar)
+            direction = SubElement(measure, "direction", placement="above")
+            metronome = SubElement(SubElement(direction, "direction-type"), "metronome")
+            SubElement(metronome, "beat-unit").text = "quarter"
+            SubElement(metronome, "per-minute").text = f"{quarters:g}"
+            SubElement(direction, "sound", tempo=f"{quarters:g}")
         for voice, bars in enumerate(voices, 1):
             if voice > 1 and not bars[bar]:
                 continue
@@ -180,18 +183,6 @@ def _write_time(attributes: Element, metre: TimeSignature) -> None:
     time = SubElement(attributes, "time")
     SubElement(time, "beats").text = str(metre.numerator)
     SubElement(time, "beat-type").text = str(metre.denominator)
-
-
-def _write_tempo(measure: Element, piece: Piece, bar: int, tempo_bpm: float | None) -> None:
-    """Write the tempo where it changes: a given one at the beginning alone."""
-    if bar and (tempo_bpm is not None or piece.tempo_of(bar) == piece.tempo_of(bar - 1)):
-        return
-    tempo_bpm = tempo_bpm or US_PER_MINUTE / piece.tempo_of(bar)
-    direction = SubElement(measure, "direction", placement="above")
-    metronome = SubElement(SubElement(direction, "direction-type"), "metronome")
-    SubElement(metronome, "beat-unit").text = "quarter"
-    SubElement(metronome, "per-minute").text = f"{tempo_bpm:g}"
-    SubElement(direction, "sound", tempo=f"{tempo_bpm:g}")
 
 
 def _voices(track: Track, starts: Sequence[int]) -> list[list[_Chord]]:
@@ -332,8 +323,11 @@ def _write_chord(
         SubElement(rest, "voice").text = str(voice)
         return
     if chord.mark:
-        _write_dynamics(measure, chord)
-    parts = list(_split(chord.last - chord.first, values))
+        direction = SubElement(measure, "direction", placement="below")
+        dynamics = SubElement(SubElement(direction, "direction-type"), "dynamics")
+        SubElement(dynamics, chord.mark)
+        SubElement(direction, "sound", dynamics=_percent(MARKS[chord.mark]))
+    parts = _split(chord.last - chord.first, values)
     for place, value in enumerate(parts):
         begins, ends = place == 0, place == len(parts) - 1
         for index, pitch in enumerate(chord.pitches or (None,)):
@@ -356,13 +350,6 @@ def _write_chord(
                 note.insert(after, Element("instrument", id=_sound_id(number, pitch)))
             if chord.lyric is not None and begins and not index:
                 _write_lyric(note, chord.lyric)
-
-
-def _write_dynamics(measure: Element, chord: _Chord) -> None:
-    direction = SubElement(measure, "direction", placement="below")
-    dynamics = SubElement(SubElement(direction, "direction-type"), "dynamics")
-    SubElement(dynamics, chord.mark)
-    SubElement(direction, "sound", dynamics=_percent(MARKS[chord.mark]))
 
 
 def _percent(velocity: int) -> str:
@@ -425,10 +412,11 @@ def _values(steps_per_quarter: int) -> tuple[_Value, ...]:
     return tuple(found[steps] for steps in sorted(found, reverse=True))
 
 
-def _split(steps: int, values: tuple[_Value, ...]) -> Iterator[_Value]:
-    """Give note values that add up to `steps`."""
+def _split(steps: int, values: tuple[_Value, ...]) -> list[_Value]:
+    """Return note values that add up to `steps`."""
+    parts: list[_Value] = []
     while steps:
         # Greedy: a grid has the value of one step, so there is always one that fits.
-        value = next(one for one in values if one.steps <= steps)
-        yield value
-        steps -= value.steps
+        parts.append(next(one for one in values if one.steps <= steps))
+        steps -= parts[-1].steps
+    return parts

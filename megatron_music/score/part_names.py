@@ -49,9 +49,11 @@ def instrument_of(part: Any, pitches: Sequence[int], *, is_vocal: bool) -> int:
     program = None if instrument is None else instrument.midiProgram
     if program is None or program in _CHOIRS:
         for name in names:
-            voice = _voice(name, pitches)
-            if voice is not None:
-                return voice
+            for pattern, code in _VOICES.items():
+                if pattern.fullmatch(name):
+                    return code
+            if _OTHER_VOICES.fullmatch(name):
+                return nearest_voice(pitches)
     if is_vocal:
         return nearest_voice(pitches)
     if titled is not None:
@@ -65,13 +67,6 @@ def nearest_voice(pitches: Sequence[int]) -> int:
     """Return the voice that sings in a part's range."""
     mean = sum(pitches) / max(1, len(pitches))
     return min(_CENTRES, key=lambda code: abs(_CENTRES[code] - mean))
-
-
-def _voice(name: str, pitches: Sequence[int]) -> int | None:
-    for pattern, code in _VOICES.items():
-        if pattern.fullmatch(name):
-            return code
-    return nearest_voice(pitches) if _OTHER_VOICES.fullmatch(name) else None
 
 
 def _program(name: str) -> int | None:

@@ -93,7 +93,10 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
     struck = {int(p) for track in piece.tracks if track.instrument == DRUMS for p in track.pitch}
     drums = sorted(struck)
     new = None if new is None or not new.any() or new.all() else new
-    bars = _bars_a_row(piece.bars)
+    bars = max(piece.bars, 1)
+    if bars > BARS_A_ROW:
+        # Few enough rows for a page, each a multiple of eight bars.
+        bars = max(BARS_A_ROW, -(-bars // MOST_ROWS // 8) * 8)
     rows = range(0, max(piece.bars, 1), bars)
     key_height = 0.075 if len(rows) == 1 else 0.055
     heights = [key_height * (high - low + 1), *([0.115 * len(drums)] if drums else [])]
@@ -107,26 +110,16 @@ def piano_roll(piece: Piece, title: str = "", new: BoolArray | None = None) -> F
         squeeze=False,
         gridspec_kw={"height_ratios": heights * len(rows)},
     ).reshape(len(rows), len(heights))
+    starts = piece.bar_starts.tolist()
+    marked = [] if new is None else np.flatnonzero(new.any(axis=0)).tolist()
     for first, lanes in zip(rows, panels, strict=True):
-        # Shade the rows of black keys and name C, E and G, or C alone where rows are many
-        axes = lanes[0]
-        for pitch in range(low, high + 1):
-            if pitch % _OCTAVE in _BLACK_KEYS:
-                axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f3f5", linewidth=0, zorder=0)
-            if pitch % _OCTAVE == 0 and pitch > low:
-                axes.axhline(pitch - 0.5, color="#d5d8dd", linewidth=0.8, zorder=1)
-        named = _NAMED_KEYS if high - low <= 4 * _OCTAVE else {0}
-        ticks = [pitch for pitch in range(low, high + 1) if pitch % _OCTAVE in named]
-        axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks], fontsize=7.5, color=_INK)
-        axes.set_ylim(low - 0.5, high + 0.5)
+        _draw_keys(lanes[0], low, high)
         _draw_pitched(lanes[0], piece, first, bars, new)
         _draw_bars(lanes[0], piece, first, bars, numbered=True)
         if drums:
             _draw_drums(lanes[1], piece, drums, new)
             _draw_bars(lanes[1], piece, first, bars, numbered=False)
         for lane in lanes:
-            starts = piece.bar_starts.tolist()
-            marked = [] if new is None else np.flatnonzero(new.sum(axis=0)).tolist()
             for bar in (bar for bar in marked if first <= bar < first + bars):
                 lane.axvspan(
                     starts[bar], starts[bar + 1], color=_NEW_COLOUR, linewidth=0, zorder=0.2
@@ -172,14 +165,6 @@ def instrument_label(code: int) -> str:
     return name.capitalize() if code in VOICES else name
 
 
-def _bars_a_row(bars: int) -> int:
-    """Return how many bars to draw in a row: few enough to read, whole eights if many."""
-    if bars <= BARS_A_ROW:
-        return max(bars, 1)
-    needed = -(-bars // MOST_ROWS)
-    return max(BARS_A_ROW, -(-needed // 8) * 8)
-
-
 def _pitch_range(piece: Piece) -> tuple[int, int]:
     """Return the lowest and highest row shown: the notes and a little air, an octave at least."""
     columns = [track.pitch for track in piece.tracks if track.instrument != DRUMS and len(track)]
@@ -199,13 +184,6 @@ def _row(piece: Piece, first: int, bars: int) -> tuple[int, int, int]:
     return start, end, max(1, int(lengths.max()))
 
 
-def _bar_name(piece: Piece, bar: int) -> str:
-    """Return the number of a bar, with its metre where that is new and not 4/4 from the start."""
-    before = piece.metre_of(bar - 1) if bar else COMMON_TIME
-    metre = piece.metre_of(bar)
-    return f"{bar + 1}  {metre}" if metre != before else str(bar + 1)
-
-
 def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) -> None:
     """Frame one row: bar lines, quarters where there is room, and numbers on every bar or some."""
     stride = -(-bars // 32)
@@ -219,7 +197,12 @@ def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) 
         quarters = range(start, end, piece.steps_per_quarter)
         axes.vlines(quarters, 0, 1, "#e4e6ea", linewidths=0.6, zorder=0.5, transform=tall)
     onsets = [onset for onset in lines if onset < end]
-    names = [_bar_name(piece, bar) if numbered else "" for bar in numbers[: len(onsets)]]
+    names = [""] * len(onsets)
+    for place, bar in enumerate(numbers[: len(onsets)] if numbered else ()):
+        # The metre where it is new; 4/4 from the start needs no sign.
+        before = piece.metre_of(bar - 1) if bar else COMMON_TIME
+        metre = piece.metre_of(bar)
+        names[place] = f"{bar + 1}  {metre}" if metre != before else str(bar + 1)
     axes.xaxis.tick_top()
     axes.set_xticks(onsets, names, fontsize=8, color=_INK, ha="left")
     axes.tick_params(length=0, pad=2)
@@ -237,6 +220,19 @@ def _alphas(new: BoolArray | None, track: int, piece: Piece) -> list[float]:
     alphas = np.where(is_new, 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
     faded: list[float] = alphas.tolist()
     return faded
+
+
+def _draw_keys(axes: Axes, low: int, high: int) -> None:
+    """Shade the rows of black keys and name C, E and G, or C alone where rows are many."""
+    for pitch in range(low, high + 1):
+        if pitch % _OCTAVE in _BLACK_KEYS:
+            axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f3f5", linewidth=0, zorder=0)
+        if pitch % _OCTAVE == 0 and pitch > low:
+            axes.axhline(pitch - 0.5, color="#d5d8dd", linewidth=0.8, zorder=1)
+    named = _NAMED_KEYS if high - low <= 4 * _OCTAVE else {0}
+    ticks = [pitch for pitch in range(low, high + 1) if pitch % _OCTAVE in named]
+    axes.set_yticks(ticks, [pitch_name(pitch) for pitch in ticks], fontsize=7.5, color=_INK)
+    axes.set_ylim(low - 0.5, high + 0.5)
 
 
 def _draw_pitched(

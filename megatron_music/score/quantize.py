@@ -22,37 +22,32 @@ def quantize(score: Score, steps_per_quarter: int) -> Piece:
     loudest; one that runs into the next of its pitch ends there. A bar has the tempo that holds a
     thirty-second note after its beginning. Raises MidiError if the score has no notes.
     """
-    tracks = tuple(
-        _snap(track, score.ticks_per_quarter, steps_per_quarter) for track in score.tracks
-    )
-    tracks = tuple(track for track in tracks if len(track))
+    quarter = score.ticks_per_quarter
+    tracks = []
+    for track in score.tracks:
+        onset = nearest_step(track.onset, quarter, steps_per_quarter)
+        end_steps = np.maximum(nearest_step(track.end, quarter, steps_per_quarter), onset + 1)
+        snapped = canonical_track(
+            track.instrument, onset, end_steps, track.pitch, track.velocity, track.syllables
+        )
+        if len(snapped):
+            tracks.append(snapped)
     if not tracks:
         raise MidiError("no notes in this score; there is nothing to encode", "silent")
     end = max(int(track.end.max()) for track in tracks)
+    # The bars that the score is laid out in, and after them as many as its last as the notes need.
     known = Piece(steps_per_quarter, len(score.bars), (), score.bars)
     last = score.bars[-1] if score.bars else COMMON_TIME
     further = max(0, -(-(end - known.steps) // last.steps(steps_per_quarter)))
     bars = int(known.bar_at(np.array([end - 1]))[0]) + 1 if not further else known.bars + further
-    piece = Piece(steps_per_quarter, bars, tracks, score.bars)
-    return replace(piece, tempos_us=_tempos(piece, score))
-
-
-def _tempos(piece: Piece, score: Score) -> tuple[int, ...]:
-    """Return the tempo of each bar."""
-    if not score.tempos:
-        return (round(US_PER_MINUTE / score.tempo_bpm),)
-    quarter = score.ticks_per_quarter
-    sixteenths = piece.bar_starts[:-1] * SIXTEENTHS // piece.steps_per_quarter
-    begins = (2 * sixteenths * quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
-    return tuple(tempos_at(begins + quarter // 8, score.tempos))
-
-
-def _snap(track: Track, ticks_per_quarter: int, steps_per_quarter: int) -> Track:
-    onset = nearest_step(track.onset, ticks_per_quarter, steps_per_quarter)
-    end = np.maximum(nearest_step(track.end, ticks_per_quarter, steps_per_quarter), onset + 1)
-    return canonical_track(
-        track.instrument, onset, end, track.pitch, track.velocity, track.syllables
-    )
+    piece = Piece(steps_per_quarter, bars, tuple(tracks), score.bars)
+    tempos = [round(US_PER_MINUTE / score.tempo_bpm)]
+    if score.tempos:
+        sixteenths = piece.bar_starts[:-1] * SIXTEENTHS // steps_per_quarter
+        begins = (2 * sixteenths * quarter + SIXTEENTHS) // (2 * SIXTEENTHS)
+        # A thirty-second note later: a tempo that is set just after the barline counts.
+        tempos = tempos_at(begins + quarter // 8, score.tempos)
+    return replace(piece, tempos_us=tuple(tempos))
 
 
 def nearest_step(ticks: IntArray, ticks_per_quarter: int, steps_per_quarter: int) -> IntArray:
@@ -75,6 +70,7 @@ def canonical_track(
     """
     velocity = np.full(len(onset), UNTOLD, np.int64) if velocity is None else velocity
     given = onset
+    # By pitch, then onset, the longest first: so the first of equal ones is the one to keep.
     by_pitch = np.lexsort((-end, onset, pitch))
     onset, end, pitch = onset[by_pitch], end[by_pitch], pitch[by_pitch]
     velocity = velocity[by_pitch]
@@ -127,38 +123,31 @@ def placed_windows(
     """Cut a piece as `windows` does; return each window with its first bar in the piece."""
     # A stretch may begin years after the last note.
     edges = [min(cut, piece.bars) for cut in (*cuts, piece.bars)]
-    cut = (
-        (start, _window(piece, start, min(start + bars, stop)))
+    spans = [
+        (start, min(start + bars, stop))
         for first, stop in pairwise(edges)
         for start in window_starts(first, stop, bars, hop)
-    )
-    return [(start, window) for start, window in cut if window.tracks]
+    ]
+    placed = []
+    for first, last in spans:
+        begin, stop = piece.bar_starts[[first, last]].tolist()
+        tracks = []
+        for track in piece.tracks:
+            # Onsets are sorted, so the notes of a window are in one slice.
+            low, high = np.searchsorted(track.onset, (begin, stop))
+            end = np.minimum(track.end[low:high], stop) - begin
+            if high > low:
+                tracks.append(track.some(slice(low, high), track.onset[low:high] - begin, end))
+        if tracks:
+            metres, tempos_us = piece.metres[first:last], piece.tempos_us[first:last]
+            window = Piece(piece.steps_per_quarter, last - first, tuple(tracks), metres, tempos_us)
+            placed.append((first, window))
+    return placed
 
 
 def window_starts(first: int, stop: int, bars: int, hop: int) -> range:
     """Return where windows begin: the first to reach the end of the stretch is the last."""
     return range(first, max(first + 1, stop - bars + hop) if first < stop else first, hop)
-
-
-def _window(piece: Piece, first_bar: int, last_bar: int) -> Piece:
-    first, last = piece.bar_starts[[first_bar, last_bar]].tolist()
-    tracks = tuple(_clip(track, first, last) for track in piece.tracks)
-    kept = tuple(track for track in tracks if len(track))
-    bars = slice(first_bar, last_bar)
-    return Piece(
-        piece.steps_per_quarter,
-        last_bar - first_bar,
-        kept,
-        piece.metres[bars],
-        piece.tempos_us[bars],
-    )
-
-
-def _clip(track: Track, first: int, last: int) -> Track:
-    # Onsets are sorted, so the notes of a window are in one slice.
-    low, high = np.searchsorted(track.onset, (first, last))
-    end = np.minimum(track.end[low:high], last) - first
-    return track.some(slice(low, high), track.onset[low:high] - first, end)
 
 
 def join(pieces: list[Piece]) -> Piece:

@@ -9,7 +9,6 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,21 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     suffix = match[1].lower() if match else ".xml"
     kind = _KINDS.get(suffix, "MusicXML")
     try:
-        with _silent():
-            return as_score(_stream(raw, suffix), is_vocal=is_vocal)
-    except (MemoryError, ScoreError) as fault:
-        if isinstance(fault, ScoreError):
-            raise ScoreError(f"{name} {fault}", fault.reason) from None
-        raise
+        # What music21 says of a file does not reach the terminal: the caller says it in one line.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            if suffix in MUSICXML_SUFFIXES:
+                stream = _musicxml(_unpacked(raw) if raw.startswith(b"PK") else raw)
+            else:
+                stream = _parsed(_text(raw), "abc" if suffix == ".abc" else "humdrum")
+            return as_score(stream, is_vocal=is_vocal)
+    except ScoreError as fault:
+        raise ScoreError(f"{name} {fault}", fault.reason) from None
+    except MemoryError:
+        raise  # of the machine or a limit, not of the file
     except Exception as fault:  # music21's parsers raise many kinds of errors
         reason = " ".join(str(fault).split())[:_LONGEST_REASON] or type(fault).__name__
         raise ScoreError(
@@ -85,25 +93,16 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
         gc.collect()  # a worker collects no garbage by itself, and a stream is a heap of cycles
 
 
-def _stream(raw: bytes, suffix: str) -> Any:
-    if suffix in MUSICXML_SUFFIXES:
-        return _musicxml(_unpacked(raw) if raw.startswith(b"PK") else raw)
-    from music21 import converter
-
-    with _without_beams():
-        return converter.parseData(_text(raw), format="abc" if suffix == ".abc" else "humdrum")
-
-
-@contextlib.contextmanager
-def _without_beams() -> Iterator[None]:
-    """Have music21 leave out beams: of ABC they take half of the time, and nothing is drawn."""
-    from music21 import stream
+def _parsed(text: str, kind: str) -> Any:
+    """Return a stream of ABC or kern, without beams: they take half of the time of ABC."""
+    from music21 import converter, stream
 
     streams: Any = stream.Stream
     make_beams = streams.makeBeams
+    # Music21 has no switch for it, and nothing is drawn.
     streams.makeBeams = lambda self, **_: self
     try:
-        yield
+        return converter.parseData(text, format=kind)
     finally:
         streams.makeBeams = make_beams
 
@@ -120,7 +119,21 @@ def _musicxml(raw: bytes) -> Any:
     root = ET.fromstring(raw)  # noqa: S314
     if root.tag != "score-partwise":
         raise ScoreError(f"is {root.tag!r} and no MusicXML of parts (score-partwise)", "foreign")
-    _pitch_drums(root)
+    # Strokes of drums get the pitch of their sound: music21 does not look at which drum it is.
+    pitches: dict[str | None, int] = {}
+    for sound in root.iter("midi-instrument"):
+        number = sound.findtext("midi-unpitched", "").strip()
+        if number.isdecimal() and 1 <= int(number) <= 128:
+            pitches[sound.get("id")] = int(number) - 1
+    for note in root.iter("note"):
+        stroke, played = note.find("unpitched"), note.find("instrument")
+        if stroke is None or played is None or played.get("id") not in pitches:
+            continue
+        stroke.clear()
+        stroke.tag = "pitch"
+        letter, alter, octave = spelling(pitches[played.get("id")], 0)
+        for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
+            ET.SubElement(stroke, tag).text = str(value)
     # music21 does not read the ends of lines and verses: they are written into the words.
     for lyric in root.iter("lyric"):
         texts = lyric.findall("text")
@@ -131,26 +144,6 @@ def _musicxml(raw: bytes) -> Any:
     importer.xmlRoot = root
     importer.xmlRootToScore(root, importer.stream)
     return importer.stream
-
-
-def _pitch_drums(root: Any) -> None:
-    """Give strokes of drums the pitch of their sound: music21 does not look at which drum it is."""
-    from xml.etree.ElementTree import SubElement
-
-    pitches: dict[str | None, int] = {}
-    for sound in root.iter("midi-instrument"):
-        number = sound.findtext("midi-unpitched", "").strip()
-        if number.isdecimal() and 1 <= int(number) <= 128:
-            pitches[sound.get("id")] = int(number) - 1
-    for note in root.iter("note"):
-        stroke, sound = note.find("unpitched"), note.find("instrument")
-        if stroke is None or sound is None or sound.get("id") not in pitches:
-            continue
-        stroke.clear()
-        stroke.tag = "pitch"
-        letter, alter, octave = spelling(pitches[sound.get("id")], 0)
-        for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
-            SubElement(stroke, tag).text = str(value)
 
 
 def _unpacked(raw: bytes) -> bytes:
@@ -181,12 +174,3 @@ def _text(raw: bytes) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep what music21 says of a file from the terminal: the caller says it in one line."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield

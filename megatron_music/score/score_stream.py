@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from megatron_music.score.dynamics import MARKS, velocity_at
 from megatron_music.score.merge import joined as as_one
 from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Track
 from megatron_music.score.part_names import instrument_of
+from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
 TICKS_PER_QUARTER = 10_080
@@ -56,16 +57,6 @@ class _Measure(NamedTuple):
     metre: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the measures are played: `played[k]` is the one that begins at `starts_ticks[k]`."""
-
-    measures: tuple[_Measure, ...]
-    played: tuple[int, ...]
-    starts_ticks: tuple[int, ...]
-    metres: tuple[Metre, ...]
-
-
 def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
     """Return the notes of a stream, its repeats played; raises ScoreError.
 
@@ -86,12 +77,15 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
             part.toSoundingPitch(inPlace=True)
     notes = [ticks_of_notes(part.getElementsByClass("Measure")) for part in parts]
     reference = max(parts, key=lambda part: len(part.getElementsByClass("Measure")))
-    tempo_bpm = _tempo_bpm(stream)
+    beats = (mark.getQuarterBPM() for mark in stream.recurse().getElementsByClass("MetronomeMark"))
+    tempo_bpm = next(
+        (float(bpm) for bpm in beats if bpm and SLOWEST_BPM <= bpm <= FASTEST_BPM), 120.0
+    )
+    # All that is read of the parts comes before `_order`, which empties the measures.
     instruments = [
-        instrument_of(part, [note[2] for note in of_part], is_vocal=is_vocal)
+        instrument_of(part, [note.pitch for note in of_part], is_vocal=is_vocal)
         for part, of_part in zip(parts, notes, strict=True)
     ]
-    # Put the measures in the order they are played, each whole one on a barline
     streams = list(reference.getElementsByClass("Measure"))
     measures = _measures(streams, parts)
     played = _order(reference, streams)
@@ -99,12 +93,22 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
         raise ScoreError(
             f"has {len(played)} measures with its repeats; the limit is {MOST_MEASURES}", "large"
         )
-    layout = _on_barlines(measures, played)
-    tracks = [
-        as_track(code, _played(of_part, layout))
-        for code, of_part in zip(instruments, notes, strict=True)
-    ]
-    return Score(TICKS_PER_QUARTER, _with_staves_joined(tracks, parts), layout.metres, tempo_bpm)
+    starts, metres = _on_barlines(measures, played)
+    firsts = np.array([measure.first_ticks for measure in measures])
+    tracks = []
+    for code, of_part in zip(instruments, notes, strict=True):
+        # The notes of a part as often and where they are played.
+        owners = np.searchsorted(firsts, [note.onset for note in of_part], side="right") - 1
+        of_measure: dict[int, list[Note]] = defaultdict(list)
+        for note, owner in zip(of_part, owners.tolist(), strict=True):
+            of_measure[max(owner, 0)].append(note)
+        moved = [
+            note.moved(start - measures[number].first_ticks)
+            for number, start in zip(played, starts, strict=True)
+            for note in of_measure[number]
+        ]
+        tracks.append(as_track(code, sorted(moved)))
+    return Score(TICKS_PER_QUARTER, _with_staves_joined(tracks, parts), tuple(metres), tempo_bpm)
 
 
 def halved(score: Score) -> Score:
@@ -143,36 +147,33 @@ def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
             (measure, start),
             *((voice, start + ticks(voice.offset)) for voice in measure.voices),
         ]:
-            notes += _notes_in(stream, first)
-            marks += _marks_in(stream, first)
+            for element in stream.notes:
+                if "Harmony" not in element.classes:  # a chord symbol: read, not sung
+                    notes += _notes_of(element, first + ticks(element.offset))
+            marks += [
+                (first + ticks(mark.offset), MARKS[mark.value])
+                for mark in stream.getElementsByClass("Dynamic")
+                if mark.value in MARKS  # no accents as sfz: they do not hold on
+            ]
     marks.sort()
-    return sorted(_marked(note, marks) for note in notes if note.onset < note.end)
+    if marks:
+        # A note is as loud as the last mark says; before the first, as if there were none.
+        notes = [
+            note._replace(velocity=velocity_at(note.onset, marks) or DEFAULT_VELOCITY)
+            if note.velocity == UNTOLD
+            else note
+            for note in notes
+        ]
+    return sorted(note for note in notes if note.onset < note.end)
 
 
-def _marks_in(stream: Any, start: int) -> Iterator[tuple[int, int]]:
-    """Give the marks of dynamics that hold on: from which tick, and the velocity."""
-    for mark in stream.getElementsByClass("Dynamic"):
-        if mark.value in MARKS:  # no accents as sfz
-            yield start + ticks(mark.offset), MARKS[mark.value]
-
-
-def _marked(note: Note, marks: Sequence[tuple[int, int]]) -> Note:
-    """Return a note as loud as the last mark says; before the first, as if there were none."""
-    if note.velocity != UNTOLD or not marks:
-        return note
-    return note._replace(velocity=velocity_at(note.onset, marks) or DEFAULT_VELOCITY)
-
-
-def _notes_in(stream: Any, start: int) -> Iterator[Note]:
-    for element in stream.notes:
-        if "Harmony" in element.classes:  # a chord symbol: read, not sung
-            continue
-        onset = start + ticks(element.offset)
-        end = onset + ticks(element.duration.quarterLength)
-        text, ends_line = syllable_of(element), ends_with_fermata(element)
-        for pitch, tie, velocity in _sounds(element):
-            is_tied = tie is not None and tie.type in ("stop", "continue")
-            yield Note(onset, end, pitch, is_tied, text, ends_line, velocity)
+def _notes_of(element: Any, onset: int) -> Iterator[Note]:
+    """Give the notes of a note, chord or stroke."""
+    end = onset + ticks(element.duration.quarterLength)
+    text, ends_line = syllable_of(element), ends_with_fermata(element)
+    for pitch, tie, velocity in _sounds(element):
+        is_tied = tie is not None and tie.type in ("stop", "continue")
+        yield Note(onset, end, pitch, is_tied, text, ends_line, velocity)
 
 
 def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:
@@ -286,11 +287,14 @@ def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
         return tuple(range(len(streams)))
 
 
-def _on_barlines(measures: tuple[_Measure, ...], played: tuple[int, ...]) -> _Layout:
-    """Give each measure its place: incomplete ones follow each other until a bar is full.
+def _on_barlines(
+    measures: Sequence[_Measure], played: Sequence[int]
+) -> tuple[list[int], list[Metre]]:
+    """Return the tick at which each played measure begins, and the metres.
 
-    Where a whole measure comes before it is full, silence is put in: before a pick-up (at the
-    beginning, or less than half a bar), after an incomplete measure.
+    Incomplete measures follow each other until a bar is full. Where a whole measure
+    comes before it is full, silence is put in: before a pick-up (at the beginning, or less than
+    half a bar), after an incomplete measure.
     """
     starts: list[int] = []
     metres: list[Metre] = []
@@ -312,29 +316,7 @@ def _on_barlines(measures: tuple[_Measure, ...], played: tuple[int, ...]) -> _La
             run = len(starts)
         starts.append(at)
         at += measure.length_ticks
-    return _Layout(measures, played, tuple(starts), tuple(metres))
-
-
-def _played(notes: list[Note], layout: _Layout) -> list[Note]:
-    """Return the notes of a part as often and where they are played."""
-    firsts = np.array([measure.first_ticks for measure in layout.measures])
-    owners = np.searchsorted(firsts, [note[0] for note in notes], side="right") - 1
-    of_measure: dict[int, list[Note]] = defaultdict(list)
-    for note, owner in zip(notes, owners.tolist(), strict=True):
-        of_measure[max(owner, 0)].append(note)
-    made = []
-    for number, start in zip(layout.played, layout.starts_ticks, strict=True):
-        moved = start - layout.measures[number].first_ticks
-        made += [note.moved(moved) for note in of_measure[number]]
-    return sorted(made)
-
-
-def _tempo_bpm(stream: Any) -> float:
-    for mark in stream.recurse().getElementsByClass("MetronomeMark"):
-        beats = mark.getQuarterBPM()
-        if beats and 4 <= beats <= 1000:
-            return float(beats)
-    return 120.0
+    return starts, metres
 
 
 def ticks(quarters: float | Fraction) -> int:

@@ -1,6 +1,6 @@
 """The tracks of a MIDI file's score as the events that they are: which chunk, which note-ons."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,29 +41,21 @@ def source_tracks(tracks: Sequence[MidiTrack], chunks: Sequence[Chunk]) -> list[
     for track in tracks:
         while not left[place].get(track.channel):
             place += 1
-        notes = _take(left[place][track.channel], track)
+        taken, others = left[place][track.channel], list[SourceNote]()
+        if len(taken) > len(track.onset):
+            # The channel changes its programme here, and each sound is a track of its own: take
+            # the notes that this one has.
+            columns = (track.onset, track.end, track.pitch, track.velocity)
+            due = Counter[tuple[int, ...]](zip(*(one.tolist() for one in columns), strict=True))
+            taken = []
+            for note in left[place][track.channel]:
+                is_due = due[note[2:]] > 0
+                due[note[2:]] -= is_due
+                (taken if is_due else others).append(note)
+        left[place][track.channel] = others
         name = chunks[place].name
-        found.append(SourceTrack(place, track.channel, track.program, name, notes))
+        found.append(SourceTrack(place, track.channel, track.program, name, tuple(taken)))
     return found
-
-
-def _take(notes: list[SourceNote], track: MidiTrack) -> tuple[SourceNote, ...]:
-    """Take a track's notes out of those of its chunk and channel."""
-    if len(notes) == len(track.onset):
-        taken = tuple(notes)
-        notes.clear()
-        return taken
-    columns = (track.onset, track.end, track.pitch, track.velocity)
-    due: dict[tuple[int, ...], int] = defaultdict(int)
-    for row in zip(*(column.tolist() for column in columns), strict=True):
-        due[row] += 1
-    chosen = []
-    for note in list(notes):
-        if due[note[2:]] > 0:
-            due[note[2:]] -= 1
-            chosen.append(note)
-            notes.remove(note)
-    return tuple(chosen)
 
 
 def _notes(chunk: Chunk) -> dict[int, list[SourceNote]]:

@@ -73,7 +73,14 @@ def lay_out_bars(
     ]
     regions = [region for stretch in stretches for region in stretch]
     ends = [stretch[-1].last_ticks for stretch in stretches for _ in stretch]
-    cuts = [bar for bar in _cuts(stretches) if bar < sum(len(one.bars) for one in regions)]
+    # Windows begin anew where a stretch begins, and after a bar that a rest fills up.
+    bar, cuts = 0, set[int]()
+    for stretch in stretches:
+        cuts.add(bar)
+        for region in stretch:
+            bar += len(region.bars)
+            cuts |= {bar} if region.breaks else set()
+    cuts.discard(bar)  # the end
     tracks = (_moved(track, score.ticks_per_quarter, regions, ends) for track in score.tracks)
     kept = replace(
         score,
@@ -82,7 +89,7 @@ def lay_out_bars(
         bars=tuple(metre for region in regions for metre in region.bars),
         tempos=_moved_tempos(score, regions),
     )
-    return kept, tuple(cuts)
+    return kept, tuple(sorted(cuts))
 
 
 def _moved_tempos(score: Score, regions: list[Region]) -> tuple[Tempo, ...]:
@@ -107,23 +114,16 @@ def _moved_tempos(score: Score, regions: list[Region]) -> tuple[Tempo, ...]:
     return tuple(moved)
 
 
-def _cuts(stretches: list[list[Region]]) -> list[int]:
-    """Return the bars at which stretches begin, and those after bars that a rest fills up."""
-    bar, cuts = 0, set[int]()
-    for stretch in stretches:
-        cuts.add(bar)
-        for region in stretch:
-            bar += len(region.bars)
-            cuts |= {bar} if region.breaks else set()
-    return sorted(cuts)
-
-
 def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Region]]:
     """Return the longest runs of regions in these metres."""
     end = max((int(track.end.max()) for track in score.tracks if len(track)), default=0)
     # A signature years after the music would need all the bars until then.
     latest = end + _MOST_QUARTERS_BEHIND * score.ticks_per_quarter
-    marks = [(min(onset, latest), metre) for onset, metre in _marks(score)]
+    # Until a signature says otherwise, a score is in 4/4.
+    marks = [(0, COMMON_TIME)]
+    for sign in sorted(score.metres, key=lambda sign: sign.onset_ticks):
+        if sign.signature != marks[-1][1]:
+            marks.append((min(sign.onset_ticks, latest), sign.signature))
     marks = marks[: 1 + sum(onset < latest for onset, _ in marks)]
     found: list[list[Region]] = [[]]
     for (first, metre), (last, following) in zip(
@@ -136,37 +136,17 @@ def _stretches(score: Score, metres: Collection[TimeSignature]) -> list[list[Reg
         if last == _ENDLESS or following not in metres:  # the last bar is taken whole
             until = end if last == _ENDLESS else last
             bars = -(-SIXTEENTHS * (until - first) // (metre.sixteenths * ticks))
-            region = Region(first, last, (metre,) * bars)
-        else:
-            region = _region(first, last, metre, ticks, metres)
-        found[-1].append(region)
+            found[-1].append(Region(first, last, (metre,) * bars))
+            continue
+        # The nearest sixteenth: what a clock rounds off makes no bar of another length.
+        bars, rest = divmod(
+            (2 * SIXTEENTHS * (last - first) + ticks) // (2 * ticks), metre.sixteenths
+        )
+        short = cut_short(rest, metre.denominator, metres) if rest else None
+        broken = (short or metre,) if rest else ()
+        breaks = bool(rest) and short is None
+        found[-1].append(Region(first, last, (metre,) * bars + broken, breaks))
     return [stretch for stretch in found if stretch]
-
-
-def _marks(score: Score) -> list[tuple[int, TimeSignature]]:
-    """Return where the metre changes: until a signature says otherwise, a score is in 4/4."""
-    marks = [(0, COMMON_TIME)]
-    for metre in sorted(score.metres, key=lambda metre: metre.onset_ticks):
-        if metre.signature != marks[-1][1]:
-            marks.append((metre.onset_ticks, metre.signature))
-    return marks
-
-
-def _region(
-    first: int,
-    last: int,
-    metre: TimeSignature,
-    ticks_per_quarter: int,
-    metres: Collection[TimeSignature],
-) -> Region:
-    """Return the region between two metres that are kept."""
-    length = (2 * SIXTEENTHS * (last - first) + ticks_per_quarter) // (2 * ticks_per_quarter)
-    bars, rest = divmod(length, metre.sixteenths)
-    short = cut_short(rest, metre.denominator, metres) if rest else None
-    whole = (metre,) * bars
-    if not rest:
-        return Region(first, last, whole)
-    return Region(first, last, (*whole, short or metre), breaks=short is None)
 
 
 def _moved(track: Track, ticks_per_quarter: int, regions: list[Region], ends: list[int]) -> Track:

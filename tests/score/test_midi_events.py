@@ -61,6 +61,14 @@ def test_what_the_reader_forgives_is_forgiven(raw: bytes) -> None:
     assert [one.pitch.tolist() for one in before] == [one.pitch.tolist() for one in after]
 
 
+def test_events_are_written_by_their_ticks_and_in_order_at_one() -> None:
+    file = parse_events(midi_bytes(ONE_NOTE))
+    names = [Event(tick, meta(NAME, text)) for tick, text in ((9, b"c"), (0, b"a"), (0, b"b"))]
+    file.tracks[0].events = names
+    (again,) = parse_events(file.to_bytes()).tracks
+    assert [(event.tick, event.text) for event in again.events] == [(0, b"a"), (0, b"b"), (9, b"c")]
+
+
 def test_text_is_read_in_any_encoding() -> None:
     for text in ("Gr\u00fc\u00dfe".encode(), "Gr\u00fc\u00dfe".encode("latin-1")):
         assert Chunk([Event(0, meta(NAME, text + b"\x00"))]).name == "Gr\u00fc\u00dfe"
