@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.data.assemble.card import card
-from megatron_music.data.assemble.scan import DatasetPlan, near_duplicates, scan_shards
-from megatron_music.data.assemble.syllables import syllable_pieces
+from megatron_music.data.assemble.scan import (
+    DatasetPlan,
+    near_duplicates,
+    scan_shards,
+    syllable_pieces,
+)
 from megatron_music.data.assemble.training_windows import window_record, with_training_instruments
 from megatron_music.data.assemble.write import write_tokens
 from megatron_music.data.build_steps import WORK_FOLDER, Builder, Result
@@ -198,6 +202,10 @@ class MusicBuilder(Builder):
         most = min(self.source.items_per_shard, LARGEST_SHARD // len(settings.cut.shifts))
         if any(map(is_score, names_of(items))):
             most = min(most, SCORES_PER_SHARD)
+        # The last shards are small, so that all workers end at about the same time.
+        cuts = [0]
+        while left := len(items) - cuts[-1]:
+            cuts.append(cuts[-1] + min(left, most, max(_SMALLEST_SHARD, left // _SHARDS)))
         tasks = [
             Task(
                 work / f"shard-{start:08d}-{end:08d}",
@@ -205,7 +213,7 @@ class MusicBuilder(Builder):
                 settings,
                 labels=None if labelled is None else labelled.of_pieces[start:end],
             )
-            for start, end in pairwise(_cuts(len(items), most))
+            for start, end in pairwise(cuts)
         ]
         # The files of an interrupted scan cannot be continued; writing them again takes little.
         final = work / "final"
@@ -287,16 +295,6 @@ def build(
     pool = open_workers(backend, workers)
     builder = MusicBuilder(source, settings or source.preferred, stage, pool)
     return builder.build(folder, force)
-
-
-def _cuts(pieces: int, most: int) -> list[int]:
-    """Return where shards of at most `most` pieces begin and end."""
-    # The last shards are small, so that all workers end at about the same time.
-    cuts = [0]
-    while cuts[-1] < pieces:
-        left = pieces - cuts[-1]
-        cuts.append(cuts[-1] + min(left, most, max(_SMALLEST_SHARD, left // _SHARDS)))
-    return cuts
 
 
 def _nothing_to_train_on(kept: int, refused: dict[str, int]) -> str:

@@ -58,10 +58,16 @@ def convert(
             f"{pieces} holds windows of {manifest['settings']['bars']} bars, not whole pieces; "
             "give a data set that was built with --pieces"
         )
-    settings = choose(_settings(manifest["settings"]), {**chosen, "pieces": False})
+    values: dict[str, Any] = {
+        name: tuple(of) if isinstance(of, list) else of for name, of in manifest["settings"].items()
+    }
+    try:
+        built = BuildSettings(**values)
+    except TypeError as fault:
+        raise DataError(f"the manifest's settings are damaged ({fault}); build it again") from None
+    settings = choose(built, {**chosen, "pieces": False})
     of = manifest["source"]
     source = Source(of["name"], of["title"], of["licence"], of["citation"], of["fingerprint"], ())
-
     return Conversion(pieces, manifest, source, settings, stage).build(folder, force)
 
 
@@ -104,17 +110,6 @@ class Conversion(MusicBuilder):
         if grid is not None:
             found.grid = GridCost(**{name: grid[name] for name in GridCost.__dataclass_fields__})
         return found
-
-
-def _settings(record: Mapping[str, Any]) -> BuildSettings:
-    """Return the settings that a manifest keeps; raises DataError where it is damaged."""
-    values: dict[str, Any] = {
-        name: tuple(of) if isinstance(of, list) else of for name, of in record.items()
-    }
-    try:
-        return BuildSettings(**values)
-    except TypeError as fault:
-        raise DataError(f"the manifest's settings are damaged ({fault}); build it again") from None
 
 
 def _records(pieces: Path) -> list[FileRecord]:
@@ -176,10 +171,14 @@ class _PiecesOfSplit:
                 "build the data set again"
             )
         shifts = settings.shifts if record.split == SPLITS[0] else range(1)
-        whole, found = [], []
+        found = []
+        # Of each instrument the most tracks that one stretch of the piece has.
+        instruments = np.zeros(INSTRUMENT_COUNT, np.int64)
         for stretch in range(first, self._next):
             tokens = np.asarray(self._reader[stretch], np.uint16)
-            whole.append(tokens)
+            codes = tokens.astype(np.int64) - vocabulary.inst
+            played = codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)]
+            instruments = np.maximum(instruments, np.bincount(played, minlength=INSTRUMENT_COUNT))
             before = 0 if self._places is None else int(self._places[stretch, 0])
             laid = int(np.count_nonzero(tokens == vocabulary.bar_start))
             laid //= max(1, int(np.count_nonzero(tokens == vocabulary.track_start)))
@@ -197,7 +196,8 @@ class _PiecesOfSplit:
         documents = document_columns(in_keys(arranged, shifts, vocabulary))
         record.windows, record.documents = len(found), len(documents.lengths)
         record.tokens = len(documents.tokens)
-        record.instruments = _instruments(whole, vocabulary)
+        codes = np.repeat(np.arange(INSTRUMENT_COUNT), instruments)
+        record.instruments = tuple(map(instrument_name, codes.tolist()))
         encoded = EncodedPiece(record, documents)
         return with_hidden_bars(encoded, settings, vocabulary) if settings.fill else encoded
 
@@ -216,17 +216,3 @@ def _arranged(
     first, last = vocabulary.note_on, vocabulary.note_off
     notes = [np.count_nonzero((track >= first) & (track < last)) for track in tracks]
     return np.concatenate([head, *tracks, window[-1:]]), np.array(notes, np.float64) / bars
-
-
-def _instruments(stretches: list[TokenArray], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the instruments of a piece, a name for each track, ascending.
-
-    Those of several stretches are the most of each that one of them has.
-    """
-    counts = np.zeros(INSTRUMENT_COUNT, np.int64)
-    for tokens in stretches:
-        codes = tokens.astype(np.int64) - vocabulary.inst
-        played = codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)]
-        counts = np.maximum(counts, np.bincount(played, minlength=INSTRUMENT_COUNT))
-    codes = np.repeat(np.arange(INSTRUMENT_COUNT), counts)
-    return tuple(instrument_name(int(code)) for code in codes)

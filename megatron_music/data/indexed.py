@@ -110,6 +110,7 @@ def _parse_index(raw: bytes, path: Path) -> tuple[npt.NDArray[np.int32], np.dtyp
     dtypes = {code: dtype for dtype, code in _DTYPE_CODES.items()}
     if len(raw) >= header and raw.startswith(MAGIC):
         version, code, count, _ = struct.unpack_from("<QBQQ", raw, len(MAGIC))
+        # Of each document a length (4 bytes) and an offset (8), and one boundary (8) more.
         whole = header + count * 12 + (count + 1) * 8
         if version == INDEX_VERSION and code in dtypes and len(raw) == whole:
             return np.frombuffer(raw, np.int32, count, header), dtypes[code]

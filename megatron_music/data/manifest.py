@@ -55,6 +55,15 @@ def describe(
     labels: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the part of a manifest that data sets of music and of words have in common."""
+    # The nats a token of a model that knows only how often each token occurs in training, one added
+    # to each count: a model that has learned more has a lower loss.
+    train = token_counts[SPLITS[0]] + 1
+    surprise = -np.log(train / train.sum())
+    entropy = {
+        name: round(float(surprise @ counts / counts.sum()), 4)
+        for name, counts in token_counts.items()
+        if counts.sum()
+    }
     return {
         "source": dict(source),
         "settings": dict(settings),
@@ -68,7 +77,7 @@ def describe(
         },
         **({"labels": dict(labels)} if labels else {}),
         "splits": dict(splits),
-        "unigram_nats_per_token": _unigram_entropy(token_counts),
+        "unigram_nats_per_token": entropy,
     }
 
 
@@ -98,43 +107,23 @@ def split_record(
     whole_pieces: bool = False,
 ) -> dict[str, Any]:
     """Return the record of one split; `lengths[n]` documents have n tokens."""
+    distribution: dict[str, float] = {}
+    if total := int(lengths.sum()):
+        # numpy's method "higher", without an array of millions of lengths.
+        ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
+        p50, p95, p99 = np.searchsorted(np.cumsum(lengths), ranks).tolist()
+        mean = round(float(np.arange(len(lengths)) @ lengths) / total, 1)
+        distribution = {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": len(lengths) - 1}
     figures = {
         "pieces": pieces,
         "documents": documents,
         "tokens": tokens,
-        "document_tokens": _distribution(lengths),
+        "document_tokens": distribution,
     }
     if not whole_pieces:  # windows of pieces are drawn so that they fit
         longer = {str(size): longer_than(lengths, size) for size in CONTEXT_TOKENS}
         figures["longer_than"] = longer
     return figures
-
-
-def _distribution(counts: Counts) -> dict[str, float]:
-    """Describe lengths, of which `counts[n]` are n."""
-    total = int(counts.sum())
-    if not total:
-        return {}
-    # numpy's method "higher", without an array of millions of lengths.
-    ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
-    p50, p95, p99 = np.searchsorted(np.cumsum(counts), ranks).tolist()
-    mean = round(float(np.arange(len(counts)) @ counts) / total, 1)
-    return {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": len(counts) - 1}
-
-
-def _unigram_entropy(token_counts: Mapping[str, Counts]) -> dict[str, float]:
-    """Return the nats a token of a model that knows only how often each token occurs.
-
-    It counts the training tokens, with one added to each count. A model that has learned more has
-    a lower loss.
-    """
-    train = token_counts[SPLITS[0]] + 1
-    surprise = -np.log(train / train.sum())
-    return {
-        name: round(float(surprise @ counts / counts.sum()), 4)
-        for name, counts in token_counts.items()
-        if counts.sum()
-    }
 
 
 def file_records(
@@ -178,7 +167,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
-    if not _is_whole(values):
+    try:
+        # All keys that are read from it anywhere, so that a missing one is one clear line.
+        is_whole = (
+            set(values) >= _NEEDED
+            and all({"bytes", "sha256"} <= set(record) for record in values["files"].values())
+            and all({"pieces", "documents", "tokens"} <= set(values["splits"][s]) for s in SPLITS)
+            and {"total", "kept", "refused"} <= set(values["inputs"])
+        )
+    except (TypeError, KeyError, AttributeError):
+        is_whole = False
+    if not is_whole:
         raise DataError(
             f"{path} is not the manifest of a data set, or is damaged; give a data set's folder"
         )
@@ -193,16 +192,3 @@ def is_data_set(folder: Path) -> bool:
         return False
     tokenizer = folder / "tokenizer"
     return "vocabulary_hash" in text or (tokenizer / settings_file(tokenizer)).is_file()
-
-
-def _is_whole(values: Any) -> bool:
-    """Tell whether a manifest has all keys that are read from it."""
-    try:
-        return (
-            set(values) >= _NEEDED
-            and all({"bytes", "sha256"} <= set(record) for record in values["files"].values())
-            and all({"pieces", "documents", "tokens"} <= set(values["splits"][s]) for s in SPLITS)
-            and {"total", "kept", "refused"} <= set(values["inputs"])
-        )
-    except (TypeError, KeyError, AttributeError):
-        return False

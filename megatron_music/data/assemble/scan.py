@@ -27,10 +27,20 @@ from megatron_music.data.encoding.records import (
     FileRecord,
     line,
 )
-from megatron_music.data.encoding.shard_file import NO_SPLIT, Shard, read_shard
+from megatron_music.data.encoding.shard_file import (
+    NO_SPLIT,
+    Shard,
+    read_documents,
+    read_shard,
+)
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.split import FEW_PIECES, first_word
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, TokenizerSettings
+from megatron_music.tokenizer.spelling import BYTES, FIRST_BYTE, learn_pieces
+from megatron_music.tokenizer.vocabulary import (
+    DENSITY_LEVELS,
+    TokenizerSettings,
+    vocabulary_of,
+)
 
 LENGTHS_SUFFIX = ".lengths"
 RAW_PLACES_SUFFIX = ".places"
@@ -143,6 +153,25 @@ def near_duplicates(shards: Iterable[Path]) -> Numbers:
 
     sketches = [read_shard(path).sketches for path in shards]
     return first_alike(np.concatenate(sketches).reshape(-1, PERMUTATIONS), ALIKE)
+
+
+def syllable_pieces(plan: DatasetPlan, most: int) -> tuple[str, ...]:
+    """Return at most `most` pieces of the training syllables of shards that spell them in bytes.
+
+    Raises DataError if a shard has been damaged.
+    """
+    first = vocabulary_of(plan.tokenizer).syllable
+    counts = Counter[bytes]()
+    for share in plan.shares:
+        documents, owner = read_documents(share.shard)
+        is_training = np.repeat(share.splits[owner] == 0, documents.lengths)
+        byte = documents.tokens[is_training].astype(np.int64) - first
+        # All other tokens as blanks, at which syllables are divided.
+        is_text = (byte >= 0) & (byte < BYTES)
+        text = np.where(is_text, byte + FIRST_BYTE, ord(" ")).astype(np.uint8).tobytes()
+        counts.update(text.split())
+    texts = {text.decode(errors="ignore"): count for text, count in sorted(counts.items())}
+    return learn_pieces({text: count for text, count in texts.items() if text.isprintable()}, most)
 
 
 class _Known:

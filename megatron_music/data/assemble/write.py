@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ def write_tokens(found: DatasetPlan, workers: Workers, progress: Progress) -> Wr
     with ExitStack() as stack:
         hashes = [stack.enter_context(_RunningHash(folder / f"{name}.bin")) for name in SPLITS]
         # Hashed while it is written: reading it again later would cost a pass over the disk.
-        for done, number in enumerate(_in_order(written), 1):
+        for done, number in enumerate(written, 1):
             for running, end in zip(hashes, ends[number], strict=True):
                 running.upto(end * _TOKEN_BYTES)
             progress(done, len(tasks))
@@ -88,33 +88,28 @@ def _written(
 ) -> Iterator[int]:
     """Let the workers write shards, and the indices of prefixes; give the shards' numbers.
 
-    The tokens of shards are added to `total`, the hashes of indices to `digests`.
+    In ascending order: each once it and all before it are written. The tokens of shards are added
+    to `total`, the hashes of indices to `digests`.
     """
+    waiting: set[int] = set()
+    following = 0
     try:
         for result in workers.run(_carry_out, tasks):
             if isinstance(result, dict):
                 digests.update(result)
-            else:
-                number, counts = result
-                total += counts
-                yield number
+                continue
+            number, counts = result
+            total += counts
+            waiting.add(number)
+            while following in waiting:
+                waiting.remove(following)
+                yield following
+                following += 1
     except WorkerDied:
         raise DataError(
             "a worker process ended while it wrote; memory may be short: use fewer --workers, "
             "the same command resumes from what is saved"
         ) from None
-
-
-def _in_order(numbers: Iterable[int]) -> Iterator[int]:
-    """Give numbers in ascending order: 0, 1, 2, each once all before it have come."""
-    waiting: set[int] = set()
-    following = 0
-    for number in numbers:
-        waiting.add(number)
-        while following in waiting:
-            waiting.remove(following)
-            yield following
-            following += 1
 
 
 class _RunningHash:

@@ -6,6 +6,7 @@ Looked at in some of the kept pieces, evenly spread over the source, once they h
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,13 @@ def grid_cost(
     chosen = {place * len(items) // count for place in range(count)} if count else set()
     with records.open("rb") as lines:
         kept = [place for place, line in enumerate(lines) if place in chosen and is_kept(line)]
-    scores = [score for score in (_read(items[place], bars) for place in kept) if score is not None]
+    scores = []
+    for item in (items[place] for place in kept):
+        if is_file(item) and item.name.lower().endswith(MIDI_SUFFIXES):
+            with suppress(Refusal, MidiError):  # it has changed since it was kept
+                score, _ = lay_out_bars(item.read(), bars)
+                if score.tracks:
+                    scores.append(score)
     if not scores:
         return None
     own, finer = (
@@ -90,17 +97,6 @@ def grid_cost(
             for score in scores
         ),
     )
-
-
-def _read(item: Item, bars: int) -> Score | None:
-    """Return the music of a file in 4/4; None where it has changed since it was kept."""
-    if not is_file(item) or not item.name.lower().endswith(MIDI_SUFFIXES):
-        return None
-    try:
-        score, _ = lay_out_bars(item.read(), bars)
-    except (Refusal, MidiError):
-        return None
-    return score if score.tracks else None
 
 
 def off_grid_share(score: Score, steps_per_quarter: int) -> float:

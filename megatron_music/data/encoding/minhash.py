@@ -45,8 +45,26 @@ def first_alike(rows: Signatures, least_alike: float, first: Numbers | None = No
     """
     first = np.arange(len(rows)) if first is None else first
     for band in range(BANDS):
-        for group in groups_of(_band(rows, band)):
-            _merge(group, first, rows, least_alike)
+        # A number for each set that is equal where the band is; in portions, since the rows may be
+        # mapped from a file.
+        folded = np.zeros(len(rows), np.uint64)
+        for start in range(0, len(rows), _PORTION_ROWS):
+            columns = rows[start : start + _PORTION_ROWS, band * ROWS : (band + 1) * ROWS]
+            for column in columns.T.astype(np.uint64):
+                part = folded[start : start + len(column)]
+                part *= np.uint64(0x9E3779B97F4A7C15)
+                part += column
+                part ^= part >> np.uint64(29)
+        for group in groups_of(folded):
+            # Each set with the first of those that are left and that it is like.
+            left = group[first[group] == group]
+            while len(left) > 1:
+                head, rest = left[0], left[1:]
+                alike = (rows[rest] == rows[head]).mean(axis=1) >= least_alike
+                first[rest[alike]] = head
+                left = rest[~alike]
+                if not alike.any() and len(left) > _MOST_DIFFERENT:
+                    break
     for number in range(len(first)):  # a set is like the first of its first
         first[number] = first[first[number]]
     return first
@@ -70,28 +88,3 @@ def _minhash() -> Any:
             "finding near duplicates needs datasketch; install it with pip install datasketch"
         ) from None
     return datasketch.MinHash
-
-
-def _band(rows: Signatures, band: int) -> npt.NDArray[np.uint64]:
-    """Return a number for each signature that is equal where a band is, read in portions."""
-    folded = np.zeros(len(rows), np.uint64)
-    for start in range(0, len(rows), _PORTION_ROWS):
-        columns = rows[start : start + _PORTION_ROWS, band * ROWS : (band + 1) * ROWS]
-        for column in columns.T.astype(np.uint64):
-            part = folded[start : start + len(column)]
-            part *= np.uint64(0x9E3779B97F4A7C15)
-            part += column
-            part ^= part >> np.uint64(29)
-    return folded
-
-
-def _merge(group: Numbers, first: Numbers, rows: Signatures, least_alike: float) -> None:
-    """Mark the sets of a group that are alike: each with the first of those that are left."""
-    left = group[first[group] == group]
-    while len(left) > 1:
-        head, rest = left[0], left[1:]
-        alike = (rows[rest] == rows[head]).mean(axis=1) >= least_alike
-        first[rest[alike]] = head
-        left = rest[~alike]
-        if not alike.any() and len(left) > _MOST_DIFFERENT:
-            return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.grid_cost import FloatArray, off_grid_share
+from megatron_music.data.encoding.grid_cost import off_grid_share
 from megatron_music.data.encoding.minhash import PERMUTATIONS, Signatures, signatures
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import DRUMS
@@ -86,8 +86,13 @@ def repetition(score: Score) -> float | None:
     loud = np.log1p(np.bincount(steps))
     if np.count_nonzero(loud) < FEWEST_ONSETS:
         return None
-    lags = range(2, min(LONGEST_LAG + 1, len(loud) // 2))
-    return max(_correlation(loud[:-lag], loud[lag:]) for lag in lags)
+    best = -1.0
+    for lag in range(2, min(LONGEST_LAG + 1, len(loud) // 2)):
+        first, second = loud[:-lag] - loud[:-lag].mean(), loud[lag:] - loud[lag:].mean()
+        scale = np.sqrt((first @ first) * (second @ second))
+        # Steady beats are constant: numpy would divide by 0, and they do repeat.
+        best = max(best, float(first @ second / scale) if scale > 0 else 1.0)
+    return best
 
 
 def sketch(score: Score) -> Signatures:
@@ -147,13 +152,6 @@ def _column(tracks: Sequence[Track], name: str) -> IntArray:
 
 def _steps(score: Score, ticks: IntArray) -> IntArray:
     return (ticks * _STEPS_PER_QUARTER + score.ticks_per_quarter // 2) // score.ticks_per_quarter
-
-
-def _correlation(first: FloatArray, second: FloatArray) -> float:
-    """Return the correlation of two columns: 1 where both are constant, as steady beats are."""
-    first, second = first - first.mean(), second - second.mean()
-    scale = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / scale) if scale > 0 else 1.0
 
 
 def _runs(score: Score, track: Track) -> npt.NDArray[np.uint64]:

@@ -9,6 +9,7 @@ import dataclasses
 import gc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
@@ -89,8 +90,16 @@ def encode_shard(task: Task) -> int:
 
 def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[EncodedPiece]:
     """Encode what the kernels can handle as a batch, and the rest piece by piece."""
-    # A file that ends its process would do so again in a batch.
-    sure = {} if task.broken else _sure(task)
+    sure: dict[int, EncodedPiece] = {}
+    # A file that ends its process would do so again in a batch. One that takes too much memory is
+    # found when the pieces are encoded one by one.
+    if not task.broken:
+        with (
+            suppress(MemoryError),
+            time_limit(_SHARD_OF_ITEMS * task.longest_item_s),
+            memory_limit(task.most_item_bytes),
+        ):
+            sure = dict(encode_batch(task.items, task.settings))
     encoded = []
     for position, item in enumerate(task.items):
         known = sure.get(position)
@@ -106,15 +115,6 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
             known = with_labels(known, vocabulary.attribute + task.labels[position])
         encoded.append(known)
     return encoded
-
-
-def _sure(task: Task) -> dict[int, EncodedPiece]:
-    """Encode as a batch what the kernels can handle; nothing where that takes too much memory."""
-    try:
-        with time_limit(_SHARD_OF_ITEMS * task.longest_item_s), memory_limit(task.most_item_bytes):
-            return dict(encode_batch(task.items, task.settings))
-    except MemoryError:
-        return {}
 
 
 def _try_item(task: Task, position: int) -> None:
@@ -133,24 +133,19 @@ def _encoded(
     try:
         with time_limit(task.longest_item_s), memory_limit(task.most_item_bytes):
             made = known or encode_item(item, task.settings, vocabulary)
-            if task.settings.quality and made.record.outcome == KEPT:
-                return _with_sketch(made, item, task.settings)
-            return made
+            if not task.settings.quality or made.record.outcome != KEPT:
+                return made
+            from megatron_music.data.encoding.quality import check_quality, sketch
+
+            score = item.read()
+            check_quality(score, task.settings.steps_per_quarter)
+            # Near duplicates are found by it.
+            return made._replace(sketch=sketch(score))
+    except Refusal as refusal:
+        return refused(item.name, refusal.reason, str(refusal))
     except MemoryError:
         detail = f"took over {task.most_item_bytes >> 20} MB of memory"
         return refused(item.name, "memory", detail)
-
-
-def _with_sketch(piece: EncodedPiece, item: Item, settings: BuildSettings) -> EncodedPiece:
-    """Add the sketch that near duplicates are found by, or refuse the piece for its quality."""
-    from megatron_music.data.encoding.quality import check_quality, sketch
-
-    score = item.read()
-    try:
-        check_quality(score, settings.steps_per_quarter)
-    except Refusal as refusal:
-        return refused(item.name, refusal.reason, str(refusal))
-    return piece._replace(sketch=sketch(score))
 
 
 def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[Task]:

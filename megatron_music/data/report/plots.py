@@ -1,12 +1,13 @@
 """Statistics of a data set as pictures."""
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.counts import Counts, shortened
+from megatron_music.data.counts import Contents, Counts, shortened
 from megatron_music.data.report.stats import Statistics
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.wording import counted
@@ -22,38 +23,72 @@ _LENGTH_BINS = 80
 
 def pictures(made: Statistics) -> dict[str, bytes]:
     """Return PNGs by name: what each shows is in its title."""
-    drawings: dict[str, Callable[[Axes, Statistics], None]] = {
-        "document-lengths": _document_lengths,
-        "instruments": _instruments,
-        "pitches": _pitches,
-        "note-lengths": _note_lengths,
-        "tracks": _tracks,
+    contents = made.contents
+    sample = f"{counted(made.sampled_documents, 'document')} for training"
+    per_quarter = contents.vocabulary.settings.steps_per_quarter
+    most_tracks = int(np.flatnonzero(made.tracks)[-1]) if made.tracks.any() else 0
+    # What is counted by small numbers: counts, what is across, what is upwards, title, ticks.
+    bars = {
+        "pitches": (
+            contents.pitches,
+            "pitch (60 is middle C), drums included",
+            "notes",
+            "Notes by pitch",
+            range(0, 128, 12),
+        ),
+        "note-lengths": (
+            made.note_steps,
+            f"length in steps, {per_quarter} a quarter note; the last is that or longer",
+            "notes",
+            f"Notes by length, without drums ({sample})",
+            None,
+        ),
+        "tracks": (
+            made.tracks[: most_tracks + 1],
+            "tracks of a document",
+            "documents",
+            f"Documents by tracks ({sample})",
+            None,
+        ),
+        "densities": (
+            contents.densities,
+            "density level",
+            "tracks of documents",
+            "Tracks by density level",
+            range(len(contents.densities)),
+        ),
     }
-    if made.contents.densities.any():
-        drawings["densities"] = _densities
-    return {name: _png(draw, made) for name, draw in drawings.items()}
+    if not contents.densities.any():  # of a vocabulary without them
+        del bars["densities"]
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "document-lengths": partial(_document_lengths, contents),
+        "instruments": partial(_instruments, contents),
+        **{name: partial(_bars, *row) for name, row in bars.items()},
+    }
+    return {name: _png(draw) for name, draw in drawings.items()}
 
 
-def _png(draw: "Callable[[Axes, Statistics], None]", made: Statistics) -> bytes:
+def _png(draw: "Callable[[Axes], None]") -> bytes:
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(8, 4.5), layout="constrained")
     axes = picture.subplots()
-    draw(axes, made)
+    draw(axes)
     axes.spines[["top", "right"]].set_visible(False)
     file = BytesIO()
+    # Without the version of matplotlib in the file.
     picture.savefig(file, format="png", dpi=120, metadata={"Software": None})
     return file.getvalue()
 
 
-def _document_lengths(axes: "Axes", made: Statistics) -> None:
+def _document_lengths(contents: Contents, axes: "Axes") -> None:
     """Draw the documents' lengths with the usual contexts across them."""
-    counts = made.contents.document_tokens
+    counts = contents.document_tokens
     width = -(-len(counts) // _LENGTH_BINS)
     padded = np.pad(counts, (0, -len(counts) % width))
     heights = padded.reshape(-1, width).sum(axis=1)
     axes.bar(np.arange(len(heights)) * width, heights, width, align="edge", color=COLOUR)
-    for size, share in made.contents.fitting().items():
+    for size, share in contents.fitting().items():
         if size <= 1.2 * len(counts):
             axes.axvline(size, color=CONTEXT_COLOUR, linestyle="--", linewidth=1)
             text = f" {size}: {share:.1%} fit"
@@ -64,8 +99,8 @@ def _document_lengths(axes: "Axes", made: Statistics) -> None:
     axes.set_title("Documents by length, and the share that each context holds whole")
 
 
-def _instruments(axes: "Axes", made: Statistics) -> None:
-    named = [(instrument_title(code), count) for code, count in made.contents.instruments.items()]
+def _instruments(contents: Contents, axes: "Axes") -> None:
+    named = [(instrument_title(code), count) for code, count in contents.instruments.items()]
     rows = shortened(named, MOST_INSTRUMENTS)
     axes.barh([name for name, _ in rows], [count for _, count in rows], color=COLOUR)
     axes.invert_yaxis()
@@ -74,37 +109,14 @@ def _instruments(axes: "Axes", made: Statistics) -> None:
     axes.set_title("Tracks by instrument")
 
 
-def _pitches(axes: "Axes", made: Statistics) -> None:
-    _bars(axes, made.contents.pitches, "pitch (60 is middle C), drums included", "notes")
-    axes.set_xticks(range(0, 128, 12))
-    axes.set_title("Notes by pitch")
-
-
-def _densities(axes: "Axes", made: Statistics) -> None:
-    _bars(axes, made.contents.densities, "density level", "tracks of documents")
-    axes.set_xticks(range(len(made.contents.densities)))
-    axes.set_title("Tracks by density level")
-
-
-def _note_lengths(axes: "Axes", made: Statistics) -> None:
-    per_quarter = made.contents.vocabulary.settings.steps_per_quarter
-    axis = f"length in steps, {per_quarter} a quarter note; the last is that or longer"
-    _bars(axes, made.note_steps, axis, "notes")
-    axes.set_title(f"Notes by length, without drums ({_sample(made)})")
-
-
-def _tracks(axes: "Axes", made: Statistics) -> None:
-    last = int(np.flatnonzero(made.tracks)[-1]) if made.tracks.any() else 0
-    _bars(axes, made.tracks[: last + 1], "tracks of a document", "documents")
-    axes.set_title(f"Documents by tracks ({_sample(made)})")
-
-
-def _sample(made: Statistics) -> str:
-    return f"{counted(made.sampled_documents, 'document')} for training"
-
-
-def _bars(axes: "Axes", counts: Counts, across: str, upwards: str) -> None:
+def _bars(
+    counts: Counts, across: str, upwards: str, title: str, ticks: range | None, axes: "Axes"
+) -> None:
     axes.bar(np.arange(len(counts)), counts, 0.9, color=COLOUR)
-    axes.locator_params(axis="x", integer=True)
+    if ticks is None:
+        axes.locator_params(axis="x", integer=True)
+    else:
+        axes.set_xticks(ticks)
     axes.set_xlabel(across)
     axes.set_ylabel(upwards)
+    axes.set_title(title)

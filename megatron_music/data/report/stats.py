@@ -52,20 +52,11 @@ def statistics(folder: Path, progress: Progress = silent) -> Statistics:
     manifest = read_manifest(folder)
     vocabulary = load_vocabulary(folder / TOKENIZER_FOLDER)
     readers = [IndexedReader(folder / name) for name in SPLITS]
-    contents = Contents.added_up(
-        vocabulary,
-        [_count_tokens(readers, len(vocabulary), progress)],
-        [np.bincount(reader.lengths, minlength=1) for reader in readers],
-        count_bars(folder / RECORDS_FILE),
-    )
-    sung_notes = sum(_count_sung(reader, vocabulary) for reader in readers)
-    return Statistics(manifest, contents, *_sample(readers[0], vocabulary), sung_notes)
-
-
-def _count_tokens(readers: list[IndexedReader], size: int, progress: Progress) -> Counts:
-    counts = np.zeros(size, np.int64)
+    size = len(vocabulary)
+    token_counts = np.zeros(size, np.int64)
     done, total = 0, sum(len(reader.tokens) for reader in readers)
     for reader in readers:
+        # In portions: the tokens are mapped from a file that may be larger than memory.
         for start in range(0, len(reader.tokens), _PORTION_TOKENS):
             part = reader.tokens[start : start + _PORTION_TOKENS]
             found = np.bincount(part, minlength=size)
@@ -74,10 +65,17 @@ def _count_tokens(readers: list[IndexedReader], size: int, progress: Progress) -
                     f"there is a token {len(found) - 1} in a vocabulary of {size}; "
                     "megatron-music data verify tells where"
                 )
-            counts += found
+            token_counts += found
             done += len(part)
             progress(done, total)
-    return counts
+    contents = Contents.added_up(
+        vocabulary,
+        [token_counts],
+        [np.bincount(reader.lengths, minlength=1) for reader in readers],
+        count_bars(folder / RECORDS_FILE),
+    )
+    sung_notes = sum(_count_sung(reader, vocabulary) for reader in readers)
+    return Statistics(manifest, contents, *_sample(readers[0], vocabulary), sung_notes)
 
 
 def _count_sung(reader: IndexedReader, vocabulary: Vocabulary) -> int:
@@ -86,6 +84,7 @@ def _count_sung(reader: IndexedReader, vocabulary: Vocabulary) -> int:
         return 0
     sung = 0
     for start in range(0, len(reader.tokens), _PORTION_TOKENS):
+        # One token more: a note at the end of a portion has its syllable in the next.
         part = reader.tokens[start : start + _PORTION_TOKENS + 1].astype(np.int64)
         begins = (part >= vocabulary.note_on) & (part < vocabulary.note_on + PITCHES)
         words = (part >= vocabulary.syllable) & (part < vocabulary.attribute)
@@ -101,22 +100,14 @@ def _sample(reader: IndexedReader, vocabulary: Vocabulary) -> tuple[Counts, Coun
     note_steps, tracks = np.zeros(longest + 1, np.int64), np.zeros(MOST_TRACKS + 1, np.int64)
     followed = 0
     edges = np.concatenate(([0], np.cumsum(reader.lengths, dtype=np.int64)))
-    # Evenly over the split: neighbours are windows of one piece.
-    for first, last in _spread(edges):
-        tokens = reader.tokens[edges[first] : edges[last]]
-        followed += walk(tokens, reader.lengths[first:last], vocabulary, note_steps, tracks)
-    return note_steps, tracks, followed
-
-
-def _spread(edges: Counts) -> list[tuple[int, int]]:
-    """Return runs of documents, evenly spread, of at most about `SAMPLE_TOKENS` tokens in all.
-
-    Document i is from `edges[i]` to `edges[i + 1]`.
-    """
     total = int(edges[-1])
     places = np.arange(0, total, _PORTION_TOKENS)
     firsts = np.unique([*np.searchsorted(edges, places).tolist(), len(edges) - 1]).tolist()
-    return list(pairwise(firsts))[:: max(1, -(-total // SAMPLE_TOKENS))]
+    # Runs of documents, evenly over the split: neighbours are windows of one piece.
+    for first, last in list(pairwise(firsts))[:: max(1, -(-total // SAMPLE_TOKENS))]:
+        tokens = reader.tokens[edges[first] : edges[last]]
+        followed += walk(tokens, reader.lengths[first:last], vocabulary, note_steps, tracks)
+    return note_steps, tracks, followed
 
 
 def note_rows(made: Statistics) -> dict[str, list[tuple[str, int]]]:

@@ -18,7 +18,6 @@ from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.tokenizer.places import UNKNOWN, load_places
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
-from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _PORTION_TOKENS = 4_000_000
 
@@ -123,8 +122,12 @@ def _check_documents(
 
     lengths = reader.lengths[documents.start : documents.stop]
     # The kernel says which documents are wrong, the readable grammar says how.
-    for document in suspect_documents(tokens, lengths, vocabulary):
-        _check_document(name, documents[document], reader, vocabulary)
+    for suspect in suspect_documents(tokens, lengths, vocabulary):
+        document = documents[suspect]
+        try:
+            check(reader[document].astype(np.int64), vocabulary)
+        except TokenError as fault:
+            raise DataError(f"{name}, document {document}, {fault}; build it again") from None
 
 
 def _check_words(
@@ -148,12 +151,3 @@ def _check_words(
     if not legal.all():
         document = documents[int(np.argmin(legal))]
         raise DataError(f"{name}, document {document} is not a song's words; build it again")
-
-
-def _check_document(
-    name: str, document: int, reader: IndexedReader, vocabulary: Vocabulary
-) -> None:
-    try:
-        check(reader[document].astype(np.int64), vocabulary)
-    except TokenError as fault:
-        raise DataError(f"{name}, document {document}, {fault}; build it again") from None

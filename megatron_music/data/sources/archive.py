@@ -366,21 +366,19 @@ def _zip_members(path: Path, progress: Progress) -> Iterator[_Member]:
         total, done_bytes = unpacked_bytes // 1_000_000 + 1, 0
         for info in music:
             name = plain_name(info.filename)
-            yield name, _zip_refusal(info, name) or _zip_member(archive, info, name)
+            content: bytes | SkippedItem | None = _zip_refusal(info, name)
+            if content is None:
+                try:
+                    content = archive.read(info)  # once its size and checksum are right
+                except Exception:  # zipfile and zlib raise many kinds of errors for damage
+                    content = SkippedItem(name, "unreadable", "damaged within the archive")
+            yield name, content
             if done_bytes // 1_000_000 < (done_bytes + info.file_size) // 1_000_000:
                 progress((done_bytes + info.file_size) // 1_000_000, total)
             done_bytes += info.file_size
         progress(total, total)
     finally:
         file.close()
-
-
-def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes | SkippedItem:
-    """Return the bytes of a member, once its size and checksum are right, or its refusal."""
-    try:
-        return archive.read(info)
-    except Exception:  # zipfile and zlib raise many kinds of errors for damage
-        return SkippedItem(name, "unreadable", "damaged within the archive")
 
 
 def _zip_refusal(info: zipfile.ZipInfo, name: str) -> SkippedItem | None:

@@ -17,7 +17,7 @@ from megatron_music.data.sources.labels import Labels
 from megatron_music.data.sources.score_cache import cached, cached_score
 from megatron_music.errors import MissingError
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.metre import METRES, SIXTEENTHS, TimeSignature, parse_metre
+from megatron_music.score.metre import METRES, SIXTEENTHS, parse_metre
 from megatron_music.score.notes import Metre, Score
 from megatron_music.score.score_file import split_tunes
 from megatron_music.score.score_stream import (
@@ -200,9 +200,23 @@ class Chorale:
         """Number and work, such as `001-bwv269`."""
         return f"{self.number:03d}-{self.work.rpartition('/')[2]}"
 
+    @property
+    def path(self) -> Path:
+        """The file of the work."""
+        from music21 import corpus
+
+        found = corpus.getWork(self.work)
+        paths = [Path(path) for path in found] if isinstance(found, list) else [Path(found)]
+        name = self.work.rpartition("/")[2]
+        # music21 takes bwv248.35-3c for bwv248.35-3 and Kern before MusicXML.
+        return min(
+            paths,
+            key=lambda path: (path.name != name + path.suffix, path.suffix != ".mxl", path.name),
+        )
+
     def read(self) -> Score:
         """Read the chorale; raises Refusal unless it has four parts in one metre."""
-        path = _path(self.work)
+        path = self.path
 
         def parsed() -> Score:
             from music21 import converter
@@ -243,18 +257,6 @@ def corpus_fingerprint() -> str:
     return f"music21 {music21.__version__}"
 
 
-def _path(work: str) -> Path:
-    """Find a work's file; music21 takes bwv248.35-3c for bwv248.35-3 and Kern before MusicXML."""
-    from music21 import corpus
-
-    found = corpus.getWork(work)
-    paths = [Path(path) for path in found] if isinstance(found, list) else [Path(found)]
-    name = work.rpartition("/")[2]
-    return min(
-        paths, key=lambda path: (path.name != name + path.suffix, path.suffix != ".mxl", path.name)
-    )
-
-
 def _score(stream: Any) -> Score:
     parts = [list(part.getElementsByClass("Measure")) for part in stream.parts]
     signs = (
@@ -271,28 +273,18 @@ def _score(stream: Any) -> Score:
     metre = parse_metre(metres[0])
     if len(parts) != len(VOICES):
         raise Refusal("parts", f"{len(parts)} parts; a chorale has {len(VOICES)}")
-    pad = _pad_ticks(parts[0], metre)
-    tracks = (
-        as_track(
-            instrument,
-            [note.moved(pad) for note in ticks_of_notes(part)],
-        )
-        for instrument, part in zip(VOICES, parts, strict=True)
-    )
-    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, *metre),))
-
-
-def _pad_ticks(measures: list[Any], metre: TimeSignature) -> int:
-    """Return the silence that fills a pick-up bar from the left.
-
-    A bar may be split by a repeat, but a whole one must begin on a barline.
-    """
     bar = metre.sixteenths * TICKS_PER_QUARTER // SIXTEENTHS
-    pad = -ticks(measures[0].duration.quarterLength) % bar
-    for measure in measures:
+    # Silence fills a pick-up bar from the left.
+    pad = -ticks(parts[0][0].duration.quarterLength) % bar
+    for measure in parts[0]:
+        # A bar may be split by a repeat, but a whole one must begin on a barline.
         whole = ticks(measure.duration.quarterLength) == bar
         if whole and (ticks(measure.offset) + pad) % bar:
             raise Refusal(
                 "barlines", f"measure {measure.number} does not begin on a barline of {metre}"
             )
-    return pad
+    tracks = (
+        as_track(instrument, [note.moved(pad) for note in ticks_of_notes(part)])
+        for instrument, part in zip(VOICES, parts, strict=True)
+    )
+    return Score(TICKS_PER_QUARTER, tuple(tracks), (Metre(0, *metre),))

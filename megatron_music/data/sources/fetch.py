@@ -124,30 +124,26 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
         fresh = Path(temporary) / download.within
         fresh.mkdir()
         try:
-            _take_out(name, archive, download, hashes, fresh)
+            items = {item.name: item for item in list_archive(archive, fresh.parent, silent)}
+            # GitHub's archives have one folder around all, named by the commit.
+            tops = sorted({item.partition("/")[0] for item in items})
+            for file, sha256 in hashes.items():
+                ways = [f"{top}/{download.within}/{file}" for top in tops]
+                item = next((items[way] for way in ways if way in items), None)
+                raw = item.raw() if item is not None and is_file(item) else b""
+                if hashlib.sha256(raw).hexdigest() != sha256:
+                    raise FetchError(
+                        f"{download.within}/{file} in the download from {download.url} is not that "
+                        f"of the known version of {name}: its sha256 differs; it has been deleted, "
+                        "fetch it again"
+                    )
+                # Under the table's names: nothing is written where the archive says.
+                (fresh / file).write_bytes(raw)
         finally:
             archive.unlink(missing_ok=True)
         if place.exists():
             shutil.rmtree(place)
         fresh.rename(place)
-
-
-def _take_out(
-    name: str, archive: Path, download: Download, hashes: dict[str, str], fresh: Path
-) -> None:
-    """Extract the files in the table, under its names, into a folder."""
-    items = {item.name: item for item in list_archive(archive, fresh.parent, silent)}
-    beginnings = {item.partition("/")[0] for item in items}
-    for file, sha256 in hashes.items():
-        ways = [f"{top}/{download.within}/{file}" for top in sorted(beginnings)]
-        item = next((items[way] for way in ways if way in items), None)
-        raw = item.raw() if item is not None and is_file(item) else b""
-        if hashlib.sha256(raw).hexdigest() != sha256:
-            raise FetchError(
-                f"{download.within}/{file} in the download from {download.url} is not that of the "
-                f"known version of {name}: its sha256 differs; it has been deleted, fetch it again"
-            )
-        (fresh / file).write_bytes(raw)
 
 
 _WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
 
@@ -132,20 +133,6 @@ def list_folder(folder: str) -> Listing:
     A folder that cannot be read is listed, and refused. Songs and runs of this program are not
     listed: a model is not to learn from what it composed.
     """
-    found = _walk(folder)
-    rows = [*found.files, *((name, -1, 0) for name in found.refused)]
-    # By bytes, not by the locale: the same data set on every machine.
-    rows.sort(key=lambda row: os.fsencode(row[0]))
-    names = [name for name, _, _ in rows]
-    return Listing(
-        Files(folder, names, found.refused),
-        [size_bytes for _, size_bytes, _ in rows],
-        [changed_ns for _, _, changed_ns in rows],
-        sorted(found.own),
-    )
-
-
-def _walk(folder: str) -> _Found:
     found = _Found()
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
@@ -163,7 +150,16 @@ def _walk(folder: str) -> _Found:
             waiting += [
                 (f"{path}/{name}", f"{within}{name}/") for name in sorted(below, reverse=True)
             ]
-    return found
+    rows = [*found.files, *((name, -1, 0) for name in found.refused)]
+    # By bytes, not by the locale: the same data set on every machine.
+    rows.sort(key=lambda row: os.fsencode(row[0]))
+    names = [name for name, _, _ in rows]
+    return Listing(
+        Files(folder, names, found.refused),
+        [size_bytes for _, size_bytes, _ in rows],
+        [changed_ns for _, _, changed_ns in rows],
+        sorted(found.own),
+    )
 
 
 def _list(path: str, within: str, found: _Found) -> list[str]:
@@ -231,20 +227,19 @@ class Tune(FileItem):
 
 def with_tunes(items: Sequence[Item]) -> Sequence[Item]:
     """Return the items, each tune of an ABC file that holds several as one; reads those files."""
+    # A folder of a million MIDI files stays a list of names, without an item for each.
     if not any(name.lower().endswith(_SUFFIX) for name in names_of(items)):
         return items
-    return [tune for item in items for tune in _tunes(item)]
-
-
-def _tunes(item: Item) -> list[Item]:
-    if not (item.name.lower().endswith(_SUFFIX) and is_file(item)):
-        return [item]
-    if isinstance(item, FileItem) and item.is_one_piece:
-        return [item]
-    try:
-        count = len(split_tunes(item.raw()))
-    except Refusal:
-        return [item]
-    if count < 2:
-        return [item]
-    return [Tune(item, number, f"{item.name}#{number}") for number in range(1, count + 1)]
+    separated: list[Item] = []
+    for item in items:
+        count = 1
+        is_one_piece = isinstance(item, FileItem) and item.is_one_piece
+        if item.name.lower().endswith(_SUFFIX) and is_file(item) and not is_one_piece:
+            with suppress(Refusal):  # it is refused again, with its reason, when it is encoded
+                count = len(split_tunes(item.raw()))
+            if count > 1:
+                names = (f"{item.name}#{number}" for number in range(1, count + 1))
+                separated += [Tune(item, number, name) for number, name in enumerate(names, 1)]
+                continue
+        separated.append(item)
+    return separated

@@ -219,7 +219,14 @@ def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] | None], set[str]]:
     """Return the row of each piece, and the names of rows that were used."""
     if part.by_folder:
-        return _by_folder(names), set()
+        folders = [name.split("/")[:-1] for name in names]
+        depth = 0
+        # An archive often has one folder around all: it tells nothing apart.
+        while any(len(of) > depth + 1 for of in folders) and all(
+            len(of) > depth and of[depth] == folders[0][depth] for of in folders
+        ):
+            depth += 1
+        return [(as_word(of[depth]),) if len(of) > depth else None for of in folders], set()
     used: set[str] = set()
     rows: list[tuple[str, ...] | None] = []
     for name in names:
@@ -227,6 +234,8 @@ def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] |
         rows.append(None if found is None else part.rows[found])
         if found is not None:
             used.add(found)
+    # Without a header a table would lose its first row. Compared with some names: there may be
+    # millions.
     table, _, header = part.table.partition("\n")
     if table and any(key == header for name in names[:10_000] for key in _keys(name)):
         raise UsageError(
@@ -239,17 +248,6 @@ def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] |
             f"names such as {names[0]!r}"
         )
     return rows, used
-
-
-def _by_folder(names: Sequence[str]) -> list[tuple[str, ...] | None]:
-    parts = [name.split("/")[:-1] for name in names]
-    depth = 0
-    # An archive often has one folder around all: it tells nothing apart.
-    while any(len(part) > depth + 1 for part in parts) and all(
-        len(part) > depth and part[depth] == parts[0][depth] for part in parts
-    ):
-        depth += 1
-    return [(as_word(part[depth]),) if len(part) > depth else None for part in parts]
 
 
 def _keys(name: str) -> Iterator[str]:

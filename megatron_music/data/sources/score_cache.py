@@ -1,4 +1,4 @@
-"""Scores that music21 has read, kept as columns: it takes seconds a piece, these milliseconds.
+"""Scores that music21 has read, and refusals of them, kept: reading takes seconds a piece.
 
 One file a piece, in the user's cache, under the hash of its bytes; a file that cannot be read is
 read from its source again, and where none can be written nothing is kept.
@@ -12,9 +12,11 @@ from contextlib import suppress
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from megatron_music.data.sources.item import Refusal
 from megatron_music.errors import WriteError
 from megatron_music.files import atomic_write
 from megatron_music.score.notes import Metre, Score, Track
@@ -25,7 +27,7 @@ CACHE = "MEGATRON_MUSIC_CACHE"
 """The environment variable that names the folder; else `megatron_music` in the user's cache."""
 
 READER_VERSION = 3
-"""Raised whenever the same file comes to give another score."""
+"""Raised whenever the same file comes to give another score, or another refusal."""
 
 
 def cache_folder() -> Path:
@@ -44,44 +46,54 @@ def cached_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
 
 
 def cached(raw: bytes, how: str, read: Callable[[], Score]) -> Score:
-    """Return what was kept of a file, else what `read` makes of its bytes; `how` names the way."""
+    """Return what was kept of a file, else what `read` makes of its bytes; `how` names the way.
+
+    A Refusal is kept and raised again: it takes as long to find. Other errors are not kept, since
+    their texts name the file.
+    """
     way = f"{READER_VERSION} {version('music21')} {how}"
     # Everything that decides the result is in the name: no entry is ever out of date.
     key = hashlib.sha256(way.encode() + b"\n" + raw).hexdigest()
     path = cache_folder() / key[:2] / f"{key}.npz"
-    score = _load(path)
-    if score is None:
-        score = read()
-        with suppress(WriteError):
-            none = np.zeros((4, 0), np.int64)
-            tracks = [
-                np.stack((track.onset, track.end, track.pitch, track.velocity))
-                for track in score.tracks
-            ]
-            metres = [
-                (metre.onset_ticks, metre.numerator, metre.denominator) for metre in score.metres
-            ]
-            # In memory: an interrupted ZIP file would complain that its file was closed first.
-            npz = BytesIO()
-            np.savez_compressed(
-                npz,
-                head=np.array([score.ticks_per_quarter, score.tempo_bpm], np.float64),
-                tracks=np.array(
-                    [(track.instrument, len(track)) for track in score.tracks], np.int64
-                ),
-                notes=np.concatenate([none, *tracks], axis=1),
-                words=np.concatenate([without(0), *(track.sung for track in score.tracks)]),
-                metres=np.array(metres, np.int64).reshape(-1, 3),
-            )
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(npz.getvalue())
-    return score
+    kept = _load(path)
+    if kept is None:
+        try:
+            kept = read()
+        except Refusal as refusal:
+            kept = refusal
+        # In memory: an interrupted ZIP file would complain that its file was closed first.
+        npz = BytesIO()
+        np.savez_compressed(npz, **_columns(kept))
+        with suppress(WriteError), atomic_write(path) as temporary:
+            temporary.write_bytes(npz.getvalue())
+    if isinstance(kept, Refusal):
+        raise kept
+    return kept
 
 
-def _load(path: Path) -> Score | None:
-    """Return the score that a file keeps; None where there is none or it is damaged."""
+def _columns(of: Score | Refusal) -> dict[str, Any]:
+    """Return what a file keeps of a score or a refusal."""
+    if isinstance(of, Refusal):
+        return {"refusal": np.array([of.reason, str(of)])}
+    notes = [np.stack((track.onset, track.end, track.pitch, track.velocity)) for track in of.tracks]
+    metres = [(metre.onset_ticks, metre.numerator, metre.denominator) for metre in of.metres]
+    tracks = [(track.instrument, len(track)) for track in of.tracks]
+    return {
+        "head": np.array([of.ticks_per_quarter, of.tempo_bpm], np.float64),
+        "tracks": np.array(tracks, np.int64),
+        "notes": np.concatenate([np.zeros((4, 0), np.int64), *notes], axis=1),
+        "words": np.concatenate([without(0), *(track.sung for track in of.tracks)]),
+        "metres": np.array(metres, np.int64).reshape(-1, 3),
+    }
+
+
+def _load(path: Path) -> Score | Refusal | None:
+    """Return the score or the refusal that a file keeps; None for no file or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as kept:
+            if "refusal" in kept:
+                reason, detail = kept["refusal"].tolist()
+                return Refusal(reason, detail)
             head, tracks, notes, words, metres = (
                 kept[name] for name in ("head", "tracks", "notes", "words", "metres")
             )

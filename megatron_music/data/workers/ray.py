@@ -33,7 +33,15 @@ class RayWorkers:
         """Yield what `work` makes of each argument, in any order; raises WorkerDied at the end."""
         import ray
 
-        _connect()
+        if not ray.is_initialized():
+            try:
+                ray.init(log_to_driver=False, logging_level="error")
+            except ConnectionError as fault:
+                address = os.environ.get("RAY_ADDRESS", "the address that Ray remembers")
+                raise DataError(
+                    f"no Ray cluster answers at {address}; start one with `ray start --head`, "
+                    "or `ray stop` and unset RAY_ADDRESS to have one started here"
+                ) from fault
         # Without a limit, twice as many as there are cores: the next waits where it will be run.
         most = self.count or 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
         task: Any = ray.remote(num_cpus=1, max_retries=0)(_call)
@@ -65,22 +73,6 @@ class RayWorkers:
         except WorkerDied:
             return False
         return True
-
-
-def _connect() -> None:
-    """Join the cluster there is, or start one here, unless that was done already."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(log_to_driver=False, logging_level="error")
-    except ConnectionError as fault:
-        address = os.environ.get("RAY_ADDRESS", "the address that Ray remembers")
-        raise DataError(
-            f"no Ray cluster answers at {address}; start one with `ray start --head`, "
-            "or `ray stop` and unset RAY_ADDRESS to have one started here"
-        ) from fault
 
 
 def _call(work: Callable[[_Given], _Made], argument: _Given) -> _Made:

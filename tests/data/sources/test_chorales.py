@@ -5,7 +5,7 @@ from music21 import chord, meter, note, stream, tie
 
 from megatron_music.data.encoding.encode import validate_score
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, _path, _score, chorales
+from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, _score, chorales
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import ALTO, BASS, SOPRANO, TENOR
 from megatron_music.score.quantize import quantize
@@ -87,7 +87,7 @@ def test_a_waltz_is_kept_where_its_metre_is() -> None:
     ],
 )
 def test_a_work_is_the_file_of_exactly_its_name(work: str, file: str) -> None:
-    assert _path(work).name == file
+    assert Chorale(1, work).path.name == file
 
 
 def test_tied_notes_are_one_note_across_barlines() -> None:

@@ -9,15 +9,15 @@ import pytest
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources import corpus
+from megatron_music.data.sources import corpus, score_cache
 from megatron_music.data.sources.catalog import COLLECTIONS, collection_named
 from megatron_music.data.sources.corpus import CorpusScore, list_corpus
 from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import folder_source, open_source
-from megatron_music.data.sources.score_cache import CACHE, cached_score
+from megatron_music.data.sources.score_cache import CACHE, cached, cached_score
 from megatron_music.errors import UsageError
-from megatron_music.score import score_file
 from megatron_music.score.instruments import instrument_name
+from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import folder_of_songs
@@ -119,7 +119,7 @@ def test_old_music_is_built_in_modern_values(tmp_path: Path) -> None:
 def test_what_was_read_once_is_kept(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = cached_score(KERN.encode(), "a.krn")
     (kept,) = empty_cache.rglob("*.npz")
-    monkeypatch.setattr(score_file, "_stream", None)  # nothing is parsed again
+    monkeypatch.setattr(score_cache, "parse_score", None)  # nothing is parsed again
     again = cached_score(KERN.encode(), "b.krn")
     assert again == first
     monkeypatch.undo()
@@ -139,6 +139,20 @@ def test_a_chorale_that_was_read_once_is_kept_with_its_words(
     assert again == first
     for one, other in zip(again.tracks, first.tracks, strict=True):
         assert one.sung.tolist() == other.sung.tolist()
+
+
+def test_a_piece_that_was_refused_is_not_parsed_again() -> None:
+    parsed = []
+
+    def read() -> Score:
+        parsed.append(1)
+        raise Refusal("metre", "3/4, 4/4 metre")
+
+    for _ in range(2):
+        with pytest.raises(Refusal, match="3/4, 4/4 metre") as refused:
+            cached(b"a chorale", "chorale .mxl", read)
+        assert refused.value.reason == "metre"
+    assert len(parsed) == 1
 
 
 def test_where_nothing_can_be_kept_scores_are_read_all_the_same(
