@@ -213,7 +213,18 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as fault:
-        raise RecipeError(_explain(fault)) from None
+        error = fault.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            known = _keys() if "." in key else list(Recipe.model_fields)
+            message = f"no key {key!r} in a recipe{did_you_mean(key, known)}; remove or rename it"
+        elif error["type"] == "missing":
+            message = f"the recipe lacks {key!r}; add it or give {key}=VALUE"
+        elif error["type"] == "value_error":  # of our own validators: the message is whole
+            message = str(error["ctx"]["error"])
+        else:
+            message = validation_message(fault)
+        raise RecipeError(message) from None
 
 
 def scale_to_depth(recipe: Recipe, depth: int) -> Recipe:
@@ -313,19 +324,6 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return " (did you mean ...?)" with the nearest known word, "" where none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.2 if len(known) == 1 else 0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _explain(fault: ValidationError) -> str:
-    error = fault.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = _keys() if "." in key else list(Recipe.model_fields)
-        return f"no key {key!r} in a recipe{did_you_mean(key, known)}; remove or rename it"
-    if error["type"] == "missing":
-        return f"the recipe lacks {key!r}; add it or give {key}=VALUE"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    return validation_message(fault)
 
 
 def validation_message(fault: ValidationError) -> str:

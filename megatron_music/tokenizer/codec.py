@@ -40,8 +40,15 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     places, tokens = [], []
     # Some of these have one place, such as METRE, TEMPO and BAR_START, or NOTE_ON and its words:
     # sorting keeps their order.
+    count = len(piece.tracks)
+    for marks in states:
+        # Before the bars at which it changes, in each track.
+        bars = np.flatnonzero(marks[1:] != marks[:-1]) + 1
+        track, bar = np.repeat(np.arange(count), len(bars)), np.tile(bars, count)
+        zeros = np.zeros(len(bar), np.int64)
+        places.append(_place(piece, track, bar + 1, zeros, 0, zeros))
+        tokens.append(marks[bar])
     for columns in (
-        *(_changes(piece, marks) for marks in states),
         _frame(piece, vocabulary),
         *([_velocities(piece, vocabulary)] if vocabulary.has_velocities else []),
         _notes(piece, vocabulary),
@@ -54,15 +61,6 @@ def encode(piece: Piece, vocabulary: Vocabulary) -> TokenArray:
     # The first bar's metre and tempo come once, before the tracks; later ones in each track.
     head = [vocabulary.piece_start, *(int(marks[0]) for marks in states)]
     return np.concatenate((head, body, [vocabulary.piece_end])).astype(np.uint16)
-
-
-def _changes(piece: Piece, marks: IntArray) -> tuple[IntArray, IntArray]:
-    """Return places and tokens of METRE or TEMPO before the bars at which it changes."""
-    bars = np.flatnonzero(marks[1:] != marks[:-1]) + 1
-    count = len(piece.tracks)
-    track, bar = np.repeat(np.arange(count), len(bars)), np.tile(bars, count)
-    zeros = np.zeros(len(bar), np.int64)
-    return _place(piece, track, bar + 1, zeros, 0, zeros), marks[bar]
 
 
 def _velocities(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
@@ -150,22 +148,19 @@ def _notes(piece: Piece, vocabulary: Vocabulary) -> tuple[IntArray, IntArray]:
         _place(piece, track, off_bar + 1, off_step + 1, _OFF, pitch),
     )
     tokens = (vocabulary.note_on + pitch, vocabulary.note_off + pitch)
-    pauses, deltas = _pauses(piece, np.concatenate(places))
-    return (
-        np.concatenate((*places, pauses)),
-        np.concatenate((*tokens, vocabulary.time_delta + deltas)),
-    )
-
-
-def _pauses(piece: Piece, places: IntArray) -> tuple[IntArray, IntArray]:
-    """Return where time passes before an event of its bar, and how many steps."""
-    # Rank and pitch are left out: events at one step share the pause before them.
-    moments = np.unique(places // (_RANKS * PITCHES))
+    # Where time passes before an event of its bar, and how many steps. Rank and pitch are left out:
+    # events at one step share the pause before them.
+    moments = np.unique(np.concatenate(places) // (_RANKS * PITCHES))
     bars, steps = np.divmod(moments, _room(piece))
+    # A bar's first pause counts from its step 0, which has place 1: BAR_START has 0.
     before = np.where(np.diff(bars, prepend=-1) == 0, np.concatenate(([1], steps[:-1])), 1)
     deltas = steps - before
     waits = deltas > 0
-    return moments[waits] * (_RANKS * PITCHES) + _PAUSE, deltas[waits]
+    pauses = moments[waits] * (_RANKS * PITCHES) + _PAUSE
+    return (
+        np.concatenate((*places, pauses)),
+        np.concatenate((*tokens, vocabulary.time_delta + deltas[waits])),
+    )
 
 
 def piece_of(score: Score, vocabulary: Vocabulary) -> Piece:
@@ -204,6 +199,7 @@ def decode(tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabula
 
 def transpose(tokens: TokenArray, semitones: int, vocabulary: Vocabulary) -> TokenArray | None:
     """Return the tokens moved by semitones, drums left alone; None if a pitch leaves 0..127."""
+    # Signed: a token below `note_on` has a pitch below 0, which `moves` leaves out.
     ids = tokens.astype(np.int64)
     pitch = np.where(
         ids >= vocabulary.note_off, ids - vocabulary.note_off, ids - vocabulary.note_on

@@ -32,33 +32,7 @@ def hide(
     """
     starts = np.flatnonzero(tokens == vocabulary.bar_start)
     ends = np.flatnonzero(tokens == vocabulary.bar_end)
-    hidden = _chosen(tokens, starts, bars_by_track, vocabulary)
-    shown: list[TokenArray] = []
-    contents: list[TokenArray] = []
-    done = 0
-    mark = _tokens(vocabulary.ids["FILL_IN"])
-    for start, end in zip(starts[hidden].tolist(), ends[hidden].tolist(), strict=True):
-        shown += [tokens[done:start], mark]
-        contents += [
-            _tokens(vocabulary.ids["FILL_START"]),
-            tokens[start + 1 : end],
-            _tokens(vocabulary.ids["FILL_END"]),
-        ]
-        done = end + 1
-    return np.concatenate([*shown, tokens[done:-1], *contents, tokens[-1:]]).astype(np.uint16)
-
-
-def _tokens(token: int) -> TokenArray:
-    return np.array([token], np.uint16)
-
-
-def _chosen(
-    tokens: TokenArray,
-    starts: IntArray,
-    bars_by_track: Sequence[Collection[int]],
-    vocabulary: Vocabulary,
-) -> npt.NDArray[np.bool_]:
-    """Mark the bars to hide among all bars of the piece, track after track."""
+    # The track of each bar, and the first bar of each track among all bars of the piece.
     track = np.cumsum(tokens == vocabulary.track_start)[starts] - 1
     first = np.searchsorted(track, np.arange(len(bars_by_track) + 1))
     hidden = np.zeros(len(starts), np.bool_)
@@ -70,7 +44,18 @@ def _chosen(
                     f"track {index} has no bar {bar} to hide; it has {count}, counted from 0"
                 )
             hidden[first[index] + bar] = True
-    return hidden
+    shown: list[TokenArray] = []
+    contents: list[TokenArray] = []
+    done = 0
+    hole, opening, closing = (
+        np.array([vocabulary.ids[name]], np.uint16)
+        for name in ("FILL_IN", "FILL_START", "FILL_END")
+    )
+    for start, end in zip(starts[hidden].tolist(), ends[hidden].tolist(), strict=True):
+        shown += [tokens[done:start], hole]
+        contents += [opening, tokens[start + 1 : end], closing]
+        done = end + 1
+    return np.concatenate([*shown, tokens[done:-1], *contents, tokens[-1:]]).astype(np.uint16)
 
 
 def is_hidden(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> bool:
@@ -135,32 +120,21 @@ def choose_bars(seed: int, music: str, window: int, tracks: int, bars: int) -> l
     """
     numbers: Words = np.arange(3 + tracks * bars, dtype=np.uint64)
     words = [int(word) for word in scramble(hiding_seed(seed, music, window) + numbers)]
-    choice, size, place = words[:3]
-    ways = [_scattered, *[_stretch] * (bars > 1), *[_whole_track] * (tracks > 1)]
-    cells = ways[choice % len(ways)](size, place, words[3:], tracks, bars)
-    return [[bar for of, bar in sorted(cells) if of == track] for track in range(tracks)]
-
-
-def _scattered(
-    size: int, _place: int, keys: list[int], tracks: int, bars: int
-) -> list[tuple[int, int]]:
-    count = 1 + size % max(1, int(MOST_HIDDEN * tracks * bars))
-    order = sorted(range(tracks * bars), key=lambda cell: keys[cell])
-    return [divmod(cell, bars) for cell in order[:count]]
-
-
-def _stretch(
-    size: int, place: int, _keys: list[int], tracks: int, bars: int
-) -> list[tuple[int, int]]:
-    count = 1 + size % max(1, int(MOST_HIDDEN * bars))
-    first = place % (bars - count + 1)
-    return [(track, bar) for track in range(tracks) for bar in range(first, first + count)]
-
-
-def _whole_track(
-    _size: int, place: int, _keys: list[int], tracks: int, bars: int
-) -> list[tuple[int, int]]:
-    return [(place % tracks, bar) for bar in range(bars)]
+    choice, size, place, *keys = words
+    # A stretch of a single bar, or one track whole of a single one, would hide everything.
+    ways = ["scattered", *["stretch"] * (bars > 1), *["track"] * (tracks > 1)]
+    way = ways[choice % len(ways)]
+    if way == "scattered":
+        count = 1 + size % max(1, int(MOST_HIDDEN * tracks * bars))
+        order = sorted(range(tracks * bars), key=keys.__getitem__)
+        cells = {divmod(cell, bars) for cell in order[:count]}
+    elif way == "stretch":
+        count = 1 + size % max(1, int(MOST_HIDDEN * bars))
+        first = place % (bars - count + 1)
+        cells = {(track, bar) for track in range(tracks) for bar in range(first, first + count)}
+    else:
+        cells = {(place % tracks, bar) for bar in range(bars)}
+    return [[bar for bar in range(bars) if (track, bar) in cells] for track in range(tracks)]
 
 
 def hiding_seed(seed: int, music: str, window: int) -> np.uint64:

@@ -201,13 +201,17 @@ class Walker:
             return REASONS[reason].format(id=token, size=len(vocabulary))
         kind, value = vocabulary.meanings[token]
         steps, bars = self.bar_steps, self._cell(at.PIECE_BARS)
+        phase = self._cell(at.PHASE)
+        expected = self._head() if phase == at.HEAD else _EXPECTED[phase]
+        if self._cell(at.ANNOUNCED):  # a VELOCITY, which tells of the note after it
+            expected = "NOTE_ON"
         later = [one for one in self._rules.attributes.tolist() if one > self._cell(at.ATTRIBUTE)]
         return REASONS[reason].format(
             token=vocabulary.tokens[token],
             kind=kind.name,
             value=value,
             where=self.where,
-            expected=self._expected(),
+            expected=expected,
             asked=self._asked(kind),
             max_tokens=self._rules.max_tokens,
             sounding=next(iter(np.flatnonzero(self._song.onsets != at.SILENT)), None),
@@ -230,12 +234,6 @@ class Walker:
         if self._cell(at.METRE) == at.UNTOLD:
             return "METRE"
         return "TEMPO" if self._cell(at.TEMPO) == at.UNTOLD else "TRACK_START"
-
-    def _expected(self) -> str:
-        phase = self._cell(at.PHASE)
-        if phase == at.HEAD:
-            return self._head()
-        return "NOTE_ON" if self._cell(at.ANNOUNCED) else _EXPECTED[phase]
 
     def _asked(self, kind: Kind) -> str:
         """Return what the plan asks for where it asks for one of a kind."""

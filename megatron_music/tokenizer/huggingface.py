@@ -61,6 +61,17 @@ def loads_in_megatron(folder: Path) -> bool:
 
 def _texts(settings: TokenizerSettings, positions: int | None) -> dict[str, str]:
     """Return the contents of the files that `transformers` reads, by name."""
+    tokenizer = Tokenizer(models.WordLevel(Vocabulary(settings).ids, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    # Every decoded word brings the space before it, as GPT-2's do, so that a continuation can be
+    # appended to its prompt; only a piece's first word has none.
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(Regex("^"), " "),
+            decoders.Fuse(),
+            decoders.Replace(Regex(r"\A PIECE_START"), "PIECE_START"),
+        ]
+    )
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "PIECE_START",
@@ -73,27 +84,9 @@ def _texts(settings: TokenizerSettings, positions: int | None) -> dict[str, str]
         "split_special_tokens": True,  # else PAD is found inside other words too
     }
     return {
-        _TOKENIZER_FILE: _tokenizer(Vocabulary(settings)).to_str(pretty=True),
+        _TOKENIZER_FILE: tokenizer.to_str(pretty=True),
         "tokenizer_config.json": json.dumps(config, indent=2) + "\n",
     }
-
-
-def _tokenizer(vocabulary: Vocabulary) -> Tokenizer:
-    """Return the words as a tokenizer.
-
-    Every decoded word brings the space before it, as GPT-2's do, so that a continuation can be
-    appended to its prompt; only a piece's first word has none.
-    """
-    tokenizer = Tokenizer(models.WordLevel(vocabulary.ids, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace(Regex("^"), " "),
-            decoders.Fuse(),
-            decoders.Replace(Regex(r"\A PIECE_START"), "PIECE_START"),
-        ]
-    )
-    return tokenizer
 
 
 def _read(path: Path) -> str | None:

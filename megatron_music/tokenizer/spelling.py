@@ -6,7 +6,7 @@ spelled: what no piece covers is spelled in the bytes of UTF-8.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from megatron_music.score.words import MARKS, split_mark, syllable
@@ -48,7 +48,21 @@ class Spelling:
         """Return a syllable as indices in `parts`; none for no syllable."""
         text, mark = split_mark(sung)
         if text not in self._spelled:
-            self._spelled[text] = [part for one in self._pieces(text) for part in self._parts(one)]
+            # Its characters, joined to pieces: the pair that was learned first, as long as one is.
+            pieces = list(text)
+            while len(pieces) > 1:
+                ranks = [self._ranks.get(a + b, len(self._ranks)) for a, b in pairwise(pieces)]
+                place = ranks.index(min(ranks))
+                if ranks[place] == len(self._ranks):
+                    break
+                pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
+            parts: list[int] = []
+            for piece in pieces:
+                if piece in self._ranks:
+                    parts.append(len(PARTS) + self._ranks[piece])
+                else:
+                    parts += [byte - FIRST_BYTE for byte in piece.encode()]
+            self._spelled[text] = parts
         return [
             *self._spelled[text],
             *(BYTES + place for place, one in enumerate(MARKS) if one == mark),
@@ -60,28 +74,14 @@ class Spelling:
         marks = [MARKS[part - BYTES] for part in parts if BYTES <= part < len(PARTS)]
         return syllable(text, *marks[:1])
 
-    def _parts(self, piece: str) -> list[int]:
-        if piece in self._ranks:
-            return [len(PARTS) + self._ranks[piece]]
-        return [byte - FIRST_BYTE for byte in piece.encode()]
-
-    def _pieces(self, text: str) -> list[str]:
-        """Return the characters of a text, joined to pieces, the first learned first."""
-        pieces = list(text)
-        while len(pieces) > 1:
-            ranks = [self._ranks.get(a + b, len(self._ranks)) for a, b in pairwise(pieces)]
-            place = ranks.index(min(ranks))
-            if ranks[place] == len(self._ranks):
-                break
-            pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
-        return pieces
-
 
 def learn_pieces(counts: Mapping[str, int], most: int) -> tuple[str, ...]:
     """Return at most `most` pieces of texts with these counts, in the order of joining.
 
     Characters of several bytes come first.
     """
+    # Not by the trainer of `tokenizers`: it takes texts one by one instead of counts, and of pairs
+    # that are as frequent it joins others first, so that the same data would get other tokens.
     frequent = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:_MOST_TEXTS]
     words: Counter[_Word] = Counter({tuple(text): count for text, count in frequent})
     letters = Counter[str]()
@@ -102,14 +102,13 @@ def learn_pieces(counts: Mapping[str, int], most: int) -> tuple[str, ...]:
         if best is None or pairs[best] < _FEWEST:
             break
         pieces["".join(best)] = None
-        words = Counter({tuple(_joined(word, best)): count for word, count in words.items()})
+        joined = Counter[_Word]()
+        for word, count in words.items():
+            parts, place = [], 0
+            while place < len(word):
+                size = 2 if word[place : place + 2] == best else 1
+                parts.append("".join(word[place : place + size]))
+                place += size
+            joined[tuple(parts)] = count
+        words = joined
     return tuple(pieces)
-
-
-def _joined(word: _Word, pair: _Word) -> Iterator[str]:
-    """Give the pieces of a word, each occurrence of a pair joined."""
-    place = 0
-    while place < len(word):
-        size = 2 if word[place : place + 2] == pair else 1
-        yield "".join(word[place : place + size])
-        place += size

@@ -33,7 +33,14 @@ def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
     try:
         return _pieces(text, steps_per_quarter)
     except TokenError as fault:
-        raise InputError(f"{path}, {_place(text, fault.position)}: {fault.reason}") from None
+        position, where = fault.position, "at its end"
+        for number, line in enumerate(text.splitlines(), start=1):
+            tokens = len(line.split())
+            if position < tokens:
+                where = f"line {number}, token {position + 1}"
+                break
+            position -= tokens
+        raise InputError(f"{path}, {where}: {fault.reason}") from None
 
 
 def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
@@ -70,13 +77,3 @@ def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
         if velocities & vocabulary.ids.keys():
             return vocabulary
     return vocabulary_of(settings)
-
-
-def _place(text: str, position: int) -> str:
-    """Name the place of a token of a text for a person."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        tokens = len(line.split())
-        if position < tokens:
-            return f"line {number}, token {position + 1}"
-        position -= tokens
-    return "at its end"

@@ -154,28 +154,22 @@ class TextVocabulary:
 
         `positions` is the longest text that the model takes, in tokens. Raises WriteError.
         """
-        for name, text in self._texts(positions).items():
-            write_text(folder / name, text)
-
-    def _texts(self, positions: int | None) -> dict[str, str]:
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": SONG,
             "eos_token": self.settings.end,
             "pad_token": PAD,
-            "padding_side": "left",
+            "padding_side": "left",  # generation continues at the right end of each row
             "model_max_length": positions or self.settings.longest_tokens,
             "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,
+            "split_special_tokens": True,  # a song may hold the text of a mark
         }
         if self.settings.level == "characters":
             config["unk_token"] = UNKNOWN
         values = {"version": VERSION, "vocabulary_hash": self.hash, **asdict(self.settings)}
-        return {
-            TOKENIZER_FILE: self._tokenizer.to_str(),
-            CONFIG_FILE: json.dumps(config, indent=2) + "\n",
-            TEXT_FILE: json.dumps(values, indent=2) + "\n",
-        }
+        write_text(folder / TOKENIZER_FILE, self._tokenizer.to_str())
+        write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+        write_text(folder / TEXT_FILE, json.dumps(values, indent=2) + "\n")
 
 
 def is_text(folder: Path) -> bool:
