@@ -200,6 +200,7 @@ def _choose_tokens() -> None:
         1,
         SamplingParams(1.0, 0, 0.95, 0.1),
         kinds,
+        0,
         np.zeros(1, np.int64),
     )
 

@@ -18,8 +18,8 @@ from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
 Weights = dict[str, torch.Tensor]
 
-GUIDANCE = 0.25
-"""Written for models with structural inputs; chosen on chorales: docs/composing.md, Guidance."""
+CHOIR_GUIDANCE, BAND_GUIDANCE = 0.375, 0.25
+"""Written for models with structural inputs: docs/composing.md, Guidance."""
 BAND_MIN_P = 0.03
 """Written for other music than choirs': docs/composing.md, How a token is drawn."""
 PARALLEL_PENALTY = 5.0
@@ -101,12 +101,13 @@ def gpt2_config(recipe: Recipe, vocabulary: AnyVocabulary) -> GPT2Config:
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
     is_choir = isinstance(vocabulary, Vocabulary) and vocabulary.settings.voices
+    guidance = CHOIR_GUIDANCE if is_choir else BAND_GUIDANCE
     structure: dict[str, Any] = {}
     if shape.structural_inputs:
         structure = {
             "structural_inputs": list(shape.structural_inputs),
             "seq_length": shape.seq_length,
-            "guidance": GUIDANCE if recipe.train.plain_share else 0.0,
+            "guidance": guidance if recipe.train.plain_share else 0.0,
             **({} if is_choir else {"min_p": BAND_MIN_P}),
             "parallel_penalty": PARALLEL_PENALTY if is_choir and rows.fifths >= 0 else 0.0,
         }

@@ -16,7 +16,6 @@ from megatron_music.generate.key_mask import KeyProcessor
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.sampling_params import NO_STEERING, SamplingParams, Steering
 from megatron_music.generate.structural import SongReader
-from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer.attributes import Blend
 from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
 from megatron_music.tokenizer.grammar_state import new_rules, new_state
@@ -145,8 +144,8 @@ class SongSampler:
     """Choose the next token of each song by the random numbers of that song.
 
     A song does not depend on its batch. `stage` tells apart the windows of a song that is made in
-    several. `kinds` [vocabulary] are the kinds of tokens that are drawn before a token within one;
-    None draws from all tokens alike.
+    several. With the `vocabulary` of music the kind of a token is drawn before the token within
+    it; None draws from all tokens alike.
     """
 
     def __init__(
@@ -154,18 +153,26 @@ class SongSampler:
         seeds: Sequence[int],
         sampling: SamplingParams,
         stage: int = 0,
-        kinds: IntArray | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self._words = song_seeds(list(seeds), stage)
         self._sampling = sampling
-        self._kinds = kinds
+        self._kinds = None if vocabulary is None else vocabulary.kinds
+        self._durations = -1 if vocabulary is None else vocabulary.duration_kind
         self._chosen = np.empty(len(seeds), np.int64)
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the drawn tokens [songs], from ids [songs, t] and scores [songs, vocabulary]."""
         kinds = np.zeros(scores.shape[1], np.int64) if self._kinds is None else self._kinds
-        step = ids.shape[1]
-        sample_tokens(scores.cpu().numpy(), self._words, step, self._sampling, kinds, self._chosen)
+        sample_tokens(
+            scores.cpu().numpy(),
+            self._words,
+            ids.shape[1],
+            self._sampling,
+            kinds,
+            self._durations,
+            self._chosen,
+        )
         return torch.from_numpy(self._chosen).to(scores.device)
 
 
@@ -217,7 +224,7 @@ class TokenSampler:
         masks = [GrammarProcessor(constraint, len(vocabulary))]
         if self._key is not None:
             masks.append(KeyProcessor(self._key, vocabulary, len(seeds)))
-        sample = SongSampler(seeds, self._sampling, stage, vocabulary.kinds)
+        sample = SongSampler(seeds, self._sampling, stage, vocabulary)
 
         def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             for mask in masks:

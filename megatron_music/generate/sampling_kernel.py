@@ -34,12 +34,13 @@ def sample_tokens(
     step: int,
     sampling: SamplingParams,
     kinds: Kinds,
+    durations: int,
     chosen: npt.NDArray[np.int64],
 ) -> None:
     """Choose a token for each row of scores [songs, vocabulary]; -inf is never chosen.
 
     A row without a finite score chooses token 0. The kind of the token is drawn as a whole before
-    the token within its kind, see `_weigh`.
+    the token within its kind, see `_weigh`; `durations` is the kind of TIME_DELTA.
     """
     size = scores.shape[1]
     found, tokens = np.empty(size, np.float64), np.empty(size, np.int64)
@@ -58,18 +59,19 @@ def sample_tokens(
         if not count:
             chosen[song] = 0
             continue
-        weights = _weigh(found[:count], kinds[tokens[:count]], sampling)
+        weights = _weigh(found[:count], kinds[tokens[:count]], durations, sampling)
         word = scramble_word(words[song] + np.uint64(step))
         chosen[song] = tokens[_draw(weights, word)]
 
 
 @kernel
-def _weigh(scores: Floats, kinds: Kinds, sampling: SamplingParams) -> Floats:
+def _weigh(scores: Floats, kinds: Kinds, durations: int, sampling: SamplingParams) -> Floats:
     """Return the weights of tokens in the draw, by their scores [tokens] and kinds [tokens].
 
     A kind weighs what all its tokens weigh together, before any is left out. Filters over all
     tokens would favour kinds of few tokens: a note may have a hundred pitches, the end of a bar is
-    one token. Kinds are few, so that no long tail of them is to be cut: min-p leaves them alone.
+    one token. Kinds are few, so that no long tail of them is to be cut: min-p leaves them alone,
+    and durations too, where what it cut would be dotted and short notes.
     """
     most = kinds.max() + 1
     masses, bests = np.zeros(most, np.float64), np.full(most, -np.inf)
@@ -77,13 +79,14 @@ def _weigh(scores: Floats, kinds: Kinds, sampling: SamplingParams) -> Floats:
         masses[kinds[place]] += np.exp(scores[place])
         bests[kinds[place]] = max(bests[kinds[place]], scores[place])
     masses = (masses / masses.max()) ** (1 / sampling.temperature)
-    _filter(masses, SamplingParams(sampling.temperature, sampling.top_k, sampling.top_p, 0.0))
+    without_min_p = SamplingParams(sampling.temperature, sampling.top_k, sampling.top_p, 0.0)
+    _filter(masses, without_min_p)
     weights = np.zeros(len(scores), np.float64)
     for kind in range(most):
         if masses[kind] > 0:
             places = np.flatnonzero(kinds == kind)
             within = np.exp((scores[places] - bests[kind]) / sampling.temperature)
-            _filter(within, sampling)
+            _filter(within, without_min_p if kind == durations else sampling)
             weights[places] = within * (masses[kind] / within.sum())
     return weights
 

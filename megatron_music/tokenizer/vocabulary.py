@@ -306,6 +306,11 @@ class Vocabulary:
         places = {kind: place for place, kind in enumerate(Kind)}
         return np.array([places[kind] for kind, _ in self.meanings], np.int64)
 
+    @property
+    def duration_kind(self) -> int:
+        """The kind of TIME_DELTA among `kinds`."""
+        return int(self.kinds[self.time_delta + 1])
+
     @cached_property
     def hash(self) -> str:
         """A sha256 over version and tokens: equal exactly when every id means the same."""

@@ -137,7 +137,7 @@ def masked(composer: Composer, songs: int, tokens: int) -> int:
     vocabulary = composer.vocabulary
     constraint = PlanConstraint(vocabulary, [Plan(200, CHORALE, None, True)] * songs)
     mask = GrammarProcessor(constraint, len(vocabulary))
-    sample = SongSampler(range(songs), TASTE, kinds=vocabulary.kinds)
+    sample = SongSampler(range(songs), TASTE, vocabulary=vocabulary)
     return drawn(composer, songs, tokens, lambda ids, scores: sample(ids, mask(ids, scores)))
 
 

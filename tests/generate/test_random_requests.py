@@ -54,7 +54,15 @@ class Noise(TokenSampler):
         for step in range(self.max_tokens):
             constraint.mark(masks)
             scores = np.where(masks, rng.normal(0, 4, shape), -np.inf)
-            sample_tokens(scores, words, step, self._sampling, self._vocabulary.kinds, chosen)
+            sample_tokens(
+                scores,
+                words,
+                step,
+                self._sampling,
+                self._vocabulary.kinds,
+                self._vocabulary.duration_kind,
+                chosen,
+            )
             constraint.take(chosen[:, None])
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 row.append(token)

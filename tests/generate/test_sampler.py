@@ -19,14 +19,18 @@ ANYTHING = SamplingParams(1.0, 0, 1.0, 0.0)
 
 
 def draws(
-    scores: torch.Tensor, sampling: SamplingParams, times: int, kinds: list[int] | None = None
+    scores: torch.Tensor,
+    sampling: SamplingParams,
+    times: int,
+    kinds: list[int] | None = None,
+    durations: int = -1,
 ) -> np.ndarray:
     """Draw from one row of scores, many times."""
     words, chosen = song_seeds([3], 0), np.zeros(1, np.int64)
     counts = np.zeros(scores.shape[-1])
     kind_of = np.array(kinds or [0] * scores.shape[-1])
     for step in range(times):
-        sample_tokens(scores.numpy(), words, step, sampling, kind_of, chosen)
+        sample_tokens(scores.numpy(), words, step, sampling, kind_of, durations, chosen)
         counts[chosen[0]] += 1
     return counts / times
 
@@ -83,6 +87,12 @@ def test_filters_leave_each_kind_of_token_its_share(
     counts = draws(shares.log()[None, :], sampling, 20_000, kinds)
     assert np.abs(counts - wanted).max() < 0.012
     assert not counts[np.array(wanted) == 0].any()
+
+
+def test_min_p_leaves_durations_alone() -> None:
+    shares = torch.tensor([0.36, 0.04, 0.54, 0.06], dtype=torch.float64)
+    counts = draws(shares.log()[None, :], SamplingParams(1.0, 0, 1.0, 0.2), 20_000, [0, 0, 1, 1], 1)
+    assert np.abs(counts - [0.4, 0.0, 0.54, 0.06]).max() < 0.012
 
 
 def test_temperature_makes_likely_kinds_likelier_however_many_tokens_they_have() -> None:
