@@ -4,47 +4,50 @@
 
 Without --files, music is made up: bands (multi-track) and choirs (chorales). Each folder given is a
 collection of its own. Files are varied, so that none is a duplicate, until there are --count.
+`build.py --measure WHAT FOLDER ...` is one measurement, in a process of its own; it prints JSON.
 """
 
 import argparse
 import datetime as dt
+import json
+import resource
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from harness import Cost, Machine, attempt, describe, load_average, noise
-from made_up import bands, choirs, read_bases, write_variants
-from rich.console import Console
+import numpy as np
+import psutil
+from harness import Cost, attempt, describe, load_average
+from made_up import bands, choirs, midi_files, read_bases, write_variants
 
 from megatron_music.wording import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-MEMORY_SHARES = (0.1, 0.3, 1.0)
+PACKAGES = ("symusic", "numba", "numpy", "miditok", "pretty_midi", "joblib")
+SHARES = (0.1, 0.3, 1.0)
 MOST_FILES = 60_000
+STEPS_PER_BAR, WINDOW_BARS = 16, 4
 
-
-@dataclass
-class Collection:
-    """What was measured on the files of one collection."""
-
-    name: str
-    bases: int
-    load: Cost
-    build: Cost
-    pieces: Cost
-    program: Cost
-    peers: dict[str, Cost]
-    by_workers: dict[int, Cost] = field(default_factory=dict)
-    by_size: list[Cost] = field(default_factory=list)
-
+NAMES = {
+    "load": "symusic, bare loading",
+    "build": "**the whole build**",
+    "pieces": "**the whole build, of pieces**",
+    "program": "the whole build, as a command",
+    "miditok": "MidiTok MMM, Megatron's writer",
+    "pretty_midi": "pretty_midi, plain Python",
+}
+PEERS = ("miditok", "pretty_midi")
 
 HEAD = """\
 # Building data sets: one run, the same files
 
-{machine}. Load average over the run's end: {load:.1f}{noisy}.
+{machine}. Load average over the run's end: {load}.
 
     python profiling/benchmarks/build.py {arguments}
 
@@ -58,24 +61,6 @@ Memory is the largest resident set that a process ever had.
 
 
 def main() -> None:
-    arguments = _arguments()
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
-        found = [
-            _collection(name, bases, Path(scratch) / name, arguments, console)
-            for name, bases in read_bases_of(arguments.files).items()
-        ]
-    page = markdown(found, describe(), load_average(), sys.argv[1:])
-    print(page)
-    if arguments.write:
-        device = describe().device
-        path = RESULTS / f"{dt.date.today():%Y-%m-%d}_{device}_data.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-        console.print(f"written to {path}")
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=Path, action="append", help="a folder of MIDI files")
     parser.add_argument("--count", type=int, default=2_400, help="files of each collection")
@@ -85,143 +70,274 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--core", type=int, default=0, help="the core that one core means")
     parser.add_argument("--scratch", type=Path, help="where to make files; else as TMPDIR says")
     parser.add_argument("--write", action="store_true", help=f"write the result into {RESULTS}")
-    return parser.parse_args()
-
-
-def read_bases_of(folders: list[Path] | None) -> dict[str, list]:
-    if not folders:
-        return {"bands": bands(), "choirs": choirs()}
-    found = {folder.resolve().name: read_bases(folder) for folder in folders}
-    empty = [name for name, bases in found.items() if not bases]
-    if empty:
+    options = parser.parse_args()
+    given = {folder.resolve().name: read_bases(folder) for folder in options.files or []}
+    if empty := [name for name, bases in given.items() if not bases]:
         sys.exit(f"error: no MIDI file that can be read in {', '.join(empty)}")
-    return found
+    sections = []
+    for name, bases in (given or {"bands": bands(), "choirs": choirs()}).items():
+        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+            costs, builds = measure(name, bases, Path(scratch), options)
+            sections.append(section(name, len(bases), costs, builds))
+    machine = describe(PACKAGES)
+    head = HEAD.format(machine=machine.text, load=load_average(), arguments=" ".join(sys.argv[1:]))
+    page = "\n".join([head, *sections])
+    print(page)
+    if options.write:
+        path = RESULTS / f"{dt.date.today():%Y-%m-%d}_{machine.device}_data.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(page, encoding="utf-8")
 
 
-def _collection(
-    name: str, bases: list, folder: Path, arguments: argparse.Namespace, console: Console
-) -> Collection:
-    """Make the files of a collection and measure everything on them."""
+def measure(
+    name: str, bases: list[Any], folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, Cost], list[Cost]]:
+    """Measure everything on one collection: by name on one core, and builds by many workers."""
 
-    def timed(what: str, *rest: object, cores: tuple[int, ...] = (arguments.core,)) -> Cost:
-        console.print(f"{name}: {what} {' '.join(map(str, rest[1:]))}", highlight=False)
-        try:
-            return _measured(what, *rest, cores=cores)
-        finally:
-            for left in folder.glob("out*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    def timed(what: str, *rest: object, cores: tuple[int, ...] = (options.core,)) -> Cost:
+        print(f"{name}: {what} {' '.join(map(str, rest[1:]))}", file=sys.stderr)
+        cost = attempt(__file__, "--measure", what, *rest, cores=cores)
+        reason = cost.get("missing", "")
+        if "No module named" in reason:
+            return {"missing": f"{reason.split()[-1]} is not installed: pip install miditok"}
+        if reason:
+            sys.exit(f"error: {what} failed: {reason}")
+        return cost
 
-    files, many, out = folder / "files", folder / "many", folder / "out"
-    repeat, peer_s = arguments.repeat, arguments.peer_s
-    write_variants(bases, files, arguments.count)
-    made = Collection(
-        name,
-        len(bases),
-        load=timed("load", files, repeat),
-        build=timed("build", files, out, 1, repeat),
-        pieces=timed("pieces", files, out, 1, repeat),
-        program=timed("program", files, out, repeat),
-        peers={
-            "MidiTok MMM, Megatron's writer": timed("miditok", files, out, peer_s),
-            "pretty_midi, plain Python": timed("pretty_midi", files, out, peer_s),
-        },
-    )
-    size_bytes = made.load["bytes"] / made.load["files"]
-    count = int(min(arguments.many_mb * 1e6 / size_bytes, MOST_FILES))
+    files, many = folder / "files", folder / "many"
+    write_variants(bases, files, options.count)
+    costs = {
+        what: timed(what, files, options.peer_s if what in PEERS else options.repeat)
+        for what in NAMES
+    }
+    size_bytes = costs["load"]["bytes"] / costs["load"]["files"]
+    count = int(min(options.many_mb * 1e6 / size_bytes, MOST_FILES))
     write_variants(bases, many, count, seed=2)
-    made.by_workers = {
-        workers: timed("build", many, out, workers, repeat, cores=(0, 1)[:workers])
-        for workers in (1, 2)
-    }
-    for share in MEMORY_SHARES[:-1]:
-        part = folder / f"part-{share}"
-        write_variants(bases, part, int(share * count), seed=3)
-        made.by_size.append(timed("build", part, out, 2, cores=(0, 1)))
-    made.by_size.append(made.by_workers[2])
-    return made
+    builds = [timed("build", many, options.repeat, 1)]
+    for share in SHARES:
+        part = many
+        if share < 1:
+            part = folder / f"part-{share}"
+            write_variants(bases, part, int(share * count), seed=3)
+        repeat = options.repeat if part == many else 1  # of the smaller, memory is what counts
+        builds.append(timed("build", part, repeat, 2, cores=(0, 1)))
+    return costs, builds
 
 
-def _measured(what: str, *rest: object, cores: tuple[int, ...]) -> Cost:
-    """Return what `build_timed.py` printed; `missing` where a peer is not installed."""
-    cost = attempt("build_timed.py", what, *rest, cores=cores)
-    reason = cost.get("missing", "")
-    if "No module named" in reason:
-        return {"missing": f"{reason.split()[-1]} is not installed: pip install miditok"}
-    if reason:
-        sys.exit(f"error: {what} failed: {reason}")
-    return cost
-
-
-def markdown(
-    collections: Iterable[Collection], machine: Machine, load: float, arguments: list[str]
-) -> str:
-    words = " ".join(arguments)
-    head = HEAD.format(machine=machine.text, load=load, noisy=noise(load), arguments=words)
-    return "\n".join([head, *(_section(one) for one in collections)])
-
-
-def _section(one: Collection) -> str:
-    files = one.load["files"]
-    kilobytes = one.load["bytes"] / files / 1e3
-    tokens = one.build["tokens"] / one.build["kept"]
-    many = one.by_workers[1]
-    million = many["tokens"] / 1e6
-    parts = [
-        f"## {one.name}",
-        f"{files:,} variants of {one.bases} pieces, {kilobytes:.1f} kB each; "
-        f"{tokens:,.0f} tokens a piece that was kept ({one.build['kept'] / files:.0%} were).",
-        markdown_table(
-            ("", "files timed", "files/s, one core", "of bare loading", "the whole build is"),
-            _rates(one),
-        ),
-        markdown_table(
-            ("workers", "files", "wall s", "files/s by the wall", "speed-up"), _speed_up(one)
-        ),
-        markdown_table(
-            ("files built by two workers", "largest worker, MB", "main process, MB"), _memory(one)
-        ),
-        f"`data verify`, hashes and grammar, one process: {million:,.1f} M tokens at "
-        f"{million / many['verify_s']:,.1f} M tokens/s.",
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _rates(one: Collection) -> Iterable[tuple[object, ...]]:
-    bare, ours = _rate(one.load), _rate(one.build)
-    rows = {
-        "symusic, bare loading": one.load,
-        "**the whole build**": one.build,
-        "**the whole build, of pieces**": one.pieces,
-        "the whole build, as a command": one.program,
-        **one.peers,
-    }
-    for name, cost in rows.items():
-        if "missing" in cost:
-            yield name, cost["missing"], "", "", ""
+def section(name: str, bases: int, costs: dict[str, Cost], builds: list[Cost]) -> str:
+    """Write what was measured on a collection; the first of `builds` has one worker."""
+    rates = {what: of["files"] / of["cpu_s"] for what, of in costs.items() if "missing" not in of}
+    rows: list[tuple[object, ...]] = []
+    for what, cost in costs.items():
+        if what not in rates:
+            rows.append((NAMES[what], cost["missing"], "", "", ""))
             continue
-        rate = _rate(cost)
-        share = f"{rate / bare:.2f}" if rate / bare > 0.01 else f"{rate / bare:.4f}"
-        faster = f"{ours / rate:,.0f} times as fast" if name in one.peers else ""
-        yield name, f"{cost['files']:,}", f"{rate:,.0f}", share, faster
+        faster = f"{rates['build'] / rates[what]:,.0f} times as fast" if what in PEERS else ""
+        share = f"{rates[what] / rates['load']:.2g}"
+        rows.append((NAMES[what], f"{cost['files']:,}", f"{rates[what]:,.0f}", share, faster))
+    alone, load, built = builds[0], costs["load"], costs["build"]
+    by_workers = [
+        (
+            cost["workers"],
+            f"{cost['files']:,}",
+            f"{cost['wall_s']:.2f}",
+            f"{cost['files'] / cost['wall_s']:,.0f}",
+            f"{cost['files'] / cost['wall_s'] / (alone['files'] / alone['wall_s']):.2f}",
+            *(f"{cost[peak] / 1e6:.0f}" for peak in ("worker_peak_bytes", "peak_bytes")),
+        )
+        for cost in builds
+    ]
+    return "\n\n".join([
+        f"## {name}",
+        f"{load['files']:,} variants of {bases} pieces, {load['bytes'] / load['files'] / 1e3:.1f} "
+        f"kB each; {built['tokens'] / built['kept']:,.0f} tokens a piece that was kept "
+        f"({built['kept'] / built['files']:.0%} were).",
+        markdown_table(
+            ("", "files timed", "files/s, one core", "of bare loading", "the whole build is"), rows
+        ),
+        markdown_table(
+            ("workers", "files", "wall s", "files/s by the wall", "speed-up",
+             "largest worker, MB", "main process, MB"), by_workers
+        ),
+        f"`data verify`, hashes and grammar, one process: {alone['tokens'] / 1e6:,.1f} M tokens at "
+        f"{alone['tokens'] / 1e6 / alone['verify_s']:,.1f} M tokens/s.",
+    ]) + "\n"  # fmt: skip
 
 
-def _rate(cost: Cost) -> float:
-    return float(cost["files"] / cost["cpu_s"])
+def load(folder: Path, repeat: str) -> Cost:
+    """Time symusic's bare loading of files that are in memory."""
+    import symusic
+
+    files = [path.read_bytes() for path in midi_files(folder)]
+    seconds = []
+    for _ in range(int(repeat)):
+        start = time.process_time()
+        for raw in files:
+            symusic.Score.from_midi(raw)
+        seconds.append(time.process_time() - start)
+    return {"files": len(files), "cpu_s": min(seconds), "bytes": sum(map(len, files))}
 
 
-def _speed_up(one: Collection) -> Iterable[tuple[object, ...]]:
-    alone_s = one.by_workers[1]["wall_s"]
-    for workers, cost in one.by_workers.items():
-        rate = cost["files"] / cost["wall_s"]
-        faster = f"{alone_s / cost['wall_s']:.2f}"
-        yield workers, f"{cost['files']:,}", f"{cost['wall_s']:.2f}", f"{rate:,.0f}", faster
+def build(folder: Path, repeat: str, workers: str = "1", *, of_pieces: bool = False) -> Cost:
+    """Time builds, from the listing of the files to the last hash, and `verify`."""
+    from megatron_music.data.build import build as build_data
+    from megatron_music.data.report.verify import verify
+    from megatron_music.data.settings import BuildSettings
+    from megatron_music.data.sources.open import folder_source
+
+    settings, data_set = BuildSettings(pieces=of_pieces), folder.with_name("set")
+    walls, cpus, verified = [], [], []
+    for _ in range(1 + int(repeat)):  # the first loads the compiled kernels, in all workers
+        shutil.rmtree(data_set, ignore_errors=True)
+        before, start = _cpu_s(), time.perf_counter()
+        made = build_data(folder_source(folder), data_set, settings, int(workers))
+        walls.append(time.perf_counter() - start)
+        cpus.append(_cpu_s() - before)
+    cost = made.manifest["inputs"] | {  # memory before the data set itself is mapped into it
+        "peak_bytes": _peak_bytes(psutil.Process()),
+        "worker_peak_bytes": max(map(_peak_bytes, psutil.Process().children(True)), default=0),
+    }
+    for _ in range(2):
+        start = time.process_time()
+        checked = verify(data_set)
+        verified.append(time.process_time() - start)
+    return cost | {
+        "files": cost["total"],
+        "workers": int(workers),
+        "wall_s": min(walls[1:]),
+        "cpu_s": min(cpus[1:]),
+        "tokens": checked.tokens,
+        "verify_s": min(verified),
+    }
 
 
-def _memory(one: Collection) -> Iterable[tuple[object, ...]]:
-    for cost in one.by_size:
-        worker, main = (cost[name] / 1e6 for name in ("worker_peak_bytes", "peak_bytes"))
-        yield f"{cost['files']:,}", f"{worker:.0f}", f"{main:.0f}"
+def pieces(folder: Path, repeat: str) -> Cost:
+    """Time builds of whole pieces."""
+    return build(folder, repeat, of_pieces=True)
 
+
+def _cpu_s() -> float:
+    workers = psutil.Process().children(recursive=True)
+    return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in workers)
+
+
+def _peak_bytes(process: psutil.Process) -> int:
+    lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def program(folder: Path, repeat: str) -> Cost:
+    """Time the command; the kernels have been compiled before, as after a machine's first build."""
+    data_set, seconds = folder.with_name("set"), []
+    command = [sys.executable, "-m", "megatron_music", "data", "build", str(folder)]
+    for _ in range(int(repeat)):
+        shutil.rmtree(data_set, ignore_errors=True)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [*command, "-o", data_set, "--workers", "1"], capture_output=True, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return {"files": len(midi_files(folder)), "cpu_s": min(seconds)}
+
+
+def miditok(folder: Path, limit_s: str) -> Cost:
+    """Time the settings nearest to ours: MMM over MIDI-like events, 4 steps a quarter, a file each.
+
+    Its bars are not cut into windows, which would cost it more.
+    """
+    import symusic
+    import torch
+    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
+    from miditok import MMM, TokenizerConfig
+
+    tokenizer = MMM(
+        TokenizerConfig(
+            beat_res={(0, 64): 4},
+            base_tokenizer="MIDILike",
+            num_velocities=1,
+            use_velocities=False,
+            use_tempos=False,
+            use_programs=True,
+        )
+    )
+    start, count = time.process_time(), 0
+    writer = IndexedDatasetBuilder(f"{folder}.bin", dtype=np.uint16)
+    for path in evenly(folder, float(limit_s)):
+        ids = tokenizer.encode(symusic.Score(path)).ids
+        writer.add_document(torch.tensor(ids), [len(ids)])
+        count += 1
+    writer.finalize(f"{folder}.idx")
+    return {"files": count, "cpu_s": time.process_time() - start}
+
+
+def pretty_midi(folder: Path, limit_s: str) -> Cost:
+    """Time an encoder after the way of MMM-JSB: bar by bar, track by track, words of mmmtrack."""
+    start, count = time.process_time(), 0
+    with folder.with_name("words.txt").open("w", encoding="utf-8") as words:
+        for path in evenly(folder, float(limit_s)):
+            words.writelines(line + "\n" for line in windows(path))
+            count += 1
+    return {"files": count, "cpu_s": time.process_time() - start}
+
+
+def evenly(folder: Path, limit_s: float) -> Iterator[Path]:
+    """Yield the files of a folder until the time is up, at any time spread evenly over them."""
+    golden = 0.618033988749895
+    start = time.process_time()
+    for _, path in sorted((i * golden % 1, path) for i, path in enumerate(midi_files(folder))):
+        yield path
+        if time.process_time() - start > limit_s:
+            return
+
+
+def windows(path: Path) -> list[str]:
+    """Return the text of each window of a file: an encoder as one writes it first."""
+    from pretty_midi import PrettyMIDI
+
+    midi, tracks = PrettyMIDI(str(path)), []
+    steps_per_tick = STEPS_PER_BAR / 4 / midi.resolution
+    for part in midi.instruments:
+        bars: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for note in sorted(part.notes, key=lambda note: (note.start, note.pitch)):
+            onset = round(midi.time_to_tick(note.start) * steps_per_tick)
+            end = max(round(midi.time_to_tick(note.end) * steps_per_tick), onset + 1)
+            bars[onset // STEPS_PER_BAR][onset % STEPS_PER_BAR].append(f"NOTE_ON={note.pitch}")
+            bar, step = divmod(end - 1, STEPS_PER_BAR)  # on a barline: of the bar that it ends
+            bars[bar][step + 1].insert(0, f"NOTE_OFF={note.pitch}")
+        tracks.append(("DRUMS" if part.is_drum else str(part.program), bars))
+    lines = []
+    for first in range(0, 1 + max((max(bars, default=0) for _, bars in tracks), default=0), 4):
+        words = []
+        for name, bars in tracks:
+            here = [bars.get(first + bar, {}) for bar in range(WINDOW_BARS)]
+            if any(here):
+                notes = sum(len(at) for bar in here for at in bar.values())
+                words += ["TRACK_START", f"INST={name}", f"DENSITY={min(notes // 16, 9)}"]
+                words += [word for bar in here for word in _bar(bar)] + ["TRACK_END"]
+        if words:
+            lines.append(" ".join(["PIECE_START", *words, "PIECE_END"]))
+    return lines
+
+
+def _bar(at_steps: dict[int, list[str]]) -> Iterator[str]:
+    yield "BAR_START"
+    now = 0
+    for step, words in sorted(at_steps.items()):
+        if step > now:
+            yield f"TIME_DELTA={step - now}"
+        yield from words
+        now = step
+    yield "BAR_END"
+
+
+MEASURED: dict[str, Callable[..., Cost]] = {
+    one.__name__: one for one in (load, build, pieces, program, miditok, pretty_midi)
+}
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--measure"]:
+        what, files, *rest = sys.argv[2:]
+        print(json.dumps(MEASURED[what](Path(files), *rest)))
+    else:
+        main()

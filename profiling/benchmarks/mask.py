@@ -17,12 +17,10 @@ A ratio is tokens/s over those of plain: 0.95 is 5 % slower. The last column is 
 
 import argparse
 import time
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
@@ -34,13 +32,13 @@ from megatron_music.generate.structural import SongReader
 from megatron_music.omp import set_omp_wait_policy
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from megatron_music.wording import markdown_table
 
 CHORALE = (129, 130, 131, 132)
 TASTE = SamplingParams(1.0, 0, 0.95, 0.0)
 SIZES = {"tiny": (3, 128, 4, 640), "small": (4, 256, 4, 1024), "article": (6, 512, 8, 2048)}
 """Layers, width, heads and context of the models of random weights."""
 
-TOKENS = 400
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -49,29 +47,26 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?", help="a folder that export wrote")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="songs at once")
     parser.add_argument("--sizes", nargs="+", default=["tiny", "article"], choices=SIZES)
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="of each song")
+    parser.add_argument("--tokens", type=int, default=400, help="of each song")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     logging.set_verbosity_error()
-    table = Table("model", "songs", "plain tok/s", "sampled", "masked", "mask alone")
-    for name, composer in composers(arguments.model, arguments.sizes):
-        for songs in arguments.batch:
-            speeds = measure(
-                composer, songs, arguments.tokens, arguments.repeat, CLOCKS[arguments.clock]
-            )
-            plain, sampled, masked = speeds
-            table.add_row(
-                *(name, str(songs), f"{plain:.0f}", f"{sampled / plain:.3f}"),
-                *(f"{masked / plain:.3f}", f"{masked / sampled:.3f}"),
-            )
-    Console().print(table)
-
-
-def composers(folder: Path | None, sizes: list[str]) -> list[tuple[str, Composer]]:
-    if folder is not None:
-        return [(folder.parent.name, Composer.load(folder))]
-    return [(size, untrained(*SIZES[size])) for size in sizes]
+    clock = CLOCKS[options.clock]
+    head, rows = ("model", "songs", "plain tok/s", "sampled", "masked", "mask alone"), []
+    for name in [options.model] if options.model else options.sizes:
+        composer = Composer.load(name) if options.model else untrained(*SIZES[name])
+        for songs in options.batch:
+            best = dict.fromkeys((plain, sampled, masked), 0.0)
+            for turn, way in product(range(options.repeat + 1), best):
+                start = clock()
+                new_tokens = way(composer, songs, options.tokens)
+                if turn:  # the first warms up
+                    best[way] = max(best[way], songs * new_tokens / (clock() - start))
+            bare, ours, valid = best.values()
+            ratios = (f"{of:.3f}" for of in (ours / bare, valid / bare, valid / ours))
+            rows.append((name, songs, f"{bare:.0f}", *ratios))
+    print(markdown_table(head, rows))
 
 
 def untrained(layers: int, width: int, heads: int, context: int) -> Composer:
@@ -89,26 +84,6 @@ def untrained(layers: int, width: int, heads: int, context: int) -> Composer:
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Composer(GPT2LMHeadModel(config).to(device), vocabulary)
-
-
-def measure(
-    composer: Composer, songs: int, tokens: int, repeat: int, clock: Callable[[], float]
-) -> list[float]:
-    """Return the tokens/s of the three ways."""
-    ways: list[Callable[[], int]] = [
-        lambda: plain(composer, songs, tokens),
-        lambda: sampled(composer, songs, tokens),
-        lambda: masked(composer, songs, tokens),
-    ]
-    best = [0.0] * len(ways)
-    for turn in range(repeat + 1):
-        for place, way in enumerate(ways):
-            start = clock()
-            new_tokens = way()
-            took = clock() - start
-            if turn:
-                best[place] = max(best[place], songs * new_tokens / took)
-    return best
 
 
 def plain(composer: Composer, songs: int, tokens: int) -> int:

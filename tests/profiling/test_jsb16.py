@@ -1,7 +1,6 @@
 """The benchmark of the canonical split counts every cell of its pieces once."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +43,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_windows_side_by_side_hold_every_cell_once(module: Any, path: Path, tmp_path: Path) -> None:
-    data = module("jsb16_data")
-    pieces = data.read_chorales(path)
+    jsb16 = module("jsb16")
+    pieces = jsb16.read_chorales(path)
     settings = BuildSettings(bars=2, hop=1, transpositions=3, shuffle=False)
-    folder = data.build_data(pieces, tmp_path / "out", settings, 1)
+    folder = jsb16.build_data(pieces, tmp_path / "out", settings, 1)
     vocabulary = load_vocabulary(folder / "tokenizer")
     for split in SPLITS[1:]:
         documents = read_split(folder, split, 1000, vocabulary)
-        data.check_cells(pieces[split], documents, vocabulary)
+        jsb16.check_cells(pieces[split], documents, vocabulary)
         fewer = documents.take(np.arange(1, len(documents)))
         with pytest.raises(DataError, match="not in exactly one window"):
-            data.check_cells(pieces[split], fewer, vocabulary)
+            jsb16.check_cells(pieces[split], fewer, vocabulary)
     other = [cells.copy() for cells in pieces["test"]]
     other[1][0, 5] += 1
     with pytest.raises(DataError, match="piece 1 does not hold"):
-        data.check_cells(other, read_split(folder, "test", 1000, vocabulary), vocabulary)
+        jsb16.check_cells(other, read_split(folder, "test", 1000, vocabulary), vocabulary)
     train = read_split(folder, "train", 1000, vocabulary)
     bars = sum(-(-cells.shape[1] // 16) for cells in pieces["train"])
     assert len(train) == 3 * (bars - len(pieces["train"]))
@@ -80,16 +79,16 @@ def test_another_file_is_refused_in_one_line(
     spoil(pieces)
     path.write_text(json.dumps(pieces))
     with pytest.raises(InputError, match=told):
-        module("jsb16_data").read_chorales(path)
+        module("jsb16").read_chorales(path)
 
 
 def test_all_nats_are_shared_among_the_cells_of_the_pieces(
     module: Any, path: Path, tmp_path: Path
 ) -> None:
-    data = module("jsb16_data")
-    pieces = data.read_chorales(path)
+    jsb16 = module("jsb16")
+    pieces = jsb16.read_chorales(path)
     settings = BuildSettings(bars=2, hop=2, shuffle=False)
-    folder = data.build_data(pieces, tmp_path / "out", settings, 1)
+    folder = jsb16.build_data(pieces, tmp_path / "out", settings, 1)
     ids = load_vocabulary(folder / "tokenizer")
     documents = read_split(folder, "test", 1000, ids)
     # A token costs as many nats as its bar in the window says, those of no bar ten.
@@ -104,7 +103,7 @@ def test_all_nats_are_shared_among_the_cells_of_the_pieces(
         nats = np.array(costs[1:])
         none = np.zeros(len(nats))
         readings.append(WindowLosses(tokens[1:], nats, none + 0.5, none > 0, 0))
-    found = module("jsb16").score(readings, documents, pieces["test"], ids)
+    found = jsb16.score(readings, documents, pieces["test"], ids)
     cells = sum(cells.size for cells in pieces["test"])
     tokens = sum(len(of.nats) for of in readings)
     total = sum(of.nats.sum() for of in readings)
@@ -123,13 +122,13 @@ def test_all_nats_are_shared_among_the_cells_of_the_pieces(
 def test_a_model_that_takes_its_place_is_read_without_it_as_well(
     module: Any, path: Path, tmp_path: Path
 ) -> None:
-    data = module("jsb16_data")
-    pieces = data.read_chorales(path)
+    jsb16 = module("jsb16")
+    pieces = jsb16.read_chorales(path)
     settings = BuildSettings(bars=2, hop=2, shuffle=False)
-    folder = data.build_data(pieces, tmp_path / "out", settings, 1)
+    folder = jsb16.build_data(pieces, tmp_path / "out", settings, 1)
     told = load_vocabulary(folder / "tokenizer").settings
     model = untrained(tmp_path / "hf", told, 320, INPUTS)
-    scores = module("jsb16").read_splits(model, folder, pieces)
+    scores = jsb16.read_splits(model, folder, pieces)
     assert len(scores) == 4
     known, unknown = (scores[f"test{name}"] for name in ("", ", place in the piece not told"))
     assert known.cells == unknown.cells
@@ -158,4 +157,3 @@ def test_the_benchmark_builds_trains_and_says_what_a_cell_costs(
         module("jsb16").main([*words, "--bars", "4"])
     assert stopped.value.code == 2
     assert "bars 2 (asked: 4)" in capsys.readouterr().err
-    assert sys.modules["jsb16"]
