@@ -1,10 +1,13 @@
 """Every figure of a piece, worked by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 
 from megatron_music.evaluate import measures
+from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO
 from megatron_music.score.notes import Piece, Track
 from tests.music import bass_line, pieces, track
@@ -24,76 +27,76 @@ def duet() -> Piece:
     return Piece(4, 1, (upper, track(BASS, (0, 16, 48)), track(DRUMS, (0, 1, 36), (8, 9, 38))))
 
 
-def test_the_figures_of_the_articles_bass_line() -> None:
-    piece = bass_line()  # 61 59 58 56 54 in 4, 2, 2, 4, 4 sixteenths
-    assert measures.notes_per_bar(piece) == 5
-    assert measures.polyphony(piece) == 1
-    assert measures.pitch_range(piece) == 7
-    assert measures.note_length(piece) == pytest.approx(16 / 5 / 4)
-    assert measures.melodic_interval(piece) == pytest.approx((2 + 1 + 2 + 2) / 4)
+QUARTER = Piece(4, 1, (track(0, (0, 4, 60), (4, 12, 62)), track(1, (0, 16, 48))))
+CHORD = Piece(4, 2, (track(0, (0, 4, 60), (0, 4, 64), (0, 4, 67)),))
+GROOVE = Piece(4, 2, (track(0, (0, 4, 60), (8, 12, 60), (16, 20, 60), (20, 24, 60)),))
+SEVENTH = Piece(4, 2, (track(0, (0, 32, 60)), track(1, (0, 16, 71), (16, 32, 64))))
+ENDS = track(0, (0, 16, 60), (16, 28, 62), (36, 48, 64))
+DRUMS_ALONE = Piece(4, 1, (track(DRUMS, (0, 1, 36)),))
 
 
-def test_notes_that_sound_together_count_by_the_step_and_drums_have_no_pitch() -> None:
-    piece = duet()
-    assert measures.notes_per_bar(piece) == 5
-    assert measures.polyphony(piece) == 2
-    assert measures.pitch_range(piece) == 67 - 48
-    # C3 with E4 is a major third (class 4), with G4 a fifth (class 5), half the bar each.
-    assert measures.harmony_histogram(piece).tolist() == [0, 0, 0, 0, 0.5, 0.5, 0]
+@pytest.mark.parametrize(
+    ("figure", "piece", "expected"),
+    [
+        # The bass line is 61 59 58 56 54 in 4, 2, 2, 4, 4 sixteenths.
+        (measures.notes_per_bar, bass_line(), 5),
+        (measures.polyphony, bass_line(), 1),
+        (measures.pitch_range, bass_line(), 7),
+        (measures.note_length, bass_line(), 16 / 5 / 4),
+        (measures.melodic_interval, bass_line(), (2 + 1 + 2 + 2) / 4),
+        # Notes that sound together count by the step, silence does not, and drums have no pitch.
+        (measures.notes_per_bar, duet(), 5),
+        (measures.polyphony, duet(), 2),
+        (measures.polyphony, CHORD, 3),
+        (measures.pitch_range, duet(), 67 - 48),
+        (measures.polyphony, DRUMS_ALONE, 0),
+        (measures.in_key, DRUMS_ALONE, 0),
+        # Of one bar one track sounds in three quarters, the other throughout.
+        (measures.rests, QUARTER, (1 / 4 + 0) / 2),
+        (measures.rests, duet(), 0),
+        # Three bars: one full, one that stops after its third quarter, one that begins late.
+        (measures.silent_ends, Piece(4, 3, (ENDS,)), 1 / 3),
+        (measures.silent_ends,
+         Piece(4, 3, (ENDS, track(1, (0, 48, 48)), track(DRUMS, (0, 1, 36)))), 1 / 6),
+        # Onsets at steps 0 and 8 of bar 1, 0 and 4 of bar 2: of 16 steps, 4 and 8 differ.
+        (measures.groove_similarity, GROOVE, 14 / 16),
+        (measures.groove_similarity, bass_line(), 1),
+        # C4 with B4 for a bar, then with E4: of two intervals a bar long, one is a major seventh.
+        (measures.minor_seconds, SEVENTH, 0.5),
+        # A minor and its triad, with the leading note; C major with one note outside the scale.
+        (measures.in_key, scale(57, 59, 60, 62, 64, 65, 68, 69, 57, 60, 64, 69), 1),
+        (measures.in_key, scale(*C_MAJOR_SCALE, 60, 64, 67, 66), 11 / 12),
+    ],
+)  # fmt: skip
+def test_a_figure_is_that_worked_by_hand(
+    figure: Callable[[Piece], float], piece: Piece, expected: float
+) -> None:
+    assert figure(piece) == pytest.approx(expected)
 
 
-def test_silence_between_notes_does_not_thin_the_polyphony() -> None:
-    piece = Piece(4, 2, (track(0, (0, 4, 60), (0, 4, 64), (0, 4, 67)),))
-    assert measures.polyphony(piece) == 3
+LENGTHS = Piece(4, 2, (track(0, (0, 1, 60), (1, 3, 62), (3, 32, 64)),))
+CHORDS = Piece(4, 1, (track(0, (0, 4, 60), (0, 4, 64), (4, 8, 67), (8, 12, 47)),))
 
 
-def test_rests_are_the_silent_time_of_the_pitched_tracks() -> None:
-    # Of one bar one track sounds in three quarters, the other throughout.
-    quarter = Piece(4, 1, (track(0, (0, 4, 60), (4, 12, 62)), track(1, (0, 16, 48))))
-    assert measures.rests(quarter) == pytest.approx((1 / 4 + 0) / 2)
-    assert measures.rests(duet()) == 0
-
-
-def test_bars_that_stop_before_the_barline_end_silent() -> None:
-    # Three bars: one full, one that stops after its third quarter, one that begins late.
-    notes = track(0, (0, 16, 60), (16, 28, 62), (36, 48, 64))
-    assert measures.silent_ends(Piece(4, 3, (notes,))) == pytest.approx(1 / 3)
-    both = Piece(4, 3, (notes, track(1, (0, 48, 48)), track(DRUMS, (0, 1, 36))))
-    assert measures.silent_ends(both) == pytest.approx(1 / 6)
-
-
-def test_onsets_fall_on_steps_of_the_bar() -> None:
-    histogram = measures.onset_histogram(duet())
-    assert histogram[0] == 3 / 5
-    assert histogram[8] == 2 / 5
-    assert histogram.sum() == 1
-
-
-def test_lengths_count_up_to_a_bar() -> None:
-    piece = Piece(4, 2, (track(0, (0, 1, 60), (1, 3, 62), (3, 32, 64)),))
-    histogram = measures.length_histogram(piece)
-    assert [histogram[0], histogram[1], histogram[15]] == pytest.approx([1 / 3] * 3)
-
-
-def test_intervals_follow_the_upper_line_of_each_track() -> None:
-    # Chords C4-E4, then G4 alone, then B2: E4 to G4 is +3, G4 to B2 is -20, counted as -12.
-    piece = Piece(4, 1, (track(0, (0, 4, 60), (0, 4, 64), (4, 8, 67), (8, 12, 47)),))
-    histogram = measures.interval_histogram(piece)
-    assert histogram[12 + 3] == 0.5
-    assert histogram[0] == 0.5
-
-
-def test_two_bars_groove_alike_in_the_steps_they_agree_on() -> None:
-    # Onsets at steps 0 and 8 of bar 1, 0 and 4 of bar 2: of 16 steps, 4 and 8 differ.
-    piece = Piece(4, 2, (track(0, (0, 4, 60), (8, 12, 60), (16, 20, 60), (20, 24, 60)),))
-    assert measures.groove_similarity(piece) == 14 / 16
-    assert measures.groove_similarity(bass_line()) == 1
-
-
-def test_minor_seconds_are_counted_in_any_octave() -> None:
-    # C4 with B4 for a bar, then with E4: of two intervals a bar long, one is a major seventh.
-    piece = Piece(4, 2, (track(0, (0, 32, 60)), track(1, (0, 16, 71), (16, 32, 64))))
-    assert measures.minor_seconds(piece) == 0.5
+@pytest.mark.parametrize(
+    ("histogram", "piece", "expected"),
+    [
+        (measures.onset_histogram, duet(), {0: 3 / 5, 8: 2 / 5}),
+        (measures.onset_histogram, DRUMS_ALONE, {0: 1}),
+        (measures.pitch_class_histogram, DRUMS_ALONE, {}),
+        # C3 with E4 is a major third (class 4), with G4 a fifth (class 5), half the bar each.
+        (measures.harmony_histogram, duet(), {4: 0.5, 5: 0.5}),
+        (measures.length_histogram, LENGTHS, {0: 1 / 3, 1: 1 / 3, 15: 1 / 3}),
+        # Chords C4-E4, then G4 alone, then B2: E4 to G4 is +3, G4 to B2 is -20, counted as -12.
+        (measures.interval_histogram, CHORDS, {12 + 3: 0.5, 0: 0.5}),
+    ],
+)
+def test_a_histogram_is_that_worked_by_hand(
+    histogram: Callable[[Piece], FloatArray], piece: Piece, expected: dict[int, float]
+) -> None:
+    shares = histogram(piece)
+    found = {place: shares[place] for place in np.flatnonzero(shares).tolist()}
+    assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("tonic", range(12))
@@ -105,17 +108,6 @@ def test_a_major_scale_is_in_its_key_in_all_keys(tonic: int) -> None:
     assert measures.in_key(piece) == pytest.approx(1)
     expected = np.array([4, 0, 1, 0, 2, 1, 0, 2, 0, 1, 0, 1]) / 12
     assert measures.pitch_class_histogram(piece) == pytest.approx(expected)
-
-
-def test_a_minor_scale_with_its_leading_note_is_in_its_key() -> None:
-    piece = scale(57, 59, 60, 62, 64, 65, 68, 69, 57, 60, 64, 69)  # A minor and its triad
-    assert measures.in_key(piece) == pytest.approx(1)
-    assert measures.pitch_class_histogram(piece)[0] == pytest.approx(4 / 12)
-
-
-def test_a_note_outside_the_scale_is_counted() -> None:
-    piece = scale(*C_MAJOR_SCALE, 60, 64, 67, 66)
-    assert measures.in_key(piece) == pytest.approx(11 / 12)
 
 
 @given(pieces())
@@ -149,11 +141,3 @@ def test_histograms_are_shares_of_a_fixed_number_of_places(piece: Piece) -> None
         shares = histogram(piece)
         assert shares.shape == (places.get(name, 4 * piece.steps_per_quarter),)
         assert shares.sum() == pytest.approx(1) or not shares.any()
-
-
-def test_a_piece_of_drums_alone_has_no_pitch_to_measure() -> None:
-    piece = Piece(4, 1, (track(DRUMS, (0, 1, 36)),))
-    assert measures.polyphony(piece) == 0
-    assert measures.in_key(piece) == 0
-    assert not measures.pitch_class_histogram(piece).any()
-    assert measures.onset_histogram(piece)[0] == 1

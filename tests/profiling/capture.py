@@ -44,6 +44,14 @@ class Capture:
     rows: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, *kernels: tuple[str, int, int] | tuple[str, int, int, int]) -> "Capture":
+        """Make a capture of kernels: a name, a start, an end, and a stream where it matters."""
+        capture = cls()
+        for name, start, end, *stream in kernels:
+            capture.kernel(name, start, end, stream=stream[0] if stream else 7)
+        return capture
+
     def text(self, value: str) -> int:
         """Put a string into the strings' table and return its number."""
         return self.strings.setdefault(value, 100 + len(self.strings))

@@ -2,8 +2,10 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,56 +37,20 @@ def only_device(capture: Capture, file: Path) -> DeviceProfile:
 
 
 def test_kernels_side_by_side_are_counted_once_and_gaps_are_idle(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.kernel(FLASH, 5, 15, stream=8)
-    capture.kernel(GEMM, 20, 25)
-    device = only_device(capture, file)
+    device = only_device(Capture.of((GEMM, 0, 10), (FLASH, 5, 15, 8), (GEMM, 20, 25)), file)
     assert (device.span_ms, device.busy_ms, device.idle_ms) == (25, 20, 5)
     assert (device.busy_share, device.idle_share) == (0.8, 0.2)
 
 
-def test_a_class_takes_the_union_of_its_own_kernels(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.kernel(GEMM, 5, 15, stream=8)
-    capture.kernel(FLASH, 0, 4, stream=9)
-    classes = only_device(capture, file).classes_ms
-    assert classes["gemm"] == 15
-    assert classes["attention"] == 4
-    assert sum(classes.values()) == 19
-
-
 def test_communication_is_hidden_where_another_kernel_runs(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.kernel(NCCL, 4, 14, stream=20)  # 6 of 10 ms after the product
-    capture.kernel(NCCL, 30, 40, stream=20)  # alone
-    device = only_device(capture, file)
-    assert device.communication_ms == 20
-    assert device.communication_hidden_ms == 6
-    assert device.communication_exposed_ms == 14
+    capture = Capture.of((GEMM, 0, 10), (NCCL, 4, 14, 20), (NCCL, 5, 14, 21), (NCCL, 30, 40, 20))
+    device = only_device(capture, file)  # 6 of 10 ms after the product, then alone
+    assert (device.communication_ms, device.communication_exposed_ms) == (20, 14)
     assert device.communication_hidden_share == 0.3
 
 
-def test_two_collectives_side_by_side_do_not_hide_each_other(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(NCCL, 0, 10, stream=20)
-    capture.kernel(NCCL, 0, 10, stream=21)
-    device = only_device(capture, file)
-    assert (device.communication_ms, device.communication_hidden_share) == (10, 0)
-
-
-def test_without_communication_there_is_no_share_of_it(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 1)
-    assert only_device(capture, file).communication_hidden_share is None
-
-
 def test_copies_are_memory_time_but_neither_busy_nor_hiding(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(NCCL, 0, 10)
-    capture.kernel(GEMM, 20, 30)
+    capture = Capture.of((NCCL, 0, 10), (GEMM, 20, 30))
     capture.copy(0, 18)
     device = only_device(capture, file)
     assert device.classes_ms["memory"] == 18
@@ -93,8 +59,7 @@ def test_copies_are_memory_time_but_neither_busy_nor_hiding(file: Path) -> None:
 
 
 def test_devices_are_separated(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10, device=0, pid=7)
+    capture = Capture.of((GEMM, 0, 10))
     capture.kernel(NCCL, 0, 2, device=1, pid=8)
     capture.kernel(GEMM, 2, 10, device=1, pid=8)
     one, two = read_profile(capture.write(file)).devices
@@ -102,33 +67,25 @@ def test_devices_are_separated(file: Path) -> None:
     assert (one.communication_ms, two.communication_ms) == (0, 2)
 
 
-def test_processes_that_each_see_one_gpu_are_separated(file: Path) -> None:
+@pytest.mark.parametrize(
+    "rows",  # of a GPU, its process, and what that calls it
+    [((0, 70, 0), (1, 71, 0)), ((3, 70, 0), (2, 70, 1))],
+    ids=["each process sees one", "one process sees two"],
+)
+def test_gpus_are_separated(file: Path, rows: Any) -> None:
     capture = Capture()
-    for gpu, pid in ((0, 70), (1, 71)):
-        capture.gpu(gpu, f"NVIDIA Example {gpu}", pid, cuda=0)
-        capture.kernel(GEMM, 0, 10 + gpu, device=0, pid=pid)
+    for gpu, pid, cuda in rows:
+        capture.gpu(gpu, f"NVIDIA Example {gpu}", pid, cuda)
+        capture.kernel(GEMM, 0, 10 + gpu, device=cuda, pid=pid)
     devices = read_profile(capture.write(file)).devices
     assert [(each.device, each.name, each.span_ms) for each in devices] == [
-        (0, "NVIDIA Example 0", 10),
-        (1, "NVIDIA Example 1", 11),
+        (gpu, f"NVIDIA Example {gpu}", 10 + gpu) for gpu, *_ in sorted(rows)
     ]
 
 
-def test_two_gpus_of_one_process_are_separated(file: Path) -> None:
-    capture = Capture()
-    for cuda, gpu in ((0, 3), (1, 2)):
-        capture.gpu(gpu, f"NVIDIA Example {gpu}", 70, cuda)
-        capture.kernel(GEMM, 0, 10 + gpu, device=cuda, pid=70)
-    devices = read_profile(capture.write(file)).devices
-    assert [(each.device, each.span_ms) for each in devices] == [(2, 12), (3, 13)]
-
-
 def test_the_top_kernels_are_those_with_the_longest_summed_time(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(ADAM, 0, 6)
-    for start in (10, 20, 30):
-        capture.kernel(GEMM, start, start + 3)
-    capture.kernel(FLASH, 40, 41)
+    products = [(GEMM, start, start + 3) for start in (10, 20, 30)]
+    capture = Capture.of((ADAM, 0, 6), *products, (FLASH, 40, 41))
     top = read_profile(capture.write(file), top=2).devices[0].top_kernels
     assert [(each.name, each.kind, each.total_ms, each.count) for each in top] == [
         (GEMM, "gemm", 9, 3),
@@ -140,9 +97,7 @@ def test_the_top_kernels_are_those_with_the_longest_summed_time(file: Path) -> N
 def test_the_figures_are_those_of_a_timeline_ticked_off_by_hand(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[str, int, int]]
 ) -> None:
-    capture = Capture()
-    for name, start, length in runs:
-        capture.kernel(name, start, start + length)
+    capture = Capture.of(*((name, start, start + length) for name, start, length in runs))
     device = only_device(capture, tmp_path_factory.mktemp("capture") / "run.sqlite")
 
     def ticks(*names: str) -> set[int]:
@@ -153,8 +108,12 @@ def test_the_figures_are_those_of_a_timeline_ticked_off_by_hand(
     assert device.busy_ms == len(busy)
     assert device.span_ms == max(busy) + 1 - min(busy)
     assert device.communication_ms == len(talk)
+    assert device.idle_ms == device.span_ms - len(busy)
     assert device.communication_hidden_ms == len(talk & ticks(GEMM, FLASH, ADAM))
+    assert device.communication_exposed_ms == len(talk - ticks(GEMM, FLASH, ADAM))
+    assert (device.communication_hidden_share is None) == (not talk)
     assert device.classes_ms["gemm"] == len(ticks(GEMM))
+    assert sum(device.classes_ms.values()) == sum(len(ticks(name)) for name in KERNELS)
 
 
 def test_tables_and_columns_that_an_export_lacks_are_done_without(file: Path) -> None:
@@ -171,8 +130,7 @@ def test_tables_and_columns_that_an_export_lacks_are_done_without(file: Path) ->
 
 @pytest.mark.parametrize("version", ["", "_V2", "_V3"])
 def test_tables_of_a_later_version_are_read_as_the_plain_ones(file: Path, version: str) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
+    capture = Capture.of((GEMM, 0, 10))
     capture.copy(10, 12)
     capture.range("iteration 1", 0, 20, registered=True)
     capture.gpu(0, "NVIDIA H100 80GB HBM3", pid=7, cuda=0)
@@ -185,9 +143,7 @@ def test_tables_of_a_later_version_are_read_as_the_plain_ones(file: Path, versio
 
 def test_of_several_versions_of_a_table_the_newest_is_read(file: Path) -> None:
     for version, kernels in (("", 1), ("_V2", 2), ("_V10", 3)):
-        capture = Capture()
-        for number in range(kernels):
-            capture.kernel(GEMM, 10 * number, 10 * number + 5)
+        capture = Capture.of(*((GEMM, 10 * number, 10 * number + 5) for number in range(kernels)))
         one = capture.write(file.with_name(f"one{version}.sqlite"), version)
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("ATTACH ? AS one", (str(one),))
@@ -199,16 +155,12 @@ def test_of_several_versions_of_a_table_the_newest_is_read(file: Path) -> None:
 
 
 def test_kernels_that_never_ended_are_left_out(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 10, 20)
-    capture.kernel(GEMM, 15, 0)
-    device = only_device(capture, file)
+    device = only_device(Capture.of((GEMM, 10, 20), (GEMM, 15, 0)), file)
     assert (device.span_ms, device.kernel_count, device.top_kernels[0].total_ms) == (10, 1, 10)
 
 
 def test_cuda_graphs_captured_as_wholes_are_busy_time_and_remarked_on(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 2)
+    capture = Capture.of((GEMM, 0, 2))
     capture.graph(2, 10)
     profile = read_profile(capture.write(file))
     assert profile.devices[0].busy_share == 1
@@ -217,17 +169,12 @@ def test_cuda_graphs_captured_as_wholes_are_busy_time_and_remarked_on(file: Path
 
 
 def test_much_time_in_unknown_kernels_is_remarked_on(file: Path) -> None:
-    capture = Capture()
-    capture.kernel("my_own_kernel", 0, 5)
-    capture.kernel(GEMM, 5, 10)
-    notes = read_profile(capture.write(file)).notes
+    notes = read_profile(Capture.of(("mine", 0, 5), (GEMM, 5, 10)).write(file)).notes
     assert any("device 0: 5.0 ms in kernels of no known class" in note for note in notes)
 
 
 def test_json_carries_the_contract_s_names(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.kernel(NCCL, 5, 15)
+    capture = Capture.of((GEMM, 0, 10), (NCCL, 5, 15))
     (device,) = as_json(read_profile(capture.write(file)))["devices"]
     assert device["device"] == 0
     assert device["span_ms"] == 15
@@ -245,41 +192,59 @@ def refused(file: Path) -> str:
     return str(caught.value)
 
 
+def long_capture(file: Path) -> bytearray:
+    kernels = ((f"{GEMM}_{number}", number, number + 1) for number in range(500))
+    return bytearray(Capture.of(*kernels).write(file).read_bytes())
+
+
+def another_program(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE songs (title TEXT)")
+
+
+def only_ranges(file: Path) -> None:
+    capture = Capture()
+    capture.range("iteration 1", 0, 1)
+    capture.write(file)
+
+
+def truncated(kept: float) -> Callable[[Path], object]:
+    def write(file: Path) -> None:
+        content = long_capture(file)
+        file.write_bytes(content[: int(len(content) * kept)])
+
+    return write
+
+
+def damaged(file: Path) -> None:
+    content = long_capture(file)
+    content[4096:] = b"\x5a" * (len(content) - 4096)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda _: None, "No such file"),
+        (Path.mkdir, "is not a file"),
+        (os.mkfifo, "is not a file"),  # and it is not waited for
+        (Path.touch, "is empty"),
+        (lambda file: file.write_text("once upon a time"), "neither an SQLite export nor a CSV"),
+        (another_program, "not one of Nsight Systems"),
+        (only_ranges, "no GPU kernels"),
+        *((truncated(kept), "cut off") for kept in (0.02, 0.5, 0.99)),
+        (damaged, "damaged"),
+    ],
+)
+def test_what_is_no_capture_is_one_line(file: Path, make: Any, told: str) -> None:
+    make(file)
+    assert told in refused(file)
+
+
 def test_a_report_is_answered_with_the_command_that_exports_it(tmp_path: Path) -> None:
     file = tmp_path / "run.nsys-rep"
     file.write_bytes(b"anything")
     assert f"nsys export --type sqlite -o {tmp_path / 'run.sqlite'} {file}" in refused(file)
-
-
-def test_a_missing_file_is_one_line(file: Path) -> None:
-    assert "No such file" in refused(file)
-
-
-def test_a_folder_is_one_line(tmp_path: Path) -> None:
-    assert "is not a file" in refused(tmp_path)
-
-
-def test_an_empty_file_is_one_line(file: Path) -> None:
-    file.touch()
-    assert "is empty" in refused(file)
-
-
-def test_a_file_of_another_kind_is_one_line(file: Path) -> None:
-    file.write_text("once upon a time")
-    assert "neither an SQLite export nor a CSV" in refused(file)
-
-
-def test_a_database_of_another_program_is_one_line(file: Path) -> None:
-    database = sqlite3.connect(file)
-    database.execute("CREATE TABLE songs (title TEXT)")
-    database.close()
-    assert "not one of Nsight Systems" in refused(file)
-
-
-def test_an_export_without_kernels_is_one_line(file: Path) -> None:
-    capture = Capture()
-    capture.range("iteration 1", 0, 1)
-    assert "no GPU kernels" in refused(capture.write(file))
 
 
 @pytest.mark.parametrize(
@@ -312,39 +277,11 @@ def test_a_table_that_is_a_query_without_end_is_not_run(file: Path) -> None:
         read_profile(file)
 
 
-def test_a_pipe_is_not_waited_for(file: Path) -> None:
-    os.mkfifo(file)
-    with pytest.raises(InputError, match="is not a file"):
-        read_profile(file)
-
-
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
-def test_a_truncated_export_is_one_line(file: Path, kept: float) -> None:
-    capture = Capture()
-    for number in range(500):
-        capture.kernel(f"{GEMM}_{number}", number, number + 1)
-    content = capture.write(file).read_bytes()
-    file.write_bytes(content[: int(len(content) * kept)])
-    assert "cut off" in refused(file)
-
-
-def test_a_damaged_export_is_one_line(file: Path) -> None:
-    capture = Capture()
-    for number in range(500):
-        capture.kernel(f"{GEMM}_{number}", number, number + 1)
-    content = bytearray(capture.write(file).read_bytes())
-    content[4096 : len(content)] = b"\x5a" * (len(content) - 4096)
-    file.write_bytes(content)
-    assert "damaged" in refused(file)
-
-
 def test_an_export_that_is_still_being_written_is_one_line(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("megatron_music.profiling.nsight.sqlite.WAIT_S", 0.05)
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    writer = sqlite3.connect(capture.write(file), isolation_level=None)
+    writer = sqlite3.connect(Capture.of((GEMM, 0, 10)).write(file), isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     assert "locked by another program" in refused(file)
     writer.execute("ROLLBACK")
@@ -353,9 +290,7 @@ def test_an_export_that_is_still_being_written_is_one_line(
 
 
 def test_reading_changes_nothing(file: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    before = capture.write(file).read_bytes()
+    before = Capture.of((GEMM, 0, 10)).write(file).read_bytes()
     file.chmod(0o444)
     file.parent.chmod(0o555)
     try:

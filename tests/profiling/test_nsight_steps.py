@@ -10,15 +10,15 @@ from megatron_music.profiling.nsight.read import read_profile
 from tests.profiling.capture import GEMM, NCCL, Capture
 
 
-def loop(lengths: list[int], name: str = "iteration {}", pid: int = 7, device: int = 0) -> Capture:
-    """Iterations of these lengths one after the other, each with a product over its first half."""
-    return extended(Capture(), lengths, name, pid, device)
-
-
-def extended(
-    capture: Capture, lengths: list[int], name: str = "iteration {}", pid: int = 7, device: int = 0
+def loop(
+    lengths: list[int],
+    name: str = "iteration {}",
+    pid: int = 7,
+    device: int = 0,
+    into: Capture | None = None,
 ) -> Capture:
-    start = 0
+    """Iterations of these lengths one after the other, each with a product over its first half."""
+    capture, start = into or Capture(), 0
     for number, length in enumerate(lengths):
         capture.range(name.format(number), start, start + length, pid=pid)
         capture.kernel(GEMM, start, start + length // 2, device=device, pid=pid)
@@ -72,16 +72,17 @@ def test_invalid_expressions_for_names_are_refused(tmp_path: Path) -> None:
         read_profile(file, iterations="(")
 
 
-def test_registered_and_inline_names_are_the_same_to_the_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "registered", "counted"),
+    [(40, True, 2), (None, False, 1)],
+    ids=["its name is in a table", "never closed"],
+)
+def test_another_iteration_counts_where_it_is_closed(
+    tmp_path: Path, end: int | None, registered: bool, counted: int
+) -> None:
     capture = loop([10, 10, 10])
-    capture.range("iteration 3", 30, 40, registered=True)
-    assert len(steps_of(capture, tmp_path).steps) == 2
-
-
-def test_ranges_that_were_never_closed_are_left_out(tmp_path: Path) -> None:
-    capture = loop([10, 10, 10])
-    capture.range("iteration 3", 30, None)
-    assert len(steps_of(capture, tmp_path).steps) == 1
+    capture.range("iteration 3", 30, end, registered=registered)
+    assert len(steps_of(capture, tmp_path).steps) == counted
 
 
 def test_of_nested_iterations_the_outermost_counts(tmp_path: Path) -> None:
@@ -111,22 +112,18 @@ def test_communication_is_reported_for_each_step(tmp_path: Path) -> None:
 
 
 def test_a_device_has_the_iterations_of_its_own_process(tmp_path: Path) -> None:
-    capture = loop([10] * 4, pid=7, device=0)
-    extended(capture, [20] * 4, pid=8, device=1)
+    capture = loop([20] * 4, pid=8, device=1, into=loop([10] * 4))
     profile = read_profile(capture.write(tmp_path / "run.sqlite"))
     both = [device.steps.durations_ms for device in profile.devices if device.steps]
     assert both == [(10, 10), (20, 20)]
 
 
 def test_an_iteration_takes_as_long_as_on_the_slowest_device(tmp_path: Path) -> None:
-    capture = loop([9, 10, 30, 9], pid=7, device=0)
-    extended(capture, [9, 20, 20, 9], pid=8, device=1)
+    capture = loop([9, 20, 20, 9], pid=8, device=1, into=loop([9, 10, 30, 9]))
     assert step_durations_ms(read_profile(capture.write(tmp_path / "run.sqlite"))) == (20, 30)
 
 
 def test_a_capture_without_ranges_is_reported(tmp_path: Path) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    profile = read_profile(capture.write(tmp_path / "run.sqlite"))
+    profile = read_profile(Capture.of((GEMM, 0, 10)).write(tmp_path / "run.sqlite"))
     assert step_durations_ms(profile) == ()
     assert any("no NVTX ranges of iterations" in note for note in profile.notes)

@@ -39,32 +39,21 @@ def look(program: Program, driver: dict[str, str], **environment: str) -> list[d
     return devices
 
 
-def test_every_gpu_tells_what_it_does(program: Program, driver: dict[str, str]) -> None:
-    one, two = look(program, driver)
+def test_every_gpu_tells_what_it_does_also_those_hidden_from_cuda(
+    program: Program, driver: dict[str, str]
+) -> None:
+    one, two = look(program, driver, CUDA_VISIBLE_DEVICES="1")
     assert set(one) == EVERYTHING
-    assert (one["index"], two["index"]) == (0, 1)
     assert one["name"] == "Tesla V100-SXM3-32GB"
-    assert two["uuid"] == SECOND
-    assert (one["gpu_utilization"], two["gpu_utilization"]) == (90, 91)
+    assert (two["index"], two["uuid"], two["gpu_utilization"]) == (1, SECOND, 91)
+    assert (one["gpu_utilization"], one["temperature_c"], one["energy_mj"]) == (90, 58, 1_005_000)
     assert one["memory_total_bytes"] == 32768 << 20
+    assert one["memory_used_bytes"] == 1000 << 20  # as nvidia-smi shows it
     assert (one["sm_clock_mhz"], one["memory_clock_mhz"]) == (1597, 958)
     assert (one["power_w"], one["power_limit_w"]) == (312.5, 350)
-    assert one["temperature_c"] == 58
-    assert one["energy_mj"] == 1_005_000
     assert (one["pcie_tx_bytes"], one["pcie_rx_bytes"]) == (7197, 7198)
     assert one["nvlink_tx_bytes"] == (5 << 30) * 1024
-
-
-def test_memory_is_what_nvidia_smi_shows(program: Program, driver: dict[str, str]) -> None:
-    assert look(program, driver)[0]["memory_used_bytes"] == 1000 << 20
-
-
-def test_an_idle_gpu_is_not_called_throttled(program: Program, driver: dict[str, str]) -> None:
-    assert look(program, driver)[0]["throttle_reasons"] == ["power cap", "thermal, hardware"]
-
-
-def test_cuda_visible_devices_hides_nothing(program: Program, driver: dict[str, str]) -> None:
-    assert len(look(program, driver, CUDA_VISIBLE_DEVICES="1")) == 2
+    assert one["throttle_reasons"] == ["power cap", "thermal, hardware"]  # "idle" is none
 
 
 def test_functions_that_an_old_driver_lacks_are_done_without(
@@ -106,6 +95,10 @@ def test_a_lost_gpu_does_not_take_the_others_with_it(
     one, two = look(program, driver, STUB_LOST="1")
     assert one["gpu_utilization"] == 90
     assert two == {"index": 1, "lost": True}
+    shown = program("profile", "nvml", "--once", **driver, STUB_LOST="1").stdout
+    for figure in ("Tesla V100-SXM3-32GB", "90%", "1000 / 32768", "312 / 350", "1597 MHz", "58 C",
+                   "power cap", "LOST"):  # fmt: skip
+        assert figure in shown
 
 
 def test_a_gpu_that_mig_splits_names_its_parts_and_says_what_it_does_not_count(
@@ -118,16 +111,6 @@ def test_a_gpu_that_mig_splits_names_its_parts_and_says_what_it_does_not_count(
     assert "mig_uuids" not in whole
     shown = program("profile", "nvml", "--once", **driver, STUB_MIG="0").stdout
     assert "split by MIG has no utilization" in " ".join(shown.split())
-
-
-def test_the_view_shows_the_figures_of_each_gpu_and_a_lost_one(
-    program: Program, driver: dict[str, str]
-) -> None:
-    shown = program("profile", "nvml", "--once", **driver, STUB_LOST="1").stdout
-    for figure in ("Tesla V100-SXM3-32GB", "90%", "1000 / 32768", "312 / 350", "1597 MHz", "58 C"):
-        assert figure in shown
-    assert "power cap" in shown
-    assert "LOST" in shown
 
 
 def test_the_stream_continues_until_it_is_interrupted(
@@ -150,19 +133,15 @@ def test_the_stream_continues_until_it_is_interrupted(
     assert said == ""
 
 
-def test_without_a_driver_there_is_one_line(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
-    line = program.fails(1, "profile", "nvml", "--once", LD_LIBRARY_PATH=str(tmp_path))
-    assert "no NVIDIA driver" in line
-
-
-def test_a_driver_that_is_not_loaded_is_one_line(program: Program, driver: dict[str, str]) -> None:
+def test_what_cannot_be_watched_is_one_line(
+    program: Program, driver: dict[str, str], tmp_path: Path
+) -> None:
     line = program.fails(1, "profile", "nvml", "--once", **driver, STUB_INIT="9")
     assert "Driver Not Loaded" in line
     assert "nvidia-smi" in line
-
-
-def test_an_interval_of_nothing_is_a_usage_error(program: Program) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
+    line = program.fails(1, "profile", "nvml", "--once", LD_LIBRARY_PATH=str(tmp_path))
+    assert "no NVIDIA driver" in line
     assert program.run("profile", "nvml", "--interval", "0").returncode == 2
 
 
@@ -175,12 +154,9 @@ SAMPLE = Sample(
 )
 
 
-def test_a_sample_survives_its_line() -> None:
+def test_a_sample_survives_its_line_and_fields_of_a_later_version_are_passed_over() -> None:
     assert "\n" not in to_json(SAMPLE)
     assert from_json(to_json(SAMPLE)) == SAMPLE
-
-
-def test_fields_of_a_later_version_are_passed_over() -> None:
     line = '{"time_s":1,"devices":[{"index":0,"uuid":"GPU-aa","colour":"green"}]}'
     assert from_json(line) == Sample(1, (DeviceSample(0, "GPU-aa"),))
 
@@ -194,6 +170,8 @@ def test_a_line_that_is_not_a_sample_is_refused(line: str) -> None:
 def test_gpus_are_picked_by_uuid_with_and_without_its_prefix() -> None:
     assert [device.name for device in select(SAMPLE, ["BB", "GPU-aa"]).devices] == ["two", "one"]
     assert select(SAMPLE, None) == SAMPLE
+    with pytest.raises(InputError, match="knows no GPU cc; it knows: aa, bb"):
+        select(SAMPLE, ["cc"])
 
 
 def test_a_mig_device_means_the_gpu_it_is_part_of() -> None:
@@ -201,8 +179,3 @@ def test_a_mig_device_means_the_gpu_it_is_part_of() -> None:
     assert from_json(to_json(sample)) == sample
     for uuid in ("MIG-dd", "cc", "aa"):
         assert select(sample, [uuid]) == sample
-
-
-def test_an_unknown_uuid_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="knows no GPU cc; it knows: aa, bb"):
-        select(SAMPLE, ["cc"])

@@ -48,28 +48,28 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_first_sample_is_there_when_the_block_begins(file: Path) -> None:
-    with record(file):
-        assert len(file.read_text().splitlines()) >= 1
-
-
-@pytest.mark.usefixtures("machine")
-def test_samples_follow_each_other_at_the_interval(file: Path) -> None:
-    with record(file, interval_s=0.1):
-        time.sleep(2.0)
-    times = [sample.time_s for sample in read_samples(file)]
-    assert 5 <= len(times) <= 25  # 20 on a machine with nothing else to do
-    assert times == sorted(times)
-
-
-@pytest.mark.usefixtures("machine")
-def test_the_recorder_is_gone_after_the_block_and_the_file_is_whole(file: Path) -> None:
+def test_the_recorder_lives_as_long_as_the_block(file: Path) -> None:
     with record(file) as recording:
         pid = recording.pid
         assert not gone(pid)
+        assert len(file.read_text().splitlines()) >= 1, "the first sample is there at once"
     assert gone(pid)
     assert recording.problem is None
     assert file.read_text().endswith("\n")
+
+
+@pytest.mark.usefixtures("machine")
+def test_samples_follow_each_other_at_the_interval_at_little_cost(file: Path) -> None:
+    with record(file, interval_s=0.1) as recording:
+        recorder = psutil.Process(recording.pid)
+        before, begin = sum(recorder.cpu_times()[:2]), time.monotonic()
+        time.sleep(2.0)
+        used_s = sum(recorder.cpu_times()[:2]) - before
+        share = used_s / (time.monotonic() - begin)
+    times = [sample.time_s for sample in read_samples(file)]
+    assert 5 <= len(times) <= 25  # 20 on a machine with nothing else to do
+    assert times == sorted(times)
+    assert share < 0.1  # of one core; about 0.01 on such a machine
 
 
 @pytest.mark.usefixtures("machine")
@@ -164,30 +164,12 @@ def test_without_a_driver_nothing_starts(
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_recorded_is_one_line(file: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(WriteError, match="cannot write"), record(tmp_path / "taken" / "x.jsonl"):
         pass
-
-
-@pytest.mark.usefixtures("machine")
-def test_an_unknown_gpu_is_one_line(file: Path) -> None:
     with pytest.raises(InputError, match="NVML knows no GPU ff"), record(file, uuids=["GPU-ff"]):
         pass
-
-
-@pytest.mark.parametrize("interval_s", [0, -1, float("nan")])
-def test_an_interval_of_nothing_is_refused(file: Path, interval_s: float) -> None:
-    with pytest.raises(UsageError, match="above 0 s"), record(file, interval_s=interval_s):
-        pass
-
-
-@pytest.mark.usefixtures("machine")
-def test_recording_takes_a_small_share_of_one_core(file: Path) -> None:
-    with record(file, interval_s=0.1) as recording:
-        recorder = psutil.Process(recording.pid)
-        before, begin = sum(recorder.cpu_times()[:2]), time.monotonic()
-        time.sleep(3.0)
-        used_s = sum(recorder.cpu_times()[:2]) - before
-        share = used_s / (time.monotonic() - begin)
-    assert share < 0.1  # about 0.01 on a machine with nothing else to do
+    for interval_s in (0, -1, float("nan")):
+        with pytest.raises(UsageError, match="above 0 s"), record(file, interval_s=interval_s):
+            pass

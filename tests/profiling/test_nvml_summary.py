@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.errors import InputError
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
-from megatron_music.profiling.nvml.summary import DeviceSummary, read_samples, summarize
+from megatron_music.profiling.nvml.summary import read_samples, summarize
 
 
 def one_gpu(**columns: list[object]) -> list[Sample]:
@@ -18,57 +18,35 @@ def one_gpu(**columns: list[object]) -> list[Sample]:
     ]
 
 
-def summary_of(**columns: list[object]) -> DeviceSummary:
+REASONS = [("power cap",), ("power cap", "thermal, hardware"), (), None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "figures"),
+    [
+        ({"gpu_utilization": [0, 50, 100]}, {"mean_utilization": 50, "max_utilization": 100}),
+        ({"gpu_utilization": [100, None, 50]}, {"mean_utilization": 75}),  # None is not zero
+        ({"power_w": [100.0, 200.0, 330.0]}, {"mean_power_w": 210, "max_power_w": 330}),
+        ({"sm_clock_mhz": [1000, 1200, 1400]}, {"mean_sm_clock_mhz": 1200}),
+        ({"memory_used_bytes": [5, 9, 7]}, {"max_memory_bytes": 9}),
+        ({"temperature_c": [50, 60, 55]}, {"max_temperature_c": 60}),
+        # Energy is the counter's, not summed power; one that starts anew is followed.
+        ({"energy_mj": [5_000_000, 5_400_000, 6_000_000], "power_w": [1] * 3}, {"energy_j": 1000}),
+        ({"energy_mj": [9_000_000, 9_500_000, 200_000, 300_000]}, {"energy_j": 800}),
+        ({"energy_mj": [1000, None, 3000]}, {"energy_j": 2}),
+        ({"pcie_tx_bytes": [10, 15], "pcie_rx_bytes": [1, 2]}, {"pcie_bytes": 6}),
+        ({"nvlink_tx_bytes": [0, 7], "nvlink_rx_bytes": [0, 8]}, {"nvlink_bytes": 15}),
+        ({"throttle_reasons": REASONS},
+         {"throttled": {"power cap": 0.5, "thermal, hardware": 0.25}}),
+        ({"temperature_c": [40, 41]}, dict.fromkeys(
+            ("mean_utilization", "mean_power_w", "energy_j", "nvlink_bytes"))),
+        ({"lost": [False, True]}, {"lost": True}),
+        ({"lost": [False, False]}, {"lost": False}),
+    ],
+)  # fmt: skip
+def test_figures_of_one_gpu(columns: dict[str, list[object]], figures: dict[str, object]) -> None:
     (device,) = summarize(one_gpu(**columns)).devices
-    return device
-
-
-def test_utilisation_power_and_clock_are_means_and_maxima() -> None:
-    device = summary_of(
-        gpu_utilization=[0, 50, 100], power_w=[100.0, 200.0, 330.0], sm_clock_mhz=[1000, 1200, 1400]
-    )
-    assert (device.mean_utilization, device.max_utilization) == (50, 100)
-    assert (device.mean_power_w, device.max_power_w) == (210, 330)
-    assert device.mean_sm_clock_mhz == 1200
-
-
-def test_memory_and_temperature_are_their_highest() -> None:
-    device = summary_of(memory_used_bytes=[5, 9, 7], temperature_c=[50, 60, 55])
-    assert (device.max_memory_bytes, device.max_temperature_c) == (9, 60)
-
-
-def test_energy_is_the_counter_s_not_summed_power() -> None:
-    device = summary_of(energy_mj=[5_000_000, 5_400_000, 6_000_000], power_w=[1.0, 1.0, 1.0])
-    assert device.energy_j == 1000
-
-
-def test_a_counter_that_starts_anew_is_followed() -> None:
-    assert summary_of(energy_mj=[9_000_000, 9_500_000, 200_000, 300_000]).energy_j == 800
-
-
-def test_samples_without_a_figure_do_not_count_as_zero() -> None:
-    device = summary_of(gpu_utilization=[100, None, 50], energy_mj=[1000, None, 3000])
-    assert device.mean_utilization == 75
-    assert device.energy_j == 2
-
-
-def test_figures_that_were_never_reported_are_none() -> None:
-    device = summary_of(temperature_c=[40, 41])
-    assert (device.mean_utilization, device.mean_power_w, device.energy_j) == (None, None, None)
-    assert device.nvlink_bytes is None
-
-
-def test_traffic_is_what_was_sent_and_received_meanwhile() -> None:
-    device = summary_of(
-        pcie_tx_bytes=[10, 15], pcie_rx_bytes=[1, 2], nvlink_tx_bytes=[0, 7], nvlink_rx_bytes=[0, 8]
-    )
-    assert (device.pcie_bytes, device.nvlink_bytes) == (6, 15)
-
-
-def test_each_reason_for_low_clocks_has_its_share_of_the_time() -> None:
-    reasons = [("power cap",), ("power cap", "thermal, hardware"), (), None]
-    device = summary_of(throttle_reasons=reasons)
-    assert device.throttled == {"power cap": 0.5, "thermal, hardware": 0.25}
+    assert {name: getattr(device, name) for name in figures} == figures
 
 
 def two_gpus(*counters: tuple[int | None, int | None]) -> list[Sample]:
@@ -120,33 +98,25 @@ def test_a_gpu_keeps_its_row_at_any_index() -> None:
     assert [device.energy_j for device in summarize(turned).devices] == [1, 5]
 
 
-def test_a_lost_gpu_is_reported() -> None:
-    assert summary_of(lost=[False, True]).lost
-    assert not summary_of(lost=[False, False]).lost
+LINES = [to_json(sample) for sample in one_gpu(temperature_c=[1, 2])]
 
 
-def written(folder: Path, *lines: str) -> Path:
-    file = folder / "gpus.jsonl"
-    file.write_text("\n".join(lines))
-    return file
-
-
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    whole = [to_json(sample) for sample in one_gpu(temperature_c=[1, 2])]
-    assert len(read_samples(written(tmp_path, *whole, whole[0][:20]))) == 2
-
-
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
-    whole = to_json(one_gpu(temperature_c=[1])[0])
-    with pytest.raises(InputError, match=r"gpus\.jsonl, line 2: 'once"):
-        read_samples(written(tmp_path, whole, "once upon a time", ""))
-
-
-def test_an_empty_recording_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no sample"):
-        read_samples(written(tmp_path))
-
-
-def test_a_missing_recording_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (None, "No such file"),
+        ([], "holds no sample"),
+        ([LINES[0], "once upon a time", ""], r"gpus\.jsonl, line 2: 'once"),
+        ([*LINES, LINES[0][:20]], None),  # a last line that was cut off is left out
+    ],
+)
+def test_a_recording_is_read_or_refused(
+    tmp_path: Path, lines: list[str] | None, told: str | None
+) -> None:
+    if lines is not None:
+        (tmp_path / "gpus.jsonl").write_text("\n".join(lines))
+    if told is None:
+        assert len(read_samples(tmp_path / "gpus.jsonl")) == 2
+        return
+    with pytest.raises(InputError, match=told):
         read_samples(tmp_path / "gpus.jsonl")

@@ -51,9 +51,7 @@ def test_a_capture_is_shown_with_the_figures_of_its_log(program: Program) -> Non
 
 
 def test_a_capture_without_iterations_has_no_rate(program: Program) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.write(program.folder / "run.sqlite")
+    Capture.of((GEMM, 0, 10)).write(program.folder / "run.sqlite")
     (program.folder / "run").mkdir()
     (program.folder / "run" / "config.yaml").write_text(
         yaml.safe_dump(load_recipe("profile-small").model_dump())
@@ -64,9 +62,7 @@ def test_a_capture_without_iterations_has_no_rate(program: Program) -> None:
 
 
 def test_remarks_go_to_stderr(program: Program) -> None:
-    capture = Capture()
-    capture.kernel(GEMM, 0, 10)
-    capture.write(program.folder / "run.sqlite")
+    Capture.of((GEMM, 0, 10)).write(program.folder / "run.sqlite")
     done = program("profile", "nsight", "run.sqlite")
     assert "note: no NVTX ranges" in done.stderr
     assert "--iterations REGEX" in done.stderr.splitlines()[-1]

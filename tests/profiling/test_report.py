@@ -73,11 +73,8 @@ def test_the_figures_are_those_worked_by_hand() -> None:
     assert found.joules_per_million_tokens == pytest.approx(500_000)
 
 
-def test_without_a_peak_there_is_no_utilisation() -> None:
+def test_without_a_peak_there_is_no_utilisation_and_what_failed_is_not_among_the_best() -> None:
     assert figures(replace(RAN, peak_tflops=None)).utilisation == {}
-
-
-def test_the_best_come_first_and_what_failed_is_not_among_them() -> None:
     assert [one.row.key for one in best_first([RAN, FAILED, FASTER])] == ["bbb", "aaa"]
 
 
@@ -104,6 +101,11 @@ def test_the_markdown_shows_figures_reasons_and_commands(folder: Path) -> None:
     assert text.count(RAN.command) == 3
     assert "hardware FLOPs" in text
     assert "2 of 3 configurations ran" in text
+    head = next(line for line in text.splitlines() if line.startswith("| row |"))
+    assert "step time" in head
+    assert "precision" not in head, "what is the same in all rows comes once"
+    same = "device NVIDIA <X1>; devices 2; processes 2; precision fp16"
+    assert f"The same in all rows: {same}" in text
 
 
 class Reader(HTMLParser):
@@ -129,30 +131,10 @@ def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
     assert {f"#{row.key}" for row in (RAN, FASTER, FAILED)} == set(reader.loads) - set(pictures)
     assert not {"script", "link", "iframe"} & reader.tags
     assert not re.search(r"https?://|url\(|@import", page)
-
-
-def test_the_page_escapes_all_texts(folder: Path) -> None:
-    page = write_report(folder).html.read_text()
-    assert "NVIDIA &lt;X1&gt;" in page
     assert "<X1>" not in page
-
-
-def test_values_that_are_the_same_in_all_rows_come_once(folder: Path) -> None:
-    write_report(folder)
-    text = (folder / "report.md").read_text()
-    head = next(line for line in text.splitlines() if line.startswith("| row |"))
-    assert "step time" in head
-    assert "precision" not in head
-    assert (
-        "The same in all rows: device NVIDIA <X1>; devices 2; processes 2; precision fp16" in text
-    )
-
-
-def test_every_formula_is_named_with_what_it_counts(folder: Path) -> None:
-    page = write_report(folder).html.read_text()
+    assert "Peak of NVIDIA &lt;X1&gt;, fp16: 1e-06 TFLOP/s (made up)." in page
     for heading in ("equation3 (hardware)", "model (model)", "model_causal (model)"):
         assert f"utilisation, {heading}" in page
-    assert "Peak of NVIDIA &lt;X1&gt;, fp16: 1e-06 TFLOP/s (made up)." in page
 
 
 def test_a_peak_that_was_measured_too_low_is_remarked_on(folder: Path) -> None:
@@ -168,6 +150,7 @@ def test_pictures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
     append_row(folder, replace(FAILED, key="ddd"))
     write_report(folder)
     assert [path.name for path in folder.glob("*.png")] == ["report.png"]
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_timelines_of_chosen_rows_are_shown(folder: Path) -> None:
@@ -210,19 +193,11 @@ def test_a_browser_shows_the_page(folder: Path, tmp_path: Path) -> None:
     assert len(picture.read_bytes()) > 20_000  # a blank page takes some 4,000
 
 
-def test_the_picture_is_a_png(folder: Path) -> None:
-    write_report(folder)
-    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_report_where_nothing_ran_says_so(tmp_path: Path) -> None:
+def test_a_report_where_nothing_ran_says_so_and_without_rows_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="profile sweep"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
     append_row(tmp_path, FAILED)
     report = write_report(tmp_path)
     assert report.ran == ()
     assert "0 of 1 configurations ran" in report.html.read_text()
-
-
-def test_without_rows_there_is_no_report(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="profile sweep"):
-        write_report(tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -12,26 +12,21 @@ from megatron_music.score.quantize import join, placed_windows, quantize, window
 from tests.music import pieces, scores, steps_per_quarter, track
 
 
-def quantized(*notes: tuple[int, int, int], resolution: int = 480) -> list[tuple[int, int, int]]:
-    piece = quantize(Score(resolution, (track(0, *notes),)), 4)
-    only = piece.tracks[0]
-    return list(zip(only.onset.tolist(), only.end.tolist(), only.pitch.tolist(), strict=True))
-
-
-def test_the_nearest_step_wins_and_halves_go_up() -> None:
-    assert quantized((59, 300, 60), (60, 420, 61)) == [(0, 3, 60), (1, 4, 61)]
-
-
-def test_a_note_lasts_a_step_at_least() -> None:
-    assert quantized((0, 1, 60), (480, 480, 60)) == [(0, 1, 60), (4, 5, 60)]
-
-
-def test_of_two_notes_at_one_onset_and_pitch_the_longest_stays() -> None:
-    assert quantized((0, 240, 60), (0, 960, 60)) == [(0, 8, 60)]
-
-
-def test_a_note_ends_where_the_next_of_its_pitch_begins() -> None:
-    assert quantized((0, 960, 60), (480, 960, 60)) == [(0, 4, 60), (4, 8, 60)]
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ([(59, 300, 60), (60, 420, 61)], [(0, 3, 60), (1, 4, 61)]),  # halves go up
+        ([(0, 1, 60), (480, 480, 60)], [(0, 1, 60), (4, 5, 60)]),  # a step at least
+        ([(0, 240, 60), (0, 960, 60)], [(0, 8, 60)]),  # at one onset and pitch the longest stays
+        ([(0, 960, 60), (480, 960, 60)], [(0, 4, 60), (4, 8, 60)]),  # ends where the next begins
+    ],
+)
+def test_notes_snap_to_steps(
+    notes: list[tuple[int, int, int]], expected: list[tuple[int, int, int]]
+) -> None:
+    [only] = quantize(Score(480, (track(0, *notes),)), 4).tracks
+    found = zip(only.onset.tolist(), only.end.tolist(), only.pitch.tolist(), strict=True)
+    assert list(found) == expected
 
 
 def test_a_score_without_notes_is_refused() -> None:
@@ -64,13 +59,7 @@ def test_no_onset_moves_by_more_than_half_a_step(score: Score, steps: int) -> No
 
 @pytest.mark.parametrize(
     ("bars", "hop", "expected"),
-    [
-        (4, 4, [4, 4, 1]),
-        (4, 2, [4, 4, 4, 3]),
-        (8, 4, [8, 5]),
-        (9, 4, [9]),
-        (16, 16, [9]),
-    ],
+    [(4, 4, [4, 4, 1]), (4, 2, [4, 4, 4, 3]), (8, 4, [8, 5]), (9, 4, [9]), (16, 16, [9])],
 )
 def test_the_last_window_is_never_lost(bars: int, hop: int, expected: list[int]) -> None:
     whole = Piece(4, 9, (track(0, *[(step, step + 1, 60) for step in range(9 * 16)]),))

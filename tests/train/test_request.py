@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,30 +61,32 @@ def test_a_run_resumes_from_its_latest_checkpoint(data: Path, tmp_path: Path) ->
     assert prepare(recipe(), data, tmp_path).is_finished
 
 
-def test_a_run_is_named_after_data_and_recipe() -> None:
+def test_a_run_is_named_after_its_data_and_recipe() -> None:
     assert default_run("tiny", Path("data/bach")) == Path("runs/bach-tiny")
     assert default_run("my/big.yaml", Path("data/bach/")) == Path("runs/bach-big")
-
-
-def test_a_run_on_a_blend_is_named_after_all_folders() -> None:
     blend = parse_blend(["data/bach:2", "data/mine:1"])
     assert default_run("tiny", blend) == Path("runs/bach+mine-tiny")
 
 
-def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data set in .*nowhere; build one"):
-        prepare(recipe(), tmp_path / "nowhere", tmp_path / "run")
+def manifest(**told: object) -> Callable[[Path], object]:
+    return lambda folder: (folder / "manifest.json").write_text(json.dumps(told))
 
 
-def test_a_missing_split_is_named(copied: Path, tmp_path: Path) -> None:
-    (copied / "train.idx").unlink()
-    with pytest.raises(DataError, match=r"no .*train.idx; build"):
-        prepare(recipe(), copied, tmp_path / "run")
-
-
-def test_a_split_without_a_document_is_refused(copied: Path, tmp_path: Path) -> None:
-    (copied / "train.bin").write_bytes(b"")
-    with pytest.raises(DataError, match="holds no document"):
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (shutil.rmtree, r"no data set in .*set; build one"),
+        (lambda folder: (folder / "train.idx").unlink(), r"no .*train.idx; build"),
+        (lambda folder: (folder / "train.bin").write_bytes(b""), "holds no document"),
+        (manifest(vocabulary_hash="another"), "built with another vocabulary"),
+        (manifest(files={"test.bin": {"bytes": 7}}), r"test\.bin is missing or not the"),
+    ],
+)
+def test_data_that_are_not_what_was_built_are_refused(
+    copied: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
+) -> None:
+    spoil(copied)
+    with pytest.raises(DataError, match=told):
         prepare(recipe(), copied, tmp_path / "run")
 
 
@@ -94,34 +97,19 @@ def test_without_evaluation_no_validation_set_is_needed(copied: Path, tmp_path: 
         prepare(recipe(), copied, tmp_path / "run")
 
 
-def test_data_of_another_vocabulary_than_its_tokenizer_is_refused(
-    copied: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("model.num_layers=4", r"model.num_layers=2 \(got 4\)"),
+        ("parallel.use_distributed_optimizer=true", "use_distributed_optimizer=False"),
+    ],
+)
+def test_a_checkpoint_of_another_form_is_refused(
+    data: Path, tmp_path: Path, asked: str, told: str
 ) -> None:
-    (copied / "manifest.json").write_text(json.dumps({"vocabulary_hash": "another"}))
-    with pytest.raises(DataError, match="built with another vocabulary"):
-        prepare(recipe(), copied, tmp_path / "run")
-
-
-def test_a_file_of_another_size_than_in_the_manifest_is_refused(
-    copied: Path, tmp_path: Path
-) -> None:
-    size = (copied / "test.bin").stat().st_size if (copied / "test.bin").exists() else 7
-    files = {"test.bin": {"bytes": size + 2}}
-    (copied / "manifest.json").write_text(json.dumps({"files": files}))
-    with pytest.raises(DataError, match=r"test\.bin is missing or not the"):
-        prepare(recipe(), copied, tmp_path / "run")
-
-
-def test_a_checkpoint_of_another_shape_is_refused(data: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path, 2)
-    with pytest.raises(CheckpointError, match=r"model.num_layers=2 \(got 4\)"):
-        prepare(recipe("model.num_layers=4"), data, tmp_path)
-
-
-def test_a_checkpoint_of_another_optimizer_layout_is_refused(data: Path, tmp_path: Path) -> None:
-    checkpoint(tmp_path, 2)
-    with pytest.raises(CheckpointError, match="use_distributed_optimizer=False"):
-        prepare(recipe("parallel.use_distributed_optimizer=true"), data, tmp_path)
+    with pytest.raises(CheckpointError, match=told):
+        prepare(recipe(asked), data, tmp_path)
 
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(copied: Path, tmp_path: Path) -> None:
@@ -218,14 +206,16 @@ def test_where_no_run_is_there_are_no_weights(data: Path, tmp_path: Path) -> Non
         prepare(recipe(), data, tmp_path / "new", Path("nowhere"))
 
 
-def test_sequence_parallel_without_tensor_parallel_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="sequence_parallel"):
-        prepare(recipe("parallel.sequence_parallel=true"), data, tmp_path)
-
-
-def test_a_layout_that_the_processes_cannot_hold_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="cannot hold TP=2"):
-        prepare(recipe("parallel.tensor_model_parallel_size=2"), data, tmp_path)
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("sequence_parallel=true", "sequence_parallel"),
+     ("tensor_model_parallel_size=2", "cannot hold TP=2")],
+)  # fmt: skip
+def test_a_layout_that_cannot_be_is_refused(
+    data: Path, tmp_path: Path, asked: str, told: str
+) -> None:
+    with pytest.raises(LayoutError, match=told):
+        prepare(recipe(f"parallel.{asked}"), data, tmp_path)
 
 
 def program(data: Path, run: Path) -> subprocess.CompletedProcess[str]:

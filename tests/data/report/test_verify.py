@@ -77,6 +77,38 @@ def test_a_document_against_the_grammar_is_found_with_its_place(made: Path) -> N
         verify(made)
 
 
+def negative_length(folder: Path) -> None:
+    raw = bytearray((folder / "train.idx").read_bytes())
+    lengths = np.frombuffer(raw, np.int32, 2, 34)
+    lengths[:] = [-1, lengths.sum() + 1]
+    (folder / "train.idx").write_bytes(raw)
+
+
+def fewer_places(folder: Path) -> None:
+    np.save(folder / "valid.places.npy", np.load(folder / "valid.places.npy")[1:])
+
+
+def finer_steps(folder: Path) -> None:
+    save_settings(TokenizerSettings(steps_per_quarter=12), folder / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (fewer_places, r"valid\.places\.npy holds int32 of shape"),
+        (finer_steps, "another vocabulary"),
+        (negative_length, r"train\.idx has a document of negative length"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_found(
+    made: Path, spoil: Callable[[Path], object], told: str
+) -> None:
+    spoil(made)
+    seal(made)
+    with pytest.raises(DataError, match=told):
+        verify(made)
+
+
 @pytest.mark.parametrize("place", [[6, 6], [-1, 6], [0, -1]])
 def test_a_document_that_begins_outside_its_piece_is_found(made: Path, place: list[int]) -> None:
     places = np.load(made / "train.places.npy")
@@ -87,25 +119,11 @@ def test_a_document_that_begins_outside_its_piece_is_found(made: Path, place: li
         verify(made)
 
 
-def test_places_of_another_number_of_documents_are_found(made: Path) -> None:
-    np.save(made / "valid.places.npy", np.load(made / "valid.places.npy")[1:])
-    seal(made)
-    with pytest.raises(DataError, match=r"valid\.places\.npy holds int32 of shape"):
-        verify(made)
-
-
 def test_a_data_set_from_before_places_is_taken_without(made: Path) -> None:
     for path in made.glob("*.places.npy"):
         path.unlink()
     seal(made)
     assert verify(made).documents
-
-
-def test_another_vocabulary_is_found(made: Path) -> None:
-    save_settings(TokenizerSettings(steps_per_quarter=12), made / "tokenizer")
-    seal(made)
-    with pytest.raises(DataError, match="another vocabulary"):
-        verify(made)
 
 
 def test_counts_that_differ_from_the_manifest_are_found(made: Path) -> None:
@@ -116,18 +134,18 @@ def test_counts_that_differ_from_the_manifest_are_found(made: Path) -> None:
         verify(made)
 
 
-def test_one_changed_figure_of_the_manifest_is_found(made: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"kept": 10', '"kept": 13'),
+        ('"title": "Made-up', '"title": "Made-u3'),
+        ("manifest_sha256", "manifest_sha255"),
+    ],
+)
+def test_one_changed_figure_of_the_manifest_is_found(made: Path, old: str, new: str) -> None:
     text = (made / "manifest.json").read_text()
-    for figure in ('"kept": 10', '"title": "Made-up'):
-        assert figure in text
-        (made / "manifest.json").write_text(text.replace(figure, figure[:-1] + "3", 1))
-        with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
-            verify(made)
-
-
-def test_a_seal_under_another_name_is_found(made: Path) -> None:
-    text = (made / "manifest.json").read_text()
-    (made / "manifest.json").write_text(text.replace("manifest_sha256", "manifest_sha255"))
+    assert old in text
+    (made / "manifest.json").write_text(text.replace(old, new, 1))
     with pytest.raises(DataError, match=r"manifest\.json is not what was built"):
         verify(made)
 
@@ -160,15 +178,4 @@ def test_a_fault_is_found_in_any_portion_of_the_documents(
     (made / "train.bin").write_bytes(tokens.tobytes())
     seal(made)
     with pytest.raises(DataError, match=f"train, document {len(reader) - 1}, token"):
-        verify(made)
-
-
-def test_an_index_with_a_negative_length_is_found(made: Path) -> None:
-    index = made / "train.idx"
-    raw = bytearray(index.read_bytes())
-    lengths = np.frombuffer(raw, np.int32, 2, 34)
-    lengths[:] = [-1, lengths.sum() + 1]
-    index.write_bytes(raw)
-    seal(made)
-    with pytest.raises(DataError, match=r"train\.idx has a document of negative length"):
         verify(made)
