@@ -67,13 +67,6 @@ def test_the_folder_holds_what_the_contract_says(made: Path) -> None:
     assert read_manifest(made)["vocabulary_hash"] == load_vocabulary(made / "tokenizer").hash
 
 
-def test_every_document_is_one_whole_window(made: Path) -> None:
-    vocabulary = load_vocabulary(made / "tokenizer")
-    for split in SPLITS:
-        for tokens in documents(made, split):
-            assert 1 <= decode(tokens, vocabulary).bars <= 4
-
-
 def test_places_say_which_bars_of_which_length_of_piece_a_document_holds(tmp_path: Path) -> None:
     settings = dataclasses.replace(HALVES, bars=4, hop=2, transpositions=3, fill=True)
     build(source_of([*songs(20), Song("again", 3, shift=4)]), tmp_path / "set", settings)
@@ -183,18 +176,18 @@ def test_like_another_data_set_densities_are_cut_where_its_are(made: Path, tmp_p
         build(few, tmp_path / "second", HALVES)
 
 
-def test_density_tokens_say_how_dense_their_track_is(made: Path) -> None:
+def test_every_document_is_one_whole_window_and_says_how_dense_its_tracks_are(made: Path) -> None:
     vocabulary = load_vocabulary(made / "tokenizer")
     levels: Counter[int] = Counter()
-    for split in SPLITS:
-        for tokens in documents(made, split):
-            rates = note_rates(decode(tokens, vocabulary))
-            edges = vocabulary.settings.density_edges
-            expected = [sum(edge <= rate for edge in edges) for rate in rates]
-            found = [t - vocabulary.density for t in tokens.tolist()
-                     if vocabulary.density <= t < vocabulary.attribute]  # fmt: skip
-            assert found == expected
-            levels.update(found)
+    for tokens in (tokens for split in SPLITS for tokens in documents(made, split)):
+        window = decode(tokens, vocabulary)
+        assert 1 <= window.bars <= 4
+        edges = vocabulary.settings.density_edges
+        expected = [sum(edge <= rate for edge in edges) for rate in note_rates(window)]
+        found = [t - vocabulary.density for t in tokens.tolist()
+                 if vocabulary.density <= t < vocabulary.attribute]  # fmt: skip
+        assert found == expected
+        levels.update(found)
     assert len(levels) == 10
 
 

@@ -26,6 +26,10 @@ def metres(score: Score) -> list[tuple[float, str]]:
     ]
 
 
+def one_bar(head: str = "") -> bytes:
+    return musicxml(Piano=[measure(1, [("C4", 4)], head)])
+
+
 def test_parts_are_voices_by_their_names_and_notes_keep_their_places() -> None:
     score = parse_score(
         musicxml(
@@ -46,39 +50,29 @@ def test_compressed_musicxml_is_the_same_score() -> None:
     assert unpacked.tracks[0].instrument == TENOR
 
 
-def test_a_repeat_is_played_twice_and_a_pick_up_ends_on_a_barline() -> None:
-    score = parse_score(
-        musicxml(
-            Piano=[
-                measure(0, [("G4", 1)], head()),
-                measure(1, [("C5", 4)]),
-                measure(2, [("D5", 3)], foot=REPEAT),
-                measure(3, [("E5", 4)]),
-            ]
-        ),
-        "a.xml",
-    )
-    # The pick-up follows the incomplete bar that it fills.
-    assert quarters(score) == [
-        (3, 4, 67), (4, 8, 72), (8, 11, 74), (11, 12, 67), (12, 16, 72), (16, 19, 74), (20, 24, 76),
-    ]  # fmt: skip
-
-
-def test_silence_fills_a_bar_that_its_score_leaves_incomplete() -> None:
-    score = parse_score(
-        musicxml(Piano=[measure(1, [("C5", 3)], head()), measure(2, [("C5", 4)]),
-                        measure(3, [("D5", 3)]), measure(4, [("E5", 4)])]),
-        "a.xml",
-    )  # fmt: skip
-    assert quarters(score) == [(1, 4, 72), (4, 8, 72), (8, 11, 74), (12, 16, 76)]
-
-
-def test_a_change_of_metre_begins_on_a_barline() -> None:
-    score = parse_score(
-        musicxml(Piano=[measure(1, [("C5", 4)], head()), measure(2, [("D5", 3)], head("3/4"))]),
-        "a.xml",
-    )
-    assert metres(score) == [(0, "4/4"), (4, "3/4")]
+@pytest.mark.parametrize(
+    ("measures", "notes", "signs"),
+    [
+        # A repeat is played twice; a pick-up follows the incomplete bar that it fills.
+        ([measure(0, [("G4", 1)], head()), measure(1, [("C5", 4)]),
+          measure(2, [("D5", 3)], foot=REPEAT), measure(3, [("E5", 4)])],
+         [(3, 4, 67), (4, 8, 72), (8, 11, 74), (11, 12, 67), (12, 16, 72), (16, 19, 74),
+          (20, 24, 76)], [(0, "4/4")]),
+        # Silence fills a bar that its score leaves incomplete.
+        ([measure(1, [("C5", 3)], head()), measure(2, [("C5", 4)]), measure(3, [("D5", 3)]),
+          measure(4, [("E5", 4)])],
+         [(1, 4, 72), (4, 8, 72), (8, 11, 74), (12, 16, 76)], [(0, "4/4")]),
+        # A change of metre begins on a barline.
+        ([measure(1, [("C5", 4)], head()), measure(2, [("D5", 3)], head("3/4"))],
+         [(0, 4, 72), (4, 7, 74)], [(0, "4/4"), (4, "3/4")]),
+    ],
+)  # fmt: skip
+def test_measures_are_laid_out_in_whole_bars(
+    measures: list[str], notes: list[tuple[int, int, int]], signs: list[tuple[int, str]]
+) -> None:
+    score = parse_score(musicxml(Piano=measures), "a.xml")
+    assert quarters(score) == notes
+    assert metres(score) == signs
 
 
 def test_abc_is_read_with_its_endings() -> None:
@@ -103,11 +97,8 @@ def test_kern_is_read_and_its_minims_are_halved_when_asked() -> None:
     assert metres(score) == [(0, "4/2")]
     assert metres(halved(score)) == [(0, "4/4")]
     assert quarters(halved(score)) == [(0, 2, 72), (2, 4, 74), (4, 8, 71)]
-
-
-def test_what_is_in_quarters_is_not_halved() -> None:
     common = Score(4, (), (Metre(0, 4, 4), Metre(16, 2, 2)))
-    assert halved(common) is common
+    assert halved(common) is common, "what is in quarters"
 
 
 @pytest.mark.parametrize(
@@ -118,14 +109,9 @@ def test_what_is_in_quarters_is_not_halved() -> None:
         ("a.xml", b"<score-partwise>", "damaged", "cannot be read as MusicXML"),
         ("a.mxl", b"PK\x03\x04 cut", "damaged", "cannot be read"),
         ("a.krn", b"no spines here", "damaged", "Humdrum kern"),
-        (
-            "a.xml",
-            musicxml(Piano=[measure(1, [("C4", 4)], head("0/4"))]),
-            "damaged",
-            "cannot be read",
-        ),
-        ("a.xml", musicxml(Piano=[measure(1, [("C4", 4)], head("99/128"))]), "metre", "99/128"),
-        ("a.xml", musicxml(Piano=[measure(1, [("C4", 4)])]), "metre", "no time signature"),
+        ("a.xml", one_bar(head("0/4")), "damaged", "cannot be read"),
+        ("a.xml", one_bar(head("99/128")), "metre", "99/128"),
+        ("a.xml", one_bar(), "metre", "no time signature"),
         ("a.xml", musicxml(), "silent", "no notes"),
     ],
 )
@@ -137,9 +123,6 @@ def test_a_file_that_is_not_a_score_is_one_line_with_its_reason(
     assert str(fault.value).startswith(f"{name} ")
     assert "\n" not in str(fault.value)
     assert fault.value.reason == reason
-
-
-def test_a_score_of_rests_has_no_tracks() -> None:
     assert not parse_score(musicxml(Piano=[measure(1, [("", 4)], head())]), "a.xml").tracks
 
 

@@ -11,6 +11,8 @@ from megatron_music.score.stretches import lay_out_bars
 
 QUARTER = 8
 BAR = 4 * QUARTER
+Notes = list[tuple[int, ...]]
+Changes = list[tuple[int, int, int]]
 
 
 def score(notes: list[tuple[int, int]], *metres: tuple[int, int, int]) -> Score:
@@ -33,47 +35,43 @@ def test_music_in_common_time_throughout_stays_as_it_is() -> None:
     assert lay_out_bars(unsigned, 4) == (unsigned, (0,))
 
 
-def test_what_is_in_another_metre_is_left_out_and_the_rest_moves_up() -> None:
-    waltz = 3 * QUARTER
-    notes = [(0, 8), (2 * BAR, 2 * BAR + 8), (2 * BAR + 2 * waltz + 4, 2 * BAR + 2 * waltz + 8)]
-    kept, cuts = lay_out_bars(
-        score(notes, (0, 4, 4), (2 * BAR, 3, 4), (2 * BAR + 2 * waltz, 4, 4)), 1
-    )
-    assert cuts == (0, 2)
-    assert notes_of(kept) == [(0, 0, 8), (2, 2 * BAR + 4, 2 * BAR + 8)]
-    assert kept.metres == ()
+WALTZ = 3 * QUARTER
+AFTER = 2 * BAR + 2 * WALTZ
 
 
-def test_a_stretch_that_breaks_off_in_a_bar_takes_the_whole_of_it() -> None:
-    change = BAR + QUARTER
-    notes = [(BAR, BAR + 4), (change + 6 * QUARTER, change + 7 * QUARTER)]
-    kept, cuts = lay_out_bars(score(notes, (change, 6, 4), (change + 6 * QUARTER, 4, 4)), 1)
-    assert cuts == (0, 2)
-    assert notes_of(kept) == [(0, BAR, BAR + 4), (1, 2 * BAR, 2 * BAR + QUARTER)]
+@pytest.mark.parametrize(
+    ("notes", "changes", "shortest", "left", "cuts"),
+    [
+        # What is in another metre is left out, and the rest moves up.
+        ([(0, 8), (2 * BAR, 2 * BAR + 8), (AFTER + 4, AFTER + 8)],
+         [(0, 4, 4), (2 * BAR, 3, 4), (AFTER, 4, 4)], 1,
+         [(0, 0, 8), (2, 2 * BAR + 4, 2 * BAR + 8)], (0, 2)),
+        # A stretch that breaks off in a bar takes the whole of it.
+        ([(BAR, BAR + 4), (BAR + 7 * QUARTER, BAR + 8 * QUARTER)],
+         [(BAR + QUARTER, 6, 4), (BAR + 7 * QUARTER, 4, 4)], 1,
+         [(0, BAR, BAR + 4), (1, 2 * BAR, 2 * BAR + QUARTER)], (0, 2)),
+        # A note ends with its stretch; one just before the change belongs to the next metre.
+        ([(BAR - 8, BAR + 8)], [(BAR, 3, 4)], 1, [(0, BAR - 8, BAR)], (0,)),
+        ([(BAR - 2, BAR + 8), (BAR - 1, BAR + 8)], [(BAR, 3, 4)], 1, [(0, BAR - 2, BAR)], (0,)),
+        # Short stretches are left out.
+        ([(0, 4), (5 * BAR, 5 * BAR + 4), (8 * BAR, 8 * BAR + 4)],
+         [(0, 4, 4), (2 * BAR, 3, 4), (5 * BAR, 4, 4)], 3,
+         [(1, 0, 4), (2, 3 * BAR, 3 * BAR + 4)], (0,)),
+    ],
+)  # fmt: skip
+def test_the_stretches_in_common_time_stay(
+    notes: Notes, changes: Changes, shortest: int, left: Notes, cuts: tuple[int, ...]
+) -> None:
+    kept, cut = lay_out_bars(score(notes, *changes), shortest)
+    assert (notes_of(kept), cut, kept.metres) == (left, cuts, ())
 
 
-def test_a_note_ends_with_its_stretch() -> None:
-    kept, _ = lay_out_bars(score([(BAR - 8, BAR + 8)], (BAR, 3, 4)), 1)
-    assert notes_of(kept) == [(0, BAR - 8, BAR)]
-
-
-def test_a_note_just_before_the_change_belongs_to_the_next_metre() -> None:
-    kept, _ = lay_out_bars(score([(BAR - 2, BAR + 8), (BAR - 1, BAR + 8)], (BAR, 3, 4)), 1)
-    assert notes_of(kept) == [(0, BAR - 2, BAR)]
-
-
-def test_short_stretches_are_left_out() -> None:
-    metres = (0, 4, 4), (2 * BAR, 3, 4), (5 * BAR, 4, 4)
-    notes = [(0, 4), (5 * BAR, 5 * BAR + 4), (8 * BAR, 8 * BAR + 4)]
-    kept, cuts = lay_out_bars(score(notes, *metres), 3)
-    assert cuts == (0,)
-    assert notes_of(kept) == [(1, 0, 4), (2, 3 * BAR, 3 * BAR + 4)]
-
-
-@pytest.mark.parametrize("metres", [[(0, 3, 4)], [(0, 4, 4), (0, 6, 8)], [(0, 0, 4)]])
-def test_nothing_is_left_of_music_in_another_metre(metres: list[tuple[int, int, int]]) -> None:
-    kept, cuts = lay_out_bars(score([(0, 8), (BAR, 2 * BAR)], *metres), 1)
+@pytest.mark.parametrize("changes", [[(0, 3, 4)], [(0, 4, 4), (0, 6, 8)], [(0, 0, 4)]])
+def test_nothing_is_left_of_music_in_another_metre(changes: Changes) -> None:
+    kept, cuts = lay_out_bars(score([(0, 8), (BAR, 2 * BAR)], *changes), 1)
     assert (kept.tracks, cuts) == ((), ())
+    kept, _ = lay_out_bars(score([(0, 8)]), 1, (TimeSignature(3, 4),))
+    assert kept.tracks == (), "music without a signature is in common time"
 
 
 @given(
@@ -95,42 +93,29 @@ def test_every_note_that_is_kept_keeps_its_place_in_a_bar(
         assert onset <= end
 
 
-def test_in_any_metre_each_bar_has_its_own_length() -> None:
-    waltz = 3 * QUARTER
-    notes = [(0, 8), (2 * BAR + 8, 2 * BAR + 12), (2 * BAR + 2 * waltz, 2 * BAR + 2 * waltz + 4)]
-    changes = (0, 4, 4), (2 * BAR, 3, 4), (2 * BAR + 2 * waltz, 6, 8)
-    kept, cuts = lay_out_bars(score(notes, *changes), 8, METRES)
-    assert list(map(str, kept.bars)) == ["4/4", "4/4", "3/4", "3/4", "6/8"]
-    assert cuts == (0,)
-    assert [onset for _, onset, _ in notes_of(kept)] == [onset for onset, _ in notes]
+ODD = 31 * QUARTER // 4
 
 
-def test_a_bar_that_breaks_off_is_one_of_a_shorter_metre() -> None:
-    pick_up = score([(0, 8), (8, 16), (32, 40)], (0, 3, 4), (8, 4, 4))
-    kept, cuts = lay_out_bars(pick_up, 4, METRES)
-    assert list(map(str, kept.bars)) == ["1/4", "4/4"]
-    assert cuts == (0,)
-    assert notes_of(kept) == [(0, 0, 8), (1, 8, 16), (2, 32, 40)]
-
-
-def test_a_bar_of_no_metre_is_filled_up_by_a_rest_and_no_window_reaches_over() -> None:
-    bar = 8 * QUARTER
-    odd = 31 * QUARTER // 4
-    kept, cuts = lay_out_bars(score([(0, 8), (odd, odd + 8)], (0, 4, 2), (odd, 3, 4)), 4, METRES)
-    assert list(map(str, kept.bars)) == ["4/2", "3/4"]
-    assert cuts == (0, 1)
-    assert notes_of(kept) == [(0, 0, 8), (1, bar, bar + 8)]
-
-
-def test_metres_that_there_are_no_bars_of_are_left_out() -> None:
-    notes = [(0, 4), (BAR, BAR + 4), (4 * BAR, 4 * BAR + 4)]
-    changes = (0, 3, 4), (3 * QUARTER, 17, 16), (4 * BAR, 6, 8)
-    kept, cuts = lay_out_bars(score(notes, *changes), 1, METRES)
-    assert list(map(str, kept.bars)) == ["3/4", "6/8"]
-    assert cuts == (0, 1)
-    assert notes_of(kept) == [(0, 0, 4), (2, 24, 28)]
-
-
-def test_music_without_a_signature_is_in_common_time() -> None:
-    kept, _ = lay_out_bars(score([(0, 8)]), 1, (TimeSignature(3, 4),))
-    assert kept.tracks == ()
+@pytest.mark.parametrize(
+    ("notes", "changes", "bars", "left", "cuts"),
+    [
+        ([(0, 8), (2 * BAR + 8, 2 * BAR + 12), (AFTER, AFTER + 4)],
+         [(0, 4, 4), (2 * BAR, 3, 4), (AFTER, 6, 8)], "4/4 4/4 3/4 3/4 6/8",
+         [(0, 0, 8), (1, 2 * BAR + 8, 2 * BAR + 12), (2, AFTER, AFTER + 4)], (0,)),
+        # A bar that breaks off is one of a shorter metre.
+        ([(0, 8), (8, 16), (32, 40)], [(0, 3, 4), (8, 4, 4)], "1/4 4/4",
+         [(0, 0, 8), (1, 8, 16), (2, 32, 40)], (0,)),
+        # A bar of no metre is filled up by a rest, and no window reaches over.
+        ([(0, 8), (ODD, ODD + 8)], [(0, 4, 2), (ODD, 3, 4)], "4/2 3/4",
+         [(0, 0, 8), (1, 8 * QUARTER, 8 * QUARTER + 8)], (0, 1)),
+        # Metres that there are no bars of are left out.
+        ([(0, 4), (BAR, BAR + 4), (4 * BAR, 4 * BAR + 4)],
+         [(0, 3, 4), (3 * QUARTER, 17, 16), (4 * BAR, 6, 8)], "3/4 6/8",
+         [(0, 0, 4), (2, 24, 28)], (0, 1)),
+    ],
+)  # fmt: skip
+def test_in_any_metre_each_bar_has_its_own_length(
+    notes: Notes, changes: Changes, bars: str, left: Notes, cuts: tuple[int, ...]
+) -> None:
+    kept, cut = lay_out_bars(score(notes, *changes), 1, METRES)
+    assert (" ".join(map(str, kept.bars)), cut, notes_of(kept)) == (bars, cuts, left)

@@ -59,9 +59,10 @@ def test_the_documents_are_the_windows_of_the_piece() -> None:
         assert by_code(document) == by_code(window)
 
 
-def test_unshuffled_tracks_stand_as_in_the_file() -> None:
+def test_unshuffled_tracks_stand_as_in_the_file_and_no_more_than_wanted() -> None:
     [first, _] = documents(Song("a", 1), shuffle=False)
     assert [track.instrument for track in first.tracks] == [0, 33, DRUMS]
+    assert {len(piece.tracks) for piece in documents(Song("a", 1), max_tracks=2)} == {2}
 
 
 def test_shuffled_orders_differ_by_window_and_seed_but_not_by_run() -> None:
@@ -72,10 +73,6 @@ def test_shuffled_orders_differ_by_window_and_seed_but_not_by_run() -> None:
     assert orders(0) == orders(0)
     assert orders(0) != orders(1)
     assert len({tuple(order) for order in orders(0)}) > 1
-
-
-def test_no_more_tracks_than_wanted() -> None:
-    assert {len(piece.tracks) for piece in documents(Song("a", 1), max_tracks=2)} == {2}
 
 
 def test_training_windows_come_in_all_keys_and_drums_in_one() -> None:
@@ -113,12 +110,14 @@ def refusal(item: Item) -> tuple[str, str]:
     return piece.record.reason, piece.record.detail
 
 
-def test_another_metre_is_refused(tmp_path: Path) -> None:
+def test_files_are_refused_with_the_readers_reason(tmp_path: Path) -> None:
     waltz(tmp_path / "waltz.mid")
-    assert refusal(MidiFile(str(tmp_path / "waltz.mid"), "waltz.mid")) == (
-        "metre",
-        "3/4; only stretches of 4/4 as long as a window are kept",
-    )
+    told = ("metre", "3/4; only stretches of 4/4 as long as a window are kept")
+    assert refusal(MidiFile(str(tmp_path / "waltz.mid"), "waltz.mid")) == told
+    (tmp_path / "bad.mid").write_bytes(b"MThd nonsense")
+    reason, detail = refusal(MidiFile(str(tmp_path / "bad.mid"), "bad.mid"))
+    assert reason == "damaged"
+    assert "bad.mid" in detail
 
 
 def test_a_change_of_metre_is_refused_and_none_at_all_is_not() -> None:
@@ -139,10 +138,3 @@ def test_a_change_of_metre_is_refused_and_none_at_all_is_not() -> None:
 )
 def test_absurd_scores_are_refused_before_they_cost_memory(score: Score, reason: str) -> None:
     assert refusal(Given(score))[0] == reason
-
-
-def test_damage_is_refused_with_the_readers_reason(tmp_path: Path) -> None:
-    (tmp_path / "bad.mid").write_bytes(b"MThd nonsense")
-    reason, detail = refusal(MidiFile(str(tmp_path / "bad.mid"), "bad.mid"))
-    assert reason == "damaged"
-    assert "bad.mid" in detail

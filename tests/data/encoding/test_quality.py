@@ -48,44 +48,35 @@ def reason_of(music: Score, steps_per_quarter: int = 4) -> str:
     return ""
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_tune_is_kept(seed: int) -> None:
-    assert reason_of(tune(seed)) == ""
+RANDOM = np.random.default_rng(0)
+LONG = tune(notes=384)
+ONSETS = tune(notes=256).tracks[0].onset
+PITCHES = RANDOM.integers(36, 84, 256)
+ANY_TIME = np.sort(RANDOM.integers(0, 1000, 300)) * SIXTEENTH
+IN_C = C_MAJOR[RANDOM.integers(0, 8, 300)]
+TRIPLETS = changed(tune(), onset=np.arange(128) * TICKS // 3)
 
 
-def test_a_piece_of_a_few_notes_or_of_one_pitch_is_sparse() -> None:
-    assert reason_of(tune(notes=11)) == "sparse"
-    assert reason_of(tune(notes=12)) == ""
-    one_pitch = changed(tune(), pitch=np.full(128, 60))
-    assert reason_of(one_pitch) == "sparse"
-
-
-def test_random_pitches_are_atonal_unless_they_are_drums() -> None:
-    onset = tune(notes=256).tracks[0].onset
-    pitch = np.random.default_rng(0).integers(36, 84, 256)
-    assert reason_of(score(onset, pitch)) == "atonal"
-    assert reason_of(score(onset, pitch, DRUMS)) == ""
-
-
-def test_music_that_modulates_has_a_key() -> None:
-    music = tune(notes=384)
-    moved = music.tracks[0].pitch + np.repeat([0, 1, 6], 128)
-    assert reason_of(changed(music, pitch=moved)) == ""
-
-
-def test_random_onsets_are_arrhythmic_and_a_steady_beat_is_not() -> None:
-    random = np.random.default_rng(0)
-    onset = np.sort(random.integers(0, 1000, 300)) * SIXTEENTH
-    pitch = C_MAJOR[random.integers(0, 8, 300)]
-    assert reason_of(score(onset, pitch)) == "arrhythmic"
-    assert reason_of(score(np.arange(300) * SIXTEENTH, pitch)) == ""
-
-
-def test_triplets_are_off_the_grid_of_four_and_on_that_of_twelve() -> None:
-    music = tune()
-    triplets = changed(music, onset=np.arange(128) * TICKS // 3)
-    assert reason_of(triplets) == "off-grid"
-    assert reason_of(triplets, steps_per_quarter=12) == ""
+@pytest.mark.parametrize(
+    ("music", "steps_per_quarter", "reason"),
+    [
+        *((tune(seed), 4, "") for seed in range(3)),
+        (tune(notes=11), 4, "sparse"),
+        (tune(notes=12), 4, ""),
+        (changed(tune(), pitch=np.full(128, 60)), 4, "sparse"),  # of one pitch
+        (score(ONSETS, PITCHES), 4, "atonal"),
+        (score(ONSETS, PITCHES, DRUMS), 4, ""),
+        (changed(LONG, pitch=LONG.tracks[0].pitch + np.repeat([0, 1, 6], 128)), 4, ""),  # modulates
+        (score(ANY_TIME, IN_C), 4, "arrhythmic"),
+        (score(np.arange(300) * SIXTEENTH, IN_C), 4, ""),  # a steady beat
+        (TRIPLETS, 4, "off-grid"),
+        (TRIPLETS, 12, ""),
+    ],
+)
+def test_music_is_kept_or_left_out_for_a_reason(
+    music: Score, steps_per_quarter: int, reason: str
+) -> None:
+    assert reason_of(music, steps_per_quarter) == reason
 
 
 def test_a_sketch_is_that_of_any_key_and_hardly_that_of_another_tune() -> None:

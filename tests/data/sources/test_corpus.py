@@ -39,6 +39,10 @@ def test_collections_hold_as_many_pieces_as_the_catalogue_says() -> None:
         "scores": len(everything)
     }
     assert sizes == {known.name: known.pieces for known in COLLECTIONS if known.name in sizes}
+    for known in map(collection_named, corpus.NAMES):
+        assert known is not None
+        assert "do not pass it on" in known.licence
+        assert known.embedded
 
 
 def test_chorales_with_words_have_them_and_those_without_are_left_out() -> None:
@@ -52,12 +56,9 @@ def test_chorales_with_words_have_them_and_those_without_are_left_out() -> None:
     assert settings.pieces
 
 
-def test_a_collection_of_one_composer_and_genre_has_no_labels() -> None:
-    assert not open_source("palestrina").labels
-    assert open_source("quartets").labels[0].families == ("COMPOSER", "GENRE")
-
-
 def test_collections_can_be_joined_and_know_their_composers() -> None:
+    assert not open_source("palestrina").labels, "all of one composer and genre"
+    assert open_source("quartets").labels[0].families == ("COMPOSER", "GENRE")
     both = open_source("bach+palestrina")
     assert len(both.items) == 371 + 1318
     assert set(both.labels[0].rows.values()) == {("BACH", "CHORALE"), ("PALESTRINA", "MASS")}
@@ -66,26 +67,26 @@ def test_collections_can_be_joined_and_know_their_composers() -> None:
         open_source("bach+palestrino")
 
 
-def test_the_parts_of_a_song_are_one_piece_of_its_composer(tmp_path: Path) -> None:
-    whole = open_source("renaissance")
-    song = [item for item in whole.items if item.name == "josquin/petiteCamusette.abc"]
-    source = dataclasses.replace(whole, items=song)
+@pytest.mark.parametrize(
+    ("collection", "name", "tracks", "composer"),
+    [
+        ("renaissance", "josquin/petiteCamusette.abc", 5, "COMPOSER=JOSQUIN"),  # parts of one song
+        ("palestrina", "palestrina/Gloria_16_i.krn", 5, None),  # built in modern values
+    ],
+)
+def test_one_piece_of_a_collection_is_built(
+    tmp_path: Path, collection: str, name: str, tracks: int, composer: str | None
+) -> None:
+    whole = open_source(collection)
+    one = [item for item in whole.items if item.name == name]
+    source = dataclasses.replace(whole, items=one)
     settings = dataclasses.replace(source.preferred, split=(1, 0, 0))
-    manifest = build(source, tmp_path / "set", settings).manifest
-    assert manifest["inputs"]["total"] == 1
-    assert manifest["inputs"]["kept"] == 1
+    inputs = build(source, tmp_path / "set", settings).manifest["inputs"]
+    assert (inputs["total"], inputs["kept"]) == (1, 1)
     vocabulary = load_vocabulary(tmp_path / "set" / "tokenizer")
-    [document] = IndexedReader(tmp_path / "set" / "train")
-    assert len(decode(np.array(document), vocabulary).tracks) == 5
-    assert vocabulary.ids["COMPOSER=JOSQUIN"] in document
-
-
-def test_the_terms_of_each_say_not_to_pass_it_on() -> None:
-    for name in corpus.NAMES:
-        known = collection_named(name)
-        assert known is not None
-        assert "do not pass it on" in known.licence
-        assert known.embedded
+    document, *_ = IndexedReader(tmp_path / "set" / "train")
+    assert len(decode(np.array(document), vocabulary).tracks) == tracks
+    assert composer is None or vocabulary.ids[composer] in document
 
 
 @pytest.mark.parametrize(
@@ -105,15 +106,6 @@ def test_pieces_are_read_as_voices_in_modern_values(
     found = [instrument_name(track.instrument) for track in score.tracks]
     assert found == (voices or found)
     assert len(found) == (len(voices) if voices else 4)
-
-
-def test_old_music_is_built_in_modern_values(tmp_path: Path) -> None:
-    few = [CorpusScore("palestrina/Gloria_16_i.krn")]
-    source = dataclasses.replace(open_source("palestrina"), items=few)
-    settings = dataclasses.replace(source.preferred, split=(1, 0, 0), transpositions=1)
-    manifest = build(source, tmp_path / "set", settings).manifest
-    assert manifest["inputs"]["kept"] == 1
-    assert manifest["splits"]["train"]["documents"] == 1
 
 
 def test_what_was_read_once_is_kept(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
