@@ -70,14 +70,13 @@ def test_the_first_bars_of_some_tracks_are_kept_and_others_are_added(session: Se
     assert notes_before(song.piece, 2)[:3] == notes_before(session.piece, 2)[:3]
 
 
-def test_a_chorale_that_lacks_a_voice_is_given_one(session: Session) -> None:
+def test_a_chorale_that_lacks_a_voice_is_given_one_and_another_piece_is_not(
+    session: Session,
+) -> None:
     (song,) = session.continue_piece(drop=("BASS",), bars=4)
     assert names(song.piece) == list(CHORALE)
-
-
-def test_a_piece_for_other_instruments_is_given_no_voices(chorale_model: Path) -> None:
     piece = Piece(4, 1, (track(0, (0, 8, 70)), track(0, (0, 16, 40))))
-    (song,) = Session(Composer.load(chorale_model), piece).continue_piece(bars=2)
+    (song,) = Session(session.composer, piece).continue_piece(bars=2)
     assert names(song.piece) == ["0", "0"]
 
 
@@ -119,26 +118,12 @@ def test_a_song_number_is_the_same_song_alone_and_in_any_batch(session: Session)
 @pytest.mark.parametrize(
     ("full_bars", "expected"),
     [
-        (
-            True,
-            [
-                ("SOPRANO", [1, 30], [90, 7]),
-                ("ALTO", [0, 30], [49, 43]),
-                ("TENOR", [10, 31], [83, 59]),
-                ("BASS", [0, 18, 31], [85, 77, 30]),
-            ],
-        ),
-        (
-            False,
-            [
-                ("SOPRANO", [24], [122]),
-                ("ALTO", [16, 18, 28, 31], [53, 88, 102, 35]),
-                ("TENOR", [0], [63]),
-                ("BASS", [0], [74]),
-            ],
-        ),
+        (True, [("SOPRANO", [1, 30], [90, 7]), ("ALTO", [0, 30], [49, 43]),
+                ("TENOR", [10, 31], [83, 59]), ("BASS", [0, 18, 31], [85, 77, 30])]),
+        (False, [("SOPRANO", [24], [122]), ("ALTO", [16, 18, 28, 31], [53, 88, 102, 35]),
+                 ("TENOR", [0], [63]), ("BASS", [0], [74])]),
     ],
-)
+)  # fmt: skip
 def test_a_number_means_the_same_song_for_ever(
     chorale_model: Path, full_bars: bool, expected: list[tuple[str, list[int], list[int]]]
 ) -> None:
@@ -227,12 +212,9 @@ def test_what_cannot_be_done_is_refused(
         getattr(session, act)(**wish)
 
 
-def test_density_needs_a_model_that_learnt_it(open_model: Path) -> None:
+def test_what_a_model_has_not_learnt_is_refused(open_model: Path) -> None:
+    session = Session.load(open_model)
     with pytest.raises(UsageError, match="trained without DENSITY"):
-        Session.load(open_model).compose(density=("3",))
-
-
-def test_a_piece_on_another_grid_is_refused(open_model: Path) -> None:
-    piece = Piece(4, 1, (track(DRUMS, (0, 8, 36)),))
+        session.compose(density=("3",))
     with pytest.raises(UsageError, match="grid of 4 steps a quarter, the model on 12"):
-        Session.load(open_model).keep(piece).vary()
+        session.keep(Piece(4, 1, (track(DRUMS, (0, 8, 36)),))).vary()

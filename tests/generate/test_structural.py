@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from megatron_music.errors import CheckpointError, UsageError
+from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
@@ -292,33 +292,9 @@ def test_a_penalty_makes_parallels_rarer_by_its_exponential(hearing_model: Path)
 def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
     with pytest.raises(UsageError, match="no structural inputs"):
         Session.load(chorale_model).compose(guidance=0.5)
-    with pytest.raises(UsageError, match=r"must be 0\.\.10"):
-        Request(guidance=11.0)
+
     with pytest.raises(UsageError, match="which pitches move in parallel"):
         Session.load(chorale_model).compose(parallel_penalty=3.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"structural_inputs": ["time", "smell"]}, "no structural input 'smell'"),
-        ({"structural_inputs": ["time"]}, "structural inputs take 225 rows"),
-        ({"structural_inputs": "time"}, "expected a list of names"),
-        ({"seq_length": 10**9}, "seq_length=1000000000"),
-        ({"seq_length": "160"}, "seq_length='160'"),
-        ({"guidance": "much"}, "guidance='much'"),
-        ({"parallel_penalty": -1}, "parallel_penalty=-1"),
-        ({"min_p": 1.5}, "min_p=1.5"),
-    ],
-)
-def test_inputs_that_do_not_fit_are_refused(
-    hearing_model: Path, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    folder = Path(shutil.copytree(hearing_model, tmp_path / "hf"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    with pytest.raises(CheckpointError, match=message):
-        Composer.load(folder)
 
 
 @pytest.fixture(scope="module")
