@@ -11,7 +11,7 @@ import pytest
 
 from megatron_music.data.sources.catalog import COLLECTIONS
 from tests.cli.program import Program
-from tests.data.collection import files_of, folder_of_songs, waltz
+from tests.data.collection import folder_of_songs, waltz
 
 pytestmark = pytest.mark.slow
 SHARES = ("--split", "50,25,25")
@@ -99,33 +99,6 @@ def test_a_second_data_set_can_be_like_the_first(program: Program) -> None:
     assert "bars is 2 in first (got 4)" in refused
 
 
-@pytest.mark.parametrize(
-    ("code", "command", "message"),
-    [
-        (2, "data build bahc -o set", "did you mean bach"),
-        (1, "data build lakh -o set", "must be downloaded first"),
-        (1, "data build metamidi -o set", "make pretrain DATASET=metamidi SOURCE=PATH"),
-        (1, "data fetch metamidi", "ask for access on https://zenodo.org/record/5142664"),
-        (2, "data fetch bach", "bach is here already"),
-        (2, "data fetch lahk", "did you mean lakh"),
-        (2, "data build metamidi --source nowhere -o set", "no folder and no file nowhere"),
-        (2, "data build bach -o set --bars 0", "bars must be 1..64 (got 0)"),
-        (2, "data build bach -o set --hop 2", "hop is for stored windows"),
-        (2, "data build bach -o set --split 1,x", "--split takes three whole weights"),
-        (2, "data build bach -o set --workers 0", "workers must be 1 or more"),
-        (2, "data build bach -o set --transpositions 2 --no-transpositions", "exclude each other"),
-        (1, "data build bach -o set --like nowhere", "no mmmtrack.json in nowhere/tokenizer"),
-        (1, "data convert nowhere -o set", "data build SOURCE -o nowhere"),
-        (1, "data verify nowhere", "data build SOURCE -o nowhere"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line(
-    program: Program, code: int, command: str, message: str
-) -> None:
-    assert message in program.fails(code, *command.split())
-    assert not files_of(program.folder)
-
-
 def test_whole_pieces_are_converted_to_windows(program: Program) -> None:
     folder_of_songs(program.folder / "music", 12)
     built = program("data", "build", "music", "-o", "set").stdout
@@ -177,4 +150,3 @@ def test_stats_shows_and_draws_what_a_data_set_consists_of(home: Program) -> Non
     assert len(list(home.folder.glob("pictures/*.png"))) == 6
     values = json.loads(home("data", "stats", "set", "--json").stdout)
     assert values == json.loads((home.folder / "pictures/stats.json").read_text())
-    assert "data build SOURCE -o nowhere" in home.fails(1, "data", "stats", "nowhere")

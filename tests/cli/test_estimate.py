@@ -47,61 +47,17 @@ def test_epochs_are_counted_of_each_folder(program: Program) -> None:
     assert "2.0 of a, 4.0 of b" in program(*words, "train.train_iters=1000").stdout
 
 
-def test_its_options_alone_do_not_begin_a_training(program: Program) -> None:
-    words = ["train", "tiny", "--data", "a", "--device", "NVIDIA H200", "--gpus", "8", "--json"]
-    told = program.fails(2, *words)
-    assert "--device, --gpus, --json only with --estimate or --rehearse; add it" in told
-
-
-def test_an_estimate_names_further_options(program: Program) -> None:
+def test_an_estimate_has_a_fitting_unit_of_time_and_names_further_options(
+    program: Program,
+) -> None:
     told = program("train", "tiny", "--estimate").stdout
     assert re.search("epochs +give --data DIR", told)
     assert re.search("time +give --device NAME, as in --device 'NVIDIA H200'", told)
-
-
-def test_a_short_time_has_a_fitting_unit(program: Program) -> None:
     words = ["train", "article", "--estimate", "--device", "NVIDIA H200"]
     assert re.search(r"time +48\.\d minutes", program(*words).stdout)
     assert re.search(r"time +3\.\d hours", program(*words, "train.train_iters=200000").stdout)
-
-
-def test_a_model_that_does_not_fit_is_reported(program: Program) -> None:
     told = program("train", "profile-large", "--estimate", "--device", V100, "--depth", "48")
     assert f"{V100}: does NOT fit" in told.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--device", "H200"], "no peak is known for the device 'H200'.* it: 'NVIDIA H200'$"),
-        (
-            ["--device", "h100"],
-            "it: 'NVIDIA H100 80GB HBM3', 'NVIDIA H100 PCIe', 'NVIDIA H100 NVL'$",
-        ),
-        (["--device", "NVIDIA A100"], "it: 'NVIDIA A100-SXM4-40GB', 'NVIDIA A100-SXM4-80GB'"),
-        (["--device", "Foo"], "it: 'Tesla V100-.*'Tesla T4'.*'NVIDIA GB200'$"),
-        (["--device", V100, "train.precision=bf16"], "does not compute in bf16; set .*fp16"),
-        (["--gpus", "0"], r"--gpus must be 1 or more \(got 0\)"),
-        (["--utilisation", "45"], r"--utilisation must be in \(0, 1\] \(got 45"),
-        (["--utilisation", "0.5"], "--utilisation only with --device NAME; add it"),
-        (["--megatron-lm-args"], "--megatron-lm-args not with --estimate: ask for one of the two"),
-        (["parallel.tensor_model_parallel_size=3"], "nearest that can work"),
-    ],
-)
-def test_what_cannot_be_estimated_is_one_line(
-    program: Program, words: list[str], told: str
-) -> None:
-
-    assert re.search(told, program.fails(2, "train", "article", "--estimate", *words))
-
-
-def test_training_without_data_names_what_is_missing(program: Program) -> None:
-    assert "with --data DIR" in program.fails(2, "train", "tiny")
-
-
-def test_stock_megatron_begins_with_no_checkpoint_of_ours(program: Program) -> None:
-    words = ["train", "tiny", "--data", "a", "--from", "runs/a", "--megatron-lm-args"]
-    assert "cannot read our checkpoints" in program.fails(2, *words)
 
 
 def test_no_torch_is_loaded() -> None:

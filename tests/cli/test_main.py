@@ -59,12 +59,6 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         assert f"megatron-music {command}" in " ".join(done.stdout.split())
 
 
-def test_an_unknown_command_is_a_usage_error() -> None:
-    done = run("composer")
-    assert done.returncode == 2
-    assert "no command 'composer' (did you mean 'compose'" in done.stderr
-
-
 def test_the_version_is_printed() -> None:
     from megatron_music import __version__
 

@@ -10,12 +10,26 @@ import pytest
 from megatron_music.cli import main
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
-from tests.midi_bytes import FOUR_FOUR, midi_bytes, note
+from tests.midi_bytes import FOUR_FOUR, midi_bytes, note, program
+from tests.scores import TUNE
+
+
+def voice(channel: int, name: str) -> bytes:
+    """Return eight notes C4 of a voice that is known by its track's name."""
+    named = b"\x00\xff\x03" + bytes([len(name)]) + name.encode() + program(channel, 52)
+    return named + note(channel, 80) * 8
+
 
 WALTZ = b"\x00\xff\x58\x04\x03\x02\x18\x08"
 FILES = {
     "tune.mid": midi_bytes(FOUR_FOUR + b"".join(note(0, 80, 60 + i % 5) for i in range(32))),
     "duo.mid": midi_bytes(FOUR_FOUR, note(0, 80) * 8, note(1, 80, 48) * 8),
+    "choir.mid": midi_bytes(
+        FOUR_FOUR, *(voice(i, name) for i, name in enumerate(("SOPRANO", "ALTO", "TENOR", "BASS")))
+    ),
+    "late.mid": midi_bytes(b"\x00\xff\x51\x03\x7f\xff\xff" + note(0, 127) * 400),
+    "tunes.abc": f"{TUNE}\n{TUNE.replace('X:1', 'X:2')}".encode(),
+    "sweep.yaml": b"recipe: tiny\n",
     "drums.mid": midi_bytes(FOUR_FOUR + note(9, 80, 36) * 16),
     "waltz/waltz.mid": midi_bytes(WALTZ + note(0, 80) * 24),
     "bad/silent.mid": midi_bytes(FOUR_FOUR),
@@ -103,6 +117,18 @@ sample hf --harmonise duo.mid                      | 2 | which track is to be ke
 sample hf --harmonise duo.mid --voice Nobody       | 2 | no track 'Nobody'
 sample hf --harmonise tune.mid --fill-bars 3       | 2 | leave out --fill-bars
 sample small --bars 1                              | 2 | ask for fewer
+sample hf --end                                    | 2 | does not know the place in a piece
+sample hf --song-id 5 -n 2                         | 2 | -n is 2, but --song-id names 1
+sample hf --prompt choir.mid --fill-bars 1-999999  | 2 | must be given as
+sample hf --prompt choir.mid --fill-bars 5-60      | 2 | bars 1..2 (got 5 to 60)
+sample hf --prompt choir.mid --bars 1              | 2 | --bars is 1, but 2 are kept
+sample hf --prompt choir.mid --bars 2              | 2 | nothing to compose
+sample hf --prompt choir.mid --tracks 2 --bars 3   | 2 | is for songs from nothing
+sample hf --prompt choir.mid --key D --fill-bars 2 | 2 | 0% of it is of D major
+sample hf --prompt choir.mid --drop Altoo --bars 3 | 2 | did you mean 'ALTO'
+sample hf --prompt choir.mid --as BASS             | 2 | 1 instruments for 4 tracks
+sample hf --prompt choir.mid --drop ALTO --instrument BASS --bars 3 | 2 | but is kept
+sample hf --prompt choir.mid --bars 3 -o hf/config.json/x | 1 | Not a directory
 """
 OTHERS = """
 data build                                         | 2 | source is missing
@@ -119,6 +145,19 @@ data build waltz -o set --attributes labels.csv    | 2 | names none of the 1 pie
 data verify waltz                                  | 1 | no data set in waltz
 data list-left-out waltz                           | 1 | give the folder of a data set
 data fetch bahc                                    | 2 | did you mean bach
+data fetch bach                                    | 2 | bach is here already
+data fetch metamidi                                | 1 | ask for access on https://zenodo.org/
+data build bahc -o set                             | 2 | did you mean bach
+data build lakh -o set                             | 1 | must be downloaded first
+data build metamidi -o set                         | 1 | make pretrain DATASET=metamidi SOURCE=PATH
+data build metamidi --source nowhere -o set        | 2 | no folder and no file nowhere
+data build bach -o set --hop 2                     | 2 | hop is for stored windows
+data build bach -o set --split 1,x                 | 2 | --split takes three whole weights
+data build bach -o set --workers 0                 | 2 | workers must be 1 or more
+data build bach -o set --transpositions 2 --no-transpositions | 2 | exclude each other
+data build bach -o set --like nowhere              | 1 | no mmmtrack.json in nowhere/tokenizer
+data convert nowhere -o set                        | 1 | data build SOURCE -o nowhere
+data stats nowhere                                 | 1 | data build SOURCE -o nowhere
 train                                              | 2 | recipe is missing
 train tiny                                         | 2 | --data DIR
 train tinny --data waltz                           | 2 | did you mean 'tiny'
@@ -127,16 +166,49 @@ train waltz tiny                                   | 2 | is a folder, not a reci
 train tiny waltz                                   | 2 | --data waltz
 train tiny --data waltz train.lr=fast              | 2 | train.lr
 train nothing.yaml --data waltz                    | 2 | cannot read the recipe
+train tiny --data a --device x --gpus 8 --json     | 2 | --gpus, --json only with --estimate
+train tiny --data a --from b --megatron-lm-args    | 2 | cannot read our checkpoints
+train article --estimate --gpus 0                  | 2 | --gpus must be 1 or more (got 0)
+train article --estimate --utilisation 45          | 2 | --utilisation must be in (0, 1] (got 45
+train article --estimate --utilisation 0.5         | 2 | --utilisation only with --device
+train article --estimate --megatron-lm-args        | 2 | not with --estimate
+train article --estimate parallel.tensor_model_parallel_size=3 | 2 | nearest that can work
+train article --estimate --device H200             | 2 | no peak is known for the device 'H200'
+train article --estimate --device h100             | 2 | it: 'NVIDIA H100 80GB HBM3', 'NV
+train article --estimate --device 'NVIDIA A100'    | 2 | it: 'NVIDIA A100-SXM4-40GB', 'NV
+train article --estimate --device Foo              | 2 | 'NVIDIA GB200'
+train article --estimate --device 'Tesla T4' train.precision=bf16 | 2 | does not compute in bf16; set
+train article --rehearse                           | 2 | --rehearse needs --device NAME
+train article --rehearse --device 'Tesla T4' --gpus 0 | 2 | --gpus must be 1 or more
+train article --rehearse --device H100             | 2 | no peak is known for the device 'H100'
+train article --rehearse --device 'Tesla T4' --assume x=1 | 2 | --assume knows no 'x'
+train article --rehearse --estimate                | 2 | --rehearse not with --estimate
+train article --rehearse --utilisation 0.5         | 2 | --utilisation only with --estimate
+train article --assume x=1                         | 2 | --assume only with --rehearse; add it
 export nothing                                     | 1 | no checkpoint in nothing
 export waltz                                       | 1 | no checkpoint in waltz
 render nothing.mid                                 | 1 | cannot read nothing.mid
 render waltz                                       | 1 | is a folder
 render bad/silent.mid                              | 1 | no notes
+render bad/empty.mid                               | 1 | empty file
+render notes.txt                                   | 1 | notes.txt is not a MIDI file
+render late.mid                                    | 1 | late.mid
+render tunes.abc                                   | 1 | holds 2 tunes
+render tune.mid --png tune.mid                     | 2 | must end in .png
 render tune.mid --png duo.mid                      | 2 | must end in .png
 render tune.mid --wav tune.mid                     | 2 | is the input itself
 render tune.mid tune.mid                           | 2 | one argument too many
 encode tune.mid -o duo.mid                         | 2 | is a name of music
 encode tune.mid --bars 0                           | 2 | --bars
+encode tune.mid --hop 4                            | 2 | --hop 4 needs --bars
+encode tune.mid --metre 0/4                        | 2 | choose among
+encode tune.mid --velocity 9                       | 2 | must be 8 or 32
+encode tune.mid --steps-per-quarter 5              | 2 | 4 or 12
+encode tune.mid -o tune.mid                        | 2 | is the input itself
+encode none.mid                                    | 1 | cannot read none.mid
+encode bad/cut.mid -o out.txt                      | 1 | not a sound MIDI file
+decode notes.txt -o notes.txt                      | 2 | is the input itself
+decode notes.txt -o a.mxl                          | 2 | compressed MusicXML
 decode nothing.txt                                 | 1 | cannot read nothing.txt
 decode tune.mid                                    | 1 | is not text
 decode notes.txt                                   | 1 | not in the vocabulary
@@ -150,6 +222,12 @@ studio nothing                                     | 1 | no exported model
 studio hf --host 0.0.0.0                           | 2 | --share-token
 doctor extra                                       | 2 | one argument too many
 profile sweep nothing.yaml                         | 1 | cannot read the sweep
+profile sweep sweep.yaml                           | 2 | grid: Field required
+profile sweep sweep.yaml --budget long             | 2 | as in 90s
+profile sweep sweep.yaml --budget '5 d'            | 2 | 30m
+profile sweep sweep.yaml --rehearse --gpus 2       | 2 | belong together
+profile report none                                | 1 | megatron-music profile sweep
+profile nvml --interval 0                          | 2 | --interval
 profile                                            | 2 | a command is missing
 """
 MISTAKES = [

@@ -61,24 +61,6 @@ def test_a_program_gets_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert step["step_s"] == pytest.approx(sum(step[part] for part in parts))
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--rehearse"], "--rehearse needs --device NAME"),
-        (["--rehearse", "--device", H100, "--gpus", "0"], "--gpus must be 1 or more"),
-        (["--rehearse", "--device", "H100"], "no peak is known for the device 'H100'"),
-        (["--rehearse", "--device", H100, "--assume", "x=1"], "--assume knows no 'x'"),
-        (["--rehearse", "--estimate"], "--rehearse not with --estimate"),
-        (["--rehearse", "--utilisation", "0.5"], "--utilisation only with --estimate; add it"),
-        (["--assume", "x=1"], "--assume only with --rehearse; add it"),
-    ],
-)
-def test_what_cannot_be_rehearsed_is_one_line(
-    program: Program, words: list[str], told: str
-) -> None:
-    assert told in program.fails(2, "train", "article", *words)
-
-
 @pytest.mark.slow
 def test_a_sweep_is_ordered_without_a_gpu(program: Program, tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
@@ -88,8 +70,3 @@ def test_a_sweep_is_ordered_without_a_gpu(program: Program, tmp_path: Path) -> N
     assert [line[:2] for line in lines] == ["1.", "2.", "- ", "- "]
     assert "batch 2 of 8" in lines[0]
     assert "4 processes need as many GPUs; this machine has 2" in lines[2]
-
-
-def test_an_order_for_a_machine_needs_its_name_and_number(program: Program) -> None:
-    told = program.fails(2, "profile", "sweep", "sweep.yaml", "--rehearse", "--gpus", "2")
-    assert "belong together" in told

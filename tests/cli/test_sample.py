@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from megatron_music.cli.main import app
 from megatron_music.data.indexed import write_index
-from megatron_music.errors import MusicError, UsageError
+from megatron_music.errors import UsageError
 from megatron_music.evaluate.best import RealMusic, measures
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.score.instruments import VOICES
@@ -21,7 +21,6 @@ from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.cli.program import Program
 from tests.generate.conftest import CHORALE, untrained
 from tests.midi_bytes import midi_bytes
 from tests.music import bars_not_full, track
@@ -126,54 +125,6 @@ def test_rests_before_the_barline_are_asked_for_and_recorded(
     assert any(rests) is not asked
 
 
-@pytest.mark.slow
-def test_a_wish_that_makes_no_sense_is_refused_in_a_line(program: Program) -> None:
-    model = str(untrained(program.folder / "hf", SETTINGS))
-    wishes = {
-        ("--top-p", "1.7"): "error: --top-p must be in (0, 1] (got 1.7); use 1.0 to disable",
-        ("--fill-bars", "6-4"): "error: bars must be given as 4, 4-6 or 4-6,9 (got '6-4')",
-    }
-    for wish, line in wishes.items():
-        assert program.fails(2, "sample", model, "-o", "music", *wish) == line
-    wish = ("sample", "nowhere", "-o", "music", "--fill-bars", "2")
-    assert "--fill-bars needs a piece to begin from" in program.fails(2, *wish)
-    assert "no exported model in nowhere" in program.fails(1, "sample", "nowhere", "-o", "music")
-    assert not (program.folder / "music").exists()
-
-
-@pytest.mark.parametrize(
-    ("wish", "message"),
-    [
-        ("--fill-bars 1-999999999", r"bars must be given as .*got '1-999999999'"),
-        ("--fill-bars 5-60", r"the piece has bars 1..2 \(got 5 to 60\)"),
-        ("--song-id 5 --seed 3", "--song-id and --seed each say which song"),
-        ("--song-id 5 -n 2", "-n is 2, but --song-id names 1"),
-        ("--song-id -5", r"--song-id must be 0..\d+ \(got -5\)"),
-        ("--instrument BASS --instrument bass", "BASS is asked for 2 times"),
-        ("--drop ALTO --instrument BASS --bars 3", "BASS is to be added, but is kept"),
-        ("--drop Altoo --bars 3", "no track 'Altoo'; did you mean 'ALTO'"),
-        ("--bars 1", "bars is 1, but 2 are kept"),
-        ("-n 1", "nothing to compose: the piece has 2 bars"),
-        ("--instrument violn --bars 3", "did you mean Violin"),
-        ("--instrument violin --bars 3", "never met Violin"),
-        ("--as BASS", r"1 instruments for 4 tracks \(SOPRANO, ALTO, TENOR, BASS\)"),
-        ("--as PIANO=BASS --bars 3", "no track 'PIANO'"),
-        ("--key D --fill-bars 2", "sounds in .*: 0% of it is of D major"),
-        ("--key Q --fill-bars 2", "key must be as in"),
-        ("--tracks 2 --bars 3", "is for songs from nothing"),
-        ("-o hf/config.json/x --bars 3", "cannot write into hf/config.json/x: Not a directory"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_anything_is_composed(
-    here: Path, wish: str, message: str
-) -> None:
-    untrained(here / "hf", SETTINGS)
-    write_midi(CHORD, here / "mine.mid")
-    with pytest.raises(MusicError, match=message):
-        run("sample", "hf", "-o", "music", "--prompt", "mine.mid", *wish.split())
-    assert not (here / "music").exists()
-
-
 def test_an_instrument_never_met_is_asked_about_before_anything_is_composed(here: Path) -> None:
     model = str(untrained(here / "hf", SETTINGS))
     wish = ("sample", model, "-o", "music", "-n", "1", "--bars", "1", "--no-wav", "--no-png")
@@ -202,26 +153,6 @@ def test_a_tune_is_harmonised_and_the_report_knows_what_is_new(here: Path) -> No
     assert (report["asked"]["voice"], report["asked"]["end"]) == ("", True)
     assert report["came"]["new"] == "ALTO 1-2; TENOR 1-2; BASS 1-2"
     assert not {"begin", "drop", "vary"} & set(report["asked"])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--voice", "BASS"), "give --harmonise FILE or --prompt FILE --sing"),
-        (
-            ("--harmonise", "tune.mid", "--voice", "BASS", "--prompt", "tune.mid"),
-            "leave out one of them",
-        ),
-        (("--end",), "does not know the place in a piece"),
-    ],
-)
-def test_a_voice_and_a_place_that_make_no_sense_are_refused(
-    here: Path, options: tuple[str, ...], message: str
-) -> None:
-    model = untrained(here / "hf", SETTINGS)
-    with pytest.raises(UsageError, match=message):
-        run("sample", str(model), "-o", "music", *options)
-    assert not list(here.glob("music/*"))
 
 
 def test_strings_are_filled_by_a_model_of_voices_once_they_are_taken_as_such(here: Path) -> None:

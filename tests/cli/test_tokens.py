@@ -35,8 +35,7 @@ def test_notation_goes_the_same_way_as_midi(program: Program, tmp_path: Path) ->
     (tmp_path / "tunes.abc").write_text(TUNE + "\n" + TUNE.replace("X:1", "X:2"))
     one, other = program("encode", "tunes.abc").stdout.splitlines()
     assert one == other
-    assert "compressed MusicXML" in program.fails(2, "decode", "a.txt", "-o", "a.mxl")
-    assert "holds 2 tunes" in program.fails(1, "render", "tunes.abc")
+
     program("render", "a.musicxml", "--musicxml", "b.musicxml", "--wav", "b.wav")
     assert program("encode", "b.musicxml", "--no-density").stdout == BASS_LINE + "\n"
     assert (tmp_path / "b.wav").read_bytes().startswith(b"RIFF")
@@ -61,33 +60,6 @@ def test_a_text_that_is_not_a_piece_is_refused(
     assert not (tmp_path / "a.mid").exists()
 
 
-def test_what_cannot_be_read_is_refused(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "bad.mid").write_bytes(b"MThd but no music")
-    assert "cannot read none.mid" in program.fails(1, "encode", "none.mid")
-    assert "not a sound MIDI file" in program.fails(1, "encode", "bad.mid", "-o", "out.txt")
-    assert "4 or 12" in program.fails(2, "encode", "bad.mid", "--steps-per-quarter", "5")
-    assert not (tmp_path / "out.txt").exists()
-
-
-def test_music_is_never_overwritten_by_what_is_made_of_it(program: Program, tmp_path: Path) -> None:
-    write_midi(bass_line(), tmp_path / "a.mid")
-    (tmp_path / "a.txt").write_text(BASS_LINE)
-    before = (tmp_path / "a.mid").read_bytes()
-    for command in (
-        ("encode", "a.mid", "-o", "a.mid"),
-        ("decode", "a.txt", "-o", "a.txt"),
-        ("render", "a.mid", "--png", "a.mid"),
-    ):
-        assert "is the input itself" in program.fails(2, *command)
-    assert (tmp_path / "a.mid").read_bytes() == before
-    assert (tmp_path / "a.txt").read_text() == BASS_LINE
-
-
-def test_a_hop_that_would_leave_music_out_is_refused(program: Program, tmp_path: Path) -> None:
-    write_midi(bass_line(), tmp_path / "a.mid")
-    assert "--hop 4 needs --bars" in program.fails(2, "encode", "a.mid", "--hop", "4")
-
-
 def test_metres_are_tokens_where_they_are_asked_for(program: Program, tmp_path: Path) -> None:
     waltz = Piece(
         4, 2, (track(0, (0, 12, 60), (12, 28, 62)),), (parse_metre("3/4"), parse_metre("4/4"))
@@ -101,7 +73,6 @@ def test_metres_are_tokens_where_they_are_asked_for(program: Program, tmp_path: 
     program("decode", "a.txt", "-o", "b.mid")
     assert program("encode", "b.mid", "--metre", "any", "--no-density").stdout == text
     assert "--metre any keeps it" in program("encode", "a.mid").stderr
-    assert "choose among" in program.fails(2, "encode", "a.mid", "--metre", "0/4")
 
 
 def test_velocities_and_tempi_are_tokens_where_they_are_asked_for(
@@ -125,4 +96,3 @@ def test_velocities_and_tempi_are_tokens_where_they_are_asked_for(
     assert "VELOCITY=90" in (tmp_path / "c.txt").read_text()
     assert not fine.stderr
     program("decode", "c.txt", "-o", "c.mid")
-    assert "must be 8 or 32" in program.fails(2, "encode", "a.mid", "--velocity", "9")

@@ -11,9 +11,11 @@ from megatron_music.data.build import build
 from megatron_music.data.convert import convert
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources.open import open_source
+from megatron_music.data.sources.open import Source, open_source
 from megatron_music.errors import DataError, UsageError
+from megatron_music.score.midi import write_midi
 from tests.data.collection import Song, files_of, folder_of_songs, songs, source_of, waltz
+from tests.music import WORDS, sung_song
 
 HALVES = BuildSettings(split=(50, 25, 25))
 RICH = dataclasses.replace(
@@ -21,14 +23,23 @@ RICH = dataclasses.replace(
 )
 
 
+def music(folder: Path, settings: BuildSettings) -> Source:
+    """Return made-up songs: files with words where the settings ask for words."""
+    if not settings.lyrics:
+        return source_of([*songs(12), Song("again", 3, shift=4)])
+    folder.mkdir()
+    for number in range(1, 13):
+        write_midi(sung_song(number, WORDS), folder / f"{number}.kar")
+    return open_source(str(folder))
+
+
 def both(
     tmp_path: Path, settings: BuildSettings, **chosen: Any
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the files of a build of windows, and of pieces that were converted."""
-    music = [*songs(12), Song("again", 3, shift=4)]
-    build(source_of(music), tmp_path / "built", dataclasses.replace(settings, **chosen))
-    pieces = dataclasses.replace(settings, pieces=True)
-    build(source_of(music), tmp_path / "pieces", pieces)
+    source = music(tmp_path / "music", settings)
+    build(source, tmp_path / "built", dataclasses.replace(settings, **chosen))
+    build(source, tmp_path / "pieces", dataclasses.replace(settings, pieces=True))
     made = convert(tmp_path / "pieces", tmp_path / "made", chosen)
     assert not made.up_to_date
     return files_of(tmp_path / "built"), files_of(tmp_path / "made")
@@ -43,6 +54,7 @@ def both(
         (RICH, {}),
         (dataclasses.replace(RICH, steps_per_quarter=12, density=False), {"fill": False}),
         (dataclasses.replace(HALVES, metres=("4/4", "3/4")), {"transpositions": 3, "hop": 1}),
+        (dataclasses.replace(HALVES, lyrics=True, syllable_pieces=8), {"bars": 2}),
     ],
 )
 def test_the_folder_is_that_of_a_build(

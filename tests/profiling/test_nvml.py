@@ -142,7 +142,6 @@ def test_what_cannot_be_watched_is_one_line(
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
     line = program.fails(1, "profile", "nvml", "--once", LD_LIBRARY_PATH=str(tmp_path))
     assert "no NVIDIA driver" in line
-    assert program.run("profile", "nvml", "--interval", "0").returncode == 2
 
 
 SAMPLE = Sample(
