@@ -101,6 +101,7 @@ def test_kernels_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "device", "packages", "tensor", "expected"),
     [
+        ("", H100, ENGINE, 2, True),
         ("auto", H100, ENGINE, 2, True),
         ("auto", V100, APEX, 2, True),
         ("auto", H100, ENGINE, 1, False),
@@ -114,15 +115,9 @@ def test_sequence_parallel_is_chosen_where_the_norms_can_do_it(
     asked: str, device: Device, packages: frozenset[str], tensor: int, expected: bool
 ) -> None:
     size = f"parallel.tensor_model_parallel_size={tensor}"
-    given = recipe(f"parallel.sequence_parallel={asked}", size)
+    given = recipe(size, *([f"parallel.sequence_parallel={asked}"] if asked else []))
     kernels = choose_kernels("auto", device, packages)
     assert choose_sequence_parallel(given, device, kernels, packages) is expected
-
-
-def test_sequence_parallel_is_the_default_with_tensor_parallel() -> None:
-    kernels = choose_kernels("auto", H100, ENGINE)
-    assert choose_sequence_parallel(recipe(TP2), H100, kernels, ENGINE)
-    assert not choose_sequence_parallel(recipe(), H100, kernels, ENGINE)
 
 
 @pytest.mark.parametrize(("device", "packages"), [(H100, NOTHING), (NEW_CPU, ENGINE)])

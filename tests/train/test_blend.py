@@ -32,29 +32,30 @@ def data_set(folder: Path, tokens: int = 0, settings: TokenizerSettings = SETTIN
     return folder
 
 
-def test_folders_have_weights_or_none() -> None:
-    assert parse_blend(["a:0.7", "b:3e-1"]).parts == (Part(Path("a"), 0.7), Part(Path("b"), 0.3))
-    assert parse_blend(["a", "b"]).parts == (Part(Path("a")), Part(Path("b")))
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["a:0.7", "b:3e-1"], [("a", 0.7), ("b", 0.3)]),
+        (["a", "b"], [("a", None), ("b", None)]),
+        (["take:two"], [("take:two", None)]),  # a colon in a name does not begin a weight
+        (["take:two:2"], [("take:two", 2.0)]),
+        (["a:1", "b:1", "./a:2"], [("a", 3.0), ("b", 1.0)]),  # given twice: with both weights
+        (["a", "a/"], [("a", None)]),
+    ],
+)
+def test_folders_have_weights_or_none(
+    words: list[str], parts: list[tuple[str, float | None]]
+) -> None:
+    assert parse_blend(words).parts == tuple(Part(Path(name), weight) for name, weight in parts)
 
 
-def test_shares_add_up_to_one() -> None:
+def test_shares_add_up_to_one_and_a_folder_may_be_named_as_if_it_had_a_weight(
+    tmp_path: Path,
+) -> None:
     assert parse_blend(["a:3", "b:1"]).shares == [0.75, 0.25]
     assert parse_blend(["a:3"]).shares == parse_blend(["a"]).shares == [1.0]
-
-
-def test_a_colon_in_a_name_does_not_begin_a_weight(tmp_path: Path) -> None:
-    assert parse_blend(["take:two"]) == Blend.of(Path("take:two"))
-    assert parse_blend(["take:two:2"]).parts == (Part(Path("take:two"), 2.0),)
     (tmp_path / "take:2").mkdir()
     assert parse_blend([f"{tmp_path}/take:2"]) == Blend.of(tmp_path / "take:2")
-
-
-def test_a_folder_given_twice_is_one_with_both_weights() -> None:
-    assert parse_blend(["a:1", "b:1", "./a:2"]).parts == (
-        Part(Path("a"), 3.0),
-        Part(Path("b"), 1.0),
-    )
-    assert parse_blend(["a", "a/"]) == Blend.of(Path("a"))
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,16 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "run")
 
 
-def test_a_new_run_has_no_checkpoint(run: RunDir) -> None:
-    assert run.latest() is None
-    assert run.steps() == []
-    assert lowest_validation_loss(run, 10) is None
-
-
 def test_a_checkpoint_appears_whole_and_becomes_the_latest(run: RunDir) -> None:
+    assert (run.latest(), run.steps(), lowest_validation_loss(run, 10)) == (None, [], None)
     with commit_checkpoint(run, meta(5)) as folder:
         assert not run.step(5).exists()
         (folder / "weights").write_text("5")
     assert run.latest() == run.step(5).resolve()
     assert read_meta(run.step(5)) == meta(5)
+    (run.step(5) / "stale").touch()
+    save(run, 5)
+    assert not (run.step(5) / "stale").exists(), "saving an iteration again replaces it"
 
 
 def test_the_last_two_and_the_best_are_kept(run: RunDir) -> None:
@@ -70,7 +68,7 @@ def test_the_last_two_and_the_best_are_kept(run: RunDir) -> None:
     assert lowest_validation_loss(run, 5) == 2.0
 
 
-def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_trace(run: RunDir) -> None:
+def test_neither_a_save_that_fails_nor_a_kill_leaves_a_trace(run: RunDir) -> None:
     save(run, 1)
     with (
         pytest.raises(WriteError, match=r"cannot write .*step_2: No space left"),
@@ -78,10 +76,6 @@ def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_trace(run: RunDir) -
     ):
         raise OSError(28, "No space left on device")
     assert names(run) == ["latest", "step_1"]
-
-
-def test_what_a_killed_process_left_is_cleaned_up(run: RunDir) -> None:
-    save(run, 1)
     run.partial(2).mkdir()
     clean(run)
     assert names(run) == ["latest", "step_1"]
@@ -93,13 +87,6 @@ def test_a_latest_that_points_nowhere_gives_way_to_the_newest_whole_one(run: Run
     (run.checkpoints / "latest").symlink_to("step_9")
     run.step(7).mkdir()  # not whole: no meta.json
     assert run.latest() == run.step(1)
-
-
-def test_saving_an_iteration_again_replaces_it(run: RunDir) -> None:
-    save(run, 1)
-    (run.step(1) / "stale").touch()
-    save(run, 1)
-    assert not (run.step(1) / "stale").exists()
 
 
 def test_a_damaged_meta_file_is_a_checkpoint_error(run: RunDir) -> None:
