@@ -290,70 +290,6 @@ def rows_by_token(
     }
 
 
-def test_a_note_of_a_finished_track_sounds_from_its_onset_to_its_end() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=0 BAR_START TIME_DELTA=1 NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 "
-        "BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=72 TIME_DELTA=1 NOTE_OFF=72 "
-        "NOTE_ON=71 TIME_DELTA=2 NOTE_OFF=71",
-        ("time", "sounding"),
-    )
-    assert told["NOTE_ON=72"] == [0]
-    assert told["NOTE_OFF=72"] == [1, 65 + 60]
-    assert told["NOTE_OFF=71"] == [3]
-
-
-def test_each_voice_of_a_choir_has_rows_of_its_own() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=ALTO BAR_START NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60 BAR_END "
-        "TRACK_END TRACK_START INST=DRUMS BAR_START NOTE_ON=36 TIME_DELTA=4 NOTE_OFF=36 BAR_END "
-        "TRACK_END TRACK_START INST=BASS BAR_START NOTE_ON=50",
-        ("time", "sounding"),
-    )
-    assert told["NOTE_ON=50"] == [0, 65 + 128 + 36, 65 + 3 * 128 + 60]
-
-
-def test_what_begins_and_what_comes_next_in_the_finished_tracks() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 NOTE_ON=60 "
-        "TIME_DELTA=4 NOTE_OFF=60 BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=72 "
-        "TIME_DELTA=1 NOTE_OFF=72 TIME_DELTA=3 NOTE_ON=71 TIME_DELTA=5",
-        ("time", "ahead"),
-    )
-    begins, after, wait = 65, 65 + 768, 65 + 1536
-    assert told["NOTE_ON=72"] == [0, begins + 60, after + 60, wait + 2]
-    assert told["NOTE_OFF=72"] == [1, after + 60, wait + 1]
-    assert told["NOTE_ON=71"] == [4, wait + 2], "after its end at step 6 nothing sounds"
-    assert told["TIME_DELTA=5"] == [9, wait]
-
-
-def test_a_note_is_held_until_its_end_or_a_hidden_bar() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=0 BAR_START NOTE_ON=60 NOTE_ON=64 TIME_DELTA=2 NOTE_OFF=64 "
-        "BAR_END BAR_START NOTE_ON=70 FILL_IN",
-        ("time", "held"),
-    )
-    assert told["NOTE_ON=64"] == [0, 65 + 60, 65 + 64]
-    assert told["NOTE_OFF=64"] == [2, 65 + 60]
-    assert told["BAR_END"] == [16, 65 + 60]
-    assert told["NOTE_ON=70"] == [16, 65 + 60, 65 + 70]
-    assert told["FILL_IN"] == [32]
-
-
-def test_a_track_knows_its_instrument_and_its_last_pitch() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=DRUMS BAR_START NOTE_ON=60 TIME_DELTA=2 NOTE_OFF=60 "
-        "TIME_DELTA=1 NOTE_ON=64 TIME_DELTA=4 NOTE_OFF=64 BAR_END TRACK_END",
-        ("time", "instrument", "motion"),
-    )
-    last = 65 + 133
-    assert told["TRACK_START"] == [0]
-    assert told["NOTE_ON=60"] == [0, 65 + 128]
-    assert told["NOTE_OFF=60"] == [2, 65 + 128, last + 60]
-    assert told["TIME_DELTA=4"] == [7, 65 + 128, last + 60]
-    assert told["BAR_END"] == [16, 65 + 128, last + 64]
-    assert told["TRACK_END"] == [0, 65 + 128]
-
-
 def test_a_track_knows_what_would_be_parallel_fifths_and_octaves() -> None:
     told = rows_by_token(
         "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
@@ -368,26 +304,6 @@ def test_a_track_knows_what_would_be_parallel_fifths_and_octaves() -> None:
     assert told["NOTE_OFF=48"] == [3, last + 48], "nobody else moves here"
     assert told["NOTE_OFF=60"] == [4, last + 60, fifths + 62, octaves + 59]
     assert told["NOTE_ON=41"] == [6, last + 60]
-
-
-def test_a_voice_knows_the_voices_above_and_below_it() -> None:
-    told = rows_by_token(
-        "PIECE_START TRACK_START INST=SOPRANO BAR_START NOTE_ON=67 TIME_DELTA=4 NOTE_OFF=67 "
-        "BAR_END TRACK_END TRACK_START INST=ALTO BAR_START NOTE_ON=62 TIME_DELTA=3 NOTE_OFF=62 "
-        "BAR_END TRACK_END TRACK_START INST=BASS BAR_START NOTE_ON=40 TIME_DELTA=3 NOTE_OFF=40 "
-        "BAR_END TRACK_END TRACK_START INST=0 BAR_START NOTE_ON=70 TIME_DELTA=4 NOTE_OFF=70 "
-        "BAR_END TRACK_END TRACK_START INST=TENOR BAR_START NOTE_ON=50 TIME_DELTA=2 NOTE_ON=52 "
-        "TIME_DELTA=1 NOTE_OFF=50 TIME_DELTA=1 NOTE_OFF=52",
-        ("time", "bounds"),
-    )
-    above, below = 65, 65 + 128
-    assert told["NOTE_ON=67"] == [0], "nobody has sung yet"
-    assert told["NOTE_ON=62"] == [0, above + 67]
-    assert told["NOTE_ON=40"] == [0, above + 62]
-    assert told["NOTE_ON=70"] == [0], "no voice"
-    assert told["NOTE_ON=52"] == [2, above + 62, below + 40]
-    assert told["NOTE_OFF=50"] == [3, above + 67]
-    assert told["NOTE_OFF=52"] == [4]
 
 
 def test_a_hidden_bar_knows_the_other_bars_of_its_own_track() -> None:
