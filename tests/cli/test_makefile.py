@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from megatron_music.cli.main import app
+from tests.launch.scripts import with_gpus
 
 ROOT = Path(__file__).parents[2]
 MAKE = shutil.which("make") or "make"
@@ -51,13 +52,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_help_lists_every_target_with_a_line() -> None:
-    listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make("help"), re.MULTILINE))
+def test_plain_make_lists_every_target_with_a_line() -> None:
+    listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make(), re.MULTILINE))
     assert set(listed) == targets() - {"clock", "image", "layout", "port"}
-
-
-def test_plain_make_is_help() -> None:
-    assert make() == make("help")
 
 
 def test_pretrain_walks_the_whole_way_in_order() -> None:
@@ -144,24 +141,14 @@ def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
     assert "export 'runs/My Music-tiny' -o 'runs/My Music-tiny'/hf" in plan
 
 
-def fake_gpus(folder: Path, count: int) -> str:
-    """Put an nvidia-smi first on the path that lists so many GPUs."""
-    folder.mkdir(exist_ok=True)
-    lines = "".join(f"GPU {i}: Tesla V100-SXM3-32GB (UUID: GPU-0{i})\n" for i in range(count))
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
-    program.chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
 def test_on_gpus_the_articles_model_is_trained_on_all_of_them(tmp_path: Path) -> None:
-    plan = make("-n", "pretrain", path=fake_gpus(tmp_path / "bin", 8))
+    plan = make("-n", "pretrain", path=with_gpus(tmp_path / "bin", 8))
     assert "NPROC=8 TP=1 PP=1 launch/pretrain.sh article --data data/bach" in plan
 
 
 def test_the_sweep_fits_the_machine(tmp_path: Path) -> None:
     def sweep(gpus: int) -> str:
-        return make("-n", "profile", path=fake_gpus(tmp_path / str(gpus), gpus))
+        return make("-n", "profile", path=with_gpus(tmp_path / str(gpus), gpus))
 
     assert "profile sweep profiling/sweeps/cpu.yaml --budget 4m" in sweep(0)
     assert "profile sweep profiling/sweeps/single-gpu.yaml --budget 2h" in sweep(1)
@@ -181,7 +168,7 @@ def test_without_gpus_torch_comes_without_cuda_unless_wheels_are_configured(
     assert "--extra-index-url /mirror" in make(
         "-n", "setup", "TORCH_INDEX=/mirror", folder=checkout
     )
-    on_gpus = fake_gpus(checkout / "bin", 1)
+    on_gpus = with_gpus(checkout / "bin", 1)
     assert "--extra-index-url" not in make("-n", "setup", folder=checkout, path=on_gpus)
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
     assert "--extra-index-url" not in make("-n", "setup", folder=checkout)
@@ -295,15 +282,6 @@ def test_the_pins_name_releases_that_any_machine_can_get() -> None:
         for pin in pins:
             assert re.fullmatch(r"[\w.-]+==[\w.]+", pin), pin
             assert not pin.startswith(("nvidia-cu", "nvidia-nccl", "cuda-", "triton"))
-
-
-def test_ci_runs_the_checks_and_then_the_tests() -> None:
-    script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    assert [line for line in script.read_text().splitlines() if line.startswith("make")] == [
-        "make check",
-        "make test-all",
-    ]
 
 
 def test_the_readme_fits_a_screen_and_names_only_targets_that_exist() -> None:
