@@ -177,7 +177,7 @@ train article --estimate --device H200             | 2 | no peak is known for th
 train article --estimate --device h100             | 2 | it: 'NVIDIA H100 80GB HBM3', 'NV
 train article --estimate --device 'NVIDIA A100'    | 2 | it: 'NVIDIA A100-SXM4-40GB', 'NV
 train article --estimate --device Foo              | 2 | 'NVIDIA GB200'
-train article --estimate --device 'Tesla T4' train.precision=bf16 | 2 | only with --estimate
+train article --estimate --device 'Tesla T4' train.precision=bf16 | 2 | does not compute in bf16
 train article --rehearse                           | 2 | --rehearse needs --device NAME
 train article --rehearse --device 'Tesla T4' --gpus 0 | 2 | --gpus must be 1 or more
 train article --rehearse --device H100             | 2 | no peak is known for the device 'H100'
@@ -194,7 +194,7 @@ render bad/empty.mid                               | 1 | empty file
 render notes.txt                                   | 1 | notes.txt is not a MIDI file
 render late.mid                                    | 1 | late.mid
 render tunes.abc                                   | 1 | holds 2 tunes
-render tune.mid --png tune.mid                     | 2 | must end in .png
+render tune.mid --png tune.mid                     | 2 | is the input itself
 render tune.mid --png duo.mid                      | 2 | must end in .png
 render tune.mid --wav tune.mid                     | 2 | is the input itself
 render tune.mid tune.mid                           | 2 | one argument too many

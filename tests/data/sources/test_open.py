@@ -51,10 +51,9 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     [
         (os.mkfifo, "not a regular file", "unreadable"),  # and it is not waited for
         (lambda path: path.symlink_to("nowhere"), "No such file", "unreadable"),
-        (lambda path: os.truncate(path.open("wb").fileno(), LARGEST_FILE_BYTES + 1), "the limit is",
-         "large"),
+        (lambda path: path.write_bytes(bytes(LARGEST_FILE_BYTES + 1)), "the limit is", "large"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_file_of_music_is_refused(
     tmp_path: Path, make: Callable[[Path], object], told: str, reason: str
 ) -> None:
