@@ -49,6 +49,9 @@ def test_notes_moments_and_drums_do_matter() -> None:
         (track(0, (0, 4, 60)),),
         (track(DRUMS, (0, 4, 60), (4, 8, 64)),),
         (track(DRUMS, (0, 4, 61), (4, 8, 65)),),
+        (track(0, (4, 8, 60), (8, 12, 64)),),  # a beat later
+        (track(0, (0, 4, 60)), track(DRUMS, (4, 8, 64))),
+        (track(0, (0, 4, 60)), track(40, (4, 8, 66))),
     ]
     assert len({fingerprint(Piece(4, 1, tracks)) for tracks in rows}) == len(rows)
 
