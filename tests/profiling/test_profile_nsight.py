@@ -67,13 +67,3 @@ def test_remarks_go_to_stderr(program: Program) -> None:
     assert "note: no NVTX ranges" in done.stderr
     assert "--iterations REGEX" in done.stderr.splitlines()[-1]
     assert "note:" not in done.stdout
-
-
-def test_a_report_is_one_line_and_exit_code_1(program: Program) -> None:
-    (program.folder / "run.nsys-rep").write_bytes(b"x")
-    assert "nsys export" in program.fails(1, "profile", "nsight", "run.nsys-rep")
-
-
-def test_a_bad_expression_is_exit_code_2(program: Program) -> None:
-    file = example(program.folder).name
-    assert "regular" in program.fails(2, "profile", "nsight", file, "--iterations", "(")
