@@ -13,23 +13,23 @@ def read(path: Path, **columns: str) -> list[Song]:
     return list(open_songs(path, Columns(**columns)).read(lambda _: None))
 
 
-@pytest.mark.parametrize(
-    ("text", "columns", "songs"),
-    [
-        ('Artist,Song_Title,Lyrics\nQUEEN,Why,"Why ""me""\n\nthe end"\n', {},
-         [Song("row 1", 'Why "me"\n\nthe end', "Why", "QUEEN")]),
-        *((f"title{delimiter}text\nOne{delimiter}la la\n", {}, [Song("row 1", "la la", "One")])
-          for delimiter in ",;\t"),
-        ("who,what,sung\nA,B,la la\n", {"text": "sung", "title": "what", "artist": "WHO"},
-         [Song("row 1", "la la", "B", "A")]),
-        ('lyrics\n"  \n ..."\nla\n', {}, [Song("row 1", "", reason="empty"), Song("row 2", "la")]),
-    ],
-)  # fmt: skip
-def test_a_csv_is_read_by_the_names_of_its_columns(
-    tmp_path: Path, text: str, columns: dict[str, str], songs: list[Song]
-) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    assert read(tmp_path / "a.csv", **columns) == songs
+def test_a_csv_keeps_quoted_line_breaks_and_names_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('Artist,Song_Title,Lyrics\nQUEEN,Why,"Why ""me""\n\nthe end"\n')
+    assert read(path) == [Song("row 1", 'Why "me"\n\nthe end', "Why", "QUEEN")]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_that_of_the_first_row(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"title{delimiter}text\nOne{delimiter}la la\n")
+    assert read(path) == [Song("row 1", "la la", "One")]
+
+
+def test_columns_may_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("who,what,sung\nA,B,la la\n")
+    assert read(path, text="sung", title="what", artist="WHO") == [Song("row 1", "la la", "B", "A")]
 
 
 @pytest.mark.parametrize("column", [None, "chorus"])
@@ -76,6 +76,12 @@ def test_bytes_that_are_not_text_are_one_clear_line(tmp_path: Path) -> None:
     path.write_bytes(b"\x00\x01lyrics\x00" + bytes(range(256)) * 8)
     with pytest.raises(DataError, match="is not text: byte 0 is not UTF-8"):
         open_songs(path, Columns())
+
+
+def test_songs_without_a_word_are_of_no_use(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('lyrics\n"  \n ..."\nla\n')
+    assert [song.reason for song in read(path)] == ["empty", ""]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
