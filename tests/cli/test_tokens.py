@@ -35,7 +35,6 @@ def test_notation_goes_the_same_way_as_midi(program: Program, tmp_path: Path) ->
     (tmp_path / "tunes.abc").write_text(TUNE + "\n" + TUNE.replace("X:1", "X:2"))
     one, other = program("encode", "tunes.abc").stdout.splitlines()
     assert one == other
-
     program("render", "a.musicxml", "--musicxml", "b.musicxml", "--wav", "b.wav")
     assert program("encode", "b.musicxml", "--no-density").stdout == BASS_LINE + "\n"
     assert (tmp_path / "b.wav").read_bytes().startswith(b"RIFF")

@@ -146,20 +146,16 @@ def test_other_settings_or_music_need_force(tmp_path: Path) -> None:
     assert files_of(tmp_path / "set") == files_of(tmp_path / "new")
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(UsageError, match="holds other things"):
-        build(source_of(songs(2)), tmp_path, force=True)
-    with pytest.raises(UsageError, match="is a file"):
-        build(source_of(songs(2)), tmp_path / "README.md")
-    assert files_of(tmp_path) == {"README.md": b"mine"}
-
-
-def test_a_manifest_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"name": "my site"}')
+@pytest.mark.parametrize(
+    ("name", "text"), [("README.md", b"mine"), ("manifest.json", b'{"name": "my site"}')]
+)
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, name: str, text: bytes) -> None:
+    (tmp_path / name).write_bytes(text)
     with pytest.raises(UsageError, match="holds other things; give a new folder"):
         build(source_of(songs(2)), tmp_path, force=True)
-    assert files_of(tmp_path) == {"manifest.json": b'{"name": "my site"}'}
+    with pytest.raises(UsageError, match="is a file"):
+        build(source_of(songs(2)), tmp_path / name)
+    assert files_of(tmp_path) == {name: text}
 
 
 def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -214,8 +210,3 @@ def test_what_was_on_a_disk_that_went_away_is_read_anew(tmp_path: Path) -> None:
         build(source, tmp_path / "set")
     (tmp_path / "away").rename(folder)
     assert build(source, tmp_path / "set").manifest["inputs"]["kept"] == 6
-
-
-def test_no_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="workers must be 1 or more"):
-        build(source_of(songs(2)), tmp_path / "set", workers=0)

@@ -104,24 +104,43 @@ def test_gpus_that_the_engine_cannot_reach_are_named(tmp_path: Path) -> None:
     assert "install nvidia-container-toolkit" in message
 
 
-def test_the_container_gets_nvidias_options_and_the_callers_uid(
-    engine: str, tmp_path: Path
-) -> None:
-    with_gpus(tmp_path, 8)
-    done = run("docker/run.sh", "pretrain", "tiny", PATH=engine, DRY_RUN="1", RUN_AS="1234:1234")
-    text = done.stdout
-    assert "--gpus all" in text
-    assert "--ipc=host --ulimit memlock=-1 --ulimit stack=67108864" in text
-    assert "--user 1234:1234" in text
-    for folder in ("data", "runs"):
-        assert f"--volume {ROOT}/{folder}:/workspace/{folder}" in text
-    assert text.split()[-3:] == ["megatron_music:current", "pretrain", "tiny"]
-    assert "--network" not in text
-    assert "--publish" not in text
+NODE = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
+ELSEWHERE = {"DATASET": "{tmp}", "SOURCE": "pyproject.toml", "RECIPE": "article"}
 
 
-def test_without_gpus_none_are_asked_for(engine: str) -> None:
-    assert "--gpus" not in run("docker/run.sh", "shell", PATH=engine, DRY_RUN="1").stdout
+@pytest.mark.parametrize(
+    ("gpus", "command", "settings", "shown", "hidden"),
+    [
+        # NVIDIA's options and the caller's uid; without GPUs none are asked for
+        (8, "pretrain tiny", {"RUN_AS": "1234:1234"},
+         ["--gpus all", "--ipc=host --ulimit memlock=-1 --ulimit stack=67108864",
+          "--user 1234:1234", "--volume {root}/data:/workspace/data",
+          "--volume {root}/runs:/workspace/runs", "megatron_music:current pretrain tiny"],
+         ["--network", "--publish"]),
+        (0, "shell", {}, [], ["--gpus"]),
+        # music elsewhere is mounted for reading, also a file that is named without a folder
+        (0, "shell", ELSEWHERE, ["--volume {tmp}:{tmp}:ro",
+          "--volume {root}/pyproject.toml:/workspace/pyproject.toml:ro"], ["article"]),
+        # one node of several is reached by the others; servers keep to this machine's loopback
+        (0, "pretrain tiny", NODE, ["--network host", *(f"--env {name}" for name in NODE)], []),
+        (0, "jupyter", {"HOME": "{tmp}", "PORT": "9001"},
+         ["--network host", "--volume {tmp}/.local/state/megatron_music:/token",
+          "JUPYTER_TOKEN_FILE=/token/jupyter-9001.token"], ["--publish"]),
+        (0, "studio --port 9000", {},
+         ["--network host", "--volume {root}/studio:/workspace/studio", "studio --port 9000"], []),
+    ],
+)  # fmt: skip
+def test_a_container_gets_what_its_command_needs(
+    engine: str, tmp_path: Path, gpus: int, command: str, settings: dict[str, str],
+    shown: list[str], hidden: list[str],
+) -> None:  # fmt: skip
+    if gpus:
+        with_gpus(tmp_path, gpus)
+    given = {name: value.format(tmp=tmp_path) for name, value in settings.items()}
+    text = run("docker/run.sh", *command.split(), PATH=engine, DRY_RUN="1", **given).stdout
+    assert text
+    assert [part for part in shown if part.format(tmp=tmp_path, root=ROOT) not in text] == []
+    assert [part for part in hidden if part in text] == []
 
 
 def test_podman_reaches_gpus_by_their_standard_names(tmp_path: Path) -> None:
@@ -129,42 +148,6 @@ def test_podman_reaches_gpus_by_their_standard_names(tmp_path: Path) -> None:
     done = run("docker/run.sh", "shell", PATH=path, ENGINE="podman", DRY_RUN="1")
     assert "--device nvidia.com/gpu=all" in done.stdout
     assert ("--userns keep-id" in done.stdout) == (os.geteuid() != 0)  # root has no such namespace
-
-
-def test_music_elsewhere_is_mounted_for_reading(engine: str, tmp_path: Path) -> None:
-    here = "pyproject.toml"  # any file that is named without a folder
-    settings = {"DATASET": str(tmp_path), "SOURCE": here, "RECIPE": "article"}
-    done = run("docker/run.sh", "shell", PATH=engine, DRY_RUN="1", **settings)
-    assert f"--volume {tmp_path}:{tmp_path}:ro" in done.stdout
-    assert f"--volume {ROOT}/{here}:/workspace/{here}:ro" in done.stdout
-    assert "article" not in done.stdout
-
-
-def test_one_node_of_several_is_reached_by_the_others(engine: str) -> None:
-    node = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
-    done = run("docker/run.sh", "pretrain", "tiny", PATH=engine, DRY_RUN="1", **node)
-    assert "--network host" in done.stdout
-    assert {f"--env {name}" in done.stdout for name in node} == {True}
-
-
-def test_jupyter_in_a_container_keeps_to_this_machines_loopback(
-    engine: str, tmp_path: Path
-) -> None:
-    home = {"HOME": str(tmp_path), "PORT": "9001"}
-    text = run("docker/run.sh", "jupyter", PATH=engine, DRY_RUN="1", **home).stdout
-    assert "--network host" in text
-    assert "--publish" not in text
-    assert f"--volume {tmp_path}/.local/state/megatron_music:/token" in text
-    assert "JUPYTER_TOKEN_FILE=/token/jupyter-9001.token" in text
-
-
-def test_the_studio_in_a_container_is_on_this_machines_loopback_and_keeps_votes(
-    engine: str,
-) -> None:
-    text = run("docker/run.sh", "studio", "--port", "9000", PATH=engine, DRY_RUN="1").stdout
-    assert "--network host" in text
-    assert f"--volume {ROOT}/studio:/workspace/studio" in text
-    assert text.split()[-3:] == ["studio", "--port", "9000"]
 
 
 @pytest.mark.parametrize("runtime", ["local", "docker"])

@@ -292,7 +292,6 @@ def test_a_penalty_makes_parallels_rarer_by_its_exponential(hearing_model: Path)
 def test_guidance_needs_inputs_to_be_guided_by(chorale_model: Path) -> None:
     with pytest.raises(UsageError, match="no structural inputs"):
         Session.load(chorale_model).compose(guidance=0.5)
-
     with pytest.raises(UsageError, match="which pitches move in parallel"):
         Session.load(chorale_model).compose(parallel_penalty=3.0)
 

@@ -23,27 +23,25 @@ def plan(*arguments: str, **settings: str) -> tuple[dict[str, str], list[str]]:
     return dict(word.split("=", 1) for word in words[:first]), words[first:]
 
 
-def test_one_process_needs_no_torchrun(tmp_path: Path) -> None:
-    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 0))
-    assert command[1:5] == ["-m", "megatron_music", "train", "tiny"]
+@pytest.mark.parametrize(
+    ("gpus", "settings", "processes"),
+    [
+        (8, {}, 8),
+        (8, {"CUDA_VISIBLE_DEVICES": "0,3"}, 2),
+        (8, {"CUDA_VISIBLE_DEVICES": ""}, 1),
+        (0, {}, 1),
+        (0, {"CUDA_VISIBLE_DEVICES": "0", "NPROC": "2"}, 2),
+    ],
+)
+def test_every_gpu_that_is_seen_gets_a_process_and_one_needs_no_torchrun(
+    tmp_path: Path, gpus: int, settings: dict[str, str], processes: int
+) -> None:
+    given, command = plan(*TRAIN, PATH=with_gpus(tmp_path, gpus), **settings)
+    several = ["-m", TORCHRUN, "--nproc-per-node", str(processes), "--standalone"]
+    expected = several if processes > 1 else ["-m", "megatron_music", "train", "tiny"]
+    assert command[1 : 1 + len(expected)] == expected
     assert "data/my set" in command
-
-
-def test_every_gpu_gets_a_process(tmp_path: Path) -> None:
-    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8))
-    assert command[1:6] == ["-m", TORCHRUN, "--nproc-per-node", "8", "--standalone"]
-
-
-def test_gpus_that_are_hidden_do_not_count(tmp_path: Path) -> None:
-    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8), CUDA_VISIBLE_DEVICES="0,3")
-    assert command[3:5] == ["--nproc-per-node", "2"]
-    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 8), CUDA_VISIBLE_DEVICES="")
-    assert TORCHRUN not in command
-
-
-def test_a_machine_without_gpus_has_none_in_spite_of_visible_devices(tmp_path: Path) -> None:
-    _, command = plan(*TRAIN, PATH=with_gpus(tmp_path, 0), CUDA_VISIBLE_DEVICES="0", NPROC="2")
-    assert command[3:5] == ["--nproc-per-node", "2"]
+    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in given, "only for tensor parallelism"
 
 
 def test_the_layout_reaches_the_training_and_what_the_user_writes_comes_last() -> None:
@@ -52,11 +50,6 @@ def test_the_layout_reaches_the_training_and_what_the_user_writes_comes_last() -
     assert settings["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
     layout = ["parallel.tensor_model_parallel_size=4", "parallel.pipeline_model_parallel_size=2"]
     assert [word for word in command if word.startswith("parallel.")] == [*layout, mine]
-
-
-def test_without_tensor_parallelism_connections_are_left_alone() -> None:
-    settings, _ = plan(*TRAIN, NPROC="2")
-    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in settings
 
 
 def test_what_is_set_already_stays() -> None:

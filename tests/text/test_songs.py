@@ -13,23 +13,22 @@ def read(path: Path, **columns: str) -> list[Song]:
     return list(open_songs(path, Columns(**columns)).read(lambda _: None))
 
 
-def test_a_csv_keeps_quoted_line_breaks_and_names_its_columns(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('Artist,Song_Title,Lyrics\nQUEEN,Why,"Why ""me""\n\nthe end"\n')
-    assert read(path) == [Song("row 1", 'Why "me"\n\nthe end', "Why", "QUEEN")]
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_the_delimiter_is_that_of_the_first_row(tmp_path: Path, delimiter: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text(f"title{delimiter}text\nOne{delimiter}la la\n")
-    assert read(path) == [Song("row 1", "la la", "One")]
-
-
-def test_columns_may_be_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("who,what,sung\nA,B,la la\n")
-    assert read(path, text="sung", title="what", artist="WHO") == [Song("row 1", "la la", "B", "A")]
+@pytest.mark.parametrize(
+    ("text", "columns", "songs"),
+    [
+        ('Artist,Song_Title,Lyrics\nQUEEN,Why,"Why ""me""\n\nthe end"\n', {},
+         [Song("row 1", 'Why "me"\n\nthe end', "Why", "QUEEN")]),
+        *((f"title{delimiter}text\nOne{delimiter}la la\n", {}, [Song("row 1", "la la", "One")])
+          for delimiter in ",;\t"),
+        ("who,what,sung\nA,B,la la\n", {"text": "sung", "title": "what", "artist": "WHO"},
+         [Song("row 1", "la la", "B", "A")]),
+    ],
+)  # fmt: skip
+def test_a_csv_is_read_by_the_names_of_its_columns(
+    tmp_path: Path, text: str, columns: dict[str, str], songs: list[Song]
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert read(tmp_path / "a.csv", **columns) == songs
 
 
 @pytest.mark.parametrize("column", [None, "chorus"])

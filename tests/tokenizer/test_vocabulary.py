@@ -59,19 +59,10 @@ def test_settings_come_back_from_their_folder(settings: TokenizerSettings, tmp_p
     assert load_vocabulary(tmp_path).settings == settings
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("vocabulary_hash", "0"), ("version", 9), ("steps_per_quarter", 7), ("bars", "x"), ("new", 1)],
-)
-def test_a_changed_settings_file_is_refused(key: str, value: object, tmp_path: Path) -> None:
-    save_tokenizer(TokenizerSettings(), tmp_path)
-    path = tmp_path / SETTINGS_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    with pytest.raises(DataError):
-        load_vocabulary(tmp_path)
-
-
 def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no mmmtrack\.json"):
+        load_vocabulary(tmp_path)
+    os.mkfifo(tmp_path / SETTINGS_FILE)  # and a pipe in their place is not waited for
     with pytest.raises(DataError, match=r"no mmmtrack\.json"):
         load_vocabulary(tmp_path)
 
@@ -109,6 +100,10 @@ def test_an_attribute_may_not_repeat_a_token() -> None:
         ({"fill": "x"}, "fill: input should be a valid boolean"),
         ({"auto_map": {"AutoTokenizer": "evil.Evil"}}, "auto_map: unexpected keyword"),
         ({"attributes": ["x" * 2_000_000]}, "more than 1,048,576 bytes"),
+        ({"vocabulary_hash": "0"}, "vocabulary"),
+        ({"version": 9}, "version"),
+        ({"steps_per_quarter": 7}, "4 or 12"),
+        ({"new": 1}, "new"),
     ],
 )
 def test_a_folder_of_settings_that_are_none_is_one_line(
@@ -127,10 +122,4 @@ def test_a_folder_of_settings_that_are_none_is_one_line(
 def test_a_file_that_holds_no_settings_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / SETTINGS_FILE).write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match="damaged"):
-        load_vocabulary(tmp_path)
-
-
-def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / SETTINGS_FILE)
-    with pytest.raises(DataError, match=r"no mmmtrack\.json"):
         load_vocabulary(tmp_path)
