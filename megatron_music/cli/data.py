@@ -14,7 +14,6 @@ from megatron_music.errors import UsageError
 from megatron_music.wording import counted, escape_controls
 
 if TYPE_CHECKING:
-    from megatron_music.data.build_steps import Result
     from megatron_music.data.sources.open import Source
 
 app = typer.Typer(help="Make, check and list data sets.", no_args_is_help=True)
@@ -45,11 +44,25 @@ def build(options: option.BuildOptions) -> None:
     if data_text.is_words(options.source, options.text, chosen | others, words):
         data_text.build(options, words, chosen.get("split"))
         return
+    from megatron_music.data.build import build
+    from megatron_music.data.settings import choose, like
+
     if options.fetch and options.place is None:
         data_catalog.ensure_fetched(options.source)
     folder = options.output or Path("data") / data_text.name_of(options.source)
-    music = _labelled(_open(options, folder), options.attributes, options.attributes_from)
-    result = _build(music, folder, chosen, options)
+    music = _open(options, folder)
+    wanted = like(options.like, chosen) if options.like else chosen
+    result = build(
+        music,
+        folder,
+        choose(music.preferred, wanted),
+        options.workers,
+        options.force,
+        show.progress,
+        options.backend,
+    )
+    if result.up_to_date:
+        show.log(f"{folder} is up to date: nothing to do")
     print(
         json.dumps(result.manifest, indent=2)
         if options.as_json
@@ -58,10 +71,15 @@ def build(options: option.BuildOptions) -> None:
 
 
 def _open(options: option.BuildOptions, output: Path) -> "Source":
-    """List the source; where it is to be built, workers load meanwhile."""
+    """List the source, with the labels that a person gives; raises UsageError.
+
+    Where it is to be built, workers load meanwhile.
+    """
     from megatron_music.data.manifest import MANIFEST_FILE
-    from megatron_music.data.sources.open import open_source
+    from megatron_music.data.sources.labels import Labels, folder_labels, read_labels
+    from megatron_music.data.sources.open import labelled, open_source
     from megatron_music.data.workers.local import start_workers
+    from megatron_music.tokenizer.attributes import as_word
 
     workers = options.workers
     new = options.force or not (output / MANIFEST_FILE).exists()
@@ -78,41 +96,18 @@ def _open(options: option.BuildOptions, output: Path) -> "Source":
     music = open_source(options.source, options.place)
     if music.own:
         show.log(f"left out, as composed by this program: {', '.join(music.own)}")
-    return music
-
-
-def _labelled(music: "Source", table: Path | None, from_folders: str | None) -> "Source":
-    """Return a source with the labels that a person gives; raises UsageError."""
-    from megatron_music.data.sources.labels import Labels, folder_labels, read_labels
-    from megatron_music.data.sources.open import labelled
-    from megatron_music.tokenizer.attributes import as_word
-
     more: list[Labels] = []
-    if table is not None:
-        more.append(read_labels(table))
-    if from_folders is not None:
-        place, _, family = from_folders.partition("=")
+    if options.attributes is not None:
+        more.append(read_labels(options.attributes))
+    if options.attributes_from is not None:
+        place, _, family = options.attributes_from.partition("=")
         if place != "folders":
             raise UsageError(
-                f"--attributes-from takes folders, or folders=GENRE (got {from_folders!r})"
+                f"--attributes-from takes folders, or folders=GENRE (got "
+                f"{options.attributes_from!r})"
             )
         more.append(folder_labels(as_word(family) if family else "FOLDER"))
     return labelled(music, *more)
-
-
-def _build(
-    music: "Source", output: Path, chosen: dict[str, Any], options: option.BuildOptions
-) -> "Result":
-    from megatron_music.data.build import build
-    from megatron_music.data.settings import choose, like
-
-    settings = choose(music.preferred, like(options.like, chosen) if options.like else chosen)
-    result = build(
-        music, output, settings, options.workers, options.force, show.progress, options.backend
-    )
-    if result.up_to_date:
-        show.log(f"{output} is up to date: nothing to do")
-    return result
 
 
 def _summary(manifest: dict[str, Any]) -> str:

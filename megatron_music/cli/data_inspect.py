@@ -4,16 +4,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.data_options import Json
 from megatron_music.wording import counted, escape_controls
-
-if TYPE_CHECKING:
-    from megatron_music.data.report.stats import Statistics
 
 
 def verify(
@@ -46,8 +43,10 @@ def stats(
 
     Example: `megatron-music data stats data/bach -o stats`
     """
+    from megatron_music.data.assemble.card import histograms
+    from megatron_music.data.counts import text_bars
     from megatron_music.data.report.stats import as_json as to_json
-    from megatron_music.data.report.stats import statistics
+    from megatron_music.data.report.stats import note_rows, statistics
     from megatron_music.files import atomic_write, check_writable, write_text
 
     if output is not None:
@@ -62,7 +61,17 @@ def stats(
                 temporary.write_bytes(png)
         write_text(output / "stats.json", json.dumps(to_json(made), indent=2) + "\n")
         show.log(f"stats.json and the pictures are in {output}")
-    print(json.dumps(to_json(made)) if as_json else escape_controls(_text(made)))
+    if as_json:
+        print(json.dumps(to_json(made)))
+        return
+    lines = [row(name, split) for name, split in made.manifest["splits"].items()]
+    if made.sung_notes:
+        notes = int(made.contents.pitches.sum())
+        share = made.sung_notes / notes
+        lines.append(f"sung: {made.sung_notes:,} of {counted(notes, 'note')} ({share:.1%})")
+    parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
+    lines += [f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items()]
+    print(escape_controls("\n".join(lines)))
 
 
 def list_left_out(
@@ -147,18 +156,3 @@ def contexts(manifest: Mapping[str, Any]) -> list[str]:
             f"{longer['tokens'] / windows['tokens']:.1%} of the tokens"
         )
     return [*lines, f"  model.seq_length={windows['document_tokens']['max']} holds all windows"]
-
-
-def _text(made: "Statistics") -> str:
-    """Return the table of the splits and the histograms, as text."""
-    from megatron_music.data.assemble.card import histograms
-    from megatron_music.data.counts import text_bars
-    from megatron_music.data.report.stats import note_rows
-
-    lines = [row(name, split) for name, split in made.manifest["splits"].items()]
-    if made.sung_notes:
-        notes = int(made.contents.pitches.sum())
-        share = made.sung_notes / notes
-        lines.append(f"sung: {made.sung_notes:,} of {counted(notes, 'note')} ({share:.1%})")
-    parts = histograms(made.contents, made.manifest["inputs"]["refused"]) | note_rows(made)
-    return "\n".join([*lines, *(f"\n{title}\n{text_bars(rows)}" for title, rows in parts.items())])

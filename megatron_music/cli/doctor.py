@@ -2,12 +2,9 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from megatron_music.profiling.doctor import Finding
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -32,23 +29,19 @@ def doctor(
         report = {"ready": is_ready(findings), "findings": [asdict(one) for one in findings]}
         print(json.dumps(report, indent=2))
     else:
-        _show(findings)
+        from rich import box
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("", "found", "status", "what to do"):
+            table.add_column(heading, overflow="fold")
+        for one in findings:
+            colour = COLOURS[one.status]
+            status = f"[{colour}]{one.status}[/]"
+            table.add_row(one.name, escape(one.found), status, escape(one.fix))
+        console = Console()
+        console.print(table, width=console.width if console.is_terminal else UNWRAPPED)
     if not is_ready(findings):
         raise typer.Exit(1)
-
-
-def _show(findings: "list[Finding]") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "found", "status", "what to do"):
-        table.add_column(heading, overflow="fold")
-    for one in findings:
-        colour = COLOURS[one.status]
-        status = f"[{colour}]{one.status}[/]"
-        table.add_row(one.name, escape(one.found), status, escape(one.fix))
-    console = Console()
-    console.print(table, width=console.width if console.is_terminal else UNWRAPPED)

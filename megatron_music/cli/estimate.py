@@ -50,7 +50,21 @@ def show_estimate(
     made = estimate(recipe, len(vocabulary), gpus, device, share, rows.total)
     epochs = blend.epochs(made.tokens, vocabulary) if blend else {}
     if as_json:
-        print(json.dumps(_estimate_figures(made, epochs)))
+        figures = {
+            "parameters": made.parameters,
+            "vocabulary_size": made.vocabulary_size,
+            "processes": made.processes,
+            "data_parallel_size": made.data_parallel_size,
+            "precision": made.recipe.train.precision,
+            "memory_bytes": {**vars(made.memory), "total": made.memory.total},
+            "flops_per_iteration": made.flops_per_iteration,
+            "flops": made.flops,
+            "tokens": made.tokens,
+            "epochs": epochs,
+            "formula": "model_causal",
+            "on_device": vars(made.on_device) if made.on_device else None,
+        }
+        print(json.dumps(figures))
         return
     for name, value in _rows(made, epochs):
         print(f"{name:<22}{value}")
@@ -82,48 +96,22 @@ def _rows(made: "Estimate", epochs: dict[str, float]) -> list[tuple[str, str]]:
         ("tokens in all", f"{made.tokens:,}"),
         ("epochs", seen or "give --data DIR to count them"),
     ]
-    return [*rows, *_on_device(made)]
-
-
-def _on_device(made: "Estimate") -> list[tuple[str, str]]:
     placed = made.on_device
     if placed is None:
         hint = "give --device NAME, as in --device 'NVIDIA H200' (nvidia-smi -L prints it)"
-        return [("time", f"{hint}, and --gpus N")]
+        return [*rows, ("time", f"{hint}, and --gpus N")]
     room = {True: "fits", False: "does NOT fit", None: "its memory is not known"}[placed.fits]
     assumed = f"assuming {placed.utilisation:.0%} of {placed.peak_tflops:g} TFLOP/s a GPU"
-    time = f"{_duration(placed.days)}, {placed.tokens_per_s:,.0f} tokens/s, {assumed}"
-    return [("device", f"{placed.device}: {room}"), ("time", f"{time} (--utilisation)")]
-
-
-def _duration(days: float) -> str:
-    """Format a time in days, or in a shorter unit if it is below a day."""
-    if days >= 1:
-        return f"{days:,.2f} days"
-    hours = days * 24
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+    units = {"days": 1, "hours": 24, "minutes": 24 * 60}
+    unit = next((name for name, of_day in units.items() if placed.days * of_day >= 1), "minutes")
+    decimals = 2 if unit == "days" else 1
+    time = f"{placed.days * units[unit]:,.{decimals}f} {unit}"
+    time += f", {placed.tokens_per_s:,.0f} tokens/s, {assumed} (--utilisation)"
+    return [*rows, ("device", f"{placed.device}: {room}"), ("time", time)]
 
 
 def _size(size: float) -> str:
     return f"{size / GIB:,.2f} GiB" if size >= GIB else f"{size / MIB:,.0f} MiB"
-
-
-def _estimate_figures(made: "Estimate", epochs: dict[str, float]) -> dict[str, Any]:
-    memory, placed = made.memory, made.on_device
-    return {
-        "parameters": made.parameters,
-        "vocabulary_size": made.vocabulary_size,
-        "processes": made.processes,
-        "data_parallel_size": made.data_parallel_size,
-        "precision": made.recipe.train.precision,
-        "memory_bytes": {**vars(memory), "total": memory.total},
-        "flops_per_iteration": made.flops_per_iteration,
-        "flops": made.flops,
-        "tokens": made.tokens,
-        "epochs": epochs,
-        "formula": "model_causal",
-        "on_device": vars(placed) if placed else None,
-    }
 
 
 GIB, GB = 1 << 30, 1e9
@@ -160,35 +148,21 @@ def show_rehearsal(
         print(json.dumps(_rehearsal_figures(found)))
         return
     head = f"{'rank':>6} {'stage':>6} {'data':>6}" + "".join(f"{part:>13}" for part in PARTS)
-    lines = [f"{head}{'peak':>10}   GiB"]
-    for load in found.loads:
-        sizes = "".join(f"{getattr(load.memory, part) / GIB:>13.2f}" for part in PARTS)
-        place = f"{load.rank:>6} {load.stage:>6} {load.data_rank:>6}"
-        lines.append(f"{place}{sizes}{load.memory.total / GIB:>10.2f}")
-    print(
-        "\n".join(
-            [
-                *_layout_lines(found),
-                "",
-                *lines,
-                "",
-                *_traffic_lines(found),
-                "",
-                *_time_lines(found),
-            ]
-        )
-    )
-
-
-def _layout_lines(found: "Rehearsal") -> list[str]:
-    parallel, train = found.recipe.parallel, found.recipe.train
-    return [
+    train = found.recipe.train
+    lines = [
         f"{found.world_size} x {found.device}: TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={found.data_parallel_size}, "
         f"{found.microbatches} micro batches of {train.micro_batch_size}, {train.precision}, "
         f"recompute {train.recompute}",
         f"{len(found.loads)} distinct ranks built and stepped; what they send one another agrees",
+        "",
+        f"{head}{'peak':>10}   GiB",
     ]
+    for load in found.loads:
+        sizes = "".join(f"{getattr(load.memory, part) / GIB:>13.2f}" for part in PARTS)
+        place = f"{load.rank:>6} {load.stage:>6} {load.data_rank:>6}"
+        lines.append(f"{place}{sizes}{load.memory.total / GIB:>10.2f}")
+    print("\n".join([*lines, "", *_traffic_lines(found), "", *_time_lines(found)]))
 
 
 def _traffic_lines(found: "Rehearsal") -> list[str]:
@@ -218,7 +192,7 @@ def _time_lines(found: "Rehearsal") -> list[str]:
         "bubble": time.bubble_s,
     }
     shown = ", ".join(f"{name} {part / time.step_s:.1%}" for name, part in parts.items())
-    from megatron_music.train.rehearsal.world import STAND_INS
+    from megatron_music.train.rehearsal.fake_gpu import STAND_INS
 
     assumed = ", ".join(f"{name}={value:g}" for name, value in asdict(found.hardware).items())
     return [
@@ -231,7 +205,7 @@ def _time_lines(found: "Rehearsal") -> list[str]:
 
 
 def _rehearsal_figures(found: "Rehearsal") -> dict[str, Any]:
-    from megatron_music.train.rehearsal.world import STAND_INS
+    from megatron_music.train.rehearsal.fake_gpu import STAND_INS
 
     time = found.time
     return {

@@ -48,7 +48,6 @@ def evaluate(
     Example: `megatron-music evaluate runs/bach-tiny/hf --data data/bach -o runs/bach-tiny/report`
     """
     from megatron_music.errors import UsageError
-    from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.files import check_writable
     from megatron_music.generate.request import Request
     from megatron_music.text.request import TextRequest
@@ -60,29 +59,25 @@ def evaluate(
     check_writable(output)
     if is_text(model):
         words = TextRequest(count=count, seed=seed, temperature=temperature, top_p=top_p)
-        _evaluate_words(model, data, words, output, as_json)
-        return
-    request = Request(
-        count=count,
-        seed=seed,
-        temperature=temperature,
-        top_p=top_p,
-        min_p=min_p,
-        guidance=guidance,
-        parallel_penalty=parallel_penalty,
-    )
-    figures = load_finished(output, evaluation_identity(model, data, request))
-    if figures is None:
-        figures = _evaluate(model, data, request, output)
+        figures, lines = _evaluate_words(model, data, words, output)
     else:
-        show.log(f"{output} already holds this evaluation: nothing to do")
-    print(json.dumps(figures, indent=2) if as_json else _summary(figures, output))
+        request = Request(
+            count=count,
+            seed=seed,
+            temperature=temperature,
+            top_p=top_p,
+            min_p=min_p,
+            guidance=guidance,
+            parallel_penalty=parallel_penalty,
+        )
+        figures, lines = _evaluate_music(model, data, request, output)
+    print(json.dumps(figures, indent=2) if as_json else escape_controls("\n".join(lines)))
 
 
 def _evaluate_words(
-    model: Path, data: Path, request: "TextRequest", output: Path, as_json: bool
-) -> None:
-    """Evaluate a model of words on songs that it has never seen."""
+    model: Path, data: Path, request: "TextRequest", output: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Evaluate a model of words; return its figures, and lines about them."""
     from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
@@ -98,31 +93,46 @@ def _evaluate_words(
     if figures is None:
         figures = evaluate_text(model, data, request, identity, show.progress)
         write_report(figures, output)
-    lines = [*summary(figures), f"report: {output / 'report.md'}"]
-    print(json.dumps(figures, indent=2) if as_json else escape_controls("\n".join(lines)))
+    return figures, [*summary(figures), f"report: {output / 'report.md'}"]
 
 
-def _evaluate(model: Path, data: Path, request: "Request", output: Path) -> dict[str, Any]:
+def _evaluate_music(
+    model: Path, data: Path, request: "Request", output: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Evaluate a model of music; return its figures, and lines about them."""
+    from megatron_music.evaluate.identity import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
+    figures = load_finished(output, evaluation_identity(model, data, request))
+    if figures is not None:
+        show.log(f"{output} already holds this evaluation: nothing to do")
+        return figures, _summary(figures, output)
     show.log(f"loading {model}")
+    # Before torch is loaded, which reads it once: so imports that load torch come after it.
     set_omp_wait_policy()
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
     found = evaluate(model, data, request, show.progress)
     show.log("drawing the report")
-    return write_report(found, output)
+    figures = write_report(found, output)
+    return figures, _summary(figures, output)
 
 
-def _summary(figures: dict[str, Any], output: Path) -> str:
+def _summary(figures: dict[str, Any], output: Path) -> list[str]:
     lines = [
         f"{name:>6}: {_span(split['per_token'])} nats a token, {_span(split['per_note'])} a note, "
         + (f"{_span(split['per_cell'])} a cell; " if split["per_cell"] else "cells: none; ")
         + f"likeliest token illegal at {split['illegal_tops']['value']:.2%} of steps"
         for name, split in figures["losses"].items()
     ]
-    lines += _voices(figures["voices"])
+    if figures["voices"] is None:
+        lines.append("voices: not for this music")
+    else:
+        lines += [
+            f"{name}: {_span(of['composed'])}, held-out music {_span(of['held-out'])}"
+            for name, of in figures["voices"].items()
+        ]
     held = figures["held_over_barlines"]
     lines.append(
         f"notes across barlines: {_span(held['at'])} of the tracks where a window follows, "
@@ -137,17 +147,7 @@ def _summary(figures: dict[str, Any], output: Path) -> str:
         + ", ".join(map(str, critic["ranking"][:5])),
         f"report: {output / 'report.html'}, and report.md",
     ]
-    return "\n".join(lines)
-
-
-def _voices(figures: dict[str, Any] | None) -> list[str]:
-    """Return lines on the voices, or one that says that the music has none."""
-    if figures is None:
-        return ["voices: not for this music"]
-    return [
-        f"{name}: {_span(of['composed'])}, held-out music {_span(of['held-out'])}"
-        for name, of in figures.items()
-    ]
+    return lines
 
 
 def _span(estimate: dict[str, float]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from megatron_music.profiling.nvml.reader import DeviceSample, Reader, Sample
+    from megatron_music.profiling.nvml.reader import Sample
     from megatron_music.profiling.report.render import Report
 
 WIDTH = 120
@@ -49,11 +49,15 @@ def nvml(
 
     Example: `megatron-music profile nvml --json --interval 0.1 > gpus.jsonl`
     """
-    from megatron_music.profiling.nvml.reader import open_nvml
+    from megatron_music.profiling.nvml.reader import open_nvml, to_json
 
     with open_nvml(slow=True) as reader, suppress(KeyboardInterrupt):
         if as_json:
-            _stream(reader, interval, once)
+            while True:
+                print(to_json(reader.sample()), flush=True)
+                if once:
+                    return
+                time.sleep(interval)
         elif once:
             _console().print(_gpu_table(reader.sample()))
         else:
@@ -64,16 +68,6 @@ def nvml(
                 while True:
                     time.sleep(interval)
                     live.update(_gpu_table(reader.sample()), refresh=True)
-
-
-def _stream(reader: "Reader", interval: float, once: bool) -> None:
-    from megatron_music.profiling.nvml.reader import to_json
-
-    while True:
-        print(to_json(reader.sample()), flush=True)
-        if once:
-            return
-        time.sleep(interval)
 
 
 def _console() -> "Console":
@@ -94,23 +88,22 @@ def _gpu_table(sample: "Sample") -> "Table":
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("clocks held down by")
     for device in sample.devices:
-        table.add_row(f"{device.index} {device.name or ''}".strip(), *_cells(device))
+        name, reasons = f"{device.index} {device.name or ''}".strip(), device.throttle_reasons
+        if device.lost:
+            table.add_row(name, "LOST")
+            continue
+        table.add_row(
+            name,
+            "MIG" if device.mig_uuids is not None else _text(device.gpu_utilization, "%"),
+            f"{_mib(device.memory_used_bytes)} / {_mib(device.memory_total_bytes)}",
+            f"{_text(_rounded(device.power_w))} / {_text(_rounded(device.power_limit_w))}",
+            _text(device.sm_clock_mhz, " MHz"),
+            _text(device.temperature_c, " C"),
+            "-" if reasons is None else ", ".join(reasons),
+        )
     if any(device.mig_uuids is not None for device in sample.devices):
         table.caption = f"MIG: {MIG_REMARK}"
     return table
-
-
-def _cells(device: "DeviceSample") -> tuple[str, ...]:
-    if device.lost:
-        return ("LOST",)
-    return (
-        "MIG" if device.mig_uuids is not None else _text(device.gpu_utilization, "%"),
-        f"{_mib(device.memory_used_bytes)} / {_mib(device.memory_total_bytes)}",
-        f"{_text(_rounded(device.power_w))} / {_text(_rounded(device.power_limit_w))}",
-        _text(device.sm_clock_mhz, " MHz"),
-        _text(device.temperature_c, " C"),
-        "-" if device.throttle_reasons is None else ", ".join(device.throttle_reasons),
-    )
 
 
 def _text(value: int | None, unit: str = "") -> str:

@@ -66,7 +66,15 @@ def nsight(
         return
     _print(profile)
     if achieved is not None:
-        _print_achieved(achieved)
+        from megatron_music.profiling.sweep.results import RANKED_BY
+
+        logged = "its log does not tell"
+        if achieved.log_step_s is not None:
+            logged = f"{1000 * achieved.log_step_s:.1f} ms and {achieved.log_tflops:.4g} by its log"
+        print(
+            f"{achieved.iterations} iterations: {1000 * achieved.step_s:.1f} ms and "
+            f"{achieved.tflops:.4g} TFLOP/s per device ({RANKED_BY}) by their ranges, {logged}"
+        )
 
 
 def _achieved(profile: "Profile", run: Path) -> "Traced":
@@ -93,22 +101,27 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     return traced
 
 
-def _print_achieved(traced: "Traced") -> None:
-    from megatron_music.profiling.sweep.results import RANKED_BY
-
-    logged = "its log does not tell"
-    if traced.log_step_s is not None:
-        logged = f"{1000 * traced.log_step_s:.1f} ms and {traced.log_tflops:.4g} by its log"
-    print(
-        f"{traced.iterations} iterations: {1000 * traced.step_s:.1f} ms and {traced.tflops:.4g} "
-        f"TFLOP/s per device ({RANKED_BY}) by their ranges, {logged}"
-    )
-
-
 def _print(profile: "Profile") -> None:
     from rich.console import Console
 
-    tables = [_overview(profile.devices), _classes(profile.devices)]
+    from megatron_music.profiling.nsight.kernel_classes import CLASSES
+
+    classes = _table("Milliseconds by class of kernel", "device", *CLASSES)
+    for device in profile.devices:
+        classes.add_row(str(device.device), *(_ms(device.classes_ms[kind]) for kind in CLASSES))
+    columns = ("device", "span ms", "busy", "idle", "communication ms", "hidden", "exposed ms")
+    overview = _table("Where the time went", *columns)
+    for device in profile.devices:
+        overview.add_row(
+            f"{device.device} {device.name or ''}".strip(),
+            _ms(device.span_ms),
+            _percent(device.busy_share),
+            _percent(device.idle_share),
+            _ms(device.communication_ms),
+            _percent(device.communication_hidden_share),
+            _ms(device.communication_exposed_ms),
+        )
+    tables = [overview, classes]
     if any(device.steps for device in profile.devices):
         tables.append(_steps(profile.devices))
     if any(device.top_kernels for device in profile.devices):
@@ -118,31 +131,6 @@ def _print(profile: "Profile") -> None:
         console.print(table)
     for note in profile.notes:
         show.log(f"note: {note}")
-
-
-def _overview(devices: "Iterable[DeviceProfile]") -> "Table":
-    columns = ("device", "span ms", "busy", "idle", "communication ms", "hidden", "exposed ms")
-    table = _table("Where the time went", *columns)
-    for device in devices:
-        table.add_row(
-            f"{device.device} {device.name or ''}".strip(),
-            _ms(device.span_ms),
-            _percent(device.busy_share),
-            _percent(device.idle_share),
-            _ms(device.communication_ms),
-            _percent(device.communication_hidden_share),
-            _ms(device.communication_exposed_ms),
-        )
-    return table
-
-
-def _classes(devices: "Iterable[DeviceProfile]") -> "Table":
-    from megatron_music.profiling.nsight.kernel_classes import CLASSES
-
-    table = _table("Milliseconds by class of kernel", "device", *CLASSES)
-    for device in devices:
-        table.add_row(str(device.device), *(_ms(device.classes_ms[kind]) for kind in CLASSES))
-    return table
 
 
 def _steps(devices: "Iterable[DeviceProfile]") -> "Table":
@@ -176,7 +164,9 @@ def _kernels(devices: "Iterable[DeviceProfile]") -> "Table":
     table.add_column("kernel", justify="left", no_wrap=True, overflow="ellipsis")
     for device in devices:
         for kernel in device.top_kernels:
-            name = Text(_short(kernel.name))
+            shown = "".join(letter if letter.isprintable() else "?" for letter in kernel.name)
+            name = Text(shown.removeprefix("void ").replace("at::native::", ""))
+            name.truncate(NAME_WIDTH, overflow="ellipsis")
             total = _ms(kernel.total_ms)
             table.add_row(str(device.device), total, f"{kernel.count:,}", kernel.kind, name)
         table.add_section()
@@ -194,12 +184,6 @@ def _table(title: str, first: str, *columns: str) -> "Table":
     for column in columns:
         table.add_column(column, justify="right", min_width=len(column))
     return table
-
-
-def _short(name: str) -> str:
-    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
-    plain = shown.removeprefix("void ").replace("at::native::", "")
-    return plain if len(plain) <= NAME_WIDTH else f"{plain[: NAME_WIDTH - 1]}…"
 
 
 def _ms(value: float | None) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from megatron_music.cli import sample_text, show
 from megatron_music.cli.options import command_of
@@ -81,7 +81,14 @@ def _request(options: SampleOptions) -> "Request":
         if options.words is not None:
             raise UsageError("--words and --words-file each give words; leave one of them out")
         given["words"] = read_words(options.words_file)
-    given |= _numbers(_count(options), options.seed, options.song_ids or [])
+    song_ids, count = options.song_ids or [], _count(options)
+    if song_ids and options.seed is not None:
+        raise UsageError("--song-id and --seed each say which song; give one of the two")
+    if song_ids and count not in (None, len(song_ids)):
+        raise UsageError(
+            f"-n is {count}, but --song-id names {len(song_ids)}; leave out -n, or repeat --song-id"
+        )
+    given["count"] = len(song_ids) or (4 if count is None else count)
     chosen = {name: value for name, value in given.items() if value is not None}
     lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
     return Request(**(chosen | lists))
@@ -129,19 +136,6 @@ def _options_named() -> Iterator[None]:
             _ARGUMENT.sub(lambda m: _OPTIONS.get(m[1], f"--{m[1].replace('_', '-')}"), str(error)),
         )
         raise
-
-
-def _numbers(count: int | None, seed: int | None, song_ids: list[int]) -> dict[str, Any]:
-    """Return the seeds and the number of the requested songs; raises UsageError."""
-    if not song_ids:
-        return {"count": 4 if count is None else count, "seed": seed}
-    if seed is not None:
-        raise UsageError("--song-id and --seed each say which song; give one of the two")
-    if count not in (None, len(song_ids)):
-        raise UsageError(
-            f"-n is {count}, but --song-id names {len(song_ids)}; leave out -n, or repeat --song-id"
-        )
-    return {"count": len(song_ids), "song_ids": tuple(song_ids)}
 
 
 def _sample(

@@ -1,7 +1,6 @@
 """`sample` with a model of words."""
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from megatron_music.cli import show
@@ -64,7 +63,18 @@ def sample(options: SampleOptions) -> None:
     if due is None:
         show.log(f"{output} already holds these songs; other seeds give others")
     else:
-        _write(options.model, due, ledger, identity)
+        from megatron_music.omp import set_omp_wait_policy
+        from megatron_music.text.album import keep_song
+
+        show.log(f"loading {options.model}")
+        set_omp_wait_policy()
+        from megatron_music.text.writer import Writer
+
+        writer = Writer.load(options.model)
+        with show.progress("write", "songs") as progress:
+            for done, song in enumerate(writer.write(due), 1):
+                keep_song(ledger, due, song, identity)
+                progress(done, len(due.seeds))
     for seed in request.seeds:
         print(entry_text(ledger, request, seed, identity))
 
@@ -93,18 +103,3 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
         name: getattr(options, name) for name in ("temperature", "top_k", "top_p")
     }
     return TextRequest(**given, **{name: of for name, of in chosen.items() if of is not None})
-
-
-def _write(model: Path, request: "TextRequest", ledger: "Ledger", identity: str) -> None:
-    from megatron_music.omp import set_omp_wait_policy
-    from megatron_music.text.album import keep_song
-
-    show.log(f"loading {model}")
-    set_omp_wait_policy()
-    from megatron_music.text.writer import Writer
-
-    writer = Writer.load(model)
-    with show.progress("write", "songs") as progress:
-        for done, song in enumerate(writer.write(request), 1):
-            keep_song(ledger, request, song, identity)
-            progress(done, len(request.seeds))

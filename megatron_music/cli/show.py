@@ -60,16 +60,12 @@ def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: f
     line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"
     if not rate:
         return line
-    speed = _speed(rate, unit)
+    speed = f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s"
+    if rate < _SLOW:
+        speed = f"{duration(1 / rate)} each"
     if done >= total:
         return f"{line}, {speed}, took {duration(elapsed_s)}"
     return f"{line}, {speed}, {duration(max(1.0, (total - done) / rate))} left"
-
-
-def _speed(rate: float, unit: str) -> str:
-    if rate < _SLOW:
-        return f"{duration(1 / rate)} each"
-    return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s"
 
 
 def duration(seconds: float) -> str:

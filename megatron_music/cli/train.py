@@ -18,7 +18,6 @@ from megatron_music.errors import MusicError, UsageError
 
 if TYPE_CHECKING:
     from megatron_music.config import Recipe
-    from megatron_music.tokenizer.load import AnyVocabulary
     from megatron_music.train.blend import Blend
 
 RANK_0_SPEAKS_S = 10.0
@@ -137,39 +136,31 @@ def _refuse_misplaced(modes: Mapping[str, bool], options: Mapping[str, object]) 
 
 def _stock_arguments(recipe: "Recipe", blend: "Blend", run: Path) -> list[str]:
     """Return the words for stock Megatron-LM, which does not choose its kernels by itself."""
+    from megatron_music.tokenizer.huggingface import loads_in_megatron
+    from megatron_music.tokenizer.load import save_any_tokenizer
+    from megatron_music.tokenizer.text_vocabulary import is_text
     from megatron_music.train.backends import APEX_NORM, TRANSFORMER_ENGINE, installed
     from megatron_music.train.blend import common_vocabulary
-    from megatron_music.train.megatron_lm import megatron_lm_arguments
+    from megatron_music.train.megatron_lm import SAVED, megatron_lm_arguments
 
+    # The data set's own tokenizer stays as it was built: runs know their data by its manifest.
+    data = blend.folders[0].resolve()
+    tokenizer, vocabulary = data / "tokenizer", common_vocabulary(blend)
+    if not is_text(tokenizer) and not loads_in_megatron(tokenizer):
+        made = run.resolve() / SAVED / "tokenizer"
+        save_any_tokenizer(vocabulary, made)
+        show.log(f"{tokenizer} is of an earlier version: stock Megatron-LM is given {made}")
+        tokenizer = made
     asked = recipe.train.transformer_impl
     chosen = TRANSFORMER_ENGINE if TRANSFORMER_ENGINE in installed() else "local"
-    vocabulary = common_vocabulary(blend)
     return megatron_lm_arguments(
         recipe,
         blend.resolved().sized(vocabulary),
         run.resolve(),
         chosen if asked == "auto" else asked,
-        _stock_tokenizer(blend.folders[0].resolve(), run.resolve(), vocabulary),
+        tokenizer,
         has_apex=APEX_NORM in installed(),
     )
-
-
-def _stock_tokenizer(data: Path, run: Path, vocabulary: "AnyVocabulary") -> Path:
-    """Return a tokenizer folder that stock Megatron-LM loads: the data set's, or a new one.
-
-    The data set's own stays as it was built: runs know their data by its manifest.
-    """
-    from megatron_music.tokenizer.huggingface import loads_in_megatron
-    from megatron_music.tokenizer.load import save_any_tokenizer
-    from megatron_music.tokenizer.text_vocabulary import is_text
-    from megatron_music.train.megatron_lm import SAVED
-
-    if is_text(data / "tokenizer") or loads_in_megatron(data / "tokenizer"):
-        return data / "tokenizer"
-    made = run / SAVED / "tokenizer"
-    save_any_tokenizer(vocabulary, made)
-    show.log(f"{data / 'tokenizer'} is of an earlier version: stock Megatron-LM is given {made}")
-    return made
 
 
 @contextmanager

@@ -8,6 +8,7 @@ uses TF32 for it only when asked. Where a device cannot do a precision there is 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -210,22 +211,18 @@ def hardware_of(device: str, assumptions: Sequence[str] = ()) -> Hardware:
     if known is None:
         names = ", ".join(map(repr, known_devices()))
         raise UsageError(f"no bandwidths are known for the device {device!r}; give one of {names}")
+    settings = [field.name for field in fields(Hardware)]
     for assumption in assumptions:
-        known = replace(known, **dict([_parse(assumption)]))
+        name, _, text = assumption.partition("=")
+        if name not in settings:
+            raise UsageError(f"--assume knows no {name!r}; there are {', '.join(settings)}")
+        value: float = 0
+        with suppress(ValueError):
+            value = int(text) if name == "gpus_per_node" else float(text)
+        if not 0 < value < math.inf or (name.endswith("_share") and value > 1):
+            limit = "in (0, 1]" if name.endswith("_share") else "above 0"
+            whole = "whole " if name == "gpus_per_node" else ""
+            raise UsageError(f"--assume {name} must be a {whole}number {limit} (got {text!r})")
+        changed: dict[str, Any] = {name: value}
+        known = replace(known, **changed)
     return known
-
-
-def _parse(assumption: str) -> tuple[str, Any]:
-    name, _, text = assumption.partition("=")
-    names = [field.name for field in fields(Hardware)]
-    if name not in names:
-        raise UsageError(f"--assume knows no {name!r}; there are {', '.join(names)}")
-    try:
-        value = int(text) if name == "gpus_per_node" else float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < math.inf or (name.endswith("_share") and value > 1):
-        limit = "in (0, 1]" if name.endswith("_share") else "above 0"
-        whole = "whole " if name == "gpus_per_node" else ""
-        raise UsageError(f"--assume {name} must be a {whole}number {limit} (got {text!r})")
-    return name, value

@@ -69,10 +69,16 @@ def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
     As many processes as there are if that is possible, else fewer; then TP and PP, then the micro
     batch, each by how often it has to be halved or doubled. The global batch stays.
     """
+    parallel = recipe.parallel
+
+    def distance(layout: Layout) -> tuple[float, float]:
+        split = _halvings(layout.tensor, parallel.tensor_model_parallel_size)
+        split += _halvings(layout.pipeline, parallel.pipeline_model_parallel_size)
+        return split, _halvings(layout.micro_batch_size, recipe.train.micro_batch_size)
+
     possible = list(_layouts(recipe, world_size))
     most = max((layout.processes for layout in possible), default=0)
-    found = [layout for layout in possible if layout.processes == most]
-    return sorted(found, key=lambda layout: _distance(recipe, layout))[:SHOWN]
+    return sorted((one for one in possible if one.processes == most), key=distance)[:SHOWN]
 
 
 def _layouts(recipe: Recipe, most_processes: int) -> Iterator[Layout]:
@@ -88,13 +94,6 @@ def _layouts(recipe: Recipe, most_processes: int) -> Iterator[Layout]:
                     wanted = recipe.train.micro_batch_size
                     micro = max(one for one in _divisors(batch // data) if one <= wanted)
                     yield Layout(tensor, pipeline, data, micro)
-
-
-def _distance(recipe: Recipe, layout: Layout) -> tuple[float, float]:
-    parallel = recipe.parallel
-    split = _halvings(layout.tensor, parallel.tensor_model_parallel_size)
-    split += _halvings(layout.pipeline, parallel.pipeline_model_parallel_size)
-    return split, _halvings(layout.micro_batch_size, recipe.train.micro_batch_size)
 
 
 def _halvings(one: int, other: int) -> float:

@@ -111,12 +111,8 @@ def _map(model: GPT2LMHeadModel, counts: IntArray, first: int, size: int) -> Emb
     weights = model.transformer.wte.weight.detach()[first : first + size]
     vectors = weights.double().cpu().numpy()[codes]
     alike = cosines(vectors) if len(codes) else np.zeros((0, 0))
-    return EmbeddingMap(codes, alike, _plane(vectors, alike))
-
-
-def _plane(vectors: FloatArray, alike: FloatArray) -> FloatArray:
-    if len(vectors) < 5:
-        return np.zeros((0, 2))
+    if len(vectors) < 5:  # too few for a map
+        return EmbeddingMap(codes, alike, np.zeros((0, 2)))
     try:
         from sklearn.manifold import TSNE
     except ModuleNotFoundError as fault:
@@ -126,4 +122,4 @@ def _plane(vectors: FloatArray, alike: FloatArray) -> FloatArray:
     perplexity = min(15.0, (len(vectors) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, metric="precomputed", init="random", random_state=0)
     plane: FloatArray = tsne.fit_transform(np.clip(1 - alike, 0, None)).astype(np.float64)
-    return plane
+    return EmbeddingMap(codes, alike, plane)

@@ -239,15 +239,13 @@ def _lengths(piece: Piece) -> IntArray:
 
 
 def _melodic_intervals(piece: Piece) -> IntArray:
-    return np.concatenate([_no_ints(), *(np.diff(_upper_line(track)) for track in _pitched(piece))])
-
-
-def _upper_line(track: Track) -> IntArray:
-    """Return the highest pitch of each moment in which the track strikes."""
-    # Notes are sorted by onset, then pitch: the last of each onset is the highest.
-    last = np.append(track.onset[1:] != track.onset[:-1], len(track) > 0)[: len(track)]
-    highest: IntArray = track.pitch[last]
-    return highest
+    """Return the steps of each track's upper line: the highest pitch of each moment it strikes."""
+    steps = [_no_ints()]
+    for track in _pitched(piece):
+        # Notes are sorted by onset, then pitch: the last of each onset is the highest.
+        last = np.append(track.onset[1:] != track.onset[:-1], len(track) > 0)[: len(track)]
+        steps.append(np.diff(track.pitch[last]))
+    return np.concatenate(steps)
 
 
 def _shares(places: IntArray, count: int) -> FloatArray:

@@ -32,18 +32,6 @@ def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
     `report.json` is written last: if it exists, the report is complete.
     """
     figures = as_json(found)
-    for name, draw in _pictures(found).items():
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(draw())
-    found.verdict.critic.save(folder)
-    text = as_markdown(found)
-    write_text(folder / REPORT_FILE, text)
-    write_text(folder / PAGE_FILE, as_page(text, folder))
-    write_text(folder / JSON_FILE, json.dumps(figures, indent=2) + "\n")
-    return figures
-
-
-def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
     first = next(iter(found.losses.values()))
     runs = (found.copying.held_out, found.copying.composed)
     real = np.array(found.verdict.real_scores)
@@ -54,6 +42,7 @@ def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
         "histograms.png": lambda: plots.histograms_plot(found.histograms),
         "scores.png": lambda: plots.scores_plot(real, composed, runs),
     }
+    # Of one token there is no cosine to draw.
     if len(found.notes.codes) > 1:
         pictures["notes.png"] = lambda: plots.notes_plot(found.notes)
     if len(found.instruments.codes) > 1:
@@ -61,7 +50,15 @@ def _pictures(found: Evaluation) -> dict[str, Callable[[], bytes]]:
     if len(found.attributes.codes) > 1:
         words = found.vocabulary.settings.attributes
         pictures["attributes.png"] = lambda: plots.attributes_plot(found.attributes, words)
-    return pictures
+    for name, draw in pictures.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(draw())
+    found.verdict.critic.save(folder)
+    text = as_markdown(found)
+    write_text(folder / REPORT_FILE, text)
+    write_text(folder / PAGE_FILE, as_page(text, folder))
+    write_text(folder / JSON_FILE, json.dumps(figures, indent=2) + "\n")
+    return figures
 
 
 def as_markdown(found: Evaluation) -> str:

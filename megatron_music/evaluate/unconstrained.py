@@ -44,26 +44,25 @@ def sample_unconstrained(
     A model with structural inputs gets them, but for the place in the piece.
     """
     samples: list[UnconstrainedSample] = []
+    reader = SongReader(model, vocabulary)
+    devices = [model.device] if model.device.type == "cuda" else []
     progress(0, count)
     for first in range(0, count, BATCH):
-        rows = _draw(model, vocabulary, min(BATCH, count - first), seed + first)
+        songs = min(BATCH, count - first)
+        start = torch.full((songs, 1), vocabulary.piece_start, device=model.device)
+        reader.begin(songs)
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed + first)
+            rows = decode(
+                reader.read,
+                lambda _, scores: torch.multinomial(scores.softmax(-1), 1)[:, 0],
+                start,
+                [vocabulary.piece_end],
+                reader.rows.seq_length,
+            )
         samples += [check_sample(row, vocabulary) for row in rows]
         progress(len(samples), count)
     return samples
-
-
-def _draw(model: GPT2LMHeadModel, vocabulary: Vocabulary, count: int, seed: int) -> list[list[int]]:
-    start = torch.full((count, 1), vocabulary.piece_start, device=model.device)
-    reader = SongReader(model, vocabulary)
-    reader.begin(count)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        return decode(reader.read, _draw_any, start, [vocabulary.piece_end], reader.rows.seq_length)
-
-
-def _draw_any(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    return torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
 
 def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:

@@ -78,9 +78,14 @@ def complete_triads(piece: Piece) -> float:
     A complete triad is a chord whose pitch classes are the three of a triad (see TRIADS) and no
     other, in any inversion.
     """
-    sung = (column[column != SILENCE].tolist() for column in voice_cells(piece).T)
-    chords = [chord for chord in sung if len(chord) >= 3]
-    return sum(map(_is_triad, chords)) / max(len(chords), 1)
+    triads = {
+        frozenset((root + note) % PITCH_CLASSES for note in triad)
+        for root in range(PITCH_CLASSES)
+        for triad in TRIADS
+    }
+    sung = (column[column != SILENCE] for column in voice_cells(piece).T)
+    chords = [frozenset((one % PITCH_CLASSES).tolist()) for one in sung if len(one) >= 3]
+    return sum(chord in triads for chord in chords) / max(len(chords), 1)
 
 
 def voices_crossed(piece: Piece) -> float:
@@ -148,12 +153,3 @@ def _parallels(cells: IntArray, interval: int) -> int:
         same = [np.abs(at[0] - at[1]) % PITCH_CLASSES == interval for at in (before, after)]
         found += int((sounding & together & same[0] & same[1]).sum())
     return found
-
-
-def _is_triad(chord: list[int]) -> bool:
-    classes = {pitch % PITCH_CLASSES for pitch in chord}
-    return any(
-        {(root + note) % PITCH_CLASSES for note in triad} == classes
-        for root in classes
-        for triad in TRIADS
-    )

@@ -51,24 +51,21 @@ def convert_weights(
             # Megatron's state also holds `_extra_state` entries, which are bytes or None.
             if key.startswith(prefix) and isinstance(value, torch.Tensor)
         }
-        block = _convert_layer(state, shape.num_attention_heads)
+        block = {}
+        for ours, theirs in NORMS.items():
+            for part in ("weight", "bias"):
+                block[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
+        for ours, theirs in LINEARS.items():
+            block[f"{theirs}.weight"] = state[f"{ours}.weight"].t()
+            block[f"{theirs}.bias"] = state[f"{ours}.bias"]
+        ours, theirs = QKV
+        block[f"{theirs}.weight"] = _separate(
+            state[f"{ours}.weight"], shape.num_attention_heads
+        ).t()
+        block[f"{theirs}.bias"] = _separate(state[f"{ours}.bias"], shape.num_attention_heads)
+
         weights |= {f"transformer.h.{layer}.{key}": value for key, value in block.items()}
     return {key: value.detach().clone() for key, value in weights.items()}
-
-
-def _convert_layer(state: Weights, heads: int) -> Weights:
-    """Convert one layer; GPT-2's `Conv1D` keeps its weights [in, out]."""
-    block = {}
-    for ours, theirs in NORMS.items():
-        for part in ("weight", "bias"):
-            block[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
-    for ours, theirs in LINEARS.items():
-        block[f"{theirs}.weight"] = state[f"{ours}.weight"].t()
-        block[f"{theirs}.bias"] = state[f"{ours}.bias"]
-    ours, theirs = QKV
-    block[f"{theirs}.weight"] = _separate(state[f"{ours}.weight"], heads).t()
-    block[f"{theirs}.bias"] = _separate(state[f"{ours}.bias"], heads)
-    return block
 
 
 def _separate(qkv: torch.Tensor, heads: int) -> torch.Tensor:

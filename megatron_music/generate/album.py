@@ -173,7 +173,11 @@ class _Album:
 
     def finish(self, songs: Sequence[Song], copies: Sequence[Copies]) -> list[Path]:
         """Write the reports of songs; returns the files of the request."""
-        entries = self._prompt_entries()
+        entries = []
+        if self._prompt is not None:
+            wish = {"prompt": self._maker.prompt}
+            entry = _existing(self.ledger, wish, self._formats)
+            entries.append(entry or self._write_prompt(self._prompt, wish))
         for song, found in zip(songs, copies, strict=True):
             report = song_report(song, self._request, self._maker, found, self._prompt)
             self._finish(self._begun[song.seed], report)
@@ -184,24 +188,18 @@ class _Album:
     def _entry(self, seed: int) -> Entry | None:
         return _existing(self.ledger, song_request(self._request, self._maker, seed), self._formats)
 
-    def _prompt_entries(self) -> list[Entry]:
-        """Write the prompt, unless it is there."""
-        if self._prompt is None:
-            return []
-        wish = {"prompt": self._maker.prompt}
-        entry = _existing(self.ledger, wish, self._formats)
-        if entry is None:
-            entry = self.ledger.begin("prompt", wish)
-            for kind in ("mid", *(["kar"] * self._formats.kar)):
-                path = self.ledger.path(entry, kind)
-                if self._prompt.source is None:
-                    write_midi(self._prompt.piece, path)
-                else:  # a user's file is copied as it is
-                    with atomic_write(path) as temporary:
-                        temporary.write_bytes(self._prompt.source.raw)
-            self._show(self._prompt.piece, entry, "the piece begun from")
-            self._finish(entry, {"came": figures(self._prompt.piece)})
-        return [entry]
+    def _write_prompt(self, prompt: Prompt, wish: dict[str, Any]) -> Entry:
+        entry = self.ledger.begin("prompt", wish)
+        for kind in ("mid", *(["kar"] * self._formats.kar)):
+            path = self.ledger.path(entry, kind)
+            if prompt.source is None:
+                write_midi(prompt.piece, path)
+            else:  # a user's file is copied as it is
+                with atomic_write(path) as temporary:
+                    temporary.write_bytes(prompt.source.raw)
+        self._show(prompt.piece, entry, "the piece begun from")
+        self._finish(entry, {"came": figures(prompt.piece)})
+        return entry
 
     def _finish(self, entry: Entry, report: dict[str, Any]) -> None:
         text = json.dumps(report, indent=2, ensure_ascii=False)

@@ -19,7 +19,7 @@ from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.sampling_params import Steering
 from megatron_music.generate.sing import sing
 from megatron_music.generate.song import Song
-from megatron_music.generate.structural import min_p_of, rows_of, steering_of
+from megatron_music.generate.structural import rows_of, sampling_defaults
 from megatron_music.generate.weights import load_on_device
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
@@ -45,8 +45,7 @@ class Composer:
                 f"{len(vocabulary)}; export the run again"
             )
         self.rows = rows_of(model.config, vocabulary)
-        self.steering = steering_of(model.config)
-        self.min_p = min_p_of(model.config)
+        self._defaults = sampling_defaults(model.config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -66,14 +65,6 @@ class Composer:
         continued, or filled, varied or harmonised as the request says. `watch` is called after
         every token: see `sampler.Watch`.
         """
-        self._refuse_unknown_inputs(request)
-        request.refuse_unsung(self.vocabulary)
-        if prompt is None:
-            return self._songs(request, self._from_nothing(request), watch)
-        return self._songs(request, self._from(Prompt.of(prompt), request), watch)
-
-    def _refuse_unknown_inputs(self, request: Request) -> None:
-        """Raise UsageError where a request is about inputs that the model does not have."""
         if request.guidance and self.rows.total == self.rows.seq_length:
             raise UsageError(
                 f"this model has no structural inputs; leave out `guidance` (got "
@@ -90,6 +81,10 @@ class Composer:
                     f"this model does not know the place in a piece; leave out `{name}`, or train "
                     "with place among model.structural_inputs"
                 )
+        request.refuse_unsung(self.vocabulary)
+        if prompt is None:
+            return self._songs(request, self._from_nothing(request), watch)
+        return self._songs(request, self._from(Prompt.of(prompt), request), watch)
 
     def _songs(self, request: Request, work: Work, watch: Watch | None) -> Iterator[Song]:
         sampler = self.sampler(request, watch)
@@ -102,17 +97,22 @@ class Composer:
 
     def sampler(self, request: Request, watch: Watch | None = None) -> TokenSampler:
         """Return the sampler for the songs of a request."""
-        model = self._exact_model() if request.exact else self.model
+        model = self.model
+        if request.exact:
+            # In fp64 rounding differs too little between machines to change a choice. A copy:
+            # other requests still compute in fp32.
+            self._exact = self._exact or copy.deepcopy(self.model).double()
+            model = self._exact
         key = None if request.key is None else parse_key(request.key)
         blends = request.blends(self.vocabulary)
-        asked = (request.guidance, request.parallel_penalty)
-        steering = Steering(
-            *(own if wish is None else wish for own, wish in zip(self.steering, asked, strict=True))
+        asked = {name: getattr(request, name) for name in self._defaults}
+        options = self._defaults | {
+            name: float(value) for name, value in asked.items() if value is not None
+        }
+        sampling = request.sampling._replace(min_p=options.pop("min_p"))
+        return TokenSampler(
+            model, self.vocabulary, sampling, key, watch, blends, Steering(**options)
         )
-        sampling = request.sampling
-        if request.min_p is None:
-            sampling = sampling._replace(min_p=self.min_p)
-        return TokenSampler(model, self.vocabulary, sampling, key, watch, blends, steering)
 
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""
@@ -182,15 +182,9 @@ class Composer:
 
         return work
 
-    def _exact_model(self) -> GPT2LMHeadModel:
-        """Return the model in fp64, in which rounding differs too little to change a choice."""
-        if self._exact is None:
-            # A copy: other requests still compute in fp32.
-            self._exact = copy.deepcopy(self.model).double()
-        return self._exact
-
 
 def _in_score_order(song: Song) -> Song:
+    # Models write tracks in any order; a person reads them from the highest voice to the drums.
     tracks = song.piece.tracks
     order = sorted(range(len(tracks)), key=lambda place: tracks[place].instrument)
     piece = replace(song.piece, tracks=tuple(tracks[place] for place in order))

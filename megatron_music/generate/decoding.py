@@ -61,7 +61,9 @@ class CachedGPT2:
         """
         songs, count, width = embeds.shape
         first, self.taken = self.taken, self.taken + count
-        self._make_room()
+        # Doubled: a song of n tokens has its cache copied log n times.
+        while self.taken > self._cache.shape[4]:
+            self._cache = torch.cat([self._cache, torch.empty_like(self._cache)], dim=4)
         # One token may see all that came before it; of several, each sees those up to itself.
         mask = None
         if count > 1:
@@ -79,10 +81,6 @@ class CachedGPT2:
             flat = flat + _affine(inner, block.mlp.c_proj)
         last = flat.view(songs, count, width)[:, -1]
         return linear(_norm(last, transformer.ln_f), self._model.lm_head.weight)
-
-    def _make_room(self) -> None:
-        while self.taken > self._cache.shape[4]:
-            self._cache = torch.cat([self._cache, torch.empty_like(self._cache)], dim=4)
 
 
 def refuse_other_arithmetic(config: GPT2Config) -> None:

@@ -131,7 +131,18 @@ class GivenWords:
         item = int(self._batch.items[song, self._batch.places[song, CURSOR]])
         slot = FIRST_SLOT - item if OVER < item <= FIRST_SLOT else -1
         if slot != singer.slot:
-            self._enter(song, singer, slot)
+            # A bar begins, or ends where the next item is no slot (-1).
+            singer.slot, singer.on_note, singer.queue = slot, False, []
+            bar = self._slots[song][slot] if slot >= 0 else None
+            singer.sings = bar is not None and bar.track == self._sung[song].track
+            if bar is not None and singer.sings:
+                first, spell = self._vocabulary.syllable, self._vocabulary.spelling.spell
+                words = self._sung[song].words
+                of_bar = words.bars[bar.bar]
+                singer.upbeat, singer.upbeat_step = words.upbeats[bar.bar], words.upbeat_step
+                singer.is_downbeat = bar.bar > 0 and words.upbeats[bar.bar - 1] > 0
+                singer.queue = [[first + part for part in spell(one)] for one in of_bar]
+            self._release(song, self._credit * bool(singer.queue))
         elif singer.sings and vocabulary.syllable <= token < vocabulary.attribute:
             if singer.on_note:
                 spelled = singer.queue.pop(0)
@@ -144,20 +155,6 @@ class GivenWords:
             singer.on_note = False
         else:
             singer.on_note = vocabulary.note_on <= token < vocabulary.note_on + PITCHES
-
-    def _enter(self, song: int, singer: _Singer, slot: int) -> None:
-        """Begin a bar, or leave one (-1)."""
-        singer.slot, singer.on_note, singer.queue = slot, False, []
-        bar = self._slots[song][slot] if slot >= 0 else None
-        singer.sings = bar is not None and bar.track == self._sung[song].track
-        if bar is not None and singer.sings:
-            first, spell = self._vocabulary.syllable, self._vocabulary.spelling.spell
-            words = self._sung[song].words
-            of_bar = words.bars[bar.bar]
-            singer.upbeat, singer.upbeat_step = words.upbeats[bar.bar], words.upbeat_step
-            singer.is_downbeat = bar.bar > 0 and words.upbeats[bar.bar - 1] > 0
-            singer.queue = [[first + part for part in spell(one)] for one in of_bar]
-        self._release(song, self._credit * bool(singer.queue))
 
     def _release(self, song: int, tokens: int) -> None:
         self._batch.state.cells[song, LENGTH] -= tokens
@@ -185,7 +182,10 @@ class GivenWords:
         is_early = left > 0 and step < first and (not singer.has_begun or spare <= self._credit)
         closing = self._batch.items[song, place[CURSOR] + 1]
         if own or is_held or is_early:
-            self._bar_notes(mask)
+            # A note begins with its VELOCITY token where the vocabulary has them.
+            ids = self._vocabulary
+            mask[ids.note_on : ids.note_on + PITCHES] = False
+            mask[ids.velocity : ids.tempo] = False
         if left:
             mask[closing] = False
             self._narrow_times(song, singer, is_held, mask)
@@ -194,12 +194,6 @@ class GivenWords:
             mask[closing] = False
             if step < steps:
                 _only(self._vocabulary.time_delta + steps - step, mask)
-
-    def _bar_notes(self, mask: Masks) -> None:
-        """Leave no token that begins a note."""
-        ids = self._vocabulary
-        mask[ids.note_on : ids.note_on + PITCHES] = False
-        mask[ids.velocity : ids.tempo] = False
 
     def _narrow_times(self, song: int, singer: _Singer, is_held: bool, mask: Masks) -> None:
         """Leave the times after which each syllable of the bar still has a step of its own."""

@@ -42,7 +42,15 @@ def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int,
     if source:
         place, wanted = prompt.find(source)[0], find_instrument(name)
     elif not name:
-        place = _only_track(prompt, ensemble)
+        known = [place for place, one in enumerate(codes) if one in ensemble]
+        only = [places for places in (range(len(codes)), known) if len(places) == 1]
+        if not only:
+            example = prompt.names[0] or instrument_title(codes[0])
+            raise UsageError(
+                f"which track is to be kept? The piece has {prompt.titles()}; name one, as in "
+                f'--voice "{example}"'
+            )
+        place = only[0][0]
     elif found := prompt.look_up(name):
         place = found[0]
     elif len(codes) == 1:
@@ -50,9 +58,11 @@ def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int,
     else:
         place = prompt.find(name)[0]
     if wanted is None:
-        code = codes[place]
-        is_known = code in ensemble or not ensemble or code == DRUMS
-        wanted = code if is_known else _fitting(prompt.piece.tracks[place], ensemble)
+        wanted = codes[place]
+        if ensemble and wanted not in ensemble and wanted != DRUMS:
+            middle = float(np.median(prompt.piece.tracks[place].pitch))
+            fitting = [one for one, lowest in _LOWEST_MEDIANS if middle >= lowest]
+            wanted = next((one for one in fitting if one in ensemble), ensemble[0])
     if (wanted == DRUMS) != (codes[place] == DRUMS):
         raise UsageError(
             f"{prompt.title(place)} cannot be taken as {instrument_title(wanted)}: drums have no "
@@ -64,25 +74,6 @@ def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int,
 def ensemble_of(vocabulary: Vocabulary) -> list[int]:
     """Return the instruments that all training music has, none where it differs."""
     return [parse_instrument(name) for name in vocabulary.settings.ensemble]
-
-
-def _only_track(prompt: Prompt, ensemble: list[int]) -> int:
-    tracks = prompt.piece.tracks
-    known = [place for place, track in enumerate(tracks) if track.instrument in ensemble]
-    for choice in (range(len(tracks)), known):
-        if len(choice) == 1:
-            return choice[0]
-    raise UsageError(
-        f"which track is to be kept? The piece has {prompt.titles()}; name one, as in "
-        f'--voice "{prompt.names[0] or instrument_title(tracks[0].instrument)}"'
-    )
-
-
-def _fitting(track: Track, ensemble: list[int]) -> int:
-    """Return the instrument of an ensemble that fits the pitches of a tune."""
-    middle = float(np.median(track.pitch))
-    fitting = [code for code, lowest in _LOWEST_MEDIANS if code in ensemble and middle >= lowest]
-    return fitting[0] if fitting else ensemble[0]
 
 
 def around_voice(

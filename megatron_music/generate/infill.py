@@ -13,7 +13,6 @@ from megatron_music.score.quantize import canonical_track
 from megatron_music.tokenizer.infill_template import (
     InfillTemplate,
     Part,
-    SlotNote,
     lay_out,
     read_slots,
 )
@@ -53,7 +52,17 @@ class InfillState:
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(template, tokens, vocabulary).items():
-            tracks[index] = _with_notes(tracks[index], notes)
+            track = tracks[index]
+            columns = np.array([note[:4] for note in notes], np.int64).reshape(-1, 4)
+            onset, end, pitch, velocity = columns.T
+            sung = [note.syllable for note in notes]
+            syllables = np.array(sung, np.str_) if any(sung) else None
+            new = Track(track.instrument, onset, end, pitch, velocity, syllables)
+            # Sorted again: notes that were kept may begin between the new ones.
+            both = joined(track.instrument, [track, new])
+            tracks[index] = canonical_track(
+                both.instrument, both.onset, both.end, both.pitch, both.velocity, both.syllables
+            )
         for slot in template.slots:
             holes[slot.track, slot.bar] = False
             written[slot.track, slot.bar] = True
@@ -99,18 +108,6 @@ def until_step(track: Track, last: int, end: int | None = None) -> Track:
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
-
-
-def _with_notes(track: Track, notes: Sequence[SlotNote]) -> Track:
-    columns = np.array([note[:4] for note in notes], np.int64).reshape(-1, 4)
-    onset, end, pitch, velocity = columns.T
-    sung = [note.syllable for note in notes]
-    syllables = np.array(sung, np.str_) if any(sung) else None
-    new = Track(track.instrument, onset, end, pitch, velocity, syllables)
-    both = joined(track.instrument, [track, new])
-    return canonical_track(
-        both.instrument, both.onset, both.end, both.pitch, both.velocity, both.syllables
-    )
 
 
 def next_template(
@@ -169,44 +166,33 @@ def _windows(state: InfillState, longest: int) -> Iterator[tuple[tuple[int, int]
 
     Tracks that are only kept come first, so that what is written in place knows them.
     """
+    open_bars_at = np.flatnonzero(state.holes.any(axis=0))
+    first_hole, last_hole = int(open_bars_at[0]), int(open_bars_at[-1])
+    total = state.piece.bars
     bars = longest
     while bars:
-        window = _window(state, bars)
-        writing, kept = _tracks(state, window)
-        yield window, [*kept, *writing]
+        length = min(bars, total)
+        spare = length - (last_hole - first_hole + 1)
+        # Half of the window is context before the holes, or more where little follows them.
+        if spare <= 0:
+            start = first_hole - length // 2
+        else:
+            after = total - last_hole - 1
+            start = first_hole - max(spare - after, spare - spare // 2)
+        first = min(max(0, start), total - length)
+        begins, ends = state.piece.bar_starts[[first, first + length]].tolist()
+        writing, kept = [], []
+        for index, track in enumerate(state.piece.tracks):
+            if state.holes[index, first : first + length].any():
+                writing.append(index)
+            elif ((track.onset >= begins) & (track.onset < ends)).any():
+                kept.append(index)
+        yield (first, length), [*kept, *writing]
         # Fewer tracks at once only in the shortest windows: tracks should know one another.
         if bars <= 2:
             for count in range(len(writing), 0, -1):
-                yield window, writing[:count]
+                yield (first, length), writing[:count]
         bars //= 2
-
-
-def _window(state: InfillState, bars: int) -> tuple[int, int]:
-    """Return first bar and length of the window with the first hole."""
-    open_at = np.flatnonzero(state.holes.any(axis=0))
-    first, last, total = int(open_at[0]), int(open_at[-1]), state.piece.bars
-    bars = min(bars, total)
-    spare = bars - (last - first + 1)
-    # Half of the window is context before the holes, or more where little follows them.
-    if spare <= 0:
-        start = max(0, first - bars // 2)
-    else:
-        after = total - last - 1
-        start = first - max(spare - after, spare - spare // 2)
-    return min(max(0, start), total - bars), bars
-
-
-def _tracks(state: InfillState, window: tuple[int, int]) -> tuple[list[int], list[int]]:
-    """Return the tracks to write in a window, and the others that have notes in it."""
-    first, last = window[0], window[0] + window[1]
-    begins, ends = state.piece.bar_starts[[first, last]].tolist()
-    writing, kept = [], []
-    for index, track in enumerate(state.piece.tracks):
-        if state.holes[index, first:last].any():
-            writing.append(index)
-        elif ((track.onset >= begins) & (track.onset < ends)).any():
-            kept.append(index)
-    return writing, kept
 
 
 def select_bars(piece: Piece, bars: Sequence[int], tracks: Sequence[int]) -> BoolArray:

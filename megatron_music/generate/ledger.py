@@ -58,8 +58,13 @@ class Ledger:
 
     def find(self, wish: dict[str, Any]) -> Entry | None:
         """Return the entry of this wish whose files are all as they were written."""
-        same = [entry for entry in self.entries if entry.wish == wish and self._is_whole(entry)]
-        return same[0] if same else None
+        for entry in self.entries:
+            if entry.wish == wish:
+                with suppress(OSError):
+                    files = entry.files.items()
+                    if all(sha256_of(self.folder / name) == sha for name, sha in files):
+                        return entry
+        return None
 
     def present(self) -> list[Entry]:
         """Return the entries whose MIDI file is there, changed or not."""
@@ -114,11 +119,6 @@ class Ledger:
     def _remove_files(self, entry: Entry) -> None:
         for kind in self._kinds:
             self.path(entry, kind).unlink(missing_ok=True)
-
-    def _is_whole(self, entry: Entry) -> bool:
-        with suppress(OSError):
-            return all(sha256_of(self.folder / name) == sha for name, sha in entry.files.items())
-        return False
 
     def _save(self) -> None:
         entries = [vars(entry) for entry in self.entries]

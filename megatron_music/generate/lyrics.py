@@ -73,7 +73,14 @@ def syllables_of(text: str, language: str) -> Lines:
     """
     if len(text.encode()) > MOST_WORDS_BYTES:
         raise UsageError(f"the words have more than {MOST_WORDS_BYTES:,} bytes; give fewer")
-    hyphenation = _hyphenation(language)
+    name = language.strip().replace("-", "_")
+    known = pyphen.language_fallback(_USUAL.get(name, name)) if name else None
+    if known is None:
+        near = name[:2].lower()
+        hint = f"did you mean {near}? There are" if near in pyphen.LANGUAGES else "there are"
+        names = ", ".join(sorted(one for one in pyphen.LANGUAGES if "_" not in one))
+        raise UsageError(f"`language` {language!r} has no hyphenation here; {hint} {names}")
+    hyphenation = pyphen.Pyphen(lang=known)
     lines: list[list[str]] = []
     ends: list[str] = []
     for line in text.splitlines():
@@ -91,21 +98,25 @@ def syllables_of(text: str, language: str) -> Lines:
     return tuple((*sung[:-1], sung[-1] + end) for sung, end in zip(lines, ends, strict=True))
 
 
-def _hyphenation(language: str) -> pyphen.Pyphen:
-    wanted = language.strip().replace("-", "_")
-    known = pyphen.language_fallback(_USUAL.get(wanted, wanted)) if wanted else None
-    if known is None:
-        near = wanted[:2].lower()
-        hint = f"did you mean {near}? There are" if near in pyphen.LANGUAGES else "there are"
-        names = ", ".join(sorted(one for one in pyphen.LANGUAGES if "_" not in one))
-        raise UsageError(f"`language` {language!r} has no hyphenation here; {hint} {names}")
-    return pyphen.Pyphen(lang=known)
-
-
 def _divided(word: str, hyphenation: pyphen.Pyphen) -> list[str]:
     """Return the syllables of a word, without those that have nothing to sing."""
-    written = [part for part in _HYPHENS.split(word) if part]
-    parts = written if len(written) > 1 else _hyphenated(word, hyphenation)
+    parts = [part for part in _HYPHENS.split(word) if part]
+    if len(parts) < 2 and any(unicodedata.name(one, "").startswith(_ALONE) for one in word):
+        # Each letter is a syllable, with the signs that follow it.
+        parts = []
+        for one in word:
+            if one.isalnum() or not parts:
+                parts.append(one)
+            else:
+                parts[-1] += one
+    elif len(parts) < 2:
+        edges = _EDGES.fullmatch(word)
+        before, middle, after = edges.groups() if edges else ("", word, "")
+        places = [0, *map(int, hyphenation.positions(middle)), len(middle)]
+        parts = [middle[first:last] for first, last in pairwise(places)]
+        parts[0], parts[-1] = before + parts[0], parts[-1] + after
+        # Of a word of one syllable both edges have just been put to the same part.
+        parts = parts if len(parts) > 1 else [word]
     for part in parts:
         if len(part.encode()) > LONGEST_SYLLABLE_BYTES:
             raise UsageError(
@@ -113,28 +124,6 @@ def _divided(word: str, hyphenation: pyphen.Pyphen) -> list[str]:
                 "bytes; divide it by hyphens"
             )
     return [cleaned for part in parts if (cleaned := clean_text(part))]
-
-
-def _hyphenated(word: str, hyphenation: pyphen.Pyphen) -> list[str]:
-    if any(unicodedata.name(one, "").startswith(_ALONE) for one in word):
-        return _letters(word)
-    edges = _EDGES.fullmatch(word)
-    before, middle, after = edges.groups() if edges else ("", word, "")
-    places = [0, *map(int, hyphenation.positions(middle)), len(middle)]
-    parts = [middle[first:last] for first, last in pairwise(places)]
-    parts[0], parts[-1] = before + parts[0], parts[-1] + after
-    return parts if len(parts) > 1 else [word]
-
-
-def _letters(word: str) -> list[str]:
-    """Return each letter with the signs that follow it."""
-    parts: list[str] = []
-    for one in word:
-        if one.isalnum() or not parts:
-            parts.append(one)
-        else:
-            parts[-1] += one
-    return parts
 
 
 def usual_bars(lines: Lines, upbeat: int = 0) -> int:

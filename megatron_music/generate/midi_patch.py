@@ -97,7 +97,6 @@ class _Rewriting:
         of_song = dict(zip(self._song.sources, range(len(self._song.sources)), strict=True))
         for place in range(len(self._source.tracks)):
             self._remove(place, of_song.get(place))
-            self._remove_words(place)
         for place, origin in enumerate(self._song.sources):
             self._add(place, origin)
         tracks = self._source.events.tracks
@@ -109,11 +108,17 @@ class _Rewriting:
         ]
         kept = [one for one in whole if isinstance(one, bytes) or one is not _EMPTY]
         if tempo_bpm is not None:
-            _set_tempo([one for one in kept if isinstance(one, Chunk)], tempo_bpm)
+            # One tempo throughout, in the first chunk: format 1 keeps the tempo map there.
+            with_events = [one for one in kept if isinstance(one, Chunk)]
+            for one in with_events:
+                one.events = [event for event in one.events if not event.is_meta_of(TEMPO)]
+            if with_events:
+                quarter_us = round(US_PER_MINUTE / tempo_bpm)
+                with_events[0].events.insert(0, Event(0, meta(TEMPO, quarter_us.to_bytes(3))))
         return EventFile(self._source.events.header, [*kept, *self._chunks]).to_bytes()
 
     def _remove(self, place: int, row: int | None) -> None:
-        """Mark the notes of a file's track that are not kept: all, or those of new bars."""
+        """Mark notes of a file's track with their words: all, or those of the new bars of `row`."""
         track = self._source.tracks[place]
         gone = np.ones(len(track.notes), np.bool_)
         if row is not None:
@@ -121,9 +126,17 @@ class _Rewriting:
             new = self._song.new
             inside = bar < new.shape[1]
             gone = ~inside | new[row][np.minimum(bar, new.shape[1] - 1)]
+        removed = self._removed[track.chunk]
         for note, is_gone in zip(track.notes, gone.tolist(), strict=True):
             if is_gone:
-                self._removed[track.chunk].update((note.begins, note.ends))
+                removed.update((note.begins, note.ends))
+        # Words belong to the notes that begin at their tick; titles of a karaoke file stay.
+        gone_ticks = {note.onset for note in track.notes if note.begins in removed}
+        chunk = self._words_chunk(place)
+        words = self._words.get(chunk, ())
+        of_gone = {id(one) for one in words if one.tick in gone_ticks and is_sung(one)}
+        events = self._source.events.tracks[chunk].events
+        self._removed[chunk].update(i for i, one in enumerate(events) if id(one) in of_gone)
 
     def _kept(self, track: SourceTrack) -> list[SourceNote]:
         removed = self._removed[track.chunk]
@@ -137,11 +150,24 @@ class _Rewriting:
             return
         old = self._source.tracks[origin]
         if row == self._song.sings:
-            self._remove_all_words()
+            # The words that the file has go: it gets others.
+            for number, of_chunk in self._words.items():
+                events = self._source.events.tracks[number].events
+                self._removed[number].update(i for i, one in enumerate(events) if one in of_chunk)
             self._added[old.chunk] += lyric_events(self._sung(row))
             return
-        notes = self._new_notes(track, self._song.new[row], old)
-        words = self._new_words(track, self._song.new[row][self._song.piece.bar_at(track.onset)])
+        kept = self._kept(old)
+        loud = Dynamics(kept or old.notes, by_pitch=track.instrument == DRUMS)
+        chosen = self._song.new[row][self._song.piece.bar_at(track.onset)]
+        # A note-off ends every note of its pitch on the channel, that of another track too.
+        of_channel = [
+            note
+            for other in self._source.tracks
+            if other.channel == old.channel
+            for note in self._kept(other)
+        ]
+        notes = _apart(self._in_ticks(track, chosen), of_channel, loud)
+        words = self._new_words(track, chosen)
         self._added[self._words_chunk(origin)] += words
         self._added[old.chunk] += _events(notes, old.channel % CHANNELS)
 
@@ -181,34 +207,6 @@ class _Rewriting:
             ticks = nearest_onsets(ticks, np.array(sorted(notes), np.int64))
         return replace(track, onset=ticks)
 
-    def _remove_all_words(self) -> None:
-        """Mark the words that a file has: it gets others."""
-        for number, words in self._words.items():
-            events = self._source.events.tracks[number].events
-            self._removed[number].update(i for i, one in enumerate(events) if one in words)
-
-    def _remove_words(self, place: int) -> None:
-        """Mark the words of the notes of a file's track that are not kept."""
-        track, chunk = self._source.tracks[place], self._words_chunk(place)
-        removed = self._removed[track.chunk]
-        gone = {note.onset for note in track.notes if note.begins in removed}
-        words = self._words.get(chunk, ())
-        of_gone = {id(event) for event in words if event.tick in gone and is_sung(event)}
-        events = self._source.events.tracks[chunk].events
-        self._removed[chunk].update(i for i, one in enumerate(events) if id(one) in of_gone)
-
-    def _new_notes(self, track: Track, new: BoolArray, old: SourceTrack) -> list[NewNote]:
-        kept = self._kept(old)
-        loud = Dynamics(kept or old.notes, by_pitch=track.instrument == DRUMS)
-        chosen = new[self._song.piece.bar_at(track.onset)]
-        same = [
-            one
-            for other in self._source.tracks
-            if other.channel == old.channel
-            for one in self._kept(other)
-        ]
-        return _apart(self._in_ticks(track, chosen), same, loud)
-
     def _in_ticks(self, track: Track, chosen: BoolArray) -> list[NewNote]:
         """Return the chosen notes of a track, in ticks of the file."""
         columns = (
@@ -236,8 +234,12 @@ class _Rewriting:
         everything = np.ones(len(track), np.bool_)
         notes = _apart(self._in_ticks(track, everything), [], loud)
         code = track.instrument
-        channel = DRUM_CHANNEL if code == DRUMS else self._free_channel()
-        name = instrument_title(code)
+        # Sixteen channels a port, counted on from port to port; 0 where all are taken.
+        free = (one for one in range(PORTS * CHANNELS) if one % CHANNELS != DRUM_CHANNEL)
+        channel = DRUM_CHANNEL
+        if code != DRUMS:
+            channel = next((one for one in free if one not in self._taken), 0)
+            self._taken.add(channel)
         words = self._new_words(track, everything)
         # Voices sing as the voice that was given.
         given = [
@@ -246,22 +248,8 @@ class _Rewriting:
             if origin is not None and track.instrument in VOICES
         ]
         program = given[0] if given and code in VOICES else general_midi_program(code)
-        self._new_chunk(name, program, channel, notes, words)
-
-    def _free_channel(self) -> int:
-        """Return a channel that nothing plays, counted on from port to port, and take it."""
-        for channel in range(PORTS * CHANNELS):
-            if channel not in self._taken and channel % CHANNELS != DRUM_CHANNEL:
-                self._taken.add(channel)
-                return channel
-        return 0
-
-    def _new_chunk(
-        self, name: str, program: int, channel: int, notes: list[NewNote], words: list[Event]
-    ) -> None:
         number = channel % CHANNELS
-        head = [Event(0, meta(NAME, name.encode()))]
-        # Another port: each has sixteen channels.
+        head = [Event(0, meta(NAME, instrument_title(code).encode()))]
         if channel >= CHANNELS:
             head.append(Event(0, meta(PORT, bytes((channel // CHANNELS,)))))
         head.append(Event(0, bytes((PROGRAM | number, program))))
@@ -335,12 +323,3 @@ def _apart(notes: list[NewNote], kept: list[SourceNote], loud: Dynamics) -> list
             velocity = note.velocity or loud.velocity(first, note.pitch)
             found.append(NewNote(first, last, note.pitch, velocity))
     return found
-
-
-def _set_tempo(chunks: list[Chunk], tempo_bpm: float) -> None:
-    """Have one tempo throughout."""
-    for chunk in chunks:
-        chunk.events = [event for event in chunk.events if not event.is_meta_of(TEMPO)]
-    if chunks:
-        quarter_us = round(US_PER_MINUTE / tempo_bpm)
-        chunks[0].events.insert(0, Event(0, meta(TEMPO, quarter_us.to_bytes(3))))

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,13 +34,18 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
         from jinja2 import Environment
     except ImportError as fault:
         raise MissingError("the page needs jinja2; install it: pip install jinja2") from fault
-    path = _free(ledger.folder / PAGE_FILE)
+    path = usual = ledger.folder / PAGE_FILE
+    number = 1
+    while path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:400]:
+        number += 1
+        path = usual.with_stem(f"{usual.stem}-{number}")
     batches: list[dict[str, Any]] = []
     songs: list[dict[str, Any]] = []
     left_bytes = MOST_BYTES
     # Songs that are on the page already are taken from it, not read from their files again.
     drawn = dict(_DATA.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    for entries in _batches(ledger):
+    # The newest request first; its songs in the order in which they were written.
+    for entries in reversed([list(of) for _, of in groupby(ledger.present(), key=_batch_of)]):
         cards = []
         for entry in entries:
             card = _card(ledger, entry, len(songs), drawn, model)
@@ -68,21 +72,6 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
     return path
 
 
-def _free(path: Path) -> Path:
-    """Return a name for the page that is free, or that of a page of ours."""
-    number, name = 1, path
-    while name.exists() and _MARK not in name.read_text(encoding="utf-8", errors="replace")[:400]:
-        number += 1
-        name = path.with_stem(f"{path.stem}-{number}")
-    return name
-
-
-def _batches(ledger: Ledger) -> Iterator[list[Entry]]:
-    """Yield the songs of one request after another, the newest request first."""
-    groups = [list(group) for _, group in groupby(ledger.present(), key=_batch_of)]
-    yield from reversed(groups)
-
-
 def _batch_of(entry: Entry) -> str:
     wish = {name: value for name, value in entry.wish.items() if name not in ("seed", "song_id")}
     return wish.get("prompt", "") if "asked" not in wish else json.dumps(wish, sort_keys=True)
@@ -101,12 +90,16 @@ def _card(
         copies = report.get("longest_run_shared_with_training")
         copied = "" if copies is None else str(Copies(**copies))
         came = {"bars": report["came"]["bars"], "notes": report["came"]["notes"], **report["came"]}
+        title = "the piece begun from"
+        if "asked" in entry.wish:
+            name = "seed" if "seed" in entry.wish else "song"
+            title = f"{name} {entry.wish.get('seed', entry.wish.get('song_id'))}"
     except (OSError, ValueError, KeyError, TypeError, MusicError):
         return None
     return {
         "number": number,
         "stem": entry.stem,
-        "title": _title(entry),
+        "title": title,
         "is_prompt": "asked" not in entry.wish,
         "midi": midi.name,
         "key": key,
@@ -118,13 +111,6 @@ def _card(
         "new": came.get("new", ""),
         "next": _command(model, ledger.folder, None, midi, came["bars"]),
     }
-
-
-def _title(entry: Entry) -> str:
-    if "asked" not in entry.wish:
-        return "the piece begun from"
-    name = "seed" if "seed" in entry.wish else "song"
-    return f"{name} {entry.wish.get('seed', entry.wish.get('song_id'))}"
 
 
 def _command(

@@ -1,6 +1,6 @@
 """Check a request before composing; surprising results need the user's confirmation."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from megatron_music.generate.training_data import training_instruments
 from megatron_music.score.audio import LONGEST_MINUTES
 from megatron_music.score.general_midi import instrument_title, numbered_title
 from megatron_music.score.instruments import DRUMS, VOICES
-from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, parse_metre
-from megatron_music.score.notes import Track
+from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, parse_metre
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _SHOWN = 8
@@ -57,7 +56,14 @@ def prepared(
     odd = _odd_bars(prompt, request, vocabulary)
     if odd:
         if not confirmed:
-            raise UsageError(_about_metres(prompt, odd, path, vocabulary.metres))
+            barlines = prompt.bars
+            metres = sorted({barlines.metre(bar) for bar in odd}) if barlines else []
+            named = f"bar {odd[0] + 1}" if len(odd) == 1 else f"bars {odd[0] + 1} to {odd[-1] + 1}"
+            raise UsageError(
+                f"{named} of {path} would be composed in {' and '.join(metres)}, and this model "
+                f"composes in {', '.join(map(str, vocabulary.metres))}; choose other bars with "
+                "--fill-bars, or give --yes to count four quarters as a bar throughout"
+            )
         # With --yes four quarters are a bar throughout, as the message offered.
         prompt = _read(path, request, vocabulary, any_metre=True)
     state = _start(prompt, request, vocabulary)
@@ -115,19 +121,6 @@ def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[
         for bar in sorted(composed)
         if not bars.is_whole(bar) and not (bar == 0 and bars.late[0])
     ]
-
-
-def _about_metres(
-    prompt: Prompt, odd: list[int], path: Path, known: Collection[TimeSignature]
-) -> str:
-    bars = prompt.bars
-    metres = sorted({bars.metre(bar) for bar in odd}) if bars else []
-    named = f"bar {odd[0] + 1}" if len(odd) == 1 else f"bars {odd[0] + 1} to {odd[-1] + 1}"
-    return (
-        f"{named} of {path} would be composed in {' and '.join(metres)}, and this model composes "
-        f"in {', '.join(map(str, known))}; choose other bars with --fill-bars, or give --yes to "
-        "count four quarters as a bar throughout"
-    )
 
 
 def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None:
@@ -196,17 +189,14 @@ def _refuse_chords(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> 
     if request.voice is None:
         return
     place, code = kept_voice(prompt, request.voice, vocabulary)
-    if code in VOICES and _shared(prompt.piece.tracks[place]) > _MOST_SHARED:
+    track = prompt.piece.tracks[place]
+    ends = np.maximum.accumulate(track.end)
+    shared = track.onset[1:] < ends[:-1]
+    if code in VOICES and len(shared) and shared.mean() > _MOST_SHARED:
         raise UsageError(
             f"{prompt.title(place)} sounds several notes at once, {instrument_title(code)} sings "
             "one; give a track of one voice, or --yes"
         )
-
-
-def _shared(track: Track) -> float:
-    """Return the share of notes that begin while another of the track sounds."""
-    ends = np.maximum.accumulate(track.end)
-    return float((track.onset[1:] < ends[:-1]).mean()) if len(track) > 1 else 0.0
 
 
 def _refuse_another_key(state: InfillState, request: Request) -> None:

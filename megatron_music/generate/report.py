@@ -1,7 +1,6 @@
 """Figures of a composed song, next to what was requested."""
 
 from dataclasses import asdict, dataclass, fields
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from megatron_music.generate.song import Song
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_columns import US_PER_MINUTE
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import pitch_name, track_labels
 from megatron_music.score.words import as_text
 
@@ -70,13 +69,17 @@ def song_report(
     }
     played = {"tempo_bpm": tempo_of(song, request, prompt), "tokens": len(song.tokens)}
     composed = None if prompt is None else new_bars(song, prompt)
-    new = "; ".join(
-        f"{one['name']} {_spans(one['bars'])}" for one in (composed or []) if one["bars"]
-    )
+    new = []
+    for one in composed or []:
+        bars = one["bars"]
+        firsts = [bar for bar in bars if bar - 1 not in bars]
+        lasts = [bar for bar in bars if bar + 1 not in bars]
+        spans = [f"{a}-{b}" if a != b else f"{a}" for a, b in zip(firsts, lasts, strict=True)]
+        new += [f"{one['name']} {', '.join(spans)}"] if spans else []
     return {
         "seed": song.seed,
         "asked": asked,
-        "came": figures(song.piece) | played | {"new": new},
+        "came": figures(song.piece) | played | {"new": "; ".join(new)},
         "new_bars": composed,
         "longest_run_shared_with_training": asdict(copies),
         "model": maker.model,
@@ -97,12 +100,25 @@ def tempo_of(song: Song, request: Request, prompt: Prompt | None) -> float:
 def figures(piece: Piece) -> dict[str, Any]:
     """Return bars, notes, key and tracks of a piece, and the words of those that sing."""
     notes = sum(len(track) for track in piece.tracks)
+    tracks = []
+    for track, name in zip(piece.tracks, track_labels(piece), strict=True):
+        pitched = track.instrument != DRUMS
+        tracks.append(
+            {
+                "instrument": instrument_title(track.instrument),
+                "name": name,
+                "notes": len(track),
+                "notes_per_bar": round(len(track) / piece.bars, 2),
+                "lowest": pitch_name(int(track.pitch.min())) if pitched else None,
+                "highest": pitch_name(int(track.pitch.max())) if pitched else None,
+            }
+        )
     found = {
         "bars": piece.bars,
         "notes": notes,
         "notes_per_bar": round(notes / piece.bars, 2),
         "key": key_of(piece),
-        "tracks": list(map(_track, piece.tracks, track_labels(piece), repeat(piece.bars))),
+        "tracks": tracks,
     }
     sung = [as_text(track.syllables) for track in piece.tracks if track.syllables is not None]
     return found | {"words": sung} if sung else found
@@ -119,24 +135,3 @@ def new_bars(song: Song, prompt: Prompt) -> list[dict[str, Any]]:
         name = instrument if source is None else prompt.names[source] or instrument
         found.append({"instrument": instrument, "name": name, "bars": [bar + 1 for bar in bars]})
     return found
-
-
-def _spans(bars: list[int]) -> str:
-    edges = (
-        [bar for bar in bars if bar - 1 not in bars],
-        [bar for bar in bars if bar + 1 not in bars],
-    )
-    spans = zip(*edges, strict=True)
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def _track(track: Track, name: str, bars: int) -> dict[str, Any]:
-    pitched = track.instrument != DRUMS
-    return {
-        "instrument": instrument_title(track.instrument),
-        "name": name,
-        "notes": len(track),
-        "notes_per_bar": round(len(track) / bars, 2),
-        "lowest": pitch_name(int(track.pitch.min())) if pitched else None,
-        "highest": pitch_name(int(track.pitch.max())) if pitched else None,
-    }

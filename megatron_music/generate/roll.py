@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from megatron_music.score.audio import SAMPLE_RATE_HZ, FloatArray, play_tracks
 from megatron_music.score.barlines import bar_starts
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_file import MidiFile, read_file
+from megatron_music.score.midi_file import read_file
 from megatron_music.score.pianoroll import instrument_colours, instrument_label
 
 LONGEST_TRACK_S = 1_200
@@ -30,7 +30,30 @@ def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
     end_ticks = max(int(track.end.max()) for track in file.tracks)
     bars, _ = bar_starts(file.metres, end_ticks, file.ticks_per_quarter)
     end_s = float(file.seconds(np.array([end_ticks]))[0])
-    tracks = list(_tracks(file, report))
+    named = report.get("came", {}).get("tracks", [])
+    # A person may have edited the MIDI file since the report was written.
+    if len(named) != len(file.tracks):
+        named = [{"name": instrument_label(track.instrument)} for track in file.tracks]
+    new = report.get("new_bars") or []
+    if len(new) != len(file.tracks):
+        together = sorted({bar for one in new for bar in one["bars"]})
+        new = [{"bars": together}] * len(file.tracks)
+    tracks = []
+    colours = instrument_colours([track.instrument for track in file.tracks])
+    for track, colour, name, of_track in zip(file.tracks, colours, named, new, strict=True):
+        # Rounded to milliseconds: the page holds these numbers as text.
+        begins, ends = file.seconds(track.onset).round(3), file.seconds(track.end).round(3)
+        columns = (begins.tolist(), ends.tolist(), track.pitch.tolist())
+        tracks.append(
+            {
+                "name": name["name"],
+                "colour": colour,
+                "drums": track.instrument == DRUMS,
+                "notes": list(zip(*columns, strict=True)),
+                "new": of_track["bars"],
+                "sound": "",
+            }
+        )
     shown = {
         "bars": [round(second, 3) for second in file.seconds(np.array(bars)).tolist()],
         "seconds": round(max(end_s, float(file.seconds(np.array(bars[-1:]))[0])), 3),
@@ -40,8 +63,8 @@ def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
     if wav.is_file() and end_s * len(tracks) > LONGEST_TRACK_S:
         shown["wav"] = wav.name
     elif wav.is_file():
-        for track, sound in zip(tracks, play_tracks(midi), strict=True):
-            track["sound"] = base64.b64encode(as_mp3(sound)).decode()
+        for drawn, sound in zip(tracks, play_tracks(midi), strict=True):
+            drawn["sound"] = base64.b64encode(as_mp3(sound)).decode()
     return shown
 
 
@@ -60,24 +83,3 @@ def as_mp3(samples: FloatArray) -> bytes:
     packed = io.BytesIO()
     soundfile.write(packed, samples, SAMPLE_RATE_HZ, format="MP3", compression_level=_COMPRESSION)
     return packed.getvalue()
-
-
-def _tracks(file: MidiFile, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    tracks = report.get("came", {}).get("tracks", [])
-    new = report.get("new_bars") or []
-    together = sorted({bar for one in new for bar in one["bars"]})
-    colours = instrument_colours([track.instrument for track in file.tracks])
-    for place, (track, colour) in enumerate(zip(file.tracks, colours, strict=True)):
-        # A person may have edited the MIDI file since the report was written.
-        named = len(tracks) == len(file.tracks)
-        begin, end = file.seconds(track.onset), file.seconds(track.end)
-        columns = (begin.round(3).tolist(), end.round(3).tolist(), track.pitch.tolist())
-        notes = list(zip(*columns, strict=True))
-        yield {
-            "name": tracks[place]["name"] if named else instrument_label(track.instrument),
-            "colour": colour,
-            "drums": track.instrument == DRUMS,
-            "notes": notes,
-            "new": new[place]["bars"] if len(new) == len(file.tracks) else together,
-            "sound": "",
-        }

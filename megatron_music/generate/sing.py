@@ -10,7 +10,7 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler
 from megatron_music.generate.window_loop import place_of
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import Piece
 from megatron_music.score.words import StrArray, without
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar_kernel import mark_syllables, sung_after
@@ -61,21 +61,18 @@ class MelodyConstraint:
 
     def take(self, tokens: npt.NDArray[np.int64]) -> None:
         """Move each song past its next tokens."""
-        for song, row in enumerate(tokens.tolist()):
-            for token in row:
-                self._take(song, token)
-
-    def _take(self, song: int, token: int) -> None:
-        template, place = self._templates[song], self._place[song]
-        if place == len(template.tokens):
-            return
-        part = token - self._parts.start
-        if self._sung[song] != NOT_SUNG and 0 <= part < len(self._parts_bytes):
-            self._sung[song] = int(sung_after(self._parts_bytes[part], self._sung[song]))
-            self._spare[song] -= 1
-            return
-        self._place[song] += 1
-        self._sung[song] = 0 if place in template.open else NOT_SUNG
+        songs, count = tokens.shape
+        for song, index in np.ndindex(songs, count):
+            template, place = self._templates[song], self._place[song]
+            if place == len(template.tokens):  # ended before others of its batch
+                continue
+            part = int(tokens[song, index]) - self._parts.start
+            if self._sung[song] != NOT_SUNG and 0 <= part < len(self._parts_bytes):
+                self._sung[song] = int(sung_after(self._parts_bytes[part], self._sung[song]))
+                self._spare[song] -= 1
+            else:
+                self._place[song] += 1
+                self._sung[song] = 0 if place in template.open else NOT_SUNG
 
     def mark(self, masks: Masks) -> None:
         """Write the legal next tokens."""
@@ -169,10 +166,15 @@ def sing_template(
     if not inside[melody].any():
         return SingTemplate([], {}, first_bar, bars)
     others = [place for place, of in enumerate(inside) if place != melody and of.any()]
+    tracks = []
+    for place in (*others, melody):
+        track, chosen = piece.tracks[place], inside[place]
+        end = np.minimum(track.end[chosen], last) - first
+        tracks.append(track.some(chosen, track.onset[chosen] - first, end))
     part = Piece(
         piece.steps_per_quarter,
         bars,
-        tuple(_cut(piece.tracks[i], inside[i], first, last) for i in (*others, melody)),
+        tuple(tracks),
         piece.metres[first_bar : first_bar + bars],
         piece.tempos_us[first_bar : first_bar + bars],
     )
@@ -193,11 +195,6 @@ def sing_template(
     return SingTemplate(
         tokens, {at: note for at, note in notes.items() if may_sing[note]}, first_bar, bars
     )
-
-
-def _cut(track: Track, chosen: Masks, first: int, last: int) -> Track:
-    end = np.minimum(track.end[chosen], last) - first
-    return track.some(chosen, track.onset[chosen] - first, end)
 
 
 def _drawn(template: SingTemplate, tokens: Sequence[int], vocabulary: Vocabulary) -> dict[int, str]:

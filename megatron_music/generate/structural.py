@@ -53,26 +53,27 @@ def rows_of(config: GPT2Config, vocabulary: Vocabulary) -> PositionRows:
     return rows
 
 
-def steering_of(config: GPT2Config) -> Steering:
+_SAMPLING_DEFAULTS: dict[str, tuple[float, float]] = {
+    "min_p": (USUAL_MIN_P, 1),
+    **dict.fromkeys(Steering._fields, (0.0, MOST_STEERING)),
+}
+"""The options that config.json may hold: the usual value and the highest."""
+
+
+def sampling_defaults(config: GPT2Config) -> dict[str, float]:
     """Return how a model asks to be composed with; raises CheckpointError for no number.
 
-    Folders that were exported before there was any have none, and compose as they did.
+    Folders that were exported before there were such options have none, and compose as they did.
     """
-    return Steering(*(_number(config, name, 0.0, MOST_STEERING) for name in Steering._fields))
-
-
-def min_p_of(config: GPT2Config) -> float:
-    """Return the min-p that a model asks to be composed with; raises CheckpointError for none."""
-    return _number(config, "min_p", USUAL_MIN_P, 1)
-
-
-def _number(config: GPT2Config, name: str, usual: float, most: int) -> float:
-    value = getattr(config, name, usual)
-    if not isinstance(value, int | float) or not 0 <= value <= most:
-        raise CheckpointError(
-            f"config.json has {name}={value!r}; expected 0..{most}: export the run again"
-        )
-    return float(value)
+    found = {}
+    for name, (usual, most) in _SAMPLING_DEFAULTS.items():
+        value = getattr(config, name, usual)
+        if not isinstance(value, int | float) or not 0 <= value <= most:
+            raise CheckpointError(
+                f"config.json has {name}={value!r}; expected 0..{most}: export the run again"
+            )
+        found[name] = float(value)
+    return found
 
 
 def model_inputs(
@@ -90,9 +91,13 @@ def model_inputs(
     rows = rows_of(model.config, vocabulary)
     known = None if places is None else np.asarray(places)
     tracker = StructureTracker(rows, vocabulary, len(ids), known)
-    table = _with_zero_row(model)
-    arguments = _arguments(model, table, ids, tracker.advance(ids.cpu().numpy()))
-    return {**arguments, "attention_mask": torch.ones_like(ids)}
+    listed = tracker.advance(ids.cpu().numpy())
+    embeds, positions = _embeds_and_positions(model, _with_zero_row(model), ids, listed)
+    return {
+        "inputs_embeds": embeds,
+        "position_ids": positions,
+        "attention_mask": torch.ones_like(ids),
+    }
 
 
 def _with_zero_row(model: GPT2LMHeadModel) -> torch.Tensor:
@@ -102,16 +107,17 @@ def _with_zero_row(model: GPT2LMHeadModel) -> torch.Tensor:
     return torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
 
 
-def _arguments(
+def _embeds_and_positions(
     model: GPT2LMHeadModel, table: torch.Tensor, ids: torch.Tensor, rows: RowArray
-) -> dict[str, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return embeddings and positions: a token's first row is its position, the rest is added."""
     listed = torch.from_numpy(rows).to(ids.device)
-    embeds = model.transformer.wte(ids)
+    embeds: torch.Tensor = model.transformer.wte(ids)
     if listed.shape[2] > 1:
+        # Without position rows: the model looks those up by itself, from the positions.
         others = listed[..., 1:].flatten(0, 1)
         embeds = embeds + embedding_bag(others, table, mode="sum").view_as(embeds)
-    return {"inputs_embeds": embeds, "position_ids": listed[..., 0].long()}
+    return embeds, listed[..., 0].long()
 
 
 class SongReader:
@@ -146,7 +152,8 @@ class SongReader:
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Read the songs' next tokens [songs, any number]; return logits [songs, vocabulary]."""
         rows = self._tracker.advance(ids.cpu().numpy())
-        embeds, positions = _arguments(self._model, self._table, ids, rows).values()
+        embeds, positions = _embeds_and_positions(self._model, self._table, ids, rows)
+        # `CachedGPT2` takes the sum of token and position rows, unlike `GPT2LMHeadModel`.
         embeds = embeds + self._model.transformer.wpe.weight[positions]
         if self._steering.guidance:
             embeds = torch.cat([embeds, self._cached.embed(ids)])

@@ -137,7 +137,13 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
     # Halved until the window fits with some room for notes in each bar.
     while True:
         plan = Plan(
-            *(bars, codes, max_tokens, True, attributes, asked, request.tracks),
+            bars,
+            codes,
+            max_tokens,
+            single_voices=True,
+            attributes=attributes,
+            densities=asked,
+            tracks=request.tracks,
             full_bars=request.full_bars,
             metre=request.metre_index(vocabulary),
             tempo=request.tempo_index(vocabulary),
@@ -237,7 +243,12 @@ def mask_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: in
     if request.vary is None:
         holes = select_bars(piece, request.fill_bars, tracks) & able
     else:
-        holes = _some_cells(able, request.vary, seed)
+        # By hashes of seed and bar, not by a generator: the same on every machine and version.
+        count = max(1, round(request.vary * int(able.sum())))
+        numbers = np.arange(able.size, dtype=np.uint64)
+        order = np.argsort(scramble(song_seeds([seed], _VARYING) + numbers), kind="stable")
+        holes = np.zeros(able.shape, np.bool_)
+        holes.ravel()[order[able.ravel()[order]][:count]] = True
     if not holes.any():
         raise UsageError("no track to fill plays in these bars; choose others")
     levels = _levels(piece, request, vocabulary)
@@ -275,17 +286,6 @@ def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary)
     return replace(state, sources=sources, dropped=tuple(sorted(others)))
 
 
-def _some_cells(able: BoolArray, share: float, seed: int) -> BoolArray:
-    """Mark a random share of the bars [tracks, bars] that can get notes."""
-    # By hashes of seed and bar, not by a generator: the same on every machine and version.
-    count = max(1, round(share * int(able.sum())))
-    numbers = np.arange(able.size, dtype=np.uint64)
-    order = np.argsort(scramble(song_seeds([seed], _VARYING) + numbers), kind="stable")
-    cells = np.zeros(able.size, np.bool_)
-    cells[order[able.ravel()[order]][:count]] = True
-    return cells.reshape(able.shape)
-
-
 def _kept(
     prompt: Prompt, request: Request, vocabulary: Vocabulary, first_bars: int, bars: int
 ) -> tuple[Piece, tuple[int | None, ...]]:
@@ -315,14 +315,12 @@ def _kept(
         *(track for _, track in kept),
         *(Track(code, _NOTHING, _NOTHING, _NOTHING) for code in added),
     )
-    sources = (*(i for i, _ in kept), *(_source(code, prompt, dropped) for code in added))
-    return replace(piece, bars=first_bars, tracks=tracks), sources
-
-
-def _source(code: int, prompt: Prompt, dropped: set[int]) -> int | None:
-    """Return the dropped track that a new one of the same instrument replaces, if there is one."""
-    alike = [i for i in sorted(dropped) if prompt.piece.tracks[i].instrument == code]
-    return alike[0] if len(alike) == 1 else None
+    sources: list[int | None] = [i for i, _ in kept]
+    for code in added:
+        # A new track takes the place of the only dropped one of its instrument.
+        alike = [i for i in sorted(dropped) if piece.tracks[i].instrument == code]
+        sources.append(alike[0] if len(alike) == 1 else None)
+    return replace(piece, bars=first_bars, tracks=tracks), tuple(sources)
 
 
 def _extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:

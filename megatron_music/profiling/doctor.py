@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from megatron_music.nvidia import Driver, InstalledGpu, are_gpus_hidden, read_driver
+from megatron_music.nvidia import Driver, are_gpus_hidden, read_driver
 from megatron_music.score.audio import PLAYER, SAMPLE_RATE_HZ
 from megatron_music.train import backends, torch_build
 from megatron_music.train.torch_build import TorchBuild, gpu_problem
@@ -56,12 +56,16 @@ def examine() -> list[Finding]:
         f"{cores} cores, {memory.total / GIB:.0f} GiB of memory "
         f"({memory.available / GIB:.0f} free), {platform.system()} {platform.machine()}",
     )
+    notation = _needed_package("music21")
+    if notation.status != "ok":
+        fix = f"only for the chorales of data build bach: {notation.fix}"
+        notation = replace(notation, status="optional", fix=fix)
     return [
         _python(),
         hardware,
         _disk(Path.cwd()),
         *map(_needed_package, ("numba", "pretty_midi")),
-        _music21(),
+        notation,
         _torch(driver),
         *map(_needed_package, ("megatron-core", "transformers")),
         _gpus(driver),
@@ -86,7 +90,13 @@ def _gpus(driver: Driver) -> Finding:
         return Finding("GPU", found, "optional", fix)
     if not driver.gpus:
         return Finding("GPU", "none", "optional", "the CPU trains small models")
-    kinds = Counter(map(_describe_gpu, driver.gpus))
+    kinds: Counter[str] = Counter()
+    for gpu in driver.gpus:
+        name = "a GPU that is lost" if gpu.is_lost else gpu.name or "a GPU without a name"
+        memory = (
+            f", {gpu.memory_bytes / GIB:.0f} GiB" if gpu.memory_bytes and not gpu.is_lost else ""
+        )
+        kinds[name + memory] += 1
     found = "; ".join(f"{count} x {kind}" for kind, count in kinds.items())
     if are_gpus_hidden():
         found += " (hidden by CUDA_VISIBLE_DEVICES)"
@@ -95,13 +105,6 @@ def _gpus(driver: Driver) -> Finding:
         fix = f"GPU {', '.join(lost)} fell off the bus or needs a reset: restart the machine"
         return Finding("GPU", found, "optional", fix)
     return Finding("GPU", found)
-
-
-def _describe_gpu(gpu: InstalledGpu) -> str:
-    if gpu.is_lost:
-        return "a GPU that is lost"
-    name = gpu.name or "a GPU without a name"
-    return name if gpu.memory_bytes is None else f"{name}, {gpu.memory_bytes / GIB:.0f} GiB"
 
 
 def _python() -> Finding:
@@ -148,15 +151,6 @@ def _needed_package(package: str) -> Finding:
     if Version(platform.python_version()) not in SpecifierSet(python):
         return Finding(package, f"{version}, for Python {python}", "needed", fix)
     return Finding(package, version)
-
-
-def _music21() -> Finding:
-    """Look for music21, which has the collections and reads notation."""
-    finding = _needed_package("music21")
-    if finding.status == "ok":
-        return finding
-    fix = f"only for the chorales of data build bach: {finding.fix}"
-    return replace(finding, status="optional", fix=fix)
 
 
 def _torch(driver: Driver) -> Finding:

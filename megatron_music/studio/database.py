@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
 
 from megatron_music.errors import DataError
 
@@ -71,9 +71,31 @@ class Database:
     """The tables of a studio in one file; raises DataError for a file of a later program."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = _open(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = engine = create_engine(f"sqlite:///{path}")
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # else a migration's statements are no transaction
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA busy_timeout = 5000")
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
+
         with self._engine.begin() as connection:
-            _migrate(connection, path)
+            version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
+            if version > len(MIGRATIONS):
+                raise DataError(
+                    f"{path} was written by a later version of megatron-music (tables {version}, "
+                    f"this one knows {len(MIGRATIONS)}); update it, or give another --folder"
+                )
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    connection.execute(text(statement))
+            connection.execute(text(f"PRAGMA user_version = {len(MIGRATIONS)}"))
 
     def close(self) -> None:
         """Close the file."""
@@ -302,34 +324,3 @@ def _votes(connection: Connection, model: str, number: int) -> int:
     )
     row = {"model": model, "number": number}
     return int(connection.execute(text(statement), row).scalar_one())
-
-
-def _open(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{path}")
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # else a migration's statements are no transaction
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA busy_timeout = 5000")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-def _migrate(connection: Connection, path: Path) -> None:
-    version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
-    if version > len(MIGRATIONS):
-        raise DataError(
-            f"{path} was written by a later version of megatron-music (tables {version}, this one "
-            f"knows {len(MIGRATIONS)}); update it, or give another --folder"
-        )
-    for statements in MIGRATIONS[version:]:
-        for statement in statements:
-            connection.execute(text(statement))
-    connection.execute(text(f"PRAGMA user_version = {len(MIGRATIONS)}"))

@@ -30,7 +30,9 @@ _TEMPLATES = Environment(
 
 
 def _page(name: str, studio: Studio, model: Model, **told: Any) -> Response:
-    return _html(_rendered(name, studio, model, **told))
+    return HTMLResponse(
+        _rendered(name, studio, model, **told), headers={"cache-control": "no-cache"}
+    )
 
 
 def _rendered(name: str, studio: Studio, model: Model, **told: Any) -> bytes:
@@ -42,10 +44,6 @@ def _rendered(name: str, studio: Studio, model: Model, **told: Any) -> bytes:
         **told,
     )
     return page.encode()
-
-
-def _html(page: bytes) -> Response:
-    return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
 
 @router.get("/")

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,13 @@ def serve(
     busy = UsageError(f"another studio works in {place}; give another --folder")
     with file_lock(place / "lock", busy), _listening(address) as listener:
         guard = AccessPolicy(address.token, any_host=address.token is not None)
-        _log_into(place / LOG)
+        handler = logging.FileHandler(place / LOG)
+        handler.setFormatter(_JsonLines())
+        for name in ("megatron_music.studio", "uvicorn.error"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+            logger.propagate = False
         requests = BufferedLog(place / LOG)
         app = create_app(Studio(models, place), guard, requests.write)
         query = "" if address.token is None else f"?token={address.token}"
@@ -68,28 +75,20 @@ def serve(
             requests.flush()
 
 
-def _log_into(path: Path) -> None:
-    """Write the log of the studio and of uvicorn into a file, JSON a line."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_JsonLines())
-    for name in ("megatron_music.studio", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        logger.propagate = False
-
-
 def find_models(folders: Sequence[Path]) -> list[Model]:
     """Return the models of `folders`, else of the newest export or the embedded one.
 
     Raises CheckpointError.
     """
-    found = list(folders) or _newest_export() or [EMBEDDED]
+    exports = sorted(Path("runs").glob("*/hf/config.json"), key=lambda one: one.stat().st_mtime)
+    newest = [one.parent for one in exports[-1:]]
+    found = list(folders) or newest or [EMBEDDED]
     models: list[Model] = []
     for folder in found:
         name = folder.parent.name if folder.name == "hf" else folder.name
-        names = [model.name for model in models]
-        unique = next(one for one in _numbered(name or "model") if one not in names)
+        taken, usual = {model.name for model in models}, name or "model"
+        numbered = chain([usual], (f"{usual}-{number}" for number in count(2)))
+        unique = next(one for one in numbered if one not in taken)
         identity, settings = model_identity(folder), load_vocabulary(folder).settings
         inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
         every = [instrument_title(code) for code in range(INSTRUMENT_COUNT)]
@@ -109,19 +108,6 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
         }
         models.append(Model(unique, folder.absolute(), identity[:16], about))
     return models
-
-
-def _numbered(name: str) -> Any:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}-{number}"
-        number += 1
-
-
-def _newest_export() -> list[Path]:
-    found = sorted(Path("runs").glob("*/hf/config.json"), key=lambda one: one.stat().st_mtime)
-    return [found[-1].parent] if found else []
 
 
 def _listening(address: Address) -> socket.socket:

@@ -315,12 +315,9 @@ class Studio:
 
     def composed(self, job: Job) -> list[Version]:
         """Return what a job composed as versions, kept in the database at the first call."""
-        versions: list[Version] | None = job.about.get("versions")
-        if versions is None:
-            versions = job.about["versions"] = self._new_versions(job)
-        return versions
-
-    def _new_versions(self, job: Job) -> list[Version]:
+        known: list[Version] | None = job.about.get("versions")
+        if known is not None:
+            return known
         parent: Version | None = job.about["parent"]
         wishes = json.loads(json.dumps(job.work["wishes"]))
         made = [
@@ -336,12 +333,14 @@ class Studio:
             )
             for one in job.result
         ]
-        if parent is None:
+        if parent is None:  # each variation begins a project of its own
             model = job.work["model"]
-            return [
+            made = [
                 self.database.begin_project(model, one.title, one.facts, one.midi) for one in made
             ]
-        self.database.add_versions(parent, made)
+        else:
+            self.database.add_versions(parent, made)
+        job.about["versions"] = made
         return made
 
 

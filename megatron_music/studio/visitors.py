@@ -130,18 +130,10 @@ def is_cross_site(request: HTTPConnection) -> bool:
 @lru_cache(1024)
 def is_local_name(host: str) -> bool:
     """Tell whether a Host header names this machine; another name may be DNS rebinding."""
-    name = _host_of(f"//{host}")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
+    # Both parsers raise ValueError for what is no host.
     try:
-        return ip_address(name).is_loopback
+        name = urlsplit(f"//{host}").hostname or ""
+        is_named = name == "localhost" or name.endswith(".localhost")
+        return is_named or ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _host_of(address: str) -> str:
-    """Return the host of an address without its port, "" where it has none."""
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""

@@ -125,8 +125,16 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
     from megatron_music.generate.midi_patch import write_song
     from megatron_music.generate.prepare import prepared
     from megatron_music.generate.report import new_bars, tempo_of
+    from megatron_music.generate.request import Request
 
-    request = _request(wishes)
+    known = {field.name: field.default for field in fields(Request)}
+    unknown = sorted(wishes.keys() - known.keys())
+    if unknown:
+        raise UsageError(f"no wish is called {unknown[0]!r}; there are {', '.join(known)}")
+    given: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()
+    }
+    request = Request(**given)
     watch = _BarWatch(composer.vocabulary, send)
     songs = []
     with TemporaryDirectory() as folder:
@@ -146,20 +154,6 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
     return songs
 
 
-def _request(wishes: dict[str, Any]) -> Any:
-    """Return the request that JSON asks for; raises UsageError."""
-    from megatron_music.generate.request import Request
-
-    known = {field.name: field.default for field in fields(Request)}
-    unknown = sorted(wishes.keys() - known.keys())
-    if unknown:
-        raise UsageError(f"no wish is called {unknown[0]!r}; there are {', '.join(known)}")
-    given: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()
-    }
-    return Request(**given)
-
-
 class _BarWatch:
     """Tells of each bar of the first song of a batch as soon as it is composed."""
 
@@ -177,6 +171,8 @@ class _BarWatch:
 
     def __call__(self, first_bar: int, tokens: list[int]) -> None:
         """Take the tokens so far of a window that begins at `first_bar` of its piece."""
+        from megatron_music.score.general_midi import instrument_title
+
         if first_bar != self._first_bar or len(tokens) < self._walker.length:
             self._begin(first_bar)
         self._send({})
@@ -184,30 +180,25 @@ class _BarWatch:
             if token == self._vocabulary.piece_end:  # of what is kept, the last may not be told
                 return
             self._walker.advance(token)
-            if token == self._vocabulary.bar_end:
-                self._tell()
-
-    def _tell(self) -> None:
-        from megatron_music.score.general_midi import instrument_title
-
-        steps = self._walker.bar_steps  # a song by number has one metre
-        track, code, notes = self._walker.newest_track()
-        begin = (self._walker.bar - 1) * steps
-        before = self._first_bar * steps
-        self._send(
-            {
-                "event": "bar",
-                "track": track,
-                "instrument": instrument_title(code),
-                "bar": self._first_bar + self._walker.bar,
-                "bar_steps": steps,
-                "notes": [
-                    [onset + before, end + before, pitch]
-                    for onset, end, pitch in notes
-                    if end > begin
-                ],
-            }
-        )
+            if token != self._vocabulary.bar_end:
+                continue
+            steps = self._walker.bar_steps  # a song by number has one metre
+            track, code, notes = self._walker.newest_track()
+            begin, before = (self._walker.bar - 1) * steps, first_bar * steps
+            # A note from an earlier bar that ends in this one was open until now.
+            newest = [
+                [onset + before, end + before, pitch] for onset, end, pitch in notes if end > begin
+            ]
+            self._send(
+                {
+                    "event": "bar",
+                    "track": track,
+                    "instrument": instrument_title(code),
+                    "bar": first_bar + self._walker.bar,
+                    "bar_steps": steps,
+                    "notes": newest,
+                }
+            )
 
 
 def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:

@@ -53,7 +53,12 @@ def _parts(text: str, room: int, vocabulary: TextVocabulary) -> list[tuple[Ids, 
     tokens = characters = 0
     lines = text.splitlines(keepends=True)
     for line, ids in zip(lines, vocabulary.encode(lines), strict=True):
-        for piece, length in _pieces(line, ids, room, vocabulary):
+        pieces, lengths = [ids], [len(line)]
+        if len(ids) > room:  # it fills a document alone, and is cut between its tokens
+            pieces = [ids[start : start + room] for start in range(0, len(ids), room)]
+            lengths = [len(vocabulary.decode(piece.tolist())) for piece in pieces[:-1]]
+            lengths.append(len(line) - sum(lengths))
+        for piece, length in zip(pieces, lengths, strict=True):
             if tokens + len(piece) > room and held:
                 parts.append((np.concatenate(held), characters))
                 held, tokens, characters = [], 0, 0
@@ -63,12 +68,3 @@ def _parts(text: str, room: int, vocabulary: TextVocabulary) -> list[tuple[Ids, 
     if held:
         parts.append((np.concatenate(held), characters))
     return parts
-
-
-def _pieces(line: str, ids: Ids, room: int, vocabulary: TextVocabulary) -> list[tuple[Ids, int]]:
-    """Return a line whole; one that fills a document alone is cut between its tokens."""
-    if len(ids) <= room:
-        return [(ids, len(line))]
-    cuts = [ids[start : start + room] for start in range(0, len(ids), room)]
-    lengths = [len(vocabulary.decode(cut.tolist())) for cut in cuts[:-1]]
-    return list(zip(cuts, [*lengths, len(line) - sum(lengths)], strict=True))

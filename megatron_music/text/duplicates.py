@@ -46,7 +46,12 @@ class Sketches:
     def add(self, texts: Sequence[str]) -> None:
         """Add some texts."""
         words = [words_of(text) for text in texts]
-        rows = signatures(map(_triples, words), xxhash.xxh32_intdigest)
+        # Triples of words in a row; of fewer than three words, what there is.
+        triples = (
+            list({" ".join(one[at : at + 3]).encode() for at in range(max(1, len(one) - 2))})
+            for one in words
+        )
+        rows = signatures(triples, xxhash.xxh32_intdigest)
         self._signature_file.write(rows.tobytes())
         exact = [xxhash.xxh3_64_intdigest(" ".join(one).encode()) for one in words]
         self._exact.append(np.array(exact, np.uint64))
@@ -62,8 +67,3 @@ class Sketches:
             first[group] = group[0]
         rows = np.memmap(self._signatures, np.uint32, "r").reshape(-1, PERMUTATIONS)
         return first_alike(rows, ALIKE, first)
-
-
-def _triples(words: Sequence[str]) -> list[bytes]:
-    """Return the triples of words in a row; of fewer than three, what there is."""
-    return list({" ".join(words[at : at + 3]).encode() for at in range(max(1, len(words) - 2))})

@@ -44,24 +44,20 @@ def _verses(path: Path) -> Iterator[Song]:
         name = next(one for one in inside if one.endswith((".xml", ".musicxml")))
         score = ET.fromstring(archive.read(name))  # noqa: S314 - of an installed package
     for part in score.iter("part"):
-        for verse, text in _sung(part).items():
+        verses: dict[str, str] = {}
+        for note in part.iter("note"):
+            for lyric in note.findall("lyric"):
+                syllable = "".join(one.text or "" for one in lyric.iter("text"))
+                joined = lyric.findtext("syllabic") in {"begin", "middle"}
+                number = lyric.get("number", "1")
+                verses[number] = verses.get(number, "") + syllable + ("" if joined else " ")
+            # Chorales have a fermata at the end of each line of the text.
+            if note.find(".//fermata") is not None:
+                verses = {one: f"{text.rstrip()}\n" for one, text in verses.items()}
+        for verse, text in verses.items():
             if len(text) > len(longest.get(verse, "")):
                 longest[verse] = text
     for verse, text in sorted(longest.items()):
         lines = [line.strip() for line in _NUMBER.sub("", text).splitlines()]
         title = next((line.rstrip(",.;:!?") for line in lines if line), "")
         yield song(f"{path.stem}, verse {verse}", "\n".join(lines), title)
-
-
-def _sung(part: ET.Element) -> dict[str, str]:
-    """Return the words of a part by verse."""
-    verses: dict[str, str] = {}
-    for note in part.iter("note"):
-        for lyric in note.findall("lyric"):
-            syllable = "".join(one.text or "" for one in lyric.iter("text"))
-            joined = lyric.findtext("syllabic") in {"begin", "middle"}
-            number = lyric.get("number", "1")
-            verses[number] = verses.get(number, "") + syllable + ("" if joined else " ")
-        if note.find(".//fermata") is not None:
-            verses = {one: f"{text.rstrip()}\n" for one, text in verses.items()}
-    return verses

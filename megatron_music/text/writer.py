@@ -64,25 +64,21 @@ class Writer:
 
         A song depends on its seed and the request alone.
         """
-        _refuse_fields(request, self.vocabulary)
+        settings = self.vocabulary.settings
+        for name, has in (("artist", settings.has_artists), ("title", settings.has_titles)):
+            if getattr(request, name) and not has:
+                raise UsageError(f"the model learned no {name}s; leave out --{name}")
+        unknown = self.vocabulary.unknown_in(request.prompt + request.artist + request.title)
+        if unknown:
+            raise UsageError(
+                f"the model never met {', '.join(map(repr, unknown[:8]))}; leave that out of the "
+                "prompt, the artist and the title"
+            )
         if request.exact and self._exact is None:
             self._exact = copy.deepcopy(self.model).double()
         model = self._exact if request.exact and self._exact is not None else self.model
         for seed in request.seeds:
             yield _Song(model, self.vocabulary, request, seed).written()
-
-
-def _refuse_fields(request: TextRequest, vocabulary: TextVocabulary) -> None:
-    settings = vocabulary.settings
-    for name, has in (("artist", settings.has_artists), ("title", settings.has_titles)):
-        if getattr(request, name) and not has:
-            raise UsageError(f"the model learned no {name}s; leave out --{name}")
-    unknown = vocabulary.unknown_in(request.prompt + request.artist + request.title)
-    if unknown:
-        raise UsageError(
-            f"the model never met {', '.join(map(repr, unknown[:8]))}; leave that out of the "
-            "prompt, the artist and the title"
-        )
 
 
 class _Song:

@@ -88,8 +88,9 @@ def resolve_auto_precision(recipe: Recipe, device: Device) -> Recipe:
         train = recipe.train.model_copy(update={"precision": device.precisions[0]})
         return recipe.model_copy(update={"train": train})
     if asked not in device.precisions:
+        name = "a CPU" if device.has_bf16 else "this CPU (no avx512_bf16 or amx_bf16)"
         raise UsageError(
-            f"train.precision={asked} is not for {_called(device)}; "
+            f"train.precision={asked} is not for {device.name if device.is_cuda else name}; "
             f"use train.precision={' or '.join(device.precisions)}"
         )
     return recipe
@@ -97,7 +98,12 @@ def resolve_auto_precision(recipe: Recipe, device: Device) -> Recipe:
 
 def choose_kernels(asked: str, device: Device, packages: frozenset[str]) -> Kernels:
     """Choose the layers' kernels; raises UsageError if the recipe's choice is not available."""
-    lack = _no_transformer_engine(device, packages)
+    if device.capability is None:
+        lack = "no GPU"
+    elif device.capability < AMPERE:
+        lack = f"{device.name} is of a generation before Transformer Engine and FlashAttention"
+    else:
+        lack = "" if TRANSFORMER_ENGINE in packages else "Transformer Engine is not installed"
     if asked == TRANSFORMER_ENGINE and lack:
         raise UsageError(
             f"train.transformer_impl={asked} cannot be had: {lack}; "
@@ -154,21 +160,6 @@ def fuses_gradient_accumulation(device: Device, packages: frozenset[str]) -> boo
 
 def _switch(asked: Switch, auto: Callable[[], bool]) -> bool:
     return auto() if asked == "auto" else asked
-
-
-def _no_transformer_engine(device: Device, packages: frozenset[str]) -> str:
-    """Return why Transformer Engine cannot be used, "" if it can."""
-    if device.capability is None:
-        return "no GPU"
-    if device.capability < AMPERE:
-        return f"{device.name} is of a generation before Transformer Engine and FlashAttention"
-    return "" if TRANSFORMER_ENGINE in packages else "Transformer Engine is not installed"
-
-
-def _called(device: Device) -> str:
-    if device.is_cuda:
-        return device.name
-    return "a CPU" if device.has_bf16 else "this CPU (no avx512_bf16 or amx_bf16)"
 
 
 def _cpu_flags() -> set[str]:

@@ -123,7 +123,11 @@ def load_model(step: Path, model: GPTModel) -> None:
     with readable(step):
         state = _state(model)
         table = state["model"].get(_POSITIONS)  # on the first pipeline stage alone
-        rows = _saved_rows(step) if table is not None else 0
+        rows = 0
+        if table is not None:
+            with restricted_unpickling(step):
+                saved = dist_checkpointing.load_tensors_metadata(str(step))[_POSITIONS]
+            rows = int(saved.global_shape[0])
         fewer = table is not None and rows < table.data.shape[0]
         if fewer:
             first = torch.empty_like(table.data[:rows])
@@ -132,12 +136,6 @@ def load_model(step: Path, model: GPTModel) -> None:
         if fewer:
             weights[_POSITIONS] = torch.cat([weights[_POSITIONS], table.data[rows:]])
         model.load_state_dict(weights)
-
-
-def _saved_rows(step: Path) -> int:
-    """Return how many rows the position table of a checkpoint has."""
-    with restricted_unpickling(step):
-        return int(dist_checkpointing.load_tensors_metadata(str(step))[_POSITIONS].global_shape[0])
 
 
 def _state(

@@ -18,7 +18,6 @@ from megatron.core.datasets import helpers
 
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
-from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
@@ -111,7 +110,12 @@ class DataLoader:
         self._plain_share = train.plain_share
         self._seed = train.seed
         self._unlabelled_share = train.unlabelled_share
-        self._unknown, self._families = _labels(request.vocabulary)
+        # Each token's unknown label and its family; words have neither.
+        size = len(request.vocabulary)
+        self._unknown, self._families = np.arange(size), np.zeros(size, np.int64)
+        if not isinstance(request.vocabulary, TextVocabulary):
+            self._unknown = unknown_tokens(request.vocabulary)
+            self._families = attribute_families(request.vocabulary)
         self._ahead = read_ahead if read_ahead is not None else READ_AHEAD * context.is_cuda
         self._pool = ThreadPoolExecutor(1) if self._ahead else None
         self._pending: dict[int, Future[Microbatch]] = {}
@@ -159,8 +163,16 @@ class DataLoader:
     def training(self, iteration: int) -> Iterator[Microbatch]:
         """Yield this rank's microbatches of an iteration, counted from 1."""
         first = (iteration - 1) * self.microbatches
+        # Nothing is read ahead beyond the run: there are no samples there.
+        last = len(self.train) // self.global_batch_size * self.microbatches
         for number in range(first, first + self.microbatches):
-            yield self._training_microbatch(number)
+            if self._pool is None:
+                yield self._to_device(self._assemble(number, self.training_row))
+                continue
+            for later in range(number, min(number + 1 + self._ahead, last)):
+                if later not in self._pending:
+                    self._pending[later] = self._pool.submit(self._prepare, later)
+            yield self._to_device(self._pending.pop(number).result())
 
     def validation(self) -> Iterator[Iterator[Microbatch]]:
         """Yield the same global batches at every evaluation."""
@@ -169,17 +181,6 @@ class DataLoader:
                 self._to_device(self._assemble(number, self.validation_row))
                 for number in range(batch * self.microbatches, (batch + 1) * self.microbatches)
             )
-
-    def _training_microbatch(self, number: int) -> Microbatch:
-        """Return this rank's microbatch of this number, counted over the whole run."""
-        if self._pool is None:
-            return self._to_device(self._assemble(number, self.training_row))
-        # Nothing is read ahead beyond the run: there are no samples there.
-        last = len(self.train) // self.global_batch_size * self.microbatches
-        for later in range(number, min(number + 1 + self._ahead, last)):
-            if later not in self._pending:
-                self._pending[later] = self._pool.submit(self._prepare, later)
-        return self._to_device(self._pending.pop(number).result())
 
     def _prepare(self, number: int) -> Microbatch:
         microbatch = self._assemble(number, self.training_row)
@@ -303,13 +304,6 @@ class DataLoader:
         fractions = [fraction(words(self._seed, row.epoch, what, ids)) for what in (_PLAIN, _PLACE)]
         hidden = fractions[1] < UNKNOWN_PLACE_SHARE
         return fractions[0] < self._plain_share, np.where(hidden[:, None], -1, places)
-
-
-def _labels(vocabulary: AnyVocabulary) -> tuple[IntArray, IntArray]:
-    """Return each token's unknown label and its family, as `tokenizer.attributes` does."""
-    if isinstance(vocabulary, TextVocabulary):
-        return np.arange(len(vocabulary)), np.zeros(len(vocabulary), np.int64)
-    return unknown_tokens(vocabulary), attribute_families(vocabulary)
 
 
 def mapped(record: _Record, change: Callable[[torch.Tensor], torch.Tensor]) -> _Record:

@@ -106,7 +106,12 @@ def check_data(blend: Blend, recipe: Recipe) -> CheckedData:
     weighed = blend.sized(vocabulary)
     vocabulary = with_shared_instruments(weighed, vocabulary)
     _check_windows(blend, recipe.train, vocabulary)
-    data_hash, bars = _hash(hashes, weighed.shares), recipe.train.window_bars
+    # Of what the folders hold, not of their paths; "" where a manifest is missing.
+    data_hash = hashes[0]
+    if len(hashes) > 1:
+        parts = [[of, f"{share:.9g}"] for of, share in zip(hashes, weighed.shares, strict=True)]
+        data_hash = "" if "" in hashes else sha256(json.dumps(parts).encode()).hexdigest()
+    bars = recipe.train.window_bars
     if bars and isinstance(vocabulary, Vocabulary) and bars != vocabulary.settings.bars:
         vocabulary = vocabulary_of(replace(vocabulary.settings, bars=bars))
         # Windows of another length are other samples: a run must not resume with them.
@@ -142,14 +147,6 @@ def _check_windows(blend: Blend, train: TrainConfig, vocabulary: AnyVocabulary) 
 
 def _bars(vocabulary: AnyVocabulary) -> int:
     return vocabulary.settings.bars if isinstance(vocabulary, Vocabulary) else 0
-
-
-def _hash(hashes: list[str], shares: list[float]) -> str:
-    """Return a hash of the data that does not depend on paths; "" where a manifest is missing."""
-    if len(hashes) == 1 or "" in hashes:
-        return hashes[0] if len(hashes) == 1 else ""
-    parts = [[of, f"{share:.9g}"] for of, share in zip(hashes, shares, strict=True)]
-    return sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _check_manifest(data: Path, vocabulary: AnyVocabulary) -> str:

@@ -17,7 +17,6 @@ from megatron_music.train.hyperparameters import LAYERNORM_EPSILON
 
 if TYPE_CHECKING:
     import torch
-    from megatron.core.dist_checkpointing import ShardedTensor
     from megatron.core.models.gpt import GPTModel
 
 NORMS = {"input_layernorm": "ln_1", "pre_mlp_layernorm": "ln_2"}
@@ -120,7 +119,25 @@ def load_gpt2_weights(folder: Path, model: "GPTModel") -> None:
     with torch.no_grad():
         for part in model.sharded_state_dict().values():
             if hasattr(part, "global_offset") and part.data is not None:
-                _fill(part, whole)
+                weight = whole.get(part.key)
+                if weight is None:
+                    raise CheckpointError(
+                        f"GPT-2 has no weight for Megatron's {part.key}; please report this"
+                    )
+                # The first axes say which layer it is; the others where this rank's part begins.
+                layer_axes = part.prepend_axis_num
+                for axis in range(layer_axes):
+                    weight = weight.narrow(axis, part.global_offset[axis], 1)
+                weight = weight.reshape(weight.shape[layer_axes:])
+                offsets = part.global_offset[layer_axes:]
+                place = [
+                    slice(begin, max(begin, min(begin + size, have)))
+                    for begin, size, have in zip(
+                        offsets, part.data.shape, weight.shape, strict=True
+                    )
+                ]
+                held = weight[tuple(place)]
+                part.data[tuple(slice(0, length) for length in held.shape)] = held.to(part.data)
 
 
 def _in_megatron(source: State, heads: int) -> dict[str, "torch.Tensor"]:
@@ -157,23 +174,6 @@ def _by_heads(qkv: "torch.Tensor", heads: int) -> "torch.Tensor":
     layers, rows = qkv.shape[:2]
     apart = qkv.reshape(layers, 3, heads, rows // (3 * heads), *qkv.shape[2:])
     return apart.transpose(1, 2).reshape(qkv.shape)
-
-
-def _fill(part: "ShardedTensor", whole: State) -> None:
-    """Copy what this rank holds of a weight, wherever the layout has put it."""
-    source = whole.get(part.key)
-    if source is None:
-        raise CheckpointError(f"GPT-2 has no weight for Megatron's {part.key}; please report this")
-    for axis in range(part.prepend_axis_num):
-        source = source.narrow(axis, part.global_offset[axis], 1)
-    source = source.reshape(source.shape[part.prepend_axis_num :])
-    place = []
-    for begin, size, have in zip(
-        part.global_offset[part.prepend_axis_num :], part.data.shape, source.shape, strict=True
-    ):
-        place.append(slice(begin, max(begin, min(begin + size, have))))
-    found = source[tuple(place)]
-    part.data[tuple(slice(0, length) for length in found.shape)] = found.to(part.data)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -70,8 +70,7 @@ def megatron_lm_arguments(
     # Stock Megatron knows no 0 for never: there it is later than the last iteration.
     never = train.train_iters + 1
     valued = {
-        **_model(recipe),
-        **_optimizer(recipe),
+        **_model_and_optimizer(recipe),
         "log-interval": log.log_interval,
         "eval-interval": log.eval_interval or never,
         "eval-iters": log.eval_iters if log.eval_interval else 0,
@@ -86,14 +85,20 @@ def megatron_lm_arguments(
     }
     valued["tokenizer-model"] = tokenizer or blend.folders[0] / "tokenizer"
     words = [word for name, value in valued.items() for word in (f"--{name}", str(value))]
-    implementation = ["--transformer-impl", transformer_impl]
+    # The prefix of each split, or of several folders: share, prefix, share, prefix.
+    for split in ("train", "valid", "test") if log.eval_interval else ("train",):
+        words.append(f"--{split}-data-path")
+        for folder, share in zip(blend.folders, blend.shares, strict=True):
+            words += [f"{share:.9g}"] if len(blend.parts) > 1 else []
+            words.append(str(folder / split))
+    words += ["--transformer-impl", transformer_impl]
     if transformer_impl == "local" and not has_apex:
-        implementation += WITHOUT_APEX
-    return [*words, *_data(recipe, blend), *implementation, *_flags(recipe, transformer_impl)]
+        words += WITHOUT_APEX
+    return [*words, *_flags(recipe, transformer_impl)]
 
 
-def _model(recipe: Recipe) -> dict[str, object]:
-    shape, parallel = recipe.model, recipe.parallel
+def _model_and_optimizer(recipe: Recipe) -> dict[str, object]:
+    shape, parallel, train = recipe.model, recipe.parallel, recipe.train
     tensor = parallel.tensor_model_parallel_size
     return {
         "num-layers": shape.num_layers,
@@ -109,12 +114,6 @@ def _model(recipe: Recipe) -> dict[str, object]:
         "make-vocab-size-divisible-by": max(1, VOCABULARY_MULTIPLE // tensor),
         "tensor-model-parallel-size": tensor,
         "pipeline-model-parallel-size": parallel.pipeline_model_parallel_size,
-    }
-
-
-def _optimizer(recipe: Recipe) -> dict[str, object]:
-    train = recipe.train
-    return {
         "train-iters": train.train_iters,
         "micro-batch-size": train.micro_batch_size,
         "global-batch-size": train.global_batch_size,
@@ -130,17 +129,6 @@ def _optimizer(recipe: Recipe) -> dict[str, object]:
         "adam-eps": ADAM_EPSILON,
         "seed": train.seed,
     }
-
-
-def _data(recipe: Recipe, blend: Blend) -> list[str]:
-    """Return the prefix of each split, or of several folders share, prefix, share, prefix."""
-    words = []
-    for split in ("train", "valid", "test") if recipe.log.eval_interval else ("train",):
-        words.append(f"--{split}-data-path")
-        for folder, share in zip(blend.folders, blend.shares, strict=True):
-            words += [f"{share:.9g}"] if len(blend.parts) > 1 else []
-            words.append(str(folder / split))
-    return words
 
 
 def _flags(recipe: Recipe, transformer_impl: str) -> list[str]:

@@ -15,7 +15,6 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_with_transformer_engine_spec,
 )
 from megatron.core.transformer import TransformerConfig
-from megatron.core.transformer.spec_utils import ModuleSpec
 
 from megatron_music.config import Recipe
 from megatron_music.costs.flops import padded_vocab_size
@@ -59,9 +58,18 @@ def build_model(recipe: Recipe, vocabulary: AnyVocabulary, context: ParallelCont
     context.reseed(recipe.train.seed, 0)
     torch.manual_seed(recipe.train.seed)
     config = transformer_config(recipe, context)
+    if layer_kernels(recipe, context).transformer_impl == backends.TRANSFORMER_ENGINE:
+        spec = get_gpt_layer_with_transformer_engine_spec()
+    else:
+        spec = get_gpt_layer_local_spec()
+        spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
+        # With one tensor parallel rank Megatron's linear layers only add the cost of their own
+        # autograd function. Fused gradient accumulation lives in that function.
+        if tensor == 1 and not config.gradient_accumulation_fusion:
+            use_unsharded_linears(spec)
     model = GPTModel(
         config=config,
-        transformer_layer_spec=_layer_spec(layer_kernels(recipe, context), config),
+        transformer_layer_spec=spec,
         # Megatron splits the vocabulary over tensor parallel ranks: the padding makes it divide
         # evenly.
         vocab_size=padded,
@@ -150,15 +158,3 @@ _RECOMPUTE: dict[str, dict[str, Any]] = {
         "recompute_num_layers": 1,
     },
 }
-
-
-def _layer_spec(kernels: backends.Kernels, config: TransformerConfig) -> ModuleSpec:
-    if kernels.transformer_impl == backends.TRANSFORMER_ENGINE:
-        return get_gpt_layer_with_transformer_engine_spec()
-    spec = get_gpt_layer_local_spec()
-    spec.submodules.self_attention.submodules.core_attention = TorchCoreAttention
-    # With one tensor parallel rank Megatron's linear layers only add the cost of their own autograd
-    # function. Fused gradient accumulation lives in that function, so there they stay.
-    if config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion:
-        use_unsharded_linears(spec)
-    return spec

@@ -6,7 +6,6 @@ an attention head: tensor parallelism never splits those, so every layout gives 
 without communication, and their Gram matrices are small.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,7 +41,9 @@ def use_muon(
             rate = group["lr"] * ratio
             for parameter in group["params"]:
                 if parameter in matrices and parameter.grad is not None:
-                    moments = this.state[parameter] or _begin(this.state, parameter)
+                    moments: dict[str, torch.Tensor] = this.state[parameter]
+                    if not moments:
+                        moments.update(first_moments(parameter))
                     by_columns = matrices[parameter]
                     moments["step"] += 1  # Megatron saves one count for all parameters
                     direction = _direction(parameter.grad, moments, head_width, by_columns)
@@ -53,12 +54,13 @@ def use_muon(
     optimizer.register_step_pre_hook(torch.no_grad()(step))
 
 
-def _begin(state: Mapping[torch.Tensor, Any], parameter: torch.Tensor) -> dict[str, torch.Tensor]:
-    moments: dict[str, torch.Tensor] = state[parameter]
-    moments["step"] = torch.tensor(0.0, device=parameter.device)
-    moments["exp_avg"] = torch.zeros_like(parameter)
-    moments["exp_avg_sq"] = torch.zeros_like(parameter)
-    return moments
+def first_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the state that torch's Adam begins with for a parameter."""
+    return {
+        "step": torch.tensor(0.0, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
 
 
 def _direction(

@@ -25,7 +25,7 @@ from megatron_music.train.backends import Overlaps, choose_overlaps
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import ADAM_BETAS, ADAM_EPSILON, warmup_iters
 from megatron_music.train.model import DTYPES
-from megatron_music.train.muon import use_muon
+from megatron_music.train.muon import first_moments, use_muon
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ class TrainState:
         for inner in self._torch_adams():
             if not inner.state:
                 for parameter in (p for group in inner.param_groups for p in group["params"]):
-                    inner.state[parameter] = {
-                        "step": torch.tensor(0.0, device=parameter.device),
-                        "exp_avg": torch.zeros_like(parameter),
-                        "exp_avg_sq": torch.zeros_like(parameter),
-                    }
+                    inner.state[parameter] = first_moments(parameter)
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take up a loaded optimizer state.

@@ -115,6 +115,12 @@ class Packing:
         return Row(split, epoch, documents, int(self.label_tokens[row]))
 
 
+def all_places(prefix: Path, documents: int) -> Places:
+    """Return where each document of a split is in its piece, UNKNOWN without a file of places."""
+    places = load_places(prefix, documents)
+    return np.full((documents, 2), UNKNOWN, np.int32) if places is None else places
+
+
 def empty_row(split: Split) -> Row:
     """Return a row without documents, which fills up the last batch of an evaluation."""
     return Row(split, None, np.zeros(0, np.int64), 0)
@@ -203,8 +209,7 @@ class PackedSplit:
 
     @cached_property
     def _places(self) -> Places:
-        places = load_places(self.prefix, self.documents)
-        return np.full((self.documents, 2), UNKNOWN, np.int32) if places is None else places
+        return all_places(self.prefix, self.documents)
 
     def places(self, row: Row) -> Places:
         """Return where each document of a row is in its piece."""
@@ -212,14 +217,16 @@ class PackedSplit:
 
     def read(self, row: Row) -> list[npt.NDArray[np.generic]]:
         """Return the tokens of each document of a row."""
-        return [self._read(document) for document in row.documents.tolist()]
-
-    def _read(self, document: int) -> npt.NDArray[np.generic]:
-        at = int(np.searchsorted(self._longer, document))
-        if at < len(self._longer) and self._longer[at] == document:
-            return self._short.read(at)
-        start = int(self._held.starts[document])
-        return self._held.tokens[start : start + int(self._held.lengths[document])]
+        found: list[npt.NDArray[np.generic]] = []
+        for document in row.documents.tolist():
+            at = int(np.searchsorted(self._longer, document))
+            if at < len(self._longer) and self._longer[at] == document:
+                found.append(self._short.read(at))
+            else:
+                start = int(self._held.starts[document])
+                end = start + int(self._held.lengths[document])
+                found.append(self._held.tokens[start:end])
+        return found
 
     def training_row(self, sample: int) -> Row:
         """Return the row of a training sample; each epoch reads all rows, in another order."""

@@ -52,14 +52,12 @@ def restricted_unpickling(step: Path) -> Iterator[None]:
 
 def without_pickles(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of a model without the pickled extra states; those of no use stay."""
-    return {
-        key: None if key.endswith("_extra_state") and _is_filled(value) else value
-        for key, value in state.items()
-    }
-
-
-def _is_filled(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.numel() > 0
+    found = dict(state)
+    for key, value in state.items():
+        is_filled = isinstance(value, torch.Tensor) and value.numel() > 0
+        if key.endswith("_extra_state") and is_filled:
+            found[key] = None
+    return found
 
 
 class _DataUnpickler(pickle.Unpickler):

@@ -59,7 +59,17 @@ def has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> b
     its own; `compute` code is compiled on any later GPU. An empty list gives no information.
     """
     listed = tuple(architectures)
-    return not listed or any(_runs(capability, one) for one in listed)
+    for match in filter(None, map(_ARCHITECTURE.match, listed)):
+        kind, version, suffix = match[1], (int(match[2]), int(match[3])), match[4]
+        if suffix == "a":
+            runs = capability == version
+        elif kind == "compute" and not suffix:
+            runs = capability >= version
+        else:
+            runs = capability[0] == version[0] and capability[1] >= version[1]
+        if runs:
+            return True
+    return not listed
 
 
 def gpu_problem(build: TorchBuild, driver: Driver) -> str:
@@ -122,18 +132,6 @@ def refuse_without_code(device: "torch.device") -> None:
     gpu = InstalledGpu(device.index or 0, name, capability=capability)
     if reason := no_code_problem(build, gpu):
         raise MissingError(reason)
-
-
-def _runs(capability: tuple[int, int], architecture: str) -> bool:
-    match = _ARCHITECTURE.match(architecture)
-    if match is None:
-        return False
-    kind, major, minor, suffix = match[1], int(match[2]), int(match[3]), match[4]
-    if suffix == "a":
-        return capability == (major, minor)
-    if kind == "compute" and not suffix:
-        return capability >= (major, minor)
-    return capability[0] == major and capability[1] >= minor
 
 
 if __name__ == "__main__":

@@ -261,24 +261,18 @@ def describe(request: TrainingRequest, context: ParallelContext, trainer: str) -
     shape, parallel, size = request.recipe.model, request.recipe.parallel, len(request.vocabulary)
     rows = position_rows(shape.structural_inputs, shape.seq_length, request.vocabulary)
     millions = parameter_count(shape, size, rows.total) / 1e6
+    resume = request.resume
+    begins = "begins with new weights"
+    if resume.step is not None:
+        changes = f" with {', '.join(resume.changes)}" if resume.changes else ""
+        begins = f"resumes after iteration {resume.iteration}{changes}"
+    elif resume.origin:
+        begins = f"begins with the weights of {resume.origin}"
     return (
-        f"{request.run.path} {_beginning(request)}: {millions:.2f} M parameters, "
+        f"{request.run.path} {begins}: {millions:.2f} M parameters, "
         f"vocabulary {size} padded to {padded_vocab_size(size)}, {request.recipe.train.precision}, "
         f"{context.world_size} x {context.kind.name} (TP={parallel.tensor_model_parallel_size} "
         f"PP={parallel.pipeline_model_parallel_size} DP={context.data_parallel_size}), {trainer}"
-    )
-
-
-def _beginning(request: TrainingRequest) -> str:
-    """Say from which iteration, or with which weights, a run begins."""
-    resume = request.resume
-    if resume.step is not None:
-        changes = f" with {', '.join(resume.changes)}" if resume.changes else ""
-        return f"resumes after iteration {resume.iteration}{changes}"
-    return (
-        f"begins with the weights of {resume.origin}"
-        if resume.origin
-        else "begins with new weights"
     )
 
 

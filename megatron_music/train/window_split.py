@@ -18,7 +18,7 @@ import numpy.typing as npt
 from megatron_music.config import TrainConfig
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.load import AnyVocabulary
-from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
+from megatron_music.tokenizer.places import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Windows, documents_of, fixed_draw, new_draw, plan
 from megatron_music.train.datasets import WindowSettings, read_window_settings
@@ -28,6 +28,7 @@ from megatron_music.train.packing import (
     Packing,
     Row,
     Split,
+    all_places,
     empty_row,
     open_documents,
     row_order,
@@ -167,9 +168,7 @@ class WindowSplit:
 
     @cached_property
     def _places(self) -> Places:
-        count = len(self._documents.lengths)
-        places = load_places(self.prefix, count)
-        return np.full((count, 2), UNKNOWN, np.int32) if places is None else places
+        return all_places(self.prefix, len(self._documents.lengths))
 
     def places(self, row: Row) -> Places:
         """Return where each window of a row is in its piece."""

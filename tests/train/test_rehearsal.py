@@ -17,10 +17,10 @@ from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from megatron_music.train import backends
 from megatron_music.train.blend import Blend
+from megatron_music.train.rehearsal.fake_gpu import GPU, fake_rank
 from megatron_music.train.rehearsal.meter import Meter
 from megatron_music.train.rehearsal.plan import rehearse_on
 from megatron_music.train.rehearsal.rehearse import check_agreement, distinct_ranks, rehearse
-from megatron_music.train.rehearsal.world import GPU, fake_rank
 
 H100 = "NVIDIA H100 80GB HBM3"
 TP = "parallel.tensor_model_parallel_size"

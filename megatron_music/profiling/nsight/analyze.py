@@ -141,41 +141,40 @@ def step_durations_ms(profile: Profile) -> tuple[float, ...]:
 
 def as_json(profile: Profile) -> dict[str, Any]:
     """Return the profile as JSON's types, with the derived figures."""
+    devices = [
+        {
+            "device": device.device,
+            "name": device.name,
+            "span_ms": device.span_ms,
+            "busy_ms": device.busy_ms,
+            "busy_share": device.busy_share,
+            "idle_ms": device.idle_ms,
+            "idle_share": device.idle_share,
+            "communication_ms": device.communication_ms,
+            "communication_hidden_ms": device.communication_hidden_ms,
+            "communication_exposed_ms": device.communication_exposed_ms,
+            "communication_hidden_share": device.communication_hidden_share,
+            "classes_ms": dict(device.classes_ms),
+            "kernel_count": device.kernel_count,
+            "top_kernels": [
+                {"name": top.name, "class": top.kind, "total_ms": top.total_ms, "count": top.count}
+                for top in device.top_kernels
+            ],
+            "steps": device.steps
+            and {
+                "mean_ms": fmean(device.steps.durations_ms),
+                "dropped": device.steps.dropped,
+                "phases_ms": dict(device.steps.phases_ms),
+                "steps": [asdict(step) for step in device.steps.steps],
+            },
+        }
+        for device in profile.devices
+    ]
     return {
         "file": str(profile.file),
-        "devices": [_device(device) for device in profile.devices],
+        "devices": devices,
         "step_durations_ms": list(step_durations_ms(profile)),
         "notes": list(profile.notes),
-    }
-
-
-def _device(device: DeviceProfile) -> dict[str, Any]:
-    return {
-        "device": device.device,
-        "name": device.name,
-        "span_ms": device.span_ms,
-        "busy_ms": device.busy_ms,
-        "busy_share": device.busy_share,
-        "idle_ms": device.idle_ms,
-        "idle_share": device.idle_share,
-        "communication_ms": device.communication_ms,
-        "communication_hidden_ms": device.communication_hidden_ms,
-        "communication_exposed_ms": device.communication_exposed_ms,
-        "communication_hidden_share": device.communication_hidden_share,
-        "classes_ms": dict(device.classes_ms),
-        "kernel_count": device.kernel_count,
-        "top_kernels": [
-            {"name": top.name, "class": top.kind, "total_ms": top.total_ms, "count": top.count}
-            for top in device.top_kernels
-        ],
-        "steps": None
-        if device.steps is None
-        else {
-            "mean_ms": fmean(device.steps.durations_ms),
-            "dropped": device.steps.dropped,
-            "phases_ms": dict(device.steps.phases_ms),
-            "steps": [asdict(step) for step in device.steps.steps],
-        },
     }
 
 
@@ -256,7 +255,12 @@ def find_iterations(ranges: Iterable[Range], pattern: str = ITERATIONS) -> dict[
 
     The ranges come as `read_ranges` returns them: by their start, the longer one first.
     """
-    matches = _compile(pattern).fullmatch
+    try:
+        matches = re.compile(pattern, re.IGNORECASE).fullmatch
+    except re.error as fault:
+        raise UsageError(
+            f"'{pattern}' is not a regular expression ({fault}); give one such as 'iteration.*'"
+        ) from fault
     found: dict[int, list[Range]] = defaultdict(list)
     for each in ranges:
         if matches(each.name.strip()):
@@ -281,10 +285,22 @@ def measure_steps(
     if not iterations:
         return None
     inner = inner_steps(iterations)
-    steps = tuple(_measure(each, busy, communication, compute) for each in inner)
+    steps = []
     # The mean time an iteration spent in each range right inside it, longest first
     totals: dict[str, int] = defaultdict(int)
     for step in inner:
+        duration = step.end - step.start
+        within = [clip(part, step.start, step.end) for part in (busy, communication, compute)]
+        exposed = within[1].length - overlap(within[1], within[2])
+        steps.append(
+            Step(
+                name=step.name,
+                duration_ms=duration / NS_PER_MS,
+                busy_share=within[0].length / duration,
+                communication_ms=within[1].length / NS_PER_MS,
+                communication_exposed_ms=exposed / NS_PER_MS,
+            )
+        )
         reached = step.start
         first = bisect_left(ranges, step.start, key=lambda each: each.start)
         last = bisect_left(ranges, step.end, key=lambda each: each.start)
@@ -299,7 +315,7 @@ def measure_steps(
                 reached = each.end
     longest = sorted(totals.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
     return Steps(
-        steps,
+        tuple(steps),
         len(iterations) - len(inner),
         {name: total / len(inner) / NS_PER_MS for name, total in longest},
     )
@@ -308,24 +324,3 @@ def measure_steps(
 def inner_steps(iterations: Sequence[Range]) -> Sequence[Range]:
     """Return all but the first and the last; all of them where fewer than three are there."""
     return iterations[1:-1] if len(iterations) >= 3 else iterations
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, re.IGNORECASE)
-    except re.error as fault:
-        raise UsageError(
-            f"'{pattern}' is not a regular expression ({fault}); give one such as 'iteration.*'"
-        ) from fault
-
-
-def _measure(step: Range, busy: Union, communication: Union, compute: Union) -> Step:
-    within = [clip(part, step.start, step.end) for part in (busy, communication, compute)]
-    hidden = overlap(within[1], within[2])
-    return Step(
-        name=step.name,
-        duration_ms=(step.end - step.start) / NS_PER_MS,
-        busy_share=within[0].length / (step.end - step.start),
-        communication_ms=within[1].length / NS_PER_MS,
-        communication_exposed_ms=(within[1].length - hidden) / NS_PER_MS,
-    )

@@ -8,7 +8,6 @@ holds the names of its arguments (a flash attention kernel on `cutlass::bfloat16
 """
 
 import re
-from functools import lru_cache
 
 CLASSES = (
     "gemm",
@@ -46,14 +45,9 @@ PATTERNS: tuple[tuple[str, str], ...] = (
 """(class, pattern) from the top; matched anywhere in the name, in upper or lower case."""
 
 
-@lru_cache(maxsize=1)
-def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in PATTERNS)
-
-
 def classify(name: str) -> str:
     """Return the class of a kernel by its demangled name; `other` where nothing fits."""
-    for kind, pattern in _compiled():
-        if pattern.search(name):
+    for kind, pattern in PATTERNS:
+        if re.search(pattern, name, re.IGNORECASE):
             return kind
     return "other"

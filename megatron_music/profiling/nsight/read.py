@@ -10,7 +10,6 @@ import numpy as np
 from megatron_music.errors import InputError
 from megatron_music.profiling.nsight.analyze import (
     ITERATIONS,
-    DeviceProfile,
     Profile,
     find_iterations,
     profile_device,
@@ -87,19 +86,6 @@ def _profile(
         )
         for device in map(int, np.unique(kernels.device))
     )
-    return Profile(path, devices, tuple(_notes(kernels, devices)))
-
-
-def _on_gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Activity:
-    """Return it numbered by GPU: processes may use one device number for different GPUs."""
-    gpus = activity.device.copy()
-    for (pid, device), gpu in numbers.items():
-        # Global ids hold the host above the process's own id.
-        gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
-    return replace(activity, device=gpus)
-
-
-def _notes(kernels: Activity, devices: tuple[DeviceProfile, ...]) -> list[str]:
     notes = []
     if GRAPH_NAME in kernels.names:
         notes.append(
@@ -119,4 +105,13 @@ def _notes(kernels: Activity, devices: tuple[DeviceProfile, ...]) -> list[str]:
             notes.append(
                 f"device {device.device}: {unknown:.1f} ms in kernels of no known class (other)"
             )
-    return notes
+    return Profile(path, devices, tuple(notes))
+
+
+def _on_gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Activity:
+    """Return it numbered by GPU: processes may use one device number for different GPUs."""
+    gpus = activity.device.copy()
+    for (pid, device), gpu in numbers.items():
+        # Global ids hold the host above the process's own id.
+        gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
+    return replace(activity, device=gpus)

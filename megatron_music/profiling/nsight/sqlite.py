@@ -43,10 +43,18 @@ class Export:
         self.connection = connection
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         names = {name for (name,) in tables.fetchall()}
+        newest: dict[str, int] = {}
+        for name in names:
+            if found := _VERSIONED.fullmatch(name):
+                newest[found["name"]] = max(int(found["version"]), newest.get(found["name"], 0))
+        # Temporary views are kept in memory: the file stays as it is.
+        for name, version in newest.items():
+            table = f'main."{name}_V{version}"'
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {table}')  # noqa: S608
         columns = "SELECT name FROM pragma_table_info(?)"
         self.columns: Mapping[str, frozenset[str]] = {
             name: frozenset(column for (column,) in connection.execute(columns, (name,)))
-            for name in names | _name_without_versions(connection, names)
+            for name in names | newest.keys()
         }
 
     def has(self, table: str, *columns: str) -> bool:
@@ -56,21 +64,6 @@ class Export:
     def rows(self, query: str) -> sqlite3.Cursor:
         """Start a query whose rows are read one by one."""
         return self.connection.execute(query)
-
-
-def _name_without_versions(connection: sqlite3.Connection, tables: set[str]) -> set[str]:
-    """Make a view of the newest version of each versioned table; return the views' names.
-
-    Views are temporary: they are kept in memory, the file stays as it is.
-    """
-    newest: dict[str, int] = {}
-    for table in tables:
-        if found := _VERSIONED.fullmatch(table):
-            newest[found["name"]] = max(int(found["version"]), newest.get(found["name"], 0))
-    for name, version in newest.items():
-        versioned = f'main."{name}_V{version}"'
-        connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {versioned}')  # noqa: S608
-    return set(newest)
 
 
 @contextmanager
@@ -90,11 +83,12 @@ def open_export(path: Path) -> Iterator[Export]:
             f"{path} is neither an SQLite export nor a CSV of Nsight Systems; "
             "make one: nsys export --type sqlite FILE.nsys-rep"
         )
-    expected = _size(header)
-    if expected is None or size < expected:
+    page_bytes, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
+    # The header has two bytes for the page size: SQLite writes 1 for its largest.
+    expected = (65536 if page_bytes == 1 else page_bytes) * pages
+    if len(header) < 100 or size < expected:
         raise InputError(
-            f"{path} is cut off: {size:,} bytes of {expected or 'at least 100':,}; "
-            "copy or export it again"
+            f"{path} is cut off: {size:,} bytes of {max(expected, 100):,}; copy or export it again"
         )
     try:
         with closing(_connect(path)) as connection:
@@ -127,16 +121,6 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise
         return sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
     return connection
-
-
-def _size(header: bytes) -> int | None:
-    """Return the bytes that the header promises, None if the header itself is cut off."""
-    if len(header) < 100:
-        return None
-    page_size = int.from_bytes(header[16:18], "big")
-    pages = int.from_bytes(header[28:32], "big")
-    # The header has two bytes for the size: SQLite writes 1 for its largest.
-    return (65536 if page_size == 1 else page_size) * pages
 
 
 def _reason(path: Path, fault: sqlite3.Error) -> str:
@@ -218,14 +202,13 @@ def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -
         # A capture that was cut short has events that never ended.
         f"FROM {table} WHERE end >= start AND start >= 0 AND end < {LATEST_NS}"
     )
-    table_of_names = _strings(export) if names else {0: fixed_name}
+    table_of_names = {0: fixed_name}
+    if names:
+        table_of_names = {}
+        if export.has(STRINGS, "id", "value"):
+            strings = f"SELECT id, CAST(value AS TEXT) FROM {STRINGS}"  # noqa: S608
+            table_of_names = dict(export.rows(strings))
     return _activity(rows, table_of_names)
-
-
-def _strings(export: Export) -> dict[int, str]:
-    if not export.has(STRINGS, "id", "value"):
-        return {}
-    return dict(export.rows(f"SELECT id, CAST(value AS TEXT) FROM {STRINGS}"))  # noqa: S608
 
 
 def _activity(rows: Iterable[object], names: dict[int, str] | tuple[()]) -> Activity:

@@ -44,10 +44,16 @@ def read_torch_trace(path: Path) -> TorchTrace:
     trace = _load(path)
     try:
         events = [one for one in trace["traceEvents"] if one.get("ph") == "X" and "cat" in one]
+        annotations = _of(events, RANGES)
+        # All of process 0: a trace has one process.
+        found = [
+            Range(str(one["name"]), start, end, int(one["tid"]) % PID_UNIT)
+            for one, (start, end) in zip(annotations, _times(annotations), strict=True)
+        ]
         return TorchTrace(
             _activity(_of(events, KERNELS)),
             _activity(_of(events, COPIES)),
-            _ranges(_of(events, RANGES)),
+            sorted(found, key=lambda one: (one.start, -one.end)),
             {int(one["id"]): str(one["name"]) for one in trace.get("deviceProperties", ())},
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as fault:
@@ -100,12 +106,3 @@ def _activity(events: Sequence[Any]) -> Activity:
         np.array([places[name] for name in each], dtype=np.int64),
         names,
     )
-
-
-def _ranges(events: Sequence[Any]) -> list[Range]:
-    """Return the ranges by their start, the longer one first, all of process 0."""
-    found = [
-        Range(str(one["name"]), start, end, int(one["tid"]) % PID_UNIT)
-        for one, (start, end) in zip(events, _times(events), strict=True)
-    ]
-    return sorted(found, key=lambda one: (one.start, -one.end))

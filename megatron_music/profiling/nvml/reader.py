@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
@@ -108,7 +108,14 @@ class Reader:
 
     def sample(self) -> Sample:
         """Read every GPU now."""
-        return Sample(time.time(), tuple(self._read(gpu) for gpu in self._gpus))
+        devices = []
+        for gpu in self._gpus:
+            device = None
+            # A GPU may be lost at any query, and come back: the next sample asks it again.
+            with suppress(self._nvml.NVMLError):
+                device = None if gpu.handle is None else self._fields(gpu)
+            devices.append(device or DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True))
+        return Sample(time.time(), tuple(devices))
 
     def ask(self, query: str, *arguments: Any) -> Any:
         """Return NVML's answer, None where it has none for this GPU."""
@@ -120,42 +127,38 @@ class Reader:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             limit = self.ask("nvmlDeviceGetEnforcedPowerLimit", handle)
             uuid, name = (self.ask(f"nvmlDeviceGet{what}", handle) for what in ("UUID", "Name"))
-            mig_uuids = self._mig_uuids(handle)
+            mig_uuids = None
+            mode = self.ask("nvmlDeviceGetMigMode", handle)
+            if mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE:
+                query = "nvmlDeviceGetMigDeviceHandleByIndex"
+                most = self.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+                parts = [self.ask(query, handle, part) for part in range(most)]
+                uuids = [self.ask("nvmlDeviceGetUUID", part) for part in parts if part is not None]
+                mig_uuids = tuple(str(one) for one in uuids if one is not None)
         except nvml.NVMLError:
             return _Gpu(index, None, None, None, None)
         return _Gpu(index, handle, uuid, name, _scaled(limit, 1e-3), mig_uuids)
-
-    def _mig_uuids(self, handle: Any) -> tuple[str, ...] | None:
-        """Return the UUIDs of a GPU's MIG devices, None where it is not split."""
-        mode = self.ask("nvmlDeviceGetMigMode", handle)
-        if mode is None or mode[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
-            return None
-        most = self.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
-        parts = [
-            self.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, part) for part in range(most)
-        ]
-        uuids = [self.ask("nvmlDeviceGetUUID", part) for part in parts if part is not None]
-        return tuple(str(uuid) for uuid in uuids if uuid is not None)
-
-    def _read(self, gpu: _Gpu) -> DeviceSample:
-        lost = DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True)
-        if gpu.handle is None:
-            return lost
-        try:
-            return self._fields(gpu)
-        except self._nvml.NVMLError:
-            return lost
 
     def _fields(self, gpu: _Gpu) -> DeviceSample:
         nvml, handle = self._nvml, gpu.handle
         use = self.ask("nvmlDeviceGetUtilizationRates", handle)
         # The memory as nvidia-smi shows it: without what the driver keeps for itself
-        version = self._nvml.nvmlMemory_v2
-        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, version)
+        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, nvml.nvmlMemory_v2)
         memory = newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
         counters = self._counters(handle)
+        rates: list[int | None] = [None, None]
         # Each direction blocks for 20 ms: ten samples a second of eight GPUs would not fit.
-        rates = self._pcie_rates(handle) if self._slow and counters[0] is None else (None, None)
+        if self._slow and counters[0] is None:
+            directions = (nvml.NVML_PCIE_UTIL_TX_BYTES, nvml.NVML_PCIE_UTIL_RX_BYTES)
+            answers = [self.ask("nvmlDeviceGetPcieThroughput", handle, one) for one in directions]
+            rates = [None if answer is None else answer * KIB for answer in answers]
+        # Renamed by NVML; older drivers know only the second name.
+        mask = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if mask is None:
+            mask = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        reasons = None
+        if mask is not None:
+            reasons = tuple(one for bit, one in THROTTLE_REASONS.items() if int(mask) & bit)
         return DeviceSample(
             index=gpu.index,
             uuid=gpu.uuid,
@@ -172,7 +175,7 @@ class Reader:
             temperature_c=self.ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             fan_percent=self.ask("nvmlDeviceGetFanSpeed", handle),
             performance_state=self.ask("nvmlDeviceGetPerformanceState", handle),
-            throttle_reasons=_reasons(self._throttling(handle)),
+            throttle_reasons=reasons,
             energy_mj=self.ask("nvmlDeviceGetTotalEnergyConsumption", handle),
             pcie_tx_bytes=counters[0],
             pcie_rx_bytes=counters[1],
@@ -181,14 +184,6 @@ class Reader:
             nvlink_tx_bytes=counters[2],
             nvlink_rx_bytes=counters[3],
         )
-
-    def _throttling(self, handle: Any) -> int | None:
-        # Renamed by NVML; older drivers know only the second name.
-        newer = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
-        if newer is not None:
-            return int(newer)
-        older = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
-        return None if older is None else int(older)
 
     def _counters(self, handle: Any) -> tuple[int | None, ...]:
         """Return bytes sent and received over PCIe, then over NVLink."""
@@ -200,31 +195,22 @@ class Reader:
             (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, ALL_LINKS, KIB),
             (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, ALL_LINKS, KIB),
         )
+        kinds = {
+            nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
+            nvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
+            nvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
+            nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
+        }
         asked = [(field, scope) for field, scope, _ in wanted]
         values = self.ask("nvmlDeviceGetFieldValues", handle, asked)
         if values is None:
             return (None,) * len(wanted)
         return tuple(
-            self._number(value, unit) for value, (_, _, unit) in zip(values, wanted, strict=True)
+            int(getattr(value.value, kinds[value.valueType])) * unit
+            if value.nvmlReturn == nvml.NVML_SUCCESS and value.valueType in kinds
+            else None
+            for value, (_, _, unit) in zip(values, wanted, strict=True)
         )
-
-    def _number(self, value: Any, unit: int) -> int | None:
-        if value.nvmlReturn != self._nvml.NVML_SUCCESS:
-            return None
-        kinds = {
-            self._nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
-            self._nvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
-            self._nvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
-            self._nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
-        }
-        kind = kinds.get(value.valueType)
-        return None if kind is None else int(getattr(value.value, kind)) * unit
-
-    def _pcie_rates(self, handle: Any) -> tuple[int | None, ...]:
-        """Return bytes per second sent and received; either takes NVML 20 ms to find out."""
-        directions = (self._nvml.NVML_PCIE_UTIL_TX_BYTES, self._nvml.NVML_PCIE_UTIL_RX_BYTES)
-        answers = (self.ask("nvmlDeviceGetPcieThroughput", handle, each) for each in directions)
-        return tuple(None if answer is None else answer * KIB for answer in answers)
 
 
 @contextmanager
@@ -235,12 +221,6 @@ def open_nvml(slow: bool = False) -> Iterator[Reader]:
     """
     with nvml() as module:
         yield Reader(module, slow)
-
-
-def _reasons(mask: int | None) -> tuple[str, ...] | None:
-    if mask is None:
-        return None
-    return tuple(reason for bit, reason in THROTTLE_REASONS.items() if mask & bit)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -264,7 +244,16 @@ def from_json(line: str) -> Sample:
     """Return the sample that a line of JSON holds; raises InputError."""
     try:
         read = json.loads(line)
-        return Sample(float(read["time_s"]), tuple(map(_device, read["devices"])))
+        known = {field.name for field in fields(DeviceSample)}
+        devices = []
+        for device in read["devices"]:
+            # Fields that this version does not know are left out, so that it reads newer records.
+            given = {key: value for key, value in device.items() if key in known}
+            for name in ("throttle_reasons", "mig_uuids"):
+                if name in given:
+                    given[name] = tuple(given[name])
+            devices.append(DeviceSample(**given))
+        return Sample(float(read["time_s"]), tuple(devices))
     except (ValueError, TypeError, KeyError, AttributeError) as fault:
         shown = line.strip()[:40]
         raise InputError(f"'{shown}' is not a sample of NVML; record it again") from fault
@@ -295,12 +284,3 @@ def select(sample: Sample, uuids: Iterable[str] | None) -> Sample:
 def plain_uuid(uuid: str) -> str:
     """Return a UUID in small letters without NVML's prefix."""
     return uuid.strip().lower().removeprefix("gpu-").removeprefix("mig-")
-
-
-def _device(read: dict[str, Any]) -> DeviceSample:
-    known = {field.name for field in fields(DeviceSample)}
-    given = {key: value for key, value in read.items() if key in known}
-    for name in ("throttle_reasons", "mig_uuids"):
-        if name in given:
-            given[name] = tuple(given[name])
-    return DeviceSample(**given)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from megatron_music import errors
@@ -73,14 +72,6 @@ def record(
     """
     if not interval_s > 0:
         raise UsageError(f"the interval has to be above 0 s (got {interval_s}); 0.1 is usual")
-    recording = _start(path, uuids, interval_s)
-    try:
-        yield recording
-    finally:
-        recording.stop()
-
-
-def _start(path: Path, uuids: Sequence[str] | None, interval_s: float) -> Recording:
     chosen = [] if uuids is None else ["--", *uuids]
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(path), str(interval_s), str(os.getpid()), *chosen],
@@ -95,14 +86,20 @@ def _start(path: Path, uuids: Sequence[str] | None, interval_s: float) -> Record
         kind, _, message = answer.partition(": ")
         error = getattr(errors, kind, MusicError)
         raise error(message or f"the recorder of {path} did not start; see the lines above")
-    return recording
+
+    try:
+        yield recording
+    finally:
+        recording.stop()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Be the recorder: FILE SECONDS PARENT [-- UUID ...]; return the exit code."""
     path, interval_s, parent, *chosen = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops this
-    stopping = _stop_signal()
+    # Noted, not obeyed at once: a line is never cut by it.
+    requests: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: requests.append(number))
     try:
         with open_nvml() as reader:
             uuids = chosen[1:] if chosen else None
@@ -111,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
                 lambda: to_json(select_gpus(reader.sample(), uuids)),
                 float(interval_s),
                 # A pipe that another child has inherited stays open when the parent dies.
-                lambda: stopping() or os.getppid() != int(parent),
+                lambda: bool(requests) or os.getppid() != int(parent),
             )
     except MusicError as fault:
         with suppress(OSError):
@@ -151,17 +148,6 @@ def _waited(begin: float, interval_s: float, stopped: Callable[[], bool]) -> boo
         if asked or stopped():
             return True
     return stopped()
-
-
-def _stop_signal() -> Callable[[], bool]:
-    """Return a function that reports whether SIGTERM has come; a line is never cut by it."""
-    requests: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        requests.append(number)
-
-    signal.signal(signal.SIGTERM, note)
-    return lambda: bool(requests)
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import MusicError
-from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile, step_durations_ms
+from megatron_music.profiling.nsight.analyze import Profile, step_durations_ms
 from megatron_music.profiling.nsight.kernel_classes import CLASSES
 from megatron_music.profiling.nsight.read import read_profile
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
@@ -72,9 +72,17 @@ def time_breakdown(one: Figures, folder: Path) -> TimeBreakdown | None:
 
 def kernel_shares(profile: Profile) -> dict[str, float]:
     """Return the share of the time by class of kernel, with exposed communication and idleness."""
-    each = [_shares(device) for device in profile.devices if device.span_ms]
-    names = [*(kind for kind in CLASSES if kind != "communication"), EXPOSED, IDLE]
-    return {name: fmean(shares[name] for shares in each) for name in names} if each else {}
+    each = []
+    for device in profile.devices:
+        if device.span_ms:
+            # What kernels hide costs nothing: only the exposed part is a share of the time.
+            parts_ms = {
+                **{kind: device.classes_ms[kind] for kind in CLASSES if kind != "communication"},
+                EXPOSED: device.communication_exposed_ms,
+                IDLE: device.idle_ms,
+            }
+            each.append({name: part_ms / device.span_ms for name, part_ms in parts_ms.items()})
+    return {name: fmean(shares[name] for shares in each) for name in each[0]} if each else {}
 
 
 def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced | None:
@@ -82,7 +90,18 @@ def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
         return None
-    logged = _logged(profile, run)
+    # The run's log has all its iterations: those that the capture counts are found by number.
+    names = [
+        step.name
+        for steps in [device.steps for device in profile.devices if device.steps][:1]
+        for step in steps.steps
+    ]
+    numbers = {int(found[0]) for name in names if (found := re.findall(r"\d+", name))}
+    logged = [
+        float(entry["step_time_s"])
+        for entry in read_log(run)
+        if entry["iteration"] in numbers and "step_time_s" in entry
+    ]
     log_step_s = fmean(logged) if logged else None
     hidden = [device.communication_hidden_share for device in profile.devices]
     shares = [share for share in hidden if share is not None]
@@ -99,25 +118,3 @@ def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced
 def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
     """Return TFLOP/s of a device at a step time, by the formula that rows are ranked by."""
     return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
-
-
-def _logged(profile: Profile, run: RunDir) -> list[float]:
-    """Return the log's step times of the iterations that the capture counts."""
-    steps = next((device.steps for device in profile.devices if device.steps), None)
-    if steps is None:
-        return []
-    numbers = {int(found[0]) for step in steps.steps if (found := re.findall(r"\d+", step.name))}
-    return [
-        float(entry["step_time_s"])
-        for entry in read_log(run)
-        if entry["iteration"] in numbers and "step_time_s" in entry
-    ]
-
-
-def _shares(device: DeviceProfile) -> dict[str, float]:
-    span_ms = device.span_ms or 1.0
-    shares = {kind: device.classes_ms[kind] / span_ms for kind in CLASSES}
-    # What kernels hide costs nothing: only the exposed part is a share of the time.
-    del shares["communication"]
-    exposed_ms = device.communication_exposed_ms or 0.0
-    return shares | {EXPOSED: exposed_ms / span_ms, IDLE: device.idle_share or 0.0}

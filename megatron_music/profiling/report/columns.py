@@ -43,14 +43,16 @@ def columns() -> Sequence[Column]:
         Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
         Column("tokens_per_s_per_device", "tokens/s a device", lambda f: f.tokens_per_s, "{:,.0f}"),
         *(
-            Column(f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", _tflops(n), "{:.4g}")
+            Column(
+                f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", lambda f, n=n: f.tflops[n], "{:.4g}"
+            )
             for n in FORMULAS
         ),
         *(
             Column(
                 f"utilisation_{n}",
                 f"utilisation, {n} ({_kind(n)})",
-                _share(n),
+                lambda f, n=n: f.utilisation.get(n),
                 "{:.2%}",
             )
             for n in FORMULAS
@@ -93,14 +95,6 @@ def split(
 
 def _kind(name: str) -> str:
     return KIND[name].partition(" ")[0]
-
-
-def _tflops(name: str) -> Callable[[Figures], Value]:
-    return lambda figures: figures.tflops[name]
-
-
-def _share(name: str) -> Callable[[Figures], Value]:
-    return lambda figures: figures.utilisation.get(name)
 
 
 def _gib(name: str) -> Callable[[Figures], Value]:

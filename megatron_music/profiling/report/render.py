@@ -33,7 +33,7 @@ from megatron_music.wording import markdown_table
 
 TITLE = "Profile of training"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-REPEAT = "The command of each row, as it was run, or would be."
+REPEAT = "The command of each row."
 TRACED_HEAD = (
     *("row", "configuration", "iterations", "step, ms (NVTX)", "step, ms (log)"),
     *("TFLOP/s per device (NVTX)", "TFLOP/s per device (log)", "communication hidden"),
@@ -46,27 +46,27 @@ WHERE_MOST = 12
 """Configurations in the picture of where the time goes; the best ones, and all that were traced."""
 
 TOO_LOW = (
-    "Model FLOPs above 100 % of the peak: the measured peak is too low, since the machine did "
-    "other work while it was measured. These utilisations say nothing; measure again, in another "
-    "folder, when it is quiet."
+    "Model FLOPs above 100 % of the peak: the measured peak is too low, because the machine did "
+    "other work while it was measured. Do not use these utilisations. Measure again on an idle "
+    "machine, in another folder."
 )
 _SOURCES: Mapping[str, str] = {
-    "kernels": "Traced by Nsight Systems in a separate run: shares of the time from a device's "
-    "first kernel to its last, mean over the devices. Communication counts where nothing else "
-    "ran at the same time.",
-    "phases": "As the first process timed itself, over the measured iterations. Communication is "
-    "the reduction of gradients and what pipeline stages send, the wait for other processes "
-    "included; tensor parallel communication is part of forward and backward.",
+    "kernels": "Traced by Nsight Systems in a separate run. Shares of the time from a device's "
+    "first kernel to its last, mean over the devices. Only exposed communication is counted: "
+    "communication while no other kernel ran.",
+    "phases": "Timed by the first process, over the measured iterations. Communication is the "
+    "reduction of gradients and what pipeline stages send, including the wait for other "
+    "processes. Tensor parallel communication is part of forward and backward.",
 }
 _SCALING = (
-    "Tokens/s of all devices by number of processes, of each the fastest layout; the percentage "
-    "is the rate of a device against that of the fewest processes. Processes on a CPU share one "
-    "device: the ideal stays level."
+    "Tokens/s of all devices by number of processes, for the fastest layout of each number. The "
+    "percentage compares the rate of one device with that at the fewest processes. Processes on "
+    "a CPU share one device, so the ideal line is flat."
 )
 _TIMELINE = (
-    "What was recorded around a run, its start-up included. On GPUs by NVML, mean and extremes "
-    "over the GPUs used: utilisation says that some kernel ran, not how well. On a CPU the whole "
-    "machine's load and memory, whoever caused them."
+    "Recorded during the whole run, start-up included. On GPUs: by NVML, with the mean, minimum "
+    "and maximum over the GPUs used. GPU utilisation is the share of time in which any kernel "
+    "ran. On a CPU: load and memory of the whole machine, other programs included."
 )
 _PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
     (lambda row: row.processes, lambda row: f"{row.processes} proc."),
@@ -155,6 +155,7 @@ def as_html(contents: Contents) -> str:
     differing, common = split(contents.ran)
     values: dict[str, Any] = {
         "title": TITLE,
+        # One template for all of them: `as_markdown` says the same in the same order.
         "summary": summary(contents),
         "columns": differing,
         "common": common,
@@ -259,7 +260,7 @@ def _pictures(
         Picture(
             "report.png",
             "Utilisation by configuration",
-            "Share of the dense peak by each formula: equation3 counts hardware FLOPs, the other "
+            "Share of the dense peak by each formula. equation3 counts hardware FLOPs, the other "
             "two count model FLOPs.",
             utilisation_chart(ran, names),
         )
@@ -308,21 +309,22 @@ def notes(ran: Sequence[Figures]) -> list[str]:
     return [
         *([TOO_LOW] if any(one.utilisation.get(RANKED_BY, 0.0) > 1 for one in ran) else []),
         *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
-        "equation3 gives hardware FLOPs, the other two give model FLOPs; a utilisation without "
-        "its formula's name is meaningless.",
+        "equation3 gives hardware FLOPs, the other two give model FLOPs. Quote a utilisation "
+        "together with the name of its formula.",
         *(f"Peak of {peak}." for peak in peaks),
         *dict.fromkeys(f"Software: {one.row.software}." for one in ran if one.row.software),
         *dict.fromkeys(f"NVML: {one.row.nvml_remark}." for one in ran if one.row.nvml_remark),
-        "A peak is dense, of one device: from its maker's data sheet where the exact name is "
-        "known, else measured here by plain matrix products, before and after the runs, the "
-        "better one counting. Whatever else the machine did meanwhile lowers it.",
-        "Batch a of b: micro batch a, global batch b, in sequences; l layers, h wide.",
-        "Step time is the median of the iterations after the warm-up; rates are for one device. "
-        "A CPU is one device, however many processes share it.",
-        f"Best first by TFLOP/s per device, {RANKED_BY}.",
-        "Memory, power and energy are NVML's, on a CPU memory is the first process's own; the "
-        "estimate is of the fullest process, without what CUDA and NCCL take. Energy is that of "
-        "the GPUs used, over the measured iterations. A dash is what was not recorded.",
+        "A peak is the dense peak of one device. It is taken from the manufacturer's data sheet "
+        "if the exact name is known. Otherwise matrix products are timed here before and after "
+        "the runs, and the higher rate is used. Other work on the machine lowers it.",
+        "Batch a of b: micro batch a, global batch b, in sequences. l: layers, h: hidden size.",
+        "Step time is the median of the iterations after the warm-up. Rates are for one device. "
+        "All processes on a CPU share one device.",
+        f"Rows are sorted by TFLOP/s per device, {RANKED_BY}, the best first.",
+        "On GPUs, memory, power and energy are NVML's. On a CPU, memory is that of the first "
+        "process. The estimate is of the process that needs most, without what CUDA and NCCL "
+        "take. Energy is that of the GPUs used, over the measured iterations. A dash: not "
+        "recorded.",
     ]
 
 

@@ -330,11 +330,8 @@ def read_load(path: Path) -> list[Load]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as fault:
         raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
-    return [load for load in map(_load, lines) if load is not None]
-
-
-def _load(line: str) -> Load | None:
-    try:
-        return Load(**json.loads(line))
-    except (ValueError, TypeError):
-        return None
+    found = []
+    for line in lines:
+        with suppress(ValueError, TypeError):
+            found.append(Load(**json.loads(line)))
+    return found

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
@@ -164,8 +165,15 @@ def read_rows(folder: Path) -> list[Row]:
         return []
     except OSError as fault:
         raise InputError(f"cannot read {path}: {fault.strerror}; check the folder") from fault
-    read = (_row(line) for line in text.splitlines())
-    return list({row.key: row for row in read if row is not None}.values())
+    known = {one.name for one in fields(Row)}
+    rows: dict[str, Row] = {}
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError, AttributeError):
+            values: dict[str, Any] = json.loads(line)
+            given = {key: value for key, value in values.items() if key in known}
+            row = Row(**given | {"step_times_s": tuple(given.get("step_times_s", ()))})
+            rows[row.key] = row
+    return list(rows.values())
 
 
 def append_row(folder: Path, row: Row) -> None:
@@ -182,16 +190,6 @@ def append_row(folder: Path, row: Row) -> None:
             os.fsync(file.fileno())
     except OSError as fault:
         raise WriteError(f"cannot write {path}: {fault.strerror}; make room") from fault
-
-
-def _row(line: str) -> Row | None:
-    try:
-        values: dict[str, Any] = json.loads(line)
-        known = {one.name for one in fields(Row)}
-        given = {key: value for key, value in values.items() if key in known}
-        return Row(**given | {"step_times_s": tuple(given.get("step_times_s", ()))})
-    except (ValueError, TypeError, AttributeError):
-        return None
 
 
 def figures(row: Row) -> Figures:
@@ -231,8 +229,23 @@ def scaling_curves(ran: Iterable[Figures]) -> list[Curve]:
     groups: dict[tuple[object, ...], list[Figures]] = {}
     for one in ran:
         groups.setdefault(_model(one), []).append(one)
-    curves = (_curve(group) for group in groups.values())
-    return [curve for curve in curves if len(curve.points) > 1]
+    curves = []
+    for group in groups.values():
+        best: dict[int, Figures] = {}
+        for one in group:
+            known = best.get(one.row.processes)
+            if known is None or one.tokens_per_s > known.tokens_per_s:
+                best[one.row.processes] = one
+        ordered = [best[processes] for processes in sorted(best)]
+        base, row = ordered[0].tokens_per_s, ordered[0].row
+        title = f"l={row.num_layers} h={row.hidden_size}, sequence {row.seq_length}"
+        points = [
+            Point(one, one.tokens_per_s * one.row.devices, one.tokens_per_s / base)
+            for one in ordered
+        ]
+        if len(points) > 1:
+            curves.append(Curve(f"{title}, {row.precision}", tuple(points)))
+    return curves
 
 
 def with_efficiency(ran: Sequence[Figures]) -> list[Figures]:
@@ -250,21 +263,3 @@ def _model(one: Figures) -> tuple[object, ...]:
     row = one.row
     shape = (row.num_layers, row.hidden_size, row.seq_length, row.padded_vocab_size)
     return (row.device, row.precision, *shape)
-
-
-def _curve(group: Sequence[Figures]) -> Curve:
-    best: dict[int, Figures] = {}
-    for one in group:
-        known = best.get(one.row.processes)
-        if known is None or one.tokens_per_s > known.tokens_per_s:
-            best[one.row.processes] = one
-    ordered = [best[processes] for processes in sorted(best)]
-    base, row = ordered[0], ordered[0].row
-    title = f"l={row.num_layers} h={row.hidden_size}, sequence {row.seq_length}, {row.precision}"
-    return Curve(
-        title,
-        tuple(
-            Point(one, one.tokens_per_s * one.row.devices, one.tokens_per_s / base.tokens_per_s)
-            for one in ordered
-        ),
-    )

@@ -23,7 +23,7 @@ from megatron_music.costs.devices import dense_peak
 from megatron_music.errors import UsageError
 from megatron_music.files import file_lock
 from megatron_music.profiling.sweep.capture import find_nsys, trace
-from megatron_music.profiling.sweep.hardware import Machine, Peaks, detect_hardware
+from megatron_music.profiling.sweep.hardware import Peaks, detect_hardware
 from megatron_music.profiling.sweep.results import Outcome, Row, append_row, best_first, read_rows
 from megatron_music.profiling.sweep.spec import (
     Configuration,
@@ -125,7 +125,12 @@ def _sweep(
     machine = detect_hardware()
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
-    todo = _todo(configurations, folder, machine)
+    measured = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
+    todo = [
+        one
+        for one in configurations
+        if one.key not in measured and infeasible_reason(one, machine) is None
+    ]
     data = folder / "data"
     for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
         synthetic_data(data, seq_length)
@@ -142,7 +147,14 @@ def _sweep(
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
     total = done + len(todo)
     fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
-    _settle(context, fresh)
+    # Other work on the machine lowers a measured peak: measured again, the better one counts.
+    if fresh:
+        better = context.peaks.measure_again()
+        for row in read_rows(context.folder):
+            peak = better.get((row.device, row.precision))
+            if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
+                settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
+                append_row(context.folder, settled)
     best = [one.row.key for one in best_first(read_rows(folder))]
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
@@ -178,29 +190,6 @@ def _run(
         append_row(context.folder, row)
         show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
-
-
-def _settle(context: TrialContext, fresh: int) -> None:
-    """Measure the peaks again after the runs; rows get the better one."""
-    if not fresh:
-        return
-    better = context.peaks.measure_again()
-    for row in read_rows(context.folder):
-        peak = better.get((row.device, row.precision))
-        if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
-            settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
-            append_row(context.folder, settled)
-
-
-def _todo(
-    configurations: list[Configuration], folder: Path, machine: Machine
-) -> list[Configuration]:
-    done = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
-    return [
-        one
-        for one in configurations
-        if one.key not in done and infeasible_reason(one, machine) is None
-    ]
 
 
 def _skip(configurations: list[Configuration], context: TrialContext) -> None:

@@ -20,7 +20,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,7 +140,13 @@ def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configu
             f"the grid has {points:,} configurations, {MOST_POINTS:,} at most can be listed; "
             "leave some values out"
         )
-    found = {configuration.key: configuration for configuration in _points(sweep, most, precision)}
+    found = {}
+    for values in itertools.product(*sweep.grid.values()):
+        settings = dict(sweep.fixed)
+        for name, value in zip(sweep.grid, values, strict=True):
+            settings.update(value if isinstance(value, dict) else {name: value})
+        configuration = _configuration(sweep, settings, most, precision)
+        found[configuration.key] = configuration
     return sorted(found.values(), key=_rank)
 
 
@@ -156,15 +162,6 @@ def refusal_reason(configuration: Configuration, gpus: int) -> str | None:
     if not gpus and precision not in cpu().precisions:
         return f"train.precision={precision} needs a GPU and there is none"
     return None
-
-
-def _points(sweep: Sweep, most: int, precision: str) -> Iterator[Configuration]:
-    names = list(sweep.grid)
-    for values in itertools.product(*sweep.grid.values()):
-        settings = dict(sweep.fixed)
-        for name, value in zip(names, values, strict=True):
-            settings.update(value if isinstance(value, dict) else {name: value})
-        yield _configuration(sweep, settings, most, precision)
 
 
 def _configuration(

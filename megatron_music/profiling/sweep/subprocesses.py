@@ -124,7 +124,11 @@ def end_training(run: str) -> None:
 
     torchrun's workers have their own sessions, so they are found by their command line.
     """
-    found = [process for process in psutil.process_iter() if run and _command_run(process) == run]
+    found = []
+    for process in psutil.process_iter() if run else ():
+        with suppress(psutil.Error):
+            if run_of(process.cmdline()) == run:
+                found.append(process)
     for process in found:
         with suppress(psutil.Error):
             process.kill()
@@ -142,10 +146,3 @@ def explain(output: str, exit_code: int) -> str:
     if re.search(r"exitcode\s*: -9\b", output) or exit_code == -9:
         return "a process was killed (signal 9); the machine may be out of memory"
     return f"ended with exit code {exit_code} and no output"
-
-
-def _command_run(process: psutil.Process) -> str:
-    try:
-        return run_of(process.cmdline())
-    except psutil.Error:
-        return ""

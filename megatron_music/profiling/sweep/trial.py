@@ -63,21 +63,19 @@ class TrialContext:
 
     def command(self, configuration: Configuration) -> list[str]:
         """Return the training command of a configuration."""
+        overrides = configuration.overrides
+        if not self.machine.gpus:
+            # On a CPU the run times its own phases; on a GPU Nsight Systems does, in another run.
+            first, last = configuration.warmup_iters, configuration.recipe.train.train_iters
+            phases = (f"log.profile_step_start={first}", f"log.profile_step_end={last}")
+            overrides = (*overrides, *phases)
         return train_command(
             configuration.processes,
             configuration.base,
             self.data_of(configuration),
             self.run(configuration),
-            self._overrides(configuration),
+            overrides,
         )
-
-    def _overrides(self, configuration: Configuration) -> tuple[str, ...]:
-        """On a CPU the run times its own phases; on a GPU Nsight Systems does, in a run apart."""
-        if self.machine.gpus:
-            return configuration.overrides
-        first, last = configuration.warmup_iters, configuration.recipe.train.train_iters
-        phases = (f"log.profile_step_start={first}", f"log.profile_step_end={last}")
-        return (*configuration.overrides, *phases)
 
 
 class MeasureWindow:

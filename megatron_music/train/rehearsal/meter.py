@@ -93,7 +93,14 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     f"{func} takes tensors of the CPU ({tensors}) and of the GPU at once"
                 )
         for tensor in made:
-            self._hold(tensor)
+            storage = tensor.untyped_storage()
+            key = storage._cdata  # noqa: SLF001 - two views of a storage have it in common
+            if key not in self._sizes:
+                self._sizes[key] = storage.nbytes()
+                self.live_bytes += self._sizes[key]
+                self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+                # As an allocator sees it: a storage lives until its last view has gone.
+                weakref.finalize(storage, self._release, key)
         if given or made:
             self._compute(func, args, kwargs, result, given, made)
         return result
@@ -104,17 +111,6 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for leaf in tree_leaves(tree)
             if isinstance(leaf, torch.Tensor) and leaf.device == self._device
         ]
-
-    def _hold(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # noqa: SLF001 - two views of a storage have it in common
-        if key in self._sizes:
-            return
-        self._sizes[key] = size_bytes = storage.nbytes()
-        self.live_bytes += size_bytes
-        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
-        # As an allocator sees it: a storage lives until its last view has gone.
-        weakref.finalize(storage, self._release, key)
 
     def _release(self, key: int) -> None:
         self.live_bytes -= self._sizes.pop(key, 0)
@@ -161,7 +157,14 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sides = [side for side in map(_leaves, args) if side]
         sizes = [sum(map(_size_bytes, side)) for side in sides]
         tensors = [tensor for side in sides for tensor in side]
-        self._check(kind, tensors, sizes, len(ranks))
+        # What NCCL would hang on, or answer with an error that names no tensor.
+        shown = ", ".join(f"{_dtype(one)} {list(one.shape)} on {one.device}" for one in tensors)
+        if len(ranks) > 1 and any(tensor.device != self._device for tensor in tensors):
+            raise TrainingError(f"{kind} of a tensor that is not on the GPU: {shown}")
+        if len({tensor.dtype for tensor in tensors}) > 1:
+            raise TrainingError(f"{kind} of several dtypes at once: {shown}")
+        if kind in _SPLIT and max(sizes) != len(ranks) * min(sizes):
+            raise TrainingError(f"{kind} over {len(ranks)} ranks of sizes that do not fit: {shown}")
         largest = max(tensors, key=_size_bytes)
         if kind in _PEERS:  # from where to where
             peer, own = ranks[known[_PEERS[kind]]], dist.get_rank()
@@ -181,15 +184,6 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with _disable_current_modes():  # the only collective that returns just a handle
             handle = torch.ops.c10d.send([torch.zeros(1)], known["process_group"], 0, 0)
         return handle if len(func._schema.returns) == 1 else (args[0], handle)  # noqa: SLF001
-
-    def _check(self, kind: str, tensors: list[torch.Tensor], sizes: list[int], ranks: int) -> None:
-        shown = ", ".join(f"{_dtype(one)} {list(one.shape)} on {one.device}" for one in tensors)
-        if ranks > 1 and any(tensor.device != self._device for tensor in tensors):
-            raise TrainingError(f"{kind} of a tensor that is not on the GPU: {shown}")
-        if len({tensor.dtype for tensor in tensors}) > 1:
-            raise TrainingError(f"{kind} of several dtypes at once: {shown}")
-        if kind in _SPLIT and max(sizes) != ranks * min(sizes):
-            raise TrainingError(f"{kind} over {ranks} ranks of sizes that do not fit: {shown}")
 
 
 def _leaves(tree: Any) -> list[torch.Tensor]:

@@ -60,6 +60,7 @@ def rehearse_on(
     peak = peak_tflops(device, settled.train.precision)
     hardware = hardware_of(device, assumptions)
     data, train = check_layout(settled, world_size), settled.train
+    # Only whether it has bf16 decides what is computed: any generation of that kind will do.
     has_bf16 = dense_peak(device, "bf16") is not None
     kind = backends.gpu(device, backends.AMPERE if has_bf16 else _BEFORE_AMPERE)
     with silence_megatron():
@@ -78,20 +79,14 @@ def rehearse_on(
         hardware=hardware,
         peak_tflops=peak,
     )
-    _refuse_overfull(found)
-    return found
-
-
-def _refuse_overfull(found: Rehearsal) -> None:
-    whole_gib = device_memory_gib(found.device)
-    load = found.fullest
+    load, whole_gib = found.fullest, device_memory_gib(device)
     memory = load.memory
-    if whole_gib is None or memory.total <= (whole_gib - found.hardware.reserve_gib) * GIB:
-        return
-    parts = ", ".join(f"{part} {getattr(memory, part) / GIB:.1f}" for part in _PARTS)
-    raise LayoutError(
-        f"rank {load.rank} (pipeline stage {load.stage}) would hold {memory.total / GIB:.1f} GiB "
-        f"({parts}), and {found.device} has {whole_gib:.1f}, of which "
-        f"{found.hardware.reserve_gib:g} are not for tensors; use a smaller "
-        "train.micro_batch_size, train.recompute=full, or a larger TP or PP"
-    )
+    if whole_gib is not None and memory.total > (whole_gib - hardware.reserve_gib) * GIB:
+        parts = ", ".join(f"{part} {getattr(memory, part) / GIB:.1f}" for part in _PARTS)
+        raise LayoutError(
+            f"rank {load.rank} (pipeline stage {load.stage}) would hold {memory.total / GIB:.1f} "
+            f"GiB ({parts}), and {device} has {whole_gib:.1f}, of which {hardware.reserve_gib:g} "
+            "are not for tensors; use a smaller train.micro_batch_size, train.recompute=full, or "
+            "a larger TP or PP"
+        )
+    return found

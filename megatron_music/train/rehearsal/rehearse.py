@@ -24,8 +24,8 @@ from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.model import build_model
 from megatron_music.train.optimizer import build_train_state
 from megatron_music.train.profiler import PhaseTimers
+from megatron_music.train.rehearsal.fake_gpu import GPU, fake_rank
 from megatron_music.train.rehearsal.meter import Meter
-from megatron_music.train.rehearsal.world import GPU, fake_rank
 from megatron_music.train.request import TrainingRequest
 from megatron_music.train.run_dir import RunDir
 from megatron_music.train.step import train_step
@@ -154,7 +154,7 @@ def _rehearse_rank(
                 phase: one if phase == "step" else one.one_of(passes)
                 for phase, one in meter.work.items()
             },
-            transfers=_merged(meter.transfers, _groups(), passes),
+            transfers=_merged(meter.transfers, passes),
         )
 
 
@@ -163,21 +163,16 @@ def _storages_bytes(tensors: list[torch.Tensor]) -> int:
     return sum({one._cdata: one.nbytes() for one in storages}.values())  # noqa: SLF001
 
 
-def _groups() -> dict[tuple[int, ...], str]:
-    """Return the groups that a rank is in by their members; of equal ones the last named."""
-    found = {
+def _merged(transfers: list[Transfer], passes: int) -> tuple[Transfer, ...]:
+    """Count equal transfers as one, and name their groups; a group of one rank sends nothing."""
+    # A transfer tells only which ranks it is between. Of groups of the same ranks the last counts.
+    by_name = {
         "embedding": parallel_state.get_embedding_group(check_initialized=False),
         "tensor": parallel_state.get_tensor_model_parallel_group(),
         "data": parallel_state.get_data_parallel_group(),
     }
     members = dist.get_process_group_ranks
-    return {tuple(members(group)): name for name, group in found.items() if group is not None}
-
-
-def _merged(
-    transfers: list[Transfer], groups: dict[tuple[int, ...], str], passes: int
-) -> tuple[Transfer, ...]:
-    """Count equal transfers as one, and name their groups; a group of one rank sends nothing."""
+    groups = {tuple(members(group)): name for name, group in by_name.items() if group is not None}
     named = [
         replace(
             one, group="pipeline" if one.kind in ("send", "recv") else groups.get(one.ranks, "all")

@@ -1,4 +1,4 @@
-"""One rank of a world of GPUs that are not there: the engine's GPU path on tensors without data.
+"""One rank of many GPUs that are not there: the engine's GPU path on tensors without data.
 
 The GPU is torch's `meta` device, whose tensors have shapes, dtypes and an autograd graph, and no
 memory. (Fake tensors of a CUDA device do not pass through autograd on a build of torch without
@@ -57,7 +57,7 @@ STAND_INS = (
 def fake_rank(
     recipe: Recipe, kind: backends.Device, rank: int, world_size: int
 ) -> Iterator[ParallelContext]:
-    """Be this rank of `world_size` GPUs while open; its tensors have no data."""
+    """Set this process up as a rank of `world_size` GPUs while open; its tensors have no data."""
     with ExitStack() as stack:
         for target, name, value in _stand_ins(recipe):
             stack.enter_context(mock.patch.object(target, name, value))
@@ -90,11 +90,14 @@ def _stand_ins(recipe: Recipe) -> list[tuple[Any, str, Any]]:
     def fake_group(ranks: list[int] | None = None, *_: Any, **__: Any) -> Any:
         return new_group(ranks, backend=_BACKEND)
 
+    def gather_object(gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
+        gathered[:] = [own] * len(gathered)  # as if all ranks had the same
+
     return [
         (dist, "new_group", fake_group),
         (WrappedTorchNorm, "__new__", _parallel_norm),
         (torch.autograd, "_engine_run_backward", backward),
-        (dist, "all_gather_object", _gather_object),
+        (dist, "all_gather_object", gather_object),
         (dist.Backend, "backend_capability", {_BACKEND: ["cpu", "cuda", GPU.type]}),
         (
             import_module("torch.optim.optimizer"),
@@ -104,10 +107,6 @@ def _stand_ins(recipe: Recipe) -> list[tuple[Any, str, Any]]:
         # So that the local layers are chosen, with norms that can work on parts of a sequence.
         (backends, "installed", lambda: frozenset({backends.APEX_NORM})),
     ]
-
-
-def _gather_object(gathered: list[Any], own: Any, group: Any = None) -> None:  # noqa: ARG001
-    gathered[:] = [own] * len(gathered)
 
 
 def _parallel_norm(
