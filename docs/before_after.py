@@ -18,12 +18,12 @@ from megatron_music.errors import InputError, MusicError, UsageError
 from megatron_music.evaluate.measures import in_key, minor_seconds
 from megatron_music.evaluate.voices import dissonant_pairs, voices_crossed
 from megatron_music.files import atomic_write, write_text
+from megatron_music.formatting import markdown_table
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.midi import read_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import piano_roll
 from megatron_music.score.quantize import quantize
-from megatron_music.wording import markdown_table
 
 MOST_BYTES = 2_000_000
 """Of all files together: they stand in git."""

@@ -11,7 +11,7 @@ from megatron_music.cli import data_catalog, data_inspect, data_text, show
 from megatron_music.cli import data_options as option
 from megatron_music.cli.options import command_of
 from megatron_music.errors import UsageError
-from megatron_music.wording import counted, escape_controls
+from megatron_music.formatting import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.data.sources.open import Source
@@ -47,6 +47,7 @@ def build(options: option.BuildOptions) -> None:
     from megatron_music.data.build import build
     from megatron_music.data.settings import choose, like
 
+    # Where --source names the files there is nothing to fetch.
     if options.fetch and options.place is None:
         data_catalog.ensure_fetched(options.source)
     folder = options.output or Path("data") / data_text.name_of(options.source)
@@ -92,6 +93,8 @@ def _open(options: option.BuildOptions, output: Path) -> "Source":
                 "more speed; without --workers there is one a core"
             )
     if new:
+        # Before the source is listed, so that the workers load while this process walks its
+        # folders.
         start_workers(options.backend, workers)
     music = open_source(options.source, options.place)
     if music.own:
@@ -137,6 +140,7 @@ def _labels(manifest: dict[str, Any]) -> list[str]:
         return []
     words = manifest["tokenizer"]["attributes"]
     families = Counter(word.partition("=")[0] for word in words)
+    # One of each family's labels is UNKNOWN.
     counts = ", ".join(f"{family} {count - 1}" for family, count in families.items())
     line = f"labels: {counts}, and UNKNOWN of each"
     if labels["without"]:

@@ -10,7 +10,7 @@ import typer
 
 from megatron_music.cli import show
 from megatron_music.cli.data_options import Json
-from megatron_music.wording import counted, escape_controls
+from megatron_music.formatting import counted, escape_controls
 
 
 def verify(
@@ -122,6 +122,7 @@ def grid(manifest: Mapping[str, Any]) -> list[str]:
             "and swing"
         )
     dynamic = cost.get("dynamic_pieces", 0)  # data sets of earlier versions have none
+    # Only where most pieces have dynamics: VELOCITY tokens make all documents longer.
     if 2 * dynamic > cost["pieces"] and not manifest["settings"].get("velocity"):
         lines.append(
             f"dynamics in {dynamic} of {counted(cost['pieces'], 'piece')} are left out: --velocity "
@@ -148,6 +149,7 @@ def contexts(manifest: Mapping[str, Any]) -> list[str]:
     for tokens, recipes in recipes_by_length().items():
         longer = by_length[str(tokens)]
         held = f"  {tokens:,} tokens ({', '.join(recipes)}): "
+        # Longer sequences hold all windows as well.
         if not longer["documents"]:
             return [*lines, held + "holds all windows"]
         lines.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from megatron_music.cli import data_inspect, show
 from megatron_music.errors import UsageError
-from megatron_music.wording import counted, escape_controls
+from megatron_music.formatting import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.cli.data_options import BuildOptions
@@ -39,6 +39,7 @@ def is_words(
         for name, of in foreign.items()
         if of is not None
     ]
+    # Both kinds of data sets have splits.
     wrong = [name for name in wrong if not (is_text and name == "--split")]
     if wrong and is_text:
         raise UsageError(f"{', '.join(wrong)}: for music, and these are words; leave that out")
@@ -58,6 +59,7 @@ def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, .
     chosen = {
         "vocabulary": words["vocabulary"],
         "like": options.like,
+        # By contents, not by path: a data set is known by what decides its tokens.
         "like_hash": None if options.like is None else hash_of(options.like),
         "longest_tokens": words["longest"],
         "split": split,

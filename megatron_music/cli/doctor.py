@@ -41,6 +41,7 @@ def doctor(
             colour = COLOURS[one.status]
             status = f"[{colour}]{one.status}[/]"
             table.add_row(one.name, escape(one.found), status, escape(one.fix))
+        # Without a terminal rich assumes 80 columns, in which the advice would be folded.
         console = Console()
         console.print(table, width=console.width if console.is_terminal else UNWRAPPED)
     if not is_ready(findings):

@@ -46,6 +46,7 @@ def show_estimate(
     vocabulary = common_vocabulary(blend) if blend else vocabulary_of(TokenizerSettings())
     shape = recipe.model
     rows = position_rows(shape.structural_inputs, shape.seq_length, vocabulary)
+    # The fewest that can hold the layout, unless a number is given.
     gpus = processes or least
     made = estimate(recipe, len(vocabulary), gpus, device, share, rows.total)
     epochs = blend.epochs(made.tokens, vocabulary) if blend else {}
@@ -141,9 +142,12 @@ def show_rehearsal(
     show.wait_for("torch and Megatron")
     with TemporaryDirectory(prefix="rehearsal-") as scratch:
         if blend is None:
+            # What a step costs does not depend on the tokens.
             blend = Blend.of(synthetic_data(Path(scratch), recipe.model.seq_length))
         with show.progress("rehearse", "ranks") as progress:
-            found = rehearse_on(recipe, blend, device, gpus or least, assumptions, tell=progress)
+            found = rehearse_on(
+                recipe, blend, device, gpus or least, assumptions, progress=progress
+            )
     if as_json:
         print(json.dumps(_rehearsal_figures(found)))
         return

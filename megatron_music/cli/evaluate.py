@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megatron_music.cli import show
-from megatron_music.wording import escape_controls
+from megatron_music.formatting import escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.generate.request import Request
@@ -78,7 +78,7 @@ def _evaluate_words(
     model: Path, data: Path, request: "TextRequest", output: Path
 ) -> tuple[dict[str, Any], list[str]]:
     """Evaluate a model of words; return its figures, and lines about them."""
-    from megatron_music.evaluate.identity import evaluation_identity, load_finished
+    from megatron_music.evaluate.report_cache import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
     identity = evaluation_identity(model, data, request)
@@ -100,7 +100,7 @@ def _evaluate_music(
     model: Path, data: Path, request: "Request", output: Path
 ) -> tuple[dict[str, Any], list[str]]:
     """Evaluate a model of music; return its figures, and lines about them."""
-    from megatron_music.evaluate.identity import evaluation_identity, load_finished
+    from megatron_music.evaluate.report_cache import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
 
     figures = load_finished(output, evaluation_identity(model, data, request))
@@ -171,6 +171,8 @@ def rank(
 
     judge = Critic.load(critic)
     pieces = {song: quantize(read_music(song), judge.steps_per_quarter) for song in songs}
+    # A critic tells its own kind of music from composed music; on another kind its scores mean
+    # nothing.
     foreign = [song for song, piece in pieces.items() if judge.is_out_of_domain(piece)]
     if len(foreign) == len(pieces):
         raise UsageError(

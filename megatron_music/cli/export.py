@@ -30,6 +30,7 @@ def export(
     from megatron_music.export import huggingface
 
     done = huggingface.export(run, output)
+    # Also for a folder that is up to date: the data may not have been there when it was exported.
     _add_real_music(output)
     if done.parity is None:
         show.log(f"{output} is up to date with iteration {done.iteration}")

@@ -43,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Commands that resume from what they have saved; of others Ctrl-C leaves nothing to resume.
 _RESUMING = {"train", "data", "profile"}
 
 INTERRUPTED = 130
@@ -71,6 +72,8 @@ def common(
     """MIDI in, Megatron-trained composer out."""
     if debug:
         os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
+    # Pods of a training job have a launcher's variables in every shell: other commands must not
+    # take them for ranks to wait for.
     if context.invoked_subcommand != "train":
         ignore_launcher()
 
@@ -101,6 +104,7 @@ def run(program: typer.Typer = app) -> None:
     atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
     try:
         _refuse_empty(sys.argv[1:])
+        # Not standalone: typer would print its errors in its own way and exit.
         code = program(prog_name=_NAME, standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             resumes = _RESUMING.intersection(sys.argv[1:2])
@@ -114,6 +118,8 @@ def run(program: typer.Typer = app) -> None:
     except MusicError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
+        # The reader of the pipe has gone, as with `| head`: Python would raise again when it
+        # flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -121,6 +127,7 @@ def run(program: typer.Typer = app) -> None:
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
+        # By its attributes: the classes of typer's errors are not public.
         if is_usage_error(error):
             message = usage_message(error, sys.argv[1:])
             if message:
@@ -130,7 +137,10 @@ def run(program: typer.Typer = app) -> None:
             "this is a fault of the program, not of yours; please report it and "
             f"attach {_written(error)}, which says what happened and where"
         )
-        _fail(_OUT_OF_MEMORY if _lacks_memory(error) else unforeseen, 1)
+        # torch has no error of its own for it on a CPU: the text tells.
+        texts = ("out of memory", "allocate memory")
+        lacks_memory = isinstance(error, MemoryError) or any(one in str(error) for one in texts)
+        _fail(_OUT_OF_MEMORY if lacks_memory else unforeseen, 1)
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -139,12 +149,6 @@ def _refuse_empty(words: list[str]) -> None:
         if not word or (word.startswith("--") and word.endswith("=")):
             where = f"after {before!r}" if not word and before else repr(word)
             raise UsageError(f"an empty argument ({where}); give it a value, or leave it out")
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Tell whether an error is a lack of memory, of Python or of torch, on a GPU or not."""
-    words = ("out of memory", "allocate memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _written(error: Exception) -> str:

@@ -18,6 +18,7 @@ def command_of(
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__module__ = function.__module__
+        # typer reads the parameters of a command from its signature.
         command.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
         return command
 

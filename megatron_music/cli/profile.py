@@ -51,6 +51,7 @@ def nvml(
     """
     from megatron_music.profiling.nvml.reader import open_nvml, to_json
 
+    # A person looks once a second, so that queries of 20 ms do not matter.
     with open_nvml(slow=True) as reader, suppress(KeyboardInterrupt):
         if as_json:
             while True:

@@ -89,6 +89,7 @@ def _achieved(profile: "Profile", run: Path) -> "Traced":
     from megatron_music.train.run_dir import RunDir
 
     folder, recipe = RunDir(run), load_recipe(str(run / "config.yaml"))
+    # Runs of a sweep lose their tokenizer folder; their data have the default vocabulary.
     has_own = folder.tokenizer.is_dir()
     size = len(load_vocabulary(folder.tokenizer)) if has_own else vocabulary_size()
     traced = compare(profile, recipe_shape(recipe, size), len(profile.devices), folder)

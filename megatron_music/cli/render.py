@@ -41,13 +41,13 @@ def render(
     Example: `megatron-music render ~/midi/song.mid -o pictures`
     """
     from megatron_music.files import check_suffix, free_stem, refuse_overwriting
+    from megatron_music.formatting import printable
     from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
     from megatron_music.score.stretches import in_own_bars, other_metres
-    from megatron_music.wording import printable
 
     if output is not None and (png or wav or musicxml):
         raise UsageError("-o names a folder, --png, --wav and --musicxml name files; give either")
@@ -87,6 +87,7 @@ def _play(file: Path, score: "Score", wav: Path) -> str:
     if not is_score(file.name):
         return render_audio(file, wav)
     with tempfile.TemporaryDirectory() as folder:
+        # The synthesizer plays MIDI files.
         midi = Path(folder) / "score.mid"
         midi.write_bytes(midi_bytes(score))
         return render_audio(midi, wav)
@@ -97,5 +98,6 @@ def _notated(score: "Score") -> "Piece":
     from megatron_music.score.quantize import quantize
 
     fine, coarse = quantize(score, PICTURE_STEPS_PER_QUARTER), quantize(score, 4)
+    # Three steps of the fine grid are one of the coarse grid.
     times = [(track.onset % 3).any() or (track.end % 3).any() for track in fine.tracks]
     return fine if any(times) else coarse

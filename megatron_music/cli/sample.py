@@ -47,8 +47,9 @@ def sample(options: SampleOptions) -> None:
     `megatron-music sample runs/lyrics-tiny-text/hf --prompt "Why" --artist QUEEN`
     """
     from megatron_music.generate.album import Formats
-    from megatron_music.generate.ledger import Ledger
+    from megatron_music.generate.album_index import AlbumIndex
 
+    # Songs are kept by their names alone: the model is not looked at.
     if not options.keep and sample_text.is_words(options):
         sample_text.sample(options)
         return
@@ -58,11 +59,12 @@ def sample(options: SampleOptions) -> None:
         formats = Formats(**{of.name: getattr(options, of.name) for of in fields(Formats)})
         output = options.output or options.model.parent / "music"
         if options.keep:
-            for file in Ledger(output).keep(options.keep):
+            for file in AlbumIndex(output).keep(options.keep):
                 print(file)
             return
+        # The next free seed, so that the same command, given again, composes other songs.
         if options.seed is None and not options.song_ids:
-            request = replace(request, seed=Ledger(output).next_seed())
+            request = replace(request, seed=AlbumIndex(output).next_seed())
         _sample(options, output, request, path, formats)
 
 
@@ -147,7 +149,7 @@ def _sample(
 ) -> None:
     from megatron_music.files import check_writable
     from megatron_music.generate.album import songs_to_compose
-    from megatron_music.generate.identity import file_identity, model_identity
+    from megatron_music.generate.model_folder import file_identity, model_identity
     from megatron_music.generate.prepare import prepared, refuse_long_audio, remark
     from megatron_music.generate.report import Provenance
     from megatron_music.generate.training_data import training_data
@@ -217,6 +219,7 @@ def _compose(
         composer = Composer.load(model)
         batches = [composer.compose(part, prompt) for part in due]
         if request.best is not None:
+            # The best are known only when all are composed: nothing is written before.
             batches = [_best(chain(*batches), request, model, corpus, composer.vocabulary)]
         if formats.wav:
             show.log(f"sound: {PLAYER}, stereo")

@@ -25,6 +25,7 @@ def write_samples(context: "SampleContext") -> None:
     In this process where it holds the whole model: sampling has its own random streams, and
     training keeps no random state from one iteration to the next.
     """
+    # A folder of samples is complete or absent, as a checkpoint is.
     partial = context.samples.with_name(f".{context.samples.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -79,6 +80,7 @@ def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
     if context.weights is not None:
         return as_gpt2(context.weights, context.recipe, context.vocabulary)
     exported = folder / "hf"
+    # In another process: this one holds a part of the model, or layers of another kind.
     command = [sys.executable, "-m", "megatron_music", "export", str(context.step)]
     try:
         subprocess.run([*command, "-o", str(exported)], check=True, capture_output=True, text=True)

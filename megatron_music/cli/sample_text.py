@@ -8,7 +8,7 @@ from megatron_music.cli.sample_options import SampleOptions
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
-    from megatron_music.generate.ledger import Ledger
+    from megatron_music.generate.album_index import AlbumIndex
     from megatron_music.text.request import TextRequest
 
 _OF_WORDS = ("artist", "title", "max_tokens")
@@ -41,6 +41,7 @@ def _option_names() -> dict[str, str]:
     names: dict[str, str] = {}
     for name, hint in get_type_hints(SampleOptions, include_extras=True).items():
         option = hint.__metadata__[0]
+        # Inside Annotated typer takes the first name for the option's default.
         declared = (option.default, *(option.param_decls or ()))
         long = [one for one in declared if isinstance(one, str) and one.startswith("--")]
         names[name] = long[0] if long else f"--{name.replace('_', '-')}"
@@ -50,16 +51,16 @@ def _option_names() -> dict[str, str]:
 def sample(options: SampleOptions) -> None:
     """Write the songs that are not there yet into the folder, and print all of them."""
     from megatron_music.files import check_writable
-    from megatron_music.generate.identity import model_identity
-    from megatron_music.generate.ledger import TEXT_KINDS, Ledger
+    from megatron_music.generate.album_index import TEXT_KINDS, AlbumIndex
+    from megatron_music.generate.model_folder import model_identity
     from megatron_music.text.album import entry_text, missing
 
     output = options.output or options.model.parent / "words"
-    ledger = Ledger(output, TEXT_KINDS)
-    request = _request(options, ledger)
+    index = AlbumIndex(output, TEXT_KINDS)
+    request = _request(options, index)
     identity = model_identity(options.model)
     check_writable(output)
-    due = missing(ledger, request, identity)
+    due = missing(index, request, identity)
     if due is None:
         show.log(f"{output} already holds these songs; other seeds give others")
     else:
@@ -68,18 +69,19 @@ def sample(options: SampleOptions) -> None:
 
         show.log(f"loading {options.model}")
         set_omp_wait_policy()
+        # Only now: this loads torch, which reads the policy once.
         from megatron_music.text.writer import Writer
 
         writer = Writer.load(options.model)
         with show.progress("write", "songs") as progress:
             for done, song in enumerate(writer.write(due), 1):
-                keep_song(ledger, due, song, identity)
+                keep_song(index, due, song, identity)
                 progress(done, len(due.seeds))
     for seed in request.seeds:
-        print(entry_text(ledger, request, seed, identity))
+        print(entry_text(index, request, seed, identity))
 
 
-def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
+def _request(options: SampleOptions, index: "AlbumIndex") -> "TextRequest":
     from megatron_music.text.request import TextRequest
 
     song_ids = tuple(options.song_ids or ())
@@ -91,7 +93,7 @@ def _request(options: SampleOptions, ledger: "Ledger") -> "TextRequest":
         )
     chosen: dict[str, Any] = {
         "count": len(song_ids) or (4 if options.count is None else options.count),
-        "seed": options.seed if options.seed is not None else ledger.next_seed(),
+        "seed": options.seed if options.seed is not None else index.next_seed(),
         "song_ids": song_ids,
         "prompt": options.prompt,
         "artist": options.artist,

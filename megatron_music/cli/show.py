@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from megatron_music.formatting import escape_controls
 from megatron_music.progress import Progress
-from megatron_music.wording import escape_controls
 
 _SLOW = 0.2
 LINE_INTERVAL_S = 5.0
@@ -28,6 +28,8 @@ def wait_for(what: str, rank: int = 0) -> None:
 def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iterator[Progress]:
     """Show progress with a rate and the time left: live on a terminal, else a line now and then."""
     live = sys.stderr.isatty()
+    # `first` is what was done before the first call, as by an earlier run: it does not count for
+    # the rate.
     state = {"start": time.monotonic(), "last": 0.0, "first": -1, "open": False}
 
     def update(done: int, total: int, note: str = "") -> None:

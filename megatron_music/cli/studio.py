@@ -37,6 +37,7 @@ def studio(
 
     Example: `megatron-music studio runs/bach-tiny/hf --port 8000`
     """
+    # On any other address the page can be reached from other machines.
     if host not in ("127.0.0.1", "localhost", "::1") and share_token is None:
         raise UsageError(
             f"--host {host} lets others in; give --share-token WORD, which their link has to carry"

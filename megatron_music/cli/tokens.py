@@ -64,6 +64,7 @@ def encode(
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **chosen))
     scores = read_all_music(file)
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
+    # One remark a file, however many metres it has.
     for other in found[:1]:
         show.log(
             f"note: {file} has bars of {other}; "

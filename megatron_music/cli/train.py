@@ -72,6 +72,7 @@ def train(
 
     # Only a training uses a launcher's ranks; other modes run in one process.
     ignore_launcher(keep_ranks=not (estimate or rehearse or megatron_lm_args))
+    # All ranks check the same request, and would print the same error.
     with report_errors_once(rank()):
         modes = {"--estimate": estimate, "--rehearse": rehearse}
         options = {"--device": device, "--gpus": gpus, "--json": as_json or None}

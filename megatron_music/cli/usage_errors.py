@@ -33,6 +33,7 @@ def usage_message(error: Any, words: Sequence[str]) -> str:
     message = " ".join(error.format_message().split()).rstrip(".")
     for pattern, ours in _RULES:
         message = re.sub(pattern, ours, message)
+    # typer's error does not hold the value that was given.
     given = _given(getattr(error, "param", None), words)
     got = f" (got {given!r})" if given is not None else ""
     if context is None:

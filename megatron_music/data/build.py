@@ -47,11 +47,11 @@ from megatron_music.data.split import weights_for_few
 from megatron_music.data.workers.limits import WorkerDied
 from megatron_music.data.workers.local import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError
+from megatron_music.formatting import counted
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.score.score_file import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
-from megatron_music.wording import counted
 
 LARGEST_SHARD = 512
 """The most pieces of a shard, counted once for each key; a worker has a shard in memory."""

@@ -40,6 +40,7 @@ def resampled_ratios(
     stream = np.random.default_rng(seed)
     drawn = stream.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     times = np.concatenate((np.ones((1, len(names)), np.int64), drawn)).astype(np.float64)
+    # A resample may hold no piece that has any.
     ratios: FloatArray = (times @ tops) / np.maximum(times @ bottoms, 1e-12)[:, None]
     return ratios
 

@@ -170,6 +170,7 @@ def _pairwise(first: FloatArray, second: FloatArray) -> FloatArray:
 
 def _density(grid: FloatArray, values: FloatArray, width: float) -> FloatArray:
     """Return the density of `values` by Gaussian kernels, mirrored at 0: no distance is less."""
+    # A kernel for each bin: one for each of millions of distances would not fit into memory.
     counts, edges = np.histogram(values, bins=BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     mirrored = (grid[:, None] - centres, grid[:, None] + centres)

@@ -30,6 +30,7 @@ MOST_TOKENS = 50_000_000
 """The limit of training tokens, from the first: more would take minutes."""
 
 _CHUNK_TOKENS = 2_000_000
+# Added to moves of -127 to 127 semitones: hashes take numbers that are not negative.
 _MOVE_ROOM = 256
 
 
@@ -88,6 +89,7 @@ def _onsets(
     track = np.cumsum(ids == v.track_start) - 1
     bar_starts = np.cumsum(ids == v.bar_start)
     heads = np.flatnonzero(ids == v.track_start)
+    # TIME_DELTA tokens count from 1 step.
     waits = (ids > v.time_delta) & (ids <= v.time_delta + v.longest_bar)
     time = np.cumsum(np.where(waits, ids - v.time_delta, 0))
     time_at_bar = np.concatenate(([0], time[ids == v.bar_start]))
@@ -118,6 +120,7 @@ def longest_runs(pieces: Bars, corpus: Bars) -> IntArray:
             return longest
         sounding = (pieces.sounds[starts] > 0) & (pieces.sounds[starts + length - 1] > 0)
         longest[pieces.documents[starts[sounding]]] = length
+        # A run of n + 1 bars can only be found where one of n bars is.
         starts = np.intersect1d(starts, _starts(pieces, length + 1))
         ours, theirs = _longer(pieces, ours, length), _longer(corpus, theirs, length)
     return longest
@@ -153,6 +156,7 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool 
     Documents with hidden bars are left out: their music is in other documents, complete.
     """
     ends = np.cumsum(reader.lengths, dtype=np.int64)
+    # The first document counts even if it is longer than that.
     fitting = ends[(ends <= MOST_TOKENS) | (np.arange(len(ends)) == 0)]
     chunks = np.split(
         np.arange(len(fitting)), np.flatnonzero(np.diff(fitting // _CHUNK_TOKENS)) + 1

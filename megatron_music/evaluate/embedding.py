@@ -94,6 +94,7 @@ def by_fifths(of: EmbeddingMap) -> FloatArray:
     """
     around = (of.codes[:, None] - of.codes) * _FIFTH % OCTAVE
     steps = np.minimum(around, OCTAVE - around)
+    # A note and itself are no pair: beyond the last step, so not counted.
     steps[np.diag_indices(len(steps))] = OCTAVE
     return _means(of.cosines, steps, OCTAVE // 2 + 1)
 
@@ -119,6 +120,7 @@ def _map(model: GPT2LMHeadModel, counts: IntArray, first: int, size: int) -> Emb
         raise MissingError(
             f"evaluation needs {fault.name}; install it: pip install 'megatron-music[evaluate]'"
         ) from None
+    # It has to be below the number of points.
     perplexity = min(15.0, (len(vectors) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, metric="precomputed", init="random", random_state=0)
     plane: FloatArray = tsne.fit_transform(np.clip(1 - alike, 0, None)).astype(np.float64)

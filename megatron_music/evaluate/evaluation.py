@@ -137,6 +137,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
     drawn = WindowReader(data, SPLITS[0], vocabulary)
+    # Training draws each window in any of the keys.
     counts = drawn.keys * token_counts(drawn, vocabulary)
     held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
@@ -271,6 +272,7 @@ def _judge(
     training, held_out = (critic.features(music.pieces) for music in sets)
     composed = critic.features([song.piece for song in songs])
     real = np.concatenate((training, held_out))
+    # The pieces of each set are numbered from 0.
     groups = np.concatenate((sets[0].groups, sets[1].groups + int(sets[0].groups.max()) + 1))
     area = critic.cross_validated(real, composed, groups, np.arange(len(songs)))
     control = critic.cross_validated(training, held_out, sets[0].groups, sets[1].groups)

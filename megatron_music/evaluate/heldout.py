@@ -97,6 +97,7 @@ def _read_one(
     kept = tokens[:context]
     ids = torch.from_numpy(kept.astype(np.int64)).to(model.device)
     arguments = model_inputs(model, vocabulary, ids[None, :-1], place)
+    # In fp64: the mass of illegal tokens is a sum of many small probabilities.
     logits = model(**arguments).logits[0, :, : len(vocabulary)].double()
     logs = logits.log_softmax(-1).cpu().numpy()
     legal = legal_masks(kept, vocabulary)
@@ -176,6 +177,7 @@ def cells_in(readings: Sequence[WindowLosses], vocabulary: Vocabulary) -> IntArr
     Windows that do not fit into the model's context count no cells.
     """
     voices, bar_ends = len(vocabulary.settings.voices), vocabulary.bar_end
+    # All tracks of a window have all of its bars.
     bars = [
         0
         if reading.left_out

@@ -92,6 +92,7 @@ def _label_windows(
     """Return the whole windows that have one of the labels `known`, by their tokens."""
     pieces, labels, groups = [], [], []
     for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
+        # Labels come right after PIECE_START.
         label = next((token for token in tokens[1:9].tolist() if token in known), None)
         if label is None:
             continue

@@ -22,6 +22,7 @@ MAJOR_SCALE = frozenset((0, 2, 4, 5, 7, 9, 11))
 MINOR_SCALE = frozenset((0, 2, 3, 5, 7, 8, 10, 11))
 """Natural minor and the leading note."""
 
+# An octave each way; wider steps count as one.
 WIDEST_INTERVAL = 12
 LARGEST_SPACING = 48
 
@@ -220,7 +221,7 @@ def _roll(piece: Piece) -> IntArray:
 def _sounding(piece: Piece) -> npt.NDArray[np.bool_]:
     """Mark the steps in which each pitched track sounds, [tracks, steps]."""
     rolls = [_roll(replace(piece, tracks=(track,))).any(0) for track in _pitched(piece)]
-    # The shape is said for pieces of drums alone, which have no rows.
+    # The shape is given for pieces of drums alone, which have no rows.
     return np.array(rolls, np.bool_).reshape(len(rolls), piece.steps)
 
 

@@ -219,5 +219,6 @@ def _cosines(
 
 def _png(picture: Figure) -> bytes:
     file = BytesIO()
+    # Without matplotlib's version, so that the same report has the same bytes.
     picture.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()

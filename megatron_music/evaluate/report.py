@@ -17,7 +17,7 @@ from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
-from megatron_music.evaluate.identity import JSON_FILE, evaluation_identity, software
+from megatron_music.evaluate.report_cache import JSON_FILE, evaluation_identity, software
 from megatron_music.files import atomic_write, write_text
 
 REPORT_FILE = "report.md"
@@ -209,6 +209,7 @@ def as_page(markdown: str, folder: Path) -> str:
     """Return Markdown as HTML with the PNG files of `folder` inside; it loads nothing."""
     from markdown_it import MarkdownIt
 
+    # No raw HTML: names of files and labels in the report are a user's.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     first = next((line for line in markdown.splitlines() if line.startswith("# ")), "# Report")
     return _PAGE.format(

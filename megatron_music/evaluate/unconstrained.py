@@ -51,6 +51,7 @@ def sample_unconstrained(
         songs = min(BATCH, count - first)
         start = torch.full((songs, 1), vocabulary.piece_start, device=model.device)
         reader.begin(songs)
+        # The generators of the caller stay as they were.
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed + first)
             rows = decode(

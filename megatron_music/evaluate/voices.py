@@ -149,6 +149,7 @@ def _parallels(cells: IntArray, interval: int) -> int:
         before, after = both[:, :-1], both[:, 1:]
         sounding = ((before != SILENCE) & (after != SILENCE)).all(0)
         moves = np.sign(after - before)
+        # Two held notes keep their interval without a move.
         together = (moves[0] == moves[1]) & (moves[0] != 0)
         same = [np.abs(at[0] - at[1]) % PITCH_CLASSES == interval for at in (before, after)]
         found += int((sounding & together & same[0] & same[1]).sum())

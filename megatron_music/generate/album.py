@@ -12,7 +12,7 @@ from typing import Any
 
 from megatron_music.errors import Interrupted, WriteError
 from megatron_music.files import atomic_write, file_lock, write_text
-from megatron_music.generate.ledger import Entry, Ledger
+from megatron_music.generate.album_index import AlbumIndex, Entry
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.page import PAGE_FILE, write_page
 from megatron_music.generate.prompt import Prompt
@@ -62,11 +62,11 @@ def songs_to_compose(
     folder: Path, request: Request, maker: Provenance, formats: Formats
 ) -> list[Request]:
     """Return requests for the songs that the folder lacks: one for each run of seeds."""
-    ledger = Ledger(folder)
+    index = AlbumIndex(folder)
     lacking = [
         seed
         for seed in request.seeds
-        if _existing(ledger, song_request(request, maker, seed), formats) is None
+        if _existing(index, song_request(request, maker, seed), formats) is None
     ]
     if request.best is not None:  # the best are known only when all are composed
         return [request] * (request.count - len(lacking) < request.best)
@@ -116,10 +116,11 @@ def write_album(
         album = _Album(folder, request, maker, chosen, begun)
         written, stopped = album.add(songs, progress)
         reason = "interrupted while composing"
+        # After Ctrl-C nothing is compared: that takes as long as a song.
         found = [Copies(None, reason=reason)] * len(written) if stopped else copies(written)
         files = album.finish(written, found)
         if chosen.page:
-            files.append(write_page(album.ledger, request, model))
+            files.append(write_page(album.index, request, model))
     if stopped:
         kept = f"{len(written)} of {request.count} songs are finished and kept in {folder}"
         raise Interrupted(f"interrupted; {kept if written else 'no song was finished'}")
@@ -137,9 +138,9 @@ class _Album:
         formats: Formats,
         prompt: Prompt | None,
     ) -> None:
-        self.ledger = Ledger(folder)
+        self.index = AlbumIndex(folder)
         # Under the lock, so unfinished files are those of a command that was killed.
-        self.ledger.clean_up()
+        self.index.clean_up()
         self._request, self._maker, self._formats = request, maker, formats
         self._prompt = prompt
         self._begun: dict[int, Entry] = {}
@@ -153,9 +154,9 @@ class _Album:
         try:
             for song in songs:
                 wish = song_request(self._request, self._maker, song.seed)
-                entry = self.ledger.begin(f"song-{song.seed}", wish)
+                entry = self.index.begin(f"song-{song.seed}", wish)
                 title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
-                midi = self.ledger.path(entry, "mid")
+                midi = self.index.path(entry, "mid")
                 for path in (midi, *([midi.with_suffix(".kar")] * self._formats.kar)):
                     write_song(song, path, self._prompt, self._request.tempo_bpm)
                 self._show(song.piece, entry, title, song.new)
@@ -165,9 +166,9 @@ class _Album:
         except KeyboardInterrupt:
             # Finished songs stay; the entry of the one being written has no files and goes.
             finished = list(self._begun.values())
-            for entry in [one for one in self.ledger.entries if not one.files]:
+            for entry in [one for one in self.index.entries if not one.files]:
                 if entry not in finished:
-                    self.ledger.drop(entry)
+                    self.index.drop(entry)
             return written, True
         return written, False
 
@@ -176,22 +177,22 @@ class _Album:
         entries = []
         if self._prompt is not None:
             wish = {"prompt": self._maker.prompt}
-            entry = _existing(self.ledger, wish, self._formats)
+            entry = _existing(self.index, wish, self._formats)
             entries.append(entry or self._write_prompt(self._prompt, wish))
         for song, found in zip(songs, copies, strict=True):
             report = song_report(song, self._request, self._maker, found, self._prompt)
             self._finish(self._begun[song.seed], report)
         entries += [entry for seed in self._request.seeds if (entry := self._entry(seed))]
-        paths = [[self.ledger.path(e, kind) for e in entries] for kind in self._formats.kinds]
+        paths = [[self.index.path(e, kind) for e in entries] for kind in self._formats.kinds]
         return [path for of_song in zip(*paths, strict=True) for path in of_song]
 
     def _entry(self, seed: int) -> Entry | None:
-        return _existing(self.ledger, song_request(self._request, self._maker, seed), self._formats)
+        return _existing(self.index, song_request(self._request, self._maker, seed), self._formats)
 
     def _write_prompt(self, prompt: Prompt, wish: dict[str, Any]) -> Entry:
-        entry = self.ledger.begin("prompt", wish)
+        entry = self.index.begin("prompt", wish)
         for kind in ("mid", *(["kar"] * self._formats.kar)):
-            path = self.ledger.path(entry, kind)
+            path = self.index.path(entry, kind)
             if prompt.source is None:
                 write_midi(prompt.piece, path)
             else:  # a user's file is copied as it is
@@ -203,24 +204,24 @@ class _Album:
 
     def _finish(self, entry: Entry, report: dict[str, Any]) -> None:
         text = json.dumps(report, indent=2, ensure_ascii=False)
-        write_text(self.ledger.path(entry, "json"), text + "\n")
+        write_text(self.index.path(entry, "json"), text + "\n")
         kinds = self._formats.kinds
-        self.ledger.finish(entry, [self.ledger.path(entry, kind) for kind in kinds])
+        self.index.finish(entry, [self.index.path(entry, kind) for kind in kinds])
 
     def _show(self, piece: Piece, entry: Entry, title: str, new: BoolArray | None = None) -> None:
         """Play and draw a MIDI file; `new` are the bars to mark [tracks, bars]."""
         if self._formats.wav:
-            render_audio(self.ledger.path(entry, "mid"), self.ledger.path(entry, "wav"))
+            render_audio(self.index.path(entry, "mid"), self.index.path(entry, "wav"))
         if self._formats.musicxml:
-            tempo_bpm = read_midi(self.ledger.path(entry, "mid")).tempo_bpm
-            write_musicxml(piece, self.ledger.path(entry, "musicxml"), tempo_bpm, title)
+            tempo_bpm = read_midi(self.index.path(entry, "mid")).tempo_bpm
+            write_musicxml(piece, self.index.path(entry, "musicxml"), tempo_bpm, title)
         if self._formats.png:
-            draw_piano_roll(piece, self.ledger.path(entry, "png"), title, new)
+            draw_piano_roll(piece, self.index.path(entry, "png"), title, new)
 
 
-def _existing(ledger: Ledger, wish: dict[str, Any], formats: Formats) -> Entry | None:
+def _existing(index: AlbumIndex, wish: dict[str, Any], formats: Formats) -> Entry | None:
     """Return the entry of a wish if it has all these files."""
-    entry = ledger.find(wish)
+    entry = index.find(wish)
     if entry is None or not all(f"{entry.stem}.{kind}" in entry.files for kind in formats.kinds):
         return None
     return entry

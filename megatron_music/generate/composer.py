@@ -92,6 +92,7 @@ class Composer:
         for first in range(0, len(seeds), BATCH_SONGS):
             batch = seeds[first : first + BATCH_SONGS]
             for seed, song in zip(batch, work(sampler, batch), strict=True):
+                # Encoded again: a song of several windows has no tokens of one.
                 tokens = tuple(encode(song.piece, self.vocabulary).tolist())
                 yield replace(song, seed=seed, tokens=tokens)
 

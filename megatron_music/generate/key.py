@@ -67,6 +67,7 @@ def parse_key(text: str) -> Key:
     if not found:
         raise UsageError(f"`key` must be as in 'C major', 'F# minor' or 'Bb major' (got {text!r})")
     letter, shift, mode = found[1], (found[2] or "").lower(), found[3]
+    # A single letter counts as it is written: "Am" is minor, "AM" is major.
     is_minor = mode.lower() in ("minor", "min") or mode == "m"
     tonic = (_LETTERS[letter.lower()] + _SHIFTS[shift]) % 12
     return Key(tonic, "minor" if is_minor else "major")

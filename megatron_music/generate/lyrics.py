@@ -152,6 +152,7 @@ def lay_words(
     laid = _laid(lines, bars, upbeat, upbeat_step)
     if _fits(laid, steps):
         return laid
+    # Only for the message: the least number of bars that would do.
     needed = bars
     while not _fits(_laid(lines, needed, upbeat, upbeat_step), steps):
         needed += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from megatron_music.errors import MissingError, MusicError
 from megatron_music.files import sha256_of, write_changed
-from megatron_music.generate.ledger import Entry, Ledger
+from megatron_music.generate.album_index import AlbumIndex, Entry
 from megatron_music.generate.report import Copies
 from megatron_music.generate.request import Request
 from megatron_music.generate.roll import roll_of
@@ -24,7 +24,7 @@ _DATA = re.compile(r'<script type="application/json" data-key="([^"]+)">(.*?)</s
 _UNSAID = ("temperature", "top_k", "top_p", "min_p", "guidance", "parallel_penalty")
 
 
-def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
+def write_page(index: AlbumIndex, request: Request, model: Path | None) -> Path:
     """Write the page of the songs in a folder, the newest first; returns it.
 
     A page that another program wrote or changed under this name is left, and the next name is
@@ -34,7 +34,7 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
         from jinja2 import Environment
     except ImportError as fault:
         raise MissingError("the page needs jinja2; install it: pip install jinja2") from fault
-    path = usual = ledger.folder / PAGE_FILE
+    path = usual = index.folder / PAGE_FILE
     number = 1
     while path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:400]:
         number += 1
@@ -45,10 +45,10 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
     # Songs that are on the page already are taken from it, not read from their files again.
     drawn = dict(_DATA.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     # The newest request first; its songs in the order in which they were written.
-    for entries in reversed([list(of) for _, of in groupby(ledger.present(), key=_batch_of)]):
+    for entries in reversed([list(of) for _, of in groupby(index.present(), key=_batch_of)]):
         cards = []
         for entry in entries:
-            card = _card(ledger, entry, len(songs), drawn, model)
+            card = _card(index, entry, len(songs), drawn, model)
             if card is None or (left_bytes := left_bytes - len(card["data"])) < 0:
                 continue
             cards.append(card)
@@ -61,29 +61,30 @@ def write_page(ledger: Ledger, request: Request, model: Path | None) -> Path:
         batches=batches,
         songs=songs,
         composed=sum(not song["is_prompt"] for song in songs),
-        left_out=len(ledger.present()) - len(songs),
-        more=_command(model, ledger.folder, request),
+        left_out=len(index.present()) - len(songs),
+        more=_command(model, index.folder, request),
         keep=shlex.join(
-            ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(ledger.folder)]
+            ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(index.folder)]
         ),
-        folder=ledger.folder.resolve().as_uri(),
+        folder=index.folder.resolve().as_uri(),
     )
     write_changed(path, page + "\n")
     return path
 
 
 def _batch_of(entry: Entry) -> str:
+    # Songs that differ in their seeds alone are of one request.
     wish = {name: value for name, value in entry.wish.items() if name not in ("seed", "song_id")}
     return wish.get("prompt", "") if "asked" not in wish else json.dumps(wish, sort_keys=True)
 
 
 def _card(
-    ledger: Ledger, entry: Entry, number: int, drawn: dict[str, str], model: Path | None
+    index: AlbumIndex, entry: Entry, number: int, drawn: dict[str, str], model: Path | None
 ) -> dict[str, Any] | None:
     """Return what the page shows of a song; None where its files cannot be read any more."""
-    midi, wav = ledger.path(entry, "mid"), ledger.path(entry, "wav")
+    midi, wav = index.path(entry, "mid"), index.path(entry, "wav")
     try:
-        report = json.loads(ledger.path(entry, "json").read_text(encoding="utf-8"))
+        report = json.loads(index.path(entry, "json").read_text(encoding="utf-8"))
         # Drawing and compressing take seconds a song: what the page holds already is taken from it.
         key = f"{entry.stem} {sha256_of(midi)[:16]} {wav.is_file():d}"
         data = drawn.get(key) or json.dumps(roll_of(midi, report, wav), separators=(",", ":"))
@@ -109,7 +110,7 @@ def _card(
         "copies": copied,
         "copied": -1 if copies is None or copies["found"] is None else copies["found"],
         "new": came.get("new", ""),
-        "next": _command(model, ledger.folder, None, midi, came["bars"]),
+        "next": _command(model, index.folder, None, midi, came["bars"]),
     }
 
 

@@ -56,7 +56,7 @@ class MelodyConstraint:
         self._parts_bytes = token_table(vocabulary).values[self._parts]
         self._place = [0] * len(templates)
         self._sung = [NOT_SUNG] * len(templates)
-        # What is left for words once all that is given stands.
+        # What is left for words after all given tokens.
         self._spare = [max_tokens - len(template.tokens) for template in templates]
 
     def take(self, tokens: npt.NDArray[np.int64]) -> None:
@@ -108,6 +108,7 @@ def sing(
             for of, template, tokens in zip(words, templates, rows, strict=True):
                 for note, syllable in _drawn(template, tokens, vocabulary).items():
                     of[note] = syllable
+        # A stage a window: each draws from random numbers of its own.
         done, stage = first + templates[0].bars, stage + 1
     return [_with_words(piece, melody, np.array(of, np.str_)) for of in words]
 

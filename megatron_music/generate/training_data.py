@@ -45,6 +45,7 @@ def training_instruments(data: Path | None, vocabulary: Vocabulary) -> frozenset
         return frozenset(map(parse_instrument, vocabulary.settings.ensemble))
     if data is None:
         return None
+    # The first tokens are enough to know which instruments there are.
     tokens = IndexedReader(data / "train").tokens[:_MOST_TOKENS]
     counts = np.bincount(np.asarray(tokens, np.int64), minlength=len(vocabulary))
     codes = counts[vocabulary.inst : vocabulary.inst + INSTRUMENT_COUNT]

@@ -10,7 +10,7 @@ from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 from megatron_music.errors import CheckpointError
-from megatron_music.generate.identity import CONFIG, no_model, weight_files
+from megatron_music.generate.model_folder import CONFIG, no_model, weight_files
 from megatron_music.train.torch_build import refuse_without_code
 
 _LAYERS = "transformer.h."

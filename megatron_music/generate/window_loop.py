@@ -92,6 +92,7 @@ def begin_words(
     The soprano sings, or the instrument that is named first. Raises UsageError where the words do
     not fit, and where it is open who plays.
     """
+    # Words are laid into bars before the model composes any: somebody has to choose a metre.
     usual = COMMON_TIME if COMMON_TIME in vocabulary.metres else vocabulary.metres[0]
     asked = request.metre_index(vocabulary)
     metre = usual if asked is None else vocabulary.metres[asked]

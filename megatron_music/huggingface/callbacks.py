@@ -93,6 +93,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
             self._validation_loss = metrics["eval_loss"]
             if not control.should_save:
                 self._tell()
+        # Step 0 is the evaluation before any training.
         elif self._context.is_first:
             self._metrics.report_start(metrics["eval_loss"])
 
@@ -107,6 +108,7 @@ class RunDirCallback(TrainerCallback):  # type: ignore[misc]
                 self._request, self._context.world_size, state.global_step, self._validation_loss
             )
             with commit_checkpoint(self._request.run, meta) as folder:
+                # The Trainer's folder takes the place of the one that `commit_checkpoint` made.
                 folder.rmdir()
                 saved.rename(folder)
         self._context.wait()

@@ -68,6 +68,7 @@ class PackedGPT2(GPT2LMHeadModel):  # type: ignore[misc]
         """
         first = torch.zeros_like(rows, dtype=torch.bool)
         first[row_starts] = True
+        # Where the lists begin without their first rows: each earlier token has lost one.
         later = row_starts - torch.arange(len(row_starts), device=row_starts.device)
         added = F.embedding_bag(rows[~first], self.transformer.wpe.weight, later, mode="sum")
         embedded = self.transformer.wte(input_ids)

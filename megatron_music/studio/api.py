@@ -99,6 +99,7 @@ async def models(studio: Service) -> list[dict[str, Any]]:
     return [{"name": model.name} | model.about for model in studio.models.values()]
 
 
+# Paths with a fixed name come before `songs/{number}`, which would match them too.
 @router.get(f"{API}/songs/next", tags=["songs"])
 async def next_song(studio: Service, model: ModelName = None) -> schemas.Picked:
     """Pick a song to hear next: a new one, or one that people liked."""
@@ -163,7 +164,9 @@ async def song_events(
         return EventStream(request, _over())
     check_rate_limit(request, "song")
     job = studio.ask_for_song(chosen, number)
+    # In a task of its own: the song is kept even if the listener leaves.
     keeping = asyncio.create_task(studio.made_song(chosen, number))
+    # Its exception is fetched, so that asyncio does not log that nobody did.
     keeping.add_done_callback(lambda task: task.cancelled() or task.exception())
     return EventStream(request, _events(studio, job))
 
@@ -256,6 +259,7 @@ async def _events(studio: Studio, job: Job) -> AsyncIterator[dict[str, Any]]:
     pending = asyncio.ensure_future(anext(following, None))
     try:
         while True:
+            # Not `wait_for`, which cancels what it waits for, and would end the generator.
             done, _ = await asyncio.wait([pending], timeout=1.0)
             if done:
                 event = pending.result()
@@ -344,16 +348,16 @@ def project_info(studio: Studio, key: str) -> schemas.Project:
     if found is None:
         raise HTTPException(404, "no such piece")
     model, head, versions = found
-    told = [version_info(studio, one) for one in versions]
-    return schemas.Project(key=key, model=model, head=head, versions=told)
+    infos = [version_info(studio, one) for one in versions]
+    return schemas.Project(key=key, model=model, head=head, versions=infos)
 
 
 def version_info(studio: Studio, one: Version) -> schemas.VersionInfo:
     """Return a version as JSON."""
-    told = {name: getattr(one, name) for name in ("key", "project", "parent", "title", "is_kept")}
+    fields = {name: getattr(one, name) for name in ("key", "project", "parent", "title", "is_kept")}
     where = links(f"{API}/versions/{one.key}", f"/work/{one.project}", studio, studio.first)
     return schemas.VersionInfo(
-        **told, facts=one.facts, wishes=one.wishes, links=schemas.Links(**where)
+        **fields, facts=one.facts, wishes=one.wishes, links=schemas.Links(**where)
     )
 
 

@@ -52,10 +52,6 @@ _TOO_LARGE = f"at most {api.LARGEST_UPLOAD_BYTES >> 20} MiB are taken"
 Log = Callable[[str], object]
 
 
-def _log_nothing(_line: str) -> None:
-    """Take a line and keep nothing."""
-
-
 @dataclass(frozen=True)
 class AccessPolicy:
     """Who may ask: everybody on this machine, or who knows the shared token."""
@@ -77,7 +73,7 @@ class AccessPolicy:
 
 
 def create_app(
-    studio: Studio, guard: AccessPolicy | None = None, log: Log = _log_nothing
+    studio: Studio, guard: AccessPolicy | None = None, log: Log = lambda _line: None
 ) -> ASGIApp:
     """Return the application of a studio, which begins and ends with it.
 
@@ -240,6 +236,7 @@ def _refuse_without_token(request: Request, token: str | None) -> Response | Non
 
 
 def _digest(token: str) -> str:
+    # The cookie holds a hash: who sees it does not learn the token.
     return hashlib.sha256(f"studio {token}".encode()).hexdigest()
 
 

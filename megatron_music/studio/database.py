@@ -78,11 +78,14 @@ class Database:
         def configure(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # else a migration's statements are no transaction
             connection.execute("PRAGMA journal_mode = WAL")
+            # In WAL mode this loses nothing when the program is killed, at most the last moments at
+            # a power cut.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA busy_timeout = 5000")
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
+            # The driver begins no transactions itself any more.
             connection.exec_driver_sql("BEGIN")
 
         with self._engine.begin() as connection:
@@ -143,6 +146,7 @@ class Database:
             if song.number % 100 == 0:  # now and then is enough
                 connection.execute(
                     text(
+                        # SQLite has OFFSET only after LIMIT; -1 is no limit.
                         "DELETE FROM songs WHERE model = :model AND number IN (SELECT number FROM"
                         " songs WHERE model = :model AND number NOT IN (SELECT number FROM votes"
                         " WHERE model = :model) ORDER BY made_s DESC LIMIT -1 OFFSET :most)"
@@ -294,8 +298,8 @@ _VERSION = "key, project, parent, title, wishes, facts, midi, is_kept"
 
 def _version(row: Sequence[Any]) -> Version:
     key, project, parent, title, wishes, facts, midi, is_kept = row
-    told = (json.loads(wishes), json.loads(facts))
-    return Version(key, project, parent, title, *told, midi, bool(is_kept))
+    parsed = (json.loads(wishes), json.loads(facts))
+    return Version(key, project, parent, title, *parsed, midi, bool(is_kept))
 
 
 def _insert(connection: Connection, versions: Sequence[Version]) -> None:

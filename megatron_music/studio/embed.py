@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.identity import CONFIG
+from megatron_music.generate.model_folder import CONFIG
 from megatron_music.studio.embedded_songs import write_songs
 from megatron_music.studio.server import EMBEDDED, find_models
 from megatron_music.studio.worker import compose_songs
@@ -40,8 +40,9 @@ def embed(folder: Path, package: Path = EMBEDDED) -> int:
     package.mkdir(exist_ok=True)
     save_file(weights, package / _WEIGHTS, metadata={"format": "pt"})
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    told = json.dumps(config | {"dtype": "float32"}, indent=2)
-    (package / CONFIG).write_text(told + "\n", encoding="utf-8")
+    # Half precision saves space in the package alone; a CPU computes in single precision.
+    text = json.dumps(config | {"dtype": "float32"}, indent=2)
+    (package / CONFIG).write_text(text + "\n", encoding="utf-8")
     for name in _COPIED:
         shutil.copyfile(folder / name, package / name)
     return size_bytes

@@ -13,16 +13,16 @@ SONGS = "songs.json"
 
 def write_songs(folder: Path, model: str, songs: list[dict[str, Any]]) -> None:
     """Write songs by number, as the composing process returns them, of the model of a key."""
-    told = [song | {"midi": base64.b64encode(song["midi"]).decode()} for song in songs]
-    lines = ",\n".join(json.dumps(one) for one in told)
+    rows = [song | {"midi": base64.b64encode(song["midi"]).decode()} for song in songs]
+    lines = ",\n".join(json.dumps(one) for one in rows)
     (folder / SONGS).write_text(f'{{"model": "{model}", "songs": [\n{lines}\n]}}\n', "utf-8")
 
 
 def read_songs(folder: Path, model: str) -> list[StoredSong]:
     """Return the songs beside a model, none where there are none of this very model."""
     try:
-        told = json.loads((folder / SONGS).read_text("utf-8"))
-        if told["model"] != model:
+        saved = json.loads((folder / SONGS).read_text("utf-8"))
+        if saved["model"] != model:
             return []
         return [
             StoredSong(
@@ -31,7 +31,7 @@ def read_songs(folder: Path, model: str) -> list[StoredSong]:
                 one["facts"],
                 base64.b64decode(one["midi"]),
             )
-            for one in told["songs"]
+            for one in saved["songs"]
         ]
     except (OSError, ValueError, LookupError, TypeError):
         return []  # they only save time

@@ -22,6 +22,7 @@ LONGEST_JOB_S = 600.0
 KEPT_DONE = 500
 """Jobs that have ended and are remembered: a page that lost its connection asks again."""
 
+# Not forked: the server has threads and an event loop.
 _SPAWN = multiprocessing.get_context("spawn")
 _log = logging.getLogger(__name__)
 
@@ -94,14 +95,14 @@ class Job:
 
     async def follow(self) -> AsyncIterator[dict[str, Any]]:
         """Yield all events of the job, past ones first, until it ends."""
-        told = 0
+        sent = 0
         while True:
-            for event in self.events[told:]:
+            for event in self.events[sent:]:
                 yield event
-            told = max(told, len(self.events))
-            if self.is_over and told == len(self.events):
+            sent = max(sent, len(self.events))
+            if self.is_over and sent == len(self.events):
                 return
-            if told == len(self.events):
+            if sent == len(self.events):
                 await self._changed.wait()
 
 
@@ -119,6 +120,7 @@ class JobQueue:
         self._running: Job | None = None
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
+        # A shared number, not a message: a process reads its pipe only between jobs.
         self._cancelled = _SPAWN.Value("q", 0)
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
@@ -156,6 +158,7 @@ class JobQueue:
         return job
 
     def _push(self, job: Job) -> None:
+        # The number keeps jobs of one rank in order, and jobs themselves are never compared.
         heapq.heappush(self._heap, (job.rank, next(self._numbers), job))
         self._idle.clear()
         self._more.set()
@@ -219,6 +222,7 @@ class JobQueue:
             finally:
                 self._running = None
             if job.state is State.DONE:
+                # A moving average: it follows a change of the model or of the machine.
                 self._usual_s += 0.2 * (time.monotonic() - began_s - self._usual_s)
 
     async def _run(self, job: Job) -> None:
@@ -246,8 +250,8 @@ class JobQueue:
                 if event["reason"] != "cancelled":
                     if event["is_ours"]:
                         _log.error("a job of the line %s failed: %s", self._name, event["reason"])
-                    told = "an error of the studio; its log says more" if event["is_ours"] else ""
-                    job.end(State.FAILED, reason=told or event["reason"])
+                    hint = "an error of the studio; its log says more" if event["is_ours"] else ""
+                    job.end(State.FAILED, reason=hint or event["reason"])
                 elif job.rank is Priority.POOL and "is_unwanted" not in job.about:
                     job.state = State.WAITING
                     self._push(job)

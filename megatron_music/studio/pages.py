@@ -29,19 +29,19 @@ _TEMPLATES = Environment(
 )
 
 
-def _page(name: str, studio: Studio, model: Model, **told: Any) -> Response:
+def _page(name: str, studio: Studio, model: Model, **values: Any) -> Response:
     return HTMLResponse(
-        _rendered(name, studio, model, **told), headers={"cache-control": "no-cache"}
+        _rendered(name, studio, model, **values), headers={"cache-control": "no-cache"}
     )
 
 
-def _rendered(name: str, studio: Studio, model: Model, **told: Any) -> bytes:
+def _rendered(name: str, studio: Studio, model: Model, **values: Any) -> bytes:
     page = _TEMPLATES.get_template(name).render(
         models=list(studio.models),
         model=model,
         is_first=model is studio.first,
         query="" if model is studio.first else f"?model={model.name}",
-        **told,
+        **values,
     )
     return page.encode()
 
@@ -63,13 +63,13 @@ async def song(number: int, request: Request, studio: Service, model: ModelName 
     if found is None:
         title = f"Song {number}"
         return _page("song.html", studio, chosen, number=number, song=None, title=title)
-    told = {
+    values = {
         "number": number,
         "song": song_facts(studio, chosen, found),
         "title": found.title,
         "origin": f"{request.url.scheme}://{request.url.netloc}",
     }
-    page = _rendered("song.html", studio, chosen, **told)
+    page = _rendered("song.html", studio, chosen, **values)
     return remembered(request, studio, (chosen, number), page, "text/html; charset=utf-8")
 
 
@@ -103,8 +103,8 @@ async def docs(request: Request, studio: Service) -> Response:
     """List what programs can ask for, from the OpenAPI description."""
     schema = cast(dict[str, Any], request.app.openapi())
     routes = [
-        (method.upper(), path, told.get("tags", ["studio"])[0], told["description"])
+        (method.upper(), path, route.get("tags", ["studio"])[0], route["description"])
         for path, methods in schema["paths"].items()
-        for method, told in methods.items()
+        for method, route in methods.items()
     ]
     return _page("docs.html", studio, studio.first, routes=routes)

@@ -54,6 +54,7 @@ def _asked(scope: Scope) -> _Asked | None:
         return None
     host = b""
     for name, value in scope["headers"]:
+        # The answer to these is a part of the body, or none.
         if name in (b"if-none-match", b"range"):
             return None
         if name == b"host":

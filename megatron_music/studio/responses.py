@@ -84,5 +84,5 @@ class EventStream(StreamingResponse):
 
 async def _event_lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     async for event in events:
-        told = {name: value for name, value in event.items() if name != "event"}
-        yield f"event: {event['event']}\ndata: {json.dumps(told)}\n\n"
+        fields = {name: value for name, value in event.items() if name != "event"}
+        yield f"event: {event['event']}\ndata: {json.dumps(fields)}\n\n"

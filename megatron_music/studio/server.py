@@ -14,8 +14,8 @@ import uvicorn
 
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import check_writable, file_lock, read_small
-from megatron_music.generate.identity import CONFIG, model_identity
 from megatron_music.generate.key import Key
+from megatron_music.generate.model_folder import CONFIG, model_identity
 from megatron_music.generate.request import DYNAMICS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
@@ -91,6 +91,7 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
         unique = next(one for one in numbered if one not in taken)
         identity, settings = model_identity(folder), load_vocabulary(folder).settings
         inputs = json.loads(read_small(folder / CONFIG)).get("structural_inputs") or ()
+        # A model of one ensemble has no choice of instruments.
         every = [instrument_title(code) for code in range(INSTRUMENT_COUNT)]
         about = {
             "bars": settings.bars,
@@ -155,8 +156,8 @@ class BufferedLog:
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as a line of JSON."""
-        told: dict[str, Any] = {"time_s": round(record.created, 3), "level": record.levelname}
-        told["message"] = record.getMessage()
+        line: dict[str, Any] = {"time_s": round(record.created, 3), "level": record.levelname}
+        line["message"] = record.getMessage()
         if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -120,6 +120,7 @@ class Studio:
         """Return the job that makes a song; all who ask for one song wait for one job."""
         key = (model.key, number)
         job = self._making.get(key)
+        # A person does not wait in the pool's place in the line.
         if job is None or job.is_over or job.rank > rank:
             work = {"task": "song", "model": model.name, "numbers": [number]}
             job = self._making[key] = self.composing.put(work, rank)
@@ -142,6 +143,7 @@ class Studio:
         if song is None:
             title = title_of(made["facts"], number)
             song = StoredSong(number, title, made["facts"], made["midi"])
+            # A song that a person asked for has been heard: it does not wait in the pool.
             self.database.keep_song(model.key, song, is_fresh=rank is Priority.POOL)
             self._songs[(model.key, number)] = song
             self._pool_changed.set()
@@ -265,12 +267,14 @@ class Studio:
             task = asyncio.create_task(self._render(path, work, rank))
             self._rendering[path] = task
             task.add_done_callback(lambda _: self._rendering.pop(path, None))
+        # Several may wait for one file: whoever leaves does not cancel it for the others.
         return await asyncio.shield(task)
 
     def _file_of(self, midi: bytes, kind: str, title: str) -> Path:
+        # Only these show the title.
         shown = title if kind in ("png", "musicxml") else ""
-        told = hashlib.sha256(midi + f" {kind} {shown}".encode())
-        return self._cache / f"{told.hexdigest()}.{kind}"
+        digest = hashlib.sha256(midi + f" {kind} {shown}".encode())
+        return self._cache / f"{digest.hexdigest()}.{kind}"
 
     async def _render(self, path: Path, work: dict[str, Any], rank: Priority) -> bytes:
         made: bytes = await self.playing.put(work, rank).wait()

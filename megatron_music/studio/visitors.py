@@ -81,6 +81,7 @@ class Limiter:
     def wait_s(self, kind: str, visitor: str, address: str) -> float:
         """Take a request of a visitor, and return 0, or the seconds to wait until it is taken."""
         limit = self.limits[kind]
+        # Many people may share an address.
         wide = Limit(limit.burst * _ADDRESS_SHARE, limit.refill_s / _ADDRESS_SHARE)
         keys = ((kind, f"v {visitor}"), limit), ((kind, f"a {address}"), wide)
         waits = [max(0.0, (1.0 - self._left(key, one)) * one.refill_s) for key, one in keys]

@@ -66,8 +66,8 @@ def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
             is_memory = isinstance(fault, MemoryError) or (
                 isinstance(fault, OSError) and fault.errno == errno.ENOMEM
             )
-            told = "it takes too much memory" if is_memory else f"{type(fault).__name__}: {fault}"
-            pipe.send({"event": "failed", "reason": told, "is_ours": not is_memory})
+            reason = "it takes too much memory" if is_memory else f"{type(fault).__name__}: {fault}"
+            pipe.send({"event": "failed", "reason": reason, "is_ours": not is_memory})
 
 
 def _sender(pipe: Connection, job: Job, cancelled: Any) -> Send:
@@ -177,7 +177,7 @@ class _BarWatch:
             self._begin(first_bar)
         self._send({})
         for token in tokens[self._walker.length :]:
-            if token == self._vocabulary.piece_end:  # of what is kept, the last may not be told
+            if token == self._vocabulary.piece_end:  # the window is complete
                 return
             self._walker.advance(token)
             if token != self._vocabulary.bar_end:

@@ -12,9 +12,9 @@ import torch
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import UsageError
-from megatron_music.evaluate.identity import JSON_FILE, software
+from megatron_music.evaluate.report_cache import JSON_FILE, software
 from megatron_music.files import write_text
-from megatron_music.generate.identity import model_identity
+from megatron_music.generate.model_folder import model_identity
 from megatron_music.progress import Progress, Stage
 from megatron_music.text.duplicates import words_of
 from megatron_music.text.request import TextRequest
@@ -51,6 +51,7 @@ def read_documents(
         if done > most_tokens:
             return
         marks = np.flatnonzero((tokens == vocabulary.words) | (tokens == vocabulary.cut))
+        # A document that continues a song has the mark of a cut in place of the mark of words.
         begins = int(marks[0]) + 1 if len(marks) else 0
         yield ReadDocument(tokens, begins, vocabulary.decode(tokens[begins:-1].tolist()))
 
@@ -122,6 +123,7 @@ def _loss(
         ids = torch.from_numpy(document.tokens[:most]).to(writer.model.device)
         with torch.inference_mode():
             logits = writer.model(ids[None, :-1]).logits[0].double()
+        # The logits at one place are for the next token.
         surprise = -logits.log_softmax(-1).gather(1, ids[1:, None])[document.begins - 1 :]
         nats += float(surprise.sum())
         tokens += len(surprise)

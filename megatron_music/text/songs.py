@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from megatron_music.errors import DataError, UsageError
-from megatron_music.wording import printable
+from megatron_music.formatting import printable
 
 TABLES = (".csv", ".tsv")
 LINES = (".jsonl", ".ndjson")
@@ -173,6 +173,8 @@ def _table(
             path.open("rb") as raw,
             TextIOWrapper(raw, encoding, newline="") as file,
         ):
+            # Progress is that of the bytes below: the text layer does not tell its place while it
+            # is read.
             rows = csv.DictReader(file, delimiter=delimiter)
             for number, row in enumerate(rows, 1):
                 progress(raw.tell())
@@ -288,14 +290,18 @@ def encoding_of(path: Path) -> str:
         head = file.read(_SAMPLE_BYTES)
         file.seek(max(0, odd - _SAMPLE_BYTES // 2))
         around = file.read(_SAMPLE_BYTES)
+    from charset_normalizer import from_bytes
+
     # The sample must hold the odd bytes: the head of a file is often plain ASCII.
-    encoding = _guess(head if odd < _SAMPLE_BYTES else head + around)
-    if encoding is None:
+    sample = head if odd < _SAMPLE_BYTES else head + around
+    found = from_bytes(sample).best()
+    # Only encodings of 16 and 32 bits have zero bytes in their letters.
+    if found is None or (b"\0" in sample and not found.encoding.startswith(("utf_16", "utf_32"))):
         raise DataError(
             f"{path} is not text: byte {odd:,} is not UTF-8, and no other encoding fits; "
             "give a text file, or save it as UTF-8"
         )
-    return encoding
+    return found.encoding
 
 
 def _first_odd_byte(path: Path) -> int | None:
@@ -315,13 +321,3 @@ def _first_odd_byte(path: Path) -> int | None:
     except OSError as fault:
         raise DataError(f"cannot read {path}: {fault.strerror}; check the path") from None
     return None
-
-
-def _guess(sample: bytes) -> str | None:
-    from charset_normalizer import from_bytes
-
-    found = from_bytes(sample).best()
-    # Only encodings of 16 and 32 bits have zero bytes in their letters.
-    if found is None or (b"\0" in sample and not found.encoding.startswith(("utf_16", "utf_32"))):
-        return None
-    return found.encoding

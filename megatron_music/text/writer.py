@@ -113,9 +113,14 @@ class _Song:
             new = drawn[:-1] if is_finished or is_cut else drawn
             text += new
             context = [*context, *new]
-            # A full model resumes from its last lines, as training documents that were cut do.
+            # A full model resumes from its last lines, as training documents that were cut do:
+            # those of the text that fill at most half of it.
             if is_cut or len(context) >= self._most:
-                context = [*header, vocabulary.cut, *self._carried(text, len(header))]
+                carried = text[-((self._most - len(header)) // 2) :]
+                _, _, whole_lines = vocabulary.decode(carried).partition("\n")
+                if whole_lines:
+                    carried = vocabulary.encode([whole_lines])[0].tolist()
+                context = [*header, vocabulary.cut, *carried]
         return WrittenSong(
             seed=self._seed,
             artist=fields["artist"],
@@ -173,15 +178,6 @@ class _Song:
         start, most_tokens = torch.tensor([context], device=device), len(context) + most
         (row,) = decode(read, choose, start, ends, most_tokens)
         return row[len(context) :]
-
-    def _carried(self, text: list[int], header: int) -> list[int]:
-        """Return the beginning of a new context: the last lines of a text, up to half of it."""
-        half = text[-((self._most - header) // 2) :]
-        lines = self._vocabulary.decode(half).split("\n", 1)
-        if len(lines) == 1 or not lines[1]:
-            return half
-        carried: list[int] = self._vocabulary.encode([lines[1]])[0].tolist()
-        return carried
 
 
 def _on_one_line(text: str) -> str:

@@ -6,7 +6,7 @@ layout read the same samples. Megatron's own `GPTDataset` cuts documents anywher
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -183,6 +183,7 @@ class PackedSplit:
                 f"{min(lengths, default=0)} tokens); raise model.seq_length"
             )
         self._packing = Packing(sizes, fits, row_tokens, seed)
+        self._places = all_places(prefix, self.documents)
 
     def __len__(self) -> int:
         return len(self._packing)
@@ -206,10 +207,6 @@ class PackedSplit:
             + recipes_that_hold(self.longest_tokens)
             + ", or build the data set with fewer --bars (of words: a smaller --longest)"
         )
-
-    @cached_property
-    def _places(self) -> Places:
-        return all_places(self.prefix, self.documents)
 
     def places(self, row: Row) -> Places:
         """Return where each document of a row is in its piece."""

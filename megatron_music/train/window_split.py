@@ -8,7 +8,7 @@ planned while the one before it is read.
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 
@@ -86,6 +86,7 @@ class WindowSplit:
         self.attended_tokens = first.packing.attended_tokens
         self._left_out_bars = first.windows.left_out_bars
         self._rows = len(first.packing)
+        self._places = all_places(prefix, len(self._documents.lengths))
 
     def _epoch(self, epoch: int | None) -> _Epoch:
         """Return the windows of an epoch, for None those of evaluation."""
@@ -165,10 +166,6 @@ class WindowSplit:
         if self._left_out_bars:
             text += f", {self._left_out_bars:,} bars of no track that fits are left out"
         return text
-
-    @cached_property
-    def _places(self) -> Places:
-        return all_places(self.prefix, len(self._documents.lengths))
 
     def places(self, row: Row) -> Places:
         """Return where each window of a row is in its piece."""

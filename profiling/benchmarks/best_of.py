@@ -25,9 +25,9 @@ from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.critic import cross_validated, features
 from megatron_music.evaluate.measures import FIGURES
 from megatron_music.evaluate.voices import VOICE_FIGURES
+from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
-from megatron_music.wording import markdown_table
 
 MOST_WINDOWS = 400
 PACKAGES = ("torch", "transformers", "scikit-learn", "numpy")

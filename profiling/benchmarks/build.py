@@ -26,7 +26,7 @@ import psutil
 from harness import Cost, attempt, describe, load_average
 from made_up import bands, choirs, midi_files, read_bases, write_variants
 
-from megatron_music.wording import markdown_table
+from megatron_music.formatting import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PACKAGES = ("symusic", "numba", "numpy", "miditok", "pretty_midi", "joblib")

@@ -39,13 +39,13 @@ from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows, read_split
 from megatron_music.evaluate.heldout import WindowLosses, read
 from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE, voice_cells
+from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Score, Track
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.places import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.wording import markdown_table
 
 PUBLISHED = {
     "count model, one step of context, voices joint": "0.93",

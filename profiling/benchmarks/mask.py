@@ -24,6 +24,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
+from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.decoding import Choose, decode
 from megatron_music.generate.sampler import GrammarProcessor, PlanConstraint, SongSampler
@@ -32,7 +33,6 @@ from megatron_music.generate.structural import SongReader
 from megatron_music.omp import set_omp_wait_policy
 from megatron_music.tokenizer.plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from megatron_music.wording import markdown_table
 
 CHORALE = (129, 130, 131, 132)
 TASTE = SamplingParams(1.0, 0, 0.95, 0.0)

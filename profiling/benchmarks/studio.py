@@ -26,7 +26,7 @@ import httpx
 import psutil
 import uvicorn
 
-from megatron_music.wording import markdown_table
+from megatron_music.formatting import markdown_table
 
 SECONDS, CONNECTIONS = 6, 50
 LINE, VISITORS = 200, 10

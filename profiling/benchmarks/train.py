@@ -33,12 +33,12 @@ from megatron_music.costs.devices import dense_peak
 from megatron_music.costs.flops import model_causal, padded_vocab_size, recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.files import write_text
+from megatron_music.formatting import markdown_table
 from megatron_music.omp import set_omp_wait_policy
 from megatron_music.profiling.sweep.spec import QUIET
 from megatron_music.tokenizer.vocabulary import load_vocabulary, token_dtype
 from megatron_music.train.backends import cpu, gpu
 from megatron_music.train.hyperparameters import ADAM_BETAS, INIT_STD, learning_rate
-from megatron_music.wording import markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "megatron-core", "transformers", "accelerate", "transformer-engine")

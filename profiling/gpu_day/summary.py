@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.files import write_text
-from megatron_music.wording import markdown_table
+from megatron_music.formatting import markdown_table
 from profiling.gpu_day.day import Result
 
 PAGES = {"bench": "Training speed", "sweep": "Sweep"}

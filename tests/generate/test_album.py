@@ -17,8 +17,8 @@ import soundfile
 from megatron_music.errors import Interrupted, UsageError
 from megatron_music.generate import album as album_module
 from megatron_music.generate.album import Formats, songs_to_compose, write_album
+from megatron_music.generate.album_index import AlbumIndex
 from megatron_music.generate.key import key_of
-from megatron_music.generate.ledger import Ledger
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.report import Copies, Provenance, song_report
 from megatron_music.generate.request import Request
@@ -219,9 +219,9 @@ def test_a_song_that_is_there_is_not_composed_again(tmp_path: Path) -> None:
 
 
 def test_numbers_continue_after_the_highest_seed(tmp_path: Path) -> None:
-    assert Ledger(tmp_path).next_seed() == 7
+    assert AlbumIndex(tmp_path).next_seed() == 7
     album(tmp_path, Request(2, seed=30))
-    assert Ledger(tmp_path).next_seed() == 32
+    assert AlbumIndex(tmp_path).next_seed() == 32
 
 
 def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_ctrl_c_in_the_midst_of_a_song_leaves_nothing_of_it(
 
 
 def test_songs_that_a_kill_left_unfinished_are_cleared_away(tmp_path: Path) -> None:
-    assert Ledger(tmp_path).begin("song-9", {"seed": 9, "asked": {}}).stem == "song-9"
+    assert AlbumIndex(tmp_path).begin("song-9", {"seed": 9, "asked": {}}).stem == "song-9"
     (tmp_path / "song-9.mid").write_bytes(b"half a song")
     (tmp_path / "song-9.txt").write_text("a person's notes")
     album(tmp_path, Request(1, seed=5))
@@ -262,11 +262,11 @@ def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_favourites_are_copied_into_a_folder_of_their_own(tmp_path: Path) -> None:
     album(tmp_path, Request(2, seed=5))
-    copies = Ledger(tmp_path).keep(["6"])
+    copies = AlbumIndex(tmp_path).keep(["6"])
     assert [file.name for file in copies] == ["song-6.mid", "song-6.png", "song-6.json"]
     assert {file.parent for file in copies} == {tmp_path / "kept"}
     with pytest.raises(UsageError, match="songs of this folder: song-5, song-6"):
-        Ledger(tmp_path).keep(["song-7"])
+        AlbumIndex(tmp_path).keep(["song-7"])
 
 
 def test_songs_that_cannot_be_made_leave_a_folder_as_it_was(tmp_path: Path) -> None:

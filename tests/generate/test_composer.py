@@ -15,8 +15,8 @@ from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.identity import model_identity
 from megatron_music.generate.midi_patch import write_song
+from megatron_music.generate.model_folder import model_identity
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song

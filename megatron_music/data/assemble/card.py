@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from megatron_music.data.counts import Contents, Counts, binned, shortened, text_bars
+from megatron_music.formatting import counted, markdown_table
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.wording import counted, markdown_table
 
 LENGTH_EDGES = (1, 65, 129, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 8193)
 """Bins of document lengths in tokens, which end at usual context lengths."""

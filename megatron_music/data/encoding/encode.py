@@ -16,6 +16,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.item import Item, Refusal
 from megatron_music.data.split import split_of
 from megatron_music.errors import MidiError, MusicFileError
+from megatron_music.formatting import counted
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import VOICES, instrument_name
 from megatron_music.score.merge import as_chorale, merge
@@ -32,7 +33,6 @@ from megatron_music.tokenizer.documents import (
 )
 from megatron_music.tokenizer.fill import choose_bars, hide
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
-from megatron_music.wording import counted
 
 
 class EncodedPiece(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 
 from megatron_music.data.counts import Contents, Counts, shortened
 from megatron_music.data.report.stats import Statistics
+from megatron_music.formatting import counted
 from megatron_music.score.general_midi import instrument_title
-from megatron_music.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

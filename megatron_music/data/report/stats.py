@@ -18,11 +18,11 @@ from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import TOKENIZER_FOLDER, read_manifest
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
+from megatron_music.formatting import counted
 from megatron_music.progress import Progress, silent
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import COMMON_TIME
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary, load_vocabulary
-from megatron_music.wording import counted
 
 SAMPLE_TOKENS = 16_000_000
 MOST_TRACKS = 64

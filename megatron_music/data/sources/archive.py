@@ -36,8 +36,8 @@ from megatron_music.data.sources.item import (
 )
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import atomic_write
+from megatron_music.formatting import counted
 from megatron_music.progress import Progress
-from megatron_music.wording import counted
 
 _PACKED_FILE = "members.bin"
 _PLACES_FILE = "members.json"

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
+from megatron_music.formatting import counted
 from megatron_music.tokenizer.attributes import UNKNOWN, as_word, family_of
-from megatron_music.wording import counted
 
 MOST_LABELS = 4_000
 """Of all families together; a table has more where a column of titles is taken for labels."""

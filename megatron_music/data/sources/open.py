@@ -21,8 +21,8 @@ from megatron_music.data.sources.item import MUSIC_SUFFIXES, Item
 from megatron_music.data.sources.labels import Labels, joined
 from megatron_music.data.workers.limits import uncollected
 from megatron_music.errors import MissingError, UsageError
+from megatron_music.formatting import printable
 from megatron_music.progress import Progress
-from megatron_music.wording import printable
 
 _FILES_PER_SHARD = 512
 _USUAL_FILE_BYTES = 10_000  # of a multi-track file, compressed

@@ -43,16 +43,14 @@ def columns() -> Sequence[Column]:
         Column("step_time_s", "step time, s (median)", lambda f: f.step_time_s, "{:.4g}"),
         Column("tokens_per_s_per_device", "tokens/s a device", lambda f: f.tokens_per_s, "{:,.0f}"),
         *(
-            Column(
-                f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", lambda f, n=n: f.tflops[n], "{:.4g}"
-            )
+            Column(f"tflops_{n}", f"TFLOP/s, {n} ({_kind(n)})", _by_formula("tflops", n), "{:.4g}")
             for n in FORMULAS
         ),
         *(
             Column(
                 f"utilisation_{n}",
                 f"utilisation, {n} ({_kind(n)})",
-                lambda f, n=n: f.utilisation.get(n),
+                _by_formula("utilisation", n),
                 "{:.2%}",
             )
             for n in FORMULAS
@@ -95,6 +93,14 @@ def split(
 
 def _kind(name: str) -> str:
     return KIND[name].partition(" ")[0]
+
+
+def _by_formula(figure: str, formula: str) -> Callable[[Figures], Value]:
+    def value(figures: Figures) -> Value:
+        by_name: dict[str, float] = getattr(figures, figure)
+        return by_name.get(formula)
+
+    return value
 
 
 def _gib(name: str) -> Callable[[Figures], Value]:

@@ -75,6 +75,7 @@ def png(figure: "Figure") -> bytes:
 def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> bytes:
     """Return a PNG: a bar for each formula, configurations from the best down, named by key."""
     shown = [one for one in figures if one.utilisation][:MOST]
+    # A fixed height a row: labels keep their size, however many configurations there are.
     picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
     axes = picture.subplots()
     bare_axes(axes, "x")

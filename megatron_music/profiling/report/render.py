@@ -10,6 +10,7 @@ from typing import Any
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.files import atomic_write, write_text
+from megatron_music.formatting import markdown_table
 from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
 from megatron_music.profiling.report.columns import columns, split
 from megatron_music.profiling.report.plots import (
@@ -29,7 +30,6 @@ from megatron_music.profiling.sweep.results import (
     scaling_curves,
     with_efficiency,
 )
-from megatron_music.wording import markdown_table
 
 TITLE = "Profile of training"
 TEMPLATE = Path(__file__).with_name("report.html.j2")

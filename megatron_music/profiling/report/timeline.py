@@ -39,6 +39,7 @@ class Timeline:
 def read_timeline(row: Row, folder: Path) -> Timeline | None:
     """Return what was recorded around a row's run in a sweep's folder, None where nothing was."""
     run = folder / "runs" / row.key
+    # A run on GPUs has a recording of NVML, one on a CPU the load of the machine.
     for file, read in ((GPUS_FILE, _gpus), (LOAD_FILE, _load)):
         try:
             begin_s, series = read(run / file)

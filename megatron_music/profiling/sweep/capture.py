@@ -111,6 +111,7 @@ def capture(
     """Trace a configuration and export the capture; return why it failed, "" if it did not."""
     export = capture_file(context.folder, configuration.key).resolve()
     run = capture_log(context.folder, configuration.key).resolve()
+    # The training of a sweep that was killed may still run in this folder.
     end_training(str(run))
     shutil.rmtree(export.parent, ignore_errors=True)
     RunDir(run).checkpoints.mkdir(parents=True)

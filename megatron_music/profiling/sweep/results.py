@@ -13,7 +13,7 @@ from typing import Any, Literal
 from megatron_music.costs import flops
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import InputError, WriteError
-from megatron_music.wording import counted
+from megatron_music.formatting import counted
 
 ROWS_FILE = "rows.jsonl"
 Outcome = Literal["ok", "out of memory", "timeout", "failed", "skipped"]

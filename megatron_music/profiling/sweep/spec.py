@@ -169,6 +169,7 @@ def _configuration(
 ) -> Configuration:
     processes = settings.get(PROCESSES, 1)
     processes = most if processes == ALL else processes
+    # By type, not isinstance: YAML's true would pass for the number 1.
     if type(processes) is not int or processes < 1:
         raise UsageError(
             f"{PROCESSES} must be 1 or more, or {ALL} (got {processes!r}); correct the sweep"

@@ -31,7 +31,7 @@ from megatron_music.train.run_dir import RunDir
 from megatron_music.train.step import train_step
 
 _UNPROFILED = LogConfig()
-Told = Callable[[int, int], None]
+RankProgress = Callable[[int, int], None]
 """Called with the number of finished ranks and of all."""
 
 
@@ -40,7 +40,7 @@ def rehearse(
     blend: Blend,
     kind: backends.Device,
     world_size: int,
-    tell: Told = lambda *_: None,
+    progress: RankProgress = lambda *_: None,
 ) -> list[RankLoad]:
     """Take a training step of every distinct rank of `world_size` GPUs, on real samples.
 
@@ -54,9 +54,9 @@ def rehearse(
     ranks = distinct_ranks(recipe, world_size)
     loads = []
     for done, rank in enumerate(ranks):
-        tell(done, len(ranks))
+        progress(done, len(ranks))
         loads.append(_rehearse_rank(recipe, vocabulary, loader, sample, kind, rank, world_size))
-    tell(len(ranks), len(ranks))
+    progress(len(ranks), len(ranks))
     check_agreement(loads)
     return loads
 

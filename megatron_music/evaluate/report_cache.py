@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from megatron_music import __version__
 from megatron_music.data.manifest import read_manifest
-from megatron_music.generate.identity import model_identity
+from megatron_music.generate.model_folder import model_identity
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -32,7 +32,7 @@ class Entry:
     files: dict[str, str] = field(default_factory=dict)
 
 
-class Ledger:
+class AlbumIndex:
     """The entries of a folder, oldest first, in its `album.json`.
 
     A song's files have the suffixes `kinds`; what a person calls alike is the person's.

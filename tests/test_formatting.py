@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_music.wording import counted, escape_controls
+from megatron_music.formatting import counted, escape_controls
 
 
 @pytest.mark.parametrize(
