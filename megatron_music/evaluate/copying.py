@@ -184,7 +184,7 @@ def check_copies(
 ) -> list[Copies]:
     """Return the longest run of bars that each song shares with the training music.
 
-    `corpus` is the data set's folder; None: it is not there, and the songs are not checked.
+    `corpus` is the data set's folder; with None the songs are not checked.
     """
     if corpus is None:
         reason = "the training data are not there; name them with --data"

@@ -1,4 +1,4 @@
-"""How loud new notes are: as their neighbours in the same track."""
+"""The velocities of new notes: those of their neighbours in the same track."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _NEIGHBOURS = 4
 
 
 class Dynamics:
-    """The loudness of a track in the course of time, from its notes.
+    """The velocities of a track over time, from its notes.
 
     A new note gets a velocity between the means of the nearest notes on either side, by its
     distance to them. With `by_pitch`, as for drums, these are notes of its pitch if there are any.

@@ -1,8 +1,8 @@
-"""A melody to given words: the syllables that each bar has come in it, in order, a note each.
+"""A melody to given words: each bar sings its own syllables, in order, a note each.
 
-The grammar of templates (`infill_kernel`) says what may come; here it is narrowed to what leaves
-room, in steps and in tokens, for the syllables still to come. The track that sings has one note at
-a time; a note between two syllables may go without one, as in a melisma.
+The grammar of templates (`infill_kernel`) gives the legal tokens. Of these only such are kept as
+leave room, in steps and in tokens, for the syllables that follow. The track that sings has one note
+at a time; a note between two syllables may have none, as in a melisma.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def tokens_of_words(template: InfillTemplate, sung: SungTrack, vocabulary: Vocab
 
 @dataclass
 class _Singer:
-    """Where a song is with its words: what is left of the bar, and of the syllable.
+    """The state of a song's words: the syllables left in the bar, and the tokens left of one.
 
     The last `upbeat` syllables of the bar begin at `upbeat_step` at the earliest; with
     `is_downbeat` its first one begins with the bar, as the syllable after an upbeat does.
@@ -160,7 +160,7 @@ class GivenWords:
         self._batch.state.cells[song, LENGTH] -= tokens
 
     def _narrow(self, song: int, singer: _Singer, mask: Masks) -> None:
-        """Leave of the legal tokens those from which the words can still come."""
+        """Keep only the legal tokens after which all words can still be sung."""
         if singer.rest:
             _only(singer.rest[0], mask)
             return

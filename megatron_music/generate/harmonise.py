@@ -1,4 +1,4 @@
-"""Keep one voice of a piece and compose around it; or keep all, and have one sung."""
+"""Keep one voice of a piece and compose the others; or keep all, and add words to one."""
 
 from dataclasses import replace
 from typing import NamedTuple

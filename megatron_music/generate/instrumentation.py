@@ -1,4 +1,4 @@
-"""Which instruments a song from nothing has: drawn as often as the training data have them."""
+"""Draw the instruments of a song from nothing, as often as the training data have them."""
 
 from collections.abc import Collection
 

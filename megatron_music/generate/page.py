@@ -1,4 +1,4 @@
-"""The page of a folder of songs: one file to listen, look and compare, that works offline."""
+"""The HTML page of a folder of songs: one file, to play and compare them, that works offline."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def _command(
 
 
 def _about(wish: dict[str, Any]) -> str:
-    """Say what was asked of a batch, beyond the defaults."""
+    """Return the options of a request that are not the defaults, as text."""
     asked, default = wish.get("asked", {}), json.loads(json.dumps(vars(Request())))
     parts = [] if not wish.get("prompt") else [f"begun from {wish['prompt'].rpartition(' ')[0]}"]
     parts += [

@@ -1,4 +1,4 @@
-"""What is begun from: a piece on the model's grid, what its tracks are called, and its file."""
+"""The piece to begin from: on the model's grid, with the names of its tracks and its file."""
 
 import re
 from collections.abc import Collection, Sequence

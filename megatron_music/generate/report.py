@@ -56,9 +56,9 @@ def _bars(count: int) -> str:
 def song_report(
     song: Song, request: Request, maker: Provenance, copies: Copies, prompt: Prompt | None = None
 ) -> dict[str, Any]:
-    """Return what was asked and what came, as JSON can hold it.
+    """Return the request and the figures of a song, as JSON can hold them.
 
-    What was left open is not among what was asked. `new_bars` are, for each track, the bars (from
+    Options that were left open are not listed. `new_bars` are, for each track, the bars (from
     1, as the file counts them) that were composed.
     """
     asked = {

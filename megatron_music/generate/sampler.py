@@ -35,7 +35,7 @@ Masks = npt.NDArray[np.bool_]
 Watch = Callable[[int, list[int]], None]
 """Called after every token with the first bar of the window and the first song's tokens so far.
 
-What it raises ends the composing.
+An exception that it raises ends the composing.
 """
 
 
@@ -100,7 +100,7 @@ class InfillConstraint:
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
     """Leave only the tokens after which a row can still meet its constraint.
 
-    For any `generate` of `transformers`: the mask is all it needs to compose valid music.
+    With it any `generate` of `transformers` composes valid music.
     """
 
     def __init__(self, constraint: Constraint, vocabulary_size: int) -> None:
@@ -127,8 +127,8 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
 def keep_shares(scores: torch.Tensor, legal: torch.Tensor, syllables: slice) -> torch.Tensor:
     """Return the legal scores [songs, vocabulary], syllables as likely as among all the scores.
 
-    Where the words are given only one syllable is legal, where the notes are, only one note: what
-    the model thinks of others of its kind is then part of how likely it is that a note is sung.
+    Where words are given, only one syllable is legal; where notes are given, only one note. The
+    probability of all syllables together then decides how likely it is that a note is sung.
     """
     kept = legal.clone()
     others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)

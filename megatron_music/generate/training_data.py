@@ -1,4 +1,4 @@
-"""Where an exported model comes from: the data set it was trained on, if it is still there."""
+"""Find the data set that an exported model was trained on, if it is still there."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Connections whose requests have to come in time: who sends slowly is cut off."""
+"""Connections with a time limit for headers and bodies: slow senders are disconnected."""
 
 import asyncio
 from typing import Any

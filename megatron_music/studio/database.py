@@ -1,4 +1,4 @@
-"""What the studio keeps: songs by number, votes, and the versions of pieces that people work on.
+"""The studio's tables: songs by number, votes, and the versions of pieces that people work on.
 
 SQLite in WAL mode: a vote or a version that was answered with success survives a killed server.
 """
@@ -33,7 +33,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " WITHOUT ROWID",
     ),
 )
-"""Statements that lead from each version of the tables to the next: add to the end, change none."""
+"""The statements of each migration. Add new ones at the end; never change old ones."""
 
 DAY_S = 86_400
 PERIODS_S = {"day": DAY_S, "month": 30 * DAY_S, "ever": None}

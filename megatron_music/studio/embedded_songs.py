@@ -1,4 +1,4 @@
-"""Songs beside a model, so that a new studio plays before its composing process is there."""
+"""Songs stored with a model, so that a new studio can play before it has composed any."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ def write_songs(folder: Path, model: str, songs: list[dict[str, Any]]) -> None:
 
 
 def read_songs(folder: Path, model: str) -> list[StoredSong]:
-    """Return the songs beside a model, none where there are none of this very model."""
+    """Return the songs stored with a model; none if they were made by another model."""
     try:
         saved = json.loads((folder / SONGS).read_text("utf-8"))
         if saved["model"] != model:

@@ -1,4 +1,4 @@
-"""The queue of jobs: people before the pool, one process that works; a crash fails one job."""
+"""A queue of jobs for one process: people come before the pool; a crash fails one job only."""
 
 import asyncio
 import heapq
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Priority(IntEnum):
-    """Who comes first."""
+    """The order of jobs: lower numbers run first."""
 
     PERSON = 0
     POOL = 1
@@ -132,7 +132,7 @@ class JobQueue:
         self._task = asyncio.create_task(self._run_jobs(), name=f"line {self._name}")
 
     async def close(self) -> None:
-        """Give up the jobs that are left, and end the process."""
+        """Drop the jobs that are left, and end the process."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -140,9 +140,9 @@ class JobQueue:
         self._end_process()
 
     def put(self, work: dict[str, Any], rank: Priority = Priority.PERSON) -> Job:
-        """Put a job into the line; raises QueueFullError.
+        """Queue a job; raises QueueFullError.
 
-        A job of the pool that is running is put back for a person's.
+        A running job of the pool is stopped for a person's job, and queued again.
         """
         if len(self._heap) >= MOST_WAITING:
             raise QueueFullError
@@ -190,7 +190,7 @@ class JobQueue:
         return ahead, (ahead + 1) * self._usual_s
 
     def cancel(self, job: Job) -> None:
-        """Give up a job that waits or runs."""
+        """Cancel a job that waits or runs."""
         if job.state is State.WAITING:
             job.end(State.CANCELLED, reason="cancelled")
         elif job.state is State.RUNNING:
@@ -271,7 +271,7 @@ class JobQueue:
 
 
 async def _receive(pipe: Connection) -> Any:
-    """Receive from a pipe without holding up the event loop; raises EOFError."""
+    """Receive from a pipe without blocking the event loop; raises EOFError."""
     loop = asyncio.get_running_loop()
     ready, file = loop.create_future(), pipe.fileno()
 

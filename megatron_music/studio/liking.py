@@ -1,4 +1,4 @@
-"""What people like: traits of songs that were voted for weigh in what is heard next."""
+"""Learn from votes which traits of songs people like, to choose what is heard next."""
 
 import math
 from collections import Counter

@@ -35,7 +35,7 @@ def cached(request: Request, content: bytes, media: str, policy: str) -> Respons
 def remembered(
     request: Request, studio: Studio, song: tuple[Model, int], body: bytes, media: str
 ) -> Response:
-    """Return what shows a song; it is sent again as it is until somebody votes on the song."""
+    """Return an answer about a song, and cache it until the votes on the song change."""
     response = cached(request, body, media, "no-cache")
     model, number = song
     plain = request.url.query in ("", f"model={model.name}")

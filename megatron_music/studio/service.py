@@ -1,4 +1,4 @@
-"""What the studio does, without HTTP: songs by number, the pool, projects, files of songs."""
+"""The studio without HTTP: songs by number, the pool, projects, files of songs."""
 
 import asyncio
 import hashlib
@@ -51,9 +51,9 @@ class Model:
 
 
 class Studio:
-    """The models, the database and three lines of jobs: composing, playing, and reading uploads.
+    """The models, the database and three queues of jobs: composing, playing, and reading uploads.
 
-    A file that is slow to read holds up other files alone.
+    An upload that is slow to read delays only other uploads.
     """
 
     def __init__(self, models: list[Model], folder: Path) -> None:
@@ -117,7 +117,7 @@ class Studio:
         return song
 
     def ask_for_song(self, model: Model, number: int, rank: Priority = Priority.PERSON) -> Job:
-        """Return the job that makes a song; all who ask for one song wait for one job."""
+        """Return the job that makes a song; requests for the same song share one job."""
         key = (model.key, number)
         job = self._making.get(key)
         # A person does not wait in the pool's place in the line.
@@ -150,7 +150,7 @@ class Studio:
         return song
 
     def pick(self, model: Model) -> int:
-        """Return the number of a song to hear next: one people liked, or one that nobody knows."""
+        """Return the number of a song to hear next: a liked one, or a new one."""
         if _by_chance(LIKED_SHARE):
             liked = self.database.any_liked(model.key)
             if liked is not None:
@@ -180,7 +180,7 @@ class Studio:
 
     @property
     def is_idle(self) -> bool:
-        """True where nobody waits, and the pools and their sound are complete."""
+        """True where no job waits or runs, and the pools and their sound are complete."""
         lines = (self.composing, self.playing, self.reading)
         return (
             all(line.is_idle for line in lines)
@@ -203,7 +203,7 @@ class Studio:
         return None
 
     async def _compose_pool(self) -> None:
-        """Keep the pools full while nobody waits."""
+        """Fill the pools while no job waits."""
         while True:
             await self.composing.until_idle()
             model = self._model_to_fill()
@@ -310,7 +310,7 @@ class Studio:
         return self.database.begin_project(model.name, song.title, song.facts, song.midi)
 
     def compose(self, model: Model, wishes: dict[str, Any], parent: Version | None) -> Job:
-        """Put a person's wishes into the line; `composed` turns the result into versions."""
+        """Queue a person's request; `composed` turns the result into versions."""
         midi = None if parent is None else parent.midi
         work = {"task": "compose", "model": model.name, "wishes": wishes, "midi": midi}
         job = self.composing.put(work)

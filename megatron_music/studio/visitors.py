@@ -1,4 +1,4 @@
-"""Visitors: signed cookies in place of accounts, limits, requests that other sites send."""
+"""Visitors: signed cookies instead of accounts, rate limits, requests sent by other sites."""
 
 import hmac
 import secrets

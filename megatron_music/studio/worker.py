@@ -1,4 +1,4 @@
-"""What the studio's other processes do: compose, read files of strangers, make sound and pictures.
+"""The studio's worker processes: they compose, read uploaded files, make sound and pictures.
 
 A process takes one job after another from a pipe and answers with events, the last of which is
 `done` or `failed`. Jobs and events are dictionaries, as in JSON but for bytes.
@@ -34,7 +34,7 @@ READING_BYTES = 512 << 20
 
 
 class CancelledError(Exception):
-    """The person who waits for a job does not want it any more."""
+    """The job was cancelled while it ran."""
 
 
 def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
@@ -155,7 +155,7 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
 
 
 class _BarWatch:
-    """Tells of each bar of the first song of a batch as soon as it is composed."""
+    """Sends each bar of the first song of a batch as soon as it is composed."""
 
     def __init__(self, vocabulary: Any, send: Send) -> None:
         self._vocabulary = vocabulary
@@ -284,7 +284,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
 
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
-    """Import what the first file would wait for."""
+    """Import the modules that the first rendering needs."""
     from megatron_music.generate import report, roll  # noqa: F401
     from megatron_music.score import audio, midi, pianoroll  # noqa: F401
 

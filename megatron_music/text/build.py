@@ -1,6 +1,6 @@
 """Build a data set folder of words from songs, which are read twice: to plan, then to write.
 
-What is in memory are some numbers a song, so that files of any size can be built from.
+Memory holds a few numbers for each song, so that files can have any size.
 """
 
 import hashlib

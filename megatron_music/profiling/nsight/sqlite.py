@@ -1,4 +1,4 @@
-"""Reading what Nsight Systems exports as SQLite, only ever with the standard library.
+"""Read SQLite exports of Nsight Systems, with the standard library alone.
 
 `nsys export --type sqlite` creates a table when it has its first row, and columns come and go with
 the version: here every table and column is asked for before it is read. A table whose name ends

@@ -1,4 +1,4 @@
-"""Reading what torch's profiler writes: `export_chrome_trace`, in the Trace Event format.
+"""Read traces of torch's profiler: `export_chrome_trace`, in the Trace Event format.
 
 Times are microseconds with decimals, the operating system's thread numbers tell ranges apart, and
 one file holds one process.

@@ -217,7 +217,7 @@ class Reader:
 def open_nvml(slow: bool = False) -> Iterator[Reader]:
     """Open NVML and close it again; raises MissingError where there is none.
 
-    `slow` allows queries of 20 ms and more for each GPU: for a person's eyes, not for 10 Hz.
+    `slow` allows queries that take 20 ms or more for each GPU: too slow for ten samples a second.
     """
     with nvml() as module:
         yield Reader(module, slow)

@@ -56,8 +56,8 @@ def run_group(
 ) -> int | None:
     """Run a training command to its end; return its exit code, None if its time ran out.
 
-    What it prints goes to `output`. `looks` are called at times meanwhile. However this ends, none
-    of the command's processes is left.
+    Its output goes to `output`. `looks` are called every LOOK_S seconds. In every case all of the
+    command's processes have ended when this returns.
     """
     until = time.monotonic() + timeout_s
     process = None
