@@ -80,14 +80,26 @@ def test_a_chorale_as_music21_writes_it_is_read(tmp_path: Path) -> None:
         assert {SOPRANO, BASS} <= {t.instrument for t in tracks} or len(tracks) == 4
 
 
-def test_a_note_off_ends_the_oldest_note_of_its_pitch() -> None:
-    events = b"\x00\x90\x3c\x40\x10\x3c\x50\x10\x3c\x00\x10\x3c\x00"
-    [only] = read(midi_bytes(events)).tracks
-    assert only == track(0, (0, 32, 60), (16, 48, 60))
+@pytest.mark.parametrize(
+    ("raw", "notes"),
+    [
+        # A NOTE_OFF ends the oldest note of its pitch; notes that never end are dropped.
+        (midi_bytes(b"\x00\x90\x3c\x40\x10\x3c\x50\x10\x3c\x00\x10\x3c\x00"),
+         track(0, (0, 32, 60), (16, 48, 60))),
+        (midi_bytes(b"\x00\x90\x3e\x40" + ONE_NOTE), track(0, (0, 96, 60))),
+        # Bytes of data above 127 count as 127.
+        (midi_bytes(b"\x00\xc0\x85\x00\x90\xc8\xc8\x10\x80\xc8\xc8"), track(127, (0, 16, 127))),
+        # Format 2 is read if one pattern alone has notes.
+        (midi_bytes(FOUR_FOUR, ONE_NOTE, format_=2), track(0, (0, 96, 60))),
+    ],
+)  # fmt: skip
+def test_the_notes_of_a_file(raw: bytes, notes: Track) -> None:
+    assert read(raw).tracks == (notes,)
 
 
-def test_notes_that_never_end_are_dropped() -> None:
-    assert read(midi_bytes(b"\x00\x90\x3e\x40" + ONE_NOTE)).tracks == (track(0, (0, 96, 60)),)
+def test_several_patterns_are_refused() -> None:
+    with pytest.raises(MidiError, match="2 separate patterns"):
+        read(midi_bytes(ONE_NOTE, ONE_NOTE, format_=2))
 
 
 @pytest.mark.parametrize("name", [b"Alto", b"  alto \r", b"ALTO"])
@@ -140,11 +152,6 @@ def test_running_status_continues_after_system_messages(between: bytes) -> None:
     assert read(raw).tracks == read(midi_bytes(FOUR_NOTES)).tracks
 
 
-def test_bytes_of_data_above_127_count_as_127() -> None:
-    raw = midi_bytes(b"\x00\xc0\x85\x00\x90\xc8\xc8\x10\x80\xc8\xc8")
-    assert read(raw).tracks == (track(127, (0, 16, 127)),)
-
-
 def test_tracks_beyond_the_headers_count_are_read_but_no_second_file() -> None:
     raw = bytearray(midi_bytes(ONE_NOTE, ONE_NOTE, ONE_NOTE))
     raw[10:12] = b"\x00\x01"
@@ -174,12 +181,6 @@ def test_riff_chunks_come_in_any_order_and_are_padded() -> None:
     for wrapped in (riff((b"data", raw)), riff(odd, (b"data", raw)), riff((b"data", raw), odd)):
         assert read(wrapped).tracks == read(raw).tracks
     assert read(b"RIFF\x00\x00\x00\x00RMIDdata\x00\x00\x00\x00" + raw).tracks
-
-
-def test_format_2_is_read_if_one_pattern_alone_has_notes() -> None:
-    assert read(midi_bytes(FOUR_FOUR, ONE_NOTE, format_=2)).tracks == (track(0, (0, 96, 60)),)
-    with pytest.raises(MidiError, match="2 separate patterns"):
-        read(midi_bytes(ONE_NOTE, ONE_NOTE, format_=2))
 
 
 def test_time_signatures_and_tempos_of_odd_length_are_read_or_passed_over() -> None:

@@ -65,10 +65,25 @@ def test_what_is_here_is_checked_and_not_asked_for(host: Host, tmp_path: Path) -
     assert len(host.asked) == 2
 
 
-def test_a_broken_connection_is_gone_on_with(host: Host, tmp_path: Path) -> None:
-    host.faults = [300_000, 429, 300_000]
+@pytest.mark.parametrize(
+    ("faults", "ranges", "left", "asked"),
+    [
+        ([300_000, 429, 300_000], True, b"",
+         ["", "bytes=300000-", "bytes=300000-", "bytes=600000-"]),
+        ([300_000], False, b"", None),  # a host that knows no ranges starts anew
+        ([], True, ARCHIVE, None),  # what was left is complete, or too long
+        ([], True, ARCHIVE + b"more", None),
+    ],
+)  # fmt: skip
+def test_what_broke_off_is_fetched_whole(
+    host: Host, tmp_path: Path, faults: list[int], ranges: bool, left: bytes, asked: Any
+) -> None:
+    host.faults, host.ranges = faults, ranges
+    host.headers["Content-Encoding"] = "gzip"  # an archive that a host calls so stays as it is
+    if left:
+        (tmp_path / "music.tar.gz.part").write_bytes(left)
     assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
-    assert host.asked == ["", "bytes=300000-", "bytes=300000-", "bytes=600000-"]
+    assert asked in (None, host.asked)
 
 
 def test_another_day_asks_for_the_rest_alone(host: Host, tmp_path: Path) -> None:
@@ -88,26 +103,6 @@ def test_what_a_killed_fetch_leaves_is_tidied_up(host: Host, tmp_path: Path) -> 
     fetch(known(host), tmp_path)
     left = {"music.tar.gz", LICENCE_FILE, ".lock", "tmp-of-mine"}
     assert {item.name for item in tmp_path.iterdir()} == left
-
-
-def test_a_host_that_knows_no_ranges_starts_anew(host: Host, tmp_path: Path) -> None:
-    host.faults, host.ranges = [300_000], False
-    assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
-
-
-@pytest.mark.parametrize("left", [ARCHIVE, ARCHIVE + b"more"])
-def test_a_part_that_is_complete_or_too_long_is_handled(
-    host: Host, tmp_path: Path, left: bytes
-) -> None:
-    (tmp_path / "music.tar.gz.part").write_bytes(left)
-    assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
-
-
-def test_an_archive_that_a_host_calls_an_encoding_is_kept_as_it_is(
-    host: Host, tmp_path: Path
-) -> None:
-    host.headers["Content-Encoding"] = "gzip"
-    assert fetch(known(host), tmp_path).read_bytes() == ARCHIVE
 
 
 def test_what_is_not_the_known_file_is_thrown_away(host: Host, tmp_path: Path) -> None:
@@ -130,9 +125,6 @@ def test_a_host_that_will_not_is_one_error(
     with pytest.raises(FetchError, match=said):
         fetch(known(host), tmp_path)
     assert host.faults == []
-
-
-def test_no_host_is_one_error(host: Host, tmp_path: Path) -> None:
     nobody = known(host, url="http://127.0.0.1:9/music.tar.gz")
     with pytest.raises(FetchError, match="check the connection") as failure:
         fetch(nobody, tmp_path)
