@@ -165,16 +165,6 @@ def test_velocities_and_tempi_are_encoded_as_the_readable_path_does(
     check(score, replace(setup, metres=metres, velocity=velocity, tempo=tempo))
 
 
-@pytest.mark.parametrize("steps", [4, 12])
-def test_a_chorale_is_encoded_as_the_readable_path_does(tmp_path: Path, steps: int) -> None:
-    from music21 import corpus
-
-    corpus.parse("bach/bwv66.6").write("midi", str(tmp_path / "chorale.mid"))
-    raw = (tmp_path / "chorale.mid").read_bytes()
-    setup = Setup(steps, shuffle=True, hop=2)
-    check(parse_midi(raw, "chorale"), setup, setup.encoder().encode([raw]))
-
-
 def song(seed: int, notes: int = 400) -> Score:
     """Make a band of six that plays anything."""
     rng = np.random.default_rng(seed)
