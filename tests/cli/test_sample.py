@@ -26,7 +26,6 @@ from tests.midi_bytes import midi_bytes
 from tests.music import bars_not_full, track
 
 SETTINGS = TokenizerSettings(bars=2, ensemble=CHORALE)
-CHORD = Piece(4, 2, tuple(track(code, (0, 32, 60)) for code in VOICES))
 
 
 def trained_on(run: Path, tokens: list[int]) -> Path:

@@ -22,7 +22,7 @@ from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.instrumentations import candidates
 from megatron_music.tokenizer.places import load_places
-from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
+from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import (
     Choir,
     Song,
@@ -132,19 +132,6 @@ def test_the_same_music_at_another_pitch_is_dropped_in_any_shard(tmp_path: Path)
         assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-def test_no_music_is_on_two_sides(tmp_path: Path) -> None:
-    items = [Song(f"{shift}-{i}", i, shift=shift) for shift in (0, 3, 7) for i in range(30)]
-    build(source_of(items), tmp_path / "set", HALVES)
-    made = lines(tmp_path / "set")
-    sides: dict[str, set[str]] = {}
-    for line in made:
-        if line["outcome"] == "kept":
-            sides.setdefault(line["fingerprint"], set()).add(line["split"])
-    assert len(sides) == 30
-    assert all(len(found) == 1 for found in sides.values())
-    assert {side for found in sides.values() for side in found} == set(SPLITS)
-
-
 def test_a_piece_keeps_its_side_when_the_collection_grows(made: Path, tmp_path: Path) -> None:
     build(source_of(songs(10)), tmp_path / "few", HALVES)
     assert [x["split"] for x in lines(tmp_path / "few")] == [x["split"] for x in lines(made)[:10]]
@@ -195,13 +182,6 @@ def test_ten_density_levels_are_alike_in_size() -> None:
     rates = Counter({float(rate): 1 for rate in range(100)})
     assert density_edges(rates) == (10, 20, 30, 40, 50, 60, 70, 80, 90)
     assert density_edges(Counter({1.0: 99, 2.0: 1})) == (1,) * 9
-
-
-def test_without_density_there_is_no_density_token(tmp_path: Path) -> None:
-    build(source_of(songs(10)), tmp_path / "set", dataclasses.replace(HALVES, density=False))
-    vocabulary = Vocabulary(BuildSettings(density=False).tokenizer())
-    for tokens in documents(tmp_path / "set", "train"):
-        assert not ((tokens >= vocabulary.density) & (tokens < vocabulary.attribute)).any()
 
 
 def test_the_ensemble_is_recorded_where_all_pieces_have_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +146,3 @@ def test_a_long_piece_is_one_document_and_labels_stand_at_its_head(tmp_path: Pat
 def test_scores_are_what_sources_give() -> None:
     """The songs here are the same as scores and as files."""
     assert as_score(song(1)).tracks == song(1).tracks
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "manifest.json").read_text())["settings"])

@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-US = 1_000
 MS = 1_000_000
 HOST = 1 << 48
 """What a global id holds above the process: the machine it ran on."""
@@ -37,9 +36,8 @@ def process_id(pid: int) -> int:
 
 @dataclass
 class Capture:
-    """What is going to be exported; times are in the unit that `unit_ns` says."""
+    """What is going to be exported; times are in milliseconds."""
 
-    unit_ns: int = MS
     strings: dict[str, int] = field(default_factory=dict)
     rows: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
@@ -61,18 +59,18 @@ class Capture:
     ) -> None:
         """Run a kernel."""
         number = self.text(name)
-        times = (start * self.unit_ns, end * self.unit_ns)
+        times = (start * MS, end * MS)
         row = (*times, device, stream, len(self.rows), process_id(pid), number, number)
         self._add("CUPTI_ACTIVITY_KIND_KERNEL", KERNEL_COLUMNS, row)
 
     def copy(self, start: int, end: int, device: int = 0, pid: int = 7) -> None:
         """Let a copy engine copy."""
-        row = (start * self.unit_ns, end * self.unit_ns, device, process_id(pid), 4096)
+        row = (start * MS, end * MS, device, process_id(pid), 4096)
         self._add("CUPTI_ACTIVITY_KIND_MEMCPY", COPY_COLUMNS, row)
 
     def graph(self, start: int, end: int, device: int = 0) -> None:
         """Run a CUDA graph that was traced as a whole."""
-        row = (start * self.unit_ns, end * self.unit_ns, device, process_id(7), 1)
+        row = (start * MS, end * MS, device, process_id(7), 1)
         self._add("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", COPY_COLUMNS, row)
 
     def range(
@@ -86,8 +84,8 @@ class Capture:
     ) -> None:
         """Write an NVTX range, with its name inline or as a registered string."""
         inline, number = (None, self.text(name)) if registered else (name, None)
-        until = None if end is None else end * self.unit_ns
-        row = (start * self.unit_ns, until, 59, inline, process_id(pid) + thread, number)
+        until = None if end is None else end * MS
+        row = (start * MS, until, 59, inline, process_id(pid) + thread, number)
         self._add("NVTX_EVENTS", RANGE_COLUMNS, row)
 
     def gpu(self, number: int, name: str, pid: int, cuda: int) -> None:

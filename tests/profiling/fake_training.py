@@ -12,11 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from megatron_music.profiling.sweep.hardware import Machine
-
 FINE, OUT_OF_MEMORY, HANGS, RAISES, KILLED, SILENT, SHORT, HANGS_ONCE, SLOW = range(1, 10)
 STEP_S = 0.5
-CPU = Machine((), 2)
 
 
 def command(processes: int, recipe: str, data: Path, run: Path, overrides: list[str]) -> list[str]:

@@ -229,14 +229,6 @@ def test_all_documents_are_evaluated_and_none_twice(
     assert (len(loader.valid or ()), loader.eval_iters) == (12, 3), "two of the samples are empty"
 
 
-def test_a_folder_given_twice_is_the_folder(
-    context: ParallelContext, low: Path, tmp_path: Path
-) -> None:
-    once = training(loader_of([low], tmp_path / "once", context))
-    twice = training(loader_of([f"{low}:1", f"{low}:1"], tmp_path / "twice", context))
-    assert all(equal(one, same) for one, same in zip(once, twice, strict=True))
-
-
 def test_many_small_folders_last_as_long_as_they_are_asked_for(
     context: ParallelContext, tmp_path: Path
 ) -> None:

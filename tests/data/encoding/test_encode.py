@@ -21,7 +21,6 @@ from tests.data.collection import Song, song, waltz
 from tests.music import track
 
 TRAIN_ALONE = (1, 0, 0)
-VALID_ALONE = (1, 10_000_000, 0)
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,6 @@ def test_unshuffled_tracks_stand_as_in_the_file_and_no_more_than_wanted() -> Non
     [first, _] = documents(Song("a", 1), shuffle=False)
     assert [track.instrument for track in first.tracks] == [0, 33, DRUMS]
     assert {len(piece.tracks) for piece in documents(Song("a", 1), max_tracks=2)} == {2}
-
-
-def test_shuffled_orders_differ_by_window_and_seed_but_not_by_run() -> None:
-    def orders(seed: int) -> list[list[int]]:
-        made = documents(Song("a", 1), bars=1, seed=seed)
-        return [[track.instrument for track in piece.tracks] for piece in made]
-
-    assert orders(0) == orders(0)
-    assert orders(0) != orders(1)
-    assert len({tuple(order) for order in orders(0)}) > 1
-
-
-def test_pieces_for_validation_are_not_transposed() -> None:
-    assert len(documents(Song("a", 1), bars=6, transpositions=12, split=VALID_ALONE)) == 1
 
 
 def test_the_split_is_the_same_on_every_grid() -> None:
