@@ -137,7 +137,6 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
     drawn = WindowReader(data, SPLITS[0], vocabulary)
-    # Training draws each window in any of the keys.
     counts = drawn.keys * token_counts(drawn, vocabulary)
     held_out = [tokens for split in splits.values() for tokens in split.tokens]
     with stage("compare with real music", "steps") as progress:
