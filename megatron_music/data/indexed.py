@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.attributes import families_of
+from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Documents, documents_of
 
 MAGIC = b"MMIDIDX\x00\x00"
@@ -103,6 +105,15 @@ def documents_in(reader: IndexedReader, chosen: range | npt.NDArray[np.int64]) -
     which = np.asarray(chosen, np.int64)
     lengths = reader.lengths[which]
     return documents_of(reader.tokens, ends[which] - lengths, lengths)
+
+
+def labels_in(reader: IndexedReader, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """Return the labels of each document, a token of each family [documents, families]."""
+    starts = np.cumsum(reader.lengths, dtype=np.int64) - reader.lengths
+    # They follow PIECE_START.
+    heads = starts[:, None] + np.arange(1, 1 + len(families_of(vocabulary)))
+    labels: npt.NDArray[np.int64] = reader.tokens[heads].astype(np.int64)
+    return labels
 
 
 def _parse_index(raw: bytes, path: Path) -> tuple[npt.NDArray[np.int32], np.dtype[np.generic]]:

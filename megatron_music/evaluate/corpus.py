@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from megatron_music.data.indexed import IndexedReader, labels_in
 from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
@@ -54,9 +55,33 @@ def read_split(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> S
     Windows with hidden bars are left out: their music is in other windows, complete.
     """
     reader = WindowReader(folder, split, vocabulary, at_least=min(most, _ENOUGH_WINDOWS))
+    return _read(reader, _spread(np.arange(len(reader)), most), folder, split, vocabulary)
+
+
+def read_labels(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> SplitWindows:
+    """Read up to `most` windows of each label of one split, as `read_split` does.
+
+    Windows that are spread over all music would hardly have the rare ones.
+    """
+    reader = WindowReader(folder, split, vocabulary)
+    labels = labels_in(IndexedReader(folder / split), vocabulary)[reader.owners]
+    chosen = [
+        _spread(np.flatnonzero((labels == label).any(axis=1)), most) for label in np.unique(labels)
+    ]
+    every = np.unique(np.concatenate([np.zeros(0, np.int64), *chosen]))
+    return _read(reader, every, folder, split, vocabulary)
+
+
+def _spread(windows: IntArray, most: int) -> IntArray:
+    """Return up to `most` of some windows, evenly spread."""
+    count = min(most, len(windows))
+    return windows[np.arange(count) * len(windows) // max(count, 1)]
+
+
+def _read(
+    reader: WindowReader, chosen: IntArray, folder: Path, split: str, vocabulary: Vocabulary
+) -> SplitWindows:
     pieces = _pieces(folder, split, reader.documents)[reader.owners]
-    count = min(most, len(reader))
-    chosen = np.arange(count, dtype=np.int64) * len(reader) // max(count, 1)
     tokens = tuple(reader[i] for i in chosen.tolist())
     shown = [i for i, window in enumerate(tokens) if not is_hidden(window, vocabulary)]
     of_chosen = np.asarray(reader.places[chosen], np.int32)

@@ -23,7 +23,13 @@ from megatron_music.evaluate.comparison import (
     compare_histograms,
     seams,
 )
-from megatron_music.evaluate.corpus import SplitWindows, closing_windows, read_split, whole_windows
+from megatron_music.evaluate.corpus import (
+    SplitWindows,
+    closing_windows,
+    read_labels,
+    read_split,
+    whole_windows,
+)
 from megatron_music.evaluate.embedding import (
     EmbeddingMap,
     attribute_map,
@@ -50,6 +56,9 @@ MOST_WINDOWS = 400
 
 LONG_SONGS = 4
 """For every four songs, one song of two windows is composed."""
+
+WINDOWS_OF_A_LABEL = 100
+"""The most windows of a label in each split: a classifier learns all labels alike."""
 
 FEWEST_WINDOWS = 10
 """The least number of whole windows for statistics of a set."""
@@ -170,21 +179,18 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         notes=note_map(composer.model, vocabulary, counts),
         instruments=instrument_map(composer.model, vocabulary, counts),
         attributes=attribute_map(composer.model, vocabulary, counts),
-        labels=_labels(composer, request, training, splits, stage),
+        labels=_labels(composer, request, data, stage),
         words=evaluate_words(composer, splits, every, stage) if vocabulary.has_lyrics else None,
     )
 
 
-def _labels(
-    composer: Composer,
-    request: Request,
-    training: SplitWindows,
-    splits: dict[str, SplitWindows],
-    stage: Stage,
-) -> tuple[LabelRow, ...]:
-    if not composer.vocabulary.settings.attributes:
+def _labels(composer: Composer, request: Request, data: Path, stage: Stage) -> tuple[LabelRow, ...]:
+    vocabulary = composer.vocabulary
+    if not vocabulary.settings.attributes:
         return ()
-    first, second = splits.values()
+    training, first, second = (
+        read_labels(data, name, WINDOWS_OF_A_LABEL, vocabulary) for name in SPLITS
+    )
     with stage("compose by label", "families") as progress:
         return label_rows(composer, request, training, first.and_also(second), progress)
 

@@ -23,8 +23,8 @@ from megatron_music.tokenizer.attributes import UNKNOWN, families_of
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
-MOST_LABELS = 4
-"""The most labels of a family: the most frequent ones."""
+MOST_LABELS = 16
+"""The most labels of a family: those of the most windows. More would have few songs each."""
 
 FEWEST_WINDOWS = 20
 """The least number of windows of a label in training music; a quarter of them is held out."""

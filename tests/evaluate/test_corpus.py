@@ -1,11 +1,25 @@
 """The windows of a data set, and what is known of their places."""
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 
-from megatron_music.evaluate.corpus import SplitWindows, closing_windows, whole_windows
+from megatron_music.data.build import build
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.sources.labels import folder_labels
+from megatron_music.data.sources.open import labelled
+from megatron_music.evaluate.corpus import (
+    SplitWindows,
+    closing_windows,
+    read_labels,
+    read_split,
+    whole_windows,
+)
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
+from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, load_vocabulary
+from tests.data.collection import Song, source_of
 from tests.music import track
 
 VOCABULARY = Vocabulary(TokenizerSettings(bars=2))
@@ -37,3 +51,20 @@ def test_whole_windows_have_all_their_bars() -> None:
     pieces, groups = whole_windows(windows((window(2), 0, 3), (window(1), 2, 3)), VOCABULARY)
     assert groups.tolist() == [0]
     assert pieces == [window(2)]
+
+
+def test_each_label_has_windows_however_rare_it_is(tmp_path: Path) -> None:
+    many = [Song(f"often/{seed}", seed) for seed in range(12)]
+    source = labelled(source_of([*many, Song("once/0", 30)]), folder_labels())
+    settings = BuildSettings(bars=1, split=(100, 0, 0), pieces=True)
+    build(source, tmp_path / "set", settings)
+    vocabulary = load_vocabulary(tmp_path / "set/tokenizer")
+
+    def found(music: SplitWindows) -> Counter[str]:
+        return Counter(vocabulary.tokens[tokens[1]] for tokens in music.tokens)
+
+    assert found(read_split(tmp_path / "set", "train", 4, vocabulary)) == {"FOLDER=OFTEN": 4}
+    each = read_labels(tmp_path / "set", "train", 4, vocabulary)
+    assert found(each) == {"FOLDER=OFTEN": 4, "FOLDER=ONCE": 4}
+    assert len(np.unique(each.groups)) > 2
+    assert len(read_labels(tmp_path / "set", "valid", 4, vocabulary)) == 0

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.data.indexed import IndexedReader, documents_in
+from megatron_music.data.indexed import IndexedReader, documents_in, labels_in
 from megatron_music.data.manifest import split_record
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
-from megatron_music.tokenizer.attributes import UNKNOWN, families_of
+from megatron_music.tokenizer.attributes import UNKNOWN
 from megatron_music.tokenizer.instrumentations import (
     FEWEST_OF_A_LABEL,
     MOST_DRAWN,
@@ -104,10 +104,8 @@ def _of_rare_labels(
 ) -> list[int]:
     """Return some documents of each label that hardly any of the windows have."""
     words = vocabulary.settings.attributes
-    starts = np.cumsum(reader.lengths, dtype=np.int64) - reader.lengths
-    # Labels follow PIECE_START, one of each family.
-    heads = starts[:, None] + np.arange(1, 1 + len(families_of(vocabulary)))
-    labels = reader.tokens[heads].astype(np.int64).ravel() - vocabulary.attribute
+    tokens = labels_in(reader, vocabulary)
+    labels = tokens.ravel() - vocabulary.attribute
     # Sorted once, since thousands of labels and millions of documents are possible.
     order = np.argsort(labels, kind="stable")
     ends = np.searchsorted(labels[order], np.arange(len(words) + 1))
@@ -115,7 +113,7 @@ def _of_rare_labels(
     chosen: set[int] = set()
     for number, word in enumerate(words):
         if known[word] < FEWEST_OF_A_LABEL and not word.endswith(f"={UNKNOWN}"):
-            of_label = order[ends[number] : ends[number + 1]] // heads.shape[1]
+            of_label = order[ends[number] : ends[number + 1]] // tokens.shape[1]
             chosen.update(int(of_label[i]) for i in _spread(len(of_label), FEWEST_OF_A_LABEL))
     return sorted(chosen)
 
