@@ -228,13 +228,3 @@ def _sounding_samples(samples: FloatArray) -> int:
     """Return how many samples there are up to the last that can be heard."""
     sounding = np.flatnonzero(np.abs(samples).max(axis=1, initial=0) > _SILENCE * PEAK)
     return int(sounding[-1]) + 1 if len(sounding) else 0
-
-
-def _write(samples: FloatArray, gain: float, path: Path) -> None:
-    count = _sounding_samples(samples * gain)
-    words = np.rint(samples[:count] * (gain * _FULL_SCALE)).astype("<i2")
-    with atomic_write(path) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(words.tobytes())
