@@ -23,8 +23,6 @@ _DTYPE_CODES: dict[np.dtype[np.generic], int] = {np.dtype(np.int32): 4, np.dtype
 
 _PART = 1 << 20
 
-TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
-
 
 def write_index(
     file: BinaryIO, lengths: npt.NDArray[np.int32], dtype: np.dtype[np.generic]

@@ -24,8 +24,8 @@ _CENTRED = _PROFILES - _PROFILES.mean(axis=1, keepdims=True)
 _CENTRED /= np.linalg.norm(_CENTRED, axis=1, keepdims=True)
 
 _LETTERS = "FCGDAEB"  # by fifths
-_FLATTEST, _SHARPEST = -3, 8
-"""Of the spellings of a key without signs, in fifths from C: E flat to G sharp."""
+_FLATTEST = -3
+"""Of the twelve spellings of a key without signs, in fifths from C: E flat, up to G sharp."""
 
 
 def likeliest_key(sounding: FloatArray) -> tuple[int, bool]:

@@ -28,7 +28,6 @@ from megatron_music.score.notes import DEFAULT_QUARTER_US, Piece, Score, Tempo, 
 from megatron_music.score.source_tracks import source_tracks
 from megatron_music.score.tempo import usual_us
 
-DEFAULT_TEMPO_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
 _WRITTEN_TICKS_PER_QUARTER = 480
 _PITCHED_CHANNELS = 15
 
