@@ -50,7 +50,7 @@ def midi_bytes(score: Score) -> bytes:
                 Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
             )
         )
-        # At one tick words come before the note that sings them: so readers pair them.
+        # `to_bytes` sorts by ticks alone: at one tick words stay before the notes that sing them.
         chunks.append(Chunk([Event(0, name), Event(0, program), *lyric_events(track), *notes]))
     # The number of chunks, 0 here, is written by `to_bytes`.
     header = (1).to_bytes(2) + bytes(2) + score.ticks_per_quarter.to_bytes(2)
