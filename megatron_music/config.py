@@ -180,6 +180,7 @@ def recipes_by_length() -> dict[int, list[str]]:
     """Return the recipes that are for training on music by their sequence length, in tokens."""
     found: dict[int, list[str]] = {}
     for name in recipe_names():
+        # Those of profiling are as large as they are for measuring, not for a data set.
         if name not in TEXT_RECIPES and not name.startswith("profile-"):
             found.setdefault(load_recipe(name).model.seq_length, []).append(name)
     return dict(sorted(found.items()))
@@ -201,6 +202,7 @@ def load_recipe(
         raise RecipeError(
             f"the recipe {name_or_path} must hold sections: {', '.join(Recipe.model_fields)}"
         )
+    # The depth first: overrides count for the scaled recipe.
     if depth is not None:
         values = scale_to_depth(parse_recipe(values), depth).model_dump()
     for override in overrides:
@@ -300,7 +302,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = read_yaml(text)
     except ValueError:
-        value = text
+        value = text  # not YAML: a word, which the schema judges
     entries = values.setdefault(section, {})
     if not isinstance(entries, dict):
         raise RecipeError(f"section {section!r} of the recipe must hold keys (got {entries!r})")
@@ -322,6 +324,7 @@ def _walk(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return " (did you mean ...?)" with the nearest known word, "" where none is near."""
+    # Of a single word even a distant one is meant; among many it would be a guess.
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.2 if len(known) == 1 else 0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -26,6 +26,7 @@ from megatron_music.tokenizer.structure import (
 )
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, vocabulary_of
 
+# One track of one note, a fifth of a quarter long.
 _MIDI = b"MThd\0\0\0\6\0\0\0\1\x01\xe0MTrk\0\0\0\x0d\0\x90\x3c\x40\x60\x80\x3c\x40\0\xff\x2f\0\0"
 _SEQ_LENGTH = 256
 
@@ -51,6 +52,7 @@ def compile_kernels(progress: Progress = silent, processes: int | None = None) -
     with ProcessPoolExecutor(processes or cpu_count(), context) as pool:
         running: dict[Future[int], str] = {}
         while waiting or running:
+            # Before its jobs in `after` a job would compile their kernels a second time.
             for name in [name for name, job in waiting.items() if done.issuperset(job.after)]:
                 running[pool.submit(_compile, name)] = name
                 del waiting[name]
@@ -106,6 +108,7 @@ def _join_shards() -> None:
 
     documents = document_columns([(_tokens(), np.ones(2), 0)])
     counts = np.zeros((3, 1 << 16), np.int64)
+    # Of the types that the build passes: for others numba would compile anew there.
     settle(documents, np.zeros(1, np.int8), np.ones(9), np.uint16(1), np.uint16(0), counts)
     rates_of_windows(documents, 1, np.uint16(0), np.uint16(0), np.uint16(0))
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from megatron_music.data.settings import SPLITS
 
 FEW_PIECES = 512
-"""So many at most are dealt out again where chance has left a split empty."""
+"""Data sets of up to this many pieces are split again where a split came out empty."""
 
 
 def split_of(fingerprint: str, weights: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 class WindowReader:
     """The windows of one split of a data set, in the order of its music; no bars are hidden.
 
-    Of whole pieces for validation and test they lie side by side, in their own key. Those for
+    Of whole pieces for validation and test they are side by side, in their own key. Those for
     training are drawn: an epoch of them, or more, up to one for each of the `keys`, until there are
     `at_least` windows. `owners[i]` is the document that window i is from, `places[i]` where it
     is in its piece. `keys` is 1 where documents are windows.

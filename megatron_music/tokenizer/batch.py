@@ -121,7 +121,7 @@ class BatchEncoder:
         while done < len(files):
             done = encode_files(data, edges, done, self._midi, self._setup, self._output, reports)
             if done < len(files):
-                # The second half is only room: what stands in it is overwritten.
+                # The second half is only room: what is in it is overwritten.
                 self._output = concatenated([self._output, self._output])
         return self._batch(reports)
 

@@ -18,7 +18,7 @@ _Made = TypeVar("_Made")
 
 
 class RayWorkers:
-    """So many tasks at once on a Ray cluster; as many as it has cores if `count` is None."""
+    """Up to `count` tasks at once on a Ray cluster; None for twice as many as it has cores."""
 
     local = False
 
