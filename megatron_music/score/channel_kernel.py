@@ -187,6 +187,7 @@ def _learn(fact: int, work: Columns) -> None:
     """Note the device that a file names; if that is late, the file is read again."""
     if not work[_DEVICE] & fact:
         work[_DEVICE] |= fact
+        # A bank met before the device was known may have been taken for the wrong one.
         work[SHARED] |= work[_DEVICE] > _XG_BANK
 
 
@@ -197,8 +198,10 @@ def _set(kind: int, channel: int, value: int, work: Columns) -> None:
         return
     program = work[_SOUNDS + channel] & 0x7F
     if kind == PROGRAM:
-        program = value
-        work[_BANKED + channel] = _is_drum_bank(wide(work[_BANKS + channel]), work)
+        program, bank = value, work[_BANKS + channel]
+        only_gs = work[_DEVICE] & (_GS_RESET | _XG_ON) == _GS_RESET  # its bank 127 is an MT-32
+        in_xg = bank in _XG_DRUMS and not only_gs
+        work[_BANKED + channel] = bank == _GM2_DRUMS or in_xg
     else:
         work[_RHYTHM + channel] = value
     drums = work[_RHYTHM + channel] + work[_BANKED + channel] > 0
@@ -206,12 +209,6 @@ def _set(kind: int, channel: int, value: int, work: Columns) -> None:
     if sound != work[_SOUNDS + channel]:
         work[_SOUNDS + channel] = sound
         work[CURRENT + channel] = _NONE
-
-
-@kernel
-def _is_drum_bank(bank: int, work: Columns) -> bool:
-    only_gs = work[_DEVICE] & (_GS_RESET | _XG_ON) == _GS_RESET  # its bank 127 is an MT-32
-    return bank == _GM2_DRUMS or (bank in _XG_DRUMS and not only_gs)
 
 
 @kernel
@@ -233,6 +230,7 @@ def foreign(tick: int, changes: Columns, order: npt.NDArray[np.int64], work: Col
 @kernel
 def ordered(changes: Columns, count: int) -> npt.NDArray[np.int64]:
     """Return the order of changes by time; at one tick, that of the file."""
+    # A heap of tick and place in one number, so that equal ticks keep their order.
     heap = np.empty(count, np.int64)
     for i in range(count):
         heap[i] = wide(changes[CHANGE_TICK, i]) << _PLACE_BITS | i

@@ -110,6 +110,8 @@ def scramble_word(word: np.uint64) -> np.uint64:
 @kernel
 def _nearest_step(ticks: int, double_steps: int, resolution: int, inverse: float) -> int:
     """Return the step nearest to `ticks`, halves up: a quotient of integers, by way of floats."""
+    # A multiplication is faster than a division; one step too many or too few, which its rounding
+    # may give, is put right by the rest.
     number = ticks * double_steps + resolution
     quotient = wide(number * inverse)
     rest = number - quotient * 2 * resolution
@@ -163,6 +165,7 @@ def lay_out(
     owner, target, place = -1, 0, 0
     for i in range(count):
         if notes[TRACK, i] != owner:  # notes of one track mostly follow each other
+            # The place of a track is kept in `stops` while notes of others come.
             stops[target] = place if owner >= 0 else stops[target]
             owner = wide(notes[TRACK, i])
             target = wide(targets[owner])

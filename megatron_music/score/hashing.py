@@ -40,6 +40,8 @@ def fingerprint(piece: Piece) -> str:
     drums = [track for track in piece.tracks if track.instrument == DRUMS]
     onset = _column((*melodic, *drums), "onset")
     pitch = _column(melodic, "pitch")
+    # From the lowest pitch and the first bar with a note: transposed music, or music after empty
+    # bars, has the same places.
     pitch = np.concatenate((pitch - pitch.min(initial=127), _column(drums, "pitch") + DRUM_OFFSET))
     onset -= piece.bar_starts[piece.bar_at(onset.min())]
     places: Words = np.unique(onset * PITCH_ROOM + pitch).astype(np.uint64)

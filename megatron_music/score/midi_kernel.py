@@ -52,7 +52,6 @@ from megatron_music.score.midi_columns import (
     TRACK_ROWS,
     Buffers,
     Bytes,
-    Columns,
 )
 from megatron_music.score.track_kernel import close_chunk, number, scan_chunk
 
@@ -171,7 +170,15 @@ def scan(
     cannot be read, does not end within `longest_quarters`, or does not fit.
     """
     # Kernels know no bounds: what they index by is checked once, here.
-    if not (0 <= at <= end <= len(data)) or _too_small(buffers):
+    fits = (
+        buffers.notes.shape[0] >= NOTE_ROWS
+        and buffers.tracks.shape[0] >= TRACK_ROWS
+        and buffers.metres.shape[0] >= METRE_ROWS
+        and buffers.controls.shape[0] >= CONTROL_ROWS
+        and buffers.changes.shape[0] >= CHANGE_ROWS
+        and len(buffers.work) >= WORK_CELLS
+    )
+    if not (fits and 0 <= at <= end <= len(data)):
         return NO_ROOM, 0, 0, 0, 0
     start, work = at, buffers.work
     at = _midi_in(data, at, end)
@@ -190,32 +197,14 @@ def scan(
     if count == PATTERNS:
         return PATTERNS, track_count, 0, 0, 0
     if count >= 0:
-        last = _last_tick(buffers.notes, count)
+        last = np.int32(0)
+        for i in range(count):
+            last = max(last, buffers.notes[END, i])
         if count == 0:
             count = SILENT
         # One absurd time would make the grid as long as the memory.
-        elif last > longest_quarters * resolution:
-            return LONG, last // resolution, 0, 0, 0
+        elif wide(last) > longest_quarters * resolution:
+            return LONG, wide(last) // resolution, 0, 0, 0
     if count < 0:
         return count, wide(work[cells.PLACE]) - start, 0, 0, 0
     return count, track_count, wide(work[cells.METRES]), resolution, wide(work[cells.CONTROLS])
-
-
-@kernel
-def _too_small(buffers: Buffers) -> bool:
-    return (
-        buffers.notes.shape[0] < NOTE_ROWS
-        or buffers.tracks.shape[0] < TRACK_ROWS
-        or buffers.metres.shape[0] < METRE_ROWS
-        or buffers.controls.shape[0] < CONTROL_ROWS
-        or buffers.changes.shape[0] < CHANGE_ROWS
-        or len(buffers.work) < WORK_CELLS
-    )
-
-
-@kernel
-def _last_tick(notes: Columns, count: int) -> int:
-    last = np.int32(0)
-    for i in range(count):
-        last = max(last, notes[END, i])
-    return wide(last)

@@ -42,6 +42,7 @@ def usual_us(quarter_us: int) -> int:
 def nearest_tempi(quarters_us: Sequence[int]) -> IntArray:
     """Return for each tempo the place of the nearest one in `TEMPI_BPM`."""
     quarters = np.array(quarters_us, np.int64).reshape(-1, 1)
+    # Edges descend: the shorter a quarter, the more of them are above it.
     nearest: IntArray = (quarters < TEMPO_EDGES_US).sum(axis=1, dtype=np.int64)
     return nearest
 

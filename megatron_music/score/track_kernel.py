@@ -235,8 +235,7 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
     velocities, following = notes[VELOCITY], notes[FOLLOWING]
     opened, latest = work[cells.OPEN : cells.LATEST], work[cells.LATEST : 2 * cells.LATEST]
     current = work[cells.CURRENT : cells.CURRENT + cells.CHANNELS]
-    first_change = 0 if len(order) > 0 else ENDLESS
-    next_change, port, tick, status = first_change, work[cells.PORT], 0, 0
+    next_change, port, tick, status = 0, work[cells.PORT], 0, 0
     while 0 <= at < end:
         work[cells.PLACE] = at
         delta, at = wide(data[at]), at + 1
@@ -254,7 +253,7 @@ def scan_chunk(  # noqa: C901, PLR0912 (one loop: see above)
         if byte >= 0xF0:
             at = _system(data, at, end, tick, changes, metres, controls, work)
             if work[cells.PORT] != port:
-                port, next_change = work[cells.PORT], first_change
+                port, next_change = work[cells.PORT], 0
             continue
         status, at = (byte, at + 1) if byte >= 0x80 else (status, at)
         kind, channel, body = status & 0xF0, status & 15, at
@@ -328,17 +327,11 @@ def _number_tracks(tracks: Columns, track_count: int, work: Columns) -> int:
             continue
         if rank >= tracks.shape[1]:
             return NO_ROOM
-        tracks[CODE, rank] = _code(wide(keys[local]), wide(work[cells.VOICE]))
+        program, voice = keys[local] & 0x7F, work[cells.VOICE]
+        # The name of a chunk means a voice only where a choir plays: a BASS may be a guitar.
+        code = voice if program == CHOIR_PROGRAM and voice != _NO_VOICE else program
+        tracks[CODE, rank] = DRUMS if keys[local] & DRUM_BIT else code
         tracks[COUNT, rank] = counts[local]
         tracks[KEY, rank] = keys[local]
         total += 1
     return total
-
-
-@kernel
-def _code(key: int, voice: int) -> int:
-    """Return the instrument of a track by its sound and the voice that its chunk is named after."""
-    if key & DRUM_BIT:
-        return DRUMS
-    program = key & 0x7F
-    return voice if program == CHOIR_PROGRAM and voice != _NO_VOICE else program

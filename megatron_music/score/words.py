@@ -32,6 +32,7 @@ def clean_text(text: str) -> str:
     """
     composed = unicodedata.normalize("NFC", text)
     shown = "".join(one if one.isprintable() else " " for one in composed)
+    # In bytes, since tokens spell bytes, but not within a character.
     cut = " ".join(shown.split()).encode()[:LONGEST_SYLLABLE_BYTES].decode(errors="ignore")
     text = _BEHIND.sub("", _BEFORE.sub("", cut))
     return text if any(one.isalnum() for one in text) else ""

@@ -99,6 +99,7 @@ def encode_in_bars(
         others, plain = _other_metres(midi.metres, sizes.metres, metres, reports.metres, 2 * piece)
     if not plain:
         end = last_end(midi.notes, sizes.notes)
+        # Only where music is left out anyway: else a short piece would be lost whole.
         shortest = setup.plan.shortest if others > 0 else 1
         found = find_regions(
             end, midi.metres, sizes.metres, sizes.resolution, shortest, metres, layout
@@ -130,6 +131,7 @@ def _other_metres(
         if metre_at(metres.signatures, numerator, denominator) < 0:
             others[row, found], others[row + 1, found] = numerator, denominator
             found += 1
+    # Until its first time signature a file is in 4/4.
     if metres.common < 0 and (count == 0 or signatures[0, 0] > 0) and found < others.shape[1]:
         others[row, found] = others[row + 1, found] = 4
         found += 1
@@ -183,6 +185,7 @@ def _instruments(track_count: int, grid: Grid, codes: npt.NDArray[np.int32]) -> 
         total = max(total, wide(grid.targets[track]) + 1)
     for track in range(total):
         place = track
+        # By insertion, into the row of the report: there are few tracks.
         while place > 0 and codes[place - 1] > grid.codes[track]:
             codes[place] = codes[place - 1]
             place -= 1

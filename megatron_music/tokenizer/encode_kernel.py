@@ -126,6 +126,7 @@ def _find(total: int, first: int, last: int, grid: Grid, room: Scratch) -> int:
     onsets, stops, lows, highs, order = grid.onset, grid.stops, room.lows, room.highs, room.order
     sounding = 0
     for track in range(total):
+        # From where the last window began: windows only move forwards, and may overlap.
         low, stop = lows[track], stops[track]
         while low < stop and onsets[low] < first:
             low += 1
@@ -147,6 +148,7 @@ def _shuffle(count: int, state: np.uint64, room: Scratch) -> None:
         track = order[i]
         key = scramble_word(state + np.uint64(i))
         place = i
+        # By insertion: there are few tracks, and equal keys keep their order as in a stable sort.
         while place > 0 and keys[place - 1] > key:
             keys[place], order[place] = keys[place - 1], order[place - 1]
             place -= 1
@@ -195,6 +197,7 @@ def _encode_window(
         at += 2
         if setup.has_density:
             tokens[at] = ids.density
+            # The level is the number of edges at or below the rate.
             for edge in edges:
                 tokens[at] += edge <= rate
             at += 1
@@ -264,6 +267,7 @@ def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Scratch) -
         pitch = wide(pitches[i])
         bit, half = np.uint64(1) << np.uint64(pitch & 63), pitch >> 6
         onset = wide(onsets[i]) - origin
+        # Of each moment one bit that something happens, and 256 that say what: see `_read_bits`.
         moments[onset >> WORD_BITS] |= np.uint64(1) << np.uint64(onset & 63)
         masks[(onset << 2) + _ON_LOW + half] |= bit
         end = min(wide(ends[i]) - origin, latest)

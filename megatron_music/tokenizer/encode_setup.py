@@ -67,6 +67,7 @@ def new_scratch(bar_bits: int, bars: int, velocities: int) -> Scratch:
     `velocities` is the number of levels of velocity.
     """
     bars = min(max(bars, MOST_WINDOW_BARS), MOST_BARS + 2)
+    # Bits are 0 at first, and the kernels clear those that they have read.
     return Scratch(
         lows=np.empty(MOST_TRACKS, np.int32),
         highs=np.empty(MOST_TRACKS, np.int32),

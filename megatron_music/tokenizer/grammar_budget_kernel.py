@@ -103,6 +103,8 @@ def _owed_change(cells: Cells, rules: Rules) -> int:
 
 @borrowing_kernel
 def _track_tokens(cells: Cells, rules: Rules, bars: int) -> int:
+    # TRACK_START, INST and TRACK_END; BAR_START and BAR_END of each bar; one note, for no track is
+    # silent. All tracks have the changes of the first.
     tokens: int = 3 + rules.has_density + 2 * bars + cells[CHANGES] + rules.note_tokens
     return tokens
 
@@ -110,6 +112,7 @@ def _track_tokens(cells: Cells, rules: Rules, bars: int) -> int:
 @borrowing_kernel
 def _owed_piece(cells: Cells, rules: Rules, attribute: int) -> int:
     """Count the tokens owed at the head of a piece."""
+    # At least one track of one bar, where nothing is asked for, and PIECE_END.
     later = max(1, cells[ASKED] - cells[TRACKS])
     owed: int = later * _track_tokens(cells, rules, max(1, cells[PIECE_BARS])) + 1
     owed += attributes_due(rules, attribute)
@@ -147,6 +150,7 @@ def _owed(
         bars = bar + 1 + int(step == barline and not notes)
     elif not bars:
         bars = bar + int(sounding > 0 or not notes or cells[CHANGED])
+    # This bar's BAR_END, the bars after it, TRACK_END, and the changes that are still to be told.
     frame = in_bar + 2 * (bars - bar - in_bar) + 1 + cells[CHANGES] - cells[CHANGES_TOLD]
     after = later * _track_tokens(cells, rules, bars) + 1
     if cells[FULL]:
@@ -165,6 +169,7 @@ def _owed(
 @borrowing_kernel
 def _owed_by_voice(last: bool, in_bar: int, full: bool, sounding: int, note: int) -> int:
     """Count the tokens of notes owed by a voice; the shortest new one takes `note` tokens."""
+    # Its NOTE_OFF, with a TIME_DELTA before it unless the last bar's end is reached.
     if sounding:
         return 1 if last and full else 2
     return 0 if last and (full or not in_bar) else note

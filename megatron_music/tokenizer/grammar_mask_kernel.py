@@ -47,6 +47,7 @@ def mark_legal(state: State, rules: Rules, masks: Masks) -> None:
 @borrowing_kernel
 def mark_song(song: State, rules: Rules, mask: Masks) -> None:
     """Mark the legal next tokens of one song in a mask that is False everywhere."""
+    # By runs of ids of one kind: most kinds are not legal, and are passed over in one look.
     left = rules.max_tokens - song.cells[LENGTH] - 1
     for run in range(len(rules.table.runs)):
         kind, first, last = rules.table.runs[run]

@@ -283,6 +283,7 @@ def _mark_closing(song: int, slot: int, left: int, templates: TemplateBatch, mas
     """Mark the token that closes a slot."""
     flags, place = templates.flags[song, slot], templates.places[song]
     own = place[OWN]
+    # The bar after the run is given: a note of the song's own cannot be held into it.
     if flags[ENDS] and own:
         return
     note_tokens = templates.rules.note_tokens
@@ -323,6 +324,7 @@ def _owed(
     if flags[NEEDS_NOTE] and not notes:
         owed += templates.rules.note_tokens
     before = step
+    # The ends of kept notes: a NOTE_OFF each, and a TIME_DELTA where time passes before it.
     for due in range(place[DUE], flags[LAST_DUE]):
         at = templates.dues[song, due, 0]
         owed += 1 + int(at > before)

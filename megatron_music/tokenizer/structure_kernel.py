@@ -69,10 +69,12 @@ def walk_documents(
     """
     state = state_of(states, 0)
     counts = np.zeros(len(tokens), np.int64)
+    # A first guess, which `_with_room` makes larger where it is too small.
     flat = np.empty(MOST_ROWS + 8 * len(tokens), np.int32)
     filled = 0
     for document in range(len(starts) - 1):
         first, last = starts[document], starts[document + 1]
+        # Slices, so that what is written into them is in the whole.
         part, number = tokens[first:last], counts[first:last]
         if is_plain[document]:
             flat = _with_room(flat, filled, last - first)
@@ -260,6 +262,7 @@ def _write_parallels(
         row = first + last + now - before
         together = moves and abs(last - before) % OCTAVE == interval
         known = not together or not 0 <= row - first < PITCHES
+        # Rows are added up: one that two classes give counts once.
         for written in range(begin, filled):
             known = known or flat[written] == row
         if not known:

@@ -112,6 +112,7 @@ def take(kind: int, value: int, rows: PositionRows, state: States) -> None:
         state.held[value // WORD_BITS] |= _bit(value)
     elif kind == kinds.NOTE_OFF:
         onset = state.onsets[value]
+        # A note that began in a hidden bar is known to sound from the beginning of this one.
         begins = cells[START] if onset == SILENT else onset
         _sound(value, begins, cells[TIME], rows, state)
         state.onsets[value] = SILENT
@@ -175,6 +176,7 @@ def _hide_bar(state: States) -> None:
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
             state.cuts[pitch] = cells[START]
+    # What is held may have ended in the hidden bar, and what ended last may be another pitch.
     state.held[:] = 0
     cells[LAST] = 0
     _next_bar(cells)

@@ -41,6 +41,7 @@ def token_table(vocabulary: Vocabulary) -> TokenTable:
     firsts = np.flatnonzero(np.diff(kinds, prepend=-1))
     lasts = np.append(firsts[1:], len(kinds))
     values = np.array([value for _, value in vocabulary.meanings], np.int64)
+    # The grammar counts the bytes of a syllable, not which parts it has.
     sung = kinds == SYLLABLE
     values[sung] = np.array(vocabulary.spelling.lengths_bytes, np.int64)[values[sung]]
     return TokenTable(kinds, values, np.stack((kinds[firsts], firsts, lasts), axis=1))

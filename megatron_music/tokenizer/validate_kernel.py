@@ -82,6 +82,7 @@ def _is_piece(tokens: Tokens, song: State, rules: Rules) -> bool:
         elif kind == kinds.FILL_START and place == first_told:
             if song.cells[PHASE] != BETWEEN_TRACKS:
                 return False
+            # The contents have been followed where their bars stood.
             place = told - 1
         elif step(wide(tokens[place]), song, rules) != reasons.LEGAL:
             return False

@@ -201,6 +201,8 @@ class Vocabulary:
         self.tempi: tuple[int, ...] = TEMPI_BPM if settings.tempo else ()
         self.spelling = Spelling(settings.syllable_pieces)
         syllable_parts = self.spelling.parts if settings.lyrics else ()
+        # Kinds that came later are last, so that older data sets keep their ids; attributes are
+        # those of one data set alone.
         self.tokens: tuple[str, ...] = (
             *_MARKS,
             *(f"NOTE_ON={pitch}" for pitch in range(PITCHES)),
@@ -350,6 +352,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     if not path.is_file():
         raise DataError(f"no {SETTINGS_FILE} in {folder}; give a folder made by this tool")
     try:
+        # Limited in size: a tokenizer folder may come from anywhere.
         values: dict[str, Any] = json.loads(read_small(path))
         version, expected = values.pop("version"), values.pop("vocabulary_hash")
         vocabulary = Vocabulary(_checked(values))

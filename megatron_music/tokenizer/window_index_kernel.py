@@ -65,6 +65,7 @@ class Index(NamedTuple):
 def index_document(tokens: Tokens, start: int, end: int, rules: Rules) -> tuple[bool, Index]:
     """Return whether the tokens from `start` to `end` are a document, and its index."""
     kinds = rules.kinds
+    # Counted first, so that the arrays have their sizes.
     tracks = cells = contents = 0
     fault = end - start < 3
     for at in range(start, end):
@@ -77,6 +78,7 @@ def index_document(tokens: Tokens, start: int, end: int, rules: Rules) -> tuple[
         contents += kind == FILL_START
     bars = cells // max(tracks, 1)
     fault = fault or tracks == 0 or bars == 0 or bars * tracks != cells
+    # An index is returned in any case, since a kernel returns one type.
     if fault:
         tracks = bars = contents = 0
     opening = np.zeros((tracks, bars), np.int64)
@@ -120,6 +122,7 @@ def _fill_index(
             if track == 0:
                 index.states[bar, :] = now
             bar += 1
+        # All tracks have the metres and tempi of the first, so these are read there.
         elif kind == STATE and track <= 0:
             now[rules.values[tokens[at]]] = wide(tokens[at])
         elif kind == FILL_START:

@@ -141,6 +141,7 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
     hidden = np.zeros((len(order), window.bars), np.bool_)
     if window.hides:
         hide_bars(window.words.hide, hidden)
+    # Bars that the document itself hides stay hidden.
     for i in range(len(order)):
         for bar in range(window.bars):
             hidden[i, bar] |= index.hidden[order[i], window.first + bar]
@@ -159,6 +160,7 @@ def _look(tokens: Tokens, index: Index, window: Window, about: Tracks, rules: Ru
         while kinds[tokens[head]] != INST and head + 1 < index.opening[track, 0]:
             head += 1
         about.drums[track] = values[tokens[head]] == DRUMS
+        # All pitches may be held at the end of the window, where they are closed.
         most += _FRAME + PITCHES + window.bars * (3 + rules.families)
         for bar in range(window.first, window.first + window.bars):
             at = index.opening[track, bar] + 1

@@ -64,6 +64,7 @@ def plan_windows(
         if not is_sound:
             return document, 0, rows[:0]
         laid = index.opening.shape[1]
+        # At most a window a bar, twice where bars are hidden, and those that reach over the ends.
         if count + 2 * laid + 4 > len(rows):
             grown = np.empty((2 * len(rows) + 2 * laid + 4, _COLUMNS), np.int64)
             grown[:count] = rows[:count]
@@ -100,6 +101,7 @@ def _lay(
     moves = asked.moves and total > bars
     reaches = 0
     if moves:
+        # Of another constant than the words of windows, which depend on the same place.
         word = scramble_word(draw.word ^ _PHASE ^ np.uint64(place))
         phase = wide(word % np.uint64(bars))
         reaches = wide(word >> _HIGHEST_BIT)
@@ -114,6 +116,7 @@ def _lay(
             if size <= most_tokens:
                 return _note(whole, place, size, rows, count), left_out
         window = drawn_window(draw, place + at, at, min(bars, total - at))
+        # Of validation both kinds of windows are measured, on the same bars.
         if not asked.moves and draw.hidden > 0.0:
             window = _hiding(window, False)
         laid, size = fit(tokens, index, window, most_tokens, rules)

@@ -71,6 +71,7 @@ def write(
 
     `notes` and `drums` are those of all tracks, of notes those in the window.
     """
+    # The contents of hidden bars apart: they follow the tracks.
     out, contents = np.empty(room, np.uint16), np.empty(room, np.uint16)
     marks, states = rules.marks, index.states
     at = written = 0
@@ -90,6 +91,7 @@ def write(
             if bar > chosen.first:
                 for family in range(rules.families):
                     out[at] = _state(states, bar, family, chosen, rules)
+                    # Kept only where it changes: else the next token overwrites it.
                     at += states[bar, family] != states[bar - 1, family]
             closes = _steps(states, bar, rules) if bar == end - 1 else -1
             bar_of = Copied(closes, shift, chosen.velocity, held)
@@ -134,6 +136,7 @@ def _write_head(
         out[at] = tokens[source]
         source, at = source + 1, at + 1
     if rules.has_density and 0 <= wide(tokens[source]) - rules.density < DENSITY_LEVELS:
+        # That of the window, not of the piece.
         level = rules.density
         for edge in rules.edges:
             level += edge <= rate
@@ -162,6 +165,8 @@ def _write_bar(
         value = wide(values[token])
         if kind == TIME_DELTA:
             now += value
+        # An end without a beginning in the window is left out, and one at the barline that closes
+        # the window is written by `_close`.
         elif kind != NOTE_OFF or (held[value] and now != copied.closes):
             if now > done:
                 out[at] = rules.time_delta + now - done
