@@ -53,6 +53,10 @@ def convert(
     DataError, UsageError and WriteError, as `build` does.
     """
     manifest = read_manifest(pieces)
+    source_folder, target = pieces.resolve(), folder.resolve()
+    # With `force` the old data set would go, and windows cannot be joined to pieces again.
+    if source_folder == target or target in source_folder.parents:
+        raise UsageError(f"{folder} holds the pieces themselves; name another folder with -o")
     if not manifest["settings"].get("pieces"):
         raise UsageError(
             f"{pieces} holds windows of {manifest['settings']['bars']} bars, not whole pieces; "

@@ -88,6 +88,15 @@ def test_a_second_time_there_is_nothing_to_do(tmp_path: Path) -> None:
         convert(tmp_path / "pieces", tmp_path / "made", {"bars": 2})
 
 
+@pytest.mark.parametrize("target", ["pieces", "."])
+def test_the_pieces_are_never_replaced_by_their_windows(tmp_path: Path, target: str) -> None:
+    build(source_of(songs(6)), tmp_path / "pieces", dataclasses.replace(HALVES, pieces=True))
+    before = files_of(tmp_path / "pieces")
+    with pytest.raises(UsageError, match="another folder"):
+        convert(tmp_path / "pieces", tmp_path / target, {}, force=True)
+    assert files_of(tmp_path / "pieces") == before
+
+
 def test_a_data_set_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     build(source_of(songs(8)), tmp_path / "built", HALVES)
     with pytest.raises(UsageError, match="holds windows of 4 bars, not whole pieces"):
