@@ -86,10 +86,16 @@ def parse_blends(words: Sequence[str], vocabulary: Vocabulary) -> list[Blend]:
         name, _, labels = wish.partition("=")
         family = as_word(name)
         if family not in families:
-            known = ", ".join(families)
+            names = ", ".join(families)
             raise UsageError(
                 f"this model has no attribute {wish!r}{did_you_mean(family, list(families))}; "
-                + (f"it knows {known}" if known else "its data had none")
+                + (f"it knows {names}" if names else "its data had none")
+            )
+        if not labels.strip():
+            known = [label for label in families[family] if label != UNKNOWN]
+            raise UsageError(
+                f"{family} needs a label, as in {family}={known[0] if known else UNKNOWN}; leave "
+                f"{family} out for an unknown one"
             )
         if family in asked:
             raise UsageError(f"{family} is asked for twice; blend as in {family}=A:0.5,B:0.5")

@@ -93,6 +93,8 @@ def test_shares_of_a_blend_add_up_to_one() -> None:
         (["COMPOSER=BACH:x,PALESTRINA:1"], "above 0"),
         (["COMPOSER=BACH", "composer=PALESTRINA"], "asked for twice"),
         (["BACH"], "no attribute 'BACH'"),
+        (["COMPOSER"], "needs a label, as in COMPOSER=BACH"),
+        (["GENRE= "], "needs a label, as in GENRE=MASS"),
     ],
 )
 def test_what_a_model_does_not_know_is_refused(words: list[str], message: str) -> None:
