@@ -105,6 +105,12 @@ def documents_in(reader: IndexedReader, chosen: range | npt.NDArray[np.int64]) -
     return documents_of(reader.tokens, ends[which] - lengths, lengths)
 
 
+def spread(total: int, most: int) -> list[int]:
+    """Return up to `most` of `total` places, evenly spread."""
+    count = min(total, most)
+    return [place * total // count for place in range(count)]
+
+
 def labels_in(reader: IndexedReader, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     """Return the labels of each document, a token of each family [documents, families]."""
     starts = np.cumsum(reader.lengths, dtype=np.int64) - reader.lengths

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from megatron_music.data.indexed import IndexedReader, labels_in
+from megatron_music.data.indexed import IndexedReader, labels_in, spread
 from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
@@ -55,7 +55,7 @@ def read_split(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> S
     Windows with hidden bars are left out: their music is in other windows, complete.
     """
     reader = WindowReader(folder, split, vocabulary, at_least=min(most, _ENOUGH_WINDOWS))
-    return _read(reader, _spread(np.arange(len(reader)), most), folder, split, vocabulary)
+    return _read(reader, np.array(spread(len(reader), most), np.int64), folder, split, vocabulary)
 
 
 def read_labels(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> SplitWindows:
@@ -65,17 +65,12 @@ def read_labels(folder: Path, split: str, most: int, vocabulary: Vocabulary) -> 
     """
     reader = WindowReader(folder, split, vocabulary)
     labels = labels_in(IndexedReader(folder / split), vocabulary)[reader.owners]
-    chosen = [
-        _spread(np.flatnonzero((labels == label).any(axis=1)), most) for label in np.unique(labels)
-    ]
+    chosen = []
+    for label in np.unique(labels):
+        windows = np.flatnonzero((labels == label).any(axis=1))
+        chosen.append(windows[spread(len(windows), most)])
     every = np.unique(np.concatenate([np.zeros(0, np.int64), *chosen]))
     return _read(reader, every, folder, split, vocabulary)
-
-
-def _spread(windows: IntArray, most: int) -> IntArray:
-    """Return up to `most` of some windows, evenly spread."""
-    count = min(most, len(windows))
-    return windows[np.arange(count) * len(windows) // max(count, 1)]
 
 
 def _read(

@@ -55,6 +55,7 @@ def convert_weights(
         for ours, theirs in NORMS.items():
             for part in ("weight", "bias"):
                 block[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
+        # GPT-2's `Conv1D` keeps its weights as [inputs, outputs].
         for ours, theirs in LINEARS.items():
             block[f"{theirs}.weight"] = state[f"{ours}.weight"].t()
             block[f"{theirs}.bias"] = state[f"{ours}.bias"]

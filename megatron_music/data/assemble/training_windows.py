@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.data.indexed import IndexedReader, documents_in, labels_in
+from megatron_music.data.indexed import IndexedReader, documents_in, labels_in, spread
 from megatron_music.data.manifest import split_record
 from megatron_music.data.settings import BuildSettings
 from megatron_music.score.hashing import scramble
@@ -41,8 +41,8 @@ def with_training_instruments(
     if settings.ensemble:
         return settings
     vocabulary, reader = vocabulary_of(settings), IndexedReader(prefix)
-    rows = _instrumentations(reader, _spread(len(reader), _LOOKED_AT), vocabulary, built)
-    drawn = sorted(rows[i] for i in _spread(len(rows), MOST_DRAWN))
+    rows = _instrumentations(reader, spread(len(reader), _LOOKED_AT), vocabulary, built)
+    drawn = sorted(rows[i] for i in spread(len(rows), MOST_DRAWN))
     if settings.attributes:
         of_rare = _of_rare_labels(drawn, reader, vocabulary)
         others = _instrumentations(reader, of_rare, vocabulary, built)
@@ -61,7 +61,7 @@ def window_record(
     looked at, some of many.
     """
     reader = IndexedReader(prefix)
-    documents = _spread(len(reader), _LOOKED_AT)
+    documents = spread(len(reader), _LOOKED_AT)
     sizes = _windows(reader, documents, vocabulary_of(settings), built, fill=built.fill).sizes
     return {
         "bars": built.bars,
@@ -89,7 +89,7 @@ def _instrumentations(
     """Return the rows of windows of some documents; without short ones where there are others."""
     if built.pieces:
         cut = _windows(reader, documents, vocabulary, built)
-        windows = [cut.read(i) for i in _spread(len(cut), _LOOKED_AT)]
+        windows = [cut.read(i) for i in spread(len(cut), _LOOKED_AT)]
     else:
         windows = [np.asarray(reader[i], np.uint16) for i in documents]
     whole = [one for one in windows if _bars(one, vocabulary) == vocabulary.settings.bars]
@@ -114,14 +114,8 @@ def _of_rare_labels(
     for number, word in enumerate(words):
         if known[word] < FEWEST_OF_A_LABEL and not word.endswith(f"={UNKNOWN}"):
             of_label = order[ends[number] : ends[number + 1]] // tokens.shape[1]
-            chosen.update(int(of_label[i]) for i in _spread(len(of_label), FEWEST_OF_A_LABEL))
+            chosen.update(int(of_label[i]) for i in spread(len(of_label), FEWEST_OF_A_LABEL))
     return sorted(chosen)
-
-
-def _spread(total: int, most: int) -> list[int]:
-    """Return up to `most` of `total` places, evenly spread."""
-    count = min(total, most)
-    return [place * total // count for place in range(count)]
 
 
 def _bars(tokens: TokenArray, vocabulary: Vocabulary) -> int:

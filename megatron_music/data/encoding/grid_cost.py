@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.encoding.records import is_kept
+from megatron_music.data.indexed import spread
 from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, Refusal, is_file
 from megatron_music.errors import MidiError
 from megatron_music.score.notes import Score
@@ -66,8 +67,7 @@ def grid_cost(
 
     Only MIDI files are looked at: notation is written on the grid.
     """
-    count = min(MOST_PIECES, len(items))
-    chosen = {place * len(items) // count for place in range(count)} if count else set()
+    chosen = set(spread(len(items), MOST_PIECES))
     with records.open("rb") as lines:
         kept = [place for place, line in enumerate(lines) if place in chosen and is_kept(line)]
     scores = []
