@@ -37,19 +37,38 @@ def use_muon(
             matrices[updated] = name.endswith(_BY_COLUMNS)
 
     def step(this: torch.optim.Optimizer, *_: Any) -> None:
-        for group in this.param_groups:
-            rate = group["lr"] * ratio
-            for parameter in group["params"]:
-                if parameter in matrices and parameter.grad is not None:
-                    moments: dict[str, torch.Tensor] = this.state[parameter]
-                    if not moments:
-                        moments.update(first_moments(parameter))
-                    by_columns = matrices[parameter]
-                    moments["step"] += 1  # Megatron saves one count for all parameters
-                    direction = _direction(parameter.grad, moments, head_width, by_columns)
-                    parameter.mul_(1 - rate * group["weight_decay"])
-                    parameter.add_(direction, alpha=-rate)
-                    parameter.grad = None  # done: Adam passes it over
+        updates = [
+            (parameter, group["lr"] * ratio, group["weight_decay"])
+            for group in this.param_groups
+            for parameter in group["params"]
+            if parameter in matrices and parameter.grad is not None
+        ]
+        if not updates:
+            return
+        for parameter, _rate, _decay in updates:
+            moments: dict[str, torch.Tensor] = this.state[parameter]
+            if not moments:
+                moments.update(first_moments(parameter))
+            moments["step"] += 1  # Megatron saves one count for all parameters
+            momentum = moments["exp_avg"]
+            momentum.lerp_(parameter.grad.to(momentum.dtype), 1 - MOMENTUM)
+
+        def blocks(parameter: Any) -> torch.Tensor:
+            momentum: torch.Tensor = this.state[parameter]["exp_avg"]
+            ahead = momentum.lerp(parameter.grad.to(momentum.dtype), 1 - MOMENTUM)  # Nesterov's
+            turned = ahead.t() if matrices[parameter] else ahead
+            return turned.reshape(-1, head_width, turned.shape[1])
+
+        # Of all matrices at once: alone, each has dozens of tiny products. Blocks are computed
+        # twice, since together they would take as much memory as the matrices.
+        grams = [of @ of.mT for of in (blocks(parameter) for parameter, _rate, _decay in updates)]
+        roots = inverse_square_roots(torch.cat(grams))
+        of_matrices = torch.split_with_sizes(roots, [len(gram) for gram in grams])
+        for (parameter, rate, decay), root in zip(updates, of_matrices, strict=True):
+            direction = (root @ blocks(parameter)).flatten(0, 1)
+            parameter.mul_(1 - rate * decay)
+            parameter.add_(direction.t() if matrices[parameter] else direction, alpha=-rate)
+            parameter.grad = None  # done: Adam passes it over
 
     optimizer.register_step_pre_hook(torch.no_grad()(step))
 
@@ -63,31 +82,23 @@ def first_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-def _direction(
-    gradient: torch.Tensor, moments: dict[str, torch.Tensor], width: int, by_columns: bool
-) -> torch.Tensor:
-    """Take a gradient into the momentum; return the direction of the update, of its shape."""
-    momentum = moments["exp_avg"].lerp_(gradient.to(moments["exp_avg"].dtype), 1 - MOMENTUM)
-    ahead = gradient.lerp(momentum.to(gradient.dtype), MOMENTUM)  # Nesterov's
-    turned = ahead.t() if by_columns else ahead
-    blocks = orthogonalize(turned.reshape(-1, width, turned.shape[1]))
-    direction = blocks.reshape(turned.shape)
-    return (direction.t() if by_columns else direction).to(momentum.dtype)
+def inverse_square_roots(grams: torch.Tensor) -> torch.Tensor:
+    """Return for Gram matrices of blocks what makes the blocks' singular values near 1; [n, r, r].
 
-
-def orthogonalize(blocks: torch.Tensor) -> torch.Tensor:
-    """Return blocks [n, r, c], r <= c, with all their singular values near 1.
-
-    Newton-Schulz on the Gram matrices [r, r] alone: every iterate is a polynomial in them, times
-    the block that was given.
+    A block [r, c], r <= c, is multiplied by it from the left. Newton-Schulz on the Gram matrices
+    alone: every iterate is a polynomial in them, times the block.
     """
     linear, cubic, quintic = COEFFICIENTS
-    blocks = blocks / (blocks.flatten(1).norm(dim=1)[:, None, None] + EPSILON)
-    gram = blocks @ blocks.mT
-    whole = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
-    product, now = whole, gram
-    for _ in range(STEPS):
-        factor = linear * whole + cubic * now + quintic * now @ now
+    norms = grams.diagonal(dim1=1, dim2=2).sum(1).sqrt()[:, None, None] + EPSILON
+    now = grams / norms.square()
+    whole = linear * torch.eye(now.shape[-1], dtype=now.dtype, device=now.device)
+
+    def polynomial(now: torch.Tensor) -> torch.Tensor:
+        return torch.baddbmm(whole + cubic * now, now, now, alpha=quintic)
+
+    product = factor = polynomial(now)
+    for _ in range(STEPS - 1):  # all commute: they are polynomials in one Gram matrix
+        now = factor @ now @ factor
+        factor = polynomial(now)
         product = factor @ product
-        now = factor @ now @ factor  # all commute: they are polynomials in one Gram matrix
-    return product @ blocks
+    return product / norms
