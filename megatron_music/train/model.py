@@ -24,14 +24,9 @@ from megatron_music.tokenizer.structure import position_rows
 from megatron_music.train import backends
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.hyperparameters import INIT_STD, LAYERNORM_EPSILON
-from megatron_music.train.layers import TorchCoreAttention, use_unsharded_linears
+from megatron_music.train.layers import TorchCoreAttention, gelu_tanh, use_unsharded_linears
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
-    """Return GELU in its tanh form, which is GPT-2's (`gelu_new` in Hugging Face)."""
-    return F.gelu(x, approximate="tanh")
 
 
 def layer_kernels(recipe: Recipe, context: ParallelContext) -> backends.Kernels:

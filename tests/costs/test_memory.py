@@ -126,8 +126,8 @@ def counted() -> Iterator[dict[str, float]]:
                 saved[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        def fused(*parts: "torch.Tensor | float") -> "torch.Tensor":
-            *qkv, dropout, scale = parts
+        def fused(*parts: "torch.Tensor | float | None") -> "torch.Tensor":
+            *qkv, dropout, scale, _ = parts
             attend = torch.nn.functional.scaled_dot_product_attention
             return attend(*qkv, dropout_p=dropout, is_causal=True, scale=scale)
 

@@ -16,6 +16,7 @@ from megatron_music.train.layers import (  # noqa: E402
     TorchCoreAttention,
     attend_by_blocks,
     document_spans,
+    gelu_tanh,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -112,8 +113,28 @@ def test_packed_documents_attend_as_if_each_were_alone(dropout: float) -> None:
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
+def test_a_microbatch_without_documents_is_all_padding() -> None:
+    core = TorchCoreAttention(
+        TransformerConfig(num_layers=1, hidden_size=16, num_attention_heads=2), 0.0
+    )
+    parts = [torch.randn(24, 2, 8, requires_grad=True) for _ in range(3)]
+    context = core(*parts, packed_seq_params=document_spans(np.zeros(0, np.int64), 24, 256))
+    gradients = torch.autograd.grad(context, parts, torch.ones_like(context))
+    assert not any(tensor.any() for tensor in (context, *gradients))
+
+
 def test_megatron_gets_padding_as_separate_documents() -> None:
     spans = document_spans(np.array([100, 30]), 512, 128)
     assert spans.cu_seqlens_q.tolist() == [0, 100, 130, 258, 386, 512]
     assert (spans.max_seqlen_q, spans.qkv_format) == (128, "thd")
     assert spans.cu_seqlens_q.dtype == torch.int32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_and_its_gradient_are_those_of_torch(dtype: Any) -> None:
+    x = torch.linspace(-30, 30, 6001).to(dtype).requires_grad_()
+    onto = torch.linspace(-2, 2, 6001).to(dtype)
+    mine, other = gelu_tanh(x), F.gelu(x, approximate="tanh")
+    torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+    mine, other = (torch.autograd.grad(result, x, onto)[0] for result in (mine, other))
+    torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
