@@ -169,7 +169,7 @@ def sweep(
         _show_order(path, device, gpus)
         return
     folder = output or Path("runs") / f"profile-{path.stem}"
-    budget_s = None if budget is None else _seconds(budget)
+    budget_s = None if budget is None else budget_seconds(budget)
     with show.progress("profile", "configurations") as progress:
         result = run_sweep(path, folder, budget_s, nsys, rehearse, show.log, progress)
     if result.left:
@@ -233,7 +233,8 @@ def _print_report(report: "Report") -> None:
         )
 
 
-def _seconds(text: str) -> float:
+def budget_seconds(text: str) -> float:
+    """Return the seconds of a budget such as 90s, 30m or 2h; raises UsageError for no time."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if match is None:
         raise UsageError(f"the budget is not a time (got {text!r}); as in 90s, 30m or 2h")

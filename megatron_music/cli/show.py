@@ -40,7 +40,9 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
         if not finished and now - state["last"] < (0.1 if live else interval_s):
             return
         state["last"] = now
-        line = _line(title, unit, done, total, done - int(state["first"]), now - state["start"])
+        line = progress_line(
+            title, unit, done, total, done - int(state["first"]), now - state["start"]
+        )
         # A line replaces the one before; the last one ends, since remarks may follow.
         end = "" if live and not finished else "\n"
         sys.stderr.write(
@@ -56,7 +58,10 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
             sys.stderr.write("\n")
 
 
-def _line(title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: float) -> str:
+def progress_line(
+    title: str, unit: str, done: int, total: int, fresh: int, elapsed_s: float
+) -> str:
+    """Return a line of progress; `fresh` of the `done` were done in the last `elapsed_s`."""
     rate = fresh / elapsed_s if elapsed_s >= 1 else 0.0  # less says little
     share = done / total if total else 1.0
     line = f"{title}: {done:,}/{total:,} {unit} ({share:.0%})"

@@ -127,7 +127,8 @@ def _python_for(package: str) -> str:
     return str(metadata.metadata(package).json.get("requires_python", ""))
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, None for one that is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -139,7 +140,7 @@ def _needed_package(package: str) -> Finding:
     asked = map(Requirement, metadata.requires(OURSELVES) or [])
     wanted, version = (
         next((one for one in asked if one.name == package), Requirement(package)).specifier,
-        _version(package),
+        installed_version(package),
     )
     fix = f"pip install '{package}{wanted}', or make setup"
     if version is None:
@@ -157,7 +158,7 @@ def _torch(driver: Driver) -> Finding:
     finding = _needed_package("torch")
     if finding.status != "ok":
         return finding
-    cuda = _torch_cuda()
+    cuda = torch_cuda_version()
     found = f"{finding.found}, " + (f"CUDA {cuda}" if cuda else "CPU only")
     reason = "" if are_gpus_hidden() else gpu_problem(_build(driver, finding.found, cuda), driver)
     if not reason:
@@ -181,7 +182,7 @@ def _build(driver: Driver, version: str, cuda: str | None) -> TorchBuild:
         return replace(build, problem=last)
 
 
-def _torch_cuda() -> str | None:
+def torch_cuda_version() -> str | None:
     """Read the CUDA version that torch was built with from its version file, unimported."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
@@ -195,7 +196,7 @@ def _torch_cuda() -> str | None:
 def _module(name: str, package: str) -> Finding:
     if find_spec(name) is None:
         return Finding(name, "not installed", "optional", "comes with NVIDIA's PyTorch image")
-    return Finding(name, _version(package) or "present")
+    return Finding(name, installed_version(package) or "present")
 
 
 def _apex() -> Finding:
@@ -203,7 +204,7 @@ def _apex() -> Finding:
     spec = find_spec("apex")
     folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or []]
     if find_spec("amp_C") or any((folder / "multi_tensor_apply").is_dir() for folder in folders):
-        return Finding("apex", _version("apex") or "present")
+        return Finding("apex", installed_version("apex") or "present")
     if spec is not None:
         return Finding("apex", "not NVIDIA's", "optional", "pip uninstall apex")
     return Finding("apex", "not installed", "optional", "Megatron does without")

@@ -135,7 +135,7 @@ def build_train_state(recipe: Recipe, model: GPTModel, context: ParallelContext)
     config.grad_scale_func = optimizer.scale_loss
     if overlaps.grad_reduce:
         config.no_sync_func = parallel.no_sync
-    return TrainState(model, parallel, optimizer, _scheduler(recipe.train, optimizer))
+    return TrainState(model, parallel, optimizer, rate_scheduler(recipe.train, optimizer))
 
 
 def _optimizer_config(recipe: Recipe, overlaps: Overlaps) -> OptimizerConfig:
@@ -159,7 +159,7 @@ def _optimizer_config(recipe: Recipe, overlaps: Overlaps) -> OptimizerConfig:
     )
 
 
-def _scheduler(train: TrainConfig, optimizer: MegatronOptimizer) -> OptimizerParamScheduler:
+def rate_scheduler(train: TrainConfig, optimizer: MegatronOptimizer) -> OptimizerParamScheduler:
     """Warm up linearly, then decay by a cosine to `min_lr` at the last iteration."""
     return OptimizerParamScheduler(
         optimizer,

@@ -29,11 +29,11 @@ def finding(name: str) -> Finding:
 @pytest.fixture
 def pretend_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | None], None]:
     """Let one package seem to be installed in another version, or not at all."""
-    real = doctor._version
+    real = doctor.installed_version
 
     def pretend(package: str, version: str | None) -> None:
         monkeypatch.setattr(
-            doctor, "_version", lambda name: version if name == package else real(name)
+            doctor, "installed_version", lambda name: version if name == package else real(name)
         )
 
     return pretend
@@ -204,7 +204,7 @@ def test_torchs_cuda_version_is_read_from_its_file(
         (tmp_path / "version.py").write_text(text)
         spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
         monkeypatch.setattr(doctor, "find_spec", lambda _, spec=spec: spec)
-        assert doctor._torch_cuda() == expected
+        assert doctor.torch_cuda_version() == expected
 
 
 def test_tools_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:

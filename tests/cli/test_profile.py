@@ -50,4 +50,4 @@ def test_a_sweep_of_which_nothing_can_run_here_says_why(program: Program) -> Non
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("45", 45)]
 )
 def test_a_budget_is_a_time(text: str, seconds: float) -> None:
-    assert profile._seconds(text) == seconds
+    assert profile.budget_seconds(text) == seconds

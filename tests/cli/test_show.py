@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from megatron_music.cli.show import _line, duration, log, progress
+from megatron_music.cli.show import duration, log, progress, progress_line
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from megatron_music.cli.show import _line, duration, log, progress
 def test_a_line_has_a_rate_and_the_time_left(
     done: int, total: int, fresh: int, elapsed_s: float, said: str
 ) -> None:
-    assert _line("read", "files", done, total, fresh, elapsed_s) == said
+    assert progress_line("read", "files", done, total, fresh, elapsed_s) == said
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import read_rows
-from megatron_music.profiling.sweep.run import _skip
+from megatron_music.profiling.sweep.run import record_infeasible
 from megatron_music.profiling.sweep.spec import (
     MARGIN,
     Configuration,
@@ -82,7 +82,9 @@ def test_sequence_parallel_left_to_the_engine_counts_as_on() -> None:
 
 def test_a_skipped_row_says_why_and_what_was_estimated(tmp_path: Path) -> None:
     small = machine(1)
-    _skip([one()], TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print)))
+    record_infeasible(
+        [one()], TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print))
+    )
     (row,) = read_rows(tmp_path)
     assert (row.outcome, row.estimated_bytes) == (
         "skipped",

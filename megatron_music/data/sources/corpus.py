@@ -222,7 +222,7 @@ class Chorale:
             from music21 import converter
 
             # Straight from the file: looking for a pickle and writing one take longer than parsing.
-            return _score(converter.parse(path, forceSource=True, storePickle=False))
+            return chorale_score(converter.parse(path, forceSource=True, storePickle=False))
 
         return cached(path.read_bytes(), f"chorale {path.suffix}", parsed)
 
@@ -257,7 +257,8 @@ def corpus_fingerprint() -> str:
     return f"music21 {music21.__version__}"
 
 
-def _score(stream: Any) -> Score:
+def chorale_score(stream: Any) -> Score:
+    """Return a chorale of music21 as a score of four voices; raises Refusal for another."""
     parts = [list(part.getElementsByClass("Measure")) for part in stream.parts]
     signs = (
         sign.ratioString

@@ -135,7 +135,7 @@ def _sweep(
     for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
         synthetic_data(data, seq_length)
     context = TrialContext(folder, data, machine, Peaks(folder, machine, say))
-    _skip(configurations, context)
+    record_infeasible(configurations, context)
     if rehearse:
         if not machine.gpus:
             raise UsageError(
@@ -192,7 +192,7 @@ def _run(
     return len(todo)
 
 
-def _skip(configurations: list[Configuration], context: TrialContext) -> None:
+def record_infeasible(configurations: list[Configuration], context: TrialContext) -> None:
     """Write a row, once, for every configuration that cannot run here."""
     known = {row.key for row in read_rows(context.folder)}
     for configuration in configurations:

@@ -5,7 +5,7 @@ from music21 import chord, meter, note, stream, tie
 
 from megatron_music.data.encoding.encode import validate_score
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, _score, chorales
+from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, chorale_score, chorales
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import ALTO, BASS, SOPRANO, TENOR
 from megatron_music.score.quantize import quantize
@@ -96,7 +96,7 @@ def test_tied_notes_are_one_note_across_barlines() -> None:
         [held(62, 4, "continue")],
         [held(62, 1, "stop"), held(62, 3)],
     ]
-    score = _score(chorale(tied, *voices([(50, 4)], [(50, 4)], [(50, 4)])[:3]))
+    score = chorale_score(chorale(tied, *voices([(50, 4)], [(50, 4)], [(50, 4)])[:3]))
     quarter = TICKS_PER_QUARTER
     track = score.tracks[0]
     assert (track.onset // quarter).tolist() == [0, 2, 9]
@@ -105,7 +105,7 @@ def test_tied_notes_are_one_note_across_barlines() -> None:
 
 def test_a_tie_that_leads_nowhere_begins_a_note() -> None:
     broken = [[held(60, 1), note.Rest(quarterLength=1), held(60, 2, "stop")]]
-    score = _score(chorale(broken, *voices([(50, 4)])[:3]))
+    score = chorale_score(chorale(broken, *voices([(50, 4)])[:3]))
     assert (score.tracks[0].onset // TICKS_PER_QUARTER).tolist() == [0, 2]
 
 
@@ -119,7 +119,7 @@ def test_rests_chords_and_triplets_keep_their_places_exactly() -> None:
         chord.Chord([65, 69], quarterLength=1.875),
         note.Note(66, quarterLength=0.125),
     ]
-    score = _score(chorale([notes], *voices([(50, 4)])[:3]))
+    score = chorale_score(chorale([notes], *voices([(50, 4)])[:3]))
     track = score.tracks[0]
     ticks = [10_080, 13_440, 16_800, 20_160, 20_160, 39_060]
     assert track.onset.tolist() == ticks
@@ -128,24 +128,24 @@ def test_rests_chords_and_triplets_keep_their_places_exactly() -> None:
 
 
 def test_a_bar_split_by_a_repeat_stays_one_bar() -> None:
-    score = _score(chorale(*voices([(60, 1)], [(62, 4)], [(64, 3)], [(65, 1)], [(67, 4)])))
+    score = chorale_score(chorale(*voices([(60, 1)], [(62, 4)], [(64, 3)], [(65, 1)], [(67, 4)])))
     assert (score.tracks[0].onset // TICKS_PER_QUARTER).tolist() == [3, 4, 8, 11, 12]
 
 
 def test_a_whole_bar_off_the_grid_is_refused() -> None:
     with pytest.raises(Refusal, match="barline") as refusal:
-        _score(chorale(*voices([(60, 4)], [(62, 3)], [(64, 4)])))
+        chorale_score(chorale(*voices([(60, 4)], [(62, 3)], [(64, 4)])))
     assert refusal.value.reason == "barlines"
 
 
 def test_another_metre_or_another_number_of_parts_is_refused() -> None:
     with pytest.raises(Refusal, match="17/16"):
-        _score(chorale(*voices([(60, 4.25)]), metre="17/16"))
+        chorale_score(chorale(*voices([(60, 4.25)]), metre="17/16"))
     with pytest.raises(Refusal, match="3 parts"):
-        _score(chorale(*voices([(60, 4)])[:3]))
+        chorale_score(chorale(*voices([(60, 4)])[:3]))
 
 
 def test_a_voice_without_notes_is_left_to_quantizing() -> None:
     silent = [[note.Rest(quarterLength=4)]]
-    score = _score(chorale(silent, *voices([(50, 4)])[:3]))
+    score = chorale_score(chorale(silent, *voices([(50, 4)])[:3]))
     assert [track.instrument for track in quantize(score, 4).tracks] == [ALTO, TENOR, BASS]

@@ -126,7 +126,7 @@ def test_a_chorale_that_was_read_once_is_kept_with_its_words(
     chorale = {item.name: item for item in list_corpus(["bach-sung"])[0]}["001-bwv269"]
     first = chorale.read()
     assert list(empty_cache.rglob("*.npz"))
-    monkeypatch.setattr(corpus, "_score", None)  # nothing is parsed again
+    monkeypatch.setattr(corpus, "chorale_score", None)  # nothing is parsed again
     again = chorale.read()
     assert again == first
     for one, other in zip(again.tracks, first.tracks, strict=True):
