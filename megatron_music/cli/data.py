@@ -145,6 +145,8 @@ def _labels(manifest: dict[str, Any]) -> list[str]:
     line = f"labels: {counts}, and UNKNOWN of each"
     if labels["without"]:
         line += f"; {counted(labels['without'], 'piece')} without a row"
+    if labels.get("loose"):  # data sets of earlier versions do not tell
+        line += f"; {counted(labels['loose'], 'piece')} in no folder"
     if labels["absent"]:
         line += (
             f"; {counted(labels['absent'], 'row')} of pieces that are not here, the first "

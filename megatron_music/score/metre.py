@@ -69,7 +69,10 @@ def parse_metres(text: str) -> tuple[str, ...]:
     """
     if text.strip().lower() == ANY:
         return tuple(map(str, METRES))
-    chosen = {parse_metre(part) for part in text.split(",")}
+    parts = text.split(",")
+    if any(part.strip().lower() == ANY for part in parts):
+        raise UsageError(f"metre {ANY} stands alone, for it is all of them (got {text!r})")
+    chosen = {parse_metre(part) for part in parts}
     return () if chosen == {COMMON_TIME} else tuple(str(one) for one in METRES if one in chosen)
 
 

@@ -26,6 +26,11 @@ def test_a_word_that_is_not_a_metre_is_named(text: str) -> None:
         parse_metres(text)
 
 
+def test_any_stands_alone() -> None:
+    with pytest.raises(UsageError, match="any stands alone"):
+        parse_metres("3/4,any")
+
+
 def test_a_bar_cut_short_keeps_its_denominator_where_it_can() -> None:
     assert str(cut_short(8, 4, METRES)) == "2/4"
     assert str(cut_short(8, 2, METRES)) == "2/4"

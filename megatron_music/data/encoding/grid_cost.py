@@ -67,16 +67,15 @@ def grid_cost(
 
     Only MIDI files are looked at: notation is written on the grid.
     """
-    chosen = set(spread(len(items), MOST_PIECES))
     with records.open("rb") as lines:
-        kept = [place for place, line in enumerate(lines) if place in chosen and is_kept(line)]
+        kept = [place for place, line in enumerate(lines) if is_kept(line)]
+    files = [place for place in kept if _is_midi(items[place])]
     scores = []
-    for item in (items[place] for place in kept):
-        if is_file(item) and item.name.lower().endswith(MIDI_SUFFIXES):
-            with suppress(Refusal, MidiError):  # it has changed since it was kept
-                score, _ = lay_out_bars(item.read(), bars)
-                if score.tracks:
-                    scores.append(score)
+    for place in spread(len(files), MOST_PIECES):
+        with suppress(Refusal, MidiError):  # it has changed since it was kept
+            score, _ = lay_out_bars(items[files[place]].read(), bars)
+            if score.tracks:
+                scores.append(score)
     if not scores:
         return None
     own, finer = (
@@ -97,6 +96,10 @@ def grid_cost(
             for score in scores
         ),
     )
+
+
+def _is_midi(item: Item) -> bool:
+    return is_file(item) and item.name.lower().endswith(MIDI_SUFFIXES)
 
 
 def off_grid_share(score: Score, steps_per_quarter: int) -> float:

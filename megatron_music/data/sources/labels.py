@@ -58,20 +58,22 @@ class Labels:
 class Labelled:
     """The `words` of a vocabulary, and which of them each piece has [pieces, families].
 
-    `without` pieces have no row; `absent` rows name nothing there, the first is `first_absent`;
-    `new` labels are none of the vocabulary that was given.
+    `without` pieces have no row in a table, `loose` ones no folder that tells them apart; `absent`
+    rows name nothing there, the first is `first_absent`; `new` labels are none of the vocabulary
+    that was given.
     """
 
     words: tuple[str, ...]
     of_pieces: npt.NDArray[np.int64]
     without: int = 0
+    loose: int = 0
     absent: int = 0
     first_absent: str = ""
     new: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
         """Return what a manifest keeps of it."""
-        names = ("without", "absent", "first_absent", "new")
+        names = ("without", "loose", "absent", "first_absent", "new")
         return {name: getattr(self, name) for name in names}
 
 
@@ -171,13 +173,17 @@ def label(
     """
     plain = [_plain(name) for name in names]
     columns: dict[str, list[str]] = {}
-    without = absent = 0
+    without = loose = absent = 0
     first_absent = ""
     for part in parts:
         rows, used = _of_part(part, plain)
         missing = [name for name in part.rows if name not in used]
         absent, first_absent = absent + len(missing), first_absent or next(iter(missing), "")
-        without += sum(row is None for row in rows)
+        missed = sum(row is None for row in rows)
+        if part.by_folder:
+            loose = missed
+        else:
+            without += missed
         for place, family in enumerate(part.families):
             columns[family] = [UNKNOWN if row is None else row[place] for row in rows]
     # Given words keep their order: it is the order of token ids.
@@ -197,7 +203,7 @@ def label(
         if family not in columns:
             of_pieces[:, column] = unknown
     new |= {family: None for family in columns if family not in families}
-    return Labelled(known, of_pieces, without, absent, first_absent, tuple(new))
+    return Labelled(known, of_pieces, without, loose, absent, first_absent, tuple(new))
 
 
 def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -226,6 +232,11 @@ def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] |
             len(of) > depth and of[depth] == folders[0][depth] for of in folders
         ):
             depth += 1
+        if names and not any(len(of) > depth for of in folders):
+            raise UsageError(
+                f"--attributes-from folders: none of the {counted(len(names), 'piece')} is in a "
+                "folder; sort them into folders, or give --attributes a table"
+            )
         return [(as_word(of[depth]),) if len(of) > depth else None for of in folders], set()
     used: set[str] = set()
     rows: list[tuple[str, ...] | None] = []

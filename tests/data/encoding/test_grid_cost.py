@@ -43,6 +43,20 @@ def test_music_on_the_grid_is_not_moved(tmp_path: Path) -> None:
     assert not found.suggests_finer
 
 
+def test_all_pieces_are_examined_where_most_files_are_left_out(tmp_path: Path) -> None:
+    tunes = [Tune(f"{number}", *([] if number % 300 else [0])) for number in range(1_200)]
+    outcomes = tmp_path / "files.jsonl"
+    outcomes.write_bytes(
+        b"".join(
+            line(FileRecord(tune.name, REFUSED if number % 300 else KEPT))
+            for number, tune in enumerate(tunes)
+        )
+    )
+    found = grid_cost(tunes, outcomes, 4, 4)
+    assert found is not None
+    assert found.pieces == 4
+
+
 def test_triplets_ask_for_twelve_steps(tmp_path: Path) -> None:
     found = cost(tmp_path, Tune("even", 0, 240), Tune("triplets", 0, 160, 320))
     assert found is not None

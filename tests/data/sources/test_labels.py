@@ -58,6 +58,13 @@ def test_what_a_table_lacks_or_names_in_vain_is_counted(tmp_path: Path) -> None:
     assert found.words == ("BY=UNKNOWN", "BY=X")
 
 
+def test_pieces_without_a_row_and_pieces_without_a_folder_are_counted_apart(tmp_path: Path) -> None:
+    found = label([table(tmp_path, "file,by\njazz/a.mid,X\n"), folder_labels()], NAMES)
+    assert (found.without, found.loose) == (3, 1)
+    with pytest.raises(UsageError, match="none of the 2 pieces is in a folder"):
+        label([folder_labels()], ("a.mid", "b.mid"))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
