@@ -52,6 +52,11 @@ def head(metre: str = "4/4") -> str:
     )
 
 
+def tempo(bpm: int) -> str:
+    """Write a tempo that is played and not shown."""
+    return f'<direction><direction-type/><sound tempo="{bpm}"/></direction>'
+
+
 REPEAT = '<barline location="right"><repeat direction="backward"/></barline>'
 
 

@@ -74,7 +74,7 @@ def render(
         draw_piano_roll(piece, png, title=printable(file.stem))
         print(png)
     if musicxml is not None:
-        write_musicxml(_notated(score), musicxml, score.tempo_bpm, printable(file.stem))
+        write_musicxml(_notated(score), musicxml, title=printable(file.stem))
         print(musicxml)
 
 

@@ -213,7 +213,9 @@ class _Album:
         if self._formats.wav:
             render_audio(self.index.path(entry, "mid"), self.index.path(entry, "wav"))
         if self._formats.musicxml:
-            tempo_bpm = read_midi(self.index.path(entry, "mid")).tempo_bpm
+            played = read_midi(self.index.path(entry, "mid"))
+            changes = len({tempo.quarter_us for tempo in played.tempos}) > 1 and piece.tempos_us
+            tempo_bpm = None if changes else played.tempo_bpm
             write_musicxml(piece, self.index.path(entry, "musicxml"), tempo_bpm, title)
         if self._formats.png:
             draw_piano_roll(piece, self.index.path(entry, "png"), title, new)

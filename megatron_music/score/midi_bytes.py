@@ -16,7 +16,7 @@ from megatron_music.score.midi_events import (
     EventFile,
     meta,
 )
-from megatron_music.score.notes import Score
+from megatron_music.score.notes import Score, Tempo
 
 _PITCHED_CHANNELS = (*range(9), *range(10, 16))
 _CLOCKS = bytes((24, 8))
@@ -24,8 +24,9 @@ _CLOCKS = bytes((24, 8))
 
 
 def midi_bytes(score: Score) -> bytes:
-    """Return a MIDI file of a score's notes, words, metres, first tempo, a named track each."""
-    tempo = meta(TEMPO, round(US_PER_MINUTE / score.tempo_bpm).to_bytes(3))
+    """Return a MIDI file of a score's notes, words, metres, tempi, a named track each."""
+    tempos = score.tempos or (Tempo(0, round(US_PER_MINUTE / score.tempo_bpm)),)
+    tempi = [Event(one.onset_ticks, meta(TEMPO, one.quarter_us.to_bytes(3))) for one in tempos]
     metres = [
         Event(
             metre.onset_ticks,
@@ -33,7 +34,7 @@ def midi_bytes(score: Score) -> bytes:
         )
         for metre in score.metres
     ]
-    chunks: list[Chunk | bytes] = [Chunk([Event(0, tempo), *metres])]
+    chunks: list[Chunk | bytes] = [Chunk([*tempi, *metres])]
     for number, track in enumerate(score.tracks):
         channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
         if track.instrument == DRUMS:

@@ -3,14 +3,19 @@
 Music21 parses; `score_stream` makes notes of its streams. A file may hold several tunes (ABC).
 """
 
+import codecs
 import contextlib
 import gc
 import io
 import re
 import warnings
 import zipfile
+import zlib
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from megatron_music.errors import ScoreError
 from megatron_music.score.key import spelling
@@ -24,8 +29,18 @@ LARGEST_SCORE_BYTES = 64_000_000
 _KINDS = {".abc": "ABC", ".krn": "Humdrum kern"}
 _CONTAINER = "META-INF/container.xml"
 _TUNE = re.compile(r"^X:", re.MULTILINE)
+_KEY_LINE = re.compile(r"^K:.*$", re.MULTILINE)
+_FIELD = re.compile(r"[A-Za-z]:(?![|:])|%%")
+"""Of ABC, a line that is no music: a field or a directive."""
+_REMARKS = ("m:", "r:", "s:")
+_INLINE_FIELD = re.compile(r"\[([KLMQV]:[^\]]*)\]")
+_BARLINE_LAST = re.compile(r"([|:]|\|\]|[|\[][12])\s*$")
 _NAME = re.compile(r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+)?$", re.IGNORECASE)
-_LONGEST_REASON = 120
+_METRES = {
+    ".abc": re.compile(r"^(?:M:|.*\[M:)\s*(\d+)/(\d+)", re.MULTILINE),
+    ".krn": re.compile(r"^(?:.*\t)?\*M(\d+)/(\d+)", re.MULTILINE),
+}
+_MEASURE = re.compile(r"measure \(([^)]*)\)")
 
 
 def is_score(name: str) -> bool:
@@ -76,40 +91,135 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
             contextlib.redirect_stdout(io.StringIO()),
         ):
             if suffix in MUSICXML_SUFFIXES:
-                stream = _musicxml(_unpacked(raw) if raw.startswith(b"PK") else raw)
+                stream = _musicxml(_unpacked(raw, suffix))
             else:
-                stream = _parsed(_text(raw), "abc" if suffix == ".abc" else "humdrum")
+                stream = _parsed(_text(raw), suffix)
             return as_score(stream, is_vocal=is_vocal)
     except ScoreError as fault:
         raise ScoreError(f"{name} {fault}", fault.reason) from None
     except MemoryError:
         raise  # of the machine or a limit, not of the file
     except Exception as fault:  # music21's parsers raise many kinds of errors
-        reason = " ".join(str(fault).split())[:_LONGEST_REASON] or type(fault).__name__
+        where = _broken_at(fault)
         raise ScoreError(
-            f"{name} cannot be read as {kind} ({reason}); export it again", "damaged"
+            f"{name} cannot be read as {kind}{where}; export it again", "damaged"
         ) from None
     finally:
         gc.collect()  # a worker collects no garbage by itself, and a stream is a heap of cycles
 
 
-def _parsed(text: str, kind: str) -> Any:
+def _broken_at(fault: Exception) -> str:
+    """Return where a file of notation is damaged, as far as the fault tells."""
+    if isinstance(fault, ET.ParseError):
+        line, column = fault.position
+        return f": its XML breaks at line {line}, column {column + 1}"
+    if isinstance(fault, zipfile.BadZipFile | zlib.error):
+        return ": it is no whole ZIP file"
+    measure = _MEASURE.search(str(fault))
+    return f": its measure {measure[1]} breaks the format" if measure else ""
+
+
+def _check_spines(text: str) -> None:
+    """Refuse text that is no kern or whose spines break; raises ScoreError."""
+    if not re.search(r"^(.*\t)?\*\*", text, re.MULTILINE):
+        raise ScoreError(
+            "is no Humdrum kern: no spine begins with **kern; export it again", "foreign"
+        )
+    spines = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("!"):
+            continue
+        columns = re.split(r"\t+", line.strip("\t"))
+        spines = spines or len(columns)
+        if len(columns) != spines:
+            message = f"line {number} has {len(columns)} columns for {spines} spines"
+            raise ScoreError(
+                f"cannot be read as Humdrum kern: {message}; export it again", "damaged"
+            )
+        if line.startswith("*"):
+            merged = (len(list(run)) - 1 for sign, run in groupby(columns) if sign == "*v")
+            spines += columns.count("*^") + columns.count("*+") - columns.count("*-") - sum(merged)
+
+
+def _parsed(text: str, suffix: str) -> Any:
     """Return a stream of ABC or kern, without beams: they take half of the time of ABC."""
     from music21 import converter, stream
 
+    from megatron_music.score.score_stream import check_metre
+
+    for metre in _METRES[suffix].finditer(text):
+        check_metre(int(metre[1]), int(metre[2]))
+    if suffix == ".abc":
+        text = _plain_abc(text)
+    else:
+        _check_spines(text)
     streams: Any = stream.Stream
     make_beams = streams.makeBeams
     # Music21 has no switch for it, and nothing is drawn.
     streams.makeBeams = lambda self, **_: self
     try:
-        return converter.parseData(text, format=kind)
+        return converter.parseData(text, format="abc" if suffix == ".abc" else "humdrum")
     finally:
         streams.makeBeams = make_beams
 
 
-def _musicxml(raw: bytes) -> Any:
-    from xml.etree import ElementTree as ET
+def _plain_abc(tune: str) -> str:
+    """Return an ABC tune as music21 understands it: with fields on lines, voice after voice.
 
+    Without a unit of length and a metre that tells it, notes are eighths.
+    """
+    key_line = _KEY_LINE.search(tune)
+    if key_line is None:
+        raise ScoreError(
+            "is no ABC: no line begins with K:, which each tune needs; export it again", "foreign"
+        )
+    head = [line for line in tune[: key_line.start()].splitlines() if not line.startswith("V:")]
+    has_length = any(re.match(r"L:|M:(?!\s*none)", line) for line in head)
+    head += [key_line[0]] if has_length else ["L:1/8", key_line[0]]
+    shared: list[str] = []
+    voices: dict[str, list[str]] = {}
+    lines = shared
+    for piece in _abc_pieces(tune[key_line.end() :]):
+        if piece.startswith("V:"):
+            lines = voices.setdefault(piece[2:].split()[0] if piece[2:].strip() else "", [])
+        elif piece.startswith("M:"):
+            before = next((one for one in reversed(lines) if not _FIELD.match(one)), "|")
+            # A metre begins a bar. Of a single field after a barline music21 takes no notice.
+            lines += [piece, piece] if _BARLINE_LAST.search(before) else ["|", piece, piece]
+        else:
+            lines.append(piece)
+    if any(not _FIELD.match(line) for line in shared):
+        voices = {"": shared, **voices}
+    elif voices:
+        voices = {name: shared + own for name, own in voices.items()}
+    if len(voices) < 2:
+        return "\n".join([*head, *next(iter(voices.values()), shared)]) + "\n"
+    numbered = [[f"V:{number}", *own] for number, own in enumerate(voices.values(), 1)]
+    return "\n".join([*head, *(line for own in numbered for line in own)]) + "\n"
+
+
+def _abc_pieces(body: str) -> Iterator[str]:
+    """Give the fields of an ABC tune's body, those inside lines too, and the music between them."""
+    for line in body.splitlines():
+        code = line if line.startswith("%%") else line.partition("%")[0].strip()
+        if not code or code.startswith(_REMARKS):
+            continue
+        if _FIELD.match(code):
+            yield code
+            continue
+        # Odd places hold what the parentheses of the pattern hold: fields.
+        for place, piece in enumerate(_INLINE_FIELD.split(code)):
+            if piece.strip():
+                yield piece if place % 2 else _plain_notes(piece)
+
+
+def _plain_notes(music: str) -> str:
+    """Return a stretch of ABC with what music21 would misread written in another way."""
+    # A note before a colon is not the letter of a field, and rests that are not drawn take time.
+    return re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", music))
+
+
+def _musicxml(raw: bytes) -> Any:
     from music21.musicxml.xmlToM21 import MusicXMLImporter
 
     from megatron_music.score.score_stream import WRITTEN_MARKS
@@ -118,8 +228,35 @@ def _musicxml(raw: bytes) -> Any:
     # entities expand to, and ElementTree fetches none.
     root = ET.fromstring(raw)  # noqa: S314
     if root.tag != "score-partwise":
-        raise ScoreError(f"is {root.tag!r} and no MusicXML of parts (score-partwise)", "foreign")
-    # Strokes of drums get the pitch of their sound: music21 does not look at which drum it is.
+        raise ScoreError(
+            f"is {root.tag!r} and no MusicXML of parts (score-partwise); export it again", "foreign"
+        )
+    _check_metres(root)
+    _give_drums_pitches(root)
+    # music21 does not read the ends of lines and verses: they are written into the words.
+    for lyric in root.iter("lyric"):
+        texts = lyric.findall("text")
+        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
+            if texts and lyric.find(name) is not None:
+                texts[-1].text = (texts[-1].text or "") + mark
+    importer = MusicXMLImporter()
+    importer.xmlRoot = root
+    importer.xmlRootToScore(root, importer.stream)
+    return importer.stream
+
+
+def _check_metres(root: ET.Element) -> None:
+    """Refuse metres that no bar can have: music21 fails at some of them; raises ScoreError."""
+    from megatron_music.score.score_stream import check_metre
+
+    for time in root.iter("time"):
+        beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
+        if beats.isdecimal() and kind.isdecimal():
+            check_metre(int(beats), int(kind))
+
+
+def _give_drums_pitches(root: ET.Element) -> None:
+    """Give strokes of drums the pitch of their sound: music21 does not look at which drum it is."""
     pitches: dict[str | None, int] = {}
     for sound in root.iter("midi-instrument"):
         number = sound.findtext("midi-unpitched", "").strip()
@@ -134,20 +271,14 @@ def _musicxml(raw: bytes) -> Any:
         letter, alter, octave = spelling(pitches[played.get("id")], 0)
         for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
             ET.SubElement(stroke, tag).text = str(value)
-    # music21 does not read the ends of lines and verses: they are written into the words.
-    for lyric in root.iter("lyric"):
-        texts = lyric.findall("text")
-        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
-            if texts and lyric.find(name) is not None:
-                texts[-1].text = (texts[-1].text or "") + mark
-    importer = MusicXMLImporter()
-    importer.xmlRoot = root
-    importer.xmlRootToScore(root, importer.stream)
-    return importer.stream
 
 
-def _unpacked(raw: bytes) -> bytes:
-    """Return the score of a compressed MusicXML file: the first that its container names."""
+def _unpacked(raw: bytes, suffix: str) -> bytes:
+    """Return the score of MusicXML: of a compressed file the first that its container names."""
+    if not raw.startswith(b"PK"):
+        if suffix == ".mxl" and raw.lstrip(codecs.BOM_UTF8)[:1] != b"<":
+            raise ScoreError("is no ZIP file, as .mxl files are; export it again", "foreign")
+        return raw
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         names = archive.namelist()
         named = []
@@ -158,7 +289,7 @@ def _unpacked(raw: bytes) -> bytes:
         for name in (*named, *others):
             if name in names:
                 return _member(archive, name)
-    raise ScoreError("holds no score", "empty")
+    raise ScoreError("holds no score; export it again", "empty")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -11,9 +11,10 @@ import numpy as np
 from megatron_music.errors import ScoreError
 from megatron_music.score.dynamics import MARKS, velocity_at
 from megatron_music.score.merge import joined as as_one
-from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Track
+from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Tempo, Track
 from megatron_music.score.part_names import instrument_of
-from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM
+from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, tempos_at
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
 TICKS_PER_QUARTER = 10_080
@@ -77,10 +78,7 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
             part.toSoundingPitch(inPlace=True)
     notes = [ticks_of_notes(part.getElementsByClass("Measure")) for part in parts]
     reference = max(parts, key=lambda part: len(part.getElementsByClass("Measure")))
-    beats = (mark.getQuarterBPM() for mark in stream.recurse().getElementsByClass("MetronomeMark"))
-    tempo_bpm = next(
-        (float(bpm) for bpm in beats if bpm and SLOWEST_BPM <= bpm <= FASTEST_BPM), 120.0
-    )
+    tempo_bpm, written_tempos = _tempos(stream)
     # All that is read of the parts comes before `_order`, which empties the measures.
     instruments = [
         instrument_of(part, [note.pitch for note in of_part], is_vocal=is_vocal)
@@ -108,7 +106,13 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
             for note in of_measure[number]
         ]
         tracks.append(as_track(code, sorted(moved)))
-    return Score(TICKS_PER_QUARTER, _with_staves_joined(tracks, parts), tuple(metres), tempo_bpm)
+    return Score(
+        TICKS_PER_QUARTER,
+        _with_staves_joined(tracks, parts),
+        tuple(metres),
+        tempo_bpm,
+        tempos=_played_tempos(written_tempos, measures, played, starts),
+    )
 
 
 def halved(score: Score) -> Score:
@@ -134,7 +138,8 @@ def halved(score: Score) -> Score:
         )
         for metre in score.metres
     )
-    return Score(score.ticks_per_quarter, tracks, metres, score.tempo_bpm)
+    tempos = tuple(replace(tempo, onset_ticks=tempo.onset_ticks // 2) for tempo in score.tempos)
+    return replace(score, tracks=tracks, metres=metres, tempos=tempos)
 
 
 def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
@@ -260,11 +265,16 @@ def _measures(streams: Sequence[Any], parts: Sequence[Any]) -> tuple[_Measure, .
         if metre is None:
             raise ScoreError("has no time signature; write one", "metre")
         names = (int(metre.numerator), int(metre.denominator))
-        if not (1 <= names[0] <= 64 and names[1] in (1, 2, 4, 8, 16, 32, 64)):
-            raise ScoreError(f"is in {names[0]}/{names[1]}, which no bar can be", "metre")
+        check_metre(*names)
         bar = names[0] * 4 * TICKS_PER_QUARTER // names[1]
         made.append(_Measure(first, end - first, bar, names))
     return tuple(made)
+
+
+def check_metre(numerator: int, denominator: int) -> None:
+    """Refuse a metre that no bar can have; raises ScoreError."""
+    if not (1 <= numerator <= 64 and denominator in (1, 2, 4, 8, 16, 32, 64)):
+        raise ScoreError(f"is in {numerator}/{denominator}, which no bar can be", "metre")
 
 
 def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
@@ -285,6 +295,45 @@ def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
         return tuple(repeat.Expander(part).measureMap())
     except (repeat.ExpanderException, KeyError):
         return tuple(range(len(streams)))
+
+
+def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
+    """Return the tempo that a stream begins at, and all that are written in it, by their ticks."""
+    written: dict[int, float] = {}
+    for mark in stream.recurse().getElementsByClass("MetronomeMark"):
+        bpm = mark.getQuarterBPM()
+        if bpm and SLOWEST_BPM <= bpm <= FASTEST_BPM:
+            # Of the marks of several parts at one place the first counts.
+            written.setdefault(ticks(mark.getOffsetInHierarchy(stream)), float(bpm))
+    first = next(iter(written.values()), 120.0)
+    return first, [Tempo(at, round(US_PER_MINUTE / written[at])) for at in sorted(written)]
+
+
+def _played_tempos(
+    written: Sequence[Tempo],
+    measures: Sequence[_Measure],
+    played: Sequence[int],
+    starts: Sequence[int],
+) -> tuple[Tempo, ...]:
+    """Return the changes of tempo as they are played; none where there is one tempo.
+
+    A repeated measure has the tempo that is written where it begins.
+    """
+    if len({tempo.quarter_us for tempo in written}) < 2:
+        return ()
+    firsts = [measures[number].first_ticks for number in played]
+    at_first = tempos_at(np.array(firsts, np.int64), written)
+    found: list[Tempo] = []
+    for number, start, first, quarter_us in zip(played, starts, firsts, at_first, strict=True):
+        inside = range(first + 1, first + measures[number].length_ticks)
+        changes = [tempo for tempo in written if tempo.onset_ticks in inside]
+        for at, us in [
+            (first, quarter_us),
+            *((one.onset_ticks, one.quarter_us) for one in changes),
+        ]:
+            if not found or found[-1].quarter_us != us:
+                found.append(Tempo(start + at - first, us))
+    return tuple(found)
 
 
 def _on_barlines(

@@ -279,7 +279,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
             raise UsageError(str(fault).replace(str(path), "the file")) from None
         piece = quantize(in_own_bars(score), job["steps_per_quarter"])
         if is_notation:
-            write_midi(piece, path, score.tempo_bpm)
+            write_midi(piece, path)
         return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm, path)}
 
 
@@ -308,7 +308,7 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
             if job["kind"] == "png":
                 draw_piano_roll(piece, made, job["title"])
             else:
-                write_musicxml(piece, made, score.tempo_bpm, job["title"])
+                write_musicxml(piece, made, title=job["title"])
             return made.read_bytes()
         wav = made.with_suffix(".wav")
         render_audio(midi, wav)

@@ -91,6 +91,8 @@ def test_velocities_and_tempi_are_tokens_where_they_are_asked_for(
     )
     program("decode", "a.txt", "-o", "b.mid")
     assert program("encode", "b.mid", "--no-density", "--expressive").stdout == text
+    program("decode", "a.txt", "-o", "b.musicxml")
+    assert program("encode", "b.musicxml", "--no-density", "--expressive").stdout == text
     fine = program("encode", "a.mid", "--velocity", "32", "-o", "c.txt")
     assert "VELOCITY=90" in (tmp_path / "c.txt").read_text()
     assert not fine.stderr

@@ -9,7 +9,7 @@ from megatron_music.score.instruments import BASS, SOPRANO, TENOR
 from megatron_music.score.notes import Metre, Score
 from megatron_music.score.score_file import is_score, parse_score, read_scores, split_tunes
 from megatron_music.score.score_stream import TICKS_PER_QUARTER, halved
-from tests.scores import KERN, REPEAT, TUNE, head, measure, musicxml, packed
+from tests.scores import KERN, REPEAT, TUNE, head, measure, musicxml, packed, tempo
 
 
 def quarters(score: Score, track: int = 0) -> list[tuple[float, float, int]]:
@@ -83,6 +83,70 @@ def test_abc_is_read_with_its_endings() -> None:
     assert quarters(score)[1][0] == 3
 
 
+def tune(body: str, *fields: str) -> Score:
+    return parse_score("\n".join(["X:1", *fields, "K:C", body]).encode(), "tune.abc")
+
+
+@pytest.mark.parametrize(
+    ("body", "signs", "onsets"),
+    [
+        # A metre of its own line or in brackets; the unit of length changes with the last.
+        ("CDEF|GABc|\nM:3/4\nCDE|FGA|\nM:6/8\nL:1/8\nCDEFGA|c6|",
+         [(0, "4/4"), (8, "3/4"), (14, "6/8")],
+         [*range(14), 14, 14.5, 15, 15.5, 16, 16.5, 17]),
+        ("CDEF|GABc|[M:3/4]CDE|FGA|[M:6/8][L:1/8] CDEFGA|c6|",
+         [(0, "4/4"), (8, "3/4"), (14, "6/8")],
+         [*range(14), 14, 14.5, 15, 15.5, 16, 16.5, 17]),
+        # Pick-ups end on barlines, at the beginning and after a change.
+        ("G|CDEF|GAB||\nM:3/4\nc|CDE|FG|]", [(0, "4/4"), (12, "3/4")],
+         [*range(3, 11), *range(14, 20)]),
+        # A unit of length changes within a bar; a comment is no field.
+        ("CDE[L:1/8]FG|GABc GABc|% [M:3/4]\nc8|", [(0, "4/4")],
+         [0, 1, 2, 3, 3.5, *(4 + place / 2 for place in range(8)), 8]),
+        # A note before a double bar is a note.
+        ("CDEF|GABA::CDEF|GABc:|", [(0, "4/4")], [*range(32)]),
+        # A change without a barline begins a bar.
+        ("CDEF|GABc\nM:3/4\nCDE|", [(0, "4/4"), (8, "3/4")], [*range(11)]),
+    ],
+)  # fmt: skip
+def test_fields_inside_a_tune_hold_from_there_on(
+    body: str, signs: list[tuple[float, str]], onsets: list[float]
+) -> None:
+    score = tune(body, "M:4/4", "L:1/4")
+    assert metres(score) == signs
+    assert [onset for onset, _, _ in quarters(score)] == onsets
+
+
+def test_the_lines_of_a_voice_of_a_tune_are_one_part() -> None:
+    lines = ["[V:T] cdef|gabc'|", "[V:B] x4|D4|", "[V:T] M:3/4", "cde|f3|", "[V:B][M:3/4]C3|D3|"]
+    score = tune("\n".join(lines).replace("[V:T] M", "V:T\nM"), "L:1/4", "V:T", "V:B", "M:4/4")
+    assert metres(score) == [(0, "4/4"), (8, "3/4")]
+    assert quarters(score)[-2:] == [(10, 11, 76), (11, 14, 77)]
+    assert quarters(score, 1) == [(4, 8, 62), (8, 11, 60), (11, 14, 62)]
+
+
+def test_a_tune_without_a_unit_of_length_is_of_eighths() -> None:
+    assert quarters(tune("[M:2/4]CDEF|GABc|"))[:3] == [(0, 0.5, 60), (0.5, 1, 62), (1, 1.5, 64)]
+
+
+def test_tempos_are_read_where_they_change_and_repeated_with_their_measures() -> None:
+    score = parse_score(
+        musicxml(
+            Piano=[
+                measure(1, [("C5", 4)], head() + tempo(120)),
+                measure(2, [("D5", 4)], tempo(60)),
+                measure(3, [("E5", 4)], foot=REPEAT),
+                measure(4, [("F5", 4)], tempo(90)),
+            ]
+        ),
+        "a.xml",
+    )
+    assert score.tempo_bpm == 120
+    assert [(one.onset_ticks / TICKS_PER_QUARTER, one.quarter_us) for one in score.tempos] == [
+        (0, 500_000), (4, 1_000_000), (12, 500_000), (16, 1_000_000), (24, 666_667),
+    ]  # fmt: skip
+
+
 def test_a_file_of_several_tunes_is_several_scores(tmp_path: Path) -> None:
     path = tmp_path / "tunes.abc"
     path.write_text("% a book\n" + TUNE + "\n" + TUNE.replace("X:1", "X:2"), encoding="utf-8")
@@ -107,9 +171,16 @@ def test_kern_is_read_and_its_minims_are_halved_when_asked() -> None:
         ("a.xml", b"", "empty", "empty"),
         ("a.xml", b"<svg/>", "foreign", "no MusicXML"),
         ("a.xml", b"<score-partwise>", "damaged", "cannot be read as MusicXML"),
-        ("a.mxl", b"PK\x03\x04 cut", "damaged", "cannot be read"),
-        ("a.krn", b"no spines here", "damaged", "Humdrum kern"),
-        ("a.xml", one_bar(head("0/4")), "damaged", "cannot be read"),
+        ("a.xml", b"<score-partwise>", "damaged", "breaks at line 1, column 17"),
+        ("a.mxl", b"PK\x03\x04 cut", "damaged", "no whole ZIP file"),
+        ("a.mxl", b"a letter", "foreign", "no ZIP file"),
+        ("a.krn", b"no spines here", "foreign", "no Humdrum kern"),
+        ("a.krn", KERN.replace(".\t1dd", "1dd").encode(), "damaged", "line 6 has 1 columns for 2"),
+        ("a.abc", b"Dear diary, all is well.", "foreign", "no ABC"),
+        ("a.abc", TUNE.replace("L:1/4", "L:0").encode(), "damaged", "cannot be read as ABC;"),
+        ("a.xml", one_bar(head("0/4")), "metre", "0/4"),
+        ("a.abc", TUNE.replace("M:3/4", "M:0/4").encode(), "metre", "0/4"),
+        ("a.krn", KERN.replace("4/2", "0/4").encode(), "metre", "0/4"),
         ("a.xml", one_bar(head("99/128")), "metre", "99/128"),
         ("a.xml", one_bar(), "metre", "no time signature"),
         ("a.xml", musicxml(), "silent", "no notes"),

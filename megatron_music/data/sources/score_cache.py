@@ -19,14 +19,14 @@ import numpy as np
 from megatron_music.data.sources.item import Refusal
 from megatron_music.errors import WriteError
 from megatron_music.files import atomic_write
-from megatron_music.score.notes import Metre, Score, Track
+from megatron_music.score.notes import Metre, Score, Tempo, Track
 from megatron_music.score.score_file import parse_score
 from megatron_music.score.words import without
 
 CACHE = "MEGATRON_MUSIC_CACHE"
 """The environment variable that names the folder; else `megatron_music` in the user's cache."""
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raised whenever the same file comes to give another score, or another refusal."""
 
 
@@ -77,6 +77,7 @@ def _columns(of: Score | Refusal) -> dict[str, Any]:
         return {"refusal": np.array([of.reason, str(of)])}
     notes = [np.stack((track.onset, track.end, track.pitch, track.velocity)) for track in of.tracks]
     metres = [(metre.onset_ticks, metre.numerator, metre.denominator) for metre in of.metres]
+    tempos = [(tempo.onset_ticks, tempo.quarter_us) for tempo in of.tempos]
     tracks = [(track.instrument, len(track)) for track in of.tracks]
     return {
         "head": np.array([of.ticks_per_quarter, of.tempo_bpm], np.float64),
@@ -84,6 +85,7 @@ def _columns(of: Score | Refusal) -> dict[str, Any]:
         "notes": np.concatenate([np.zeros((4, 0), np.int64), *notes], axis=1),
         "words": np.concatenate([without(0), *(track.sung for track in of.tracks)]),
         "metres": np.array(metres, np.int64).reshape(-1, 3),
+        "tempos": np.array(tempos, np.int64).reshape(-1, 2),
     }
 
 
@@ -94,8 +96,8 @@ def _load(path: Path) -> Score | Refusal | None:
             if "refusal" in kept:
                 reason, detail = kept["refusal"].tolist()
                 return Refusal(reason, detail)
-            head, tracks, notes, words, metres = (
-                kept[name] for name in ("head", "tracks", "notes", "words", "metres")
+            head, tracks, notes, words, metres, tempos = (
+                kept[name] for name in ("head", "tracks", "notes", "words", "metres", "tempos")
             )
         edges = np.cumsum(tracks.reshape(-1, 2)[:, 1])[:-1]
         parts = np.split(notes, edges, axis=1) if len(tracks) else []
@@ -117,6 +119,7 @@ def _load(path: Path) -> Score | Refusal | None:
             ),
             tuple(Metre(*row) for row in metres.tolist()),
             float(head[1]),
+            tempos=tuple(Tempo(*row) for row in tempos.tolist()),
         )
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
         return None
