@@ -90,8 +90,10 @@ BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
 	$(if $(WORDS),--text,$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch))
 ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
 	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
+# Pieces begin and close, where the model knows the place in a piece; other models refuse these options.
+WHOLE = $$(grep -qs '"place"' $(RUN_FOLDER)/hf/config.json && echo --begin --end)
 # With a seed the same songs again, else more.
-COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/$(if $(WORDS),words,music --bars $(BARS)) $(addprefix --seed ,$(1))
+COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/$(if $(WORDS),words,music --bars $(BARS) $(WHOLE)) $(addprefix --seed ,$(1))
 COMPOSE = $(COMPOSE_TO) $(if $(and $(OF),$(if $(WORDS),,1)),--best $(N) --of $(OF),-n $(N))
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.

@@ -82,14 +82,19 @@ class SampleOptions:
         ),
     ] = None
     full_bars: Annotated[
-        bool, Option(help="Have the four voices sing up to each barline, as in chorales.")
-    ] = True
+        bool | None,
+        Option(
+            "--full-bars/--no-full-bars",
+            help="Have the four voices sing up to each barline, as in chorales.",
+            show_default="unless --end is given",
+        ),
+    ] = None
     begin: Annotated[
         bool, Option("--begin", help="Begin like a piece, if the model knows places in a piece.")
     ] = False
     end: Annotated[
         bool,
-        Option("--end", help="Close with a cadence, if the model knows places in a piece."),
+        Option("--end", help="Close like a piece, if the model knows places in a piece."),
     ] = False
     words: Annotated[
         str | None,

@@ -145,7 +145,7 @@ def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: 
             attributes=attributes,
             densities=asked,
             tracks=request.tracks,
-            full_bars=request.full_bars,
+            full_bars=request.has_full_bars,
             metre=request.metre_index(vocabulary),
             tempo=request.tempo_index(vocabulary),
             velocities=request.levels_of_velocity(vocabulary),
@@ -398,7 +398,7 @@ def _next_template(
         vocabulary,
         max_tokens,
         attributes,
-        full_bars=request.full_bars,
+        full_bars=request.has_full_bars,
         as_whole=sung is not None,
         reserved=lambda of: tokens_of_words(of, sung, vocabulary) if sung else 0,
     )

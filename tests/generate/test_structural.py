@@ -32,7 +32,7 @@ from megatron_music.tokenizer.structure import (
 )
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenizerSettings, load_vocabulary
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import track
+from tests.music import bars_not_full, track
 
 
 class Drawn:
@@ -343,6 +343,16 @@ def test_a_piece_of_ones_own_is_brought_to_its_end(framed_model: Path) -> None:
     assert bars_with(session.continue_piece(bars=7, end=True), 60) == [6]
     assert bars_with(session.fill(fill_bars=(1, 4), begin=True, end=True), 60) == [3]
     assert bars_with(session.fill(fill_bars=(1, 4), begin=True, end=True), 72) == [0]
+
+
+@pytest.mark.parametrize(("full_bars", "rests"), [(None, True), (False, True), (True, False)])
+def test_voices_may_rest_after_the_last_chord(
+    hearing_model: Path, full_bars: bool | None, rests: bool
+) -> None:
+    session = Session.load(hearing_model)
+    songs = session.compose(count=8, bars=2, temperature=3.0, end=True, full_bars=full_bars)
+    found = [bars_not_full(one, song.piece) for song in songs for one in song.piece.tracks]
+    assert any(found) is rests
 
 
 @pytest.mark.parametrize("wish", ["begin", "end"])
