@@ -17,7 +17,7 @@ from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar import Walker, legal_masks, min_tokens
 from megatron_music.tokenizer.infill_template import Part, lay_out
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.structure import (
     INPUTS,
     StructureTracker,

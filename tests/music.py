@@ -7,11 +7,11 @@ import numpy.typing as npt
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.metre import COMMON_TIME, METRES
 from megatron_music.score.notes import Metre, Piece, Score, Tempo, Track
 from megatron_music.score.quantize import quantize
-from megatron_music.score.stretches import lay_out_bars
 from megatron_music.score.words import MARKS, clean_text
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 

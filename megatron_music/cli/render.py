@@ -42,12 +42,12 @@ def render(
     """
     from megatron_music.files import check_suffix, free_stem, refuse_overwriting
     from megatron_music.formatting import printable
+    from megatron_music.score.bar_layout import in_own_bars, other_metres
     from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
-    from megatron_music.score.stretches import in_own_bars, other_metres
 
     if output is not None and (png or wav or musicxml):
         raise UsageError("-o names a folder, --png, --wav and --musicxml name files; give either")

@@ -48,9 +48,9 @@ def encode(
     """
     from megatron_music.data.sources.item import MUSIC_SUFFIXES
     from megatron_music.files import refuse_overwriting, write_text
+    from megatron_music.score.bar_layout import other_metres
     from megatron_music.score.music_file import read_all_music
     from megatron_music.score.quantize import windows
-    from megatron_music.score.stretches import other_metres
     from megatron_music.tokenizer.codec import encode as encode_piece
     from megatron_music.tokenizer.codec import piece_of, to_text
     from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from megatron_music.data.indexed import IndexedReader, documents_in
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
+from megatron_music.tokenizer.document_places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 from megatron_music.tokenizer.windows import WHOLE, Documents, Windows, fixed_draw, new_draw, plan
 

@@ -20,7 +20,7 @@ from megatron_music.generate.song import Song
 from megatron_music.score.hashing import DRUM_OFFSET, PITCH_ROOM, STRIDE, Words, scramble
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.fill import is_hidden
+from megatron_music.tokenizer.hidden_bars import is_hidden
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
 from megatron_music.train.datasets import read_window_settings
 

@@ -25,7 +25,7 @@ from megatron_music.tokenizer.infill_kernel import (
     take_template_tokens,
 )
 from megatron_music.tokenizer.infill_template import InfillTemplate
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import Vocabulary
 

@@ -43,10 +43,10 @@ from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.notes import DEFAULT_QUARTER_US, IntArray, Piece, Track
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import decode
+from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.grammar import min_tokens
 from megatron_music.tokenizer.infill_template import InfillTemplate
-from megatron_music.tokenizer.places import UNKNOWN
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _NOTHING: IntArray = np.zeros(0, np.int64)

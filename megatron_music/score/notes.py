@@ -120,7 +120,7 @@ class Score:
 
     `tempo_bpm` is the tempo it begins at, and `tempos` are all that it has, by their ticks; without
     any it keeps the first. `bars` are the metres of the bars that it is laid out in from tick 0
-    on, as `stretches.lay_out_bars` does; the last holds for all that follow, and none means 4/4.
+    on, as `bar_layout.lay_out_bars` does; the last holds for all that follow, and none means 4/4.
     `words_left_out` says how many syllables of its source no note has, and why.
     """
 

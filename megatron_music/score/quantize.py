@@ -112,7 +112,7 @@ def windows(piece: Piece, bars: int, hop: int, cuts: tuple[int, ...] = (0,)) -> 
     A note belongs to the window it begins in and ends with it at the latest. Tracks silent in a
     window are left out of it, and so are windows without a note. With `hop == bars` the windows
     laid end to end are the piece, but for notes cut at their edges. `cuts` are the bars at which
-    the stretches of the piece begin (see `stretches.lay_out_bars`): no window reaches over one.
+    the stretches of the piece begin (see `bar_layout.lay_out_bars`): no window reaches over one.
     """
     return [window for _, window in placed_windows(piece, bars, hop, cuts)]
 

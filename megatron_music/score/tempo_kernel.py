@@ -5,6 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.score.bar_layout_kernel import (
+    BARS,
+    FIRST,
+    LAST,
+    ORIGIN,
+    REGIONS,
+    Layout,
+    nearest_tick,
+)
 from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import MOST_BARS
 from megatron_music.score.midi_columns import (
@@ -16,15 +25,6 @@ from megatron_music.score.midi_columns import (
     Columns,
 )
 from megatron_music.score.notes import DEFAULT_QUARTER_US, QUARTERS_PER_BAR
-from megatron_music.score.stretch_kernel import (
-    BARS,
-    FIRST,
-    LAST,
-    ORIGIN,
-    REGIONS,
-    Layout,
-    nearest_tick,
-)
 from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, TEMPO_EDGES_US
 
 Cells = npt.NDArray[np.int64]

@@ -21,7 +21,7 @@ LONGEST_SYLLABLE_BYTES = 32
 """In UTF-8; what is longer is cut: no syllable is, but lines of adverts are."""
 
 _BEFORE = re.compile(r"^(\d+[.)]\s*|[-\s/\\@<~_+=*^])+")
-_BEHIND = re.compile(r"[-\s~_+=^]+$")
+_AFTER = re.compile(r"[-\s~_+=^]+$")
 
 
 def clean_text(text: str) -> str:
@@ -34,7 +34,7 @@ def clean_text(text: str) -> str:
     shown = "".join(one if one.isprintable() else " " for one in composed)
     # In bytes, since tokens spell bytes, but not within a character.
     cut = " ".join(shown.split()).encode()[:LONGEST_SYLLABLE_BYTES].decode(errors="ignore")
-    text = _BEHIND.sub("", _BEFORE.sub("", cut))
+    text = _AFTER.sub("", _BEFORE.sub("", cut))
     return text if any(one.isalnum() for one in text) else ""
 
 

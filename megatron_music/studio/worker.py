@@ -235,9 +235,9 @@ def _syllables_in(midi: Path, piece: Any) -> list[list[str]]:
 
     A model that knows no words still keeps those of a file.
     """
+    from megatron_music.score.bar_layout import in_own_bars
     from megatron_music.score.midi import parse_sung
     from megatron_music.score.quantize import quantize
-    from megatron_music.score.stretches import in_own_bars
 
     score = parse_sung(midi.read_bytes(), midi.name).score
     if all(track.syllables is None for track in score.tracks):
@@ -262,11 +262,11 @@ def _sung_notes(track: Any) -> Iterator[tuple[int, int, str]]:
 
 def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
     """Read a file of a person, notation as MIDI from then on; raises MusicFileError."""
+    from megatron_music.score.bar_layout import in_own_bars
     from megatron_music.score.midi import write_midi
     from megatron_music.score.music_file import read_music
     from megatron_music.score.quantize import quantize
     from megatron_music.score.score_file import is_score
-    from megatron_music.score.stretches import in_own_bars
 
     with _limited(), TemporaryDirectory() as folder:
         # Of the name that a stranger gave only the kind is used.
@@ -293,11 +293,11 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
     """Make sound, a picture or a score of a MIDI file."""
     from megatron_music.generate.roll import compressed
     from megatron_music.score.audio import render_audio
+    from megatron_music.score.bar_layout import in_own_bars
     from megatron_music.score.music_file import read_music
     from megatron_music.score.musicxml import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
-    from megatron_music.score.stretches import in_own_bars
 
     with _limited(), TemporaryDirectory() as folder:
         midi, made = Path(folder) / "song.mid", Path(folder) / f"song.{job['kind']}"

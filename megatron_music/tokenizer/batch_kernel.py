@@ -8,13 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
-from megatron_music.score.grid_kernel import MOST_BARS, NOT_SURE, Grid
-from megatron_music.score.instruments import VOICES
-from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
-from megatron_music.score.midi_kernel import scan
-from megatron_music.score.notes import QUARTERS_PER_BAR
-from megatron_music.score.stretch_kernel import (
+from megatron_music.score.bar_layout_kernel import (
     CUTS,
     Metres,
     find_regions,
@@ -23,6 +17,12 @@ from megatron_music.score.stretch_kernel import (
     lay_out_common_time,
     metre_at,
 )
+from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.grid_kernel import MOST_BARS, NOT_SURE, Grid
+from megatron_music.score.instruments import VOICES
+from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
+from megatron_music.score.midi_kernel import scan
+from megatron_music.score.notes import QUARTERS_PER_BAR
 from megatron_music.score.tempo_kernel import read_tempos
 from megatron_music.tokenizer.documents import DocumentColumns
 from megatron_music.tokenizer.encode_kernel import NO_ROOM, encode_notes

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import TokenError
+from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece, Score
 from megatron_music.score.quantize import quantize
-from megatron_music.score.stretches import lay_out_bars
 from megatron_music.score.tempo import nearest_tempi
 from megatron_music.tokenizer.grammar import walk
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary

@@ -10,6 +10,7 @@ Setting bits puts notes in order; reading them off writes the tokens.
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.score.bar_layout_kernel import BARS, CUTS
 from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
     NOT_SURE,
@@ -25,7 +26,6 @@ from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.score.metre import SIXTEENTHS
 from megatron_music.score.midi_columns import Columns
 from megatron_music.score.notes import DEFAULT_VELOCITY, QUARTERS_PER_BAR, UNTOLD
-from megatron_music.score.stretch_kernel import BARS, CUTS
 from megatron_music.score.tempo_kernel import find_tempos
 from megatron_music.tokenizer.documents import DocumentColumns
 from megatron_music.tokenizer.encode_setup import (
@@ -186,7 +186,10 @@ def _encode_window(
     """Write the documents of a window: one for each shift that leaves its pitches in range."""
     ids, edges, grid, room = setup.ids, setup.edges, setup.grid, setup.room
     tokens, used, bars = output.tokens, setup.used, stop - start
-    latest = (bars - 1) << setup.bar_bits | _bar_steps(stop - 1, setup)
+    sixteenths = setup.metres.sixteenths[_bar_metre(stop - 1, setup)]
+    last_steps = sixteenths * (setup.plan.steps_per_quarter // SIXTEENTHS)
+    # The barline that ends the window: what is held over it ends there.
+    latest = (bars - 1) << setup.bar_bits | last_steps
     first = used[_TOKENS]
     at = _write_head(start, setup, tokens, first)
     for i in range(sounding):
@@ -245,14 +248,6 @@ def _bar_metre(bar: int, setup: Setup) -> int:
     """Return the place of a bar's metre."""
     laid = setup.layout.counts[BARS] > 0
     return wide(setup.layout.metres[bar]) if laid else setup.metres.common
-
-
-@kernel
-def _bar_steps(bar: int, setup: Setup) -> int:
-    """Return the length of a bar."""
-    sixteenths = setup.metres.sixteenths[_bar_metre(bar, setup)]
-    steps: int = sixteenths * (setup.plan.steps_per_quarter // SIXTEENTHS)
-    return steps
 
 
 @kernel

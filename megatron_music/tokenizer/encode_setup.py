@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.score.bar_layout_kernel import Layout, Metres, new_layout, new_metres
 from megatron_music.score.grid_kernel import (
     BAR_BITS,
     MOST_BAR_BITS,
@@ -13,7 +14,6 @@ from megatron_music.score.grid_kernel import (
     new_grid,
 )
 from megatron_music.score.midi_columns import MOST_TRACKS
-from megatron_music.score.stretch_kernel import Layout, Metres, new_layout, new_metres
 from megatron_music.score.tempo_kernel import Tempos, new_tempos
 from megatron_music.tokenizer.vocabulary import Ids, Vocabulary
 

@@ -14,9 +14,9 @@ from megatron_music.score.quantize import canonical_track
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer import grammar_state as at
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.fill import is_hidden, restore
 from megatron_music.tokenizer.grammar_reasons import LEGAL, REASONS
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.hidden_bars import is_hidden, restore
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]

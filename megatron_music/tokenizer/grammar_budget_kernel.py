@@ -59,7 +59,7 @@ def owed_after(kind: int, value: int, song: State, rules: Rules) -> int:
 
 @borrowing_kernel
 def _owed_after_frame(kind: int, value: int, cells: Cells, rules: Rules) -> int:
-    """Do as `owed_after` for what stands outside of bars, and for BAR_END."""
+    """Do as `owed_after` for tokens outside of bars, and for BAR_END."""
     bar, notes, sounding = cells[BAR], cells[NOTES], cells[SOUNDING]
     if kind == kinds.BAR_END:
         return _owed(cells, rules, BETWEEN_BARS, bar + 1, 0, notes, sounding, 0)
@@ -68,7 +68,10 @@ def _owed_after_frame(kind: int, value: int, cells: Cells, rules: Rules) -> int:
     if kind == kinds.TRACK_END:
         return _owed(cells, rules, BETWEEN_TRACKS, bar, 0, notes, 0, 0)
     if kind == kinds.TRACK_START:
-        return _owed_new_track(cells, rules)
+        # This track, those that are asked for after it, and PIECE_END, less TRACK_START itself.
+        tracks = 1 + max(0, cells[ASKED] - cells[TRACKS] - 1)
+        owed: int = tracks * _track_tokens(cells, rules, max(1, cells[PIECE_BARS]))
+        return owed
     if kind in (kinds.METRE, kinds.TEMPO):
         return _owed_change(cells, rules)
     if kind == kinds.ATTRIBUTE:
@@ -117,14 +120,6 @@ def _owed_piece(cells: Cells, rules: Rules, attribute: int) -> int:
     owed: int = later * _track_tokens(cells, rules, max(1, cells[PIECE_BARS])) + 1
     owed += attributes_due(rules, attribute)
     return owed + int(cells[METRE] == UNTOLD) + int(cells[TEMPO] == UNTOLD)
-
-
-@borrowing_kernel
-def _owed_new_track(cells: Cells, rules: Rules) -> int:
-    """Count the tokens owed after the TRACK_START that could come now."""
-    later = max(0, cells[ASKED] - cells[TRACKS] - 1)
-    owed: int = (later + 1) * _track_tokens(cells, rules, max(1, cells[PIECE_BARS]))
-    return owed
 
 
 @borrowing_kernel

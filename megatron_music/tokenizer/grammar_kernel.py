@@ -18,7 +18,7 @@ piece, and never at step 0 of a bar (an end on a barline belongs to the bar that
 
 With a plan, a token is legal only if the plan can still be met after it: any legal choice ends as
 asked and within `max_tokens` (`grammar_budget_kernel`). A document with hidden bars
-(`tokenizer.fill`) is legal when the piece it hides is.
+(`tokenizer.hidden_bars`) is legal when the piece it hides is.
 
 The mask, infill, `check`, `verify` and evaluation all ask this module.
 """
@@ -153,7 +153,7 @@ def _refuse_description(kind: int, value: int, song: State, rules: Rules) -> int
 
 @inlined
 def refuse_music(kind: int, value: int, song: State, rules: Rules) -> int:
-    """Do as `refuse_form` for what stands in a bar, and for its BAR_END."""
+    """Do as `refuse_form` for tokens in a bar, and for its BAR_END."""
     cells = song.cells
     if kind == kinds.SYLLABLE:
         return _refuse_syllable(value, cells[SUNG])
@@ -371,7 +371,7 @@ def take(token: int, song: State, rules: Rules) -> None:
 
 @inlined
 def take_music(kind: int, value: int, song: State, rules: Rules) -> None:
-    """Move a song past a legal token that stands in a bar."""
+    """Move a song past a legal token in a bar."""
     cells = song.cells
     sung, cells[SUNG] = cells[SUNG], NOT_SUNG
     if kind == kinds.NOTE_ON:

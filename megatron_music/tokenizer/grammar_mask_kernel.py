@@ -1,4 +1,4 @@
-"""The legal next tokens of many songs at once, compiled: what composing is held to.
+"""The legal next tokens of many songs at once, compiled: composing chooses among them.
 
 A song is a row of `State`. What is owed after a token is the same for most tokens of a kind, so
 that it is counted once a kind; `grammar_kernel` says which of them are legal.

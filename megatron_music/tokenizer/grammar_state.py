@@ -1,4 +1,4 @@
-"""Where songs stand in the grammar, and what is asked of them: numbers of its kernels."""
+"""The state of songs in the grammar, and what is asked of them, as its kernels take them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells, TokenTable, token_table
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
@@ -49,9 +49,9 @@ PHASES_OF_KIND = np.array(
     ],
     np.int64,
 )
-"""Where tokens of each kind may stand, as bits 1 << phase."""
+"""The phases in which each kind of token may come, as bits 1 << phase."""
 _MOST_BARS = 1 << 12
-ENDLESS = 1 << 40
+ENDLESS = 1 << 40  # tokens: more than any piece has
 
 
 class Rules(NamedTuple):
@@ -85,7 +85,7 @@ class Rules(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where songs stand: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
+    """The state of songs: `cells` [songs, COLUMNS], onsets [songs, 128], `wanted` [songs, 133].
 
     `onsets` are steps since the track began, SILENT where a pitch does not sound. `wanted` counts
     the tracks of each instrument that are still to come; ASKED is how many there are in all, 0

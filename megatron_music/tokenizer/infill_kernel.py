@@ -2,7 +2,7 @@
 
 What is given can only come as it is given. In a slot the rules are those of a bar in
 `grammar_kernel`, and three more: a kept note's end comes at its step, before anything else there;
-notes of one's own end within the run of slots; the template has to be finished within its tokens.
+new notes end within the run of slots; the template has to be finished within its tokens.
 Levels of velocity are told anew in each slot.
 """
 
@@ -41,7 +41,7 @@ from megatron_music.tokenizer.grammar_state import (
     new_state,
 )
 from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
@@ -62,7 +62,7 @@ _FLAGS = 11
 
 
 class TemplateBatch(NamedTuple):
-    """Templates of a batch and where their songs stand; the first index is the song's.
+    """Templates of a batch and the state of their songs; the first index is the song's.
 
     `items` are tokens or what stands for something open; `owed` the least tokens from each on;
     `flags` [song, slot, flag] tell of the slots (FREE: the step from which some note may begin;
@@ -159,22 +159,18 @@ def take_template_tokens(tokens: Cells, templates: TemplateBatch) -> None:
                 place[CURSOR] += 1
                 _enter(song, templates)
             elif kind >= kinds.NOTE_ON:
-                _play(kind, table.values[token], place, one, templates.rules)
+                value = table.values[token]
+                # Notes of the song's own that sound are counted; kept ones end as they are due.
+                if kind == kinds.NOTE_ON:
+                    place[OWN] += 1
+                elif kind == kinds.NOTE_OFF and one.onsets[value] == LOCKED:
+                    place[DUE] += 1
+                elif kind == kinds.NOTE_OFF:
+                    place[OWN] -= 1
+                take_music(kind, value, one, templates.rules)
             else:  # what closes the slot
                 place[CURSOR] += 2
                 _enter(song, templates)
-
-
-@borrowing_kernel
-def _play(kind: int, value: int, place: Cells, song: State, rules: Rules) -> None:
-    """Take a token of music, and count the notes of the song's own that sound."""
-    if kind == kinds.NOTE_ON:
-        place[OWN] += 1
-    elif kind == kinds.NOTE_OFF and song.onsets[value] == LOCKED:
-        place[DUE] += 1
-    elif kind == kinds.NOTE_OFF:
-        place[OWN] -= 1
-    take_music(kind, value, song, rules)
 
 
 @borrowing_kernel
@@ -193,7 +189,7 @@ def _enter(song: int, templates: TemplateBatch) -> None:
     # As in a piece of one bar, in which the last bar has to have a note.
     cells[PIECE_BARS] = flags[NEEDS_NOTE]
     place[DUE] = flags[FIRST_DUE]
-    if flags[BEGINS]:
+    if flags[BEGINS]:  # within a run notes are held from slot to slot
         place[OWN] = 0
     if flags[OPENS_TRACK]:
         cells[NOTES] = 0

@@ -126,8 +126,8 @@ def lay_out(
     """Return the template of `bars` bars of a piece from `first_bar`, its tracks in this order.
 
     `frame` gives the bars of the piece; its tracks are ignored. With `fill` the bars to be written
-    follow the tracks, as in `tokenizer.fill`; else they are written in place. With `full_bars`
-    voices must sing up to the barlines of these bars.
+    follow the tracks, as in `tokenizer.hidden_bars`; else they are written in place. With
+    `full_bars` voices must sing up to the barlines of these bars.
     """
     first, last = frame.bar_starts[[first_bar, first_bar + bars]].tolist()
     window = Piece(
@@ -232,18 +232,15 @@ def _slots(
     locked_at = _locked(contents, vocabulary)
     blocked_at = {bar: _blocked(part, starts, bar, first_bar) for bar in holes}
     dues_at = {bar: _dues(contents[bar - first_bar], vocabulary) for bar in holes}
-    full = {
-        bar
-        for bar in holes
-        if full_bars
-        and part.kept.instrument in VOICES
-        and not _is_sung(
-            dues_at[bar],
-            locked_at[bar - first_bar],
-            blocked_at[bar],
-            starts[bar + 1] - starts[bar],
-        )
-    }
+    full = set()
+    for bar in holes if full_bars and part.kept.instrument in VOICES else ():
+        steps = starts[bar + 1] - starts[bar]
+        ends_before = {pitch for step, pitch in dues_at[bar] if step < steps}
+        is_held = bool(set(locked_at[bar - first_bar]) - ends_before)
+        # A kept note that sounds up to the barline fills the bar by itself.
+        if not is_held and int(blocked_at[bar].max()) < steps:
+            full.add(bar)
+    # No kept note sounds in the window: then a bar that is written has to have one.
     silent = not any(contents) and not any(blocked.any() for blocked in blocked_at.values())
     return {
         bar: BarSlot(
@@ -264,14 +261,6 @@ def _slots(
         )
         for bar in holes
     }
-
-
-def _is_sung(
-    dues: tuple[tuple[int, int], ...], locked: tuple[int, ...], blocked: IntArray, steps: int
-) -> bool:
-    """Tell whether a kept note sounds up to the barline."""
-    ends_before = {pitch for step, pitch in dues if step < steps}
-    return bool(set(locked) - ends_before) or int(blocked.max()) == steps
 
 
 def _locked(contents: list[list[int]], vocabulary: Vocabulary) -> list[tuple[int, ...]]:

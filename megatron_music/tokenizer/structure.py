@@ -1,8 +1,8 @@
 """Structural inputs: which rows of a model's position table each token takes.
 
-Beside its own embedding a token gets a sum of rows of GPT-2's position table (`wpe`), which say
-where the token is and what sounds there. Rows describe the state after the token: what the
-next one meets. All of it follows from the tokens so far, but for the place in the piece.
+In addition to its own embedding a token gets a sum of rows of GPT-2's position table (`wpe`), which
+say where the token is and what sounds there. Rows describe the state after the token: what the next
+one meets. All of it follows from the tokens so far, but for the place in the piece.
 
     index       a row for each token of a document: documents without inputs use these alone
     time        steps since the window's beginning, in this track
@@ -33,8 +33,8 @@ from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
+from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.load import AnyVocabulary
-from megatron_music.tokenizer.places import UNKNOWN
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.token_kinds import METRE, TokenTable, token_table
 from megatron_music.tokenizer.vocabulary import (
@@ -63,7 +63,7 @@ PLACES = 17
 
 RowArray = npt.NDArray[np.int32]
 PlaceArray = npt.NDArray[np.integer]
-"""[documents, 2] as in `tokenizer.places`; UNKNOWN takes no row."""
+"""[documents, 2] as in `tokenizer.document_places`; UNKNOWN takes no row."""
 
 
 class PositionRows(NamedTuple):

@@ -13,7 +13,7 @@ Cells = npt.NDArray[np.int64]
 PAD, PIECE_START, PIECE_END, TRACK_START, TRACK_END, BAR_START, BAR_END = range(7)
 FILL_IN, FILL_START, FILL_END, INST, DENSITY, METRE, TEMPO, ATTRIBUTE = range(7, 15)
 NOTE_ON, NOTE_OFF, TIME_DELTA, VELOCITY, SYLLABLE = range(15, 20)
-"""The kinds of tokens; a mark of form has its id, and those from NOTE_ON stand in bars alone."""
+"""The kinds of tokens; a mark of form has its id, and those from NOTE_ON are in bars alone."""
 
 
 class TokenTable(NamedTuple):

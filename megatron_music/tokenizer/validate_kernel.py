@@ -1,7 +1,7 @@
 """The grammar over whole data sets, compiled: which documents are not legal.
 
 Hidden bars are followed where they stood. Of documents with hidden bars only those are passed over
-that `tokenizer.fill.hide` could have written; `grammar.check` judges the others.
+that `tokenizer.hidden_bars.hide` could have written; `grammar.check` judges the others.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from megatron_music.tokenizer.grammar_state import (
     new_rules,
     new_song,
 )
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
@@ -75,7 +75,10 @@ def _is_piece(tokens: Tokens, song: State, rules: Rules) -> bool:
         if kind == kinds.FILL_IN:
             # Only a document with hidden bars pays for the search through all of its tokens.
             if told == _UNKNOWN:
-                told = first_told = _first_told(tokens, place, rules)
+                told = place
+                while told < len(tokens) and kind_of(wide(tokens[told]), rules) != kinds.FILL_START:
+                    told += 1
+                first_told = told
             told = _follow_hidden(tokens, told, song, rules)
             if told == _REFUSED:
                 return False
@@ -97,14 +100,6 @@ def kind_of(token: int, rules: Rules) -> int:
     # Compiled code checks no bounds: an id out of range would read what comes after the table.
     kind: int = rules.table.kinds[token] if 0 <= token < len(rules.table.kinds) else kinds.PAD
     return kind
-
-
-@borrowing_kernel
-def _first_told(tokens: Tokens, place: int, rules: Rules) -> int:
-    """Return where the contents of hidden bars begin; the number of tokens if there are none."""
-    while place < len(tokens) and kind_of(wide(tokens[place]), rules) != kinds.FILL_START:
-        place += 1
-    return place
 
 
 @borrowing_kernel

@@ -89,7 +89,7 @@ class TokenizerSettings:
     `density_edges` are nine ascending figures in notes a bar; a track of n notes a bar gets the
     density level that is the number of edges at or below n. `bars` is the usual length of a
     window and `ensemble` the instruments of every piece, where all pieces have the same. `fill`
-    says that the data set holds documents with hidden bars, as `tokenizer.fill` writes them.
+    says that the data set holds documents with hidden bars, as `tokenizer.hidden_bars` writes them.
     `instrumentations` are the instruments of some training windows ("0 33 DRUMS"), each as often
     as the data have it, `instrumentation_tokens` the lengths of those windows, and where there are
     `attributes`, `instrumentation_labels` those of each ("COMPOSER=BACH GENRE=CHORALE"); after the
@@ -229,7 +229,7 @@ class Vocabulary:
         self.bar_end = self.ids["BAR_END"]
         self.note_on = self.ids["NOTE_ON=0"]
         self.note_off = self.ids["NOTE_OFF=0"]
-        self.time_delta = self.ids["TIME_DELTA=1"] - 1
+        self.time_delta = self.ids["TIME_DELTA=1"] - 1  # there is no delta of 0
         self.inst = self.ids["INST=0"]
         self.density = self.ids["DENSITY=0"]
         self.metre = self.density + DENSITY_LEVELS

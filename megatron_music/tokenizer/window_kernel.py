@@ -2,8 +2,8 @@
 
 A window is some bars of an indexed document (`window_index_kernel`): the tracks that sound in them,
 in an order, in a key, with some bars hidden. The tokens are those that `codec.encode` and
-`fill.hide` write for the same notes: a note belongs to the window it begins in and ends with it at
-the latest.
+`hidden_bars.hide` write for the same notes: a note belongs to the window it begins in and ends with
+it at the latest.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from megatron_music.tokenizer.window_write_kernel import WindowChoice, write
 NOTHING_FITS = 0
 
 _FRAME = 8  # tokens of a track, or of a document, without its bars and notes
-_FRACTION_BITS = 11
+_FRACTION_BITS = 11  # of 64 those that a float cannot hold
 _FRACTIONS = float(1 << 53)
 _ORDER, _SHIFT, _DROP, _IS_HIDDEN, _HIDE, _TEMPO, _VELOCITY = (np.uint64(n) for n in range(2, 9))
 
@@ -62,7 +62,7 @@ class Words(NamedTuple):
     """The random words of a window, and the parameters of drawing it.
 
     Tracks are ordered by `order`, as in `hashing.track_order`; bars are hidden as
-    `fill.choose_bars` chooses them by `hide`.
+    `hidden_bars.choose_bars` chooses them by `hide`.
     """
 
     draw: Draw
@@ -135,7 +135,17 @@ def cut(tokens: Tokens, index: Index, window: Window, rules: Rules) -> Tokens:
     )
     room = _look(tokens, index, window, about, rules)
     order = _ordered(about, window)
-    shifts, semitones = _key(about, order, window)
+    lowest, highest = PITCHES - 1, 0
+    for track in order:
+        if not about.drums[track]:
+            lowest = min(lowest, about.lowest[track])
+            highest = max(highest, about.highest[track])
+    draw = window.words.draw
+    last_shift = draw.lowest_shift + draw.shifts - 1
+    # A key of those that leave all pitches in range.
+    shifts, semitones = _moved(
+        window.words.shift, draw.lowest_shift, last_shift, -lowest, PITCHES - 1 - highest
+    )
     if len(order) == 0 or shifts == 0:
         return np.zeros(0, np.uint16)
     hidden = np.zeros((len(order), window.bars), np.bool_)
@@ -206,19 +216,6 @@ def _ordered(about: Tracks, window: Window) -> Cells:
 
 
 @kernel
-def _key(about: Tracks, order: Cells, window: Window) -> tuple[int, int]:
-    """Return the number of keys with all pitches in range, and the semitones of a drawn one."""
-    words, draw = window.words, window.words.draw
-    lowest, highest = PITCHES - 1, 0
-    for track in order:
-        if not about.drums[track]:
-            lowest = min(lowest, about.lowest[track])
-            highest = max(highest, about.highest[track])
-    last_shift = draw.lowest_shift + draw.shifts - 1
-    return _moved(words.shift, draw.lowest_shift, last_shift, -lowest, PITCHES - 1 - highest)
-
-
-@kernel
 def _moved(word: np.uint64, low: int, high: int, least: int, most: int) -> tuple[int, int]:
     """Return how many numbers of `low`..`high` are in `least`..`most`, and a drawn one of them."""
     first = max(low, least)
@@ -252,7 +249,7 @@ def _levels(
 
 @kernel
 def hide_bars(word: np.uint64, hidden: npt.NDArray[np.bool_]) -> None:
-    """Mark the bars [tracks, bars] to hide: those of `fill.choose_bars`, by its last word."""
+    """Mark the bars [tracks, bars] that `hidden_bars.choose_bars` hides, by its last word."""
     tracks, bars = hidden.shape
     zero, one = np.uint64(0), np.uint64(1)
     choice, size, place = (

@@ -18,7 +18,7 @@ from megatron.core.datasets import helpers
 
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
-from megatron_music.tokenizer.places import Places
+from megatron_music.tokenizer.document_places import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.distributed import ParallelContext

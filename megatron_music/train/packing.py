@@ -17,8 +17,8 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.score.hashing import WORD, Words, scramble
+from megatron_music.tokenizer.document_places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.load import AnyVocabulary
-from megatron_music.tokenizer.places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Documents, documents_of, shortened
 from megatron_music.train.packing_kernel import best_fit

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError, WriteError
+from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
 from megatron_music.score.metre import METRES
 from megatron_music.score.midi import parse_midi, read_midi, write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import quantize
-from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.codec import decode, encode, piece_of
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.midi_bytes import ONE_NOTE, midi_bytes

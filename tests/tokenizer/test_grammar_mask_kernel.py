@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
-from megatron_music.tokenizer.fill import is_hidden
 from megatron_music.tokenizer.grammar import Walker, check, legal_masks
 from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
 from megatron_music.tokenizer.grammar_state import new_rules, new_state
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.hidden_bars import is_hidden
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 from tests.music import pick
 from tests.tokenizer.oracle import OracleWalker

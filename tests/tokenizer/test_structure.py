@@ -12,7 +12,7 @@ from megatron_music.score.instruments import DRUMS, instrument_name
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
-from megatron_music.tokenizer.fill import choose_bars, hide
+from megatron_music.tokenizer.hidden_bars import choose_bars, hide
 from megatron_music.tokenizer.structure import (
     INPUTS,
     PositionRows,

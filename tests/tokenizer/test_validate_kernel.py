@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from megatron_music.errors import TokenError
 from megatron_music.score.metre import METRES
 from megatron_music.tokenizer.codec import encode, from_text
-from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.hidden_bars import choose_bars, hide, is_hidden
 from megatron_music.tokenizer.validate_kernel import suspect_documents
 from megatron_music.tokenizer.vocabulary import TokenArray, TokenizerSettings, Vocabulary
 from tests.music import pieces, sung_pieces

@@ -15,8 +15,8 @@ from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece, Track
 from megatron_music.score.quantize import placed_windows
 from megatron_music.tokenizer.codec import decode, encode
-from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.hidden_bars import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.vocabulary import (
     Kind,
     TokenArray,
@@ -279,7 +279,7 @@ def test_every_shift_of_velocity_and_tempo_is_drawn() -> None:
 
 @given(st.integers(1, 12), st.integers(1, 16), st.integers(0, 2**64 - 1))
 def test_bars_are_hidden_as_the_build_hides_them(tracks: int, bars: int, seed: int) -> None:
-    from megatron_music.tokenizer.fill import hiding_seed
+    from megatron_music.tokenizer.hidden_bars import hiding_seed
 
     music = "0123456789abcdef"
     hidden = np.zeros((tracks, bars), np.bool_)

@@ -17,13 +17,13 @@ from megatron_music.data.sources.item import Item, Refusal
 from megatron_music.data.split import split_of
 from megatron_music.errors import MidiError, MusicFileError
 from megatron_music.formatting import counted
+from megatron_music.score.bar_layout import lay_out_bars, other_metres
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import VOICES, instrument_name
 from megatron_music.score.merge import as_chorale, merge
 from megatron_music.score.metre import COMMON_TIME, TimeSignature, time_signatures
 from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
 from megatron_music.score.quantize import placed_windows, quantize
-from megatron_music.score.stretches import lay_out_bars, other_metres
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.documents import (
     NO_DOCUMENTS,
@@ -31,7 +31,7 @@ from megatron_music.tokenizer.documents import (
     Rates,
     document_columns,
 )
-from megatron_music.tokenizer.fill import choose_bars, hide
+from megatron_music.tokenizer.hidden_bars import choose_bars, hide
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 

@@ -18,8 +18,8 @@ from megatron_music.data.encoding.records import is_kept
 from megatron_music.data.indexed import spread
 from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, Refusal, is_file
 from megatron_music.errors import MidiError
+from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.notes import Score
-from megatron_music.score.stretches import lay_out_bars
 from megatron_music.tokenizer.vocabulary import VELOCITIES, VELOCITY_LEVELS
 
 FloatArray = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from megatron_music.tokenizer.grammar_state import (
     new_rules,
     new_song,
 )
-from megatron_music.tokenizer.plan import Plan
+from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.validate_kernel import Tokens, kind_of
 from megatron_music.tokenizer.vocabulary import Vocabulary

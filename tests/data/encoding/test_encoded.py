@@ -8,7 +8,7 @@ from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
-from megatron_music.tokenizer.fill import is_hidden, restore
+from megatron_music.tokenizer.hidden_bars import is_hidden, restore
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import songs, source_of
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from megatron_music.errors import TokenError, UsageError
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import decode, encode, from_text, to_text
-from megatron_music.tokenizer.fill import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.grammar import check
+from megatron_music.tokenizer.hidden_bars import choose_bars, hide, is_hidden, restore
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import pieces
 

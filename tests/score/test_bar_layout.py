@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.metre import METRES, TimeSignature
 from megatron_music.score.notes import Metre, Score, Track
-from megatron_music.score.stretches import lay_out_bars
 
 QUARTER = 8
 BAR = 4 * QUARTER

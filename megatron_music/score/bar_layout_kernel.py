@@ -1,4 +1,4 @@
-"""The bars of columns of notes, compiled: the same as `stretches.lay_out_bars`."""
+"""The bars of columns of notes, compiled: the same as `bar_layout.lay_out_bars`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
