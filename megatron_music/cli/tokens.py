@@ -109,7 +109,7 @@ def decode(
     from megatron_music.score.midi import write_midi
     from megatron_music.score.musicxml import WRITTEN_SUFFIXES, is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
-    from megatron_music.tokenizer.text import read_pieces
+    from megatron_music.tokenizer.codec import read_pieces
 
     is_named = output is not None
     if output is None:

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.score.merge import joined
 from megatron_music.score.notes import Piece, Track
-from megatron_music.score.quantize import canonical_track
+from megatron_music.score.quantize import canonical_track, joined
 from megatron_music.tokenizer.infill_template import (
     InfillTemplate,
     Part,

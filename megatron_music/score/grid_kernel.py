@@ -1,6 +1,6 @@
 """Bring columns of notes onto the grid, and hash their music, compiled.
 
-The same as `quantize.quantize` (after `merge.merge`, where asked) and `hashing.fingerprint`.
+The same as `quantize.quantize` (after `quantize.merge`, where asked) and `hashing.fingerprint`.
 Notes come from files in order of time, so a pass that remembers the latest note of each pitch
 makes a track canonical; only where tracks have been merged is there something to sort, and as
 onsets are steps of a grid, counting does it.

@@ -33,7 +33,7 @@ _PITCHED_CHANNELS = 15
 
 
 def read_midi(path: Path) -> Score:
-    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
+    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or too large."""
     return score_of(read_file(path))
 
 

@@ -144,7 +144,7 @@ class MidiFile:
 
 
 def read_file(path: Path) -> MidiFile:
-    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or absurd."""
+    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or too large."""
     return parse_file(read_bytes(path), str(path))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from megatron_music.errors import ScoreError
 from megatron_music.score.dynamics import MARKS, velocity_at
-from megatron_music.score.merge import joined as as_one
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Tempo, Track
 from megatron_music.score.part_names import instrument_of
+from megatron_music.score.quantize import joined as as_one
 from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, tempos_at
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 

@@ -140,7 +140,7 @@ def _other_metres(
 
 @kernel
 def name_voices(tracks: Columns, track_count: int) -> bool:
-    """Do to columns what `merge.as_chorale` does to a score; False where there are not four."""
+    """Do to columns what `quantize.as_chorale` does to a score; False where there are not four."""
     if track_count != len(VOICES):
         return False
     for track in range(track_count):

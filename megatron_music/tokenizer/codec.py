@@ -1,22 +1,34 @@
-"""Pieces to mmmtrack tokens and back.
+"""Pieces to mmmtrack tokens and back; files of their text.
 
 Every token has a place: (track, bar, step, rank, pitch). Encoding makes the tokens with their
 places as columns and sorts them once; there is no loop over notes.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.errors import TokenError
+from megatron_music.errors import InputError, TokenError
 from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.metre import METRES
 from megatron_music.score.notes import IntArray, Piece, Score
 from megatron_music.score.quantize import quantize
 from megatron_music.score.tempo import nearest_tempi
 from megatron_music.tokenizer.grammar import walk
-from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray, Vocabulary
+from megatron_music.tokenizer.spelling import PARTS
+from megatron_music.tokenizer.vocabulary import (
+    PITCHES,
+    VELOCITY_LEVELS,
+    TokenArray,
+    TokenizerSettings,
+    Vocabulary,
+    vocabulary_of,
+)
 
 # The order of tokens at one step: a pause leads there, offs come before ons.
 _PAUSE, _OFF, _ON = 0, 1, 2
@@ -231,3 +243,63 @@ def from_text(text: str, vocabulary: Vocabulary) -> TokenArray:
             )
         ids.append(vocabulary.ids[word])
     return np.array(ids, np.uint16)
+
+
+def read_pieces(path: Path, steps_per_quarter: int) -> list[Piece]:
+    """Read the pieces of a text file, with DENSITY tokens and other optional ones or without.
+
+    Raises InputError, of a wrong token with its line and its place there, both counted from 1.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise InputError(f"cannot read {path}: {fault.strerror}; check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text; give a file that encode wrote") from None
+    try:
+        return _pieces(text, steps_per_quarter)
+    except TokenError as fault:
+        position, where = fault.position, "at its end"
+        for number, line in enumerate(text.splitlines(), start=1):
+            tokens = len(line.split())
+            if position < tokens:
+                where = f"line {number}, token {position + 1}"
+                break
+            position -= tokens
+        raise InputError(f"{path}, {where}: {fault.reason}") from None
+
+
+def _pieces(text: str, steps_per_quarter: int) -> list[Piece]:
+    """Return the pieces of a text; positions in a TokenError count from its start."""
+    vocabulary = _vocabulary(text, steps_per_quarter)
+    tokens = from_text(text, vocabulary)
+    starts = np.flatnonzero(tokens == vocabulary.piece_start).tolist()
+    if not starts or starts[0] != 0:
+        raise TokenError("expected PIECE_START; give a file that encode wrote", 0)
+    pieces = []
+    for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        try:
+            pieces.append(decode(tokens[start:stop], vocabulary))
+        except TokenError as fault:
+            raise TokenError(fault.reason, start + fault.position) from None
+    return pieces
+
+
+def _vocabulary(text: str, steps_per_quarter: int) -> Vocabulary:
+    """Return a vocabulary that has the words of a text."""
+    velocities = set(re.findall(r"VELOCITY=\d+", text))
+    parts = set(re.findall(r"(?:^|\s)SYLLABLE=(\S+)", text))
+    settings = TokenizerSettings(
+        steps_per_quarter,
+        "DENSITY=" in text,
+        metres=tuple(map(str, METRES)) if "METRE=" in text else (),
+        tempo="TEMPO=" in text,
+        lyrics="SYLLABLE=" in text,
+        syllable_pieces=tuple(sorted(parts.difference(PARTS))),
+    )
+    # No velocity is the middle of a level of both kinds.
+    for levels in VELOCITY_LEVELS if velocities else ():
+        vocabulary = vocabulary_of(replace(settings, velocity=levels))
+        if velocities & vocabulary.ids.keys():
+            return vocabulary
+    return vocabulary_of(settings)

@@ -1,7 +1,7 @@
 """Columns of notes to the tokens of all their windows, compiled.
 
-The readable path says what the tokens are: `score.merge.merge`, `score.quantize.quantize` and
-`windows`, `score.hashing.track_order`, `codec.encode` and `codec.transpose`, one after another.
+The readable path says what the tokens are: `merge`, `quantize` and `windows` of `score.quantize`,
+`score.hashing.track_order`, `codec.encode` and `codec.transpose`, one after another.
 This module gives the same tokens without sorting anything. A bar of a track is a few words of
 bits: at which moments something happens, and at each of them which pitches end and which begin.
 Setting bits puts notes in order; reading them off writes the tokens.

@@ -51,7 +51,7 @@ class Walker:
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
         # Here and below: importing compiled code takes half a second.
-        from megatron_music.tokenizer.transcript_kernel import new_open_notes
+        from megatron_music.tokenizer.grammar_mask_kernel import new_open_notes
 
         self.vocabulary = vocabulary
         self.tokens: list[int] = []
@@ -99,7 +99,7 @@ class Walker:
 
     def follow(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> None:
         """Take further tokens; raises TokenError at the first that is not legal."""
-        from megatron_music.tokenizer.transcript_kernel import NOTE_COLUMNS, follow_tokens
+        from megatron_music.tokenizer.grammar_mask_kernel import NOTE_COLUMNS, follow_tokens
 
         row = np.array(tokens, np.int64)
         notes = np.zeros((len(row), NOTE_COLUMNS), np.int64)
@@ -286,7 +286,7 @@ def legal_masks(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Bool
 
     Raises TokenError at the first that is not legal itself.
     """
-    from megatron_music.tokenizer.transcript_kernel import mark_along
+    from megatron_music.tokenizer.grammar_mask_kernel import mark_along
 
     rules = at.new_rules(vocabulary, Plan())
     song = at.new_song(Plan(), rules, most_bars=len(tokens))

@@ -37,7 +37,9 @@ from megatron_music.tokenizer.token_kinds import Cells
 
 
 @borrowing_kernel
-def owed_after(kind: int, value: int, song: State, rules: Rules) -> int:
+def owed_after(  # noqa: C901 (a kind of token after the other)
+    kind: int, value: int, song: State, rules: Rules
+) -> int:
     """Count the tokens owed after a token, 0 where it never is what makes a piece too long."""
     cells = song.cells
     bar, step, notes, sounding = cells[BAR], cells[STEP], cells[NOTES], cells[SOUNDING]
@@ -54,13 +56,6 @@ def owed_after(kind: int, value: int, song: State, rules: Rules) -> int:
         return _owed(cells, rules, IN_BAR, bar, step, notes, sounding, cells[STRUCK])
     if kind == kinds.TIME_DELTA:
         return _owed(cells, rules, IN_BAR, bar, step + value, notes, sounding, 0)
-    return _owed_after_frame(kind, value, cells, rules)
-
-
-@borrowing_kernel
-def _owed_after_frame(kind: int, value: int, cells: Cells, rules: Rules) -> int:
-    """Do as `owed_after` for tokens outside of bars, and for BAR_END."""
-    bar, notes, sounding = cells[BAR], cells[NOTES], cells[SOUNDING]
     if kind == kinds.BAR_END:
         return _owed(cells, rules, BETWEEN_BARS, bar + 1, 0, notes, sounding, 0)
     if kind == kinds.BAR_START:
@@ -149,22 +144,18 @@ def _owed(
     frame = in_bar + 2 * (bars - bar - in_bar) + 1 + cells[CHANGES] - cells[CHANGES_TOLD]
     after = later * _track_tokens(cells, rules, bars) + 1
     if cells[FULL]:
-        full = step == barline
-        note = rules.note_tokens - int(cells[VELOCITY] != UNTOLD and not full)
-        last = bar + in_bar == bars
-        voice: int = frame + _owed_by_voice(last, in_bar, full, sounding, note) + after
-        return voice
+        is_full = step == barline
+        is_last = bar + in_bar == bars
+        if sounding:  # a NOTE_OFF, and a TIME_DELTA before it unless the piece ends here
+            voice = 1 if is_last and is_full else 2
+        elif is_last and (is_full or not in_bar):
+            voice = 0
+        else:
+            voice = rules.note_tokens - int(cells[VELOCITY] != UNTOLD and not is_full)
+        sung: int = frame + voice + after
+        return sung
     # A note cannot end at the step at which it began, nor at the first step of a bar: a TIME_DELTA
     # comes before its end.
     waits = int(sounding > 0 and (struck or not step))
     owed: int = frame + (0 if notes else rules.note_tokens) + sounding + waits + after
     return owed
-
-
-@borrowing_kernel
-def _owed_by_voice(last: bool, in_bar: int, full: bool, sounding: int, note: int) -> int:
-    """Count the tokens of notes owed by a voice; the shortest new one takes `note` tokens."""
-    # Its NOTE_OFF, with a TIME_DELTA before it unless the last bar's end is reached.
-    if sounding:
-        return 1 if last and full else 2
-    return 0 if last and (full or not in_bar) else note

@@ -123,74 +123,111 @@ def refuse_form(kind: int, value: int, song: State, rules: Rules) -> int:
     """Return the reason why a token is not legal, however many tokens are left."""
     if kind >= kinds.NOTE_ON or kind == kinds.BAR_END:
         return refuse_music(kind, value, song, rules)
-    cells = song.cells
-    if not PHASES_OF_KIND[kind] >> cells[PHASE] & 1:
-        return reasons.MISPLACED
-    if kind == kinds.BAR_START:
-        return _refuse_bar_start(song)
-    if kind == kinds.TRACK_START:
-        return _refuse_track_start(cells, rules)
-    if kind == kinds.TRACK_END:
-        return _refuse_track_end(cells)
-    if kind == kinds.PIECE_END:
-        return reasons.FEW_TRACKS if cells[TRACKS] < cells[ASKED] else reasons.LEGAL
-    return _refuse_description(kind, value, song, rules)
-
-
-@borrowing_kernel
-def _refuse_description(kind: int, value: int, song: State, rules: Rules) -> int:
-    """Do as `refuse_form` for what is told of a piece, a track or a bar, in its place."""
-    if kind in (kinds.METRE, kinds.TEMPO):
-        return _refuse_change(kind, value, song, rules)
-    if kind == kinds.ATTRIBUTE:
-        return _refuse_attribute(value, song.cells, rules)
-    if kind == kinds.INST and rules.asks and song.wanted[value] <= 0:
-        return reasons.TOO_MANY_OF_INSTRUMENT
-    if kind == kinds.DENSITY and song.cells[LEVEL] not in (-1, value):
-        return reasons.NOT_AS_ASKED
-    return reasons.LEGAL
+    return _refuse_frame(kind, value, song, rules)
 
 
 @inlined
 def refuse_music(kind: int, value: int, song: State, rules: Rules) -> int:
     """Do as `refuse_form` for tokens in a bar, and for its BAR_END."""
-    cells = song.cells
     if kind == kinds.SYLLABLE:
-        return _refuse_syllable(value, cells[SUNG])
+        return _refuse_syllable(value, song.cells[SUNG])
+    # Not the whole song and all rules, for nearly every token comes this way: a call passes on each
+    # number of each array in them, which took twenty times as long as the work.
+    levels = rules.velocities, rules.softest, rules.loudest
+    return _refuse_in_bar(kind, value, song.onsets, song.cells, levels)
+
+
+@borrowing_kernel
+def _refuse_frame(  # noqa: C901, PLR0912 (a rule a line)
+    kind: int, value: int, song: State, rules: Rules
+) -> int:
+    """Do as `refuse_form` for tokens outside of bars."""
+    cells = song.cells
+    if not PHASES_OF_KIND[kind] >> cells[PHASE] & 1:
+        return reasons.MISPLACED
+    if kind == kinds.BAR_START:
+        if cells[PIECE_BARS] and cells[BAR] == cells[PIECE_BARS]:
+            return reasons.ENOUGH_BARS
+        none_due = change_due(kinds.METRE, song) == change_due(kinds.TEMPO, song) == UNTOLD
+        return reasons.LEGAL if none_due else reasons.BEFORE_CHANGE
+    if kind == kinds.TRACK_START:
+        if cells[PHASE] == BETWEEN_TRACKS:
+            return reasons.ENOUGH_TRACKS if cells[TRACKS] == cells[ASKED] else reasons.LEGAL
+        if attributes_due(rules, cells[ATTRIBUTE]):
+            return reasons.BEFORE_ATTRIBUTE
+        is_told = cells[METRE] != UNTOLD and cells[TEMPO] != UNTOLD
+        return reasons.LEGAL if is_told else reasons.BEFORE_HEAD
+    if kind == kinds.TRACK_END:
+        if cells[CHANGED]:
+            return reasons.AFTER_CHANGE
+        if cells[SOUNDING]:
+            return reasons.STILL_SOUNDS
+        if cells[BAR] == 0 or cells[BAR] < cells[PIECE_BARS]:
+            return reasons.FEW_BARS
+        return reasons.LEGAL if cells[NOTES] else reasons.SILENT_TRACK
+    if kind in (kinds.METRE, kinds.TEMPO):
+        return _refuse_change(kind, value, song, rules)
+    if kind == kinds.ATTRIBUTE:
+        return _refuse_attribute(value, cells, rules)
+    if kind == kinds.PIECE_END and cells[TRACKS] < cells[ASKED]:
+        return reasons.FEW_TRACKS
+    if kind == kinds.INST and rules.asks and song.wanted[value] <= 0:
+        return reasons.TOO_MANY_OF_INSTRUMENT
+    if kind == kinds.DENSITY and cells[LEVEL] not in (-1, value):
+        return reasons.NOT_AS_ASKED
+    return reasons.LEGAL
+
+
+@borrowing_kernel
+def _refuse_in_bar(  # noqa: C901, PLR0912 (a rule a line)
+    kind: int, value: int, onsets: Cells, cells: Cells, levels: tuple[int, int, int]
+) -> int:
+    """Do as `refuse_music` for all tokens but syllables.
+
+    `levels` are how many levels of velocity there are, and the softest and loudest asked for.
+    """
+    velocities, softest, loudest = levels
     if cells[PHASE] != IN_BAR or (cells[ANNOUNCED] and kind != kinds.NOTE_ON):
         return reasons.MISPLACED
-    if kind == kinds.NOTE_ON:
-        if song.onsets[value] != SILENT:
-            return reasons.SOUNDS
-        if rules.velocities > 0 and cells[VELOCITY] == UNTOLD:
-            return reasons.NO_VELOCITY
-        return _refuse_beginning(cells)
+    room = cells[BAR_STEPS] - cells[STEP]
+    is_last = cells[BAR] + 1 == cells[PIECE_BARS]
+    must_sing = cells[FULL] != 0 and cells[SOUNDING] == 0
     if kind == kinds.NOTE_OFF:
-        return _refuse_note_off(song.onsets[value], cells)
+        onset = onsets[value]
+        if onset == SILENT:
+            return reasons.NOT_SOUNDING
+        if cells[STEP] == 0:
+            return reasons.ENDS_AT_STEP_0
+        now = cells[BAR_START] + cells[STEP]
+        return reasons.ENDS_AT_ONSET if onset == now else reasons.LEGAL
     if kind == kinds.TIME_DELTA:
-        return _refuse_delta(value, cells)
-    if kind == kinds.VELOCITY:
-        return _refuse_velocity(value, cells, rules)
-    return _refuse_bar_end(cells)
-
-
-@borrowing_kernel
-def _refuse_beginning(cells: Cells) -> int:
-    """Return the reason why no note begins here."""
-    if cells[STEP] == cells[BAR_STEPS]:
+        if value < room:
+            return reasons.LEGAL
+        if value > room:
+            return reasons.LONG_DELTA
+        if is_last and not cells[NOTES]:
+            return reasons.LEAVES_NO_NOTE
+        return reasons.LEAVES_NOT_FULL if must_sing else reasons.LEGAL
+    if kind == kinds.BAR_END:
+        if is_last and cells[SOUNDING]:
+            return reasons.LAST_BAR_SOUNDS
+        if is_last and not cells[NOTES]:
+            return reasons.LAST_BAR_SILENT
+        return reasons.BAR_NOT_FULL if must_sing and room else reasons.LEGAL
+    if kind == kinds.NOTE_ON and onsets[value] != SILENT:
+        return reasons.SOUNDS
+    if kind == kinds.NOTE_ON and velocities > 0 and cells[VELOCITY] == UNTOLD:
+        return reasons.NO_VELOCITY
+    if kind == kinds.VELOCITY and value == cells[VELOCITY]:
+        return reasons.SAME_AGAIN
+    if kind == kinds.VELOCITY and cells[SOUNDING] == PITCHES:
+        return reasons.ALL_SOUND
+    if kind == kinds.VELOCITY and not softest <= value <= loudest:
+        return reasons.NOT_AS_ASKED
+    # A VELOCITY may come only where its note may begin.
+    if room == 0:
         return reasons.BAR_OVER
     return reasons.VOICE_SINGS if cells[VOICE] and cells[SOUNDING] else reasons.LEGAL
-
-
-@borrowing_kernel
-def _refuse_velocity(level: int, cells: Cells, rules: Rules) -> int:
-    if level == cells[VELOCITY]:
-        return reasons.SAME_AGAIN
-    if cells[SOUNDING] == PITCHES:
-        return reasons.ALL_SOUND
-    if not rules.softest <= level <= rules.loudest:
-        return reasons.NOT_AS_ASKED
-    return _refuse_beginning(cells)
 
 
 @borrowing_kernel
@@ -217,45 +254,6 @@ def sung_after(part_bytes: int, sung: int) -> int:
 
 
 @borrowing_kernel
-def _refuse_note_off(onset: int, cells: Cells) -> int:
-    if onset == SILENT:
-        return reasons.NOT_SOUNDING
-    if cells[STEP] == 0:
-        return reasons.ENDS_AT_STEP_0
-    now = cells[BAR_START] + cells[STEP]
-    return reasons.ENDS_AT_ONSET if onset == now else reasons.LEGAL
-
-
-@borrowing_kernel
-def _refuse_delta(steps: int, cells: Cells) -> int:
-    room = cells[BAR_STEPS] - cells[STEP]
-    if steps < room:
-        return reasons.LEGAL
-    if steps > room:
-        return reasons.LONG_DELTA
-    if cells[NOTES] == 0 and _in_last_bar(cells):
-        return reasons.LEAVES_NO_NOTE
-    silent = cells[FULL] and cells[SOUNDING] == 0
-    return reasons.LEAVES_NOT_FULL if silent else reasons.LEGAL
-
-
-@borrowing_kernel
-def _refuse_bar_end(cells: Cells) -> int:
-    if _in_last_bar(cells) and cells[SOUNDING]:
-        return reasons.LAST_BAR_SOUNDS
-    if _in_last_bar(cells) and not cells[NOTES]:
-        return reasons.LAST_BAR_SILENT
-    falls_short = cells[FULL] and not cells[SOUNDING] and cells[STEP] != cells[BAR_STEPS]
-    return reasons.BAR_NOT_FULL if falls_short else reasons.LEGAL
-
-
-@borrowing_kernel
-def _in_last_bar(cells: Cells) -> bool:
-    is_last: bool = cells[BAR] + 1 == cells[PIECE_BARS]
-    return is_last
-
-
-@borrowing_kernel
 def change_due(kind: int, song: State) -> int:
     """Return the METRE or TEMPO that the first track has before this bar; UNTOLD if none is due."""
     cells = song.cells
@@ -264,37 +262,6 @@ def change_due(kind: int, song: State) -> int:
         return UNTOLD
     due: int = song.marks[row, cells[BAR]]
     return due if due != now else UNTOLD
-
-
-@borrowing_kernel
-def _refuse_bar_start(song: State) -> int:
-    cells = song.cells
-    if cells[PIECE_BARS] and cells[BAR] == cells[PIECE_BARS]:
-        return reasons.ENOUGH_BARS
-    if change_due(kinds.METRE, song) != UNTOLD or change_due(kinds.TEMPO, song) != UNTOLD:
-        return reasons.BEFORE_CHANGE
-    return reasons.LEGAL
-
-
-@borrowing_kernel
-def _refuse_track_start(cells: Cells, rules: Rules) -> int:
-    if cells[PHASE] == BETWEEN_TRACKS:
-        return reasons.ENOUGH_TRACKS if cells[TRACKS] == cells[ASKED] else reasons.LEGAL
-    if attributes_due(rules, cells[ATTRIBUTE]):
-        return reasons.BEFORE_ATTRIBUTE
-    is_told = cells[METRE] != UNTOLD and cells[TEMPO] != UNTOLD
-    return reasons.LEGAL if is_told else reasons.BEFORE_HEAD
-
-
-@borrowing_kernel
-def _refuse_track_end(cells: Cells) -> int:
-    if cells[CHANGED]:
-        return reasons.AFTER_CHANGE
-    if cells[SOUNDING]:
-        return reasons.STILL_SOUNDS
-    if cells[BAR] == 0 or cells[BAR] < cells[PIECE_BARS]:
-        return reasons.FEW_BARS
-    return reasons.LEGAL if cells[NOTES] else reasons.SILENT_TRACK
 
 
 @borrowing_kernel
@@ -312,7 +279,9 @@ def _refuse_attribute(token: int, cells: Cells, rules: Rules) -> int:
 
 
 @borrowing_kernel
-def _refuse_change(kind: int, value: int, song: State, rules: Rules) -> int:
+def _refuse_change(  # noqa: C901 (a rule a line)
+    kind: int, value: int, song: State, rules: Rules
+) -> int:
     """Return the reason why METRE or TEMPO cannot be told, at the head or before a bar."""
     cells, is_metre = song.cells, kind == kinds.METRE
     now, asked = (cells[METRE], rules.metre) if is_metre else (cells[TEMPO], rules.tempo)
@@ -321,7 +290,14 @@ def _refuse_change(kind: int, value: int, song: State, rules: Rules) -> int:
     if asked not in (UNTOLD, value):
         return reasons.NOT_AS_ASKED
     if cells[PHASE] == HEAD:
-        return _refuse_at_head(is_metre, now, cells, rules)
+        if is_metre and rules.tempos > 0 and cells[TEMPO] != UNTOLD:
+            return reasons.METRE_AFTER_TEMPO
+        if cells[METRE] == UNTOLD and not is_metre:
+            return reasons.BEFORE_HEAD
+        if now != UNTOLD:
+            return reasons.SECOND_OF_KIND
+        due = attributes_due(rules, cells[ATTRIBUTE])
+        return reasons.BEFORE_ATTRIBUTE if due else reasons.LEGAL
     if not is_metre and change_due(kinds.METRE, song) != UNTOLD:
         return reasons.BEFORE_METRE_DUE
     if cells[BAR] in (0, cells[PIECE_BARS]):
@@ -333,18 +309,6 @@ def _refuse_change(kind: int, value: int, song: State, rules: Rules) -> int:
     return reasons.LEGAL
 
 
-@borrowing_kernel
-def _refuse_at_head(is_metre: bool, now: int, cells: Cells, rules: Rules) -> int:
-    if is_metre and rules.tempos > 0 and cells[TEMPO] != UNTOLD:
-        return reasons.METRE_AFTER_TEMPO
-    if cells[METRE] == UNTOLD and not is_metre:
-        return reasons.BEFORE_HEAD
-    if now != UNTOLD:
-        return reasons.SECOND_OF_KIND
-    due = attributes_due(rules, cells[ATTRIBUTE])
-    return reasons.BEFORE_ATTRIBUTE if due else reasons.LEGAL
-
-
 @inlined
 def take(token: int, song: State, rules: Rules) -> None:
     """Move a song past a legal token."""
@@ -353,18 +317,12 @@ def take(token: int, song: State, rules: Rules) -> None:
     cells[LENGTH] += 1
     if kind >= kinds.NOTE_ON:
         take_music(kind, value, song, rules)
-    elif kind == kinds.BAR_START:
-        _open_bar(song, rules)
     elif kind == kinds.BAR_END:
         cells[PHASE] = BETWEEN_BARS
         cells[BAR] += 1
         cells[BAR_START] += cells[BAR_STEPS]
         cells[STEP] = cells[STRUCK] = 0
         cells[VELOCITY], cells[SUNG] = UNTOLD, NOT_SUNG
-    elif kind == kinds.METRE:
-        _take_change(value, METRE, HEAD_METRE, METRE_TOLD, cells)
-    elif kind == kinds.TEMPO:
-        _take_change(value, TEMPO, HEAD_TEMPO, TEMPO_TOLD, cells)
     else:
         _take_frame(kind, value, song, rules)
 
@@ -394,36 +352,16 @@ def take_music(kind: int, value: int, song: State, rules: Rules) -> None:
 
 
 @borrowing_kernel
-def _open_bar(song: State, rules: Rules) -> None:
-    cells = song.cells
-    cells[PHASE] = IN_BAR
-    cells[CHANGED] = 0
-    cells[BAR_STEPS] = rules.bar_steps[cells[METRE]]
-    if cells[TRACKS] == 1 and cells[BAR] < song.marks.shape[1]:
-        # The first track decides the bars of all: later ones are compared with what is noted here.
-        song.marks[0, cells[BAR]], song.marks[1, cells[BAR]] = cells[METRE], cells[TEMPO]
-
-
-@borrowing_kernel
-def _take_change(value: int, column: int, head: int, told: int, cells: Cells) -> None:
-    """Take a metre or a tempo."""
-    cells[column] = value
-    if cells[PHASE] == HEAD:
-        cells[head] = value
-    else:
-        cells[CHANGED] |= told
-        cells[CHANGES_TOLD] += 1
-        cells[CHANGES] += cells[TRACKS] == 1
-
-
-@borrowing_kernel
 def _take_frame(kind: int, value: int, song: State, rules: Rules) -> None:
-    """Take what begins or ends a piece or a track, and what is told of them."""
+    """Take a token outside of bars."""
     cells = song.cells
-    if kind == kinds.PIECE_START:
-        cells[PHASE] = HEAD
-    elif kind == kinds.ATTRIBUTE:
-        cells[ATTRIBUTE] = value
+    if kind == kinds.BAR_START:
+        cells[PHASE] = IN_BAR
+        cells[CHANGED] = 0
+        cells[BAR_STEPS] = rules.bar_steps[cells[METRE]]
+        # The first track decides the bars of all: later ones are compared with its marks.
+        if cells[TRACKS] == 1 and cells[BAR] < song.marks.shape[1]:
+            song.marks[0, cells[BAR]], song.marks[1, cells[BAR]] = cells[METRE], cells[TEMPO]
     elif kind == kinds.TRACK_START:
         cells[PHASE] = INSTRUMENT
         cells[TRACKS] += 1
@@ -441,5 +379,23 @@ def _take_frame(kind: int, value: int, song: State, rules: Rules) -> None:
     elif kind == kinds.TRACK_END:
         cells[PHASE] = BETWEEN_TRACKS
         cells[PIECE_BARS] = cells[BAR]
+    elif kind == kinds.METRE:
+        _take_change(value, METRE, HEAD_METRE, METRE_TOLD, cells)
+    elif kind == kinds.TEMPO:
+        _take_change(value, TEMPO, HEAD_TEMPO, TEMPO_TOLD, cells)
+    elif kind == kinds.ATTRIBUTE:
+        cells[ATTRIBUTE] = value
     else:
-        cells[PHASE] = END
+        cells[PHASE] = HEAD if kind == kinds.PIECE_START else END
+
+
+@borrowing_kernel
+def _take_change(value: int, column: int, head: int, told: int, cells: Cells) -> None:
+    """Take a metre or a tempo."""
+    cells[column] = value
+    if cells[PHASE] == HEAD:
+        cells[head] = value
+    else:
+        cells[CHANGED] |= told
+        cells[CHANGES_TOLD] += 1
+        cells[CHANGES] += cells[TRACKS] == 1

@@ -229,7 +229,7 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
     """Mark the music that is legal in a slot, and what closes it."""
     flags, place = templates.flags[song, slot], templates.places[song]
     one, rules = song_of(templates.state, song), templates.rules
-    step, due = one.cells[STEP], place[DUE]
+    step, due, own = one.cells[STEP], place[DUE], place[OWN]
     waits = due < flags[LAST_DUE]
     # The end of a kept note is not the model's to move: at its step it is the only legal token.
     if waits and templates.dues[song, due, 0] == step:
@@ -246,21 +246,19 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
                 value = rules.table.values[token]
                 legal = refuse_music(kind, value, one, rules) == reasons.LEGAL
                 if kind == kinds.TIME_DELTA and legal:
-                    owed = _owed(
-                        song, slot, templates, step + value, place[OWN], 0, one.cells[NOTES]
-                    )
+                    owed = _owed(song, slot, templates, step + value, own, 0, one.cells[NOTES])
                     legal = value <= room and owed <= left
-                mask[token] = legal and _keeps(kind, value, song, slot, templates)
-    if not waits and refuse_music(kinds.BAR_END, 0, one, rules) == reasons.LEGAL:
-        _mark_closing(song, slot, left, templates, mask)
-
-
-@borrowing_kernel
-def _keeps(kind: int, value: int, song: int, slot: int, templates: TemplateBatch) -> bool:
-    """Tell whether a token of music leaves alone the notes that are kept."""
-    if kind == kinds.NOTE_ON:
-        return bool(templates.blocked[song, slot, value] <= templates.state.cells[song, STEP])
-    return kind != kinds.NOTE_OFF or bool(templates.state.onsets[song, value] != LOCKED)
+                elif kind == kinds.NOTE_ON and legal:
+                    legal = templates.blocked[song, slot, value] <= step
+                elif kind == kinds.NOTE_OFF and legal:
+                    legal = one.onsets[value] != LOCKED
+                mask[token] = legal
+    # The bar after the run is given: a note of the song's own cannot be held into it.
+    is_free = not waits and not (flags[ENDS] and own)
+    if is_free and refuse_music(kinds.BAR_END, 0, one, rules) == reasons.LEGAL:
+        carried = -own * (rules.note_tokens - 2) if flags[IS_FULL] else own + int(own > 0)
+        owed = templates.owed[song, place[CURSOR] + 2] + carried
+        mask[templates.items[song, place[CURSOR] + 1]] = owed <= left
 
 
 @borrowing_kernel
@@ -272,20 +270,6 @@ def _has_free_pitch(song: int, slot: int, templates: TemplateBatch) -> bool:
         if is_silent and templates.blocked[song, slot, pitch] <= step:
             return True
     return False
-
-
-@borrowing_kernel
-def _mark_closing(song: int, slot: int, left: int, templates: TemplateBatch, mask: Masks) -> None:
-    """Mark the token that closes a slot."""
-    flags, place = templates.flags[song, slot], templates.places[song]
-    own = place[OWN]
-    # The bar after the run is given: a note of the song's own cannot be held into it.
-    if flags[ENDS] and own:
-        return
-    note_tokens = templates.rules.note_tokens
-    carried = -own * (note_tokens - 2) if flags[IS_FULL] else own + int(own > 0)
-    owed = templates.owed[song, place[CURSOR] + 2] + carried
-    mask[templates.items[song, place[CURSOR] + 1]] = owed <= left
 
 
 @borrowing_kernel
@@ -312,36 +296,22 @@ def _owed(
 ) -> int:
     """Count the tokens that the shortest way to the end takes from a place in a slot."""
     place, flags = templates.places[song], templates.flags[song, slot]
+    note_tokens = templates.rules.note_tokens
     owed: int = templates.owed[song, place[CURSOR] + 1]
-    if flags[IS_FULL]:
-        owed += _owed_by_voice(song, slot, templates, step, own)
-    else:
-        owed += own + int(own > 0 and (struck or not step))
     if flags[NEEDS_NOTE] and not notes:
-        owed += templates.rules.note_tokens
+        owed += note_tokens
     before = step
     # The ends of kept notes: a NOTE_OFF each, and a TIME_DELTA where time passes before it.
     for due in range(place[DUE], flags[LAST_DUE]):
         at = templates.dues[song, due, 0]
         owed += 1 + int(at > before)
         before = max(before, at)
+    if not flags[IS_FULL]:
+        owed += own + int(own > 0 and (struck or not step))
+    # A voice sings up to the barline. The tokens of one note are counted at the end of the run of
+    # slots: before it, a note begun takes all but two of them off.
+    elif own:
+        owed += 1 + int(step < flags[STEPS]) if flags[ENDS] else 2 - note_tokens
+    elif step < flags[STEPS]:
+        owed += int(flags[FREE] > before) + note_tokens * int(flags[ENDS])
     return owed
-
-
-@borrowing_kernel
-def _owed_by_voice(song: int, slot: int, templates: TemplateBatch, step: int, own: int) -> int:
-    """Count the tokens of notes owed in a bar that a voice has to sing up to its barline.
-
-    Those of one note are counted at the end of the run of slots: before it, a note begun takes all
-    but two of them off.
-    """
-    flags, barline = templates.flags[song, slot], templates.flags[song, slot, STEPS]
-    note_tokens = templates.rules.note_tokens
-    if own:
-        return 1 + int(step < barline) if flags[ENDS] else 2 - note_tokens
-    if step == barline:
-        return 0
-    before = step
-    for due in range(templates.places[song, DUE], flags[LAST_DUE]):
-        before = max(before, templates.dues[song, due, 0])
-    return int(flags[FREE] > before) + note_tokens * int(flags[ENDS])

@@ -152,7 +152,9 @@ def _walk(
 
 
 @kernel
-def _write(place: IntArray, rows: PositionRows, state: States, flat: RowArray, filled: int) -> int:
+def _write(  # noqa: C901 (a group of rows after the other)
+    place: IntArray, rows: PositionRows, state: States, flat: RowArray, filled: int
+) -> int:
     """Write the rows that describe a song's state; return where they end."""
     cells = state.cells
     time = min(cells[TIME], rows.times - 1)
@@ -162,7 +164,12 @@ def _write(place: IntArray, rows: PositionRows, state: States, flat: RowArray, f
     if rows.track >= 0:
         flat[filled] = rows.track + min(cells[TRACK], TRACKS - 1)
         filled += 1
-    filled = _write_singer(rows, cells, flat, filled)
+    if rows.sung >= 0 and cells[SYLLABLE_PLACE]:
+        flat[filled] = rows.sung + min(cells[SYLLABLE_PLACE], SUNG) - 1
+        filled += 1
+    if rows.instrument >= 0 and cells[PART]:
+        flat[filled] = rows.instrument + cells[PART] - 1
+        filled += 1
     if rows.held >= 0:
         filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
     if rows.sounding >= 0:
@@ -181,18 +188,6 @@ def _write(place: IntArray, rows: PositionRows, state: States, flat: RowArray, f
             left = max(bars - 1 - before - cells[BAR], 0)
             flat[filled] = rows.to_end + min(left, PLACES - 1)
             filled += 1
-    return filled
-
-
-@kernel
-def _write_singer(rows: PositionRows, cells: IntArray, flat: RowArray, filled: int) -> int:
-    """Write the place in a syllable and the instrument; return where they end."""
-    if rows.sung >= 0 and cells[SYLLABLE_PLACE]:
-        flat[filled] = rows.sung + min(cells[SYLLABLE_PLACE], SUNG) - 1
-        filled += 1
-    if rows.instrument >= 0 and cells[PART]:
-        flat[filled] = rows.instrument + cells[PART] - 1
-        filled += 1
     return filled
 
 

@@ -1,4 +1,4 @@
-"""Notes snap to the nearest step, and windows of bars lose nothing."""
+"""Merged tracks keep all notes; notes snap to the nearest step; windows of bars lose nothing."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError
-from megatron_music.score.instruments import BASS
+from megatron_music.score.instruments import BASS, DRUMS
 from megatron_music.score.notes import Piece, Score
-from megatron_music.score.quantize import join, placed_windows, quantize, windows
+from megatron_music.score.quantize import join, merge, placed_windows, quantize, windows
 from tests.music import pieces, scores, steps_per_quarter, track
 
 
@@ -104,3 +104,22 @@ def test_joining_lays_pieces_end_to_end() -> None:
     second = Piece(4, 1, (track(0, (0, 4, 60)),))
     expected = (track(0, (0, 16, 60), (16, 20, 60)), track(0, (0, 4, 72)))
     assert join([first, second]) == Piece(4, 2, expected)
+
+
+def test_the_hands_of_a_piano_become_one_track_where_the_first_stood() -> None:
+    hands = (track(0, (0, 4, 60)), track(33, (0, 4, 40)), track(0, (2, 4, 48)))
+    assert merge(Score(4, hands)).tracks == (track(0, (0, 4, 60), (2, 4, 48)), hands[1])
+
+
+def test_a_note_of_both_tracks_comes_once() -> None:
+    double = Score(4, (track(DRUMS, (0, 1, 36)), track(DRUMS, (0, 2, 36), (4, 5, 38))))
+    assert quantize(merge(double), 4).tracks == (track(DRUMS, (0, 2, 36), (4, 5, 38)),)
+
+
+@given(scores())
+def test_no_note_is_lost(score: Score) -> None:
+    merged = merge(score)
+    codes = [t.instrument for t in merged.tracks]
+    assert codes == list(dict.fromkeys(t.instrument for t in score.tracks))
+    assert sum(map(len, merged.tracks)) == sum(map(len, score.tracks))
+    assert merge(merged).tracks == merged.tracks

@@ -14,11 +14,10 @@ from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.grid_kernel import NOT_SURE
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import ALTO, DRUMS
-from megatron_music.score.merge import merge
 from megatron_music.score.metre import parse_metres
 from megatron_music.score.midi import parse_midi, write_midi
 from megatron_music.score.notes import Score, Track
-from megatron_music.score.quantize import placed_windows, quantize, windows
+from megatron_music.score.quantize import merge, placed_windows, quantize, windows
 from megatron_music.tokenizer.batch import Batch, BatchEncoder
 from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose

@@ -20,10 +20,9 @@ from megatron_music.formatting import counted
 from megatron_music.score.bar_layout import lay_out_bars, other_metres
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import VOICES, instrument_name
-from megatron_music.score.merge import as_chorale, merge
 from megatron_music.score.metre import COMMON_TIME, TimeSignature, time_signatures
 from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
-from megatron_music.score.quantize import placed_windows, quantize
+from megatron_music.score.quantize import as_chorale, merge, placed_windows, quantize
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.documents import (
     NO_DOCUMENTS,
