@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import GPT2LMHeadModel
 
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.settings import SPLITS
 from megatron_music.data.windows import WindowReader
-from megatron_music.errors import DataError
+from megatron_music.errors import DataError, TokenError
 from megatron_music.evaluate import bootstrap, copying, critic
 from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import (
@@ -41,14 +43,16 @@ from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
 from megatron_music.evaluate.sung import SungWords, evaluate_words
-from megatron_music.evaluate.unconstrained import UnconstrainedSample, sample_unconstrained
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
+from megatron_music.generate.decoding import decode
 from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
-from megatron_music.progress import Stage, silent_stage
+from megatron_music.generate.structural import SongReader
+from megatron_music.progress import Progress, Stage, silent, silent_stage
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
+from megatron_music.tokenizer.grammar import Walker
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 MOST_WINDOWS = 400
@@ -62,6 +66,25 @@ WINDOWS_OF_A_LABEL = 100
 
 FEWEST_WINDOWS = 10
 """The least number of whole windows for statistics of a set."""
+
+
+WHOLE, BROKEN, UNFINISHED = "whole", "broken", "unfinished"
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class UnconstrainedSample:
+    """The outcome of a sample without a mask.
+
+    `outcome`: `whole` is legal to its end; `broken` has an illegal token, the first after
+    `legal_tokens` legal ones, for the reason given; `unfinished` is legal up to the end of the
+    model's context.
+    """
+
+    outcome: str
+    legal_tokens: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -301,3 +324,48 @@ def _judge(
 def whole_share(free: Sequence[UnconstrainedSample]) -> Estimate:
     """Estimate the share of samples without a mask that are legal from beginning to end."""
     return bootstrap.share(sum(sample.outcome == "whole" for sample in free), len(free))
+
+
+def sample_unconstrained(
+    model: GPT2LMHeadModel,
+    vocabulary: Vocabulary,
+    count: int,
+    seed: int,
+    progress: Progress = silent,
+) -> list[UnconstrainedSample]:
+    """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation.
+
+    A model with structural inputs gets them, but for the place in the piece.
+    """
+    samples: list[UnconstrainedSample] = []
+    reader = SongReader(model, vocabulary)
+    devices = [model.device] if model.device.type == "cuda" else []
+    progress(0, count)
+    for first in range(0, count, BATCH):
+        songs = min(BATCH, count - first)
+        start = torch.full((songs, 1), vocabulary.piece_start, device=model.device)
+        reader.begin(songs)
+        # The generators of the caller stay as they were.
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed + first)
+            rows = decode(
+                reader.read,
+                lambda _, scores: torch.multinomial(scores.softmax(-1), 1)[:, 0],
+                start,
+                [vocabulary.piece_end],
+                reader.rows.seq_length,
+            )
+        samples += [check_sample(row, vocabulary) for row in rows]
+        progress(len(samples), count)
+    return samples
+
+
+def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:
+    """Check one sample by the grammar, up to PIECE_END."""
+    walker = Walker(vocabulary)
+    ends = [place + 1 for place, token in enumerate(tokens) if token == vocabulary.piece_end]
+    try:
+        walker.follow(tokens[: ends[0]] if ends else tokens)
+    except TokenError as fault:
+        return UnconstrainedSample(BROKEN, walker.length, fault.reason)
+    return UnconstrainedSample(WHOLE if walker.is_whole else UNFINISHED, walker.length)

@@ -36,7 +36,6 @@ router = APIRouter(responses=_PROBLEMS)
 
 Period = Literal["day", "month", "ever"]
 Kind = Literal["midi", "audio", "wav", "picture", "score"]
-SongId = Annotated[int, "the number of a song"]
 ModelName = Annotated[str | None, Query(max_length=100, description="None: the first.")]
 
 

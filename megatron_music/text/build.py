@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,7 +33,6 @@ from megatron_music.data.settings import SPLITS
 from megatron_music.data.split import FEW_PIECES, first_word, split_of, weights_for_few
 from megatron_music.errors import DataError
 from megatron_music.progress import Stage, silent_stage
-from megatron_music.text.card import text_card
 from megatron_music.text.documents import TextDocument, documents
 from megatron_music.text.duplicates import Sketches, words_of
 from megatron_music.text.settings import TextBuildSettings
@@ -310,4 +309,53 @@ def _outcome(
         documents=len(made),
         tokens=sum(len(one.tokens) for one in made),
         fingerprint=f"{found.split_words[number]:016x}",
+    )
+
+
+_PAGE = """\
+# {title}, as tokens
+
+Songs in Megatron's binary format: `--data-path` of stock Megatron-LM takes the prefix `train`,
+and `tokenizer/` is a Hugging Face tokenizer folder.
+
+- **Source**: {name}
+- **Licence**: {licence}
+- **Citation**: {citation}
+
+## Contents
+
+| split | songs | documents | tokens | characters |
+|---|---|---|---|---|
+{rows}
+
+A document is a song, or a part of one that has more than {longest:,} tokens: it is cut at the end
+of a line. Songs were assigned to a split by a hash of artist and title, or of their words, so that
+no song is on two splits. Of songs whose words are nearly the same the first is kept.
+
+Kept: {kept:,} of {total:,} songs; left out: {refused}. `files.jsonl` says what became of each.
+
+Vocabulary: {size:,} {tokens}, hash `{hash}`. `megatron-music data verify` checks every byte.
+"""
+
+
+def text_card(manifest: Mapping[str, Any]) -> str:
+    """Return the data card of a manifest, in Markdown."""
+    inputs, tokenizer = manifest["inputs"], manifest["tokenizer"]
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in inputs["refused"].items())
+    keys = ("pieces", "documents", "tokens", "characters")
+    rows = [
+        f"| {name} | " + " | ".join(f"{split[key]:,}" for key in keys) + " |"
+        for name, split in manifest["splits"].items()
+    ]
+    names = ("title", "name", "licence", "citation")
+    return _PAGE.format(
+        **{name: manifest["source"][name] for name in names},
+        rows="\n".join(rows),
+        longest=tokenizer["longest_tokens"],
+        kept=inputs["kept"],
+        total=inputs["total"],
+        refused=refused or "none",
+        size=manifest["vocabulary_size"],
+        tokens="characters and marks" if tokenizer["level"] == "characters" else "byte pairs",
+        hash=manifest["vocabulary_hash"],
     )

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from megatron_music.evaluate.heldout import kinds_of, read
-from megatron_music.evaluate.unconstrained import (
+from megatron_music.evaluate.evaluation import (
     BROKEN,
     UNFINISHED,
     WHOLE,
     check_sample,
     sample_unconstrained,
 )
+from megatron_music.evaluate.heldout import kinds_of, read
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece

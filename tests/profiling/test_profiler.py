@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from megatron_music.config import LogConfig
-from megatron_music.profiling.nsight.torch_trace import read_torch_trace
+from megatron_music.profiling.nsight.read import read_torch_trace
 
 pytest.importorskip("megatron.core")
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.read import read_profile
-from megatron_music.profiling.nsight.torch_trace import read_torch_trace
+from megatron_music.profiling.nsight.read import read_profile, read_torch_trace
 from tests.profiling.capture import FLASH, GEMM, NCCL
 
 US_PER_MS = 1000

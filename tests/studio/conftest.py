@@ -15,8 +15,7 @@ from megatron_music.score.midi import write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.studio import service
 from megatron_music.studio.app import create_app
-from megatron_music.studio.connections import BoundedProtocol
-from megatron_music.studio.server import find_models
+from megatron_music.studio.server import BoundedProtocol, find_models
 from megatron_music.studio.service import Studio
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from megatron_music.studio import connections
-from megatron_music.studio.connections import BoundedProtocol
+from megatron_music.studio.server import BoundedProtocol
 from tests.studio.conftest import served
 
 BOUND_S = 0.3

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, GRID = "#222222", "#6b7280", "#e5e7eb"
+SOFT, GRID = "#6b7280", "#e5e7eb"
 ACCENT, IDEAL = "#2171b5", "#9ca3af"
 
 MOST = 24
