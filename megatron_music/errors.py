@@ -7,18 +7,18 @@ MusicError                 anything below; exit code 1
 │   ├── RecipeError        a recipe or an override that does not fit the schema
 │   └── LayoutError        a parallel layout that cannot work
 ├── InputError             a file that cannot be used
-│   ├── MusicFileError     a file of music; knows the reason it is counted by
-│   │   ├── MidiError      a MIDI file: missing, damaged, empty, absurd
-│   │   └── ScoreError     MusicXML, ABC or kern: missing, damaged, empty, absurd
-│   ├── TokenError         a token sequence that is not legal mmmtrack; knows its position
+│   ├── MusicFileError     a file of music; has the reason it is counted under
+│   │   ├── MidiError      a MIDI file: missing, damaged, empty, too large
+│   │   └── ScoreError     MusicXML, ABC or kern: missing, damaged, empty, too large
+│   ├── TokenError         a token sequence that is not legal mmmtrack; has the position
 │   ├── DataError          a data set folder: missing, damaged, of another vocabulary
 │   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
-├── FetchError             a download that did not come, or not as it should
+├── FetchError             a download that failed, or has a wrong hash
 ├── TrainingError          a run that cannot continue
 ├── WriteError             an output that cannot be written (disk full, no permission)
 ├── MissingError           something that has to be installed first
 │   └── NoDriverError      a machine without an NVIDIA driver
-└── Interrupted            Ctrl-C, with a message about what was saved; exit code 130
+└── Interrupted            stopped by Ctrl-C; the message says what was saved; exit code 130
 """
 
 
@@ -49,7 +49,7 @@ class InputError(MusicError):
 class MusicFileError(InputError):
     """A file of music that cannot be used.
 
-    `reason` is the word that such files are counted by: see `data.refusal`.
+    `reason` is the word under which the records of a data set count such files.
     """
 
     def __init__(self, message: str, reason: str = "damaged") -> None:
@@ -58,11 +58,11 @@ class MusicFileError(InputError):
 
 
 class MidiError(MusicFileError):
-    """A MIDI file that is missing, damaged, empty or absurd."""
+    """A MIDI file that is missing, damaged, empty or too large."""
 
 
 class ScoreError(MusicFileError):
-    """A file of MusicXML, ABC or Humdrum kern that is missing, damaged, empty or absurd."""
+    """A file of MusicXML, ABC or Humdrum kern that is missing, damaged, empty or too large."""
 
 
 class TokenError(InputError):
@@ -107,6 +107,6 @@ class NoDriverError(MissingError):
 
 
 class Interrupted(MusicError):  # noqa: N818 (not an error)
-    """Ctrl-C, with a message about what was finished."""
+    """The program was stopped by Ctrl-C; the message says what was saved."""
 
     exit_code = 130

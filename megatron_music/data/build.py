@@ -233,7 +233,7 @@ class MusicBuilder(Builder):
         """Write the files of the data set that the scan has not written."""
         folder = found.folder
         with self.stage("write", "shards") as progress:
-            joined = write_tokens(found, self._writers, progress)
+            token_counts, hashes = write_tokens(found, self._writers, progress)
         # Only now: the combinations of instruments are read from the windows just written.
         train = folder / SPLITS[0]
         found.tokenizer = with_training_instruments(found.tokenizer, train, self.settings)
@@ -258,7 +258,7 @@ class MusicBuilder(Builder):
                     )
                     for name, split in found.splits.items()
                 },
-                joined.token_counts,
+                token_counts,
                 found.labels,
             ),
             "grid": None if found.grid is None else found.grid.as_json(),
@@ -266,8 +266,8 @@ class MusicBuilder(Builder):
         if self.settings.pieces:
             manifest["windows"] = window_record(found.tokenizer, train, self.settings)
         lengths = [split.lengths for split in found.splits.values()]
-        page = card(manifest, vocabulary, joined.token_counts.values(), lengths, found.piece_bars)
-        self._date(write_manifest(folder, manifest, page, joined.sha256))
+        page = card(manifest, vocabulary, token_counts.values(), lengths, found.piece_bars)
+        self._date(write_manifest(folder, manifest, page, hashes))
 
     def _date(self, manifest: Path) -> None:
         """Give a manifest the date of its source, which `is_current` compares."""

@@ -69,9 +69,7 @@ class StopRequest:
             now_s = time.monotonic()
             if not first_s:
                 first_s = now_s
-                self._tell(
-                    "stopping: this iteration is finished and saved; Ctrl-C again ends at once"
-                )
+                self._tell(STOPPING)
             elif number[0] == signal.SIGINT and now_s - first_s > SAME_SIGNAL_S:
                 time.sleep(SAME_SIGNAL_S)
                 self._tell("ended at once; the last checkpoint stays")

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +34,6 @@ _HASHED_BYTES = 1 << 18  # at once: fits into the cache of a core
 
 
 @dataclass(frozen=True)
-class WrittenTokens:
-    """How often each token occurs in each split, and the sha256 of each file that was written."""
-
-    token_counts: dict[str, Counts]
-    sha256: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class WriteTask:
     """The tokens of one shard to be written into the `.bin` files of a folder."""
 
@@ -51,8 +43,13 @@ class WriteTask:
     folder: Path
 
 
-def write_tokens(found: DatasetPlan, workers: Workers, progress: Progress) -> WrittenTokens:
-    """Write `{train,valid,test}.{bin,idx,places.npy}` into the scan's folder; raises DataError."""
+def write_tokens(
+    found: DatasetPlan, workers: Workers, progress: Progress
+) -> tuple[dict[str, Counts], dict[str, str]]:
+    """Write `{train,valid,test}.{bin,idx,places.npy}` into the scan's folder; raises DataError.
+
+    Returns how often each token occurs in each split, and the sha256 of each file.
+    """
     folder = found.folder
     for name, split in found.splits.items():
         # At its full size from the start: several processes write shards into it, in any order.
@@ -77,7 +74,7 @@ def write_tokens(found: DatasetPlan, workers: Workers, progress: Progress) -> Wr
             progress(done, len(tasks))
         for name, running in zip(SPLITS, hashes, strict=True):
             digests[f"{name}.bin"] = running.hexdigest()
-    return WrittenTokens(dict(zip(SPLITS, total, strict=True)), digests)
+    return dict(zip(SPLITS, total, strict=True)), digests
 
 
 def _written(

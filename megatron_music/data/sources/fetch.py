@@ -50,10 +50,10 @@ def notice(collection: Collection) -> str:
 
 
 def fetch(collection: Collection, folder: Path | None = None, progress: Progress = silent) -> Path:
-    """Fetch a collection into a folder, or resume that; return its archive or its folder.
+    """Fetch a collection into a folder, or resume; return its archive or its folder.
 
-    What has been fetched before is checked again. Raises UsageError for a collection that need not
-    be fetched, FetchError where the download fails or its hash is wrong, WriteError.
+    Checks files that were fetched before. Raises UsageError for a collection that is installed
+    already, FetchError where the download fails or its hash is wrong, WriteError.
     """
     download = collection.download
     if download is None:
@@ -67,7 +67,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
     busy = FetchError(f"{collection.name} is being fetched into {folder} already; wait for it")
     try:
         with file_lock(folder / ".lock", busy):
-            # Remove what a killed fetch left, but for the part that has been downloaded.
+            # Remove what a killed fetch left, except the part that has been downloaded.
             for left in folder.glob(f"{_UNPACKING}*"):
                 shutil.rmtree(left, ignore_errors=True)
             for left in folder.glob("tmp????????"):  # pooch's, which stays empty until the end
@@ -133,9 +133,9 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
                 raw = item.raw() if item is not None and is_file(item) else b""
                 if hashlib.sha256(raw).hexdigest() != sha256:
                     raise FetchError(
-                        f"{download.within}/{file} in the download from {download.url} is not that "
-                        f"of the known version of {name}: its sha256 differs; it has been deleted, "
-                        "fetch it again"
+                        f"{download.within}/{file} in the download from {download.url} is "
+                        f"not that of the known version of {name}: its sha256 differs; it has been "
+                        "deleted, fetch it again"
                     )
                 # Under the table's names: nothing is written where the archive says.
                 (fresh / file).write_bytes(raw)
@@ -147,14 +147,14 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
 
 
 _WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-"""Waits after attempts that downloaded nothing; an attempt that did begins again with the first."""
+"""Waits after attempts that downloaded nothing; after any other the first wait comes again."""
 
 _TIMEOUT_S = (15.0, 60.0)
 _CHUNK_BYTES = 1 << 18
 
 
 class Resuming:
-    """A downloader for pooch that keeps in `part` what has come, and requests only the rest."""
+    """A downloader for pooch that keeps what it has in `part`, and requests only the rest."""
 
     def __init__(self, part: Path, progress: Progress) -> None:
         self._part, self._progress = part, progress
@@ -182,7 +182,7 @@ class Resuming:
             except OSError as fault:
                 raise WriteError(
                     f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "
-                    "command resumes from what has come"
+                    "command resumes from what has been downloaded"
                 ) from None
         whole = max(1, self._size() // 1_000_000)
         self._progress(whole, whole)
@@ -199,7 +199,7 @@ class Resuming:
         come = f"broke off after {self._size():,} bytes" if self._size() else "does not begin"
         return (
             f"the download of {url} {come} ({how}); check the connection; the same command "
-            "resumes from what has come"
+            "resumes from what has been downloaded"
         )
 
     def _request_rest(self, url: str) -> None:
@@ -243,7 +243,7 @@ class Resuming:
                 done += len(chunk)
                 self._tell(done, total)
         if total is not None and done != total:
-            raise _CutShortError(f"{done - start:,} of {total - start:,} bytes came")
+            raise _CutShortError(f"{done - start:,} of {total - start:,} bytes received")
 
     def _tell(self, done: int, total: int | None, note: str = "") -> None:
         whole = (total or done) // 1_000_000 + 1
