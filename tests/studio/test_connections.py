@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from megatron_music.studio import connections
+from megatron_music.studio import server
 from megatron_music.studio.server import BoundedProtocol
 from tests.studio.conftest import served
 
@@ -24,7 +24,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 (a
 
 
 def test_headers_without_an_end_close_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "LARGEST_HEAD_BYTES", 1000)
+    monkeypatch.setattr(server, "LARGEST_HEAD_BYTES", 1000)
     monkeypatch.setattr(BoundedProtocol, "headers_s", 300.0)
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X%d: 1\r\n" % n for n in range(1000))
     got, took_s = asyncio.run(asyncio.wait_for(trickle(head), 60))
