@@ -137,7 +137,7 @@ def refuse_music(kind: int, value: int, song: State, rules: Rules) -> int:
     return _refuse_in_bar(kind, value, song.onsets, song.cells, levels)
 
 
-@borrowing_kernel
+@inlined
 def _refuse_frame(  # noqa: C901, PLR0912 (a rule a line)
     kind: int, value: int, song: State, rules: Rules
 ) -> int:
@@ -178,7 +178,7 @@ def _refuse_frame(  # noqa: C901, PLR0912 (a rule a line)
     return reasons.LEGAL
 
 
-@borrowing_kernel
+@inlined
 def _refuse_in_bar(  # noqa: C901, PLR0912 (a rule a line)
     kind: int, value: int, onsets: Cells, cells: Cells, levels: tuple[int, int, int]
 ) -> int:
@@ -351,7 +351,7 @@ def take_music(kind: int, value: int, song: State, rules: Rules) -> None:
         cells[SUNG] = sung_after(value, sung)
 
 
-@borrowing_kernel
+@inlined
 def _take_frame(kind: int, value: int, song: State, rules: Rules) -> None:
     """Take a token outside of bars."""
     cells = song.cells
