@@ -33,11 +33,16 @@ _KEY_LINE = re.compile(r"^K:.*$", re.MULTILINE)
 _FIELD = re.compile(r"[A-Za-z]:(?![|:])|%%")
 """Of ABC, a line that is no music: a field or a directive."""
 _REMARKS = ("m:", "r:", "s:")
+_FIELDS_TWICE = ("K:", "L:", "M:", "Q:")
 _INLINE_FIELD = re.compile(r"\[([KLMQV]:[^\]]*)\]")
+_INLINE_REMARK = re.compile(r"\[[A-Za-z]:[^\]]*\]|\+[a-z]+\+")
+"""Of ABC, fields in brackets that change no note, and decorations in their old form."""
+_OVERLAY = re.compile(r'^[^"&]*(?:"[^"]*"[^"&]*)*&')
+_SUM = re.compile(r"(?<=M:)\s*\(?(\d+(?:\s*\+\s*\d+)+)\)?(?=\s*/)")
 _BARLINE_LAST = re.compile(r"([|:]|\|\]|[|\[][12])\s*$")
 _NAME = re.compile(r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+)?$", re.IGNORECASE)
 _METRES = {
-    ".abc": re.compile(r"^(?:M:|.*\[M:)\s*(\d+)/(\d+)", re.MULTILINE),
+    ".abc": re.compile(r"(?:^|\[)M:\s*(\d+)/(\d+)", re.MULTILINE),
     ".krn": re.compile(r"^(?:.*\t)?\*M(\d+)/(\d+)", re.MULTILINE),
 }
 _MEASURE = re.compile(r"measure \(([^)]*)\)")
@@ -147,6 +152,8 @@ def _parsed(text: str, suffix: str) -> Any:
 
     from megatron_music.score.score_stream import check_metre
 
+    # The metre of 3+2+2 eighths is 7/8.
+    text = _SUM.sub(lambda of: str(sum(map(int, of[1].split("+")))), text)
     for metre in _METRES[suffix].finditer(text):
         check_metre(int(metre[1]), int(metre[2]))
     if suffix == ".abc":
@@ -182,10 +189,13 @@ def _plain_abc(tune: str) -> str:
     for piece in _abc_pieces(tune[key_line.end() :]):
         if piece.startswith("V:"):
             lines = voices.setdefault(piece[2:].split()[0] if piece[2:].strip() else "", [])
-        elif piece.startswith("M:"):
+        elif piece[:2] in _FIELDS_TWICE:
             before = next((one for one in reversed(lines) if not _FIELD.match(one)), "|")
+            begins_bar = bool(_BARLINE_LAST.search(before))
             # A metre begins a bar. Of a single field after a barline music21 takes no notice.
-            lines += [piece, piece] if _BARLINE_LAST.search(before) else ["|", piece, piece]
+            if piece[0] == "M" and not begins_bar:
+                lines.append("|")
+            lines += [piece, piece] if piece[0] == "M" or begins_bar else [piece]
         else:
             lines.append(piece)
     if any(not _FIELD.match(line) for line in shared):
@@ -194,7 +204,9 @@ def _plain_abc(tune: str) -> str:
         voices = {name: shared + own for name, own in voices.items()}
     if len(voices) < 2:
         return "\n".join([*head, *next(iter(voices.values()), shared)]) + "\n"
-    numbered = [[f"V:{number}", *own] for number, own in enumerate(voices.values(), 1)]
+    # Each voice begins as the tune does: music21 goes on with what the voice before ended with.
+    first = [line for line in head if re.match("[KLMQ]:", line)]
+    numbered = [[f"V:{number}", *first, *own] for number, own in enumerate(voices.values(), 1)]
     return "\n".join([*head, *(line for own in numbered for line in own)]) + "\n"
 
 
@@ -207,6 +219,12 @@ def _abc_pieces(body: str) -> Iterator[str]:
         if _FIELD.match(code):
             yield code
             continue
+        if _OVERLAY.match(code):
+            raise ScoreError(
+                "has bars of several voices in one line (&), which are not read; write each voice "
+                "after a V: of its own",
+                "foreign",
+            )
         # Odd places hold what the parentheses of the pattern hold: fields.
         for place, piece in enumerate(_INLINE_FIELD.split(code)):
             if piece.strip():
@@ -216,7 +234,9 @@ def _abc_pieces(body: str) -> Iterator[str]:
 def _plain_notes(music: str) -> str:
     """Return a stretch of ABC with what music21 would misread written in another way."""
     # A note before a colon is not the letter of a field, and rests that are not drawn take time.
-    return re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", music))
+    # Of tunes with few single barlines music21 tells no bars: double ones count as well.
+    plain = _INLINE_REMARK.sub("", music).replace("||", "|")
+    return re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", plain))
 
 
 def _musicxml(raw: bytes) -> Any:

@@ -11,13 +11,23 @@ import numpy as np
 from megatron_music.errors import ScoreError
 from megatron_music.score.dynamics import MARKS, velocity_at
 from megatron_music.score.midi_columns import US_PER_MINUTE
-from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Metre, Score, Tempo, Track
+from megatron_music.score.notes import (
+    DEFAULT_QUARTER_US,
+    DEFAULT_VELOCITY,
+    UNTOLD,
+    Metre,
+    Score,
+    Tempo,
+    Track,
+)
 from megatron_music.score.part_names import instrument_of
 from megatron_music.score.quantize import joined as as_one
 from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, tempos_at
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
 TICKS_PER_QUARTER = 10_080
+USUAL_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
+"""The tempo of MIDI and of notation that names none."""
 """Holds 128ths, triplets, quintuplets and septuplets exactly."""
 
 WRITTEN_MARKS = {"\ue000": LINE_END, "\ue001": VERSE_END}
@@ -291,10 +301,42 @@ def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
     for number, measure in enumerate(streams):
         measure.number, measure.numberSuffix = number, None  # else numbers may repeat
         measure.removeByClass(("GeneralNote", "Voice"))  # the expander copies what it repeats
+    _begin_repeats(part, streams)
     try:
         return tuple(repeat.Expander(part).measureMap())
     except (repeat.ExpanderException, KeyError):
         return tuple(range(len(streams)))
+
+
+def _begin_repeats(part: Any, streams: Sequence[Any]) -> None:
+    """Write where a repeat begins that only has an end: after the one before, and its endings.
+
+    Music21 plays from the beginning of the piece again.
+    """
+    from music21 import bar, spanner
+
+    last_of_ending = {
+        id(measure): bracket.getLast()
+        for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket)
+        for measure in bracket.getSpannedElements()
+    }
+    places = {id(measure): place for place, measure in enumerate(streams)}
+    begin, is_open, place = 0, True, 0  # the first repeat may begin with the piece
+    while place < len(streams):
+        measure = streams[place]
+        left, right = measure.leftBarline, measure.rightBarline
+        is_open |= isinstance(left, bar.Repeat) and left.direction == "start"
+        if isinstance(right, bar.Repeat) and right.direction == "end":
+            if not is_open:
+                streams[begin].leftBarline = bar.Repeat(direction="start")
+            # Further endings of the same repeat follow the first.
+            while place + 1 < len(streams) and id(measure) in last_of_ending:
+                following = last_of_ending.get(id(streams[place + 1]))
+                if following is None:
+                    break
+                place = places.get(id(following), place + 1)
+            begin, is_open = place + 1, False
+        place += 1
 
 
 def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
@@ -305,7 +347,10 @@ def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
         if bpm and SLOWEST_BPM <= bpm <= FASTEST_BPM:
             # Of the marks of several parts at one place the first counts.
             written.setdefault(ticks(mark.getOffsetInHierarchy(stream)), float(bpm))
-    first = next(iter(written.values()), 120.0)
+    # A mark of the first bar counts from the beginning. Before a later one nothing is told.
+    if written and min(written) >= 4 * TICKS_PER_QUARTER:
+        written = {0: USUAL_BPM} | written
+    first = next(iter(written.values()), USUAL_BPM)
     return first, [Tempo(at, round(US_PER_MINUTE / written[at])) for at in sorted(written)]
 
 

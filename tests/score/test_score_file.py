@@ -125,6 +125,47 @@ def test_the_lines_of_a_voice_of_a_tune_are_one_part() -> None:
     assert quarters(score, 1) == [(4, 8, 62), (8, 11, 60), (11, 14, 62)]
 
 
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        # A repeat without a beginning goes back to the end of the one before, not to the first bar.
+        ("CCCC|DDDD:|EEEE|FFFF:|GGGG|", "CDCDEFEFG"),
+        ("CCCC|DDDD:|:EEEE|FFFF:|GGGG|", "CDCDEFEFG"),
+        ("CCCC|DDDD::[K:G][L:1/8]E2E2E2E2|A8:|", "CDCDEAEA"),
+        ("CCCC|1DDDD:|2EEEE|FFFF|1GGGG:|2AAAA|]", "CDCEFGFA"),
+        # What stands before a written beginning is played once. Double barlines are barlines.
+        ("CCCC|AAAA|:[K:G]DDDD|EEEE:|", "CADEDE"),
+        ("C|DDDD||EEEE|AAAA:|", "CDEACDEA"),
+        ("CCCC|DDDD|EEEE|", "CDE"),
+    ],
+)
+def test_repeats_of_a_tune_are_played_in_their_order(body: str, form: str) -> None:
+    letters = dict(zip((60, 62, 64, 65, 67, 69, 71), "CDEFGAB", strict=True))
+    score = tune(body, "M:4/4", "L:1/4")
+    bars = {onset // 4: letters[pitch] for onset, _, pitch in quarters(score)}
+    assert "".join(bars.values()) == form
+
+
+def test_a_change_in_one_voice_of_a_tune_is_none_of_the_next() -> None:
+    lines = ["V:1", "FFFF|[K:D][L:1/8]F8|", "V:2", "FFFF|F4|"]
+    score = tune("\n".join(lines), "M:4/4", "L:1/4")
+    beats = [(0, 1, 65), (1, 2, 65), (2, 3, 65), (3, 4, 65)]
+    assert quarters(score) == [*beats, (4, 8, 66)]
+    assert quarters(score, 1) == [*beats, (4, 8, 65)]
+
+
+def test_the_first_mark_of_a_tempo_holds_from_where_it_is_written() -> None:
+    score = tune("CDEF|GABc|[Q:1/4=60]CDEF|", "M:4/4", "L:1/4")
+    tempos = [(one.onset_ticks / TICKS_PER_QUARTER, one.quarter_us) for one in score.tempos]
+    assert tempos == [(0, 500_000), (8, 1_000_000)]
+
+
+def test_remarks_and_sums_in_a_tune_are_not_music() -> None:
+    plain = tune("C2D2E2F|GABcdef|", "M:7/8", "L:1/8")
+    odd = tune("[r:bad]C2+fermata+D2E2F|GAB[N:x]cdef|", "M:(3+2+2)/8", "L:1/8")
+    assert (quarters(odd), metres(odd)) == (quarters(plain), metres(plain))
+
+
 def test_a_tune_without_a_unit_of_length_is_of_eighths() -> None:
     assert quarters(tune("[M:2/4]CDEF|GABc|"))[:3] == [(0, 0.5, 60), (0.5, 1, 62), (1, 1.5, 64)]
 
