@@ -23,11 +23,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix, which some writers go by. Raises WriteError where the
-    place cannot be written; after any error nothing is left under either name.
+    place cannot be written; after any error nothing is left under either name. A device or a pipe,
+    such as /dev/null, is written itself.
     """
     # The process id keeps two writers of the same file apart.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        # Root may rename over a device: there would be a file in its place.
+        if path.is_char_device() or path.is_fifo():
+            yield path
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)

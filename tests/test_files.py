@@ -1,5 +1,6 @@
 """Files appear under their final name only when they are complete."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ def test_the_final_name_appears_at_the_end_alone(tmp_path: Path) -> None:
         assert not target.exists()
     assert target.read_text() == "half"
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_device_is_written_and_stays_one() -> None:
+    controller, terminal = os.openpty()
+    device = Path(os.ttyname(terminal))
+    with atomic_write(device) as place:
+        place.write_text("notes")
+    assert device.is_char_device()
+    assert os.read(controller, 5) == b"notes"
+    os.close(controller)
+    os.close(terminal)
 
 
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
