@@ -35,6 +35,8 @@ def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setenv("STAND_IN_ASKED", str(tmp_path / "asked.jsonl"))
+    # As a machine with a GPU has it, whatever ran in this process before.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(measures, "WATCH_S", 2.0)
     (tmp_path / "tests").mkdir()
     (tmp_path / "data").mkdir()
