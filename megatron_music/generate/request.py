@@ -75,9 +75,10 @@ class Request:
     `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` labels as
     "GENRE=JAZZ" or blends as "COMPOSER=BACH:0.7,HAYDN:0.3"; families not named are unknown. With
     `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is composed, as in
-    chorales; without it they may fall silent before. None is True unless the song is to `end`.
-    With `begin` the song begins like a piece, with `end` it ends like one, if the model knows the
-    place in a piece. `dynamics` are pp to ff, of what is composed; or one velocity.
+    chorales; without it they may fall silent before. None means with it, but without it where
+    `end` is asked for. With `begin` the song begins like a piece, with `end` it ends like one, if
+    the model knows the place in a piece. `dynamics` are pp to ff, of what is composed; or one
+    velocity.
 
     `words` are a text to be sung, a line of it to some bars: a melody is composed to it, in
     syllables as its `language` is hyphenated; `upbeat` syllables of each line come before its first

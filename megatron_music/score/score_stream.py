@@ -315,12 +315,11 @@ def _begin_repeats(part: Any, streams: Sequence[Any]) -> None:
     """
     from music21 import bar, spanner
 
-    last_of_ending = {
-        id(measure): bracket.getLast()
-        for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket)
-        for measure in bracket.getSpannedElements()
-    }
     places = {id(measure): place for place, measure in enumerate(streams)}
+    last_of_ending: dict[int, int] = {}
+    for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket):
+        spanned = [places[id(one)] for one in bracket.getSpannedElements() if id(one) in places]
+        last_of_ending |= dict.fromkeys(spanned, max(spanned, default=0))
     begin, is_open, place = 0, True, 0  # the first repeat may begin with the piece
     while place < len(streams):
         measure = streams[place]
@@ -329,12 +328,10 @@ def _begin_repeats(part: Any, streams: Sequence[Any]) -> None:
         if isinstance(right, bar.Repeat) and right.direction == "end":
             if not is_open:
                 streams[begin].leftBarline = bar.Repeat(direction="start")
-            # Further endings of the same repeat follow the first.
-            while place + 1 < len(streams) and id(measure) in last_of_ending:
-                following = last_of_ending.get(id(streams[place + 1]))
-                if following is None:
-                    break
-                place = places.get(id(following), place + 1)
+            if place in last_of_ending:
+                # Further endings of the same repeat follow the first.
+                while place + 1 in last_of_ending:
+                    place = last_of_ending[place + 1]
             begin, is_open = place + 1, False
         place += 1
 
