@@ -9,16 +9,13 @@ many songs as are kept, the first of each group.
 """
 
 import argparse
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from harness import describe, load_average, span
+from harness import head, run, span
 
 from megatron_music.data.settings import SPLITS
-from megatron_music.errors import MusicError
 from megatron_music.evaluate.best import RealMusic, best_of
 from megatron_music.evaluate.bootstrap import mean
 from megatron_music.evaluate.corpus import read_split, whole_windows
@@ -43,10 +40,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1000, help="of the first song")
     options = parser.parse_args()
-    try:
-        text = measure(options)
-    except MusicError as fault:
-        sys.exit(f"error: {fault}")
+    text = measure(options)
     options.output.write_text(text, encoding="utf-8")
     print(text)
 
@@ -83,13 +77,11 @@ def measure(options: argparse.Namespace) -> str:
         means = [mean(np.array([figure(one) for one in songs]), of) for songs, of in sets]
         rows.append([name, *map(span, means)])
     return (
-        f"# The best {options.best} of {options.of}\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, {describe(PACKAGES).text}; load {load_average()}.\n\n"
-        f"    python {' '.join(sys.argv)}\n\n"
+        f"{head(f'The best {options.best} of {options.of}', PACKAGES)}\n"
         f"{markdown_table(['', *columns, 'held-out music'], rows)}\n\n"
         f"Composing took {composed_s:.0f} s, ranking {ranked_s:.1f} s.\n"
     )
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,7 +9,6 @@ collection of its own. Files are varied, so that none is a duplicate, until ther
 
 import argparse
 import datetime as dt
-import json
 import resource
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from harness import Cost, attempt, describe, load_average
+from harness import Cost, attempt, describe, head, run
 from made_up import bands, choirs, midi_files, read_bases, write_variants
 
 from megatron_music.formatting import markdown_table
@@ -44,13 +43,7 @@ NAMES = {
 }
 PEERS = ("miditok", "pretty_midi")
 
-HEAD = """\
-# Building data sets: one run, the same files
-
-{machine}. Load average over the run's end: {load}.
-
-    python profiling/benchmarks/build.py {arguments}
-
+NOTES = """
 Rates are files a second of CPU time on one core, the best of the repetitions; those by the clock
 on the wall say so. symusic only loads bytes that are in memory already. *The whole build* lists,
 reads, encodes, finds duplicates, writes and hashes a finished data set; *as a command* adds
@@ -79,14 +72,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
             costs, builds = measure(name, bases, Path(scratch), options)
             sections.append(section(name, len(bases), costs, builds))
-    machine = describe(PACKAGES)
-    head = HEAD.format(machine=machine.text, load=load_average(), arguments=" ".join(sys.argv[1:]))
-    page = "\n".join([head, *sections])
+    page = "\n".join(
+        [head("Building data sets: one run, the same files", PACKAGES) + NOTES, *sections]
+    )
     print(page)
     if options.write:
-        path = RESULTS / f"{dt.date.today():%Y-%m-%d}_{machine.device}_data.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        name = f"{dt.date.today():%Y-%m-%d}_{describe(PACKAGES).device}_data.md"
+        (RESULTS / name).write_text(page, encoding="utf-8")
 
 
 def measure(
@@ -115,9 +107,8 @@ def measure(
     write_variants(bases, many, count, seed=2)
     builds = [timed("build", many, options.repeat, 1)]
     for share in SHARES:
-        part = many
-        if share < 1:
-            part = folder / f"part-{share}"
+        part = many if share == 1 else folder / f"part-{share}"
+        if part != many:
             write_variants(bases, part, int(share * count), seed=3)
         repeat = options.repeat if part == many else 1  # of the smaller, memory is what counts
         builds.append(timed("build", part, repeat, 2, cores=(0, 1)))
@@ -136,17 +127,13 @@ def section(name: str, bases: int, costs: dict[str, Cost], builds: list[Cost]) -
         share = f"{rates[what] / rates['load']:.2g}"
         rows.append((NAMES[what], f"{cost['files']:,}", f"{rates[what]:,.0f}", share, faster))
     alone, load, built = builds[0], costs["load"], costs["build"]
+    walls = [cost["files"] / cost["wall_s"] for cost in builds]
     by_workers = [
-        (
-            cost["workers"],
-            f"{cost['files']:,}",
-            f"{cost['wall_s']:.2f}",
-            f"{cost['files'] / cost['wall_s']:,.0f}",
-            f"{cost['files'] / cost['wall_s'] / (alone['files'] / alone['wall_s']):.2f}",
-            *(f"{cost[peak] / 1e6:.0f}" for peak in ("worker_peak_bytes", "peak_bytes")),
-        )
-        for cost in builds
-    ]
+        (cost["workers"], f"{cost['files']:,}", f"{cost['wall_s']:.2f}", f"{rate:,.0f}",
+         f"{rate / walls[0]:.2f}", f"{cost['worker_peak_bytes'] / 1e6:.0f}",
+         f"{cost['peak_bytes'] / 1e6:.0f}")
+        for cost, rate in zip(builds, walls, strict=True)
+    ]  # fmt: skip
     return "\n\n".join([
         f"## {name}",
         f"{load['files']:,} variants of {bases} pieces, {load['bytes'] / load['files'] / 1e3:.1f} "
@@ -164,12 +151,11 @@ def section(name: str, bases: int, costs: dict[str, Cost], builds: list[Cost]) -
     ]) + "\n"  # fmt: skip
 
 
-def load(folder: Path, repeat: str) -> Cost:
+def load(folder: str, repeat: str) -> Cost:
     """Time symusic's bare loading of files that are in memory."""
     import symusic
 
-    files = [path.read_bytes() for path in midi_files(folder)]
-    seconds = []
+    files, seconds = [path.read_bytes() for path in midi_files(Path(folder))], []
     for _ in range(int(repeat)):
         start = time.process_time()
         for raw in files:
@@ -178,40 +164,40 @@ def load(folder: Path, repeat: str) -> Cost:
     return {"files": len(files), "cpu_s": min(seconds), "bytes": sum(map(len, files))}
 
 
-def build(folder: Path, repeat: str, workers: str = "1", *, of_pieces: bool = False) -> Cost:
+def build(folder: str, repeat: str, workers: str = "1", *, of_pieces: bool = False) -> Cost:
     """Time builds, from the listing of the files to the last hash, and `verify`."""
     from megatron_music.data.build import build as build_data
     from megatron_music.data.report.verify import verify
     from megatron_music.data.settings import BuildSettings
     from megatron_music.data.sources.open import folder_source
 
-    settings, data_set = BuildSettings(pieces=of_pieces), folder.with_name("set")
+    settings, data_set = BuildSettings(pieces=of_pieces), Path(folder).with_name("set")
     walls, cpus, verified = [], [], []
     for _ in range(1 + int(repeat)):  # the first loads the compiled kernels, in all workers
         shutil.rmtree(data_set, ignore_errors=True)
         before, start = _cpu_s(), time.perf_counter()
-        made = build_data(folder_source(folder), data_set, settings, int(workers))
+        made = build_data(folder_source(Path(folder)), data_set, settings, int(workers))
         walls.append(time.perf_counter() - start)
         cpus.append(_cpu_s() - before)
-    cost = made.manifest["inputs"] | {  # memory before the data set itself is mapped into it
-        "peak_bytes": _peak_bytes(psutil.Process()),
-        "worker_peak_bytes": max(map(_peak_bytes, psutil.Process().children(True)), default=0),
-    }
+    own = psutil.Process()  # memory before the data set itself is mapped into it
+    peaks = [_peak_bytes(own), max(map(_peak_bytes, own.children(True)), default=0)]
     for _ in range(2):
         start = time.process_time()
         checked = verify(data_set)
         verified.append(time.process_time() - start)
-    return cost | {
-        "files": cost["total"],
+    return made.manifest["inputs"] | {
+        "files": made.manifest["inputs"]["total"],
         "workers": int(workers),
         "wall_s": min(walls[1:]),
         "cpu_s": min(cpus[1:]),
         "tokens": checked.tokens,
         "verify_s": min(verified),
+        "peak_bytes": peaks[0],
+        "worker_peak_bytes": peaks[1],
     }
 
 
-def pieces(folder: Path, repeat: str) -> Cost:
+def pieces(folder: str, repeat: str) -> Cost:
     """Time builds of whole pieces."""
     return build(folder, repeat, of_pieces=True)
 
@@ -226,22 +212,19 @@ def _peak_bytes(process: psutil.Process) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def program(folder: Path, repeat: str) -> Cost:
+def program(folder: str, repeat: str) -> Cost:
     """Time the command; the kernels have been compiled before, as after a machine's first build."""
-    data_set, seconds = folder.with_name("set"), []
-    command = [sys.executable, "-m", "megatron_music", "data", "build", str(folder)]
+    data_set, seconds = str(Path(folder).with_name("set")), []
+    command = [sys.executable, "-m", "megatron_music", "data", "build", folder, "-o", data_set]
     for _ in range(int(repeat)):
         shutil.rmtree(data_set, ignore_errors=True)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [*command, "-o", data_set, "--workers", "1"], capture_output=True, check=True
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return {"files": len(midi_files(folder)), "cpu_s": min(seconds)}
+        before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        subprocess.run([*command, "--workers", "1"], capture_output=True, check=True)
+        seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
+    return {"files": len(midi_files(Path(folder))), "cpu_s": min(seconds)}
 
 
-def miditok(folder: Path, limit_s: str) -> Cost:
+def miditok(folder: str, limit_s: str) -> Cost:
     """Time the settings nearest to ours: MMM over MIDI-like events, 4 steps a quarter, a file each.
 
     Its bars are not cut into windows, which would cost it more.
@@ -251,19 +234,13 @@ def miditok(folder: Path, limit_s: str) -> Cost:
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
     from miditok import MMM, TokenizerConfig
 
-    tokenizer = MMM(
-        TokenizerConfig(
-            beat_res={(0, 64): 4},
-            base_tokenizer="MIDILike",
-            num_velocities=1,
-            use_velocities=False,
-            use_tempos=False,
-            use_programs=True,
-        )
-    )
-    start, count = time.process_time(), 0
+    config = TokenizerConfig(
+        beat_res={(0, 64): 4}, base_tokenizer="MIDILike", num_velocities=1, use_velocities=False,
+        use_tempos=False, use_programs=True,
+    )  # fmt: skip
+    tokenizer, start, count = MMM(config), time.process_time(), 0
     writer = IndexedDatasetBuilder(f"{folder}.bin", dtype=np.uint16)
-    for path in evenly(folder, float(limit_s)):
+    for path in evenly(Path(folder), float(limit_s)):
         ids = tokenizer.encode(symusic.Score(path)).ids
         writer.add_document(torch.tensor(ids), [len(ids)])
         count += 1
@@ -271,11 +248,11 @@ def miditok(folder: Path, limit_s: str) -> Cost:
     return {"files": count, "cpu_s": time.process_time() - start}
 
 
-def pretty_midi(folder: Path, limit_s: str) -> Cost:
+def pretty_midi(folder: str, limit_s: str) -> Cost:
     """Time an encoder after the way of MMM-JSB: bar by bar, track by track, words of mmmtrack."""
     start, count = time.process_time(), 0
-    with folder.with_name("words.txt").open("w", encoding="utf-8") as words:
-        for path in evenly(folder, float(limit_s)):
+    with Path(folder).with_name("words.txt").open("w", encoding="utf-8") as words:
+        for path in evenly(Path(folder), float(limit_s)):
             words.writelines(line + "\n" for line in windows(path))
             count += 1
     return {"files": count, "cpu_s": time.process_time() - start}
@@ -283,8 +260,7 @@ def pretty_midi(folder: Path, limit_s: str) -> Cost:
 
 def evenly(folder: Path, limit_s: float) -> Iterator[Path]:
     """Yield the files of a folder until the time is up, at any time spread evenly over them."""
-    golden = 0.618033988749895
-    start = time.process_time()
+    golden, start = 0.618033988749895, time.process_time()
     for _, path in sorted((i * golden % 1, path) for i, path in enumerate(midi_files(folder))):
         yield path
         if time.process_time() - start > limit_s:
@@ -321,12 +297,10 @@ def windows(path: Path) -> list[str]:
 
 
 def _bar(at_steps: dict[int, list[str]]) -> Iterator[str]:
-    yield "BAR_START"
     now = 0
+    yield "BAR_START"
     for step, words in sorted(at_steps.items()):
-        if step > now:
-            yield f"TIME_DELTA={step - now}"
-        yield from words
+        yield from [f"TIME_DELTA={step - now}", *words] if step > now else words
         now = step
     yield "BAR_END"
 
@@ -336,8 +310,4 @@ MEASURED: dict[str, Callable[..., Cost]] = {
 }
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        what, files, *rest = sys.argv[2:]
-        print(json.dumps(MEASURED[what](Path(files), *rest)))
-    else:
-        main()
+    run(main, MEASURED)

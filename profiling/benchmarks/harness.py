@@ -1,18 +1,20 @@
-"""What the benchmarks share: the machine, a measuring process on chosen cores, the load."""
+"""What the benchmarks share: the machine, a measuring process on chosen cores, the page's head."""
 
+import datetime as dt
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
+from megatron_music.errors import MusicError
 from megatron_music.evaluate.bootstrap import Estimate
 
 Cost = dict[str, Any]
@@ -22,13 +24,11 @@ SHARED_LOAD = 1.5
 """Above this load other work disturbs a measurement."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """`device` names it in a file's name, `text` describes it, `gpu` is its GPU if that counts."""
+class Machine(NamedTuple):
+    """`device` names it in a file's name, `text` describes it."""
 
     device: str
     text: str
-    gpu: str = ""
 
 
 def describe(packages: tuple[str, ...], gpu: str = "") -> Machine:
@@ -43,15 +43,18 @@ def describe(packages: tuple[str, ...], gpu: str = "") -> Machine:
         f"{f'{gpu}, ' if gpu else ''}{os.cpu_count()} cores of {cpu}, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} "
         f"{platform.release()}, Python {platform.python_version()}; {versions}",
-        gpu,
     )
 
 
-def load_average(cores: int = 1) -> str:
-    """Tell the load of the last quarter of an hour; warn where others than `cores` worked too."""
+def head(title: str, packages: tuple[str, ...], gpu: str = "", cores: int = 1) -> str:
+    """Begin a page: title, date, machine, load, command; others than `cores` work is a warning."""
     load = os.getloadavg()[2]
-    shared = load > cores - 1 + SHARED_LOAD
-    return f"{load:.1f}{': **a shared machine, take the ratios alone**' if shared else ''}"
+    shared = ": **a shared machine, take the ratios alone**" * (load > cores - 1 + SHARED_LOAD)
+    return (
+        f"# {title}\n\n{dt.date.today():%Y-%m-%d}, {describe(packages, gpu).text}. "
+        f"Load average over the run's end: {load:.1f}{shared}.\n\n"
+        f"    python profiling/benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}\n"
+    )
 
 
 def attempt(*command: object, cores: tuple[int, ...], threads: int = 1) -> Cost:
@@ -72,6 +75,22 @@ def attempt(*command: object, cores: tuple[int, ...], threads: int = 1) -> Cost:
         return {"missing": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
     figures: Cost = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def run(
+    main: Callable[[], None], measured: Mapping[str, Callable[..., Cost]] | None = None
+) -> None:
+    """Run a benchmark, or with `--measure WHAT ...` print the cost of one measurement as JSON."""
+    try:
+        if measured and sys.argv[1:2] == ["--measure"]:
+            print(json.dumps(measured[sys.argv[2]](*sys.argv[3:])))
+        else:
+            main()
+    except MusicError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; a page given by -o holds what was measured")
 
 
 def span(of: Estimate) -> str:

@@ -25,16 +25,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from harness import span
+from harness import run, span
 
 from megatron_music.data.build import build
 from megatron_music.data.manifest import MANIFEST_FILE, file_records, read_manifest, sealed
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.open import Source
-from megatron_music.errors import DataError, InputError, MusicError
+from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows, read_split
 from megatron_music.evaluate.heldout import WindowLosses, read
@@ -79,7 +80,7 @@ def read_chorales(path: Path) -> Chorales:
 
 @dataclass(frozen=True)
 class Chorale:
-    """One piece, as the builder reads it."""
+    """A piece, as the builder reads it."""
 
     name: str
     cells: IntArray
@@ -171,29 +172,15 @@ def check_cells(pieces: list[IntArray], documents: SplitWindows, vocabulary: Voc
         raise DataError(f"pieces {wrong} are not in exactly one window each; remove the data set")
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a split costs: nats a cell, with illegal tokens forbidden, and where in its windows.
+Costs = dict[str, Any]
+"""A row of the page, by its titles. Nats are those of a cell; masked: illegal tokens forbidden."""
 
-    `first_bar` and `later_bars` are nats a cell of the bars that begin a window and of the others,
-    `frame` of the tokens that belong to no bar.
-    """
-
-    pieces: int
-    cells: int
-    tokens: int
-    plain: Estimate
-    masked: Estimate
-    first_bar: float
-    later_bars: float
-    frame: float
+PLAIN, MASKED = "nats a cell", "with the grammar's mask"
+FIRST_BAR, LATER_BARS = "first bar of a window", "its other bars"
 
 
 def score(
-    readings: Sequence[WindowLosses],
-    documents: SplitWindows,
-    pieces: list[IntArray],
-    ids: Vocabulary,
+    readings: Sequence[WindowLosses], windows: SplitWindows, pieces: list[IntArray], ids: Vocabulary
 ) -> Costs:
     """Share the nats of all windows of a split among the cells of its pieces."""
     if left_out := sum(reading.left_out for reading in readings):
@@ -203,7 +190,7 @@ def score(
     # What is forbidden gives its probability to the legal tokens: each becomes cheaper.
     saved = [np.log1p(-np.minimum(of.illegal, 1 - 1e-12)).sum() for of in readings]
     nats, saved_nats = (
-        np.bincount(documents.groups, values, len(pieces))
+        np.bincount(windows.groups, values, len(pieces))
         for values in ([of.nats.sum() for of in readings], saved)
     )
     bars = [_bars(reading.targets, ids) for reading in readings]
@@ -211,16 +198,16 @@ def score(
     cells, each = np.array([of.size for of in pieces], np.float64), np.arange(len(pieces))
     cells_per_bar = len(VOICES) * CELLS_PER_BAR
     later = sum(int(of.max()) for of in bars) * cells_per_bar
-    return Costs(
-        pieces=len(pieces),
-        cells=int(cells.sum()),
-        tokens=len(cost),
-        plain=ratio(nats, cells, each),
-        masked=ratio(nats + saved_nats, cells, each),
-        first_bar=float(cost[place == 0].sum()) / (len(readings) * cells_per_bar),
-        later_bars=float(cost[place > 0].sum()) / max(later, 1),
-        frame=float(cost[place < 0].sum()) / float(cells.sum()),
-    )
+    return {
+        "pieces": len(pieces),
+        "cells": int(cells.sum()),
+        "tokens": len(cost),
+        PLAIN: ratio(nats, cells, each),
+        MASKED: ratio(nats + saved_nats, cells, each),
+        FIRST_BAR: float(cost[place == 0].sum()) / (len(readings) * cells_per_bar),
+        LATER_BARS: float(cost[place > 0].sum()) / max(later, 1),
+        "tokens of no bar": float(cost[place < 0].sum()) / float(cells.sum()),
+    }
 
 
 def _bars(targets: IntArray, ids: Vocabulary) -> IntArray:
@@ -253,19 +240,16 @@ def read_splits(model: Path, data: Path, pieces: Chorales) -> dict[str, Costs]:
 
 def page(scores: dict[str, Costs], options: argparse.Namespace, words: Sequence[str]) -> str:
     """Return the results as Markdown."""
-    head = ["split", "pieces", "cells", "tokens", "nats a cell", "with the grammar's mask",
-            "first bar of a window", "its other bars", "tokens of no bar"]  # fmt: skip
-    rows = [
-        [name, of.pieces, f"{of.cells:,}", f"{of.tokens:,}", span(of.plain), span(of.masked),
-         *(f"{value:.3f}" for value in (of.first_bar, of.later_bars, of.frame))]
-        for name, of in scores.items()
-    ]  # fmt: skip
+
+    def written(value: float | Estimate) -> str:
+        if isinstance(value, Estimate):
+            return span(value)
+        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
     test = scores[SPLITS[-1]]
-    lost = max(0.0, test.first_bar - test.later_bars) / options.bars
-    ours = {
-        "this one": span(test.plain),
-        "this one, with the grammar's mask": span(test.masked),
-    }
+    rows = [[name, *map(written, costs.values())] for name, costs in scores.items()]
+    lost = max(0.0, test[FIRST_BAR] - test[LATER_BARS]) / options.bars
+    ours = {"this one": span(test[PLAIN]), f"this one, {MASKED}": span(test[MASKED])}
     return "\n\n".join(
         [
             "# Chorales on the canonical split",
@@ -273,7 +257,7 @@ def page(scores: dict[str, Costs], options: argparse.Namespace, words: Sequence[
             f"`{options.recipe}`, windows of {options.bars} bars, for training one every "
             f"{options.hop} bars in {options.transpositions} keys; validation and test splits "
             "together, each cell once. Square brackets are 95 % intervals, resampling pieces.",
-            markdown_table(head, rows),
+            markdown_table(["split", *test], rows),
             "A window knows nothing of the bars before it, as published models do. That its first "
             f"bar costs more than the others makes about {lost:.3f} nats a cell of the test's.",
             markdown_table(["model", "nats a cell, test"], (PUBLISHED | ours).items()),
@@ -282,7 +266,7 @@ def page(scores: dict[str, Costs], options: argparse.Namespace, words: Sequence[
     )
 
 
-def main(words: Sequence[str]) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("json", type=Path, help="Jsb16thSeparated.json")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for all of it")
@@ -293,28 +277,24 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--shuffle", action="store_true", help="voices in any order, not S A T B")
     parser.add_argument("--workers", type=int, default=1, help="processes that build the data set")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in train.lr=1e-3")
-    options = parser.parse_intermixed_args(words)
+    options = parser.parse_intermixed_args()
     options.hop = options.hop or max(1, options.bars // 2)
     names = ("bars", "hop", "transpositions", "shuffle")
     settings = BuildSettings(**{name: getattr(options, name) for name in names})
-    run, model = options.output / "run", options.output / "hf"
-    try:
-        pieces = read_chorales(options.json)
-        data = build_data(pieces, options.output, settings, options.workers)
-        for command in (
-            ("train", options.recipe, "--data", data, "--run", run, *options.overrides),
-            ("export", run, "-o", model),
-        ):
-            done = subprocess.run([sys.executable, "-m", "megatron_music", *command], check=False)
-            if done.returncode:
-                sys.exit(done.returncode)
-        text = page(read_splits(model, data, pieces), options, words)
-    except MusicError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        sys.exit(fault.exit_code)
+    run_dir, model = options.output / "run", options.output / "hf"
+    pieces = read_chorales(options.json)
+    data = build_data(pieces, options.output, settings, options.workers)
+    for command in (
+        ("train", options.recipe, "--data", data, "--run", run_dir, *options.overrides),
+        ("export", run_dir, "-o", model),
+    ):
+        done = subprocess.run([sys.executable, "-m", "megatron_music", *command], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+    text = page(read_splits(model, data, pieces), options, sys.argv[1:])
     (options.output / "jsb16.md").write_text(text, encoding="utf-8")
     print(text)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

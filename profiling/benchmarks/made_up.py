@@ -43,25 +43,21 @@ def write_variants(bases: list[symusic.Score], folder: Path, count: int, seed: i
     for number in range(count):
         path = folder / f"{number // FILES_PER_FOLDER:04d}" / f"{number:07d}.mid"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _variant(bases[number % len(bases)], random).dump_midi(path)
-
-
-def _variant(base: symusic.Score, random: np.random.Generator) -> symusic.Score:
-    score = base.copy()
-    interval = int(random.integers(-5, 7))
-    # Where the metre changes, bars lie elsewhere once all is later.
-    bars = 0 if len(score.time_signatures) > 1 else int(random.integers(0, 4))
-    later = bars * 4 * score.ticks_per_quarter
-    for track in score.tracks:
-        notes = track.notes.numpy()
-        if not track.is_drum:
-            pitch = notes["pitch"].astype(np.int64) + interval
-            moved = random.random(len(pitch)) < MOVED_SHARE
-            pitch[moved] += random.integers(-4, 5, int(moved.sum()))
-            notes["pitch"] = pitch.clip(0, 127).astype(notes["pitch"].dtype)
-        notes["time"] = notes["time"] + np.asarray(later, notes["time"].dtype)
-        track.notes = symusic.Note.from_numpy(**notes, ttype="tick")
-    return score
+        score = bases[number % len(bases)].copy()
+        interval = int(random.integers(-5, 7))
+        # Where the metre changes, bars lie elsewhere once all is later.
+        bars = 0 if len(score.time_signatures) > 1 else int(random.integers(0, 4))
+        for track in score.tracks:
+            notes = track.notes.numpy()
+            if not track.is_drum:
+                pitch = notes["pitch"].astype(np.int64) + interval
+                moved = random.random(len(pitch)) < MOVED_SHARE
+                pitch[moved] += random.integers(-4, 5, int(moved.sum()))
+                notes["pitch"] = pitch.clip(0, 127).astype(notes["pitch"].dtype)
+            later = np.asarray(bars * 4 * score.ticks_per_quarter, notes["time"].dtype)
+            notes["time"] = notes["time"] + later
+            track.notes = symusic.Note.from_numpy(**notes, ttype="tick")
+        score.dump_midi(path)
 
 
 def bands(count: int = 24, seed: int = 7) -> list[symusic.Score]:
@@ -81,13 +77,13 @@ def bands(count: int = 24, seed: int = 7) -> list[symusic.Score]:
 
 def choirs(count: int = 24) -> list[symusic.Score]:
     """Return the first of the embedded chorales that can be used."""
-    scores = []
+    pieces: list[Piece] = []
     for item in chorales():
         with suppress(MusicError):
-            scores.append(quantize(item.read(), 4))
-        if len(scores) == count:
+            pieces.append(quantize(item.read(), 4))
+        if len(pieces) == count:
             break
-    return _as_midi(scores)
+    return _as_midi(pieces)
 
 
 def _as_midi(pieces: Iterable[Piece]) -> list[symusic.Score]:

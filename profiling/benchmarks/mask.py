@@ -21,6 +21,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from harness import run
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
@@ -73,15 +74,10 @@ def untrained(layers: int, width: int, heads: int, context: int) -> Composer:
     torch.manual_seed(0)
     vocabulary = Vocabulary(TokenizerSettings(bars=8))
     config = GPT2Config(
-        vocab_size=len(vocabulary),
-        n_positions=context,
-        n_embd=width,
-        n_layer=layers,
-        n_head=heads,
-        bos_token_id=vocabulary.piece_start,
-        eos_token_id=vocabulary.piece_end,
+        vocab_size=len(vocabulary), n_positions=context, n_embd=width, n_layer=layers,
+        n_head=heads, bos_token_id=vocabulary.piece_start, eos_token_id=vocabulary.piece_end,
         pad_token_id=vocabulary.pad,
-    )
+    )  # fmt: skip
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Composer(GPT2LMHeadModel(config).to(device), vocabulary)
 
@@ -90,16 +86,10 @@ def plain(composer: Composer, songs: int, tokens: int) -> int:
     start = beginning(composer, songs)
     with torch.inference_mode():
         ids: torch.Tensor = composer.model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            do_sample=True,
-            top_p=TASTE.top_p,
-            top_k=0,
-            min_new_tokens=tokens,
-            max_new_tokens=tokens,
-            eos_token_id=None,
+            start, attention_mask=torch.ones_like(start), do_sample=True, top_p=TASTE.top_p,
+            top_k=0, min_new_tokens=tokens, max_new_tokens=tokens, eos_token_id=None,
             pad_token_id=composer.vocabulary.pad,
-        )
+        )  # fmt: skip
     return ids.shape[1] - 1
 
 
@@ -129,4 +119,4 @@ def beginning(composer: Composer, songs: int) -> torch.Tensor:
 
 if __name__ == "__main__":
     set_omp_wait_policy()
-    main()
+    run(main)

@@ -48,9 +48,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.stub:  # in the place of the driver's library, for processes started from here
             library = Path(folder) / "libnvidia-ml.so.1"
-            subprocess.run(
-                ["/usr/bin/env", "cc", "-shared", "-fPIC", "-o", library, STUB], check=True
-            )
+            build = ["/usr/bin/env", "cc", "-shared", "-fPIC", "-o", library, STUB]
+            subprocess.run(build, check=True)
             os.environ |= {"LD_LIBRARY_PATH": folder, "STUB_GPUS": str(options.gpus)}
         products(0.5)
         for _ in range(options.turns):
@@ -62,13 +61,13 @@ def main() -> None:
                 used_s = sum(recorder.cpu_times()[:2]) - before
                 shares.append(used_s / (time.perf_counter() - begin))
     where = f"stub of the driver with {options.gpus} GPUs, CPU" if options.stub else "this driver"
-    cores = len(os.sched_getaffinity(0))
-    spread = f"{options.turns} turns, from {min(losses):.2%} to {max(losses):.2%}"
+    cores, share = len(os.sched_getaffinity(0)), fmean(shares)
     is_noisy = max(losses) - min(losses) > NOISE
     lost = "too unsteady here to be told" if is_noisy else f"{median(losses):.2%}"
     print(
-        f"NVML recorder at {1 / INTERVAL_S:.0f} Hz ({where}): {fmean(shares):.2%} of one core, "
-        f"{fmean(shares) / cores:.2%} of {cores}; lost by work beside it: {lost} ({spread})"
+        f"NVML recorder at {1 / INTERVAL_S:.0f} Hz ({where}): {share:.2%} of one core, "
+        f"{share / cores:.2%} of {cores}; lost by work beside it: {lost} "
+        f"({options.turns} turns, from {min(losses):.2%} to {max(losses):.2%})"
     )
 
 

@@ -174,16 +174,17 @@ def main() -> None:
         paths = {"page": f"/song/{number}", "JSON": f"/api/v1/songs/{number}"}
         with bare_server(list(paths.values())):
             for name, path in paths.items():
-                (bare, bare_told), (rate, told) = (
-                    load(BARE + path, folder),
-                    load(ADDRESS + path, folder),
-                )
-                rows.append((f"song by number, {name}, {CONNECTIONS} at once", told))
-                rows.append(("the same bytes from a bare server", bare_told))
-                rows.append(("the studio's share of its rate", f"{rate / bare:.2f}"))
-        before = memory_mib(server)
+                bare, bare_told = load(BARE + path, folder)
+                rate, told = load(ADDRESS + path, folder)
+                rows += [
+                    (f"song by number, {name}, {CONNECTIONS} at once", told),
+                    ("the same bytes from a bare server", bare_told),
+                    ("the studio's share of its rate", f"{rate / bare:.2f}"),
+                ]
+        before_mib = memory_mib(server)
         rows.append((f"{LINE} requests to compose a bar at once", asyncio.run(long_line())))
-        rows.append(("memory before and after", f"{before:.0f} and {memory_mib(server):.0f} MiB"))
+        memory = f"{before_mib:.0f} and {memory_mib(server):.0f} MiB"
+        rows.append(("memory before and after", memory))
     print(markdown_table(("", ""), rows))
 
 

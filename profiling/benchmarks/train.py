@@ -17,21 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Cost, attempt, describe, load_average
+from harness import Cost, attempt, head, run
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from megatron_music.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from megatron_music.costs.devices import dense_peak
 from megatron_music.costs.flops import model_causal, padded_vocab_size, recipe_shape
-from megatron_music.errors import MusicError
 from megatron_music.files import write_text
 from megatron_music.formatting import markdown_table
 from megatron_music.omp import set_omp_wait_policy
@@ -64,76 +62,63 @@ PROGRAMS = {
     "trainer": [str(ROOT / "launch" / "huggingface.py")],
 }
 
-HEAD = """\
-# Training: one run, the same model, batch, data and threads
-
-{machine}. {threads} threads. Load average over the run's end: {load}.
-
-    python profiling/benchmarks/train.py {arguments}
-
-Every way is a process of its own, one after another, {rounds} rounds; a step is the median of the
-iterations after the first {warmup}, of the best round, loading the data included. The engine is
-`megatron-music train`, the Trainer `launch/huggingface.py`: the same samples in the same order from
-the same weights. Plain torch is a loop as nanoGPT's, on random windows of the same tokens. All have
-fused AdamW, clipped gradients and torch's scaled dot product attention; in bf16 the engine is
-Megatron's mixed precision, the others autocast. TFLOP/s are of the formula `model_causal`.
+NOTES = """
+{threads} threads. Every way is a process of its own, one after another, {turn} of {rounds} rounds;
+a step is the median of the iterations after the first {warmup}, of the best round, loading the data
+included. The engine is `megatron-music train`, the Trainer `launch/huggingface.py`: the same
+samples in the same order from the same weights. Plain torch is a loop as nanoGPT's, on random
+windows of the same tokens. All have fused AdamW, clipped gradients and torch's scaled dot product
+attention; in bf16 the engine is Megatron's mixed precision, the others autocast. TFLOP/s are of the
+formula `model_causal`.
 """
 
+Costs = dict[tuple[str, str], Cost]
+"""The best cost (`step_s`, `loss`, or `missing` alone) of each (way, precision) so far."""
 
-@dataclass
-class Case:
-    """A recipe over a data set's vocabulary, and the best cost of each (way, precision) so far."""
 
-    name: str
-    recipe: Recipe
-    vocabulary_size: int
-    costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
+def take(costs: Costs, way: str, precision: str, cost: Cost) -> None:
+    """Keep a cost if it is the best so far."""
+    if cost.get("step_s", 1e9) <= costs.get((way, precision), {}).get("step_s", 1e9):
+        costs[way, precision] = cost
 
-    def take(self, way: str, precision: str, cost: Cost) -> None:
-        """Keep a cost (`step_s`, `loss`, or `missing` alone) if it is the best so far."""
-        best = self.costs.get((way, precision), {})
-        if cost.get("step_s", 1e9) <= best.get("step_s", 1e9):
-            self.costs[way, precision] = cost
 
-    def rate(self, way: str, precision: str) -> float:
-        """Return tokens a second, 0 where it was not measured."""
-        tokens = self.recipe.train.global_batch_size * self.recipe.model.seq_length
-        return tokens / self.costs.get((way, precision), {}).get("step_s", float("inf"))
-
-    def section(self, gpu_name: str) -> str:
-        """Write what was measured."""
-        model, train = self.recipe.model, self.recipe.train
-        precisions = list(dict.fromkeys(precision for _, precision in self.costs))
-        flops, rows = model_causal(recipe_shape(self.recipe, self.vocabulary_size)), []
-        for (way, precision), cost in self.costs.items():
-            if "missing" in cost:
-                rows.append([WAYS[way], precision, cost["missing"], *[""] * (len(precisions) + 4)])
-                continue
-            rate, tflops = self.rate(way, precision), flops / cost["step_s"] / 1e12
-            peers = [max(self.rate(p, of) for p in WAYS if p != "engine") for of in precisions]
-            peak = dense_peak(gpu_name, precision) if gpu_name else None
-            rows.append([
-                WAYS[way], precision, f"{cost['step_s'] * 1e3:,.1f}", f"{rate:,.0f}",
-                *(f"{rate / peer:.2f}" if peer else "" for peer in peers), f"{tflops:.3g}",
-                f"{tflops / peak.tflops:.1%}" if peak else "", f"{cost['loss']:.3f}",
-            ])  # fmt: skip
-        others = [f"against the best {precision} of the others" for precision in precisions]
-        head = ["", "precision", "ms a step", "tokens/s", *others, "TFLOP/s", "of the peak", "loss"]
-        parts = [
-            f"## {self.name}",
-            f"{model.num_layers} layers x {model.num_attention_heads} heads x {model.hidden_size}, "
-            f"sequence {model.seq_length}, batch {train.global_batch_size} of "
-            f"{train.micro_batch_size} at a time.",
-            markdown_table(head, rows),
-        ]
-        if self.name == "article":
-            best = max(self.rate("engine", precision) for precision in precisions)
-            parts.append(
-                f"A DGX-2 (16 V100) is quoted with up to {DGX_2_TOKENS_PER_S:,} tokens/s: the "
-                f"engine here trains {best / DGX_2_TOKENS_PER_S:.2f} times as fast. How that was "
-                "measured is not known."
-            )
-        return "\n\n".join(parts) + "\n"
+def section(name: str, recipe: Recipe, vocabulary_size: int, costs: Costs, gpu_name: str) -> str:
+    """Write what was measured of a recipe."""
+    model, batch = recipe.model, recipe.train.global_batch_size
+    precisions = list(dict.fromkeys(precision for _, precision in costs))
+    flops, rows = model_causal(recipe_shape(recipe, vocabulary_size)), []
+    rates = {
+        key: batch * model.seq_length / cost["step_s"]
+        for key, cost in costs.items()
+        if "missing" not in cost
+    }
+    for (way, precision), cost in costs.items():
+        if "missing" in cost:
+            rows.append([WAYS[way], precision, cost["missing"], *[""] * (len(precisions) + 4)])
+            continue
+        rate, tflops = rates[way, precision], flops / cost["step_s"] / 1e12
+        peers = [max([rates.get((p, of), 0) for p in WAYS if p != "engine"]) for of in precisions]
+        peak = dense_peak(gpu_name, precision) if gpu_name else None
+        rows.append([
+            WAYS[way], precision, f"{cost['step_s'] * 1e3:,.1f}", f"{rate:,.0f}",
+            *(f"{rate / peer:.2f}" if peer else "" for peer in peers), f"{tflops:.3g}",
+            f"{tflops / peak.tflops:.1%}" if peak else "", f"{cost['loss']:.3f}",
+        ])  # fmt: skip
+    others = [f"against the best {precision} of the others" for precision in precisions]
+    titles = ["", "precision", "ms a step", "tokens/s", *others, "TFLOP/s", "of the peak", "loss"]
+    text = (
+        f"## {name}\n\n{model.num_layers} layers x {model.num_attention_heads} heads x "
+        f"{model.hidden_size}, sequence {model.seq_length}, batch {batch} of "
+        f"{recipe.train.micro_batch_size} at a time.\n\n{markdown_table(titles, rows)}\n"
+    )
+    if name == "article":
+        best = max((rate for (way, _), rate in rates.items() if way == "engine"), default=0)
+        text += (
+            f"\nA DGX-2 (16 V100) is quoted with up to {DGX_2_TOKENS_PER_S:,} tokens/s: the "
+            f"engine here trains {best / DGX_2_TOKENS_PER_S:.2f} times as fast. How that was "
+            "measured is not known.\n"
+        )
+    return text
 
 
 def main() -> None:
@@ -148,55 +133,45 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in train.lr=1e-3")
     options = parser.parse_args()
     set_omp_wait_policy()  # all of them alike
-    device, recipes, precisions = cpu(), ["tiny"], ["fp32", "bf16"]
+    device, names, precisions = cpu(), ["tiny"], ["fp32", "bf16"]
     if DEVICE == "cuda":
         device = gpu(torch.cuda.get_device_name(), torch.cuda.get_device_capability())
-        recipes, precisions = ["article", "profile-medium"], ["bf16"]
+        names, precisions = ["article", "profile-medium"], ["bf16"]
     overrides = [*PEERS_ALIKE, *options.overrides]
-    try:
-        size = len(load_vocabulary(options.data / "tokenizer"))
-        cases = [Case(n, load_recipe(n, overrides), size) for n in options.recipe or recipes]
-    except MusicError as fault:
-        sys.exit(f"error: {fault}")
+    size = len(load_vocabulary(options.data / "tokenizer"))
+    recipes = {name: load_recipe(name, overrides) for name in options.recipe or names}
     precisions = options.precision or [one for one in precisions if one in device.precisions]
     threads = options.threads or len(os.sched_getaffinity(0))
     overrides.append(f"train.train_iters={WARMUP + options.iterations}")
-    machine, page = describe(PACKAGES, gpu=device.name if device.is_cuda else ""), ""
-    for turn, case, precision, way in _in_order(options.rounds, cases, precisions):
-        words = [case.name, options.data, *overrides, f"train.precision={precision}"]
-        cost = _measure(way, words, threads)
-        case.take(way, precision, cost)
-        told = cost.get("missing") or f"{cost['step_s'] * 1e3:,.1f} ms a step"
-        print(f"{case.name} {precision} {way}: {told}", file=sys.stderr)
-        head = HEAD.format(
-            machine=machine.text,
-            threads=threads,
-            load=load_average(threads),
-            arguments=" ".join(sys.argv[1:]),
-            rounds=f"{turn} of {options.rounds}",
-            warmup=WARMUP,
-        )
-        page = "\n".join([head, *(one.section(machine.gpu) for one in cases if one.costs)])
-        if options.output:  # after each way: a benchmark that is stopped keeps its figures
-            write_text(options.output, page)
+    gpu_name, page = device.name if device.is_cuda else "", ""
+    best: dict[str, Costs] = {name: {} for name in recipes}
+    for turn in range(options.rounds):
+        ways = list(WAYS)[:: -1 if turn % 2 else 1]  # every other round backwards
+        for name, precision, way in product(recipes, precisions, ways):
+            words = [name, options.data, *overrides, f"train.precision={precision}"]
+            cost = measure(way, words, threads)
+            take(best[name], way, precision, cost)
+            told = cost.get("missing") or f"{cost['step_s'] * 1e3:,.1f} ms a step"
+            print(f"{name} {precision} {way}: {told}", file=sys.stderr)
+            notes = NOTES.format(
+                threads=threads, turn=turn + 1, rounds=options.rounds, warmup=WARMUP
+            )
+            title = "Training: one run, the same model, batch, data and threads"
+            page = "\n".join(
+                [head(title, PACKAGES, gpu_name, threads) + notes]
+                + [section(n, recipes[n], size, of, gpu_name) for n, of in best.items() if of]
+            )
+            if options.output:  # after each way: a benchmark that is stopped keeps its figures
+                write_text(options.output, page)
     print(page)
 
 
-def _in_order(
-    rounds: int, cases: list[Case], precisions: list[str]
-) -> Iterator[tuple[int, Case, str, str]]:
-    """Yield round, case, precision and way; every other round backwards: none is always first."""
-    for turn in range(rounds):
-        ways = list(WAYS)[:: -1 if turn % 2 else 1]
-        for case, precision, way in product(cases, precisions, ways):
-            yield turn + 1, case, precision, way
-
-
-def _measure(way: str, words: list[object], threads: int) -> Cost:
+def measure(way: str, words: list[object], threads: int) -> Cost:
+    """Train in a process of its own."""
     if way == "compiled" and DEVICE == "cpu" and not shutil.which("g++"):
         return {"missing": "no C++ compiler here"}
     cores = tuple(os.sched_getaffinity(0))
-    cost = attempt(__file__, "--measure", way, *words, cores=cores, threads=threads)
+    cost = attempt(__file__, "--measure", way, way, *words, cores=cores, threads=threads)
     if "missing" in cost and way == "engine":
         sys.exit(f"error: {cost['missing']}")
     return cost
@@ -205,14 +180,15 @@ def _measure(way: str, words: list[object], threads: int) -> Cost:
 def by_log(way: str, recipe: str, data: str, *overrides: str) -> Cost:
     """Train with one of our programs; its log says how long a step took and the last loss."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        command = [*PROGRAMS[way], recipe, "--data", data, "--run", str(run), *overrides, *QUIET]
+        run_dir = Path(folder) / "run"
+        command = [*PROGRAMS[way], recipe, "--data", data, "--run", str(run_dir)]
         done = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, check=False
-        )
+            [sys.executable, *command, *overrides, *QUIET],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             sys.exit(done.stderr.strip())
-        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (run_dir / "log.jsonl").read_text(encoding="utf-8").splitlines()
     measured = [json.loads(line) for line in lines][WARMUP:]
     step_s = statistics.median(line["step_time_s"] for line in measured)
     return {"step_s": step_s, "loss": measured[-1]["lm_loss"]}
@@ -306,8 +282,7 @@ def train(
         {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=of.lr, betas=ADAM_BETAS, fused=True)
-    accumulated = of.global_batch_size // of.micro_batch_size
-    clip, seconds = of.clip_grad or float("inf"), []
+    accumulated, seconds = of.global_batch_size // of.micro_batch_size, []
     for iteration in range(1, of.train_iters + 1):
         begin = time.perf_counter()
         for group in optimizer.param_groups:
@@ -318,7 +293,7 @@ def train(
                 loss = model(*draw())
             (loss / accumulated).backward()
             total += loss.detach()
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        nn.utils.clip_grad_norm_(model.parameters(), of.clip_grad or float("inf"))
         optimizer.step()
         optimizer.zero_grad()
         mean = float(total) / accumulated  # waits for the GPU: its work counts
@@ -327,11 +302,4 @@ def train(
 
 
 if __name__ == "__main__":
-    try:
-        if sys.argv[1:2] == ["--measure"]:
-            measured = by_log if sys.argv[2] in PROGRAMS else plain
-            print(json.dumps(measured(*sys.argv[2:])))
-        else:
-            main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was measured is in the page of -o")
+    run(main, {way: by_log if way in PROGRAMS else plain for way in WAYS})

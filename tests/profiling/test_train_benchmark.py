@@ -79,12 +79,12 @@ def test_windows_are_the_files_tokens_and_their_successors(module: Any, data: Pa
 def test_ratios_and_utilisation_are_those_of_the_figures(module: Any) -> None:
     bench = module("train")
     recipe = load_recipe("article", ["train.global_batch_size=8"])
-    case = bench.Case("article", recipe, 425)
+    costs: dict[Any, Any] = {}
     engine, trainer, plain, compiled = names = bench.WAYS
     for way, step_s in ((engine, 0.02), (engine, 0.016), (trainer, 0.064), (plain, 0.032)):
-        case.take(way, "bf16", {"step_s": step_s, "loss": 3.0})
-    case.take(compiled, "bf16", {"missing": "no C++ compiler here"})
-    page = case.section("NVIDIA H100 80GB HBM3")
+        bench.take(costs, way, "bf16", {"step_s": step_s, "loss": 3.0})
+    bench.take(costs, compiled, "bf16", {"missing": "no C++ compiler here"})
+    page = bench.section("article", recipe, 425, costs, "NVIDIA H100 80GB HBM3")
     tflops = model_causal(recipe_shape(recipe, 425)) / 0.016 / 1e12
     assert f"| {names[engine]} | bf16 | 16.0 | 1,024,000 | 2.00 | {tflops:.3g} |" in page
     assert f"| {tflops / 989:.1%} | 3.000 |" in page
@@ -104,7 +104,7 @@ def test_a_benchmark_that_is_stopped_keeps_what_it_has_measured(
             raise KeyboardInterrupt
         return {"step_s": 0.5, "loss": 3.0}
 
-    monkeypatch.setattr(train, "_measure", cost)
+    monkeypatch.setattr(train, "measure", cost)
     words = ["--recipe", "article", "--precision", "fp32", "--data", str(data), "-o", str(page)]
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
     with pytest.raises(KeyboardInterrupt):
