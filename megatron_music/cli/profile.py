@@ -218,11 +218,11 @@ def _show_order(path: Path, device: str, gpus: int) -> None:
 def _print_report(report: "Report") -> None:
     from megatron_music.profiling.sweep.results import RANKED_BY
 
-    for place, one in enumerate(report.ran[:BEST], start=1):
-        share = one.utilisation.get(RANKED_BY)
+    for place, row in enumerate(report.ran[:BEST], start=1):
+        share = row.utilisation()
         print(
-            f"{place}. {one.row.label}: {one.step_time_s:.4g} s/iteration, "
-            f"{one.tokens_per_s:,.0f} tokens/s, {one.tflops[RANKED_BY]:.4g} TFLOP/s per device"
+            f"{place}. {row.label}: {row.step_time_s:.4g} s/iteration, "
+            f"{row.tokens_per_s:,.0f} tokens/s, {row.tflops():.4g} TFLOP/s per device"
             + ("" if share is None else f", {share:.1%} of the peak ({RANKED_BY})")
         )
     print(f"report: {report.html}")

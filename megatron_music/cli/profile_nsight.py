@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile
-    from megatron_music.profiling.report.breakdown import Traced
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -51,8 +50,6 @@ def nsight(
 
     Example: `nsys export --type sqlite run.nsys-rep && megatron-music profile nsight run.sqlite`
     """
-    from dataclasses import asdict
-
     from megatron_music.profiling.nsight.analyze import ITERATIONS
     from megatron_music.profiling.nsight.analyze import as_json as to_json
     from megatron_music.profiling.nsight.read import read_profile
@@ -61,7 +58,7 @@ def nsight(
     achieved = None if run is None else _achieved(profile, run)
     if as_json:
         found = to_json(profile)
-        extra = {} if achieved is None else {"achieved": asdict(achieved)}
+        extra = {} if achieved is None else {"achieved": achieved}
         print(json.dumps(found | extra, indent=2))
         return
     _print(profile)
@@ -69,15 +66,15 @@ def nsight(
         from megatron_music.profiling.sweep.results import RANKED_BY
 
         logged = "its log does not tell"
-        if achieved.log_step_s is not None:
-            logged = f"{1000 * achieved.log_step_s:.1f} ms and {achieved.log_tflops:.4g} by its log"
+        if (log_step_s := achieved["log_step_s"]) is not None:
+            logged = f"{1000 * log_step_s:.1f} ms and {achieved['log_tflops']:.4g} by its log"
         print(
-            f"{achieved.iterations} iterations: {1000 * achieved.step_s:.1f} ms and "
-            f"{achieved.tflops:.4g} TFLOP/s per device ({RANKED_BY}) by their ranges, {logged}"
+            f"{achieved['iterations']} iterations: {1000 * achieved['step_s']:.1f} ms and "
+            f"{achieved['tflops']:.4g} TFLOP/s per device ({RANKED_BY}) by their ranges, {logged}"
         )
 
 
-def _achieved(profile: "Profile", run: Path) -> "Traced":
+def _achieved(profile: "Profile", run: Path) -> dict[str, Any]:
     """Return what the captured iterations achieved; raises InputError, RecipeError."""
     from megatron_music.config import load_recipe
     from megatron_music.costs.flops import recipe_shape

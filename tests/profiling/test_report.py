@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.report.render import write_report
-from megatron_music.profiling.sweep.results import Row, append_row, best_first, figures
+from megatron_music.profiling.report.render import short_labels, write_report
+from megatron_music.profiling.sweep.results import Row, append_row, best_first
 
 RAN = Row(
     key="aaa",
@@ -61,21 +61,17 @@ def test_the_figures_are_those_worked_by_hand() -> None:
     96 x 512 x 25/12 = 102,400; 72 x 512 x 29/12 = 89,088; 72 x 512 x 57/24 = 87,552 FLOPs on two
     devices in 0.2 s, of a peak of 1e6 FLOP/s each. 12 J for 3 x 8 tokens.
     """
-    found = figures(RAN)
-    assert found.step_time_s == 0.2
-    assert found.tokens_per_s == pytest.approx(20)
-    assert found.tflops == pytest.approx(
-        {"equation3": 2.56e-7, "model": 2.2272e-7, "model_causal": 2.1888e-7}
-    )
-    assert found.utilisation == pytest.approx(
-        {"equation3": 0.256, "model": 0.22272, "model_causal": 0.21888}
-    )
-    assert found.joules_per_million_tokens == pytest.approx(500_000)
+    assert RAN.step_time_s == 0.2
+    assert RAN.tokens_per_s == pytest.approx(20)
+    shares = {"equation3": 0.256, "model": 0.22272, "model_causal": 0.21888}
+    assert {name: RAN.utilisation(name) for name in shares} == pytest.approx(shares)
+    assert RAN.tflops("equation3") == pytest.approx(2.56e-7)
+    assert RAN.joules_per_million_tokens == pytest.approx(500_000)
 
 
 def test_without_a_peak_there_is_no_utilisation_and_what_failed_is_not_among_the_best() -> None:
-    assert figures(replace(RAN, peak_tflops=None)).utilisation == {}
-    assert [one.row.key for one in best_first([RAN, FAILED, FASTER])] == ["bbb", "aaa"]
+    assert replace(RAN, peak_tflops=None).utilisation() is None
+    assert [row.key for row in best_first([RAN, FAILED, FASTER])] == ["bbb", "aaa"]
 
 
 def test_the_csv_has_every_row_with_unrounded_figures(folder: Path) -> None:
@@ -201,3 +197,17 @@ def test_a_report_where_nothing_ran_says_so_and_without_rows_there_is_none(tmp_p
     report = write_report(tmp_path)
     assert report.ran == ()
     assert "0 of 1 configurations ran" in report.html.read_text()
+
+
+def test_values_that_are_the_same_in_all_rows_are_left_out() -> None:
+    rows = [RAN, replace(RAN, micro_batch_size=2), replace(RAN, recompute="none")]
+    assert short_labels(rows) == [
+        "micro 1, recompute full",
+        "micro 2, recompute full",
+        "micro 1, recompute none",
+    ]
+
+
+def test_a_row_alone_or_one_like_the_others_is_named_in_full() -> None:
+    assert short_labels([RAN]) == [RAN.label]
+    assert short_labels([RAN, replace(RAN, key="again")]) == [RAN.label] * 2

@@ -5,11 +5,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
 from megatron_music.profiling.report.timeline import read_timeline
-from megatron_music.profiling.sweep.hardware import LoadRecorder, read_load
+from megatron_music.profiling.sweep.hardware import LoadRecorder
 from megatron_music.profiling.sweep.trial import GPUS_FILE, LOAD_FILE
 from tests.profiling.test_report import RAN
 
@@ -32,10 +33,15 @@ def test_the_gpus_are_drawn_by_their_mean_and_extremes(tmp_path: Path, run: Path
     (run / GPUS_FILE).write_text("".join(to_json(sample) + "\n" for sample in samples))
     found = read_timeline(ROW, tmp_path)
     assert found is not None
-    use, power = found.series
-    assert (use.time_s, use.mean, use.top) == ((0.0, 2.5), (0, 95), 100)
-    assert (power.mean, power.low, power.high) == ((55, 300), (50, 300), (60, 300))
-    assert found.measured == (2.0, 3.0)
+    (use, power), measured = found
+    assert (use.time_s.tolist(), use.values.tolist(), use.top) == (
+        [0, 2.5],
+        [[0, 0], [90, 100]],
+        100,
+    )
+    assert power.values[0].tolist() == [60, 50]
+    assert np.nanmean(power.values[1]) == 300, "a GPU that does not tell is left out"
+    assert measured == (2.0, 3.0)
 
 
 def gpu(index: int, use: int, power_w: float | None) -> DeviceSample:
@@ -46,7 +52,7 @@ def test_gpus_that_do_not_tell_their_power_have_one_line(tmp_path: Path, run: Pa
     (run / GPUS_FILE).write_text(to_json(Sample(1000.0, (gpu(0, 5, None),))) + "\n")
     found = read_timeline(ROW, tmp_path)
     assert found is not None
-    assert [series.heading for series in found.series] == ["GPU utilisation, %"]
+    assert [series.heading for series in found[0]] == ["GPU utilisation, %"]
 
 
 def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> None:
@@ -57,7 +63,7 @@ def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> N
     (run / LOAD_FILE).write_text(text)
     found = read_timeline(ROW, tmp_path)
     assert found is not None
-    assert [series.mean for series in found.series] == [(50, 50), (2, 2)]
+    assert [series.values[:, 0].tolist() for series in found[0]] == [[50, 50], [2, 2]]
 
 
 def test_where_nothing_was_recorded_there_is_no_timeline(tmp_path: Path, run: Path) -> None:
@@ -72,6 +78,6 @@ def test_the_load_is_written_at_most_twice_a_second(tmp_path: Path) -> None:
     while time.monotonic() - begin < 1.2:
         recorder.poll()
         time.sleep(0.01)
-    loads = read_load(tmp_path / "load.jsonl")
+    loads = [json.loads(line) for line in (tmp_path / "load.jsonl").read_text().splitlines()]
     assert len(loads) == 2
-    assert all(0 <= load.cpu_percent <= 100 and load.memory_used_bytes > 0 for load in loads)
+    assert all(0 <= load["cpu_percent"] <= 100 and load["memory_used_bytes"] > 0 for load in loads)

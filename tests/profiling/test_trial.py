@@ -9,7 +9,7 @@ from megatron_music.profiling.nvml.summary import read_samples
 from megatron_music.profiling.report.render import notes
 from megatron_music.profiling.sweep import trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
-from megatron_music.profiling.sweep.results import Row, figures
+from megatron_music.profiling.sweep.results import Row
 from megatron_music.profiling.sweep.trial import TrialContext
 from tests.profiling import fake_training
 from tests.profiling.test_sweep import Write, behaviours, points, write
@@ -71,4 +71,4 @@ def test_figures_that_nvml_does_not_give_are_missing_for_a_reason(
     row, _, _ = measured(uuid, **machine)
     assert (row.outcome, row.memory_bytes, row.energy_j) == ("ok", None, None)
     assert row.nvml_remark.startswith(remark)
-    assert any(note.startswith(f"NVML: {remark}") for note in notes([figures(row)]))
+    assert any(note.startswith(f"NVML: {remark}") for note in notes([row]))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import MusicError
@@ -13,24 +13,10 @@ from megatron_music.profiling.nsight.analyze import Profile, step_durations_ms
 from megatron_music.profiling.nsight.kernel_classes import CLASSES
 from megatron_music.profiling.nsight.read import read_profile
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
-from megatron_music.profiling.sweep.results import FORMULAS, RANKED_BY, TERA, Figures, Row
+from megatron_music.profiling.sweep.results import Row, device_tflops
 from megatron_music.train.run_dir import RunDir, read_log
 
 EXPOSED, IDLE = "communication, exposed", "idle"
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A capture's iterations and the same run's log of them; means, per device."""
-
-    iterations: int
-    step_s: float
-    """By the NVTX ranges, of the slowest device."""
-    tflops: float
-    log_step_s: float | None
-    log_tflops: float | None
-    hidden_share: float | None
-    """Share of the communication that other kernels hid; None if there was none."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +26,35 @@ class TimeBreakdown:
     row: Row
     source: Literal["kernels", "phases"]
     shares: Mapping[str, float]
-    traced: Traced | None = None
+    traced: dict[str, Any] | None = None
+    """As `compare` returns it."""
     problem: str = ""
     """Why an existing capture could not be used."""
 
 
-def time_breakdown(one: Figures, folder: Path) -> TimeBreakdown | None:
+def time_breakdown(row: Row, folder: Path) -> TimeBreakdown | None:
     """Return a configuration's time by part, None where nothing was recorded.
 
     Kernels are shares of the time between a device's first and last one, mean over the devices.
     Phases are shares of the step time of the first process.
     """
-    capture = capture_file(folder, one.row.key)
+    capture = capture_file(folder, row.key)
     # Kernels say more than phases, but only what nsys traced has them.
     if not capture.is_file():
-        phases = one.row.phases_s
+        phases = row.phases_s
         total_s = sum(phases.values())
         if not total_s:
             return None
         return TimeBreakdown(
-            one.row, "phases", {name: time_s / total_s for name, time_s in phases.items()}
+            row, "phases", {name: time_s / total_s for name, time_s in phases.items()}
         )
     try:
         profile = read_profile(capture)
     except MusicError as fault:
-        return TimeBreakdown(one.row, "kernels", {}, problem=str(fault))
-    run = RunDir(capture_log(folder, one.row.key))
-    traced = compare(profile, one.row.shape, one.row.devices, run)
-    return TimeBreakdown(one.row, "kernels", kernel_shares(profile), traced)
+        return TimeBreakdown(row, "kernels", {}, problem=str(fault))
+    run = RunDir(capture_log(folder, row.key))
+    traced = compare(profile, row.shape, row.devices, run)
+    return TimeBreakdown(row, "kernels", kernel_shares(profile), traced)
 
 
 def kernel_shares(profile: Profile) -> dict[str, float]:
@@ -85,8 +72,13 @@ def kernel_shares(profile: Profile) -> dict[str, float]:
     return {name: fmean(shares[name] for shares in each) for name in each[0]} if each else {}
 
 
-def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced | None:
-    """Compare the iterations of a capture with the log of the run; None without iterations."""
+def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> dict[str, Any] | None:
+    """Compare the iterations of a capture with the log of the run; None without iterations.
+
+    Returns the number of `iterations`; `step_s`, by the NVTX ranges of the slowest device, and
+    `log_step_s`; `tflops` and `log_tflops` of a device by these; `hidden_share` of the
+    communication that other kernels hid. What is not known is None.
+    """
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
         return None
@@ -105,16 +97,11 @@ def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> Traced
     log_step_s = fmean(logged) if logged else None
     hidden = [device.communication_hidden_share for device in profile.devices]
     shares = [share for share in hidden if share is not None]
-    return Traced(
-        iterations=len(durations),
-        step_s=fmean(durations),
-        tflops=achieved_tflops(shape, devices, fmean(durations)),
-        log_step_s=log_step_s,
-        log_tflops=None if log_step_s is None else achieved_tflops(shape, devices, log_step_s),
-        hidden_share=fmean(shares) if shares else None,
-    )
-
-
-def achieved_tflops(shape: Shape, devices: int, step_s: float) -> float:
-    """Return TFLOP/s of a device at a step time, by the formula that rows are ranked by."""
-    return FORMULAS[RANKED_BY](shape) / (step_s * devices * TERA)
+    return {
+        "iterations": len(durations),
+        "step_s": fmean(durations),
+        "tflops": device_tflops(shape, devices, fmean(durations)),
+        "log_step_s": log_step_s,
+        "log_tflops": None if log_step_s is None else device_tflops(shape, devices, log_step_s),
+        "hidden_share": fmean(shares) if shares else None,
+    }

@@ -5,9 +5,11 @@ from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown
 from megatron_music.profiling.report.timeline import Timeline
-from megatron_music.profiling.sweep.results import FORMULAS, KIND, Curve, Figures
+from megatron_music.profiling.sweep.results import FORMULAS, KIND, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,19 +74,19 @@ def png(figure: "Figure") -> bytes:
     return file.getvalue()
 
 
-def utilisation_chart(figures: Sequence[Figures], names: Mapping[str, str]) -> bytes:
+def utilisation_chart(ran: Sequence[Row], names: Mapping[str, str]) -> bytes:
     """Return a PNG: a bar for each formula, configurations from the best down, named by key."""
-    shown = [one for one in figures if one.utilisation][:MOST]
+    shown = [row for row in ran if row.peak_tflops][:MOST]
     # A fixed height a row: labels keep their size, however many configurations there are.
     picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
     axes = picture.subplots()
     bare_axes(axes, "x")
     for place, (name, colour) in enumerate(zip(FORMULAS, FORMULA_COLOURS, strict=True)):
-        heights = [row + (place - 1) * BAR for row in range(len(shown))]
-        widths = [100 * one.utilisation[name] for one in shown]
+        heights = [at + (place - 1) * BAR for at in range(len(shown))]
+        widths = [100 * (row.utilisation(name) or 0.0) for row in shown]
         bars = axes.barh(heights, widths, BAR, label=f"{name} ({KIND[name]})", color=colour)
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
-    axes.set_yticks(range(len(shown)), [names[one.row.key] for one in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [names[row.key] for row in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("utilisation, % of the dense peak", fontsize=9)
     axes.margins(x=0.08, y=0.02)
@@ -118,7 +120,7 @@ def where_chart(shown: Sequence[TimeBreakdown], names: Mapping[str, str]) -> byt
     return png(picture)
 
 
-def scaling_chart(curves: Sequence[Curve]) -> bytes:
+def scaling_chart(curves: Sequence[Sequence[Row]]) -> bytes:
     """Return a PNG with a panel for each curve: tokens/s of all devices by processes."""
     columns = min(ACROSS, len(curves))
     rows = -(-len(curves) // columns)
@@ -127,18 +129,18 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
     # Curves first: where they end, no panel has been taken in vain.
     for curve, axes in zip(curves, panels, strict=False):
         bare_axes(axes, "y")
-        processes = [point.figures.row.processes for point in curve.points]
-        rates = [point.tokens_per_s for point in curve.points]
-        axes.plot(processes, curve.ideal, "--", color=IDEAL, label="ideal")
+        processes, base = [row.processes for row in curve], curve[0]
+        rates = [row.tokens_per_s * row.devices for row in curve]
+        ideal = [base.tokens_per_s * row.devices for row in curve]
+        axes.plot(processes, ideal, "--", color=IDEAL, label="ideal")
         axes.plot(processes, rates, "o-", color=ACCENT, label="measured")
-        for point, rate in zip(curve.points, rates, strict=True):
-            place = (point.figures.row.processes, rate)
-            axes.annotate(
-                f"{point.efficiency:.0%}", place, (6, -12), textcoords="offset points", fontsize=8
-            )
+        for row, rate in zip(curve, rates, strict=True):
+            share, place = f"{row.tokens_per_s / base.tokens_per_s:.0%}", (row.processes, rate)
+            axes.annotate(share, place, (6, -12), textcoords="offset points", fontsize=8)
         axes.set_xticks(processes, map(str, processes))
-        axes.set_ylim(0, 1.15 * max(*rates, *curve.ideal))
-        axes.set_title(curve.title, fontsize=9)
+        axes.set_ylim(0, 1.15 * max(*rates, *ideal))
+        title = f"l={base.num_layers} h={base.hidden_size}, sequence {base.seq_length}"
+        axes.set_title(f"{title}, {base.precision}", fontsize=9)
         axes.set_xlabel("processes", fontsize=9)
         axes.set_ylabel("tokens/s, all devices", fontsize=9)
         axes.margins(x=0.12)
@@ -148,31 +150,33 @@ def scaling_chart(curves: Sequence[Curve]) -> bytes:
     return png(picture)
 
 
-def timeline_chart(timelines: Sequence[Timeline], names: Mapping[str, str]) -> bytes:
-    """Return a PNG: a column for each run, a panel for each quantity, the measured time shaded."""
-    rows = max(len(timeline.series) for timeline in timelines)
+def timeline_chart(timelines: Sequence[tuple[str, Timeline]]) -> bytes:
+    """Return a PNG: a column for each run with its name, a panel for each quantity.
+
+    The time that was measured is shaded.
+    """
+    rows = max(len(series) for _, (series, _) in timelines)
     picture = new_figure(max(6.0, 10 / 3 * len(timelines)), 1.8 * rows + 0.7)
     panels = picture.subplots(rows, len(timelines), squeeze=False, sharey="row", sharex="col")
-    for column, timeline in enumerate(timelines):
-        for row, series in enumerate(timeline.series):
+    for column, (name, (quantities, measured)) in enumerate(timelines):
+        for row, series in enumerate(quantities):
             axes = panels[row][column]
             bare_axes(axes, "y")
-            if timeline.measured:
-                axes.axvspan(*timeline.measured, color="#fff3cd", label="measured iterations")
-            if series.low != series.high:
-                axes.fill_between(
-                    series.time_s, series.low, series.high, color=ACCENT, alpha=0.2, linewidth=0
-                )
-            axes.plot(series.time_s, series.mean, color=ACCENT, linewidth=1.2)
+            if measured:
+                axes.axvspan(*measured, color="#fff3cd", label="measured iterations")
+            low, high = np.nanmin(series.values, 1), np.nanmax(series.values, 1)
+            if (low != high).any():
+                axes.fill_between(series.time_s, low, high, color=ACCENT, alpha=0.2, linewidth=0)
+            axes.plot(series.time_s, np.nanmean(series.values, 1), color=ACCENT, linewidth=1.2)
             # Where the axis that these share ends
-            shown = [one.series[row] for one in timelines if row < len(one.series)]
-            known = [series.top or max(series.high) for series in shown]
+            shown = [one[row] for _, (one, _) in timelines if row < len(one)]
+            known = [one.top or float(np.nanmax(one.values)) for one in shown]
             axes.set_ylim(0, (1.08 * max(known) or 1.0))
             if not column:
                 axes.set_ylabel(fill(series.heading, 18), fontsize=8)
-        panels[0][column].set_title(fill(names[timeline.row.key], TITLE_WIDTH), fontsize=8)
+        panels[0][column].set_title(fill(name, TITLE_WIDTH), fontsize=8)
         panels[-1][column].set_xlabel("seconds", fontsize=9)
-    handles, names = panels[0][0].get_legend_handles_labels()
+    handles, labels = panels[0][0].get_legend_handles_labels()
     if handles:
-        picture.legend(handles, names, loc="outside lower right", fontsize=8)
+        picture.legend(handles, labels, loc="outside lower right", fontsize=8)
     return png(picture)

@@ -2,17 +2,16 @@
 
 import base64
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.files import atomic_write, write_text
 from megatron_music.formatting import markdown_table
 from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
-from megatron_music.profiling.report.columns import columns, split
+from megatron_music.profiling.report.columns import COLUMNS, settings, shown, split, table
 from megatron_music.profiling.report.plots import (
     scaling_chart,
     timeline_chart,
@@ -23,12 +22,10 @@ from megatron_music.profiling.report.timeline import read_timeline
 from megatron_music.profiling.sweep.results import (
     MEANING,
     RANKED_BY,
-    Figures,
     Row,
     best_first,
     read_rows,
     scaling_curves,
-    with_efficiency,
 )
 
 TITLE = "Profile of training"
@@ -86,31 +83,16 @@ _PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
 )
 
 
+Picture = tuple[str, str, str, bytes]
+"""A PNG: its file's name, what it shows, how to read it, its bytes."""
+
+
 @dataclass(frozen=True)
 class Report:
-    """What was written, and the figures in it, best first."""
+    """A sweep's rows, best first; what did not run; where time went; the pictures."""
 
     html: Path
-    ran: tuple[Figures, ...]
-    rest: tuple[Row, ...]
-    """What failed or was skipped."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG, its file's name, what it shows, and how to read it."""
-
-    file: str
-    title: str
-    text: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Contents:
-    """A sweep's rows as figures, best first; what did not run; where time went; the pictures."""
-
-    ran: tuple[Figures, ...]
+    ran: tuple[Row, ...]
     rest: tuple[Row, ...]
     where: tuple[TimeBreakdown, ...]
     pictures: tuple[Picture, ...]
@@ -118,12 +100,12 @@ class Contents:
     @property
     def all(self) -> list[Row]:
         """Every row, in the report's order."""
-        return [*(one.row for one in self.ran), *self.rest]
+        return [*self.ran, *self.rest]
 
     @property
-    def traced(self) -> list[TimeBreakdown]:
-        """What nsys traced."""
-        return [one for one in self.where if one.source == "kernels"]
+    def traced(self) -> list[list[str]]:
+        """What nsys traced, as a person reads it."""
+        return [traced_cells(one) for one in self.where if one.source == "kernels"]
 
 
 def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
@@ -132,79 +114,83 @@ def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
     Raises InputError where no sweep has left a row or a chosen one did not run, MissingError
     without jinja2, WriteError.
     """
-    contents = gather(folder, chosen)
-    write_text(folder / "report.html", as_html(contents))
-    write_text(folder / "report.md", as_markdown(contents))
-    write_text(folder / "report.csv", as_csv(contents))
+    report = gather(folder, chosen)
+    write_text(report.html, as_html(report))
+    write_text(folder / "report.md", as_markdown(report))
+    write_text(folder / "report.csv", as_csv(report))
     # An earlier report may have had more pictures.
     for stale in folder.glob("report-*.png"):
         stale.unlink()
-    for picture in contents.pictures:
-        with atomic_write(folder / picture.file) as temporary:
-            temporary.write_bytes(picture.data)
-    return Report(folder / "report.html", contents.ran, contents.rest)
+    for name, _, _, data in report.pictures:
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(data)
+    return report
 
 
-def as_html(contents: Contents) -> str:
+def as_html(report: Report) -> str:
     """Return the report as one page that loads nothing."""
     try:
         from jinja2 import Environment
     except ImportError as fault:
         raise MissingError("the report needs jinja2; install it: pip install jinja2") from fault
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    differing, common = split(contents.ran)
-    values: dict[str, Any] = {
-        "title": TITLE,
+    lines = table(report.ran)
+    differing, common = split(lines)
+    return template.render(
+        title=TITLE,
         # One template for all of them: `as_markdown` says the same in the same order.
-        "summary": summary(contents),
-        "columns": differing,
-        "common": common,
-        "contents": contents,
-        "traced_head": TRACED_HEAD,
-        "traced": [traced_cells(one) for one in contents.traced],
-        "notes": notes(contents.ran),
-        "repeat": REPEAT,
-        "pictures": [(one, base64.b64encode(one.data).decode()) for one in contents.pictures],
-    }
-    return template.render(values)
+        summary=summary(report),
+        report=report,
+        columns=differing,
+        headings=[COLUMNS[name][0] for name in differing],
+        cells=[[shown(line, name) for name in differing] for line in lines],
+        common=common,
+        traced_head=TRACED_HEAD,
+        notes=notes(report.ran),
+        repeat=REPEAT,
+        pictures=[
+            (title, text, base64.b64encode(data).decode())
+            for _, title, text, data in report.pictures
+        ],
+    )
 
 
-def as_markdown(contents: Contents) -> str:
+def as_markdown(report: Report) -> str:
     """Return the report as Markdown that links to the pictures."""
-    parts = [f"# {TITLE}", summary(contents)]
-    if contents.ran:
-        differing, common = split(contents.ran)
-        cells = [[column.show(one) for column in differing] for one in contents.ran]
-        parts += ["## What ran, best first", markdown_table([c.heading for c in differing], cells)]
+    parts = [f"# {TITLE}", summary(report)]
+    if report.ran:
+        lines = table(report.ran)
+        differing, common = split(lines)
+        cells = [[shown(line, name) for name in differing] for line in lines]
+        headings = [COLUMNS[name][0] for name in differing]
+        parts += ["## What ran, best first", markdown_table(headings, cells)]
         if common:
             same = "; ".join(f"{heading} {value}" for heading, value in common)
             parts += [f"The same in all rows: {same}."]
-        for one in contents.pictures:
-            parts += [f"## {one.title}", one.text, f"![{one.title}]({one.file})"]
-    if contents.traced:
-        traced = [traced_cells(one) for one in contents.traced]
-        parts += ["## Traced iterations against the log", markdown_table(TRACED_HEAD, traced)]
-    if contents.rest:
-        cells = [[row.key, row.label, row.outcome, row.reason] for row in contents.rest]
+        for file, title, text, _ in report.pictures:
+            parts += [f"## {title}", text, f"![{title}]({file})"]
+    if report.traced:
+        parts += ["## Traced iterations against the log"]
+        parts += [markdown_table(TRACED_HEAD, report.traced)]
+    if report.rest:
+        cells = [[row.key, row.label, row.outcome, row.reason] for row in report.rest]
         parts += ["## What did not run"]
         parts += [markdown_table(["row", "configuration", "outcome", "reason"], cells)]
-    parts += ["## How to read it", "\n".join(f"- {note}" for note in notes(contents.ran))]
+    parts += ["## How to read it", "\n".join(f"- {note}" for note in notes(report.ran))]
     parts += ["## How to repeat a row", REPEAT]
-    parts += [f"{row.key}: {row.label}\n\n    {row.command}" for row in contents.all]
+    parts += [f"{row.key}: {row.label}\n\n    {row.command}" for row in report.all]
     return "\n\n".join(parts) + "\n"
 
 
-def as_csv(contents: Contents) -> str:
+def as_csv(report: Report) -> str:
     """Return a line a configuration, figures unrounded; what did not run has its layout alone."""
     file = StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*(column.name for column in columns()), "outcome", "reason", "command"])
-    for one in contents.ran:
-        values = [column.value(one) for column in columns()]
-        writer.writerow([*values, one.row.outcome, one.row.reason, one.row.command])
-    for row in contents.rest:
-        layout = [getattr(row, column.name, None) for column in columns()]
-        writer.writerow([*layout, row.outcome, row.reason, row.command])
+    ends = ("outcome", "reason", "command")
+    writer = csv.DictWriter(file, [*COLUMNS, *ends], lineterminator="\n")
+    writer.writeheader()
+    lines = [*table(report.ran), *map(settings, report.rest)]
+    for row, line in zip(report.all, lines, strict=True):
+        writer.writerow(line | {end: getattr(row, end) for end in ends})
     return file.getvalue()
 
 
@@ -214,19 +200,22 @@ def traced_cells(one: TimeBreakdown) -> list[str]:
     if traced is None:
         gap = one.problem or "the capture holds no iteration"
         return [one.row.key, one.row.label, gap, *["-"] * (len(TRACED_HEAD) - 3)]
+    log_s, log_tflops, hidden = (
+        traced[name] for name in ("log_step_s", "log_tflops", "hidden_share")
+    )
     return [
         one.row.key,
         one.row.label,
-        str(traced.iterations),
-        f"{1000 * traced.step_s:.1f}",
-        "-" if traced.log_step_s is None else f"{1000 * traced.log_step_s:.1f}",
-        f"{traced.tflops:.4g}",
-        "-" if traced.log_tflops is None else f"{traced.log_tflops:.4g}",
-        "-" if traced.hidden_share is None else f"{traced.hidden_share:.1%}",
+        str(traced["iterations"]),
+        f"{1000 * traced['step_s']:.1f}",
+        "-" if log_s is None else f"{1000 * log_s:.1f}",
+        f"{traced['tflops']:.4g}",
+        "-" if log_tflops is None else f"{log_tflops:.4g}",
+        "-" if hidden is None else f"{hidden:.1%}",
     ]
 
 
-def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
+def gather(folder: Path, chosen: Sequence[str] = ()) -> Report:
     """Read a sweep's folder; `chosen` are the keys of the rows whose timelines are shown.
 
     Raises InputError where no sweep has left a row, and for a key of no row that ran.
@@ -234,86 +223,76 @@ def gather(folder: Path, chosen: Sequence[str] = ()) -> Contents:
     rows = read_rows(folder)
     if not rows:
         raise InputError(f"{folder} holds no row of a sweep; run 'megatron-music profile sweep'")
-    ran = with_efficiency(best_first(rows))
-    known = {one.row.key: one for one in ran}
+    ran = best_first(rows)
+    known = {row.key: row for row in ran}
     if unknown := [key for key in chosen if key not in known]:
         raise InputError(
             f"no row {unknown[0]} ran in {folder}; choose of {', '.join(known) or 'none'}"
         )
-    found = [time_breakdown(one, folder) for one in ran]
-    where = tuple(one for one in found if one is not None)
-    timed = [known[key].row for key in chosen] or [one.row for one in ran[:TIMELINES]]
-    return Contents(
+    where = [one for row in ran if (one := time_breakdown(row, folder)) is not None]
+    timed = [known[key] for key in chosen] or ran[:TIMELINES]
+    return Report(
+        folder / "report.html",
         tuple(ran),
         tuple(row for row in rows if row.key not in known),
-        where,
+        tuple(where),
         tuple(_pictures(ran, where, timed, folder)),
     )
 
 
 def _pictures(
-    ran: Sequence[Figures], where: Sequence[TimeBreakdown], timed: Sequence[Row], folder: Path
-) -> list[Picture]:
-    rows = [one.row for one in ran]
-    names = {row.key: name for row, name in zip(rows, short_labels(rows), strict=True)}
-    found = [
-        Picture(
-            "report.png",
-            "Utilisation by configuration",
-            "Share of the dense peak by each formula. equation3 counts hardware FLOPs, the other "
-            "two count model FLOPs.",
-            utilisation_chart(ran, names),
-        )
-    ]
+    ran: Sequence[Row], where: Sequence[TimeBreakdown], timed: Sequence[Row], folder: Path
+) -> Iterator[Picture]:
+    names = {row.key: name for row, name in zip(ran, short_labels(ran), strict=True)}
+    yield (
+        "report.png",
+        "Utilisation by configuration",
+        "Share of the dense peak by each formula. equation3 counts hardware FLOPs, the other two "
+        "count model FLOPs.",
+        utilisation_chart(ran, names),
+    )
     for source, text in _SOURCES.items():
-        shown = [one for one in where if one.source == source and one.shares]
-        if shown:
-            title = f"Where the time goes: {source}"
-            picture = where_chart(shown[:WHERE_MOST], names)
-            found.append(Picture(f"report-{source}.png", title, text, picture))
-    curves = scaling_curves(ran)
-    if curves:
-        picture = scaling_chart(curves)
-        found.append(Picture("report-scaling.png", "Scaling", _SCALING, picture))
-    timelines = [line for row in timed if (line := read_timeline(row, folder)) is not None]
-    if timelines:
-        picture = timeline_chart(timelines, names)
-        found.append(Picture("report-timeline.png", "Over the time of a run", _TIMELINE, picture))
-    return found
+        parts = [one for one in where if one.source == source and one.shares]
+        if parts:
+            picture = where_chart(parts[:WHERE_MOST], names)
+            yield f"report-{source}.png", f"Where the time goes: {source}", text, picture
+    if curves := scaling_curves(ran):
+        yield "report-scaling.png", "Scaling", _SCALING, scaling_chart(curves)
+    found = [(names[row.key], read_timeline(row, folder)) for row in timed]
+    if timelines := [(name, line) for name, line in found if line is not None]:
+        picture = timeline_chart(timelines)
+        yield "report-timeline.png", "Over the time of a run", _TIMELINE, picture
 
 
-def summary(contents: Contents) -> str:
+def summary(report: Report) -> str:
     """Say in a sentence or two how many ran and which was best."""
-    ran = contents.ran
-    counts = f"{len(ran)} of {len(contents.all)} configurations ran."
-    if not ran:
+    counts = f"{len(report.ran)} of {len(report.all)} configurations ran."
+    if not report.ran:
         return counts
-    best = ran[0]
-    share = best.utilisation.get(RANKED_BY)
+    best = report.ran[0]
+    share = best.utilisation()
     of_peak = "" if share is None else f" ({share:.2%} of the peak, {RANKED_BY})"
-    rate = f"{best.tokens_per_s:,.0f} tokens/s"
     return (
-        f"{counts} Best on {best.row.device}: {best.row.label}: "
-        f"{rate} and {best.tflops[RANKED_BY]:.4g} TFLOP/s per device{of_peak}."
+        f"{counts} Best on {best.device}: {best.label}: {best.tokens_per_s:,.0f} tokens/s and "
+        f"{best.tflops():.4g} TFLOP/s per device{of_peak}."
     )
 
 
-def notes(ran: Sequence[Figures]) -> list[str]:
+def notes(ran: Sequence[Row]) -> list[str]:
     """Say what the figures are: formulas, peaks, medians, devices."""
     peaks = dict.fromkeys(
-        f"{one.row.device}, {one.row.precision}: {one.row.peak_tflops:.4g} TFLOP/s "
-        f"({one.row.peak_source})"
+        f"{one.device}, {one.precision}: {one.peak_tflops:.4g} TFLOP/s ({one.peak_source})"
         for one in ran
-        if one.row.peak_tflops is not None
+        if one.peak_tflops is not None
     )
     return [
-        *([TOO_LOW] if any(one.utilisation.get(RANKED_BY, 0.0) > 1 for one in ran) else []),
+        *([TOO_LOW] if any((one.utilisation() or 0.0) > 1 for one in ran) else []),
         *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
         "equation3 gives hardware FLOPs, the other two give model FLOPs. Quote a utilisation "
         "together with the name of its formula.",
         *(f"Peak of {peak}." for peak in peaks),
-        *dict.fromkeys(f"Software: {one.row.software}." for one in ran if one.row.software),
-        *dict.fromkeys(f"NVML: {one.row.nvml_remark}." for one in ran if one.row.nvml_remark),
+        *dict.fromkeys(f"Software: {one.software}." for one in ran if one.software),
+        *dict.fromkeys(f"NVML: {one.nvml_remark}." for one in ran if one.nvml_remark),
         "A peak is the dense peak of one device. It is taken from the manufacturer's data sheet "
         "if the exact name is known. Otherwise matrix products are timed here before and after "
         "the runs, and the higher rate is used. Other work on the machine lowers it.",

@@ -1,39 +1,36 @@
 """Hardware over the time of a run: utilisation and power by NVML, or load and memory of the CPU."""
 
-from dataclasses import dataclass
+import json
+from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from megatron_music.errors import MusicError
 from megatron_music.profiling.nvml.summary import read_samples
-from megatron_music.profiling.sweep.hardware import read_load
 from megatron_music.profiling.sweep.results import Row
 from megatron_music.profiling.sweep.trial import GPUS_FILE, LOAD_FILE
 
 GIB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Series:
-    """A quantity over time; `low` and `high` are the extremes over the GPUs, `mean` their mean."""
+class Series(NamedTuple):
+    """A quantity over time, of one GPU or several."""
 
     heading: str
-    time_s: tuple[float, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    time_s: npt.NDArray[np.float64]
+    """Seconds since the recording began, [n]."""
+    values: npt.NDArray[np.float64]
+    """[n, GPUs]; NaN where a GPU did not tell, but no row of these alone."""
     top: float | None = None
     """The largest value there can be."""
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """A run's hardware; times are seconds since the recording began."""
-
-    row: Row
-    series: tuple[Series, ...]
-    measured: tuple[float, float] | None
-    """From the end of the warm-up to the last iteration."""
+Timeline = tuple[list[Series], tuple[float, float] | None]
+"""A run's hardware, and from when to when it was measured: the warm-up's end, the last iteration's;
+both in seconds since the recording began."""
 
 
 def read_timeline(row: Row, folder: Path) -> Timeline | None:
@@ -42,53 +39,52 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
     # A run on GPUs has a recording of NVML, one on a CPU the load of the machine.
     for file, read in ((GPUS_FILE, _gpus), (LOAD_FILE, _load)):
         try:
-            begin_s, series = read(run / file)
-        except MusicError:
+            time_s, quantities = read(run / file)
+        except (MusicError, OSError):
             continue
+        series = []
+        for heading, values, top in quantities:
+            table = np.array(values, np.float64)
+            known = ~np.isnan(table).all(axis=1) if table.size else np.zeros(0, np.bool_)
+            if known.any():
+                times = np.array(time_s)[known] - time_s[0]
+                series.append(Series(heading, times, table[known], top))
         if series:
             measured = None
             if row.started_s is not None and row.ended_s is not None:
-                measured = row.started_s - begin_s, row.ended_s - begin_s
-            return Timeline(row, series, measured)
+                measured = row.started_s - time_s[0], row.ended_s - time_s[0]
+            return series, measured
     return None
 
 
-def _gpus(path: Path) -> tuple[float, tuple[Series, ...]]:
+Quantities = list[tuple[str, list[list[float | None]], float | None]]
+"""Heading, values [n][GPUs] and the largest value there can be."""
+
+
+def _gpus(path: Path) -> tuple[list[float], Quantities]:
     samples = read_samples(path)
-    begin_s = samples[0].time_s
-    found = []
-    for heading, name, top in (
-        ("GPU utilisation, %", "gpu_utilization", 100.0),
-        ("power of a GPU, W", "power_w", None),
-    ):
-        values = [[getattr(gpu, name) for gpu in sample.devices] for sample in samples]
-        known = [
-            (sample.time_s - begin_s, [value for value in row if value is not None])
-            for sample, row in zip(samples, values, strict=True)
-        ]
-        found.append(_series(heading, [one for one in known if one[1]], top))
-    return begin_s, tuple(series for series in found if series.time_s)
+    return [sample.time_s for sample in samples], [
+        (
+            "GPU utilisation, %",
+            [[gpu.gpu_utilization for gpu in s.devices] for s in samples],
+            100.0,
+        ),
+        ("power of a GPU, W", [[gpu.power_w for gpu in s.devices] for s in samples], None),
+    ]
 
 
-def _load(path: Path) -> tuple[float, tuple[Series, ...]]:
-    loads = read_load(path)
-    if not loads:
-        return 0.0, ()
-    begin_s = loads[0].time_s
-    busy = [(load.time_s - begin_s, [load.cpu_percent]) for load in loads]
-    held = [(load.time_s - begin_s, [load.memory_used_bytes / GIB]) for load in loads]
-    return begin_s, (
-        _series("CPU load of the machine, %", busy, 100.0),
-        _series("memory in use, GiB", held, None),
-    )
-
-
-def _series(heading: str, values: list[tuple[float, list[float]]], top: float | None) -> Series:
-    return Series(
-        heading,
-        tuple(time_s for time_s, _ in values),
-        tuple(fmean(each) for _, each in values),
-        tuple(min(each) for _, each in values),
-        tuple(max(each) for _, each in values),
-        top,
-    )
+def _load(path: Path) -> tuple[list[float], Quantities]:
+    """Read the lines of a recording, without one that was cut short."""
+    times, busy, held = [], [], []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):
+            load = json.loads(line)
+            found = load["time_s"], load["cpu_percent"], load["memory_used_bytes"] / GIB
+            times.append(found[0])
+            busy.append([found[1]])
+            held.append([found[2]])
+    quantities: Quantities = [
+        ("CPU load of the machine, %", busy, 100.0),
+        ("memory in use, GiB", held, None),
+    ]
+    return times, quantities

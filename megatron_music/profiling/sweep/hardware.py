@@ -20,7 +20,7 @@ from typing import TypeVar
 import psutil
 
 from megatron_music.costs.devices import PRECISIONS, Peak, dense_peak, known_devices
-from megatron_music.errors import InputError, MissingError, UsageError
+from megatron_music.errors import MissingError, UsageError
 from megatron_music.files import write_text
 from megatron_music.train import backends
 from megatron_music.train.torch_build import refuse_unused_gpus
@@ -166,16 +166,6 @@ class Peaks:
             return {}
 
 
-@dataclass(frozen=True)
-class Load:
-    """A machine at one moment; `time_s` is Unix time in seconds."""
-
-    time_s: float
-    cpu_percent: float
-    """Of all cores, since the last look."""
-    memory_used_bytes: int
-
-
 class LoadRecorder:
     """Writes the load to a file at each call, at most twice a second."""
 
@@ -190,9 +180,13 @@ class LoadRecorder:
         if now - self._last_s < INTERVAL_S:
             return
         self._last_s = now
-        load = Load(time.time(), psutil.cpu_percent(), psutil.virtual_memory().used)
+        load = {
+            "time_s": time.time(),  # Unix time
+            "cpu_percent": psutil.cpu_percent(),  # of all cores, since the last look
+            "memory_used_bytes": psutil.virtual_memory().used,
+        }
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(load)) + "\n")
+            file.write(json.dumps(load) + "\n")
 
 
 def detect_hardware() -> Machine:
@@ -322,16 +316,3 @@ def _best_rate(
             break
         best = max(best, operations * repeats / timed(repeats))
     return best
-
-
-def read_load(path: Path) -> list[Load]:
-    """Return the lines of a recording, without one that was cut short; raises InputError."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as fault:
-        raise InputError(f"cannot read {path}: {fault.strerror}; check the name") from fault
-    found = []
-    for line in lines:
-        with suppress(ValueError, TypeError):
-            found.append(Load(**json.loads(line)))
-    return found

@@ -1,10 +1,10 @@
-"""Results of a sweep: a row of JSON for each configuration, and figures computed from rows."""
+"""Results of a sweep: a row of JSON for each configuration, with the figures that follow."""
 
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -44,7 +44,7 @@ KIND: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration and its outcome; figures that were not measured are None or empty."""
+    """A configuration and its outcome; figures that were not measured are None or empty."""
 
     key: str
     outcome: Outcome
@@ -111,46 +111,36 @@ class Row:
             padded_vocab_size=self.padded_vocab_size,
         )
 
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a row that ran; every rate is for one device."""
-
-    row: Row
-    step_time_s: float
-    """Median over the measured iterations."""
-    tokens_per_s: float
-    tflops: dict[str, float]
-    """TFLOP/s by the name of the formula."""
-    utilisation: dict[str, float]
-    """Share of the peak by the name of the formula; empty without a peak."""
-    joules_per_million_tokens: float | None
-    scaling_efficiency: float | None = None
-    """Rate of a device against that of the fewest processes with the same model; if there are."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """The best configuration of a number of processes; `tokens_per_s` of all devices together."""
-
-    figures: Figures
-    tokens_per_s: float
-    efficiency: float
-    """Rate of a device, against a device of the base's. A CPU is one device for all processes."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One model at one precision, by processes ascending; the first point is the base."""
-
-    title: str
-    points: tuple[Point, ...]
+    # What follows is of a row that ran; every rate is for one device.
 
     @property
-    def ideal(self) -> tuple[float, ...]:
-        """Tokens/s if every device did as much as one of the base's."""
-        base = self.points[0].figures.tokens_per_s
-        return tuple(base * point.figures.row.devices for point in self.points)
+    def step_time_s(self) -> float:
+        """Return the median of the measured iterations: a single pause would move a mean."""
+        return median(self.step_times_s)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Return tokens a second and device."""
+        return self.global_batch_size * self.seq_length / (self.step_time_s * self.devices)
+
+    def tflops(self, formula: str = RANKED_BY) -> float:
+        """Return TFLOP/s of a device by a formula of FORMULAS."""
+        return device_tflops(self.shape, self.devices, self.step_time_s, formula)
+
+    def utilisation(self, formula: str = RANKED_BY) -> float | None:
+        """Return the share of the peak by a formula, None without a peak."""
+        return self.tflops(formula) / self.peak_tflops if self.peak_tflops else None
+
+    @property
+    def joules_per_million_tokens(self) -> float | None:
+        """Return the energy of a million tokens, None where it was not measured."""
+        tokens = self.global_batch_size * self.seq_length * len(self.step_times_s)
+        return None if self.energy_j is None else self.energy_j / tokens * 1e6
+
+
+def device_tflops(shape: Shape, devices: int, step_s: float, formula: str = RANKED_BY) -> float:
+    """Return TFLOP/s of a device at a step time."""
+    return FORMULAS[formula](shape) / (step_s * devices * TERA)
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -192,74 +182,36 @@ def append_row(folder: Path, row: Row) -> None:
         raise WriteError(f"cannot write {path}: {fault.strerror}; make room") from fault
 
 
-def figures(row: Row) -> Figures:
-    """Return the figures of a row that ran."""
-    # The median: a single pause of the machine would move a mean.
-    step_s = median(row.step_times_s)
-    tokens = row.global_batch_size * row.seq_length
-    rates = {
-        name: formula(row.shape) / (step_s * row.devices * TERA)
-        for name, formula in FORMULAS.items()
-    }
-    peak = row.peak_tflops
-    energy = row.energy_j
-    return Figures(
-        row=row,
-        step_time_s=step_s,
-        tokens_per_s=tokens / (step_s * row.devices),
-        tflops=rates,
-        utilisation={name: rate / peak for name, rate in rates.items()} if peak else {},
-        joules_per_million_tokens=(
-            None if energy is None else energy / (tokens * len(row.step_times_s)) * 1e6
-        ),
-    )
+def best_first(rows: Iterable[Row]) -> list[Row]:
+    """Return all rows that ran, most model FLOPs a second and device first."""
+    ran = [row for row in rows if row.outcome == "ok" and row.step_times_s]
+    return sorted(ran, key=lambda row: -row.tflops())
 
 
-def best_first(rows: Iterable[Row]) -> list[Figures]:
-    """Return the figures of all rows that ran, most model FLOPs a second and device first."""
-    ran = [figures(row) for row in rows if row.outcome == "ok" and row.step_times_s]
-    return sorted(ran, key=lambda one: -one.tflops[RANKED_BY])
-
-
-def scaling_curves(ran: Iterable[Figures]) -> list[Curve]:
+def scaling_curves(ran: Iterable[Row]) -> list[list[Row]]:
     """Return a curve for each model and precision that ran on more than one number of processes.
 
-    Of each number of processes the fastest layout and batch counts.
+    A curve holds the fastest layout and batch of each number of processes, ascending: the first
+    row is what the others are compared with.
     """
-    groups: dict[tuple[object, ...], list[Figures]] = {}
-    for one in ran:
-        groups.setdefault(_model(one), []).append(one)
-    curves = []
-    for group in groups.values():
-        best: dict[int, Figures] = {}
-        for one in group:
-            known = best.get(one.row.processes)
-            if known is None or one.tokens_per_s > known.tokens_per_s:
-                best[one.row.processes] = one
-        ordered = [best[processes] for processes in sorted(best)]
-        base, row = ordered[0].tokens_per_s, ordered[0].row
-        title = f"l={row.num_layers} h={row.hidden_size}, sequence {row.seq_length}"
-        points = [
-            Point(one, one.tokens_per_s * one.row.devices, one.tokens_per_s / base)
-            for one in ordered
-        ]
-        if len(points) > 1:
-            curves.append(Curve(f"{title}, {row.precision}", tuple(points)))
-    return curves
+    groups: dict[tuple[object, ...], dict[int, Row]] = {}
+    for row in ran:
+        best = groups.setdefault(_model(row), {})
+        known = best.get(row.processes)
+        if known is None or row.tokens_per_s > known.tokens_per_s:
+            best[row.processes] = row
+    return [[best[at] for at in sorted(best)] for best in groups.values() if len(best) > 1]
 
 
-def with_efficiency(ran: Sequence[Figures]) -> list[Figures]:
-    """Return the figures with their scaling efficiency, where there is something to scale from."""
-    bases = {_model(curve.points[0].figures): curve.points[0] for curve in scaling_curves(ran)}
-    return [
-        replace(one, scaling_efficiency=one.tokens_per_s / bases[_model(one)].figures.tokens_per_s)
-        if _model(one) in bases
-        else one
-        for one in ran
-    ]
+def scaling_efficiencies(ran: Sequence[Row]) -> dict[str, float]:
+    """Return the rate of a device against that of the fewest processes with the same model.
+
+    By key of the row; rows of a model that ran on one number of processes have none.
+    """
+    bases = {_model(curve[0]): curve[0].tokens_per_s for curve in scaling_curves(ran)}
+    return {row.key: row.tokens_per_s / bases[_model(row)] for row in ran if _model(row) in bases}
 
 
-def _model(one: Figures) -> tuple[object, ...]:
-    row = one.row
+def _model(row: Row) -> tuple[object, ...]:
     shape = (row.num_layers, row.hidden_size, row.seq_length, row.padded_vocab_size)
     return (row.device, row.precision, *shape)

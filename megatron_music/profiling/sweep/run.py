@@ -155,7 +155,7 @@ def _sweep(
             if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
                 settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
                 append_row(context.folder, settled)
-    best = [one.row.key for one in best_first(read_rows(folder))]
+    best = [row.key for row in best_first(read_rows(folder))]
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
     trace(chosen, context, until, sweep.timeout_s, say)
