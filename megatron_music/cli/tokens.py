@@ -62,7 +62,7 @@ def encode(
         raise UsageError(f"--hop {hop} needs --bars of {hop} or more; else music is left out")
     chosen = token_settings(metre, velocity, tempo, expressive) | {"lyrics": bool(lyrics)}
     vocabulary = Vocabulary(TokenizerSettings(steps_per_quarter, density, **chosen))
-    scores = read_all_music(file)
+    scores = read_all_music(file, lambda fault: show.log(f"left out: {fault}"))
     found = [one for score in scores for one in other_metres(score, vocabulary.metres)]
     # One remark a file, however many metres it has.
     for other in found[:1]:

@@ -8,7 +8,7 @@ quarter notes. Counted in 702 MIDI files and in the 15,112 works that music21 br
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from megatron_music.errors import UsageError
+from megatron_music.errors import ScoreError, UsageError
 
 SIXTEENTHS = 4
 """Of a quarter note: what bars are measured in."""
@@ -50,6 +50,12 @@ METRES: tuple[TimeSignature, ...] = tuple(
 """All the metres there are tokens for; of two with bars of one length the usual one comes first."""
 
 ANY = "any"
+
+
+def check_metre(numerator: int, denominator: int) -> None:
+    """Refuse a metre that no bar of notation can have; raises ScoreError."""
+    if not (1 <= numerator <= 64 and denominator in (1, 2, 4, 8, 16, 32, 64)):
+        raise ScoreError(f"is in {numerator}/{denominator}, which no bar can be", "metre")
 
 
 def parse_metre(text: str) -> TimeSignature:

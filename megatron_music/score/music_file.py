@@ -1,5 +1,6 @@
 """Any file of music as a score, with its words: MIDI, or notation as MusicXML, ABC and kern."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from megatron_music.errors import ScoreError
@@ -20,8 +21,13 @@ def read_music(path: Path) -> Score:
     return pieces[0]
 
 
-def read_all_music(path: Path) -> list[Score]:
-    """Read the pieces of a file: tunes where it is ABC, else one; raises MusicFileError."""
+def read_all_music(
+    path: Path, leave_out: Callable[[ScoreError], None] | None = None
+) -> list[Score]:
+    """Read the pieces of a file: tunes where it is ABC, else one; raises MusicFileError.
+
+    `leave_out` is told of each tune that is left out, see `read_scores`.
+    """
     if is_score(path.name):
-        return read_scores(path)
+        return read_scores(path, leave_out)
     return [parse_sung(read_bytes(path), str(path)).score]

@@ -11,14 +11,16 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from megatron_music.errors import ScoreError
+from megatron_music.score.abc_tunes import decoded, plain_abc, split_tunes, tune_number
 from megatron_music.score.key import spelling
+from megatron_music.score.metre import check_metre
 from megatron_music.score.notes import Score
 
 MUSICXML_SUFFIXES = (".xml", ".musicxml", ".mxl")
@@ -28,23 +30,8 @@ LARGEST_SCORE_BYTES = 64_000_000
 
 _KINDS = {".abc": "ABC", ".krn": "Humdrum kern"}
 _CONTAINER = "META-INF/container.xml"
-_TUNE = re.compile(r"^X:", re.MULTILINE)
-_KEY_LINE = re.compile(r"^K:.*$", re.MULTILINE)
-_FIELD = re.compile(r"[A-Za-z]:(?![|:])|%%")
-"""Of ABC, a line that is no music: a field or a directive."""
-_REMARKS = ("m:", "r:", "s:")
-_FIELDS_TWICE = ("K:", "L:", "M:", "Q:")
-_INLINE_FIELD = re.compile(r"\[([KLMQV]:[^\]]*)\]")
-_INLINE_REMARK = re.compile(r"\[[A-Za-z]:[^\]]*\]|\+[a-z]+\+")
-"""Of ABC, fields in brackets that change no note, and decorations in their old form."""
-_OVERLAY = re.compile(r'^[^"&]*(?:"[^"]*"[^"&]*)*&')
-_SUM = re.compile(r"(?<=M:)\s*\(?(\d+(?:\s*\+\s*\d+)+)\)?(?=\s*/)")
-_BARLINE_LAST = re.compile(r"([|:]|\|\]|[|\[][12])\s*$")
-_NAME = re.compile(r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+)?$", re.IGNORECASE)
-_METRES = {
-    ".abc": re.compile(r"(?:^|\[)M:\s*(\d+)/(\d+)", re.MULTILINE),
-    ".krn": re.compile(r"^(?:.*\t)?\*M(\d+)/(\d+)", re.MULTILINE),
-}
+_NAME = re.compile(r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+| \(X:\S*\))?$", re.IGNORECASE)
+_KERN_METRE = re.compile(r"^(?:.*\t)?\*M(\d+)/(\d+)", re.MULTILINE)
 _MEASURE = re.compile(r"measure \(([^)]*)\)")
 
 
@@ -53,27 +40,31 @@ def is_score(name: str) -> bool:
     return _NAME.search(name) is not None
 
 
-def read_scores(path: Path) -> list[Score]:
-    """Read the pieces of a file of notation; raises ScoreError."""
+def read_scores(path: Path, leave_out: Callable[[ScoreError], None] | None = None) -> list[Score]:
+    """Read the pieces of a file of notation; raises ScoreError.
+
+    Of several tunes those that cannot be read are given to `leave_out`, if it is given and any
+    tune can be read. Messages name such tunes by their numbers (X:).
+    """
     try:
         raw = path.read_bytes()
     except OSError as fault:
         message = f"cannot read {path}: {fault.strerror}; check the path"
         raise ScoreError(message, "unreadable") from None
-    if not path.name.lower().endswith(".abc"):
+    tunes = split_tunes(raw) if path.name.lower().endswith(".abc") else [raw]
+    if len(tunes) == 1:
         return [parse_score(raw, str(path))]
-    return [parse_score(tune, str(path)) for tune in split_tunes(raw)]
-
-
-def split_tunes(raw: bytes) -> list[bytes]:
-    """Return the tunes of an ABC file, each after the header that all of them share."""
-    text = _text(raw)
-    starts = [match.start() for match in _TUNE.finditer(text)]
-    if len(starts) < 2:
-        return [raw]
-    header = text[: starts[0]]
-    ends = [*starts[1:], len(text)]
-    return [(header + text[start:end]).encode() for start, end in zip(starts, ends, strict=True)]
+    scores, faults = [], []
+    for tune in tunes:
+        try:
+            scores.append(parse_score(tune, f"{path} (X:{tune_number(tune)})"))
+        except ScoreError as fault:
+            faults.append(fault)
+    if faults and (leave_out is None or not scores):
+        raise faults[0]
+    for fault in faults:
+        leave_out(fault)
+    return scores
 
 
 def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
@@ -98,7 +89,7 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
             if suffix in MUSICXML_SUFFIXES:
                 stream = _musicxml(_unpacked(raw, suffix))
             else:
-                stream = _parsed(_text(raw), suffix)
+                stream = _parsed(decoded(raw), suffix)
             return as_score(stream, is_vocal=is_vocal)
     except ScoreError as fault:
         raise ScoreError(f"{name} {fault}", fault.reason) from None
@@ -150,15 +141,11 @@ def _parsed(text: str, suffix: str) -> Any:
     """Return a stream of ABC or kern, without beams: they take half of the time of ABC."""
     from music21 import converter, stream
 
-    from megatron_music.score.score_stream import check_metre
-
-    # The metre of 3+2+2 eighths is 7/8.
-    text = _SUM.sub(lambda of: str(sum(map(int, of[1].split("+")))), text)
-    for metre in _METRES[suffix].finditer(text):
-        check_metre(int(metre[1]), int(metre[2]))
     if suffix == ".abc":
-        text = _plain_abc(text)
+        text = plain_abc(text)
     else:
+        for metre in _KERN_METRE.finditer(text):
+            check_metre(int(metre[1]), int(metre[2]))
         _check_spines(text)
     streams: Any = stream.Stream
     make_beams = streams.makeBeams
@@ -168,75 +155,6 @@ def _parsed(text: str, suffix: str) -> Any:
         return converter.parseData(text, format="abc" if suffix == ".abc" else "humdrum")
     finally:
         streams.makeBeams = make_beams
-
-
-def _plain_abc(tune: str) -> str:
-    """Return an ABC tune as music21 understands it: with fields on lines, voice after voice.
-
-    Without a unit of length and a metre that tells it, notes are eighths.
-    """
-    key_line = _KEY_LINE.search(tune)
-    if key_line is None:
-        raise ScoreError(
-            "is no ABC: no line begins with K:, which each tune needs; export it again", "foreign"
-        )
-    head = [line for line in tune[: key_line.start()].splitlines() if not line.startswith("V:")]
-    has_length = any(re.match(r"L:|M:(?!\s*none)", line) for line in head)
-    head += [key_line[0]] if has_length else ["L:1/8", key_line[0]]
-    shared: list[str] = []
-    voices: dict[str, list[str]] = {}
-    lines = shared
-    for piece in _abc_pieces(tune[key_line.end() :]):
-        if piece.startswith("V:"):
-            lines = voices.setdefault(piece[2:].split()[0] if piece[2:].strip() else "", [])
-        elif piece[:2] in _FIELDS_TWICE:
-            before = next((one for one in reversed(lines) if not _FIELD.match(one)), "|")
-            begins_bar = bool(_BARLINE_LAST.search(before))
-            # A metre begins a bar. Of a single field after a barline music21 takes no notice.
-            if piece[0] == "M" and not begins_bar:
-                lines.append("|")
-            lines += [piece, piece] if piece[0] == "M" or begins_bar else [piece]
-        else:
-            lines.append(piece)
-    if any(not _FIELD.match(line) for line in shared):
-        voices = {"": shared, **voices}
-    elif voices:
-        voices = {name: shared + own for name, own in voices.items()}
-    if len(voices) < 2:
-        return "\n".join([*head, *next(iter(voices.values()), shared)]) + "\n"
-    # Each voice begins as the tune does: music21 goes on with what the voice before ended with.
-    first = [line for line in head if re.match("[KLMQ]:", line)]
-    numbered = [[f"V:{number}", *first, *own] for number, own in enumerate(voices.values(), 1)]
-    return "\n".join([*head, *(line for own in numbered for line in own)]) + "\n"
-
-
-def _abc_pieces(body: str) -> Iterator[str]:
-    """Give the fields of an ABC tune's body, those inside lines too, and the music between them."""
-    for line in body.splitlines():
-        code = line if line.startswith("%%") else line.partition("%")[0].strip()
-        if not code or code.startswith(_REMARKS):
-            continue
-        if _FIELD.match(code):
-            yield code
-            continue
-        if _OVERLAY.match(code):
-            raise ScoreError(
-                "has bars of several voices in one line (&), which are not read; write each voice "
-                "after a V: of its own",
-                "foreign",
-            )
-        # Odd places hold what the parentheses of the pattern hold: fields.
-        for place, piece in enumerate(_INLINE_FIELD.split(code)):
-            if piece.strip():
-                yield piece if place % 2 else _plain_notes(piece)
-
-
-def _plain_notes(music: str) -> str:
-    """Return a stretch of ABC with what music21 would misread written in another way."""
-    # A note before a colon is not the letter of a field, and rests that are not drawn take time.
-    # Of tunes with few single barlines music21 tells no bars: double ones count as well.
-    plain = _INLINE_REMARK.sub("", music).replace("||", "|")
-    return re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", plain))
 
 
 def _musicxml(raw: bytes) -> Any:
@@ -267,8 +185,6 @@ def _musicxml(raw: bytes) -> Any:
 
 def _check_metres(root: ET.Element) -> None:
     """Refuse metres that no bar can have: music21 fails at some of them; raises ScoreError."""
-    from megatron_music.score.score_stream import check_metre
-
     for time in root.iter("time"):
         beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
         if beats.isdecimal() and kind.isdecimal():
@@ -318,10 +234,3 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(content) > LARGEST_SCORE_BYTES:
         raise ScoreError(f"unpacks to more than {LARGEST_SCORE_BYTES} bytes", "large")
     return content
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")

@@ -10,6 +10,7 @@ import numpy as np
 
 from megatron_music.errors import ScoreError
 from megatron_music.score.dynamics import MARKS, velocity_at
+from megatron_music.score.metre import check_metre
 from megatron_music.score.midi_columns import US_PER_MINUTE
 from megatron_music.score.notes import (
     DEFAULT_QUARTER_US,
@@ -26,9 +27,10 @@ from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, tempos_at
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
 
 TICKS_PER_QUARTER = 10_080
+"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
+
 USUAL_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
 """The tempo of MIDI and of notation that names none."""
-"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
 
 WRITTEN_MARKS = {"\ue000": LINE_END, "\ue001": VERSE_END}
 """Characters put into texts for the ends of lines and verses, which music21 leaves out."""
@@ -279,12 +281,6 @@ def _measures(streams: Sequence[Any], parts: Sequence[Any]) -> tuple[_Measure, .
         bar = names[0] * 4 * TICKS_PER_QUARTER // names[1]
         made.append(_Measure(first, end - first, bar, names))
     return tuple(made)
-
-
-def check_metre(numerator: int, denominator: int) -> None:
-    """Refuse a metre that no bar can have; raises ScoreError."""
-    if not (1 <= numerator <= 64 and denominator in (1, 2, 4, 8, 16, 32, 64)):
-        raise ScoreError(f"is in {numerator}/{denominator}, which no bar can be", "metre")
 
 
 def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import ScoreError
+from megatron_music.score.abc_tunes import split_tunes
 from megatron_music.score.instruments import BASS, SOPRANO, TENOR
 from megatron_music.score.notes import Metre, Score
-from megatron_music.score.score_file import is_score, parse_score, read_scores, split_tunes
+from megatron_music.score.score_file import is_score, parse_score, read_scores
 from megatron_music.score.score_stream import TICKS_PER_QUARTER, halved
 from tests.scores import KERN, REPEAT, TUNE, head, measure, musicxml, packed, tempo
 
@@ -137,6 +138,14 @@ def test_the_lines_of_a_voice_of_a_tune_are_one_part() -> None:
         ("CCCC|AAAA|:[K:G]DDDD|EEEE:|", "CADEDE"),
         ("C|DDDD||EEEE|AAAA:|", "CDEACDEA"),
         ("CCCC|DDDD|EEEE|", "CDE"),
+        # Third and further endings; an ending of several passes.
+        ("CCCC|1DDDD:|2EEEE:|3FFFF|GGGG|]", "CDCECFG"),
+        ("AAAA|:CCCC|[1-2DDDD:|[3EEEE::FFFF:|", "ACDCDCEFF"),
+        # The unit of length is that of the beginning again.
+        ("CCCC|[L:1/8]D8|1E8:|2F8:|3G8|[L:1/4]A4|", "CDECDFCDGA"),
+        # A tune of one bar, and of two, with a bar in an annotation.
+        ("CCCC:|", "CC"),
+        ('"|1"CCCC|DDDD:|', "CDCD"),
     ],
 )
 def test_repeats_of_a_tune_are_played_in_their_order(body: str, form: str) -> None:
@@ -144,6 +153,10 @@ def test_repeats_of_a_tune_are_played_in_their_order(body: str, form: str) -> No
     score = tune(body, "M:4/4", "L:1/4")
     bars = {onset // 4: letters[pitch] for onset, _, pitch in quarters(score)}
     assert "".join(bars.values()) == form
+
+
+def test_the_pick_up_of_a_tune_of_a_bar_ends_on_its_barline() -> None:
+    assert [onset for onset, _, _ in quarters(tune("C|DEFG", "M:4/4", "L:1/4"))] == [*range(3, 8)]
 
 
 def test_a_change_in_one_voice_of_a_tune_is_none_of_the_next() -> None:
@@ -194,6 +207,21 @@ def test_a_file_of_several_tunes_is_several_scores(tmp_path: Path) -> None:
     assert len(split_tunes(path.read_bytes())) == 2
     one, other = read_scores(path)
     assert quarters(one) == quarters(other)
+
+
+def test_a_tune_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "tunes.abc"
+    bad = TUNE.replace("X:1", "X:27").replace("3/4", "0/4")
+    path.write_text(f"{TUNE}\n{bad}\n{TUNE}", encoding="utf-8")
+    left_out: list[ScoreError] = []
+    assert len(read_scores(path, left_out.append)) == 2
+    [fault] = left_out
+    assert str(fault).startswith(f"{path} (X:27) is in 0/4")
+    with pytest.raises(ScoreError, match=r"\(X:27\)"):
+        read_scores(path)
+    path.write_text(f"{bad}\n{bad}", encoding="utf-8")
+    with pytest.raises(ScoreError, match=r"\(X:27\)"):
+        read_scores(path, left_out.append)
 
 
 def test_kern_is_read_and_its_minims_are_halved_when_asked() -> None:

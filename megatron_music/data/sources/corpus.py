@@ -16,10 +16,10 @@ from megatron_music.data.sources.item import FileItem, Item, Refusal
 from megatron_music.data.sources.labels import Labels
 from megatron_music.data.sources.score_cache import cached, cached_score
 from megatron_music.errors import MissingError
+from megatron_music.score.abc_tunes import split_tunes
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.metre import METRES, SIXTEENTHS, parse_metre
 from megatron_music.score.notes import Metre, Score
-from megatron_music.score.score_file import split_tunes
 from megatron_music.score.score_stream import (
     TICKS_PER_QUARTER,
     as_track,

@@ -19,7 +19,7 @@ from megatron_music.data.sources.item import (
     SkippedItem,
     is_file,
 )
-from megatron_music.score.score_file import split_tunes
+from megatron_music.score.abc_tunes import split_tunes
 
 ALBUM_FILE, KEPT_FOLDER = "album.json", "kept"
 SONG_STEM = r"(song-\d+|prompt)(-\d+)?"

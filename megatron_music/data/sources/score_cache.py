@@ -26,7 +26,7 @@ from megatron_music.score.words import without
 CACHE = "MEGATRON_MUSIC_CACHE"
 """The environment variable that names the folder; else `megatron_music` in the user's cache."""
 
-READER_VERSION = 5
+READER_VERSION = 6
 """Raised whenever the same file comes to give another score, or another refusal."""
 
 
