@@ -177,7 +177,8 @@ class MusicBuilder(Builder):
             # Not to be found again: the files may have been unreadable for a while.
             shutil.rmtree(work, ignore_errors=True)
             raise DataError(_nothing_to_train_on(found.kept, dict(found.refused)))
-        found.labels = labelled.record() if labelled is not None else {}
+        if labelled is not None:
+            found.labels = labelled.record(found.is_kept)
         return found
 
     def _listed(self, work: Path) -> Sequence[Item]:

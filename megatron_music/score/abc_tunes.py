@@ -31,6 +31,9 @@ _REPEAT = re.compile(r"(\|+:|:\|*:|:\|+\]?(?!\s*[|\[]?[1-9]))")
 """Where a repeat begins, or ends without a further ending."""
 _REPEAT_END = re.compile(r":\|+\]?\s*$")
 _SINGLE_BARLINE = re.compile(r"(?<![|:\[])\|(?![|:\]])|\[[12]")
+_NOTE = re.compile(r"[A-Ga-gz]")
+_MOST_NOTES_OF_SHORT = 32
+"""Of two bars. In longer tunes with a single barline the others are missing."""
 _IN_FORCE = re.compile(r"^[KLM]:.*$", re.MULTILINE)
 
 
@@ -153,7 +156,9 @@ def _played_voices(voices: Sequence[Sequence[str]], first: Sequence[str]) -> lis
     has_metre = any(re.match(r"M:(?!\s*none)", field) for field in first)
     played = []
     for text, notes in zip(texts, music, strict=True):
-        is_short = has_metre and "|" in notes and len(_SINGLE_BARLINE.findall(notes)) < 2
+        has_bars = len(_SINGLE_BARLINE.findall(notes)) >= 2
+        is_long = len(_NOTE.findall(notes)) > _MOST_NOTES_OF_SHORT
+        is_short = has_metre and "|" in notes and not has_bars and not is_long
         written = _written_out(text, first, is_short) if has_more or is_short else text
         # Barlines that follow each other begin no further bar.
         played.append([*written.splitlines(), *["| |"] * is_short])

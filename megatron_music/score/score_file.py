@@ -60,10 +60,10 @@ def read_scores(path: Path, leave_out: Callable[[ScoreError], None] | None = Non
             scores.append(parse_score(tune, f"{path} (X:{tune_number(tune)})"))
         except ScoreError as fault:
             faults.append(fault)
-    if faults and (leave_out is None or not scores):
-        raise faults[0]
-    for fault in faults:
-        leave_out(fault)
+    for one in faults:
+        if leave_out is None or not scores:
+            raise one
+        leave_out(one)
     return scores
 
 

@@ -66,7 +66,7 @@ def test_what_is_left_out_is_named_with_its_reason(home: Program) -> None:
 
 
 def test_labels_are_read_counted_and_refused_in_one_line(program: Program) -> None:
-    folder_of_songs(program.folder / "music" / "mine")
+    (folder_of_songs(program.folder / "music" / "mine") / "empty.mid").touch()
     table = program.folder / "labels.csv"
     table.write_text("file,composer\nsong-03,Ann\ngone,Eve\n", encoding="utf-8")
     options = ("--attributes", "labels.csv", "--attributes-from", "folders=GENRE", *SHARES)

@@ -89,6 +89,14 @@ class DatasetPlan:
     labels: dict[str, object] = field(default_factory=dict)
     grid: GridCost | None = None
 
+    @property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """Which of the pieces, in the order of the source, are in the data set."""
+        kept: npt.NDArray[np.bool_] = (
+            np.concatenate([share.splits for share in self.shares]) != NO_SPLIT
+        )
+        return kept
+
 
 def scan_shards(
     shards: Iterable[tuple[Path, Sequence[str]]],

@@ -31,7 +31,9 @@ _OF_TOKENS = (
     *("NOTE_ON", "NOTE_OFF", "TIME_DELTA", "INST", "DENSITY"),
     *("METRE", "VELOCITY", "TEMPO", "SYLLABLE"),
 )
-_SUFFIX = re.compile(r"\.[^./]*(#\d+)?$")
+_TUNE = re.compile(r"#\d+$")
+_SUFFIX = re.compile(r"\.[^./]*?(?=(#\d+)?$)")
+_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
 @dataclass(frozen=True)
@@ -58,39 +60,55 @@ class Labels:
 class Labelled:
     """The `words` of a vocabulary, and which of them each piece has [pieces, families].
 
-    `without` pieces have no row in a table, `loose` ones no folder that tells them apart; `absent`
-    rows name nothing there, the first is `first_absent`; `new` labels are none of the vocabulary
-    that was given.
+    `without` marks the pieces without a row in a table, `loose` those in no folder that tells them
+    apart; `absent` rows name nothing there, the first is `first_absent`; `new` labels are none of
+    the vocabulary that was given.
     """
 
     words: tuple[str, ...]
     of_pieces: npt.NDArray[np.int64]
-    without: int = 0
-    loose: int = 0
+    without: npt.NDArray[np.bool_]
+    loose: npt.NDArray[np.bool_]
     absent: int = 0
     first_absent: str = ""
     new: tuple[str, ...] = ()
 
-    def record(self) -> dict[str, object]:
-        """Return what a manifest keeps of it."""
-        names = ("without", "loose", "absent", "first_absent", "new")
-        return {name: getattr(self, name) for name in names}
+    def record(self, kept: npt.NDArray[np.bool_]) -> dict[str, object]:
+        """Return what a manifest keeps of it; pieces that are not `kept` are not counted."""
+        return {
+            "without": int(np.count_nonzero(self.without & kept)),
+            "loose": int(np.count_nonzero(self.loose & kept)),
+            "absent": self.absent,
+            "first_absent": self.first_absent,
+            "new": self.new,
+        }
 
 
 def read_labels(path: Path) -> Labels:
     """Read a table of labels: a header, then a row a file or folder; raises UsageError."""
-    rows = list(_rows(path))
+    text = _text(path)
+    # Spreadsheets write semicolons where the comma is the decimal sign. Where the header has as
+    # many of several signs, the rows tell.
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=lambda sign: (head.count(sign), text.count(sign)))
+    rows = list(_rows(path, text, delimiter))
     if not rows:
         raise UsageError(f"{path} is empty; its first line names the columns: file,composer,genre")
     (_, header), *rest = rows
     families = _families(header, path)
+    for sign, words in _DELIMITERS.items():
+        if rest and all(len(row) == 1 and sign in row[0] for _, row in rest):
+            raise UsageError(
+                f"{path} has {words} between the cells of its rows, and its first line has "
+                f"{_DELIMITERS[delimiter]}; write the same sign throughout"
+            )
     named: dict[str, tuple[str, ...]] = {}
     lines: dict[str, int] = {}
     for line, row in rest:
         if len(row) > len(header):
             raise UsageError(
                 f"{path}, line {line}: {len(row)} cells under {len(header)} columns; put quotes "
-                "around what holds a comma"
+                f"around what holds {_DELIMITERS[delimiter]}"
             )
         name = _plain(row[0])
         cells = [*row[1:], *[""] * (len(header) - len(row))]
@@ -105,19 +123,20 @@ def read_labels(path: Path) -> Labels:
     return Labels(families, named, table=f"{path}\n{_plain(header[0])}")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows of a table with the numbers of their lines; empty ones are passed over."""
+def _text(path: Path) -> str:
+    """Return the text of a table."""
     try:
         if path.stat().st_size > LARGEST_TABLE_BYTES:
             raise UsageError(f"{path} has over {LARGEST_TABLE_BYTES >> 20} MB; give fewer labels")
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as fault:
         raise UsageError(f"cannot read {path}: {fault.strerror}; give a CSV of labels") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    first = text.partition("\n")[0]
-    # Spreadsheets write semicolons where the comma is the decimal sign.
-    delimiter = max(",;\t", key=first.count)
+
+
+def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows of a table with the numbers of their lines; empty ones are passed over."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for row in reader:
@@ -173,17 +192,14 @@ def label(
     """
     plain = [_plain(name) for name in names]
     columns: dict[str, list[str]] = {}
-    without = loose = absent = 0
-    first_absent = ""
+    without, loose = np.zeros((2, len(names)), np.bool_)
+    absent, first_absent = 0, ""
     for part in parts:
         rows, used = _of_part(part, plain)
         missing = [name for name in part.rows if name not in used]
         absent, first_absent = absent + len(missing), first_absent or next(iter(missing), "")
-        missed = sum(row is None for row in rows)
-        if part.by_folder:
-            loose = missed
-        else:
-            without += missed
+        missed = loose if part.by_folder else without
+        missed |= [row is None for row in rows]
         for place, family in enumerate(part.families):
             columns[family] = [UNKNOWN if row is None else row[place] for row in rows]
     # Given words keep their order: it is the order of token ids.
@@ -263,13 +279,10 @@ def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] |
 
 def _keys(name: str) -> Iterator[str]:
     """Give the names that a row may call a piece by, the closest first, then its folders."""
-    file = name.partition("#")[0]
-    for path in dict.fromkeys((name, file)):
+    file = _TUNE.sub("", name)
+    for path in dict.fromkeys((name, name.rpartition("/")[2], file, file.rpartition("/")[2])):
         yield path
         yield _SUFFIX.sub("", path)
-    base = file.rpartition("/")[2]
-    yield base
-    yield _SUFFIX.sub("", base)
     folders = file.split("/")[:-1]
     for last in range(len(folders), 0, -1):
         yield "/".join(folders[:last])

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from megatron_music.data.build import build
@@ -46,21 +47,36 @@ def test_labels_are_one_word_of_any_alphabet(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_rows_tell_what_separates_the_cells_where_the_header_does_not(tmp_path: Path) -> None:
+    found = table(tmp_path, "file;by, or after\na.mid;Bach\nb.mid;Monk\n")
+    assert words(found)[:2] == [["BY_OR_AFTER=BACH"], ["BY_OR_AFTER=MONK"]]
+
+
 def test_folders_label_what_is_in_them_below_the_folder_that_all_share() -> None:
     names = ("top/jazz/a.mid", "top/folk/x/b.mid", "top/c.mid")
     assert words(folder_labels(), names) == [["FOLDER=JAZZ"], ["FOLDER=FOLK"], ["FOLDER=UNKNOWN"]]
 
 
+def test_rows_name_tunes_files_of_tunes_and_the_closest_counts(tmp_path: Path) -> None:
+    names = ("x/t1.abc#1", "x/t1.abc#4", "x/t1.abc#5", "y/C#2.mid", "y/d.mid")
+    labels = table(tmp_path, "file,by\nt1,A\nt1.abc#4,B\nx/t1#5,C\nC,D\nC#2,E\n")
+    assert [word for [word] in words(labels, names)] == [
+        "BY=A", "BY=B", "BY=C", "BY=E", "BY=UNKNOWN",
+    ]  # fmt: skip
+
+
 def test_what_a_table_lacks_or_names_in_vain_is_counted(tmp_path: Path) -> None:
     labels = table(tmp_path, "file,by\na.mid,X\na.mid,X\ngone.mid,Y\n")
-    found = label([labels], NAMES)
-    assert (found.without, found.absent, found.first_absent) == (3, 1, "gone.mid")
-    assert found.words == ("BY=UNKNOWN", "BY=X")
+    found = label([labels, folder_labels()], NAMES)
+    assert found.words[:2] == ("BY=UNKNOWN", "BY=X")
+    assert found.record(np.array([True] * 4)) == {
+        "without": 3, "loose": 1, "absent": 1, "first_absent": "gone.mid", "new": (),
+    }  # fmt: skip
+    left_out = found.record(np.array([True, False, True, False]))
+    assert (left_out["without"], left_out["loose"]) == (1, 0)
 
 
-def test_pieces_without_a_row_and_pieces_without_a_folder_are_counted_apart(tmp_path: Path) -> None:
-    found = label([table(tmp_path, "file,by\njazz/a.mid,X\n"), folder_labels()], NAMES)
-    assert (found.without, found.loose) == (3, 1)
+def test_pieces_in_no_folder_have_no_labels_of_folders() -> None:
     with pytest.raises(UsageError, match="none of the 2 pieces is in a folder"):
         label([folder_labels()], ("a.mid", "b.mid"))
 
@@ -75,7 +91,9 @@ def test_pieces_without_a_row_and_pieces_without_a_folder_are_counted_apart(tmp_
         ("file,,by\na.mid,X,Y\n", "without a name"),
         ("file,inst\na.mid,X\n", "INST names tokens"),
         ("file,by\na.mid,X\na.mid,Y\n", "line 3: 'a.mid' has other labels on line 2"),
-        ("file,by\na.mid,X,Y\n", "3 cells under 2 columns"),
+        ("file,by\na.mid,X,Y\n", "3 cells under 2 columns; .* a comma"),
+        ("file;by\na.mid;X;Y\n", "3 cells under 2 columns; .* a semicolon"),
+        ("file,by\na.mid;X\nb.mid;Y\n", "a semicolon between the cells"),
         ("file,by\nnone.mid,X\n", "names none of the 4 pieces"),
     ],
 )
