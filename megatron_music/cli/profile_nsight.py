@@ -134,22 +134,24 @@ def _print(profile: "Profile") -> None:
 def _steps(devices: "Iterable[DeviceProfile]") -> "Table":
     from statistics import fmean
 
+    from megatron_music.profiling.nsight.analyze import durations_ms
+
     table = _table("Iterations", "device", "counted", "left out", "mean ms", "longest ms", "busy")
     table.add_column("exposed comm. ms", justify="right")
     table.add_column("inside, ms", justify="left")
     for device in devices:
         if device.steps is None:
             continue
-        steps = device.steps.steps
+        steps = device.steps["steps"]
         table.add_row(
             str(device.device),
             str(len(steps)),
-            str(device.steps.dropped),
-            _ms(fmean(device.steps.durations_ms)),
-            _ms(max(device.steps.durations_ms)),
-            _percent(fmean(step.busy_share for step in steps)),
-            _ms(fmean(step.communication_exposed_ms for step in steps)),
-            ", ".join(f"{name} {_ms(time)}" for name, time in device.steps.phases_ms.items()),
+            str(device.steps["dropped"]),
+            _ms(device.steps["mean_ms"]),
+            _ms(max(durations_ms(device))),
+            _percent(fmean(step["busy_share"] for step in steps)),
+            _ms(fmean(step["communication_exposed_ms"] for step in steps)),
+            ", ".join(f"{name} {_ms(time)}" for name, time in device.steps["phases_ms"].items()),
         )
     return table
 
@@ -162,11 +164,11 @@ def _kernels(devices: "Iterable[DeviceProfile]") -> "Table":
     table.add_column("kernel", justify="left", no_wrap=True, overflow="ellipsis")
     for device in devices:
         for kernel in device.top_kernels:
-            shown = "".join(letter if letter.isprintable() else "?" for letter in kernel.name)
+            shown = "".join(letter if letter.isprintable() else "?" for letter in kernel["name"])
             name = Text(shown.removeprefix("void ").replace("at::native::", ""))
             name.truncate(NAME_WIDTH, overflow="ellipsis")
-            total = _ms(kernel.total_ms)
-            table.add_row(str(device.device), total, f"{kernel.count:,}", kernel.kind, name)
+            total, count = _ms(kernel["total_ms"]), f"{kernel['count']:,}"
+            table.add_row(str(device.device), total, count, kernel["class"], name)
         table.add_section()
     return table
 

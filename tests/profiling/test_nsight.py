@@ -87,9 +87,9 @@ def test_the_top_kernels_are_those_with_the_longest_summed_time(file: Path) -> N
     products = [(GEMM, start, start + 3) for start in (10, 20, 30)]
     capture = Capture.of((ADAM, 0, 6), *products, (FLASH, 40, 41))
     top = read_profile(capture.write(file), top=2).devices[0].top_kernels
-    assert [(each.name, each.kind, each.total_ms, each.count) for each in top] == [
-        (GEMM, "gemm", 9, 3),
-        (ADAM, "optimizer", 6, 1),
+    assert top == [
+        {"name": GEMM, "class": "gemm", "total_ms": 9, "count": 3},
+        {"name": ADAM, "class": "optimizer", "total_ms": 6, "count": 1},
     ]
 
 
@@ -138,7 +138,7 @@ def test_tables_of_a_later_version_are_read_as_the_plain_ones(file: Path, versio
     assert (device.name, device.kernel_count) == ("NVIDIA H100 80GB HBM3", 1)
     assert device.classes_ms["gemm"] == 10
     assert device.steps is not None
-    assert [step.name for step in device.steps.steps] == ["iteration 1"]
+    assert [step["name"] for step in device.steps["steps"]] == ["iteration 1"]
 
 
 def test_of_several_versions_of_a_table_the_newest_is_read(file: Path) -> None:
@@ -156,7 +156,7 @@ def test_of_several_versions_of_a_table_the_newest_is_read(file: Path) -> None:
 
 def test_kernels_that_never_ended_are_left_out(file: Path) -> None:
     device = only_device(Capture.of((GEMM, 10, 20), (GEMM, 15, 0)), file)
-    assert (device.span_ms, device.kernel_count, device.top_kernels[0].total_ms) == (10, 1, 10)
+    assert (device.span_ms, device.kernel_count, device.top_kernels[0]["total_ms"]) == (10, 1, 10)
 
 
 def test_cuda_graphs_captured_as_wholes_are_busy_time_and_remarked_on(file: Path) -> None:

@@ -68,8 +68,8 @@ def test_classes_idle_time_communication_and_phases_are_those_of_the_events(
     assert device.classes_ms["memory"] == 6
     assert (device.communication_ms, device.communication_exposed_ms) == (90, 30)
     assert device.steps is not None
-    assert [one.name for one in device.steps.steps] == ["iteration 1"]
-    assert device.steps.phases_ms == {"backward": 40, "optimizer": 25, "forward": 20, "data": 10}
+    assert [one["name"] for one in device.steps["steps"]] == ["iteration 1"]
+    assert device.steps["phases_ms"] == {"backward": 40, "optimizer": 25, "forward": 20, "data": 10}
 
 
 def test_gpus_are_separated(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -31,93 +31,33 @@ NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True)
-class KernelTime:
-    """All launches of one kernel; `total_ms` is summed, so launches side by side count twice."""
-
-    name: str
-    kind: str
-    """Its class, one of `kernel_classes.CLASSES`."""
-    total_ms: float
-    count: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One iteration as a process named it; the shares are of the device during that time."""
-
-    name: str
-    duration_ms: float
-    busy_share: float
-    communication_ms: float
-    communication_exposed_ms: float
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The iterations of a device, without the first and the last of the capture.
-
-    Those two are left out because the capture or a warm-up may have touched them; where there are
-    fewer than three, none is left out and `dropped` is 0.
-    """
-
-    steps: tuple[Step, ...]
-    dropped: int
-    phases_ms: Mapping[str, float]
-    """Mean time of each range right inside an iteration, summed over its repetitions, on the
-    thread that ran the iteration: the time of the CPU, after which the GPU may still be busy."""
-
-    @property
-    def durations_ms(self) -> tuple[float, ...]:
-        """How long each iteration took."""
-        return tuple(step.duration_ms for step in self.steps)
-
-
-@dataclass(frozen=True)
 class DeviceProfile:
-    """One GPU during the capture.
+    """One GPU during the capture; the fields are those of `profile nsight --json`.
 
     The window reaches from its first kernel's start to its last one's end. `busy` is the union of
-    its kernels, `idle` the rest of the window, including times with copies alone.
-    `communication_hidden` is the part of the communication during which another kernel ran.
+    its kernels, `idle` the rest of the window, including times with copies alone. Communication is
+    hidden while another kernel runs, and exposed else. A share of nothing is None.
     """
 
     device: int
     name: str | None
     span_ms: float
     busy_ms: float
+    busy_share: float | None
+    idle_ms: float
+    idle_share: float | None
     communication_ms: float
     communication_hidden_ms: float
+    communication_exposed_ms: float
+    communication_hidden_share: float | None
     classes_ms: Mapping[str, float]
     """Per class the union of its kernels (copies and fills count as memory): classes that run at
     the same time add up to more than `busy_ms`."""
     kernel_count: int
-    top_kernels: tuple[KernelTime, ...]
-    steps: Steps | None
-
-    @property
-    def busy_share(self) -> float | None:
-        """The share of the window in which a kernel ran; None for an empty window."""
-        return _share(self.busy_ms, self.span_ms)
-
-    @property
-    def idle_ms(self) -> float:
-        """Time in the window without a kernel."""
-        return _rest(self.span_ms, self.busy_ms)
-
-    @property
-    def idle_share(self) -> float | None:
-        """The share of the window in which no kernel ran."""
-        return _share(self.idle_ms, self.span_ms)
-
-    @property
-    def communication_exposed_ms(self) -> float:
-        """Communication during which no other kernel ran."""
-        return _rest(self.communication_ms, self.communication_hidden_ms)
-
-    @property
-    def communication_hidden_share(self) -> float | None:
-        """The share of the communication that other kernels hid; None if there was none."""
-        return _share(self.communication_hidden_ms, self.communication_ms)
+    top_kernels: list[dict[str, Any]]
+    """As `top_kernels` returns them."""
+    steps: dict[str, Any] | None
+    """As `measure_steps` returns them."""
 
 
 @dataclass(frozen=True)
@@ -129,51 +69,27 @@ class Profile:
     notes: tuple[str, ...]
 
 
-def step_durations_ms(profile: Profile) -> tuple[float, ...]:
+def durations_ms(device: DeviceProfile) -> list[float]:
+    """Return how long each iteration of a device took, without the boundary ones."""
+    return [step["duration_ms"] for step in device.steps["steps"]] if device.steps else []
+
+
+def step_durations_ms(profile: Profile) -> list[float]:
     """Return how long each iteration took on the slowest device, without the boundary ones.
 
     FLOPs of one iteration over these times and the number of GPUs is the achieved rate. Empty
     where the capture holds no iteration ranges.
     """
-    each = [device.steps.durations_ms for device in profile.devices if device.steps]
-    return tuple(max(together) for together in zip(*each, strict=False))
+    each = [durations_ms(device) for device in profile.devices if device.steps]
+    return [max(together) for together in zip(*each, strict=False)]
 
 
 def as_json(profile: Profile) -> dict[str, Any]:
-    """Return the profile as JSON's types, with the derived figures."""
-    devices = [
-        {
-            "device": device.device,
-            "name": device.name,
-            "span_ms": device.span_ms,
-            "busy_ms": device.busy_ms,
-            "busy_share": device.busy_share,
-            "idle_ms": device.idle_ms,
-            "idle_share": device.idle_share,
-            "communication_ms": device.communication_ms,
-            "communication_hidden_ms": device.communication_hidden_ms,
-            "communication_exposed_ms": device.communication_exposed_ms,
-            "communication_hidden_share": device.communication_hidden_share,
-            "classes_ms": dict(device.classes_ms),
-            "kernel_count": device.kernel_count,
-            "top_kernels": [
-                {"name": top.name, "class": top.kind, "total_ms": top.total_ms, "count": top.count}
-                for top in device.top_kernels
-            ],
-            "steps": device.steps
-            and {
-                "mean_ms": fmean(device.steps.durations_ms),
-                "dropped": device.steps.dropped,
-                "phases_ms": dict(device.steps.phases_ms),
-                "steps": [asdict(step) for step in device.steps.steps],
-            },
-        }
-        for device in profile.devices
-    ]
+    """Return the profile as JSON's types."""
     return {
         "file": str(profile.file),
-        "devices": devices,
-        "step_durations_ms": list(step_durations_ms(profile)),
+        "devices": [asdict(device) for device in profile.devices],
+        "step_durations_ms": step_durations_ms(profile),
         "notes": list(profile.notes),
     }
 
@@ -182,18 +98,14 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _rest(whole: float, part: float) -> float:
-    return round(whole - part, 6)
-
-
 def profile_device(
     kernels: Activity,
     copies: Activity,
     device: int,
-    name: str | None = None,
-    iterations: Mapping[int, Sequence[Range]] | None = None,
-    ranges: Sequence[Range] = (),
-    top: int = 10,
+    name: str | None,
+    iterations: Mapping[int, Sequence[Range]],
+    ranges: Sequence[Range],
+    top: int,
 ) -> DeviceProfile:
     """Return where the time of one device went; both activities hold that device's alone."""
     classes = class_unions(kernels)
@@ -201,19 +113,26 @@ def profile_device(
     communication = classes["communication"]
     compute = merge(*(part for kind, part in classes.items() if kind != "communication"))
     # By unions, never by sums: kernels on several streams run side by side.
-    hidden = overlap(communication, compute)
-    with_copies = classes | {"memory": merge(classes["memory"], union(copies.start, copies.end))}
+    hidden_ms = overlap(communication, compute) / NS_PER_MS
+    copied = union(copies.rows["start"], copies.rows["end"])
+    with_copies = classes | {"memory": merge(classes["memory"], copied)}
     # The process that launched most of the kernels
-    processes, counts = np.unique(kernels.process, return_counts=True)
-    main = int(processes[np.argmax(counts)]) if len(processes) else -1
-    own = (iterations or {}).get(main, ())
+    processes, counts = np.unique(kernels.rows["process"], return_counts=True)
+    own = iterations.get(int(processes[np.argmax(counts)]), ())
+    span_ms, busy_ms = busy.span / NS_PER_MS, busy.length / NS_PER_MS
+    idle_ms, communication_ms = round(span_ms - busy_ms, 6), communication.length / NS_PER_MS
     return DeviceProfile(
         device=device,
         name=name,
-        span_ms=busy.span / NS_PER_MS,
-        busy_ms=busy.length / NS_PER_MS,
-        communication_ms=communication.length / NS_PER_MS,
-        communication_hidden_ms=hidden / NS_PER_MS,
+        span_ms=span_ms,
+        busy_ms=busy_ms,
+        busy_share=_share(busy_ms, span_ms),
+        idle_ms=idle_ms,
+        idle_share=_share(idle_ms, span_ms),
+        communication_ms=communication_ms,
+        communication_hidden_ms=hidden_ms,
+        communication_exposed_ms=round(communication_ms - hidden_ms, 6),
+        communication_hidden_share=_share(hidden_ms, communication_ms),
         classes_ms={kind: with_copies[kind].length / NS_PER_MS for kind in CLASSES},
         kernel_count=len(kernels),
         top_kernels=top_kernels(kernels, top),
@@ -224,30 +143,33 @@ def profile_device(
 def class_unions(kernels: Activity) -> dict[str, Union]:
     """Return the time covered by the kernels of each class."""
     kinds = np.array([CLASSES.index(classify(name)) for name in kernels.names], dtype=np.int64)
-    each = kinds[kernels.name]
+    each = kinds[kernels.rows["name"]]
     unions = {}
     for number, kind in enumerate(CLASSES):
-        chosen = each == number
-        unions[kind] = union(kernels.start[chosen], kernels.end[chosen])
+        rows = kernels.rows[each == number]
+        unions[kind] = union(rows["start"], rows["end"])
     return unions
 
 
-def top_kernels(kernels: Activity, top: int) -> tuple[KernelTime, ...]:
-    """Return the kernels with the longest summed time, longest first."""
-    size = len(kernels.names)
-    durations = (kernels.end - kernels.start).astype(np.float64)
-    totals = np.bincount(kernels.name, weights=durations, minlength=size)
-    counts = np.bincount(kernels.name, minlength=size)
-    longest = [int(index) for index in np.argsort(-totals, kind="stable")[:top] if counts[index]]
-    return tuple(
-        KernelTime(
-            kernels.names[index],
-            classify(kernels.names[index]),
-            float(totals[index]) / NS_PER_MS,
-            int(counts[index]),
-        )
-        for index in longest
-    )
+def top_kernels(kernels: Activity, top: int) -> list[dict[str, Any]]:
+    """Return name, class, total_ms and count of the kernels with the longest summed time.
+
+    Launches side by side count twice.
+    """
+    size, names = len(kernels.names), kernels.rows["name"]
+    lengths = (kernels.rows["end"] - kernels.rows["start"]).astype(np.float64)
+    totals = np.bincount(names, weights=lengths, minlength=size)
+    counts = np.bincount(names, minlength=size)
+    return [
+        {
+            "name": kernels.names[index],
+            "class": classify(kernels.names[index]),
+            "total_ms": float(totals[index]) / NS_PER_MS,
+            "count": int(counts[index]),
+        }
+        for index in np.argsort(-totals, kind="stable")[:top].tolist()
+        if counts[index]
+    ]
 
 
 def find_iterations(ranges: Iterable[Range], pattern: str = ITERATIONS) -> dict[int, list[Range]]:
@@ -276,51 +198,55 @@ def measure_steps(
     busy: Union,
     communication: Union,
     compute: Union,
-) -> Steps | None:
+) -> dict[str, Any] | None:
     """Return what a device did in each iteration of its process; None without iterations.
 
-    Times are those of the thread that ran the iteration. Work that the GPU still has in its queue
-    when an iteration ends is seen in the next one.
+    The first and the last iteration of the capture are left out, since the capture or a warm-up may
+    have touched them; where there are fewer than three, none is left out and `dropped` is 0.
+    `phases_ms` is the mean time of each range right inside an iteration, summed over its
+    repetitions: on the thread that ran the iteration, the time of the CPU, after which the GPU may
+    still be busy. Work that the GPU still has in its queue when an iteration ends is seen in the
+    next one. The shares of a step are of the device during that time.
     """
     if not iterations:
         return None
-    inner = inner_steps(iterations)
-    steps = []
-    # The mean time an iteration spent in each range right inside it, longest first
+    inner = iterations[1:-1] if len(iterations) >= 3 else iterations
+    steps: list[dict[str, Any]] = []
     totals: dict[str, int] = defaultdict(int)
     for step in inner:
         duration = step.end - step.start
         within = [clip(part, step.start, step.end) for part in (busy, communication, compute)]
         exposed = within[1].length - overlap(within[1], within[2])
         steps.append(
-            Step(
-                name=step.name,
-                duration_ms=duration / NS_PER_MS,
-                busy_share=within[0].length / duration,
-                communication_ms=within[1].length / NS_PER_MS,
-                communication_exposed_ms=exposed / NS_PER_MS,
-            )
+            {
+                "name": step.name,
+                "duration_ms": duration / NS_PER_MS,
+                "busy_share": within[0].length / duration,
+                "communication_ms": within[1].length / NS_PER_MS,
+                "communication_exposed_ms": exposed / NS_PER_MS,
+            }
         )
-        reached = step.start
-        first = bisect_left(ranges, step.start, key=lambda each: each.start)
-        last = bisect_left(ranges, step.end, key=lambda each: each.start)
-        for each in ranges[first:last]:
-            # Only ranges right inside: one nested in another is counted with the outer one.
-            inside = each.thread == step.thread and each.end <= step.end and each is not step
-            if inside and each.start >= reached:
-                # Numbers in names are left out, so that repetitions add up.
-                totals[re.sub(r"(, (op_id|seq) = \d+.*|[\s_:#]*\d+)$", "", each.name.strip())] += (
-                    each.end - each.start
-                )
-                reached = each.end
+        for each in right_inside(step, ranges):
+            # Numbers in names are left out, so that repetitions add up.
+            name = re.sub(r"(, (op_id|seq) = \d+.*|[\s_:#]*\d+)$", "", each.name.strip())
+            totals[name] += each.end - each.start
     longest = sorted(totals.items(), key=lambda item: -item[1])[:PHASES_SHOWN]
-    return Steps(
-        tuple(steps),
-        len(iterations) - len(inner),
-        {name: total / len(inner) / NS_PER_MS for name, total in longest},
+    return {
+        "mean_ms": fmean(step["duration_ms"] for step in steps),
+        "dropped": len(iterations) - len(inner),
+        "phases_ms": {name: total / len(inner) / NS_PER_MS for name, total in longest},
+        "steps": steps,
+    }
+
+
+def right_inside(step: Range, ranges: Sequence[Range]) -> Iterator[Range]:
+    """Yield the ranges of the step's thread right inside it, not those nested in another one."""
+    reached = step.start
+    first, last = (
+        bisect_left(ranges, at, key=lambda each: each.start) for at in (step.start, step.end)
     )
-
-
-def inner_steps(iterations: Sequence[Range]) -> Sequence[Range]:
-    """Return all but the first and the last; all of them where fewer than three are there."""
-    return iterations[1:-1] if len(iterations) >= 3 else iterations
+    for each in ranges[first:last]:
+        inside = each.thread == step.thread and each.end <= step.end and each is not step
+        if inside and each.start >= reached:
+            yield each
+            reached = each.end

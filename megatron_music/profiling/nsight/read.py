@@ -3,8 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -14,20 +13,13 @@ import numpy as np
 from megatron_music.errors import InputError
 from megatron_music.profiling.nsight.analyze import (
     ITERATIONS,
+    DeviceProfile,
     Profile,
     find_iterations,
     profile_device,
 )
-from megatron_music.profiling.nsight.sqlite import (
-    GRAPH_NAME,
-    device_names,
-    device_numbers,
-    open_export,
-    read_copies,
-    read_kernels,
-    read_ranges,
-)
-from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Range
+from megatron_music.profiling.nsight.sqlite import GRAPH_NAME, read_export
+from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Capture, Range
 
 SUFFIXES = (".json", ".json.gz")
 NS_PER_US = 1000
@@ -36,22 +28,15 @@ MOST_BYTES = 4 << 30
 """Of a trace, uncompressed; a few iterations take some megabytes."""
 
 
-@dataclass(frozen=True)
-class TorchTrace:
-    """A trace: what ran on GPUs, the ranges by their start, the names of the GPUs."""
+REPORTS = (".nsys-rep", ".qdrep")
+OTHER_NAMES = "where its iterations have other names: --iterations REGEX"
+"""What to do about iterations that `find_iterations` did not find."""
 
-    kernels: Activity
-    copies: Activity
-    ranges: Sequence[Range]
-    names: Mapping[int, str]
+UNKNOWN_SHARE = 0.1
+"""Above this share of the busy time, kernels of no known class are worth a remark."""
 
 
-def is_torch_trace(path: Path) -> bool:
-    """Tell by its name whether a file is a trace of torch's profiler."""
-    return path.name.endswith(SUFFIXES)
-
-
-def read_torch_trace(path: Path) -> TorchTrace:
+def read_torch_trace(path: Path) -> Capture:
     """Read a trace; raises InputError."""
     trace = _load(path)
     try:
@@ -62,7 +47,7 @@ def read_torch_trace(path: Path) -> TorchTrace:
             Range(str(one["name"]), start, end, int(one["tid"]) % PID_UNIT)
             for one, (start, end) in zip(annotations, _times(annotations), strict=True)
         ]
-        return TorchTrace(
+        return Capture(
             _activity(_of(events, KERNELS)),
             _activity(_of(events, COPIES)),
             sorted(found, key=lambda one: (one.start, -one.end)),
@@ -106,26 +91,13 @@ def _times(events: Iterable[Any]) -> list[tuple[int, int]]:
 
 
 def _activity(events: Sequence[Any]) -> Activity:
-    times = np.array(_times(events), dtype=np.int64).reshape(-1, 2)
-    each = [str(one["name"]) for one in events]
-    names = tuple(dict.fromkeys(each))
+    names = {str(one["name"]): None for one in events}
     places = {name: place for place, name in enumerate(names)}
-    return Activity(
-        np.ascontiguousarray(times[:, 0]),
-        np.ascontiguousarray(times[:, 1]),
-        np.array([int(one["args"]["device"]) for one in events], dtype=np.int64),
-        np.zeros(len(events), dtype=np.int64),
-        np.array([places[name] for name in each], dtype=np.int64),
-        names,
+    rows = (
+        (start, end, int(one["args"]["device"]), 0, places[str(one["name"])])
+        for one, (start, end) in zip(events, _times(events), strict=True)
     )
-
-
-REPORTS = (".nsys-rep", ".qdrep")
-OTHER_NAMES = "where its iterations have other names: --iterations REGEX"
-"""What to do about iterations that `find_iterations` did not find."""
-
-UNKNOWN_SHARE = 0.1
-"""Above this share of the busy time, kernels of no known class are worth a remark."""
+    return Activity.of(rows, dict(enumerate(names)))
 
 
 def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Profile:
@@ -141,71 +113,46 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
         )
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file; give an SQLite export of Nsight Systems")
-    if is_torch_trace(path):
-        trace = read_torch_trace(path)
-        return _profile(
-            path, trace.kernels, trace.copies, trace.ranges, trace.names, top, iterations
-        )
-    with open_export(path) as export:
-        numbers = device_numbers(export)
-        kernels, copies = (_on_gpus(read(export), numbers) for read in (read_kernels, read_copies))
-        ranges, names = read_ranges(export), device_names(export)
-        return _profile(path, kernels, copies, ranges, names, top, iterations)
-
-
-def _profile(
-    path: Path,
-    kernels: Activity,
-    copies: Activity,
-    ranges: Sequence[Range],
-    names: Mapping[int, str],
-    top: int,
-    pattern: str,
-) -> Profile:
+    is_torchs = path.name.endswith(SUFFIXES)
+    capture = read_torch_trace(path) if is_torchs else read_export(path)
+    kernels, ranges = capture.kernels, capture.ranges
     if not len(kernels):
         raise InputError(
             f"{path} holds no GPU kernels; capture with: nsys profile -t cuda,nvtx, or train with "
             "log.use_pytorch_profiler=true on a GPU"
         )
-    found = find_iterations(ranges, pattern)
+    found = find_iterations(ranges, iterations)
     devices = tuple(
         profile_device(
-            kernels.where(kernels.device == device),
-            copies.where(copies.device == device),
+            kernels.on(device),
+            capture.copies.on(device),
             device,
-            names.get(device),
+            capture.names.get(device),
             found,
             ranges,
             top,
         )
-        for device in map(int, np.unique(kernels.device))
+        for device in map(int, np.unique(kernels.rows["device"]))
     )
-    notes = []
+    return Profile(path, devices, tuple(_notes(kernels, devices)))
+
+
+def _notes(kernels: Activity, devices: Sequence[DeviceProfile]) -> Iterator[str]:
+    """Say what the figures leave out."""
     if GRAPH_NAME in kernels.names:
-        notes.append(
+        yield (
             "CUDA graphs were captured as wholes and count as other; to see their kernels, "
             "capture with --cuda-graph-trace=node"
         )
-    if not any(device.steps for device in devices):
-        notes.append(
+    counted = [device.steps for device in devices if device.steps]
+    if not counted:
+        yield (
             "no NVTX ranges of iterations: the figures are of the whole capture, warm-up included; "
             f"{OTHER_NAMES}"
         )
-    elif any(device.steps and not device.steps.dropped for device in devices):
-        notes.append("fewer than three iterations were captured: the boundary ones are counted too")
+    elif not all(steps["dropped"] for steps in counted):
+        yield "fewer than three iterations were captured: the boundary ones are counted too"
     for device in devices:
         unknown = device.classes_ms["other"]
         if device.busy_ms and unknown > UNKNOWN_SHARE * device.busy_ms:
-            notes.append(
-                f"device {device.device}: {unknown:.1f} ms in kernels of no known class (other)"
-            )
-    return Profile(path, devices, tuple(notes))
-
-
-def _on_gpus(activity: Activity, numbers: Mapping[tuple[int, int], int]) -> Activity:
-    """Return it numbered by GPU: processes may use one device number for different GPUs."""
-    gpus = activity.device.copy()
-    for (pid, device), gpu in numbers.items():
-        # Global ids hold the host above the process's own id.
-        gpus[(activity.process % PID_UNIT == pid) & (activity.device == device)] = gpu
-    return replace(activity, device=gpus)
+            yield f"device {device.device}: {unknown:.1f} ms in kernels of no known class (other)"

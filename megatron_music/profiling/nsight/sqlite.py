@@ -8,14 +8,12 @@ in `_V2` or `_V3` is read under its plain name.
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Range
+from megatron_music.profiling.nsight.trace import PID_UNIT, Activity, Capture, Range
 
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 COPIES = ("CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET")
@@ -33,7 +31,6 @@ LATEST_NS = 1 << 62
 
 GRAPH_NAME = "CUDA graph"
 COPY_NAMES = dict(zip(COPIES, ("[CUDA memcpy]", "[CUDA memset]"), strict=True))
-_COLUMNS = [("start", "i8"), ("end", "i8"), ("device", "i8"), ("process", "i8"), ("name", "i8")]
 
 
 class Export:
@@ -132,20 +129,19 @@ def _reason(path: Path, fault: sqlite3.Error) -> str:
     return f"cannot read {os.fspath(path)} ({fault}); export it again: nsys export --type sqlite"
 
 
-def read_kernels(export: Export) -> Activity:
-    """Return all kernels; where CUDA graphs were not traced node by node, those as wholes."""
-    # The fullest name there is: template arguments decide a kernel's class.
-    names = ("demangledName", "shortName", "mangledName")
-    column = next((name for name in names if export.has(KERNELS, name)), None)
-    kernels = _read(export, KERNELS, column)
-    graphs = _read(export, GRAPHS, None, GRAPH_NAME)
-    return _join(kernels, graphs)
-
-
-def read_copies(export: Export) -> Activity:
-    """Return the copies and fills that the copy engines did."""
-    copy, fill = (_read(export, table, None, COPY_NAMES[table]) for table in COPIES)
-    return _join(copy, fill)
+def read_export(path: Path) -> Capture:
+    """Read an export, its devices numbered by GPU; raises InputError."""
+    with open_export(path) as export:
+        # The fullest name there is: template arguments decide a kernel's class.
+        names = ("demangledName", "shortName", "mangledName")
+        column = next((name for name in names if export.has(KERNELS, name)), None)
+        # Where CUDA graphs were not traced node by node, they count as wholes.
+        kernels = _read(export, KERNELS, column).and_also(_read(export, GRAPHS, None, GRAPH_NAME))
+        copy, fill = (_read(export, table, None, COPY_NAMES[table]) for table in COPIES)
+        copies = copy.and_also(fill)
+        for activity in (kernels, copies):
+            _number_by_gpu(activity, export)
+        return Capture(kernels, copies, read_ranges(export), _device_names(export))
 
 
 def read_ranges(export: Export) -> list[Range]:
@@ -168,19 +164,22 @@ def read_ranges(export: Export) -> list[Range]:
     return [Range(name, start, end, thread or 0) for name, start, end, thread in found]
 
 
-def device_numbers(export: Export) -> dict[tuple[int, int], int]:
-    """Return the GPU that a process (its operating system's id) calls device N.
+def _number_by_gpu(activity: Activity, export: Export) -> None:
+    """Give the devices of an activity the numbers of the GPUs.
 
     Processes that see different GPUs (CUDA_VISIBLE_DEVICES) all call theirs 0.
     """
     table = "TARGET_INFO_CUDA_DEVICE"
     if not export.has(table, "gpuId", "cudaId", "pid"):
-        return {}
-    rows = export.rows(f"SELECT pid, cudaId, gpuId FROM {table}")  # noqa: S608
-    return {(pid, cuda): gpu for pid, cuda, gpu in rows if gpu is not None}
+        return
+    # Global ids hold the host above the process's own id.
+    processes, devices = activity.rows["process"] % PID_UNIT, activity.rows["device"].copy()
+    for pid, cuda, gpu in export.rows(f"SELECT pid, cudaId, gpuId FROM {table}"):  # noqa: S608
+        if gpu is not None:
+            activity.rows["device"][(processes == pid) & (devices == cuda)] = gpu
 
 
-def device_names(export: Export) -> dict[int, str]:
+def _device_names(export: Export) -> dict[int, str]:
     """Return the name of each GPU by its number, where the export has it."""
     table = "TARGET_INFO_GPU"
     if not export.has(table, "id", "name"):
@@ -191,14 +190,13 @@ def device_names(export: Export) -> dict[int, str]:
 
 def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -> Activity:
     if not export.has(table, "start", "end"):
-        return _activity([], ())
-    optional = {
-        "deviceId": "deviceId" if export.has(table, "deviceId") else "0",
-        "globalPid": "globalPid" if export.has(table, "globalPid") else "0",
-    }
+        return Activity.of((), {})
+    device, process = (
+        name if export.has(table, name) else "0" for name in ("deviceId", "globalPid")
+    )
     rows = export.rows(
-        f"SELECT start, end, coalesce({optional['deviceId']}, 0), "  # noqa: S608
-        f"coalesce({optional['globalPid']}, 0) / {PID_UNIT}, coalesce({names or 0}, 0) "
+        f"SELECT start, end, coalesce({device}, 0), "  # noqa: S608
+        f"coalesce({process}, 0) / {PID_UNIT}, coalesce({names or 0}, 0) "
         # A capture that was cut short has events that never ended.
         f"FROM {table} WHERE end >= start AND start >= 0 AND end < {LATEST_NS}"
     )
@@ -208,29 +206,4 @@ def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -
         if export.has(STRINGS, "id", "value"):
             strings = f"SELECT id, CAST(value AS TEXT) FROM {STRINGS}"  # noqa: S608
             table_of_names = dict(export.rows(strings))
-    return _activity(rows, table_of_names)
-
-
-def _activity(rows: Iterable[object], names: dict[int, str] | tuple[()]) -> Activity:
-    table = np.fromiter(rows, dtype=_COLUMNS)
-    used, index = np.unique(table["name"], return_inverse=True)
-    known = dict(names)
-    return Activity(
-        np.ascontiguousarray(table["start"]),
-        np.ascontiguousarray(table["end"]),
-        np.ascontiguousarray(table["device"]),
-        np.ascontiguousarray(table["process"]),
-        index.astype(np.int64),
-        tuple(known.get(int(key), f"kernel {int(key)}") for key in used),
-    )
-
-
-def _join(one: Activity, other: Activity) -> Activity:
-    return Activity(
-        np.concatenate((one.start, other.start)),
-        np.concatenate((one.end, other.end)),
-        np.concatenate((one.device, other.device)),
-        np.concatenate((one.process, other.process)),
-        np.concatenate((one.name, other.name + len(one.names))),
-        one.names + other.names,
-    )
+    return Activity.of(rows, table_of_names)

@@ -4,6 +4,7 @@ Intervals are half-open, `[start, end)`, in integer nanoseconds. What `union` re
 disjoint and without empty members: only such sets may be measured, intersected or clipped.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -33,32 +34,36 @@ class Union(NamedTuple):
         return int(self.ends[-1] - self.starts[0]) if len(self.starts) else 0
 
 
+COLUMNS = [("start", "i8"), ("end", "i8"), ("device", "i8"), ("process", "i8"), ("name", "i8")]
+
+
 @dataclass(frozen=True)
 class Activity:
-    """Things that ran on GPUs: times in nanoseconds, the CUDA device, the process, the name."""
+    """What ran on GPUs: a structured array of COLUMNS, in nanoseconds; `name` is of `names`."""
 
-    start: Times
-    end: Times
-    device: Times
-    process: Times
-    name: Times
-    """An index into `names`."""
+    rows: NDArray[np.void]
     names: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return how many things ran."""
-        return len(self.start)
+        return len(self.rows)
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Activity":
-        """Return the chosen ones."""
-        return Activity(
-            self.start[chosen],
-            self.end[chosen],
-            self.device[chosen],
-            self.process[chosen],
-            self.name[chosen],
-            self.names,
-        )
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, ...]], names: Mapping[int, str]) -> "Activity":
+        """Return the activity of rows whose names are keys of `names`."""
+        table = np.fromiter(rows, dtype=COLUMNS)
+        used, table["name"] = np.unique(table["name"], return_inverse=True)
+        return cls(table, tuple(names.get(int(key), f"kernel {int(key)}") for key in used))
+
+    def and_also(self, other: "Activity") -> "Activity":
+        """Return both together."""
+        rows = np.concatenate((self.rows, other.rows))
+        rows["name"][len(self.rows) :] += len(self.names)
+        return Activity(rows, self.names + other.names)
+
+    def on(self, device: int) -> "Activity":
+        """Return what ran on a device."""
+        return Activity(self.rows[self.rows["device"] == device], self.names)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,15 @@ class Range:
     def process(self) -> int:
         """The process that the thread belongs to, numbered as in `Activity`."""
         return self.thread // PID_UNIT
+
+
+class Capture(NamedTuple):
+    """What a file holds: the ranges by their start, the longer first; names by GPU."""
+
+    kernels: Activity
+    copies: Activity
+    ranges: Sequence[Range]
+    names: Mapping[int, str]
 
 
 def union(starts: Times, ends: Times) -> Union:

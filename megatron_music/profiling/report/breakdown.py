@@ -83,11 +83,8 @@ def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> dict[s
     if not durations:
         return None
     # The run's log has all its iterations: those that the capture counts are found by number.
-    names = [
-        step.name
-        for steps in [device.steps for device in profile.devices if device.steps][:1]
-        for step in steps.steps
-    ]
+    first = next(device.steps for device in profile.devices if device.steps)
+    names = [step["name"] for step in first["steps"]]
     numbers = {int(found[0]) for name in names if (found := re.findall(r"\d+", name))}
     logged = [
         float(entry["step_time_s"])
