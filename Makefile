@@ -2,7 +2,9 @@
 # Every step resumes where it was interrupted and says when it has nothing to do.
 
 SHELL := /bin/bash
+ifndef BESIDE
 .NOTPARALLEL:
+endif
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -21,7 +23,10 @@ WORDS := $(filter hymns %.csv %.tsv %.jsonl %.ndjson,$(DATASET))
 LAPTOP_RECIPE = $(if $(WORDS),tiny-text,$(if $(filter-out $(VOICES),$(subst +, ,$(DATASET))),tiny-band,tiny))
 GPU_RECIPE = $(if $(WORDS),gpt2-lyrics,article)
 RECIPE ?= $(if $(SLURM),$(GPU_RECIPE),$(if $(filter 0,$(GPUS)),$(LAPTOP_RECIPE),$(GPU_RECIPE)))
-NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),1,$(GPUS)))
+# Without GPUs: a process for each of two cores, where the batch is two windows.
+CPUS := $(shell nproc)
+CPU_NPROC = $(if $(filter 1,$(CPUS)),1,$(if $(filter tiny tiny-text chorales,$(RECIPE)),2,1))
+NPROC ?= $(if $(SLURM),8,$(if $(filter 0,$(GPUS)),$(CPU_NPROC),$(GPUS)))
 TP ?= 1
 PP ?= 1
 NODES ?= 1
@@ -51,12 +56,14 @@ PURELIB = import sysconfig; print(sysconfig.get_path("purelib"))
 # An environment that is there already (conda's, a module's, the machine's) is used as it is.
 ifeq ($(PYTHON_ENV),)
 READY := $(VENV)/ready
+CORE := $(VENV)/core
 NOTEBOOKS := $(VENV)/notebooks
 DOCS := $(VENV)/docs
 LOCAL_PYTHON := $(VENV)/bin/python
 LOCAL_MUSIC := $(VENV)/bin/megatron-music
 else
 READY := checked-python-env
+CORE := $(READY)
 NOTEBOOKS := $(READY)
 DOCS := $(READY)
 LOCAL_PYTHON := $(if $(filter active,$(PYTHON_ENV)),$(shell command -v python3),$(PYTHON_ENV:%/=%)/bin/python3)
@@ -116,10 +123,13 @@ install = $(VENV)/bin/python -m pip install --disable-pip-version-check --no-com
 	$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c $(PINS) $(1)
 , := ,
 
+# $(call installed,NAME,WHAT): install and say how far it is; the last lines of an error are shown.
+installed = $(call timed,$(1),$(call install,$(2)) 2> build/setup.log | $(TOLD)) || { \
+	grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
+
 # What a person sees of it: every twentieth package, each large download, the unpacking.
-COUNT = $$(grep -c == $(PINS))
 TOLD = { n=0; while read -r what name rest; do case "$$what $$name $$rest" in \
-	Collecting*) n=$$((n + 1)); ((n % 20)) || echo "set-up: $$n of about $(COUNT) packages found, $$SECONDS s";; \
+	Collecting*) n=$$((n + 1)); ((n % 20)) || echo "set-up: $$n packages found, $$SECONDS s";; \
 	Downloading*\([0-9][0-9][0-9]*MB\)*) echo "set-up: downloading $$name $$rest";; \
 	Installing\ collected*) echo "set-up: unpacking, $$SECONDS s";; esac; done; }
 
@@ -128,7 +138,7 @@ WRITABLE = [ -w . ] && { [ ! -e build ] || [ -w build ]; } || { \
 	echo "error: $(CURDIR) is not yours to write in; clone one of your own" >&2; exit 1; }
 
 # $(call timed,NAME,COMMAND): run COMMAND and note how long it took.
-timed = SECONDS=0; $(2) && echo "$(1) $$SECONDS s" >> $(CLOCK)
+timed = set -o pipefail; SECONDS=0; $(2) && echo "$(1) $$SECONDS s" >> $(CLOCK)
 
 .SECONDEXPANSION:
 
@@ -141,7 +151,12 @@ help: ## list the targets
 	@echo "          RUNTIME=$(RUNTIME) of auto, local, docker, slurm; BASE=$(BASE) NODES=$(NODES) PORT=$(PORT)"
 
 .PHONY: setup
-setup: $(READY) $(COMPILED) ## make the virtual environment .venv with pinned versions; compile the kernels
+ifeq ($(PYTHON_ENV),)
+setup: ## make the virtual environment .venv with pinned versions; compile the kernels
+	@$(MAKE) -s -j2 BESIDE=1 $(READY) $(COMPILED)
+else
+setup: $(READY) $(COMPILED)
+endif
 
 ifneq ($(PYTHON_ENV),)
 $(READY):
@@ -149,18 +164,23 @@ $(READY):
 		"environment (of conda: \$$CONDA_PREFIX), or PYTHON_ENV=active for the python3 on the path" >&2; exit 2; }
 	@$(LOCAL_PYTHON) launch/check_env.py
 else
-# An environment without its ready file was interrupted: it is made anew.
-$(READY): pyproject.toml $(wildcard constraints/*.txt)
+# The kernels need these packages alone. The file `core` is there when no installation is on its way:
+# an interrupted one is made anew.
+$(CORE): pyproject.toml $(wildcard constraints/*.txt)
 	@$(WRITABLE)
 	@[ -f "$(PINS)" ] || { echo "error: no Python on the path that versions are pinned for in constraints/;" \
 		"install Python 3.11 or 3.12, or give PYTHON=/path/to/one" >&2; exit 1; }
 	@mkdir -p build
-	@echo "set-up: $(PYTHON), $(COUNT) pinned packages, into $(VENV); half a minute where the network is fast"
+	@echo "set-up: $(PYTHON), $$(grep -c == $(PINS)) pinned packages, into $(VENV); half a minute where the network is fast"
 	@if [ -f $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
-	@set -o pipefail; $(call timed,set-up,$(call install,-e '.[train$(,)studio$(,)dev]') 2> build/setup.log | $(TOLD)) || { \
-		grep -v '^WARNING' build/setup.log | tail -n 4 >&2; exit 1; }
+	@$(call installed,packages,-e .)
 	@$(VENV)/bin/megatron-music --help > /dev/null
 	@touch $@
+
+$(READY): $(CORE)
+	@rm $(CORE)
+	@$(call installed,more packages,'megatron-music[train$(,)studio$(,)dev]')
+	@touch $(CORE) $@
 
 # JupyterLab and MkDocs: installed when first needed.
 $(NOTEBOOKS) $(DOCS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
@@ -172,11 +192,11 @@ $(NOTEBOOKS) $(DOCS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 	@touch $@
 endif
 
-# Each command would compile what it needs; here two processes share the work.
-$(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/compiled.py megatron_music/kernels.py) | $(READY)
+# Each command would compile what it needs; here processes share the work, beside the installation of torch.
+$(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/compiled.py megatron_music/kernels.py) | $(CORE)
 	@$(WRITABLE)
 	@mkdir -p build
-	@$(call timed,compile,$(LOCAL_MUSIC) compile)
+	@$(call timed,kernels,$(LOCAL_MUSIC) compile 2>&1 | cat)
 	@touch $@
 
 .PHONY: data
@@ -186,12 +206,12 @@ data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--
 # The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first.
 define walk
 @echo "runtime: $(CHOICE)"
-$(if $(filter 1,$(NPROC)),,@$(ESTIMATE) > /dev/null)
+$(if $(filter $(CPU_NPROC),$(NPROC)),,@$(ESTIMATE) > /dev/null)
 @$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run-dir $(RUN_FOLDER) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)
 @$(call timed,music,$(call COMPOSE,$(or $(SEED),7)))
-@echo "took: $$(paste -sd , $(CLOCK) | sed 's/,/, /g')"
+@echo "took: $$(($$(date +%s) - $$(head -n 1 $(CLOCK)))) s ($$(tail -n +2 $(CLOCK) | paste -sd , | sed 's/,/, /g'))"
 endef
 
 # The job's script documents its variables; CONTAINER comes from the environment.
@@ -243,7 +263,7 @@ tunnel: ## bring the JupyterLab of HOST=user@machine to this machine's PORT; the
 
 .PHONY: clock
 clock:
-	@mkdir -p build && rm -f $(CLOCK)
+	@mkdir -p build && date +%s > $(CLOCK)
 
 .PHONY: estimate
 estimate: setup ## say what RECIPE costs on NPROC GPUs: memory, FLOPs, days; DEVICE='NVIDIA H200', ARGS=...

@@ -52,6 +52,15 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def installed(checkout: Path) -> Path:
+    """Leave what an installation leaves behind: all packages are there."""
+    venv_folder = checkout / ".venv"
+    venv_folder.mkdir()
+    for name in ("core", "ready"):  # in this order
+        (venv_folder / name).touch()
+    return venv_folder / "ready"
+
+
 def test_plain_make_lists_every_target_with_a_line() -> None:
     listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make(), re.MULTILINE))
     assert set(listed) == targets() - {"clock", "image", "layout", "port"}
@@ -130,7 +139,7 @@ def test_batches_are_checked_before_data_is_built() -> None:
     plan = make("-n", "pretrain", "RECIPE=article", "NPROC=16", "TP=2")
     check = plan.index("train article --estimate --gpus $((16 * 1))")
     assert check < plan.index("data build")
-    assert "--estimate" not in make("-n", "pretrain", "NPROC=1")
+    assert "--estimate" not in make("-n", "pretrain", "GPUS=0")
 
 
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
@@ -145,6 +154,16 @@ def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
 def test_on_gpus_the_articles_model_is_trained_on_all_of_them(tmp_path: Path) -> None:
     plan = make("-n", "pretrain", path=with_gpus(tmp_path / "bin", 8))
     assert "NPROC=8 TP=1 PP=1 launch/pretrain.sh article --data data/bach" in plan
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cores", "processes"), [("tiny", 8, 2), ("tiny", 1, 1), ("tiny-band", 8, 1)]
+)
+def test_without_gpus_each_of_two_cores_trains_on_a_window(
+    recipe: str, cores: int, processes: int
+) -> None:
+    plan = make("-n", "pretrain", f"RECIPE={recipe}", f"CPUS={cores}", "GPUS=0")
+    assert f"NPROC={processes} TP=1 PP=1 launch/pretrain.sh {recipe}" in plan
 
 
 def test_the_sweep_fits_the_machine(tmp_path: Path) -> None:
@@ -177,10 +196,7 @@ def test_without_gpus_torch_comes_without_cuda_unless_wheels_are_configured(
 
 def test_set_up_is_due_again_only_when_what_it_depends_on_changed(checkout: Path) -> None:
     assert "pip install" in make("-n", "setup", folder=checkout)
-    ready = checkout / ".venv" / "ready"
-    ready.parent.mkdir()
-    ready.touch()
-    later = ready.stat().st_mtime_ns + 10**9
+    later = installed(checkout).stat().st_mtime_ns + 10**9
     assert "pip install" not in make("-n", "setup", folder=checkout)
     os.utime(checkout / "pyproject.toml", ns=(later, later))
     assert "pip install" in make("-n", "setup", folder=checkout)
@@ -194,10 +210,9 @@ def test_kernels_are_compiled_at_set_up_and_again_when_one_changes(checkout: Pat
     stamp = checkout / "build" / "compiled"
     stamp.parent.mkdir()
     stamp.touch()
-    (checkout / ".venv").mkdir()
-    (checkout / ".venv" / "ready").touch()
+    installed(checkout)
     later = stamp.stat().st_mtime_ns + 10**9
-    assert "compile" not in make("-n", "setup", folder=checkout)
+    assert "megatron-music compile" not in make("-n", "setup", folder=checkout)
     os.utime(kernel, ns=(later, later))
     assert "megatron-music compile" in make("-n", "setup", folder=checkout)
 

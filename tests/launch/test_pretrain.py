@@ -116,9 +116,10 @@ def test_gpus_that_torch_cannot_use_are_refused(tmp_path: Path, data: Path) -> N
 
 
 def test_gpus_that_are_hidden_do_not_count_for_make_either(tmp_path: Path) -> None:
-    for hidden, recipe in [("0,1", "article"), ("", "tiny")]:
-        settings = {"PATH": with_gpus(tmp_path, 8), "CUDA_VISIBLE_DEVICES": hidden}
-        assert f"RECIPE={recipe} NPROC={2 if hidden else 1}" in make("help", **settings).stdout
+    for visible, recipe, processes in [("0,1", "article", 2), ("", "tiny", 1)]:
+        settings = {"PATH": with_gpus(tmp_path, 8), "CUDA_VISIBLE_DEVICES": visible}
+        told = make("help", "CPUS=1", **settings).stdout
+        assert f"RECIPE={recipe} NPROC={processes}" in told
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_waits_for_it() -> None:
