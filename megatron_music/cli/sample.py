@@ -192,7 +192,8 @@ def _best(
         for song in songs:
             made.append(song)
             progress(len(made), request.count)
-    return iter(best_of(made, request.best or len(made), real, vocabulary))
+    count = request.best or len(made)
+    return iter(best_of(made, count, real, vocabulary, closing=request.end))
 
 
 def _compose(

@@ -16,7 +16,7 @@ from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.evaluate.bootstrap import FloatArray
 from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.critic import features, fit_separator
-from megatron_music.evaluate.voices import VOICE_FIGURES
+from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.files import atomic_write
 from megatron_music.generate.song import Song
 from megatron_music.score.notes import Piece
@@ -89,12 +89,18 @@ def real_music(model: Path, data: Path | None, vocabulary: Vocabulary) -> RealMu
 
 
 def best_of(
-    songs: Sequence[Song], count: int, real: RealMusic, vocabulary: Vocabulary
+    songs: Sequence[Song],
+    count: int,
+    real: RealMusic,
+    vocabulary: Vocabulary,
+    *,
+    closing: bool = False,
 ) -> list[Song]:
     """Return the `count` songs that look most like real music, the best first.
 
-    A song longer than a training window is judged by the mean of its windows. Raises
-    CheckpointError where another version measured the real music.
+    A song longer than a training window is judged by the mean of its windows. With `closing` songs
+    of four voices that close on the tonic triad come before the others. Raises CheckpointError
+    where another version measured the real music.
     """
     bars = vocabulary.settings.bars
     cuts = [windows(song.piece, bars, bars) for song in songs]
@@ -109,8 +115,9 @@ def best_of(
     evidence = fit_separator(real.rows, composed).decision_function(composed)
     edges = np.cumsum([0, *map(len, parts)])[:-1]
     scores = np.add.reduceat(evidence, edges) / [len(part) for part in parts]
-    order = np.argsort(-scores, kind="stable")[:count].tolist()
-    return [songs[place] for place in order]
+    # The critic weighs the last chord as one of many figures; a listener does not.
+    ends = [closing * ends_on_the_tonic(song.piece) for song in songs]
+    return [songs[place] for place in np.lexsort((-scores, -np.array(ends)))[:count].tolist()]
 
 
 def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:

@@ -10,6 +10,7 @@ many songs as are kept, the first of each group.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--best", type=int, default=4, help="of each group are kept")
     parser.add_argument("--groups", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1000, help="of the first song")
+    parser.add_argument("--whole", action="store_true", help="songs begin and end like pieces")
     options = parser.parse_args()
     text = measure(options)
     options.output.write_text(text, encoding="utf-8")
@@ -53,14 +55,13 @@ def measure(options: argparse.Namespace) -> str:
     train, valid, test = (read_split(options.data, s, MOST_WINDOWS, vocabulary) for s in SPLITS)
     held_out, of_piece = whole_windows(valid.and_also(test), vocabulary)
     real_windows, real_groups = whole_windows(train.and_also(valid).and_also(test), vocabulary)
+    whole = {"begin": options.whole, "end": options.whole}
+    request = Request(options.of, bars=vocabulary.settings.bars, **whole)
     began = time.perf_counter()
     seeds = (options.seed + group * options.of for group in range(options.groups))
-    groups = [
-        list(composer.compose(Request(options.of, seed=seed, bars=vocabulary.settings.bars)))
-        for seed in seeds
-    ]
+    groups = [list(composer.compose(replace(request, seed=seed))) for seed in seeds]
     composed_s, began = time.perf_counter() - began, time.perf_counter()
-    best = [best_of(group, options.best, real, vocabulary) for group in groups]
+    best = [best_of(group, options.best, real, vocabulary, closing=request.end) for group in groups]
     ranked_s = time.perf_counter() - began
     chosen = {"all": groups, "the best": best, "the first": [of[: options.best] for of in groups]}
     columns, areas = {}, []

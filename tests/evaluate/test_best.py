@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from megatron_music.errors import CheckpointError, UsageError
-from megatron_music.evaluate.best import REAL_MUSIC_FILE, RealMusic, best_of, real_music
+from megatron_music.evaluate.best import (
+    REAL_MUSIC_FILE,
+    RealMusic,
+    best_of,
+    measures,
+    real_music,
+)
 from megatron_music.evaluate.critic import features
 from megatron_music.generate.song import Song
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.evaluate.test_critic import melody
+from tests.evaluate.test_voices import NAMES, choir
 
 VOCABULARY = Vocabulary(TokenizerSettings(bars=2))
 STEPS, LEAPS = 2, 9
@@ -25,6 +32,16 @@ def test_steps_are_chosen_where_real_music_moves_by_steps() -> None:
     chosen = best_of(songs, 4, real(), VOCABULARY)
     assert len(chosen) == 4
     assert all(song.seed % 4 == 0 for song in chosen)
+
+
+def test_songs_that_are_to_end_close_on_the_tonic() -> None:
+    voices = Vocabulary(TokenizerSettings(bars=1, ensemble=NAMES))
+    tonic, dominant = (72, 67, 64, 48), (71, 67, 62, 55)
+    open_, closed = choir(tonic, tonic, tonic, dominant), choir(tonic, tonic, dominant, tonic)
+    songs = [Song(seed, closed if seed == 9 else open_, ()) for seed in range(16)]
+    critic = RealMusic(measures([open_] * 12, voices))
+    assert 9 not in [song.seed for song in best_of(songs, 15, critic, voices)]
+    assert best_of(songs, 2, critic, voices, closing=True)[0].seed == 9
 
 
 def test_an_exported_folder_carries_it(tmp_path: Path) -> None:
