@@ -161,6 +161,7 @@ def sweep(
     `megatron-music profile sweep SWEEP.yaml --rehearse --device 'NVIDIA H200' --gpus 8`
     """
     from megatron_music.profiling.report.render import write_report
+    from megatron_music.profiling.sweep.results import read_rows
     from megatron_music.profiling.sweep.run import run_sweep
 
     if device is not None or gpus is not None:
@@ -171,12 +172,12 @@ def sweep(
     folder = output or Path("runs") / f"profile-{path.stem}"
     budget_s = None if budget is None else budget_seconds(budget)
     with show.progress("profile", "configurations") as progress:
-        result = run_sweep(path, folder, budget_s, nsys, rehearse, show.log, progress)
-    if result.left:
-        show.log(f"the budget is spent, {result.left} left; the same command runs them")
-    elif not result.fresh:
+        fresh, left = run_sweep(path, folder, budget_s, nsys, rehearse, show.log, progress)
+    if left:
+        show.log(f"the budget is spent, {left} left; the same command runs them")
+    elif not fresh:
         show.log(f"{folder} holds every row: nothing to do; give another -o to measure again")
-    if not result.rows:
+    if not read_rows(folder):
         raise TrainingError(f"the budget of {budget} ended before any configuration; give more")
     _print_report(write_report(folder))
 
@@ -202,16 +203,18 @@ def report(
 
 def _show_order(path: Path, device: str, gpus: int) -> None:
     """Print the configurations of a sweep on a machine that need not be there, the best first."""
-    from megatron_music.profiling.sweep.run import rehearse_sweep
+    from megatron_music.profiling.sweep.run import expected_tflops, rehearse_sweep
 
     for place, one in enumerate(rehearse_sweep(path, device, gpus, show.log), start=1):
-        if one.found is None:
-            print(f"-  {one.label}: {one.reason}")
+        configuration, found, reason = one
+        if found is None:
+            print(f"-  {configuration.label}: {reason}")
             continue
-        time, memory = one.found.time, one.found.fullest.memory
+        time, memory = found.time, found.fullest.memory
         print(
-            f"{place}. {one.label}: {time.step_s:.4g} s/iteration, {time.tokens_per_s:,.0f} "
-            f"tokens/s, {one.tflops:.4g} TFLOP/s per device, {memory.total / GIB:.1f} GiB"
+            f"{place}. {configuration.label}: {time.step_s:.4g} s/iteration, "
+            f"{time.tokens_per_s:,.0f} tokens/s, {expected_tflops(one):.4g} TFLOP/s per device, "
+            f"{memory.total / GIB:.1f} GiB"
         )
 
 

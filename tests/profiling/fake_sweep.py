@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from megatron_music.costs.devices import Peak
 from megatron_music.profiling.sweep import hardware, run, trial
-from megatron_music.profiling.sweep.hardware import GemmPeak
 from tests.profiling import fake_training
 
-PEAK = GemmPeak(tflops=2e-6, size=8, precision="fp32", device="a CPU", threads=2, seconds=0.1)
+PEAK = Peak(2e-6, "measured", "a CPU")
 
 
 def answer(work: object, *_: object) -> object:

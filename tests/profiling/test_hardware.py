@@ -1,5 +1,7 @@
 """The attainable peak, measured where the tests run."""
 
+import time
+
 import pytest
 
 from megatron_music.errors import UsageError
@@ -10,17 +12,11 @@ torch = pytest.importorskip("torch")
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_cpu_has_a_peak_in_every_precision(precision: str) -> None:
+    begin = time.monotonic()
     peak = hardware.measure_peak(precision, "cpu", budget_s=0.4)
+    assert time.monotonic() - begin < 4, "one started round is finished, on a busy machine too"
     assert 1e-5 < peak.tflops < 100
-    assert peak.precision == precision
-    assert peak.threads == torch.get_num_threads()
-    assert peak.size in hardware.SIZES
     assert peak.device
-
-
-def test_the_measurement_keeps_to_its_time() -> None:
-    peak = hardware.measure_peak("fp32", "cpu", budget_s=0.4)
-    assert peak.seconds < 4  # one started round is finished, on a busy machine too
 
 
 def test_the_fastest_round_and_size_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +30,7 @@ def test_the_fastest_round_and_size_count(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(hardware, "_product_timer", timer)
     peak = hardware.measure_peak("fp32", "cpu", budget_s=20.0)
     assert peak.tflops == pytest.approx(2e9 / 1e12)
-    assert peak.size == 512
+    assert "products of 512 x 512 matrices" in peak.source
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +22,7 @@ from megatron_music.errors import InputError, RecipeError, UsageError
 from megatron_music.profiling.sweep import hardware, run, trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import ROWS_FILE, Row, append_row, read_rows
-from megatron_music.profiling.sweep.run import Rehearsed, SweepResult, run_sweep
+from megatron_music.profiling.sweep.run import Rehearsed, run_sweep
 from megatron_music.profiling.sweep.spec import Configuration, expand, load_sweep, refusal_reason
 from megatron_music.profiling.sweep.subprocesses import explain
 from megatron_music.profiling.sweep.synthetic import synthetic_data
@@ -186,9 +187,9 @@ def test_every_outcome_is_a_row_with_its_reason(write: Write, tmp_path: Path) ->
     kinds = fake_training
     ends = [seed for seed in range(kinds.FINE, kinds.SHORT + 1) if seed != kinds.HANGS]
     grid = behaviours(*ends) | {TP: [1, 3]}
-    result = run_sweep(write(grid), tmp_path / "out")
-    assert result.left == 0
-    seeds = {row.key: row for row in result.rows}
+    _, left = run_sweep(write(grid), tmp_path / "out")
+    assert left == 0
+    seeds = {row.key: row for row in read_rows(tmp_path / "out")}
     rows = {
         c.recipe.train.seed: seeds[c.key]
         for c in points(write(grid))
@@ -201,7 +202,7 @@ def test_every_outcome_is_a_row_with_its_reason(write: Write, tmp_path: Path) ->
     assert "signal 9" in outcomes[kinds.KILLED][1]
     assert "no output" in outcomes[kinds.SILENT][1]
     assert outcomes[kinds.SHORT] == ("failed", "its log holds 3 of 4 iterations")
-    skipped = [row for row in result.rows if row.outcome == "skipped"]
+    skipped = [row for row in seeds.values() if row.outcome == "skipped"]
     assert len(skipped) == len(rows)
     assert all("num_attention_heads" in row.reason for row in skipped)
 
@@ -209,7 +210,8 @@ def test_every_outcome_is_a_row_with_its_reason(write: Write, tmp_path: Path) ->
 @pytest.mark.usefixtures("fake")
 def test_a_timed_out_run_is_a_row_and_leaves_no_process(write: Write, tmp_path: Path) -> None:
     sweep, ran = write(behaviours(fake_training.HANGS), timeout_s=5), tmp_path / "out" / "ran.txt"
-    (row,) = run_sweep(sweep, tmp_path / "out").rows
+    run_sweep(sweep, tmp_path / "out")
+    (row,) = read_rows(tmp_path / "out")
     told = "took longer than 5 s; 0 of 4 iterations done"
     assert (row.outcome, row.reason) == ("timeout", told)
     pids = ran.read_text().split()[1::2] if ran.exists() else []  # a slow machine starts none
@@ -220,7 +222,8 @@ def test_a_timed_out_run_is_a_row_and_leaves_no_process(write: Write, tmp_path: 
 def test_the_warm_up_is_left_out_and_the_peak_is_the_measured_one(
     write: Write, tmp_path: Path
 ) -> None:
-    (row,) = run_sweep(write(behaviours(fake_training.FINE)), tmp_path / "out").rows
+    run_sweep(write(behaviours(fake_training.FINE)), tmp_path / "out")
+    (row,) = read_rows(tmp_path / "out")
     assert row.step_times_s == (1.0, 1.5, 2.0)
     assert (row.device, row.devices, row.processes) == ("a CPU", 1, 1)
     assert row.peak_tflops == fake_sweep.PEAK.tflops
@@ -239,10 +242,11 @@ def test_rows_that_are_there_are_not_run_again(write: Write, tmp_path: Path) -> 
     folder, kinds = tmp_path / "out", fake_training
     first = run_sweep(write(behaviours(kinds.FINE, kinds.SILENT)), folder)
     second = run_sweep(write(behaviours(kinds.FINE, kinds.SILENT, kinds.SHORT)), folder)
-    assert (first.fresh, second.fresh) == (2, 1)
+    assert (first, second) == ((2, 0), (1, 0))
+    rows = read_rows(folder)
     assert len((folder / "ran.txt").read_text().splitlines()) == 3
-    third = run_sweep(write(behaviours(kinds.FINE, kinds.SILENT, kinds.SHORT)), folder)
-    assert third == SweepResult(second.rows, 0, 0)
+    assert run_sweep(write(behaviours(kinds.FINE, kinds.SILENT, kinds.SHORT)), folder) == (0, 0)
+    assert read_rows(folder) == rows
 
 
 @pytest.mark.usefixtures("fake")
@@ -250,11 +254,9 @@ def test_a_budget_ends_the_sweep_and_what_it_cut_short_leaves_no_row(
     write: Write, tmp_path: Path
 ) -> None:
     sweep = write(behaviours(fake_training.FINE, fake_training.HANGS_ONCE))
-    cut = run_sweep(sweep, tmp_path / "out", budget_s=12)
-    assert [row.outcome for row in cut.rows] == ["ok"]
-    assert cut.left == 1
-    rest = run_sweep(sweep, tmp_path / "out")
-    assert (rest.fresh, rest.left) == (1, 0)
+    assert run_sweep(sweep, tmp_path / "out", budget_s=12) == (1, 1)
+    assert [row.outcome for row in read_rows(tmp_path / "out")] == ["ok"]
+    assert run_sweep(sweep, tmp_path / "out") == (1, 0)
     with pytest.raises(UsageError, match="above 0 s"):
         run_sweep(sweep, tmp_path / "out", budget_s=0)
 
@@ -338,10 +340,10 @@ def test_a_known_gpu_has_its_data_sheets_peak_and_an_unknown_one_is_measured(
     monkeypatch.setattr(hardware, "_in_subprocess", fake_sweep.answer)
     said: list[str] = []
     known = Peaks(tmp_path, Machine((Gpu("Tesla V100-SXM3-32GB", "u"),), 8), said.append)
-    assert known.of("fp16")[1].tflops == 125
+    assert known.of("fp16").tflops == 125
     assert said == []
     unknown = Peaks(tmp_path, Machine((Gpu("NVIDIA X1", "u"),), 8), said.append)
-    assert unknown.of("fp32")[1].tflops == fake_sweep.PEAK.tflops
+    assert unknown.of("fp32").tflops == fake_sweep.PEAK.tflops
     assert "no peak is known for 'NVIDIA X1'" in said[0]
 
 
@@ -353,14 +355,13 @@ def test_the_better_of_two_measured_peaks_counts(
     def answer(work: object, *_: object) -> object:
         if work is not hardware.measure_peak:
             return ()
-        return hardware.GemmPeak(next(found), 8, "fp32", "a CPU", 2, 0.1)
+        return replace(fake_sweep.PEAK, tflops=next(found))
 
     monkeypatch.setattr(trial, "train_command", fake_training.command)
     monkeypatch.setattr(hardware, "_in_subprocess", answer)
-    (row,) = run_sweep(write(behaviours(fake_training.FINE)), tmp_path / "out").rows
-    assert row.peak_tflops == 3.0
-    rows = run_sweep(write(behaviours(1, fake_training.SILENT)), tmp_path / "out").rows
-    assert rows[0].peak_tflops == 3.0
+    for seeds in ((fake_training.FINE,), (fake_training.FINE, fake_training.SILENT)):
+        run_sweep(write(behaviours(*seeds)), tmp_path / "out")
+        assert read_rows(tmp_path / "out")[0].peak_tflops == 3.0
 
 
 @pytest.mark.slow
@@ -397,10 +398,8 @@ def test_a_rehearsal_orders_a_sweep_on_a_gpu(
 
     def smallest_first(todo: list[Configuration], device: str, *_: object) -> list[Rehearsed]:
         asked.append(device)
-        return sorted(
-            (Rehearsed(one, None) for one in todo),
-            key=lambda one: one.configuration.recipe.train.micro_batch_size,
-        )
+        ordered = sorted(todo, key=lambda one: one.recipe.train.micro_batch_size)
+        return [(one, None, "") for one in ordered]
 
     monkeypatch.setattr(run, "rehearse_all", smallest_first)
     run_sweep(path, tmp_path / "out", rehearse=True)

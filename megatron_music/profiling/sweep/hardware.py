@@ -100,21 +100,6 @@ class Machine:
         return {"OMP_NUM_THREADS": str(max(1, self.cores // processes))}
 
 
-@dataclass(frozen=True)
-class GemmPeak:
-    """The best rate measured, and what it was measured on."""
-
-    tflops: float
-    size: int
-    """Width of the square matrices."""
-    precision: str
-    device: str
-    threads: int
-    """Threads that torch used on a CPU; 1 on a GPU."""
-    seconds: float
-    """How long the measurement took."""
-
-
 class Peaks:
     """Peaks by exact device name, else measured, once for a sweep's folder."""
 
@@ -123,20 +108,19 @@ class Peaks:
         self._machine = machine
         self._say = say
 
-    def of(self, precision: str) -> tuple[str, Peak]:
-        """Return the name of the device and its dense peak in TFLOP/s at a precision."""
+    def of(self, precision: str) -> Peak:
+        """Return the dense peak of the device at a precision."""
         name = self._machine.gpus[0].name if self._machine.gpus else ""
         peak = dense_peak(name, precision) if name else None
         if peak is not None:
-            return name, peak
+            return peak
         if name and name not in known_devices():
             self._say(f"no peak is known for '{name}': measuring what matrix products reach")
         known = self._read()
         if precision not in known:
             known[precision] = _in_subprocess(measure_peak, precision)
             self._write(known)
-        measured = known[precision]
-        return measured.device, Peak(measured.tflops, _source(measured))
+        return known[precision]
 
     def measure_again(self) -> dict[tuple[str, str], Peak]:
         """Measure once more what was measured; return the best, by device and precision.
@@ -149,19 +133,16 @@ class Peaks:
             known[precision] = max(before, again, key=lambda peak: peak.tflops)
         if known:
             self._write(known)
-        return {
-            (peak.device, peak.precision): Peak(peak.tflops, _source(peak))
-            for peak in known.values()
-        }
+        return {(peak.device, precision): peak for precision, peak in known.items()}
 
-    def _write(self, known: dict[str, GemmPeak]) -> None:
-        values = {key: asdict(peak) for key, peak in known.items()}
+    def _write(self, known: dict[str, Peak]) -> None:
+        values = {precision: asdict(peak) for precision, peak in known.items()}
         write_text(self._path, json.dumps(values, indent=2) + "\n")
 
-    def _read(self) -> dict[str, GemmPeak]:
+    def _read(self) -> dict[str, Peak]:
         try:
             values = json.loads(self._path.read_text(encoding="utf-8"))
-            return {key: GemmPeak(**value) for key, value in values.items()}
+            return {precision: Peak(**value) for precision, value in values.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
@@ -195,11 +176,6 @@ def detect_hardware() -> Machine:
     return Machine(_in_subprocess(_gpus), len(os.sched_getaffinity(0)), memory_bytes)
 
 
-def _source(peak: GemmPeak) -> str:
-    threads = f", {peak.threads} threads" if peak.threads > 1 else ""
-    return f"measured: products of {peak.size} x {peak.size} matrices{threads}"
-
-
 def _gpus() -> tuple[Gpu, ...]:
     try:
         import torch
@@ -228,7 +204,7 @@ def _in_subprocess(work: Callable[..., Result], *arguments: object) -> Result:
 
 def measure_peak(
     precision: str = "fp32", device: str | None = None, budget_s: float = BUDGET_S
-) -> GemmPeak:
+) -> Peak:
     """Time square matrix products of growing size for about `budget_s` seconds; keep the best.
 
     `device` is torch's name for it (`cpu`, `cuda`, `cuda:1`), by default a GPU if there is one.
@@ -264,13 +240,12 @@ def measure_peak(
         # The next size takes eight times as long.
         if 8 * once_s > SHARE_OF_BUDGET * (begin + budget_s - time.perf_counter()):
             break
-    return GemmPeak(
+    threads = 1 if is_gpu else torch.get_num_threads()
+    told = f", {threads} threads" if threads > 1 else ""
+    return Peak(
         tflops=best / 1e12,
-        size=best_size,
-        precision=precision,
+        source=f"measured: products of {best_size} x {best_size} matrices{told}",
         device=torch.cuda.get_device_name(chosen) if is_gpu else _cpu_name(),
-        threads=1 if is_gpu else torch.get_num_threads(),
-        seconds=time.perf_counter() - begin,
     )
 
 

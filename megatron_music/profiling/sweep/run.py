@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from megatron_music.errors import UsageError
 from megatron_music.files import file_lock
 from megatron_music.profiling.sweep.capture import find_nsys, trace
 from megatron_music.profiling.sweep.hardware import Peaks, detect_hardware
-from megatron_music.profiling.sweep.results import Outcome, Row, append_row, best_first, read_rows
+from megatron_music.profiling.sweep.results import Outcome, append_row, best_first, read_rows
 from megatron_music.profiling.sweep.spec import (
     Configuration,
     Sweep,
@@ -44,39 +44,8 @@ LOCK_FILE = ".lock"
 SKIPPED: Outcome = "skipped"
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """The state of a sweep: all rows, how many this call measured, how many are left."""
-
-    rows: tuple[Row, ...]
-    fresh: int
-    left: int
-
-
-@dataclass(frozen=True)
-class Rehearsed:
-    """A configuration with what its rehearsal found, or the reason why it cannot run."""
-
-    configuration: Configuration
-    found: Rehearsal | None
-    reason: str = ""
-
-    @property
-    def tflops(self) -> float:
-        """The expected TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
-        return 0.0 if self.found is None else self.found.time.utilisation * self.found.peak_tflops
-
-    @property
-    def label(self) -> str:
-        """Name the configuration shortly, for a person."""
-        recipe = self.configuration.recipe
-        parallel, train = recipe.parallel, recipe.train
-        return (
-            f"{self.configuration.processes} GPU(s), TP={parallel.tensor_model_parallel_size} "
-            f"PP={parallel.pipeline_model_parallel_size}, batch {train.micro_batch_size} of "
-            f"{train.global_batch_size}, {train.precision}, recompute {train.recompute}, "
-            f"l={recipe.model.num_layers} h={recipe.model.hidden_size}"
-        )
+Rehearsed = tuple[Configuration, Rehearsal | None, str]
+"""A configuration with what its rehearsal found, or the reason why it cannot run."""
 
 
 def run_sweep(
@@ -87,14 +56,14 @@ def run_sweep(
     rehearse: bool = False,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
-) -> SweepResult:
+) -> tuple[int, int]:
     """Run the configurations of a sweep file that `folder` lacks, the likely best first.
 
-    It ends after `budget_s`; a run cut short by that leaves no row, so that the
-    same call measures it again. `captures` of the best, by default as many as the
-    sweep file says, are traced by nsys at the end. `rehearse` orders them by what a rehearsal on
-    this machine's GPUs expects, not by the grid's heuristic. Raises InputError, UsageError,
-    WriteError, MissingError.
+    Returns how many this call measured and how many are left. It ends after `budget_s`; a run cut
+    short by that leaves no row, so that the same call measures it again. `captures` of the best, by
+    default as many as the sweep file says, are traced by nsys at the end. `rehearse` orders them by
+    what a rehearsal on this machine's GPUs expects, not by the grid's heuristic. Raises InputError,
+    UsageError, WriteError, MissingError.
     """
     if budget_s is not None and not budget_s > 0:
         raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
@@ -121,7 +90,7 @@ def _sweep(
     rehearse: bool,
     say: Callable[[str], None],
     progress: Progress,
-) -> SweepResult:
+) -> tuple[int, int]:
     machine = detect_hardware()
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
@@ -143,7 +112,7 @@ def _sweep(
                 "add --device NAME --gpus N to see the order for a machine that has"
             )
         gpu = machine.gpus[0].name
-        todo = [one.configuration for one in rehearse_all(todo, gpu, context.data, say)]
+        todo = [one for one, *_ in rehearse_all(todo, gpu, context.data, say)]
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
     total = done + len(todo)
     fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
@@ -159,7 +128,7 @@ def _sweep(
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
     trace(chosen, context, until, sweep.timeout_s, say)
-    return SweepResult(tuple(read_rows(folder)), fresh, len(todo) - fresh)
+    return fresh, len(todo) - fresh
 
 
 def _run(
@@ -228,14 +197,20 @@ def rehearse_all(
     It runs in a separate process without a GPU, which loads torch once. `gpus` is how many there
     are, where that is to be checked.
     """
-    rehearsed = []
+    rehearsed: list[Rehearsed] = []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin) as pool:
         for number, configuration in enumerate(configurations, start=1):
             one = pool.submit(_rehearse, configuration, device, data, gpus).result()
             rehearsed.append(one)
-            result = one.reason if one.found is None else f"{one.tflops:.4g} TFLOP/s expected"
-            say(f"rehearsed {number}/{len(configurations)}: {one.label}: {result}")
-    return sorted(rehearsed, key=lambda one: -one.tflops)
+            result = one[2] or f"{expected_tflops(one):.4g} TFLOP/s expected"
+            say(f"rehearsed {number}/{len(configurations)}: {configuration.label}: {result}")
+    return sorted(rehearsed, key=expected_tflops, reverse=True)
+
+
+def expected_tflops(rehearsed: Rehearsed) -> float:
+    """Return the TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
+    found = rehearsed[1]
+    return 0.0 if found is None else found.time.utilisation * found.peak_tflops
 
 
 def _begin() -> None:
@@ -247,11 +222,10 @@ def _begin() -> None:
 def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int | None) -> Rehearsed:
     reason = None if gpus is None else refusal_reason(configuration, gpus)
     if reason is not None:
-        return Rehearsed(configuration, None, reason)
+        return configuration, None, reason
     recipe = configuration.recipe
     blend = Blend.of(synthetic_data(data, recipe.model.seq_length))
     try:
-        found = rehearse_on(recipe, blend, device, configuration.processes)
+        return configuration, rehearse_on(recipe, blend, device, configuration.processes), ""
     except UsageError as fault:
-        return Rehearsed(configuration, None, str(fault))
-    return Rehearsed(configuration, found)
+        return configuration, None, str(fault)

@@ -96,6 +96,17 @@ class Configuration:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def label(self) -> str:
+        """Name the configuration shortly, for a person."""
+        parallel, train = self.recipe.parallel, self.recipe.train
+        return (
+            f"{self.processes} GPU(s), TP={parallel.tensor_model_parallel_size} "
+            f"PP={parallel.pipeline_model_parallel_size}, batch {train.micro_batch_size} of "
+            f"{train.global_batch_size}, {train.precision}, recompute {train.recompute}, "
+            f"l={self.recipe.model.num_layers} h={self.recipe.model.hidden_size}"
+        )
+
+    @property
     def data_parallel_size(self) -> int:
         """Return how many copies of the model the processes hold, 0 where the layout is not."""
         parallel = self.recipe.parallel

@@ -195,11 +195,11 @@ def _row(
     if len(steps) < total:
         reason = f"its log holds {len(steps)} of {total} iterations"
         return describe(configuration, context, "failed", reason)
-    device, peak = context.peaks.of(configuration.recipe.train.precision)
+    peak = context.peaks.of(configuration.recipe.train.precision)
     row = replace(
         describe(configuration, context, "ok", ""),
         software=_software(run.path / ENVIRONMENT_FILE),
-        device=device,
+        device=peak.device,
         devices=context.machine.devices(configuration.processes),
         step_times_s=tuple(
             # The first iterations load kernels, and fp16 finds its loss scale in them.
