@@ -93,12 +93,14 @@ def build(
 def load_composer(model: str | Path, midi: str | Path | None = None) -> "Session":
     """Load an exported model, and a MIDI file to begin from; needs the `train` extra.
 
-    The session's `compose`, `continue_piece`, `fill`, `vary` and `harmonise` return songs: each
-    has its `piece`, `tokens` and `seed`. Raises CheckpointError and MidiError.
+    The model `chorales` comes with the package. The session's `compose`, `continue_piece`, `fill`,
+    `vary` and `harmonise` return songs: each has its `piece`, `tokens` and `seed`. Raises
+    CheckpointError and MidiError.
     """
+    from megatron_music.generate.model_folder import find_model
     from megatron_music.generate.session import Session
 
-    return Session.load(model, midi)
+    return Session.load(find_model(Path(model)), midi)
 
 
 def _vocabulary(steps_per_quarter: int) -> Vocabulary:

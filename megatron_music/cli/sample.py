@@ -38,6 +38,8 @@ def sample(options: SampleOptions) -> None:
 
     Songs are added to those in the folder; none is replaced.
 
+    `megatron-music sample chorales -o music --bars 8 --begin --end`
+
     `megatron-music sample runs/bach-tiny/hf -o music -n 2 --bars 8 --temperature 0.9`
 
     `megatron-music sample runs/bach-tiny/hf -o music --prompt song.mid --fill-bars 5-6`
@@ -48,7 +50,9 @@ def sample(options: SampleOptions) -> None:
     """
     from megatron_music.generate.album import Formats
     from megatron_music.generate.album_index import AlbumIndex
+    from megatron_music.generate.model_folder import CARRIED, find_model
 
+    options = replace(options, model=find_model(options.model))
     # Songs are kept by their names alone: the model is not looked at.
     if not options.keep and sample_text.is_words(options):
         sample_text.sample(options)
@@ -57,7 +61,8 @@ def sample(options: SampleOptions) -> None:
         request = _request(options)
         path = _file_to_begin_from(options)
         formats = Formats(**{of.name: getattr(options, of.name) for of in fields(Formats)})
-        output = options.output or options.model.parent / "music"
+        beside = Path() if options.model == CARRIED else options.model.parent
+        output = options.output or beside / "music"
         if options.keep:
             for file in AlbumIndex(output).keep(options.keep):
                 print(file)

@@ -14,7 +14,13 @@ _WORDS = "For a model of words"
 class SampleOptions:
     """The options of `sample`. Fields that `Request` has as well are passed on, unless None."""
 
-    model: Annotated[Path, Argument(help="A folder that export wrote.", metavar="HFDIR")]
+    model: Annotated[
+        Path,
+        Argument(
+            help="A folder that export wrote, or `chorales`: the package's own model.",
+            metavar="HFDIR",
+        ),
+    ]
     output: Annotated[
         Path | None,
         Option(

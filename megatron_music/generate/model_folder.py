@@ -1,4 +1,4 @@
-"""Which model it was: a hash of what decides every song."""
+"""The folder of an exported model: where it is, and a hash of what decides its songs."""
 
 import hashlib
 import json
@@ -10,7 +10,15 @@ from megatron_music.files import read_small
 from megatron_music.tokenizer.load import settings_file
 
 CONFIG = "config.json"
+CARRIED = Path(__file__).parents[1] / "studio" / "chorales"
+"""The small model of chorales that comes with the package."""
+
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def find_model(model: Path) -> Path:
+    """Return the folder of a model; `chorales` is the carried one, unless a folder is named so."""
+    return CARRIED if str(model) == CARRIED.name and not model.exists() else model
 
 
 def model_identity(folder: Path) -> str:
@@ -69,7 +77,9 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         )
     found = ", ".join(sorted(str(path.parent) for path in Path("runs").glob("*/hf/config.json")))
     here = f"give {found}" if found else "make one with: megatron-music export RUN"
-    return CheckpointError(f"no exported model in {folder} ({reason}); {here}")
+    return CheckpointError(
+        f"no exported model in {folder} ({reason}); {here}; the package has one, {CARRIED.name}"
+    )
 
 
 def file_identity(path: Path) -> str:

@@ -56,6 +56,16 @@ def run(*arguments: str) -> Result:
     return done
 
 
+def test_the_packages_own_model_composes_where_nothing_was_trained(here: Path) -> None:
+    made = run("sample", "chorales", "-n", "1", "--bars", "1", "--no-wav", "--no-png")
+    assert made.stdout.split() == ["music/song-7.mid", "music/song-7.json", "music/index.html"]
+    untrained(here / "chorales", SETTINGS)  # a folder of that name is meant first
+    mine = run("sample", "chorales", "-n", "1", "--bars", "1", "--no-wav", "--no-png", "-o", "mine")
+    of = {"music": made, "mine": mine}
+    models = {json.loads((here / name / "song-7.json").read_text())["model"] for name in of}
+    assert len(models) == 2
+
+
 def test_songs_are_made_once_and_a_copy_is_found(here: Path) -> None:
     model = trained_on(here / "run", [1, 2])
     wish = ("sample", str(model), "-o", "music", "-n", "2", "--bars", "2", "--no-wav")
