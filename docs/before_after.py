@@ -20,7 +20,7 @@ from megatron_music.evaluate.voices import dissonant_pairs, voices_crossed
 from megatron_music.files import atomic_write, write_text
 from megatron_music.formatting import markdown_table
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.midi import read_midi
+from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import piano_roll
 from megatron_music.score.quantize import quantize

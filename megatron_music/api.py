@@ -24,10 +24,10 @@ def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUART
 
     Every onset and end moves to the nearest step: 4 steps a quarter note are sixteenths.
     """
-    from megatron_music.score import midi
+    from megatron_music.score import midi_reader
     from megatron_music.score.quantize import quantize
 
-    return quantize(midi.read_midi(Path(path)), steps_per_quarter)
+    return quantize(midi_reader.read_midi(Path(path)), steps_per_quarter)
 
 
 def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -> None:
@@ -35,9 +35,9 @@ def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -
 
     Without `tempo_bpm` it has the piece's own tempi, 120 where there are none.
     """
-    from megatron_music.score import midi
+    from megatron_music.score import midi_writer
 
-    midi.write_midi(piece, Path(path), tempo_bpm)
+    midi_writer.write_midi(piece, Path(path), tempo_bpm)
 
 
 def encode(piece: Piece, vocabulary: Vocabulary | None = None) -> npt.NDArray[np.uint16]:

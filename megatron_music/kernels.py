@@ -85,7 +85,7 @@ def _tokens() -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
 
 
 def _read_midi() -> None:
-    from megatron_music.score.midi_file import parse_file
+    from megatron_music.score.midi_reader import parse_file
 
     parse_file(_MIDI, "one note")
 

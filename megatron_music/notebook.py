@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from megatron_music.errors import MissingError, MusicError
 from megatron_music.score.audio import render_audio
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import piano_roll
 

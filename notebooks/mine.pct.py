@@ -25,7 +25,8 @@ from megatron_music.data.sources.open import open_source
 from megatron_music.errors import MusicError
 from megatron_music.generate.session import Session
 from megatron_music.notebook import megatron_music, show
-from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize
 
 MIDI = Path("~/midi").expanduser()  # your folder

@@ -29,7 +29,7 @@ from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.request import Request
 from megatron_music.notebook import megatron_music, show
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.score.words import as_text
 from megatron_music.tokenizer.codec import encode, to_text

@@ -26,7 +26,8 @@ import numpy as np
 
 from megatron_music.data.sources.open import open_source
 from megatron_music.notebook import player, show
-from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.pianoroll import instrument_label
 from megatron_music.score.quantize import quantize, windows
 from megatron_music.tokenizer.codec import decode, encode, to_text, transpose

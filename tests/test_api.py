@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import megatron_music
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.data.collection import folder_of_songs, song
 from tests.generate.conftest import untrained

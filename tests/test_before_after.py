@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Track
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "before_after.py"

@@ -45,7 +45,7 @@ def render(
     from megatron_music.score.bar_layout import in_own_bars, other_metres
     from megatron_music.score.metre import METRES
     from megatron_music.score.music_file import read_music
-    from megatron_music.score.musicxml import WRITTEN_SUFFIXES, write_musicxml
+    from megatron_music.score.musicxml_writer import WRITTEN_SUFFIXES, write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
 
@@ -81,8 +81,8 @@ def render(
 def _play(file: Path, score: "Score", wav: Path) -> str:
     """Play a MIDI file as it is, other notation by a MIDI file of its notes."""
     from megatron_music.score.audio import render_audio
-    from megatron_music.score.midi_bytes import midi_bytes
-    from megatron_music.score.score_file import is_score
+    from megatron_music.score.midi_writer import midi_bytes
+    from megatron_music.score.notation import is_score
 
     if not is_score(file.name):
         return render_audio(file, wav)

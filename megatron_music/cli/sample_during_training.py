@@ -60,7 +60,7 @@ def _sample(context: "SampleContext", folder: Path) -> str:
     from megatron_music.generate.composer import Composer
     from megatron_music.generate.request import Request
     from megatron_music.score.audio import render_audio
-    from megatron_music.score.midi import write_midi
+    from megatron_music.score.midi_writer import write_midi
     from megatron_music.score.pianoroll import draw_piano_roll
 
     composer = Composer(_model(context, folder), context.vocabulary)

@@ -106,8 +106,8 @@ def decode(
     """
     from megatron_music.data.sources.item import MIDI_SUFFIXES
     from megatron_music.files import check_suffix, free_stem, refuse_overwriting
-    from megatron_music.score.midi import write_midi
-    from megatron_music.score.musicxml import WRITTEN_SUFFIXES, is_musicxml, write_musicxml
+    from megatron_music.score.midi_writer import write_midi
+    from megatron_music.score.musicxml_writer import WRITTEN_SUFFIXES, is_musicxml, write_musicxml
     from megatron_music.score.quantize import join
     from megatron_music.tokenizer.codec import read_pieces
 

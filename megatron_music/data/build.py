@@ -49,7 +49,7 @@ from megatron_music.data.workers.local import LocalWorkers, Workers, open_worker
 from megatron_music.errors import DataError
 from megatron_music.formatting import counted
 from megatron_music.progress import Stage, silent_stage
-from megatron_music.score.score_file import is_score
+from megatron_music.score.notation import is_score
 from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 

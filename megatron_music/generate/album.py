@@ -21,8 +21,9 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.song import BoolArray, Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
-from megatron_music.score.midi import read_midi, write_midi
-from megatron_music.score.musicxml import write_musicxml
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
+from megatron_music.score.musicxml_writer import write_musicxml
 from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from megatron_music.score.midi_source import SourceNote
+from megatron_music.score.midi_events import SourceNote
 from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray
 
 _NEIGHBOURS = 4

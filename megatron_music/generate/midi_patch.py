@@ -30,7 +30,6 @@ from megatron_music.score.karaoke import (
     nearest_onsets,
     word_events,
 )
-from megatron_music.score.midi import write_midi
 from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.midi_events import (
     NAME,
@@ -42,9 +41,12 @@ from megatron_music.score.midi_events import (
     Chunk,
     Event,
     EventFile,
+    SourceNote,
+    SourceTrack,
     meta,
 )
-from megatron_music.score.midi_source import MidiSource, SourceNote, SourceTrack
+from megatron_music.score.midi_source import MidiSource
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import IntArray, Track
 
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}

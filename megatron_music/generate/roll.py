@@ -11,7 +11,7 @@ import numpy as np
 from megatron_music.score.audio import SAMPLE_RATE_HZ, FloatArray, play_tracks
 from megatron_music.score.barlines import bar_starts
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_file import read_file
+from megatron_music.score.midi_reader import read_file
 from megatron_music.score.pianoroll import instrument_colours, instrument_label
 
 LONGEST_TRACK_S = 1_200

@@ -20,7 +20,7 @@ from megatron_music.score.midi_columns import (
     CONTROLLER,
     DRUM_CHANNEL,
 )
-from megatron_music.score.midi_file import MidiFile, MidiTrack, read_file
+from megatron_music.score.midi_reader import MidiFile, MidiTrack, read_file
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

@@ -11,7 +11,7 @@ Bytes = npt.NDArray[np.uint8]
 NO_ROOM = -1
 CUT, LONG_NUMBER, NO_STATUS, NO_EVENT, LATE, FOREIGN, HEADER, FORMAT = range(-2, -10, -1)
 PATTERNS, FRAMES, NO_TICKS, SILENT, LONG = range(-10, -15, -1)
-"""What `scan` answers instead of a number of notes: `midi_file.FAULTS` says what they mean."""
+"""What `scan` answers instead of a number of notes: `midi_reader.FAULTS` says what they mean."""
 
 TRACK, ONSET, END, PITCH, VELOCITY, FOLLOWING = range(6)
 """Rows of notes. The last is which note of this channel and pitch was opened after this one."""

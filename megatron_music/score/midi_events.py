@@ -1,15 +1,17 @@
-"""MIDI files as events, byte for byte: everything but its notes stays as it is.
+"""MIDI files as events, byte for byte, and which of them the notes of a score are.
 
 Reads what `midi_kernel` reads and forgives the same faults; it is for files that this has read.
 Written files are those that were read, but that each event names its status, chunks that count
 themselves wrong are counted right, and a RIFF wrapper is gone.
 """
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from megatron_music.score.channel_kernel import PORTS
+from megatron_music.score.channel_kernel import CHANNELS, PORTS
+from megatron_music.score.midi_reader import MidiTrack
 
 NOTE_OFF, NOTE_ON, PROGRAM, META = 0x80, 0x90, 0xC0, 0xFF
 TEXT, NAME, LYRIC, PORT, END_OF_TRACK, TEMPO, METRE = 0x01, 0x03, 0x05, 0x21, 0x2F, 0x51, 0x58
@@ -18,7 +20,9 @@ TEXT, NAME, LYRIC, PORT, END_OF_TRACK, TEMPO, METRE = 0x01, 0x03, 0x05, 0x21, 0x
 _HEADER = b"MThd"
 _TRACK = b"MTrk"
 _HEADER_BYTES = 8
+_KIND = 0xF0
 _SYSTEM = 0xF0
+_MOST_DATA = 0x7F
 _SYSEX = (0xF0, 0xF7)
 _CABLE_BYTES = {0xF1: 2, 0xF2: 3, 0xF3: 2}
 """Messages of more than one byte that belong on a cable."""
@@ -212,3 +216,79 @@ def variable_length(value: int) -> bytes:
     while value := value >> 7:
         parts.append(value & 0x7F | 0x80)
     return bytes(reversed(parts))
+
+
+class SourceNote(NamedTuple):
+    """A note of a file: its two events, as places in their chunk, its ticks and its velocity."""
+
+    begins: int
+    ends: int
+    onset: int
+    end: int
+    pitch: int
+    velocity: int
+
+
+class SourceTrack(NamedTuple):
+    """A track of the file's score: which chunk and channel play it, and its notes."""
+
+    chunk: int
+    channel: int
+    program: int
+    name: str
+    notes: tuple[SourceNote, ...]
+
+
+def source_tracks(tracks: Sequence[MidiTrack], chunks: Sequence[Chunk]) -> list[SourceTrack]:
+    """Give each track of the score its notes' events: tracks come chunk by chunk, in order."""
+    left = [_notes(chunk) for chunk in chunks]
+    found = []
+    place = 0
+    for track in tracks:
+        while not left[place].get(track.channel):
+            place += 1
+        taken, others = left[place][track.channel], list[SourceNote]()
+        if len(taken) > len(track.onset):
+            # The channel changes its programme here, and each sound is a track of its own: take
+            # the notes that this one has.
+            columns = (track.onset, track.end, track.pitch, track.velocity)
+            due = Counter[tuple[int, ...]](zip(*(one.tolist() for one in columns), strict=True))
+            taken = []
+            for note in left[place][track.channel]:
+                is_due = due[note[2:]] > 0
+                due[note[2:]] -= is_due
+                (taken if is_due else others).append(note)
+        left[place][track.channel] = others
+        name = chunks[place].name
+        found.append(SourceTrack(place, track.channel, track.program, name, tuple(taken)))
+    return found
+
+
+def _notes(chunk: Chunk) -> dict[int, list[SourceNote]]:
+    """Return the notes of each channel in the order of their note-ons, as `scan_chunk` pairs them.
+
+    A note-off ends the oldest open note of its channel and pitch; notes that never end are dropped.
+    """
+    opened: dict[tuple[int, int], list[int]] = defaultdict(list)
+    ends: dict[int, int] = {}
+    begun: list[tuple[int, int, int, int]] = []
+    channel = 0
+    for place, (port, event) in enumerate(chunk.with_ports()):
+        kind = event.raw[0] & _KIND
+        if kind not in (NOTE_ON, NOTE_OFF):
+            continue
+        channel = port * CHANNELS + event.channel
+        pitch, velocity = min(event.raw[1], _MOST_DATA), min(event.raw[2], _MOST_DATA)
+        waiting = opened[channel, pitch]
+        if kind == NOTE_ON and velocity:
+            begun.append((place, channel, pitch, velocity))
+            waiting.append(place)
+        elif waiting:
+            ends[waiting.pop(0)] = place
+    notes: dict[int, list[SourceNote]] = defaultdict(list)
+    for place, channel, pitch, velocity in begun:
+        if place in ends:
+            off = ends[place]
+            ticks = chunk.events[place].tick, chunk.events[off].tick
+            notes[channel].append(SourceNote(place, off, *ticks, pitch, velocity))
+    return notes

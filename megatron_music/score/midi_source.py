@@ -1,22 +1,22 @@
-"""A MIDI file to begin from: its notes, as `midi_file` reads them, and the events they are."""
+"""A MIDI file to begin from: its notes, as `midi_reader` reads them, and the events they are."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from megatron_music.score.channel_kernel import CHANNELS
 from megatron_music.score.karaoke import with_words
-from megatron_music.score.midi import score_of
-from megatron_music.score.midi_bytes import midi_bytes
 from megatron_music.score.midi_events import (
     PROGRAM,
     EventFile,
+    SourceTrack,
     parse_events,
+    source_tracks,
 )
-from megatron_music.score.midi_file import MidiFile, parse_file, read_bytes
+from megatron_music.score.midi_reader import MidiFile, parse_file, read_bytes, score_of
+from megatron_music.score.midi_writer import midi_bytes
 from megatron_music.score.music_file import read_music
+from megatron_music.score.notation import is_score
 from megatron_music.score.notes import Score
-from megatron_music.score.score_file import is_score
-from megatron_music.score.source_tracks import SourceNote, SourceTrack, source_tracks
 
 _KIND = 0xF0
 _MOST = 0x7F
@@ -72,6 +72,3 @@ def read_source(path: Path) -> MidiSource:
     raw = midi_bytes(read_music(path)) if is_score(path.name) else read_bytes(path)
     midi = parse_file(raw, str(path))
     return MidiSource(path, raw, midi, parse_events(raw))
-
-
-__all__ = ["MidiSource", "SourceNote", "SourceTrack", "read_source"]

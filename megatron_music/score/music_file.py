@@ -1,13 +1,15 @@
 """Any file of music as a score, with its words: MIDI, or notation as MusicXML, ABC and kern."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from megatron_music.errors import ScoreError
-from megatron_music.score.midi import parse_sung
-from megatron_music.score.midi_file import read_bytes
+from megatron_music.score.karaoke import Sung, may_have_words, with_words
+from megatron_music.score.midi_events import parse_events, source_tracks
+from megatron_music.score.midi_reader import parse_file, read_bytes, score_of
+from megatron_music.score.notation import is_score, read_scores
 from megatron_music.score.notes import Score
-from megatron_music.score.score_file import is_score, read_scores
 
 
 def read_music(path: Path) -> Score:
@@ -19,6 +21,17 @@ def read_music(path: Path) -> Score:
             "format",
         )
     return pieces[0]
+
+
+def parse_sung(raw: bytes, name: str) -> Sung:
+    """Read the bytes of a MIDI file with its words; raises MidiError with its reason."""
+    midi = parse_file(raw, name)
+    score = score_of(midi)
+    if not may_have_words(raw):
+        return Sung(score, Counter())
+    events = parse_events(raw)
+    chunks = [track.chunk for track in source_tracks(midi.tracks, events.tracks)]
+    return with_words(score, events, chunks)
 
 
 def read_all_music(

@@ -21,7 +21,7 @@ from megatron_music.files import atomic_write
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
 from megatron_music.score.metre import COMMON_TIME
-from megatron_music.score.midi import track_names
+from megatron_music.score.midi_writer import track_names
 from megatron_music.score.notes import Piece, Track
 
 BoolArray = npt.NDArray[np.bool_]

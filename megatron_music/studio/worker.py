@@ -209,7 +209,7 @@ def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
     has one for each note, "" for none, and after each what ends there (`score.words`).
     """
     from megatron_music.generate.report import figures
-    from megatron_music.score.midi_file import read_file
+    from megatron_music.score.midi_reader import read_file
 
     notes = [
         np.stack([track.onset, track.end, track.pitch], axis=1).tolist() for track in piece.tracks
@@ -236,7 +236,7 @@ def _syllables_in(midi: Path, piece: Any) -> list[list[str]]:
     A model that knows no words still keeps those of a file.
     """
     from megatron_music.score.bar_layout import in_own_bars
-    from megatron_music.score.midi import parse_sung
+    from megatron_music.score.music_file import parse_sung
     from megatron_music.score.quantize import quantize
 
     score = parse_sung(midi.read_bytes(), midi.name).score
@@ -263,10 +263,10 @@ def _sung_notes(track: Any) -> Iterator[tuple[int, int, str]]:
 def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
     """Read a file of a person, notation as MIDI from then on; raises MusicFileError."""
     from megatron_music.score.bar_layout import in_own_bars
-    from megatron_music.score.midi import write_midi
+    from megatron_music.score.midi_writer import write_midi
     from megatron_music.score.music_file import read_music
+    from megatron_music.score.notation import is_score
     from megatron_music.score.quantize import quantize
-    from megatron_music.score.score_file import is_score
 
     with _limited(), TemporaryDirectory() as folder:
         # Of the name that a stranger gave only the kind is used.
@@ -286,7 +286,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
     """Import the modules that the first rendering needs."""
     from megatron_music.generate import report, roll  # noqa: F401
-    from megatron_music.score import audio, midi, pianoroll  # noqa: F401
+    from megatron_music.score import audio, midi_writer, pianoroll  # noqa: F401
 
 
 def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG001
@@ -295,7 +295,7 @@ def _render(job: Job, models: dict[str, str], send: Send) -> bytes:  # noqa: ARG
     from megatron_music.score.audio import render_audio
     from megatron_music.score.bar_layout import in_own_bars
     from megatron_music.score.music_file import read_music
-    from megatron_music.score.musicxml import write_musicxml
+    from megatron_music.score.musicxml_writer import write_musicxml
     from megatron_music.score.pianoroll import draw_piano_roll
     from megatron_music.score.quantize import quantize
 

@@ -16,7 +16,7 @@ import symusic
 from megatron_music.data.sources.corpus import chorales
 from megatron_music.errors import MusicError
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.score.quantize import quantize
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from megatron_music.cli.main import app
 from megatron_music.score.instruments import BASS, SOPRANO
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Track
 from tests import warm
 from tests.midi_bytes import midi_bytes

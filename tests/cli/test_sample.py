@@ -14,7 +14,8 @@ from megatron_music.errors import UsageError
 from megatron_music.evaluate.best import RealMusic, measures
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import encode

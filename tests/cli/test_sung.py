@@ -9,7 +9,8 @@ import mido
 import numpy as np
 import pytest
 
-from megatron_music.score.midi import parse_midi, write_midi
+from megatron_music.score.midi_reader import parse_midi
+from megatron_music.score.midi_writer import write_midi
 from tests.cli.program import Program
 from tests.music import WORDS, sung_song
 

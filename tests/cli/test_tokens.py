@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from megatron_music.score.metre import parse_metre
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from tests.cli.program import Program
 from tests.music import BASS_LINE, bass_line, track

@@ -14,7 +14,7 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.folder import MidiFile
 from megatron_music.data.sources.open import Source
 from megatron_music.score.instruments import DRUMS, VOICES
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Score, Track
 
 STEPS_PER_QUARTER = 4

@@ -13,7 +13,7 @@ from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.open import Source, open_source
 from megatron_music.errors import DataError, UsageError
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from tests.data.collection import Song, files_of, folder_of_songs, songs, source_of, waltz
 from tests.music import WORDS, sung_song
 

@@ -20,7 +20,7 @@ from megatron_music.data.sources.open import folder_source
 from megatron_music.errors import DataError, UsageError, WriteError
 from megatron_music.files import file_lock
 from megatron_music.progress import Progress
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from tests.data.collection import files_of, folder_of_songs, song, songs, source_of
 
 HALVES = BuildSettings(split=(50, 25, 25))

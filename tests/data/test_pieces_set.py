@@ -16,7 +16,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.open import open_source
 from megatron_music.data.windows import WindowReader
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.document_places import load_places

@@ -13,7 +13,7 @@ import pytest
 from megatron_music.evaluate.comparison import SETS
 from megatron_music.evaluate.voices import VOICE_FIGURES
 from megatron_music.score.instruments import BASS, SOPRANO
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import load_vocabulary, save_settings
 from tests.cli.program import Program

@@ -21,7 +21,7 @@ from megatron_music.data.encoding.encode import KEPT, encode_item
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.corpus import chorales
 from megatron_music.data.sources.item import FileItem, Refusal
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.vocabulary import Vocabulary

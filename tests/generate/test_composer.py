@@ -22,7 +22,8 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import TimeSignature
-from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.codec import decode, encode, piece_of

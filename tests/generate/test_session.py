@@ -11,7 +11,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.session import Session
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, VOICES, instrument_name
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained

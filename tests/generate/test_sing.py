@@ -15,7 +15,7 @@ from megatron_music.generate.prompt import Prompt, read_prompt
 from megatron_music.generate.report import Provenance
 from megatron_music.generate.request import Request
 from megatron_music.generate.sing import MelodyConstraint, sing_template
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.words import split_mark
 from megatron_music.tokenizer.codec import decode

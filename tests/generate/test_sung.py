@@ -18,8 +18,8 @@ from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.report import Provenance
 from megatron_music.generate.request import Request
-from megatron_music.score.midi import parse_sung, write_midi
-from megatron_music.score.music_file import read_music
+from megatron_music.score.midi_writer import write_midi
+from megatron_music.score.music_file import parse_sung, read_music
 from megatron_music.score.notes import Track
 from megatron_music.score.quantize import quantize
 from megatron_music.score.words import split_mark

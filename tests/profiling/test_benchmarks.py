@@ -12,7 +12,8 @@ import pytest
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.open import folder_source
-from megatron_music.score.midi import read_midi, write_midi
+from megatron_music.score.midi_reader import read_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.score.quantize import windows as cut
 from megatron_music.tokenizer.codec import encode, to_text

@@ -3,7 +3,7 @@
 import pytest
 
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi import parse_midi
+from megatron_music.score.midi_reader import parse_midi
 from tests.midi_bytes import GS_RESET, XG_ON, bank, gs_rhythm, midi_bytes, note, program
 
 VIOLIN, FLUTE, BASS = 40, 73, 32

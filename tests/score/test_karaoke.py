@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.karaoke import Convention, Sung, convention_of, lyric_events
-from megatron_music.score.midi import parse_sung, write_midi
-from megatron_music.score.midi_bytes import midi_bytes
 from megatron_music.score.midi_events import LYRIC, NAME, TEXT, Chunk, Event, meta, parse_events
-from megatron_music.score.music_file import read_music
-from megatron_music.score.musicxml import write_musicxml
+from megatron_music.score.midi_writer import midi_bytes, write_midi
+from megatron_music.score.music_file import parse_sung, read_music
+from megatron_music.score.musicxml_writer import write_musicxml
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.score.quantize import join, merge, quantize, windows
 from megatron_music.score.words import LINE_END, MARKS, VERSE_END, WORD_END, clean_text, split_mark

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.score.midi_events import NAME, Chunk, Event, meta, parse_events
-from megatron_music.score.midi_file import parse_file
+from megatron_music.score.midi_reader import parse_file
 from megatron_music.score.midi_source import MidiSource
 from tests.midi_bytes import (
     FOUR_FOUR,

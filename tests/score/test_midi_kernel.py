@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO
-from megatron_music.score.midi import parse_midi, write_midi
 from megatron_music.score.midi_kernel import new_buffers, scan
+from megatron_music.score.midi_reader import parse_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Metre, Piece, Score, Track
 from tests.midi_bytes import END_OF_TRACK, FOUR_FOUR, HEADER, ONE_NOTE, chunk, midi_bytes, riff
 from tests.music import pieces, track

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Track
 from megatron_music.studio import service
 from megatron_music.studio.app import create_app

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from megatron_music.cli.main import app as program
-from megatron_music.score.midi import read_midi
+from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.studio.worker import compose_songs, facts_of
 from megatron_music.tokenizer.vocabulary import TokenizerSettings

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from megatron_music.errors import TokenError, UsageError
 from megatron_music.score.instruments import DRUMS, TENOR
 from megatron_music.score.metre import METRES, TimeSignature
-from megatron_music.score.midi import parse_sung, write_midi
+from megatron_music.score.midi_writer import write_midi
+from megatron_music.score.music_file import parse_sung
 from megatron_music.score.notes import Piece, Score
 from megatron_music.score.quantize import quantize, windows
 from megatron_music.tokenizer.codec import (

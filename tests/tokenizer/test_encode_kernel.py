@@ -15,7 +15,8 @@ from megatron_music.score.grid_kernel import NOT_SURE
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import ALTO, DRUMS
 from megatron_music.score.metre import parse_metres
-from megatron_music.score.midi import parse_midi, write_midi
+from megatron_music.score.midi_reader import parse_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Score, Track
 from megatron_music.score.quantize import merge, placed_windows, quantize, windows
 from megatron_music.tokenizer.batch import Batch, BatchEncoder

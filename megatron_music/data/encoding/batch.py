@@ -22,7 +22,7 @@ from megatron_music.data.sources.item import File, Item, Refusal, is_file
 from megatron_music.data.split import last_training_word, split_of
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import time_signatures
-from megatron_music.score.score_file import is_score
+from megatron_music.score.notation import is_score
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:

@@ -19,14 +19,9 @@ from megatron_music.errors import MissingError
 from megatron_music.score.abc_tunes import split_tunes
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.metre import METRES, SIXTEENTHS, parse_metre
+from megatron_music.score.music21_stream import as_track, halved, ticks_of_notes
 from megatron_music.score.notes import Metre, Score
-from megatron_music.score.score_stream import (
-    TICKS_PER_QUARTER,
-    as_track,
-    halved,
-    ticks,
-    ticks_of_notes,
-)
+from megatron_music.score.repeats import TICKS_PER_QUARTER, ticks
 from megatron_music.tokenizer.attributes import UNKNOWN, as_word
 
 FAMILIES = ("COMPOSER", "GENRE")

@@ -8,8 +8,8 @@ from typing import Protocol, TypeGuard
 
 from megatron_music.errors import InputError
 from megatron_music.progress import Progress
+from megatron_music.score.notation import SCORE_SUFFIXES, is_score
 from megatron_music.score.notes import Score
-from megatron_music.score.score_file import SCORE_SUFFIXES, is_score
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 """The suffixes of MIDI files: plain, karaoke, and in RIFF."""
@@ -72,7 +72,7 @@ class FileItem:
             from megatron_music.data.sources.score_cache import cached_score
 
             return cached_score(raw, self.name)
-        from megatron_music.score.midi import parse_midi
+        from megatron_music.score.midi_reader import parse_midi
 
         # Named within the source: a data set must not depend on the path of its source.
         return parse_midi(raw, self.name)
@@ -127,7 +127,7 @@ class SungFile(Item):
 
     def read(self) -> Score:
         """Read the piece and its words; raises Refusal or MusicFileError."""
-        from megatron_music.score.midi import parse_sung
+        from megatron_music.score.music_file import parse_sung
 
         return parse_sung(self._file.raw(), self.name).score
 

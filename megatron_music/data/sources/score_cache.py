@@ -19,8 +19,8 @@ import numpy as np
 from megatron_music.data.sources.item import Refusal
 from megatron_music.errors import WriteError
 from megatron_music.files import atomic_write
+from megatron_music.score.notation import parse_score
 from megatron_music.score.notes import Metre, Score, Tempo, Track
-from megatron_music.score.score_file import parse_score
 from megatron_music.score.words import without
 
 CACHE = "MEGATRON_MUSIC_CACHE"

@@ -13,7 +13,7 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import open_source
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Score, Track
 from tests.data.collection import source_of
 

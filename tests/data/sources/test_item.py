@@ -6,7 +6,7 @@ from pathlib import Path
 from megatron_music.data.encoding.quality import RULES
 from megatron_music.data.encoding.records import DUPLICATE, NEAR_DUPLICATE
 from megatron_music.data.sources.item import Refusal
-from megatron_music.score.midi_file import FAULTS
+from megatron_music.score.midi_reader import FAULTS
 
 ROOT = Path(__file__).parents[3]
 

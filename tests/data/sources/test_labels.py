@@ -13,7 +13,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings, choose, like
 from megatron_music.data.sources.labels import Labels, folder_labels, label, read_labels
 from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import folder_of_songs, song
 

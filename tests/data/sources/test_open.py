@@ -15,7 +15,7 @@ from megatron_music.data.sources.fetch import DOWNLOADS
 from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Refusal
 from megatron_music.data.sources.open import folder_source, open_source
 from megatron_music.errors import MidiError, MissingError, UsageError
-from megatron_music.score.midi import write_midi
+from megatron_music.score.midi_writer import write_midi
 from tests.data.collection import folder_of_songs, song
 
 

@@ -1,17 +1,18 @@
-"""Streams of music21 to scores: notes in ticks, barlines on a grid, repeats played."""
+"""Streams of music21 to scores: notes in ticks, instruments by parts' names, repeats played."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from megatron_music.errors import ScoreError
 from megatron_music.score.dynamics import MARKS, velocity_at
-from megatron_music.score.metre import check_metre
-from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.general_midi import PROGRAMS
+from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
+from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
 from megatron_music.score.notes import (
     DEFAULT_QUARTER_US,
     DEFAULT_VELOCITY,
@@ -21,13 +22,18 @@ from megatron_music.score.notes import (
     Tempo,
     Track,
 )
-from megatron_music.score.part_names import instrument_of
 from megatron_music.score.quantize import joined as as_one
-from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM, tempos_at
+from megatron_music.score.repeats import (
+    MOST_MEASURES,
+    TICKS_PER_QUARTER,
+    place_measures,
+    played_tempos,
+    playing_order,
+    read_measures,
+    ticks,
+)
+from megatron_music.score.tempo import FASTEST_BPM, SLOWEST_BPM
 from megatron_music.score.words import LINE_END, VERSE_END, WORD_END, stronger, syllable
-
-TICKS_PER_QUARTER = 10_080
-"""Holds 128ths, triplets, quintuplets and septuplets exactly."""
 
 USUAL_BPM = US_PER_MINUTE / DEFAULT_QUARTER_US
 """The tempo of MIDI and of notation that names none."""
@@ -37,8 +43,30 @@ WRITTEN_MARKS = {"\ue000": LINE_END, "\ue001": VERSE_END}
 
 _NO_MARKS = str.maketrans(dict.fromkeys(WRITTEN_MARKS, ""))
 
-MOST_MEASURES = 8_000
-"""With repeats played: more is damage."""
+_NAMES_OF_VOICES = {
+    SOPRANO: "soprano|sopran|cantus|canto|superius|discantus|descant|treble|triplum|dessus",
+    ALTO: "alto|alt|altus|contralto|haute-contre|countertenor|mezzo-?soprano",
+    TENOR: "tenor|tenore|contratenor|taille|motetus",
+    BASS: "bass|bassus|basso|basse|baritone|bariton|baritono|contrabassus",
+}
+_NUMBER = r"(\s*[\d.]+|\s+[ivx]+|\s*\([^)]*\))*\.?"
+_VOICES = {
+    re.compile(rf"({names}){_NUMBER}", re.IGNORECASE): code
+    for code, names in _NAMES_OF_VOICES.items()
+}
+_OTHER_VOICES = re.compile(
+    rf"(quintus|quinto|sextus|sesto|septimus|settimo|octavus|ottavo|vagans|choir|chorus|coro|voice|"
+    rf"vocals?|singer){_NUMBER}",
+    re.IGNORECASE,
+)
+_CENTRES = {SOPRANO: 71, ALTO: 65, TENOR: 59, BASS: 52}
+"""Mean pitches of the voices of Bach's chorales."""
+
+_PIANO = 0
+_CHOIRS = (_PIANO, CHOIR_PROGRAM, CHOIR_PROGRAM + 1, CHOIR_PROGRAM + 2)
+"""Sounds that notation programs give to voices."""
+
+_TITLES = {title.lower(): program for program, title in enumerate(PROGRAMS)}
 
 
 class Note(NamedTuple):
@@ -59,15 +87,6 @@ class Note(NamedTuple):
     def moved(self, ticks: int) -> "Note":
         """Return the note, `ticks` later."""
         return self._replace(onset=self.onset + ticks, end=self.end + ticks)
-
-
-class _Measure(NamedTuple):
-    """A measure as it is written: where it begins, how long it and a bar of its metre are."""
-
-    first_ticks: int
-    length_ticks: int
-    bar_ticks: int
-    metre: tuple[int, int]
 
 
 def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
@@ -91,19 +110,19 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
     notes = [ticks_of_notes(part.getElementsByClass("Measure")) for part in parts]
     reference = max(parts, key=lambda part: len(part.getElementsByClass("Measure")))
     tempo_bpm, written_tempos = _tempos(stream)
-    # All that is read of the parts comes before `_order`, which empties the measures.
+    # All that is read of the parts comes before `playing_order`, which empties the measures.
     instruments = [
         instrument_of(part, [note.pitch for note in of_part], is_vocal=is_vocal)
         for part, of_part in zip(parts, notes, strict=True)
     ]
     streams = list(reference.getElementsByClass("Measure"))
-    measures = _measures(streams, parts)
-    played = _order(reference, streams)
+    measures = read_measures(streams, parts)
+    played = playing_order(reference, streams)
     if len(played) > MOST_MEASURES:
         raise ScoreError(
             f"has {len(played)} measures with its repeats; the limit is {MOST_MEASURES}", "large"
         )
-    starts, metres = _on_barlines(measures, played)
+    starts, metres = place_measures(measures, played)
     firsts = np.array([measure.first_ticks for measure in measures])
     tracks = []
     for code, of_part in zip(instruments, notes, strict=True):
@@ -123,7 +142,7 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
         _with_staves_joined(tracks, parts),
         tuple(metres),
         tempo_bpm,
-        tempos=_played_tempos(written_tempos, measures, played, starts),
+        tempos=played_tempos(written_tempos, measures, played, starts),
     )
 
 
@@ -261,77 +280,6 @@ def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[
     )
 
 
-def _measures(streams: Sequence[Any], parts: Sequence[Any]) -> tuple[_Measure, ...]:
-    signs = {
-        ticks(measure.offset): sign
-        for part in reversed(parts)
-        for measure in part.getElementsByClass("Measure")
-        for sign in measure.getElementsByClass("TimeSignature")
-    }
-    firsts = [ticks(measure.offset) for measure in streams]
-    last = streams[-1]
-    ends = [*firsts[1:], firsts[-1] + ticks(last.duration.quarterLength)]
-    metre, made = None, []
-    for first, end in zip(firsts, ends, strict=True):
-        metre = signs.get(first, metre)
-        if metre is None:
-            raise ScoreError("has no time signature; write one", "metre")
-        names = (int(metre.numerator), int(metre.denominator))
-        check_metre(*names)
-        bar = names[0] * 4 * TICKS_PER_QUARTER // names[1]
-        made.append(_Measure(first, end - first, bar, names))
-    return tuple(made)
-
-
-def _order(part: Any, streams: Sequence[Any]) -> tuple[int, ...]:
-    """Return the measures in the order they are played; as written where repeats make no sense."""
-    from music21 import bar, repeat
-
-    marks = ("Repeat", "RepeatExpression")
-    if not any(
-        any(isinstance(line, bar.Repeat) for line in (measure.leftBarline, measure.rightBarline))
-        or any(measure.getElementsByClass(marks))
-        for measure in streams
-    ):
-        return tuple(range(len(streams)))
-    for number, measure in enumerate(streams):
-        measure.number, measure.numberSuffix = number, None  # else numbers may repeat
-        measure.removeByClass(("GeneralNote", "Voice"))  # the expander copies what it repeats
-    _begin_repeats(part, streams)
-    try:
-        return tuple(repeat.Expander(part).measureMap())
-    except (repeat.ExpanderException, KeyError):
-        return tuple(range(len(streams)))
-
-
-def _begin_repeats(part: Any, streams: Sequence[Any]) -> None:
-    """Write where a repeat begins that only has an end: after the one before, and its endings.
-
-    Music21 plays from the beginning of the piece again.
-    """
-    from music21 import bar, spanner
-
-    places = {id(measure): place for place, measure in enumerate(streams)}
-    last_of_ending: dict[int, int] = {}
-    for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket):
-        spanned = [places[id(one)] for one in bracket.getSpannedElements() if id(one) in places]
-        last_of_ending |= dict.fromkeys(spanned, max(spanned, default=0))
-    begin, is_open, place = 0, True, 0  # the first repeat may begin with the piece
-    while place < len(streams):
-        measure = streams[place]
-        left, right = measure.leftBarline, measure.rightBarline
-        is_open |= isinstance(left, bar.Repeat) and left.direction == "start"
-        if isinstance(right, bar.Repeat) and right.direction == "end":
-            if not is_open:
-                streams[begin].leftBarline = bar.Repeat(direction="start")
-            if place in last_of_ending:
-                # Further endings of the same repeat follow the first.
-                while place + 1 in last_of_ending:
-                    place = last_of_ending[place + 1]
-            begin, is_open = place + 1, False
-        place += 1
-
-
 def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
     """Return the tempo that a stream begins at, and all that are written in it, by their ticks."""
     written: dict[int, float] = {}
@@ -347,65 +295,47 @@ def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
     return first, [Tempo(at, round(US_PER_MINUTE / written[at])) for at in sorted(written)]
 
 
-def _played_tempos(
-    written: Sequence[Tempo],
-    measures: Sequence[_Measure],
-    played: Sequence[int],
-    starts: Sequence[int],
-) -> tuple[Tempo, ...]:
-    """Return the changes of tempo as they are played; none where there is one tempo.
-
-    A repeated measure has the tempo that is written where it begins.
-    """
-    if len({tempo.quarter_us for tempo in written}) < 2:
-        return ()
-    firsts = [measures[number].first_ticks for number in played]
-    at_first = tempos_at(np.array(firsts, np.int64), written)
-    found: list[Tempo] = []
-    for number, start, first, quarter_us in zip(played, starts, firsts, at_first, strict=True):
-        inside = range(first + 1, first + measures[number].length_ticks)
-        changes = [tempo for tempo in written if tempo.onset_ticks in inside]
-        for at, us in [
-            (first, quarter_us),
-            *((one.onset_ticks, one.quarter_us) for one in changes),
-        ]:
-            if not found or found[-1].quarter_us != us:
-                found.append(Tempo(start + at - first, us))
-    return tuple(found)
-
-
-def _on_barlines(
-    measures: Sequence[_Measure], played: Sequence[int]
-) -> tuple[list[int], list[Metre]]:
-    """Return the tick at which each played measure begins, and the metres.
-
-    Incomplete measures follow each other until a bar is full. Where a whole measure
-    comes before it is full, silence is put in: before a pick-up (at the beginning, or less than
-    half a bar), after an incomplete measure.
-    """
-    starts: list[int] = []
-    metres: list[Metre] = []
-    at = base = run = 0  # `run` is the first measure since a barline, `base` where the metre began
-    bar, names = measures[played[0]].bar_ticks, None
-    for number in played:
-        measure = measures[number]
-        is_new = measure.metre != names
-        filled = (at - base) % bar
-        if filled and (is_new or measure.length_ticks >= measure.bar_ticks):
-            if run == 0 or 2 * filled < bar:
-                starts[run:] = [start + bar - filled for start in starts[run:]]
-            at += bar - filled
-            filled = 0
-        if is_new:
-            names, bar, base = measure.metre, measure.bar_ticks, at
-            metres.append(Metre(at, *names))
-        if not filled:
-            run = len(starts)
-        starts.append(at)
-        at += measure.length_ticks
-    return starts, metres
+def instrument_of(part: Any, pitches: Sequence[int], *, is_vocal: bool) -> int:
+    """Return the code of a part of music21's; with `is_vocal` an unknown part is a voice."""
+    instrument = part.getInstrument(returnDefault=False)
+    written = [part.partName, getattr(instrument, "instrumentName", None)]
+    names = [str(name).strip() for name in written if name]
+    # music21 makes a piano of each kind of piano, and drums of an agogo by their names.
+    titled = next((_TITLES[name.lower()] for name in names if name.lower() in _TITLES), None)
+    if instrument is not None and (
+        instrument.midiChannel == DRUM_CHANNEL
+        or (titled is None and getattr(instrument, "percMapPitch", None) is not None)
+    ):
+        return DRUMS
+    program = None if instrument is None else instrument.midiProgram
+    if program is None or program in _CHOIRS:
+        for name in names:
+            for pattern, code in _VOICES.items():
+                if pattern.fullmatch(name):
+                    return code
+            if _OTHER_VOICES.fullmatch(name):
+                return nearest_voice(pitches)
+    if is_vocal:
+        return nearest_voice(pitches)
+    if titled is not None:
+        return titled
+    if program is None:
+        program = next((found for name in names if (found := _program(name)) is not None), _PIANO)
+    return int(program)
 
 
-def ticks(quarters: float | Fraction) -> int:
-    """Return quarter notes in ticks."""
-    return round(quarters * TICKS_PER_QUARTER)
+def nearest_voice(pitches: Sequence[int]) -> int:
+    """Return the voice that sings in a part's range."""
+    mean = sum(pitches) / max(1, len(pitches))
+    return min(_CENTRES, key=lambda code: abs(_CENTRES[code] - mean))
+
+
+def _program(name: str) -> int | None:
+    """Return the General MIDI program of an instrument that music21 knows by this name."""
+    from music21 import exceptions21, instrument
+
+    try:
+        program = instrument.fromString(name).midiProgram
+    except (exceptions21.Music21Exception, ValueError):
+        return None
+    return None if program is None else int(program)

@@ -1,6 +1,6 @@
 """Files of notation as scores: MusicXML, ABC and Humdrum kern, read by music21.
 
-Music21 parses; `score_stream` makes notes of its streams. A file may hold several tunes (ABC).
+Music21 parses; `music21_stream` makes notes of its streams. A file may hold several tunes (ABC).
 """
 
 import codecs
@@ -72,7 +72,7 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
 
     With `is_vocal` parts of unknown names are voices, by their range.
     """
-    from megatron_music.score.score_stream import as_score
+    from megatron_music.score.music21_stream import as_score
 
     if not raw.strip():
         raise ScoreError(f"{name} is an empty file; export it again", "empty")
@@ -160,7 +160,7 @@ def _parsed(text: str, suffix: str) -> Any:
 def _musicxml(raw: bytes) -> Any:
     from music21.musicxml.xmlToM21 import MusicXMLImporter
 
-    from megatron_music.score.score_stream import WRITTEN_MARKS
+    from megatron_music.score.music21_stream import WRITTEN_MARKS
 
     # From bytes: music21 itself takes every file for UTF-8. Expat, since 2.4.1, bounds what
     # entities expand to, and ElementTree fetches none.

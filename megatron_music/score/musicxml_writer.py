@@ -20,8 +20,8 @@ from megatron_music.score.dynamics import MARKS, mark_of
 from megatron_music.score.instruments import DRUMS, TENOR, general_midi_program
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.metre import TimeSignature
-from megatron_music.score.midi import track_names
 from megatron_music.score.midi_columns import US_PER_MINUTE
+from megatron_music.score.midi_writer import track_names
 from megatron_music.score.notes import UNTOLD, Piece, Track
 from megatron_music.score.words import LINE_END, VERSE_END, split_mark
 

@@ -7,9 +7,10 @@ import pytest
 from megatron_music.errors import ScoreError
 from megatron_music.score.abc_tunes import split_tunes
 from megatron_music.score.instruments import BASS, SOPRANO, TENOR
+from megatron_music.score.music21_stream import halved
+from megatron_music.score.notation import is_score, parse_score, read_scores
 from megatron_music.score.notes import Metre, Score
-from megatron_music.score.score_file import is_score, parse_score, read_scores
-from megatron_music.score.score_stream import TICKS_PER_QUARTER, halved
+from megatron_music.score.repeats import TICKS_PER_QUARTER
 from tests.scores import KERN, REPEAT, TUNE, head, measure, musicxml, packed, tempo
 
 

@@ -1,12 +1,18 @@
 """What a MIDI file says of its tempo and its channels, and why a file cannot be read."""
 
+from pathlib import Path
+
 import numpy as np
+import pretty_midi
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.midi_file import parse_file
+from megatron_music.score.midi_reader import parse_file, parse_midi, read_midi
 from tests.midi_bytes import ONE_NOTE, bank, midi_bytes, note, program
+from tests.music import track
 
 
 def tempo(tick: int, microseconds: int) -> bytes:
@@ -67,3 +73,30 @@ def test_a_track_knows_its_channel_programme_and_velocities() -> None:
     assert (pitched.instrument, pitched.program, pitched.channel) == (5, 5, 3)
     assert pitched.velocity.tolist() == [127]
     assert (drums.instrument, drums.program, drums.channel) == (DRUMS, 8, 4)
+
+
+def test_a_note_on_of_velocity_0_ends_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    path.write_bytes(midi_bytes(b"\x00\x90\x3c\x28\x60\x90\x3c\x00\x00\x90\x3c\x70\x60\x3c\x00"))
+    [one] = read_midi(path).tracks
+    assert one == track(0, (0, 96, 60), (96, 192, 60))
+    assert one.velocity.tolist() == [0x28, 0x70]
+
+
+def test_a_bass_guitar_called_bass_is_not_a_voice(tmp_path: Path) -> None:
+    midi = pretty_midi.PrettyMIDI()
+    bass = pretty_midi.Instrument(33, name="Bass")
+    bass.notes.append(pretty_midi.Note(90, 40, 0.0, 1.0))
+    midi.instruments.append(bass)
+    midi.write(str(tmp_path / "band.mid"))
+    assert [t.instrument for t in read_midi(tmp_path / "band.mid").tracks] == [33]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=80))
+def test_no_bytes_make_the_reader_raise_anything_else(noise: bytes) -> None:
+    for raw in (noise, midi_bytes(ONE_NOTE + noise)):
+        try:
+            parse_midi(raw, "noise")
+        except MidiError:
+            continue

@@ -13,7 +13,7 @@ from megatron_music.score.dynamics import MARKS
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, TENOR
 from megatron_music.score.key import signature, spelling
 from megatron_music.score.music_file import read_music
-from megatron_music.score.musicxml import write_musicxml
+from megatron_music.score.musicxml_writer import write_musicxml
 from megatron_music.score.notes import DEFAULT_VELOCITY, UNTOLD, Piece, Score, Track
 from megatron_music.score.quantize import canonical_track, quantize
 from tests.music import pieces, track

@@ -1,6 +1,5 @@
-"""MIDI files to notes and back: our own reader reads (`midi_file`), pretty_midi writes."""
+"""Write MIDI files: a piece by pretty_midi, a score event by event."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,73 +7,28 @@ import pretty_midi
 
 from megatron_music.files import atomic_write
 from megatron_music.score.general_midi import instrument_title
-from megatron_music.score.instruments import (
-    DRUMS,
-    VOICES,
-    general_midi_program,
+from megatron_music.score.instruments import DRUMS, VOICES, general_midi_program
+from megatron_music.score.karaoke import KARAOKE_SUFFIX, karaoke_chunk, lyric_events
+from megatron_music.score.midi_columns import DRUM_CHANNEL, US_PER_MINUTE
+from megatron_music.score.midi_events import (
+    METRE,
+    NAME,
+    NOTE_OFF,
+    NOTE_ON,
+    PROGRAM,
+    TEMPO,
+    Chunk,
+    Event,
+    EventFile,
+    meta,
+    parse_events,
 )
-from megatron_music.score.karaoke import (
-    KARAOKE_SUFFIX,
-    Sung,
-    karaoke_chunk,
-    lyric_events,
-    may_have_words,
-    with_words,
-)
-from megatron_music.score.midi_columns import US_PER_MINUTE
-from megatron_music.score.midi_events import TEMPO, Event, meta, parse_events
-from megatron_music.score.midi_file import MidiFile, parse_file, read_file
-from megatron_music.score.notes import DEFAULT_QUARTER_US, Piece, Score, Tempo, Track
-from megatron_music.score.source_tracks import source_tracks
-from megatron_music.score.tempo import usual_us
+from megatron_music.score.notes import Piece, Score, Tempo, Track
 
 _WRITTEN_TICKS_PER_QUARTER = 480
-_PITCHED_CHANNELS = 15
-
-
-def read_midi(path: Path) -> Score:
-    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or too large."""
-    return score_of(read_file(path))
-
-
-def parse_midi(raw: bytes, name: str) -> Score:
-    """Read the bytes of a MIDI file called `name`; raises MidiError with its reason.
-
-    A track in the choir's program that carries a voice's name is that voice of a chorale. Times
-    stay in ticks; the tempo is the first that the file sets.
-    """
-    return score_of(parse_file(raw, name))
-
-
-def parse_sung(raw: bytes, name: str) -> Sung:
-    """Read the bytes of a MIDI file with its words; raises MidiError with its reason."""
-    midi = parse_file(raw, name)
-    score = score_of(midi)
-    if not may_have_words(raw):
-        return Sung(score, Counter())
-    events = parse_events(raw)
-    chunks = [track.chunk for track in source_tracks(midi.tracks, events.tracks)]
-    return with_words(score, events, chunks)
-
-
-def score_of(midi: MidiFile) -> Score:
-    """Return the music of a file; the tempo it begins at is the first that it sets."""
-    tracks = (
-        Track(one.instrument, one.onset, one.end, one.pitch, one.velocity) for one in midi.tracks
-    )
-    ticks, quarters = midi.tempos()
-    tempos = tuple(
-        Tempo(tick, usual_us(quarter_us))
-        for tick, quarter_us in zip(ticks.tolist(), quarters.tolist(), strict=True)
-    )
-    first_us = tempos[0].quarter_us if tempos else DEFAULT_QUARTER_US
-    return Score(
-        midi.ticks_per_quarter,
-        tuple(tracks),
-        midi.metres,
-        US_PER_MINUTE / first_us,
-        tempos=tempos,
-    )
+_PITCHED_CHANNELS = (*range(9), *range(10, 16))
+_CLOCKS = bytes((24, 8))
+"""Of a metronome's click, and 32nd notes a quarter: as all files have them."""
 
 
 def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None:
@@ -102,7 +56,7 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
             sign = pretty_midi.TimeSignature(*piece.metre_of(bar), start * step_s)
             midi.time_signature_changes.append(sign)
     named = list(zip(piece.tracks, track_names(piece), strict=True))
-    if len(named) > _PITCHED_CHANNELS:  # given in turn, and counted on past the drums
+    if len(named) > len(_PITCHED_CHANNELS):  # given in turn, and counted on past the drums
         named.sort(key=lambda one: one[0].instrument == DRUMS)
     for track, name in named:
         midi.instruments.append(_written_track(track, name, step_s))
@@ -160,3 +114,38 @@ def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instru
         for velocity, pitch, onset, end in zip(*columns, strict=True)
     ]
     return instrument
+
+
+def midi_bytes(score: Score) -> bytes:
+    """Return a MIDI file of a score's notes, words, metres, tempi, a named track each."""
+    tempos = score.tempos or (Tempo(0, round(US_PER_MINUTE / score.tempo_bpm)),)
+    tempi = [Event(one.onset_ticks, meta(TEMPO, one.quarter_us.to_bytes(3))) for one in tempos]
+    metres = [
+        Event(
+            metre.onset_ticks,
+            meta(METRE, bytes((metre.numerator, metre.denominator.bit_length() - 1)) + _CLOCKS),
+        )
+        for metre in score.metres
+    ]
+    chunks: list[Chunk | bytes] = [Chunk([*tempi, *metres])]
+    for number, track in enumerate(score.tracks):
+        channel = _PITCHED_CHANNELS[number % len(_PITCHED_CHANNELS)]
+        if track.instrument == DRUMS:
+            channel = DRUM_CHANNEL
+        name = meta(NAME, instrument_title(track.instrument).encode())
+        program = bytes((PROGRAM | channel, general_midi_program(track.instrument)))
+        columns = (track.onset, track.end, track.pitch, track.loudness)
+        # Sorted by their status too: at one tick notes end (0x80) before others begin (0x90).
+        notes = sorted(
+            event
+            for onset, end, pitch, velocity in zip(*(one.tolist() for one in columns), strict=True)
+            for event in (
+                Event(onset, bytes((NOTE_ON | channel, pitch, velocity))),
+                Event(end, bytes((NOTE_OFF | channel, pitch, 0))),
+            )
+        )
+        # `to_bytes` sorts by ticks alone: at one tick words stay before the notes that sing them.
+        chunks.append(Chunk([Event(0, name), Event(0, program), *lyric_events(track), *notes]))
+    # The number of chunks, 0 here, is written by `to_bytes`.
+    header = (1).to_bytes(2) + bytes(2) + score.ticks_per_quarter.to_bytes(2)
+    return EventFile(header, chunks).to_bytes()

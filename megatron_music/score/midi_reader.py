@@ -1,4 +1,4 @@
-"""What a MIDI file says, or why it cannot be read, as the compiled reader finds it."""
+"""Read MIDI files by the compiled reader: their scores, or why they cannot be read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,19 @@ from megatron_music.score.midi_columns import (
     SILENT,
     TEMPO,
     TRACK,
+    US_PER_MINUTE,
     VELOCITY,
 )
-from megatron_music.score.notes import DEFAULT_QUARTER_US, QUARTERS_PER_BAR, IntArray, Metre
+from megatron_music.score.notes import (
+    DEFAULT_QUARTER_US,
+    QUARTERS_PER_BAR,
+    IntArray,
+    Metre,
+    Score,
+    Tempo,
+    Track,
+)
+from megatron_music.score.tempo import usual_us
 
 LONGEST_QUARTERS = 40_000
 """10,000 bars of 4/4, over five hours: a note beyond that is damage, not music."""
@@ -141,6 +151,40 @@ class MidiFile:
             begins_s[part] + (ticks - starts[part]) * tick_s[part]
         )
         return sounds_s
+
+
+def read_midi(path: Path) -> Score:
+    """Read a MIDI file; raises MidiError if it is missing, damaged, empty or too large."""
+    return score_of(read_file(path))
+
+
+def parse_midi(raw: bytes, name: str) -> Score:
+    """Read the bytes of a MIDI file called `name`; raises MidiError with its reason.
+
+    A track in the choir's program that carries a voice's name is that voice of a chorale. Times
+    stay in ticks; the tempo is the first that the file sets.
+    """
+    return score_of(parse_file(raw, name))
+
+
+def score_of(midi: MidiFile) -> Score:
+    """Return the music of a file; the tempo it begins at is the first that it sets."""
+    tracks = (
+        Track(one.instrument, one.onset, one.end, one.pitch, one.velocity) for one in midi.tracks
+    )
+    ticks, quarters = midi.tempos()
+    tempos = tuple(
+        Tempo(tick, usual_us(quarter_us))
+        for tick, quarter_us in zip(ticks.tolist(), quarters.tolist(), strict=True)
+    )
+    first_us = tempos[0].quarter_us if tempos else DEFAULT_QUARTER_US
+    return Score(
+        midi.ticks_per_quarter,
+        tuple(tracks),
+        midi.metres,
+        US_PER_MINUTE / first_us,
+        tempos=tempos,
+    )
 
 
 def read_file(path: Path) -> MidiFile:
