@@ -1,13 +1,13 @@
 """All errors that a user can meet.
 
-Each message is one line: what is wrong (with the value got), what is allowed, what to do.
+Each message is one line: what is wrong and the value, what is allowed, what to do.
 
-MusicError                 anything below; exit code 1
-├── UsageError             the request cannot be carried out as written; exit code 2
+MusicError                 the base of all; exit code 1
+├── UsageError             a request with a mistake; exit code 2
 │   ├── RecipeError        a recipe or an override that does not fit the schema
 │   └── LayoutError        a parallel layout that cannot work
 ├── InputError             a file that cannot be used
-│   ├── MusicFileError     a file of music; has the reason it is counted under
+│   ├── MusicFileError     a file of music; has a reason such as "damaged"
 │   │   ├── MidiError      a MIDI file: missing, damaged, empty, too large
 │   │   └── ScoreError     MusicXML, ABC or kern: missing, damaged, empty, too large
 │   ├── TokenError         a token sequence that is not legal mmmtrack; has the position
@@ -29,7 +29,7 @@ class MusicError(Exception):
 
 
 class UsageError(MusicError):
-    """A request that cannot be carried out as written."""
+    """A request with a mistake, such as an option that does not exist."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class InputError(MusicError):
 class MusicFileError(InputError):
     """A file of music that cannot be used.
 
-    `reason` is the word under which the records of a data set count such files.
+    `reason` is a word such as "damaged", by which a data set counts the files it leaves out.
     """
 
     def __init__(self, message: str, reason: str = "damaged") -> None:

@@ -1,6 +1,7 @@
-"""Files of notation as scores: MusicXML, ABC and Humdrum kern, read by music21.
+"""Read files of notation as scores: MusicXML, ABC and Humdrum kern.
 
-Music21 parses; `music21_stream` makes notes of its streams. A file may hold several tunes (ABC).
+Music21 parses a file; `music21_stream` makes a score of the result. An ABC file may hold several
+tunes, each of which is a piece.
 """
 
 import codecs
@@ -26,7 +27,7 @@ from megatron_music.score.notes import Score
 MUSICXML_SUFFIXES = (".xml", ".musicxml", ".mxl")
 SCORE_SUFFIXES = (*MUSICXML_SUFFIXES, ".abc", ".krn")
 LARGEST_SCORE_BYTES = 64_000_000
-"""Of MusicXML, unpacked: a symphony's movement takes some ten megabytes."""
+"""The limit of unpacked MusicXML. A movement of a symphony takes about ten megabytes."""
 
 _KINDS = {".abc": "ABC", ".krn": "Humdrum kern"}
 _CONTAINER = "META-INF/container.xml"
@@ -80,7 +81,7 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     suffix = match[1].lower() if match else ".xml"
     kind = _KINDS.get(suffix, "MusicXML")
     try:
-        # What music21 says of a file does not reach the terminal: the caller says it in one line.
+        # Warnings of music21 are kept off the terminal: the caller reports a fault in one line.
         with (
             warnings.catch_warnings(action="ignore"),
             contextlib.redirect_stderr(io.StringIO()),
@@ -94,29 +95,29 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
     except ScoreError as fault:
         raise ScoreError(f"{name} {fault}", fault.reason) from None
     except MemoryError:
-        raise  # of the machine or a limit, not of the file
+        raise  # the machine or a limit is at fault, not the file
     except Exception as fault:  # music21's parsers raise many kinds of errors
         where = _broken_at(fault)
         raise ScoreError(
             f"{name} cannot be read as {kind}{where}; export it again", "damaged"
         ) from None
     finally:
-        gc.collect()  # a worker collects no garbage by itself, and a stream is a heap of cycles
+        gc.collect()  # streams are full of reference cycles, and workers collect no garbage
 
 
 def _broken_at(fault: Exception) -> str:
-    """Return where a file of notation is damaged, as far as the fault tells."""
+    """Return where a file of notation is damaged, or "" where the error does not say it."""
     if isinstance(fault, ET.ParseError):
         line, column = fault.position
         return f": its XML breaks at line {line}, column {column + 1}"
     if isinstance(fault, zipfile.BadZipFile | zlib.error):
-        return ": it is no whole ZIP file"
+        return ": its ZIP container is damaged"
     measure = _MEASURE.search(str(fault))
-    return f": its measure {measure[1]} breaks the format" if measure else ""
+    return f": its measure {measure[1]} is not valid" if measure else ""
 
 
 def _check_spines(text: str) -> None:
-    """Refuse text that is no kern or whose spines break; raises ScoreError."""
+    """Check that text is kern and that its lines match its spines; raises ScoreError."""
     if not re.search(r"^(.*\t)?\*\*", text, re.MULTILINE):
         raise ScoreError(
             "is no Humdrum kern: no spine begins with **kern; export it again", "foreign"
@@ -138,7 +139,7 @@ def _check_spines(text: str) -> None:
 
 
 def _parsed(text: str, suffix: str) -> Any:
-    """Return a stream of ABC or kern, without beams: they take half of the time of ABC."""
+    """Parse ABC or kern without beams, which would take half of the time of ABC."""
     from music21 import converter, stream
 
     if suffix == ".abc":
@@ -149,7 +150,7 @@ def _parsed(text: str, suffix: str) -> Any:
         _check_spines(text)
     streams: Any = stream.Stream
     make_beams = streams.makeBeams
-    # Music21 has no switch for it, and nothing is drawn.
+    # Music21 has no option to leave beams out. Nothing here draws them.
     streams.makeBeams = lambda self, **_: self
     try:
         return converter.parseData(text, format="abc" if suffix == ".abc" else "humdrum")
@@ -184,7 +185,7 @@ def _musicxml(raw: bytes) -> Any:
 
 
 def _check_metres(root: ET.Element) -> None:
-    """Refuse metres that no bar can have: music21 fails at some of them; raises ScoreError."""
+    """Check all time signatures, since music21 fails at some; raises ScoreError."""
     for time in root.iter("time"):
         beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
         if beats.isdecimal() and kind.isdecimal():
@@ -192,7 +193,7 @@ def _check_metres(root: ET.Element) -> None:
 
 
 def _give_drums_pitches(root: ET.Element) -> None:
-    """Give strokes of drums the pitch of their sound: music21 does not look at which drum it is."""
+    """Write unpitched notes as pitches of their drums: music21 does not read which drum plays."""
     pitches: dict[str | None, int] = {}
     for sound in root.iter("midi-instrument"):
         number = sound.findtext("midi-unpitched", "").strip()
@@ -210,7 +211,7 @@ def _give_drums_pitches(root: ET.Element) -> None:
 
 
 def _unpacked(raw: bytes, suffix: str) -> bytes:
-    """Return the score of MusicXML: of a compressed file the first that its container names."""
+    """Return MusicXML as it is; of a compressed file the first score that its container names."""
     if not raw.startswith(b"PK"):
         if suffix == ".mxl" and raw.lstrip(codecs.BOM_UTF8)[:1] != b"<":
             raise ScoreError("is no ZIP file, as .mxl files are; export it again", "foreign")

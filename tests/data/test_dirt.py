@@ -17,7 +17,6 @@ from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.folder import MidiFile
 from megatron_music.data.sources.item import LARGEST_FILE_BYTES
 from megatron_music.data.sources.open import folder_source, open_source
-from megatron_music.errors import DataError
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from tests.data.collection import files_of, folder_of_songs, waltz
 from tests.data.sources.test_archive import pack
@@ -164,13 +163,6 @@ def test_dirt_in_an_archive_becomes_the_same(dirt: Path, tmp_path: Path, kind: s
         assert got[name] == expected[name]
 
 
-@pytest.mark.slow
-def test_dirt_becomes_the_same_with_two_workers(dirt: Path, tmp_path: Path) -> None:
-    for workers in (1, 2):
-        build(folder_source(dirt), tmp_path / str(workers), ALL, workers)
-    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
-
-
 def test_a_bar_of_a_hundred_thousand_notes_does_not_bloat(tmp_path: Path) -> None:
     folder = folder_of_songs(tmp_path / "music", 2)
     build(folder_source(folder), tmp_path / "warm", ALL)
@@ -198,12 +190,3 @@ def test_a_signature_years_after_the_music_costs_no_time(tmp_path: Path) -> None
     record = encode_item(item, ALL, Vocabulary(ALL.tokenizer())).record
     assert time.process_time() - start < 5
     assert (record.outcome, record.windows) == ("kept", 1)
-
-
-def test_no_music_but_dirt_ends_with_the_reasons(tmp_path: Path) -> None:
-    (tmp_path / "music").mkdir()
-    for name, raw in (*DIRT["foreign"].items(), *DIRT["silent"].items(), *DIRT["empty"].items()):
-        (tmp_path / "music" / name).write_bytes(raw)
-    said = r"no piece .* 9 foreign, 1 empty, 3 silent"
-    with pytest.raises(DataError, match=said):
-        build(folder_source(tmp_path / "music"), tmp_path / "set")

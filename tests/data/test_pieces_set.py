@@ -21,7 +21,7 @@ from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.document_places import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
-from tests.data.collection import Song, as_score, folder_of_songs, song, songs, source_of, waltz
+from tests.data.collection import Song, folder_of_songs, song, songs, source_of, waltz
 
 WINDOWS = BuildSettings(bars=4, split=(50, 25, 25), shuffle=False)
 PIECES = dataclasses.replace(WINDOWS, pieces=True)
@@ -141,8 +141,3 @@ def test_a_long_piece_is_one_document_and_labels_stand_at_its_head(tmp_path: Pat
     (refused,) = left_out(tmp_path / "set")
     assert refused["reason"] == "metre"
     assert verify(tmp_path / "set").documents == 6
-
-
-def test_scores_are_what_sources_give() -> None:
-    """The songs here are the same as scores and as files."""
-    assert as_score(song(1)).tracks == song(1).tracks

@@ -15,10 +15,9 @@ from megatron_music.errors import MidiError
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO
 from megatron_music.score.midi_kernel import new_buffers, scan
 from megatron_music.score.midi_reader import parse_midi
-from megatron_music.score.midi_writer import write_midi
-from megatron_music.score.notes import Metre, Piece, Score, Track
+from megatron_music.score.notes import Metre, Score, Track
 from tests.midi_bytes import END_OF_TRACK, FOUR_FOUR, HEADER, ONE_NOTE, chunk, midi_bytes, riff
-from tests.music import pieces, track
+from tests.music import track
 
 
 def read(raw: bytes) -> Score:
@@ -60,16 +59,6 @@ def quantity(value: int) -> bytes:
 # --- sound files ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
-@given(pieces(), st.sampled_from([60.0, 93.0, 120.0, 171.5]))
-def test_what_pretty_midi_writes_is_read(
-    tmp_path_factory: pytest.TempPathFactory, piece: Piece, tempo: float
-) -> None:
-    path = tmp_path_factory.mktemp("midi") / "piece.mid"
-    write_midi(piece, path, tempo)
-    hold_to_symusic(path.read_bytes())
-
-
 def test_a_chorale_as_music21_writes_it_is_read(tmp_path: Path) -> None:
     from music21 import corpus
 
@@ -96,11 +85,6 @@ def test_a_chorale_as_music21_writes_it_is_read(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_notes_of_a_file(raw: bytes, notes: Track) -> None:
     assert read(raw).tracks == (notes,)
-
-
-def test_several_patterns_are_refused() -> None:
-    with pytest.raises(MidiError, match="2 separate patterns"):
-        read(midi_bytes(ONE_NOTE, ONE_NOTE, format_=2))
 
 
 @pytest.mark.parametrize("name", [b"Alto", b"  alto \r", b"ALTO"])

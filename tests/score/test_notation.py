@@ -242,7 +242,7 @@ def test_kern_is_read_and_its_minims_are_halved_when_asked() -> None:
         ("a.xml", b"<svg/>", "foreign", "no MusicXML"),
         ("a.xml", b"<score-partwise>", "damaged", "cannot be read as MusicXML"),
         ("a.xml", b"<score-partwise>", "damaged", "breaks at line 1, column 17"),
-        ("a.mxl", b"PK\x03\x04 cut", "damaged", "no whole ZIP file"),
+        ("a.mxl", b"PK\x03\x04 cut", "damaged", "ZIP container is damaged"),
         ("a.mxl", b"a letter", "foreign", "no ZIP file"),
         ("a.krn", b"no spines here", "foreign", "no Humdrum kern"),
         ("a.krn", KERN.replace(".\t1dd", "1dd").encode(), "damaged", "line 6 has 1 columns for 2"),

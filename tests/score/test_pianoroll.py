@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from megatron_music.errors import WriteError
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import (
     DRUM_COLOUR,
     draw_piano_roll,
@@ -21,11 +21,7 @@ from megatron_music.score.pianoroll import (
     pitch_name,
     track_colours,
 )
-
-
-def track(instrument: int, *notes: tuple[int, int, int]) -> Track:
-    onset, end, pitch = np.array(notes, dtype=np.int64).reshape(-1, 3).T
-    return Track(instrument, onset, end, pitch)
+from tests.music import track
 
 
 def chorale(bars: int = 2) -> Piece:

@@ -1,7 +1,6 @@
 """One piece to its documents: windows, order of tracks, keys, or a reason."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import pytest
 from megatron_music.data.encoding.encode import MOST_BARS, MOST_NOTES, encode_item
 from megatron_music.data.encoding.records import KEPT, REFUSED
 from megatron_music.data.settings import BuildSettings
-from megatron_music.data.sources.folder import MidiFile
 from megatron_music.data.sources.item import Item
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Metre, Piece, Score, Track
 from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from tests.data.collection import Song, song, waltz
+from tests.data.collection import Song, song
 from tests.music import track
 
 TRAIN_ALONE = (1, 0, 0)
@@ -78,16 +76,6 @@ def refusal(item: Item) -> tuple[str, str]:
     piece = encode_item(item, settings, Vocabulary(settings.tokenizer()))
     assert (piece.record.outcome, len(piece.documents.lengths)) == (REFUSED, 0)
     return piece.record.reason, piece.record.detail
-
-
-def test_files_are_refused_with_the_readers_reason(tmp_path: Path) -> None:
-    waltz(tmp_path / "waltz.mid")
-    told = ("metre", "3/4; only stretches of 4/4 as long as a window are kept")
-    assert refusal(MidiFile(str(tmp_path / "waltz.mid"), "waltz.mid")) == told
-    (tmp_path / "bad.mid").write_bytes(b"MThd nonsense")
-    reason, detail = refusal(MidiFile(str(tmp_path / "bad.mid"), "bad.mid"))
-    assert reason == "damaged"
-    assert "bad.mid" in detail
 
 
 def test_a_change_of_metre_is_refused_and_none_at_all_is_not() -> None:

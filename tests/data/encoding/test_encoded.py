@@ -30,20 +30,3 @@ def test_every_document_is_followed_by_itself_with_bars_hidden(tmp_path: Path) -
         choices.add(tuple(np.flatnonzero(hidden == vocabulary.ids["FILL_IN"]).tolist()))
     assert len(choices) > len(reader) // 4
     verify(tmp_path)
-
-
-def test_hidden_bars_are_in_the_counts(tmp_path: Path) -> None:
-    plain = build(source_of(songs(6)), tmp_path / "plain", BuildSettings(split=(100, 0, 0)))
-    filled = build(
-        source_of(songs(6)), tmp_path / "filled", BuildSettings(split=(100, 0, 0), fill=True)
-    )
-    train = [made.manifest["splits"]["train"] for made in (plain, filled)]
-    assert train[1]["documents"] == 2 * train[0]["documents"]
-    assert train[1]["pieces"] == train[0]["pieces"]
-
-
-def test_without_the_setting_nothing_is_hidden(tmp_path: Path) -> None:
-    build(source_of(songs(3)), tmp_path, BuildSettings(split=(100, 0, 0)))
-    vocabulary = load_vocabulary(tmp_path / "tokenizer")
-    assert not vocabulary.settings.fill
-    assert not is_hidden(IndexedReader(tmp_path / "train").tokens, vocabulary)

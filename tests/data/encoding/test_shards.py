@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from megatron_music.data.encoding.records import KEPT
-from megatron_music.data.encoding.shard_file import read_documents, read_shard
+from megatron_music.data.encoding.shard_file import read_shard
 from megatron_music.data.encoding.shards import Task, encode_shards
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.open import folder_source
@@ -118,11 +118,3 @@ class Doomed(LocalWorkers):
 def test_workers_that_keep_dying_for_no_file_end_the_build(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="keep dying"):
         list(encode_shards(tasks_of(songs(4), tmp_path), Doomed(2), silent))
-
-
-def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
-    [task] = tasks_of(songs(2), tmp_path)
-    list(encode_shards([task], LocalWorkers(1), silent))
-    task.path.write_bytes(task.path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"shard-000 is damaged"):
-        read_documents(task.path)
