@@ -80,8 +80,7 @@ def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, .
 
 def _open(source: str, words: Mapping[str, Any]) -> "TextSource":
     from megatron_music.data.sources.catalog import collection_named
-    from megatron_music.text.hymns import hymns
-    from megatron_music.text.songs import Columns, open_songs
+    from megatron_music.text.songs import Columns, hymns, open_songs
 
     collection = collection_named(source)
     if collection is not None and not collection.is_text:

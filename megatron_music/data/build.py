@@ -22,7 +22,6 @@ from megatron_music.data.assemble.scan import (
     scan_shards,
     syllable_pieces,
 )
-from megatron_music.data.assemble.training_windows import window_record, with_training_instruments
 from megatron_music.data.assemble.write import write_tokens
 from megatron_music.data.build_steps import WORK_FOLDER, Builder, Result
 from megatron_music.data.encoding.grid_cost import grid_cost
@@ -44,6 +43,7 @@ from megatron_music.data.sources.item import Item, contents
 from megatron_music.data.sources.labels import Labelled, label
 from megatron_music.data.sources.open import Source
 from megatron_music.data.split import weights_for_few
+from megatron_music.data.windows import window_record, with_training_instruments
 from megatron_music.data.workers.limits import WorkerDied
 from megatron_music.data.workers.local import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError

@@ -1,4 +1,4 @@
-"""What a person may choose about a data set, and the defaults."""
+"""The settings of a build of music, their defaults, and checks of them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ _LATER = (
     *("density_edges", "attributes", "metres", "velocity", "tempo"),
     *("lyrics", "pieces", "quality", "learned_pieces"),
 )
-"""Settings that manifests are written without unless they are chosen: folders stay the same."""
+"""Settings that a manifest lists only if they are chosen: older data sets stay up to date."""
 
 _OF_LYRICS = ("syllable_pieces", "learned_pieces")
-"""Settings that mean nothing without `lyrics`."""
+"""Settings that have an effect only with `lyrics`."""
 
 _OF_STORED_WINDOWS = ("hop", "seed")
-"""Settings that training does not draw windows of whole pieces by: it has a seed of its own."""
+"""Settings without effect on whole pieces: training draws windows by its own seed."""
 
 WHOLE_PIECE_BARS = 1 << 20
 """More than any piece has."""
@@ -30,7 +30,7 @@ MOST_SYLLABLE_PIECES = 4096
 """A language has some thousand syllables."""
 
 MANY_FILES = 2_000
-"""More files than these hold their music in enough keys by themselves."""
+"""With more files than this, the music is in enough keys without transpositions."""
 
 
 class Cut(NamedTuple):
@@ -59,7 +59,8 @@ class BuildSettings:
     another data set (`learned_pieces`) or learned from the training syllables (empty).
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
-    With `quality` music that teaches nothing is left out, and near duplicates (`encoding.quality`).
+    With `quality` music without key or rhythm is left out, and near duplicates
+    (`encoding.quality`).
     """
 
     bars: int = 4
@@ -113,7 +114,7 @@ class BuildSettings:
 
     @property
     def hop_bars(self) -> int:
-        """Bars from the beginning of a window to that of the next."""
+        """Bars between the beginnings of neighbouring windows."""
         return self.hop or self.bars
 
     @property
@@ -124,7 +125,7 @@ class BuildSettings:
 
     @property
     def cut(self) -> Cut:
-        """How documents are cut: windows as asked for, or whole pieces as they are."""
+        """How documents are cut: into the windows that are asked for, or not at all."""
         if self.pieces:
             return Cut(WHOLE_PIECE_BARS, WHOLE_PIECE_BARS, range(1), shuffle=False, max_tracks=None)
         return Cut(self.bars, self.hop_bars, self.shifts, self.shuffle, self.max_tracks)
@@ -148,7 +149,7 @@ class BuildSettings:
         return dataclasses.replace(start, density_edges=self.density_edges)
 
     def record(self) -> dict[str, Any]:
-        """Return what a manifest keeps of them: of `_LATER` ones those that were chosen."""
+        """Return the settings for a manifest; those of `_LATER` only if they are chosen."""
         return {
             name: of
             for name, of in vars(self).items()
@@ -157,7 +158,7 @@ class BuildSettings:
 
 
 def for_own_music(files: int) -> BuildSettings:
-    """Return the settings of a folder or an archive of a person's files, unless asked otherwise.
+    """Return the default settings for a folder or an archive of the user's files.
 
     Windows are drawn from whole pieces, as long as the songs that `sample` is asked for. Some bars
     are hidden so that bars can be filled in. Windows of few files are in all keys.
@@ -167,7 +168,7 @@ def for_own_music(files: int) -> BuildSettings:
 
 
 def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings:
-    """Take a collection's own settings, with what a person chose over them.
+    """Return a collection's own settings, changed by what the user chose.
 
     A hop that was not chosen gives way to shorter windows. Raises UsageError, also for a choice
     that means nothing for whole pieces.

@@ -42,7 +42,7 @@ _SILENCE = 1e-3
 """What follows the last sample above this share of the loudest is cut off."""
 
 _MELODIC_CHANNELS = (0, 1, 2, 3, 4, 5, 6, 7)
-"""Of 16, so that the synthesizer's 64 voices are enough for what plays at once."""
+"""Of 16 channels: more at once could need more than the 64 voices of the synthesizer."""
 
 _BANK, _BANK_FINE, _VOLUME, _VOLUME_FINE = 0, 32, 7, 39
 _USUAL_VOLUME = 100

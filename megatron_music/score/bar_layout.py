@@ -40,7 +40,7 @@ class Region:
 
 
 def other_metres(score: Score, metres: Collection[TimeSignature]) -> list[TimeSignature]:
-    """Return the metres of a score that are none of these; it is in 4/4 where it tells none."""
+    """Return the metres of a score that are not among these; without signatures it is in 4/4."""
     signed = [metre.signature for metre in score.metres]
     begins = min((metre.onset_ticks for metre in score.metres), default=1)
     return [one for one in (*signed, *[COMMON_TIME] * (begins > 0)) if one not in metres]

@@ -1,4 +1,6 @@
-"""Where the bars of a file are, by its own time signatures, and where they are on the model's grid.
+"""The bars of a user's file, by its time signatures, and the bars of the grid that they fill.
+
+`bar_layout` decides which music of a data set is kept; here all music of a prompt is.
 
 The grid has bars in the metres that the model knows, mostly 4/4 alone. A file's bar of such a
 length is one of them; another is laid into one of 4/4 or into several, the rest of them left
@@ -136,7 +138,7 @@ def barlines(score: Score, known: Collection[TimeSignature] = (COMMON_TIME,)) ->
 def bar_starts(
     metres: Sequence[Metre], end_ticks: int, ticks_per_quarter: int
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return the ticks where bars begin, then that of the last one's end, and each bar's metre.
+    """Return the ticks where bars begin, then the tick where the last ends, and each bar's metre.
 
     Signatures of bars that are shorter than a 64th note are left out of account.
     """

@@ -144,7 +144,7 @@ def word_events(events: EventFile) -> dict[int, list[Event]]:
 
 
 def convention_of(events: EventFile) -> Convention:
-    """Return how a file writes its words; that of new files where it has none."""
+    """Return how a file writes its words; without words, how new files are written."""
     words = [event for of in word_events(events).values() for event in of]
     if not words:
         return LYRICS
@@ -251,7 +251,7 @@ def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:
 
 
 def _laid(syllables: Sequence[str], notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
-    """Return the syllables of a track's notes: of a chord's, that of its highest."""
+    """Return the syllables of a track's notes; in a chord the highest note has the syllable."""
     of_onset: dict[int, str] = {}
     before = -1
     for onset, text in zip(notes.tolist(), syllables, strict=True):

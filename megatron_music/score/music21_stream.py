@@ -229,7 +229,7 @@ def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:
 
 
 def syllable_of(element: Any) -> str:
-    """Return the syllable of a note or chord of music21's: that of the first verse."""
+    """Return the first verse's syllable of a note or chord of music21."""
     lyrics = sorted(element.lyrics, key=lambda lyric: lyric.number)
     if not lyrics or not lyrics[0].text:
         return ""
@@ -240,7 +240,7 @@ def syllable_of(element: Any) -> str:
 
 
 def ends_with_fermata(element: Any) -> bool:
-    """Tell whether a note or chord of music21's is held: so the lines of hymns end."""
+    """Tell whether a note or chord of music21 has a fermata, as at the ends of lines in hymns."""
     return any("Fermata" in one.classes for one in element.expressions)
 
 
@@ -249,7 +249,7 @@ def as_track(instrument: int, notes: list[Note]) -> Track:
     whole: list[list[int]] = []
     last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0, UNTOLD])
     sung: list[str] = []
-    latest = 0  # of the syllables, the one that a fermata ends the line of
+    latest = 0  # the syllable whose line a fermata ends
     for onset, end, pitch, tied, text, ends_line, velocity in notes:
         last = last_of_pitch[pitch]
         if tied and last[1] == onset:

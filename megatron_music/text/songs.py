@@ -9,13 +9,17 @@ import hashlib
 import json
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree as ET
 
+from megatron_music.data.sources.catalog import Collection
+from megatron_music.data.sources.corpus import corpus_fingerprint, corpus_folder
 from megatron_music.errors import DataError, UsageError
 from megatron_music.formatting import printable
 
@@ -30,6 +34,8 @@ _HEADER_BYTES = 1 << 16
 _DELIMITERS = ",;\t|"
 _LONGEST_NAME = 200  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
+_VERSE_NUMBER = re.compile(r"^\s*\d+\.\s*")
+"""Some encodings have it at the beginning of a verse."""
 _GAPS = re.compile(r"\n{3,}")
 
 
@@ -68,7 +74,7 @@ class TextSource:
 
 
 def open_songs(path: Path, columns: Columns) -> TextSource:
-    """Return the songs of a file or folder; raises UsageError and DataError for what is neither."""
+    """Return the songs of a file or folder; raises UsageError and DataError for other files."""
     if path.parts[:1] == ("~",):
         path = path.expanduser()
     if path.is_dir():
@@ -264,6 +270,55 @@ def _file(path: Path, name: str) -> Song:
     except (DataError, UnicodeDecodeError, OSError):
         return Song(name, "", reason="not text")
     return song(name, text, title, artist)
+
+
+def hymns(collection: Collection) -> TextSource:
+    """Return the verses as songs; a verse's title is its first line."""
+    paths = sorted((corpus_folder() / "bach").glob("*.mxl"))
+
+    def read(progress: Callable[[int], None]) -> Iterator[Song]:
+        done = 0
+        for path in paths:
+            done += path.stat().st_size
+            progress(done)
+            yield from _verses(path)
+
+    return TextSource(
+        name=collection.name,
+        title=collection.title,
+        licence=collection.licence,
+        citation=collection.citation,
+        fingerprint=f"{corpus_fingerprint()} hymns",
+        size_bytes=sum(path.stat().st_size for path in paths),
+        read=read,
+    )
+
+
+def _verses(path: Path) -> Iterator[Song]:
+    """Give the verses of a chorale, each from the voice that has most of it."""
+    longest: dict[str, str] = {}
+    with zipfile.ZipFile(path) as archive:
+        inside = [name for name in archive.namelist() if not name.startswith("META-INF")]
+        name = next(one for one in inside if one.endswith((".xml", ".musicxml")))
+        score = ET.fromstring(archive.read(name))  # noqa: S314 - of an installed package
+    for part in score.iter("part"):
+        verses: dict[str, str] = {}
+        for note in part.iter("note"):
+            for lyric in note.findall("lyric"):
+                syllable = "".join(one.text or "" for one in lyric.iter("text"))
+                joined = lyric.findtext("syllabic") in {"begin", "middle"}
+                number = lyric.get("number", "1")
+                verses[number] = verses.get(number, "") + syllable + ("" if joined else " ")
+            # Chorales have a fermata at the end of each line of the text.
+            if note.find(".//fermata") is not None:
+                verses = {one: f"{text.rstrip()}\n" for one, text in verses.items()}
+        for verse, text in verses.items():
+            if len(text) > len(longest.get(verse, "")):
+                longest[verse] = text
+    for verse, text in sorted(longest.items()):
+        lines = [line.strip() for line in _VERSE_NUMBER.sub("", text).splitlines()]
+        title = next((line.rstrip(",.;:!?") for line in lines if line), "")
+        yield song(f"{path.stem}, verse {verse}", "\n".join(lines), title)
 
 
 @contextmanager

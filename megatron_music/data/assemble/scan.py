@@ -270,7 +270,7 @@ def _fit(
 
 
 def density_edges(rates: Counter[float]) -> tuple[float, ...]:
-    """Return the nine figures that cut the rates, with their counts, into ten groups alike in size.
+    """Return nine rates that divide all rates, by their counts, into ten groups of similar size.
 
     Each is a rate that occurs. Where one rate fills several groups, levels stay unused.
     """

@@ -1,4 +1,4 @@
-"""Many MIDI files to their documents at once, by the compiled kernels.
+"""Encode many MIDI files at once by the compiled kernels.
 
 A batch version of `encode.encode_item`. Files that the kernels cannot handle are left to that.
 """

@@ -1,4 +1,4 @@
-"""What `data build --quality` leaves out: music that teaches nothing, one rule a reason.
+"""The rules of `data build --quality`: which music is left out, each rule with its reason.
 
 Each rule looks at the whole piece as its source gives it, so that its verdict does not depend on
 windows, keys or vocabularies; only the grid counts. Near duplicates are found by `sketch`: runs of

@@ -43,7 +43,7 @@ def line(of: FileRecord) -> bytes:
 
 
 def is_kept(text: bytes) -> bool:
-    """Tell whether a line of `files.jsonl` is that of a piece that was kept."""
+    """Tell whether a line of `files.jsonl` says that its piece was kept."""
     return bool(json.loads(text)["outcome"] == KEPT)
 
 

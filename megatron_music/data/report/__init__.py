@@ -1,1 +1,1 @@
-"""What is in a finished data set, and whether it is whole."""
+"""Statistics of a finished data set, and its verification."""

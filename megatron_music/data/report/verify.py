@@ -1,4 +1,4 @@
-"""Every claim of a data set's manifest, checked against its files."""
+"""Check the files of a data set against its manifest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def _check_places(prefix: Path, reader: IndexedReader) -> None:
 
 
 def _portions(reader: IndexedReader) -> Iterator[tuple[range, npt.NDArray[np.generic]]]:
-    """Cut the documents into runs of a bearable number of tokens; give them with these."""
+    """Give runs of documents with their tokens, about _PORTION_TOKENS at a time."""
     ends = np.cumsum(reader.lengths, dtype=np.int64)
     first = done = 0
     while first < len(reader):
@@ -114,7 +114,7 @@ def _check_documents(
     reader: IndexedReader,
     vocabulary: AnyVocabulary,
 ) -> None:
-    """Check a run of documents: all at once, and those that this leaves in doubt one by one."""
+    """Check a run of documents by the compiled grammar; the readable one explains a fault."""
     if isinstance(vocabulary, TextVocabulary):
         _check_words(name, documents, tokens, reader, vocabulary)
         return

@@ -233,6 +233,6 @@ def collection_named(name: str) -> Collection | None:
 
 
 def nearest_names(name: str) -> list[str]:
-    """Return the names that someone who wrote `name` may have meant, the likeliest first."""
+    """Return names of collections similar to `name`, the most similar first."""
     names = [known.name for known in COLLECTIONS]
     return difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)

@@ -28,7 +28,7 @@ SONG_STEM = r"(song-\d+|prompt)(-\d+)?"
 _SONG = re.compile(rf"{SONG_STEM}\.(mid|musicxml)")
 
 _RUN_NAMES = {"config.yaml", "environment.json", "checkpoints"}
-"""The names of what is in the folder of a training run."""
+"""Files that mark the folder of a training run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ _SUFFIX = ".abc"
 
 @dataclass(frozen=True, slots=True)
 class Tune(FileItem):
-    """One tune of an ABC file, counted from 1; its name is that of the file and `#2`."""
+    """One tune of an ABC file, counted from 1; its name is the name of the file and `#2`."""
 
     file: File
     number: int

@@ -24,7 +24,7 @@ from megatron_music.formatting import counted
 from megatron_music.tokenizer.attributes import UNKNOWN, as_word, family_of
 
 MOST_LABELS = 4_000
-"""Of all families together; a table has more where a column of titles is taken for labels."""
+"""The limit for all families together; a table with a column of titles exceeds it."""
 
 LARGEST_TABLE_BYTES = 256_000_000
 _OF_TOKENS = (

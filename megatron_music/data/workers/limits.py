@@ -46,7 +46,7 @@ def time_limit(limit_s: float) -> Iterator[None]:
 
 @contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[None]:
-    """Have MemoryError raised where more is taken than `limit_bytes` beyond what is held already.
+    """Raise MemoryError in code that takes more than `limit_bytes` beyond what the process holds.
 
     The limit is the kernel's (RLIMIT_DATA): it holds for compiled libraries too, and for all
     threads. Where it cannot be had, there is none.
@@ -71,7 +71,7 @@ def memory_limit(limit_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def uncollected(for_good: bool = False) -> Iterator[None]:
-    """Switch off the garbage collector, which takes a fifth of the time, with music21 a third.
+    """Switch off the garbage collector, which takes a fifth of the time, a third with music21.
 
     `for_good` has it never look through what is there afterwards.
     """

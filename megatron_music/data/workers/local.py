@@ -150,7 +150,7 @@ def start_workers(backend: str, count: int | None) -> None:
 
 
 def open_workers(backend: str, count: int | None) -> Workers:
-    """Return `workers` workers (None: as many as there are cores) of a backend.
+    """Return `count` workers of a backend; None for as many as there are cores.
 
     Raises UsageError, and MissingError where the backend is not installed.
     """
