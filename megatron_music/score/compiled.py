@@ -39,6 +39,7 @@ _MADE_FROM = (
     "tokenizer/infill_template.py",
     "tokenizer/structure.py",
     "tokenizer/vocabulary.py",
+    "tokenizer/windows.py",
     "tokenizer/grammar_state.py",
     "generate/sampling_params.py",
 )

@@ -9,32 +9,26 @@ velocity) follows from `draw.word` and the place of a window alone.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import DataError
+from megatron_music.tokenizer.token_kinds import token_table
 from megatron_music.tokenizer.vocabulary import (
-    Kind,
     TokenArray,
     TokenizerSettings,
     Vocabulary,
     vocabulary_of,
 )
 
-if TYPE_CHECKING:
-    from megatron_music.tokenizer.window_index_kernel import Rules
-    from megatron_music.tokenizer.window_kernel import Draw
-
 IntArray = npt.NDArray[np.int64]
 
-MOST_TRACKS = 1 << 16
+ALL_TRACKS = 1 << 16
+"""More tracks than any piece has."""
 WHOLE = 1 << 40
 """More tokens than any window has: so that none is shortened."""
-
-_STATES = ("METRE", "TEMPO")
-"""The kinds of tokens that hold until the next of their kind; at the head and before bars."""
 
 
 class Documents(NamedTuple):
@@ -45,9 +39,65 @@ class Documents(NamedTuple):
     lengths: npt.NDArray[np.int32]
 
 
+class Draw(NamedTuple):
+    """How windows are drawn; every draw depends on `word` and the window's place alone.
+
+    With `shuffle` tracks are in a random order; the first `most_tracks` stay. Of a share of
+    `dropped` windows one of these is left out, if others remain. A key is one of `shifts`
+    semitones, from `lowest_shift` on, that leave all pitches in 0..127. A share of `hidden` windows
+    hides bars. All TEMPO tokens of a window move by the same number of levels, at most
+    `tempo_levels` up or down, that leaves each a level there is; VELOCITY likewise.
+    """
+
+    word: np.uint64
+    shuffle: bool
+    most_tracks: int
+    dropped: float
+    lowest_shift: int
+    shifts: int
+    hidden: float
+    tempo_levels: int
+    velocity_levels: int
+
+
+class Window(NamedTuple):
+    """A window: `bars` bars of a document from `first_bar` on, of at most `most_tracks` tracks.
+
+    `place` counts the bars of all documents before the window; the random words follow from it.
+    `hides` is 1 where some bars are hidden. `tokens` is its number of tokens.
+    """
+
+    document: int
+    place: int
+    first_bar: int
+    bars: int
+    most_tracks: int
+    hides: int
+    tokens: int
+
+
+class WindowTables(NamedTuple):
+    """A vocabulary as the kernels take it; a mark such as BAR_START has its kind as its id.
+
+    `kinds` and `values` [vocabulary] are those of `token_kinds`. `bar_steps` are the lengths of
+    bars by the value of METRE. There are `tempo_levels` and `velocity_levels`, 0 without such
+    tokens. `note_off`, `time_delta` and `density` are the ids of value 0.
+    """
+
+    kinds: npt.NDArray[np.int8]
+    values: npt.NDArray[np.int32]
+    bar_steps: npt.NDArray[np.int32]
+    tempo_levels: int
+    velocity_levels: int
+    note_off: int
+    time_delta: int
+    density: int
+    density_edges: npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Windows:
-    """The windows of some documents: a row of `rows` each, see `window_plan_kernel`.
+    """The windows of some documents: `rows` [windows, 7], with the fields of `Window` as columns.
 
     `left_out_bars` are bars of which not even one track fits.
     """
@@ -55,7 +105,7 @@ class Windows:
     documents: Documents
     rows: IntArray
     left_out_bars: int
-    draw: "Draw"
+    draw: Draw
     vocabulary: Vocabulary
 
     def __len__(self) -> int:
@@ -64,16 +114,12 @@ class Windows:
     @property
     def sizes(self) -> IntArray:
         """The tokens of each window."""
-        from megatron_music.tokenizer.window_plan_kernel import SIZE
-
-        return self.rows[:, SIZE]
+        return self.rows[:, Window._fields.index("tokens")]
 
     @property
     def sources(self) -> IntArray:
         """The document and the first bar of each window [windows, 2]."""
-        from megatron_music.tokenizer.window_plan_kernel import DOCUMENT, FIRST
-
-        return self.rows[:, [DOCUMENT, FIRST]]
+        return self.rows[:, [Window._fields.index(name) for name in ("document", "first_bar")]]
 
     def read(self, window: int) -> TokenArray:
         """Return the tokens of a window."""
@@ -83,8 +129,8 @@ class Windows:
         document = int(row[0])
         start = int(self.documents.starts[document])
         end = start + int(self.documents.lengths[document])
-        rules = rules_of(self.vocabulary.settings)
-        return read_window(self.documents.tokens, start, end, self.draw, row, rules)
+        tables = window_tables(self.vocabulary.settings)
+        return read_window(self.documents.tokens, start, end, self.draw, row, tables)
 
 
 def documents_of(
@@ -102,9 +148,7 @@ def documents_of(
     return Documents(view, np.asarray(starts, np.int64), np.asarray(lengths, np.int32))
 
 
-def fixed_draw(
-    *, fill: bool = False, shuffle: bool = True, max_tracks: int | None = None
-) -> "Draw":
+def fixed_draw(*, fill: bool = False, shuffle: bool = True, max_tracks: int | None = None) -> Draw:
     """Return what windows for validation are drawn with: in their own key, all tracks."""
     return new_draw(0, range(1), shuffle=shuffle, max_tracks=max_tracks, hidden=0.5 * fill)
 
@@ -119,14 +163,12 @@ def new_draw(
     dropped: float = 0.0,
     tempo_levels: int = 0,
     velocity_levels: int = 0,
-) -> "Draw":
-    """Return how windows are drawn: see `window_kernel.Draw`."""
-    from megatron_music.tokenizer.window_kernel import Draw
-
+) -> Draw:
+    """Return how windows are drawn, see `Draw`; None keeps all tracks."""
     return Draw(
         np.uint64(word),
         shuffle,
-        MOST_TRACKS if max_tracks is None else max_tracks,
+        ALL_TRACKS if max_tracks is None else max_tracks,
         float(dropped),
         shifts.start,
         len(shifts),
@@ -138,7 +180,7 @@ def new_draw(
 
 def plan(
     documents: Documents,
-    draw: "Draw",
+    draw: Draw,
     bars: int,
     most_tokens: int,
     vocabulary: Vocabulary,
@@ -148,11 +190,11 @@ def plan(
     """Return the windows of an epoch; raises DataError for a document that is not a piece."""
     from megatron_music.tokenizer.window_plan_kernel import plan_windows
 
-    rules = rules_of(vocabulary.settings)
-    sound, left_out, rows = plan_windows(*documents, draw, bars, most_tokens, moves, rules)
-    if sound < len(documents.lengths):
+    tables = window_tables(vocabulary.settings)
+    valid, left_out, rows = plan_windows(*documents, draw, bars, most_tokens, moves, tables)
+    if valid < len(documents.lengths):
         raise DataError(
-            f"document {sound} is not a whole piece; build the data set again "
+            f"document {valid} is not a whole piece; build the data set again "
             "('megatron-music data verify' says what is wrong)"
         )
     return Windows(documents, rows, left_out, draw, vocabulary)
@@ -165,8 +207,8 @@ def windows_at(
 
     They are empty where nothing sounds.
     """
-    rows = np.zeros((len(firsts), 7), np.int64)
-    rows[:, 2], rows[:, 3], rows[:, 4] = firsts, bars, MOST_TRACKS
+    windows = [Window(0, 0, *of, ALL_TRACKS, 0, 0) for of in zip(firsts, bars, strict=True)]
+    rows = np.array(windows, np.int64).reshape(-1, len(Window._fields))
     cut = Windows(documents, rows, 0, new_draw(0, range(1), shuffle=False), vocabulary)
     return [cut.read(window) for window in range(len(cut))]
 
@@ -181,55 +223,25 @@ def shortened(
     from megatron_music.tokenizer.window_plan_kernel import shorten_documents
 
     draw = new_draw(0, range(1), shuffle=False)
-    rows = shorten_documents(*documents, longer, draw, most_tokens, rules_of(vocabulary.settings))
+    tables = window_tables(vocabulary.settings)
+    rows = shorten_documents(*documents, longer, draw, most_tokens, tables)
     return Windows(documents, rows, 0, draw, vocabulary)
 
 
 @lru_cache(maxsize=4)
-def rules_of(settings: TokenizerSettings) -> "Rules":
+def window_tables(settings: TokenizerSettings) -> WindowTables:
     """Return what the kernels have to know of a vocabulary."""
-    from megatron_music.tokenizer import window_index_kernel as of
-
     vocabulary = vocabulary_of(settings)
-    kinds = np.zeros(len(vocabulary), np.int8)
-    values = np.zeros(len(vocabulary), np.int32)
-    of_vocabulary = {kind for kind, _ in vocabulary.meanings}
-    states = [kind for kind in Kind if kind.name in _STATES and kind in of_vocabulary]
-    named = {
-        Kind.NOTE_ON: of.NOTE_ON,
-        Kind.NOTE_OFF: of.NOTE_OFF,
-        Kind.TIME_DELTA: of.TIME_DELTA,
-        Kind.INST: of.INST,
-        Kind.VELOCITY: of.VELOCITY,
-    }
-    for token, (kind, value) in enumerate(vocabulary.meanings):
-        kinds[token] = of.STATE if kind in states else named.get(kind, of.OTHER)
-        # The kernels keep one token of each family of states, so these are numbered.
-        values[token] = states.index(kind) if kind in states else value
-    marks = np.zeros(of.PIECE_END + 1, np.uint16)
-    for name in (
-        *("PIECE_START", "PIECE_END", "TRACK_START", "TRACK_END", "BAR_START", "BAR_END"),
-        *("FILL_IN", "FILL_START", "FILL_END"),
-    ):
-        kinds[vocabulary.ids[name]] = marks_kind = getattr(of, name)
-        marks[marks_kind] = vocabulary.ids[name]
-    return of.Rules(
-        kinds,
-        values,
-        families=len(states),
-        bar_steps=np.array(vocabulary.bar_steps, np.int32),
-        metre=vocabulary.metre,
-        metre_family=states.index(Kind.METRE) if Kind.METRE in states else -1,
-        tempo=vocabulary.tempo,
-        tempo_family=states.index(Kind.TEMPO) if Kind.TEMPO in states else -1,
-        tempi=len(vocabulary.tempi),
-        velocities=vocabulary.settings.velocity,
-        note_on=vocabulary.note_on,
+    table = token_table(vocabulary)
+    return WindowTables(
+        # Narrow, so that they stay in the cache of a core.
+        table.kinds.astype(np.int8),
+        table.values.astype(np.int32),
+        np.array(vocabulary.bar_steps, np.int32),
+        tempo_levels=len(vocabulary.tempi),
+        velocity_levels=settings.velocity,
         note_off=vocabulary.note_off,
         time_delta=vocabulary.time_delta,
-        inst=vocabulary.inst,
         density=vocabulary.density,
-        has_density=settings.density,
-        edges=np.array(settings.density_edges, np.float64),
-        marks=marks,
+        density_edges=np.array(settings.density_edges, np.float64),
     )

@@ -24,7 +24,7 @@ from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     vocabulary_of,
 )
-from megatron_music.tokenizer.window_kernel import hide_bars
+from megatron_music.tokenizer.window_plan_kernel import hide_bars
 from megatron_music.tokenizer.windows import (
     WHOLE,
     Documents,
