@@ -31,7 +31,9 @@ import numpy.typing as npt
 
 from megatron_music.config import did_you_mean
 from megatron_music.errors import UsageError
+from megatron_music.score.hashing import Words
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
+from megatron_music.score.notes import IntArray
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.load import AnyVocabulary
@@ -69,22 +71,19 @@ PlaceArray = npt.NDArray[np.integer]
 class PositionRows(NamedTuple):
     """The first row of each group in a position table, -1 where the model lacks the group.
 
-    `times` and `waits` are the numbers of rows of time and of `wait`; `common_bar` is the length of
-    bars whose METRE token has not come. There are `total` rows; in lists of rows that number
-    means none. `sung` is the place of a SYLLABLE token after its NOTE_ON, which only vocabularies
-    with lyrics have: all tokens of a syllable are at one time.
+    Up to `sung`; the other fields are numbers. There are `times` rows of time and `waits` of
+    `wait`; `common_bar` is the steps of bars whose METRE token has not come. There are `total`
+    rows; in lists of rows that number means none. `sung` is the place of a SYLLABLE token after its
+    NOTE_ON, which only vocabularies with lyrics have: all tokens of a syllable are at one time.
     """
 
-    seq_length: int
     time: int
-    times: int
     track: int
     held: int
     sounding: int
     begins: int
     after: int
     wait: int
-    waits: int
     since_begin: int
     to_end: int
     instrument: int
@@ -93,9 +92,12 @@ class PositionRows(NamedTuple):
     octaves: int
     above: int
     below: int
+    sung: int
+    seq_length: int
+    times: int
+    waits: int
     common_bar: int
     total: int
-    sung: int = -1
 
 
 def position_rows(
@@ -121,32 +123,111 @@ def position_rows(
             )
     times = vocabulary.settings.bars * vocabulary.longest_bar + 1
     waits = vocabulary.longest_bar + 1
-    sizes = {
-        "time": (times,),
-        "track": (TRACKS,),
-        "held": (PITCHES,),
-        "sounding": (SOUNDING,),
-        "ahead": (SOUNDING, SOUNDING, waits),
-        "place": (PLACES,) * 2,
-        "instrument": (INSTRUMENT_COUNT,),
-        "motion": (PITCHES,) * 3,
-        "bounds": (PITCHES,) * 2,
+    groups = {
+        "time": {"time": times},
+        "track": {"track": TRACKS},
+        "held": {"held": PITCHES},
+        "sounding": {"sounding": SOUNDING},
+        "ahead": {"begins": SOUNDING, "after": SOUNDING, "wait": waits},
+        "place": {"since_begin": PLACES, "to_end": PLACES},
+        "instrument": {"instrument": INSTRUMENT_COUNT},
+        "motion": {"last": PITCHES, "fifths": PITCHES, "octaves": PITCHES},
+        "bounds": {"above": PITCHES, "below": PITCHES},
     }
     # In the order of INPUTS, not of `inputs`: the order in which a recipe names them does not move
     # rows.
-    firsts: list[int] = []
+    sizes = [(name, *of) for name in INPUTS for of in groups[name].items()]
+    sizes.append(("time" if vocabulary.has_lyrics else "", "sung", SUNG))
+    first_rows: dict[str, int] = {}
     total = seq_length
-    for name in INPUTS:
-        for size in sizes[name]:
-            firsts.append(total if name in inputs else -1)
-            total += size * (name in inputs)
-    time, track, held, sounding, begins, after, wait, *others = firsts
-    made = PositionRows(
-        *(seq_length, time, times, track, held, sounding, begins, after, wait, waits),
-        *(*others, vocabulary.bar_steps[0], total),
+    for name, group, size in sizes:
+        first_rows[group] = total if name in inputs else -1
+        total += size * (name in inputs)
+    return PositionRows(
+        **first_rows,
+        seq_length=seq_length,
+        times=times,
+        waits=waits,
+        common_bar=vocabulary.bar_steps[0],
+        total=total,
     )
-    tells_sung = vocabulary.has_lyrics and "time" in inputs
-    return made._replace(sung=total, total=total + SUNG) if tells_sung else made
+
+
+(
+    INDEX,  # tokens so far
+    TIME,  # steps since the window's beginning, in this track
+    BAR,  # bars since the window's beginning
+    TRACK,  # tracks begun
+    INSTRUMENT,  # of the current track, its code + 1; 0 before it is known
+    BAR_START,  # the step that the bar began with
+    BAR_STEPS,  # the length of the bar
+    FIRST_BAR_STEPS,  # the length of a track's first bar
+    HIDDEN,  # hidden bars passed
+    FILLED,  # hidden bars whose contents have begun
+    LAST,  # the pitch that ended last, + 1; 0 where none did
+    LAST_END,  # the step that it ended at
+    TOUCHED_FROM,  # the steps that the unfinished track sounds in, up to TOUCHED_TO
+    TOUCHED_TO,
+    SYLLABLE_PLACE,  # SYLLABLE tokens since the NOTE_ON
+) = range(15)
+"""Columns of `SongStates.cells`."""
+
+HIDDEN_BAR_COLUMNS = (BAR, TRACK, INSTRUMENT, BAR_START, BAR_STEPS)
+"""What is kept of a hidden bar until its contents come."""
+
+SILENT = -1
+"""Means that there is no onset, or no hidden bar after it."""
+
+PITCH_WORDS = PITCHES // 64
+SOUND_WORDS = CLASSES * PITCH_WORDS
+
+
+class SongStates(NamedTuple):
+    """How far songs have come; the first index is the song's. For one song alone it is left out.
+
+    Sets of pitches are bits: two words of 64, or two for each of the six classes of sounds.
+    """
+
+    cells: IntArray
+    """[songs, 15]."""
+    onsets: IntArray
+    """[songs, 128]: the step that an open note began at, SILENT where a pitch has none."""
+    cuts: IntArray
+    """[songs, 128]: the step that the first hidden bar after the onset began at, or SILENT."""
+    held: Words
+    """[songs, 2]: the open notes that no hidden bar may have ended."""
+    hidden_bars: IntArray
+    """[songs, bars, 5]: `HIDDEN_BAR_COLUMNS` of each hidden bar."""
+    track_sounding: Words
+    """[songs, steps, 2]: what sounds in the unfinished track."""
+    track_beginning: Words
+    """[songs, steps, 2]: what begins in the unfinished track."""
+    sounding: Words
+    """[songs, steps, 12]: what sounds in the finished tracks."""
+    beginning: Words
+    """[songs, steps, 12]: what begins in the finished tracks."""
+
+
+def _new_states(songs: int, rows: PositionRows) -> SongStates:
+    """Return songs that have not begun."""
+    from megatron_music.tokenizer.structure_kernel import begin_songs
+
+    def words(*shape: int) -> Words:
+        return np.zeros((songs, *shape), np.uint64)
+
+    states = SongStates(
+        cells=np.zeros((songs, SYLLABLE_PLACE + 1), np.int64),
+        onsets=np.zeros((songs, PITCHES), np.int64),
+        cuts=np.zeros((songs, PITCHES), np.int64),
+        held=words(PITCH_WORDS),
+        hidden_bars=np.zeros((songs, rows.seq_length, len(HIDDEN_BAR_COLUMNS)), np.int64),
+        track_sounding=words(rows.times, PITCH_WORDS),
+        track_beginning=words(rows.times, PITCH_WORDS),
+        sounding=words(rows.times, SOUND_WORDS),
+        beginning=words(rows.times, SOUND_WORDS),
+    )
+    begin_songs(states, rows)
+    return states
 
 
 def document_rows(
@@ -164,7 +245,6 @@ def document_rows(
     the row of its index alone. Shorter lists end in `rows.total`.
     """
     from megatron_music.tokenizer.structure_kernel import walk_documents
-    from megatron_music.tokenizer.structure_state_kernel import new_states
 
     return walk_documents(
         np.ascontiguousarray(tokens, np.int64),
@@ -173,7 +253,7 @@ def document_rows(
         np.ascontiguousarray(is_plain, np.bool_),
         rows,
         _table(vocabulary.settings),
-        new_states(1, rows),
+        _new_states(1, rows),
     )
 
 
@@ -191,14 +271,13 @@ class StructureTracker:
         places: PlaceArray | None = None,
     ) -> None:
         from megatron_music.tokenizer.structure_kernel import walk_songs
-        from megatron_music.tokenizer.structure_state_kernel import new_states
 
         self._rows = rows
         self._table = _table(vocabulary.settings)
         self._places = np.full((songs, 2), UNKNOWN, np.int64)
         if places is not None:
             self._places[:] = places
-        self._states = new_states(songs, rows)
+        self._states = _new_states(songs, rows)
         self._walk = walk_songs
 
     def advance(self, tokens: npt.NDArray[np.int64]) -> RowArray:

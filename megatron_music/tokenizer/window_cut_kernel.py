@@ -144,7 +144,7 @@ def _find_parts(document: IndexedDocument, end: int, tables: WindowTables) -> bo
         elif kind == kinds.FILL_START:
             break
     is_whole = track == tracks - 1 and bar == bars
-    is_whole = is_whole and tables.kinds[tokens[end - 1]] == kinds.PIECE_END
+    is_whole = is_whole and wide(tables.kinds[tokens[end - 1]]) == kinds.PIECE_END
     return is_whole and _find_hidden_bars(document, end, tables)
 
 
