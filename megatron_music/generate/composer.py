@@ -10,17 +10,19 @@ import numpy as np
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
-from megatron_music.generate import window_loop
+from megatron_music.generate.from_nothing import begin_words, compose, first_plan
+from megatron_music.generate.from_prompt import start_from_prompt
 from megatron_music.generate.harmonise import ensemble_of, to_be_sung
+from megatron_music.generate.infill import write
 from megatron_music.generate.key import parse_key
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.sampling_params import Steering
-from megatron_music.generate.sing import sing
 from megatron_music.generate.song import Song
 from megatron_music.generate.structural import rows_of, sampling_defaults
 from megatron_music.generate.weights import load_on_device
+from megatron_music.generate.words_to_melody import sing
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.piece_plan import Plan
@@ -118,7 +120,7 @@ class Composer:
     def plan(self, request: Request) -> Plan:
         """Return the plan of the first song's first window; raises UsageError where none fits."""
         first = request.seeds[0]
-        return window_loop.first_plan(request, self.vocabulary, self.rows.seq_length, first)
+        return first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
         """Return the function that composes for seeds; raises UsageError if it cannot."""
@@ -127,10 +129,10 @@ class Composer:
             self.plan(request)
         else:
             first = request.seeds[0]
-            window_loop.begin_words(request, self.vocabulary, self.rows.seq_length, first)
+            begin_words(request, self.vocabulary, self.rows.seq_length, first)
         return lambda sampler, seeds: [
             _in_score_order(Song(0, piece, ()))
-            for piece in window_loop.compose(sampler, request, self.vocabulary, seeds)
+            for piece in compose(sampler, request, self.vocabulary, seeds)
         ]
 
     def _from(self, given: Prompt, asked: Request) -> Work:
@@ -154,13 +156,11 @@ class Composer:
             return self._to_melody(prompt, request)
 
         # Errors of the request are raised here, before the model computes anything.
-        window_loop.start_from_prompt(prompt, request, vocabulary, request.seeds[0])
+        start_from_prompt(prompt, request, vocabulary, request.seeds[0])
 
         def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
-            states = [
-                window_loop.start_from_prompt(prompt, request, vocabulary, seed) for seed in seeds
-            ]
-            pieces = window_loop.write(sampler, states, seeds, request, vocabulary)
+            states = [start_from_prompt(prompt, request, vocabulary, seed) for seed in seeds]
+            pieces = write(sampler, states, seeds, request, vocabulary)
             songs = [
                 Song(0, piece, (), state.sources, state.holes, state.dropped)
                 for piece, state in zip(pieces, states, strict=True)

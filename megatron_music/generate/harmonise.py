@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.infill import until_step
+from megatron_music.generate.infill import empty_track, until_step
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title
@@ -18,10 +18,8 @@ from megatron_music.score.instruments import (
     VOICES,
     parse_instrument,
 )
-from megatron_music.score.notes import IntArray, Piece, Track
+from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import Vocabulary
-
-_NOTHING: IntArray = np.zeros(0, np.int64)
 
 _LOWEST_MEDIANS = ((SOPRANO, 60), (TENOR, 52), (BASS, 0))
 """The voices for a tune, each with the lowest median of its pitches."""
@@ -108,7 +106,7 @@ def around_voice(
         sources.append(source)
         if source is not None:
             del others[source]
-    empty = (Track(one, _NOTHING, _NOTHING, _NOTHING) for one in added)
+    empty = map(empty_track, added)
     return replace(piece, bars=bars, tracks=(kept, *empty)), tuple(sources)
 
 

@@ -1,4 +1,4 @@
-"""Infilling: a piece with bars still to be written, and the choice of the next ones."""
+"""Write the open bars of pieces window by window, all songs of a batch at the same time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,8 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.score.notes import Piece, Track
+from megatron_music.generate.melody_to_words import SungTrack, WordsConstraint, tokens_of_words
+from megatron_music.generate.request import Request
+from megatron_music.generate.sampler import Constraint, InfillConstraint, TokenSampler
+from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.score.quantize import canonical_track, joined
+from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.infill_template import (
     InfillTemplate,
     Part,
@@ -93,6 +97,28 @@ class InfillState:
         return replace(self, piece=held, holes=self.holes | opened, written=self.written & ~opened)
 
 
+def extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:
+    """Return the state of a piece with more bars; all bars of an empty track are to be written."""
+    holes = np.zeros((len(piece.tracks), bars), np.bool_)
+    holes[:, piece.bars :] = True
+    holes[[not len(track) for track in piece.tracks]] = True
+    return InfillState(replace(piece, bars=bars), holes, density_levels(piece, request, vocabulary))
+
+
+def density_levels(piece: Piece, request: Request, vocabulary: Vocabulary) -> dict[int, int | None]:
+    """Return the density level that a request has for each track of a piece."""
+    return {
+        index: request.density_of(track.instrument, vocabulary)
+        for index, track in enumerate(piece.tracks)
+    }
+
+
+def empty_track(instrument: int) -> Track:
+    """Return a track that has no note yet."""
+    nothing: IntArray = np.zeros(0, np.int64)
+    return Track(instrument, nothing, nothing, nothing)
+
+
 def open_bars(piece: Piece, holes: BoolArray) -> InfillState:
     """Return the state of a piece without the notes that begin in its holes."""
     tracks = tuple(
@@ -107,6 +133,86 @@ def until_step(track: Track, last: int, end: int | None = None) -> Track:
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
+
+
+def write(
+    sampler: TokenSampler,
+    states: Sequence[InfillState],
+    seeds: Sequence[int],
+    request: Request,
+    vocabulary: Vocabulary,
+    sung: Sequence[SungTrack] = (),
+) -> list[Piece]:
+    """Write all open bars of states; return the pieces.
+
+    `sung` are the words of each song, if words are given.
+    """
+    now = list(states)
+    velocities = request.levels_of_velocity(vocabulary)
+    # Stage 0 draws songs from nothing; each window has random numbers of its own.
+    stage = 1
+    while True:
+        left = [song for song, state in enumerate(now) if not state.is_done]
+        if not left:
+            return [state.piece for state in now]
+        words = [sung[song] if sung else None for song in left]
+        templates = [
+            requested_template(now[song], request, vocabulary, sampler.max_tokens, of)
+            for song, of in zip(left, words, strict=True)
+        ]
+        given = [of for of in words if of is not None]
+        constraint: Constraint = (
+            WordsConstraint(vocabulary, templates, sampler.max_tokens, given, velocities)
+            if given
+            else InfillConstraint(vocabulary, templates, sampler.max_tokens, velocities)
+        )
+        places = np.array(
+            [
+                place_of(request, template.first_bar, now[song].piece.bars, vocabulary)
+                for song, template in zip(left, templates, strict=True)
+            ]
+        )
+        rows = sampler.draw(
+            constraint, [seeds[song] for song in left], stage, places, templates[0].first_bar
+        )
+        for song, template, tokens in zip(left, templates, rows, strict=True):
+            now[song] = now[song].filled(template, tokens, vocabulary)
+        stage += 1
+
+
+def requested_template(
+    state: InfillState,
+    request: Request,
+    vocabulary: Vocabulary,
+    max_tokens: int,
+    sung: SungTrack | None,
+) -> InfillTemplate:
+    """Return the next bars to write as a request has them, with room for their words."""
+    attributes = request.attribute_ids(vocabulary) or ()
+    return next_template(
+        state,
+        vocabulary,
+        max_tokens,
+        attributes,
+        full_bars=request.has_full_bars,
+        as_whole=sung is not None,
+        reserved=lambda of: tokens_of_words(of, sung, vocabulary) if sung else 0,
+    )
+
+
+def place_of(
+    request: Request, first_bar: int, bars: int, vocabulary: Vocabulary
+) -> tuple[int, int]:
+    """Return the place in its piece of a window of a song of `bars` bars, as models take it.
+
+    A song that only begins like a piece, or only ends like one, is taken for part of a piece that
+    is a training window longer; where neither is asked the place is unknown.
+    """
+    if not (request.begin or request.end):
+        return UNKNOWN, UNKNOWN
+    before = 0 if request.begin else vocabulary.settings.bars
+    after = 0 if request.end else vocabulary.settings.bars
+    return before + first_bar, before + bars + after
 
 
 def next_template(

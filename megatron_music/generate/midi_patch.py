@@ -6,14 +6,13 @@ channel of their track; new tracks get a chunk after the others.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from megatron_music.files import atomic_write
-from megatron_music.generate.dynamics import Dynamics
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import SONG_TEMPO_BPM
 from megatron_music.generate.song import BoolArray, Song
@@ -47,10 +46,13 @@ from megatron_music.score.midi_events import (
 )
 from megatron_music.score.midi_source import MidiSource
 from megatron_music.score.midi_writer import write_midi
-from megatron_music.score.notes import IntArray, Track
+from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray, Track
 
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
 """Meta events of a track that is left out: its name and what plays it."""
+
+_NEIGHBOURS = 4
+"""The notes on either side that a new note is as loud as."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,51 @@ def _merged(old: list[Event], new: list[Event]) -> list[Event]:
     ranked = [(event.tick, 1, event) for event in old]
     ranked += [(event.tick, 0 if _ends_note(event) else 2, event) for event in new]
     return [event for _, _, event in sorted(ranked, key=lambda one: one[:2])]
+
+
+class Dynamics:
+    """The velocities of a track over time, from its notes.
+
+    A new note gets a velocity between the means of the nearest notes on either side, by its
+    distance to them. With `by_pitch`, as for drums, these are notes of its pitch if there are any.
+    """
+
+    def __init__(self, notes: Sequence[SourceNote], *, by_pitch: bool = False) -> None:
+        self._all = _VelocityCurve(notes)
+        self._of_pitch: dict[int, _VelocityCurve] = {}
+        if by_pitch:
+            for pitch in {note.pitch for note in notes}:
+                self._of_pitch[pitch] = _VelocityCurve([one for one in notes if one.pitch == pitch])
+
+    def velocity(self, tick: int, pitch: int) -> int:
+        """Return the velocity of a new note."""
+        return self._of_pitch.get(pitch, self._all).velocity(tick)
+
+
+class _VelocityCurve:
+    """The velocities of notes over time."""
+
+    def __init__(self, notes: Sequence[SourceNote]) -> None:
+        rows = sorted((note.onset, note.velocity) for note in notes)
+        self._onset: IntArray = np.array([onset for onset, _ in rows], np.int64)
+        self._velocity: IntArray = np.array([velocity for _, velocity in rows], np.int64)
+
+    def velocity(self, tick: int) -> int:
+        """Return the velocity at a tick, between the means of the notes on either side."""
+        place = int(np.searchsorted(self._onset, tick))
+        before = slice(max(0, place - _NEIGHBOURS), place)
+        after = slice(place, place + _NEIGHBOURS)
+        sides = [
+            (abs(float(self._onset[side].mean()) - tick), float(self._velocity[side].mean()))
+            for side in (before, after)
+            if len(self._onset[side])
+        ]
+        if not sides:
+            return DEFAULT_VELOCITY
+        near, far = sides[0], sides[-1]
+        apart = near[0] + far[0]
+        share = near[0] / apart if apart else 0.0
+        return min(127, max(1, round(near[1] + (far[1] - near[1]) * share)))
 
 
 def _apart(notes: list[NewNote], kept: list[SourceNote], loud: Dynamics) -> list[NewNote]:

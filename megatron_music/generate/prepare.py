@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate import window_loop
+from megatron_music.generate.from_prompt import start_from_prompt
 from megatron_music.generate.harmonise import ensemble_of, kept_voice
 from megatron_music.generate.infill import InfillState
 from megatron_music.generate.key import FITTING_SHARE, key_of, parse_key
@@ -100,9 +100,7 @@ def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillSt
         one = str(request.fill_bars[0])
         asked = asked if len(request.fill_bars) > 1 else one
         raise UsageError(f"the piece has bars 1..{count} (got {asked}); choose among them")
-    return window_loop.start_from_prompt(
-        prompt, prompt.on_grid(request), vocabulary, request.seeds[0]
-    )
+    return start_from_prompt(prompt, prompt.on_grid(request), vocabulary, request.seeds[0])
 
 
 def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[int]:

@@ -163,7 +163,7 @@ def _find_hidden_bars(document: IndexedDocument, end: int, tables: WindowTables)
             while at < end and tables.kinds[tokens[at]] != kinds.FILL_START:
                 at += 1
             if is_last or at == end:
-                return is_last and at == end
+                return bool(is_last and at == end)
             document.bar_at[cell // bars, cell % bars] = at
             at += 1
     return False

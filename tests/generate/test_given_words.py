@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.given_words import GivenWords, SungTrack, tokens_of_words
 from megatron_music.generate.infill import InfillState, next_template
 from megatron_music.generate.lyrics import lay_words, syllables_of, usual_bars
+from megatron_music.generate.melody_to_words import SungTrack, WordsConstraint, tokens_of_words
 from megatron_music.score.instruments import SOPRANO
 from megatron_music.score.notes import Piece, Track
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
@@ -121,7 +121,7 @@ def test_all_words_are_sung_in_order_whatever_is_drawn(
         )
         # So few tokens that nearly all of them are owed to the words.
         most = whole.min_tokens + tokens_of_words(whole, sung, vocabulary) + spare
-        song = GivenWords(vocabulary, [whole], most, [sung])
+        song = WordsConstraint(vocabulary, [whole], most, [sung])
         tokens: list[int] = list(song.given[0])
         song.take(np.array([tokens]))
         mask = np.zeros((1, len(vocabulary)), np.bool_)

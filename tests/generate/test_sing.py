@@ -14,7 +14,7 @@ from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import Prompt, read_prompt
 from megatron_music.generate.report import Provenance
 from megatron_music.generate.request import Request
-from megatron_music.generate.sing import MelodyConstraint, sing_template
+from megatron_music.generate.words_to_melody import MelodyConstraint, sing_template
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
 from megatron_music.score.words import split_mark

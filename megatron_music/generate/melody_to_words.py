@@ -83,7 +83,7 @@ class _Singer:
         return self.upbeat_step, steps, left
 
 
-class GivenWords:
+class WordsConstraint:
     """Songs whose open bars get given words, a template each; see `sampler.InfillConstraint`."""
 
     def __init__(
