@@ -1,6 +1,8 @@
 """Music for tests: hypothesis strategies and small pieces written by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from megatron_music.score.bar_layout import lay_out_bars
-from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.instruments import BASS, DRUMS, INSTRUMENT_COUNT, instrument_name
 from megatron_music.score.metre import COMMON_TIME, METRES
 from megatron_music.score.notes import Metre, Piece, Score, Tempo, Track
 from megatron_music.score.quantize import quantize
@@ -28,6 +30,16 @@ def track(instrument: int, *notes: tuple[int, int, int]) -> Track:
     """Make a track of (onset, end, pitch) rows."""
     onset, end, pitch = np.array(notes, np.int64).T
     return Track(instrument, onset, end, pitch)
+
+
+def notes(one: Track) -> list[tuple[int, int, int]]:
+    """Return onset, end and pitch of each note of a track, in order."""
+    return list(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
+
+
+def names(piece: Piece) -> list[str]:
+    """Return the instruments of a piece's tracks, in order."""
+    return [instrument_name(one.instrument) for one in piece.tracks]
 
 
 def bass_line() -> Piece:
@@ -130,3 +142,31 @@ def pick(rng: np.random.Generator, mask: npt.NDArray[np.bool_], vocabulary: Voca
     for token in np.flatnonzero(mask).tolist():
         kinds.setdefault(vocabulary.meanings[token][0], []).append(token)
     return int(rng.choice(list(kinds.values())[rng.integers(len(kinds))]))
+
+
+class Masked(Protocol):
+    """What tells the legal next tokens of songs, as the constraints of a sampler do."""
+
+    def take(self, tokens: npt.NDArray[np.int64]) -> None:
+        """Move each song past its next tokens [songs, any number]."""
+
+    def mark(self, masks: npt.NDArray[np.bool_]) -> None:
+        """Write the legal next tokens to masks [songs, vocabulary]."""
+
+
+def wander(
+    constraint: Masked,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    given: Sequence[int] = (),
+) -> list[int]:
+    """Draw legal tokens of one song at random, after those that are given, until it ends."""
+    tokens, mask = list(given), np.zeros((1, len(vocabulary)), np.bool_)
+    if tokens:
+        constraint.take(np.array([tokens]))
+    while not tokens or tokens[-1] != vocabulary.piece_end:
+        constraint.mark(mask)
+        assert mask.any(), "there is always a way on"
+        tokens.append(pick(rng, mask[0], vocabulary))
+        constraint.take(np.array([tokens[-1:]]))
+    return tokens

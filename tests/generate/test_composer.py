@@ -19,8 +19,6 @@ from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.model_folder import model_identity
 from megatron_music.generate.prompt import read_prompt
 from megatron_music.generate.request import Request
-from megatron_music.generate.song import Song
-from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.midi_writer import write_midi
@@ -32,11 +30,7 @@ from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import bars_not_full, track
-
-
-def instruments(song: Song) -> list[str]:
-    return [instrument_name(track.instrument) for track in song.piece.tracks]
+from tests.music import bars_not_full, names, track
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 3.0, 100.0])
@@ -49,7 +43,7 @@ def test_untrained_weights_compose_valid_songs_as_asked(
     for song in songs:
         check(np.array(song.tokens), composer.vocabulary)
         assert song.piece.bars == 3
-        assert instruments(song) == list(CHORALE)
+        assert names(song.piece) == list(CHORALE)
         assert decode(encode(song.piece, composer.vocabulary), composer.vocabulary) == song.piece
 
 
@@ -77,7 +71,7 @@ def band_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_band_is_one_of_those_in_the_data_as_often_as_they_are(band_model: Path) -> None:
     composer = Composer.load(band_model)
     songs = list(composer.compose(Request(32, bars=1)))
-    bands = Counter(" ".join(instruments(song)) for song in songs)
+    bands = Counter(" ".join(names(song.piece)) for song in songs)
     assert set(bands) == {"0 33 DRUMS", "25 40 48 DRUMS"}
     assert bands["0 33 DRUMS"] > bands["25 40 48 DRUMS"]
     again = next(iter(composer.compose(Request(1, seed=20, bars=1))))
@@ -87,14 +81,14 @@ def test_a_band_is_one_of_those_in_the_data_as_often_as_they_are(band_model: Pat
 @pytest.mark.parametrize("tracks", [3, 4, 5])
 def test_tracks_are_of_different_instruments(band_model: Path, tracks: int) -> None:
     for song in Composer.load(band_model).compose(Request(8, bars=1, tracks=tracks)):
-        played = instruments(song)
+        played = names(song.piece)
         assert len(set(played)) == len(played) == tracks
 
 
 def test_instruments_asked_for_are_what_plays(open_model: Path) -> None:
     request = Request(3, bars=2, instruments=("34", "piano", "drums", "1"))
     for song in Composer.load(open_model).compose(request):
-        assert instruments(song) == ["0", "0", "33", "DRUMS"]
+        assert names(song.piece) == ["0", "0", "33", "DRUMS"]
 
 
 def test_without_a_wish_the_model_chooses_and_the_bars_are_those_of_training(

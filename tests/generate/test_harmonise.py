@@ -11,11 +11,11 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.harmonise import kept_voice
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.session import Session
-from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, instrument_name
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR
+from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.generate.conftest import CHORALE
-from tests.music import track
+from tests.music import names, notes, track
 
 TUNE = tuple((step, step + 4, 72 + step // 4 % 5) for step in range(0, 9 * 16, 4))
 MELODY = Piece(4, 9, (track(0, *TUNE),))
@@ -29,14 +29,6 @@ BAND = Piece(
         track(40, (4, 8, 60)),
     ),
 )
-
-
-def names(piece: Piece) -> list[str]:
-    return [instrument_name(one.instrument) for one in piece.tracks]
-
-
-def notes(one: Track) -> list[tuple[int, int, int]]:
-    return list(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("voice", CHORALE)

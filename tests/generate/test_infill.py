@@ -9,19 +9,15 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import MidiError, UsageError
 from megatron_music.generate.infill import InfillState, next_template, open_bars, select_bars
+from megatron_music.generate.sampler import InfillConstraint
 from megatron_music.score.instruments import SOPRANO, VOICES
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, piece_of
 from megatron_music.tokenizer.grammar import check
-from megatron_music.tokenizer.infill_kernel import (
-    mark_template_tokens,
-    new_templates,
-    take_template_tokens,
-)
 from megatron_music.tokenizer.infill_template import InfillTemplate
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import bars_not_full, pick, scores, track
+from tests.music import bars_not_full, notes, scores, track, wander
 
 ROOM = 2000
 
@@ -30,20 +26,12 @@ def scribble(
     template: InfillTemplate, vocabulary: Vocabulary, max_tokens: int, seed: int
 ) -> list[int]:
     """Write any legal tokens into a template."""
-    rng = np.random.default_rng(seed)
-    templates = new_templates([template], vocabulary, max_tokens)
-    masks = np.zeros((1, len(vocabulary)), np.bool_)
-    tokens: list[int] = []
-    while not tokens or tokens[-1] != vocabulary.piece_end:
-        mark_template_tokens(templates, masks)
-        tokens.append(pick(rng, masks[0], vocabulary))
-        take_template_tokens(np.array([[tokens[-1]]]), templates)
-    return tokens
+    constraint = InfillConstraint(vocabulary, [template], max_tokens)
+    return wander(constraint, vocabulary, np.random.default_rng(seed))
 
 
 def rows(piece: Piece, index: int) -> set[tuple[int, int, int]]:
-    one = piece.tracks[index]
-    return set(zip(one.onset.tolist(), one.end.tolist(), one.pitch.tolist(), strict=True))
+    return set(notes(piece.tracks[index]))
 
 
 def loudness(piece: Piece, index: int) -> dict[tuple[int, int], int]:

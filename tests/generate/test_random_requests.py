@@ -19,13 +19,13 @@ from megatron_music.generate.sampler import Constraint, TokenSampler, Watch
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.song import Song
 from megatron_music.score.general_midi import find_instrument, instrument_title
-from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument
+from megatron_music.score.instruments import VOICES, parse_instrument
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.generate.conftest import CHORALE, untrained
-from tests.music import bars_not_full
+from tests.music import bars_not_full, names
 
 REQUESTS = int(os.environ.get("MEGATRON_MUSIC_REQUESTS", "120"))
 NAMES = [*map(str, range(1, 129)), "DRUMS", *CHORALE]
@@ -123,15 +123,15 @@ def hold(song: Song, request: Request, composer: Composer, prompt: Piece | None)
     """Hold a song to the grammar and to what was asked."""
     check(np.array(song.tokens), composer.vocabulary)
     piece = song.piece
-    names = [instrument_name(track.instrument) for track in piece.tracks]
+    played = names(piece)
     if prompt is None:
         assert piece.bars == request.bars
         codes = request.codes(composer.vocabulary)
-        assert codes is None or sorted(map(parse_instrument, names)) == sorted(codes)
-        assert request.tracks in (None, len(names))
+        assert codes is None or sorted(map(parse_instrument, played)) == sorted(codes)
+        assert request.tracks in (None, len(played))
     elif request.fills:
         assert piece.bars == prompt.bars
-        assert names == [instrument_name(track.instrument) for track in prompt.tracks]
+        assert played == names(prompt)
     elif request.voice is not None:
         assert piece.bars == prompt.bars
         place, code = kept_voice(Prompt.of(prompt), request.voice, composer.vocabulary)

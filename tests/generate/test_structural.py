@@ -132,17 +132,6 @@ def test_songs_from_a_piece_are_chosen_from_what_a_plain_model_says(
     drawn.check(folder)
 
 
-def test_a_song_of_another_given_length_in_the_batch_changes_nothing(hearing_model: Path) -> None:
-    composer = Composer.load(hearing_model)
-    wish = Request(count=2, vary=0.4)
-    together = [song.tokens for song in composer.compose(wish, piece())]
-    alone = [
-        next(composer.compose(Request(count=1, seed=7 + index, vary=0.4), piece())).tokens
-        for index in range(2)
-    ]
-    assert together == alone
-
-
 def test_inputs_change_what_is_composed(hearing_model: Path) -> None:
     composer = Composer.load(hearing_model)
     wish = Request(count=2, bars=4, min_p=0.0)

@@ -143,15 +143,6 @@ def test_a_metre_is_at_the_head_and_where_it_changes() -> None:
     assert to_text(encode(piece, vocabulary), vocabulary) == WALTZ
 
 
-@given(pieces(metres=True), st.booleans())
-def test_any_metre_is_read_back(piece: Piece, density: bool) -> None:
-    settings = TokenizerSettings(piece.steps_per_quarter, density, metres=tuple(map(str, METRES)))
-    vocabulary = Vocabulary(settings)
-    tokens = encode(piece, vocabulary)
-    assert decode(tokens, vocabulary) == piece
-    assert decode(from_text(to_text(tokens, vocabulary), vocabulary), vocabulary) == piece
-
-
 LOUD = (
     "PIECE_START TEMPO=120 TRACK_START INST=0 "
     "BAR_START VELOCITY=88 NOTE_ON=60 VELOCITY=40 NOTE_ON=64 TIME_DELTA=4 NOTE_OFF=60 NOTE_ON=62 "
@@ -172,7 +163,7 @@ def test_velocities_come_where_they_change_and_in_each_bar() -> None:
 @given(
     pieces(metres=True, expressive=True), st.booleans(), st.sampled_from([0, 8, 32]), st.booleans()
 )
-def test_velocities_and_tempi_are_read_back(
+def test_metres_velocities_and_tempi_are_read_back(
     piece: Piece, density: bool, levels: int, tempo: bool
 ) -> None:
     metres = tuple(map(str, METRES))

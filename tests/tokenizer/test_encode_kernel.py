@@ -143,22 +143,14 @@ def test_any_score_is_encoded_as_the_readable_path_does(score: Score, setup: Set
 
 
 @settings(max_examples=300)
-@given(scores(metres=True), setups(), st.sampled_from(["any", "3/4", "4/4,6/8,5/4"]))
-def test_any_metre_is_encoded_as_the_readable_path_does(
-    score: Score, setup: Setup, metres: str
-) -> None:
-    check(score, replace(setup, metres=metres))
-
-
-@settings(max_examples=300)
 @given(
     scores(metres=True, expressive=True),
     setups(),
-    st.sampled_from(["any", "4/4", "4/4,6/8,5/4"]),
+    st.sampled_from(["any", "3/4", "4/4", "4/4,6/8,5/4"]),
     st.sampled_from([0, 8, 32]),
     st.booleans(),
 )
-def test_velocities_and_tempi_are_encoded_as_the_readable_path_does(
+def test_any_metres_velocities_and_tempi_are_encoded_as_the_readable_path_does(
     score: Score, setup: Setup, metres: str, velocity: int, tempo: bool
 ) -> None:
     score = score if metres != "4/4" else replace(score, metres=())

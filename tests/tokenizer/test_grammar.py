@@ -60,118 +60,122 @@ def test_every_expressive_piece_is_legal(piece: Piece, levels: int, tempo: bool)
     check(encode(piece, Vocabulary(settings)), Vocabulary(settings))
 
 
+SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
+
+
 @pytest.mark.parametrize(
-    ("text", "position", "reason"),
+    ("vocabulary", "text", "position", "reason"),
     [
-        ("PIECE_START TEMPO=120", 1, "before METRE"),
-        ("PIECE_START METRE=3/4 TRACK_START", 2, "before TEMPO"),
-        ("PIECE_START METRE=3/4 TEMPO=120 TEMPO=60", 3, "expected TRACK_START"),
-        ("PIECE_START METRE=3/4 TEMPO=120 GENRE=JAZZ", 3, "attributes come first"),
-        (f"{LOUD_HEAD} TEMPO=60", 5, "no bar changes"),
-        (f"{LOUD_HEAD} BAR_START NOTE_ON=60", 6, "before the VELOCITY"),
-        (f"{LOUD_HEAD} BAR_START VELOCITY=88 VELOCITY=72", 7, "expected NOTE_ON"),
-        (f"{LOUD_HEAD} BAR_START VELOCITY=88 TIME_DELTA=1", 7, "expected NOTE_ON"),
-        (f"{LOUD_HEAD} BAR_START VELOCITY=88 BAR_END", 7, "expected NOTE_ON"),
-        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} {LOUD_NOTE}", 10, "VELOCITY=88 again"),
-        (f"{LOUD_HEAD} BAR_START TIME_DELTA=12 VELOCITY=88", 7, "after the last step"),
-        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=120", 11, "again"),
-        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 METRE=4/4", 12, "expected BAR_ST"),
-        (f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 TRACK_END", 12, "after TEMPO"),
+        (EXPRESSIVE, "PIECE_START TEMPO=120", 1, "before METRE"),
+        (EXPRESSIVE, "PIECE_START METRE=3/4 TRACK_START", 2, "before TEMPO"),
+        (EXPRESSIVE, "PIECE_START METRE=3/4 TEMPO=120 TEMPO=60", 3, "expected TRACK_START"),
+        (EXPRESSIVE, "PIECE_START METRE=3/4 TEMPO=120 GENRE=JAZZ", 3, "attributes come first"),
+        (EXPRESSIVE, f"{LOUD_HEAD} TEMPO=60", 5, "no bar changes"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START NOTE_ON=60", 6, "before the VELOCITY"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 VELOCITY=72", 7, "expected NOTE_ON"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 TIME_DELTA=1", 7, "expected NOTE_ON"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 BAR_END", 7, "expected NOTE_ON"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START {LOUD_NOTE} {LOUD_NOTE}", 10, "VELOCITY=88 again"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START TIME_DELTA=12 VELOCITY=88", 7, "after the last step"),
+        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=120", 11, "again"),
         (
+            EXPRESSIVE,
+            f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 METRE=4/4",
+            12,
+            "expected BAR_ST",
+        ),
+        (
+            EXPRESSIVE,
+            f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 TRACK_END",
+            12,
+            "after TEMPO",
+        ),
+        (
+            EXPRESSIVE,
             f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=60 BAR_START BAR_END TRACK_END "
             "TRACK_START INST=1 BAR_START BAR_END BAR_START",
             19,
             "before TEMPO=60, as in the first track",
         ),
-    ],
-)
-def test_velocities_and_tempi_stand_where_they_belong(
-    text: str, position: int, reason: str
-) -> None:
-    with pytest.raises(TokenError, match=reason) as caught:
-        check(from_text(text, EXPRESSIVE), EXPRESSIVE)
-    assert caught.value.position == position
-
-
-SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
-
-
-@pytest.mark.parametrize(
-    ("text", "position", "reason"),
-    [
-        (f"{SUNG_HEAD} SYLLABLE=a", 6, "right after its NOTE_ON"),
-        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
-        (f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right after"),
-        (f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right after"),
-        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "after 32 bytes"),
-        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 11}", 17, "after 30 bytes"),
-        (f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 10} SYLLABLE=ü SYLLABLE=a", 18, "after 32"),
-    ],
-)
-def test_syllables_come_right_after_their_notes(text: str, position: int, reason: str) -> None:
-    with pytest.raises(TokenError, match=reason) as caught:
-        check(from_text(text, SUNG), SUNG)
-    assert caught.value.position == position
-
-
-@pytest.mark.parametrize(
-    ("text", "position", "reason"),
-    [
-        ("TRACK_START", 0, "expected PIECE_START"),
-        ("PIECE_START INST=0", 1, "expected TRACK_START"),
-        ("PIECE_START PIECE_END", 1, "expected TRACK_START"),
-        ("PIECE_START TRACK_START BAR_START", 2, "expected INST"),
-        ("PIECE_START TRACK_START INST=0 DENSITY=1", 3, "expected BAR_START"),
-        (f"{HEAD} BAR_START", 4, "in a bar"),
-        (f"{HEAD} TRACK_END", 4, "in a bar"),
-        (f"{HEAD} PAD", 4, "in a bar"),
-        (f"{HEAD} FILL_IN", 4, "1 FILL_IN, 0 FILL_START and 0 FILL_END"),
-        (f"{HEAD} NOTE_OFF=60", 4, "while 60 is not sounding"),
-        (f"{HEAD} NOTE_ON=60 NOTE_ON=60", 5, "while 60 is sounding"),
-        (f"{HEAD} NOTE_ON=60 TIME_DELTA=4 NOTE_ON=60", 6, "while 60 is sounding"),
-        (f"{HEAD} TIME_DELTA=1 NOTE_ON=60 NOTE_OFF=60", 6, "at the step of its NOTE_ON"),
-        (f"{HEAD} NOTE_ON=60 BAR_END BAR_START NOTE_OFF=60", 7, "in the bar before"),
-        (f"{HEAD} TIME_DELTA=12 TIME_DELTA=5", 5, "4 of 16 steps left"),
-        (f"{HEAD} TIME_DELTA=16 NOTE_ON=60", 5, "in the next bar"),
-        (f"{HEAD} NOTE_ON=60 TIME_DELTA=4 BAR_END TRACK_END", 7, "while 60 is sounding"),
-        (f"{HEAD} BAR_END TRACK_END", 5, "without a note"),
-        ("PIECE_START TRACK_START INST=0 TRACK_END", 3, "0 of at least 1 bars"),
-        (f"{HEAD} {NOTE} BAR_END NOTE_ON=60", 8, "between bars"),
-        (f"{HEAD} {NOTE} BAR_END TRACK_END BAR_START", 9, "expected TRACK_START or PIECE_END"),
-        (f"{HEAD} {NOTE} {TAIL} PIECE_START", 10, "expected nothing more"),
-        (f"{HEAD} {NOTE} {TAIL} PAD", 10, "expected nothing more"),
+        (SUNG, f"{SUNG_HEAD} SYLLABLE=a", 6, "right after its NOTE_ON"),
+        (SUNG, f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
+        (SUNG, f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right after"),
+        (SUNG, f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right after"),
+        (SUNG, f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "after 32 bytes"),
+        (SUNG, f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 11}", 17, "after 30 bytes"),
         (
+            SUNG,
+            f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 10} SYLLABLE=ü SYLLABLE=a",
+            18,
+            "after 32",
+        ),
+        (PLAIN, "TRACK_START", 0, "expected PIECE_START"),
+        (PLAIN, "PIECE_START INST=0", 1, "expected TRACK_START"),
+        (PLAIN, "PIECE_START PIECE_END", 1, "expected TRACK_START"),
+        (PLAIN, "PIECE_START TRACK_START BAR_START", 2, "expected INST"),
+        (PLAIN, "PIECE_START TRACK_START INST=0 DENSITY=1", 3, "expected BAR_START"),
+        (PLAIN, f"{HEAD} BAR_START", 4, "in a bar"),
+        (PLAIN, f"{HEAD} TRACK_END", 4, "in a bar"),
+        (PLAIN, f"{HEAD} PAD", 4, "in a bar"),
+        (PLAIN, f"{HEAD} FILL_IN", 4, "1 FILL_IN, 0 FILL_START and 0 FILL_END"),
+        (PLAIN, f"{HEAD} NOTE_OFF=60", 4, "while 60 is not sounding"),
+        (PLAIN, f"{HEAD} NOTE_ON=60 NOTE_ON=60", 5, "while 60 is sounding"),
+        (PLAIN, f"{HEAD} NOTE_ON=60 TIME_DELTA=4 NOTE_ON=60", 6, "while 60 is sounding"),
+        (PLAIN, f"{HEAD} TIME_DELTA=1 NOTE_ON=60 NOTE_OFF=60", 6, "at the step of its NOTE_ON"),
+        (PLAIN, f"{HEAD} NOTE_ON=60 BAR_END BAR_START NOTE_OFF=60", 7, "in the bar before"),
+        (PLAIN, f"{HEAD} TIME_DELTA=12 TIME_DELTA=5", 5, "4 of 16 steps left"),
+        (PLAIN, f"{HEAD} TIME_DELTA=16 NOTE_ON=60", 5, "in the next bar"),
+        (PLAIN, f"{HEAD} NOTE_ON=60 TIME_DELTA=4 BAR_END TRACK_END", 7, "while 60 is sounding"),
+        (PLAIN, f"{HEAD} BAR_END TRACK_END", 5, "without a note"),
+        (PLAIN, "PIECE_START TRACK_START INST=0 TRACK_END", 3, "0 of at least 1 bars"),
+        (PLAIN, f"{HEAD} {NOTE} BAR_END NOTE_ON=60", 8, "between bars"),
+        (
+            PLAIN,
+            f"{HEAD} {NOTE} BAR_END TRACK_END BAR_START",
+            9,
+            "expected TRACK_START or PIECE_END",
+        ),
+        (PLAIN, f"{HEAD} {NOTE} {TAIL} PIECE_START", 10, "expected nothing more"),
+        (PLAIN, f"{HEAD} {NOTE} {TAIL} PAD", 10, "expected nothing more"),
+        (
+            PLAIN,
             f"{HEAD} {NOTE} BAR_END TRACK_END "
             f"TRACK_START INST=1 BAR_START {NOTE} BAR_END BAR_START",
             16,
             "all tracks must have as many bars",
         ),
         (
+            PLAIN,
             f"{HEAD} {NOTE} BAR_END BAR_START BAR_END TRACK_END "
             f"TRACK_START INST=1 BAR_START {NOTE} BAR_END TRACK_END",
             18,
             "1 of 2 bars",
         ),
         (
+            PLAIN,
             f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START NOTE_ON=60 BAR_END",
             13,
             "BAR_END of the last bar while 60",
         ),
         (
+            PLAIN,
             f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START TIME_DELTA=16",
             12,
             "without a note",
         ),
         (
+            PLAIN,
             f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START BAR_END",
             12,
             "without a note",
         ),
     ],
 )
-def test_each_wrong_token_is_refused_at_its_place(text: str, position: int, reason: str) -> None:
+def test_each_wrong_token_is_refused_at_its_place(
+    vocabulary: Vocabulary, text: str, position: int, reason: str
+) -> None:
     with pytest.raises(TokenError, match=reason) as caught:
-        check(from_text(text, PLAIN), PLAIN)
+        check(from_text(text, vocabulary), vocabulary)
     assert caught.value.position == position
 
 

@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.infill import InfillState, next_template
+from megatron_music.generate.infill import InfillState, empty_track, next_template
 from megatron_music.generate.lyrics import lay_words, syllables_of, usual_bars
 from megatron_music.generate.melody_to_words import SungTrack, WordsConstraint, tokens_of_words
 from megatron_music.score.instruments import SOPRANO
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
-from tests.music import pick
+from tests.music import wander
 
-NOTHING = np.zeros(0, np.int64)
 STAR = "Twinkle, twinkle, little star,\nHow I wonder what you are!\n\nUp a-bove"
 
 
@@ -108,7 +107,7 @@ def test_all_words_are_sung_in_order_whatever_is_drawn(
     laid = lay_words(lines, 6, 16, upbeat)
     singer = len(codes) - 1
     sung = SungTrack(singer, laid)
-    empty = Piece(4, 6, tuple(Track(code, NOTHING, NOTHING, NOTHING) for code in codes))
+    empty = Piece(4, 6, tuple(map(empty_track, codes)))
     state = InfillState(empty, np.ones((len(codes), 6), np.bool_))
     rng = np.random.default_rng(seed)
     while not state.is_done:
@@ -122,14 +121,7 @@ def test_all_words_are_sung_in_order_whatever_is_drawn(
         # So few tokens that nearly all of them are owed to the words.
         most = whole.min_tokens + tokens_of_words(whole, sung, vocabulary) + spare
         song = WordsConstraint(vocabulary, [whole], most, [sung])
-        tokens: list[int] = list(song.given[0])
-        song.take(np.array([tokens]))
-        mask = np.zeros((1, len(vocabulary)), np.bool_)
-        while tokens[-1] != vocabulary.piece_end:
-            song.mark(mask)
-            assert mask.any(), "there is always a way on"
-            tokens.append(pick(rng, mask[0], vocabulary))
-            song.take(np.array([tokens[-1:]]))
+        tokens = wander(song, vocabulary, rng, song.given[0])
         assert len(tokens) <= most
         state = state.filled(whole, tokens, vocabulary)
     track = state.piece.tracks[singer]

@@ -22,7 +22,7 @@ from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 from tests.generate.conftest import untrained
-from tests.music import WORDS, pick, sung_song, track
+from tests.music import WORDS, sung_song, track, wander
 
 STAR = "Twinkle, twinkle, little star,\nHow I wonder what you are!"
 
@@ -50,13 +50,7 @@ def test_only_syllables_are_drawn_and_only_of_notes_that_are_open() -> None:
     template = sing_template(silent, 0, (0, 4, 2), vocabulary)
     assert sorted(template.open.values()) == list(range(8, 16)), "those of the new bars"
     constraint = MelodyConstraint(vocabulary, [template], len(template.tokens) + 30)
-    tokens, rng = list(template.given), np.random.default_rng(1)
-    constraint.take(np.array([tokens]))
-    mask = np.zeros((1, len(vocabulary)), np.bool_)
-    while tokens[-1] != vocabulary.piece_end:
-        constraint.mark(mask)
-        tokens.append(pick(rng, mask[0], vocabulary))
-        constraint.take(np.array([tokens[-1:]]))
+    tokens = wander(constraint, vocabulary, np.random.default_rng(1), template.given)
     assert len(template.tokens) < len(tokens) <= len(template.tokens) + 30
     sung = decode(tokens, vocabulary)
     assert sorted(sung.tracks, key=lambda one: one.instrument) == list(piece.tracks)
