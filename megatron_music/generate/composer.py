@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
@@ -143,15 +142,7 @@ class Composer:
                 f"the piece is on a grid of {prompt.piece.steps_per_quarter} steps a quarter, the "
                 f"model on {vocabulary.settings.steps_per_quarter}; quantize it to that"
             )
-        if request.tracks is not None:
-            raise UsageError(
-                f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its "
-                "own, and `instruments` adds to them"
-            )
-        if request.words is not None:
-            raise UsageError(
-                "`words` is for songs from nothing; for words to a melody that is there give `sing`"
-            )
+        request.refuse_with_piece()
         if request.sing:
             return self._to_melody(prompt, request)
 
@@ -171,14 +162,12 @@ class Composer:
 
     def _to_melody(self, prompt: Prompt, request: Request) -> Work:
         """Return what writes words for a track of a piece; raises UsageError for none."""
-        melody = to_be_sung(prompt, request, self.vocabulary)
-        new = np.zeros((len(melody.sources), melody.piece.bars), np.bool_)
+        state, melody = to_be_sung(prompt, request, self.vocabulary)
 
         def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
-            given = melody.piece, melody.track
             return [
-                Song(0, piece, (), melody.sources, new, melody.dropped, sings=melody.track)
-                for piece in sing(sampler, *given, seeds, request, self.vocabulary)
+                Song(0, piece, (), state.sources, state.holes, state.dropped, sings=melody)
+                for piece in sing(sampler, state.piece, melody, seeds, request, self.vocabulary)
             ]
 
         return work

@@ -38,9 +38,7 @@ def start_from_prompt(
     Bars are those of the grid.
     """
     if request.sing:
-        melody = to_be_sung(prompt, request, vocabulary)
-        nothing = np.zeros((len(melody.sources), melody.piece.bars), np.bool_)
-        return InfillState(melody.piece, nothing, {}, melody.sources, melody.dropped)
+        return to_be_sung(prompt, request, vocabulary)[0]
     if request.voice is not None:
         return mask_accompaniment(prompt, request, vocabulary)
     if request.fills:

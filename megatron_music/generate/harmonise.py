@@ -1,12 +1,11 @@
 """Keep one voice of a piece and compose the others; or keep all, and add words to one."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.infill import empty_track, until_step
+from megatron_music.generate.infill import InfillState, empty_track, until_step
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title
@@ -142,20 +141,11 @@ def _around(
     return added
 
 
-class Melody(NamedTuple):
-    """A piece of which one track is to be sung; `sources` are which of a prompt's tracks it has."""
-
-    piece: Piece
-    track: int
-    sources: tuple[int, ...]
-    dropped: tuple[int, ...]
-
-
-def to_be_sung(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Melody:
+def to_be_sung(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> tuple[InfillState, int]:
     """Return a piece without the tracks that are dropped, and which of its tracks is to be sung.
 
-    That is the one that the request calls its voice; it loses the words that it has. Raises
-    UsageError where there is none.
+    No bar is to be written. The track that is sung is the one that the request calls its voice; it
+    loses the words that it has. Raises UsageError where there is none.
     """
     place, code = kept_voice(prompt, request.voice or "", vocabulary)
     dropped = {track for name in request.drop for track in prompt.find(name)}
@@ -167,4 +157,5 @@ def to_be_sung(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> Melo
     melody = replace(tracks[place], instrument=code, syllables=None)
     piece = replace(prompt.piece, tracks=tuple(melody if i == place else tracks[i] for i in kept))
     left_out = sorted(set(range(len(tracks))).difference(kept))
-    return Melody(piece, kept.index(place), kept, tuple(left_out))
+    holes = np.zeros((len(kept), piece.bars), np.bool_)
+    return InfillState(piece, holes, {}, kept, tuple(left_out)), kept.index(place)

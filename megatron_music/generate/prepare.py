@@ -85,11 +85,7 @@ def _read(
 
 def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return the first song's state of a prompt under a request; raises UsageError."""
-    if request.tracks is not None:
-        raise UsageError(
-            f"`tracks` (got {request.tracks}) is for songs from nothing; a piece keeps its own, "
-            "and `instruments` adds to them"
-        )
+    request.refuse_with_piece()
     if request.metre is not None:
         raise UsageError(
             f"`metre` (got {request.metre}) is for songs from nothing; a piece keeps its own"

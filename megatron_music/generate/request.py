@@ -261,6 +261,18 @@ class Request:
             if value or (name == "voice" and value is not None):
                 raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
 
+    def refuse_with_piece(self) -> None:
+        """Raise UsageError where a wish is about songs from nothing."""
+        if self.tracks is not None:
+            raise UsageError(
+                f"`tracks` (got {self.tracks}) is for songs from nothing; a piece keeps its own, "
+                "and `instruments` adds to them"
+            )
+        if self.words is not None:
+            raise UsageError(
+                "`words` is for songs from nothing; for words to a melody that is there give `sing`"
+            )
+
     def given_words(self, bar_steps: int, steps_per_quarter: int) -> LaidWords:
         """Return the given syllables of each bar of `bar_steps` steps; raises UsageError."""
         lines = syllables_of(self.words or "", self.language or USUAL_LANGUAGE)
