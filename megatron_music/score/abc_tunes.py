@@ -200,6 +200,6 @@ def _passes(mark: str) -> list[int]:
     """Return the passes of an ending's mark: of `1,3` the first and the third."""
     passes: list[int] = []
     for part in mark.split(","):
-        begin, _, end = part.partition("-")
-        passes += range(int(begin), int(end or begin) + 1)
+        ends = sorted(map(int, part.split("-")))
+        passes += range(ends[0], ends[-1] + 1)
     return passes

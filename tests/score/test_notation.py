@@ -142,6 +142,8 @@ def test_the_lines_of_a_voice_of_a_tune_are_one_part() -> None:
         # Third and further endings; an ending of several passes.
         ("CCCC|1DDDD:|2EEEE:|3FFFF|GGGG|]", "CDCECFG"),
         ("AAAA|:CCCC|[1-2DDDD:|[3EEEE::FFFF:|", "ACDCDCEFF"),
+        ("CCCC|1DDDD:|2EEEE|]", "CDCE"),
+        ("CCCC|3-1DDDD:|EEEE|", "CDCDCDE"),
         # The unit of length is that of the beginning again.
         ("CCCC|[L:1/8]D8|1E8:|2F8:|3G8|[L:1/4]A4|", "CDECDFCDGA"),
         # A tune of one bar, and of two, with a bar in an annotation.
