@@ -13,8 +13,7 @@ from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import BASS, DRUMS, SOPRANO, VOICES, instrument_name
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece
-from megatron_music.tokenizer.vocabulary import TokenizerSettings
-from tests.generate.conftest import CHORALE, untrained
+from tests.generate.conftest import CHORALE
 from tests.music import bars_not_full, names, notes, track
 
 STEPS = 16
@@ -133,16 +132,6 @@ def test_a_piece_whose_bars_end_silent_is_continued_by_full_ones(chorale_model: 
         for one, old in zip(song.piece.tracks, notes_before(song.piece, 3), strict=True):
             assert old == {(0, 4, 60), (20, 23, 60)}
             assert bars_not_full(one, song.piece) == {0, 1, 2}
-
-
-def test_a_model_that_learnt_to_fill_is_asked_with_hidden_bars(tmp_path: Path) -> None:
-    settings = TokenizerSettings(bars=4, ensemble=CHORALE, fill=True)
-    session = Session.load(untrained(tmp_path, settings, 320))
-    session.keep(session.compose(seed=1)[0])
-    (song,) = session.fill(fill_bars=(1,))
-    assert session.piece is not None
-    assert names(song.piece) == names(session.piece)
-    assert notes_before(song.piece, 1) != notes_before(session.piece, 1)
 
 
 def test_a_session_begins_from_a_file(chorale_model: Path, tmp_path: Path) -> None:

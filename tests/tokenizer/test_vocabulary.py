@@ -26,27 +26,23 @@ def test_the_ids_of_version_1_never_move() -> None:
 
 
 @pytest.mark.parametrize("steps", [4, 12])
-def test_notes_lie_in_runs_of_128_and_times_reach_a_bar(steps: int) -> None:
-    v = Vocabulary(TokenizerSettings(steps))
-    for pitch in range(128):
-        assert v.tokens[v.note_on + pitch] == f"NOTE_ON={pitch}"
-        assert v.tokens[v.note_off + pitch] == f"NOTE_OFF={pitch}"
-    times = [token for token in v.tokens if token.startswith("TIME_DELTA=")]
-    assert times == [f"TIME_DELTA={n}" for n in range(1, 4 * steps + 1)]
-    assert v.tokens[v.time_delta + 1] == "TIME_DELTA=1"
-
-
-def test_meanings_agree_with_the_words() -> None:
-    v = Vocabulary(TokenizerSettings(attributes=("GENRE=JAZZ",)))
+def test_meanings_agree_with_the_words_and_notes_lie_in_runs_of_128(steps: int) -> None:
+    v = Vocabulary(TokenizerSettings(steps, attributes=("GENRE=JAZZ",)))
+    first = {
+        Kind.NOTE_ON: v.note_on,
+        Kind.NOTE_OFF: v.note_off,
+        Kind.TIME_DELTA: v.time_delta,
+        Kind.DENSITY: v.density,
+    }
     for token, (kind, value) in enumerate(v.meanings):
-        word = v.tokens[token]
-        if kind in (Kind.NOTE_ON, Kind.NOTE_OFF, Kind.TIME_DELTA, Kind.DENSITY):
-            assert word == f"{kind.value}={value}"
-        elif kind is Kind.INST:
-            assert token == v.inst + value
+        if kind in first:
+            assert v.tokens[token] == f"{kind.value}={value}"
+            assert token == first[kind] + value
         else:
-            assert token == value
+            assert token == value + v.inst * (kind is Kind.INST)
     assert len(v.meanings) == len(v)
+    assert v.tokens[v.time_delta + 4 * steps] == f"TIME_DELTA={4 * steps}"
+    assert v.tokens[v.note_on + 127] == "NOTE_ON=127"
     assert v.tokens[v.attribute] == "GENRE=JAZZ"
 
 
