@@ -24,10 +24,13 @@ from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 REAL_MUSIC_FILE = "real_music.npy"
-MOST_WINDOWS = 256
-FEWEST_WINDOWS = 10
-USUAL_SONGS, FEWEST_SONGS = 32, 8
+MOST_WINDOWS, FEWEST_WINDOWS = 256, 10
 """The number of windows of real music that a critic is trained on; fewer are too few."""
+
+MOST_BARS = 8
+"""Windows of more bars are cut to this many, which most songs have."""
+
+USUAL_SONGS, FEWEST_SONGS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class RealMusic:
     @classmethod
     def of(cls, data: Path, vocabulary: Vocabulary) -> Self:
         """Measure windows of a data set, evenly spread; raises DataError."""
-        pieces, _ = whole_windows(read_split(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
+        whole, _ = whole_windows(read_split(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
+        pieces = [part for piece in whole for part in _parts(piece, vocabulary)]
         if len(pieces) < FEWEST_WINDOWS:
             raise DataError(
                 f"{data} has {len(pieces)} whole windows for training; a critic needs "
@@ -98,14 +102,11 @@ def best_of(
 ) -> list[Song]:
     """Return the `count` songs that look most like real music, the best first.
 
-    A song longer than a training window is judged by the mean of its windows. With `closing` songs
+    A song of more than eight bars is judged by the mean of its windows. With `closing` songs
     of four voices that close on the tonic triad come before the others. Raises CheckpointError
     where another version measured the real music.
     """
-    bars = vocabulary.settings.bars
-    cuts = [windows(song.piece, bars, bars) for song in songs]
-    # The last window is mostly shorter; it counts only where there is no other.
-    parts = [[window for window in cut if window.bars == bars] or cut for cut in cuts]
+    parts = [_parts(song.piece, vocabulary) for song in songs]
     composed = measures([window for part in parts for window in part], vocabulary)
     if composed.shape[1] != real.rows.shape[1]:
         raise CheckpointError(
@@ -118,6 +119,13 @@ def best_of(
     # The critic weighs the last chord as one of many figures; a listener does not.
     ends = [closing * ends_on_the_tonic(song.piece) for song in songs]
     return [songs[place] for place in np.lexsort((-scores, -np.array(ends)))[:count].tolist()]
+
+
+def _parts(piece: Piece, vocabulary: Vocabulary) -> list[Piece]:
+    """Cut a piece into windows; a shorter last one counts only where there is no other."""
+    bars = min(vocabulary.settings.bars, MOST_BARS)
+    cut = windows(piece, bars, bars)
+    return [window for window in cut if window.bars == bars] or cut
 
 
 def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:
