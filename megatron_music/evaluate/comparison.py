@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,17 +39,11 @@ class Distance:
     divergence: float
 
 
-@dataclass(frozen=True)
-class FigureRow:
-    """A figure in the three sets, and how far composed and training music are from held-out.
+FigureRow = dict[str, Any]
+"""A figure's mean in each of SETS, and under COMPOSED_APART and CONTROL_APART how far composed and
+training music are from held-out music: the control is what two sets of real music differ by."""
 
-    `control` is the distance of training music: what two sets of real music differ by.
-    """
-
-    name: str
-    means: tuple[Estimate, Estimate, Estimate]
-    composed: Distance
-    control: Distance
+COMPOSED_APART, CONTROL_APART = "composed_apart", "control_apart"
 
 
 @dataclass(frozen=True)
@@ -68,31 +63,17 @@ class HistogramRow:
     control: Distance
 
 
-@dataclass(frozen=True)
-class Seams:
-    """The share of pitched tracks in which a note sounds across a barline of songs of two windows.
-
-    `at` is at the barline where the first window ends, `elsewhere` the mean of all others,
-    `by_barline` each of them in order; `real` is that of held-out windows.
-    """
-
-    songs: int
-    at: Estimate
-    elsewhere: Estimate
-    by_barline: tuple[float, ...]
-    real: Estimate
-
-
 def compare_figures(
     sets: Sequence[WindowSet], figures: Mapping[str, Callable[[Piece], float]] = FIGURES
-) -> list[FigureRow]:
+) -> dict[str, FigureRow]:
     """Compare training, held-out and composed music, in this order, figure by figure."""
-    rows = []
+    rows: dict[str, FigureRow] = {}
     for name, figure in figures.items():
         values = [np.array([figure(piece) for piece in music.pieces]) for music in sets]
         means = [mean(v, music.groups) for v, music in zip(values, sets, strict=True)]
-        apart = _distances([v[:, None] for v in values], sets)
-        rows.append(FigureRow(name, (means[0], means[1], means[2]), *apart))
+        composed, control = _distances([v[:, None] for v in values], sets)
+        apart = {COMPOSED_APART: composed, CONTROL_APART: control}
+        rows[name] = {**dict(zip(SETS, means, strict=True)), **apart}
     return rows
 
 
@@ -192,10 +173,13 @@ def notes_across_barlines(piece: Piece) -> FloatArray:
 
 def seams(
     songs: Sequence[Piece], window_bars: int, real: Sequence[Piece], groups: IntArray
-) -> Seams:
+) -> dict[str, Any]:
     """Compare the barline after the first window of long songs with the other barlines.
 
-    `real` are held-out windows and `groups` their pieces.
+    Returns the number of `songs` and the share of pitched tracks in which a note sounds across a
+    barline: `at` the one where the first window ends, `elsewhere` the mean of all others,
+    `by_barline` each of them in order, and `real` that of the held-out windows `real`, whose pieces
+    are `groups`.
     """
     rows = np.array([notes_across_barlines(song) for song in songs])
     at = window_bars - 1
@@ -204,10 +188,10 @@ def seams(
     within = np.array(
         [notes_across_barlines(piece).mean() if piece.bars > 1 else 0.0 for piece in real]
     )
-    return Seams(
-        songs=len(songs),
-        at=bootstrap.mean(rows[:, at], numbers),
-        elsewhere=bootstrap.mean(others, numbers),
-        by_barline=tuple(rows.mean(0).round(4).tolist()),
-        real=bootstrap.mean(within, groups),
-    )
+    return {
+        "songs": len(songs),
+        "at": bootstrap.mean(rows[:, at], numbers),
+        "elsewhere": bootstrap.mean(others, numbers),
+        "by_barline": rows.mean(0).round(4).tolist(),
+        "real": bootstrap.mean(within, groups),
+    }

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import (
     FigureRow,
     HistogramRow,
-    Seams,
     WindowSet,
     compare_figures,
     compare_histograms,
@@ -42,7 +42,7 @@ from megatron_music.evaluate.embedding import (
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.labelled import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
-from megatron_music.evaluate.sung import SungWords, evaluate_words
+from megatron_music.evaluate.sung import evaluate_words
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.decoding import decode
@@ -88,14 +88,6 @@ class UnconstrainedSample:
 
 
 @dataclass(frozen=True)
-class Copying:
-    """Number of documents by the longest run of bars that they share with training music."""
-
-    composed: dict[int, int]
-    held_out: dict[int, int]
-
-
-@dataclass(frozen=True)
 class CriticResult:
     """The critic, how well it separates composed from real music, and each song's score by seed.
 
@@ -120,7 +112,8 @@ class Evaluation:
 
     `voices` is empty for music that has none, `words` None for a model without them;
     `real_endings` is the share of held-out windows at the end of their piece whose last chord is
-    the tonic triad, None where none is known to be.
+    the tonic triad, None where none is known to be. `copying` counts `composed` songs and
+    `held_out` windows by the longest run of bars that they share with training music.
     """
 
     model: Path
@@ -131,18 +124,18 @@ class Evaluation:
     unigram: dict[str, float]
     free: tuple[UnconstrainedSample, ...]
     windows: tuple[int, int, int]
-    figures: tuple[FigureRow, ...]
-    voices: tuple[FigureRow, ...]
+    figures: dict[str, FigureRow]
+    voices: dict[str, FigureRow]
     real_endings: Estimate | None
     histograms: tuple[HistogramRow, ...]
-    seams: Seams
-    copying: Copying
+    seams: dict[str, Any]
+    copying: dict[str, dict[int, int]]
     verdict: CriticResult
     notes: EmbeddingMap
     instruments: EmbeddingMap
     attributes: EmbeddingMap
-    labels: tuple[LabelRow, ...]
-    words: SungWords | None
+    labels: list[LabelRow]
+    words: dict[str, Any] | None
 
 
 def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_stage) -> Evaluation:
@@ -174,9 +167,9 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     with stage("compare with real music", "steps") as progress:
         progress(0, 3)
         sung = SUNG_FIGURES if vocabulary.has_lyrics else {}
-        figures = tuple(compare_figures(every, FIGURES | sung))
+        figures = compare_figures(every, FIGURES | sung)
         singing = VOICE_FIGURES if vocabulary.settings.voices else {}
-        voices = tuple(compare_figures(every, singing))
+        voices = compare_figures(every, singing)
         histograms = tuple(compare_histograms(every))
         progress(1, 3)
         copied = _copying(IndexedReader(data / SPLITS[0]), held_out, songs, vocabulary)
@@ -207,10 +200,10 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
     )
 
 
-def _labels(composer: Composer, request: Request, data: Path, stage: Stage) -> tuple[LabelRow, ...]:
+def _labels(composer: Composer, request: Request, data: Path, stage: Stage) -> list[LabelRow]:
     vocabulary = composer.vocabulary
     if not vocabulary.settings.attributes:
-        return ()
+        return []
     training, first, second = (
         read_labels(data, name, WINDOWS_OF_A_LABEL, vocabulary) for name in SPLITS
     )
@@ -283,14 +276,15 @@ def _copying(
     held_out: Sequence[np.ndarray[tuple[int], np.dtype[np.uint16]]],
     songs: Sequence[Song],
     vocabulary: Vocabulary,
-) -> Copying:
+) -> dict[str, dict[int, int]]:
     corpus = copying.training_bars(reader, vocabulary)
 
     def runs(documents: Sequence[np.ndarray[tuple[int], np.dtype[np.uint16]]]) -> dict[int, int]:
         bars = copying.bars_of(documents, vocabulary)
         return dict(sorted(Counter(copying.longest_runs(bars, corpus).tolist()).items()))
 
-    return Copying(runs([encode(song.piece, vocabulary) for song in songs]), runs(held_out))
+    composed = [encode(song.piece, vocabulary) for song in songs]
+    return {"composed": runs(composed), "held_out": runs(held_out)}
 
 
 def _judge(

