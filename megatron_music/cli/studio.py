@@ -45,12 +45,12 @@ def studio(
     if share_token is not None and len(share_token) < MIN_TOKEN:
         raise UsageError(f"--share-token must have {MIN_TOKEN} characters or more")
     try:
-        from megatron_music.studio.server import Address, serve
+        from megatron_music.studio.server import serve
     except ModuleNotFoundError as fault:
         raise MissingError(
             f"the studio needs {fault.name}; install it: pip install 'megatron-music[studio]'"
         ) from fault
-    serve(models or [], folder, Address(host, port, share_token), say=show.log)
+    serve(models or [], folder, host, port, share_token, show.log)
 
 
 MIN_TOKEN = 8

@@ -18,7 +18,6 @@ from megatron_music import __version__
 from megatron_music.errors import MusicError
 from megatron_music.studio import api, pages
 from megatron_music.studio.jobs import JobFailedError, QueueFullError
-from megatron_music.studio.response_cache import Answer
 from megatron_music.studio.service import Studio
 from megatron_music.studio.visitors import (
     COOKIE_AGE_S,
@@ -154,8 +153,11 @@ class AccessMiddleware:
         refused = self._guard.refusal(request) or _refuse_without_token(request, self._guard.token)
         ready = None if refused else self._ready.find(scope)
         if ready is not None:
-            await self._send_ready(ready, send)
-            self._log_request(scope, ready.route, 200, began_s)
+            response, route, _ = ready
+            headers = [*response.raw_headers, *_HEADERS]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": response.body})
+            self._log_request(scope, route, 200, began_s)
             return
         cookie = self._visitor_cookie(request)
         status = 500
@@ -186,12 +188,6 @@ class AccessMiddleware:
             setting = [(b"set-cookie", _cookie(request, VISITOR_COOKIE, cookie).encode())]
         request.state.visitor = visitor
         return setting
-
-    @staticmethod
-    async def _send_ready(ready: Answer, send: Send) -> None:
-        headers = [*ready.response.raw_headers, *_HEADERS]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": ready.response.body})
 
     def _log_request(self, scope: Scope, route: str, status: int, began_s: float) -> None:
         """Log a request by the route it took: neither addresses nor what was sent are kept."""

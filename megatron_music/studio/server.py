@@ -5,7 +5,6 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -86,24 +85,23 @@ MOST_CONNECTIONS = 512
 LOG = "studio.log"
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the studio listens, and the token that others have to carry."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str | None = None
-
-
 def serve(
-    folders: Sequence[Path], place: Path, address: Address, say: Callable[[str], None]
+    folders: Sequence[Path],
+    place: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    say: Callable[[str], None],
 ) -> None:
-    """Serve a studio until Ctrl-C; raises UsageError, CheckpointError and WriteError."""
+    """Serve a studio until Ctrl-C; visitors have to carry the token, if there is one.
+
+    Raises UsageError, CheckpointError and WriteError.
+    """
     models = find_models(folders)
     check_writable(place)
     busy = UsageError(f"another studio works in {place}; give another --folder")
-    with file_lock(place / "lock", busy), _listening(address) as listener:
-        guard = AccessPolicy(address.token, any_host=address.token is not None)
+    with file_lock(place / "lock", busy), _listening(host, port) as listener:
+        guard = AccessPolicy(token, any_host=token is not None)
         handler = logging.FileHandler(place / LOG)
         handler.setFormatter(_JsonLines())
         for name in ("megatron_music.studio", "uvicorn.error"):
@@ -113,9 +111,9 @@ def serve(
             logger.propagate = False
         requests = BufferedLog(place / LOG)
         app = create_app(Studio(models, place), guard, requests.write)
-        query = "" if address.token is None else f"?token={address.token}"
+        query = "" if token is None else f"?token={token}"
         say(f"models: {', '.join(f'{one.name} ({one.folder})' for one in models)}")
-        say(f"the studio is at http://{_shown(address)}/{query} (Ctrl-C ends it)")
+        say(f"the studio is at http://{_shown(host, port)}/{query} (Ctrl-C ends it)")
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
@@ -168,25 +166,24 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
     return models
 
 
-def _listening(address: Address) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     """Return the socket to listen on; raises WriteError where another program has it."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((address.host, address.port))
+        listener.bind((host, port))
         listener.listen(1024)  # connections made before the server runs wait in the backlog
     except OSError as fault:
         listener.close()
         raise WriteError(
-            f"cannot listen on {_shown(address)}: {fault.strerror}; choose another --port"
+            f"cannot listen on {_shown(host, port)}: {fault.strerror}; choose another --port"
         ) from None
     return listener
 
 
-def _shown(address: Address) -> str:
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class BufferedLog:

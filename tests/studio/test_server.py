@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from megatron_music.errors import CheckpointError, UsageError, WriteError
-from megatron_music.studio.server import Address, find_models, serve
+from megatron_music.studio.server import find_models, serve
 
 DOCS = Path(__file__).parents[2] / "docs" / "studio.md"
 
@@ -35,9 +35,9 @@ def test_the_program_serves_composes_by_the_documented_commands_and_ends_at_ctrl
             )
         assert json.loads(done.stdout)["state"] in ("waiting", "running", "done")
         with pytest.raises(UsageError, match="another studio"):
-            serve([model], tmp_path / "studio", Address(port=18014), say=print)
+            serve([model], tmp_path / "studio", "127.0.0.1", 18014, None, print)
         with pytest.raises(WriteError, match="port"):
-            serve([model], tmp_path / "other", Address(port=18012), say=print)
+            serve([model], tmp_path / "other", "127.0.0.1", 18012, None, print)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=60) == 130
     log = (tmp_path / "studio" / "studio.log").read_text()
