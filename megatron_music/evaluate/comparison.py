@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.evaluate import bootstrap
-from megatron_music.evaluate.bootstrap import Estimate, FloatArray, mean, resampled_ratios
+from megatron_music.evaluate.bootstrap import FloatArray, mean, resampled_ratios
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece

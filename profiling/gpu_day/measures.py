@@ -149,12 +149,11 @@ def smi_means(text: str) -> dict[str, float]:
 
 def our_means(recording: Path) -> dict[str, Any]:
     """Return what `profile nvml --json` saw of the first GPU, in the units of nvidia-smi."""
-    summary = summarize(read_samples(recording))
-    gpu = summary.devices[0]
-    energy_w = gpu.energy_j / summary.duration_s if gpu.energy_j and summary.duration_s else None
+    duration_s, (gpu, *_) = summarize(read_samples(recording))
+    energy_w = gpu.energy_j / duration_s if gpu.energy_j and duration_s else None
     return {
         "samples": gpu.samples,
-        "duration_s": summary.duration_s,
+        "duration_s": duration_s,
         "gpu_utilization_percent": gpu.mean_utilization,
         "max_memory_mib": (gpu.max_memory_bytes or 0) / (1 << 20),
         "power_w": gpu.mean_power_w,

@@ -1,7 +1,5 @@
 """Memory by part: worked by hand, counted in the real model, and held against Megatron's own."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from megatron_music.config import Recipe, load_recipe
@@ -99,9 +97,8 @@ def test_all_activations_are_worked_by_hand() -> None:
     assert first.activations == 2 * (2 * 32 * wide + tokens)
 
 
-@pytest.fixture(scope="module")
-def counted() -> Iterator[dict[str, float]]:
-    """Build the real model on the CPU; count its parameters and what its layers save.
+def test_the_real_model_has_as_many_parameters_and_saves_as_much_for_its_backward_pass() -> None:
+    """Build it on the CPU and count.
 
     Attention is the GPU's, which the estimate is about; a CPU's, by blocks, saves its weights.
     """
@@ -138,19 +135,8 @@ def counted() -> Iterator[dict[str, float]]:
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             patch.setattr(layers, "attend_by_blocks", fused)
-            loss = model(tokens, positions, None, labels=tokens)
-        yield {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "activations": float(sum(saved.values())),
-            "expected": estimate_memory(given, len(vocabulary), 1).activations,
-            "expected_parameters": parameter_count(given.model, len(vocabulary)),
-            "loss": float(loss.mean()),
-        }
-
-
-def test_the_real_model_has_as_many_parameters(counted: dict[str, float]) -> None:
-    assert counted["parameters"] == counted["expected_parameters"]
-
-
-def test_the_real_model_saves_as_much_for_its_backward_pass(counted: dict[str, float]) -> None:
-    assert counted["activations"] == pytest.approx(counted["expected"], rel=0.05)
+            model(tokens, positions, None, labels=tokens)
+        parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == parameter_count(given.model, len(vocabulary))
+    expected = estimate_memory(given, len(vocabulary), 1).activations
+    assert sum(saved.values()) == pytest.approx(expected, rel=0.05)

@@ -61,10 +61,6 @@ def test_a_name_that_is_not_exact_is_not_guessed_at(device: str) -> None:
     assert all(dense_peak(device, precision) is None for precision in PRECISIONS)
 
 
-def test_no_device_is_listed_twice() -> None:
-    assert len(set(known_devices())) == len(known_devices())
-
-
 def test_a_precision_that_no_recipe_has_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'fp8'; choose fp32, bf16, fp16"):
         dense_peak("NVIDIA H200", "fp8")

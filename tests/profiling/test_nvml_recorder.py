@@ -48,12 +48,18 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_recorder_lives_as_long_as_the_block(file: Path) -> None:
-    with record(file) as recording:
-        pid = recording.pid
+def test_the_recorder_lives_as_long_as_the_block_that_may_fail(file: Path) -> None:
+    class BlockError(Exception):
+        pass
+
+    def look_and_fail(pid: int) -> None:
         assert not gone(pid)
         assert len(file.read_text().splitlines()) >= 1, "the first sample is there at once"
-    assert gone(pid)
+        raise BlockError
+
+    with pytest.raises(BlockError), record(file) as recording:
+        look_and_fail(recording.pid)
+    assert gone(recording.pid)
     assert recording.problem is None
     assert file.read_text().endswith("\n")
 
@@ -70,26 +76,6 @@ def test_samples_follow_each_other_at_the_interval_at_little_cost(file: Path) ->
     assert 5 <= len(times) <= 25  # 20 on a machine with nothing else to do
     assert times == sorted(times)
     assert share < 0.1  # of one core; about 0.01 on such a machine
-
-
-@pytest.mark.usefixtures("machine")
-def test_a_block_that_fails_stops_the_recorder_as_well(file: Path) -> None:
-    class BlockError(Exception):
-        pass
-
-    def fail() -> None:
-        raise BlockError
-
-    with pytest.raises(BlockError), record(file) as recording:
-        fail()
-    assert gone(recording.pid)
-
-
-@pytest.mark.usefixtures("machine")
-def test_only_the_chosen_gpus_are_recorded(file: Path) -> None:
-    with record(file, uuids=[SECOND.removeprefix("GPU-")]):
-        pass
-    assert {device.uuid for each in read_samples(file) for device in each.devices} == {SECOND}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -147,7 +133,9 @@ def test_a_gpu_that_is_lost_midway_is_recorded_as_lost(
     machine.setenv("STUB_LOST_AFTER", "2")
     with record(file, uuids=[SECOND], interval_s=0.02):
         assert eventually(lambda: len(read_samples(file)) > 4)
-    lost = [sample.devices[0].lost for sample in read_samples(file)]
+    samples = read_samples(file)
+    assert {device.uuid for sample in samples for device in sample.devices} == {SECOND}
+    lost = [sample.devices[0].lost for sample in samples]
     assert lost[0] is False
     assert lost[-1] is True
     assert lost == sorted(lost)

@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.errors import InputError
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
-from megatron_music.profiling.nvml.summary import read_samples, summarize
+from megatron_music.profiling.nvml.summary import read_samples, summarize, total_energy_j
 
 
 def one_gpu(**columns: list[object]) -> list[Sample]:
@@ -24,9 +24,9 @@ REASONS = [("power cap",), ("power cap", "thermal, hardware"), (), None]
 @pytest.mark.parametrize(
     ("columns", "figures"),
     [
-        ({"gpu_utilization": [0, 50, 100]}, {"mean_utilization": 50, "max_utilization": 100}),
+        ({"gpu_utilization": [0, 50, 100]}, {"mean_utilization": 50}),
         ({"gpu_utilization": [100, None, 50]}, {"mean_utilization": 75}),  # None is not zero
-        ({"power_w": [100.0, 200.0, 330.0]}, {"mean_power_w": 210, "max_power_w": 330}),
+        ({"power_w": [100.0, 200.0, 330.0]}, {"mean_power_w": 210}),
         ({"sm_clock_mhz": [1000, 1200, 1400]}, {"mean_sm_clock_mhz": 1200}),
         ({"memory_used_bytes": [5, 9, 7]}, {"max_memory_bytes": 9}),
         ({"temperature_c": [50, 60, 55]}, {"max_temperature_c": 60}),
@@ -34,18 +34,14 @@ REASONS = [("power cap",), ("power cap", "thermal, hardware"), (), None]
         ({"energy_mj": [5_000_000, 5_400_000, 6_000_000], "power_w": [1] * 3}, {"energy_j": 1000}),
         ({"energy_mj": [9_000_000, 9_500_000, 200_000, 300_000]}, {"energy_j": 800}),
         ({"energy_mj": [1000, None, 3000]}, {"energy_j": 2}),
-        ({"pcie_tx_bytes": [10, 15], "pcie_rx_bytes": [1, 2]}, {"pcie_bytes": 6}),
-        ({"nvlink_tx_bytes": [0, 7], "nvlink_rx_bytes": [0, 8]}, {"nvlink_bytes": 15}),
         ({"throttle_reasons": REASONS},
          {"throttled": {"power cap": 0.5, "thermal, hardware": 0.25}}),
         ({"temperature_c": [40, 41]}, dict.fromkeys(
-            ("mean_utilization", "mean_power_w", "energy_j", "nvlink_bytes"))),
-        ({"lost": [False, True]}, {"lost": True}),
-        ({"lost": [False, False]}, {"lost": False}),
+            ("mean_utilization", "mean_power_w", "energy_j"))),
     ],
 )  # fmt: skip
 def test_figures_of_one_gpu(columns: dict[str, list[object]], figures: dict[str, object]) -> None:
-    (device,) = summarize(one_gpu(**columns)).devices
+    _, (device,) = summarize(one_gpu(**columns))
     assert {name: getattr(device, name) for name in figures} == figures
 
 
@@ -62,29 +58,15 @@ def two_gpus(*counters: tuple[int | None, int | None]) -> list[Sample]:
     ]
 
 
-def test_joules_per_million_tokens_are_of_all_gpus_together() -> None:
-    summary = summarize(two_gpus((0, 0), (300_000, 700_000)))
-    assert summary.energy_j == 1000
-    assert summary.joules_per_million_tokens(500_000) == 2000
-
-
-def test_energy_that_one_gpu_does_not_count_is_not_guessed() -> None:
-    summary = summarize(two_gpus((0, None), (300_000, None)))
-    assert summary.energy_j is None
-    assert summary.joules_per_million_tokens(500_000) is None
-
-
-@pytest.mark.parametrize("tokens", [0, -5])
-def test_energy_cannot_be_shared_among_no_tokens(tokens: int) -> None:
-    with pytest.raises(InputError, match=f"among {tokens} tokens"):
-        summarize(two_gpus((0, 0), (1, 1))).joules_per_million_tokens(tokens)
+def test_energy_is_of_all_gpus_together_and_not_guessed_where_one_does_not_count_it() -> None:
+    assert total_energy_j(summarize(two_gpus((0, 0), (300_000, 700_000)))[1]) == 1000
+    assert total_energy_j(summarize(two_gpus((0, None), (300_000, None)))[1]) is None
 
 
 def test_a_window_leaves_out_the_warm_up() -> None:
     samples = one_gpu(gpu_utilization=[0, 0, 80, 90, 100, 0])
-    summary = summarize(samples, start_s=2, end_s=4)
-    assert summary.duration_s == 2
-    assert summary.devices[0].mean_utilization == 90
+    duration_s, (gpu,) = summarize(samples, start_s=2, end_s=4)
+    assert (duration_s, gpu.mean_utilization) == (2, 90)
 
 
 def test_a_window_without_samples_is_refused() -> None:
@@ -95,7 +77,7 @@ def test_a_window_without_samples_is_refused() -> None:
 def test_a_gpu_keeps_its_row_at_any_index() -> None:
     samples = two_gpus((0, 0), (1000, 5000))
     turned = [samples[0], Sample(1.0, samples[1].devices[::-1])]
-    assert [device.energy_j for device in summarize(turned).devices] == [1, 5]
+    assert [device.energy_j for device in summarize(turned)[1]] == [1, 5]
 
 
 LINES = [to_json(sample) for sample in one_gpu(temperature_c=[1, 2])]

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -32,18 +32,6 @@ MIG_REMARK = (
     "a GPU that is split by MIG has no utilization, and its memory, power and energy "
     "are those of all its parts together"
 )
-
-
-@dataclass(frozen=True)
-class _Gpu:
-    """A handle, and what never changes about the GPU: asked for once."""
-
-    index: int
-    handle: Any
-    uuid: str | None
-    name: str | None
-    power_limit_w: float | None
-    mig_uuids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +97,11 @@ class Reader:
     def sample(self) -> Sample:
         """Read every GPU now."""
         devices = []
-        for gpu in self._gpus:
+        for handle, gpu in self._gpus:
             device = None
             # A GPU may be lost at any query, and come back: the next sample asks it again.
             with suppress(self._nvml.NVMLError):
-                device = None if gpu.handle is None else self._fields(gpu)
+                device = None if handle is None else self._fields(handle, gpu)
             devices.append(device or DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True))
         return Sample(time.time(), tuple(devices))
 
@@ -121,7 +109,8 @@ class Reader:
         """Return NVML's answer, None where it has none for this GPU."""
         return ask(self._nvml, query, *arguments)
 
-    def _open(self, index: int) -> _Gpu:
+    def _open(self, index: int) -> tuple[Any, DeviceSample]:
+        """Return a GPU's handle, and what never changes about the GPU: asked for once."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -136,11 +125,13 @@ class Reader:
                 uuids = [self.ask("nvmlDeviceGetUUID", part) for part in parts if part is not None]
                 mig_uuids = tuple(str(one) for one in uuids if one is not None)
         except nvml.NVMLError:
-            return _Gpu(index, None, None, None, None)
-        return _Gpu(index, handle, uuid, name, _scaled(limit, 1e-3), mig_uuids)
+            return None, DeviceSample(index)
+        power_limit_w = _scaled(limit, 1e-3)
+        told = DeviceSample(index, uuid, name, mig_uuids=mig_uuids, power_limit_w=power_limit_w)
+        return handle, told
 
-    def _fields(self, gpu: _Gpu) -> DeviceSample:
-        nvml, handle = self._nvml, gpu.handle
+    def _fields(self, handle: Any, gpu: DeviceSample) -> DeviceSample:
+        nvml = self._nvml
         use = self.ask("nvmlDeviceGetUtilizationRates", handle)
         # The memory as nvidia-smi shows it: without what the driver keeps for itself
         newer = self.ask("nvmlDeviceGetMemoryInfo", handle, nvml.nvmlMemory_v2)
@@ -159,11 +150,8 @@ class Reader:
         reasons = None
         if mask is not None:
             reasons = tuple(one for bit, one in THROTTLE_REASONS.items() if int(mask) & bit)
-        return DeviceSample(
-            index=gpu.index,
-            uuid=gpu.uuid,
-            name=gpu.name,
-            mig_uuids=gpu.mig_uuids,
+        return replace(
+            gpu,
             gpu_utilization=None if use is None else use.gpu,
             memory_utilization=None if use is None else use.memory,
             memory_used_bytes=None if memory is None else memory.used,
@@ -171,7 +159,6 @@ class Reader:
             sm_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             memory_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
             power_w=_scaled(self.ask("nvmlDeviceGetPowerUsage", handle), 1e-3),
-            power_limit_w=gpu.power_limit_w,
             temperature_c=self.ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             fan_percent=self.ask("nvmlDeviceGetFanSpeed", handle),
             performance_state=self.ask("nvmlDeviceGetPerformanceState", handle),

@@ -14,7 +14,7 @@ from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.profiling.nvml.reader import MIG_REMARK
 from megatron_music.profiling.nvml.recorder import record
-from megatron_music.profiling.nvml.summary import Summary, read_samples, summarize
+from megatron_music.profiling.nvml.summary import read_samples, summarize, total_energy_j
 from megatron_music.profiling.sweep.hardware import LoadRecorder, Machine, Peaks
 from megatron_music.profiling.sweep.results import Outcome, Row
 from megatron_music.profiling.sweep.spec import (
@@ -238,17 +238,17 @@ def _software(environment: Path) -> str:
 def _with_hardware(row: Row, recording: Path, window: MeasureWindow) -> Row:
     """Add what NVML recorded between the warm-up and the last iteration, if anything."""
     try:
-        summary: Summary = summarize(read_samples(recording), window.start_s, window.end_s)
+        _, gpus = summarize(read_samples(recording), window.start_s, window.end_s)
     except MusicError:
         return row
     # NVML's figures of a split GPU are those of all its parts: worse than none.
-    if any(gpu.is_mig for gpu in summary.devices):
+    if any(gpu.is_mig for gpu in gpus):
         return replace(row, nvml_remark=MIG_REMARK)
-    memory = [gpu.max_memory_bytes for gpu in summary.devices if gpu.max_memory_bytes is not None]
-    power = [gpu.mean_power_w for gpu in summary.devices if gpu.mean_power_w is not None]
+    memory = [gpu.max_memory_bytes for gpu in gpus if gpu.max_memory_bytes is not None]
+    power = [gpu.mean_power_w for gpu in gpus if gpu.mean_power_w is not None]
     return replace(
         row,
         memory_bytes=max(memory, default=None),
         mean_power_w=fmean(power) if power else None,
-        energy_j=summary.energy_j,
+        energy_j=total_energy_j(gpus),
     )
