@@ -63,7 +63,7 @@ def show_estimate(
             "tokens": made.tokens,
             "epochs": epochs,
             "formula": "model_causal",
-            "on_device": vars(made.on_device) if made.on_device else None,
+            "on_device": made.on_device,
         }
         print(json.dumps(figures))
         return
@@ -101,14 +101,14 @@ def _rows(made: "Estimate", epochs: dict[str, float]) -> list[tuple[str, str]]:
     if placed is None:
         hint = "give --device NAME, as in --device 'NVIDIA H200' (nvidia-smi -L prints it)"
         return [*rows, ("time", f"{hint}, and --gpus N")]
-    room = {True: "fits", False: "does NOT fit", None: "its memory is not known"}[placed.fits]
-    assumed = f"assuming {placed.utilisation:.0%} of {placed.peak_tflops:g} TFLOP/s a GPU"
+    room = {True: "fits", False: "does NOT fit", None: "its memory is not known"}[placed["fits"]]
+    assumed = f"assuming {placed['utilisation']:.0%} of {placed['peak_tflops']:g} TFLOP/s a GPU"
     units = {"days": 1, "hours": 24, "minutes": 24 * 60}
-    unit = next((name for name, of_day in units.items() if placed.days * of_day >= 1), "minutes")
+    unit = next((name for name, of_day in units.items() if placed["days"] * of_day >= 1), "minutes")
     decimals = 2 if unit == "days" else 1
-    time = f"{placed.days * units[unit]:,.{decimals}f} {unit}"
-    time += f", {placed.tokens_per_s:,.0f} tokens/s, {assumed} (--utilisation)"
-    return [*rows, ("device", f"{placed.device}: {room}"), ("time", time)]
+    time = f"{placed['days'] * units[unit]:,.{decimals}f} {unit}"
+    time += f", {placed['tokens_per_s']:,.0f} tokens/s, {assumed} (--utilisation)"
+    return [*rows, ("device", f"{placed['device']}: {room}"), ("time", time)]
 
 
 def _size(size: float) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,18 +28,6 @@ _SIZE, _TRIES = 1_024, 5
 
 
 @dataclass(frozen=True)
-class OnDevice:
-    """A recipe on a number of devices; `fits` is None where the device's memory is not known."""
-
-    device: str
-    utilisation: float
-    peak_tflops: float
-    tokens_per_s: float
-    days: float
-    fits: bool | None
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What a recipe will cost; FLOPs by the formula `model_causal`, memory of the fullest GPU."""
 
@@ -50,7 +39,9 @@ class Estimate:
     memory: Memory
     tokens_per_iteration: int
     flops_per_iteration: float
-    on_device: OnDevice | None
+    on_device: dict[str, Any] | None
+    """Of a named device: `device`, `utilisation`, `peak_tflops`, `tokens_per_s`, `days` and `fits`,
+    which is None where the device's memory is not known."""
 
     @property
     def tokens(self) -> int:
@@ -85,14 +76,14 @@ def estimate(
     if device is not None:
         peak, room = peak_tflops(device, settled.train.precision), device_memory_gib(device)
         rate = processes * peak * TERA * utilisation / flops  # iterations a second
-        placed = OnDevice(
-            device=device,
-            utilisation=utilisation,
-            peak_tflops=peak,
-            tokens_per_s=rate * tokens,
-            days=settled.train.train_iters / rate / DAY_S,
-            fits=None if room is None else memory.total < room * GIB,
-        )
+        placed = {
+            "device": device,
+            "utilisation": utilisation,
+            "peak_tflops": peak,
+            "tokens_per_s": rate * tokens,
+            "days": settled.train.train_iters / rate / DAY_S,
+            "fits": None if room is None else memory.total < room * GIB,
+        }
     return Estimate(
         recipe=settled,
         processes=processes,

@@ -240,7 +240,7 @@ def miditok(folder: str, limit_s: str) -> Cost:
     )  # fmt: skip
     tokenizer, start, count = MMM(config), time.process_time(), 0
     writer = IndexedDatasetBuilder(f"{folder}.bin", dtype=np.uint16)
-    for path in evenly(Path(folder), float(limit_s)):
+    for path in evenly(folder, limit_s):
         ids = tokenizer.encode(symusic.Score(path)).ids
         writer.add_document(torch.tensor(ids), [len(ids)])
         count += 1
@@ -252,18 +252,19 @@ def pretty_midi(folder: str, limit_s: str) -> Cost:
     """Time an encoder after the way of MMM-JSB: bar by bar, track by track, words of mmmtrack."""
     start, count = time.process_time(), 0
     with Path(folder).with_name("words.txt").open("w", encoding="utf-8") as words:
-        for path in evenly(Path(folder), float(limit_s)):
+        for path in evenly(folder, limit_s):
             words.writelines(line + "\n" for line in windows(path))
             count += 1
     return {"files": count, "cpu_s": time.process_time() - start}
 
 
-def evenly(folder: Path, limit_s: float) -> Iterator[Path]:
+def evenly(folder: str, limit_s: str) -> Iterator[Path]:
     """Yield the files of a folder until the time is up, at any time spread evenly over them."""
-    golden, start = 0.618033988749895, time.process_time()
-    for _, path in sorted((i * golden % 1, path) for i, path in enumerate(midi_files(folder))):
+    golden, until_s = 0.618033988749895, time.process_time() + float(limit_s)
+    files = enumerate(midi_files(Path(folder)))
+    for _, path in sorted((i * golden % 1, path) for i, path in files):
         yield path
-        if time.process_time() - start > limit_s:
+        if time.process_time() > until_s:
             return
 
 

@@ -66,7 +66,7 @@ def tracks(text: str) -> list[str]:
 def test_any_beginning_of_an_order_is_spread_over_the_whole(module: Any, tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / f"{number}.mid").touch()
-    order = [int(path.stem) for path in module("build").evenly(tmp_path, 1e9)]
+    order = [int(path.stem) for path in module("build").evenly(str(tmp_path), "1e9")]
     assert sorted(order) == list(range(100))
     places = sorted(str(number) for number in range(100))  # as the folder lists them
     for count in (5, 10, 30):
