@@ -91,13 +91,6 @@ def test_windows_beyond_the_context_are_counted_as_left_out(composer: Composer) 
     assert reading.left_out == len(tokens) - 161 > 0
 
 
-def test_every_token_of_a_piece_is_legal() -> None:
-    tokens = from_text(BASS_LINE, PLAIN)
-    masks = legal_masks(tokens, PLAIN)
-    assert masks[np.arange(len(masks)), tokens[1:]].all()
-    assert masks[0].sum() == 1  # after PIECE_START, without attributes: TRACK_START alone
-
-
 def test_tokens_have_kinds() -> None:
     tokens = from_text("PIECE_START INST=BASS NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60", PLAIN)
     assert kinds_of(tokens, PLAIN) == ["mark", "INST", "NOTE_ON", "TIME_DELTA", "NOTE_OFF"]

@@ -18,16 +18,8 @@ STEP_S = 0.5
 
 def command(processes: int, recipe: str, data: Path, run: Path, overrides: list[str]) -> list[str]:
     """Return what takes the place of the training command."""
-    start = [sys.executable, __file__, "megatron_music", "train", recipe]
-    return [
-        *start,
-        "--data",
-        str(data),
-        "--run-dir",
-        str(run),
-        *overrides,
-        f"processes={processes}",
-    ]
+    words = [sys.executable, __file__, "megatron_music", "train", recipe, "--data", str(data)]
+    return [*words, "--run-dir", str(run), *overrides, f"processes={processes}"]
 
 
 def main(words: list[str]) -> int:

@@ -16,15 +16,10 @@ from megatron_music.profiling.sweep.spec import Configuration, Sweep, expand
 from megatron_music.profiling.sweep.trial import TrialContext
 from tests.profiling import fake_sweep, fake_training
 from tests.profiling.capture import GEMM, NCCL, Capture
+from tests.profiling.test_sweep import SMALL
 
 NSYS = Path(__file__).with_name("fake_nsys.sh")
 GPU = Gpu("Tesla V100-SXM3-32GB", "00000000-0000-0000-0000-000000000000", 32 << 30, (7, 0))
-SMALL = {
-    "model.seq_length": 32,
-    "train.global_batch_size": 8,
-    "train.micro_batch_size": 1,
-    "train.precision": "fp32",
-}
 STEP_MS = 500
 WARMUP = 1
 
