@@ -27,7 +27,6 @@ KERNELS, COPIES, RANGES = ("kernel",), ("gpu_memcpy", "gpu_memset"), ("user_anno
 MOST_BYTES = 4 << 30
 """Of a trace, uncompressed; a few iterations take some megabytes."""
 
-
 REPORTS = (".nsys-rep", ".qdrep")
 OTHER_NAMES = "where its iterations have other names: --iterations REGEX"
 """What to do about iterations that `find_iterations` did not find."""

@@ -28,6 +28,9 @@ class Series(NamedTuple):
     """The largest value there can be."""
 
 
+Quantities = list[tuple[str, list[list[float | None]], float | None]]
+"""Heading, values [n][GPUs] and the largest value there can be."""
+
 Timeline = tuple[list[Series], tuple[float, float] | None]
 """A run's hardware, and from when to when it was measured: the warm-up's end, the last iteration's;
 both in seconds since the recording began."""
@@ -57,10 +60,6 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
     return None
 
 
-Quantities = list[tuple[str, list[list[float | None]], float | None]]
-"""Heading, values [n][GPUs] and the largest value there can be."""
-
-
 def _gpus(path: Path) -> tuple[list[float], Quantities]:
     samples = read_samples(path)
     return [sample.time_s for sample in samples], [
@@ -75,16 +74,13 @@ def _gpus(path: Path) -> tuple[list[float], Quantities]:
 
 def _load(path: Path) -> tuple[list[float], Quantities]:
     """Read the lines of a recording, without one that was cut short."""
-    times, busy, held = [], [], []
+    rows: list[tuple[float, float, float]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError, TypeError, KeyError):
             load = json.loads(line)
-            found = load["time_s"], load["cpu_percent"], load["memory_used_bytes"] / GIB
-            times.append(found[0])
-            busy.append([found[1]])
-            held.append([found[2]])
-    quantities: Quantities = [
-        ("CPU load of the machine, %", busy, 100.0),
-        ("memory in use, GiB", held, None),
+            held_gib = load["memory_used_bytes"] / GIB
+            rows.append((load["time_s"], load["cpu_percent"], held_gib))
+    return [time_s for time_s, _, _ in rows], [
+        ("CPU load of the machine, %", [[busy] for _, busy, _ in rows], 100.0),
+        ("memory in use, GiB", [[held_gib] for _, _, held_gib in rows], None),
     ]
-    return times, quantities
