@@ -69,7 +69,7 @@ def test_windows_are_the_files_tokens_and_their_successors(module: Any, data: Pa
     draw = module("train").windows(data / "train.bin", np.dtype(np.uint16), recipe)
     tokens, labels = draw()
     written = np.fromfile(data / "train.bin", np.uint16).tobytes()
-    assert tokens.shape == labels.shape == (2, 128)
+    assert tokens.shape == labels.shape == (recipe.train.micro_batch_size, 128)
     for row, successors in zip(tokens.numpy(), labels.numpy(), strict=True):
         window = np.append(row, successors[-1]).astype(np.uint16)
         assert (row[1:] == successors[:-1]).all()
