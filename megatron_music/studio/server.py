@@ -15,7 +15,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import check_writable, file_lock, read_small
 from megatron_music.generate.key import Key
-from megatron_music.generate.model_folder import CONFIG, model_identity
+from megatron_music.generate.model_folder import CARRIED, CONFIG, model_identity
 from megatron_music.generate.request import DYNAMICS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
@@ -80,7 +80,6 @@ class BoundedProtocol(_Protocol):  # type: ignore[misc]
             self._deadline = None
 
 
-EMBEDDED = Path(__file__).with_name("chorales")
 MOST_CONNECTIONS = 512
 LOG = "studio.log"
 
@@ -131,13 +130,13 @@ def serve(
 
 
 def find_models(folders: Sequence[Path]) -> list[Model]:
-    """Return the models of `folders`, else of the newest export or the embedded one.
+    """Return the models of `folders`, else of the newest export or the carried one.
 
     Raises CheckpointError.
     """
     exports = sorted(Path("runs").glob("*/hf/config.json"), key=lambda one: one.stat().st_mtime)
     newest = [one.parent for one in exports[-1:]]
-    found = list(folders) or newest or [EMBEDDED]
+    found = list(folders) or newest or [CARRIED]
     models: list[Model] = []
     for folder in found:
         name = folder.parent.name if folder.name == "hf" else folder.name
