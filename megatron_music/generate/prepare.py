@@ -86,10 +86,6 @@ def _read(
 def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
     """Return the first song's state of a prompt under a request; raises UsageError."""
     request.refuse_with_piece()
-    if request.metre is not None:
-        raise UsageError(
-            f"`metre` (got {request.metre}) is for songs from nothing; a piece keeps its own"
-        )
     count = prompt.bar_count
     if request.fill_bars and max(request.fill_bars) > count:
         asked = f"{min(request.fill_bars)} to {max(request.fill_bars)}"

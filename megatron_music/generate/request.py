@@ -268,6 +268,10 @@ class Request:
                 f"`tracks` (got {self.tracks}) is for songs from nothing; a piece keeps its own, "
                 "and `instruments` adds to them"
             )
+        if self.metre is not None:
+            raise UsageError(
+                f"`metre` (got {self.metre}) is for songs from nothing; a piece keeps its own"
+            )
         if self.words is not None:
             raise UsageError(
                 "`words` is for songs from nothing; for words to a melody that is there give `sing`"

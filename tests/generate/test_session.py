@@ -163,6 +163,7 @@ def test_a_track_is_dropped_though_nothing_is_composed(chorale_model: Path) -> N
         ("continue_piece", {"drop": ("DRUMS",)}, "no track 'DRUMS'; .* has SOPRANO, ALTO"),
         ("continue_piece", {"drop": CHORALE, "instruments": ()}, "nothing of the piece is kept"),
         ("continue_piece", {"fill_bars": (1,)}, "call fill, vary or harmonise"),
+        ("continue_piece", {"metre": "3/4"}, r"`metre` \(got 3/4\) is for songs from nothing"),
         ("fill", {}, "nothing to fill"),
         ("fill", {"fill_bars": (5,)}, r"bars 1..4 \(got 5\)"),
         ("fill", {"fill_bars": (1,), "bars": 8}, "filling keeps the 4 bars"),
