@@ -193,7 +193,7 @@ $(NOTEBOOKS) $(DOCS): pyproject.toml $(wildcard constraints/*.txt) | $(READY)
 endif
 
 # Each command would compile what it needs; here processes share the work, beside the installation of torch.
-$(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/compiled.py megatron_music/kernels.py) | $(CORE)
+$(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/jit.py megatron_music/kernels.py) | $(CORE)
 	@$(WRITABLE)
 	@mkdir -p build
 	@$(call timed,kernels,$(LOCAL_MUSIC) compile 2>&1 | cat)

@@ -66,7 +66,7 @@ def compile_kernels(progress: Progress = silent, processes: int | None = None) -
 
 def _compile(name: str) -> int:
     """Run a job; returns how many functions had to be compiled."""
-    from megatron_music.score.compiled import count_compiled
+    from megatron_music.score.jit import count_compiled
 
     return count_compiled(_JOBS[name].run)
 

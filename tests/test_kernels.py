@@ -12,7 +12,7 @@ from megatron_music.data.sources.open import open_source
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.kernels import compile_kernels
-from megatron_music.score.compiled import count_compiled
+from megatron_music.score.jit import count_compiled
 from megatron_music.tokenizer.structure import INPUTS
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.data.collection import folder_of_songs, song

@@ -155,7 +155,7 @@ def _sample(
     from megatron_music.files import check_writable
     from megatron_music.generate.album import songs_to_compose
     from megatron_music.generate.model_folder import file_identity, model_identity
-    from megatron_music.generate.prepare import prepared, refuse_long_audio, remark
+    from megatron_music.generate.prepare_prompt import prepared, refuse_long_audio, remark
     from megatron_music.generate.report import Provenance
     from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary

@@ -17,7 +17,6 @@ from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import INSTRUMENT_COUNT, instrument_name
 from megatron_music.tokenizer import attributes
-from megatron_music.tokenizer.document_places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.instrumentations import (
     FEWEST_OF_A_LABEL,
     MOST_DRAWN,
@@ -25,6 +24,7 @@ from megatron_music.tokenizer.instrumentations import (
     with_instrumentations,
     with_rare_labels,
 )
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import (
     TokenArray,
     TokenizerSettings,

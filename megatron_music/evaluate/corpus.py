@@ -11,8 +11,8 @@ from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.document_places import UNKNOWN, Places
 from megatron_music.tokenizer.hidden_bars import is_hidden
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
@@ -26,7 +26,7 @@ class SplitWindows:
     """Windows of one split of a data set.
 
     `groups` [n] numbers the piece each is cut from, `places` [n, 2] its position there, as
-    in `tokenizer.document_places`.
+    in `tokenizer.places_in_piece`.
     """
 
     tokens: tuple[TokenArray, ...]

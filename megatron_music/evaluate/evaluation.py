@@ -40,9 +40,9 @@ from megatron_music.evaluate.embedding import (
     token_counts,
 )
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
-from megatron_music.evaluate.labelled import LabelRow, label_rows
+from megatron_music.evaluate.label_accuracy import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
-from megatron_music.evaluate.sung import evaluate_words
+from megatron_music.evaluate.sung_words import evaluate_words
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.decoding import decode

@@ -13,8 +13,8 @@ from megatron_music.evaluate.voices import CELLS_PER_BAR
 from megatron_music.generate.structural import model_inputs, rows_of
 from megatron_music.progress import Progress, silent
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.document_places import UNKNOWN, Places
 from megatron_music.tokenizer.grammar import legal_masks
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
@@ -77,7 +77,7 @@ def read(
     """Read windows as in training, each by itself from its PIECE_START, without any mask.
 
     `places` [windows, 2] are each window's position in its piece, for models that use it, as in
-    `tokenizer.document_places`; None leaves it unknown.
+    `tokenizer.places_in_piece`; None leaves it unknown.
     """
     readings = []
     if places is None:

@@ -12,13 +12,13 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, InfillConstraint, TokenSampler
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.score.quantize import canonical_track, joined
-from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.infill_template import (
     InfillTemplate,
     Part,
     lay_out,
     read_slots,
 )
+from megatron_music.tokenizer.places_in_piece import UNKNOWN
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.generate.sampling_params import SamplingParams
-from megatron_music.score.compiled import kernel
 from megatron_music.score.grid_kernel import scramble_word
 from megatron_music.score.hashing import WORD, Words, scramble
+from megatron_music.score.jit import kernel
 
 Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float64]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import MOST_BARS
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.metre import COMMON_TIME, SIXTEENTHS, TimeSignature, cut_short
 from megatron_music.score.midi_columns import (
     COUNT,

@@ -18,7 +18,7 @@ Drums are what channel 10 plays, and what a file marks as drums elsewhere:
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import (
     CHANGE_CHANNEL,
     CHANGE_CHUNK,

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.hashing import (
     DRUM_OFFSET,
     FIRST_FACTOR,
@@ -21,6 +20,7 @@ from megatron_music.score.hashing import (
     STRIDE,
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import (
     CODE,
     COUNT,

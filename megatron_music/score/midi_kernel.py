@@ -29,7 +29,7 @@ from megatron_music.score.channel_kernel import (
     new_pass,
     ordered,
 )
-from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import (
     CHANGE_ROWS,
     CONTROL_ROWS,

@@ -14,8 +14,8 @@ from megatron_music.score.bar_layout_kernel import (
     Layout,
     nearest_tick,
 )
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import MOST_BARS
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import (
     CONTROL_KIND,
     CONTROL_TICK,

@@ -15,8 +15,8 @@ from megatron_music.score.channel_kernel import (
     foreign,
     local_track,
 )
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.instruments import ALTO, BASS, CHOIR_PROGRAM, DRUMS, SOPRANO, TENOR
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import (
     BEND,
     CODE,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron_music.studio.database import StoredSong
-from megatron_music.studio.traits import title_of
+from megatron_music.studio.song_traits import title_of
 
 SONGS = "songs.json"
 

@@ -18,7 +18,7 @@ from megatron_music.studio.database import Database, StoredSong, Version
 from megatron_music.studio.embedded_songs import read_songs
 from megatron_music.studio.jobs import Job, JobFailedError, JobQueue, Priority
 from megatron_music.studio.response_cache import ReadyAnswers
-from megatron_music.studio.traits import Liking, title_of
+from megatron_music.studio.song_traits import Liking, title_of
 from megatron_music.studio.worker import STEPS_PER_QUARTER
 
 POOL_SONGS = 24

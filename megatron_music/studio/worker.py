@@ -123,7 +123,7 @@ def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
 
 def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
     from megatron_music.generate.midi_patch import write_song
-    from megatron_music.generate.prepare import prepared
+    from megatron_music.generate.prepare_prompt import prepared
     from megatron_music.generate.report import new_bars, tempo_of
     from megatron_music.generate.request import Request
 

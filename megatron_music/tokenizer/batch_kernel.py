@@ -17,9 +17,9 @@ from megatron_music.score.bar_layout_kernel import (
     lay_out_common_time,
     metre_at,
 )
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import MOST_BARS, NOT_SURE, Grid
 from megatron_music.score.instruments import VOICES
+from megatron_music.score.jit import kernel, wide
 from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
 from megatron_music.score.midi_kernel import scan
 from megatron_music.score.notes import QUARTERS_PER_BAR

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.bar_layout_kernel import BARS, CUTS
-from megatron_music.score.compiled import kernel, lowest_bit, wide
 from megatron_music.score.grid_kernel import (
     NOT_SURE,
     Grid,
@@ -23,6 +22,7 @@ from megatron_music.score.grid_kernel import (
     to_moments_of_bars,
 )
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
+from megatron_music.score.jit import kernel, lowest_bit, wide
 from megatron_music.score.metre import SIXTEENTHS
 from megatron_music.score.midi_columns import Columns
 from megatron_music.score.notes import DEFAULT_VELOCITY, QUARTERS_PER_BAR, UNTOLD

@@ -4,7 +4,7 @@ From every position some legal token lowers the count by one, so a piece that ke
 within its budget can always be finished.
 """
 
-from megatron_music.score.compiled import borrowing_kernel
+from megatron_music.score.jit import borrowing_kernel
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.grammar_state import (
     ASKED,

@@ -23,8 +23,8 @@ asked and within `max_tokens` (`grammar_budget_kernel`). A document with hidden 
 The mask, infill, `check`, `verify` and evaluation all ask this module.
 """
 
-from megatron_music.score.compiled import borrowing_kernel, inlined
 from megatron_music.score.instruments import VOICES
+from megatron_music.score.jit import borrowing_kernel, inlined
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer import grammar_reasons as reasons
 from megatron_music.tokenizer import token_kinds as kinds

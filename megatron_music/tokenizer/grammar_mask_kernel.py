@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megatron_music.score.compiled import borrowing_kernel
+from megatron_music.score.jit import borrowing_kernel
 from megatron_music.tokenizer import grammar_reasons as reasons
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.grammar_budget_kernel import owed_after

@@ -35,8 +35,8 @@ from megatron_music.score.hashing import Words
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import IntArray
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
-from megatron_music.tokenizer.document_places import UNKNOWN
 from megatron_music.tokenizer.load import AnyVocabulary
+from megatron_music.tokenizer.places_in_piece import UNKNOWN
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.token_kinds import METRE, TokenTable, token_table
 from megatron_music.tokenizer.vocabulary import (
@@ -65,7 +65,7 @@ PLACES = 17
 
 RowArray = npt.NDArray[np.int32]
 PlaceArray = npt.NDArray[np.integer]
-"""[documents, 2] as in `tokenizer.document_places`; UNKNOWN takes no row."""
+"""[documents, 2] as in `tokenizer.places_in_piece`; UNKNOWN takes no row."""
 
 
 class PositionRows(NamedTuple):

@@ -7,9 +7,9 @@ after the other; at last all are spread into a rectangle.
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, lowest_bit
 from megatron_music.score.hashing import Words
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.jit import kernel, lowest_bit
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer import structure as at
 from megatron_music.tokenizer import token_kinds as kinds

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.jit import kernel, wide
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray
 from megatron_music.tokenizer.windows import IntArray, WindowTables

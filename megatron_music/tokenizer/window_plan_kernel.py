@@ -6,8 +6,8 @@ A plan is rows of `Window`. Its tokens are cut when they are read, from the same
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
 from megatron_music.score.grid_kernel import scramble_word
+from megatron_music.score.jit import kernel, wide
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray
 from megatron_music.tokenizer.window_cut_kernel import (
     TEMPO_COLUMN,

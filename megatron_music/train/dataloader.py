@@ -18,14 +18,14 @@ from megatron.core.datasets import helpers
 
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
-from megatron_music.tokenizer.document_places import Places
+from megatron_music.tokenizer.places_in_piece import Places
 from megatron_music.tokenizer.structure import document_rows, position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.distributed import ParallelContext
+from megatron_music.train.drawn_windows import open_split
 from megatron_music.train.layers import DocumentSpans, document_spans
 from megatron_music.train.packing import IntArray, Row, Split, fraction, words
 from megatron_music.train.request import TrainingRequest
-from megatron_music.train.window_split import open_split
 
 READ_AHEAD = 4
 """Microbatches that a thread prepares while a GPU computes."""

@@ -9,8 +9,8 @@ from typing import Any
 from megatron_music.config import Recipe, TrainConfig
 from megatron_music.errors import DataError, UsageError
 from megatron_music.files import find_damaged
-from megatron_music.tokenizer.document_places import PLACES_SUFFIX
 from megatron_music.tokenizer.load import AnyVocabulary
+from megatron_music.tokenizer.places_in_piece import PLACES_SUFFIX
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary, vocabulary_of

@@ -2,7 +2,7 @@
 
 Everything follows from the seed and a sample's number, so that a resumed run and a run in another
 layout read the same samples. Megatron's own `GPTDataset` cuts documents anywhere instead.
-`train.window_split` does the same for data sets of whole pieces.
+`train.drawn_windows` does the same for data sets of whole pieces.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron_music.config import recipes_by_length
 from megatron_music.errors import DataError
 from megatron_music.score.hashing import WORD, Words, scramble
-from megatron_music.tokenizer.document_places import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.load import AnyVocabulary
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Documents, documents_of, shortened
 from megatron_music.train.packing_kernel import best_fit

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel
+from megatron_music.score.jit import kernel
 
 IntArray = npt.NDArray[np.int64]
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 from harness import Cost, attempt, describe, head, run
-from made_up import bands, choirs, midi_files, read_bases, write_variants
+from synthetic_files import bands, choirs, midi_files, read_bases, write_variants
 
 from megatron_music.formatting import markdown_table
 

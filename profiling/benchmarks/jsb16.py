@@ -45,7 +45,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Score, Track
 from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.document_places import PLACES_SUFFIX
+from megatron_music.tokenizer.places_in_piece import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 PUBLISHED = {

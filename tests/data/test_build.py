@@ -20,8 +20,8 @@ from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
 from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
-from megatron_music.tokenizer.document_places import load_places
 from megatron_music.tokenizer.instrumentations import candidates
+from megatron_music.tokenizer.places_in_piece import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import (
     Choir,

@@ -19,7 +19,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
-from megatron_music.tokenizer.document_places import load_places
+from megatron_music.tokenizer.places_in_piece import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
 from tests.data.collection import Song, folder_of_songs, song, songs, source_of, waltz
 

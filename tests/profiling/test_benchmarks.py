@@ -39,10 +39,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_variants_are_other_music_of_the_same_size(module: Any, tmp_path: Path) -> None:
-    made_up = module("made_up")
-    bases = made_up.bands(2)
-    made_up.write_variants(bases, tmp_path / "files", 12)
-    sizes = [path.stat().st_size for path in made_up.midi_files(tmp_path)]
+    synthetic = module("synthetic_files")
+    bases = synthetic.bands(2)
+    synthetic.write_variants(bases, tmp_path / "files", 12)
+    sizes = [path.stat().st_size for path in synthetic.midi_files(tmp_path)]
     assert max(sizes[::2]) < 1.1 * min(sizes[::2])
     manifest = build(folder_source(tmp_path / "files"), tmp_path / "set", BuildSettings()).manifest
     assert manifest["inputs"] == {"total": 12, "kept": 12, "refused": {}}

@@ -31,7 +31,7 @@ from megatron_music.tokenizer.vocabulary import (  # noqa: E402
     load_vocabulary,
 )
 from megatron_music.tokenizer.windows import Windows  # noqa: E402
-from megatron_music.train import distributed, window_split  # noqa: E402
+from megatron_music.train import distributed  # noqa: E402
 from megatron_music.train.blend import parse_blend  # noqa: E402
 from megatron_music.train.dataloader import DataLoader, Microbatch  # noqa: E402
 from megatron_music.train.distributed import ParallelContext  # noqa: E402
@@ -346,7 +346,7 @@ def test_pieces_are_validated_on_all_their_bars_side_by_side(
 def test_the_next_epoch_is_planned_while_one_is_read(
     context: ParallelContext, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, words, is_second = window_split.plan, set[int](), Event()
+    real, words, is_second = drawn_windows.plan, set[int](), Event()
 
     def plan(documents: Any, draw: Any, *rest: Any, **more: Any) -> Windows:
         planned = real(documents, draw, *rest, **more)
@@ -355,7 +355,7 @@ def test_the_next_epoch_is_planned_while_one_is_read(
             is_second.set()
         return planned
 
-    monkeypatch.setattr(window_split, "plan", plan)
+    monkeypatch.setattr(drawn_windows, "plan", plan)
     loader = pieces(whole, context, tmp_path, ROOMY)
     loader.training_row(0)
     assert len(words) == 2, "the windows for validation, and the first epoch"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from megatron_music.data.counts import Counts, summed
 from megatron_music.data.encoding.grid_cost import GridCost
-from megatron_music.data.encoding.minhash import PERMUTATIONS, Numbers, first_alike
+from megatron_music.data.encoding.near_duplicates import PERMUTATIONS, Numbers, first_alike
 from megatron_music.data.encoding.records import (
     DUPLICATE,
     NEAR_DUPLICATE,

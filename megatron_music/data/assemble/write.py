@@ -19,7 +19,7 @@ from megatron_music.data.workers.local import Workers
 from megatron_music.errors import DataError
 from megatron_music.files import sha256_of
 from megatron_music.progress import Progress
-from megatron_music.tokenizer.document_places import write_places
+from megatron_music.tokenizer.places_in_piece import write_places
 from megatron_music.tokenizer.vocabulary import (
     DENSITY_LEVELS,
     TokenizerSettings,

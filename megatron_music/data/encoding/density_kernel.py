@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import kernel, wide
+from megatron_music.score.jit import kernel, wide
 from megatron_music.tokenizer.documents import DocumentColumns, Rates
 from megatron_music.tokenizer.vocabulary import PITCHES
 

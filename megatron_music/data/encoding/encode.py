@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.minhash import Signatures
+from megatron_music.data.encoding.near_duplicates import Signatures
 from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.item import Item, Refusal

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.encoding.encode import EncodedPiece
-from megatron_music.data.encoding.minhash import Signatures
+from megatron_music.data.encoding.near_duplicates import Signatures
 from megatron_music.data.encoding.records import KEPT, REFUSED, line
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError

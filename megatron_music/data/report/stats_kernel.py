@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.score.compiled import borrowing_kernel, wide
 from megatron_music.score.instruments import DRUMS
+from megatron_music.score.jit import borrowing_kernel, wide
 from megatron_music.tokenizer import grammar_reasons as reasons
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.grammar_kernel import begin, refuse, take

@@ -14,9 +14,9 @@ from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError, TokenError
 from megatron_music.files import sha256_of
 from megatron_music.progress import Progress, silent
-from megatron_music.tokenizer.document_places import UNKNOWN, load_places
 from megatron_music.tokenizer.grammar import check
 from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, load_places
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 
 _PORTION_TOKENS = 4_000_000

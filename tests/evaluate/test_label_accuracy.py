@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from megatron_music.evaluate.corpus import SplitWindows
-from megatron_music.evaluate.labelled import FEWEST_WINDOWS, label_rows
+from megatron_music.evaluate.label_accuracy import FEWEST_WINDOWS, label_rows
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.request import Request
 from megatron_music.progress import silent

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from megatron_music.config import TrainConfig
 from megatron_music.errors import DataError
-from megatron_music.tokenizer.document_places import UNKNOWN, Places
 from megatron_music.tokenizer.load import AnyVocabulary
+from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import Vocabulary
 from megatron_music.tokenizer.windows import Windows, documents_of, fixed_draw, new_draw, plan
 from megatron_music.train.datasets import WindowSettings, read_window_settings

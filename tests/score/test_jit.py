@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import megatron_music
-from megatron_music.score.compiled import _MADE_FROM, COMPILING
+from megatron_music.score.jit import _MADE_FROM, COMPILING
 
 PACKAGE = Path(megatron_music.__file__).parent
 WITHOUT_NUMBERS = {"megatron_music.errors", "megatron_music.tokenizer.piece_plan"}
@@ -47,8 +47,8 @@ def test_every_kernel_and_all_it_takes_numbers_from_is_watched() -> None:
 @pytest.mark.slow
 def test_long_compiling_is_reported_once(tmp_path: Path) -> None:
     code = (
-        "from megatron_music.score import compiled; compiled.wide(7); compiled.LONG_S = 0; "
-        "compiled.lowest_bit(8); compiled.wide(7.0)"
+        "from megatron_music.score import jit; jit.wide(7); jit.LONG_S = 0; "
+        "jit.lowest_bit(8); jit.wide(7.0)"
     )
     told = [
         subprocess.run(
@@ -71,11 +71,11 @@ def test_machine_code_of_an_older_version_is_made_anew_where_its_records_are_gon
 import pickle
 from pathlib import Path
 import numba
-from megatron_music.score import compiled
-index = Path(compiled.wide._cache._cache_file._index_path)
+from megatron_music.score import jit
+index = Path(jit.wide._cache._cache_file._index_path)
 index.parent.mkdir(parents=True, exist_ok=True)
 index.write_bytes(pickle.dumps(numba.__version__, -1) + b"cmegatron_music.errors\\nGone\\n.")
-print(compiled.wide(7))
+print(jit.wide(7))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -24,7 +24,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MADE_FROM = (
     "**/*_kernel.py",
-    "score/compiled.py",
+    "score/jit.py",
     "score/hashing.py",
     "score/instruments.py",
     "score/metre.py",

@@ -7,7 +7,7 @@ import pytest
 
 from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.heldout import read, summarize
-from megatron_music.evaluate.sung import monotone, stress_counts, words_alone
+from megatron_music.evaluate.sung_words import monotone, stress_counts, words_alone
 from megatron_music.generate.composer import Composer
 from megatron_music.progress import silent
 from megatron_music.score.metre import TimeSignature

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from megatron_music.errors import DataError
-from megatron_music.tokenizer.document_places import load_places, write_places
+from megatron_music.tokenizer.places_in_piece import load_places, write_places
 
 
 @pytest.mark.parametrize("rows", [[], [[0, 9], [4, 9], [-1, -1]]])
