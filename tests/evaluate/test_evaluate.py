@@ -119,7 +119,13 @@ def test_the_best_songs_are_compared_with_held_out_music(
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     wish = argparse.Namespace(
-        model=home.folder / "hf", data=home.folder / "data", of=5, best=3, groups=2, seed=3
+        model=home.folder / "hf",
+        data=home.folder / "data",
+        of=5,
+        best=3,
+        groups=2,
+        seed=3,
+        whole=False,
     )
     page = import_module("best_of").measure(wish)
     table = [line.strip("| ").split(" | ") for line in page.splitlines() if line[:1] == "|"]

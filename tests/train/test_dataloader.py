@@ -31,7 +31,7 @@ from megatron_music.tokenizer.vocabulary import (  # noqa: E402
     load_vocabulary,
 )
 from megatron_music.tokenizer.windows import Windows  # noqa: E402
-from megatron_music.train import distributed  # noqa: E402
+from megatron_music.train import distributed, drawn_windows  # noqa: E402
 from megatron_music.train.blend import parse_blend  # noqa: E402
 from megatron_music.train.dataloader import DataLoader, Microbatch  # noqa: E402
 from megatron_music.train.distributed import ParallelContext  # noqa: E402
