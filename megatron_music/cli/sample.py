@@ -153,27 +153,29 @@ def _sample(
     formats: "Formats",
 ) -> None:
     from megatron_music.files import check_writable
-    from megatron_music.generate.album import songs_to_compose
     from megatron_music.generate.model_folder import file_identity, model_identity
-    from megatron_music.generate.prepare_prompt import prepared, refuse_long_audio, remark
-    from megatron_music.generate.report import Provenance
     from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
-    # All that can be refused is checked before the model is loaded, which takes seconds.
+    # All that can be refused is checked before torch and the model are loaded, which takes seconds.
     if path is None:
         request.refuse_without_piece()
     model = options.model
     identity = model_identity(model)
     vocabulary = load_vocabulary(model)
+    check_writable(output)
     corpus = training_data(model, vocabulary, options.data)
+
+    from megatron_music.generate.album import songs_to_compose
+    from megatron_music.generate.prepare_prompt import prepared, refuse_long_audio, remark
+    from megatron_music.generate.report import Provenance
+
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
     if note := remark(prompt, request, vocabulary):
         show.log(note)
     if formats.wav:
         refuse_long_audio(request, prompt, vocabulary)
     maker = Provenance(identity, vocabulary.hash, file_identity(path) if path else "")
-    check_writable(output)
     due = songs_to_compose(output, request, maker, formats)
     if not due:
         show.log(f"{output} already holds these songs; other seeds give others")

@@ -77,8 +77,10 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         )
     found = ", ".join(sorted(str(path.parent) for path in Path("runs").glob("*/hf/config.json")))
     here = f"give {found}" if found else "make one with: megatron-music export RUN"
+    hidden = ", which this folder hides" if folder.name == CARRIED.name else ""
     return CheckpointError(
-        f"no exported model in {folder} ({reason}); {here}; the package has one, {CARRIED.name}"
+        f"no exported model in {folder} ({reason}); {here}; the package has one, "
+        f"{CARRIED.name}{hidden}"
     )
 
 
