@@ -203,10 +203,11 @@ $(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/jit.py
 data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--bars 4 --fill'
 	@$(BUILD)$(if $(and $(filter data,$(MAKECMDGOALS)),$(ARGS)), $(ARGS))
 
-# The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first.
+# The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first
+# (a recipe's own batch fits CPU_NPROC).
 define walk
 @echo "runtime: $(CHOICE)"
-$(if $(filter $(CPU_NPROC),$(NPROC)),,@$(ESTIMATE) > /dev/null)
+$(if $(filter-out 1,$(NPROC)),$(if $(ARGS)$(filter-out $(CPU_NPROC),$(NPROC)),@$(ESTIMATE) > /dev/null))
 @$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run-dir $(RUN_FOLDER) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)

@@ -117,8 +117,9 @@ def best_of(
     edges = np.cumsum([0, *map(len, parts)])[:-1]
     scores = np.add.reduceat(evidence, edges) / [len(part) for part in parts]
     # The critic weighs the last chord as one of many figures; a listener does not.
-    ends = [closing * ends_on_the_tonic(song.piece) for song in songs]
-    return [songs[place] for place in np.lexsort((-scores, -np.array(ends)))[:count].tolist()]
+    closes = np.array([closing and ends_on_the_tonic(song.piece) for song in songs], np.float64)
+    order = np.lexsort((-scores, -closes))
+    return [songs[place] for place in order[:count].tolist()]
 
 
 def _parts(piece: Piece, vocabulary: Vocabulary) -> list[Piece]:

@@ -153,11 +153,10 @@ class AccessMiddleware:
         refused = self._guard.refusal(request) or _refuse_without_token(request, self._guard.token)
         ready = None if refused else self._ready.find(scope)
         if ready is not None:
-            response, route, _ = ready
-            headers = [*response.raw_headers, *_HEADERS]
+            headers = [*ready.response.raw_headers, *_HEADERS]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": response.body})
-            self._log_request(scope, route, 200, began_s)
+            await send({"type": "http.response.body", "body": ready.response.body})
+            self._log_request(scope, ready.route, 200, began_s)
             return
         cookie = self._visitor_cookie(request)
         status = 500

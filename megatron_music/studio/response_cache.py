@@ -1,5 +1,7 @@
 """Answers kept in memory: a song's page and its JSON are sent again without the router."""
 
+from typing import NamedTuple
+
 from cachetools import LRUCache
 from fastapi import Response
 from starlette.types import Scope
@@ -12,8 +14,12 @@ Song = tuple[str, int]
 _Asked = tuple[bytes | str, ...]
 
 
-Answer = tuple[Response, str, Song]
-"""An answer that shows a song, and the route that a request for it takes in the log."""
+class Answer(NamedTuple):
+    """An answer that shows a song, and the route that a request for it takes in the log."""
+
+    response: Response
+    route: str
+    song: Song
 
 
 class ReadyAnswers:
@@ -21,7 +27,7 @@ class ReadyAnswers:
 
     def __init__(self, most_bytes: int = MOST_READY_BYTES) -> None:
         self._answers: LRUCache[_Asked, Answer] = LRUCache(
-            most_bytes, getsizeof=lambda one: len(one[0].body)
+            most_bytes, getsizeof=lambda one: len(one.response.body)
         )
 
     def find(self, scope: Scope) -> Answer | None:
@@ -32,12 +38,12 @@ class ReadyAnswers:
     def keep(self, scope: Scope, answer: Answer) -> None:
         """Keep the answer to a request until its song changes."""
         asked = _asked(scope)
-        if asked is not None and len(answer[0].body) <= self._answers.maxsize:
+        if asked is not None and len(answer.response.body) <= self._answers.maxsize:
             self._answers[asked] = answer
 
     def forget(self, song: Song) -> None:
         """Forget what shows a song."""
-        for asked in [asked for asked, one in self._answers.items() if one[2] == song]:
+        for asked in [asked for asked, one in self._answers.items() if one.song == song]:
             del self._answers[asked]
 
 

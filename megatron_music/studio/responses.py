@@ -9,6 +9,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from megatron_music.studio.response_cache import Answer
 from megatron_music.studio.service import Model, Studio
 from megatron_music.studio.visitors import OpenStreams, address_of
 
@@ -39,8 +40,8 @@ def remembered(
     model, number = song
     plain = request.url.query in ("", f"model={model.name}")
     if plain and response.status_code == 200:
-        route = request.scope["route"].path
-        studio.ready.keep(request.scope, (response, route, (model.key, number)))
+        answer = Answer(response, request.scope["route"].path, (model.key, number))
+        studio.ready.keep(request.scope, answer)
     return response
 
 

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,8 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
             continue
         series = []
         for heading, values, top in quantities:
-            table = np.array(values, np.float64)
+            # A GPU may be missing from some samples.
+            table = np.array([*zip_longest(*values)], np.float64).T
             known = ~np.isnan(table).all(axis=1) if table.size else np.zeros(0, np.bool_)
             if known.any():
                 times = np.array(time_s)[known] - time_s[0]
