@@ -140,6 +140,8 @@ def test_batches_are_checked_before_data_is_built() -> None:
     check = plan.index("train article --estimate --gpus $((16 * 1))")
     assert check < plan.index("data build")
     assert "--estimate" not in make("-n", "pretrain", "GPUS=0")
+    of_two = ("-n", "pretrain", "GPUS=0", "CPUS=2", "ARGS=train.global_batch_size=1")
+    assert "--estimate" in make(*of_two)
 
 
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:

@@ -55,6 +55,17 @@ def test_gpus_that_do_not_tell_their_power_have_one_line(tmp_path: Path, run: Pa
     assert [series.heading for series in found[0]] == ["GPU utilisation, %"]
 
 
+def test_a_gpu_may_be_missing_from_some_samples(tmp_path: Path, run: Path) -> None:
+    samples = [
+        Sample(1000.0, (gpu(0, 5, None), gpu(1, 7, None))),
+        Sample(1001.0, (gpu(0, 6, None),)),
+    ]
+    (run / GPUS_FILE).write_text("".join(to_json(sample) + "\n" for sample in samples))
+    found = read_timeline(ROW, tmp_path)
+    assert found is not None
+    assert np.nanmean(found[0][0].values, 1).tolist() == [6, 6]
+
+
 def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> None:
     lines = [
         {"time_s": 1000.0 + at, "cpu_percent": 50.0, "memory_used_bytes": 2 << 30} for at in (0, 1)
