@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
 

@@ -32,6 +32,7 @@ ADDRESS = "TEST_WARM_ADDRESS"
 """The environment variable with the server's socket; all workers of pytest share one server."""
 
 LOADED = (
+    "megatron_music.cli.app",
     "megatron_music.cli.main",
     "megatron_music.train.trainer",
     "megatron_music.export.parity",

@@ -1,4 +1,4 @@
-"""The `megatron-music` program: its commands, and how an error becomes one line, typer's too."""
+"""Run the `megatron-music` program: every error, typer's too, becomes one line and an exit code."""
 
 import atexit
 import errno
@@ -10,39 +10,14 @@ import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
-from megatron_music import __version__
-from megatron_music.cli import (
-    data,
-    doctor,
-    evaluate,
-    export,
-    kernels,
-    profile,
-    render,
-    sample,
-    show,
-    studio,
-    tokens,
-    train,
-)
+from megatron_music.cli import show
 from megatron_music.errors import Interrupted, MusicError, UsageError, WriteError
 from megatron_music.files import os_error_reason
-from megatron_music.train.launcher import ignore_launcher
 
-_NAME = "megatron-music"
-
-app = typer.Typer(
-    name=_NAME,
-    help="MIDI in, Megatron-trained composer out.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    import typer
 
 # Commands that resume from what they have saved; of others Ctrl-C leaves nothing to resume.
 _RESUMING = {"train", "data", "profile"}
@@ -51,68 +26,23 @@ INTERRUPTED = 130
 """The exit code shells give a program stopped by Ctrl-C."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"megatron-music {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    context: typer.Context,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="Show the traceback of an error.", envvar="MEGATRON_MUSIC_DEBUG"
-        ),
-    ] = False,
-    version: Annotated[  # noqa: ARG001  (its callback acts on it)
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """MIDI in, Megatron-trained composer out."""
-    if debug:
-        os.environ["MEGATRON_MUSIC_DEBUG"] = "1"
-    # Pods of a training job have a launcher's variables in every shell: other commands must not
-    # take them for ranks to wait for.
-    if context.invoked_subcommand != "train":
-        ignore_launcher()
-
-
-app.command("doctor")(doctor.doctor)
-app.command("compile")(kernels.compile_)
-app.add_typer(data.app, name="data")
-app.command("encode")(tokens.encode)
-app.command("decode")(tokens.decode)
-app.command("train")(train.train)
-app.command("export")(export.export)
-app.command("sample")(sample.sample)
-app.command("compose", help="The same as sample.")(sample.sample)
-app.command("evaluate")(evaluate.evaluate)
-app.command("rank")(evaluate.rank)
-app.command("render")(render.render)
-app.command("studio")(studio.studio)
-app.add_typer(profile.app, name="profile")
-
-
-_OUT_OF_MEMORY = "out of memory; ask for less (a smaller model or batch), or take a larger machine"
-
-
-def run(program: typer.Typer = app) -> None:
-    """Run the program; report every error as one line on stderr and an exit code."""
+def run(program: "typer.Typer | None" = None) -> None:
+    """Run a program, `megatron-music` by default; report an error as one line on stderr."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may be invalid UTF-8
     atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
     try:
         _refuse_empty(sys.argv[1:])
+        # Imported here: it takes a while, and Ctrl-C may come meanwhile.
+        from megatron_music.cli.app import NAME, app
+
         # Not standalone: typer would print its errors in its own way and exit.
-        code = program(prog_name=_NAME, standalone_mode=False)
+        code = (program or app)(prog_name=NAME, standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            resumes = _RESUMING.intersection(sys.argv[1:2])
-            show.log(
-                "interrupted" + "; the same command resumes from what is saved" * bool(resumes)
-            )
+            _end_interrupted()
         sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        _end_interrupted()
     except Interrupted as stopped:
         show.log(str(stopped))
         sys.exit(stopped.exit_code)
@@ -128,20 +58,32 @@ def run(program: typer.Typer = app) -> None:
         cure = "make room" if error.errno == errno.ENOSPC else "check the path"
         _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
-        # By its attributes: the classes of typer's errors are not public.
-        if is_usage_error(error):
-            message = usage_message(error, sys.argv[1:])
-            if message:
-                _fail(message, UsageError.exit_code)
-            sys.exit(UsageError.exit_code)
-        unforeseen = (
-            "this is a fault of the program, not of yours; please report it and "
-            f"attach {_written(error)}, which says what happened and where"
-        )
-        # torch has no error of its own for it on a CPU: the text tells.
-        texts = ("out of memory", "allocate memory")
-        lacks_memory = isinstance(error, MemoryError) or any(one in str(error) for one in texts)
-        _fail(_OUT_OF_MEMORY if lacks_memory else unforeseen, 1)
+        _end_unforeseen(error)
+
+
+def _end_interrupted() -> NoReturn:
+    resumes = _RESUMING.intersection(sys.argv[1:2])
+    show.log("interrupted" + "; the same command resumes from what is saved" * bool(resumes))
+    sys.exit(INTERRUPTED)
+
+
+def _end_unforeseen(error: Exception) -> NoReturn:
+    """End with what typer refused, for lack of memory, or for a fault of the program."""
+    # By its attributes: the classes of typer's errors are not public.
+    if is_usage_error(error):
+        message = usage_message(error, sys.argv[1:])
+        if message:
+            _fail(message, UsageError.exit_code)
+        sys.exit(UsageError.exit_code)
+    # torch has no error of its own for it on a CPU: the text tells.
+    texts = ("out of memory", "allocate memory")
+    if isinstance(error, MemoryError) or any(one in str(error) for one in texts):
+        _fail("out of memory; ask for less (a smaller model or batch), or take a larger machine", 1)
+    _fail(
+        "this is a fault of the program, not of yours; please report it and "
+        f"attach {_written(error)}, which says what happened and where",
+        1,
+    )
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -166,7 +108,7 @@ def _written(error: Exception) -> str:
     return file.name
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _fail(message: str, exit_code: int) -> NoReturn:
     if os.environ.get("MEGATRON_MUSIC_DEBUG"):
         traceback.print_exc()
     show.log(f"error: {message}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from megatron_music.nvidia import Driver
 from megatron_music.profiling import doctor
 from megatron_music.profiling.doctor import Finding, examine, is_ready

@@ -63,7 +63,7 @@ def test_an_estimate_has_a_fitting_unit_of_time_and_names_further_options(
 def test_no_torch_is_loaded() -> None:
     program = (
         "import sys; sys.argv = ['megatron-music', 'train', 'article', '--estimate']\n"
-        "from megatron_music.cli.main import app\n"
+        "from megatron_music.cli.app import app\n"
         "app(standalone_mode=False)\n"
         "assert not {'torch', 'megatron', 'transformers'} & set(sys.modules)"
     )

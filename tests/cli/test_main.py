@@ -31,7 +31,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_the_command_line_loads_neither_torch_nor_megatron() -> None:
-    heavy = loaded_by("import megatron_music.cli.main")
+    heavy = loaded_by("import megatron_music.cli.app, megatron_music.cli.main")
     assert not {"torch", "megatron", "transformers", "music21"} & set(heavy)
 
 
@@ -81,6 +81,21 @@ def test_an_empty_argument_is_refused_in_one_line(words: list[str], named: str) 
     done = run(*words)
     assert done.returncode == 2
     assert re.fullmatch(rf"error: an empty argument \(.*{named}\); .* leave it out\n", done.stderr)
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
+    script = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt()); sys.argv[1:] = ['render']\n"
+        "from megatron_music.cli.main import run; run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_an_unexpected_error_is_one_line_and_a_file_with_its_traceback(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from tests.launch.scripts import with_gpus
 
 ROOT = Path(__file__).parents[2]

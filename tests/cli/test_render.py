@@ -10,7 +10,7 @@ import pretty_midi
 import pytest
 from typer.testing import CliRunner
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from megatron_music.score.instruments import BASS, SOPRANO
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece, Track

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from megatron_music.data.indexed import write_index
 from megatron_music.errors import UsageError
 from megatron_music.evaluate.best import RealMusic, measures

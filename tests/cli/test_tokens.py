@@ -37,7 +37,7 @@ def test_notation_goes_the_same_way_as_midi(program: Program, tmp_path: Path) ->
     assert one == other
     (tmp_path / "tunes.abc").write_text(TUNE + "\n" + TUNE.replace("X:1\n", "X:2\nM:0/4\n"))
     found = program("encode", "tunes.abc")
-    assert (found.stdout, "tunes.abc (X:2)" in found.stderr) == (one + "\n", True)
+    assert (found.stdout, "tunes.abc (X:2, line 8)" in found.stderr) == (one + "\n", True)
     program("render", "a.musicxml", "--musicxml", "b.musicxml", "--wav", "b.wav")
     assert program("encode", "b.musicxml", "--no-density").stdout == BASS_LINE + "\n"
     assert (tmp_path / "b.wav").read_bytes().startswith(b"RIFF")

@@ -11,7 +11,7 @@ import pretty_midi
 import pytest
 from fastapi.testclient import TestClient
 
-from megatron_music.cli.main import app as program
+from megatron_music.cli.app import app as program
 from megatron_music.studio.api import LARGEST_UPLOAD_BYTES
 from megatron_music.studio.app import AccessPolicy, create_app
 from megatron_music.studio.server import find_models

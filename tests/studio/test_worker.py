@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from megatron_music.cli.main import app as program
+from megatron_music.cli.app import app as program
 from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.studio.worker import compose_songs, facts_of

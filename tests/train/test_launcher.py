@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from megatron_music.cli.main import app
+from megatron_music.cli.app import app
 from megatron_music.errors import LayoutError, TrainingError, UsageError
 from megatron_music.train.launcher import VARIABLES, LaunchedProcess, launched_process
 from megatron_music.train.pretrain import explain
