@@ -56,10 +56,15 @@ def split_tunes(raw: bytes) -> list[bytes]:
     return [(header + text[start:end]).encode() for start, end in zip(starts, ends, strict=True)]
 
 
-def tune_number(tune: bytes) -> str:
-    """Return what a tune's field `X:` calls it."""
-    found = _TUNE.search(decoded(tune))
-    return found[1] if found else ""
+def tune_headings(raw: bytes) -> list[str]:
+    """Return the number and the line of each tune of an ABC file, as `X:3, line 41`."""
+    text = decoded(raw)
+    headings, line, counted_to = [], 1, 0
+    for match in _TUNE.finditer(text):
+        line += text.count("\n", counted_to, match.start())
+        counted_to = match.start()
+        headings.append(f"X:{match[1]}, line {line}")
+    return headings
 
 
 def plain_abc(tune: str) -> str:

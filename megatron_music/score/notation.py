@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from megatron_music.errors import ScoreError
-from megatron_music.score.abc_tunes import decoded, plain_abc, split_tunes, tune_number
+from megatron_music.score.abc_tunes import decoded, plain_abc, split_tunes, tune_headings
 from megatron_music.score.key import spelling
 from megatron_music.score.metre import check_metre
 from megatron_music.score.notes import Score
@@ -31,7 +31,9 @@ LARGEST_SCORE_BYTES = 64_000_000
 
 _KINDS = {".abc": "ABC", ".krn": "Humdrum kern"}
 _CONTAINER = "META-INF/container.xml"
-_NAME = re.compile(r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+| \(X:\S*\))?$", re.IGNORECASE)
+_NAME = re.compile(
+    r"(\.(?:xml|musicxml|mxl|abc|krn))(?:#\d+| \(X:\S*, line \d+\))?$", re.IGNORECASE
+)
 _KERN_METRE = re.compile(r"^(?:.*\t)?\*M(\d+)/(\d+)", re.MULTILINE)
 _MEASURE = re.compile(r"measure \(([^)]*)\)")
 
@@ -45,7 +47,7 @@ def read_scores(path: Path, leave_out: Callable[[ScoreError], None] | None = Non
     """Read the pieces of a file of notation; raises ScoreError.
 
     Of several tunes those that cannot be read are given to `leave_out`, if it is given and any
-    tune can be read. Messages name such tunes by their numbers (X:).
+    tune can be read. Messages name such tunes by their numbers (X:) and lines.
     """
     try:
         raw = path.read_bytes()
@@ -56,9 +58,9 @@ def read_scores(path: Path, leave_out: Callable[[ScoreError], None] | None = Non
     if len(tunes) == 1:
         return [parse_score(raw, str(path))]
     scores, faults = [], []
-    for tune in tunes:
+    for tune, heading in zip(tunes, tune_headings(raw), strict=True):
         try:
-            scores.append(parse_score(tune, f"{path} (X:{tune_number(tune)})"))
+            scores.append(parse_score(tune, f"{path} ({heading})"))
         except ScoreError as fault:
             faults.append(fault)
     for one in faults:

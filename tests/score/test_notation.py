@@ -219,11 +219,12 @@ def test_a_tune_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: P
     left_out: list[ScoreError] = []
     assert len(read_scores(path, left_out.append)) == 2
     [fault] = left_out
-    assert str(fault).startswith(f"{path} (X:27) is in 0/4")
-    with pytest.raises(ScoreError, match=r"\(X:27\)"):
+    line = TUNE.count("\n") + 2
+    assert str(fault).startswith(f"{path} (X:27, line {line}) is in 0/4")
+    with pytest.raises(ScoreError, match=r"\(X:27, line"):
         read_scores(path)
     path.write_text(f"{bad}\n{bad}", encoding="utf-8")
-    with pytest.raises(ScoreError, match=r"\(X:27\)"):
+    with pytest.raises(ScoreError, match=r"\(X:27, line 1\)"):
         read_scores(path, left_out.append)
 
 
