@@ -16,6 +16,7 @@ __all__ = [
     "load_composer",
     "load_vocabulary",
     "read_midi",
+    "read_music",
     "write_midi",
 ]
 

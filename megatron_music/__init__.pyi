@@ -6,6 +6,7 @@ from megatron_music.api import encode as encode
 from megatron_music.api import load_composer as load_composer
 from megatron_music.api import load_vocabulary as load_vocabulary
 from megatron_music.api import read_midi as read_midi
+from megatron_music.api import read_music as read_music
 from megatron_music.api import write_midi as write_midi
 from megatron_music.score.notes import Piece as Piece
 
@@ -18,5 +19,6 @@ __all__ = [
     "load_composer",
     "load_vocabulary",
     "read_midi",
+    "read_music",
     "write_midi",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from megatron_music.errors import MidiError
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, vocabulary_of
 
@@ -25,9 +26,23 @@ def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUART
     Every onset and end moves to the nearest step: 4 steps a quarter note are sixteenths.
     """
     from megatron_music.score import midi_reader
+    from megatron_music.score.notation import is_score
     from megatron_music.score.quantize import quantize
 
+    if is_score(Path(path).name):
+        raise MidiError(f"{path} is notation, not MIDI; read it with read_music", "foreign")
     return quantize(midi_reader.read_midi(Path(path)), steps_per_quarter)
+
+
+def read_music(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUARTER) -> Piece:
+    """Read a file of one piece as notes on a grid, with its words: MIDI, MusicXML, ABC or kern.
+
+    Raises MusicFileError if it is missing or damaged, or holds several tunes.
+    """
+    from megatron_music.score import music_file
+    from megatron_music.score.quantize import quantize
+
+    return quantize(music_file.read_music(Path(path)), steps_per_quarter)
 
 
 def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import megatron_music
+from megatron_music.errors import MidiError
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.data.collection import folder_of_songs, song
 from tests.generate.conftest import untrained
+from tests.scores import TUNE
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "api.md"
@@ -63,6 +65,16 @@ def test_what_is_read_is_what_is_decoded(tmp_path: Path) -> None:
     assert megatron_music.decode(megatron_music.encode(piece)) == piece
     megatron_music.write_midi(piece, tmp_path / "b.mid", tempo_bpm=90)
     assert megatron_music.read_midi(tmp_path / "b.mid") == piece
+
+
+def test_notation_is_read_by_the_function_that_the_error_of_read_midi_names(tmp_path: Path) -> None:
+    (tmp_path / "a.abc").write_text(TUNE)
+    with pytest.raises(MidiError, match="read_music"):
+        megatron_music.read_midi(tmp_path / "a.abc")
+    piece = megatron_music.read_music(tmp_path / "a.abc")
+    megatron_music.write_midi(piece, tmp_path / "a.mid")
+    assert megatron_music.read_midi(tmp_path / "a.mid") == piece
+    assert megatron_music.read_music(tmp_path / "a.mid") == piece
 
 
 def test_a_vocabulary_of_a_data_set_encodes_for_it(tmp_path: Path) -> None:
