@@ -13,7 +13,7 @@ from typing import Any
 from megatron_music.errors import Interrupted, WriteError
 from megatron_music.files import atomic_write, file_lock, write_text
 from megatron_music.generate.album_index import AlbumIndex, Entry
-from megatron_music.generate.midi_patch import write_song
+from megatron_music.generate.midi_patch import file_tempo_bpm, write_song
 from megatron_music.generate.page import PAGE_FILE, write_page
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.report import Copies, Provenance, figures, song_report
@@ -21,7 +21,6 @@ from megatron_music.generate.request import Request
 from megatron_music.generate.song import BoolArray, Song
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
-from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.musicxml_writer import write_musicxml
 from megatron_music.score.notes import Piece
@@ -158,9 +157,11 @@ class _Album:
                 entry = self.index.begin(f"song-{song.seed}", wish)
                 title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
                 midi = self.index.path(entry, "mid")
+                asked = self._request.tempo_bpm
                 for path in (midi, *([midi.with_suffix(".kar")] * self._formats.kar)):
-                    write_song(song, path, self._prompt, self._request.tempo_bpm)
-                self._show(song.piece, entry, title, song.new)
+                    write_song(song, path, self._prompt, asked)
+                tempo_bpm = file_tempo_bpm(song.piece, self._prompt, asked)
+                self._show(song.piece, entry, title, tempo_bpm, song.new)
                 self._begun[song.seed] = entry
                 written.append(song)
                 progress(there + len(written), count)
@@ -199,7 +200,8 @@ class _Album:
             else:  # a user's file is copied as it is
                 with atomic_write(path) as temporary:
                     temporary.write_bytes(prompt.source.raw)
-        self._show(prompt.piece, entry, "the piece begun from")
+        tempo_bpm = None if prompt.source is None else file_tempo_bpm(prompt.piece, prompt)
+        self._show(prompt.piece, entry, "the piece begun from", tempo_bpm)
         self._finish(entry, {"came": figures(prompt.piece)})
         return entry
 
@@ -209,14 +211,21 @@ class _Album:
         kinds = self._formats.kinds
         self.index.finish(entry, [self.index.path(entry, kind) for kind in kinds])
 
-    def _show(self, piece: Piece, entry: Entry, title: str, new: BoolArray | None = None) -> None:
-        """Play and draw a MIDI file; `new` are the bars to mark [tracks, bars]."""
+    def _show(
+        self,
+        piece: Piece,
+        entry: Entry,
+        title: str,
+        tempo_bpm: float | None,
+        new: BoolArray | None = None,
+    ) -> None:
+        """Play and draw a MIDI file; `new` are the bars to mark [tracks, bars].
+
+        `tempo_bpm` is that of the file, None for the tempi of the piece.
+        """
         if self._formats.wav:
             render_audio(self.index.path(entry, "mid"), self.index.path(entry, "wav"))
         if self._formats.musicxml:
-            played = read_midi(self.index.path(entry, "mid"))
-            changes = len({tempo.quarter_us for tempo in played.tempos}) > 1 and piece.tempos_us
-            tempo_bpm = None if changes else played.tempo_bpm
             write_musicxml(piece, self.index.path(entry, "musicxml"), tempo_bpm, title)
         if self._formats.png:
             draw_piano_roll(piece, self.index.path(entry, "png"), title, new)

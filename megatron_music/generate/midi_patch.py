@@ -46,7 +46,7 @@ from megatron_music.score.midi_events import (
 )
 from megatron_music.score.midi_source import MidiSource
 from megatron_music.score.midi_writer import write_midi
-from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray, Track
+from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray, Piece, Track
 
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
 """Meta events of a track that is left out: its name and what plays it."""
@@ -65,6 +65,22 @@ class NewNote:
     velocity: int
 
 
+def file_tempo_bpm(
+    piece: Piece, prompt: Prompt | None, tempo_bpm: float | None = None
+) -> float | None:
+    """Return the tempo of a piece's file; None where it has the tempi of the piece itself.
+
+    With `tempo_bpm` it is that, else as the prompt's file says, or as the model chose.
+    """
+    if tempo_bpm is not None:
+        return tempo_bpm
+    if prompt is None or prompt.source is None or prompt.bars is None:
+        return None if piece.tempos_us else SONG_TEMPO_BPM
+    score = prompt.source.score
+    changes = len({tempo.quarter_us for tempo in score.tempos}) > 1
+    return None if changes and piece.tempos_us else score.tempo_bpm
+
+
 def write_song(
     song: Song, path: Path, prompt: Prompt | None = None, tempo_bpm: float | None = None
 ) -> None:
@@ -75,8 +91,7 @@ def write_song(
     are as loud as the model made them, else as their neighbours. Raises WriteError.
     """
     if prompt is None or prompt.source is None or prompt.bars is None:
-        usual = None if song.piece.tempos_us else SONG_TEMPO_BPM
-        write_midi(song.piece, path, tempo_bpm or usual)
+        write_midi(song.piece, path, file_tempo_bpm(song.piece, prompt, tempo_bpm))
         return
     rewriting = _Rewriting(prompt, prompt.source, prompt.bars, song)
     raw = rewriting.result(set(song.dropped), tempo_bpm)
