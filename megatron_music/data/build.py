@@ -162,7 +162,8 @@ class MusicBuilder(Builder):
         if learns:
             # Of whole pieces, so that windows of the same music are spelled alike.
             bare = dataclasses.replace(settings, pieces=True)
-            plan = self._encode(items, bare, work / "syllables", labelled)
+            title = f"learn syllables of {self.source.name}"
+            plan = self._encode(items, bare, work / "syllables", labelled, title)
             pieces = syllable_pieces(plan, settings.syllable_pieces)
             settings = dataclasses.replace(settings, learned_pieces=pieces)
         found = self._encode(items, settings, work, labelled)
@@ -170,7 +171,8 @@ class MusicBuilder(Builder):
         if found.words and any(weight and not split.pieces for weight, split in splits):
             dealt = weights_for_few(found.words, settings.split)
             settings = dataclasses.replace(settings, split=dealt)
-            found = self._encode(items, settings, work / "few", labelled)
+            title = f"read {self.source.name} again, so that each split has pieces"
+            found = self._encode(items, settings, work / "few", labelled, title)
         records = found.folder / RECORDS_FILE
         found.grid = grid_cost(items, records, settings.steps_per_quarter, settings.bars)
         if not found.splits[SPLITS[0]].pieces:
@@ -195,7 +197,12 @@ class MusicBuilder(Builder):
             raise
 
     def _encode(
-        self, items: Sequence[Item], settings: BuildSettings, work: Path, labelled: Labelled | None
+        self,
+        items: Sequence[Item],
+        settings: BuildSettings,
+        work: Path,
+        labelled: Labelled | None,
+        title: str = "",
     ) -> DatasetPlan:
         """Encode pieces into shards; scan the first while workers make the next."""
         work.mkdir(exist_ok=True)
@@ -220,7 +227,7 @@ class MusicBuilder(Builder):
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
         final.mkdir()
-        with self.stage(f"read {self.source.name}", "pieces") as progress:
+        with self.stage(title or f"read {self.source.name}", "pieces") as progress:
             shards = encode_shards(tasks, self.workers, progress)
             finished = ((task.path, names_of(task.items)) for task in shards)
             if not settings.quality:

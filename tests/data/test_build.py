@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from megatron_music.data.settings import SPLITS, BuildSettings, like
 from megatron_music.data.sources.labels import folder_labels
 from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
+from megatron_music.progress import Progress, silent_stage
 from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
 from megatron_music.tokenizer.instrumentations import candidates
@@ -256,7 +258,14 @@ def test_the_card_names_licence_citation_and_counts(made: Path) -> None:
 @pytest.mark.parametrize(("count", "sides"), [(1, 1), (2, 2), (3, 3), (7, 3)])
 def test_a_few_pieces_give_each_side_one(tmp_path: Path, count: int, sides: int) -> None:
     settings = BuildSettings(transpositions=3)
-    manifest = build(source_of(songs(count)), tmp_path / "set", settings).manifest
+    stages: list[str] = []
+
+    def noted(title: str, unit: str) -> AbstractContextManager[Progress]:
+        stages.append(title)
+        return silent_stage(title, unit)
+
+    manifest = build(source_of(songs(count)), tmp_path / "set", settings, stage=noted).manifest
+    assert len(set(stages)) == len(stages), "no step is shown twice"
     pieces = [manifest["splits"][name]["pieces"] for name in SPLITS]
     assert pieces == [count - sides + 1, *([1] * (sides - 1)), *([0] * (3 - sides))]
     assert manifest["settings"]["split"] == [90, 5, 5]
