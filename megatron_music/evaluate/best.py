@@ -14,21 +14,17 @@ import numpy as np
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import CheckpointError, DataError, UsageError
 from megatron_music.evaluate.bootstrap import FloatArray
-from megatron_music.evaluate.corpus import read_split, whole_windows
+from megatron_music.evaluate.corpus import compared_bars, cut_whole, read_split, whole_windows
 from megatron_music.evaluate.critic import features, fit_separator
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.files import atomic_write
 from megatron_music.generate.song import Song
 from megatron_music.score.notes import Piece
-from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 REAL_MUSIC_FILE = "real_music.npy"
 MOST_WINDOWS, FEWEST_WINDOWS = 256, 10
 """The number of windows of real music that a critic is trained on; fewer are too few."""
-
-MOST_BARS = 8
-"""Windows of more bars are cut to this many, which most songs have."""
 
 USUAL_SONGS, FEWEST_SONGS = 32, 8
 
@@ -42,8 +38,8 @@ class RealMusic:
     @classmethod
     def of(cls, data: Path, vocabulary: Vocabulary) -> Self:
         """Measure windows of a data set, evenly spread; raises DataError."""
-        whole, _ = whole_windows(read_split(data, SPLITS[0], MOST_WINDOWS, vocabulary), vocabulary)
-        pieces = [part for piece in whole for part in _parts(piece, vocabulary)]
+        split = read_split(data, SPLITS[0], MOST_WINDOWS, vocabulary)
+        pieces, _ = whole_windows(split, vocabulary)
         if len(pieces) < FEWEST_WINDOWS:
             raise DataError(
                 f"{data} has {len(pieces)} whole windows for training; a critic needs "
@@ -106,7 +102,7 @@ def best_of(
     of four voices that close on the tonic triad come before the others. Raises CheckpointError
     where another version measured the real music.
     """
-    parts = [_parts(song.piece, vocabulary) for song in songs]
+    parts = [cut_whole(song.piece, compared_bars(vocabulary)) for song in songs]
     composed = measures([window for part in parts for window in part], vocabulary)
     if composed.shape[1] != real.rows.shape[1]:
         raise CheckpointError(
@@ -120,13 +116,6 @@ def best_of(
     closes = np.array([closing and ends_on_the_tonic(song.piece) for song in songs], np.float64)
     order = np.lexsort((-scores, -closes))
     return [songs[place] for place in order[:count].tolist()]
-
-
-def _parts(piece: Piece, vocabulary: Vocabulary) -> list[Piece]:
-    """Cut a piece into windows; a shorter last one counts only where there is no other."""
-    bars = min(vocabulary.settings.bars, MOST_BARS)
-    cut = windows(piece, bars, bars)
-    return [window for window in cut if window.bars == bars] or cut
 
 
 def measures(pieces: Sequence[Piece], vocabulary: Vocabulary) -> FloatArray:

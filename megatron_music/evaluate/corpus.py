@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ from megatron_music.data.indexed import IndexedReader, labels_in, spread
 from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
+from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.hidden_bars import is_hidden
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 RECORDS_FILE = "files.jsonl"
+
+MOST_BARS = 8
+"""Windows of more bars are cut to this many, which most songs have."""
 
 _ENOUGH_WINDOWS = 2_000
 """Of pieces for training: more of their epochs would show the same music."""
@@ -103,13 +108,29 @@ def _pieces(folder: Path, split: str, documents: int) -> IntArray:
     return pieces if len(pieces) == documents else np.arange(documents, dtype=np.int64)
 
 
+def compared_bars(vocabulary: Vocabulary) -> int:
+    """Return the bars of the windows in which music is compared: a model's own, at most eight."""
+    return min(vocabulary.settings.bars, MOST_BARS)
+
+
 def whole_windows(documents: SplitWindows, vocabulary: Vocabulary) -> tuple[list[Piece], IntArray]:
-    """Return the pieces and groups of the windows that have the data set's full number of bars.
+    """Return the pieces and groups of all windows of `compared_bars` bars; longer ones are cut.
 
     The last window of a piece is mostly shorter; comparing it with whole ones would find that.
     """
-    whole = np.flatnonzero(_bars(documents, vocabulary) == vocabulary.settings.bars)
-    return _decoded(documents.take(whole), vocabulary)
+    bars = compared_bars(vocabulary)
+    whole = np.flatnonzero(_bars(documents, vocabulary) >= bars)
+    pieces, groups = _decoded(documents.take(whole), vocabulary)
+    parts = [cut_whole(piece, bars) for piece in pieces]
+    return list(chain.from_iterable(parts)), np.repeat(groups, [len(part) for part in parts])
+
+
+def cut_whole(piece: Piece, bars: int) -> list[Piece]:
+    """Cut a piece into windows; a shorter last one counts only where there is no other."""
+    if piece.bars == bars:
+        return [piece]
+    cut = windows(piece, bars, bars)
+    return [window for window in cut if window.bars == bars] or cut
 
 
 def closing_windows(

@@ -14,10 +14,10 @@ import numpy as np
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.evaluate.bootstrap import RESAMPLES, Estimate, FloatArray, interval
+from megatron_music.evaluate.corpus import cut_whole
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.files import write_text
 from megatron_music.score.notes import IntArray, Piece
-from megatron_music.score.quantize import windows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -76,9 +76,8 @@ class Critic:
 
     def _standard(self, piece: Piece) -> FloatArray:
         """Return the features of a piece's windows, in deviations from the music of the fit."""
-        cut = windows(piece, self.bars, self.bars)
-        whole = [window for window in cut if window.bars == self.bars] or cut
-        standard: FloatArray = (features(whole) - np.array(self.means)) / np.array(self.scales)
+        measured = features(cut_whole(piece, self.bars))
+        standard: FloatArray = (measured - np.array(self.means)) / np.array(self.scales)
         return standard
 
     def save(self, folder: Path) -> None:

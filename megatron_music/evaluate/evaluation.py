@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from megatron_music.evaluate.comparison import (
 from megatron_music.evaluate.corpus import (
     SplitWindows,
     closing_windows,
+    compared_bars,
+    cut_whole,
     read_labels,
     read_split,
     whole_windows,
@@ -156,8 +159,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
             composer.model, vocabulary, request.count, request.seed, progress
         )
     songs = _compose(composer, request, stage)
-    composed = WindowSet([song.piece for song in songs], np.arange(len(songs), dtype=np.int64))
-    bars, every = vocabulary.settings.bars, [*sets, composed]
+    bars, every = vocabulary.settings.bars, [*sets, _windows_of(songs, vocabulary)]
     # Two windows each, for the notes across the barline where the first ends.
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
@@ -174,7 +176,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         progress(1, 3)
         copied = _copying(IndexedReader(data / SPLITS[0]), held_out, songs, vocabulary)
         progress(2, 3)
-        verdict = _judge(sets, songs, vocabulary)
+        verdict = _judge(every, songs, vocabulary)
         progress(3, 3)
     return Evaluation(
         model=model,
@@ -262,6 +264,13 @@ def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
     return songs
 
 
+def _windows_of(songs: Sequence[Song], vocabulary: Vocabulary) -> WindowSet:
+    """Return the windows of songs in which they are compared with real music."""
+    parts = [cut_whole(song.piece, compared_bars(vocabulary)) for song in songs]
+    groups = np.repeat(np.arange(len(songs)), [len(part) for part in parts])
+    return WindowSet(list(chain.from_iterable(parts)), groups)
+
+
 def _endings(splits: dict[str, SplitWindows], vocabulary: Vocabulary) -> Estimate | None:
     """Estimate how often held-out pieces end on the tonic triad."""
     first, second = splits.values()
@@ -290,16 +299,18 @@ def _copying(
 def _judge(
     sets: Sequence[WindowSet], songs: Sequence[Song], vocabulary: Vocabulary
 ) -> CriticResult:
-    """Fit the critic on all real music and all songs; estimate its AUC by cross-validation."""
-    training, held_out = (critic.features(music.pieces) for music in sets)
-    composed = critic.features([song.piece for song in songs])
+    """Fit the critic on real music and on the songs; estimate its AUC by cross-validation.
+
+    `sets` are training, held-out and composed music.
+    """
+    training, held_out, composed = (critic.features(music.pieces) for music in sets)
     real = np.concatenate((training, held_out))
     # The pieces of each set are numbered from 0.
     groups = np.concatenate((sets[0].groups, sets[1].groups + int(sets[0].groups.max()) + 1))
-    area = critic.cross_validated(real, composed, groups, np.arange(len(songs)))
+    area = critic.cross_validated(real, composed, groups, sets[2].groups)
     control = critic.cross_validated(training, held_out, sets[0].groups, sets[1].groups)
-    settings = vocabulary.settings
-    judge = critic.train(real, composed, settings.steps_per_quarter, settings.bars)
+    grid = vocabulary.settings.steps_per_quarter
+    judge = critic.train(real, composed, grid, compared_bars(vocabulary))
 
     def scores(pieces: Sequence[Piece]) -> list[float]:
         return [judge.score(piece) for piece in pieces]

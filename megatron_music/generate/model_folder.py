@@ -10,7 +10,7 @@ from megatron_music.files import read_small
 from megatron_music.tokenizer.load import settings_file
 
 CONFIG = "config.json"
-CARRIED = Path(__file__).parents[1] / "studio" / "chorales"
+CARRIED = Path(__file__).parents[1] / "models" / "chorales"
 """The small model of chorales that comes with the package."""
 
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -16,6 +16,7 @@ from megatron_music.studio.jobs import Job, JobFailedError, State
 from megatron_music.studio.responses import FOR_EVER, EventStream, cached, remembered
 from megatron_music.studio.service import LARGEST_NUMBER, Model, Studio
 from megatron_music.studio.visitors import address_of
+from megatron_music.studio.worker import as_request
 
 API = "/api/v1"
 LARGEST_UPLOAD_BYTES = 2 << 20
@@ -207,7 +208,21 @@ async def compose(
     if wishes.get("seed") is None:
         wishes["seed"] = secrets.randbelow(1_000_000_000)
     wishes["count"] = wanted.wishes.count
+    _refuse_impossible(wishes, parent)
     return _composition(studio, studio.compose(model, wishes, parent))
+
+
+def _refuse_impossible(wishes: dict[str, Any], parent: Version | None) -> None:
+    """Raise UsageError for wishes that no model could meet, before they wait in the line."""
+    wanted = as_request(wishes)
+    if parent is None:
+        wanted.refuse_without_piece()
+        return
+    wanted.refuse_with_piece()
+    bars = parent.facts["bars"]
+    beyond = [bar for bar in wanted.fill_bars if bar > bars]
+    if beyond:
+        raise UsageError(f"`fill_bars`: the piece has bars 1 to {bars} (got {max(beyond)})")
 
 
 @router.get(f"{API}/compositions/{{key}}", tags=["compositions"])

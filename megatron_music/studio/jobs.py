@@ -95,15 +95,13 @@ class Job:
 
     async def follow(self) -> AsyncIterator[dict[str, Any]]:
         """Yield all events of the job, past ones first, until it ends."""
-        sent = 0
-        while True:
-            for event in self.events[sent:]:
-                yield event
-            sent = max(sent, len(self.events))
-            if self.is_over and sent == len(self.events):
-                return
-            if sent == len(self.events):
+        # One at a time: more are published while the reader of the last one is busy.
+        for sent in itertools.count():
+            while sent == len(self.events):
+                if self.is_over:
+                    return
                 await self._changed.wait()
+            yield self.events[sent]
 
 
 class JobQueue:

@@ -6,18 +6,21 @@ A process takes one job after another from a pipe and answers with events, the l
 
 import errno
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from megatron_music.errors import MusicError, MusicFileError, UsageError
 from megatron_music.score.metre import COMMON_TIME
+
+if TYPE_CHECKING:
+    from megatron_music.generate.request import Request
 
 Job = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
@@ -121,20 +124,26 @@ def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
     return _songs(_composer(models[job["model"]]), job["wishes"], job["midi"], send)
 
 
-def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
-    from megatron_music.generate.midi_patch import write_song
-    from megatron_music.generate.prepare_prompt import prepared
-    from megatron_music.generate.report import new_bars, tempo_of
+def as_request(wishes: dict[str, Any]) -> "Request":
+    """Return wishes, as JSON has them, as a request; raises UsageError."""
     from megatron_music.generate.request import Request
 
-    known = {field.name: field.default for field in fields(Request)}
-    unknown = sorted(wishes.keys() - known.keys())
+    known = [field.name for field in fields(Request)]
+    unknown = sorted(wishes.keys() - known)
     if unknown:
         raise UsageError(f"no wish is called {unknown[0]!r}; there are {', '.join(known)}")
     given: dict[str, Any] = {
         name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()
     }
-    request = Request(**given)
+    return Request(**given)
+
+
+def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
+    from megatron_music.generate.midi_patch import write_song
+    from megatron_music.generate.prepare_prompt import prepared
+    from megatron_music.generate.report import new_bars, tempo_of
+
+    request = as_request(wishes)
     watch = _BarWatch(composer.vocabulary, send)
     songs = []
     with TemporaryDirectory() as folder:
@@ -150,6 +159,9 @@ def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send
             new = None if prompt is None else new_bars(song, prompt)
             facts = facts_of(song.piece, tempo_of(song, request, prompt), path)
             facts |= {"new_bars": new, "labels": list(request.attributes or ())}
+            if prompt is not None:
+                names = ["" if one is None else prompt.names[one] for one in song.sources]
+                facts["tracks"] = _with_own_names(facts["tracks"], names)
             songs.append({"number": song.seed, "midi": path.read_bytes(), "facts": facts})
     return songs
 
@@ -230,6 +242,23 @@ def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
     return facts | ({"syllables_by_track": syllables} if any(map(any, syllables)) else {})
 
 
+def _with_own_names(tracks: list[Job], names: Sequence[str]) -> list[Job]:
+    """Return the figures of tracks, those with a name in their file by that name.
+
+    `wish` is what a wish calls such a track; the others are called by their instrument.
+    """
+    if len(names) != len(tracks):  # a track of the file may lie outside the bars that are shown
+        return tracks
+    is_own = [
+        name and name.casefold() != track["instrument"].casefold()
+        for track, name in zip(tracks, names, strict=True)
+    ]
+    return [
+        track | ({"name": name, "wish": name} if own else {})
+        for track, name, own in zip(tracks, names, is_own, strict=True)
+    ]
+
+
 def _syllables_in(midi: Path, piece: Any) -> list[list[str]]:
     """Return the syllables that a piece has in its file alone; none if the file has no words.
 
@@ -263,6 +292,7 @@ def _sung_notes(track: Any) -> Iterator[tuple[int, int, str]]:
 def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
     """Read a file of a person, notation as MIDI from then on; raises MusicFileError."""
     from megatron_music.score.bar_layout import in_own_bars
+    from megatron_music.score.midi_source import read_source
     from megatron_music.score.midi_writer import write_midi
     from megatron_music.score.music_file import read_music
     from megatron_music.score.notation import is_score
@@ -280,7 +310,11 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
         piece = quantize(in_own_bars(score), job["steps_per_quarter"])
         if is_notation:
             write_midi(piece, path)
-        return {"midi": path.read_bytes(), "facts": facts_of(piece, score.tempo_bpm, path)}
+        facts = facts_of(piece, score.tempo_bpm, path)
+        if not is_notation:
+            names = [track.name for track in read_source(path).tracks]
+            facts["tracks"] = _with_own_names(facts["tracks"], names)
+        return {"midi": path.read_bytes(), "facts": facts}
 
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001

@@ -53,6 +53,20 @@ def test_whole_windows_have_all_their_bars() -> None:
     assert pieces == [window(2)]
 
 
+def test_windows_of_more_than_eight_bars_are_compared_in_parts() -> None:
+    vocabulary = Vocabulary(TokenizerSettings(bars=16))
+    held = [
+        Piece(4, bars, (track(0, *((16 * bar, 16 * bar + 4, 60) for bar in range(bars))),))
+        for bars in (16, 12, 7)
+    ]
+    documents = SplitWindows(
+        tuple(encode(piece, vocabulary) for piece in held), np.array([3, 4, 5]), np.zeros((3, 2))
+    )
+    pieces, groups = whole_windows(documents, vocabulary)
+    assert [piece.bars for piece in pieces] == [8, 8, 8]
+    assert groups.tolist() == [3, 3, 4]
+
+
 def test_each_label_has_windows_however_rare_it_is(tmp_path: Path) -> None:
     many = [Song(f"often/{seed}", seed) for seed in range(12)]
     source = labelled(source_of([*many, Song("once/0", 30)]), folder_labels())

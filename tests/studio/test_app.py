@@ -220,6 +220,26 @@ def test_a_karaoke_file_keeps_its_words(client: TestClient, tmp_path: Path) -> N
     assert client.get(begun["links"]["score"]).text.count("<lyric") == len(SYLLABLES)
 
 
+def test_a_track_keeps_the_name_that_its_file_gives_it(
+    client: TestClient, expressive: Path, tmp_path: Path
+) -> None:
+    file = pretty_midi.PrettyMIDI()
+    for name, pitch in (("Lead", 72), ("Backing", 48)):
+        piano = pretty_midi.Instrument(0, name=name)
+        piano.notes = [pretty_midi.Note(80, pitch, beat / 2, beat / 2 + 0.5) for beat in range(8)]
+        file.instruments.append(piano)
+    file.write(str(tmp_path / "two.mid"))
+    content = (tmp_path / "two.mid").read_bytes()
+    query = f"name=two.mid&model={expressive.name}"
+    begun = client.post(f"{API}/projects?{query}", content=content).json()["versions"][0]
+    assert [track["name"] for track in begun["facts"]["tracks"]] == ["Lead", "Backing"]
+    lead, _ = begun["facts"]["tracks"]
+    wished = {"count": 1, "fill_bars": [2], "fill_tracks": [lead["wish"]]}
+    done = composed(client, wished, begun["key"], expressive.name)["versions"][0]["facts"]
+    assert [track["name"] for track in done["tracks"]] == ["Lead", "Backing"]
+    assert [one["bars"] for one in done["new_bars"]] == [[2], []]
+
+
 def test_songs_from_nothing_become_pieces_of_their_own(client: TestClient) -> None:
     made = composed(client, {"bars": 2, "count": 2, "seed": 3})["versions"]
     assert len({version["project"] for version in made}) == 2
@@ -292,14 +312,33 @@ def test_a_page_that_is_none_is_not_found(client: TestClient, path: str) -> None
     assert client.get(path).status_code in (404, 422)
 
 
-@pytest.mark.parametrize(("wish", "value"), [("vary", 0.5), ("dynamics", "pp")])
-def test_a_wish_that_cannot_be_met_is_told_as_the_reason(
-    client: TestClient, wish: str, value: object
-) -> None:
-    told = client.post(f"{API}/compositions", json={"wishes": {wish: value}}).json()
+def test_a_wish_that_the_model_cannot_meet_is_told_as_the_reason(client: TestClient) -> None:
+    told = client.post(f"{API}/compositions", json={"wishes": {"dynamics": "pp"}}).json()
     name, reason = events_of(client.get(told["events"]).text)[-1]
     assert name == "failed"
-    assert wish in str(reason["reason"])
+    assert "dynamics" in str(reason["reason"])
+
+
+@pytest.mark.parametrize(
+    ("on_a_piece", "wishes"),
+    [
+        (True, {"fill_bars": [2, 9]}),
+        (True, {"vary": 0.5, "fill_bars": [2]}),
+        (True, {"tracks": 2}),
+        (False, {"vary": 0.5}),
+        (False, {"fill_bars": [2]}),
+    ],
+)
+def test_wishes_that_no_model_can_meet_are_refused_before_they_wait(
+    client: TestClient, on_a_piece: bool, wishes: dict[str, object]
+) -> None:
+    asked: dict[str, object] = {"wishes": wishes}
+    if on_a_piece:  # of eight bars
+        begun = client.post(f"{API}/projects/from-song", json={"song": 14}).json()
+        asked["version"] = begun["head"]
+    refused = client.post(f"{API}/compositions", json=asked)
+    assert refused.status_code == 422
+    assert next(iter(wishes)) in refused.json()["detail"]
 
 
 def test_other_sites_and_other_names_are_kept_out(client: TestClient) -> None:

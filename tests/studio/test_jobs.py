@@ -124,3 +124,17 @@ def test_a_line_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(QueueFullError):
         line.put(song(3))
     assert [line.place(job)[0] for job in kept] == [0, 1]
+
+
+def test_events_that_come_while_a_reader_is_busy_are_read_too() -> None:
+    async def read() -> list[str]:
+        job, seen = Job({}, Priority.PERSON), []
+        job.publish({"event": "first"})
+        async for event in job.follow():
+            seen.append(event["event"])
+            if event["event"] == "first":
+                job.publish({"event": "second"})
+                job.end(State.DONE)
+        return seen
+
+    assert asyncio.run(read()) == ["first", "second", "done"]

@@ -51,7 +51,7 @@ function showMarks() {
     place.children[focused]?.focus();
   };
   toggles($("bars"), marked.bars, Array.from({ length: facts.bars }, (_, bar) => [bar + 1, `${bar + 1}`]));
-  toggles($("tracks"), marked.tracks, facts.tracks.map((track) => [track.instrument, track.name ?? track.instrument]));
+  toggles($("tracks"), marked.tracks, facts.tracks.map((track) => [track.wish ?? track.instrument, track.name ?? track.instrument]));
 }
 
 function told(version) {
