@@ -16,8 +16,8 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece, Score, Track
 from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar import Walker, legal_masks, min_tokens
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.infill_template import Part, lay_out
-from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.structure import (
     INPUTS,
     StructureTracker,
@@ -115,7 +115,7 @@ def _join_shards() -> None:
 
 def _check_documents() -> None:
     from megatron_music.data.report.stats_kernel import walk
-    from megatron_music.tokenizer.validate_kernel import suspect_documents
+    from megatron_music.tokenizer.grammar_walk_kernel import suspect_documents
 
     tokens, vocabulary = _tokens(), _vocabulary()
     lengths = np.full(1, len(tokens), np.int32)
@@ -166,8 +166,8 @@ def _walk_documents() -> None:
 
 
 def _mask_songs() -> None:
-    from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
     from megatron_music.tokenizer.grammar_state import new_rules, new_state
+    from megatron_music.tokenizer.grammar_walk_kernel import mark_legal, take_tokens
 
     vocabulary = _vocabulary()
     plan = Plan(bars=1)

@@ -24,7 +24,7 @@ from megatron_music.generate.weights import load_on_device
 from megatron_music.generate.words_to_melody import sing
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.piece_plan import Plan
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
 BATCH_SONGS = 16

@@ -27,8 +27,8 @@ from megatron_music.score.notes import DEFAULT_QUARTER_US, Piece
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.grammar import min_tokens
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.instrumentations import candidates
-from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 _INSTRUMENTS = 1 << 33

@@ -17,15 +17,14 @@ from megatron_music.generate.sampling_params import NO_STEERING, SamplingParams,
 from megatron_music.generate.structural import SongReader
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.tokenizer.attributes import Blend
-from megatron_music.tokenizer.grammar_mask_kernel import mark_legal, take_tokens
-from megatron_music.tokenizer.grammar_state import new_rules, new_state
+from megatron_music.tokenizer.grammar_state import Plan, new_rules, new_state
+from megatron_music.tokenizer.grammar_walk_kernel import mark_legal, take_tokens
 from megatron_music.tokenizer.infill_kernel import (
     mark_template_tokens,
     new_templates,
     take_template_tokens,
 )
 from megatron_music.tokenizer.infill_template import InfillTemplate
-from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.structure import PlaceArray
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 

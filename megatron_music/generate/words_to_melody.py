@@ -13,8 +13,9 @@ from megatron_music.generate.sampler import TokenSampler
 from megatron_music.score.notes import Piece
 from megatron_music.score.words import StrArray, without
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.grammar_kernel import mark_syllables, sung_after
+from megatron_music.tokenizer.grammar_rules_kernel import mark_syllables
 from megatron_music.tokenizer.grammar_state import NOT_SUNG
+from megatron_music.tokenizer.grammar_walk_kernel import sung_after
 from megatron_music.tokenizer.token_kinds import token_table
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 

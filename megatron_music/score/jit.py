@@ -34,7 +34,6 @@ _MADE_FROM = (
     "score/words.py",
     "tokenizer/documents.py",
     "tokenizer/encode_setup.py",
-    "tokenizer/grammar_reasons.py",
     "tokenizer/token_kinds.py",
     "tokenizer/infill_template.py",
     "tokenizer/structure.py",

@@ -1,6 +1,7 @@
 """The grammar of mmmtrack for Python: a piece followed token by token, with reasons in words.
 
-`grammar_kernel` has the rules.
+`grammar_rules_kernel` has the rules, `grammar_walk_kernel` follows songs by them, and
+`grammar_state` has what both take.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,9 @@ from megatron_music.score.quantize import canonical_track
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer import grammar_state as at
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.grammar_reasons import LEGAL, REASONS
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.hidden_bars import is_hidden, restore
-from megatron_music.tokenizer.piece_plan import Plan
-from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
+from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -50,14 +50,11 @@ class Walker:
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan | None = None) -> None:
-        # Here and below: importing compiled code takes half a second.
-        from megatron_music.tokenizer.grammar_mask_kernel import new_open_notes
-
         self.vocabulary = vocabulary
         self.tokens: list[int] = []
         self._rules = at.new_rules(vocabulary, plan or Plan())
         self._song = at.new_song(plan or Plan(), self._rules)
-        self._open_notes = new_open_notes()
+        self._open_notes = at.OpenNotes(*np.zeros((2, PITCHES), np.int64))
         self._notes: list[IntArray] = []
 
     @property
@@ -99,7 +96,9 @@ class Walker:
 
     def follow(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> None:
         """Take further tokens; raises TokenError at the first that is not legal."""
-        from megatron_music.tokenizer.grammar_mask_kernel import NOTE_COLUMNS, follow_tokens
+        # Here and below: importing compiled code takes half a second.
+        from megatron_music.tokenizer.grammar_rules_kernel import LEGAL
+        from megatron_music.tokenizer.grammar_walk_kernel import NOTE_COLUMNS, follow_tokens
 
         row = np.array(tokens, np.int64)
         notes = np.zeros((len(row), NOTE_COLUMNS), np.int64)
@@ -117,14 +116,14 @@ class Walker:
 
     def refusal(self, token: int) -> str | None:
         """Say why a token is not legal here; None if it is."""
-        from megatron_music.tokenizer.grammar_kernel import refuse
+        from megatron_music.tokenizer.grammar_rules_kernel import LEGAL, refuse
 
         reason = refuse(token, self._song, self._rules)
         return None if reason == LEGAL else self._describe(reason, token)
 
     def allowed(self) -> BoolArray:
         """Return the legal next tokens as a mask over the vocabulary; none after the piece."""
-        from megatron_music.tokenizer.grammar_mask_kernel import mark_legal
+        from megatron_music.tokenizer.grammar_walk_kernel import mark_legal
 
         mask = np.zeros(len(self.vocabulary), np.bool_)
         mark_legal(at.State(*(of[None] for of in self._song)), self._rules, mask[None])
@@ -196,6 +195,8 @@ class Walker:
     # -- reasons in words ------------------------------------------------------------------
 
     def _describe(self, reason: int, token: int) -> str:
+        from megatron_music.tokenizer.grammar_rules_kernel import REASONS
+
         vocabulary = self.vocabulary
         if not 0 <= token < len(vocabulary):
             return REASONS[reason].format(id=token, size=len(vocabulary))
@@ -258,7 +259,7 @@ class Walker:
 
 def min_tokens(vocabulary: Vocabulary, plan: Plan) -> int:
     """Return the tokens of the shortest piece that is as planned."""
-    from megatron_music.tokenizer.grammar_budget_kernel import owed_after
+    from megatron_music.tokenizer.grammar_rules_kernel import owed_after
 
     rules = at.new_rules(vocabulary, plan)
     song = at.new_song(plan, rules)
@@ -286,7 +287,7 @@ def legal_masks(tokens: npt.NDArray[np.integer], vocabulary: Vocabulary) -> Bool
 
     Raises TokenError at the first that is not legal itself.
     """
-    from megatron_music.tokenizer.grammar_mask_kernel import mark_along
+    from megatron_music.tokenizer.grammar_walk_kernel import mark_along
 
     rules = at.new_rules(vocabulary, Plan())
     song = at.new_song(Plan(), rules, most_bars=len(tokens))

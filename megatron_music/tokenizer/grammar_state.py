@@ -1,6 +1,7 @@
-"""The state of songs in the grammar, and what is asked of them, as its kernels take them."""
+"""What a song has to become (Plan, Rules) and how far it has come (State), for the grammar."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy.typing as npt
 
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells, TokenTable, token_table
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
@@ -54,6 +54,37 @@ _MOST_BARS = 1 << 12
 ENDLESS = 1 << 40  # tokens: more than any piece has
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a piece has to become; None leaves it open.
+
+    `instruments` are codes in any order, `tracks` is how many without saying which; `max_tokens`
+    counts from PIECE_START to PIECE_END. With
+    `single_voices` SOPRANO, ALTO, TENOR and BASS sing one note at a time, and with `full_bars` as
+    well up to each barline: a rest in a bar is followed by a note, which ends on the barline or is
+    held over it. `attributes` are ids, ascending: the head has just these. `densities` gives
+    instruments, by code, their level. `metre` is the index of the one that all bars are in, and
+    `tempo` that of their tempo. `velocities` are the lowest and the highest level of notes.
+    """
+
+    bars: int | None = None
+    instruments: tuple[int, ...] | None = None
+    max_tokens: int | None = None
+    single_voices: bool = False
+    attributes: tuple[int, ...] | None = None
+    densities: tuple[tuple[int, int], ...] = ()
+    tracks: int | None = None
+    full_bars: bool = True
+    metre: int | None = None
+    tempo: int | None = None
+    velocities: tuple[int, int] | None = None
+
+    @property
+    def track_count(self) -> int | None:
+        """How many tracks the piece has to have; None where that is open."""
+        return self.tracks if self.instruments is None else len(self.instruments)
+
+
 class Rules(NamedTuple):
     """A vocabulary and what the plans of a batch have in common, as numbers.
 
@@ -97,6 +128,13 @@ class State(NamedTuple):
     onsets: Cells
     wanted: Cells
     marks: Cells
+
+
+class OpenNotes(NamedTuple):
+    """Of the notes that sound, by pitch: their levels of velocity and the places of NOTE_ON."""
+
+    levels: Cells
+    places: Cells
 
 
 def new_rules(vocabulary: Vocabulary, plan: Plan) -> Rules:

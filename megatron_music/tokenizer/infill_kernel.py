@@ -1,8 +1,8 @@
 """Infill templates of many songs, compiled: which tokens may come next while one is written.
 
 What is given can only come as it is given. In a slot the rules are those of a bar in
-`grammar_kernel`, and three more: a kept note's end comes at its step, before anything else there;
-new notes end within the run of slots; the template has to be finished within its tokens.
+`grammar_rules_kernel`, and three more: a kept note's end comes at its step, before anything else
+there; new notes end within the run of slots; the template has to be finished within its tokens.
 Levels of velocity are told anew in each slot.
 """
 
@@ -12,36 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from megatron_music.score.jit import borrowing_kernel
-from megatron_music.tokenizer import grammar_reasons as reasons
+from megatron_music.tokenizer import grammar_state as at
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.grammar_kernel import refuse_music, song_of, take_music
-from megatron_music.tokenizer.grammar_state import (
-    ANNOUNCED,
-    BAR_START,
-    BAR_STEPS,
-    FULL,
-    IN_BAR,
-    LENGTH,
-    NOT_SUNG,
-    NOTES,
-    PHASE,
-    PIECE_BARS,
-    SILENT,
-    SOUNDING,
-    STEP,
-    STRUCK,
-    SUNG,
-    UNTOLD,
-    VELOCITY,
-    VOICE,
-    Masks,
-    Rules,
-    State,
-    new_rules,
-    new_state,
-)
+from megatron_music.tokenizer.grammar_rules_kernel import LEGAL, refuse_music
+from megatron_music.tokenizer.grammar_state import Masks, Plan, Rules, State, new_rules, new_state
+from megatron_music.tokenizer.grammar_walk_kernel import song_of, take_music
 from megatron_music.tokenizer.infill_template import BarSlot, InfillTemplate, OpenDensity
-from megatron_music.tokenizer.piece_plan import Plan
 from megatron_music.tokenizer.token_kinds import Cells
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
@@ -110,7 +86,7 @@ def new_templates(
         state=new_state([plan] * songs, rules, most_bars=1),
         rules=rules,
     )
-    made.state.cells[:, PHASE] = IN_BAR
+    made.state.cells[:, at.PHASE] = at.IN_BAR
     for song, template in enumerate(templates):
         _pack(made, song, template)
     return made
@@ -152,7 +128,7 @@ def take_template_tokens(tokens: Cells, templates: TemplateBatch) -> None:
             item = templates.items[song, place[CURSOR]]
             if item == OVER:
                 break
-            one.cells[LENGTH] += 1
+            one.cells[at.LENGTH] += 1
             token = tokens[song, column]
             kind = table.kinds[token]
             if item > FIRST_SLOT:
@@ -182,24 +158,24 @@ def _enter(song: int, templates: TemplateBatch) -> None:
         return
     slot, cells = FIRST_SLOT - item, one.cells
     flags = templates.flags[song, slot]
-    cells[STEP] = cells[STRUCK] = cells[ANNOUNCED] = 0
-    cells[VELOCITY], cells[SUNG] = UNTOLD, NOT_SUNG
-    cells[BAR_START], cells[BAR_STEPS] = flags[START], flags[STEPS]
-    cells[VOICE], cells[FULL] = flags[IS_VOICE], flags[IS_FULL]
+    cells[at.STEP] = cells[at.STRUCK] = cells[at.ANNOUNCED] = 0
+    cells[at.VELOCITY], cells[at.SUNG] = at.UNTOLD, at.NOT_SUNG
+    cells[at.BAR_START], cells[at.BAR_STEPS] = flags[START], flags[STEPS]
+    cells[at.VOICE], cells[at.FULL] = flags[IS_VOICE], flags[IS_FULL]
     # As in a piece of one bar, in which the last bar has to have a note.
-    cells[PIECE_BARS] = flags[NEEDS_NOTE]
+    cells[at.PIECE_BARS] = flags[NEEDS_NOTE]
     place[DUE] = flags[FIRST_DUE]
     if flags[BEGINS]:  # within a run notes are held from slot to slot
         place[OWN] = 0
     if flags[OPENS_TRACK]:
-        cells[NOTES] = 0
-    cells[SOUNDING] = place[OWN]
+        cells[at.NOTES] = 0
+    cells[at.SOUNDING] = place[OWN]
     for pitch in range(PITCHES):
         if templates.locked[song, slot, pitch]:
             one.onsets[pitch] = LOCKED
-            cells[SOUNDING] += 1
+            cells[at.SOUNDING] += 1
         elif flags[BEGINS] or one.onsets[pitch] == LOCKED:
-            one.onsets[pitch] = SILENT
+            one.onsets[pitch] = at.SILENT
 
 
 @borrowing_kernel
@@ -229,13 +205,13 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
     """Mark the music that is legal in a slot, and what closes it."""
     flags, place = templates.flags[song, slot], templates.places[song]
     one, rules = song_of(templates.state, song), templates.rules
-    step, due, own = one.cells[STEP], place[DUE], place[OWN]
+    step, due, own = one.cells[at.STEP], place[DUE], place[OWN]
     waits = due < flags[LAST_DUE]
     # The end of a kept note is not the model's to move: at its step it is the only legal token.
     if waits and templates.dues[song, due, 0] == step:
         _mark_tokens(kinds.NOTE_OFF, templates.dues[song, due, 1], rules, mask)
         return
-    left = rules.max_tokens - one.cells[LENGTH] - 1
+    left = rules.max_tokens - one.cells[at.LENGTH] - 1
     # Time may not pass the end of a kept note.
     room = (templates.dues[song, due, 0] if waits else flags[STEPS]) - step
     for run in range(len(rules.table.runs)):
@@ -244,9 +220,9 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
         if may_come and kind >= kinds.NOTE_ON and _owed_after(kind, song, slot, templates) <= left:
             for token in range(first, last):
                 value = rules.table.values[token]
-                legal = refuse_music(kind, value, one, rules) == reasons.LEGAL
+                legal = refuse_music(kind, value, one, rules) == LEGAL
                 if kind == kinds.TIME_DELTA and legal:
-                    owed = _owed(song, slot, templates, step + value, own, 0, one.cells[NOTES])
+                    owed = _owed(song, slot, templates, step + value, own, 0, one.cells[at.NOTES])
                     legal = value <= room and owed <= left
                 elif kind == kinds.NOTE_ON and legal:
                     legal = templates.blocked[song, slot, value] <= step
@@ -255,7 +231,7 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
                 mask[token] = legal
     # The bar after the run is given: a note of the song's own cannot be held into it.
     is_free = not waits and not (flags[ENDS] and own)
-    if is_free and refuse_music(kinds.BAR_END, 0, one, rules) == reasons.LEGAL:
+    if is_free and refuse_music(kinds.BAR_END, 0, one, rules) == LEGAL:
         carried = -own * (rules.note_tokens - 2) if flags[IS_FULL] else own + int(own > 0)
         owed = templates.owed[song, place[CURSOR] + 2] + carried
         mask[templates.items[song, place[CURSOR] + 1]] = owed <= left
@@ -264,9 +240,9 @@ def _mark_slot(song: int, slot: int, templates: TemplateBatch, mask: Masks) -> N
 @borrowing_kernel
 def _has_free_pitch(song: int, slot: int, templates: TemplateBatch) -> bool:
     """Tell whether some pitch is neither sounding nor taken by a kept note."""
-    step = templates.state.cells[song, STEP]
+    step = templates.state.cells[song, at.STEP]
     for pitch in range(PITCHES):
-        is_silent = templates.state.onsets[song, pitch] == SILENT
+        is_silent = templates.state.onsets[song, pitch] == at.SILENT
         if is_silent and templates.blocked[song, slot, pitch] <= step:
             return True
     return False
@@ -279,13 +255,13 @@ def _owed_after(kind: int, song: int, slot: int, templates: TemplateBatch) -> in
     Also 0 for an end that only saves tokens.
     """
     cells, own = templates.state.cells[song], templates.places[song, OWN]
-    step, notes = cells[STEP], cells[NOTES]
+    step, notes = cells[at.STEP], cells[at.NOTES]
     if kind in (kinds.NOTE_ON, kinds.VELOCITY):
         owed = _owed(song, slot, templates, step, own + 1, 1, notes + 1)
         return owed + int(kind == kinds.VELOCITY)
     if kind == kinds.SYLLABLE:
-        return _owed(song, slot, templates, step, own, cells[STRUCK], notes)
-    if kind == kinds.NOTE_OFF and cells[FULL]:
+        return _owed(song, slot, templates, step, own, cells[at.STRUCK], notes)
+    if kind == kinds.NOTE_OFF and cells[at.FULL]:
         return _owed(song, slot, templates, step, 0, 0, notes)
     return 0
 
@@ -303,9 +279,9 @@ def _owed(
     before = step
     # The ends of kept notes: a NOTE_OFF each, and a TIME_DELTA where time passes before it.
     for due in range(place[DUE], flags[LAST_DUE]):
-        at = templates.dues[song, due, 0]
-        owed += 1 + int(at > before)
-        before = max(before, at)
+        ends_at = templates.dues[song, due, 0]
+        owed += 1 + int(ends_at > before)
+        before = max(before, ends_at)
     if not flags[IS_FULL]:
         owed += own + int(own > 0 and (struck or not step))
     # A voice sings up to the barline. The tokens of one note are counted at the end of the run of

@@ -32,7 +32,7 @@ from megatron_music.generate.sampler import GrammarProcessor, PlanConstraint, So
 from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.generate.structural import SongReader
 from megatron_music.omp import set_omp_wait_policy
-from megatron_music.tokenizer.piece_plan import Plan
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 CHORALE = (129, 130, 131, 132)

@@ -13,7 +13,7 @@ import megatron_music
 from megatron_music.score.jit import _MADE_FROM, COMPILING
 
 PACKAGE = Path(megatron_music.__file__).parent
-WITHOUT_NUMBERS = {"megatron_music.errors", "megatron_music.tokenizer.piece_plan"}
+WITHOUT_NUMBERS = {"megatron_music.errors"}
 
 
 def kernels() -> set[Path]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
-from megatron_music.tokenizer.piece_plan import Plan
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
 from tests.tokenizer.oracle_position import Phase, Position
 

@@ -14,7 +14,7 @@ from megatron_music.score.notes import Piece
 from megatron_music.score.tempo import TEMPI_US
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.grammar import Walker, check, min_tokens
-from megatron_music.tokenizer.piece_plan import Plan
+from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 from tests.music import bars_not_full, pick, pieces
 

@@ -5,21 +5,20 @@ import numpy.typing as npt
 
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.jit import borrowing_kernel, wide
-from megatron_music.tokenizer import grammar_reasons as reasons
 from megatron_music.tokenizer import token_kinds as kinds
-from megatron_music.tokenizer.grammar_kernel import begin, refuse, take
+from megatron_music.tokenizer.grammar_rules_kernel import LEGAL, refuse
 from megatron_music.tokenizer.grammar_state import (
     BAR_START,
     STEP,
     TRACKS,
+    Plan,
     Rules,
     State,
     new_rules,
     new_song,
 )
-from megatron_music.tokenizer.piece_plan import Plan
+from megatron_music.tokenizer.grammar_walk_kernel import Tokens, begin, kind_of, take
 from megatron_music.tokenizer.token_kinds import Cells
-from megatron_music.tokenizer.validate_kernel import Tokens, kind_of
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 
@@ -86,7 +85,7 @@ def _count_document(tokens: Tokens, song: State, rules: Rules, note_steps: Cells
     drums = False
     for place in range(len(tokens)):
         token = wide(tokens[place])
-        if refuse(token, song, rules) != reasons.LEGAL:
+        if refuse(token, song, rules) != LEGAL:
             return
         kind, value = rules.table.kinds[token], rules.table.values[token]
         if kind == kinds.INST:

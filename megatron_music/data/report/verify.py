@@ -118,7 +118,7 @@ def _check_documents(
     if isinstance(vocabulary, TextVocabulary):
         _check_words(name, documents, tokens, reader, vocabulary)
         return
-    from megatron_music.tokenizer.validate_kernel import suspect_documents
+    from megatron_music.tokenizer.grammar_walk_kernel import suspect_documents
 
     lengths = reader.lengths[documents.start : documents.stop]
     # The kernel says which documents are wrong, the readable grammar says how.
