@@ -33,7 +33,7 @@ TRACK, ONSET, NOTE_END, PITCH, LEVEL, PLACE = range(6)
 NOTE_COLUMNS = 6
 """What `follow_tokens` tells of a note that has ended."""
 
-_REFUSED = _UNKNOWN = -1
+_UNKNOWN = _OUTSIDE = -1
 _FIRST_VOICE, _LAST_VOICE = VOICES[0], VOICES[-1]
 
 
@@ -188,15 +188,13 @@ def mark_song(song: State, rules: Rules, mask: Masks) -> None:
         kind, first, last = rules.table.runs[run]
         if not _may_come(kind, song.cells):
             continue
-        if kind in (kinds.TIME_DELTA, kinds.ATTRIBUTE):  # each token of its own
-            for token in range(first, last):
-                value = rules.table.values[token]
-                if refuse_form(kind, value, song, rules) == LEGAL:
-                    mask[token] = owed_after(kind, value, song, rules) <= left
-        elif owed_after(kind, rules.table.values[first], song, rules) <= left:
-            for token in range(first, last):
-                value = rules.table.values[token]
-                mask[token] = refuse_form(kind, value, song, rules) == LEGAL
+        differ = kind in (kinds.TIME_DELTA, kinds.ATTRIBUTE)  # in what they owe
+        if not differ and owed_after(kind, rules.table.values[first], song, rules) > left:
+            continue
+        for token in range(first, last):
+            value = rules.table.values[token]
+            if refuse_form(kind, value, song, rules) == LEGAL:
+                mask[token] = not differ or owed_after(kind, value, song, rules) <= left
 
 
 @borrowing_kernel
@@ -290,31 +288,56 @@ def first_suspect(
 
 
 @borrowing_kernel
-def _is_piece(tokens: Tokens, song: State, rules: Rules) -> bool:
-    """Tell whether tokens are one whole piece."""
-    place, told, first_told = 0, _UNKNOWN, _UNKNOWN
+def _is_piece(tokens: Tokens, song: State, rules: Rules) -> bool:  # noqa: C901 (two walks in one)
+    """Tell whether tokens are one whole piece.
+
+    A hidden bar is read where it stood: `told` is the place of the next one's content.
+    """
+    place, told, first_told, in_hidden = 0, _UNKNOWN, _UNKNOWN, False
+    # One call of `step` for both walks: each is inlined, and takes ten seconds to compile.
     while place < len(tokens):
-        kind = kind_of(wide(tokens[place]), rules)
-        if kind == kinds.FILL_IN:
+        token = _token_at(told if in_hidden else place, tokens)
+        kind = kind_of(token, rules)
+        if in_hidden:
+            if kind == kinds.BAR_END:
+                return False
+            if kind == kinds.FILL_END:
+                token = kinds.BAR_END
+        elif kind == kinds.FILL_IN:
             # Only a document with hidden bars pays for the search through all of its tokens.
             if told == _UNKNOWN:
-                told = place
-                while told < len(tokens) and kind_of(wide(tokens[told]), rules) != kinds.FILL_START:
-                    told += 1
-                first_told = told
-            told = _follow_hidden(tokens, told, song, rules)
-            if told == _REFUSED:
+                told = first_told = _first_content(tokens, place, rules)
+            if kind_of(_token_at(told, tokens), rules) != kinds.FILL_START:
                 return False
+            token, in_hidden = kinds.BAR_START, True
         elif kind == kinds.FILL_START and place == first_told:
             if song.cells[at.PHASE] != at.BETWEEN_TRACKS:
                 return False
-            # The contents have been followed where their bars stood.
-            place = told - 1
-        elif step(wide(tokens[place]), song, rules) != LEGAL:
+            place = told
+            continue
+        if step(token, song, rules) != LEGAL:
             return False
-        place += 1
+        if in_hidden:
+            told += 1
+            in_hidden = kind != kinds.FILL_END
+        if not in_hidden:
+            place += 1
     whole: bool = song.cells[at.PHASE] == at.END
     return whole
+
+
+@borrowing_kernel
+def _first_content(tokens: Tokens, place: int, rules: Rules) -> int:
+    """Return the place of the first FILL_START from a place on; the end if there is none."""
+    while place < len(tokens) and kind_of(wide(tokens[place]), rules) != kinds.FILL_START:
+        place += 1
+    return place
+
+
+@borrowing_kernel
+def _token_at(place: int, tokens: Tokens) -> int:
+    """Return the token at a place; past the end one that is not legal."""
+    return wide(tokens[place]) if place < len(tokens) else _OUTSIDE
 
 
 @borrowing_kernel
@@ -323,19 +346,3 @@ def kind_of(token: int, rules: Rules) -> int:
     # Compiled code checks no bounds: an id out of range would read what comes after the table.
     kind: int = rules.table.kinds[token] if 0 <= token < len(rules.table.kinds) else kinds.PAD
     return kind
-
-
-@borrowing_kernel
-def _follow_hidden(tokens: Tokens, place: int, song: State, rules: Rules) -> int:
-    """Take a hidden bar whose content begins at a place; return that after it, -1 if not legal."""
-    if place >= len(tokens) or kind_of(wide(tokens[place]), rules) != kinds.FILL_START:
-        return _REFUSED
-    if step(kinds.BAR_START, song, rules) != LEGAL:
-        return _REFUSED
-    for after in range(place + 1, len(tokens)):
-        token = wide(tokens[after])
-        if kind_of(token, rules) == kinds.FILL_END:
-            return after + 1 if step(kinds.BAR_END, song, rules) == LEGAL else _REFUSED
-        if kind_of(token, rules) == kinds.BAR_END or step(token, song, rules) != LEGAL:
-            return _REFUSED
-    return _REFUSED
