@@ -103,7 +103,7 @@ def _encode_files() -> None:
 
 
 def _join_shards() -> None:
-    from megatron_music.data.encoding.density_kernel import rates_of_windows, settle
+    from megatron_music.data.shards.density_kernel import rates_of_windows, settle
     from megatron_music.tokenizer.documents import document_columns
 
     documents = document_columns([(_tokens(), np.ones(2), 0)])

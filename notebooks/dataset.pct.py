@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from megatron_music.data.windows import WindowReader
+from megatron_music.data.dataset_windows import WindowReader
 from megatron_music.notebook import megatron_music, picture, show
 from megatron_music.tokenizer.codec import decode, to_text
 from megatron_music.tokenizer.vocabulary import load_vocabulary

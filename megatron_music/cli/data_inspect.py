@@ -43,8 +43,8 @@ def stats(
 
     Example: `megatron-music data stats data/bach -o stats`
     """
-    from megatron_music.data.assemble.card import histograms
     from megatron_music.data.counts import text_bars
+    from megatron_music.data.report.card import histograms
     from megatron_music.data.report.stats import as_json as to_json
     from megatron_music.data.report.stats import note_rows, statistics
     from megatron_music.files import atomic_write, check_writable, write_text
@@ -82,7 +82,7 @@ def list_left_out(
 
     Example: `megatron-music data list-left-out data/mine`
     """
-    from megatron_music.data.encoding.records import REFUSED, left_out
+    from megatron_music.data.records import REFUSED, left_out
 
     whole = part = 0
     for record in left_out(folder):

@@ -52,7 +52,7 @@ def is_words(
 
 def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, ...] | None) -> None:
     """Build and print what was made."""
-    from megatron_music.text.build import build_text
+    from megatron_music.text.build_words import build_text
     from megatron_music.text.settings import TextBuildSettings
     from megatron_music.text.vocabularies import hash_of
 

@@ -15,18 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from megatron_music.data.assemble.card import card
-from megatron_music.data.assemble.scan import (
-    DatasetPlan,
-    near_duplicates,
-    scan_shards,
-    syllable_pieces,
-)
-from megatron_music.data.assemble.write import write_tokens
 from megatron_music.data.build_steps import WORK_FOLDER, Builder, Result
-from megatron_music.data.encoding.grid_cost import grid_cost
-from megatron_music.data.encoding.records import RECORDS_FILE
-from megatron_music.data.encoding.shards import Task, encode_shards
+from megatron_music.data.dataset_windows import window_record, with_training_instruments
 from megatron_music.data.manifest import (
     FORMAT,
     MANIFEST_FILE,
@@ -37,13 +27,23 @@ from megatron_music.data.manifest import (
     split_record,
     write_manifest,
 )
+from megatron_music.data.records import RECORDS_FILE
+from megatron_music.data.report.card import card
 from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.shards.grid_cost import grid_cost
+from megatron_music.data.shards.make import Task, encode_shards
+from megatron_music.data.shards.scan import (
+    DatasetPlan,
+    near_duplicates,
+    scan_shards,
+    syllable_pieces,
+)
+from megatron_music.data.shards.write import write_tokens
 from megatron_music.data.sources.folder import names_of, with_tunes
 from megatron_music.data.sources.item import Item, contents
 from megatron_music.data.sources.labels import Labelled, label
 from megatron_music.data.sources.open import Source
 from megatron_music.data.split import weights_for_few
-from megatron_music.data.windows import window_record, with_training_instruments
 from megatron_music.data.workers.limits import WorkerDied
 from megatron_music.data.workers.local import LocalWorkers, Workers, open_workers
 from megatron_music.errors import DataError
@@ -258,11 +258,7 @@ class MusicBuilder(Builder):
                 found.refused,
                 {
                     name: split_record(
-                        split.pieces,
-                        split.documents,
-                        split.tokens,
-                        split.lengths,
-                        whole_pieces=self.settings.pieces,
+                        split.pieces, split.lengths, whole_pieces=self.settings.pieces
                     )
                     for name, split in found.splits.items()
                 },

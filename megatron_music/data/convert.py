@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.assemble.scan import DatasetPlan, scan_shards
 from megatron_music.data.build import MusicBuilder
 from megatron_music.data.build_steps import Result
-from megatron_music.data.encoding.encode import (
+from megatron_music.data.indexed import IndexedReader, documents_in
+from megatron_music.data.manifest import read_manifest
+from megatron_music.data.records import KEPT, RECORDS_FILE, FileRecord
+from megatron_music.data.settings import SPLITS, BuildSettings, choose
+from megatron_music.data.shards.encode_piece import (
     EncodedPiece,
     in_keys,
     with_hidden_bars,
 )
-from megatron_music.data.encoding.grid_cost import GridCost
-from megatron_music.data.encoding.records import KEPT, RECORDS_FILE, FileRecord
-from megatron_music.data.encoding.shard_file import write_shard
-from megatron_music.data.indexed import IndexedReader, documents_in
-from megatron_music.data.manifest import read_manifest
-from megatron_music.data.settings import SPLITS, BuildSettings, choose
+from megatron_music.data.shards.grid_cost import GridCost
+from megatron_music.data.shards.scan import DatasetPlan, scan_shards
+from megatron_music.data.shards.shard_file import write_shard
 from megatron_music.data.sources.open import Source
 from megatron_music.errors import DataError, UsageError
 from megatron_music.progress import Progress, Stage, silent_stage

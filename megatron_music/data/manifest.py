@@ -98,25 +98,19 @@ def write_manifest(
     return path
 
 
-def split_record(
-    pieces: int,
-    documents: int,
-    tokens: int,
-    lengths: Counts,
-    *,
-    whole_pieces: bool = False,
-) -> dict[str, Any]:
+def split_record(pieces: int, lengths: Counts, *, whole_pieces: bool = False) -> dict[str, Any]:
     """Return the record of one split; `lengths[n]` documents have n tokens."""
     distribution: dict[str, float] = {}
+    tokens = int(np.arange(len(lengths)) @ lengths)
     if total := int(lengths.sum()):
         # numpy's method "higher", without an array of millions of lengths.
         ranks = np.ceil(np.array((0.50, 0.95, 0.99)) * (total - 1)) + 1
         p50, p95, p99 = np.searchsorted(np.cumsum(lengths), ranks).tolist()
-        mean = round(float(np.arange(len(lengths)) @ lengths) / total, 1)
+        mean = round(float(tokens) / total, 1)
         distribution = {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "max": len(lengths) - 1}
     figures = {
         "pieces": pieces,
-        "documents": documents,
+        "documents": total,
         "tokens": tokens,
         "document_tokens": distribution,
     }

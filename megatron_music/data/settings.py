@@ -60,7 +60,7 @@ class BuildSettings:
     With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
     all that the other settings say of windows counts for those that training draws.
     With `quality` music without key or rhythm is left out, and near duplicates
-    (`encoding.quality`).
+    (`shards.quality`).
     """
 
     bars: int = 4

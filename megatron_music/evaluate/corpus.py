@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from megatron_music.data.dataset_windows import WindowReader
 from megatron_music.data.indexed import IndexedReader, labels_in, spread
-from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.score.quantize import windows

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
+from megatron_music.data.dataset_windows import WindowReader
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.settings import SPLITS
-from megatron_music.data.windows import WindowReader
 from megatron_music.errors import DataError, TokenError
 from megatron_music.evaluate import bootstrap, copying, critic
 from megatron_music.evaluate.bootstrap import Estimate

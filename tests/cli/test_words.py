@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.program import Program
 from tests.text.collection import write_songs
-from tests.text.test_build import gpt2_tokenizer
+from tests.text.test_build_words import gpt2_tokenizer
 from tests.train.conftest import read
 
 torch = pytest.importorskip("torch")

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_music.data.assemble.scan import density_edges
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import read_manifest
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings, like
+from megatron_music.data.shards.scan import density_edges
 from megatron_music.data.sources.labels import folder_labels
 from megatron_music.data.sources.open import folder_source, labelled
 from megatron_music.errors import UsageError
 from megatron_music.progress import Progress, silent_stage
 from megatron_music.score.notes import Score
 from megatron_music.tokenizer.codec import decode, note_rates
+from megatron_music.tokenizer.hidden_bars import is_hidden, restore
 from megatron_music.tokenizer.instrumentations import candidates
 from megatron_music.tokenizer.places_in_piece import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
@@ -273,3 +274,21 @@ def test_a_few_pieces_give_each_side_one(tmp_path: Path, count: int, sides: int)
     for line in lines(tmp_path / "set"):
         assert (line["documents"] == line["windows"]) == (line["split"] != "train")
     verify(tmp_path / "set")
+
+
+def test_every_document_is_followed_by_itself_with_bars_hidden(tmp_path: Path) -> None:
+    everything = BuildSettings(fill=True, transpositions=3, split=(100, 0, 0))
+    build(source_of(songs(6)), tmp_path, everything)
+    vocabulary = load_vocabulary(tmp_path / "tokenizer")
+    assert vocabulary.settings.fill
+    reader = IndexedReader(tmp_path / "train")
+    assert len(reader) % 2 == 0
+    choices = set()
+    for index in range(0, len(reader), 2):
+        whole, hidden = reader[index], reader[index + 1]
+        assert is_hidden(hidden, vocabulary)
+        assert not is_hidden(whole, vocabulary)
+        assert np.array_equal(restore(hidden, vocabulary)[0], whole)
+        choices.add(tuple(np.flatnonzero(hidden == vocabulary.ids["FILL_IN"]).tolist()))
+    assert len(choices) > len(reader) // 4
+    verify(tmp_path)

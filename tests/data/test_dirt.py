@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.encoding.encode import encode_item
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_piece import encode_item
 from megatron_music.data.sources.folder import MidiFile
 from megatron_music.data.sources.item import LARGEST_FILE_BYTES
 from megatron_music.data.sources.open import folder_source, open_source

@@ -166,7 +166,7 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path) -> None:
         build(source_of(songs(2)), tmp_path / "set")
 
 
-@pytest.mark.parametrize("step", ["indexed.write_index", "assemble.write.write_shard_tokens"])
+@pytest.mark.parametrize("step", ["indexed.write_index", "shards.write.read_documents"])
 def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_disk_that_fills_leaves_nothing_under_a_final_name(
             build(source_of(songs(8)), folder, HALVES)
     assert [path.name for path in folder.iterdir()] == [".build"]
     with monkeypatch.context() as patched:
-        patched.setattr("megatron_music.data.encoding.shard_file.np.ascontiguousarray", full)
+        patched.setattr("megatron_music.data.shards.shard_file.np.ascontiguousarray", full)
         with pytest.raises(WriteError, match="No space left on device"):
             build(source_of(songs(9)), folder, HALVES)
     build(source_of(songs(8)), folder, HALVES)

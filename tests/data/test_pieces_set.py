@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.encoding.records import left_out
+from megatron_music.data.dataset_windows import WindowReader
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.records import left_out
 from megatron_music.data.report.stats import statistics
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.open import open_source
-from megatron_music.data.windows import WindowReader
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import windows

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from megatron_music.api import build
-from megatron_music.data.encoding.records import left_out
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.records import left_out
 from megatron_music.data.report.stats import statistics
 from megatron_music.data.report.verify import verify
 from megatron_music.generate.album import Formats, write_album

@@ -19,7 +19,7 @@ from megatron_music.config import Recipe, load_recipe  # noqa: E402
 from megatron_music.data.indexed import IndexedReader  # noqa: E402
 from megatron_music.errors import DataError, UsageError  # noqa: E402
 from megatron_music.score.quantize import windows  # noqa: E402
-from megatron_music.text.build import build_text  # noqa: E402
+from megatron_music.text.build_words import build_text  # noqa: E402
 from megatron_music.text.songs import Columns, open_songs  # noqa: E402
 from megatron_music.tokenizer import structure  # noqa: E402
 from megatron_music.tokenizer.codec import decode, encode  # noqa: E402

@@ -10,7 +10,7 @@ from megatron_music.errors import CheckpointError
 from megatron_music.text.vocabularies import of_folder
 from megatron_music.tokenizer.text_vocabulary import TextSettings, TextVocabulary
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
-from tests.text.test_build import gpt2_tokenizer
+from tests.text.test_build_words import gpt2_tokenizer
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("megatron.core")

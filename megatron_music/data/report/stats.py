@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from megatron_music.data.counts import Contents, Counts, binned, count_bars
-from megatron_music.data.encoding.records import RECORDS_FILE
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.data.manifest import TOKENIZER_FOLDER, read_manifest
+from megatron_music.data.records import RECORDS_FILE
 from megatron_music.data.settings import SPLITS
 from megatron_music.errors import DataError
 from megatron_music.formatting import counted

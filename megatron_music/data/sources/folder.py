@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, overload
+from typing import overload
 
 from megatron_music.data.sources.item import (
     LARGEST_FILE_BYTES,
@@ -101,25 +101,24 @@ def names_of(items: Sequence[Item]) -> list[str]:
     return items.names if isinstance(items, Files) else [item.name for item in items]
 
 
-class Listing(NamedTuple):
-    """The files of a folder, how large each is and when it last changed, -1 and 0 if unknown.
+@dataclass
+class Listing:
+    """What is in a folder and below; the files of this program's own songs and runs are not in it.
 
-    `own` are the folders below it that this program writes, whose songs are not listed.
+    `rows` has of each file its name, its size in bytes and when it last changed in ns, -1 and 0
+    where these are not known; `refused` what cannot be read, by name; `own` the folders whose songs
+    are left out.
     """
 
-    files: Files
-    sizes_bytes: list[int]
-    changed_ns: list[int]
-    own: list[str]
-
-
-@dataclass
-class _Found:
-    """Names, sizes and times of files; what cannot be read; folders of this program's own."""
-
-    files: list[tuple[str, int, int]] = field(default_factory=list)
+    folder: str
+    rows: list[tuple[str, int, int]] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     refused: dict[str, SkippedItem] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Files:
+        """The files as items."""
+        return Files(self.folder, [name for name, _, _ in self.rows], self.refused)
 
     def refuse(self, within: str, fault: OSError) -> None:
         """Note a folder that cannot be read."""
@@ -133,7 +132,7 @@ def list_folder(folder: str) -> Listing:
     A folder that cannot be read is listed, and refused. Songs and runs of this program are not
     listed: a model is not to learn from what it composed.
     """
-    found = _Found()
+    found = Listing(folder)
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
     while waiting:
@@ -150,19 +149,14 @@ def list_folder(folder: str) -> Listing:
             waiting += [
                 (f"{path}/{name}", f"{within}{name}/") for name in sorted(below, reverse=True)
             ]
-    rows = [*found.files, *((name, -1, 0) for name in found.refused)]
+    found.rows += [(name, -1, 0) for name in found.refused]
     # By bytes, not by the locale: the same data set on every machine.
-    rows.sort(key=lambda row: os.fsencode(row[0]))
-    names = [name for name, _, _ in rows]
-    return Listing(
-        Files(folder, names, found.refused),
-        [size_bytes for _, size_bytes, _ in rows],
-        [changed_ns for _, _, changed_ns in rows],
-        sorted(found.own),
-    )
+    found.rows.sort(key=lambda row: os.fsencode(row[0]))
+    found.own.sort()
+    return found
 
 
-def _list(path: str, within: str, found: _Found) -> list[str]:
+def _list(path: str, within: str, found: Listing) -> list[str]:
     """Note the files of a folder, whose names begin with `within`; return the folders in it."""
     folders, files = [], []
     names: set[str] = set()
@@ -186,7 +180,7 @@ def _list(path: str, within: str, found: _Found) -> list[str]:
         files = [file for file in files if file not in songs]
         found.own += [within or "."] * bool(songs)
         folders = [name for name in folders if name != KEPT_FOLDER]
-    found.files += files
+    found.rows += files
     return folders
 
 

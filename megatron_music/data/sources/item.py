@@ -217,7 +217,7 @@ class Refusal(InputError):  # noqa: N818 (an outcome among others, not a fault)
     | replaced       | has the name of a later member of its archive                    |
     | encrypted      | asks for a password                                              |
     | sparse         | has hardly a note or a single pitch (this and what follows: only |
-    |                | with `--quality`, see `encoding.quality`)                        |
+    |                | with `--quality`, see `shards.quality`)                          |
     | off-grid       | has mostly notes that the grid moves                             |
     | atonal         | has notes of no scale                                            |
     | arrhythmic     | has a rhythm that never repeats                                  |

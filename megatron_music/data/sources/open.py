@@ -157,12 +157,14 @@ def folder_source(folder: Path) -> Source:
     """Return the MIDI files in a folder and below, by name; raises UsageError if none."""
     # A million tuples: the collector would look through them again and again.
     with uncollected():
-        files, sizes_bytes, changed_ns, own = list_folder(str(folder))
-        fingerprint = _hash(list(zip(files.names, sizes_bytes, strict=True)))
+        listing = list_folder(str(folder))
+        files = listing.files
+        fingerprint = _hash([(name, size_bytes) for name, size_bytes, _ in listing.rows])
+        changed_ns = [changed for _, _, changed in listing.rows]
     if not files:
         raise UsageError(
             f"no music in {folder} or below (looked for {', '.join(MUSIC_SUFFIXES)}"
-            + (", and left out songs composed here" if own else "")
+            + (", and left out songs composed here" if listing.own else "")
             + "); give a folder or an archive of MIDI or score files"
         )
     return Source(
@@ -175,7 +177,7 @@ def folder_source(folder: Path) -> Source:
         preferred=for_own_music(len(files)),
         stamp=_hash(changed_ns),
         changed_ns=max(changed_ns),
-        own=tuple(own),
+        own=tuple(listing.own),
     )
 
 

@@ -2,7 +2,7 @@
 
 A call that ends its process raises `WorkerDied` and costs nothing but that call. Local workers are
 forked by the standard library's fork server from a process that has loaded what they need
-(`encoding/preload.py`): each starts in milliseconds and shares that memory.
+(`shards/preload.py`): each starts in milliseconds and shares that memory.
 
 pebble 5.2 was measured in place of this and left. Its limit is one of time for a task, and a task
 here is a shard of up to 512 pieces, of which each has its own limits of time and memory; and it
@@ -35,7 +35,7 @@ _Made = TypeVar("_Made")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
-PRELOAD = "megatron_music.data.encoding.preload"
+PRELOAD = "megatron_music.data.shards.preload"
 """Imported by the fork server before it forks workers; it may have to compile kernels."""
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.counts import Contents, count_bars
-from megatron_music.data.encoding.records import FileRecord, line
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.records import FileRecord, line
 from megatron_music.data.report import stats
 from megatron_music.data.report.plots import pictures
 from megatron_music.data.report.stats import as_json, statistics

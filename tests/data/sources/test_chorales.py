@@ -3,8 +3,8 @@
 import pytest
 from music21 import chord, meter, note, stream, tie
 
-from megatron_music.data.encoding.encode import validate_score
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_piece import validate_score
 from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, chorale_score, chorales
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import ALTO, BASS, SOPRANO, TENOR
@@ -71,7 +71,8 @@ def test_a_waltz_is_kept_where_its_metre_is() -> None:
     chorale = Chorale(1, "bach/bwv269").read()
     with pytest.raises(Refusal, match=r"3/4; only stretches of 4/4"):
         validate_score(chorale, BuildSettings(voices=True))
-    piece = validate_score(chorale, BuildSettings(voices=True, metres=("4/4", "3/4"))).piece
+    kept, _, _ = validate_score(chorale, BuildSettings(voices=True, metres=("4/4", "3/4")))
+    piece = quantize(kept, 4)
     assert set(map(str, piece.metres)) == {"3/4"}
     soprano = piece.tracks[0]
     assert soprano.onset[:4].tolist() == [8, 12, 20, 24]  # its pick-up ends the first bar

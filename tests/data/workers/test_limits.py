@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from megatron_music.data.encoding.shard_file import read_shard
-from megatron_music.data.encoding.shards import Task, encode_shards
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.make import Task, encode_shards
+from megatron_music.data.shards.shard_file import read_shard
 from megatron_music.data.workers.limits import memory_limit, time_limit
 from megatron_music.data.workers.local import LocalWorkers
 from megatron_music.progress import silent

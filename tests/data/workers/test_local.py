@@ -26,7 +26,7 @@ def interrupts_meet(_: int) -> bool:
 
 
 def loaded(_: int) -> bool:
-    return "megatron_music.data.encoding.preload" in sys.modules
+    return "megatron_music.data.shards.preload" in sys.modules
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def where(_: int) -> str:
 
 @pytest.mark.slow
 def test_workers_do_not_import_from_the_current_folder(tmp_path: Path) -> None:
-    for name in ("megatron_music/data/encoding/preload.py", "random.py"):
+    for name in ("megatron_music/data/shards/preload.py", "random.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("raise RuntimeError")
     code = "from tests.data.workers.test_local import *; print(*LocalWorkers(2).run(where, [0]))"

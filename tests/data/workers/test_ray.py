@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.encoding.shard_file import read_shard
-from megatron_music.data.encoding.shards import Task, encode_shards
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.make import Task, encode_shards
+from megatron_music.data.shards.shard_file import read_shard
 from megatron_music.data.workers.local import open_workers
 from megatron_music.errors import DataError, MissingError, UsageError, WriteError
 from megatron_music.progress import silent

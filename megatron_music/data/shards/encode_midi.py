@@ -1,6 +1,6 @@
 """Encode many MIDI files at once by the compiled kernels.
 
-A batch version of `encode.encode_item`. Files that the kernels cannot handle are left to that.
+Files that the kernels cannot handle are left to `encode_piece.encode_item`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.encoding.encode import (
+from megatron_music.data.records import KEPT, FileRecord
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_piece import (
     EncodedPiece,
     left_out,
     other_metre,
     refused,
     window_rates,
 )
-from megatron_music.data.encoding.records import KEPT, FileRecord
-from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.item import File, Item, Refusal, is_file
 from megatron_music.data.split import last_training_word, split_of
 from megatron_music.score.instruments import instrument_name

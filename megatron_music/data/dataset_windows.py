@@ -146,7 +146,7 @@ def window_record(
     sizes = _all_windows(reader, documents, vocabulary_of(settings), built, fill=built.fill).sizes
     return {
         "bars": built.bars,
-        **split_record(len(documents), len(sizes), int(sizes.sum()), np.bincount(sizes)),
+        **split_record(len(documents), np.bincount(sizes)),
     }
 
 

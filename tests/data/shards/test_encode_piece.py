@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_music.data.encoding.encode import MOST_BARS, MOST_NOTES, encode_item
-from megatron_music.data.encoding.records import KEPT, REFUSED
+from megatron_music.data.records import KEPT, REFUSED
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_piece import MOST_BARS, MOST_NOTES, encode_item
 from megatron_music.data.sources.item import Item
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Metre, Piece, Score, Track

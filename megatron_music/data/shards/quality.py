@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.grid_cost import off_grid_share
-from megatron_music.data.encoding.near_duplicates import PERMUTATIONS, Signatures, signatures
+from megatron_music.data.near_duplicates import PERMUTATIONS, Signatures, signatures
+from megatron_music.data.shards.grid_cost import off_grid_share
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES

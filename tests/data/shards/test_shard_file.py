@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_music.data.encoding.shard_file import read_columns, write_columns
+from megatron_music.data.shards.shard_file import read_columns, write_columns
 from megatron_music.errors import DataError
 
 COLUMNS = {

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megatron_music.data.encoding.encode import window_rates
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_piece import window_rates
 from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import placed_windows

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.records import is_kept
 from megatron_music.data.indexed import spread
+from megatron_music.data.records import is_kept
 from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, Refusal, is_file
 from megatron_music.errors import MidiError
 from megatron_music.score.bar_layout import lay_out_bars
@@ -69,7 +69,11 @@ def grid_cost(
     """
     with records.open("rb") as lines:
         kept = [place for place, line in enumerate(lines) if is_kept(line)]
-    files = [place for place in kept if _is_midi(items[place])]
+    files = [
+        place
+        for place in kept
+        if is_file(item := items[place]) and item.name.lower().endswith(MIDI_SUFFIXES)
+    ]
     scores = []
     for place in spread(len(files), MOST_PIECES):
         with suppress(Refusal, MidiError):  # it has changed since it was kept
@@ -96,10 +100,6 @@ def grid_cost(
             for score in scores
         ),
     )
-
-
-def _is_midi(item: Item) -> bool:
-    return is_file(item) and item.name.lower().endswith(MIDI_SUFFIXES)
 
 
 def off_grid_share(score: Score, steps_per_quarter: int) -> float:

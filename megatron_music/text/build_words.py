@@ -17,9 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.assemble.scan import LENGTHS_SUFFIX
 from megatron_music.data.build_steps import Builder, Result
-from megatron_music.data.encoding.records import KEPT, RECORDS_FILE, REFUSED, FileRecord, line
 from megatron_music.data.indexed import write_index_of
 from megatron_music.data.manifest import (
     TOKENIZER_FOLDER,
@@ -29,7 +27,9 @@ from megatron_music.data.manifest import (
     split_record,
     write_manifest,
 )
+from megatron_music.data.records import KEPT, RECORDS_FILE, REFUSED, FileRecord, line
 from megatron_music.data.settings import SPLITS
+from megatron_music.data.shards.scan import LENGTHS_SUFFIX
 from megatron_music.data.split import FEW_PIECES, first_word, split_of, weights_for_few
 from megatron_music.errors import DataError
 from megatron_music.progress import Stage, silent_stage
@@ -100,10 +100,8 @@ class _Split:
 
     def record(self) -> dict[str, Any]:
         """Return the record of the split for a manifest."""
-        documents = int(self.by_length.sum())
         lengths = np.trim_zeros(self.by_length, "b")
-        record = split_record(self.songs, documents, int(self.counts.sum()), lengths)
-        return {**record, "characters": self.characters}
+        return {**split_record(self.songs, lengths), "characters": self.characters}
 
 
 class TextBuilder(Builder):

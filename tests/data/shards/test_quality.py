@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from megatron_music.data.build import build
-from megatron_music.data.encoding.quality import RULES, check_quality, sketch
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.quality import RULES, check_quality, sketch
 from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import open_source
 from megatron_music.score.instruments import DRUMS

@@ -1,17 +1,17 @@
 """Encode one piece of any format into the documents of a data set, or refuse it.
 
-`batch.py` does the same for many MIDI files at once; tests compare the two.
+`encode_midi.py` does the same for many MIDI files at once; tests compare the two.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.near_duplicates import Signatures
-from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.near_duplicates import Signatures
+from megatron_music.data.records import KEPT, REFUSED, FileRecord
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.item import Item, Refusal
 from megatron_music.data.split import split_of
@@ -21,7 +21,7 @@ from megatron_music.score.bar_layout import lay_out_bars, other_metres
 from megatron_music.score.hashing import fingerprint, track_order
 from megatron_music.score.instruments import VOICES, instrument_name
 from megatron_music.score.metre import COMMON_TIME, TimeSignature, time_signatures
-from megatron_music.score.notes import QUARTERS_PER_BAR, Piece, Score
+from megatron_music.score.notes import QUARTERS_PER_BAR, Score
 from megatron_music.score.quantize import as_chorale, merge, placed_windows, quantize
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.documents import (
@@ -57,13 +57,16 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
     """Read and encode one piece; one that cannot be used is refused with its reason."""
     try:
         score = item.read()
-        accepted = validate_score(score, settings)
+        laid, cuts, remark = validate_score(score, settings)
     except (Refusal, MusicFileError) as fault:
         return refused(item.name, fault.reason, str(fault))
-    # By the coarse grid on any grid, so that a piece has the same split in all data sets.
-    piece, music = accepted.piece, fingerprint(accepted.coarse)
+    # Of this grid on every grid, so that duplicates and splits are the same in all data sets.
+    piece = coarse = quantize(laid, FINGERPRINT_STEPS_PER_QUARTER)
+    if settings.steps_per_quarter != FINGERPRINT_STEPS_PER_QUARTER:
+        piece = quantize(laid, settings.steps_per_quarter)
+    music = fingerprint(coarse)
     split = split_of(music, settings.split)
-    cut = placed_windows(piece, settings.cut.bars, settings.cut.hop, accepted.cuts)
+    cut = placed_windows(piece, settings.cut.bars, settings.cut.hop, cuts)
     # Validation is on real music: transposed copies would only cost time.
     shifts = settings.cut.shifts if split == SPLITS[0] else range(1)
     windows = []
@@ -78,7 +81,7 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
     record = FileRecord(
         item.name,
         KEPT,
-        detail="; ".join(filter(None, (accepted.remark, score.words_left_out))),
+        detail="; ".join(filter(None, (remark, score.words_left_out))),
         split=split,
         bars=piece.bars,
         windows=len(cut),
@@ -144,7 +147,7 @@ def window_rates(
     That is one rate for each window and track that sounds in it; and how many each document has.
     """
     # Imported here: music21's collections are read without the compiler, which takes a second.
-    from megatron_music.data.encoding.density_kernel import rates_of_windows
+    from megatron_music.data.shards.density_kernel import rates_of_windows
 
     marks = (vocabulary.track_start, vocabulary.bar_start, vocabulary.note_on)
     return rates_of_windows(documents, settings.bars, *map(np.uint16, marks))
@@ -158,21 +161,11 @@ FINGERPRINT_STEPS_PER_QUARTER = 4
 _MANY = 5
 
 
-@dataclass(frozen=True)
-class ValidPiece:
-    """A piece on the grid of the data set, and in `coarse` on that of fingerprints.
+def validate_score(score: Score, settings: BuildSettings) -> tuple[Score, tuple[int, ...], str]:
+    """Return the part of a score that goes into a data set; raises Refusal or MidiError.
 
-    Windows begin anew at the bars in `cuts`; `remark` says what was left out of the piece.
+    Also return the bars at which windows begin anew, and what was left out of the score.
     """
-
-    piece: Piece
-    coarse: Piece
-    cuts: tuple[int, ...]
-    remark: str = ""
-
-
-def validate_score(score: Score, settings: BuildSettings) -> ValidPiece:
-    """Return the part of a score that goes into a data set; raises Refusal or MidiError."""
     if settings.voices:
         named = as_chorale(score)
         if named is None:
@@ -198,13 +191,7 @@ def validate_score(score: Score, settings: BuildSettings) -> ValidPiece:
     if bars > MOST_BARS:
         raise Refusal("large", f"{bars} bars; the limit is {MOST_BARS}")
     remark = left_out(len(cuts), others, metres) if others else ""
-    if settings.merge:
-        score = merge(score)
-    # Fingerprints are of this grid on every grid, so that duplicates and splits are the same.
-    coarse = quantize(score, FINGERPRINT_STEPS_PER_QUARTER)
-    if settings.steps_per_quarter == FINGERPRINT_STEPS_PER_QUARTER:
-        return ValidPiece(coarse, coarse, cuts, remark)
-    return ValidPiece(quantize(score, settings.steps_per_quarter), coarse, cuts, remark)
+    return (merge(score) if settings.merge else score), cuts, remark
 
 
 def other_metre(

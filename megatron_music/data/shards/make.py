@@ -1,8 +1,8 @@
 """Make the shards of a data set by workers: in any order, on any number, even if workers die.
 
 A shard knows nothing of the others. So its density tokens are placeholders, since levels are cut
-from all training windows, and it may hold music that is in another shard as well. `assemble/`
-settles both.
+from all training windows, and it may hold music that is in another shard as well: `scan` finds
+out, and `write` puts in the levels.
 """
 
 import dataclasses
@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.encoding.batch import encode_batch
-from megatron_music.data.encoding.encode import (
+from megatron_music.data.records import KEPT
+from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_midi import encode_batch
+from megatron_music.data.shards.encode_piece import (
     EncodedPiece,
     encode_item,
     refused,
     with_hidden_bars,
     with_labels,
 )
-from megatron_music.data.encoding.records import KEPT
-from megatron_music.data.encoding.shard_file import write_shard
-from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.shard_file import write_shard
 from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed, with_words
 from megatron_music.data.workers.limits import (
     LONGEST_ITEM_S,
@@ -79,7 +79,7 @@ def encode_shard(task: Task) -> int:
     items = hashed(task.items)
     gc.freeze()  # the compiler alone has half a million objects, which stay
     with uncollected(), task.marker.open("wb", buffering=0) as marker:
-        encoded = _encode(dataclasses.replace(task, items=items), vocabulary, marker)
+        encoded = _encode_all(dataclasses.replace(task, items=items), vocabulary, marker)
         if gc.get_count()[0] > _MUCH_GARBAGE:  # music21's, not that of files read by kernels
             gc.collect()
     # The shard first: a marker without a shard means that the process died.
@@ -88,7 +88,7 @@ def encode_shard(task: Task) -> int:
     return len(task.items)
 
 
-def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[EncodedPiece]:
+def _encode_all(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[EncodedPiece]:
     """Encode what the kernels can handle as a batch, and the rest piece by piece."""
     sure: dict[int, EncodedPiece] = {}
     # A file that ends its process would do so again in a batch. One that takes too much memory is
@@ -106,7 +106,7 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
         if known is None or task.settings.quality:
             marker.seek(0)
             marker.write(position.to_bytes(_POSITION_BYTES, "little"))
-            known = _encoded(task, position, item, vocabulary, known)
+            known = _encode_one(task, position, item, vocabulary, known)
         # In whole pieces, bars are hidden while windows are drawn.
         hides = task.settings.fill and not task.settings.pieces
         if hides and len(known.documents.lengths):
@@ -119,10 +119,10 @@ def _encode(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[Encod
 
 def _try_item(task: Task, position: int) -> None:
     """Encode one piece, only to see whether it ends the process."""
-    _encoded(task, position, task.items[position], vocabulary_of(task.settings.tokenizer()))
+    _encode_one(task, position, task.items[position], vocabulary_of(task.settings.tokenizer()))
 
 
-def _encoded(
+def _encode_one(
     task: Task, position: int, item: Item, vocabulary: Vocabulary, known: EncodedPiece | None = None
 ) -> EncodedPiece:
     """Encode a piece, unless `known` has it, and check its quality if the settings say so."""
@@ -135,7 +135,7 @@ def _encoded(
             made = known or encode_item(item, task.settings, vocabulary)
             if not task.settings.quality or made.record.outcome != KEPT:
                 return made
-            from megatron_music.data.encoding.quality import check_quality, sketch
+            from megatron_music.data.shards.quality import check_quality, sketch
 
             score = item.read()
             check_quality(score, task.settings.steps_per_quarter)
@@ -156,13 +156,13 @@ def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -
     DataError where workers keep dying without a piece that does it again.
     """
     following = 0
-    for _ in _made(tasks, workers, progress):
+    for _ in _make_missing(tasks, workers, progress):
         while following < len(tasks) and tasks[following].path.exists():
             yield tasks[following]
             following += 1
 
 
-def _made(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[None]:
+def _make_missing(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[None]:
     """Make all shards that are missing; yield whenever there may be a new one."""
     # Markers of a build that was killed do not mean that a piece is at fault.
     for task in tasks:

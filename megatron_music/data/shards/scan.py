@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.counts import Counts, summed
-from megatron_music.data.encoding.grid_cost import GridCost
-from megatron_music.data.encoding.near_duplicates import PERMUTATIONS, Numbers, first_alike
-from megatron_music.data.encoding.records import (
+from megatron_music.data.near_duplicates import PERMUTATIONS, Numbers, first_alike
+from megatron_music.data.records import (
     DUPLICATE,
     NEAR_DUPLICATE,
     RECORDS_FILE,
@@ -27,13 +26,14 @@ from megatron_music.data.encoding.records import (
     FileRecord,
     line,
 )
-from megatron_music.data.encoding.shard_file import (
+from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.shards.grid_cost import GridCost
+from megatron_music.data.shards.shard_file import (
     NO_SPLIT,
     Shard,
     read_documents,
     read_shard,
 )
-from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.split import FEW_PIECES, first_word
 from megatron_music.tokenizer.spelling import BYTES, FIRST_BYTE, learn_pieces
 from megatron_music.tokenizer.vocabulary import (
@@ -53,7 +53,6 @@ class SplitCounts:
     """What a split has: `lengths[n]` counts its documents of n tokens."""
 
     pieces: int = 0
-    documents: int = 0
     tokens: int = 0
     lengths: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
 
@@ -157,7 +156,7 @@ def near_duplicates(shards: Iterable[Path]) -> Numbers:
 
     Pieces are counted over all shards; an equal one has its own number. Raises DataError.
     """
-    from megatron_music.data.encoding.quality import ALIKE
+    from megatron_music.data.shards.quality import ALIKE
 
     sketches = [read_shard(path).sketches for path in shards]
     return first_alike(np.concatenate(sketches).reshape(-1, PERMUTATIONS), ALIKE)
@@ -247,7 +246,6 @@ def _share(
         lengths_files[number].write(lengths.data)
         places_files[number].write(rows[here].data)
         split.pieces += int(np.count_nonzero(splits == number))
-        split.documents += len(lengths)
         split.tokens += int(lengths.sum(dtype=np.int64))
         split.lengths = summed(split.lengths, np.bincount(lengths, minlength=1))
     found.kept += int(np.count_nonzero(splits != NO_SPLIT))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from megatron_music.data.encoding.records import KEPT
-from megatron_music.data.encoding.shard_file import read_shard
-from megatron_music.data.encoding.shards import Task, encode_shards
+from megatron_music.data.records import KEPT
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.make import Task, encode_shards
+from megatron_music.data.shards.shard_file import read_shard
 from megatron_music.data.sources.open import folder_source
 from megatron_music.data.workers.limits import WorkerDied
 from megatron_music.data.workers.local import LocalWorkers

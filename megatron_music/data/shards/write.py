@@ -2,18 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.assemble.scan import LENGTHS_SUFFIX, RAW_PLACES_SUFFIX, DatasetPlan, Share
-from megatron_music.data.encoding.shard_file import read_documents
 from megatron_music.data.indexed import write_index_of
 from megatron_music.data.settings import SPLITS
+from megatron_music.data.shards.scan import LENGTHS_SUFFIX, RAW_PLACES_SUFFIX, DatasetPlan, Share
+from megatron_music.data.shards.shard_file import read_documents
 from megatron_music.data.workers.limits import WorkerDied
 from megatron_music.data.workers.local import Workers
 from megatron_music.errors import DataError
@@ -33,16 +33,6 @@ _TOKEN_IDS = 1 << 16
 _HASHED_BYTES = 1 << 18  # at once: fits into the cache of a core
 
 
-@dataclass(frozen=True)
-class WriteTask:
-    """The tokens of one shard to be written into the `.bin` files of a folder."""
-
-    number: int
-    share: Share
-    tokenizer: TokenizerSettings
-    folder: Path
-
-
 def write_tokens(
     found: DatasetPlan, workers: Workers, progress: Progress
 ) -> tuple[dict[str, Counts], dict[str, str]]:
@@ -55,35 +45,27 @@ def write_tokens(
         # At its full size from the start: several processes write shards into it, in any order.
         with (folder / f"{name}.bin").open("wb") as file:
             file.truncate(split.tokens * _TOKEN_BYTES)
-    tasks = [
-        WriteTask(number, share, found.tokenizer, folder)
-        for number, share in enumerate(found.shares)
-    ]
-    prefixes = [folder / name for name in SPLITS]
     total = np.zeros((len(SPLITS), len(vocabulary_of(found.tokenizer))), np.int64)
     ends = [share.starts_tokens for share in found.shares[1:]]
     ends.append(tuple(split.tokens for split in found.splits.values()))
     digests: dict[str, str] = {}
-    written = _written(workers, (*prefixes, *tasks), total, digests)
+    written = _written(workers, found, total, digests)
     with ExitStack() as stack:
         hashes = [stack.enter_context(_RunningHash(folder / f"{name}.bin")) for name in SPLITS]
         # Hashed while it is written: reading it again later would cost a pass over the disk.
         for done, number in enumerate(written, 1):
             for running, end in zip(hashes, ends[number], strict=True):
                 running.upto(end * _TOKEN_BYTES)
-            progress(done, len(tasks))
+            progress(done, len(found.shares))
         for name, running in zip(SPLITS, hashes, strict=True):
             digests[f"{name}.bin"] = running.hexdigest()
     return dict(zip(SPLITS, total, strict=True)), digests
 
 
 def _written(
-    workers: Workers,
-    tasks: Sequence[Path | WriteTask],
-    total: Counts,
-    digests: dict[str, str],
+    workers: Workers, found: DatasetPlan, total: Counts, digests: dict[str, str]
 ) -> Iterator[int]:
-    """Let the workers write shards, and the indices of prefixes; give the shards' numbers.
+    """Let the workers write the indices of splits, and all shards; give the shards' numbers.
 
     In ascending order: each once it and all before it are written. The tokens of shards are added
     to `total`, the hashes of indices to `digests`.
@@ -91,7 +73,8 @@ def _written(
     waiting: set[int] = set()
     following = 0
     try:
-        for result in workers.run(_carry_out, tasks):
+        work = partial(_write_part, found.folder, found.tokenizer)
+        for result in workers.run(work, (*SPLITS, *enumerate(found.shares))):
             if isinstance(result, dict):
                 digests.update(result)
                 continue
@@ -138,11 +121,17 @@ class _RunningHash:
         return self._sha256.hexdigest()
 
 
-def _carry_out(task: Path | WriteTask) -> dict[str, str] | tuple[int, Counts]:
-    return write_shard_tokens(task) if isinstance(task, WriteTask) else write_indices(task)
+def _write_part(
+    folder: Path, tokenizer: TokenizerSettings, part: str | tuple[int, Share]
+) -> dict[str, str] | tuple[int, Counts]:
+    """Write the indices of a split and return their hashes, or a shard: its number and counts."""
+    if isinstance(part, str):
+        return _write_indices(folder / part)
+    number, share = part
+    return number, _write_tokens_of(share, tokenizer, folder)
 
 
-def write_indices(prefix: Path) -> dict[str, str]:
+def _write_indices(prefix: Path) -> dict[str, str]:
     """Write the `.idx` and `.places.npy` of one split from the scan's files; return hashes."""
     written = (
         write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
@@ -151,13 +140,13 @@ def write_indices(prefix: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in written}
 
 
-def write_shard_tokens(task: WriteTask) -> tuple[int, Counts]:
+def _write_tokens_of(share: Share, tokenizer: TokenizerSettings, folder: Path) -> Counts:
     """Write the tokens of a shard at their places; return how often each occurs in each split."""
-    from megatron_music.data.encoding.density_kernel import settle
+    from megatron_music.data.shards.density_kernel import settle
 
-    vocabulary = vocabulary_of(task.tokenizer)
-    documents, owner = read_documents(task.share.shard)
-    splits = task.share.splits[owner]
+    vocabulary = vocabulary_of(tokenizer)
+    documents, owner = read_documents(share.shard)
+    splits = share.splits[owner]
     counts = np.zeros((len(SPLITS), _TOKEN_IDS), np.int64)
     edges = np.array(vocabulary.settings.density_edges, np.float64)
     # Without density tokens no id counts as one.
@@ -170,7 +159,7 @@ def write_shard_tokens(task: WriteTask) -> tuple[int, Counts]:
         marked = np.concatenate(([False], splits == number, [False]))
         edges_of_runs = np.flatnonzero(np.diff(marked)).reshape(-1, 2).tolist()
         runs = [tokens[ends[first] : ends[last]] for first, last in edges_of_runs]
-        with (task.folder / f"{name}.bin").open("r+b") as file:
-            file.seek(task.share.starts_tokens[number] * _TOKEN_BYTES)
+        with (folder / f"{name}.bin").open("r+b") as file:
+            file.seek(share.starts_tokens[number] * _TOKEN_BYTES)
             file.writelines(run.data for run in runs)
-    return task.number, counts[:, : len(vocabulary)]
+    return counts[:, : len(vocabulary)]

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord, line
+from megatron_music.data.records import KEPT, REFUSED, FileRecord, line
 
 
 def values(outcome: FileRecord) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_music.data.encoding.grid_cost import GridCost, grid_cost
-from megatron_music.data.encoding.records import KEPT, REFUSED, FileRecord, line
+from megatron_music.data.records import KEPT, REFUSED, FileRecord, line
+from megatron_music.data.shards.grid_cost import GridCost, grid_cost
 from megatron_music.data.sources.item import Refusal
 from megatron_music.score.notes import Score, Track
 

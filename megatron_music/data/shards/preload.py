@@ -10,15 +10,15 @@ modules: dict[str, Any] = sys.modules
 
 # The garbage collector never writes to frozen objects, so forked processes share their memory.
 with uncollected(for_good=True):
-    from megatron_music.data.encoding import batch, density_kernel, shards
+    from megatron_music.data.shards import density_kernel, encode_midi, make
     from megatron_music.data.sources import folder
 
     # numba would load scipy for products of matrices, which no kernel has: a fifth of the time.
     modules["scipy"] = None
-    batch.load_kernels()
+    encode_midi.load_kernels()
     del modules["scipy"]
 
-del batch, density_kernel, folder, shards
+del density_kernel, encode_midi, folder, make
 
 
 def _nothing(*_: object) -> None:

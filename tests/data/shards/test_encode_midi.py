@@ -8,10 +8,10 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from megatron_music.data.encoding.batch import encode_batch
-from megatron_music.data.encoding.encode import encode_item
-from megatron_music.data.encoding.records import REFUSED
+from megatron_music.data.records import REFUSED
 from megatron_music.data.settings import BuildSettings
+from megatron_music.data.shards.encode_midi import encode_batch
+from megatron_music.data.shards.encode_piece import encode_item
 from megatron_music.data.sources.folder import MidiFile
 from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Item
 from megatron_music.score.metre import parse_metres

@@ -1,1 +1,0 @@
-"""Shards to the files of a data set."""

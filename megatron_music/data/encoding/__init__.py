@@ -1,1 +1,0 @@
-"""Pieces to tokens: by workers, into shards."""
