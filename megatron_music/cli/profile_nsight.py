@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile
+    from megatron_music.profiling.report.breakdown import TracedSteps
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -74,7 +75,7 @@ def nsight(
         )
 
 
-def _achieved(profile: "Profile", run: Path) -> dict[str, Any]:
+def _achieved(profile: "Profile", run: Path) -> "TracedSteps":
     """Return what the captured iterations achieved; raises InputError, RecipeError."""
     from megatron_music.config import load_recipe
     from megatron_music.costs.flops import recipe_shape

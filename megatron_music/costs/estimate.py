@@ -3,7 +3,7 @@
 import difflib
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -27,6 +27,17 @@ HOUR_S, DAY_S = 3_600, 86_400
 _SIZE, _TRIES = 1_024, 5
 
 
+class OnDevice(TypedDict):
+    """What a run takes on a device; `fits` is None where the device's memory is not known."""
+
+    device: str
+    utilisation: float
+    peak_tflops: float
+    tokens_per_s: float
+    days: float
+    fits: bool | None
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a recipe will cost; FLOPs by the formula `model_causal`, memory of the fullest GPU."""
@@ -39,9 +50,8 @@ class Estimate:
     memory: Memory
     tokens_per_iteration: int
     flops_per_iteration: float
-    on_device: dict[str, Any] | None
-    """Of a named device: `device`, `utilisation`, `peak_tflops`, `tokens_per_s`, `days` and `fits`,
-    which is None where the device's memory is not known."""
+    on_device: OnDevice | None
+    """None where no device is named."""
 
     @property
     def tokens(self) -> int:
@@ -72,7 +82,7 @@ def estimate(
     memory = estimate_memory(settled, vocabulary_size, data, position_rows)
     shape = recipe_shape(settled, vocabulary_size)
     tokens, flops = shape.global_batch_size * shape.seq_length, model_causal(shape)
-    placed = None
+    placed: OnDevice | None = None
     if device is not None:
         peak, room = peak_tflops(device, settled.train.precision), device_memory_gib(device)
         rate = processes * peak * TERA * utilisation / flops  # iterations a second

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.evaluate import bootstrap
-from megatron_music.evaluate.bootstrap import FloatArray, mean, resampled_ratios
+from megatron_music.evaluate.bootstrap import Estimate, FloatArray, mean, resampled_ratios
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray, Piece
@@ -39,16 +37,21 @@ class Distance:
     divergence: float
 
 
-FigureRow = dict[str, Any]
-"""A figure's mean in each of SETS, and under COMPOSED_APART and CONTROL_APART how far composed and
-training music are from held-out music: the control is what two sets of real music differ by."""
+@dataclass(frozen=True)
+class FigureRow:
+    """A figure's means in SETS, and how far composed and training music are from held-out music.
 
-COMPOSED_APART, CONTROL_APART = "composed_apart", "control_apart"
+    The latter is the `control`: what two sets of real music differ by.
+    """
+
+    means: tuple[Estimate, ...]
+    composed: Distance
+    control: Distance
 
 
 @dataclass(frozen=True)
 class HistogramRow:
-    """A histogram in the three sets.
+    """A histogram in the three sets; `composed` and `control` as in `FigureRow`.
 
     `means` is [3, places], `intervals` [3, 2, places]; `overlap` and `control_overlap` say what
     the mean histograms of composed and of training music share with the held-out one.
@@ -70,10 +73,8 @@ def compare_figures(
     rows: dict[str, FigureRow] = {}
     for name, figure in figures.items():
         values = [np.array([figure(piece) for piece in music.pieces]) for music in sets]
-        means = [mean(v, music.groups) for v, music in zip(values, sets, strict=True)]
-        composed, control = _distances([v[:, None] for v in values], sets)
-        apart = {COMPOSED_APART: composed, CONTROL_APART: control}
-        rows[name] = {**dict(zip(SETS, means, strict=True)), **apart}
+        means = tuple(mean(v, music.groups) for v, music in zip(values, sets, strict=True))
+        rows[name] = FigureRow(means, *_distances([v[:, None] for v in values], sets))
     return rows
 
 
@@ -171,15 +172,27 @@ def notes_across_barlines(piece: Piece) -> FloatArray:
     return np.mean(crossed, axis=0) if crossed else np.zeros(len(barlines))
 
 
+@dataclass(frozen=True)
+class Seams:
+    """The share of pitched tracks in which a note sounds across a barline of some long `songs`.
+
+    `at` is that where the first window ends, `elsewhere` the mean of all others, `by_barline` each
+    of them in order, and `real` is that of held-out windows.
+    """
+
+    songs: int
+    at: Estimate
+    elsewhere: Estimate
+    by_barline: list[float]
+    real: Estimate
+
+
 def seams(
     songs: Sequence[Piece], window_bars: int, real: Sequence[Piece], groups: IntArray
-) -> dict[str, Any]:
+) -> Seams:
     """Compare the barline after the first window of long songs with the other barlines.
 
-    Returns the number of `songs` and the share of pitched tracks in which a note sounds across a
-    barline: `at` the one where the first window ends, `elsewhere` the mean of all others,
-    `by_barline` each of them in order, and `real` that of the held-out windows `real`, whose pieces
-    are `groups`.
+    `real` are held-out windows, of the pieces `groups`.
     """
     rows = np.array([notes_across_barlines(song) for song in songs])
     at = window_bars - 1
@@ -188,10 +201,10 @@ def seams(
     within = np.array(
         [notes_across_barlines(piece).mean() if piece.bars > 1 else 0.0 for piece in real]
     )
-    return {
-        "songs": len(songs),
-        "at": bootstrap.mean(rows[:, at], numbers),
-        "elsewhere": bootstrap.mean(others, numbers),
-        "by_barline": rows.mean(0).round(4).tolist(),
-        "real": bootstrap.mean(within, groups),
-    }
+    return Seams(
+        songs=len(songs),
+        at=mean(rows[:, at], numbers),
+        elsewhere=mean(others, numbers),
+        by_barline=rows.mean(0).round(4).tolist(),
+        real=mean(within, groups),
+    )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import (
     FigureRow,
     HistogramRow,
+    Seams,
     WindowSet,
     compare_figures,
     compare_histograms,
@@ -45,7 +45,7 @@ from megatron_music.evaluate.embedding import (
 from megatron_music.evaluate.heldout import HeldOut, read, summarize
 from megatron_music.evaluate.label_accuracy import LabelRow, label_rows
 from megatron_music.evaluate.measures import FIGURES, SUNG_FIGURES
-from megatron_music.evaluate.sung_words import evaluate_words
+from megatron_music.evaluate.sung_words import SungWords, evaluate_words
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.decoding import decode
@@ -131,14 +131,14 @@ class Evaluation:
     voices: dict[str, FigureRow]
     real_endings: Estimate | None
     histograms: tuple[HistogramRow, ...]
-    seams: dict[str, Any]
+    seams: Seams
     copying: dict[str, dict[int, int]]
     verdict: CriticResult
     notes: EmbeddingMap
     instruments: EmbeddingMap
     attributes: EmbeddingMap
     labels: list[LabelRow]
-    words: dict[str, Any] | None
+    words: SungWords | None
 
 
 def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_stage) -> Evaluation:

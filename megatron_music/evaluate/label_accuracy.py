@@ -30,9 +30,17 @@ FEWEST_WINDOWS = 20
 """The least number of windows of a label in training music; a quarter of them is held out."""
 
 
-LabelRow = dict[str, str | int | Estimate]
-"""How often the classifier finds a label: `family` and `label`, the windows of `training` and
-`held_out` music and the `songs`, and the shares `real` of held-out windows and `composed`."""
+@dataclass(frozen=True)
+class LabelRow:
+    """How often the classifier finds a label: the windows and songs, and the shares found."""
+
+    family: str
+    label: str
+    training: int
+    held_out: int
+    songs: int
+    real: Estimate
+    composed: Estimate
 
 
 def label_rows(
@@ -119,14 +127,14 @@ def _of_family(
         # Songs are independent of one another; windows of one piece are not.
         count_found = int((judge.predict(features(songs)) == token).sum())
         rows.append(
-            {
-                "family": family,
-                "label": known[token],
-                "training": training.labels.count(token),
-                "held_out": held_out.labels.count(token),
-                "songs": len(songs),
-                "real": bootstrap.mean(is_found.astype(np.float64), of_label.groups),
-                "composed": bootstrap.share(count_found, len(songs)),
-            }
+            LabelRow(
+                family=family,
+                label=known[token],
+                training=training.labels.count(token),
+                held_out=held_out.labels.count(token),
+                songs=len(songs),
+                real=bootstrap.mean(is_found.astype(np.float64), of_label.groups),
+                composed=bootstrap.share(count_found, len(songs)),
+            )
         )
     return rows

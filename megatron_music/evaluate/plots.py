@@ -33,8 +33,8 @@ def figures_plot(rows: Mapping[str, FigureRow]) -> bytes:
     picture = Figure(figsize=(11, 1.0 + 1.6 * -(-len(rows) // 2)), layout="constrained")
     panels = picture.subplots(-(-len(rows) // 2), 2, squeeze=False).ravel()
     for axes, (name, row) in zip(panels, rows.items(), strict=False):
-        for place, (music, colour) in enumerate(zip(SETS, COLOURS, strict=True)):
-            _whisker(axes, place, row[music], colour)
+        for place, (mean, colour) in enumerate(zip(row.means, COLOURS, strict=True)):
+            _whisker(axes, place, mean, colour)
         axes.set_yticks(range(len(SETS)), SETS, fontsize=8)
         axes.set_ylim(len(SETS) - 0.5, -0.5)
         axes.set_title(name, fontsize=9, loc="left")

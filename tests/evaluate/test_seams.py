@@ -24,7 +24,7 @@ def test_a_note_that_ends_on_a_barline_does_not_cross_it() -> None:
 def test_notes_across_the_seam_are_counted_apart() -> None:
     songs = [piece(1, 3), piece(1), piece(1, 3), piece(3)]
     found = seams(songs, 2, [piece(2), piece(bars=1)], np.array([0, 1]))
-    assert found["at"].value == 0
-    assert found["elsewhere"].value == pytest.approx(0.75)
-    assert found["by_barline"] == [0.75, 0, 0.75]
-    assert found["real"].value == pytest.approx(1 / 6)
+    assert found.at.value == 0
+    assert found.elsewhere.value == pytest.approx(0.75)
+    assert found.by_barline == [0.75, 0, 0.75]
+    assert found.real.value == pytest.approx(1 / 6)

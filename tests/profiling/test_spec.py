@@ -82,9 +82,8 @@ def test_sequence_parallel_left_to_the_engine_counts_as_on() -> None:
 
 def test_a_skipped_row_says_why_and_what_was_estimated(tmp_path: Path) -> None:
     small = machine(1)
-    record_infeasible(
-        [one()], TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print))
-    )
+    context = TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print))
+    record_infeasible([one()], context, known=())
     (row,) = read_rows(tmp_path)
     assert (row.outcome, row.estimated_bytes) == (
         "skipped",

@@ -18,7 +18,7 @@ import yaml
 
 from megatron_music.config import load_recipe
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.errors import InputError, RecipeError, UsageError
+from megatron_music.errors import InputError, RecipeError, TrainingError, UsageError
 from megatron_music.profiling.sweep import hardware, run, trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import ROWS_FILE, Row, append_row, read_rows
@@ -259,6 +259,8 @@ def test_a_budget_ends_the_sweep_and_what_it_cut_short_leaves_no_row(
     assert run_sweep(sweep, tmp_path / "out") == (1, 0)
     with pytest.raises(UsageError, match="above 0 s"):
         run_sweep(sweep, tmp_path / "out", budget_s=0)
+    with pytest.raises(TrainingError, match="before any configuration"):
+        run_sweep(sweep, tmp_path / "other", budget_s=1e-9)
 
 
 def start(write: Write, folder: Path) -> tuple[Path, subprocess.Popen[bytes], int]:
@@ -399,7 +401,7 @@ def test_a_rehearsal_orders_a_sweep_on_a_gpu(
     def smallest_first(todo: list[Configuration], device: str, *_: object) -> list[Rehearsed]:
         asked.append(device)
         ordered = sorted(todo, key=lambda one: one.recipe.train.micro_batch_size)
-        return [(one, None, "") for one in ordered]
+        return [Rehearsed(one, None) for one in ordered]
 
     monkeypatch.setattr(run, "rehearse_all", smallest_first)
     run_sweep(path, tmp_path / "out", rehearse=True)

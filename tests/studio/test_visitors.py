@@ -4,6 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from megatron_music.studio.visitors import (
+    Limit,
     Limiter,
     Signer,
     is_cross_site,
@@ -24,14 +25,14 @@ def test_a_cookie_of_somebody_elses_making_names_nobody(cookie: str | None) -> N
 
 
 def test_a_visitor_waits_after_a_burst_and_others_do_not() -> None:
-    limiter = Limiter({"vote": (2, 100.0)})
+    limiter = Limiter({"vote": Limit(2, 100.0)})
     assert [limiter.wait_s("vote", "anna", "a") for _ in range(2)] == [0, 0]
     assert 0 < limiter.wait_s("vote", "anna", "a") <= 100
     assert limiter.wait_s("vote", "bert", "a") == 0
 
 
 def test_an_address_is_limited_however_many_visitors_it_makes_up() -> None:
-    limiter = Limiter({"vote": (2, 100.0)})
+    limiter = Limiter({"vote": Limit(2, 100.0)})
     taken = [limiter.wait_s("vote", f"visitor {number}", "a") == 0 for number in range(50)]
     assert sum(taken) == 20
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,35 @@ ITERATIONS = r"(profiler|train(ing)?[ _]?)?(iteration|iter|step)[\s_:#=-]*\d*"
 
 PHASES_SHOWN = 12
 NS_PER_MS = 1e6
+
+
+KernelTime = TypedDict("KernelTime", {"name": str, "class": str, "total_ms": float, "count": int})
+"""A kernel, its class, and its launches summed; launches side by side count twice."""
+
+
+class Step(TypedDict):
+    """What a device did in one iteration; the shares are of the device during that time."""
+
+    name: str
+    duration_ms: float
+    busy_share: float
+    communication_ms: float
+    communication_exposed_ms: float
+
+
+class Steps(TypedDict):
+    """The iterations of a device's process, and what is right inside them.
+
+    `dropped` counts the first and the last iteration, which the capture or a warm-up may have
+    touched; where there are fewer than three, none is left out. `phases_ms` is the mean time of
+    each range right inside an iteration, summed over its repetitions: on the thread that ran the
+    iteration, the time of the CPU, after which the GPU may still be busy.
+    """
+
+    mean_ms: float
+    dropped: int
+    phases_ms: dict[str, float]
+    steps: list[Step]
 
 
 @dataclass(frozen=True)
@@ -54,10 +83,9 @@ class DeviceProfile:
     """Per class the union of its kernels (copies and fills count as memory): classes that run at
     the same time add up to more than `busy_ms`."""
     kernel_count: int
-    top_kernels: list[dict[str, Any]]
-    """As `top_kernels` returns them."""
-    steps: dict[str, Any] | None
-    """As `measure_steps` returns them."""
+    top_kernels: list[KernelTime]
+    steps: Steps | None
+    """None without ranges of iterations."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +179,8 @@ def class_unions(kernels: Activity) -> dict[str, Union]:
     return unions
 
 
-def top_kernels(kernels: Activity, top: int) -> list[dict[str, Any]]:
-    """Return name, class, total_ms and count of the kernels with the longest summed time.
-
-    Launches side by side count twice.
-    """
+def top_kernels(kernels: Activity, top: int) -> list[KernelTime]:
+    """Return the kernels with the longest summed time."""
     size, names = len(kernels.names), kernels.rows["name"]
     lengths = (kernels.rows["end"] - kernels.rows["start"]).astype(np.float64)
     totals = np.bincount(names, weights=lengths, minlength=size)
@@ -198,20 +223,15 @@ def measure_steps(
     busy: Union,
     communication: Union,
     compute: Union,
-) -> dict[str, Any] | None:
+) -> Steps | None:
     """Return what a device did in each iteration of its process; None without iterations.
 
-    The first and the last iteration of the capture are left out, since the capture or a warm-up may
-    have touched them; where there are fewer than three, none is left out and `dropped` is 0.
-    `phases_ms` is the mean time of each range right inside an iteration, summed over its
-    repetitions: on the thread that ran the iteration, the time of the CPU, after which the GPU may
-    still be busy. Work that the GPU still has in its queue when an iteration ends is seen in the
-    next one. The shares of a step are of the device during that time.
+    Work that the GPU still has in its queue when an iteration ends is seen in the next one.
     """
     if not iterations:
         return None
     inner = iterations[1:-1] if len(iterations) >= 3 else iterations
-    steps: list[dict[str, Any]] = []
+    steps: list[Step] = []
     totals: dict[str, int] = defaultdict(int)
     for step in inner:
         duration = step.end - step.start

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import MusicError
@@ -19,6 +19,21 @@ from megatron_music.train.run_dir import RunDir, read_log
 EXPOSED, IDLE = "communication, exposed", "idle"
 
 
+class TracedSteps(TypedDict):
+    """The iterations of a capture against the run's log, in seconds; None where it is not known.
+
+    `step_s` is by the NVTX ranges of the slowest device; `tflops` and `log_tflops` are a device's
+    by these times; `hidden_share` is of the communication that other kernels hid.
+    """
+
+    iterations: int
+    step_s: float
+    tflops: float
+    log_step_s: float | None
+    log_tflops: float | None
+    hidden_share: float | None
+
+
 @dataclass(frozen=True)
 class TimeBreakdown:
     """Shares of the time by part, about 1 together; `source` says what the parts are."""
@@ -26,8 +41,7 @@ class TimeBreakdown:
     row: Row
     source: Literal["kernels", "phases"]
     shares: Mapping[str, float]
-    traced: dict[str, Any] | None = None
-    """As `compare` returns it."""
+    traced: TracedSteps | None = None
     problem: str = ""
     """Why an existing capture could not be used."""
 
@@ -72,13 +86,8 @@ def kernel_shares(profile: Profile) -> dict[str, float]:
     return {name: fmean(shares[name] for shares in each) for name in each[0]} if each else {}
 
 
-def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> dict[str, Any] | None:
-    """Compare the iterations of a capture with the log of the run; None without iterations.
-
-    Returns the number of `iterations`; `step_s`, by the NVTX ranges of the slowest device, and
-    `log_step_s`; `tflops` and `log_tflops` of a device by these; `hidden_share` of the
-    communication that other kernels hid. What is not known is None.
-    """
+def compare(profile: Profile, shape: Shape, devices: int, run: RunDir) -> TracedSteps | None:
+    """Compare the iterations of a capture with the log of the run; None without iterations."""
     durations = [duration / 1000 for duration in step_durations_ms(profile)]
     if not durations:
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 
 from megatron_music.profiling.sweep.results import (
     FORMULAS,
@@ -47,7 +48,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 """How a column is headed and its values are written for a person, by its name with the unit."""
 
 
-def table(ran: Sequence[Row]) -> list[Line]:
+def lines_of(ran: Sequence[Row]) -> list[Line]:
     """Return the figures of the rows that ran, in their order."""
     efficiency = scaling_efficiencies(ran)
     lines = []
@@ -78,10 +79,22 @@ def shown(line: Line, name: str) -> str:
     return "-" if value is None else COLUMNS[name][1].format(value)
 
 
-def split(lines: Sequence[Line]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the columns that differ between lines, and (heading, value) of those that do not.
+class Table(NamedTuple):
+    """The table of a report: its columns by name and heading, and cells as a person reads them.
 
-    Columns without any value are in neither. A single line keeps all that it has.
+    `common` has the heading and the value of what is the same in all lines.
+    """
+
+    columns: list[str]
+    headings: list[str]
+    cells: list[list[str]]
+    common: list[tuple[str, str]]
+
+
+def as_table(lines: Sequence[Line]) -> Table:
+    """Return the table of lines.
+
+    Columns without any value are left out. A single line keeps all that it has.
     """
     differing, common = [], []
     for name, (heading, _) in COLUMNS.items():
@@ -92,7 +105,9 @@ def split(lines: Sequence[Line]) -> tuple[list[str], list[tuple[str, str]]]:
             common.append((heading, values.pop()))
         else:
             differing.append(name)
-    return differing, common
+    headings = [COLUMNS[name][0] for name in differing]
+    cells = [[shown(line, name) for name in differing] for line in lines]
+    return Table(differing, headings, cells, common)
 
 
 def _gib(size: int | None) -> float | None:

@@ -155,21 +155,21 @@ def timeline_chart(timelines: Sequence[tuple[str, Timeline]]) -> bytes:
 
     The time that was measured is shaded.
     """
-    rows = max(len(series) for _, (series, _) in timelines)
+    rows = max(len(timeline.series) for _, timeline in timelines)
     picture = new_figure(max(6.0, 10 / 3 * len(timelines)), 1.8 * rows + 0.7)
     panels = picture.subplots(rows, len(timelines), squeeze=False, sharey="row", sharex="col")
-    for column, (name, (quantities, measured)) in enumerate(timelines):
-        for row, series in enumerate(quantities):
+    for column, (name, timeline) in enumerate(timelines):
+        for row, series in enumerate(timeline.series):
             axes = panels[row][column]
             bare_axes(axes, "y")
-            if measured:
-                axes.axvspan(*measured, color="#fff3cd", label="measured iterations")
+            if timeline.measured_s:
+                axes.axvspan(*timeline.measured_s, color="#fff3cd", label="measured iterations")
             low, high = np.nanmin(series.values, 1), np.nanmax(series.values, 1)
             if (low != high).any():
                 axes.fill_between(series.time_s, low, high, color=ACCENT, alpha=0.2, linewidth=0)
             axes.plot(series.time_s, np.nanmean(series.values, 1), color=ACCENT, linewidth=1.2)
             # Where the axis that these share ends
-            shown = [one[row] for _, (one, _) in timelines if row < len(one)]
+            shown = [one.series[row] for _, one in timelines if row < len(one.series)]
             known = [one.top or float(np.nanmax(one.values)) for one in shown]
             axes.set_ylim(0, (1.08 * max(known) or 1.0))
             if not column:

@@ -6,12 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.files import atomic_write, write_text
 from megatron_music.formatting import markdown_table
 from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
-from megatron_music.profiling.report.columns import COLUMNS, settings, shown, split, table
+from megatron_music.profiling.report.columns import (
+    COLUMNS,
+    Line,
+    Table,
+    as_table,
+    lines_of,
+    settings,
+)
 from megatron_music.profiling.report.plots import (
     scaling_chart,
     timeline_chart,
@@ -83,8 +91,13 @@ _PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
 )
 
 
-Picture = tuple[str, str, str, bytes]
-"""A PNG: its file's name, what it shows, how to read it, its bytes."""
+class Picture(NamedTuple):
+    """A PNG: its file's name, what it shows, how to read it."""
+
+    file: str
+    title: str
+    text: str
+    png: bytes
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,9 @@ class Report:
 
     html: Path
     ran: tuple[Row, ...]
+    lines: tuple[Line, ...]
+    """The figures of the rows that ran."""
+    table: Table
     rest: tuple[Row, ...]
     where: tuple[TimeBreakdown, ...]
     pictures: tuple[Picture, ...]
@@ -121,9 +137,9 @@ def write_report(folder: Path, chosen: Sequence[str] = ()) -> Report:
     # An earlier report may have had more pictures.
     for stale in folder.glob("report-*.png"):
         stale.unlink()
-    for name, _, _, data in report.pictures:
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(data)
+    for picture in report.pictures:
+        with atomic_write(folder / picture.file) as temporary:
+            temporary.write_bytes(picture.png)
     return report
 
 
@@ -134,23 +150,16 @@ def as_html(report: Report) -> str:
     except ImportError as fault:
         raise MissingError("the report needs jinja2; install it: pip install jinja2") from fault
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    lines = table(report.ran)
-    differing, common = split(lines)
     return template.render(
         title=TITLE,
-        # One template for all of them: `as_markdown` says the same in the same order.
+        # `as_markdown` says the same in the same order.
         summary=summary(report),
         report=report,
-        columns=differing,
-        headings=[COLUMNS[name][0] for name in differing],
-        cells=[[shown(line, name) for name in differing] for line in lines],
-        common=common,
         traced_head=TRACED_HEAD,
         notes=notes(report.ran),
         repeat=REPEAT,
         pictures=[
-            (title, text, base64.b64encode(data).decode())
-            for _, title, text, data in report.pictures
+            (one.title, one.text, base64.b64encode(one.png).decode()) for one in report.pictures
         ],
     )
 
@@ -159,16 +168,13 @@ def as_markdown(report: Report) -> str:
     """Return the report as Markdown that links to the pictures."""
     parts = [f"# {TITLE}", summary(report)]
     if report.ran:
-        lines = table(report.ran)
-        differing, common = split(lines)
-        cells = [[shown(line, name) for name in differing] for line in lines]
-        headings = [COLUMNS[name][0] for name in differing]
-        parts += ["## What ran, best first", markdown_table(headings, cells)]
-        if common:
-            same = "; ".join(f"{heading} {value}" for heading, value in common)
+        table = report.table
+        parts += ["## What ran, best first", markdown_table(table.headings, table.cells)]
+        if table.common:
+            same = "; ".join(f"{heading} {value}" for heading, value in table.common)
             parts += [f"The same in all rows: {same}."]
-        for file, title, text, _ in report.pictures:
-            parts += [f"## {title}", text, f"![{title}]({file})"]
+        for one in report.pictures:
+            parts += [f"## {one.title}", one.text, f"![{one.title}]({one.file})"]
     if report.traced:
         parts += ["## Traced iterations against the log"]
         parts += [markdown_table(TRACED_HEAD, report.traced)]
@@ -188,7 +194,7 @@ def as_csv(report: Report) -> str:
     ends = ("outcome", "reason", "command")
     writer = csv.DictWriter(file, [*COLUMNS, *ends], lineterminator="\n")
     writer.writeheader()
-    lines = [*table(report.ran), *map(settings, report.rest)]
+    lines = [*report.lines, *map(settings, report.rest)]
     for row, line in zip(report.all, lines, strict=True):
         writer.writerow(line | {end: getattr(row, end) for end in ends})
     return file.getvalue()
@@ -231,12 +237,15 @@ def gather(folder: Path, chosen: Sequence[str] = ()) -> Report:
         )
     where = [one for row in ran if (one := time_breakdown(row, folder)) is not None]
     timed = [known[key] for key in chosen] or ran[:TIMELINES]
+    lines = lines_of(ran)
     return Report(
-        folder / "report.html",
-        tuple(ran),
-        tuple(row for row in rows if row.key not in known),
-        tuple(where),
-        tuple(_pictures(ran, where, timed, folder)),
+        html=folder / "report.html",
+        ran=tuple(ran),
+        lines=tuple(lines),
+        table=as_table(lines),
+        rest=tuple(row for row in rows if row.key not in known),
+        where=tuple(where),
+        pictures=tuple(_pictures(ran, where, timed, folder)),
     )
 
 
@@ -244,7 +253,7 @@ def _pictures(
     ran: Sequence[Row], where: Sequence[TimeBreakdown], timed: Sequence[Row], folder: Path
 ) -> Iterator[Picture]:
     names = {row.key: name for row, name in zip(ran, short_labels(ran), strict=True)}
-    yield (
+    yield Picture(
         "report.png",
         "Utilisation by configuration",
         "Share of the dense peak by each formula. equation3 counts hardware FLOPs, the other two "
@@ -255,13 +264,14 @@ def _pictures(
         parts = [one for one in where if one.source == source and one.shares]
         if parts:
             picture = where_chart(parts[:WHERE_MOST], names)
-            yield f"report-{source}.png", f"Where the time goes: {source}", text, picture
+            title = f"Where the time goes: {source}"
+            yield Picture(f"report-{source}.png", title, text, picture)
     if curves := scaling_curves(ran):
-        yield "report-scaling.png", "Scaling", _SCALING, scaling_chart(curves)
+        yield Picture("report-scaling.png", "Scaling", _SCALING, scaling_chart(curves))
     found = [(names[row.key], read_timeline(row, folder)) for row in timed]
     if timelines := [(name, line) for name, line in found if line is not None]:
         picture = timeline_chart(timelines)
-        yield "report-timeline.png", "Over the time of a run", _TIMELINE, picture
+        yield Picture("report-timeline.png", "Over the time of a run", _TIMELINE, picture)
 
 
 def summary(report: Report) -> str:

@@ -29,12 +29,22 @@ class Series(NamedTuple):
     """The largest value there can be."""
 
 
-Quantities = list[tuple[str, list[list[float | None]], float | None]]
-"""Heading, values [n][GPUs] and the largest value there can be."""
+class Quantity(NamedTuple):
+    """A quantity as it was recorded: `values` [n][GPUs], `top` as in `Series`."""
 
-Timeline = tuple[list[Series], tuple[float, float] | None]
-"""A run's hardware, and from when to when it was measured: the warm-up's end, the last iteration's;
-both in seconds since the recording began."""
+    heading: str
+    values: list[list[float | None]]
+    top: float | None = None
+
+
+class Timeline(NamedTuple):
+    """A run's hardware, and when the warm-up and the last iteration ended, if that is known.
+
+    Both in seconds since the recording began.
+    """
+
+    series: list[Series]
+    measured_s: tuple[float, float] | None
 
 
 def read_timeline(row: Row, folder: Path) -> Timeline | None:
@@ -43,11 +53,11 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
     # A run on GPUs has a recording of NVML, one on a CPU the load of the machine.
     for file, read in ((GPUS_FILE, _gpus), (LOAD_FILE, _load)):
         try:
-            time_s, quantities = read(run / file)
+            time_s, recorded = read(run / file)
         except (MusicError, OSError):
             continue
         series = []
-        for heading, values, top in quantities:
+        for heading, values, top in recorded:
             # A GPU may be missing from some samples.
             table = np.array([*zip_longest(*values)], np.float64).T
             known = ~np.isnan(table).all(axis=1) if table.size else np.zeros(0, np.bool_)
@@ -58,23 +68,21 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
             measured = None
             if row.started_s is not None and row.ended_s is not None:
                 measured = row.started_s - time_s[0], row.ended_s - time_s[0]
-            return series, measured
+            return Timeline(series, measured)
     return None
 
 
-def _gpus(path: Path) -> tuple[list[float], Quantities]:
+def _gpus(path: Path) -> tuple[list[float], list[Quantity]]:
     samples = read_samples(path)
+    use: list[list[float | None]] = [[gpu.gpu_utilization for gpu in s.devices] for s in samples]
+    power_w = [[gpu.power_w for gpu in s.devices] for s in samples]
     return [sample.time_s for sample in samples], [
-        (
-            "GPU utilisation, %",
-            [[gpu.gpu_utilization for gpu in s.devices] for s in samples],
-            100.0,
-        ),
-        ("power of a GPU, W", [[gpu.power_w for gpu in s.devices] for s in samples], None),
+        Quantity("GPU utilisation, %", use, 100.0),
+        Quantity("power of a GPU, W", power_w),
     ]
 
 
-def _load(path: Path) -> tuple[list[float], Quantities]:
+def _load(path: Path) -> tuple[list[float], list[Quantity]]:
     """Read the lines of a recording, without one that was cut short."""
     rows: list[tuple[float, float, float]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -83,6 +91,6 @@ def _load(path: Path) -> tuple[list[float], Quantities]:
             held_gib = load["memory_used_bytes"] / GIB
             rows.append((load["time_s"], load["cpu_percent"], held_gib))
     return [time_s for time_s, _, _ in rows], [
-        ("CPU load of the machine, %", [[busy] for _, busy, _ in rows], 100.0),
-        ("memory in use, GiB", [[held_gib] for _, _, held_gib in rows], None),
+        Quantity("CPU load of the machine, %", [[busy] for _, busy, _ in rows], 100.0),
+        Quantity("memory in use, GiB", [[held_gib] for _, _, held_gib in rows]),
     ]

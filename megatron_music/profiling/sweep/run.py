@@ -12,15 +12,16 @@ Rows are only ever added; the last one of a configuration counts.
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from megatron_music.costs.devices import dense_peak
-from megatron_music.errors import UsageError
+from megatron_music.errors import TrainingError, UsageError
 from megatron_music.files import file_lock
 from megatron_music.profiling.sweep.capture import find_nsys, trace
 from megatron_music.profiling.sweep.hardware import Peaks, detect_hardware
@@ -44,8 +45,12 @@ LOCK_FILE = ".lock"
 SKIPPED: Outcome = "skipped"
 
 
-Rehearsed = tuple[Configuration, Rehearsal | None, str]
-"""A configuration with what its rehearsal found, or the reason why it cannot run."""
+class Rehearsed(NamedTuple):
+    """A configuration with what its rehearsal found, or the reason why it cannot run."""
+
+    configuration: Configuration
+    found: Rehearsal | None
+    reason: str = ""
 
 
 def run_sweep(
@@ -63,7 +68,7 @@ def run_sweep(
     short by that leaves no row, so that the same call measures it again. `captures` of the best, by
     default as many as the sweep file says, are traced by nsys at the end. `rehearse` orders them by
     what a rehearsal on this machine's GPUs expects, not by the grid's heuristic. Raises InputError,
-    UsageError, WriteError, MissingError.
+    UsageError, WriteError, MissingError, and TrainingError for a budget too short for any row.
     """
     if budget_s is not None and not budget_s > 0:
         raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
@@ -94,7 +99,8 @@ def _sweep(
     machine = detect_hardware()
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
-    measured = {row.key for row in read_rows(folder) if row.outcome != SKIPPED}
+    rows = {row.key: row for row in read_rows(folder)}
+    measured = {key for key, row in rows.items() if row.outcome != SKIPPED}
     todo = [
         one
         for one in configurations
@@ -104,7 +110,7 @@ def _sweep(
     for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
         synthetic_data(data, seq_length)
     context = TrialContext(folder, data, machine, Peaks(folder, machine, say))
-    record_infeasible(configurations, context)
+    record_infeasible(configurations, context, rows.keys())
     if rehearse:
         if not machine.gpus:
             raise UsageError(
@@ -112,19 +118,23 @@ def _sweep(
                 "add --device NAME --gpus N to see the order for a machine that has"
             )
         gpu = machine.gpus[0].name
-        todo = [one for one, *_ in rehearse_all(todo, gpu, context.data, say)]
+        todo = [one.configuration for one in rehearse_all(todo, gpu, context.data, say)]
     done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
     total = done + len(todo)
     fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
+    found = read_rows(folder)
+    if not found:
+        raise TrainingError("the budget ended before any configuration; give more")
     # Other work on the machine lowers a measured peak: measured again, the better one counts.
     if fresh:
         better = context.peaks.measure_again()
-        for row in read_rows(context.folder):
+        for row in found:
             peak = better.get((row.device, row.precision))
             if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
                 settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
                 append_row(context.folder, settled)
-    best = [row.key for row in best_first(read_rows(folder))]
+    # By TFLOP/s, which a peak does not change.
+    best = [row.key for row in best_first(found)]
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
     trace(chosen, context, until, sweep.timeout_s, say)
@@ -161,9 +171,10 @@ def _run(
     return len(todo)
 
 
-def record_infeasible(configurations: list[Configuration], context: TrialContext) -> None:
-    """Write a row, once, for every configuration that cannot run here."""
-    known = {row.key for row in read_rows(context.folder)}
+def record_infeasible(
+    configurations: list[Configuration], context: TrialContext, known: Container[str]
+) -> None:
+    """Write a row for every configuration that cannot run here, but for those of `known` keys."""
     for configuration in configurations:
         reason = infeasible_reason(configuration, context.machine)
         if reason is not None and configuration.key not in known:
@@ -202,14 +213,14 @@ def rehearse_all(
         for number, configuration in enumerate(configurations, start=1):
             one = pool.submit(_rehearse, configuration, device, data, gpus).result()
             rehearsed.append(one)
-            result = one[2] or f"{expected_tflops(one):.4g} TFLOP/s expected"
+            result = one.reason or f"{expected_tflops(one):.4g} TFLOP/s expected"
             say(f"rehearsed {number}/{len(configurations)}: {configuration.label}: {result}")
     return sorted(rehearsed, key=expected_tflops, reverse=True)
 
 
 def expected_tflops(rehearsed: Rehearsed) -> float:
     """Return the TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
-    found = rehearsed[1]
+    found = rehearsed.found
     return 0.0 if found is None else found.time.utilisation * found.peak_tflops
 
 
@@ -222,10 +233,11 @@ def _begin() -> None:
 def _rehearse(configuration: Configuration, device: str, data: Path, gpus: int | None) -> Rehearsed:
     reason = None if gpus is None else refusal_reason(configuration, gpus)
     if reason is not None:
-        return configuration, None, reason
+        return Rehearsed(configuration, None, reason)
     recipe = configuration.recipe
     blend = Blend.of(synthetic_data(data, recipe.model.seq_length))
     try:
-        return configuration, rehearse_on(recipe, blend, device, configuration.processes), ""
+        found = rehearse_on(recipe, blend, device, configuration.processes)
+        return Rehearsed(configuration, found)
     except UsageError as fault:
-        return configuration, None, str(fault)
+        return Rehearsed(configuration, None, str(fault))
