@@ -1,55 +1,55 @@
-"""All errors that a user can meet.
+"""The errors that the program reports to its user.
 
-Each message is one line: what is wrong and the value, what is allowed, what to do.
+A message is one line. It says what is wrong, with the value, then what is allowed and what to do.
 
-MusicError                 the base of all; exit code 1
-├── UsageError             a request with a mistake; exit code 2
-│   ├── RecipeError        a recipe or an override that does not fit the schema
-│   └── LayoutError        a parallel layout that cannot work
-├── InputError             a file that cannot be used
-│   ├── MusicFileError     a file of music; has a reason such as "damaged"
-│   │   ├── MidiError      a MIDI file: missing, damaged, empty, too large
-│   │   └── ScoreError     MusicXML, ABC or kern: missing, damaged, empty, too large
-│   ├── TokenError         a token sequence that is not legal mmmtrack; has the position
-│   ├── DataError          a data set folder: missing, damaged, of another vocabulary
-│   └── CheckpointError    a checkpoint or exported model: missing, damaged, of another shape
-├── FetchError             a download that failed, or has a wrong hash
-├── TrainingError          a run that cannot continue
-├── WriteError             an output that cannot be written (disk full, no permission)
-├── MissingError           something that has to be installed first
-│   └── NoDriverError      a machine without an NVIDIA driver
-└── Interrupted            stopped by Ctrl-C; the message says what was saved; exit code 130
+MusicError                 the base class; exit code 1
+├── UsageError             wrong arguments; exit code 2
+│   ├── RecipeError        wrong settings in a recipe or an override
+│   └── LayoutError        a parallel layout that does not fit the model, batch or processes
+├── InputError             a file or folder that cannot be used
+│   ├── MusicFileError     a file of music; `reason` is a word such as "damaged"
+│   │   ├── MidiError      a MIDI file
+│   │   └── ScoreError     a file of MusicXML, ABC or Humdrum kern
+│   ├── TokenError         a token sequence that breaks the grammar; `position` says where
+│   ├── DataError          a data set that is missing, damaged or has another vocabulary
+│   └── CheckpointError    a checkpoint or exported model that is missing, damaged or does not fit
+├── FetchError             a download that failed or has a wrong hash
+├── TrainingError          a training run that cannot continue
+├── WriteError             a file that cannot be written (disk full, no permission)
+├── MissingError           a package or program that is not installed
+│   └── NoDriverError      no NVIDIA driver
+└── Interrupted            Ctrl-C; the message says what was saved; exit code 130
 """
 
 
 class MusicError(Exception):
-    """The base of all errors with a message for the user."""
+    """The base class of all errors here."""
 
     exit_code = 1
 
 
 class UsageError(MusicError):
-    """A request with a mistake, such as an option that does not exist."""
+    """Wrong arguments, such as an option that does not exist."""
 
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    """A recipe or an override that does not fit the schema."""
+    """Wrong settings in a recipe or an override."""
 
 
 class LayoutError(UsageError):
-    """A parallel layout that cannot work with this model, batch or number of processes."""
+    """A parallel layout that does not fit the model, the batch or the number of processes."""
 
 
 class InputError(MusicError):
-    """A file that cannot be used."""
+    """A file or folder that cannot be used."""
 
 
 class MusicFileError(InputError):
     """A file of music that cannot be used.
 
-    `reason` is a word such as "damaged", by which a data set counts the files it leaves out.
+    `reason` is a word such as "damaged". `data build` counts the files that it leaves out by it.
     """
 
     def __init__(self, message: str, reason: str = "damaged") -> None:
@@ -66,10 +66,9 @@ class ScoreError(MusicFileError):
 
 
 class TokenError(InputError):
-    """A token sequence that is not legal mmmtrack.
+    """A token sequence that breaks the grammar.
 
-    `position` is the index of the first offending token, counted from 0; `reason` says what is
-    wrong with it.
+    `position` is the index of the first wrong token, from 0; `reason` says what is wrong with it.
     """
 
     def __init__(self, message: str, position: int) -> None:
@@ -79,15 +78,15 @@ class TokenError(InputError):
 
 
 class DataError(InputError):
-    """A data set folder that is missing, damaged or of another vocabulary."""
+    """A data set that is missing, damaged or has another vocabulary."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint or an exported model that is missing, damaged or of another shape."""
+    """A checkpoint or an exported model that is missing, damaged or does not fit."""
 
 
 class FetchError(MusicError):
-    """A download that failed, or has a wrong hash."""
+    """A download that failed or has a wrong hash."""
 
 
 class TrainingError(MusicError):
@@ -95,18 +94,18 @@ class TrainingError(MusicError):
 
 
 class WriteError(MusicError):
-    """An output that cannot be written."""
+    """A file that cannot be written, such as on a full disk."""
 
 
 class MissingError(MusicError):
-    """A package or program that has to be installed first."""
+    """A package or program that is not installed."""
 
 
 class NoDriverError(MissingError):
-    """There is no NVIDIA driver on this machine."""
+    """This machine has no NVIDIA driver."""
 
 
 class Interrupted(MusicError):  # noqa: N818 (not an error)
-    """The program was stopped by Ctrl-C; the message says what was saved."""
+    """Ctrl-C stopped the program; the message says what was saved."""
 
     exit_code = 130

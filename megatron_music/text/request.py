@@ -1,4 +1,4 @@
-"""A request for words, with the same names in Python and on the command line."""
+"""The request for songs of words; its fields are the options of `sample`."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ MOST_TOKENS = 1 << 16
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A request for the words of `count` songs, each beginning with `prompt`.
+    """A request for `count` songs that begin with `prompt`.
 
-    Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
-    and the model computes in fp64, so that a number means the same song everywhere. An artist or a
-    title that is not given is the model's choice. A song ends by itself, or after `max_tokens`.
+    Song i depends on seed `seed + i` alone. `song_ids` are seeds too, one for each song; with them
+    the model computes in fp64, so that an id gives the same song on every machine. The model
+    chooses an artist or a title that is not given. A song has at most `max_tokens` tokens.
     Raises UsageError for a value out of range.
     """
 
@@ -32,7 +32,7 @@ class TextRequest:
     max_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        """Check the numbers as those of a request for music."""
+        """Check the numbers: a request for music has the same limits."""
         Request(
             count=self.count,
             seed=self.seed,
@@ -47,7 +47,7 @@ class TextRequest:
 
     @property
     def seeds(self) -> list[int]:
-        """The seed of each song."""
+        """The seeds of the songs."""
         return list(self.song_ids) or list(range(self.seed, self.seed + self.count))
 
     @property
@@ -57,5 +57,5 @@ class TextRequest:
 
     @property
     def sampling(self) -> SamplingParams:
-        """The parameters of sampling."""
+        """The parameters with which tokens are drawn."""
         return SamplingParams(self.temperature, self.top_k, self.top_p, self.min_p)
