@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:
     if wav.is_file() and end_s * len(tracks) > LONGEST_TRACK_S:
         shown["wav"] = wav.name
     elif wav.is_file():
-        for drawn, sound in zip(tracks, play_tracks(midi), strict=True):
-            drawn["sound"] = base64.b64encode(as_mp3(sound)).decode()
+        with ThreadPoolExecutor() as pool:  # the encoder runs without the interpreter's lock
+            for drawn, packed in zip(tracks, pool.map(as_mp3, play_tracks(midi)), strict=True):
+                drawn["sound"] = base64.b64encode(packed).decode()
     return shown
 
 
