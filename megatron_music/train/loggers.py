@@ -83,6 +83,11 @@ def _wandb(run: RunDir, recipe: Recipe) -> Iterator[Logger]:
 
 
 def _scalars(entry: Entry) -> dict[str, float]:
-    return {
-        name: value for name, value in entry.items() if name not in _NOT_SHOWN and value is not None
-    }
+    """Return the numbers of a log entry; those of `phases_s` as `phases_s/NAME`."""
+    scalars: dict[str, float] = {}
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            scalars.update({f"{name}/{part}": of_part for part, of_part in value.items()})
+        elif name not in _NOT_SHOWN and value is not None:
+            scalars[name] = value
+    return scalars

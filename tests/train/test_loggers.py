@@ -57,6 +57,18 @@ def test_tensorboard_shows_each_figure_and_takes_back_what_was_lost(run: RunDir)
     assert "grad_norm" not in events.Tags()["scalars"]
 
 
+def test_phases_of_a_profiled_run_are_figures_of_their_own(run: RunDir) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with loggers.open_loggers(run, recipe("log.tensorboard=true"), 0) as (show,):
+        show(ENTRY | {"phases_s": {"forward": 0.25, "optimizer": 0.5}})
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert events.Scalars("phases_s/forward")[0].value == 0.25
+    assert events.Scalars("phases_s/optimizer")[0].value == 0.5
+
+
 def test_wandb_gets_the_recipe_and_the_figures(run: RunDir, wandb: list[dict[str, Any]]) -> None:
     asked = recipe("log.wandb_project=music")
     with loggers.open_loggers(run, asked, 0) as (show,):
