@@ -154,13 +154,13 @@ def position_rows(
 
 
 (
-    INDEX,  # tokens so far
-    TIME,  # steps since the window's beginning, in this track
     BAR,  # bars since the window's beginning
     TRACK,  # tracks begun
     INSTRUMENT,  # of the current track, its code + 1; 0 before it is known
     BAR_START,  # the step that the bar began with
     BAR_STEPS,  # the length of the bar
+    INDEX,  # tokens so far
+    TIME,  # steps since the window's beginning, in this track
     FIRST_BAR_STEPS,  # the length of a track's first bar
     HIDDEN,  # hidden bars passed
     FILLED,  # hidden bars whose contents have begun
@@ -169,11 +169,15 @@ def position_rows(
     TOUCHED_FROM,  # the steps that the unfinished track sounds in, up to TOUCHED_TO
     TOUCHED_TO,
     SYLLABLE_PLACE,  # SYLLABLE tokens since the NOTE_ON
-) = range(15)
-"""Columns of `SongStates.cells`."""
+    CELLS,
+) = range(16)
+"""Columns of `SongStates.cells`, and how many there are."""
 
-HIDDEN_BAR_COLUMNS = (BAR, TRACK, INSTRUMENT, BAR_START, BAR_STEPS)
-"""What is kept of a hidden bar until its contents come."""
+BAR_COLUMNS = INDEX
+"""How many of the columns, from the first, are kept of a hidden bar until its contents come."""
+
+SOUNDS, BEGINS = range(2)
+"""Whether a set has the pitches that sound at a step, or those that begin there."""
 
 SILENT = -1
 """Means that there is no onset, or no hidden bar after it."""
@@ -189,7 +193,7 @@ class SongStates(NamedTuple):
     """
 
     cells: IntArray
-    """[songs, 15]."""
+    """[songs, CELLS]."""
     onsets: IntArray
     """[songs, 128]: the step that an open note began at, SILENT where a pitch has none."""
     cuts: IntArray
@@ -197,15 +201,11 @@ class SongStates(NamedTuple):
     held: Words
     """[songs, 2]: the open notes that no hidden bar may have ended."""
     hidden_bars: IntArray
-    """[songs, bars, 5]: `HIDDEN_BAR_COLUMNS` of each hidden bar."""
-    track_sounding: Words
-    """[songs, steps, 2]: what sounds in the unfinished track."""
-    track_beginning: Words
-    """[songs, steps, 2]: what begins in the unfinished track."""
-    sounding: Words
-    """[songs, steps, 12]: what sounds in the finished tracks."""
-    beginning: Words
-    """[songs, steps, 12]: what begins in the finished tracks."""
+    """[songs, bars, BAR_COLUMNS]: the first columns of `cells` at each hidden bar."""
+    unfinished: Words
+    """[songs, (SOUNDS, BEGINS), steps, 2]: the pitches of the unfinished track."""
+    finished: Words
+    """[songs, (SOUNDS, BEGINS), steps, 12]: the pitches of the finished tracks."""
 
 
 def _new_states(songs: int, rows: PositionRows) -> SongStates:
@@ -216,15 +216,13 @@ def _new_states(songs: int, rows: PositionRows) -> SongStates:
         return np.zeros((songs, *shape), np.uint64)
 
     states = SongStates(
-        cells=np.zeros((songs, SYLLABLE_PLACE + 1), np.int64),
+        cells=np.zeros((songs, CELLS), np.int64),
         onsets=np.zeros((songs, PITCHES), np.int64),
         cuts=np.zeros((songs, PITCHES), np.int64),
         held=words(PITCH_WORDS),
-        hidden_bars=np.zeros((songs, rows.seq_length, len(HIDDEN_BAR_COLUMNS)), np.int64),
-        track_sounding=words(rows.times, PITCH_WORDS),
-        track_beginning=words(rows.times, PITCH_WORDS),
-        sounding=words(rows.times, SOUND_WORDS),
-        beginning=words(rows.times, SOUND_WORDS),
+        hidden_bars=np.zeros((songs, rows.seq_length, BAR_COLUMNS), np.int64),
+        unfinished=words(2, rows.times, PITCH_WORDS),
+        finished=words(2, rows.times, SOUND_WORDS),
     )
     begin_songs(states, rows)
     return states

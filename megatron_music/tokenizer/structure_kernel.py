@@ -4,22 +4,25 @@
 after the other; at last all are spread into a rectangle.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.hashing import Words
 from megatron_music.score.instruments import DRUMS
-from megatron_music.score.jit import kernel, lowest_bit
+from megatron_music.score.jit import borrowing_kernel, kernel, lowest_bit
 from megatron_music.score.notes import IntArray
 from megatron_music.tokenizer import structure as at
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.structure import (
+    BEGINS,
     CLASSES,
-    HIDDEN_BAR_COLUMNS,
     PITCH_WORDS,
     PLACES,
     SILENT,
     SOUND_WORDS,
+    SOUNDS,
     TRACKS,
     PositionRows,
     RowArray,
@@ -39,6 +42,13 @@ WORD_BITS = 64
 FIFTH_SEMITONES, OCTAVE_SEMITONES = 7, 12
 
 
+class RowLists(NamedTuple):
+    """The rows of tokens, one after the other, and how many there are so far, [1]."""
+
+    flat: RowArray
+    filled: IntArray
+
+
 @kernel
 def walk_documents(
     tokens: IntArray,
@@ -56,23 +66,21 @@ def walk_documents(
     state = _state_of(states, 0)
     counts = np.zeros(len(tokens), np.int64)
     # A first guess, which `_with_room` makes larger where it is too small.
-    flat = np.empty(MOST_ROWS + 8 * len(tokens), np.int32)
-    filled = 0
+    lists = RowLists(np.empty(MOST_ROWS + 8 * len(tokens), np.int32), np.zeros(1, np.int64))
     for document in range(len(starts) - 1):
         first, last = starts[document], starts[document + 1]
-        # Slices, so that what is written into them is in the whole.
-        part, number = tokens[first:last], counts[first:last]
         if is_plain[document]:
-            flat = _with_room(flat, filled, last - first)
+            lists = _with_room(lists, last - first)
             for place in range(last - first):
-                flat[filled] = min(place, rows.seq_length - 1)
-                number[place] = 1
-                filled += 1
+                _put(0, min(place, rows.seq_length - 1), lists)
+            counts[first:last] = 1
         else:
             begin_songs(states, rows)
-            flat = _with_room(flat, filled, (last - first) * MOST_ROWS)
-            filled = _walk(part, places[document], rows, table, state, flat, filled, number)
-    return _spread(flat, counts, rows.total)
+            lists = _with_room(lists, (last - first) * MOST_ROWS)
+            # Slices, so that what is written into them is in the whole.
+            part, number = tokens[first:last], counts[first:last]
+            _walk(part, places[document], rows, table, state, lists, number)
+    return _spread(lists.flat, counts, rows.total)
 
 
 @kernel
@@ -82,16 +90,14 @@ def walk_songs(
     """Move songs past tokens [songs, n]; return their rows, song after song, [songs * n, most]."""
     songs, length = tokens.shape
     counts = np.zeros(songs * length, np.int64)
-    flat = np.empty(songs * length * MOST_ROWS, np.int32)
-    filled = 0
+    lists = RowLists(np.empty(songs * length * MOST_ROWS, np.int32), np.zeros(1, np.int64))
     for song in range(songs):
         number = counts[song * length : (song + 1) * length]
-        state = _state_of(states, song)
-        filled = _walk(tokens[song], places[song], rows, table, state, flat, filled, number)
-    return _spread(flat, counts, rows.total)
+        _walk(tokens[song], places[song], rows, table, _state_of(states, song), lists, number)
+    return _spread(lists.flat, counts, rows.total)
 
 
-@kernel
+@borrowing_kernel
 def begin_songs(states: SongStates, rows: PositionRows) -> None:
     """Set songs to their beginning."""
     states.cells[:] = 0
@@ -100,35 +106,33 @@ def begin_songs(states: SongStates, rows: PositionRows) -> None:
     states.onsets[:] = SILENT
     states.cuts[:] = SILENT
     states.held[:] = 0
-    states.track_sounding[:] = 0
-    states.track_beginning[:] = 0
-    states.sounding[:] = 0
-    states.beginning[:] = 0
+    states.unfinished[:] = 0
+    states.finished[:] = 0
 
 
 @kernel
 def _state_of(states: SongStates, song: int) -> SongStates:
     """Return the state of one song, as views."""
+    # Not a borrowing kernel: what it returns is counted by its callers.
     return SongStates(
         states.cells[song],
         states.onsets[song],
         states.cuts[song],
         states.held[song],
         states.hidden_bars[song],
-        states.track_sounding[song],
-        states.track_beginning[song],
-        states.sounding[song],
-        states.beginning[song],
+        states.unfinished[song],
+        states.finished[song],
     )
 
 
 @kernel
-def _with_room(flat: RowArray, filled: int, count: int) -> RowArray:
-    if filled + count <= len(flat):
-        return flat
-    larger = np.empty(max(filled + count, 2 * len(flat)), np.int32)
-    larger[:filled] = flat[:filled]
-    return larger
+def _with_room(lists: RowLists, count: int) -> RowLists:
+    filled = lists.filled[0]
+    if filled + count <= len(lists.flat):
+        return lists
+    larger = np.empty(max(filled + count, 2 * len(lists.flat)), np.int32)
+    larger[:filled] = lists.flat[:filled]
+    return RowLists(larger, lists.filled)
 
 
 @kernel
@@ -146,30 +150,29 @@ def _spread(flat: RowArray, counts: IntArray, none: int) -> RowArray:
     return spread
 
 
-@kernel
+@borrowing_kernel
 def _walk(
     tokens: IntArray,
     place: IntArray,
     rows: PositionRows,
     table: TokenTable,
     state: SongStates,
-    flat: RowArray,
-    filled: int,
+    lists: RowLists,
     counts: IntArray,
-) -> int:
-    """Take tokens, write their rows to `flat` from `filled` on; return where they end."""
+) -> None:
+    """Take tokens, append the rows of each to `lists`, and write how many they are to `counts`."""
     for position in range(len(tokens)):
-        token = tokens[position]
+        token, before = tokens[position], lists.filled[0]
         if 0 <= token < len(table.kinds):
             _take(table.kinds[token], table.values[token], rows, state)
-        written = _write_rows(place, rows, state, flat, filled)
-        counts[position] = written - filled
-        filled = written
-    return filled
+        _write_rows(place, rows, state, lists)
+        counts[position] = lists.filled[0] - before
 
 
-@kernel
-def _take(kind: int, value: int, rows: PositionRows, state: SongStates) -> None:
+@borrowing_kernel
+def _take(  # noqa: C901, PLR0912 (a kind of token after the other)
+    kind: int, value: int, rows: PositionRows, state: SongStates
+) -> None:
     """Move a song past a token."""
     cells = state.cells
     cells[at.SYLLABLE_PLACE] = cells[at.SYLLABLE_PLACE] + 1 if kind == kinds.SYLLABLE else 0
@@ -191,9 +194,8 @@ def _take(kind: int, value: int, rows: PositionRows, state: SongStates) -> None:
     elif kind == kinds.BAR_END:
         _next_bar(cells)
     elif kind == kinds.TRACK_START:
-        cells[at.BAR] = cells[at.BAR_START] = cells[at.TIME] = 0
-        cells[at.INSTRUMENT] = cells[at.LAST] = 0
-        cells[at.BAR_STEPS] = cells[at.FIRST_BAR_STEPS]
+        _to_first_bar(cells)
+        cells[at.INSTRUMENT] = 0
         cells[at.TRACK] += 1
     elif kind == kinds.INST:
         cells[at.INSTRUMENT] = value + 1
@@ -201,43 +203,39 @@ def _take(kind: int, value: int, rows: PositionRows, state: SongStates) -> None:
         cells[at.BAR_STEPS] = value
         if cells[at.TRACK] == 0:
             cells[at.FIRST_BAR_STEPS] = value
-    elif kind in (kinds.TRACK_END, kinds.FILL_IN, kinds.FILL_START, kinds.FILL_END):
-        _take_mark(kind, rows, state)
+    elif kind == kinds.TRACK_END:
+        _finish_track(cells[at.TIME], rows, state)
+    elif kind == kinds.FILL_IN:
+        _hide_bar(state)
+    elif kind == kinds.FILL_START and cells[at.FILLED] < cells[at.HIDDEN]:
+        for column in range(at.BAR_COLUMNS):
+            cells[column] = state.hidden_bars[cells[at.FILLED], column]
+        cells[at.TIME] = cells[at.BAR_START]
+        cells[at.FILLED] += 1
+    elif kind == kinds.FILL_END:
+        _finish_track(cells[at.BAR_START] + cells[at.BAR_STEPS], rows, state)
 
 
-@kernel
+@borrowing_kernel
 def _next_bar(cells: IntArray) -> None:
     cells[at.BAR] += 1
     cells[at.BAR_START] += cells[at.BAR_STEPS]
     cells[at.TIME] = cells[at.BAR_START]
 
 
-@kernel
-def _take_mark(kind: int, rows: PositionRows, state: SongStates) -> None:
-    cells = state.cells
-    if kind == kinds.FILL_IN:
-        _hide_bar(state)
-    elif kind == kinds.FILL_START:
-        if cells[at.FILLED] < cells[at.HIDDEN]:
-            for i in range(len(HIDDEN_BAR_COLUMNS)):
-                cells[HIDDEN_BAR_COLUMNS[i]] = state.hidden_bars[cells[at.FILLED], i]
-            cells[at.TIME] = cells[at.BAR_START]
-            cells[at.FILLED] += 1
-    else:
-        bar_end = cells[at.BAR_START] + cells[at.BAR_STEPS]
-        ends = cells[at.TIME] if kind == kinds.TRACK_END else bar_end
-        _finish_track(ends, rows, state)
-        cells[at.BAR] = cells[at.TIME] = cells[at.LAST] = cells[at.BAR_START] = 0
-        cells[at.BAR_STEPS] = cells[at.FIRST_BAR_STEPS]
+@borrowing_kernel
+def _to_first_bar(cells: IntArray) -> None:
+    cells[at.BAR] = cells[at.BAR_START] = cells[at.TIME] = cells[at.LAST] = 0
+    cells[at.BAR_STEPS] = cells[at.FIRST_BAR_STEPS]
 
 
-@kernel
+@borrowing_kernel
 def _hide_bar(state: SongStates) -> None:
     """Pass a hidden bar; notes that sound into it are only known to sound up to it."""
     cells = state.cells
     if cells[at.HIDDEN] < len(state.hidden_bars):
-        for i in range(len(HIDDEN_BAR_COLUMNS)):
-            state.hidden_bars[cells[at.HIDDEN], i] = cells[HIDDEN_BAR_COLUMNS[i]]
+        for column in range(at.BAR_COLUMNS):
+            state.hidden_bars[cells[at.HIDDEN], column] = cells[column]
         cells[at.HIDDEN] += 1
     for pitch in range(PITCHES):
         if state.onsets[pitch] != SILENT and state.cuts[pitch] == SILENT:
@@ -248,32 +246,32 @@ def _hide_bar(state: SongStates) -> None:
     _next_bar(cells)
 
 
-@kernel
+@borrowing_kernel
 def _sound_class(instrument: int) -> int:
     """Return 0 for a General MIDI program, 1 for drums, 2 to 5 for the voices from the highest."""
     return max(0, instrument - DRUMS + DRUM_CLASS)
 
 
-@kernel
+@borrowing_kernel
 def _bit(pitch: int) -> np.uint64:
     return np.uint64(1) << np.uint64(pitch % WORD_BITS)
 
 
-@kernel
+@borrowing_kernel
 def _add_note(pitch: int, begins: int, ends: int, rows: PositionRows, state: SongStates) -> None:
     """Mark a pitch of the unfinished track as sounding, up to the last row of time."""
     # The position table has only so many rows of time; steps after them would be out of bounds.
     ends = min(ends, rows.times - 1)
     word, bit = pitch // WORD_BITS, _bit(pitch)
     for step in range(begins, ends):
-        state.track_sounding[step, word] |= bit
+        state.unfinished[SOUNDS, step, word] |= bit
     if begins < ends:
-        state.track_beginning[begins, word] |= bit
+        state.unfinished[BEGINS, begins, word] |= bit
         state.cells[at.TOUCHED_FROM] = min(state.cells[at.TOUCHED_FROM], begins)
         state.cells[at.TOUCHED_TO] = max(state.cells[at.TOUCHED_TO], ends)
 
 
-@kernel
+@borrowing_kernel
 def _finish_track(ends: int, rows: PositionRows, state: SongStates) -> None:
     """Add a track or a hidden bar to what sounds; notes without an end sound as far as known."""
     cells = state.cells
@@ -284,140 +282,128 @@ def _finish_track(ends: int, rows: PositionRows, state: SongStates) -> None:
             state.onsets[pitch] = SILENT
     state.held[:] = 0
     first = _sound_class(cells[at.INSTRUMENT] - 1) * PITCH_WORDS
-    # Only the steps that this track touched, not the whole table.
-    for step in range(cells[at.TOUCHED_FROM], cells[at.TOUCHED_TO]):
-        for word in range(PITCH_WORDS):
-            state.sounding[step, first + word] |= state.track_sounding[step, word]
-            state.beginning[step, first + word] |= state.track_beginning[step, word]
-            state.track_sounding[step, word] = state.track_beginning[step, word] = 0
+    for way in (SOUNDS, BEGINS):
+        # Only the steps that this track touched, not the whole table.
+        for step in range(cells[at.TOUCHED_FROM], cells[at.TOUCHED_TO]):
+            for word in range(PITCH_WORDS):
+                state.finished[way, step, first + word] |= state.unfinished[way, step, word]
+                state.unfinished[way, step, word] = 0
     cells[at.TOUCHED_FROM], cells[at.TOUCHED_TO] = rows.times, 0
+    _to_first_bar(cells)
 
 
-@kernel
-def _write_rows(  # noqa: C901 (a group of rows after the other)
-    place: IntArray, rows: PositionRows, state: SongStates, flat: RowArray, filled: int
-) -> int:
-    """Write the rows that describe a song's state; return where they end."""
+@borrowing_kernel
+def _write_rows(place: IntArray, rows: PositionRows, state: SongStates, lists: RowLists) -> None:
+    """Append the rows that describe a song's state."""
     cells = state.cells
     time = min(cells[at.TIME], rows.times - 1)
-    flat[filled] = min(cells[at.INDEX], rows.seq_length - 1) if rows.time < 0 else rows.time + time
+    if rows.time < 0:
+        _put(0, min(cells[at.INDEX], rows.seq_length - 1), lists)
     cells[at.INDEX] += 1
-    filled += 1
-    if rows.track >= 0:
-        flat[filled] = rows.track + min(cells[at.TRACK], TRACKS - 1)
-        filled += 1
-    if rows.sung >= 0 and cells[at.SYLLABLE_PLACE]:
-        flat[filled] = rows.sung + min(cells[at.SYLLABLE_PLACE], at.SUNG) - 1
-        filled += 1
-    if rows.instrument >= 0 and cells[at.INSTRUMENT]:
-        flat[filled] = rows.instrument + cells[at.INSTRUMENT] - 1
-        filled += 1
-    if rows.held >= 0:
-        filled = _write_bits(state.held, rows.held, MOST_HELD, flat, filled)
-    if rows.sounding >= 0:
-        filled = _write_bits(state.sounding[time], rows.sounding, MOST_SOUNDING, flat, filled)
+    _put(rows.time, time, lists)
+    _put(rows.track, min(cells[at.TRACK], TRACKS - 1), lists)
+    if cells[at.SYLLABLE_PLACE]:
+        _put(rows.sung, min(cells[at.SYLLABLE_PLACE], at.SUNG) - 1, lists)
+    if cells[at.INSTRUMENT]:
+        _put(rows.instrument, cells[at.INSTRUMENT] - 1, lists)
+    _put_pitches(rows.held, state.held, MOST_HELD, lists)
+    _put_pitches(rows.sounding, state.finished[SOUNDS, time], MOST_SOUNDING, lists)
     if rows.begins >= 0:
-        filled = _write_ahead(time, rows, state, flat, filled)
-    if rows.last >= 0:
-        filled = _write_motion(time, rows, state, flat, filled)
+        _put_ahead(time, rows, state.finished, lists)
+    if rows.last >= 0 and cells[at.LAST]:
+        _put_motion(time, rows, state, lists)
     if rows.above >= 0:
-        filled = _write_bounds(time, rows, state, flat, filled)
+        _put_bounds(time, rows, state, lists)
     before, bars = place[0], place[1]
-    if rows.since_begin >= 0 and before >= 0:
-        flat[filled] = rows.since_begin + min(before + cells[at.BAR], PLACES - 1)
-        filled += 1
-        if bars >= 0:
-            left = max(bars - 1 - before - cells[at.BAR], 0)
-            flat[filled] = rows.to_end + min(left, PLACES - 1)
-            filled += 1
-    return filled
+    if before >= 0:
+        _put(rows.since_begin, min(before + cells[at.BAR], PLACES - 1), lists)
+    if before >= 0 and bars >= 0:
+        left = max(bars - 1 - before - cells[at.BAR], 0)
+        _put(rows.to_end, min(left, PLACES - 1), lists)
 
 
-@kernel
-def _write_bits(words: Words, first: int, most: int, flat: RowArray, filled: int) -> int:
-    """Write a row for each bit, the lowest `most`; return where they end."""
-    last = filled + most
+@borrowing_kernel
+def _put(first: int, index: int, lists: RowLists) -> None:
+    """Append a row of the group that begins at `first`, unless the model lacks the group."""
+    if first >= 0:
+        lists.flat[lists.filled[0]] = first + index
+        lists.filled[0] += 1
+
+
+@borrowing_kernel
+def _put_pitches(first: int, words: Words, most: int, lists: RowLists) -> None:
+    """Append a row for each bit, the lowest `most`, unless the model lacks the group."""
+    if first < 0:
+        return
+    last = lists.filled[0] + most
     for word in range(len(words)):
         bits = words[word]
-        while bits and filled < last:
-            flat[filled] = first + word * WORD_BITS + lowest_bit(bits)
+        while bits and lists.filled[0] < last:
+            _put(first, word * WORD_BITS + lowest_bit(bits), lists)
             bits &= bits - np.uint64(1)
-            filled += 1
-    return filled
 
 
-@kernel
-def _write_ahead(
-    time: int, rows: PositionRows, state: SongStates, flat: RowArray, filled: int
-) -> int:
-    """Write what begins in the finished tracks, what sounds after their next change, and when."""
-    filled = _write_bits(state.beginning[time], rows.begins, MOST_SOUNDING, flat, filled)
+@borrowing_kernel
+def _put_ahead(time: int, rows: PositionRows, finished: Words, lists: RowLists) -> None:
+    """Append what begins in the finished tracks, what sounds after their next change, and when."""
+    _put_pitches(rows.begins, finished[BEGINS, time], MOST_SOUNDING, lists)
     change = time + 1
-    while change < rows.times and not _changes(change, state):
+    while change < rows.times and not _changes(change, finished):
         change += 1
-    if change == rows.times:  # nothing is known to come
-        flat[filled] = rows.wait
-        return filled + 1
-    filled = _write_bits(state.sounding[change], rows.after, MOST_SOUNDING, flat, filled)
-    flat[filled] = rows.wait + min(change - time, rows.waits - 1)
-    return filled + 1
+    if change < rows.times:
+        _put_pitches(rows.after, finished[SOUNDS, change], MOST_SOUNDING, lists)
+        _put(rows.wait, min(change - time, rows.waits - 1), lists)
+    else:  # nothing is known to come
+        _put(rows.wait, 0, lists)
 
 
-@kernel
-def _changes(step: int, state: SongStates) -> bool:
+@borrowing_kernel
+def _changes(step: int, finished: Words) -> bool:
     """Tell whether a note of the finished tracks begins or ends at a step."""
     for word in range(SOUND_WORDS):
-        if state.beginning[step, word] or (
-            state.sounding[step, word] != state.sounding[step - 1, word]
+        if finished[BEGINS, step, word] or (
+            finished[SOUNDS, step, word] != finished[SOUNDS, step - 1, word]
         ):
             return True
     return False
 
 
-@kernel
-def _write_motion(
-    time: int, rows: PositionRows, state: SongStates, flat: RowArray, filled: int
-) -> int:
-    """Write the last pitch, and those that it would reach in parallel with finished tracks."""
-    cells = state.cells
-    if not cells[at.LAST]:
-        return filled
-    last = cells[at.LAST] - 1
-    flat[filled] = rows.last + last
-    filled += 1
-    if time == 0 or cells[at.LAST_END] != time:
-        return filled
-    filled = _write_parallels(last, FIFTH_SEMITONES, rows.fifths, time, state, flat, filled)
-    return _write_parallels(last, 0, rows.octaves, time, state, flat, filled)
+@borrowing_kernel
+def _put_motion(time: int, rows: PositionRows, state: SongStates, lists: RowLists) -> None:
+    """Append the last pitch, and those that it would reach in parallel with finished tracks."""
+    last = state.cells[at.LAST] - 1
+    _put(rows.last, last, lists)
+    if time > 0 and state.cells[at.LAST_END] == time:
+        sounds = state.finished[SOUNDS, time - 1 : time + 1]
+        _put_parallels(rows.fifths, last, FIFTH_SEMITONES, sounds, lists)
+        _put_parallels(rows.octaves, last, 0, sounds, lists)
 
 
-@kernel
-def _write_parallels(
-    last: int, interval: int, first: int, time: int, state: SongStates, flat: RowArray, filled: int
-) -> int:
-    """Write a row for each pitch at an interval from a class whose only pitch moves now."""
-    begin = filled
+@borrowing_kernel
+def _put_parallels(first: int, last: int, interval: int, sounds: Words, lists: RowLists) -> None:
+    """Append a row for each pitch at an interval from a class whose only pitch moves now.
+
+    `sounds` [2, words] is what the finished tracks had before and have now.
+    """
+    begin = lists.filled[0]
     for part in range(CLASSES):
-        before, now = _only_pitch(part, time - 1, state), _only_pitch(part, time, state)
-        moves = min(before, now) != SILENT and before != now and part != DRUM_CLASS
-        row = first + last + now - before
-        together = moves and abs(last - before) % OCTAVE_SEMITONES == interval
-        known = not together or not 0 <= row - first < PITCHES
+        before, now = _only_pitch(part, sounds[0]), _only_pitch(part, sounds[1])
+        moved = last + now - before
+        is_parallel = min(before, now) != SILENT and before != now and part != DRUM_CLASS
+        is_parallel &= abs(last - before) % OCTAVE_SEMITONES == interval and 0 <= moved < PITCHES
         # Rows are added up: one that two classes give counts once.
-        for written in range(begin, filled):
-            known = known or flat[written] == row
-        if not known:
-            flat[filled] = row
-            filled += 1
-    return filled
+        for written in range(begin, lists.filled[0]):
+            is_parallel &= lists.flat[written] != first + moved
+        if is_parallel:
+            _put(first, moved, lists)
 
 
-@kernel
-def _only_pitch(part: int, step: int, state: SongStates) -> int:
-    """Return the one pitch of a class that sounds at a step, SILENT where none or several do."""
+@borrowing_kernel
+def _only_pitch(part: int, words: Words) -> int:
+    """Return the one pitch of a class that sounds, SILENT where none or several do."""
     pitch = SILENT
     for word in range(PITCH_WORDS):
-        bits = state.sounding[step, part * PITCH_WORDS + word]
+        bits = words[part * PITCH_WORDS + word]
         if bits:
             if pitch != SILENT or bits & (bits - np.uint64(1)):
                 return SILENT
@@ -425,26 +411,21 @@ def _only_pitch(part: int, step: int, state: SongStates) -> int:
     return pitch
 
 
-@kernel
-def _write_bounds(
-    time: int, rows: PositionRows, state: SongStates, flat: RowArray, filled: int
-) -> int:
-    """Write the pitches between which a voice stays that does not cross a finished one."""
+@borrowing_kernel
+def _put_bounds(time: int, rows: PositionRows, state: SongStates, lists: RowLists) -> None:
+    """Append the pitches between which a voice stays that does not cross a finished one."""
     voice = _sound_class(state.cells[at.INSTRUMENT] - 1)
     if voice < FIRST_VOICE:
-        return filled
+        return
     above, below = PITCHES, SILENT
     for word in range(FIRST_VOICE * PITCH_WORDS, SOUND_WORDS):
-        other, bits = word // PITCH_WORDS, state.sounding[time, word]
+        other, bits = word // PITCH_WORDS, state.finished[SOUNDS, time, word]
         while bits:
             pitch = word % PITCH_WORDS * WORD_BITS + lowest_bit(bits)
             bits &= bits - np.uint64(1)
             above = min(above, pitch) if other < voice else above
             below = max(below, pitch) if other > voice else below
     if above < PITCHES:
-        flat[filled] = rows.above + above
-        filled += 1
+        _put(rows.above, above, lists)
     if below != SILENT:
-        flat[filled] = rows.below + below
-        filled += 1
-    return filled
+        _put(rows.below, below, lists)
