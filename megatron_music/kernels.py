@@ -91,20 +91,20 @@ def _read_midi() -> None:
 
 
 def _encode_scores() -> None:
-    from megatron_music.tokenizer.batch import BatchEncoder
+    from megatron_music.tokenizer.batch_encoder import BatchEncoder
 
     BatchEncoder(_vocabulary(), 1, 1).encode_score(Score(4, _piece().tracks))
 
 
 def _encode_files() -> None:
-    from megatron_music.tokenizer.batch import BatchEncoder
+    from megatron_music.tokenizer.batch_encoder import BatchEncoder
 
     BatchEncoder(_vocabulary(), 1, 1).encode([_MIDI])
 
 
 def _join_shards() -> None:
     from megatron_music.data.shards.density_kernel import rates_of_windows, settle
-    from megatron_music.tokenizer.documents import document_columns
+    from megatron_music.tokenizer.document_columns import document_columns
 
     documents = document_columns([(_tokens(), np.ones(2), 0)])
     counts = np.zeros((3, 1 << 16), np.int64)
@@ -136,7 +136,7 @@ def _position_rows() -> None:
 
 
 def _cut_windows() -> None:
-    from megatron_music.tokenizer.windows import (
+    from megatron_music.tokenizer.window_draw import (
         documents_of,
         new_draw,
         plan,

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from megatron_music.evaluate.corpus import read_split, whole_windows
 from megatron_music.evaluate.measures import FIGURES
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.notebook import megatron_music, picture, show
 
 QUICK = "NOTEBOOKS_QUICK" in os.environ  # as tests run it: seconds instead of minutes

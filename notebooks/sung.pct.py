@@ -27,7 +27,7 @@ from megatron_music.errors import MusicError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import read_prompt
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.notebook import megatron_music, show
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize

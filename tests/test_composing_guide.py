@@ -8,8 +8,8 @@ from pathlib import Path
 from typer.main import get_command
 
 from megatron_music.cli.app import app
-from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
+from megatron_music.generate.song_request import Request
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "composing.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources.open import open_source
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.kernels import compile_kernels
 from megatron_music.score.jit import count_compiled
 from megatron_music.tokenizer.structure import INPUTS

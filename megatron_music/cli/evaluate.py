@@ -10,7 +10,7 @@ from megatron_music.cli import show
 from megatron_music.formatting import escape_controls
 
 if TYPE_CHECKING:
-    from megatron_music.generate.request import Request
+    from megatron_music.generate.song_request import Request
     from megatron_music.text.request import TextRequest
 
 FEWEST_SONGS, MOST_SONGS = 10, 10_000
@@ -49,7 +49,7 @@ def evaluate(
     """
     from megatron_music.errors import UsageError
     from megatron_music.files import check_writable
-    from megatron_music.generate.request import Request
+    from megatron_music.generate.song_request import Request
     from megatron_music.text.request import TextRequest
     from megatron_music.tokenizer.text_vocabulary import is_text
 

@@ -16,9 +16,9 @@ from megatron_music.errors import UsageError
 if TYPE_CHECKING:
     from megatron_music.generate.album import Formats
     from megatron_music.generate.prompt import Prompt
-    from megatron_music.generate.report import Copies, Provenance
-    from megatron_music.generate.request import Request
     from megatron_music.generate.song import Song
+    from megatron_music.generate.song_report import Copies, Provenance
+    from megatron_music.generate.song_request import Request
     from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _ARGUMENT = re.compile(r"`(\w+)`")
@@ -76,7 +76,7 @@ def sample(options: SampleOptions) -> None:
 def _request(options: SampleOptions) -> "Request":
     """Return the request of the options; raises UsageError."""
     from megatron_music.generate.lyrics import read_words
-    from megatron_music.generate.request import Request, parse_bars
+    from megatron_music.generate.song_request import Request, parse_bars
 
     names = (field.name for field in fields(Request))
     given = {name: getattr(options, name, None) for name in names}
@@ -168,7 +168,7 @@ def _sample(
 
     from megatron_music.generate.album import songs_to_compose
     from megatron_music.generate.prepare_prompt import prepared, refuse_long_audio, remark
-    from megatron_music.generate.report import Provenance
+    from megatron_music.generate.song_report import Provenance
 
     prompt = prepared(path, request, vocabulary, corpus, confirmed=options.yes)
     if note := remark(prompt, request, vocabulary):

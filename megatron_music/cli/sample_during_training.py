@@ -58,7 +58,7 @@ def _sample(context: "SampleContext", folder: Path) -> str:
         write_text(folder / f"song-{SEED}.txt", f"{head}\n\n{words.text}\n".lstrip())
         return f"wrote {context.samples / f'song-{SEED}.txt'}: {head}\n{words.text}"
     from megatron_music.generate.composer import Composer
-    from megatron_music.generate.request import Request
+    from megatron_music.generate.song_request import Request
     from megatron_music.score.audio import render_audio
     from megatron_music.score.midi_writer import write_midi
     from megatron_music.score.pianoroll import draw_piano_roll
@@ -75,7 +75,7 @@ def _sample(context: "SampleContext", folder: Path) -> str:
 def _model(context: "SampleContext", folder: Path) -> "GPT2LMHeadModel":
     """Return the current model: from memory, else exported into a temporary folder."""
     from megatron_music.export.weights import as_gpt2
-    from megatron_music.generate.weights import load_on_device
+    from megatron_music.generate.load_model import load_on_device
 
     if context.weights is not None:
         return as_gpt2(context.weights, context.recipe, context.vocabulary)

@@ -31,7 +31,14 @@ from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     vocabulary_of,
 )
-from megatron_music.tokenizer.windows import WHOLE, Documents, Windows, fixed_draw, new_draw, plan
+from megatron_music.tokenizer.window_draw import (
+    WHOLE,
+    Documents,
+    Windows,
+    fixed_draw,
+    new_draw,
+    plan,
+)
 
 IntArray = npt.NDArray[np.int64]
 

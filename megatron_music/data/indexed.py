@@ -15,7 +15,7 @@ import numpy.typing as npt
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import families_of
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.tokenizer.windows import Documents, documents_of
+from megatron_music.tokenizer.window_draw import Documents, documents_of
 
 MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.indexed import IndexedReader
-from megatron_music.generate.report import Copies
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_report import Copies
 from megatron_music.score.hashing import DRUM_OFFSET, PITCH_ROOM, STRIDE, Words, scramble
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import IntArray

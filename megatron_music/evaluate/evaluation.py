@@ -49,8 +49,8 @@ from megatron_music.evaluate.sung_words import SungWords, evaluate_words
 from megatron_music.evaluate.voices import VOICE_FIGURES, ends_on_the_tonic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.decoding import decode
-from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_request import Request
 from megatron_music.generate.structural import SongReader
 from megatron_music.progress import Progress, Stage, silent, silent_stage
 from megatron_music.score.notes import Piece

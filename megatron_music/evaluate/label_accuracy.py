@@ -16,7 +16,7 @@ from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.critic import features, fit
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.progress import Progress
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.tokenizer.attributes import UNKNOWN, families_of

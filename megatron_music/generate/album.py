@@ -16,9 +16,9 @@ from megatron_music.generate.album_index import AlbumIndex, Entry
 from megatron_music.generate.midi_patch import file_tempo_bpm, write_song
 from megatron_music.generate.page import PAGE_FILE, write_page
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.report import Copies, Provenance, figures, song_report
-from megatron_music.generate.request import Request
 from megatron_music.generate.song import BoolArray, Song
+from megatron_music.generate.song_report import Copies, Provenance, figures, song_report
+from megatron_music.generate.song_request import Request
 from megatron_music.progress import Progress, silent
 from megatron_music.score.audio import render_audio
 from megatron_music.score.midi_writer import write_midi

@@ -13,14 +13,14 @@ from megatron_music.generate.from_nothing import begin_words, compose, first_pla
 from megatron_music.generate.from_prompt import start_from_prompt
 from megatron_music.generate.harmonise import ensemble_of, to_be_sung
 from megatron_music.generate.infill import write
-from megatron_music.generate.key import parse_key
+from megatron_music.generate.load_model import load_on_device
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler, Watch
 from megatron_music.generate.sampling_params import Steering
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_key import parse_key
+from megatron_music.generate.song_request import Request
 from megatron_music.generate.structural import rows_of, sampling_defaults
-from megatron_music.generate.weights import load_on_device
 from megatron_music.generate.words_to_melody import sing
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode

@@ -17,9 +17,9 @@ from megatron_music.generate.infill import (
     write,
 )
 from megatron_music.generate.melody_to_words import SungTrack
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import PlanConstraint, TokenSampler
 from megatron_music.generate.sampling_kernel import song_seeds
+from megatron_music.generate.song_request import Request
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import INSTRUMENT_COUNT, SOPRANO, parse_instrument
 from megatron_music.score.metre import COMMON_TIME

@@ -18,8 +18,8 @@ from megatron_music.generate.infill import (
     until_step,
 )
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampling_kernel import song_seeds
+from megatron_music.generate.song_request import Request
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.hashing import scramble
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument

@@ -7,7 +7,7 @@ import numpy as np
 from megatron_music.errors import UsageError
 from megatron_music.generate.infill import InfillState, empty_track, until_step
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import (
     BASS,

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.melody_to_words import SungTrack, WordsConstraint, tokens_of_words
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, InfillConstraint, TokenSampler
+from megatron_music.generate.song_request import Request
 from megatron_music.score.notes import IntArray, Piece, Track
 from megatron_music.score.quantize import canonical_track, joined
 from megatron_music.tokenizer.infill_template import (

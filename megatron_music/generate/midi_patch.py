@@ -14,8 +14,8 @@ import numpy as np
 
 from megatron_music.files import atomic_write
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import SONG_TEMPO_BPM
 from megatron_music.generate.song import BoolArray, Song
+from megatron_music.generate.song_request import SONG_TEMPO_BPM
 from megatron_music.score.barlines import Barlines
 from megatron_music.score.channel_kernel import CHANNELS, PORTS
 from megatron_music.score.general_midi import instrument_title

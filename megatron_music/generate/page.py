@@ -10,9 +10,9 @@ from typing import Any
 from megatron_music.errors import MissingError, MusicError
 from megatron_music.files import sha256_of, write_changed
 from megatron_music.generate.album_index import AlbumIndex, Entry
-from megatron_music.generate.report import Copies
-from megatron_music.generate.request import Request
 from megatron_music.generate.roll import roll_of
+from megatron_music.generate.song_report import Copies
+from megatron_music.generate.song_request import Request
 
 PAGE_FILE = "index.html"
 TEMPLATE = Path(__file__).with_name("album.html.j2")

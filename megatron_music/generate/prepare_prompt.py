@@ -10,9 +10,9 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.from_prompt import start_from_prompt
 from megatron_music.generate.harmonise import ensemble_of, kept_voice
 from megatron_music.generate.infill import InfillState
-from megatron_music.generate.key import FITTING_SHARE, key_of, parse_key
 from megatron_music.generate.prompt import Prompt, read_prompt
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_key import FITTING_SHARE, key_of, parse_key
+from megatron_music.generate.song_request import Request
 from megatron_music.generate.training_data import training_instruments
 from megatron_music.score.audio import LONGEST_MINUTES
 from megatron_music.score.general_midi import instrument_title, numbered_title

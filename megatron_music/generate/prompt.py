@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.score.barlines import Barlines, barlines, common_barlines
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import DRUMS, VOICES, instrument_name

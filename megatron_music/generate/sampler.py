@@ -11,9 +11,9 @@ from transformers import GPT2LMHeadModel, LogitsProcessor
 
 from megatron_music.errors import CheckpointError
 from megatron_music.generate.decoding import decode
-from megatron_music.generate.key import Key
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.sampling_params import NO_STEERING, SamplingParams, Steering
+from megatron_music.generate.song_key import Key
 from megatron_music.generate.structural import SongReader
 from megatron_music.score.instruments import DRUMS, INSTRUMENT_COUNT
 from megatron_music.tokenizer.attributes import Blend

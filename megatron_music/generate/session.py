@@ -8,8 +8,8 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import Prompt, read_prompt
-from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_request import Request
 from megatron_music.score.notes import Piece
 
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.infill import place_of
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import TokenSampler
+from megatron_music.generate.song_request import Request
 from megatron_music.score.notes import Piece
 from megatron_music.score.words import StrArray, without
 from megatron_music.tokenizer.codec import encode

@@ -11,7 +11,7 @@ from megatron_music.errors import UsageError
 from megatron_music.evaluate.best import REAL_MUSIC_FILE, best_of, real_music
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.model_folder import CARRIED, CONFIG
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.studio.embedded_songs import write_songs
 from megatron_music.studio.server import find_models
 from megatron_music.studio.worker import compose_songs, song_wishes

@@ -14,9 +14,9 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from megatron_music.errors import UsageError, WriteError
 from megatron_music.files import check_writable, file_lock, read_small
-from megatron_music.generate.key import Key
 from megatron_music.generate.model_folder import CARRIED, CONFIG, model_identity
-from megatron_music.generate.request import DYNAMICS
+from megatron_music.generate.song_key import Key
+from megatron_music.generate.song_request import DYNAMICS
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import INSTRUMENT_COUNT
 from megatron_music.studio.app import AccessPolicy, create_app

@@ -17,7 +17,7 @@ _VOICES = {"SOPRANO", "ALTO", "TENOR", "BASS"}
 
 
 def title_of(facts: dict[str, Any], number: int) -> str:
-    """Return a title for a song by its figures (`generate.report.figures`) and its number."""
+    """Return a title for a song by its figures (`generate.song_report.figures`) and its number."""
     tracks = facts["tracks"]
     _, major, minor = _PACES[pace_of(facts)]
     words = minor if is_minor(facts) else major

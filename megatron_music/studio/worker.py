@@ -20,7 +20,7 @@ from megatron_music.errors import MusicError, MusicFileError, UsageError
 from megatron_music.score.metre import COMMON_TIME
 
 if TYPE_CHECKING:
-    from megatron_music.generate.request import Request
+    from megatron_music.generate.song_request import Request
 
 Job = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
@@ -126,7 +126,7 @@ def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
 
 def as_request(wishes: dict[str, Any]) -> "Request":
     """Return wishes, as JSON has them, as a request; raises UsageError."""
-    from megatron_music.generate.request import Request
+    from megatron_music.generate.song_request import Request
 
     known = [field.name for field in fields(Request)]
     unknown = sorted(wishes.keys() - known)
@@ -141,7 +141,7 @@ def as_request(wishes: dict[str, Any]) -> "Request":
 def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:
     from megatron_music.generate.midi_patch import write_song
     from megatron_music.generate.prepare_prompt import prepared
-    from megatron_music.generate.report import new_bars, tempo_of
+    from megatron_music.generate.song_report import new_bars, tempo_of
 
     request = as_request(wishes)
     watch = _BarWatch(composer.vocabulary, send)
@@ -220,7 +220,7 @@ def facts_of(piece: Any, tempo_bpm: float, midi: Path) -> dict[str, Any]:
     the last one's end, `bar_starts_s` when it sounds. Of a song with words `syllables_by_track`
     has one for each note, "" for none, and after each what ends there (`score.words`).
     """
-    from megatron_music.generate.report import figures
+    from megatron_music.generate.song_report import figures
     from megatron_music.score.midi_reader import read_file
 
     notes = [
@@ -319,7 +319,7 @@ def _read(job: Job, models: dict[str, str], send: Send) -> Job:  # noqa: ARG001
 
 def _warm(job: Job, models: dict[str, str], send: Send) -> None:  # noqa: ARG001
     """Import the modules that the first rendering needs."""
-    from megatron_music.generate import report, roll  # noqa: F401
+    from megatron_music.generate import roll, song_report  # noqa: F401
     from megatron_music.score import audio, midi_writer, pianoroll  # noqa: F401
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampling_params import SamplingParams
+from megatron_music.generate.song_request import Request
 
 MOST_TOKENS = 1 << 16
 

@@ -11,8 +11,8 @@ from transformers import GPT2LMHeadModel
 
 from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.decoding import CachedGPT2, decode
+from megatron_music.generate.load_model import load_on_device
 from megatron_music.generate.sampler import SongSampler
-from megatron_music.generate.weights import load_on_device
 from megatron_music.text.request import TextRequest
 from megatron_music.text.songs import clean
 from megatron_music.tokenizer.text_vocabulary import (

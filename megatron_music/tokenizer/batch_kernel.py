@@ -1,6 +1,6 @@
 """Whole files to documents, compiled: each is read, laid out in bars and encoded.
 
-A row of numbers reports on each piece; `tokenizer.batch` explains the columns.
+A row of numbers reports on each piece; `tokenizer.batch_encoder` explains the columns.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from megatron_music.score.midi_columns import CODE, Buffers, Bytes, Columns
 from megatron_music.score.midi_kernel import scan
 from megatron_music.score.notes import QUARTERS_PER_BAR
 from megatron_music.score.tempo_kernel import read_tempos
-from megatron_music.tokenizer.documents import DocumentColumns
+from megatron_music.tokenizer.document_columns import DocumentColumns
 from megatron_music.tokenizer.encode_kernel import NO_ROOM, encode_notes
 from megatron_music.tokenizer.encode_setup import Setup
 

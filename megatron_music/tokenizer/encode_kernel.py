@@ -27,7 +27,7 @@ from megatron_music.score.metre import SIXTEENTHS
 from megatron_music.score.midi_columns import Columns
 from megatron_music.score.notes import DEFAULT_VELOCITY, QUARTERS_PER_BAR, UNTOLD
 from megatron_music.score.tempo_kernel import find_tempos
-from megatron_music.tokenizer.documents import DocumentColumns
+from megatron_music.tokenizer.document_columns import DocumentColumns
 from megatron_music.tokenizer.encode_setup import (
     PITCH_BITS,
     WORD_BITS,

@@ -14,7 +14,7 @@ from megatron_music.score.instruments import DRUMS
 from megatron_music.score.jit import kernel, wide
 from megatron_music.tokenizer import token_kinds as kinds
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenArray
-from megatron_music.tokenizer.windows import IntArray, WindowTables
+from megatron_music.tokenizer.window_draw import IntArray, WindowTables
 
 BoolArray = npt.NDArray[np.bool_]
 

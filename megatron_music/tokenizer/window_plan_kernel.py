@@ -19,7 +19,7 @@ from megatron_music.tokenizer.window_cut_kernel import (
     index_document,
     look_at_tracks,
 )
-from megatron_music.tokenizer.windows import Draw, IntArray, Window, WindowTables
+from megatron_music.tokenizer.window_draw import Draw, IntArray, Window, WindowTables
 
 _COLUMNS = len(Window._fields)
 _NOTHING_FITS = 0

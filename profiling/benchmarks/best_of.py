@@ -25,7 +25,7 @@ from megatron_music.evaluate.measures import FIGURES
 from megatron_music.evaluate.voices import VOICE_FIGURES
 from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 
 MOST_WINDOWS = 400
 PACKAGES = ("torch", "transformers", "scikit-learn", "numpy")

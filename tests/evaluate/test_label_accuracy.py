@@ -7,7 +7,7 @@ import numpy as np
 from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.label_accuracy import FEWEST_WINDOWS, label_rows
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.progress import silent
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode

@@ -18,11 +18,11 @@ from megatron_music.errors import Interrupted, UsageError
 from megatron_music.generate import album as album_module
 from megatron_music.generate.album import Formats, songs_to_compose, write_album
 from megatron_music.generate.album_index import AlbumIndex
-from megatron_music.generate.key import key_of
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.report import Copies, Provenance, song_report
-from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_key import key_of
+from megatron_music.generate.song_report import Copies, Provenance, song_report
+from megatron_music.generate.song_request import Request
 from megatron_music.score.instruments import DRUMS, SOPRANO
 from megatron_music.score.music_file import read_music
 from megatron_music.score.notes import Piece

@@ -8,8 +8,8 @@ import torch
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
 from megatron_music.generate.session import Session
+from megatron_music.generate.song_request import Request
 from megatron_music.score.instruments import SOPRANO, instrument_name
 from megatron_music.tokenizer.attributes import parse_blends
 from megatron_music.tokenizer.structure import INPUTS

@@ -18,7 +18,7 @@ from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.model_folder import model_identity
 from megatron_music.generate.prompt import read_prompt
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.score.metre import TimeSignature
 from megatron_music.score.midi_reader import read_midi
 from megatron_music.score.midi_writer import write_midi

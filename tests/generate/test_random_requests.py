@@ -14,10 +14,10 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.harmonise import kept_voice
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, TokenSampler, Watch
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title
 from megatron_music.score.instruments import VOICES, parse_instrument
 from megatron_music.score.notes import Piece

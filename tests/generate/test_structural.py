@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import Constraint, GrammarProcessor, TokenSampler
 from megatron_music.generate.sampling_params import USUAL_MIN_P, Steering
 from megatron_music.generate.session import Session
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_request import Request
 from megatron_music.generate.structural import SongReader, model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode

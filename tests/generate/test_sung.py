@@ -16,8 +16,8 @@ from megatron_music.generate.album import Formats, write_album
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import read_prompt
-from megatron_music.generate.report import Provenance
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_report import Provenance
+from megatron_music.generate.song_request import Request
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.music_file import parse_sung, read_music
 from megatron_music.score.notes import Track

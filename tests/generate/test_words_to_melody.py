@@ -12,8 +12,8 @@ from megatron_music.generate.album import Formats, write_album
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import Prompt, read_prompt
-from megatron_music.generate.report import Provenance
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_report import Provenance
+from megatron_music.generate.song_request import Request
 from megatron_music.generate.words_to_melody import MelodyConstraint, sing_template
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Piece

@@ -11,7 +11,7 @@ from megatron_music.errors import UsageError
 from megatron_music.evaluate.best import RealMusic
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.model_folder import CARRIED
-from megatron_music.generate.request import Request
+from megatron_music.generate.song_request import Request
 from megatron_music.studio import embed, server
 from megatron_music.studio.embedded_songs import SONGS, read_songs
 from megatron_music.studio.worker import facts_of

@@ -19,7 +19,7 @@ from megatron_music.score.midi_reader import parse_midi
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import Score, Track
 from megatron_music.score.quantize import merge, placed_windows, quantize, windows
-from megatron_music.tokenizer.batch import Batch, BatchEncoder
+from megatron_music.tokenizer.batch_encoder import Batch, BatchEncoder
 from megatron_music.tokenizer.batch_kernel import BARS, DOCUMENTS, TOKENS, WINDOWS
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.score.jit import kernel, wide
-from megatron_music.tokenizer.documents import DocumentColumns, Rates
+from megatron_music.tokenizer.document_columns import DocumentColumns, Rates
 from megatron_music.tokenizer.vocabulary import PITCHES
 
 

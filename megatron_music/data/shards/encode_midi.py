@@ -26,7 +26,7 @@ from megatron_music.score.notation import is_score
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
-    from megatron_music.tokenizer.batch import Batch, BatchEncoder
+    from megatron_music.tokenizer.batch_encoder import Batch, BatchEncoder
 
 _MOST_BYTES = 16_000_000
 
@@ -58,7 +58,7 @@ def load_kernels() -> None:
 def _encoder(settings: BuildSettings) -> "BatchEncoder":
     """Return the encoder of a worker: its memory is kept from shard to shard."""
     # Imported here: music21's collections are read without the compiler, which takes a second.
-    from megatron_music.tokenizer.batch import BatchEncoder
+    from megatron_music.tokenizer.batch_encoder import BatchEncoder
 
     cut = settings.cut
     return BatchEncoder(

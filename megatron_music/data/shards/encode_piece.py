@@ -24,7 +24,7 @@ from megatron_music.score.metre import COMMON_TIME, TimeSignature, time_signatur
 from megatron_music.score.notes import QUARTERS_PER_BAR, Score
 from megatron_music.score.quantize import as_chorale, merge, placed_windows, quantize
 from megatron_music.tokenizer.codec import encode, note_rates, transpose
-from megatron_music.tokenizer.documents import (
+from megatron_music.tokenizer.document_columns import (
     NO_DOCUMENTS,
     DocumentColumns,
     Rates,

@@ -17,7 +17,7 @@ from megatron_music.data.settings import SPLITS
 from megatron_music.data.shards.encode_piece import EncodedPiece
 from megatron_music.errors import DataError
 from megatron_music.files import atomic_write
-from megatron_music.tokenizer.documents import DocumentColumns, Rates, concatenated
+from megatron_music.tokenizer.document_columns import DocumentColumns, Rates, concatenated
 
 NO_SPLIT = -1
 FINGERPRINT_BYTES = 16

@@ -10,7 +10,7 @@ from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.score.quantize import placed_windows
 from megatron_music.tokenizer.codec import encode, note_rates
-from megatron_music.tokenizer.documents import document_columns
+from megatron_music.tokenizer.document_columns import document_columns
 from megatron_music.tokenizer.vocabulary import vocabulary_of
 from tests.music import pieces
 

@@ -24,8 +24,7 @@ from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     vocabulary_of,
 )
-from megatron_music.tokenizer.window_plan_kernel import hide_bars
-from megatron_music.tokenizer.windows import (
+from megatron_music.tokenizer.window_draw import (
     WHOLE,
     Documents,
     Windows,
@@ -35,6 +34,7 @@ from megatron_music.tokenizer.windows import (
     plan,
     shortened,
 )
+from megatron_music.tokenizer.window_plan_kernel import hide_bars
 from tests.music import pieces, sung_pieces, track
 
 PLAIN = vocabulary_of(TokenizerSettings(fill=True))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from megatron_music.errors import UsageError
-from megatron_music.generate.key import parse_key
 from megatron_music.generate.lyrics import (
     LONGEST_UPBEAT,
     LaidWords,
@@ -20,6 +19,7 @@ from megatron_music.generate.sampling_params import (
     SamplingParams,
     Steering,
 )
+from megatron_music.generate.song_key import parse_key
 from megatron_music.score.dynamics import MARKS
 from megatron_music.score.general_midi import find_instrument
 from megatron_music.score.instruments import VOICES, instrument_name, parse_instrument

@@ -34,7 +34,7 @@ from megatron_music.tokenizer.batch_kernel import (
     encode_files,
     encode_in_bars,
 )
-from megatron_music.tokenizer.documents import DocumentColumns, concatenated
+from megatron_music.tokenizer.document_columns import DocumentColumns, concatenated
 from megatron_music.tokenizer.encode_setup import MOST_WINDOW_BARS, EncodePlan, new_setup
 from megatron_music.tokenizer.vocabulary import Vocabulary
 

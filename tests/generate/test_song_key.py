@@ -9,10 +9,10 @@ import torch
 
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
-from megatron_music.generate.key import Key, parse_key
-from megatron_music.generate.request import Request
 from megatron_music.generate.sampler import KeyProcessor
 from megatron_music.generate.session import Session
+from megatron_music.generate.song_key import Key, parse_key
+from megatron_music.generate.song_request import Request
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megatron_music.tokenizer.documents import (
+from megatron_music.tokenizer.document_columns import (
     NO_DOCUMENTS,
     DocumentColumns,
     concatenated,

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.generate.key import key_of
 from megatron_music.generate.prompt import Prompt
-from megatron_music.generate.request import Request
 from megatron_music.generate.song import Song
+from megatron_music.generate.song_key import key_of
+from megatron_music.generate.song_request import Request
 from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_columns import US_PER_MINUTE
