@@ -20,7 +20,6 @@ from megatron_music.generate.album import Formats, songs_to_compose, write_album
 from megatron_music.generate.album_index import AlbumIndex
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.song import Song
-from megatron_music.generate.song_key import key_of
 from megatron_music.generate.song_report import Copies, Provenance, song_report
 from megatron_music.generate.song_request import Request
 from megatron_music.score.instruments import DRUMS, SOPRANO
@@ -117,17 +116,6 @@ def test_a_report_names_the_bars_that_are_new() -> None:
         {"instrument": "Electric Bass (finger)", "name": "Electric Bass (finger)", "bars": [2]},
         {"instrument": "Drums", "name": "Drums", "bars": [1, 2]},
     ]
-
-
-@pytest.mark.parametrize(("tonic", "name"), [(0, "A minor"), (2, "B minor"), (3, "C minor")])
-def test_the_key_of_a_scale_is_found(tonic: int, name: str) -> None:
-    scale = np.array([57, 59, 60, 62, 64, 65, 68, 69, 57, 57, 64]) + tonic
-    rows = [(2 * i, 2 * i + 2, int(pitch)) for i, pitch in enumerate(scale)]
-    assert key_of(Piece(4, 2, (track(0, *rows),))) == name
-
-
-def test_drums_have_no_key() -> None:
-    assert key_of(Piece(4, 1, (track(DRUMS, (0, 1, 36)),))) == ""
 
 
 def test_a_song_without_training_data_is_marked_as_not_checked() -> None:
@@ -227,7 +215,7 @@ def test_numbers_continue_after_the_highest_seed(tmp_path: Path) -> None:
 def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
     request = Request(3, seed=5)
     with pytest.raises(Interrupted, match="1 of 3 songs are finished and kept"):
-        write_album(stopped_after(song(5)), tmp_path, request, MAKER, QUICK)
+        write_album(stopped(KeyboardInterrupt(), song(5)), tmp_path, request, MAKER, QUICK)
     assert titles(tmp_path) == ["seed 5"]
     assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [Request(2, seed=6)]
 
@@ -272,17 +260,11 @@ def test_favourites_are_copied_into_a_folder_of_their_own(tmp_path: Path) -> Non
 def test_songs_that_cannot_be_made_leave_a_folder_as_it_was(tmp_path: Path) -> None:
     files = album(tmp_path, Request(1, seed=5))
     with pytest.raises(RuntimeError, match="no song"):
-        write_album(impossible(), tmp_path, Request(1, seed=6), MAKER, QUICK)
+        write_album(stopped(RuntimeError("no song")), tmp_path, Request(1, seed=6), MAKER, QUICK)
     assert all(file.is_file() for file in files)
 
 
-def impossible() -> Iterator[Song]:
-    """Fail when the first song is asked for, as a model may."""
-    raise RuntimeError("no song")
-    yield song(1)
-
-
-def stopped_after(*songs: Song) -> Iterator[Song]:
-    """Give songs, then Ctrl-C."""
+def stopped(why: BaseException, *songs: Song) -> Iterator[Song]:
+    """Give songs, then raise, as Ctrl-C or a model may."""
     yield from songs
-    raise KeyboardInterrupt
+    raise why

@@ -62,16 +62,6 @@ def test_a_chorale_that_lacks_a_voice_is_given_one_and_another_piece_is_not(
     assert names(song.piece) == ["0", "0"]
 
 
-def test_bars_of_a_track_are_filled_and_nothing_else_changes(session: Session) -> None:
-    assert session.piece is not None
-    songs = session.fill(count=3, fill_bars=(2, 3), fill_tracks=("BASS",), temperature=5.0)
-    assert len({song.tokens for song in songs}) == 3
-    for song in songs:
-        assert song.piece.tracks[:3] == session.piece.tracks[:3]
-        new, old = notes_before(song.piece, 4)[3], notes_before(session.piece, 4)[3]
-        assert {row[0] // STEPS for row in new ^ old} <= {1, 2}
-
-
 def test_a_share_of_the_bars_varies_and_each_song_varies_others(session: Session) -> None:
     assert session.piece is not None
     old = notes_before(session.piece, 4)

@@ -11,7 +11,7 @@ from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.sampler import KeyProcessor
 from megatron_music.generate.session import Session
-from megatron_music.generate.song_key import Key, parse_key
+from megatron_music.generate.song_key import Key, key_of, parse_key
 from megatron_music.generate.song_request import Request
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.notes import Piece
@@ -54,6 +54,17 @@ def test_a_word_that_is_not_a_key_is_refused(said: str) -> None:
 def test_the_share_of_a_key_counts_how_long_notes_sound() -> None:
     piece = Piece(4, 1, (track(0, (0, 12, 60), (12, 16, 61)), track(DRUMS, (0, 16, 61))))
     assert parse_key("C major").share(piece) == 0.75
+
+
+@pytest.mark.parametrize(("tonic", "name"), [(0, "A minor"), (2, "B minor"), (3, "C minor")])
+def test_the_key_of_a_scale_is_found(tonic: int, name: str) -> None:
+    scale = np.array([57, 59, 60, 62, 64, 65, 68, 69, 57, 57, 64]) + tonic
+    rows = [(2 * i, 2 * i + 2, int(pitch)) for i, pitch in enumerate(scale)]
+    assert key_of(Piece(4, 2, (track(0, *rows),))) == name
+
+
+def test_drums_have_no_key() -> None:
+    assert key_of(Piece(4, 1, (track(DRUMS, (0, 1, 36)),))) == ""
 
 
 @pytest.mark.parametrize("key", ["C major", "E minor"])

@@ -186,22 +186,6 @@ def test_the_arguments_are_sums_of_rows_of_the_position_table(hearing_model: Pat
     assert (given["attention_mask"] == 1).all()
 
 
-def test_a_cache_may_be_given_any_number_of_tokens_at_once(hearing_model: Path) -> None:
-    plain = AutoModelForCausalLM.from_pretrained(hearing_model).double().eval()
-    vocabulary = load_vocabulary(hearing_model)
-    (song,) = Session.load(hearing_model).compose(count=1, bars=4)
-    ids = torch.tensor([song.tokens, song.tokens])
-    places = np.array([[0, 4], [-1, -1]])
-    lengths = [7, 1, 1, 20, ids.shape[1] - 29]
-    reader = SongReader(plain, vocabulary)
-    reader.begin(2, places)
-    with torch.inference_mode():
-        had = [reader.read(part) for part in ids.split(lengths, dim=1)]
-        wanted = plain(**model_inputs(plain, vocabulary, ids, places)).logits
-    lasts = np.cumsum(lengths) - 1
-    assert torch.allclose(torch.stack(had, 1), wanted[:, lasts], atol=1e-10)
-
-
 def test_guidance_makes_the_inputs_count_more_in_the_choice_of_pitches(
     hearing_model: Path,
 ) -> None:

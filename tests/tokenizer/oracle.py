@@ -1,23 +1,18 @@
 """The grammar of mmmtrack in Python, a rule at a time: what its kernels are compared with."""
 
 from collections import Counter
-from collections.abc import Iterable
-
-import numpy as np
-import numpy.typing as npt
+from functools import partial
 
 from megatron_music.errors import TokenError
-from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
+from megatron_music.score.instruments import VOICES
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.grammar_state import Plan
-from megatron_music.tokenizer.vocabulary import DENSITY_LEVELS, PITCHES, Kind, Vocabulary
-from tests.tokenizer.oracle_position import Phase, Position
-
-BoolArray = npt.NDArray[np.bool_]
+from megatron_music.tokenizer.vocabulary import PITCHES, Kind, Vocabulary
+from tests.tokenizer.oracle_position import METRE, TEMPO, Phase, Position
 
 
 class OracleWalker:
-    """Follow the tokens of one piece, knowing at each point which may come next.
+    """Follow the tokens of one piece, knowing at each point why a token may not come next.
 
     With a plan, a token is legal only if the plan can still be met after it: whatever is chosen
     among the legal ones, the piece ends as asked and within `max_tokens`, provided that
@@ -34,15 +29,14 @@ class OracleWalker:
         self._wanted = Counter(self.plan.instruments or ())
         self._levels = dict(self.plan.densities)
         self._instrument = 0
-        self._marks = range(vocabulary.piece_start, vocabulary.bar_end + 1)
         self._rules = {
             Kind.NOTE_ON: self._bad_note_on,
             Kind.NOTE_OFF: self._bad_note_off,
             Kind.TIME_DELTA: self._bad_delta,
             Kind.INST: self._bad_instrument,
             Kind.DENSITY: self._bad_density,
-            Kind.METRE: self._bad_metre,
-            Kind.TEMPO: self._bad_tempo,
+            Kind.METRE: partial(self._bad_change, METRE),
+            Kind.TEMPO: partial(self._bad_change, TEMPO),
             Kind.VELOCITY: self._bad_velocity,
             Kind.SYLLABLE: self._bad_syllable,
             Kind.ATTRIBUTE: self._bad_attribute,
@@ -75,51 +69,6 @@ class OracleWalker:
         self.position.take(token)
         self.tokens.append(token)
 
-    def allowed(self) -> BoolArray:
-        """Return the legal next tokens as a mask over the vocabulary; none after the piece."""
-        v, at = self.vocabulary, self.position
-        mask = np.zeros(len(v), np.bool_)
-        if at.phase is Phase.IN_BAR:
-            self._allow_music(mask)
-        elif at.phase is Phase.INSTRUMENT:
-            codes: Iterable[int] = range(INSTRUMENT_COUNT)
-            codes = codes if self.plan.instruments is None else (+self._wanted).keys()
-            mask[[v.inst + code for code in codes]] = True
-        elif at.phase is Phase.DENSITY:
-            mask[v.density : v.density + DENSITY_LEVELS] = [
-                self._bad_density(level) is None for level in range(DENSITY_LEVELS)
-            ]
-        elif at.phase is Phase.HEAD:
-            mask[v.attribute :] = [self.refusal(t) is None for t in range(v.attribute, len(v))]
-        if at.phase in (Phase.HEAD, Phase.BETWEEN_BARS):
-            mask[v.metre : v.syllable] = [
-                self.refusal(token) is None for token in range(v.metre, v.syllable)
-            ]
-        for mark in self._marks:
-            mask[mark] = self.refusal(mark) is None
-        return mask
-
-    def _allow_music(self, mask: BoolArray) -> None:
-        """Mark the notes, velocities and times that are legal in a bar."""
-        v, sounding = self.vocabulary, self.position.sounding
-        silent = next((pitch for pitch in range(PITCHES) if pitch not in sounding), None)
-        if silent is not None and self.refusal(v.note_on + silent) is None:
-            mask[v.note_on : v.note_on + PITCHES] = True
-            mask[[v.note_on + pitch for pitch in sounding]] = False
-        mask[v.velocity : v.tempo] = [
-            self.refusal(token) is None for token in range(v.velocity, v.tempo)
-        ]
-        mask[v.syllable : v.attribute] = [
-            self._bad_syllable(part) is None for part in range(v.attribute - v.syllable)
-        ]
-        for pitch in sounding:
-            mask[v.note_off + pitch] = self.refusal(v.note_off + pitch) is None
-        room = self.position.bar_steps - self.position.step_in_bar
-        # Times within the bar are as good as each other; reaching the barline is different.
-        for first, last in ((1, room - 1), (room, room)):
-            if 0 < first <= last and not self._bad_delta(first):
-                mask[v.time_delta + first : v.time_delta + last + 1] = True
-
     # -- the rules: a reason to refuse, or None ---------------------------------------------
 
     def refusal(self, token: int) -> str | None:
@@ -147,9 +96,9 @@ class OracleWalker:
         return f"{name} is not legal {phase.value}; expected {expected}"
 
     def _expected_at_head(self) -> str:
-        at = self.position
-        untold = [name for name, of in (("METRE", at.metre), ("TEMPO", at.tempo)) if of is None]
-        return untold[0] if untold else "TRACK_START"
+        if None not in self.position.now:
+            return "TRACK_START"
+        return ("METRE", "TEMPO")[self.position.now.index(None)]
 
     def _bad_note_on(self, pitch: int) -> str | None:
         token = self.vocabulary.note_on + pitch
@@ -247,11 +196,10 @@ class OracleWalker:
         if self.position.phase is not Phase.HEAD:
             return self._misplaced(token)
         v, at = self.vocabulary, self.position
-        for mark, is_told in (
-            ("METRE", v.has_metres and at.metre is not None),
-            ("TEMPO", v.has_tempos and at.tempo is not None),
+        for mark, has, now in zip(
+            ("METRE", "TEMPO"), (v.has_metres, v.has_tempos), at.now, strict=True
         ):
-            if is_told:
+            if has and now is not None:
                 return f"{v.tokens[token]} after {mark}; attributes come first"
         if token <= self.position.attribute:
             return f"{self.vocabulary.tokens[token]} is out of order or repeated"
@@ -259,36 +207,26 @@ class OracleWalker:
             return f"{self.vocabulary.tokens[token]} was not asked for, or not yet"
         return self._unaffordable(token)
 
-    def _bad_metre(self, metre: int) -> str | None:
-        at, token = self.position, self.vocabulary.metre + metre
-        name = self.vocabulary.tokens[token]
-        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.changed or at.tempo_changed:
-            return self._misplaced(token)
-        if self.plan.metre not in (None, metre):
-            return f"{name}, but {self.vocabulary.metres[self.plan.metre or 0]} was asked for"
-        if self.vocabulary.has_tempos and at.phase is Phase.HEAD and at.tempo is not None:
-            return f"{name} after TEMPO; METRE comes first"
-        return self._bad_change(token, metre, at.metre, at.metre_due)
-
-    def _bad_tempo(self, tempo: int) -> str | None:
-        at, token = self.position, self.vocabulary.tempo + tempo
-        name = self.vocabulary.tokens[token]
-        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or at.tempo_changed:
-            return self._misplaced(token)
-        if self.plan.tempo not in (None, tempo):
-            return f"{name}, but {self.vocabulary.tempi[self.plan.tempo or 0]} was asked for"
-        if at.phase is Phase.HEAD and at.metre is None:
-            return f"{name} before METRE"
-        if at.metre_due is not None:
-            return f"{name} before METRE, which comes first"
-        return self._bad_change(token, tempo, at.tempo, at.tempo_due)
-
-    def _bad_change(self, token: int, value: int, now: int | None, due: int | None) -> str | None:
+    def _bad_change(  # noqa: C901 (a rule a line)
+        self, which: int, value: int
+    ) -> str | None:
         """Say why METRE or TEMPO cannot be told at the head, or before the bar that comes now."""
-        at = self.position
-        name = self.vocabulary.tokens[token]
-        kind = name.partition("=")[0]
-        if at.phase is Phase.HEAD:
+        at, v, plan = self.position, self.vocabulary, self.plan
+        token, now, due = (v.metre, v.tempo)[which] + value, at.now[which], at.due(which)
+        name, kind = v.tokens[token], ("METRE", "TEMPO")[which]
+        if at.phase not in (Phase.HEAD, Phase.BETWEEN_BARS) or any(at.changed[which:]):
+            return self._misplaced(token)
+        asked = (plan.metre, plan.tempo)[which]
+        if asked not in (None, value):
+            return f"{name}, but {(v.metres, v.tempi)[which][asked or 0]} was asked for"
+        at_head = at.phase is Phase.HEAD
+        if which == METRE and at_head and v.has_tempos and at.now[TEMPO] is not None:
+            return f"{name} after TEMPO; METRE comes first"
+        if which == TEMPO and at_head and at.now[METRE] is None:
+            return f"{name} before METRE"
+        if which == TEMPO and at.due(METRE) is not None:
+            return f"{name} before METRE, which comes first"
+        if at_head:
             if now is not None:
                 return f"{name} after another {kind}; expected {self._expected_at_head()}"
             if missing := self._attributes_due(at):
@@ -330,8 +268,8 @@ class OracleWalker:
         if self.position.bar == self.position.piece_bars:
             return f"BAR_START after bar {self.position.bar}; all tracks must have as many bars"
         v, at = self.vocabulary, self.position
-        for first, due in ((v.metre, at.metre_due), (v.tempo, at.tempo_due)):
-            if due is not None:
+        for which, first in enumerate((v.metre, v.tempo)):
+            if (due := at.due(which)) is not None:
                 name = v.tokens[first + due]
                 return f"BAR_START of bar {at.bar + 1} before {name}, as in the first track"
         return None
@@ -351,8 +289,9 @@ class OracleWalker:
 
     def _bad_track_end(self) -> str | None:
         at = self.position
-        if at.changed or at.tempo_changed:
-            return f"TRACK_END after {'METRE' if at.changed else 'TEMPO'}; expected BAR_START"
+        if any(at.changed):
+            name = "METRE" if at.changed[METRE] else "TEMPO"
+            return f"TRACK_END after {name}; expected BAR_START"
         if at.sounding:
             return f"TRACK_END while {min(at.sounding)} is sounding"
         if not at.bar or (at.piece_bars is not None and at.bar < at.piece_bars):

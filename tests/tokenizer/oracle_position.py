@@ -7,6 +7,9 @@ from typing import Self
 from megatron_music.score.instruments import VOICES
 from megatron_music.tokenizer.vocabulary import Kind, Vocabulary
 
+METRE, TEMPO = range(2)
+"""What changes with the bars; a place in the lists of `Position`."""
+
 
 class Phase(Enum):
     """Which part of the form of a piece the next token is in; the value is for messages."""
@@ -30,11 +33,10 @@ class Position:
     track or a plan decides it. With `full_voices` the four voices sing one note at a time and up
     to each barline; `is_full` says that this track does.
 
-    `head_metre` is the index of the metre that every track begins in and `metre` that of this bar,
-    None before its token; `bar_start` is the step at which this bar begins. `changes` maps bars to
-    the METRE tokens before them, as far as the tracks have come; `changed` is true after that of
-    the bar that comes now. `head_tempo`, `tempo`, `tempo_changes` and
-    `tempo_changed` are the same of tempi.
+    `bar_start` is the step at which this bar begins. Of metre and tempo, `head` has the indices of
+    those that every track begins in and `now` those of this bar, None before their tokens.
+    `changes` maps bars to the values told before them, as far as the tracks have come; `changed` is
+    true after the token of the bar that comes now.
 
     `velocity` is the last level in this bar, None for none yet; `announced` is true between a
     VELOCITY token and its NOTE_ON. `sung` is the number of bytes that the syllable of the last
@@ -53,25 +55,20 @@ class Position:
     struck: bool = False
     attribute: int = -1
     is_full: bool = False
-    head_metre: int | None = None
-    metre: int | None = None
     bar_start: int = 0
-    changes: dict[int, int] = field(default_factory=dict)
-    changed: bool = False
-    head_tempo: int | None = None
-    tempo: int | None = None
-    tempo_changes: dict[int, int] = field(default_factory=dict)
-    tempo_changed: bool = False
+    head: list[int | None] = field(default_factory=lambda: [None, None])
+    now: list[int | None] = field(default_factory=lambda: [None, None])
+    changes: list[dict[int, int]] = field(default_factory=lambda: [{}, {}])
+    changed: list[bool] = field(default_factory=lambda: [False, False])
     velocity: int | None = None
     announced: bool = False
     sung: int | None = None
 
     def __post_init__(self) -> None:
         """Have all bars in 4/4 and at one tempo where the vocabulary has no tokens for these."""
-        if not self.vocabulary.has_metres and self.metre is None:
-            self.head_metre = self.metre = 0
-        if not self.vocabulary.has_tempos and self.tempo is None:
-            self.head_tempo = self.tempo = 0
+        for which, is_told in enumerate((self.vocabulary.has_metres, self.vocabulary.has_tempos)):
+            if not is_told:
+                self.head[which] = self.now[which] = 0
 
     @property
     def step_in_bar(self) -> int:
@@ -81,19 +78,12 @@ class Position:
     @property
     def bar_steps(self) -> int:
         """The length of this bar."""
-        return self.vocabulary.bar_steps[self.metre or 0]
+        return self.vocabulary.bar_steps[self.now[METRE] or 0]
 
-    @property
-    def metre_due(self) -> int | None:
-        """The metre that this bar has in the first track, until its token has come."""
-        due = self.changes.get(self.bar)
-        return None if self.changed or self.tracks <= 1 else due
-
-    @property
-    def tempo_due(self) -> int | None:
-        """The tempo that this bar changes to in the first track, until its token has come."""
-        due = self.tempo_changes.get(self.bar)
-        return None if self.tempo_changed or self.tracks <= 1 else due
+    def due(self, which: int) -> int | None:
+        """Return what this bar changes to in the first track, until its token has come."""
+        due = self.changes[which].get(self.bar)
+        return None if self.changed[which] or self.tracks <= 1 else due
 
     @property
     def in_last_bar(self) -> bool:
@@ -105,8 +95,10 @@ class Position:
         moved = replace(
             self,
             sounding=dict(self.sounding),
-            changes=dict(self.changes),
-            tempo_changes=dict(self.tempo_changes),
+            head=list(self.head),
+            now=list(self.now),
+            changes=list(map(dict, self.changes)),
+            changed=list(self.changed),
         )
         moved.take(token)
         return moved
@@ -138,28 +130,17 @@ class Position:
 
     def _take_option(self, kind: Kind, value: int, sung: int | None) -> None:
         """Take what only some vocabularies have; `sung` are the bytes of the syllable before."""
-        if kind is Kind.METRE:
-            self._take_metre(value)
-        elif kind is Kind.TEMPO:
-            self._take_tempo(value)
+        if kind in (Kind.METRE, Kind.TEMPO):
+            which = METRE if kind is Kind.METRE else TEMPO
+            self.now[which] = value
+            if self.phase is Phase.HEAD:
+                self.head[which] = value
+            else:
+                self.changes[which][self.bar], self.changed[which] = value, True
         elif kind is Kind.VELOCITY:
             self.velocity, self.announced = value, True
         elif sung is not None and self.vocabulary.spelling.lengths_bytes[value]:
             self.sung = sung + self.vocabulary.spelling.lengths_bytes[value]
-
-    def _take_metre(self, metre: int) -> None:
-        self.metre = metre
-        if self.phase is Phase.HEAD:
-            self.head_metre = metre
-        else:
-            self.changes[self.bar], self.changed = metre, True
-
-    def _take_tempo(self, tempo: int) -> None:
-        self.tempo = tempo
-        if self.phase is Phase.HEAD:
-            self.head_tempo = tempo
-        else:
-            self.tempo_changes[self.bar], self.tempo_changed = tempo, True
 
     def _take_mark(self, token: int) -> None:
         v = self.vocabulary
@@ -168,9 +149,9 @@ class Position:
         elif token == v.track_start:
             self.phase, self.tracks = Phase.INSTRUMENT, self.tracks + 1
             self.bar = self.step = self.notes = self.bar_start = 0
-            self.metre, self.tempo = self.head_metre, self.head_tempo
+            self.now = list(self.head)
         elif token == v.bar_start:
-            self.phase, self.changed, self.tempo_changed = Phase.IN_BAR, False, False
+            self.phase, self.changed = Phase.IN_BAR, [False, False]
         elif token == v.bar_end:
             self.phase, self.bar, self.struck = Phase.BETWEEN_BARS, self.bar + 1, False
             self.bar_start += self.bar_steps
@@ -192,15 +173,13 @@ class Position:
         if self.phase is Phase.BETWEEN_TRACKS:
             return later * self._track_tokens(self.bar) + 1
         if self.phase in (Phase.START, Phase.HEAD):
-            untold = (self.head_metre, self.head_tempo).count(None)
-            head = (self.phase is Phase.START) + untold
+            head = (self.phase is Phase.START) + self.head.count(None)
             return head + max(later, 1) * self._track_tokens(self.piece_bars or 1) + 1
         bars = self.piece_bars or self._fewest_bars()
         return self._owed_in_track(bars) + later * self._track_tokens(bars) + 1
 
     def _track_tokens(self, bars: int) -> int:
-        changes = len(self.changes) + len(self.tempo_changes)
-        frame = 3 + self.vocabulary.settings.density + 2 * bars + changes
+        frame = 3 + self.vocabulary.settings.density + 2 * bars + sum(map(len, self.changes))
         return frame + self.vocabulary.note_tokens
 
     def _owed_in_track(self, bars: int) -> int:
@@ -220,10 +199,7 @@ class Position:
         """Count the METRE and TEMPO tokens that are still to come in this track."""
         return sum(
             bar >= self.bar + (in_bar or told)
-            for changes, told in (
-                (self.changes, self.changed),
-                (self.tempo_changes, self.tempo_changed),
-            )
+            for changes, told in zip(self.changes, self.changed, strict=True)
             for bar in changes
         )
 
@@ -246,5 +222,4 @@ class Position:
         if self.phase is Phase.IN_BAR:
             full = self.step_in_bar == self.bar_steps
             return self.bar + 1 + (full and not self.notes)
-        changed = self.changed or self.tempo_changed
-        return self.bar + bool(self.sounding or not self.notes or changed)
+        return self.bar + bool(self.sounding or not self.notes or any(self.changed))

@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 
 from megatron_music.errors import TokenError
 from megatron_music.score.instruments import VOICES
-from megatron_music.score.metre import METRES
-from megatron_music.score.notes import Piece
 from megatron_music.score.tempo import TEMPI_US
-from megatron_music.tokenizer.codec import encode, from_text
+from megatron_music.tokenizer.codec import from_text
 from megatron_music.tokenizer.grammar import Walker, check, min_tokens
 from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
-from tests.music import bars_not_full, pick, pieces
+from tests.music import bars_not_full, pick
 
 PLAIN = Vocabulary(TokenizerSettings(density=False))
 DENSE = Vocabulary(TokenizerSettings(density=True))
@@ -41,23 +39,8 @@ NOTE = "NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60"
 TAIL = "BAR_END TRACK_END PIECE_END"
 
 
-@given(pieces(), st.booleans())
-def test_every_encoded_piece_is_legal(piece: Piece, density: bool) -> None:
-    vocabulary = Vocabulary(TokenizerSettings(piece.steps_per_quarter, density))
-    check(encode(piece, vocabulary), vocabulary)
-
-
 LOUD_HEAD = "PIECE_START METRE=3/4 TEMPO=120 TRACK_START INST=0"
 LOUD_NOTE = "VELOCITY=88 NOTE_ON=60 TIME_DELTA=4 NOTE_OFF=60"
-
-
-@given(pieces(metres=True, expressive=True), st.sampled_from([0, 8, 32]), st.booleans())
-def test_every_expressive_piece_is_legal(piece: Piece, levels: int, tempo: bool) -> None:
-    metres = tuple(map(str, METRES))
-    settings = TokenizerSettings(
-        piece.steps_per_quarter, metres=metres, velocity=levels, tempo=tempo
-    )
-    check(encode(piece, Vocabulary(settings)), Vocabulary(settings))
 
 
 SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
@@ -73,8 +56,6 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
         (EXPRESSIVE, f"{LOUD_HEAD} TEMPO=60", 5, "no bar changes"),
         (EXPRESSIVE, f"{LOUD_HEAD} BAR_START NOTE_ON=60", 6, "before the VELOCITY"),
         (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 VELOCITY=72", 7, "expected NOTE_ON"),
-        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 TIME_DELTA=1", 7, "expected NOTE_ON"),
-        (EXPRESSIVE, f"{LOUD_HEAD} BAR_START VELOCITY=88 BAR_END", 7, "expected NOTE_ON"),
         (EXPRESSIVE, f"{LOUD_HEAD} BAR_START {LOUD_NOTE} {LOUD_NOTE}", 10, "VELOCITY=88 again"),
         (EXPRESSIVE, f"{LOUD_HEAD} BAR_START TIME_DELTA=12 VELOCITY=88", 7, "after the last step"),
         (EXPRESSIVE, f"{LOUD_HEAD} BAR_START {LOUD_NOTE} BAR_END TEMPO=120", 11, "again"),
@@ -100,26 +81,22 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
         (SUNG, f"{SUNG_HEAD} SYLLABLE=a", 6, "right after its NOTE_ON"),
         (SUNG, f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=WORD_END", 7, "before the text"),
         (SUNG, f"{SUNG_HEAD} NOTE_ON=60 SYLLABLE=a SYLLABLE=WORD_END SYLLABLE=b", 9, "right after"),
-        (SUNG, f"{SUNG_HEAD} NOTE_ON=60 TIME_DELTA=1 SYLLABLE=a", 8, "right after"),
         (SUNG, f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=a' * 33}", 39, "after 32 bytes"),
-        (SUNG, f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 11}", 17, "after 30 bytes"),
         (
             SUNG,
             f"{SUNG_HEAD} NOTE_ON=60{' SYLLABLE=ing' * 10} SYLLABLE=ü SYLLABLE=a",
             18,
             "after 32",
         ),
+        (ATTRIBUTED, "PIECE_START GENRE=ROCK GENRE=JAZZ", 2, "out of order or repeated"),
+        (ATTRIBUTED, "PIECE_START GENRE=JAZZ GENRE=JAZZ", 2, "out of order or repeated"),
         (PLAIN, "TRACK_START", 0, "expected PIECE_START"),
         (PLAIN, "PIECE_START INST=0", 1, "expected TRACK_START"),
-        (PLAIN, "PIECE_START PIECE_END", 1, "expected TRACK_START"),
         (PLAIN, "PIECE_START TRACK_START BAR_START", 2, "expected INST"),
         (PLAIN, "PIECE_START TRACK_START INST=0 DENSITY=1", 3, "expected BAR_START"),
         (PLAIN, f"{HEAD} BAR_START", 4, "in a bar"),
-        (PLAIN, f"{HEAD} TRACK_END", 4, "in a bar"),
-        (PLAIN, f"{HEAD} PAD", 4, "in a bar"),
         (PLAIN, f"{HEAD} FILL_IN", 4, "1 FILL_IN, 0 FILL_START and 0 FILL_END"),
         (PLAIN, f"{HEAD} NOTE_OFF=60", 4, "while 60 is not sounding"),
-        (PLAIN, f"{HEAD} NOTE_ON=60 NOTE_ON=60", 5, "while 60 is sounding"),
         (PLAIN, f"{HEAD} NOTE_ON=60 TIME_DELTA=4 NOTE_ON=60", 6, "while 60 is sounding"),
         (PLAIN, f"{HEAD} TIME_DELTA=1 NOTE_ON=60 NOTE_OFF=60", 6, "at the step of its NOTE_ON"),
         (PLAIN, f"{HEAD} NOTE_ON=60 BAR_END BAR_START NOTE_OFF=60", 7, "in the bar before"),
@@ -136,7 +113,6 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
             "expected TRACK_START or PIECE_END",
         ),
         (PLAIN, f"{HEAD} {NOTE} {TAIL} PIECE_START", 10, "expected nothing more"),
-        (PLAIN, f"{HEAD} {NOTE} {TAIL} PAD", 10, "expected nothing more"),
         (
             PLAIN,
             f"{HEAD} {NOTE} BAR_END TRACK_END "
@@ -163,12 +139,6 @@ SUNG_HEAD = "PIECE_START TRACK_START INST=0 DENSITY=0 BAR_START VELOCITY=88"
             12,
             "without a note",
         ),
-        (
-            PLAIN,
-            f"{HEAD} {NOTE} BAR_END TRACK_END TRACK_START INST=1 BAR_START BAR_END",
-            12,
-            "without a note",
-        ),
     ],
 )
 def test_each_wrong_token_is_refused_at_its_place(
@@ -177,14 +147,6 @@ def test_each_wrong_token_is_refused_at_its_place(
     with pytest.raises(TokenError, match=reason) as caught:
         check(from_text(text, vocabulary), vocabulary)
     assert caught.value.position == position
-
-
-def test_attributes_stand_at_the_head_in_order_and_once() -> None:
-    legal = f"PIECE_START GENRE=JAZZ GENRE=ROCK {HEAD[12:-10]} DENSITY=1 BAR_START {NOTE} {TAIL}"
-    check(from_text(legal, ATTRIBUTED), ATTRIBUTED)
-    for wrong in ("PIECE_START GENRE=ROCK GENRE=JAZZ", "PIECE_START GENRE=JAZZ GENRE=JAZZ"):
-        with pytest.raises(TokenError, match="out of order or repeated"):
-            check(from_text(wrong, ATTRIBUTED), ATTRIBUTED)
 
 
 @st.composite
@@ -240,6 +202,11 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
     if plan.metre is not None:
         metres = {piece.metre_of(bar) for bar in range(piece.bars)}
         assert metres == {vocabulary.metres[plan.metre]}
+    if plan.tempo is not None:
+        assert set(piece.tempos_us) == {TEMPI_US[plan.tempo]}
+    for track in piece.tracks if plan.velocities is not None else ():
+        levels = vocabulary.levels_of(track.velocity)
+        assert plan.velocities[0] <= levels.min() <= levels.max() <= plan.velocities[1]
     if plan.attributes is not None:
         assert walker.tokens[1 : 1 + len(plan.attributes)] == list(plan.attributes)
     if vocabulary.settings.density:
@@ -247,18 +214,6 @@ def test_any_legal_choice_ends_as_planned(planned: tuple[Vocabulary, Plan], seed
             assert walker.tokens[walker.tokens.index(vocabulary.inst + code) + 1] == (
                 vocabulary.density + level
             )
-
-
-@settings(deadline=None, max_examples=100)
-@given(plans(), st.integers(0, 2**32))
-def test_tempo_and_dynamics_are_as_planned(planned: tuple[Vocabulary, Plan], seed: int) -> None:
-    vocabulary, plan = planned
-    piece = wander(vocabulary, plan, seed).piece()
-    if plan.tempo is not None:
-        assert set(piece.tempos_us) == {TEMPI_US[plan.tempo]}
-    for track in piece.tracks if plan.velocities is not None else ():
-        levels = vocabulary.levels_of(track.velocity)
-        assert plan.velocities[0] <= levels.min() <= levels.max() <= plan.velocities[1]
 
 
 @settings(deadline=None, max_examples=50)
@@ -270,20 +225,3 @@ def test_the_shortest_way_is_as_long_as_promised(
     least = min_tokens(vocabulary, plan)
     tight = replace(plan, max_tokens=least)
     assert wander(vocabulary, tight, seed).length == least
-
-
-def test_a_single_voice_sings_one_note_at_a_time_and_others_as_they_like() -> None:
-    for instrument, legal in (("TENOR", False), ("0", True)):
-        walker = Walker(PLAIN, Plan(single_voices=True))
-        text = f"PIECE_START TRACK_START INST={instrument} BAR_START NOTE_ON=60"
-        for token in from_text(text, PLAIN).tolist():
-            walker.advance(token)
-        assert bool(walker.allowed()[PLAIN.note_on + 64]) is legal
-
-
-def test_what_was_not_asked_for_is_refused() -> None:
-    walker = Walker(PLAIN, Plan(bars=1, instruments=(5,)))
-    for token in from_text("PIECE_START TRACK_START", PLAIN).tolist():
-        walker.advance(token)
-    assert walker.refusal(PLAIN.inst + 4) is not None
-    assert np.flatnonzero(walker.allowed()).tolist() == [PLAIN.inst + 5]

@@ -1,5 +1,7 @@
 """The compiled grammar marks, refuses and passes over what the readable one does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,48 +93,59 @@ def spoiled(draw: st.DrawFn) -> tuple[TokenArray, Vocabulary]:
     return np.array(rows, np.uint16), vocabulary
 
 
-@settings(max_examples=120)
+@settings(max_examples=60, deadline=None)
 @given(plans(), st.integers(0, 2**32), st.booleans())
-def test_it_marks_what_the_oracle_allows(
+def test_each_token_is_refused_for_the_reason_of_the_oracle(
     planned: tuple[Vocabulary, Plan], seed: int, endless: bool
 ) -> None:
     vocabulary, plan = planned
-    if endless:
-        plan = Plan(plan.bars, plan.instruments, None, plan.single_voices, full_bars=plan.full_bars)
+    plan = replace(plan, max_tokens=None) if endless else plan
+    rng = np.random.default_rng(seed)
+    walker, oracle = Walker(vocabulary, plan), OracleWalker(vocabulary, plan)
+    while not walker.is_whole and walker.length < 200:
+        allowed = walker.allowed()
+        if walker.length < 6 or not rng.integers(8):  # of all steps some: there are many tokens
+            refusals = [walker.refusal(token) for token in range(len(vocabulary))]
+            assert refusals == [oracle.refusal(token) for token in range(len(vocabulary))]
+            assert allowed.tolist() == [reason is None for reason in refusals]
+        token = pick(rng, allowed, vocabulary)
+        walker.advance(token)
+        oracle.advance(token)
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans(), st.integers(0, 2**32))
+def test_songs_of_a_batch_are_masked_as_each_is_alone(
+    planned: tuple[Vocabulary, Plan], seed: int
+) -> None:
+    vocabulary, plan = planned
     rng = np.random.default_rng(seed)
     rules = new_rules(vocabulary, plan)
     state = new_state([plan, plan], rules)
-    walkers = [OracleWalker(vocabulary, plan) for _ in range(2)]
-    masks = np.ones((2, len(vocabulary)), np.bool_)
-    tokens = np.zeros((2, 1), np.int64)
-    for _ in range(200):
+    walkers = [Walker(vocabulary, plan) for _ in range(2)]
+    masks, tokens = np.ones((2, len(vocabulary)), np.bool_), np.zeros((2, 1), np.int64)
+    while not all(walker.is_whole for walker in walkers):
         mark_legal(state, rules, masks)
         for row, walker in enumerate(walkers):
-            allowed = walker.allowed()
-            assert np.flatnonzero(masks[row]).tolist() == np.flatnonzero(allowed).tolist()
-            if walker.position.phase is not Phase.END:
-                tokens[row] = pick(rng, allowed, vocabulary)
+            assert (masks[row] == walker.allowed()).all()
+            if not walker.is_whole:
+                tokens[row] = pick(rng, masks[row], vocabulary)
                 walker.advance(int(tokens[row, 0]))
         take_tokens(tokens, state, rules)
 
 
-@settings(max_examples=25)
-@given(plans(), st.integers(0, 2**32))
-def test_each_token_is_refused_for_the_reason_of_the_oracle(
-    planned: tuple[Vocabulary, Plan], seed: int
+@settings(max_examples=20)
+@given(documents())
+def test_masks_along_a_document_are_those_of_each_step(
+    drawn: tuple[TokenArray, Vocabulary],
 ) -> None:
-    rng = np.random.default_rng(seed)
-    walker, oracle = Walker(*planned), OracleWalker(*planned)
-    ids = range(len(walker.vocabulary))
-    while not walker.is_whole:
-        allowed = walker.allowed()
-        if walker.length < 6 or not rng.integers(8):  # of all steps some: there are many tokens
-            refusals = [walker.refusal(token) for token in ids]
-            assert refusals == [oracle.refusal(token) for token in ids]
-            assert allowed.tolist() == [reason is None for reason in refusals]
-        token = pick(rng, allowed, walker.vocabulary)
+    tokens, vocabulary = drawn
+    if is_hidden(tokens, vocabulary):
+        return
+    walker = Walker(vocabulary)
+    for token, mask in zip(tokens.tolist(), legal_masks(tokens, vocabulary), strict=False):
         walker.advance(token)
-        oracle.advance(token)
+        assert (mask == walker.allowed()).all()
 
 
 def oracle_fault(tokens: TokenArray, vocabulary: Vocabulary) -> tuple[int, str] | None:
@@ -162,20 +175,6 @@ def test_the_first_fault_of_a_document_is_that_of_the_oracle(
     except TokenError as fault:
         found = fault.position, fault.reason
     assert found == oracle_fault(tokens, vocabulary)
-
-
-@settings(max_examples=20)
-@given(documents())
-def test_masks_along_a_document_are_those_of_the_oracle(
-    drawn: tuple[TokenArray, Vocabulary],
-) -> None:
-    tokens, vocabulary = drawn
-    if is_hidden(tokens, vocabulary):
-        return
-    oracle = OracleWalker(vocabulary)
-    for token, mask in zip(tokens.tolist(), legal_masks(tokens, vocabulary), strict=False):
-        oracle.advance(token)
-        assert (mask == oracle.allowed()).all()
 
 
 @given(documents())
