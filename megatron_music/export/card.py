@@ -7,7 +7,7 @@ from typing import Any
 
 from megatron_music.export.checkpoints import Source
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
-from megatron_music.train.run_dir import RunDir
+from megatron_music.train.run_dir import RunDir, read_log
 
 CARD_FILE = "README.md"
 
@@ -170,8 +170,7 @@ def _terms(source: Mapping[str, str]) -> str:
 
 def _figures(run: RunDir, source: Source, difference: float) -> str:
     rows = {"iterations of training": f"{source.iteration:,}"}
-    steps = [json.loads(line) for line in _lines(run.path / "log.jsonl")]
-    past = [step for step in steps if step["iteration"] <= source.iteration]
+    past = [step for step in read_log(run) if step["iteration"] <= source.iteration]
     if past:
         rows["tokens seen in training"] = f"{past[-1]['consumed_tokens']:,}"
     losses = [step["validation_loss"] for step in past if step.get("validation_loss") is not None]
@@ -181,13 +180,6 @@ def _figures(run: RunDir, source: Source, difference: float) -> str:
     return "\n".join(
         ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
     )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        """Run the studio as long as the application."""
         studio.begin()
         yield
         await studio.close()
@@ -108,18 +109,22 @@ def create_app(
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(MusicError)
     async def refused(_request: Request, fault: MusicError) -> Response:
+        """Answer an error of the input."""
         return _problem(422, str(fault))
 
     @app.exception_handler(JobFailedError)
     async def failed(_request: Request, fault: JobFailedError) -> Response:
+        """Answer a job that failed."""
         return _problem(422, str(fault))
 
     @app.exception_handler(QueueFullError)
     async def full(_request: Request, _fault: QueueFullError) -> Response:
+        """Answer a full queue."""
         return _problem(503, "too many wait already; try again in some minutes", wait_s=60)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, fault: RequestValidationError) -> Response:
+        """Answer values that the API does not take, by the first."""
         first = fault.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
         return _problem(422, f"{place}: {first['msg']}")
@@ -162,6 +167,7 @@ class AccessMiddleware:
         status = 500
 
         async def send_more(message: Message) -> None:
+            """Send a message, the head with our headers."""
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -202,6 +208,7 @@ def _bounded(receive: Receive) -> Receive:
     taken_bytes = 0
 
     async def receive_bounded() -> Message:
+        """Receive a part of the body."""
         nonlocal taken_bytes
         message = await receive()
         taken_bytes += len(message.get("body", b""))

@@ -76,6 +76,7 @@ class Database:
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _record: Any) -> None:
+            """Set a new connection up."""
             connection.isolation_level = None  # else a migration's statements are no transaction
             connection.execute("PRAGMA journal_mode = WAL")
             # In WAL mode this loses nothing when the program is killed, at most the last moments at
@@ -85,6 +86,7 @@ class Database:
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
+            """Begin a transaction."""
             # The driver begins no transactions itself any more.
             connection.exec_driver_sql("BEGIN")
 

@@ -240,7 +240,7 @@ class JobQueue:
         # In a thread: a file longer than the pipe's buffer blocks until the process reads it.
         await asyncio.to_thread(pipe.send, job.work | {"turn": self._turn})
         while True:
-            event = await _receive(pipe)
+            event = await receive(pipe)
             if event["event"] == "done":
                 job.end(State.DONE, result=event["result"])
                 return
@@ -268,12 +268,13 @@ class JobQueue:
             self._pipe = None
 
 
-async def _receive(pipe: Connection) -> Any:
+async def receive(pipe: Connection) -> Any:
     """Receive from a pipe without blocking the event loop; raises EOFError."""
     loop = asyncio.get_running_loop()
     ready, file = loop.create_future(), pipe.fileno()
 
     def wake() -> None:
+        """Let the receiver read."""
         if not ready.done():
             ready.set_result(None)
 

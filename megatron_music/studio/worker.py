@@ -48,7 +48,7 @@ def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's
     tasks = {
         "song": compose_songs,
-        "compose": _compose,
+        "compose": compose,
         "read": _read,
         "render": _render,
         "warm": _warm,
@@ -75,6 +75,7 @@ def serve(pipe: Connection, models: dict[str, str], cancelled: Any) -> None:
 
 def _sender(pipe: Connection, job: Job, cancelled: Any) -> Send:
     def send(event: dict[str, Any]) -> None:
+        """Send an event; raises CancelledError."""
         if cancelled.value == job["turn"]:
             raise CancelledError
         if event:
@@ -119,7 +120,7 @@ def compose_songs(job: Job, models: dict[str, str], send: Send) -> list[Job]:
     return [song for one in wishes for song in _songs(composer, one, None, send)]
 
 
-def _compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
+def compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
     """Compose what a person asks for, from nothing or from a piece."""
     return _songs(_composer(models[job["model"]]), job["wishes"], job["midi"], send)
 

@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +198,6 @@ def build(folder: str, repeat: str, workers: str = "1", *, of_pieces: bool = Fal
     }
 
 
-def pieces(folder: str, repeat: str) -> Cost:
-    """Time builds of whole pieces."""
-    return build(folder, repeat, of_pieces=True)
-
-
 def _cpu_s() -> float:
     workers = psutil.Process().children(recursive=True)
     return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in workers)
@@ -306,9 +302,6 @@ def _bar(at_steps: dict[int, list[str]]) -> Iterator[str]:
     yield "BAR_END"
 
 
-MEASURED: dict[str, Callable[..., Cost]] = {
-    one.__name__: one for one in (load, build, pieces, program, miditok, pretty_midi)
-}
-
 if __name__ == "__main__":
-    run(main, MEASURED)
+    measures = {one.__name__: one for one in (load, build, program, miditok, pretty_midi)}
+    run(main, measures | {"pieces": partial(build, of_pieces=True)})

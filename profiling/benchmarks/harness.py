@@ -16,6 +16,7 @@ import psutil
 
 from megatron_music.errors import MusicError
 from megatron_music.evaluate.bootstrap import Estimate
+from megatron_music.profiling.sweep.hardware import cpu_name
 
 Cost = dict[str, Any]
 """What a process measured; `missing` alone, with the reason, where it could not run."""
@@ -33,9 +34,7 @@ class Machine(NamedTuple):
 
 def describe(packages: tuple[str, ...], gpu: str = "") -> Machine:
     """Describe this machine and the packages that matter; a GPU, where it counts, names it."""
-    info = Path("/proc/cpuinfo")
-    named = info.is_file() and re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE)
-    cpu = named[1].strip() if named else platform.processor() or platform.machine()
+    cpu = cpu_name()
     installed = {one.name: one.version for one in metadata.distributions()}
     versions = ", ".join(f"{name} {installed.get(name, 'absent')}" for name in packages)
     return Machine(

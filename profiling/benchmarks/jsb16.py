@@ -39,12 +39,11 @@ from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
 from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows, read_split
 from megatron_music.evaluate.heldout import WindowLosses, read
-from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE, voice_cells
+from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE
 from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Score, Track
-from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.places_in_piece import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
@@ -153,25 +152,6 @@ def _assemble(parts: dict[str, Path], folder: Path) -> None:
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
-def check_cells(pieces: list[IntArray], documents: SplitWindows, vocabulary: Vocabulary) -> None:
-    """See that the windows of a split hold every cell of its pieces once; raises DataError."""
-    found = [np.full((len(VOICES), -(-of.shape[1] // CELLS_PER_BAR)), 0) for of in pieces]
-    for tokens, group, (bar, _) in zip(
-        documents.tokens, documents.groups.tolist(), documents.places.tolist(), strict=True
-    ):
-        window = voice_cells(decode(tokens, vocabulary))
-        first, cells = bar * CELLS_PER_BAR, window.shape[1]
-        real = pieces[group][:, first : first + cells]
-        padded = np.full_like(window, SILENCE)
-        padded[:, : real.shape[1]] = real
-        found[group][:, bar : bar + cells // CELLS_PER_BAR] += 1
-        if not np.array_equal(window, padded):
-            raise DataError(f"a window of piece {group} does not hold what the piece does")
-    wrong = [number for number, counts in enumerate(found) if (counts != 1).any()]
-    if wrong:
-        raise DataError(f"pieces {wrong} are not in exactly one window each; remove the data set")
-
-
 Costs = dict[str, Any]
 """A row of the page, by its titles. Nats are those of a cell; masked: illegal tokens forbidden."""
 
@@ -228,7 +208,6 @@ def read_splits(model: Path, data: Path, pieces: Chorales) -> dict[str, Costs]:
         documents = read_split(data, split, ALL_WINDOWS, composer.vocabulary)
         if len(np.unique(documents.groups)) != len(pieces[split]):
             raise DataError(f"{data} does not hold all pieces of {split}: see files.jsonl")
-        check_cells(pieces[split], documents, composer.vocabulary)
         told = {split: documents.places}
         if "place" in (getattr(composer.model.config, "structural_inputs", None) or ()):
             told[f"{split}, place in the piece not told"] = np.full_like(documents.places, -1)

@@ -48,9 +48,6 @@ PEERS_ALIKE = ("model.structural_inputs=[]", "train.optimizer=adam")
 WARMUP = 5
 """Iterations before those that count."""
 
-DGX_2_TOKENS_PER_S = 517_227
-"""What the article quotes for the model of the recipe `article` on a DGX-2, 16 V100."""
-
 WAYS = {
     "engine": "**megatron_music**",
     "trainer": "Hugging Face's Trainer",
@@ -106,19 +103,11 @@ def section(name: str, recipe: Recipe, vocabulary_size: int, costs: Costs, gpu_n
         ])  # fmt: skip
     others = [f"against the best {precision} of the others" for precision in precisions]
     titles = ["", "precision", "ms a step", "tokens/s", *others, "TFLOP/s", "of the peak", "loss"]
-    text = (
+    return (
         f"## {name}\n\n{model.num_layers} layers x {model.num_attention_heads} heads x "
         f"{model.hidden_size}, sequence {model.seq_length}, batch {batch} of "
         f"{recipe.train.micro_batch_size} at a time.\n\n{markdown_table(titles, rows)}\n"
     )
-    if name == "article":
-        best = max((rate for (way, _), rate in rates.items() if way == "engine"), default=0)
-        text += (
-            f"\nA DGX-2 (16 V100) is quoted with up to {DGX_2_TOKENS_PER_S:,} tokens/s: the "
-            f"engine here trains {best / DGX_2_TOKENS_PER_S:.2f} times as fast. How that was "
-            "measured is not known.\n"
-        )
-    return text
 
 
 def main() -> None:

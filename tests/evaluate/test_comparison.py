@@ -10,12 +10,6 @@ def normal(mean: float, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(mean, 1, (count, 1))
 
 
-def test_two_draws_from_one_source_overlap() -> None:
-    same = distance(normal(0, 150, 1), np.arange(150), normal(0, 150, 2))
-    assert same.overlap > 0.9
-    assert same.divergence < 0.05
-
-
 def test_the_further_the_other_set_the_less_they_overlap() -> None:
     real, groups = normal(0, 100, 1), np.arange(100)
     steps = [distance(real, groups, normal(mean, 100, 2)) for mean in (0, 1, 3, 10)]

@@ -17,7 +17,7 @@ def answer(work: object, *_: object) -> object:
 
 def main(words: list[str]) -> None:
     trial.train_command = fake_training.command
-    hardware._in_subprocess = answer
+    hardware.run_in_subprocess = answer
     budget_s = float(words[2]) if len(words) > 2 else None
     run.run_sweep(Path(words[0]), Path(words[1]), budget_s)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, time_breakdown
+from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown, time_breakdown
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
 from tests.profiling.capture import FLASH, GEMM, NCCL, Capture
 from tests.profiling.test_report import RAN
@@ -41,48 +41,42 @@ def two_gpus(folder: Path, steps: int = 5, step_ms: int = STEP_MS) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_kernels_are_shares_of_the_time_and_hidden_communication_is_not_counted_twice(
+def breakdown(folder: Path) -> TimeBreakdown:
+    found = time_breakdown(ONE, folder)
+    assert found is not None
+    return found
+
+
+def test_a_capture_gives_shares_of_the_time_and_agrees_with_the_log_of_the_same_iterations(
     tmp_path: Path,
 ) -> None:
-    two_gpus(tmp_path)
-    found = time_breakdown(ONE, tmp_path)
-    assert found is not None
-    assert found.source == "kernels"
-    assert {name: share for name, share in found.shares.items() if share} == pytest.approx(
-        {"gemm": 0.5, "attention": 0.1, EXPOSED: 0.15, IDLE: 0.25}
-    )
-    assert sum(found.shares.values()) == pytest.approx(1)
-
-
-def test_what_the_ranges_give_agrees_with_the_log_of_the_same_iterations(tmp_path: Path) -> None:
     """87,552 FLOPs by model_causal on two devices in 0.2 s; the boundary steps count in neither."""
     two_gpus(tmp_path)
-    found = time_breakdown(ONE, tmp_path)
-    assert found is not None
-    assert found.traced is not None
+    found = breakdown(tmp_path)
+    assert found.source == "kernels"
+    # Hidden communication is not counted twice.
+    shares = {"gemm": 0.5, "attention": 0.1, EXPOSED: 0.15, IDLE: 0.25}
+    assert {name: share for name, share in found.shares.items() if share} == pytest.approx(shares)
     expected = {"iterations": 3, "step_s": 0.2, "tflops": 2.1888e-7, "log_step_s": 0.201}
     expected |= {"log_tflops": 2.1888e-7 * 0.2 / 0.201, "hidden_share": 0.4}
     assert found.traced == pytest.approx(expected)
     (capture_log(tmp_path, ONE.key) / "log.jsonl").unlink()
-    without = time_breakdown(ONE, tmp_path)
+    without = breakdown(tmp_path).traced
     assert without is not None
-    assert without.traced is not None
-    assert without.traced["log_tflops"] is None
+    assert without["log_tflops"] is None
 
 
 def test_a_damaged_capture_is_reported_and_the_rest_shown(tmp_path: Path) -> None:
     file = capture_file(tmp_path, ONE.key)
     file.parent.mkdir(parents=True)
     file.write_text("no database")
-    found = time_breakdown(ONE, tmp_path)
-    assert found is not None
+    found = breakdown(tmp_path)
     assert (found.shares, found.traced) == ({}, None)
     assert "neither an SQLite export nor a CSV" in found.problem
 
 
 def test_without_a_capture_a_run_on_a_cpu_tells_its_phases(tmp_path: Path) -> None:
-    found = time_breakdown(ONE, tmp_path)
-    assert found is not None
+    found = breakdown(tmp_path)
     assert found.source == "phases"
     assert found.shares == {"forward": 0.25, "backward": 0.5, "optimizer": 0.25}
     assert time_breakdown(RAN, tmp_path) is None

@@ -69,12 +69,18 @@ def points(*seeds: int) -> list[Configuration]:
     return expand(sweep(*seeds))
 
 
+def traced(folder: Path, seed: int = fake_training.FINE, timeout_s: float = 30) -> list[str]:
+    """Trace a configuration; return what was said."""
+    said: list[str] = []
+    trace(points(seed), context(folder), None, timeout_s, said.append)
+    return said
+
+
 def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
     notes: Path, tmp_path: Path
 ) -> None:
     (one,) = points(fake_training.FINE)
-    said: list[str] = []
-    trace([one], context(tmp_path), None, 30, said.append)
+    said = traced(tmp_path)
     folder = (tmp_path / "captures" / one.key).resolve()
     profiled, exported = notes.read_text().splitlines()
     assert profiled.startswith(
@@ -88,11 +94,7 @@ def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
     )
     assert capture_file(tmp_path, one.key).is_file()
     assert said[0].startswith("traced by nsys: 1 process, TP=1")
-
-
-def test_what_is_traced_already_is_not_traced_again(notes: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        trace(points(fake_training.FINE), context(tmp_path), None, 30, lambda _: None)
+    assert traced(tmp_path) == [], "what is traced already is not traced again"
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -105,11 +107,7 @@ def test_what_is_traced_already_is_not_traced_again(notes: Path, tmp_path: Path)
 )
 @pytest.mark.usefixtures("notes")
 def test_a_run_that_fails_under_nsys_is_a_remark(tmp_path: Path, seed: int, told: str) -> None:
-    said: list[str] = []
-    trace(
-        points(seed), context(tmp_path), None, 1 if seed == fake_training.HANGS else 30, said.append
-    )
-    assert told in said[0]
+    assert told in traced(tmp_path, seed, 1 if seed == fake_training.HANGS else 30)[0]
 
 
 @pytest.mark.usefixtures("notes")
@@ -117,16 +115,12 @@ def test_nsys_that_leaves_nothing_is_a_remark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_NSYS_EXPORT", "")
-    said: list[str] = []
-    trace(points(fake_training.FINE), context(tmp_path), None, 30, said.append)
-    assert "nsys wrote no capture.nsys-rep" in said[0]
+    assert "nsys wrote no capture.nsys-rep" in traced(tmp_path)[0]
 
 
 def test_without_nsys_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    said: list[str] = []
-    trace(points(fake_training.FINE), context(tmp_path), None, 30, said.append)
-    assert said == [
+    assert traced(tmp_path) == [
         "no captures: nsys is not on the path; install nsight-systems, or leave out --nsys and "
         "captures"
     ]
@@ -143,7 +137,7 @@ def test_a_sweep_traces_its_best_and_the_report_reads_it(
 
     for name, value in driver.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(hardware, "_in_subprocess", answer)
+    monkeypatch.setattr(hardware, "run_in_subprocess", answer)
     folder, kinds = tmp_path / "out", fake_training
     path = write_sweep(tmp_path / "s.yaml", kinds.FINE, kinds.SILENT, captures=1)
     run_sweep(path, folder)

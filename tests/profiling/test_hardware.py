@@ -27,7 +27,7 @@ def test_the_fastest_round_and_size_count(monkeypatch: pytest.MonkeyPatch) -> No
         rate = 2e9 if size == 512 else 1e9
         return lambda repeats: 2 * size**3 * repeats / rate * next(disturbed)
 
-    monkeypatch.setattr(hardware, "_product_timer", timer)
+    monkeypatch.setattr(hardware, "product_timer", timer)
     peak = hardware.measure_peak("fp32", "cpu", budget_s=20.0)
     assert peak.tflops == pytest.approx(2e9 / 1e12)
     assert "products of 512 x 512 matrices" in peak.source

@@ -75,7 +75,3 @@ def test_a_kernel_is_classified_by_its_name(kind: str, name: str) -> None:
 
 def test_every_pattern_leads_to_a_class_that_is_shown() -> None:
     assert {kind for kind, _ in PATTERNS} <= set(CLASSES)
-
-
-def test_a_template_s_arguments_do_not_decide_over_the_kernel_itself() -> None:
-    assert classify("void flash::flash_fwd_kernel<cutlass::bfloat16_t>(gemm_params)") == "attention"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megatron_music.errors import InputError
-from megatron_music.profiling.nsight.analyze import DeviceProfile, as_json
+from megatron_music.profiling.nsight.analyze import DeviceProfile
 from megatron_music.profiling.nsight.read import read_profile
 from megatron_music.profiling.nsight.sqlite import KERNELS as KERNEL_TABLE
 from tests.profiling.capture import ADAM, FLASH, GEMM, NCCL, Capture
@@ -150,17 +150,6 @@ def test_cuda_graphs_captured_as_wholes_are_busy_time_and_remarked_on(file: Path
 def test_much_time_in_unknown_kernels_is_remarked_on(file: Path) -> None:
     notes = read_profile(Capture.of(("mine", 0, 5), (GEMM, 5, 10)).write(file)).notes
     assert any("device 0: 5.0 ms in kernels of no known class" in note for note in notes)
-
-
-def test_json_carries_the_contract_s_names(file: Path) -> None:
-    capture = Capture.of((GEMM, 0, 10), (NCCL, 5, 15))
-    (device,) = as_json(read_profile(capture.write(file)))["devices"]
-    assert device["device"] == 0
-    assert device["span_ms"] == 15
-    assert device["busy_share"] == 1
-    assert device["communication_hidden_share"] == 0.5
-    assert list(device["classes_ms"])[:3] == ["gemm", "attention", "communication"]
-    assert device["top_kernels"][0] == {"name": GEMM, "class": "gemm", "total_ms": 10, "count": 1}
 
 
 def refused(file: Path) -> str:

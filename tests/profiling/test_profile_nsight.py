@@ -24,6 +24,8 @@ def test_json_goes_to_stdout_alone(program: Program) -> None:
     done = program("profile", "nsight", example(program.folder).name, "--json")
     (device,) = json.loads(done.stdout)["devices"]
     assert device["communication_hidden_share"] == 0.5
+    assert list(device["classes_ms"])[:3] == ["gemm", "attention", "communication"]
+    assert device["top_kernels"][0] == {"name": GEMM, "class": "gemm", "total_ms": 180, "count": 3}
     assert device["steps"]["steps"][0]["duration_ms"] == 100
 
 

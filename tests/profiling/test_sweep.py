@@ -16,7 +16,6 @@ import psutil
 import pytest
 import yaml
 
-from megatron_music.config import load_recipe
 from megatron_music.data.indexed import IndexedReader
 from megatron_music.errors import InputError, RecipeError, TrainingError, UsageError
 from megatron_music.profiling.sweep import hardware, run, trial
@@ -61,7 +60,7 @@ def write(tmp_path: Path) -> Write:
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the fake training in the place of the real one, on a CPU of a known peak."""
     monkeypatch.setattr(trial, "train_command", fake_training.command)
-    monkeypatch.setattr(hardware, "_in_subprocess", fake_sweep.answer)
+    monkeypatch.setattr(hardware, "run_in_subprocess", fake_sweep.answer)
 
 
 def points(path: Path) -> list[Configuration]:
@@ -156,18 +155,6 @@ def test_the_sweeps_that_come_with_the_project_are_sound(path: Path) -> None:
     assert any(refusal_reason(one, gpus) is None for one in found)
     lengths = {one.recipe.model.seq_length for one in found}
     assert lengths == short.get(path.stem, {4096})
-
-
-def test_the_sweeps_hold_the_profile_recipes_and_both_ways_to_use_two_processes() -> None:
-    named = [load_recipe(f"profile-{size}").model for size in ("small", "medium", "large")]
-    found = {one.recipe.model for one in expand(load_sweep(SWEEPS / "article-table2.yaml"), 8)}
-    assert found == set(named)
-    runs = {
-        (c.processes, c.recipe.parallel.tensor_model_parallel_size)
-        for c in points(SWEEPS / "cpu.yaml")
-        if refusal_reason(c, 0) is None
-    }
-    assert runs == {(1, 1), (2, 1), (2, 2)}
 
 
 def test_the_synthetic_data_is_legal_and_the_same_every_time(tmp_path: Path) -> None:
@@ -339,7 +326,7 @@ def test_the_launchers_own_words_are_not_the_reason() -> None:
 def test_a_known_gpu_has_its_data_sheets_peak_and_an_unknown_one_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "_in_subprocess", fake_sweep.answer)
+    monkeypatch.setattr(hardware, "run_in_subprocess", fake_sweep.answer)
     said: list[str] = []
     known = Peaks(tmp_path, Machine((Gpu("Tesla V100-SXM3-32GB", "u"),), 8), said.append)
     assert known.of("fp16").tflops == 125
@@ -360,7 +347,7 @@ def test_the_better_of_two_measured_peaks_counts(
         return replace(fake_sweep.PEAK, tflops=next(found))
 
     monkeypatch.setattr(trial, "train_command", fake_training.command)
-    monkeypatch.setattr(hardware, "_in_subprocess", answer)
+    monkeypatch.setattr(hardware, "run_in_subprocess", answer)
     for seeds in ((fake_training.FINE,), (fake_training.FINE, fake_training.SILENT)):
         run_sweep(write(behaviours(*seeds)), tmp_path / "out")
         assert read_rows(tmp_path / "out")[0].peak_tflops == 3.0

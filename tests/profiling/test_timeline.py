@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
-from megatron_music.profiling.report.timeline import read_timeline
+from megatron_music.profiling.report.timeline import Timeline, read_timeline
 from megatron_music.profiling.sweep.hardware import LoadRecorder
 from megatron_music.profiling.sweep.trial import GPUS_FILE, LOAD_FILE
 from tests.profiling.test_report import RAN
@@ -25,15 +25,23 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_gpus_are_drawn_by_their_mean_and_extremes(tmp_path: Path, run: Path) -> None:
-    samples = [
+def timeline(folder: Path, *samples: Sample) -> Timeline:
+    """Return the timeline of a row, with a recording of NVML where there are samples."""
+    if samples:
+        text = "".join(to_json(sample) + "\n" for sample in samples)
+        (folder / "runs" / ROW.key / GPUS_FILE).write_text(text)
+    found = read_timeline(ROW, folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.usefixtures("run")
+def test_the_gpus_are_drawn_by_their_mean_and_extremes(tmp_path: Path) -> None:
+    (use, power), measured = timeline(
+        tmp_path,
         Sample(1000.0, (gpu(0, 0, 60), gpu(1, 0, 50))),
         Sample(1002.5, (gpu(0, 90, 300), gpu(1, 100, None))),
-    ]
-    (run / GPUS_FILE).write_text("".join(to_json(sample) + "\n" for sample in samples))
-    found = read_timeline(ROW, tmp_path)
-    assert found is not None
-    (use, power), measured = found
+    )
     assert (use.time_s.tolist(), use.values.tolist(), use.top) == (
         [0, 2.5],
         [[0, 0], [90, 100]],
@@ -48,22 +56,12 @@ def gpu(index: int, use: int, power_w: float | None) -> DeviceSample:
     return DeviceSample(index, f"GPU-{index}", "X1", gpu_utilization=use, power_w=power_w)
 
 
-def test_gpus_that_do_not_tell_their_power_have_one_line(tmp_path: Path, run: Path) -> None:
-    (run / GPUS_FILE).write_text(to_json(Sample(1000.0, (gpu(0, 5, None),))) + "\n")
-    found = read_timeline(ROW, tmp_path)
-    assert found is not None
-    assert [series.heading for series in found[0]] == ["GPU utilisation, %"]
-
-
-def test_a_gpu_may_be_missing_from_some_samples(tmp_path: Path, run: Path) -> None:
-    samples = [
-        Sample(1000.0, (gpu(0, 5, None), gpu(1, 7, None))),
-        Sample(1001.0, (gpu(0, 6, None),)),
-    ]
-    (run / GPUS_FILE).write_text("".join(to_json(sample) + "\n" for sample in samples))
-    found = read_timeline(ROW, tmp_path)
-    assert found is not None
-    assert np.nanmean(found[0][0].values, 1).tolist() == [6, 6]
+@pytest.mark.usefixtures("run")
+def test_a_gpu_may_tell_no_power_and_be_missing_from_some_samples(tmp_path: Path) -> None:
+    first = Sample(1000.0, (gpu(0, 5, None), gpu(1, 7, None)))
+    found = timeline(tmp_path, first, Sample(1001.0, (gpu(0, 6, None),)))
+    assert [series.heading for series in found.series] == ["GPU utilisation, %"]
+    assert np.nanmean(found.series[0].values, 1).tolist() == [6, 6]
 
 
 def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> None:
@@ -72,9 +70,8 @@ def test_without_gpus_the_machines_load_is_drawn(tmp_path: Path, run: Path) -> N
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"time_s": 10'  # cut short
     (run / LOAD_FILE).write_text(text)
-    found = read_timeline(ROW, tmp_path)
-    assert found is not None
-    assert [series.values[:, 0].tolist() for series in found[0]] == [[50, 50], [2, 2]]
+    found = timeline(tmp_path).series
+    assert [series.values[:, 0].tolist() for series in found] == [[50, 50], [2, 2]]
 
 
 def test_where_nothing_was_recorded_there_is_no_timeline(tmp_path: Path, run: Path) -> None:

@@ -90,7 +90,6 @@ def test_ratios_and_utilisation_are_those_of_the_figures(module: Any) -> None:
     assert f"| {tflops / 989:.1%} | 3.000 |" in page
     assert f"| {names[trainer]} | bf16 | 64.0 | 256,000 | 0.50 |" in page
     assert f"| {names[compiled]} | bf16 | no C++ compiler here |" in page
-    assert "trains 1.98 times as fast" in page
 
 
 def test_a_benchmark_that_is_stopped_keeps_what_it_has_measured(

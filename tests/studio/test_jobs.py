@@ -18,7 +18,7 @@ from megatron_music.studio.jobs import (
     Priority,
     QueueFullError,
     State,
-    _receive,
+    receive,
 )
 
 
@@ -109,7 +109,7 @@ def test_a_result_longer_than_a_pipe_holds_arrives_whole(run: Callable[..., Any]
         sender = threading.Timer(0.1, theirs.send, [sent])
         sender.start()
         try:
-            return await _receive(ours)
+            return await receive(ours)
         finally:
             ours.close()
             sender.join()

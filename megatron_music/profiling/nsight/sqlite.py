@@ -141,7 +141,10 @@ def read_export(path: Path) -> Capture:
         copies = copy.and_also(fill)
         for activity in (kernels, copies):
             _number_by_gpu(activity, export)
-        return Capture(kernels, copies, read_ranges(export), _device_names(export))
+        has_names = export.has("TARGET_INFO_GPU", "id", "name")
+        gpus = export.rows("SELECT id, name FROM TARGET_INFO_GPU") if has_names else ()
+        device_names = {gpu: name for gpu, name in gpus if name}
+        return Capture(kernels, copies, read_ranges(export), device_names)
 
 
 def read_ranges(export: Export) -> list[Range]:
@@ -177,15 +180,6 @@ def _number_by_gpu(activity: Activity, export: Export) -> None:
     for pid, cuda, gpu in export.rows(f"SELECT pid, cudaId, gpuId FROM {table}"):  # noqa: S608
         if gpu is not None:
             activity.rows["device"][(processes == pid) & (devices == cuda)] = gpu
-
-
-def _device_names(export: Export) -> dict[int, str]:
-    """Return the name of each GPU by its number, where the export has it."""
-    table = "TARGET_INFO_GPU"
-    if not export.has(table, "id", "name"):
-        return {}
-    rows = export.rows(f"SELECT id, name FROM {table}")  # noqa: S608
-    return {gpu: name for gpu, name in rows if name}
 
 
 def _read(export: Export, table: str, names: str | None, fixed_name: str = "") -> Activity:

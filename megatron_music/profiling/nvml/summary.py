@@ -32,6 +32,24 @@ class DeviceSummary(NamedTuple):
     is_mig: bool
     """The GPU was split: its figures are those of all its parts together."""
 
+    @classmethod
+    def of(cls, samples: Sequence[DeviceSample]) -> "DeviceSummary":
+        """Sum up the samples of one GPU."""
+        energy_mj = _used(sample.energy_mj for sample in samples)
+        memory = _known(sample.memory_used_bytes for sample in samples)
+        reasons = Counter(one for sample in samples for one in sample.throttle_reasons or ())
+        return cls(
+            samples=len(samples),
+            mean_utilization=_mean(sample.gpu_utilization for sample in samples),
+            max_memory_bytes=max(memory, default=None),
+            mean_sm_clock_mhz=_mean(sample.sm_clock_mhz for sample in samples),
+            mean_power_w=_mean(sample.power_w for sample in samples),
+            max_temperature_c=max(_known(one.temperature_c for one in samples), default=None),
+            energy_j=None if energy_mj is None else energy_mj / MJ_PER_J,
+            throttled={reason: count / len(samples) for reason, count in reasons.most_common()},
+            is_mig=any(sample.mig_uuids is not None for sample in samples),
+        )
+
 
 def read_samples(path: Path) -> list[Sample]:
     """Return the samples of a recording; a last line that was cut off is left out."""
@@ -73,29 +91,13 @@ def summarize(
             # By UUID: a driver that restarts may number the GPUs otherwise.
             key = plain_uuid(device.uuid) if device.uuid else f"index {device.index}"
             found.setdefault(key, []).append(device)
-    return chosen[-1].time_s - chosen[0].time_s, [_device(one) for one in found.values()]
+    return chosen[-1].time_s - chosen[0].time_s, [DeviceSummary.of(one) for one in found.values()]
 
 
 def total_energy_j(devices: Sequence[DeviceSummary]) -> float | None:
     """Return the energy of all GPUs, None if one of them does not count it."""
     known = _known(device.energy_j for device in devices)
     return sum(known) if known and len(known) == len(devices) else None
-
-
-def _device(samples: Sequence[DeviceSample]) -> DeviceSummary:
-    energy = _used(sample.energy_mj for sample in samples)
-    reasons = Counter(reason for sample in samples for reason in sample.throttle_reasons or ())
-    return DeviceSummary(
-        samples=len(samples),
-        mean_utilization=_mean(sample.gpu_utilization for sample in samples),
-        max_memory_bytes=max(_known(sample.memory_used_bytes for sample in samples), default=None),
-        mean_sm_clock_mhz=_mean(sample.sm_clock_mhz for sample in samples),
-        mean_power_w=_mean(sample.power_w for sample in samples),
-        max_temperature_c=max(_known(sample.temperature_c for sample in samples), default=None),
-        energy_j=None if energy is None else energy / MJ_PER_J,
-        throttled={reason: count / len(samples) for reason, count in reasons.most_common()},
-        is_mig=any(sample.mig_uuids is not None for sample in samples),
-    )
 
 
 def _known(values: Iterable[Value | None]) -> list[Value]:

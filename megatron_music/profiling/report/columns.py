@@ -7,7 +7,6 @@ from typing import NamedTuple
 from megatron_music.profiling.sweep.results import (
     FORMULAS,
     GIB,
-    KIND,
     Row,
     scaling_efficiencies,
 )
@@ -32,10 +31,13 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "hidden_size": ("width", "{}"),
     "step_time_s": ("step time, s (median)", "{:.4g}"),
     "tokens_per_s_per_device": ("tokens/s a device", "{:,.0f}"),
-    **{f"tflops_{name}": (f"TFLOP/s, {name} ({KIND[name].split()[0]})", "{:.4g}") for name in KIND},
     **{
-        f"utilisation_{name}": (f"utilisation, {name} ({KIND[name].split()[0]})", "{:.2%}")
-        for name in KIND
+        f"tflops_{name}": (f"TFLOP/s, {name} ({of.kind})", "{:.4g}")
+        for name, of in FORMULAS.items()
+    },
+    **{
+        f"utilisation_{name}": (f"utilisation, {name} ({of.kind})", "{:.2%}")
+        for name, of in FORMULAS.items()
     },
     "scaling_efficiency": ("scaling efficiency", "{:.1%}"),
     "peak_tflops": ("peak, TFLOP/s", "{:.4g}"),

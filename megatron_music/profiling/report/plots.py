@@ -9,7 +9,7 @@ import numpy as np
 
 from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown
 from megatron_music.profiling.report.timeline import Timeline
-from megatron_music.profiling.sweep.results import FORMULAS, KIND, Row
+from megatron_music.profiling.sweep.results import FORMULAS, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,10 +81,12 @@ def utilisation_chart(ran: Sequence[Row], names: Mapping[str, str]) -> bytes:
     picture = new_figure(10, 1.4 + 0.55 * max(1, len(shown)))
     axes = picture.subplots()
     bare_axes(axes, "x")
-    for place, (name, colour) in enumerate(zip(FORMULAS, FORMULA_COLOURS, strict=True)):
+    formulas = zip(FORMULAS.items(), FORMULA_COLOURS, strict=True)
+    for place, ((name, formula), colour) in enumerate(formulas):
         heights = [at + (place - 1) * BAR for at in range(len(shown))]
         widths = [100 * (row.utilisation(name) or 0.0) for row in shown]
-        bars = axes.barh(heights, widths, BAR, label=f"{name} ({KIND[name]})", color=colour)
+        label = f"{name} ({formula.kind} FLOPs)"
+        bars = axes.barh(heights, widths, BAR, label=label, color=colour)
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
     axes.set_yticks(range(len(shown)), [names[row.key] for row in shown], fontsize=8)
     axes.invert_yaxis()

@@ -28,7 +28,7 @@ from megatron_music.profiling.report.plots import (
 )
 from megatron_music.profiling.report.timeline import read_timeline
 from megatron_music.profiling.sweep.results import (
-    MEANING,
+    FORMULAS,
     RANKED_BY,
     Row,
     best_first,
@@ -297,7 +297,7 @@ def notes(ran: Sequence[Row]) -> list[str]:
     )
     return [
         *([TOO_LOW] if any((one.utilisation() or 0.0) > 1 for one in ran) else []),
-        *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
+        *(f"{name}: {formula.meaning}." for name, formula in FORMULAS.items()),
         "equation3 gives hardware FLOPs, the other two give model FLOPs. Quote a utilisation "
         "together with the name of its formula.",
         *(f"Peak of {peak}." for peak in peaks),

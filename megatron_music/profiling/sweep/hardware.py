@@ -118,7 +118,7 @@ class Peaks:
             self._say(f"no peak is known for '{name}': measuring what matrix products reach")
         known = self._read()
         if precision not in known:
-            known[precision] = _in_subprocess(measure_peak, precision)
+            known[precision] = run_in_subprocess(measure_peak, precision)
             self._write(known)
         return known[precision]
 
@@ -129,7 +129,7 @@ class Peaks:
         """
         known = self._read()
         for precision, before in known.items():
-            again = _in_subprocess(measure_peak, precision)
+            again = run_in_subprocess(measure_peak, precision)
             known[precision] = max(before, again, key=lambda peak: peak.tflops)
         if known:
             self._write(known)
@@ -173,7 +173,7 @@ class LoadRecorder:
 def detect_hardware() -> Machine:
     """Find the GPUs that torch can use; raises MissingError without torch."""
     memory_bytes = psutil.virtual_memory().total
-    return Machine(_in_subprocess(_gpus), len(os.sched_getaffinity(0)), memory_bytes)
+    return Machine(run_in_subprocess(_gpus), len(os.sched_getaffinity(0)), memory_bytes)
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -191,7 +191,8 @@ def _gpus() -> tuple[Gpu, ...]:
     )
 
 
-def _in_subprocess(work: Callable[..., Result], *arguments: object) -> Result:
+def run_in_subprocess(work: Callable[..., Result], *arguments: object) -> Result:
+    """Return what a function returns in a process of its own."""
     # The sweep handles Ctrl-C: it waits for the answer before it ends.
     with ProcessPoolExecutor(
         1,
@@ -230,7 +231,7 @@ def measure_peak(
     begin = time.perf_counter()
     best, best_size = 0.0, SIZES[0]
     for size in SIZES:
-        timed = _product_timer(precision, chosen, size)
+        timed = product_timer(precision, chosen, size)
         # A short first product is timed again: the first one loads libraries.
         first_s = timed(1)
         once_s = first_s if first_s > GPU_ROUND_S else min(first_s, timed(1))
@@ -245,11 +246,12 @@ def measure_peak(
     return Peak(
         tflops=best / 1e12,
         source=f"measured: products of {best_size} x {best_size} matrices{told}",
-        device=torch.cuda.get_device_name(chosen) if is_gpu else _cpu_name(),
+        device=torch.cuda.get_device_name(chosen) if is_gpu else cpu_name(),
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the CPU's name as the system has it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -257,7 +259,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine() or "cpu"
 
 
-def _product_timer(precision: str, device: str, size: int) -> Callable[[int], float]:
+def product_timer(precision: str, device: str, size: int) -> Callable[[int], float]:
     """Return a function that runs N products of this size and returns the seconds they took."""
     import torch
 
@@ -268,6 +270,7 @@ def _product_timer(precision: str, device: str, size: int) -> Callable[[int], fl
     wait: Callable[[], None] = torch.cuda.synchronize if one.is_cuda else lambda: None
 
     def timed(repeats: int) -> float:
+        """Return the seconds of so many products."""
         wait()
         begin = time.perf_counter()
         for _ in range(repeats):

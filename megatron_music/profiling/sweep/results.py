@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import median
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from megatron_music.costs import flops
 from megatron_music.costs.flops import Shape
@@ -20,26 +19,34 @@ Outcome = Literal["ok", "out of memory", "timeout", "failed", "skipped"]
 TERA = 1e12
 GIB = 1 << 30
 
-FORMULAS: Mapping[str, Callable[[flops.Shape], float]] = MappingProxyType(
-    {"equation3": flops.equation3, "model": flops.model, "model_causal": flops.model_causal}
-)
-"""FLOPs of an iteration, by the name of the formula."""
+
+class Formula(NamedTuple):
+    """A way to count the FLOPs of an iteration, and how a report names and explains it."""
+
+    flops: Callable[[Shape], float]
+    kind: Literal["hardware", "model"]
+    meaning: str
+
+
+FORMULAS: Mapping[str, Formula] = {
+    "equation3": Formula(
+        flops.equation3,
+        "hardware",
+        "equation 3 of arXiv 2104.04473: hardware FLOPs with full activation recomputation, "
+        "whether or not the run recomputed",
+    ),
+    "model": Formula(
+        flops.model, "model", "model FLOPs, attention counted in full, recomputation not counted"
+    ),
+    "model_causal": Formula(
+        flops.model_causal,
+        "model",
+        "model FLOPs, causal attention counted by half, recomputation not counted; as Megatron "
+        "counts since core 0.12",
+    ),
+}
 
 RANKED_BY = "model_causal"
-MEANING: Mapping[str, str] = MappingProxyType(
-    {
-        "equation3": "equation 3 of arXiv 2104.04473: hardware FLOPs with full activation "
-        "recomputation, whether or not the run recomputed",
-        "model": "model FLOPs, attention counted in full, recomputation not counted",
-        "model_causal": "model FLOPs, causal attention counted by half, recomputation not "
-        "counted; as Megatron counts since core 0.12",
-    }
-)
-
-KIND: Mapping[str, str] = MappingProxyType(
-    {"equation3": "hardware FLOPs", "model": "model FLOPs", "model_causal": "model FLOPs"}
-)
-"""Which FLOPs a formula counts."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class Row:
 
 def device_tflops(shape: Shape, devices: int, step_s: float, formula: str = RANKED_BY) -> float:
     """Return TFLOP/s of a device at a step time."""
-    return FORMULAS[formula](shape) / (step_s * devices * TERA)
+    return FORMULAS[formula].flops(shape) / (step_s * devices * TERA)
 
 
 def read_rows(folder: Path) -> list[Row]:

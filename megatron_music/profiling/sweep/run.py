@@ -160,6 +160,7 @@ def _run(
         iterations = configuration.recipe.train.train_iters
 
         def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:
+            """Show the iteration of a run."""
             show(at, f"iteration {done}{text}")
 
         row = measure(configuration, context, min(sweep.timeout_s, left_s), note)

@@ -113,6 +113,19 @@ class Configuration:
         ranks = parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size
         return 0 if self.processes % ranks else self.processes // ranks
 
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The place in the order of trials; see `expand`."""
+        parallel, train = self.recipe.parallel, self.recipe.train
+        return (
+            parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size,
+            -train.micro_batch_size,
+            _RECOMPUTE.index(train.recompute),
+            _PRECISION.index(train.precision),
+            -train.global_batch_size,
+            self.processes,
+        )
+
 
 def load_sweep(path: Path) -> Sweep:
     """Read a sweep file; raises InputError where there is none, UsageError where it is wrong."""
@@ -158,7 +171,7 @@ def expand(sweep: Sweep, most: int = 1, precision: str = "fp32") -> list[Configu
             settings.update(value if isinstance(value, dict) else {name: value})
         configuration = _configuration(sweep, settings, most, precision)
         found[configuration.key] = configuration
-    return sorted(found.values(), key=_rank)
+    return sorted(found.values(), key=lambda one: one.rank)
 
 
 def refusal_reason(configuration: Configuration, gpus: int) -> str | None:
@@ -203,18 +216,6 @@ def _configuration(
         overrides = (*overrides, f"train.precision={precision}")
         recipe = load_recipe(sweep.recipe, overrides)
     return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
-
-
-def _rank(configuration: Configuration) -> tuple[int, ...]:
-    parallel, train = configuration.recipe.parallel, configuration.recipe.train
-    return (
-        parallel.tensor_model_parallel_size * parallel.pipeline_model_parallel_size,
-        -train.micro_batch_size,
-        _RECOMPUTE.index(train.recompute),
-        _PRECISION.index(train.precision),
-        -train.global_batch_size,
-        configuration.processes,
-    )
 
 
 GIB = 1 << 30

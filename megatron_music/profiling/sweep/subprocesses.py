@@ -100,6 +100,7 @@ def ended_like_ctrl_c() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGHUP)
 
     def end(_number: int, _frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt once."""
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
