@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import megatron_music
 from megatron_music.errors import MidiError
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
+from tests.code import run_code
 from tests.data.collection import folder_of_songs, song
 from tests.generate.conftest import untrained
 from tests.scores import TUNE
@@ -93,4 +92,4 @@ def test_reading_and_encoding_load_no_torch(tmp_path: Path) -> None:
         "import sys, megatron_music as mm; assert 'numpy' not in sys.modules; "
         f"mm.encode(mm.read_midi({str(tmp_path / 'a.mid')!r})); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert run_code(code).returncode == 0

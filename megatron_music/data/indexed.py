@@ -21,7 +21,7 @@ MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1
 _DTYPE_CODES: dict[np.dtype[np.generic], int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
 
-_PART = 1 << 20
+PART_DOCUMENTS = 1 << 20
 
 
 def write_index(
@@ -32,20 +32,24 @@ def write_index(
     The lengths may be mapped from a file: they are gone through in parts.
     """
     count = len(lengths)
-    parts = range(0, count, _PART)
+    parts = range(0, count, PART_DOCUMENTS)
     file.write(MAGIC)
     file.write(struct.pack("<QBQQ", INDEX_VERSION, _DTYPE_CODES[dtype], count, count + 1))
-    file.writelines(lengths[start : start + _PART].astype(np.int32).tobytes() for start in parts)
+    file.writelines(
+        lengths[start : start + PART_DOCUMENTS].astype(np.int32).tobytes() for start in parts
+    )
     begin_bytes = 0
     # In parts: the index of a large collection has more bytes than a worker may hold.
     for start in parts:
-        ends = begin_bytes + np.cumsum(lengths[start : start + _PART], dtype=np.int64) * (
+        ends = begin_bytes + np.cumsum(lengths[start : start + PART_DOCUMENTS], dtype=np.int64) * (
             dtype.itemsize
         )
         file.write(np.concatenate(([begin_bytes], ends[:-1])).tobytes())
         begin_bytes = int(ends[-1])
-    for start in range(0, count + 1, _PART):
-        file.write(np.arange(start, min(start + _PART, count + 1), dtype=np.int64).tobytes())
+    for start in range(0, count + 1, PART_DOCUMENTS):
+        file.write(
+            np.arange(start, min(start + PART_DOCUMENTS, count + 1), dtype=np.int64).tobytes()
+        )
 
 
 def write_index_of(lengths: Path, dtype: npt.DTypeLike = np.uint16) -> Path:

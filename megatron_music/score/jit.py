@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_MADE_FROM = (
+MADE_FROM = (
     "**/*_kernel.py",
     "score/jit.py",
     "score/hashing.py",
@@ -115,7 +115,7 @@ def _sources() -> str:
     Of the text, not of the times of the files: a copy of a working tree keeps its kernels.
     """
     package = Path(__file__).parents[1]
-    paths = sorted(path for name in _MADE_FROM for path in package.glob(name))
+    paths = sorted(path for name in MADE_FROM for path in package.glob(name))
     digest = xxhash.xxh3_128()
     for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

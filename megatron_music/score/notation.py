@@ -172,7 +172,10 @@ def _musicxml(raw: bytes) -> Any:
         raise ScoreError(
             f"is {root.tag!r} and no MusicXML of parts (score-partwise); export it again", "foreign"
         )
-    _check_metres(root)
+    for time in root.iter("time"):  # music21 fails at some
+        beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
+        if beats.isdecimal() and kind.isdecimal():
+            check_metre(int(beats), int(kind))
     _give_drums_pitches(root)
     # music21 does not read the ends of lines and verses: they are written into the words.
     for lyric in root.iter("lyric"):
@@ -184,14 +187,6 @@ def _musicxml(raw: bytes) -> Any:
     importer.xmlRoot = root
     importer.xmlRootToScore(root, importer.stream)
     return importer.stream
-
-
-def _check_metres(root: ET.Element) -> None:
-    """Check all time signatures, since music21 fails at some; raises ScoreError."""
-    for time in root.iter("time"):
-        beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
-        if beats.isdecimal() and kind.isdecimal():
-            check_metre(int(beats), int(kind))
 
 
 def _give_drums_pitches(root: ET.Element) -> None:

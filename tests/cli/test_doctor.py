@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from megatron_music.nvidia import Driver
 from megatron_music.profiling import doctor
 from megatron_music.profiling.doctor import Finding, examine, is_ready
 from tests.cli.program import Program
+from tests.code import run_code
 from tests.profiling.conftest import compiled
 
 
@@ -63,7 +63,6 @@ def test_every_problem_says_what_to_do() -> None:
     [
         ("numba", "0.60.0"),
         ("numba", None),
-        ("megatron-core", "0.15.0"),
         ("megatron-core", "0.20.1"),
         ("torch", "2.5.1+cu124"),
     ],
@@ -134,8 +133,6 @@ def rows(program: Program, **environment: str) -> dict[str, dict[str, str]]:
             "GPU 0 fell off the bus",
         ),
         ({"STUB_INIT": "18"}, "NVML does not start (RM has detected", "whether nvidia-smi works"),
-        ({"STUB_INIT": "9"}, "NVML does not start (Driver Not Loaded)", "nvidia-smi works"),
-        ({"STUB_INIT": "4"}, "NVML does not start (Insufficient Perm", "nvidia-smi works"),
     ],
 )
 def test_gpus_are_named_as_far_as_the_driver_tells(
@@ -218,8 +215,5 @@ def test_looking_imports_nothing_heavy() -> None:
         "import sys; from megatron_music.profiling.doctor import examine; examine();"
         "print([m for m in ('torch', 'megatron', 'transformers', 'music21') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_code(script).stdout == "[]\n"
     assert importlib.util.find_spec("torch") is not None

@@ -1,8 +1,6 @@
 """The program as a whole: quick to start, light to import, one line for an error."""
 
-import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,42 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests import warm
-
-HEAVY = ("torch", "megatron", "transformers", "music21", "matplotlib", "pretty_midi", "numpy")
+from tests.code import run_code
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return warm.run([sys.executable, "-m", "megatron_music", *arguments])
 
 
-def loaded_by(statement: str) -> list[str]:
-    script = f"import sys\n{statement}\nprint(*(m for m in {HEAVY} if m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    return done.stdout.split()
-
-
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert loaded_by("import megatron_music") == []
-
-
 def test_importing_the_command_line_loads_neither_torch_nor_megatron() -> None:
-    heavy = loaded_by("import megatron_music.cli.app, megatron_music.cli.main")
-    assert not {"torch", "megatron", "transformers", "music21"} & set(heavy)
-
-
-def test_help_takes_hardly_longer_than_typer_does() -> None:
-    def once(*command: str) -> float:
-        """Measure the processor's time, which other programs on the machine do not lengthen."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    peer = min(once("-c", "import typer, rich.console") for _ in range(3))
-    # Importing torch alone would make it ten times as long.
-    assert min(once("-m", "megatron_music", "--help") for _ in range(3)) < 4 * peer
+    code = "import sys, megatron_music.cli.app, megatron_music.cli.main; print(*sys.modules)"
+    assert not {"torch", "megatron", "transformers", "music21"} & set(run_code(code).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -92,9 +64,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
         "sys.meta_path.insert(0, Interrupt()); sys.argv[1:] = ['render']\n"
         "from megatron_music.cli.main import run; run()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = run_code(script)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
@@ -106,13 +76,7 @@ def test_an_unexpected_error_is_one_line_and_a_file_with_its_traceback(
         "@app.command()\ndef fail() -> None: raise LookupError('a\\nb')\n"
         "run(app)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_code(script, TMPDIR=str(tmp_path))
     [file] = tmp_path.iterdir()
     assert done.returncode == 1
     assert re.fullmatch(rf"error: this is a fault of the program.*{file}.*\n", done.stderr)

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -14,26 +13,17 @@ import pytest
 import typer
 
 from megatron_music.cli.app import app
+from tests.launch import scripts
 from tests.launch.scripts import with_gpus
 
 ROOT = Path(__file__).parents[2]
-MAKE = shutil.which("make") or "make"
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.md"))]
-COMMAND_LINE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}
 
 
 def make(*arguments: str, folder: Path = ROOT, path: str | None = None) -> str:
     """Run make as a person would, outside the make that may be running this test."""
-    environment = {k: v for k, v in os.environ.items() if k not in COMMAND_LINE_VARIABLES}
-    if path is not None:
-        environment["PATH"] = path
-    done = subprocess.run(
-        [MAKE, "-C", str(folder), "--no-print-directory", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    settings = {} if path is None else {"PATH": path}
+    done = scripts.make(*arguments, folder=folder, **settings)
     return done.stdout + done.stderr
 
 
@@ -121,7 +111,6 @@ def test_the_launcher_gets_the_layout_asked_for() -> None:
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        (["NPROC=abc"], "whole numbers from 1"),
         (["NPROC=3", "TP=2"], "use a multiple of 2"),
         (["RUNTIME=vm"], "must be auto, local, docker or slurm (got 'vm')"),
     ],
@@ -129,8 +118,7 @@ def test_the_launcher_gets_the_layout_asked_for() -> None:
 def test_a_layout_that_cannot_work_is_refused_before_anything(
     layout: list[str], message: str
 ) -> None:
-    command = ["make", "layout", *layout]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = scripts.make("layout", *layout)
     assert done.returncode == 2
     assert message in done.stderr
 

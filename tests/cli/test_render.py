@@ -51,12 +51,6 @@ def test_both_are_written_into_the_working_folder_and_replace_nothing(
     assert [path.name for path in song.parent.iterdir() if path.is_file()] == ["song.mid"]
 
 
-def test_both_are_written_into_a_folder_that_is_named(song: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["render", str(song), "-o", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"song.png", "song.wav"}
-
-
 def test_a_name_that_is_not_utf8_is_drawn_and_printed(song: Path) -> None:
     song = song.rename(os.fsdecode(os.fsencode(song.parent) + b"/caf\xe9.mid"))
     command = [sys.executable, "-m", "megatron_music", "render", song, "--png", "\udce9.png"]

@@ -135,11 +135,6 @@ def test_the_same_music_at_another_pitch_is_dropped_in_any_shard(tmp_path: Path)
         assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-def test_a_piece_keeps_its_side_when_the_collection_grows(made: Path, tmp_path: Path) -> None:
-    build(source_of(songs(10)), tmp_path / "few", HALVES)
-    assert [x["split"] for x in lines(tmp_path / "few")] == [x["split"] for x in lines(made)[:10]]
-
-
 def test_density_is_fitted_on_training_windows_alone(made: Path, tmp_path: Path) -> None:
     records = lines(made)[:30]
     sides = zip(songs(30), records, strict=True)

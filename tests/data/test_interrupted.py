@@ -192,15 +192,6 @@ def test_a_place_that_cannot_be_written_is_one_error() -> None:
         build(source_of(songs(2)), Path("/proc/none"))
 
 
-def test_nothing_to_train_on_is_an_error_with_the_reasons(tmp_path: Path) -> None:
-    folder = tmp_path / "music"
-    folder.mkdir()
-    (folder / "bad.mid").write_bytes(b"no midi")
-    with pytest.raises(DataError, match=r"no piece .*1 foreign"):
-        build(folder_source(folder), tmp_path / "set")
-    assert not (tmp_path / "set/manifest.json").exists()
-
-
 def test_what_was_on_a_disk_that_went_away_is_read_anew(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     folder_of_songs(folder, 6)

@@ -41,12 +41,12 @@ def run(
     )
 
 
-def make(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run make in the checkout to its end."""
+def make(*arguments: str, folder: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run make in the checkout, or another folder, to its end."""
     program = shutil.which("make") or "make"
     return subprocess.run(
         [program, "--no-print-directory", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=environment(**settings),
         capture_output=True,
         text=True,

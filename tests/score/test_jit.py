@@ -1,16 +1,14 @@
 """Machine code that is kept is thrown away when what it was made from changes; making is told."""
 
 import ast
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import megatron_music
-from megatron_music.score.jit import _MADE_FROM, COMPILING
+from megatron_music.score.jit import COMPILING, MADE_FROM
+from tests.code import run_code
 
 PACKAGE = Path(megatron_music.__file__).parent
 WITHOUT_NUMBERS = {"megatron_music.errors"}
@@ -34,7 +32,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_kernel_and_all_it_takes_numbers_from_is_watched() -> None:
-    watched = {path for name in _MADE_FROM for path in PACKAGE.glob(name)}
+    watched = {path for name in MADE_FROM for path in PACKAGE.glob(name)}
     assert kernels() <= watched
     for path in kernels():
         needed = {
@@ -50,16 +48,7 @@ def test_long_compiling_is_reported_once(tmp_path: Path) -> None:
         "from megatron_music.score import jit; jit.wide(7); jit.LONG_S = 0; "
         "jit.lowest_bit(8); jit.wide(7.0)"
     )
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stderr
-        for _ in range(2)
-    ]
+    told = [run_code(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr for _ in range(2)]
     assert told == [f"{COMPILING.format('lowest_bit')}\n", ""]
 
 
@@ -77,11 +66,4 @@ index.parent.mkdir(parents=True, exist_ok=True)
 index.write_bytes(pickle.dumps(numba.__version__, -1) + b"cmegatron_music.errors\\nGone\\n.")
 print(jit.wide(7))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "7\n"
+    assert run_code(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout == "7\n"

@@ -27,7 +27,7 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary, load_vocabu
 SAMPLE_TOKENS = 16_000_000
 MOST_TRACKS = 64
 
-_PORTION_TOKENS = 1 << 20
+PORTION_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def statistics(folder: Path, progress: Progress = silent) -> Statistics:
     done, total = 0, sum(len(reader.tokens) for reader in readers)
     for reader in readers:
         # In portions: the tokens are mapped from a file that may be larger than memory.
-        for start in range(0, len(reader.tokens), _PORTION_TOKENS):
-            part = reader.tokens[start : start + _PORTION_TOKENS]
+        for start in range(0, len(reader.tokens), PORTION_TOKENS):
+            part = reader.tokens[start : start + PORTION_TOKENS]
             found = np.bincount(part, minlength=size)
             if len(found) > size:
                 raise DataError(
@@ -83,9 +83,9 @@ def _count_sung(reader: IndexedReader, vocabulary: Vocabulary) -> int:
     if not vocabulary.has_lyrics:
         return 0
     sung = 0
-    for start in range(0, len(reader.tokens), _PORTION_TOKENS):
+    for start in range(0, len(reader.tokens), PORTION_TOKENS):
         # One token more: a note at the end of a portion has its syllable in the next.
-        part = reader.tokens[start : start + _PORTION_TOKENS + 1].astype(np.int64)
+        part = reader.tokens[start : start + PORTION_TOKENS + 1].astype(np.int64)
         begins = (part >= vocabulary.note_on) & (part < vocabulary.note_on + PITCHES)
         words = (part >= vocabulary.syllable) & (part < vocabulary.attribute)
         sung += int((begins[:-1] & words[1:]).sum())
@@ -101,7 +101,7 @@ def _sample(reader: IndexedReader, vocabulary: Vocabulary) -> tuple[Counts, Coun
     followed = 0
     edges = np.concatenate(([0], np.cumsum(reader.lengths, dtype=np.int64)))
     total = int(edges[-1])
-    places = np.arange(0, total, _PORTION_TOKENS)
+    places = np.arange(0, total, PORTION_TOKENS)
     firsts = np.unique([*np.searchsorted(edges, places).tolist(), len(edges) - 1]).tolist()
     # Runs of documents, evenly over the split: neighbours are windows of one piece.
     for first, last in list(pairwise(firsts))[:: max(1, -(-total // SAMPLE_TOKENS))]:

@@ -19,7 +19,7 @@ from megatron_music.tokenizer.load import AnyVocabulary, load_any_vocabulary
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, load_places
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 
-_PORTION_TOKENS = 4_000_000
+PORTION_TOKENS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def _check_places(prefix: Path, reader: IndexedReader) -> None:
 
 
 def _portions(reader: IndexedReader) -> Iterator[tuple[range, npt.NDArray[np.generic]]]:
-    """Give runs of documents with their tokens, about _PORTION_TOKENS at a time."""
+    """Give runs of documents with their tokens, about PORTION_TOKENS at a time."""
     ends = np.cumsum(reader.lengths, dtype=np.int64)
     first = done = 0
     while first < len(reader):
-        last = int(np.searchsorted(ends, done + _PORTION_TOKENS, side="right"))
+        last = int(np.searchsorted(ends, done + PORTION_TOKENS, side="right"))
         # A document of more tokens than a portion is read alone.
         last = max(last, first + 1)
         end = int(ends[last - 1])

@@ -146,7 +146,7 @@ def _fetch_files(name: str, download: Download, folder: Path, progress: Progress
         fresh.rename(place)
 
 
-_WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+WAITS_S: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 """Waits after attempts that downloaded nothing; after any other the first wait comes again."""
 
 _TIMEOUT_S = (15.0, 60.0)
@@ -168,7 +168,7 @@ class Resuming:
         failures = 0
         while True:
             before = self._size()
-            more = f", attempt {failures + 1} of {len(_WAITS_S) + 1}" if failures else ""
+            more = f", attempt {failures + 1} of {len(WAITS_S) + 1}" if failures else ""
             self._tell(before, None, f"connecting to {urlsplit(url).hostname}{more}")
             try:
                 self._request_rest(url)
@@ -176,9 +176,9 @@ class Resuming:
             except broken as fault:
                 # Only attempts that downloaded nothing count: slow lines break off repeatedly.
                 failures = 1 if self._size() > before else failures + 1
-                if failures > len(_WAITS_S):
+                if failures > len(WAITS_S):
                     raise FetchError(self._gave_up(url, fault)) from None
-                time.sleep(_WAITS_S[failures - 1])
+                time.sleep(WAITS_S[failures - 1])
             except OSError as fault:
                 raise WriteError(
                     f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "

@@ -64,7 +64,7 @@ def test_lengths_of_notes_and_numbers_of_tracks_are_those_of_the_documents(made:
 
 def test_a_sample_is_spread_over_the_documents(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = statistics(made)
-    monkeypatch.setattr(stats, "_PORTION_TOKENS", 500)
+    monkeypatch.setattr(stats, "PORTION_TOKENS", 500)
     assert as_json(statistics(made)) == as_json(whole)
     monkeypatch.setattr(
         stats, "SAMPLE_TOKENS", int(whole.manifest["splits"]["train"]["tokens"]) // 3

@@ -10,11 +10,10 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.settings import BuildSettings, for_own_music
-from megatron_music.data.sources.catalog import COLLECTIONS, Collection
-from megatron_music.data.sources.fetch import DOWNLOADS
+from megatron_music.data.sources.catalog import COLLECTIONS
 from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Refusal
 from megatron_music.data.sources.open import folder_source, open_source
-from megatron_music.errors import MissingError, UsageError
+from megatron_music.errors import UsageError
 from megatron_music.score.midi_writer import write_midi
 from tests.data.collection import folder_of_songs, song
 
@@ -76,29 +75,6 @@ def test_a_changed_added_or_renamed_file_is_noticed_without_being_read(tmp_path:
     write_midi(song(9), tmp_path / "song-09.mid")
     seen.add(facts(tmp_path))
     assert len(seen) == 4
-
-
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no music in .*\.mid, \.midi"):
-        open_source(str(tmp_path))
-
-
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="did you mean lakh-clean") as fault:
-        open_source("lakh-claen")
-    for known in COLLECTIONS:
-        assert known.name in str(fault.value)
-    assert "folder" in str(fault.value)
-
-
-@pytest.mark.parametrize("known", [known for known in COLLECTIONS if known.download])
-def test_a_collection_that_is_not_here_says_where_it_is(
-    known: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(DOWNLOADS, str(tmp_path))
-    with pytest.raises(MissingError, match="must be downloaded first") as fault:
-        open_source(known.name)
-    assert known.where in str(fault.value)
 
 
 def test_bach_comes_with_its_own_settings() -> None:

@@ -19,6 +19,7 @@ from megatron_music.data.workers.limits import memory_limit, time_limit
 from megatron_music.data.workers.local import LocalWorkers
 from megatron_music.progress import silent
 from megatron_music.score.notes import Score
+from tests.code import run_code
 from tests.data.collection import as_score, song
 
 MB = 1 << 20
@@ -76,8 +77,7 @@ print(resource.getrlimit(resource.RLIMIT_DATA) == before)
 
 def test_memory_beyond_the_limit_cannot_be_had_and_later_can() -> None:
     # A process of its own: one that has trained keeps freed memory, which it need not ask for.
-    done = subprocess.run([sys.executable, "-c", TAKES], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["refused", "True"]
+    assert run_code(TAKES).stdout.split() == ["refused", "True"]
 
 
 def test_a_stricter_limit_of_the_users_own_stays() -> None:
@@ -102,6 +102,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from megatron_music.data.build import build
+from tests.code import run_code
 from tests.data.collection import Song, source_of
 items = [Song(f"song-{i}", i, log=Path(sys.argv[1]), endless=True) for i in range(8)]
 build(source_of(items), Path(sys.argv[2]), workers=2)
