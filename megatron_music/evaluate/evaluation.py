@@ -18,6 +18,7 @@ from megatron_music.errors import DataError, TokenError
 from megatron_music.evaluate import bootstrap, copying, critic
 from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import (
+    SETS,
     FigureRow,
     HistogramRow,
     Seams,
@@ -115,8 +116,9 @@ class Evaluation:
 
     `voices` is empty for music that has none, `words` None for a model without them;
     `real_endings` is the share of held-out windows at the end of their piece whose last chord is
-    the tonic triad, None where none is known to be. `copying` counts `composed` songs and
-    `held_out` windows by the longest run of bars that they share with training music.
+    the tonic triad, None where none is known to be. `windows` counts the windows of each of `SETS`,
+    `copying` the `composed` songs and `held_out` windows by the longest run of bars that they share
+    with training music.
     """
 
     model: Path
@@ -126,7 +128,7 @@ class Evaluation:
     losses: dict[str, HeldOut]
     unigram: dict[str, float]
     free: tuple[UnconstrainedSample, ...]
-    windows: tuple[int, int, int]
+    windows: dict[str, int]
     figures: dict[str, FigureRow]
     voices: dict[str, FigureRow]
     real_endings: Estimate | None
@@ -186,7 +188,7 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
         losses=losses,
         unigram=manifest.get("unigram_nats_per_token", {}),
         free=tuple(free),
-        windows=(len(sets[0].pieces), len(sets[1].pieces), len(songs)),
+        windows={name: len(one.pieces) for name, one in zip(SETS, every, strict=True)},
         figures=figures,
         voices=voices,
         real_endings=_endings(splits, vocabulary) if voices else None,

@@ -125,7 +125,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
             "legal_tokens_median": float(np.median([s.legal_tokens for s in found.free])),
             "reasons": sorted({s.reason for s in found.free if s.reason}),
         },
-        "windows": dict(zip(SETS, found.windows, strict=True)),
+        "windows": found.windows,
         "figures": {name: _figure_json(row) for name, row in found.figures.items()},
         "voices": {name: _figure_json(row) for name, row in found.voices.items()} or None,
         "real_endings_on_the_tonic": _plain(found.real_endings),

@@ -190,8 +190,9 @@ class Block(nn.Module):
         super().__init__()
         width = shape.hidden_size
         self.heads, self.p = shape.num_attention_heads, shape.attention_dropout
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        # In GPT-2's order.
+        self.first, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.proj, self.second = nn.Linear(width, width), nn.LayerNorm(width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.drop = nn.Dropout(shape.hidden_dropout)
 

@@ -19,32 +19,6 @@ transformers = pytest.importorskip("transformers")
 __all__ = ["data", "module"]
 
 SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.seq_length=128"]
-SAME_NAMES = {"words": "wte", "places": "wpe", "norm": "ln_f"}
-IN_A_BLOCK = {
-    "first": "ln_1",
-    "second": "ln_2",
-    "qkv": "attn.c_attn",
-    "proj": "attn.c_proj",
-    "up": "mlp.c_fc",
-    "down": "mlp.c_proj",
-}
-
-
-def in_plain_names(weights: dict[str, Any], layers: int) -> dict[str, Any]:
-    """Rename GPT-2's weights, whose linear layers are [in, out], for the plain model."""
-    plain = {}
-    names = {f"transformer.{theirs}": ours for ours, theirs in SAME_NAMES.items()}
-    for layer in range(layers):
-        names |= {
-            f"transformer.h.{layer}.{b}": f"blocks.{layer}.{a}" for a, b in IN_A_BLOCK.items()
-        }
-    for theirs, ours in names.items():
-        for part in ("weight", "bias"):
-            value = weights.get(f"{theirs}.{part}")
-            if value is not None:
-                turned = value.dim() == 2 and ours.startswith("blocks")
-                plain[f"{ours}.{part}"] = value.t() if turned else value
-    return plain
 
 
 def test_the_plain_model_is_hugging_faces(module: Any) -> None:
@@ -55,7 +29,12 @@ def test_the_plain_model_is_hugging_faces(module: Any) -> None:
     )  # fmt: skip
     theirs = transformers.GPT2LMHeadModel(config)
     plain = module("train").PlainGpt(shape, size)
-    plain.load_state_dict(in_plain_names(theirs.state_dict(), shape.num_layers))
+    weights = zip(plain.named_parameters(), theirs.transformer.parameters(), strict=True)
+    with torch.no_grad():
+        for (name, ours), weight in weights:
+            # GPT-2's linear layers are [in, out].
+            is_turned = weight.dim() == 2 and name.startswith("blocks")
+            ours.copy_(weight.t() if is_turned else weight)
     tokens = torch.randint(size, (3, 65), generator=torch.Generator().manual_seed(0))
     labels = tokens[:, 1:].contiguous()
     expected = theirs(tokens[:, :-1], labels=labels, shift_labels=labels).loss

@@ -29,12 +29,8 @@ class Series(NamedTuple):
     """The largest value there can be."""
 
 
-class Quantity(NamedTuple):
-    """A quantity as it was recorded: `values` [n][GPUs], `top` as in `Series`."""
-
-    heading: str
-    values: list[list[float | None]]
-    top: float | None = None
+Quantities = dict[str, list[list[float | None]]]
+"""Values [n][GPUs] by the heading of what was recorded."""
 
 
 class Timeline(NamedTuple):
@@ -57,12 +53,13 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
         except (MusicError, OSError):
             continue
         series = []
-        for heading, values, top in recorded:
+        for heading, values in recorded.items():
             # A GPU may be missing from some samples.
             table = np.array([*zip_longest(*values)], np.float64).T
             known = ~np.isnan(table).all(axis=1) if table.size else np.zeros(0, np.bool_)
             if known.any():
                 times = np.array(time_s)[known] - time_s[0]
+                top = 100.0 if heading.endswith("%") else None
                 series.append(Series(heading, times, table[known], top))
         if series:
             measured = None
@@ -72,17 +69,15 @@ def read_timeline(row: Row, folder: Path) -> Timeline | None:
     return None
 
 
-def _gpus(path: Path) -> tuple[list[float], list[Quantity]]:
+def _gpus(path: Path) -> tuple[list[float], Quantities]:
     samples = read_samples(path)
-    use: list[list[float | None]] = [[gpu.gpu_utilization for gpu in s.devices] for s in samples]
-    power_w = [[gpu.power_w for gpu in s.devices] for s in samples]
-    return [sample.time_s for sample in samples], [
-        Quantity("GPU utilisation, %", use, 100.0),
-        Quantity("power of a GPU, W", power_w),
-    ]
+    return [sample.time_s for sample in samples], {
+        "GPU utilisation, %": [[gpu.gpu_utilization for gpu in s.devices] for s in samples],
+        "power of a GPU, W": [[gpu.power_w for gpu in s.devices] for s in samples],
+    }
 
 
-def _load(path: Path) -> tuple[list[float], list[Quantity]]:
+def _load(path: Path) -> tuple[list[float], Quantities]:
     """Read the lines of a recording, without one that was cut short."""
     rows: list[tuple[float, float, float]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -90,7 +85,7 @@ def _load(path: Path) -> tuple[list[float], list[Quantity]]:
             load = json.loads(line)
             held_gib = load["memory_used_bytes"] / GIB
             rows.append((load["time_s"], load["cpu_percent"], held_gib))
-    return [time_s for time_s, _, _ in rows], [
-        Quantity("CPU load of the machine, %", [[busy] for _, busy, _ in rows], 100.0),
-        Quantity("memory in use, GiB", [[held_gib] for _, _, held_gib in rows]),
-    ]
+    return [time_s for time_s, _, _ in rows], {
+        "CPU load of the machine, %": [[busy] for _, busy, _ in rows],
+        "memory in use, GiB": [[held_gib] for _, _, held_gib in rows],
+    }
