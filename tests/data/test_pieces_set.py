@@ -21,7 +21,7 @@ from megatron_music.score.quantize import windows
 from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.places_in_piece import load_places
 from megatron_music.tokenizer.vocabulary import load_vocabulary
-from tests.data.collection import Song, folder_of_songs, song, songs, source_of, waltz
+from tests.data.collection import Song, song, songs, source_of, waltz
 
 WINDOWS = BuildSettings(bars=4, split=(50, 25, 25), shuffle=False)
 PIECES = dataclasses.replace(WINDOWS, pieces=True)
@@ -107,19 +107,6 @@ def test_windows_of_windows_are_the_documents(made: Path) -> None:
     vocabulary = load_vocabulary(made / "windows/tokenizer")
     reader = WindowReader(made / "windows", "train", vocabulary)
     assert [tokens.tolist() for tokens in reader] == documents(made / "windows", "train")
-
-
-def test_files_and_scores_become_the_same_pieces(tmp_path: Path) -> None:
-    folder = folder_of_songs(tmp_path / "music", 8)
-    chosen = dataclasses.replace(PIECES, transpositions=12, fill=True, max_tracks=1, shuffle=True)
-    build(open_source(str(folder)), tmp_path / "files", chosen)
-    again = [Song(f"song-{seed:02d}.mid", seed) for seed in range(8)]
-    build(source_of(again), tmp_path / "scores", chosen)
-    for side in SPLITS:
-        assert documents(tmp_path / "files", side) == documents(tmp_path / "scores", side)
-    vocabulary = load_vocabulary(tmp_path / "files/tokenizer")
-    pieces = [decode(np.array(d), vocabulary) for d in documents(tmp_path / "files", "train")]
-    assert {len(piece.tracks) for piece in pieces} == {3}, "windows of it have one track"
 
 
 def test_a_long_piece_is_one_document_and_labels_stand_at_its_head(tmp_path: Path) -> None:

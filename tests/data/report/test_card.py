@@ -1,5 +1,6 @@
 """The card says what the data set holds, in bars that add up."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,8 +15,11 @@ from tests.data.collection import songs, source_of
 
 def test_the_card_has_a_histogram_of_each_kind(tmp_path: Path) -> None:
     items = [*songs(8), songs(1)[0]]
-    build(source_of(items), tmp_path, BuildSettings(split=(60, 20, 20)))
+    source = dataclasses.replace(source_of(items), licence="CC BY 4.0", citation="A. Nyone")
+    build(source, tmp_path, BuildSettings(split=(60, 20, 20)))
     page = (tmp_path / "README.md").read_text()
+    assert "CC BY 4.0" in page
+    assert "A. Nyone" in page
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     blocks = dict(re.findall(r"\*\*([^*\n]+)\*\*\n\n```\n(.+?)\n```", page, re.DOTALL))
     totals = {title.split(" ")[2]: total(block) for title, block in blocks.items()}

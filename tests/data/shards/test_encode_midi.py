@@ -35,6 +35,7 @@ def check(items: list[Item], settings: BuildSettings) -> list[int]:
         for column, wanted in zip(encoded.documents, expected.documents, strict=True):
             assert np.array_equal(column, wanted)
             assert column.dtype == wanted.dtype
+        assert np.array_equal(encoded.window_rates, expected.window_rates)
         positions.append(position)
     return positions
 
@@ -48,6 +49,7 @@ def check(items: list[Item], settings: BuildSettings) -> list[int]:
         {"shuffle": False, "max_tracks": 2},
         {"seed": 5, "bars": 2, "hop": 1, "transpositions": 11},
         {"merge": False},
+        {"pieces": True, "transpositions": 12, "fill": True, "max_tracks": 1},
     ],
 )
 def test_songs_become_what_each_becomes_alone(tmp_path: Path, chosen: dict[str, Any]) -> None:
