@@ -1,7 +1,8 @@
-"""Build a data set folder from a source of music, with the same bytes after any interruption.
+"""Build a data set folder from a source of music.
 
-Shards are made under `DIR/.build/<key>/` by any number of workers and joined in the order of the
-source; `build_steps.py` has the steps that text shares.
+Workers write shards under `DIR/.build/<key>/`, in any order; the build joins them in the order of
+the source. So the bytes are the same after any interruption. `build_steps.py` has the steps that
+music and words share.
 """
 
 import dataclasses
@@ -54,10 +55,10 @@ from megatron_music.tokenizer.huggingface import save_tokenizer
 from megatron_music.tokenizer.vocabulary import VERSION, vocabulary_of
 
 LARGEST_SHARD = 512
-"""The most pieces of a shard, counted once for each key; a worker has a shard in memory."""
+"""The most pieces of a shard times their keys: a worker holds a shard in memory."""
 
 SCORES_PER_SHARD = 8
-"""The same for notation: music21 takes seconds a piece, and progress is shown by shards."""
+"""The same for notation: music21 takes seconds a piece, and progress counts shards."""
 
 _SMALLEST_SHARD = 64
 _SHARDS = 16  # at least, of the pieces that are left to encode
@@ -100,7 +101,7 @@ class MusicBuilder(Builder):
         return found.folder
 
     def clean_up(self, work: Path) -> None:
-        """Remove the shards with several workers: the system takes its time over gigabytes."""
+        """Remove the shards by several workers, since removing gigabytes takes time."""
         with suppress(WorkerDied, OSError):
             for _ in self._writers.run(os.unlink, self._used):
                 pass
@@ -145,11 +146,11 @@ class MusicBuilder(Builder):
         return same
 
     def scan(self, work: Path) -> DatasetPlan:
-        """Encode all pieces into shards below a folder, and scan these.
+        """Encode all pieces into shards below a folder, and scan the shards.
 
-        If pieces are few and a split has none of them, they are encoded again with weights that
-        give it some. Raises DataError where there is nothing to train on, and UsageError for labels
-        that do not fit.
+        Pieces are encoded twice if their syllables must be learned first, or if they are few and a
+        split is empty: then with weights that give each split some. Raises DataError if there is
+        nothing to train on, and UsageError for labels that do not fit.
         """
         items = self._listed(work)
         # Labels become words of the vocabulary: they must be known before anything is encoded.
@@ -184,7 +185,7 @@ class MusicBuilder(Builder):
         return found
 
     def _listed(self, work: Path) -> Sequence[Item]:
-        """Return the pieces; an archive is opened for them, with what it needs in `work`."""
+        """Return the pieces; the music of an archive is unpacked into `work`."""
         source = self.source
         if source.index is None:
             return with_tunes(source.items)

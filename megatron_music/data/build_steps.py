@@ -1,8 +1,8 @@
-"""The steps of every build of a data set, of music or of words.
+"""The steps that builds of music and of words have in common.
 
-A subclass of `Builder` says what is made of its source. The steps around that are the same: check
-the folder, find a finished data set, hold the lock, and give files their final names only when all
-are there. So a build that is killed leaves nothing half done under a final name.
+`Builder.build` checks the folder, looks for a finished data set, takes the lock, and gives files
+their final names when all of them are there. A subclass says how the files are made. So a build
+that is killed leaves no partial file under a final name.
 """
 
 import os

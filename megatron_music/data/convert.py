@@ -1,6 +1,7 @@
-"""A data set of whole pieces written out as windows: what `build` makes of the same source.
+"""Write the windows of a data set of whole pieces as a data set of its own.
 
-Stock Megatron-LM draws no windows, and trains on these. No music is read again.
+It is the data set that `build` makes of the same source with `pieces` off. Stock Megatron-LM needs
+it, since it draws no windows. No music is read again.
 """
 
 import json
@@ -48,9 +49,9 @@ def convert(
 ) -> Result:
     """Write a data set of windows of a data set of pieces; `chosen` are settings of the build.
 
-    The same bytes as a build with these settings from the same source, where no piece has a metre
-    that is left out; such a piece has the stretches that the pieces were built with. Raises
-    DataError, UsageError and WriteError, as `build` does.
+    The bytes are those of a build with these settings from the same source, unless a piece has
+    metres that are left out: its stretches are those of the data set of pieces. Raises DataError,
+    UsageError and WriteError, as `build` does.
     """
     manifest = read_manifest(pieces)
     source_folder, target = pieces.resolve(), folder.resolve()
@@ -90,7 +91,7 @@ class Conversion(MusicBuilder):
         self._pieces, self._manifest = pieces, manifest
 
     def scan(self, work: Path) -> DatasetPlan:
-        """Cut all pieces into shards and look through these."""
+        """Cut all pieces into shards of windows, and scan the shards."""
         pieces, manifest = self._pieces, self._manifest
         vocabulary = load_vocabulary(pieces / "tokenizer")
         # Labels and pieces of words are in the tokens already; they must keep their numbers.
@@ -155,7 +156,7 @@ def _shards(
 
 
 class _PiecesOfSplit:
-    """The pieces of one split, taken one after another."""
+    """Reads the pieces of one split one after another, and cuts them into windows."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder, self._split = folder, split

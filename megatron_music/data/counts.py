@@ -1,4 +1,4 @@
-"""How often what occurs in a data set: from token counts and lengths alone."""
+"""Counts of what is in a data set (tokens, lengths, instruments), and text histograms of them."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ class Contents:
 
     @property
     def value_counts(self) -> dict[str, dict[str, int]]:
-        """How often METRE, VELOCITY and the like have each value; of kinds in the vocabulary."""
+        """The counts of each value of METRE, VELOCITY, TEMPO and SYLLABLE that the tokens have."""
         v = self.vocabulary
         ranges = {
             "METRE": range(v.metre, v.velocity),

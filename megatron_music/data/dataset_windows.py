@@ -1,6 +1,7 @@
-"""The windows of a data set: read one by one, and what the tokenizer and the manifest say of them.
+"""Read the windows of a data set; describe them for the tokenizer and the manifest.
 
-Windows of training pieces are drawn as training draws them: anew in each epoch, in all keys.
+A data set of whole pieces stores no windows. Those of training pieces are drawn here as training
+draws them: new ones in each epoch, in all keys.
 """
 
 from collections import Counter
@@ -44,12 +45,12 @@ IntArray = npt.NDArray[np.int64]
 
 
 class WindowReader:
-    """The windows of one split of a data set, in the order of its music; no bars are hidden.
+    """The windows of one split of a data set, in the order of its music, without hidden bars.
 
-    Of whole pieces for validation and test they are side by side, in their own key. Those for
-    training are drawn: an epoch of them, or more, up to one for each of the `keys`, until there are
-    `at_least` windows. `owners[i]` is the document that window i is from, `places[i]` where it
-    is in its piece. `keys` is 1 where documents are windows.
+    Windows of whole pieces for validation and test follow each other, in their own key. Those for
+    training are drawn, epoch by epoch, until there are `at_least` windows or an epoch for each of
+    the `keys`. `owners[i]` is the document of window i, `places[i]` its place in the piece. `keys`
+    is 1 where documents are windows.
     """
 
     def __init__(
@@ -121,10 +122,11 @@ _LOOKED_AT = 4 * MOST_DRAWN  # some are shorter than a window: the ends of piece
 def with_training_instruments(
     settings: TokenizerSettings, prefix: Path, built: BuildSettings
 ) -> TokenizerSettings:
-    """Return settings that know the instruments of training windows, evenly spread over them.
+    """Return settings with the instruments of some training windows, from which songs get theirs.
 
-    `prefix` is that of the training `.bin/.idx`, `built` what these were built with. Each label has
-    some windows. Where all pieces have the same instruments, nothing is to be known.
+    The windows are spread evenly over the training `.bin/.idx` at `prefix`, which was built with
+    `built`. Rare labels have some windows more. If all pieces have the same instruments
+    (`ensemble`), the settings stay as they are.
     """
     if settings.ensemble:
         return settings
@@ -143,10 +145,10 @@ def with_training_instruments(
 def window_record(
     settings: TokenizerSettings, prefix: Path, built: BuildSettings
 ) -> dict[str, Any]:
-    """Return what a manifest keeps of the windows that training draws from whole pieces.
+    """Return the manifest's record of the windows that training draws from whole pieces.
 
-    It has the fields of a split's record: `documents` are windows, `pieces` the documents that were
-    looked at, some of many.
+    It has the fields of a split's record: `documents` counts windows, `pieces` the documents that
+    they are from, a sample of all.
     """
     reader = IndexedReader(prefix)
     documents = spread(len(reader), _LOOKED_AT)
@@ -174,7 +176,7 @@ def _all_windows(
 def _instrumentations(
     reader: IndexedReader, documents: list[int], vocabulary: Vocabulary, built: BuildSettings
 ) -> list[Instrumentation]:
-    """Return the rows of windows of some documents; without short ones where there are others."""
+    """Return the instruments of windows of some documents; short windows only if all are short."""
     if built.pieces:
         cut = _all_windows(reader, documents, vocabulary, built)
         windows = [cut.read(i) for i in spread(len(cut), _LOOKED_AT)]
@@ -190,7 +192,7 @@ def _instrumentations(
 def _of_rare_labels(
     drawn: list[Instrumentation], reader: IndexedReader, vocabulary: Vocabulary
 ) -> list[int]:
-    """Return some documents of each label that hardly any of the windows have."""
+    """Return some documents of each label that fewer than FEWEST_OF_A_LABEL rows have."""
     words = vocabulary.settings.attributes
     tokens = labels_in(reader, vocabulary)
     labels = tokens.ravel() - vocabulary.attribute

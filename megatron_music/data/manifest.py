@@ -144,7 +144,7 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(manifest: Mapping[str, Any]) -> bool:
-    """Tell whether a manifest is as it was sealed; without a seal, if it is of an old version."""
+    """Tell whether a manifest has the contents that its seal was made of; old ones have none."""
     if _SEAL not in manifest:
         return list(manifest)[-1] == _LAST_UNSEALED  # else it is a seal of another name
     return bool(sealed(manifest)[_SEAL] == manifest[_SEAL])

@@ -15,7 +15,7 @@ _LATER = (
     *("density_edges", "attributes", "metres", "velocity", "tempo"),
     *("lyrics", "pieces", "quality", "learned_pieces"),
 )
-"""Settings that a manifest lists only if they are chosen: older data sets stay up to date."""
+"""A manifest lists these settings only if they are chosen, so that older ones stay valid."""
 
 _OF_LYRICS = ("syllable_pieces", "learned_pieces")
 """Settings that have an effect only with `lyrics`."""
@@ -30,7 +30,7 @@ MOST_SYLLABLE_PIECES = 4096
 """A language has some thousand syllables."""
 
 MANY_FILES = 2_000
-"""With more files than this, the music is in enough keys without transpositions."""
+"""More files than this have music in all keys: transpositions are not needed."""
 
 
 class Cut(NamedTuple):
@@ -47,20 +47,20 @@ class Cut(NamedTuple):
 class BuildSettings:
     """Everything that decides the tokens of a data set, apart from the music.
 
-    A window of `bars` bars is cut every `hop` bars (None: windows side by side). Training windows
-    are written in `transpositions` keys, the others as they are. `voices` takes pieces as chorales:
-    four tracks, soprano first. `merge` makes the tracks of one instrument one. `fill` adds to each
-    document one with bars hidden and told at its end. `split` holds the weights of train, valid
-    and test. `density_edges` are those of another data set (None: cut from the training windows),
-    and so are `attributes`, the words of labels (empty: those of the source, see `sources.labels`).
-    Music in `metres` is kept and has METRE tokens; without any, music in 4/4 is kept. `velocity`
-    is how many levels there are VELOCITY tokens for, 0 for none; `tempo` is for TEMPO tokens,
-    `lyrics` for SYLLABLE tokens: of bytes and of at most `syllable_pieces` longer pieces, those of
-    another data set (`learned_pieces`) or learned from the training syllables (empty).
-    With `pieces` a document is a whole piece, or a stretch of it without a rest that is left out:
-    all that the other settings say of windows counts for those that training draws.
-    With `quality` music without key or rhythm is left out, and near duplicates
-    (`shards.quality`).
+    - A window of `bars` bars is cut every `hop` bars (None: every `bars` bars). Training windows
+      are written in `transpositions` keys, the others as they are.
+    - `voices`: pieces are chorales of four tracks, soprano first. `merge`: the tracks of one
+      instrument become one. `shuffle`: tracks are in random order, at most `max_tracks` of them.
+    - `fill`: each document is followed by a copy with hidden bars, which it has at its end.
+    - `split`: the weights of train, valid and test.
+    - `metres`: music in these is kept, with METRE tokens; if empty, music in 4/4 alone.
+    - `velocity`: the number of levels of VELOCITY tokens, 0 for none. `tempo`: TEMPO tokens.
+      `lyrics`: SYLLABLE tokens, of bytes and of up to `syllable_pieces` longer pieces.
+    - `density_edges`, `attributes` (the words of labels, see `sources.labels`) and `learned_pieces`
+      are those of another data set; None or empty: found in this one.
+    - `pieces`: a document is a whole piece, or a stretch of one between rests that are left out.
+      Training draws windows of it by the other settings.
+    - `quality`: music without key or rhythm is left out, and near duplicates (`shards.quality`).
     """
 
     bars: int = 4
@@ -114,18 +114,18 @@ class BuildSettings:
 
     @property
     def hop_bars(self) -> int:
-        """Bars between the beginnings of neighbouring windows."""
+        """The bars from the beginning of a window to that of the next."""
         return self.hop or self.bars
 
     @property
     def shifts(self) -> range:
-        """Semitones that training windows are moved by; 12 gives -6..+5."""
+        """The semitones by which training windows are transposed; 12 keys are -6..+5."""
         lowest = -(self.transpositions // 2)
         return range(lowest, lowest + self.transpositions)
 
     @property
     def cut(self) -> Cut:
-        """How documents are cut: into the windows that are asked for, or not at all."""
+        """How documents are cut: into windows, or not at all for whole pieces."""
         if self.pieces:
             return Cut(WHOLE_PIECE_BARS, WHOLE_PIECE_BARS, range(1), shuffle=False, max_tracks=None)
         return Cut(self.bars, self.hop_bars, self.shifts, self.shuffle, self.max_tracks)
@@ -188,7 +188,7 @@ def choose(preferred: BuildSettings, chosen: Mapping[str, Any]) -> BuildSettings
 
 
 def like(folder: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to what a person chose that tokens are to mean what those of another data set mean.
+    """Return the chosen settings and those that give tokens the meaning of another data set.
 
     Raises DataError where the folder is none, UsageError for choices that contradict it.
     """

@@ -1,4 +1,4 @@
-"""Which split a piece is in, train, valid or test: by a hash of its music alone."""
+"""Assign a piece to train, valid or test by a hash of its music."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ from itertools import accumulate, pairwise
 from megatron_music.data.settings import SPLITS
 
 FEW_PIECES = 512
-"""Data sets of up to this many pieces are split again where a split came out empty."""
+"""If a data set has at most so many pieces and a split is empty, pieces are assigned anew."""
 
 
 def split_of(fingerprint: str, weights: Sequence[int]) -> str:
-    """Return train, valid or test, which depends on nothing but the music."""
+    """Return train, valid or test; it depends on the fingerprint of the music alone."""
     return SPLITS[bisect_right(_first_words(tuple(weights)), first_word(fingerprint))]
 
 
 def last_training_word(weights: Sequence[int]) -> int:
-    """Return the last word that a fingerprint can begin with for its piece to be in training."""
+    """Return the highest first word of a fingerprint whose piece is in training."""
     return _first_words(tuple(weights))[0] - 1
 
 
 @lru_cache
 def _first_words(weights: tuple[int, ...]) -> list[int]:
-    """Return the first words of a fingerprint, of 64 bits, that no longer belong to each split."""
+    """Return for each split the lowest first word, of 64 bits, that is beyond it."""
     return [-((-total << 64) // sum(weights)) for total in accumulate(weights)]
 
 

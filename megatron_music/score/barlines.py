@@ -1,10 +1,10 @@
-"""The bars of a user's file, by its time signatures, and the bars of the grid that they fill.
+"""The bars of a prompt by its time signatures, and the bars of the grid that hold them.
 
-`bar_layout` decides which music of a data set is kept; here all music of a prompt is.
+`bar_layout` leaves music out of data sets; here all music of a prompt is kept.
 
-The grid has bars in the metres that the model knows, mostly 4/4 alone. A file's bar of such a
-length is one of them; another is laid into one of 4/4 or into several, the rest of them left
-silent. So bars in known metres are on the grid as in training, no matter which bars precede them.
+The grid has bars in the metres that the model knows, mostly 4/4 alone. A bar of the file in a known
+metre is one bar of the grid. A bar in another metre takes one or more bars of 4/4, whose rest is
+silent. So bars in known metres are on the grid as in training, whatever precedes them.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,8 +1,8 @@
-"""MIDI files as events, byte for byte, and which of them the notes of a score are.
+"""MIDI files as events, byte for byte, and the events of each note of a score.
 
-Reads what `midi_kernel` reads and forgives the same faults; it is for files that this has read.
-Written files are those that were read, but that each event names its status, chunks that count
-themselves wrong are counted right, and a RIFF wrapper is gone.
+This reads files that `midi_kernel` has read, and accepts the same faults. A file that is written
+again has the same events, with three differences: each event has its own status byte, the count of
+chunks is right, and a RIFF wrapper is removed.
 """
 
 from collections import Counter, defaultdict

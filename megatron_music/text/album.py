@@ -1,4 +1,4 @@
-"""Write songs as text files of a folder; its index has the request of each."""
+"""Write songs as text files into a folder, with the request of each in its index."""
 
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""Build a data set folder of words from songs, which are read twice: to plan, then to write.
+"""Build a data set folder of words; its songs are read twice, to plan and to write.
 
-Memory holds a few numbers for each song, so that files can have any size.
+Memory holds a few numbers for each song, so files can have any size.
 """
 
 import hashlib

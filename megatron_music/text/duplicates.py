@@ -1,6 +1,6 @@
 """Find texts that are the same or nearly the same, by MinHash over triples of words.
 
-Signatures wait in files while a source is read, so that memory grows by some numbers a song.
+Signatures are kept in a file, so memory grows by a few numbers a song.
 """
 
 import re

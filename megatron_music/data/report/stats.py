@@ -1,7 +1,7 @@
-"""What a data set consists of: lengths, instruments, pitches, densities, lengths of notes.
+"""Count what a data set consists of: lengths, instruments, pitches, densities, lengths of notes.
 
-Tokens are counted all, at the speed of reading; what takes a walk through the documents is counted
-on a sample of at most `SAMPLE_TOKENS` tokens, spread evenly over the training split.
+All tokens are counted. Lengths of notes and numbers of tracks need a walk through the documents,
+so they are counted in a sample of at most `SAMPLE_TOKENS` tokens, spread evenly over training.
 """
 
 from collections.abc import Mapping

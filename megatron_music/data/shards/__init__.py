@@ -1,1 +1,1 @@
-"""Shards: pieces to tokens by workers, then all of them to the files of a data set."""
+"""Shards: workers encode pieces into them; scan and write make the data set of them."""

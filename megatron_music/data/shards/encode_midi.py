@@ -34,7 +34,7 @@ _MOST_BYTES = 16_000_000
 def encode_batch(
     items: Sequence[Item], settings: BuildSettings
 ) -> Iterator[tuple[int, EncodedPiece]]:
-    """Encode those of the items that the kernels can handle; give each with its position."""
+    """Encode the items that the kernels can handle; give each with its position."""
     # Notation goes through music21, piece by piece, and the kernels read no words.
     files = [
         (position, item)
@@ -50,7 +50,7 @@ def encode_batch(
 
 
 def load_kernels() -> None:
-    """Load what `encode_batch` needs, before there is a file."""
+    """Compile or load the kernels that `encode_batch` needs."""
     _encoder(BuildSettings()).encode([b""])
 
 
@@ -113,7 +113,7 @@ def _pieces(
 
 @lru_cache(maxsize=1 << 12)
 def _names(instruments: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of instruments; most pieces have those of others."""
+    """Return the names of instruments; cached, since many pieces have the same."""
     return tuple(map(instrument_name, instruments))
 
 

@@ -1,8 +1,8 @@
-"""Make the shards of a data set by workers: in any order, on any number, even if workers die.
+"""Make the shards of a data set with workers, in any order; a worker may die.
 
-A shard knows nothing of the others. So its density tokens are placeholders, since levels are cut
-from all training windows, and it may hold music that is in another shard as well: `scan` finds
-out, and `write` puts in the levels.
+A shard does not know the others. So its density tokens are placeholders, since density levels
+depend on all training windows, and its pieces may be duplicates of pieces in other shards. `scan`
+finds the duplicates and the levels, `write` puts the levels in.
 """
 
 import dataclasses

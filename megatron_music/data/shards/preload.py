@@ -1,4 +1,4 @@
-"""Imported by the process that workers are forked from: it loads what all of them need."""
+"""Load what all workers need, in the process that they are forked from."""
 
 import sys
 from multiprocessing import spawn

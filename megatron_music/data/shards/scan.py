@@ -1,8 +1,8 @@
 """Find what depends on all shards: duplicates, density levels, and where each shard is written.
 
-One pass over the shards in the order of the source, without their tokens, while later ones are
-still being made. It writes `files.jsonl` and the lengths of documents during that pass, so that
-memory does not grow with the data set.
+This is one pass over the shards, in the order of the source and without their tokens, while workers
+make later ones. The pass writes `files.jsonl` and the lengths of documents to disk, so memory does
+not grow with the data set.
 """
 
 import hashlib

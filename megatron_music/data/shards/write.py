@@ -1,4 +1,4 @@
-"""Write finished shards into the `.bin` and `.idx` files: each at its place, by any worker."""
+"""Write finished shards into the `.bin` and `.idx` files; workers write each at its place."""
 
 import hashlib
 import os

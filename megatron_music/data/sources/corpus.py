@@ -1,7 +1,7 @@
-"""Collections inside the music21 package: which files they are, by whom, of which genre.
+"""The collections inside the music21 package: their files, composers and genres.
 
-Nothing is downloaded and nothing of it is kept in this repository: pieces are read from the
-installed package, so their terms are those that it states.
+Pieces are read from the installed package, whose terms apply. Nothing is downloaded, and this
+repository holds none of them.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""Scores that music21 has read, and refusals of them, kept: reading takes seconds a piece.
+"""Cache the scores that music21 has read, and its refusals: reading takes seconds a piece.
 
-One file a piece, in the user's cache, under the hash of its bytes; a file that cannot be read is
-read from its source again, and where none can be written nothing is kept.
+The user's cache has a file for each piece, named by the hash of its bytes. If that file cannot be
+read, the piece is read again; if it cannot be written, nothing is cached.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
-"""Workers of a Ray cluster: plain tasks, each of which may die alone.
+"""Workers of a Ray cluster: each call is a task, and may die without harm to others.
 
-The cluster is the one that RAY_ADDRESS names or that runs on this machine; else one is started
-here. Its nodes need this package in the same place, and the source and the data set on a file
-system that they share.
+RAY_ADDRESS names the cluster; without it a cluster on this machine is used, or started. All nodes
+need this package in the same place, and the source and the data set on a shared file system.
 """
 
 import os
