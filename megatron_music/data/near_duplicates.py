@@ -39,9 +39,9 @@ def signatures(sets: Iterable[Iterable[Any]], hash32: Callable[[Any], int]) -> S
 
 
 def first_alike(rows: Signatures, least_alike: float, first: Numbers | None = None) -> Numbers:
-    """Return for each signature the number of the first that it is like: its own if new.
+    """Return for each signature the number of the first one that it resembles, or its own.
 
-    `first` has what is known already of sets that are equal.
+    `first` may have these numbers already for sets that are equal.
     """
     first = np.arange(len(rows)) if first is None else first
     for band in range(BANDS):

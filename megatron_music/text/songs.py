@@ -40,7 +40,7 @@ _GAPS = re.compile(r"\n{3,}")
 
 
 class Song(NamedTuple):
-    """One song as it was read; `reason` is why it cannot be used, "" if it can."""
+    """One song as it was read; `reason` says why it cannot be used, "" if it can."""
 
     name: str
     text: str
@@ -59,9 +59,9 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class TextSource:
-    """Songs in a fixed order: `read` gives them, each time from the first.
+    """Songs in a fixed order: each call of `read` gives them from the first.
 
-    It reports how many bytes have been read, of `size_bytes`.
+    `read` reports how many of `size_bytes` bytes have been read.
     """
 
     name: str

@@ -24,9 +24,9 @@ from megatron_music.tokenizer.text_vocabulary import (
 
 @dataclass(frozen=True)
 class WrittenSong:
-    """A song that the model wrote; artist and title are those requested, or the model's choice.
+    """A song that the model wrote; artist and title are requested, or chosen by the model.
 
-    `tokens` are the ids of the text alone. Unless it `is_finished` it met the request's limit.
+    `tokens` are the ids of the text alone. A song that is not `is_finished` reached `max_tokens`.
     """
 
     seed: int

@@ -35,11 +35,11 @@ from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 
 class EncodedPiece(NamedTuple):
-    """What became of a piece of a source, and its documents.
+    """The outcome of a piece of a source, and its documents.
 
-    `window_rates` are the notes a bar of each track of each window of a whole piece; empty where
-    the documents are windows. `sketch` is for finding near duplicates, see `quality.sketch`; empty
-    where none are looked for.
+    `window_rates` has the notes a bar of each track in each window of a whole piece; it is empty if
+    documents are windows. `sketch` is the signature of `quality.sketch`; it is empty without
+    `quality`.
     """
 
     record: FileRecord
@@ -101,7 +101,7 @@ def in_keys(
 ) -> Iterator[tuple[TokenArray, Rates, int]]:
     """Give each window once for each shift, in semitones, that leaves its pitches in 0..127.
 
-    Of a window: its tokens, the notes a bar of each of its tracks, and its first bar.
+    A window is its tokens, the notes a bar of each track, and its first bar in the piece.
     """
     for tokens, rates, first_bar in windows:
         for semitones in shifts:
@@ -127,7 +127,7 @@ def with_labels(piece: EncodedPiece, tokens: npt.NDArray[np.int64]) -> EncodedPi
 def with_hidden_bars(
     piece: EncodedPiece, settings: BuildSettings, vocabulary: Vocabulary
 ) -> EncodedPiece:
-    """Follow each document with a copy of it in which bars are hidden, another choice for each."""
+    """Add after each document a copy of it with hidden bars, chosen anew for each document."""
     shown = []
     for index, (tokens, rates, first_bar) in enumerate(piece.documents.one_by_one()):
         bars = int(np.count_nonzero(tokens == vocabulary.bar_start)) // len(rates)
@@ -142,9 +142,10 @@ def with_hidden_bars(
 def window_rates(
     documents: DocumentColumns, settings: BuildSettings, vocabulary: Vocabulary
 ) -> tuple[Rates, npt.NDArray[np.int64]]:
-    """Return the notes a bar that density levels of whole pieces are cut from.
+    """Return the rates, in notes a bar, that the density levels of whole pieces come from.
 
-    That is one rate for each window and track that sounds in it; and how many each document has.
+    There is one rate for each track that sounds in each window. Also return how many rates each
+    document has.
     """
     # Imported here: music21's collections are read without the compiler, which takes a second.
     from megatron_music.data.shards.density_kernel import rates_of_windows
@@ -199,7 +200,7 @@ def other_metre(
 ) -> Refusal:
     """Return the refusal of a piece without enough music in metres that are kept.
 
-    What was found are numerators and denominators.
+    `found` has the numerator and denominator of each metre.
     """
     return Refusal(
         "metre", f"{_names(found)}; only stretches of {_kept(kept)} as long as a window are kept"

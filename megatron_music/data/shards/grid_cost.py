@@ -35,10 +35,10 @@ _WORTH_SAYING, _MUCH_BETTER = 0.03, 0.5
 
 @dataclass(frozen=True)
 class GridCost:
-    """How many of `notes` in `pieces` are moved, and by how many quarter notes on average.
+    """How many of `notes` in `pieces` a grid moves, and by how many quarter notes on average.
 
-    `moved` is on the grid of the data set, `moved_finer` on the finest. `dynamic_pieces` have a
-    track that is now louder, now softer, by a level of `VELOCITY_LEVELS[0]` or more.
+    `moved` counts for the grid of the data set, `moved_finer` for the finest grid. In each of
+    `dynamic_pieces` velocities of a track differ by a level of `VELOCITY_LEVELS[0]` or more.
     """
 
     pieces: int
@@ -50,7 +50,7 @@ class GridCost:
 
     @property
     def suggests_finer(self) -> bool:
-        """True where many notes are moved, most of which the finest grid would leave alone."""
+        """Whether many notes are moved, and the finest grid would move less than half of these."""
         much = self.moved > _WORTH_SAYING * self.notes
         return much and self.moved_finer < _MUCH_BETTER * self.moved
 

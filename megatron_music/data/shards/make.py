@@ -44,7 +44,7 @@ from megatron_music.progress import Progress
 from megatron_music.tokenizer.vocabulary import Vocabulary, vocabulary_of
 
 TOGETHER = -1
-"""In place of a broken piece: one of the shard is, and encoding one by one shows which."""
+"""In place of a position: some piece of the shard's batch is broken, it is not known which."""
 
 _POSITION_BYTES = 8
 _UNEXPLAINED_DEATHS = 3  # in a row: more is a machine short of memory, not a hostile file
@@ -89,7 +89,7 @@ def encode_shard(task: Task) -> int:
 
 
 def _encode_all(task: Task, vocabulary: Vocabulary, marker: RawIOBase) -> list[EncodedPiece]:
-    """Encode what the kernels can handle as a batch, and the rest piece by piece."""
+    """Encode files that the kernels can handle as a batch, and other pieces one by one."""
     sure: dict[int, EncodedPiece] = {}
     # A file that ends its process would do so again in a batch. One that takes too much memory is
     # found when the pieces are encoded one by one.
@@ -149,11 +149,11 @@ def _encode_one(
 
 
 def encode_shards(tasks: Sequence[Task], workers: Workers, progress: Progress) -> Iterator[Task]:
-    """Make all shards that are missing; give each as soon as it and all before it are complete.
+    """Make all missing shards; give each shard as soon as it and all before it are complete.
 
-    `progress` counts pieces. A piece that ends the process that reads it is refused and the others
-    of its shard are read again. One local worker is this process, which ends itself. Raises
-    DataError where workers keep dying without a piece that does it again.
+    `progress` counts pieces. If a piece ends the worker that reads it, the piece is refused and the
+    others of its shard are read again. With one local worker, which is this process, it ends the
+    program. Raises DataError if workers keep dying and no piece is found that does it again.
     """
     following = 0
     for _ in _make_missing(tasks, workers, progress):
@@ -204,9 +204,9 @@ def _make_missing(tasks: Sequence[Task], workers: Workers, progress: Progress) -
 
 
 def _deadly_position(task: Task, workers: Workers) -> int | None:
-    """Return which piece of an unfinished shard ends the process that reads it, None for none.
+    """Return the position of the piece in an unfinished shard that ends its worker; None for none.
 
-    TOGETHER where many were encoded at once: the next attempt will show which of them it is.
+    TOGETHER if many were encoded as a batch: they are encoded one by one in the next attempt.
     """
     try:
         written = task.marker.read_bytes()

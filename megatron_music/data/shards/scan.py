@@ -50,7 +50,7 @@ SplitIndices = npt.NDArray[np.int8]
 
 @dataclass
 class SplitCounts:
-    """What a split has: `lengths[n]` counts its documents of n tokens."""
+    """The counts of one split: `lengths[n]` documents have n tokens."""
 
     pieces: int = 0
     tokens: int = 0
@@ -70,10 +70,9 @@ class Share:
 class DatasetPlan:
     """The totals of a data set, and the `folder` where the scan has written files.
 
-    `contents` is the hash of the bytes of all inputs.
-    `grid` is what the grid costs, where that is known.
-    `piece_bars[n]` counts the pieces of n bars that were kept; `words` are the first words of
-    their fingerprints, if they are few. `labels` are what a manifest keeps of `labels.Labelled`.
+    `contents` is the hash of the bytes of all inputs, `grid` the cost of the grid if it was
+    measured. `piece_bars[n]` kept pieces have n bars. `words` has the first words of their
+    fingerprints, if pieces are few. `labels` is the manifest's record of `labels.Labelled`.
     """
 
     folder: Path
@@ -103,13 +102,11 @@ def scan_shards(
     folder: Path,
     near: Numbers | None = None,
 ) -> DatasetPlan:
-    """Look through finished shards, each with the names of its pieces; write `files.jsonl`.
+    """Scan finished shards, each with the names of its pieces; write `files.jsonl`.
 
-    `near` has for each piece that the shards have kept the number of the first like it, see
-    `near_duplicates`.
-    In the same folder it writes `{train,valid,test}.lengths`, of the documents in tokens (int32),
-    and `.places`, the rows of their `.places.npy` (int32). The tokenizer's settings are fitted to
-    the training windows alone. Raises DataError.
+    `near` is what `near_duplicates` returns. The scan also writes two files for each split:
+    `.lengths`, the tokens of each document (int32), and `.places`, the rows of `.places.npy`
+    (int32). The tokenizer's settings are fitted to the training windows alone. Raises DataError.
     """
     found = DatasetPlan(folder, settings.tokenizer(), {name: SplitCounts() for name in SPLITS})
     known = _Known(near)
@@ -152,9 +149,10 @@ def scan_shards(
 
 
 def near_duplicates(shards: Iterable[Path]) -> Numbers:
-    """Return for each piece that the shards have kept the number of the first that it is like.
+    """Return for each kept piece the number of the first piece that it resembles.
 
-    Pieces are counted over all shards; an equal one has its own number. Raises DataError.
+    Kept pieces are numbered over all shards. A piece that resembles none before it has its own
+    number. Raises DataError.
     """
     from megatron_music.data.shards.quality import ALIKE
 
@@ -268,9 +266,9 @@ def _fit(
 
 
 def density_edges(rates: Counter[float]) -> tuple[float, ...]:
-    """Return nine rates that divide all rates, by their counts, into ten groups of similar size.
+    """Return nine of the rates, which divide all rates into ten groups of similar counts.
 
-    Each is a rate that occurs. Where one rate fills several groups, levels stay unused.
+    If one rate fills several groups, some levels stay unused.
     """
     values = np.array(sorted(rates), np.float64)
     counts = np.cumsum([rates[value] for value in values.tolist()])

@@ -28,15 +28,15 @@ _OF_BYTES = ("lines", "fingerprints", "digests", "about")
 
 @dataclass(frozen=True)
 class Shard:
-    """The pieces of a shard and their documents, without the tokens of these.
+    """The pieces of a shard and their documents, without the tokens.
 
-    Of each piece: its line of `files.jsonl`, in `splits` the index of its split or NO_SPLIT (int8),
-    FINGERPRINT_BYTES of `fingerprints`, in `ensemble` the index of its instruments in `ensembles`
-    (int32), in `digests` the hash of its input (see `item.digests`), and its `bars` (int32). Of
-    each document `owner`, the index of its piece (int32). Where documents are whole pieces, of each
-    track of each of their windows `window_rates`, and of each piece their number in `window_counts`
-    (int32). `sketches` has PERMUTATIONS numbers of each piece that was kept, or none. `refused`
-    counts reasons.
+    For each piece: `lines` of `files.jsonl`; `splits`, the index of its split or NO_SPLIT (int8);
+    `fingerprints`, FINGERPRINT_BYTES each; `ensemble`, the index of its instruments in `ensembles`
+    (int32); `digests`, the hash of its input (see `item.digests`); `bars` (int32).
+    For each document: `owner`, the index of its piece (int32).
+    For whole pieces: `window_rates`, a rate for each track of each window, and `window_counts`, the
+    number of rates of each piece (int32).
+    `sketches` has PERMUTATIONS numbers for each kept piece, or is empty. `refused` counts reasons.
     """
 
     lines: bytes

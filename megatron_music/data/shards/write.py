@@ -65,10 +65,10 @@ def write_tokens(
 def _written(
     workers: Workers, found: DatasetPlan, total: Counts, digests: dict[str, str]
 ) -> Iterator[int]:
-    """Let the workers write the indices of splits, and all shards; give the shards' numbers.
+    """Have the workers write the indices of all splits, and all shards.
 
-    In ascending order: each once it and all before it are written. The tokens of shards are added
-    to `total`, the hashes of indices to `digests`.
+    Give the numbers of the shards in ascending order, each once it and all before it are written.
+    The counts of tokens are added to `total`, the hashes of indices to `digests`.
     """
     waiting: set[int] = set()
     following = 0

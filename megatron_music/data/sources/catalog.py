@@ -9,10 +9,10 @@ from megatron_music.score.metre import ANY, parse_metres
 
 @dataclass(frozen=True)
 class Download:
-    """What is fetched: the archive at `url` and, where it is known, its size and sha256.
+    """The archive at `url`, with its size and sha256.
 
-    Where it is not, since the host packs the archive anew for each request, the files of its folder
-    `within` are checked one by one against `hashes`, a file in this folder.
+    Some hosts pack the archive again for each request, so that it has no fixed hash. Then the files
+    in its folder `within` are checked one by one against the table `hashes` in this folder.
     """
 
     url: str
@@ -27,9 +27,9 @@ class Download:
 class Collection:
     """A collection of music that has a name here.
 
-    `embedded` collections come with the dependencies; those with a `download` can be fetched; of
-    the others, `access` says how to come by them. `where` is where to read about it. `is_text`
-    collections are of words without music.
+    `embedded` collections come with the dependencies, those with a `download` can be fetched, and
+    `access` says how to get the others. `where` is a page about it. `is_text` collections are words
+    without music.
     """
 
     name: str

@@ -38,10 +38,10 @@ _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 @dataclass(frozen=True)
 class Labels:
-    """Where labels come from: a label a family for each name, or folders' names.
+    """A source of labels: a table with a label of each family for each name, or folder names.
 
-    `rows` have the names of files or folders; where `by_folder` each piece is labelled by the
-    first folder that tells pieces apart. `table` says where the rows were read.
+    `rows` maps the names of files or folders to labels. With `by_folder` the label of a piece is
+    the first of its folders that not all pieces share. `table` names the file of the rows.
     """
 
     families: tuple[str, ...]
@@ -58,11 +58,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The `words` of a vocabulary, and which of them each piece has [pieces, families].
+    """The `words` of a vocabulary, and the index of each piece's labels [pieces, families].
 
-    `without` marks the pieces without a row in a table, `loose` those in no folder that tells them
-    apart; `absent` rows name nothing there, the first is `first_absent`; `new` labels are none of
-    the vocabulary that was given.
+    `without` marks the pieces without a row in a table, `loose` those without a folder of their
+    own. `absent` rows name no piece; `first_absent` is the first of them. `new` labels are not in
+    the vocabulary of the other data set.
     """
 
     words: tuple[str, ...]

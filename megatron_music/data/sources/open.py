@@ -32,13 +32,13 @@ _USUAL_FILE_BYTES = 10_000  # of a multi-track file, compressed
 class Source:
     """Pieces in a fixed order, listed but not read.
 
-    `fingerprint` is that of the listing: the names and sizes of the pieces, or the version of
-    what holds them; it does not depend on the path. `stamp` changes whenever a piece is written
-    to as well, and `changed_ns` is when that last happened (0 where it cannot). Contents are read
-    once, by the workers; their digests go into the manifest. An archive has an `index` instead of
-    `items`: it lists the pieces, and may write them into the folder that it gets.
-    `labels` are the files with composers, genres and the like.
-    `own` names the folders whose songs were left out because this program composed them.
+    - `fingerprint` is a hash of the names and sizes of the pieces, or of the version of the package
+      that holds them; it does not depend on the path.
+    - `stamp` also changes when a piece is written to; `changed_ns` is when that last happened, 0 if
+      it cannot. Workers read the contents; their digests go into the manifest.
+    - `index` lists the pieces of an archive, in place of `items`; it may write into its folder.
+    - `labels` has composers, genres and the like. `own` names folders whose songs were left out
+      because this program composed them.
     """
 
     name: str

@@ -73,7 +73,7 @@ def memory_limit(limit_bytes: int) -> Iterator[None]:
 def uncollected(for_good: bool = False) -> Iterator[None]:
     """Switch off the garbage collector, which takes a fifth of the time, a third with music21.
 
-    `for_good` has it never look through what is there afterwards.
+    With `for_good` it never looks through the objects made in the block.
     """
     was_enabled = gc.isenabled()
     gc.disable()
