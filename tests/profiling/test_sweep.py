@@ -216,6 +216,8 @@ def test_the_warm_up_is_left_out_and_the_peak_is_the_measured_one(
     assert row.peak_tflops == fake_sweep.PEAK.tflops
     assert row.peak_source.startswith("measured")
     assert row.command.startswith("OMP_NUM_THREADS=")
+    (one,) = points(write(behaviours(fake_training.FINE)))
+    assert row.label == one.label
 
 
 @pytest.mark.usefixtures("fake")

@@ -22,7 +22,7 @@ from megatron_music.profiling.sweep.subprocesses import (
     run_group,
     train_command,
 )
-from megatron_music.profiling.sweep.trial import OUTPUT_FILE, TrialContext, clear_bulk, describe
+from megatron_music.profiling.sweep.trial import OUTPUT_FILE, TrialContext, clear_bulk
 from megatron_music.train.run_dir import RunDir
 
 FOLDER = "captures"
@@ -101,8 +101,7 @@ def trace(
             say("the budget is spent: no more captures; the same command makes them")
             return
         reason = capture(configuration, context, nsys, left_s)
-        title = describe(configuration, context, "ok", "").label
-        say(f"traced by nsys: {title}{reason and ': failed, ' + reason}")
+        say(f"traced by nsys: {configuration.label}{reason and ': failed, ' + reason}")
 
 
 def capture(

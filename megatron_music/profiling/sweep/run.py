@@ -156,7 +156,7 @@ def _run(
         left_s = sweep.timeout_s if until is None else until - time.monotonic()
         if left_s <= 0:
             return fresh
-        title = describe(configuration, context, "ok", "").label
+        title = configuration.label
         iterations = configuration.recipe.train.train_iters
 
         def note(done: int, at: int = fresh, text: str = f"/{iterations} of {title}") -> None:

@@ -32,6 +32,7 @@ from megatron_music.costs.layout import check_layout
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.errors import InputError, LayoutError, UsageError
 from megatron_music.files import os_error_reason, read_small
+from megatron_music.formatting import counted
 from megatron_music.profiling.sweep.hardware import Machine
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
@@ -97,11 +98,12 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Name the configuration shortly, for a person."""
+        """Name the configuration shortly, for a person, as its row is named."""
         parallel, train = self.recipe.parallel, self.recipe.train
         return (
-            f"{self.processes} GPU(s), TP={parallel.tensor_model_parallel_size} "
-            f"PP={parallel.pipeline_model_parallel_size}, batch {train.micro_batch_size} of "
+            f"{counted(self.processes, 'process', 'processes')}, "
+            f"TP={parallel.tensor_model_parallel_size} PP={parallel.pipeline_model_parallel_size} "
+            f"DP={self.data_parallel_size or '-'}, batch {train.micro_batch_size} of "
             f"{train.global_batch_size}, {train.precision}, recompute {train.recompute}, "
             f"l={self.recipe.model.num_layers} h={self.recipe.model.hidden_size}"
         )
