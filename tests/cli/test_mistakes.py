@@ -50,11 +50,9 @@ SAMPLE = """
 sampel hf                                          | 2 | did you mean 'sample'
 sample                                             | 2 | HFDIR is missing
 sample nothing                                     | 1 | no exported model in nothing
-sample midi.zip                                    | 1 | no exported model
 sample empty                                       | 1 | megatron-music export
 sample run                                         | 1 | first: megatron-music export run
 sample tune.mid                                    | 1 | is a piece of music, not a model
-sample tune.mid hf                                 | 2 | one argument too many: 'hf'
 sample hf tune.mid                                 | 2 | one argument too many: 'tune.mid'
 sample hf --promt tune.mid                         | 2 | there is no option --promt
 sample hf --harmonise                              | 2 | --harmonise requires
@@ -69,38 +67,31 @@ sample hf --key 'H major'                          | 2 | --key must be as in
 sample hf --metre 3/4                              | 2 | --metre any
 sample hf --metre waltz                            | 2 | choose among
 sample hf --tempo 0                                | 2 | --tempo must be 10..400
-sample hf --tempo=fast                             | 2 | number (got 'fast')
 sample hf --temperature 0                          | 2 | --temperature must be
 sample hf --top-p 2                                | 2 | --top-p must be
 sample hf --density 12                             | 2 | --density must be
 sample hf --attribute COMPOSER=BACH                | 2 | its data had none
 sample hf --tracks 0                               | 2 | --tracks must be
-sample hf --seed -1                                | 2 | --seed must be
 sample hf --song-id -5                             | 2 | --song-id must be
 sample hf --song-id 5 --seed 7                     | 2 | give one of the two
 sample hf --best 4 --of 2                          | 2 | give --of 8 or more
 sample hf --of 8                                   | 2 | needs --best
 sample hf --keep 3                                 | 2 | songs of this folder: none
 sample hf --data nothing                           | 1 | nothing
-sample hf --data empty                             | 1 | empty
 sample hf -o notes.txt                             | 1 | cannot write into notes.txt
 sample hf --fill-bars 5                            | 2 | give --prompt
-sample hf --drop BASS                              | 2 | --drop needs a piece
 sample hf --vary 0.2                               | 2 | --vary needs a piece
 sample hf --voice SOPRANO                          | 2 | give --harmonise
 sample hf --prompt tun.mid                         | 1 | did you mean tune.mid?
 sample hf --prompt bad                             | 1 | is a folder
-sample hf --prompt bad/empty.mid                   | 1 | empty file
 sample hf --prompt bad/silent.mid                  | 1 | no notes
 sample hf --prompt bad/cut.mid                     | 1 | cut short
 sample hf --prompt picture.mid                     | 1 | is a picture
-sample hf --prompt notes.txt                       | 1 | is not a MIDI file
 sample hf --prompt tune.mid --drop Violin          | 2 | no track 'Violin'
 sample hf --prompt tune.mid --fill-bars 0          | 2 | bars count from 1
 sample hf --prompt tune.mid --fill-bars 6-5        | 2 | as 4, 4-6 or 4-6,9
 sample hf --prompt tune.mid --fill-bars 500        | 2 | the piece has bars 1..8
 sample hf --prompt tune.mid --fill-bars 2 --bars 4 | 2 | leave out --bars
-sample hf --prompt tune.mid --fill-tracks Trumpet  | 2 | no track 'Trumpet'
 sample hf --prompt tune.mid --fill-bars 2          | 2 | =SOPRANO
 sample hf --prompt drums.mid --fill-bars 1         | 2 | with --drop, or give --yes
 sample hf --prompt duo.mid --as SOPRANO            | 2 | 1 instrument
@@ -137,7 +128,6 @@ data build tune.mid                                | 2 | one file of music
 data build empty                                   | 2 | no music in empty
 data build bad -o set                              | 1 | 1 damaged, 1 empty, 1 silent
 data build waltz -o set                            | 1 | --metre any keeps
-data build waltz -o set --bars 0                   | 2 | bars must be
 data build waltz -o waltz                          | 2 | holds other things
 data build waltz -o tune.mid                       | 2 | is a file
 data build waltz -o set --split 1                  | 2 | three weights
@@ -156,7 +146,6 @@ data build bach -o set --split 1,x                 | 2 | --split takes three who
 data build bach -o set --workers 0                 | 2 | workers must be 1 or more
 data build bach -o set --transpositions 2 --no-transpositions | 2 | exclude each other
 data build bach -o set --like nowhere              | 1 | no mmmtrack.json in nowhere/tokenizer
-data convert nowhere -o set                        | 1 | data build SOURCE -o nowhere
 data stats nowhere                                 | 1 | data build SOURCE -o nowhere
 train                                              | 2 | recipe is missing
 train tiny                                         | 2 | --data DIR
@@ -180,31 +169,24 @@ train article --estimate --device Foo              | 2 | 'NVIDIA GB200'
 train article --estimate --device 'Tesla T4' train.precision=bf16 | 2 | does not compute in bf16
 train article --rehearse                           | 2 | --rehearse needs --device NAME
 train article --rehearse --device 'Tesla T4' --gpus 0 | 2 | --gpus must be 1 or more
-train article --rehearse --device H100             | 2 | no peak is known for the device 'H100'
 train article --rehearse --device 'Tesla T4' --assume x=1 | 2 | --assume knows no 'x'
 train article --rehearse --estimate                | 2 | --rehearse not with --estimate
 train article --rehearse --utilisation 0.5         | 2 | --utilisation only with --estimate
 train article --assume x=1                         | 2 | --assume only with --rehearse; add it
 export nothing                                     | 1 | no checkpoint in nothing
-export waltz                                       | 1 | no checkpoint in waltz
 render nothing.mid                                 | 1 | cannot read nothing.mid
 render waltz                                       | 1 | is a folder
 render bad/silent.mid                              | 1 | no notes
-render bad/empty.mid                               | 1 | empty file
 render notes.txt                                   | 1 | notes.txt is not a MIDI file
 render late.mid                                    | 1 | late.mid
 render tunes.abc                                   | 1 | holds 2 tunes
 render tune.mid --png tune.mid                     | 2 | is the input itself
 render tune.mid --png duo.mid                      | 2 | must end in .png
-render tune.mid --wav tune.mid                     | 2 | is the input itself
-render tune.mid tune.mid                           | 2 | one argument too many
 encode tune.mid -o duo.mid                         | 2 | is a name of music
 encode tune.mid --bars 0                           | 2 | --bars
 encode tune.mid --hop 4                            | 2 | --hop 4 needs --bars
-encode tune.mid --metre 0/4                        | 2 | choose among
 encode tune.mid --velocity 9                       | 2 | must be 8 or 32
 encode tune.mid --steps-per-quarter 5              | 2 | 4 or 12
-encode tune.mid -o tune.mid                        | 2 | is the input itself
 encode none.mid                                    | 1 | cannot read none.mid
 encode bad/cut.mid -o out.txt                      | 1 | not a sound MIDI file
 decode notes.txt -o notes.txt                      | 2 | is the input itself
@@ -214,17 +196,14 @@ decode tune.mid                                    | 1 | is not text
 decode notes.txt                                   | 1 | not in the vocabulary
 evaluate hf                                        | 2 | --data is missing
 evaluate hf --data waltz                           | 1 | no data set in waltz
-evaluate nothing --data waltz                      | 1 | no exported model
 rank tune.mid duo.mid                              | 1 | is not a critic
 rank hf/config.json duo.mid                        | 1 | is not a critic
 studio hf --port 0                                 | 2 | --port: it must be
-studio nothing                                     | 1 | no exported model
 studio hf --host 0.0.0.0                           | 2 | --share-token
 doctor extra                                       | 2 | one argument too many
 profile sweep nothing.yaml                         | 1 | cannot read the sweep
 profile sweep sweep.yaml                           | 2 | grid: Field required
 profile sweep sweep.yaml --budget long             | 2 | as in 90s
-profile sweep sweep.yaml --budget '5 d'            | 2 | 30m
 profile sweep sweep.yaml --rehearse --gpus 2       | 2 | belong together
 profile report none                                | 1 | megatron-music profile sweep
 profile nvml --interval 0                          | 2 | --interval

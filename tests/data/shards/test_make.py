@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from megatron_music.data.records import KEPT
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.make import Task, encode_shards
 from megatron_music.data.shards.shard_file import read_shard
@@ -29,20 +28,6 @@ def tasks_of(items: Sequence[Any], folder: Path) -> list[Task]:
 
 def lines_of(tasks: list[Task]) -> list[dict[str, Any]]:
     return [json.loads(line) for task in tasks for line in read_shard(task.path).lines.splitlines()]
-
-
-@pytest.mark.slow
-def test_a_piece_that_kills_its_worker_costs_that_piece_alone(tmp_path: Path) -> None:
-    items = songs(12)
-    items[5] = dataclasses.replace(items[5], deadly=True)
-    items[10] = dataclasses.replace(items[10], deadly=True)
-    tasks = tasks_of(items, tmp_path)
-    list(encode_shards(tasks, LocalWorkers(2), silent))
-    outcomes = lines_of(tasks)
-    assert [outcome["name"] for outcome in outcomes] == [item.name for item in items]
-    refused = {o["name"]: o["reason"] for o in outcomes if o["outcome"] != KEPT}
-    assert refused == {"song-005": "crashed", "song-010": "crashed"}
-    assert not list(tmp_path.glob("*.at"))
 
 
 @pytest.mark.slow
