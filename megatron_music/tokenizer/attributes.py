@@ -120,17 +120,14 @@ def _blend(family: str, text: str, known: dict[str, int]) -> Blend:
                 f"this model has no attribute '{family}={word}'{did_you_mean(word, list(known))}; "
                 f"it knows {', '.join(list(known)[:12])}{' ...' if len(known) > 12 else ''}"
             )
-        weight = _share(share, part) if colon else 1.0
+        try:
+            weight = float(share) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < math.inf:
+            raise UsageError(
+                f"a label's share must be a number above 0 (got {part!r}), as in BACH:0.5"
+            )
         tokens[known[word]] = tokens.get(known[word], 0.0) + weight
     total = sum(tokens.values())
     return Blend(tuple(tokens), tuple(weight / total for weight in tokens.values()))
-
-
-def _share(text: str, part: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 < share < math.inf:
-        raise UsageError(f"a label's share must be a number above 0 (got {part!r}), as in BACH:0.5")
-    return share

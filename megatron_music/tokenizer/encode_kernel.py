@@ -204,9 +204,7 @@ def _encode_window(
             for edge in edges:
                 tokens[at] += edge <= rate
             at += 1
-        _set_bits(track, start << setup.bar_bits, latest, grid, room)
-        if setup.velocities:
-            _set_levels(track, start << setup.bar_bits, setup.velocities, grid, room)
+        _set_bits(track, start << setup.bar_bits, latest, setup.velocities, grid, room)
         at = _read_bits(start, bars, setup, tokens, at)
         tokens[at] = ids.track_end
         at += 1
@@ -251,10 +249,13 @@ def _bar_metre(bar: int, setup: Setup) -> int:
 
 
 @kernel
-def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Scratch) -> None:
-    """Set a bit for each end and each beginning of a note of a track in a window.
+def _set_bits(
+    track: int, origin: int, latest: int, velocities: int, grid: Grid, room: Scratch
+) -> None:
+    """Set a bit for each end and each beginning of a note of a track in a window; note its level.
 
     The window begins at the moment `origin`; `latest` is the last moment in it, from its beginning.
+    There are `velocities` levels of velocity.
     """
     onsets, ends, pitches = grid.onset, grid.end, grid.pitch
     moments, masks = room.moments, room.masks
@@ -268,16 +269,9 @@ def _set_bits(track: int, origin: int, latest: int, grid: Grid, room: Scratch) -
         end = min(wide(ends[i]) - origin, latest)
         moments[end >> WORD_BITS] |= np.uint64(1) << np.uint64(end & 63)
         masks[(end << 2) + half] |= bit
-
-
-@kernel
-def _set_levels(track: int, origin: int, velocities: int, grid: Grid, room: Scratch) -> None:
-    """Note the level of each note of a track in a window that begins at the moment `origin`."""
-    for i in range(room.lows[track], room.highs[track]):
-        place = wide(grid.onset[i]) - origin
-        loud = wide(grid.loud[i]) if grid.loud[i] != UNTOLD else DEFAULT_VELOCITY
-        level = loud * velocities // VELOCITIES
-        room.levels[place << PITCH_BITS | wide(grid.pitch[i])] = level
+        if velocities > 0:
+            loud = wide(grid.loud[i]) if grid.loud[i] != UNTOLD else DEFAULT_VELOCITY
+            room.levels[onset << PITCH_BITS | pitch] = loud * velocities // VELOCITIES
 
 
 @kernel

@@ -130,16 +130,21 @@ def lay_out(
     `full_bars` voices must sing up to the barlines of these bars.
     """
     first, last = frame.bar_starts[[first_bar, first_bar + bars]].tolist()
+    clipped = []
+    for track in (part.kept for part in parts):
+        inside = (track.onset >= first) & (track.onset < last)
+        end = np.minimum(track.end[inside], last) - first
+        clipped.append(track.some(inside, track.onset[inside] - first, end))
     window = Piece(
         frame.steps_per_quarter,
         bars,
-        tuple(_clip(part.kept, first, last) for part in parts),
+        tuple(clipped),
         frame.metres[first_bar : first_bar + bars],
         frame.tempos_us[first_bar : first_bar + bars],
     )
     tokens = encode(window, vocabulary).tolist()
     # The tracks are encoded as if they were complete; then slots take the place of their bars.
-    bars_of_tracks, before = _by_bar(tokens, vocabulary), _before_bars(tokens, vocabulary)
+    bars_of_tracks, before = _by_bar(tokens, vocabulary)
     head = tokens[1 : tokens.index(vocabulary.track_start)]
     items: list[Item] = [vocabulary.piece_start, *attributes, *head]
     later: list[Item] = []
@@ -163,42 +168,33 @@ def lay_out(
     return InfillTemplate((*items[: last + 2], vocabulary.piece_end), first_bar, bars)
 
 
-def _clip(track: Track, first: int, last: int) -> Track:
-    inside = (track.onset >= first) & (track.onset < last)
-    end = np.minimum(track.end[inside], last) - first
-    return track.some(inside, track.onset[inside] - first, end)
+def _by_bar(
+    tokens: list[int], vocabulary: Vocabulary
+) -> tuple[list[list[list[int]]], list[list[int]]]:
+    """Return the contents of the bars of each track, and the METRE and TEMPO tokens before each.
 
-
-def _by_bar(tokens: list[int], vocabulary: Vocabulary) -> list[list[list[int]]]:
-    """Return the contents of the bars of each track."""
+    The latter are the same in all tracks.
+    """
     tracks: list[list[list[int]]] = []
+    before: list[list[int]] = []
+    changes: list[int] = []
     in_bar = False
     for token in tokens:
         if token == vocabulary.track_start:
             tracks.append([])
+            changes = []
         elif token == vocabulary.bar_start:
+            if len(tracks) == 1:
+                before.append(changes)
             tracks[-1].append([])
-            in_bar = True
+            changes, in_bar = [], True
         elif token == vocabulary.bar_end:
             in_bar = False
         elif in_bar:
             tracks[-1][-1].append(token)
-    return tracks
-
-
-def _before_bars(tokens: list[int], vocabulary: Vocabulary) -> list[list[int]]:
-    """Return the METRE and TEMPO tokens before each bar, which are the same in all tracks."""
-    before: list[list[int]] = []
-    changes: list[int] = []
-    for token in tokens[tokens.index(vocabulary.track_start) :]:
-        if token == vocabulary.track_end:
-            break
-        if vocabulary.meanings[token][0] in (Kind.METRE, Kind.TEMPO):
+        elif vocabulary.meanings[token][0] in (Kind.METRE, Kind.TEMPO):
             changes.append(token)
-        elif token == vocabulary.bar_start:
-            before.append(changes)
-            changes = []
-    return before
+    return tracks, before
 
 
 def _density(
@@ -229,14 +225,13 @@ def _slots(
     """Return the slots of a track, by bar."""
     starts = frame.bar_starts.tolist()
     holes = sorted(bar for bar in part.holes if first_bar <= bar < first_bar + len(contents))
-    locked_at = _locked(contents, vocabulary)
+    kept_ends = dict(enumerate(_kept_ends(contents, vocabulary), first_bar))
     blocked_at = {bar: _blocked(part, starts, bar, first_bar) for bar in holes}
-    dues_at = {bar: _dues(contents[bar - first_bar], vocabulary) for bar in holes}
     full = set()
     for bar in holes if full_bars and part.kept.instrument in VOICES else ():
         steps = starts[bar + 1] - starts[bar]
-        ends_before = {pitch for step, pitch in dues_at[bar] if step < steps}
-        is_held = bool(set(locked_at[bar - first_bar]) - ends_before)
+        locked, dues = kept_ends[bar]
+        is_held = bool(set(locked).difference(pitch for step, pitch in dues if step < steps))
         # A kept note that sounds up to the barline fills the bar by itself.
         if not is_held and int(blocked_at[bar].max()) < steps:
             full.add(bar)
@@ -253,8 +248,8 @@ def _slots(
             ends=bar + 1 not in holes,
             opens_track=bar == holes[0],
             needs_note=silent and bar == holes[-1] and bar not in full,
-            dues=dues_at[bar],
-            locked=locked_at[bar - first_bar],
+            dues=kept_ends[bar][1],
+            locked=kept_ends[bar][0],
             blocked=blocked_at[bar],
             is_full=bar in full,
             note_tokens=vocabulary.note_tokens,
@@ -263,28 +258,27 @@ def _slots(
     }
 
 
-def _locked(contents: list[list[int]], vocabulary: Vocabulary) -> list[tuple[int, ...]]:
-    """Return the pitches of kept notes that sound at the beginning of each bar."""
+def _kept_ends(
+    contents: list[list[int]], vocabulary: Vocabulary
+) -> list[tuple[tuple[int, ...], tuple[tuple[int, int], ...]]]:
+    """Return of each bar the pitches that sound at its beginning, and the ends in it.
+
+    These are the step and the pitch of each, in order.
+    """
     sounding: set[int] = set()
     found = []
     for content in contents:
-        found.append(tuple(sorted(sounding)))
+        locked, step, dues = tuple(sorted(sounding)), 0, []
         for kind, value in (vocabulary.meanings[token] for token in content):
-            if kind is Kind.NOTE_ON:
+            if kind is Kind.TIME_DELTA:
+                step += value
+            elif kind is Kind.NOTE_ON:
                 sounding.add(value)
             elif kind is Kind.NOTE_OFF:
                 sounding.discard(value)
+                dues.append((step, value))
+        found.append((locked, tuple(dues)))
     return found
-
-
-def _dues(content: list[int], vocabulary: Vocabulary) -> tuple[tuple[int, int], ...]:
-    step, dues = 0, []
-    for kind, value in (vocabulary.meanings[token] for token in content):
-        if kind is Kind.TIME_DELTA:
-            step += value
-        elif kind is Kind.NOTE_OFF:
-            dues.append((step, value))
-    return tuple(dues)
 
 
 def _blocked(part: Part, starts: list[int], bar: int, first_bar: int) -> IntArray:

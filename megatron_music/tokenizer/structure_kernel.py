@@ -311,7 +311,12 @@ def _write_rows(place: IntArray, rows: PositionRows, state: SongStates, lists: R
     if rows.begins >= 0:
         _put_ahead(time, rows, state.finished, lists)
     if rows.last >= 0 and cells[at.LAST]:
-        _put_motion(time, rows, state, lists)
+        last = cells[at.LAST] - 1
+        _put(rows.last, last, lists)
+        if time > 0 and cells[at.LAST_END] == time:
+            sounds = state.finished[SOUNDS, time - 1 : time + 1]
+            _put_parallels(rows.fifths, last, FIFTH_SEMITONES, sounds, lists)
+            _put_parallels(rows.octaves, last, 0, sounds, lists)
     if rows.above >= 0:
         _put_bounds(time, rows, state, lists)
     before, bars = place[0], place[1]
@@ -369,21 +374,11 @@ def _changes(step: int, finished: Words) -> bool:
 
 
 @borrowing_kernel
-def _put_motion(time: int, rows: PositionRows, state: SongStates, lists: RowLists) -> None:
-    """Append the last pitch, and those that it would reach in parallel with finished tracks."""
-    last = state.cells[at.LAST] - 1
-    _put(rows.last, last, lists)
-    if time > 0 and state.cells[at.LAST_END] == time:
-        sounds = state.finished[SOUNDS, time - 1 : time + 1]
-        _put_parallels(rows.fifths, last, FIFTH_SEMITONES, sounds, lists)
-        _put_parallels(rows.octaves, last, 0, sounds, lists)
-
-
-@borrowing_kernel
 def _put_parallels(first: int, last: int, interval: int, sounds: Words, lists: RowLists) -> None:
-    """Append a row for each pitch at an interval from a class whose only pitch moves now.
+    """Append the pitches that `last` would reach in parallel with a class's only pitch.
 
-    `sounds` [2, words] is what the finished tracks had before and have now.
+    `interval` is that between the two, and `sounds` [2, words] what the finished tracks had at the
+    step before and have now.
     """
     begin = lists.filled[0]
     for part in range(CLASSES):

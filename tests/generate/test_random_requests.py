@@ -16,6 +16,7 @@ from megatron_music.generate.harmonise import kept_voice
 from megatron_music.generate.prompt import Prompt
 from megatron_music.generate.sampler import Constraint, TokenSampler, Watch
 from megatron_music.generate.sampling_kernel import sample_tokens, song_seeds
+from megatron_music.generate.sampling_params import SamplingParams
 from megatron_music.generate.song import Song
 from megatron_music.generate.song_request import Request
 from megatron_music.score.general_midi import find_instrument, instrument_title
@@ -39,6 +40,10 @@ SETTINGS = (
 class Noise(TokenSampler):
     """Scores of random numbers in place of a model's: every token as likely as any other."""
 
+    def __init__(self, composer: Composer, sampling: SamplingParams) -> None:
+        super().__init__(composer.model, composer.vocabulary, sampling)
+        self.vocabulary, self.sampling = composer.vocabulary, sampling
+
     def draw(
         self,
         constraint: Constraint,
@@ -48,7 +53,7 @@ class Noise(TokenSampler):
         first_bar: int = 0,  # noqa: ARG002
     ) -> list[list[int]]:
         rng = np.random.default_rng([stage, *seeds])
-        shape = (len(seeds), len(self._vocabulary))
+        shape = (len(seeds), len(self.vocabulary))
         masks, chosen = np.zeros(shape, np.bool_), np.zeros(len(seeds), np.int64)
         words, rows = song_seeds(list(seeds), stage), [list[int]() for _ in seeds]
         for step in range(self.max_tokens):
@@ -58,15 +63,15 @@ class Noise(TokenSampler):
                 scores,
                 words,
                 step,
-                self._sampling,
-                self._vocabulary.kinds,
-                self._vocabulary.duration_kind,
+                self.sampling,
+                self.vocabulary.kinds,
+                self.vocabulary.duration_kind,
                 chosen,
             )
             constraint.take(chosen[:, None])
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 row.append(token)
-        end = self._vocabulary.piece_end
+        end = self.vocabulary.piece_end
         return [row[: row.index(end) + 1] for row in rows]
 
 
@@ -74,7 +79,7 @@ class NoisyComposer(Composer):
     """A composer of noise."""
 
     def sampler(self, request: Request, watch: Watch | None = None) -> TokenSampler:  # noqa: ARG002
-        return Noise(self.model, self.vocabulary, request.sampling)
+        return Noise(self, request.sampling)
 
 
 @pytest.fixture(scope="module")
