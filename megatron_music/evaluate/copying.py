@@ -29,7 +29,7 @@ BoolArray = npt.NDArray[np.bool_]
 MOST_TOKENS = 50_000_000
 """The limit of training tokens, from the first: more would take minutes."""
 
-_CHUNK_TOKENS = 2_000_000
+CHUNK_TOKENS = 2_000_000
 # Added to moves of -127 to 127 semitones: hashes take numbers that are not negative.
 _MOVE_ROOM = 256
 
@@ -158,9 +158,7 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool 
     ends = np.cumsum(reader.lengths, dtype=np.int64)
     # The first document counts even if it is longer than that.
     fitting = ends[(ends <= MOST_TOKENS) | (np.arange(len(ends)) == 0)]
-    chunks = np.split(
-        np.arange(len(fitting)), np.flatnonzero(np.diff(fitting // _CHUNK_TOKENS)) + 1
-    )
+    chunks = np.split(np.arange(len(fitting)), np.flatnonzero(np.diff(fitting // CHUNK_TOKENS)) + 1)
     parts = []
     for chunk in chunks:
         documents = (np.asarray(reader[i], np.uint16) for i in chunk.tolist())

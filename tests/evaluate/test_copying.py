@@ -102,7 +102,7 @@ def test_many_pieces_are_looked_up_at_once() -> None:
 def test_training_music_is_read_from_the_data_set_without_hidden_bars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_tokens: int
 ) -> None:
-    monkeypatch.setattr("megatron_music.evaluate.copying._CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr("megatron_music.evaluate.copying.CHUNK_TOKENS", chunk_tokens)
     hidden = song(B, C).copy()
     hidden[1] = V.ids["FILL_IN"]
     stored = [song(A, B), hidden, song(C, D), song(A, C, B)]
