@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 CPU = torch.device("cpu")
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
-_LARGEST_INT, _LARGEST_MMAP_THRESHOLD_BYTES, _MMAP_MAX = (1 << 31) - 1, 32 << 20, 65_536
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_LARGEST_INT = (1 << 31) - 1
 _MADV_HUGEPAGE = 14  # sys/mman.h
 _HEAP_BYTES = 1 << 30
 """Addresses alone: memory is taken as it is written to."""
@@ -35,12 +35,10 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):  # not so in other C libraries
         return
-    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    libc.mallopt(_M_MMAP_MAX, 0)  # large tensors come from the heap, too
     libc.malloc.restype = ctypes.c_void_p
-    libc.mallopt(_M_MMAP_MAX, 0)  # so that the heap itself grows
     heap = libc.malloc(ctypes.c_size_t(_HEAP_BYTES))
-    libc.mallopt(_M_MMAP_MAX, _MMAP_MAX)
     if heap:
         begin = -(-heap // mmap.PAGESIZE) * mmap.PAGESIZE
         size_bytes = ctypes.c_size_t(heap + _HEAP_BYTES - begin)
