@@ -65,7 +65,9 @@ def test_the_nearest_layout_changes_least() -> None:
 
 
 def test_fewer_processes_are_suggested_where_these_cannot_work() -> None:
-    layouts = nearest_layouts(load_recipe("tiny", [f"{MICRO}=1", f"{BATCH}=4"]), 7)
+    layouts = nearest_layouts(
+        load_recipe("tiny", ["model.num_layers=3", f"{MICRO}=1", f"{BATCH}=4"]), 7
+    )
     assert {layout.processes for layout in layouts} == {6}
 
 
