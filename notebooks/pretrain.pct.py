@@ -34,7 +34,7 @@ ITERATIONS = {"a moment": 4} if QUICK else {"a moment": 40, "a minute": 250, "mi
 # %% [markdown]
 # ## Train
 #
-# `tiny` is a recipe of three layers, 128 wide: [tiny.yaml](../megatron_music/recipes/tiny.yaml).
+# `tiny` is a recipe of one layer, 256 wide: [tiny.yaml](../megatron_music/recipes/tiny.yaml).
 # Any of its keys can be changed on the command line. A run that was interrupted resumes, one that
 # is finished says so.
 
