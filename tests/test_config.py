@@ -38,7 +38,7 @@ def test_the_depth_that_a_recipe_has_changes_nothing(name: str) -> None:
 def test_every_depth_makes_a_sound_model_that_tp_2_divides() -> None:
     for depth in range(1, 40):
         shape = load_recipe("tiny", depth=depth).model
-        assert shape.hidden_size // shape.num_attention_heads == 32
+        assert shape.hidden_size // shape.num_attention_heads == 64
         assert shape.num_attention_heads % 2 == 0
 
 

@@ -44,6 +44,7 @@ from megatron_music.formatting import markdown_table
 from megatron_music.generate.composer import Composer
 from megatron_music.score.instruments import VOICES
 from megatron_music.score.notes import IntArray, Score, Track
+from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.places_in_piece import PLACES_SUFFIX
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
@@ -208,6 +209,10 @@ def read_splits(model: Path, data: Path, pieces: Chorales) -> dict[str, Costs]:
         documents = read_split(data, split, ALL_WINDOWS, composer.vocabulary)
         if len(np.unique(documents.groups)) != len(pieces[split]):
             raise DataError(f"{data} does not hold all pieces of {split}: see files.jsonl")
+        bars = sum(-(-cells.shape[1] // CELLS_PER_BAR) for cells in pieces[split])
+        held = sum(decode(tokens, composer.vocabulary).bars for tokens in documents.tokens)
+        if held != bars:
+            raise DataError(f"{data} holds {held} of the {bars} bars of {split}; remove it")
         told = {split: documents.places}
         if "place" in (getattr(composer.model.config, "structural_inputs", None) or ()):
             told[f"{split}, place in the piece not told"] = np.full_like(documents.places, -1)

@@ -37,7 +37,7 @@ from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 CHORALE = (129, 130, 131, 132)
 TASTE = SamplingParams(1.0, 0, 0.95, 0.0)
-SIZES = {"tiny": (3, 128, 4, 640), "small": (4, 256, 4, 1024), "article": (6, 512, 8, 2048)}
+SIZES = {"tiny": (1, 256, 4, 640), "small": (4, 256, 4, 1024), "article": (6, 512, 8, 2048)}
 """Layers, width, heads and context of the models of random weights."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

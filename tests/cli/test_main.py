@@ -15,6 +15,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return warm.run([sys.executable, "-m", "megatron_music", *arguments])
 
 
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = set(run_code("import sys, megatron_music; print(*sys.modules)").stdout.split())
+    assert not {"numpy", "numba", "matplotlib", "music21", "torch", "typer"} & loaded
+
+
 def test_importing_the_command_line_loads_neither_torch_nor_megatron() -> None:
     code = "import sys, megatron_music.cli.app, megatron_music.cli.main; print(*sys.modules)"
     assert not {"torch", "megatron", "transformers", "music21"} & set(run_code(code).stdout.split())

@@ -14,6 +14,7 @@ H100 = "NVIDIA H100 80GB HBM3"
 DATA_PARALLEL = ["train.micro_batch_size=1", "train.global_batch_size=8"]
 LAYOUT = [
     *DATA_PARALLEL,
+    "model.num_layers=3",
     "parallel.tensor_model_parallel_size=2",
     "parallel.pipeline_model_parallel_size=3",
 ]

@@ -47,4 +47,4 @@ def test_the_vocabulary_is_padded_to_128_in_every_layout(size: int, padded: int)
 def test_a_recipe_and_a_vocabulary_decide_the_shape() -> None:
     changes = ["model.seq_length=256", "train.global_batch_size=8"]
     shape = flops.recipe_shape(load_recipe("tiny", changes), 431)
-    assert shape == flops.Shape(8, 256, 3, 128, 512)
+    assert shape == flops.Shape(8, 256, 1, 256, 512)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from megatron.core.datasets.indexed_dataset import DType, IndexedDatasetBuilder
+from megatron.core.datasets.indexed_dataset import DType, IndexedDataset, IndexedDatasetBuilder
 
 from megatron_music.data.indexed import IndexedReader, write_index, write_index_of
 from megatron_music.errors import DataError
@@ -56,6 +56,14 @@ def test_the_reader_gives_back_what_megatron_wrote(
         reader = IndexedReader(prefix)
         assert [reader[i].tolist() for i in range(len(reader))] == documents
         assert reader.dtype == dtype
+
+
+def test_megatrons_dataset_reads_what_we_wrote(tmp_path: Path) -> None:
+    documents = [[1, 2, 3], [4], [5, 6]]
+    write(documents, tmp_path / "ours", np.dtype(np.uint16))
+    dataset = IndexedDataset(str(tmp_path / "ours"))
+    assert [dataset[i].tolist() for i in range(len(dataset))] == documents
+    assert dataset.document_indices.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", [10, 65_499, 65_500, 70_000])

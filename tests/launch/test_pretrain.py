@@ -82,6 +82,7 @@ def test_a_node_of_several_finds_the_first_by_its_interface(host: str) -> None:
             {"MUSIC_PYTHON": "/no/python"},
             "/no/python cannot train; make an environment: make setup",
         ),
+        ({"NODE_RANK": "08"}, "NODE_RANK must be from 0 to 0 (got '08')"),
         ({"NNODES": "2", "MASTER_ADDR": "a", "NODE_RANK": "2"}, "NODE_RANK must be from 0 to 1"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import csv
 import re
+import shutil
 import struct
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -164,6 +166,27 @@ def test_timelines_of_chosen_rows_are_shown(folder: Path) -> None:
 def png_width(data: bytes) -> int:
     """The width in a PNG's header, in pixels."""
     return int(struct.unpack(">I", data[16:20])[0])
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_page(folder: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("the report is opened in headless Chromium, and there is none here")
+    page, picture = write_report(folder).html, tmp_path / "page.png"
+    headless = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]
+    for wanted in (["--dump-dom"], [f"--screenshot={picture}"]):
+        done = subprocess.run(
+            [*headless, f"--user-data-dir={tmp_path / 'browser'}", *wanted, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        if wanted == ["--dump-dom"]:
+            assert "2 of 3 configurations ran" in done.stdout
+    assert png_width(picture.read_bytes()) == 1200
+    assert len(picture.read_bytes()) > 20_000  # a blank page takes some 4,000
 
 
 def test_a_report_where_nothing_ran_says_so_and_without_rows_there_is_none(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_values_that_belong_together_go_together_and_the_same_is_run_once(write:
     sizes = [{"model.num_layers": 1, "model.hidden_size": 32}, {"model.num_layers": 2}]
     found = points(write({"size": sizes}))
     shapes = {(c.recipe.model.num_layers, c.recipe.model.hidden_size) for c in found}
-    assert shapes == {(1, 32), (2, 128)}
+    assert shapes == {(1, 32), (2, 256)}
     assert len(points(write({"train.micro_batch_size": [1, 1]}))) == 1
 
 

@@ -58,12 +58,12 @@ def encode_item(item: Item, settings: BuildSettings, vocabulary: Vocabulary) -> 
     try:
         score = item.read()
         laid, cuts, remark = validate_score(score, settings)
+        # Of this grid on every grid, so that duplicates and splits are the same in all data sets.
+        piece = coarse = quantize(laid, FINGERPRINT_STEPS_PER_QUARTER)
+        if settings.steps_per_quarter != FINGERPRINT_STEPS_PER_QUARTER:
+            piece = quantize(laid, settings.steps_per_quarter)
     except (Refusal, MusicFileError) as fault:
         return refused(item.name, fault.reason, str(fault))
-    # Of this grid on every grid, so that duplicates and splits are the same in all data sets.
-    piece = coarse = quantize(laid, FINGERPRINT_STEPS_PER_QUARTER)
-    if settings.steps_per_quarter != FINGERPRINT_STEPS_PER_QUARTER:
-        piece = quantize(laid, settings.steps_per_quarter)
     music = fingerprint(coarse)
     split = split_of(music, settings.split)
     cut = placed_windows(piece, settings.cut.bars, settings.cut.hop, cuts)

@@ -72,7 +72,6 @@ def run_sweep(
     """
     if budget_s is not None and not budget_s > 0:
         raise UsageError(f"the budget has to be above 0 s (got {budget_s}); 30m is usual")
-    until = None if budget_s is None else time.monotonic() + budget_s
     sweep = load_sweep(path)
     if captures is not None:
         sweep = sweep.model_copy(update={"captures": captures})
@@ -85,17 +84,18 @@ def run_sweep(
         ),
         ended_like_ctrl_c(),
     ):
-        return _sweep(sweep, folder, until, rehearse, say, progress)
+        return _sweep(sweep, folder, budget_s, rehearse, say, progress)
 
 
 def _sweep(
     sweep: Sweep,
     folder: Path,
-    until: float | None,
+    budget_s: float | None,
     rehearse: bool,
     say: Callable[[str], None],
     progress: Progress,
 ) -> tuple[int, int]:
+    until = None if budget_s is None else time.monotonic() + budget_s
     machine = detect_hardware()
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
@@ -124,7 +124,9 @@ def _sweep(
     fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
     found = read_rows(folder)
     if not found:
-        raise TrainingError("the budget ended before any configuration; give more")
+        raise TrainingError(
+            f"the budget of {budget_s:g} s ended before any configuration; give more"
+        )
     # Other work on the machine lowers a measured peak: measured again, the better one counts.
     if fresh:
         better = context.peaks.measure_again()

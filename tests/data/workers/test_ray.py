@@ -1,7 +1,9 @@
 """A real Ray cluster, started on this machine, makes the same bytes as local workers."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -89,6 +91,19 @@ def test_an_error_comes_back_as_it_was() -> None:
 def test_every_argument_is_worked_on_once_however_many_there_are() -> None:
     assert sorted(open_workers("ray", 2).run(abs, range(-20, 0))) == list(range(1, 21))
     assert list(open_workers("ray", 2).run(abs, [])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_one_worker_is_one_at_a_time() -> None:
+    spans = sorted(open_workers("ray", 1).run(busy, [0.1, 0.1, 0.1]))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def busy(seconds: float) -> tuple[float, float]:
+    begin = time.time()
+    time.sleep(seconds)
+    return begin, time.time()
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
