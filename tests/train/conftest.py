@@ -25,6 +25,7 @@ SMALL = [
     "model.num_attention_heads=4",
     "model.seq_length=128",
     "log.log_interval=1",
+    "train.lr=6e-3",
     "train.seed=3",
     "train.optimizer=adam",
     "train.precision=fp32",
