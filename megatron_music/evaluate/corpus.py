@@ -1,6 +1,7 @@
 """The music of a data set for an evaluation: tokens, pieces, and which windows are of one piece."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -118,10 +119,15 @@ def whole_windows(documents: SplitWindows, vocabulary: Vocabulary) -> tuple[list
 
     The last window of a piece is mostly shorter; comparing it with whole ones would find that.
     """
-    bars = compared_bars(vocabulary)
-    whole = np.flatnonzero(_bars(documents, vocabulary) >= bars)
-    pieces, groups = _decoded(documents.take(whole), vocabulary)
-    parts = [cut_whole(piece, bars) for piece in pieces]
+    whole = np.flatnonzero(_bars(documents, vocabulary) >= compared_bars(vocabulary))
+    return compared_windows(*_decoded(documents.take(whole), vocabulary), vocabulary)
+
+
+def compared_windows(
+    pieces: Sequence[Piece], groups: IntArray, vocabulary: Vocabulary
+) -> tuple[list[Piece], IntArray]:
+    """Cut pieces by `cut_whole` into windows of `compared_bars`, each of its piece's group."""
+    parts = [cut_whole(piece, compared_bars(vocabulary)) for piece in pieces]
     return list(chain.from_iterable(parts)), np.repeat(groups, [len(part) for part in parts])
 
 

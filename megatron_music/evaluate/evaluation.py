@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from megatron_music.evaluate.corpus import (
     SplitWindows,
     closing_windows,
     compared_bars,
-    cut_whole,
+    compared_windows,
     read_labels,
     read_split,
     whole_windows,
@@ -161,7 +160,8 @@ def evaluate(model: Path, data: Path, request: Request, stage: Stage = silent_st
             composer.model, vocabulary, request.count, request.seed, progress
         )
     songs = _compose(composer, request, stage)
-    bars, every = vocabulary.settings.bars, [*sets, _windows_of(songs, vocabulary)]
+    composed = compared_windows([song.piece for song in songs], np.arange(len(songs)), vocabulary)
+    bars, every = vocabulary.settings.bars, [*sets, WindowSet(*composed)]
     # Two windows each, for the notes across the barline where the first ends.
     longer = replace(request, count=max(1, request.count // LONG_SONGS), bars=2 * bars)
     long_songs = [song.piece for song in _compose(composer, longer, stage)]
@@ -264,13 +264,6 @@ def _compose(composer: Composer, request: Request, stage: Stage) -> list[Song]:
             songs.append(song)
             progress(len(songs), request.count)
     return songs
-
-
-def _windows_of(songs: Sequence[Song], vocabulary: Vocabulary) -> WindowSet:
-    """Return the windows of songs in which they are compared with real music."""
-    parts = [cut_whole(song.piece, compared_bars(vocabulary)) for song in songs]
-    groups = np.repeat(np.arange(len(songs)), [len(part) for part in parts])
-    return WindowSet(list(chain.from_iterable(parts)), groups)
 
 
 def _endings(splits: dict[str, SplitWindows], vocabulary: Vocabulary) -> Estimate | None:
