@@ -122,8 +122,8 @@ def write_album(
         if chosen.page:
             files.append(write_page(album.index, request, model))
     if stopped:
-        kept = f"{len(written)} of {request.count} songs are finished and kept in {folder}"
-        raise Interrupted(f"interrupted; {kept if written else 'no song was finished'}")
+        songs_kept = f"{album.done} of {album.wanted} songs are finished and kept in {folder}"
+        raise Interrupted(f"interrupted; {songs_kept if album.done else 'no song was finished'}")
     return files
 
 
@@ -144,15 +144,19 @@ class _Album:
         self._request, self._maker, self._formats = request, maker, formats
         self._prompt = prompt
         self._begun: dict[int, Entry] = {}
+        # Of many songs only the best are wanted, also when it is told how many are done.
+        self.wanted = request.best or request.count
+        self.done = sum(self._entry(seed) is not None for seed in request.seeds)
 
     def add(self, songs: Iterable[Song], progress: Progress) -> tuple[list[Song], bool]:
         """Write the music of songs as they come; returns them, and whether Ctrl-C ended it."""
         written: list[Song] = []
-        count = self._request.best or self._request.count
-        there = sum(self._entry(seed) is not None for seed in self._request.seeds)
-        progress(there, count)
+        progress(self.done, self.wanted)
         try:
             for song in songs:
+                # To find the best again all songs are composed again; some may be written already.
+                if self._entry(song.seed) is not None:
+                    continue
                 wish = song_request(self._request, self._maker, song.seed)
                 entry = self.index.begin(f"song-{song.seed}", wish)
                 title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
@@ -164,7 +168,8 @@ class _Album:
                 self._show(song.piece, entry, title, tempo_bpm, song.new)
                 self._begun[song.seed] = entry
                 written.append(song)
-                progress(there + len(written), count)
+                self.done += 1
+                progress(self.done, self.wanted)
         except KeyboardInterrupt:
             # Finished songs stay; the entry of the one being written has no files and goes.
             finished = list(self._begun.values())

@@ -220,6 +220,23 @@ def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
     assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [Request(2, seed=6)]
 
 
+def test_the_best_of_many_are_completed_after_ctrl_c(tmp_path: Path) -> None:
+    request = Request(8, seed=5, best=2)
+    with pytest.raises(Interrupted, match="1 of 2 songs are finished and kept"):
+        write_album(stopped(KeyboardInterrupt(), song(9)), tmp_path, request, MAKER, QUICK)
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [request]
+    shown: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int, note: str = "") -> None:  # noqa: ARG001
+        shown.append((done, total))
+
+    songs = [song(9), song(6)]  # the best, in their order, composed again
+    files = write_album(songs, tmp_path, request, MAKER, QUICK, progress=progress)
+    assert [file.name for file in files if file.suffix == ".mid"] == ["song-6.mid", "song-9.mid"]
+    assert shown == [(1, 2), (2, 2)]
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == []
+
+
 def test_ctrl_c_in_the_midst_of_a_song_leaves_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
