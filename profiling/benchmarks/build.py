@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import psutil
 from harness import Cost, attempt, describe, head, run
-from synthetic_files import bands, choirs, midi_files, read_bases, write_variants
+from synthetic_files import made_up, midi_files, read_bases, write_variants
 
 from megatron_music.formatting import markdown_table
 
@@ -56,26 +56,24 @@ Memory is the largest resident set that a process ever had.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=Path, action="append", help="a folder of MIDI files")
-    parser.add_argument("--count", type=int, default=2_400, help="files of each collection")
-    parser.add_argument("--many-mb", type=float, default=400, help="files for workers and memory")
-    parser.add_argument("--repeat", type=int, default=5, help="the best of so many runs counts")
-    parser.add_argument("--peer-s", type=float, default=20, help="seconds that each peer gets")
-    parser.add_argument("--core", type=int, default=0, help="the core that one core means")
-    parser.add_argument("--scratch", type=Path, help="where to make files; else as TMPDIR says")
-    parser.add_argument("--write", action="store_true", help=f"write the result into {RESULTS}")
+    add = parser.add_argument
+    add("--files", type=Path, action="append", default=[], help="a folder of MIDI files")
+    add("--count", type=int, default=2_400, help="files of each collection")
+    add("--many-mb", type=float, default=400, help="files for workers and memory")
+    add("--repeat", type=int, default=5, help="the best of so many runs counts")
+    add("--peer-s", type=float, default=20, help="seconds that each peer gets")
+    add("--core", type=int, default=0, help="the core that one core means")
+    add("--scratch", type=Path, help="where to make files; else as TMPDIR says")
+    add("--write", action="store_true", help=f"write the result into {RESULTS}")
     options = parser.parse_args()
-    given = {folder.resolve().name: read_bases(folder) for folder in options.files or []}
+    given = {folder.resolve().name: read_bases(folder) for folder in options.files}
     if empty := [name for name, bases in given.items() if not bases]:
         sys.exit(f"error: no MIDI file that can be read in {', '.join(empty)}")
-    sections = []
-    for name, bases in (given or {"bands": bands(), "choirs": choirs()}).items():
+    page = head("Building data sets: one run, the same files", PACKAGES) + NOTES
+    for name, bases in (given or made_up()).items():
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
             costs, builds = measure(name, bases, Path(scratch), options)
-            sections.append(section(name, len(bases), costs, builds))
-    page = "\n".join(
-        [head("Building data sets: one run, the same files", PACKAGES) + NOTES, *sections]
-    )
+            page += "\n" + section(name, len(bases), costs, builds)
     print(page)
     if options.write:
         name = f"{dt.date.today():%Y-%m-%d}_{describe(PACKAGES).device}_data.md"
@@ -107,13 +105,11 @@ def measure(
     count = int(min(options.many_mb * 1e6 / size_bytes, MOST_FILES))
     write_variants(bases, many, count, seed=2)
     builds = [timed("build", many, options.repeat, 1)]
-    for share in SHARES:
-        part = many if share == 1 else folder / f"part-{share}"
-        if part != many:
-            write_variants(bases, part, int(share * count), seed=3)
-        repeat = options.repeat if part == many else 1  # of the smaller, memory is what counts
-        builds.append(timed("build", part, repeat, 2, cores=(0, 1)))
-    return costs, builds
+    for share in SHARES[:-1]:  # of the smaller, memory is what counts
+        part = folder / f"part-{share}"
+        write_variants(bases, part, int(share * count), seed=3)
+        builds.append(timed("build", part, 1, 2, cores=(0, 1)))
+    return costs, [*builds, timed("build", many, options.repeat, 2, cores=(0, 1))]
 
 
 def section(name: str, bases: int, costs: dict[str, Cost], builds: list[Cost]) -> str:
@@ -135,21 +131,18 @@ def section(name: str, bases: int, costs: dict[str, Cost], builds: list[Cost]) -
          f"{cost['peak_bytes'] / 1e6:.0f}")
         for cost, rate in zip(builds, walls, strict=True)
     ]  # fmt: skip
-    return "\n\n".join([
-        f"## {name}",
-        f"{load['files']:,} variants of {bases} pieces, {load['bytes'] / load['files'] / 1e3:.1f} "
-        f"kB each; {built['tokens'] / built['kept']:,.0f} tokens a piece that was kept "
-        f"({built['kept'] / built['files']:.0%} were).",
-        markdown_table(
-            ("", "files timed", "files/s, one core", "of bare loading", "the whole build is"), rows
-        ),
-        markdown_table(
-            ("workers", "files", "wall s", "files/s by the wall", "speed-up",
-             "largest worker, MB", "main process, MB"), by_workers
-        ),
+    by_way = ("", "files timed", "files/s, one core", "of bare loading", "the whole build is")
+    workers = ("workers", "files", "wall s", "files/s by the wall", "speed-up",
+               "largest worker, MB", "main process, MB")  # fmt: skip
+    return (
+        f"## {name}\n\n{load['files']:,} variants of {bases} pieces, "
+        f"{load['bytes'] / load['files'] / 1e3:.1f} kB each; "
+        f"{built['tokens'] / built['kept']:,.0f} tokens a piece that was kept "
+        f"({built['kept'] / built['files']:.0%} were).\n\n{markdown_table(by_way, rows)}\n\n"
+        f"{markdown_table(workers, by_workers)}\n\n"
         f"`data verify`, hashes and grammar, one process: {alone['tokens'] / 1e6:,.1f} M tokens at "
-        f"{alone['tokens'] / 1e6 / alone['verify_s']:,.1f} M tokens/s.",
-    ]) + "\n"  # fmt: skip
+        f"{alone['tokens'] / 1e6 / alone['verify_s']:,.1f} M tokens/s.\n"
+    )
 
 
 def load(folder: str, repeat: str) -> Cost:
@@ -173,14 +166,18 @@ def build(folder: str, repeat: str, workers: str = "1", *, of_pieces: bool = Fal
     from megatron_music.data.sources.open import folder_source
 
     settings, data_set = BuildSettings(pieces=of_pieces), Path(folder).with_name("set")
-    walls, cpus, verified = [], [], []
+    own, walls, cpus, verified = psutil.Process(), [], [], []
+
+    def cpu_s() -> float:
+        return time.process_time() + sum(sum(of.cpu_times()[:2]) for of in own.children(True))
+
     for _ in range(1 + int(repeat)):  # the first loads the compiled kernels, in all workers
         shutil.rmtree(data_set, ignore_errors=True)
-        before, start = _cpu_s(), time.perf_counter()
+        before, start = cpu_s(), time.perf_counter()
         made = build_data(folder_source(Path(folder)), data_set, settings, int(workers))
         walls.append(time.perf_counter() - start)
-        cpus.append(_cpu_s() - before)
-    own = psutil.Process()  # memory before the data set itself is mapped into it
+        cpus.append(cpu_s() - before)
+    # Memory before the data set itself is mapped into it.
     peaks = [_peak_bytes(own), max(map(_peak_bytes, own.children(True)), default=0)]
     for _ in range(2):
         start = time.process_time()
@@ -196,11 +193,6 @@ def build(folder: str, repeat: str, workers: str = "1", *, of_pieces: bool = Fal
         "peak_bytes": peaks[0],
         "worker_peak_bytes": peaks[1],
     }
-
-
-def _cpu_s() -> float:
-    workers = psutil.Process().children(recursive=True)
-    return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in workers)
 
 
 def _peak_bytes(process: psutil.Process) -> int:
@@ -271,33 +263,35 @@ def windows(path: Path) -> list[str]:
     midi, tracks = PrettyMIDI(str(path)), []
     steps_per_tick = STEPS_PER_BAR / 4 / midi.resolution
     for part in midi.instruments:
-        bars: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for note in sorted(part.notes, key=lambda note: (note.start, note.pitch)):
+        bars: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
+        for note in part.notes:
             onset = round(midi.time_to_tick(note.start) * steps_per_tick)
             end = max(round(midi.time_to_tick(note.end) * steps_per_tick), onset + 1)
-            bars[onset // STEPS_PER_BAR][onset % STEPS_PER_BAR].append(f"NOTE_ON={note.pitch}")
+            bars[onset // STEPS_PER_BAR].append((onset % STEPS_PER_BAR, "NOTE_ON", note.pitch))
             bar, step = divmod(end - 1, STEPS_PER_BAR)  # on a barline: of the bar that it ends
-            bars[bar][step + 1].insert(0, f"NOTE_OFF={note.pitch}")
+            bars[bar].append((step + 1, "NOTE_OFF", note.pitch))
         tracks.append(("DRUMS" if part.is_drum else str(part.program), bars))
     lines = []
     for first in range(0, 1 + max((max(bars, default=0) for _, bars in tracks), default=0), 4):
         words = []
         for name, bars in tracks:
-            here = [bars.get(first + bar, {}) for bar in range(WINDOW_BARS)]
+            here = [sorted(bars.get(first + bar, ())) for bar in range(WINDOW_BARS)]
             if any(here):
-                notes = sum(len(at) for bar in here for at in bar.values())
-                words += ["TRACK_START", f"INST={name}", f"DENSITY={min(notes // 16, 9)}"]
+                density = min(sum(map(len, here)) // 32, 9)
+                words += ["TRACK_START", f"INST={name}", f"DENSITY={density}"]
                 words += [word for bar in here for word in _bar(bar)] + ["TRACK_END"]
         if words:
             lines.append(" ".join(["PIECE_START", *words, "PIECE_END"]))
     return lines
 
 
-def _bar(at_steps: dict[int, list[str]]) -> Iterator[str]:
+def _bar(events: list[tuple[int, str, int]]) -> Iterator[str]:
     now = 0
     yield "BAR_START"
-    for step, words in sorted(at_steps.items()):
-        yield from [f"TIME_DELTA={step - now}", *words] if step > now else words
+    for step, kind, pitch in events:
+        if step > now:
+            yield f"TIME_DELTA={step - now}"
+        yield f"{kind}={pitch}"
         now = step
     yield "BAR_END"
 

@@ -5,7 +5,6 @@ interval, and the whole later by some bars: other music to the fingerprint of du
 in size, tracks and notes. Making ten thousand takes some six seconds.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,10 +59,10 @@ def write_variants(bases: list[symusic.Score], folder: Path, count: int, seed: i
         score.dump_midi(path)
 
 
-def bands(count: int = 24, seed: int = 7) -> list[symusic.Score]:
-    """Make up multi-track pieces of the size of those in Lakh: nine tracks, a hundred bars."""
+def made_up(count: int = 24, seed: int = 7) -> dict[str, list[symusic.Score]]:
+    """Return multi-track pieces of the size of those in Lakh, and some of the embedded chorales."""
     random = np.random.default_rng(seed)
-    pieces = []
+    bands: list[Piece] = []
     for _ in range(count):
         bars, tracks = int(random.integers(70, 140)), []
         for index in range(9):
@@ -71,23 +70,17 @@ def bands(count: int = 24, seed: int = 7) -> list[symusic.Score]:
             pitch = random.integers(-12, 13, len(onset)) + int(random.integers(40, 72))
             code = int(random.integers(0, 96)) if index else DRUMS
             tracks.append(Track(code, onset, onset + random.integers(1, 7, len(onset)), pitch))
-        pieces.append(quantize(Score(4, tuple(tracks)), 4))
-    return _as_midi(pieces)
-
-
-def choirs(count: int = 24) -> list[symusic.Score]:
-    """Return the first of the embedded chorales that can be used."""
-    pieces: list[Piece] = []
+        bands.append(quantize(Score(4, tuple(tracks)), 4))
+    choirs: list[Piece] = []
     for item in chorales():
         with suppress(MusicError):
-            pieces.append(quantize(item.read(), 4))
-        if len(pieces) == count:
+            choirs.append(quantize(item.read(), 4))
+        if len(choirs) == count:
             break
-    return _as_midi(pieces)
-
-
-def _as_midi(pieces: Iterable[Piece]) -> list[symusic.Score]:
-    with TemporaryDirectory() as folder:
-        for number, piece in enumerate(pieces):
-            write_midi(piece, Path(folder) / f"{number:03d}.mid")
-        return read_bases(Path(folder))
+    found = {}
+    for name, pieces in (("bands", bands), ("choirs", choirs)):
+        with TemporaryDirectory() as folder:
+            for number, piece in enumerate(pieces):
+                write_midi(piece, Path(folder) / f"{number:03d}.mid")
+            found[name] = read_bases(Path(folder))
+    return found

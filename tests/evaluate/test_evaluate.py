@@ -127,7 +127,7 @@ def test_the_best_songs_are_compared_with_held_out_music(
         seed=3,
         whole=False,
     )
-    page = import_module("best_of").measure(wish)
+    page = import_module("composing").best(wish)
     table = [line.strip("| ").split(" | ") for line in page.splitlines() if line[:1] == "|"]
     assert table[0] == ["all 10", "the best 6", "the first 6", "held-out music"]
     rows = {name: [float(cell.split()[0]) for cell in cells] for name, *cells in table[2:]}

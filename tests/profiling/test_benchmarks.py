@@ -40,7 +40,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_variants_are_other_music_of_the_same_size(module: Any, tmp_path: Path) -> None:
     synthetic = module("synthetic_files")
-    bases = synthetic.bands(2)
+    bases = synthetic.made_up(2)["bands"]
     synthetic.write_variants(bases, tmp_path / "files", 12)
     sizes = [path.stat().st_size for path in synthetic.midi_files(tmp_path)]
     assert max(sizes[::2]) < 1.1 * min(sizes[::2])
