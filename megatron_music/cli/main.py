@@ -63,7 +63,9 @@ def run(program: "typer.Typer | None" = None) -> None:
 
 def _end_interrupted() -> NoReturn:
     resumes = _RESUMING.intersection(sys.argv[1:2])
-    show.log("interrupted" + "; the same command resumes from what is saved" * bool(resumes))
+    # A launcher sends the signal to all its ranks: the first reports it.
+    if sys.argv[1:2] != ["train"] or os.environ.get("RANK", "0") == "0":
+        show.log("interrupted" + "; the same command resumes from what is saved" * bool(resumes))
     sys.exit(INTERRUPTED)
 
 

@@ -19,16 +19,28 @@ _TELLTALES = (
 
 def main() -> int:
     """Run torchrun; return the exit code of the rank that failed first, 0 when none did."""
+    try:
+        if os.environ.get("MEGATRON_MUSIC_DEBUG"):
+            from torch.distributed.run import main as torchrun
+
+            torchrun()
+            return 0
+        code = _first_exit_code()
+    except KeyboardInterrupt:
+        # No rank has been started: once there are any, torchrun handles the signal.
+        print("interrupted", file=sys.stderr)
+        code = -signal.SIGINT
+    return code if code >= 0 else 128 - code
+
+
+def _first_exit_code() -> int:
+    """Run torchrun in silence; return the first failed rank's code, negative for a signal."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    if os.environ.get("MEGATRON_MUSIC_DEBUG"):
-        torchrun()
-        return 0
     for name in _TELLTALES:
         logging.getLogger(name).addFilter(lambda _: False)
-    code = 0
     try:
         torchrun()
     except ChildFailedError as fault:
@@ -36,9 +48,10 @@ def main() -> int:
         code = int(failure.exitcode)
         if message := exit_message(code):
             print(message, file=sys.stderr)
+        return code
     except SignalException as fault:
-        code = -int(fault.sigval)
-    return code if code >= 0 else 128 - code
+        return -int(fault.sigval)
+    return 0
 
 
 def exit_message(exit_code: int) -> str:

@@ -1,11 +1,15 @@
 """The run folder's option comes through torchrun, and a rank's error is its last word."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from megatron_music.train.torchrun import exit_message
@@ -38,6 +42,34 @@ def test_as_the_launch_script_starts_it_the_last_word_is_the_ranks_own(tmp_path:
     assert done.stderr.strip().splitlines()[-1].startswith("error: no data set in none")
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [0, 2], ids=["before the ranks", "while both load torch"])
+def test_ctrl_c_before_the_training_is_one_line(data: Path, tmp_path: Path, ranks: int) -> None:
+    words = [*OURS[:2], "--nproc-per-node", "2", *OURS[2:], "megatron_music", "train", "tiny"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words, "--data", str(data), "--run-dir", str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    launcher = psutil.Process(process.pid)
+    end_s = time.monotonic() + 120
+    while not loads_torch(launcher) or len(list(filter(loads_torch, launcher.children()))) < ranks:
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = [line.partition(";")[0] for line in told.splitlines()]
+    assert [line for line in lines if not line.startswith("loading")] == ["interrupted"]
+
+
+def loads_torch(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any("libtorch" in each.path for each in process.memory_maps())
+    return False
 
 
 def test_only_a_rank_that_was_killed_is_spoken_for() -> None:
