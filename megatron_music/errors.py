@@ -109,3 +109,11 @@ class Interrupted(MusicError):  # noqa: N818 (not an error)
     """Ctrl-C stopped the program; the message says what was saved."""
 
     exit_code = 130
+
+
+def is_by_ctrl_c(error: BaseException) -> bool:
+    """Tell whether Ctrl-C caused an error: code in C may raise its own for KeyboardInterrupt."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None

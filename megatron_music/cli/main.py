@@ -12,8 +12,14 @@ from io import TextIOWrapper
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from megatron_music.cli import show
-from megatron_music.errors import Interrupted, MusicError, UsageError, WriteError
+from megatron_music.cli import ctrl_c, show
+from megatron_music.errors import (
+    Interrupted,
+    MusicError,
+    UsageError,
+    WriteError,
+    is_by_ctrl_c,
+)
 from megatron_music.files import os_error_reason
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ def run(program: "typer.Typer | None" = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may be invalid UTF-8
     atexit.register(gc.freeze)  # else collecting torch's objects takes seconds at exit
+    ctrl_c.watch()
     try:
         _refuse_empty(sys.argv[1:])
         # Imported here: it takes a while, and Ctrl-C may come meanwhile.
@@ -38,27 +45,14 @@ def run(program: "typer.Typer | None" = None) -> None:
 
         # Not standalone: typer would print its errors in its own way and exit.
         code = (program or app)(prog_name=NAME, standalone_mode=False)
-        if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            _end_interrupted()
-        sys.exit(code if isinstance(code, int) else 0)
+        ctrl_c.check()
     except KeyboardInterrupt:
         _end_interrupted()
-    except Interrupted as stopped:
-        show.log(str(stopped))
-        sys.exit(stopped.exit_code)
-    except MusicError as error:
-        _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of the pipe has gone, as with `| head`: Python would raise again when it
-        # flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        cure = "make room" if error.errno == errno.ENOSPC else "check the path"
-        _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     except Exception as error:
-        _end_unforeseen(error)
+        _end_failed(error)
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        _end_interrupted()
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _end_interrupted() -> NoReturn:
@@ -69,8 +63,24 @@ def _end_interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
-def _end_unforeseen(error: Exception) -> NoReturn:
-    """End with what typer refused, for lack of memory, or for a fault of the program."""
+def _end_failed(error: Exception) -> NoReturn:
+    """End with one line on what went wrong, and its exit code."""
+    if isinstance(error, Interrupted):
+        show.log(str(error))
+        sys.exit(error.exit_code)
+    if is_by_ctrl_c(error):
+        _end_interrupted()
+    if isinstance(error, MusicError):
+        _fail(str(error), error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        # The reader of the pipe has gone, as with `| head`: Python would raise again when it
+        # flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        cure = "make room" if error.errno == errno.ENOSPC else "check the path"
+        _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     # By its attributes: the classes of typer's errors are not public.
     if is_usage_error(error):
         message = usage_message(error, sys.argv[1:])
@@ -83,7 +93,7 @@ def _end_unforeseen(error: Exception) -> NoReturn:
         _fail("out of memory; ask for less (a smaller model or batch), or take a larger machine", 1)
     _fail(
         "this is a fault of the program, not of yours; please report it and "
-        f"attach {_written(error)}, which says what happened and where",
+        f"attach {_traceback_file(error)}, which says what happened and where",
         1,
     )
 
@@ -96,8 +106,8 @@ def _refuse_empty(words: list[str]) -> None:
             raise UsageError(f"an empty argument ({where}); give it a value, or leave it out")
 
 
-def _written(error: Exception) -> str:
-    """Write a traceback into a file and return its name."""
+def _traceback_file(error: Exception) -> str:
+    """Write a traceback into a file; return its name."""
     from tempfile import NamedTemporaryFile
 
     try:

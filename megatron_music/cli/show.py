@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from megatron_music.cli import ctrl_c
 from megatron_music.formatting import escape_controls
 from megatron_music.progress import Progress
 
@@ -33,6 +34,7 @@ def progress(title: str, unit: str, interval_s: float = LINE_INTERVAL_S) -> Iter
     state = {"start": time.monotonic(), "last": 0.0, "first": -1, "open": False}
 
     def update(done: int, total: int, note: str = "") -> None:
+        ctrl_c.check()
         now = time.monotonic()
         if state["first"] < 0:
             state["first"], state["start"] = done, now

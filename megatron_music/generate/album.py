@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from megatron_music.errors import Interrupted, WriteError
+from megatron_music.errors import Interrupted, WriteError, is_by_ctrl_c
 from megatron_music.files import atomic_write, file_lock, write_text
 from megatron_music.generate.album_index import AlbumIndex, Entry
 from megatron_music.generate.midi_patch import file_tempo_bpm, write_song
@@ -114,11 +114,18 @@ def write_album(
     with file_lock(folder / _LOCK_FILE, busy):
         begun = None if prompt is None else Prompt.of(prompt)
         album = _Album(folder, request, maker, chosen, begun)
-        written, stopped = album.add(songs, progress)
-        reason = "interrupted while composing"
-        # After Ctrl-C nothing is compared: that takes as long as a song.
-        found = [Copies(None, reason=reason)] * len(written) if stopped else copies(written)
-        files = album.finish(written, found)
+        stopped = False
+        try:
+            album.add(songs, progress)
+            found = copies(album.written)
+        except BaseException as fault:
+            if not is_by_ctrl_c(fault):
+                raise
+            # Songs that are written stay. They are not compared: that takes as long as a song.
+            stopped = True
+            album.drop_unwritten()
+            found = [Copies(None, reason="interrupted while composing")] * len(album.written)
+        files = album.finish(found)
         if chosen.page:
             files.append(write_page(album.index, request, model))
     if stopped:
@@ -144,49 +151,47 @@ class _Album:
         self._request, self._maker, self._formats = request, maker, formats
         self._prompt = prompt
         self._begun: dict[int, Entry] = {}
+        self.written: list[Song] = []
         # Of many songs only the best are wanted, also when it is told how many are done.
         self.wanted = request.best or request.count
         self.done = sum(self._entry(seed) is not None for seed in request.seeds)
 
-    def add(self, songs: Iterable[Song], progress: Progress) -> tuple[list[Song], bool]:
-        """Write the music of songs as they come; returns them, and whether Ctrl-C ended it."""
-        written: list[Song] = []
+    def add(self, songs: Iterable[Song], progress: Progress) -> None:
+        """Write the music of songs as they come."""
         progress(self.done, self.wanted)
-        try:
-            for song in songs:
-                # To find the best again all songs are composed again; some may be written already.
-                if self._entry(song.seed) is not None:
-                    continue
-                wish = song_request(self._request, self._maker, song.seed)
-                entry = self.index.begin(f"song-{song.seed}", wish)
-                title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
-                midi = self.index.path(entry, "mid")
-                asked = self._request.tempo_bpm
-                for path in (midi, *([midi.with_suffix(".kar")] * self._formats.kar)):
-                    write_song(song, path, self._prompt, asked)
-                tempo_bpm = file_tempo_bpm(song.piece, self._prompt, asked)
-                self._show(song.piece, entry, title, tempo_bpm, song.new)
-                self._begun[song.seed] = entry
-                written.append(song)
-                self.done += 1
-                progress(self.done, self.wanted)
-        except KeyboardInterrupt:
-            # Finished songs stay; the entry of the one being written has no files and goes.
-            finished = list(self._begun.values())
-            for entry in [one for one in self.index.entries if not one.files]:
-                if entry not in finished:
-                    self.index.drop(entry)
-            return written, True
-        return written, False
+        for song in songs:
+            # To find the best again all songs are composed again; some may be written already.
+            if self._entry(song.seed) is not None:
+                continue
+            wish = song_request(self._request, self._maker, song.seed)
+            entry = self.index.begin(f"song-{song.seed}", wish)
+            title = f"{'song' if self._request.song_ids else 'seed'} {song.seed}"
+            midi = self.index.path(entry, "mid")
+            asked = self._request.tempo_bpm
+            for path in (midi, *([midi.with_suffix(".kar")] * self._formats.kar)):
+                write_song(song, path, self._prompt, asked)
+            tempo_bpm = file_tempo_bpm(song.piece, self._prompt, asked)
+            self._show(song.piece, entry, title, tempo_bpm, song.new)
+            self._begun[song.seed] = entry
+            self.written.append(song)
+            self.done += 1
+            progress(self.done, self.wanted)
 
-    def finish(self, songs: Sequence[Song], copies: Sequence[Copies]) -> list[Path]:
-        """Write the reports of songs; returns the files of the request."""
+    def drop_unwritten(self) -> None:
+        """Forget the song that was being written when Ctrl-C came."""
+        written = [self._begun[song.seed] for song in self.written]
+        for entry in [one for one in self.index.entries if not one.files]:
+            if entry not in written:
+                self.index.drop(entry)
+
+    def finish(self, copies: Sequence[Copies]) -> list[Path]:
+        """Write the reports of the songs written; returns the files of the request."""
         entries = []
         if self._prompt is not None:
             wish = {"prompt": self._maker.prompt}
             entry = _existing(self.index, wish, self._formats)
             entries.append(entry or self._write_prompt(self._prompt, wish))
-        for song, found in zip(songs, copies, strict=True):
+        for song, found in zip(self.written, copies, strict=True):
             report = song_report(song, self._request, self._maker, found, self._prompt)
             self._finish(self._begun[song.seed], report)
         entries += [entry for seed in self._request.seeds if (entry := self._entry(seed))]

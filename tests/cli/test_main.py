@@ -73,6 +73,48 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+IN_A_DESTRUCTOR = """
+import os, signal, typer
+from megatron_music.cli import show
+from megatron_music.cli.main import run
+class Group:
+    def __del__(self): os.kill(os.getpid(), signal.SIGINT)
+app = typer.Typer()
+@app.command()
+def compose(songs: int) -> None:
+    group = Group()
+    del group
+    print("a song")
+    with show.progress("compose", "songs") as progress:
+        for song in range(songs):
+            progress(song, songs)
+            print("too many")
+run(app)
+"""
+
+IN_C_CODE = """
+import typer
+from megatron_music.cli.main import run
+app = typer.Typer()
+@app.command()
+def compose(songs: int) -> None:
+    try: raise KeyboardInterrupt
+    except KeyboardInterrupt as fault: raise RuntimeError("cannot load a module") from fault
+run(app)
+"""
+
+
+@pytest.mark.parametrize("songs", ["0", "1"])
+def test_ctrl_c_in_a_destructor_ends_the_program(songs: str) -> None:
+    done = run_code(IN_A_DESTRUCTOR, songs)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "a song\n", "interrupted\n")
+
+
+def test_ctrl_c_that_code_in_c_replaces_by_its_own_error_ends_the_program() -> None:
+    done = run_code(IN_C_CODE, "1")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_an_unexpected_error_is_one_line_and_a_file_with_its_traceback(
     tmp_path: Path,
 ) -> None:

@@ -212,12 +212,31 @@ def test_numbers_continue_after_the_highest_seed(tmp_path: Path) -> None:
     assert AlbumIndex(tmp_path).next_seed() == 32
 
 
-def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path) -> None:
+def in_c_code() -> RuntimeError:
+    """Return what an import of code in C may make of Ctrl-C."""
+    fault = RuntimeError("cannot load a module")
+    fault.__cause__ = KeyboardInterrupt()
+    return fault
+
+
+@pytest.mark.parametrize("why", [KeyboardInterrupt(), in_c_code()])
+def test_ctrl_c_keeps_the_songs_that_are_finished(tmp_path: Path, why: BaseException) -> None:
     request = Request(3, seed=5)
     with pytest.raises(Interrupted, match="1 of 3 songs are finished and kept"):
-        write_album(stopped(KeyboardInterrupt(), song(5)), tmp_path, request, MAKER, QUICK)
+        write_album(stopped(why, song(5)), tmp_path, request, MAKER, QUICK)
     assert titles(tmp_path) == ["seed 5"]
     assert songs_to_compose(tmp_path, request, MAKER, QUICK) == [Request(2, seed=6)]
+
+
+def test_ctrl_c_while_songs_are_compared_keeps_them(tmp_path: Path) -> None:
+    def compared(_: object) -> list[Copies]:
+        raise KeyboardInterrupt
+
+    songs, request = [song(5), song(6)], Request(2, seed=5)
+    with pytest.raises(Interrupted, match="2 of 2 songs"):
+        write_album(songs, tmp_path, request, MAKER, QUICK, copies=compared)
+    assert titles(tmp_path) == ["seed 5", "seed 6"]
+    assert songs_to_compose(tmp_path, request, MAKER, QUICK) == []
 
 
 def test_the_best_of_many_are_completed_after_ctrl_c(tmp_path: Path) -> None:
