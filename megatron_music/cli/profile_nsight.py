@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from megatron_music.profiling.nsight.analyze import DeviceProfile, Profile
-    from megatron_music.profiling.report.breakdown import TracedSteps
+    from megatron_music.profiling.report.times import TracedSteps
 
 UNWRAPPED = 120
 """Columns where no terminal says how many it has."""
@@ -81,16 +81,20 @@ def _achieved(profile: "Profile", run: Path) -> "TracedSteps":
     from megatron_music.costs.flops import recipe_shape
     from megatron_music.errors import InputError
     from megatron_music.profiling.nsight.read import OTHER_NAMES
-    from megatron_music.profiling.report.breakdown import compare
-    from megatron_music.profiling.sweep.synthetic import vocabulary_size
-    from megatron_music.tokenizer.vocabulary import load_vocabulary
+    from megatron_music.profiling.report.times import compare
+    from megatron_music.tokenizer.vocabulary import (
+        TokenizerSettings,
+        load_vocabulary,
+        vocabulary_of,
+    )
     from megatron_music.train.run_dir import RunDir
 
     folder, recipe = RunDir(run), load_recipe(str(run / "config.yaml"))
     # Runs of a sweep lose their tokenizer folder; their data have the default vocabulary.
     has_own = folder.tokenizer.is_dir()
-    size = len(load_vocabulary(folder.tokenizer)) if has_own else vocabulary_size()
-    traced = compare(profile, recipe_shape(recipe, size), len(profile.devices), folder)
+    words = load_vocabulary(folder.tokenizer) if has_own else vocabulary_of(TokenizerSettings())
+    shape = recipe_shape(recipe, len(words))
+    traced = compare(profile, shape, len(profile.devices), folder)
     if traced is None:
         raise InputError(
             f"{profile.file} holds no NVTX ranges of iterations; capture a run with "
@@ -103,7 +107,7 @@ def _achieved(profile: "Profile", run: Path) -> "TracedSteps":
 def _print(profile: "Profile") -> None:
     from rich.console import Console
 
-    from megatron_music.profiling.nsight.kernel_classes import CLASSES
+    from megatron_music.profiling.nsight.analyze import CLASSES
 
     classes = _table("Milliseconds by class of kernel", "device", *CLASSES)
     for device in profile.devices:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -49,28 +49,18 @@ class Finding:
 def examine() -> list[Finding]:
     """Examine this machine; return the findings, the most important first."""
     driver = read_driver()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory()
-    hardware = Finding(
-        "machine",
-        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory "
-        f"({memory.available / GIB:.0f} free), {platform.system()} {platform.machine()}",
-    )
     notation = _needed_package("music21")
     if notation.status != "ok":
         fix = f"only for the chorales of data build bach: {notation.fix}"
         notation = replace(notation, status="optional", fix=fix)
     return [
-        _python(),
-        hardware,
-        _disk(Path.cwd()),
+        *_machine(),
         *map(_needed_package, ("numba", "pretty_midi")),
         notation,
         _torch(driver),
         *map(_needed_package, ("megatron-core", "transformers")),
         _gpus(driver),
-        _module("transformer_engine", "transformer-engine"),
-        _apex(),
+        *_nvidia_packages(),
         _kernels(driver),
         _sound(),
         _program("Nsight Systems", ("nsys",), "install nsight-systems to profile kernels"),
@@ -107,19 +97,26 @@ def _gpus(driver: Driver) -> Finding:
     return Finding("GPU", found)
 
 
-def _python() -> Finding:
-    found, wanted = platform.python_version(), _python_for(OURSELVES)
-    if Version(found) in SpecifierSet(wanted):
-        return Finding("Python", found)
-    return Finding("Python", found, "needed", f"use Python {wanted}")
-
-
-def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free / GIB
+def _machine() -> Iterator[Finding]:
+    """Look at Python, cores and memory, and the room in the working folder."""
+    python, wanted = platform.python_version(), _python_for(OURSELVES)
+    if Version(python) in SpecifierSet(wanted):
+        yield Finding("Python", python)
+    else:
+        yield Finding("Python", python, "needed", f"use Python {wanted}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory()
+    yield Finding(
+        "machine",
+        f"{cores} cores, {memory.total / GIB:.0f} GiB of memory "
+        f"({memory.available / GIB:.0f} free), {platform.system()} {platform.machine()}",
+    )
+    free = shutil.disk_usage(Path.cwd()).free / GIB
     found = f"{free:.0f} GiB free here"
     if free >= LEAST_FREE_GIB:
-        return Finding("disk", found)
-    return Finding("disk", found, "needed", f"make room: {LEAST_FREE_GIB} GiB at least")
+        yield Finding("disk", found)
+    else:
+        yield Finding("disk", found, "needed", f"make room: {LEAST_FREE_GIB} GiB at least")
 
 
 def _python_for(package: str) -> str:
@@ -159,27 +156,23 @@ def _torch(driver: Driver) -> Finding:
     if finding.status != "ok":
         return finding
     cuda = torch_cuda_version()
-    found = f"{finding.found}, " + (f"CUDA {cuda}" if cuda else "CPU only")
-    reason = "" if are_gpus_hidden() else gpu_problem(_build(driver, finding.found, cuda), driver)
+    build, found = TorchBuild(finding.found, cuda), f"{finding.found}, CUDA {cuda}"
+    if cuda is None:
+        found = f"{finding.found}, CPU only"
+    elif driver.usable_gpus and not are_gpus_hidden():
+        # In its own process: loading torch takes seconds, and a broken CUDA may end the process.
+        command = [sys.executable, "-m", torch_build.__name__]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            build = TorchBuild(**json.loads(asked.stdout))
+        except (ValueError, TypeError):
+            last = (asked.stderr.strip().splitlines() or ["it does not start"])[-1]
+            build = replace(build, problem=last)
+    reason = "" if are_gpus_hidden() else gpu_problem(build, driver)
     if not reason:
         return Finding("torch", found)
     problem, _, fix = reason.partition("; ")
     return Finding("torch", problem.removeprefix("torch "), "needed", fix)
-
-
-def _build(driver: Driver, version: str, cuda: str | None) -> TorchBuild:
-    """Ask torch in a separate process what it can use, where that depends on a GPU."""
-    build = TorchBuild(version, cuda)
-    if cuda is None or not driver.usable_gpus:
-        return build
-    # In its own process: loading torch takes seconds, and a broken CUDA may end the process.
-    command = [sys.executable, "-m", torch_build.__name__]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        return TorchBuild(**json.loads(asked.stdout))
-    except (ValueError, TypeError):
-        last = (asked.stderr.strip().splitlines() or ["it does not start"])[-1]
-        return replace(build, problem=last)
 
 
 def torch_cuda_version() -> str | None:
@@ -193,21 +186,24 @@ def torch_cuda_version() -> str | None:
     return match[1] if match else None
 
 
-def _module(name: str, package: str) -> Finding:
+def _nvidia_packages() -> Iterator[Finding]:
+    """Look for what only NVIDIA's image has.
+
+    Apex is known by its parts: the package index has another project of that name.
+    """
+    name, found = "transformer_engine", "not installed"
     if find_spec(name) is None:
-        return Finding(name, "not installed", "optional", "comes with NVIDIA's PyTorch image")
-    return Finding(name, installed_version(package) or "present")
-
-
-def _apex() -> Finding:
-    """Look for NVIDIA's Apex by its parts: the package index has another project of that name."""
+        yield Finding(name, found, "optional", "comes with NVIDIA's PyTorch image")
+    else:
+        yield Finding(name, installed_version("transformer-engine") or "present")
     spec = find_spec("apex")
     folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or []]
     if find_spec("amp_C") or any((folder / "multi_tensor_apply").is_dir() for folder in folders):
-        return Finding("apex", installed_version("apex") or "present")
-    if spec is not None:
-        return Finding("apex", "not NVIDIA's", "optional", "pip uninstall apex")
-    return Finding("apex", "not installed", "optional", "Megatron does without")
+        yield Finding("apex", installed_version("apex") or "present")
+    elif spec is not None:
+        yield Finding("apex", "not NVIDIA's", "optional", "pip uninstall apex")
+    else:
+        yield Finding("apex", found, "optional", "Megatron does without")
 
 
 def _kernels(driver: Driver) -> Finding:

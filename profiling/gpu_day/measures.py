@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from megatron_music.profiling.nvml.summary import read_samples, summarize
+from megatron_music.profiling.nvml.recording import read_samples, summarize
 from megatron_music.profiling.sweep.spec import QUIET
 from megatron_music.profiling.sweep.subprocesses import RUN_OPTION, training_words
 from megatron_music.train.datasets import read_window_settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown, time_breakdown
+from megatron_music.profiling.report.times import EXPOSED, IDLE, TimeBreakdown, time_breakdown
 from megatron_music.profiling.sweep.capture import capture_file, capture_log
 from tests.profiling.capture import FLASH, GEMM, NCCL, Capture
 from tests.profiling.test_report import RAN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from megatron_music.profiling.nsight.kernel_classes import CLASSES, PATTERNS, classify
+from megatron_music.profiling.nsight.analyze import CLASSES, PATTERNS, classify
 
 NAMES = {
     "gemm": [

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from megatron_music.errors import InputError, MissingError, UsageError, WriteError
-from megatron_music.profiling.nvml.recorder import record
-from megatron_music.profiling.nvml.summary import read_samples
+from megatron_music.profiling.nvml.recording import read_samples, record
 
 SECOND = "GPU-00000000-0000-0000-0000-000000000001"
 PATIENCE_S = 20.0
@@ -85,7 +84,7 @@ def test_the_recorder_stops_when_its_parent_dies(
     script = f"""
         import sys, time
         from pathlib import Path
-        from megatron_music.profiling.nvml.recorder import record
+        from megatron_music.profiling.nvml.recording import record
         with record(Path({str(file)!r})) as recording:
             print(recording.pid, flush=True)
             time.sleep(60)

@@ -6,7 +6,7 @@ import pytest
 
 from megatron_music.errors import InputError
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
-from megatron_music.profiling.nvml.summary import read_samples, summarize, total_energy_j
+from megatron_music.profiling.nvml.recording import read_samples, summarize, total_energy_j
 
 
 def one_gpu(**columns: list[object]) -> list[Sample]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from megatron_music.profiling.nvml.reader import DeviceSample, Sample, to_json
-from megatron_music.profiling.report.timeline import Timeline, read_timeline
+from megatron_music.profiling.report.times import Timeline, read_timeline
 from megatron_music.profiling.sweep.hardware import LoadRecorder
 from megatron_music.profiling.sweep.trial import GPUS_FILE, LOAD_FILE
 from tests.profiling.test_report import RAN

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_music.profiling.nvml.summary import read_samples
+from megatron_music.profiling.nvml.recording import read_samples
 from megatron_music.profiling.report.render import notes
 from megatron_music.profiling.sweep import trial
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks

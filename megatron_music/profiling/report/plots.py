@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.profiling.report.breakdown import EXPOSED, IDLE, TimeBreakdown
-from megatron_music.profiling.report.timeline import Timeline
+from megatron_music.profiling.report.times import EXPOSED, IDLE, TimeBreakdown, Timeline
 from megatron_music.profiling.sweep.results import FORMULAS, Row
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from megatron_music.errors import InputError, MissingError
 from megatron_music.files import atomic_write, write_text
 from megatron_music.formatting import markdown_table
-from megatron_music.profiling.report.breakdown import TimeBreakdown, time_breakdown
 from megatron_music.profiling.report.columns import (
     COLUMNS,
     Line,
@@ -26,7 +25,7 @@ from megatron_music.profiling.report.plots import (
     utilisation_chart,
     where_chart,
 )
-from megatron_music.profiling.report.timeline import read_timeline
+from megatron_music.profiling.report.times import TimeBreakdown, read_timeline, time_breakdown
 from megatron_music.profiling.sweep.results import (
     FORMULAS,
     RANKED_BY,

@@ -28,12 +28,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from megatron_music.config import Count, CountOrZero, Positive, Recipe, load_recipe, read_yaml
+from megatron_music.costs.flops import recipe_shape
 from megatron_music.costs.layout import check_layout
 from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.errors import InputError, LayoutError, UsageError
 from megatron_music.files import os_error_reason, read_small
-from megatron_music.formatting import counted
 from megatron_music.profiling.sweep.hardware import Machine
+from megatron_music.profiling.sweep.results import GIB, Outcome, Row
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 from megatron_music.train.backends import cpu
@@ -99,14 +100,7 @@ class Configuration:
     @property
     def label(self) -> str:
         """Name the configuration shortly, for a person, as its row is named."""
-        parallel, train = self.recipe.parallel, self.recipe.train
-        return (
-            f"{counted(self.processes, 'process', 'processes')}, "
-            f"TP={parallel.tensor_model_parallel_size} PP={parallel.pipeline_model_parallel_size} "
-            f"DP={self.data_parallel_size or '-'}, batch {train.micro_batch_size} of "
-            f"{train.global_batch_size}, {train.precision}, recompute {train.recompute}, "
-            f"l={self.recipe.model.num_layers} h={self.recipe.model.hidden_size}"
-        )
+        return self.row().label
 
     @property
     def data_parallel_size(self) -> int:
@@ -126,6 +120,31 @@ class Configuration:
             _PRECISION.index(train.precision),
             -train.global_batch_size,
             self.processes,
+        )
+
+    def row(self, outcome: Outcome = "skipped", reason: str = "", command: str = "") -> Row:
+        """Return the row of the configuration without any figure."""
+        model, parallel, train = self.recipe.model, self.recipe.parallel, self.recipe.train
+        shape = recipe_shape(self.recipe, len(vocabulary_of(TokenizerSettings())))
+        is_possible = refusal_reason(self, self.processes) is None
+        return Row(
+            key=self.key,
+            outcome=outcome,
+            reason=reason,
+            command=command,
+            processes=self.processes,
+            precision=train.precision,
+            tensor_parallel=parallel.tensor_model_parallel_size,
+            pipeline_parallel=parallel.pipeline_model_parallel_size,
+            data_parallel=self.data_parallel_size,
+            micro_batch_size=train.micro_batch_size,
+            global_batch_size=train.global_batch_size,
+            recompute=train.recompute,
+            seq_length=model.seq_length,
+            num_layers=model.num_layers,
+            hidden_size=model.hidden_size,
+            padded_vocab_size=shape.padded_vocab_size,
+            estimated_bytes=round(estimate_memory_needed(self).total) if is_possible else None,
         )
 
 
@@ -220,7 +239,6 @@ def _configuration(
     return Configuration(sweep.recipe, overrides, recipe, processes, sweep.warmup_iters)
 
 
-GIB = 1 << 30
 MARGIN = 1.1
 """A configuration is tried up to this factor above the memory: estimates err."""
 

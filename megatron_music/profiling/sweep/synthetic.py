@@ -1,6 +1,5 @@
 """A data set of random tokens: the time of a step does not depend on the tokens."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,6 @@ from megatron_music.tokenizer.vocabulary import (
 TOKENS = 1 << 20
 SAMPLES = 4
 """The least number of sequences, for any length."""
-
-
-@lru_cache(maxsize=1)
-def vocabulary_size() -> int:
-    """Return the tokens of the default vocabulary, which sweeps train over."""
-    return len(Vocabulary(TokenizerSettings()))
 
 
 def synthetic_data(folder: Path, seq_length: int) -> Path:

@@ -10,25 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from megatron_music.costs.flops import recipe_shape
 from megatron_music.errors import MusicError
 from megatron_music.profiling.nvml.reader import MIG_REMARK
-from megatron_music.profiling.nvml.recorder import record
-from megatron_music.profiling.nvml.summary import read_samples, summarize, total_energy_j
+from megatron_music.profiling.nvml.recording import read_samples, record, summarize, total_energy_j
 from megatron_music.profiling.sweep.hardware import LoadRecorder, Machine, Peaks
 from megatron_music.profiling.sweep.results import Outcome, Row
-from megatron_music.profiling.sweep.spec import (
-    Configuration,
-    estimate_memory_needed,
-    refusal_reason,
-)
+from megatron_music.profiling.sweep.spec import Configuration
 from megatron_music.profiling.sweep.subprocesses import (
     end_training,
     explain,
     run_group,
     train_command,
 )
-from megatron_music.profiling.sweep.synthetic import synthetic_data, vocabulary_size
+from megatron_music.profiling.sweep.synthetic import synthetic_data
 from megatron_music.train.run_dir import RunDir, read_log
 
 OUTPUT_FILE = "output.txt"
@@ -103,32 +97,10 @@ def describe(
     configuration: Configuration, context: TrialContext, outcome: Outcome, reason: str
 ) -> Row:
     """Return the row of a configuration without any figure."""
-    recipe, processes = configuration.recipe, configuration.processes
-    environment = context.machine.environment(processes)
+    environment = context.machine.environment(configuration.processes)
     settings = [f"{name}={value}" for name, value in environment.items()]
-    shape = recipe_shape(recipe, vocabulary_size())
-    is_possible = refusal_reason(configuration, processes) is None
-    return Row(
-        key=configuration.key,
-        outcome=outcome,
-        reason=reason,
-        command=" ".join([*settings, shlex.join(context.command(configuration))]),
-        processes=processes,
-        precision=recipe.train.precision,
-        tensor_parallel=recipe.parallel.tensor_model_parallel_size,
-        pipeline_parallel=recipe.parallel.pipeline_model_parallel_size,
-        data_parallel=configuration.data_parallel_size,
-        micro_batch_size=recipe.train.micro_batch_size,
-        global_batch_size=recipe.train.global_batch_size,
-        recompute=recipe.train.recompute,
-        seq_length=recipe.model.seq_length,
-        num_layers=recipe.model.num_layers,
-        hidden_size=recipe.model.hidden_size,
-        padded_vocab_size=shape.padded_vocab_size,
-        estimated_bytes=(
-            round(estimate_memory_needed(configuration).total) if is_possible else None
-        ),
-    )
+    command = " ".join([*settings, shlex.join(context.command(configuration))])
+    return configuration.row(outcome, reason, command)
 
 
 def measure(
