@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from megatron_music.cli import sample_text, show
 from megatron_music.cli.options import command_of
-from megatron_music.cli.sample_options import SampleOptions
+from megatron_music.cli.sample_options import SampleOptions, words_for_more
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ def _sample(
     due = songs_to_compose(output, request, maker, formats)
     if not due:
         show.log(f"{output} already holds these songs; other seeds give others")
-    for file in _compose(model, output, request, due, maker, formats, prompt, corpus):
+    more = words_for_more(options)
+    for file in _compose(model, output, request, due, maker, formats, prompt, corpus, more):
         print(file)
 
 
@@ -212,6 +213,7 @@ def _compose(
     formats: "Formats",
     prompt: "Prompt | None",
     corpus: Path | None,
+    more: list[str],
 ) -> list[Path]:
     from megatron_music.generate.album import write_album
     from megatron_music.omp import set_omp_wait_policy
@@ -250,4 +252,5 @@ def _compose(
             copies=copies,
             progress=progress,
             model=model,
+            more=more,
         )

@@ -1,8 +1,8 @@
 """The options of `sample`, one field each, for typer; fields of `Request` have the same names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 from typer import Argument, Option
 
@@ -309,3 +309,34 @@ class SampleOptions:
         bool,
         Option("--kar", help="Also write .kar, for karaoke players.", rich_help_panel=_FILES),
     ] = False
+
+
+_ONCE = ("model", "output", "keep", "seed", "song_ids")
+"""Options that say which folder and which songs; the others are the same for more songs."""
+
+
+def option_names() -> dict[str, str]:
+    """Return what a person writes for each field, such as "--tempo"."""
+    names: dict[str, str] = {}
+    for name, hint in get_type_hints(SampleOptions, include_extras=True).items():
+        option = hint.__metadata__[0]
+        # Inside Annotated typer takes the first name for the option's default.
+        declared = (option.default, *(option.param_decls or ()))
+        long = [one for one in declared if isinstance(one, str) and one.startswith("--")]
+        names[name] = long[0].split("/")[0] if long else f"--{name.replace('_', '-')}"
+    return names
+
+
+def words_for_more(options: SampleOptions) -> list[str]:
+    """Return the options to give again, as words of a command, for more songs of this kind."""
+    names, words = option_names(), []
+    for of in fields(options):
+        value, name = getattr(options, of.name), names[of.name]
+        if of.name in _ONCE or value == of.default:
+            continue
+        if isinstance(value, bool):
+            words.append(name if value else f"--no-{name.removeprefix('--')}")
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += [name, str(one)]
+    return words

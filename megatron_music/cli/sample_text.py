@@ -1,10 +1,10 @@
 """`sample` with a model of words."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from megatron_music.cli import show
-from megatron_music.cli.sample_options import SampleOptions
+from megatron_music.cli.sample_options import SampleOptions, option_names
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,27 +25,15 @@ def is_words(options: SampleOptions) -> bool:
     words = is_text(options.model)
     given = {of.name for of in fields(options) if getattr(options, of.name) != of.default}
     known = {*_OF_BOTH, *_OF_WORDS} if words else {of.name for of in fields(options)} - {*_OF_WORDS}
-    wrong = [name for name in _option_names() if name in given - known]
+    wrong = [name for name in option_names() if name in given - known]
     if wrong:
-        names = ", ".join(_option_names()[name] for name in wrong)
+        names = ", ".join(option_names()[name] for name in wrong)
         kinds = ("music", "words") if words else ("words", "music")
         raise UsageError(
             f"{names}: for a model of {kinds[0]}, and {options.model} is of {kinds[1]}; "
             "leave that out"
         )
     return words
-
-
-def _option_names() -> dict[str, str]:
-    """Return what a person writes for each field."""
-    names: dict[str, str] = {}
-    for name, hint in get_type_hints(SampleOptions, include_extras=True).items():
-        option = hint.__metadata__[0]
-        # Inside Annotated typer takes the first name for the option's default.
-        declared = (option.default, *(option.param_decls or ()))
-        long = [one for one in declared if isinstance(one, str) and one.startswith("--")]
-        names[name] = long[0] if long else f"--{name.replace('_', '-')}"
-    return names
 
 
 def sample(options: SampleOptions) -> None:

@@ -22,7 +22,7 @@ tags: [music, midi, symbolic-music, mmm, gpt2]
 
 # A composer of MIDI music, trained on {title}
 
-A GPT-2 of {layers} layers and {hidden} channels that continues mmmtrack tokens: notes bar by bar,
+A GPT-2 of {layers} and {hidden} channels that continues mmmtrack tokens: notes bar by bar,
 track by track, on a grid of {steps} steps a quarter note, in {metres}. {voices}It was trained with
 [Megatron](https://github.com/NVIDIA/Megatron-LM) by megatron_music and holds {bars} bars at a
 time, at most {tokens} tokens; longer songs are composed window by window.
@@ -30,11 +30,15 @@ time, at most {tokens} tokens; longer songs are composed window by window.
 ## Compose with it
 
 ```
-megatron-music sample THIS_FOLDER -o music -n 4 --bars 8
-megatron-music sample THIS_FOLDER -o music --prompt yours.mid --fill-bars 5-6
+megatron-music sample THIS_FOLDER -o music -n 4 --bars {bars}{whole}
+megatron-music sample THIS_FOLDER -o music --best 4 --of 32 --bars {bars}{whole}
+megatron-music sample THIS_FOLDER -o music --prompt yours.mid --fill-bars 3-4
 ```
 
-The weights load in plain Transformers (`GPT2LMHeadModel.from_pretrained`).{inputs}
+The second command composes 32 songs and keeps the four that look most like real music; it needs
+`real_music.npy` in this folder, or the training data.{explained}
+
+The weights load in plain Transformers (`GPT2LMHeadModel.from_pretrained`){inputs}.
 
 **Without the grammar mask songs are not legal.** What `generate` draws from the bare model soon
 breaks a rule: a note that never ends, a bar that is too long. `sample` leaves only the tokens by
@@ -65,6 +69,12 @@ held-out loss, statistics of notes and voices, copying, a critic.
 - Figures are of one run; another seed gives others.
 """
 
+_PLACE = """ With `--begin` a song begins like a
+piece, with `--end` it closes like one."""
+_INPUTS = """, but
+token ids alone are not enough: it was trained with structural inputs ({names}),
+and without them its predictions are wrong. For each call
+`megatron_music.generate.structural.model_inputs` makes the arguments of the model from token ids"""
 
 _WORDS_PAGE = """\
 ---
@@ -77,7 +87,7 @@ tags: [lyrics, gpt2]
 
 # A writer of songs' words, trained on {title}
 
-A GPT-2 of {layers} layers and {hidden} channels that holds {tokens:,} tokens at a time. It was
+A GPT-2 of {layers} and {hidden} channels that holds {tokens:,} tokens at a time. It was
 trained with [Megatron](https://github.com/NVIDIA/Megatron-LM) by megatron_music.
 
 ## Write with it
@@ -112,11 +122,11 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
     shape, settings = source.recipe.model, source.vocabulary.settings
     run = RunDir(source.step.parents[1])
     data = _data(run)
-    inputs = ", ".join(shape.structural_inputs)
+    names, knows_place = ", ".join(shape.structural_inputs), "place" in shape.structural_inputs
     (folder / CARD_FILE).write_text(
         _PAGE.format(
             title=" and ".join(one["title"] for one in data) or "music that is not on record",
-            layers=shape.num_layers,
+            layers=_count(shape.num_layers, "layer"),
             hidden=shape.hidden_size,
             steps=settings.steps_per_quarter,
             metres=", ".join(settings.metres) or "4/4",
@@ -125,13 +135,12 @@ def write_card(folder: Path, source: Source, difference: float) -> None:
             voices=f"Every song has {', '.join(settings.ensemble)}. " if settings.ensemble else "",
             bars=settings.bars,
             tokens=shape.seq_length,
-            inputs=f" It has structural inputs ({inputs}):\ngive it the arguments that "
-            "`megatron_music.generate.structural.model_inputs` makes of token ids."
-            if inputs
-            else "",
+            whole=" --begin --end" * knows_place,
+            explained=_PLACE * knows_place,
+            inputs=_INPUTS.format(names=names) if names else "",
             data="\n\n".join(map(_terms, data)) or "The data set is not recorded; ask its maker.",
             figures=_figures(run, source, difference),
-            place=", apart from where in it the window is" if "place" in inputs else "",
+            place=", apart from where in it the window is" * knows_place,
         ),
         encoding="utf-8",
     )
@@ -143,12 +152,16 @@ def _words_page(source: Source, difference: float) -> str:
     data = _data(run)
     return _WORDS_PAGE.format(
         title=" and ".join(one["title"] for one in data) or "words that are not on record",
-        layers=shape.num_layers,
+        layers=_count(shape.num_layers, "layer"),
         hidden=shape.hidden_size,
         tokens=shape.seq_length,
         data="\n\n".join(map(_terms, data)) or "The data set is not recorded; ask its maker.",
         figures=_figures(run, source, difference),
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _data(run: RunDir) -> list[dict[str, str]]:

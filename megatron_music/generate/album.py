@@ -101,12 +101,14 @@ def write_album(
     copies: CopyCheck = not_checked,
     progress: Progress = silent,
     model: Path | None = None,
+    more: Sequence[str] = (),
 ) -> list[Path]:
     """Add songs to a folder, `song-SEED.mid`, `.wav`, `.png` and `.json` each, and `index.html`.
 
     Where a name is taken, as by a song of another request, the next free one is used. Songs that
     are there as asked are not written again. Returns the files of the request, songs in order.
-    `model` is the folder to name in the page's commands. Raises WriteError, and Interrupted at
+    The page's commands name the folder `model`; `more` are the options of the one for more songs
+    like these. Raises WriteError, and Interrupted at
     Ctrl-C: the songs written by then are kept.
     """
     chosen = formats or Formats()
@@ -127,7 +129,7 @@ def write_album(
             found = [Copies(None, reason="interrupted while composing")] * len(album.written)
         files = album.finish(found)
         if chosen.page:
-            files.append(write_page(album.index, request, model))
+            files.append(write_page(album.index, model, more))
     if stopped:
         songs_kept = f"{album.done} of {album.wanted} songs are finished and kept in {folder}"
         raise Interrupted(f"interrupted; {songs_kept if album.done else 'no song was finished'}")

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ _DATA = re.compile(r'<script type="application/json" data-key="([^"]+)">(.*?)</s
 _UNSAID = ("temperature", "top_k", "top_p", "min_p", "guidance", "parallel_penalty")
 
 
-def write_page(index: AlbumIndex, request: Request, model: Path | None) -> Path:
+def write_page(index: AlbumIndex, model: Path | None, more: Sequence[str] = ()) -> Path:
     """Write the page of the songs in a folder, the newest first; returns it.
 
     A page that another program wrote or changed under this name is left, and the next name is
-    used. `model` is named in the commands on the page. Raises MissingError and WriteError.
+    used. The commands on the page name `model`; that for more songs like the newest has the
+    options `more`. Raises MissingError and WriteError.
     """
     try:
         from jinja2 import Environment
@@ -39,6 +41,7 @@ def write_page(index: AlbumIndex, request: Request, model: Path | None) -> Path:
     while path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace")[:400]:
         number += 1
         path = usual.with_stem(f"{usual.stem}-{number}")
+    command = ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(index.folder)]
     batches: list[dict[str, Any]] = []
     songs: list[dict[str, Any]] = []
     left_bytes = MOST_BYTES
@@ -48,7 +51,7 @@ def write_page(index: AlbumIndex, request: Request, model: Path | None) -> Path:
     for entries in reversed([list(of) for _, of in groupby(index.present(), key=_batch_of)]):
         cards = []
         for entry in entries:
-            card = _card(index, entry, len(songs), drawn, model)
+            card = _card(index, entry, len(songs), drawn, command)
             if card is None or (left_bytes := left_bytes - len(card["data"])) < 0:
                 continue
             cards.append(card)
@@ -62,10 +65,8 @@ def write_page(index: AlbumIndex, request: Request, model: Path | None) -> Path:
         songs=songs,
         composed=sum(not song["is_prompt"] for song in songs),
         left_out=len(index.present()) - len(songs),
-        more=_command(model, index.folder, request),
-        keep=shlex.join(
-            ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(index.folder)]
-        ),
+        more=shlex.join([*command, *more]),
+        keep=shlex.join(command),
         folder=index.folder.resolve().as_uri(),
     )
     write_changed(path, page + "\n")
@@ -79,7 +80,7 @@ def _batch_of(entry: Entry) -> str:
 
 
 def _card(
-    index: AlbumIndex, entry: Entry, number: int, drawn: dict[str, str], model: Path | None
+    index: AlbumIndex, entry: Entry, number: int, drawn: dict[str, str], command: list[str]
 ) -> dict[str, Any] | None:
     """Return what the page shows of a song; None where its files cannot be read any more."""
     midi, wav = index.path(entry, "mid"), index.path(entry, "wav")
@@ -110,24 +111,8 @@ def _card(
         "copies": copied,
         "copied": -1 if copies is None or copies["found"] is None else copies["found"],
         "new": came.get("new", ""),
-        "next": _command(model, index.folder, None, midi, came["bars"]),
+        "next": shlex.join([*command, "--prompt", str(midi), "--bars", str(2 * came["bars"])]),
     }
-
-
-def _command(
-    model: Path | None,
-    folder: Path,
-    request: Request | None,
-    prompt: Path | None = None,
-    bars: int = 0,
-) -> str:
-    """Return the command that composes more songs, or that continues one."""
-    words = ["megatron-music", "sample", str(model or "HFDIR"), "-o", str(folder)]
-    if prompt is not None:
-        words += ["--prompt", str(prompt), "--bars", str(2 * bars)]
-    elif request is not None and request.bars is not None:
-        words += ["--bars", str(request.bars)]
-    return shlex.join(words)
 
 
 def _about(wish: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
 """`sample` from the command line: an album from an exported model, and how it says no."""
 
 import json
+import re
+import shlex
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +118,21 @@ def test_of_many_songs_the_best_are_written(here: Path) -> None:
     assert set(songs) <= {f"song-{seed}" for seed in range(7, 16)}
     with pytest.raises(UsageError, match="leave out -n and --song-id"):
         run(*command, "--best", "2", "-n", "3")
+
+
+def test_the_pages_command_for_more_songs_asks_for_the_same(here: Path) -> None:
+    model = str(untrained(here / "my hf", SETTINGS))
+    options = ("-n", "1", "--bars", "2", "--temperature", "0.9", "--no-full-bars", "--kar")
+    run("sample", model, "-o", "music", "--seed", "5", *options, "--no-wav", "--instrument", "ALTO")
+    page = (here / "music" / "index.html").read_text(encoding="utf-8")
+    (command,) = re.findall(r"More like the newest: <code>(.*?)</code>", page)
+    words = shlex.split(unescape(command))
+    files = run(*words[1:]).stdout.split()
+    assert [Path(file).name for file in files][:3] == ["song-6.mid", "song-6.kar", "song-6.png"]
+    first, again = (
+        json.loads((here / "music" / f"song-{seed}.json").read_text())["asked"] for seed in (5, 6)
+    )
+    assert again == first | {"seed": 6}
 
 
 @pytest.mark.parametrize(("option", "asked"), [("--full-bars", True), ("--no-full-bars", False)])

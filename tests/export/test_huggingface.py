@@ -1,6 +1,7 @@
 """What was trained is what Hugging Face loads: the same logits, in one complete folder."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,14 @@ def test_the_model_card_names_data_terms_figures_and_limits(exported: Path) -> N
     assert "**Licence**: " in card or "not recorded" in card
     assert "| iterations of training | 30 |" in card
     assert "loss on held-out music, nats a token | 3." in card
-    assert "megatron-music sample THIS_FOLDER" in card
+    assert "A GPT-2 of 2 layers and 64 channels" in card
+    assert "token ids alone are not enough" in card
+    commands = re.findall(r"^megatron-music sample THIS_FOLDER -o music (.*)$", card, re.MULTILINE)
+    assert commands == [
+        "-n 4 --bars 4 --begin --end",
+        "--best 4 --of 32 --bars 4 --begin --end",
+        "--prompt yours.mid --fill-bars 3-4",
+    ]
 
 
 def test_the_loss_on_held_out_documents_is_the_trained_models(

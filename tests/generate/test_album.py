@@ -152,8 +152,9 @@ def test_the_page_needs_no_network_and_holds_the_sound_of_each_track(tmp_path: P
 
 
 def test_the_page_shows_the_next_commands_and_no_hashes(tmp_path: Path) -> None:
-    request = Request(1, seed=5, bars=2)
-    write_album([song(5)], tmp_path, request, MAKER, QUICK, model=Path("run/hf"))
+    request, model = Request(1, seed=5, bars=2), Path("run/hf")
+    options = ["--bars", "2"]
+    write_album([song(5)], tmp_path, request, MAKER, QUICK, model=model, more=options)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert MAKER.model[:12] not in page
     more = f"megatron-music sample run/hf -o {tmp_path}"
