@@ -54,6 +54,12 @@ def os_error_reason(fault: OSError) -> str:
     return fault.strerror or str(fault)
 
 
+def write_cure(fault: OSError) -> str:
+    """Return what to do where a file cannot be written: the disk is named only where it is full."""
+    is_full = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "make room" if is_full else "choose another place"
+
+
 def suggest_path(path: Path) -> str:
     """Return advice for a missing file: the most similar name in its folder, if there is one."""
     names: list[str] = []

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from megatron_music.errors import CheckpointError, WriteError
+from megatron_music.files import os_error_reason, write_cure
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.gpt2 import is_gpt2_folder, load_gpt2_weights
 from megatron_music.train.optimizer import TrainState
@@ -34,6 +35,21 @@ _SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 _REASON_LENGTH = 300
 _POSITIONS = "embedding.position_embeddings.weight"
 _FORMAT, _VERSION = "torch_dist", 1
+
+
+class _Writer(FileSystemWriter):
+    """torch's writer, whose errors say what the system said."""
+
+    def write_data(self, *arguments: Any) -> Any:
+        """Write this rank's part; raises OSError."""
+        try:
+            return super().write_data(*arguments)
+        except RuntimeError as fault:
+            # torch raises an error of its own over the system's, and ranks exchange only that.
+            hidden: BaseException | None = fault
+            while hidden is not None and not isinstance(hidden, OSError):
+                hidden = hidden.__cause__ or hidden.__context__
+            raise hidden or fault from None
 
 
 # Megatron's own writer starts a manager process. That process dies of the SIGTERM which makes us
@@ -54,7 +70,7 @@ class InProcessSave(megatron_torch.TorchDistSaveShardedStrategy):  # type: ignor
         )
         state_dict_saver.save(
             megatron_torch.mcore_to_pyt_state_dict(state, False),
-            storage_writer=FileSystemWriter(str(checkpoint_dir)),
+            storage_writer=_Writer(str(checkpoint_dir)),
             planner=megatron_torch.MCoreSavePlanner(
                 dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
             ),
@@ -73,10 +89,9 @@ def save(
     Without `update_latest` it is `spike_N`, kept for inspection: runs do not resume from it. Raises
     WriteError when the place cannot be written.
     """
-    first = context.is_first
     with (
         commit_checkpoint(run, meta, update_latest)
-        if first
+        if context.is_first
         else nullcontext(run.partial(meta.iteration)) as folder
     ):
         context.wait()
@@ -85,10 +100,12 @@ def save(
             with train_state.all_params_gathered():
                 state = _state(train_state.model, train_state.optimizer)
                 dist_checkpointing.save(state, str(folder), InProcessSave())
-        except (CheckpointException, CheckpointingException, OSError, RuntimeError) as fault:
+        # Not RuntimeError: ranks exchange their errors, so this one says that a rank has died.
+        except (CheckpointException, CheckpointingException, OSError) as fault:
+            first = _first(fault)
+            cure = write_cure(first) if isinstance(first, OSError) else "choose another place"
             raise WriteError(
-                f"cannot write {run.step(meta.iteration)}: {_reason(fault)}; "
-                "make room and start again"
+                f"cannot write {run.step(meta.iteration)}: {_reason(fault)}; {cure} and start again"
             ) from fault
         context.wait()
 
@@ -169,13 +186,21 @@ def readable(step: Path) -> Iterator[None]:
         ) from fault
 
 
+def _first(fault: BaseException) -> BaseException:
+    """Return the first rank's fault of an error that gathers those of all ranks."""
+    if isinstance(fault, CheckpointException) and fault.failures:
+        return next(iter(fault.failures.values()))[0]
+    return fault
+
+
 def _reason(fault: BaseException) -> str:
     """Shorten a fault of several ranks to the first line that says something."""
-    if isinstance(fault, CheckpointException) and fault.failures:
-        fault = next(iter(fault.failures.values()))[0]
+    fault = _first(fault)
     if isinstance(fault, pickle.UnpicklingError) and "weights_only" in str(fault):
         return "a file in it is damaged or holds more than data"  # torch's cure would run that
     if isinstance(fault, EOFError):
         return "a file in it is cut short"
+    if isinstance(fault, OSError):
+        return os_error_reason(fault)
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return lines[0][:_REASON_LENGTH] if lines else type(fault).__name__

@@ -75,8 +75,10 @@ def explain(fault: RuntimeError) -> Exception:
             "the device is out of memory; lower train.micro_batch_size, set "
             "train.recompute=full or raise parallel.tensor_model_parallel_size"
         )
-    # Written with a capital or without, by the library and its version.
-    if "onnection closed by peer" in text or "Connection reset" in text:
+    # Of gloo, with a capital or without by its version, and of NCCL.
+    if any(
+        one in text for one in ("onnection closed by peer", "Connection reset", "ncclRemoteError")
+    ):
         return TrainingError("another process of this run ended; see its message")
     if type(fault).__name__ in _NOT_MET:
         return TrainingError(

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from megatron_music.config import validation_message
 from megatron_music.errors import CheckpointError, WriteError
-from megatron_music.files import os_error_reason, read_small, write_text
+from megatron_music.files import os_error_reason, read_small, write_cure, write_text
 from megatron_music.tokenizer.load import AnyVocabulary, save_any_tokenizer
 
 META_FILE = "meta.json"
@@ -184,7 +184,7 @@ def commit_checkpoint(
             _remove(doomed)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {final}: {os_error_reason(fault)}; make room and start again"
+            f"cannot write {final}: {os_error_reason(fault)}; {write_cure(fault)} and start again"
         ) from fault
     finally:
         _remove(partial)

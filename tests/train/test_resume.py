@@ -154,3 +154,40 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert done.stderr.splitlines()[-1].startswith("error: cannot write")
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "is_full"),
+    [
+        ("os.kill(os.getpid(), 9)", "another process of this run ended", False),
+        ("raise RuntimeError('no') from OSError(28, 'no space')", ": no space; make room", True),
+    ],
+    ids=["killed", "full disk"],
+)
+def test_the_disk_is_blamed_where_the_system_says_so(
+    data: Path, tmp_path: Path, end: str, told: str, is_full: bool
+) -> None:
+    arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(tmp_path / "run")]
+    arguments += [*SMALL, "train.train_iters=1", "log.eval_interval=0"]
+    rank = tmp_path / "rank.py"
+    rank.write_text(
+        "import os, runpy, sys\n"
+        "from torch.distributed.checkpoint.filesystem import FileSystemWriter as Writer\n"
+        "def write(*_):\n"
+        f"    {end}\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    Writer.write_data = write\n"
+        f"sys.argv = ['megatron-music', *{arguments!r}]\n"
+        "runpy.run_module('megatron_music', run_name='__main__')\n"
+    )
+    launcher = [sys.executable, "-m", "megatron_music.train.torchrun", "--standalone"]
+    done = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", str(rank)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told in errors[0]
+    assert ("make room" in done.stderr) == is_full
