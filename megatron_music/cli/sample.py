@@ -113,8 +113,9 @@ def _count(options: SampleOptions) -> int | None:
         raise UsageError("--best chooses among --of songs; leave out -n and --song-id")
     of = max(USUAL_SONGS, 2 * options.best) if options.of is None else options.of
     if of < max(FEWEST_SONGS, options.best):
+        least = max(FEWEST_SONGS, options.best)
         raise UsageError(
-            f"--best {options.best} --of {of}: give --of {max(FEWEST_SONGS, options.best)} or more"
+            f"--best {options.best} --of {of}: give --of {least} or more (with make: OF={least})"
         )
     return of
 

@@ -48,7 +48,8 @@ class SampleOptions:
         int | None, Option(help="Number of songs to keep of --of, ranked by the model's critic.")
     ] = None
     of: Annotated[
-        int | None, Option(help="Number of songs to compose for --best; else 32, or twice --best.")
+        int | None,
+        Option(help="Number of songs to compose for --best, 8 or more; else 32, or twice --best."),
     ] = None
     seed: Annotated[
         int | None, Option(help="Seed of the first song; else 7, or the next that is free.")

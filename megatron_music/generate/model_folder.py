@@ -66,20 +66,25 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         return CheckpointError(
             f"{folder} is a run; its exported model is {folder / 'hf'}: give that"
         )
-    if (folder / "checkpoints").is_dir():
-        return CheckpointError(
-            f"{folder} is a run that is not exported; first: megatron-music export {folder}"
-        )
+    for run in (folder, folder.parent):
+        if (run / "checkpoints").is_dir():
+            return CheckpointError(
+                f"{run} is a run that is not exported; first: megatron-music export {run}"
+            )
     if folder.name.lower().endswith(MUSIC_SUFFIXES) and folder.is_file():
         return CheckpointError(
             f"{folder} is a piece of music, not a model; give an exported model, and the piece "
             "with --prompt"
         )
-    found = ", ".join(sorted(str(path.parent) for path in Path("runs").glob("*/hf/config.json")))
-    here = f"give {found}" if found else "make one with: megatron-music export RUN"
+    models = sorted(path.parent for path in Path("runs").glob("*/hf/config.json"))
+    if models:
+        runs = ", ".join(f"RUN={model.parent}" for model in models)
+        cure = f"give {', '.join(map(str, models))} (with make: {runs})"
+    else:
+        cure = "train one with make pretrain, or export a run: megatron-music export RUN"
     hidden = ", which this folder hides" if folder.name == CARRIED.name else ""
     return CheckpointError(
-        f"no exported model in {folder} ({reason}); {here}; the package has one, "
+        f"no exported model in {folder} ({reason}); {cure}; the package has one, "
         f"{CARRIED.name}{hidden}"
     )
 

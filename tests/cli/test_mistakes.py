@@ -50,8 +50,10 @@ SAMPLE = """
 sampel hf                                          | 2 | did you mean 'sample'
 sample                                             | 2 | HFDIR is missing
 sample nothing                                     | 1 | no exported model in nothing
+sample nothing                                     | 1 | make pretrain
 sample empty                                       | 1 | megatron-music export
 sample run                                         | 1 | first: megatron-music export run
+sample run/hf                                      | 1 | first: megatron-music export run
 sample tune.mid                                    | 1 | is a piece of music, not a model
 sample hf tune.mid                                 | 2 | one argument too many: 'tune.mid'
 sample hf --promt tune.mid                         | 2 | there is no option --promt
@@ -74,7 +76,7 @@ sample hf --attribute COMPOSER=BACH                | 2 | its data had none
 sample hf --tracks 0                               | 2 | --tracks must be
 sample hf --song-id -5                             | 2 | --song-id must be
 sample hf --song-id 5 --seed 7                     | 2 | give one of the two
-sample hf --best 4 --of 2                          | 2 | give --of 8 or more
+sample hf --best 4 --of 2                          | 2 | give --of 8 or more (with make: OF=8)
 sample hf --of 8                                   | 2 | needs --best
 sample hf --keep 3                                 | 2 | songs of this folder: none
 sample hf --data nothing                           | 1 | nothing
