@@ -55,7 +55,7 @@ def test_bf16_stays_as_near_as_its_digits_allow(dropout: float) -> None:
         torch.manual_seed(5)
         return attend_by_blocks(*parts, dropout=dropout)
 
-    drawn = parts(300)
+    drawn = parts(2 * BLOCK)  # the same shapes in both: the same weights are dropped
     found = gradients(seeded, *(part.bfloat16() for part in drawn))
     for near, exact in zip(found, gradients(seeded, *drawn), strict=True):
         assert near.dtype is torch.bfloat16
@@ -111,6 +111,20 @@ def test_packed_documents_attend_as_if_each_were_alone(dropout: float) -> None:
     packed = torch.autograd.grad(context[:-padding], parts, onto)
     for mine, other in zip(packed, torch.autograd.grad(alone, parts, onto), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+def test_bf16_documents_leave_no_trace_in_those_behind_them() -> None:
+    """Blocks reach past the end of a short document, over all of the next ones."""
+    lengths, total = (33, 1, 2, 1, 3, 170, 31, 1, 64), 310
+    drawn = parts(total)
+
+    def packed(*of: Any) -> Any:
+        return attend_by_blocks(*of, lengths=lengths)
+
+    found = gradients(packed, *(part.bfloat16() for part in drawn))
+    for near, exact in zip(found, gradients(packed, *drawn), strict=True):
+        torch.testing.assert_close(near.float(), exact, atol=0.1, rtol=0.05)
+        assert not near[:, :, sum(lengths) :].any()
 
 
 def test_a_microbatch_without_documents_is_all_padding() -> None:
