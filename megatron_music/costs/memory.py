@@ -84,41 +84,25 @@ def estimate_memory(
 
     The layout is one that `check_layout` accepts; `position_rows` is as in `parameter_count`.
     """
-    pipeline = recipe.parallel.pipeline_model_parallel_size
-    stages = [
-        _stage(recipe, vocabulary_size, data_parallel_size, stage, position_rows)
-        for stage in range(pipeline)
-    ]
-    return max(stages, key=lambda memory: memory.total)
-
-
-def _stage(
-    recipe: Recipe,
-    vocabulary_size: int,
-    data_parallel_size: int,
-    stage: int,
-    position_rows: int | None,
-) -> Memory:
-    parallel = recipe.parallel
-    count = stage_parameters(
-        recipe.model,
-        vocabulary_size,
-        parallel.tensor_model_parallel_size,
-        parallel.pipeline_model_parallel_size,
-        stage,
-        position_rows,
-    )
-    is_fp32 = recipe.train.precision == "fp32"
+    parallel, stages = recipe.parallel, []
+    tensor, pipeline = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     # In 16 bits the optimizer keeps an fp32 copy of the weights as well.
-    state = FP32_BYTES * (MOMENTS if is_fp32 else MOMENTS + 1) * count
-    return Memory(
-        stage=stage,
-        parameters=count,
-        weights=_value_bytes(recipe) * count,
-        gradients=FP32_BYTES * count,
-        optimizer=state / (data_parallel_size if parallel.use_distributed_optimizer else 1),
-        activations=_activations(recipe, vocabulary_size, data_parallel_size, stage),
-    )
+    state = FP32_BYTES * (MOMENTS if recipe.train.precision == "fp32" else MOMENTS + 1)
+    shards = data_parallel_size if parallel.use_distributed_optimizer else 1
+    for stage in range(pipeline):
+        count = stage_parameters(
+            recipe.model, vocabulary_size, tensor, pipeline, stage, position_rows
+        )
+        memory = Memory(
+            stage=stage,
+            parameters=count,
+            weights=_value_bytes(recipe) * count,
+            gradients=FP32_BYTES * count,
+            optimizer=state * count / shards,
+            activations=_activations(recipe, vocabulary_size, data_parallel_size, stage),
+        )
+        stages.append(memory)
+    return max(stages, key=lambda memory: memory.total)
 
 
 def _activations(recipe: Recipe, vocabulary_size: int, data: int, stage: int) -> float:

@@ -6,7 +6,8 @@ the whole run. Drums are compared as they are. Where training music is stored as
 found up to the length of a window; in whole pieces, up to any length.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -175,6 +176,15 @@ def training_bars(reader: IndexedReader, vocabulary: Vocabulary, *, alone: bool 
         np.concatenate([part.sounds for part in parts]),
         np.concatenate([part.documents + first for part, first in zip(parts, firsts, strict=True)]),
     )
+
+
+def count_runs(
+    corpus: Path, sets: Mapping[str, Sequence[TokenArray]], vocabulary: Vocabulary
+) -> dict[str, dict[int, int]]:
+    """Count the documents of each set by the longest run that they share with training music."""
+    bars = training_bars(IndexedReader(corpus / "train"), vocabulary)
+    longest = {name: longest_runs(bars_of(of, vocabulary), bars) for name, of in sets.items()}
+    return {name: dict(sorted(Counter(of.tolist()).items())) for name, of in longest.items()}
 
 
 def check_copies(

@@ -14,10 +14,13 @@ import numpy as np
 
 from megatron_music.errors import InputError, MissingError
 from megatron_music.evaluate.bootstrap import RESAMPLES, Estimate, FloatArray, interval
-from megatron_music.evaluate.corpus import cut_whole
+from megatron_music.evaluate.comparison import WindowSet
+from megatron_music.evaluate.corpus import compared_bars, cut_whole
 from megatron_music.evaluate.measures import FIGURES, HISTOGRAMS
 from megatron_music.files import write_text
+from megatron_music.generate.song import Song
 from megatron_music.score.notes import IntArray, Piece
+from megatron_music.tokenizer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -101,6 +104,25 @@ class Critic:
             ) from None
 
 
+@dataclass(frozen=True)
+class CriticResult:
+    """The critic, how well it separates composed from real music, and each song's score by seed.
+
+    `control` is how well the same kind of critic separates held-out from training music.
+    """
+
+    critic: Critic
+    area: Estimate
+    control: Estimate
+    real_scores: tuple[float, ...]
+    song_scores: dict[int, float]
+
+    @property
+    def ranking(self) -> list[int]:
+        """Seeds, from the song that looks most real to the one that looks least."""
+        return sorted(self.song_scores, key=lambda seed: -self.song_scores[seed])
+
+
 def features(pieces: Sequence[Piece]) -> FloatArray:
     """Return all measures of pieces of one grid as rows, [pieces, features]."""
     return np.array(
@@ -132,6 +154,37 @@ def train(real: FloatArray, composed: FloatArray, steps_per_quarter: int, bars: 
 def fit_separator(real: FloatArray, composed: FloatArray) -> "Pipeline":
     """Fit a regression whose decision is positive for real music; raises MissingError."""
     return fit(np.concatenate((real, composed)), _labels(real, composed))
+
+
+def judge_songs(
+    sets: Sequence[WindowSet], songs: Sequence[Song], vocabulary: Vocabulary
+) -> CriticResult:
+    """Fit the critic on real music and on the songs; estimate its AUC by cross-validation.
+
+    `sets` are training, held-out and composed music.
+    """
+    training, held_out, composed = (features(music.pieces) for music in sets)
+    real = np.concatenate((training, held_out))
+    # The pieces of each set are numbered from 0.
+    groups = np.concatenate((sets[0].groups, sets[1].groups + int(sets[0].groups.max()) + 1))
+    area = cross_validated(real, composed, groups, sets[2].groups)
+    control = cross_validated(training, held_out, sets[0].groups, sets[1].groups)
+    grid = vocabulary.settings.steps_per_quarter
+    judge = train(real, composed, grid, compared_bars(vocabulary))
+
+    def scores(pieces: Sequence[Piece]) -> list[float]:
+        """Return the critic's score of each piece."""
+        return [judge.score(piece) for piece in pieces]
+
+    return CriticResult(
+        critic=judge,
+        area=area,
+        control=control,
+        real_scores=tuple(scores([*sets[0].pieces, *sets[1].pieces])),
+        song_scores=dict(
+            zip((song.seed for song in songs), scores([s.piece for s in songs]), strict=True)
+        ),
+    )
 
 
 def cross_validated(

@@ -1,6 +1,6 @@
 """The loss of a model on held-out music, and how well it knows the grammar without a mask."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,17 +8,24 @@ import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel
 
-from megatron_music.evaluate.bootstrap import Estimate, FloatArray, ratio
+from megatron_music.errors import TokenError
+from megatron_music.evaluate.bootstrap import Estimate, FloatArray, ratio, share
+from megatron_music.evaluate.corpus import SplitWindows
 from megatron_music.evaluate.voices import CELLS_PER_BAR
-from megatron_music.generate.structural import model_inputs, rows_of
-from megatron_music.progress import Progress, silent
+from megatron_music.generate.composer import Composer
+from megatron_music.generate.decoding import decode
+from megatron_music.generate.structural import SongReader, model_inputs, rows_of
+from megatron_music.progress import Progress, Stage, silent
 from megatron_music.score.notes import IntArray
-from megatron_music.tokenizer.grammar import legal_masks
+from megatron_music.tokenizer.grammar import Walker, legal_masks
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
 
 BoolArray = npt.NDArray[np.bool_]
 NOTE_ON, SYLLABLE = "NOTE_ON", "SYLLABLE"
+WHOLE, BROKEN, UNFINISHED = "whole", "broken", "unfinished"
+
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,35 @@ class HeldOut:
     illegal_tops: Estimate
     illegal_mass: Estimate
     illegal_by_kind: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class UnconstrainedSample:
+    """The outcome of a sample without a mask.
+
+    `outcome`: `whole` is legal to its end; `broken` has an illegal token, the first after
+    `legal_tokens` legal ones, for the reason given; `unfinished` is legal up to the end of the
+    model's context.
+    """
+
+    outcome: str
+    legal_tokens: int
+    reason: str = ""
+
+
+def evaluate_losses(
+    composer: Composer, splits: Mapping[str, SplitWindows], stage: Stage
+) -> dict[str, HeldOut]:
+    """Read held-out splits, and sum up each that has windows."""
+    model, vocabulary = composer.model, composer.vocabulary
+    losses = {}
+    for name, split in splits.items():
+        if not len(split):
+            continue
+        with stage(f"read {name}", "windows") as progress:
+            readings = read(model, vocabulary, split.tokens, split.places, progress)
+        losses[name] = summarize(readings, split.groups, vocabulary)
+    return losses
 
 
 def read(
@@ -212,3 +248,50 @@ def _by_kind(
         )
         for name, of_kind in marks.items()
     }
+
+
+def whole_share(free: Sequence[UnconstrainedSample]) -> Estimate:
+    """Estimate the share of samples without a mask that are legal from beginning to end."""
+    return share(sum(sample.outcome == "whole" for sample in free), len(free))
+
+
+def sample_unconstrained(
+    composer: Composer, count: int, seed: int, progress: Progress = silent
+) -> list[UnconstrainedSample]:
+    """Draw `count` pieces at temperature 1 from all tokens, with neither mask nor truncation.
+
+    A model with structural inputs gets them, but for the place in the piece.
+    """
+    model, vocabulary = composer.model, composer.vocabulary
+    samples: list[UnconstrainedSample] = []
+    reader = SongReader(model, vocabulary)
+    devices = [model.device] if model.device.type == "cuda" else []
+    progress(0, count)
+    for first in range(0, count, BATCH):
+        songs = min(BATCH, count - first)
+        start = torch.full((songs, 1), vocabulary.piece_start, device=model.device)
+        reader.begin(songs)
+        # The generators of the caller stay as they were.
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed + first)
+            rows = decode(
+                reader.read,
+                lambda _, scores: torch.multinomial(scores.softmax(-1), 1)[:, 0],
+                start,
+                [vocabulary.piece_end],
+                reader.rows.seq_length,
+            )
+        samples += [check_sample(row, vocabulary) for row in rows]
+        progress(len(samples), count)
+    return samples
+
+
+def check_sample(tokens: Sequence[int], vocabulary: Vocabulary) -> UnconstrainedSample:
+    """Check one sample by the grammar, up to PIECE_END."""
+    walker = Walker(vocabulary)
+    ends = [place + 1 for place, token in enumerate(tokens) if token == vocabulary.piece_end]
+    try:
+        walker.follow(tokens[: ends[0]] if ends else tokens)
+    except TokenError as fault:
+        return UnconstrainedSample(BROKEN, walker.length, fault.reason)
+    return UnconstrainedSample(WHOLE if walker.is_whole else UNFINISHED, walker.length)

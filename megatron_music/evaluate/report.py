@@ -3,7 +3,6 @@
 import base64
 import html
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -16,7 +15,8 @@ from megatron_music.evaluate import plots
 from megatron_music.evaluate.bootstrap import Estimate
 from megatron_music.evaluate.comparison import SETS, FigureRow, HistogramRow
 from megatron_music.evaluate.embedding import by_fifths, by_interval
-from megatron_music.evaluate.evaluation import Evaluation, whole_share
+from megatron_music.evaluate.evaluation import Evaluation
+from megatron_music.evaluate.heldout import whole_share
 from megatron_music.evaluate.report_cache import JSON_FILE, evaluation_identity, software
 from megatron_music.files import atomic_write, write_text
 
@@ -129,7 +129,12 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "figures": {name: _figure_json(row) for name, row in found.figures.items()},
         "voices": {name: _figure_json(row) for name, row in found.voices.items()} or None,
         "real_endings_on_the_tonic": _plain(found.real_endings),
-        "histograms": {row.name: _histogram_json(row) for row in found.histograms},
+        "histograms": {
+            row.name: dict(zip(SETS, map(_numbers, row.means), strict=True))
+            | {"overlap_of_means": row.overlap, "control_overlap_of_means": row.control_overlap}
+            | _apart(row)
+            for row in found.histograms
+        },
         "held_over_barlines": asdict(found.seams),
         "copying": _plain(found.copying),
         "critic": {
@@ -167,15 +172,6 @@ def _figure_json(row: FigureRow) -> dict[str, Any]:
     return means | _apart(row)
 
 
-def _histogram_json(row: HistogramRow) -> dict[str, Any]:
-    means = {name: _numbers(one) for name, one in zip(SETS, row.means, strict=True)}
-    overlaps = {
-        "overlap_of_means": row.overlap,
-        "control_overlap_of_means": row.control_overlap,
-    }
-    return means | overlaps | _apart(row)
-
-
 def _apart(row: FigureRow | HistogramRow) -> dict[str, Any]:
     return {"composed_apart": asdict(row.composed), "control_apart": asdict(row.control)}
 
@@ -183,8 +179,6 @@ def _apart(row: FigureRow | HistogramRow) -> dict[str, Any]:
 def _numbers(values: "np.ndarray[Any, np.dtype[np.float64]]") -> list[float | None]:
     return [None if np.isnan(value) else round(value, 6) for value in values.tolist()]
 
-
-_PICTURE = re.compile(r'src="([\w.-]+\.png)"')
 
 _PAGE = """\
 <!doctype html>
@@ -217,14 +211,8 @@ def as_page(markdown: str, folder: Path) -> str:
 
     # No raw HTML: names of files and labels in the report are a user's.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    for picture in folder.glob("*.png"):
+        data = base64.b64encode(picture.read_bytes()).decode()
+        body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{data}"')
     first = next((line for line in markdown.splitlines() if line.startswith("# ")), "# Report")
-    return _PAGE.format(
-        title=html.escape(first.removeprefix("# ")),
-        body=_PICTURE.sub(lambda found: f'src="{_embedded(folder / found[1])}"', body),
-    )
-
-
-def _embedded(picture: Path) -> str:
-    if not picture.is_file():
-        return picture.name
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    return _PAGE.format(title=html.escape(first.removeprefix("# ")), body=body)

@@ -72,7 +72,20 @@ def evaluate_words(
     if real[_KNOWN] < _LEAST_KNOWN * max(real[_WORDS], 1):
         share = f"{real[_KNOWN]} of {real[_WORDS]}"
         return SungWords(alone, [], f"it knows {share} held-out words of several syllables")
-    return SungWords(alone, list(_stress_rows(counts, sets)))
+    rows = []
+    for kind, on, of in (
+        ("stressed", _STRESSED_ON, _STRESSED),
+        ("unstressed", _UNSTRESSED_ON, _UNSTRESSED),
+    ):
+        totals = [int(one[:, of].sum()) for one in counts]
+        shares = [
+            ratio(one[:, on].astype(float), one[:, of].astype(float), music.groups)
+            if total
+            else None
+            for one, music, total in zip(counts, sets, totals, strict=True)
+        ]
+        rows.append(StressRow(kind, totals, shares))
+    return SungWords(alone, rows)
 
 
 def words_alone(composer: Composer, split: SplitWindows, progress: Progress) -> Estimate | None:
@@ -163,20 +176,3 @@ def _is_strong(piece: Piece, onset: int) -> bool:
     first, last = piece.bar_starts[bar : bar + 2].tolist()
     halves = 1 if piece.metre_of(bar).numerator % 2 else 2
     return bool((onset - first) % ((last - first) // halves) == 0)
-
-
-def _stress_rows(
-    counts: Sequence[npt.NDArray[np.int64]], sets: Sequence[WindowSet]
-) -> Iterator[StressRow]:
-    for name, on, of in (
-        ("stressed", _STRESSED_ON, _STRESSED),
-        ("unstressed", _UNSTRESSED_ON, _UNSTRESSED),
-    ):
-        totals = [int(one[:, of].sum()) for one in counts]
-        shares = [
-            ratio(one[:, on].astype(float), one[:, of].astype(float), music.groups)
-            if total
-            else None
-            for one, music, total in zip(counts, sets, totals, strict=True)
-        ]
-        yield StressRow(name, totals, shares)

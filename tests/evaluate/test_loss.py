@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from megatron_music.evaluate.evaluation import (
+from megatron_music.evaluate.heldout import (
     BROKEN,
     UNFINISHED,
     WHOLE,
     check_sample,
+    kinds_of,
+    read,
     sample_unconstrained,
 )
-from megatron_music.evaluate.heldout import kinds_of, read
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.structural import model_inputs
 from megatron_music.score.notes import Piece
@@ -68,7 +69,7 @@ def test_a_model_with_structural_inputs_is_given_them(tmp_path: Path) -> None:
     (reading,) = read(told.model, told.vocabulary, [long])
     assert len(reading.nats) == 160  # tokens, not rows
     assert reading.left_out == len(long) - 161 > 0
-    samples = sample_unconstrained(told.model, told.vocabulary, 20, seed=1)
+    samples = sample_unconstrained(told, 20, seed=1)
     assert [sample.outcome for sample in samples] == [BROKEN] * 20
 
 
@@ -99,8 +100,8 @@ def test_a_free_sample_is_judged_up_to_its_first_illegal_token() -> None:
 
 
 def test_untrained_weights_do_not_get_far_without_the_mask(composer: Composer) -> None:
-    samples = sample_unconstrained(composer.model, composer.vocabulary, 20, seed=1)
+    samples = sample_unconstrained(composer, 20, seed=1)
     assert [s.outcome for s in samples] == [BROKEN] * 20
     assert max(s.legal_tokens for s in samples) < 10
-    again = sample_unconstrained(composer.model, composer.vocabulary, 20, seed=1)
+    again = sample_unconstrained(composer, 20, seed=1)
     assert again == samples
