@@ -95,13 +95,14 @@ RUN_FOLDER = $(call quoted,$(RUN))
 # The music of a collection that has a name is fetched, unless SOURCE says where it lies.
 BUILD = $(MUSIC) data build $(call quoted,$(DATASET)) -o $(DATA_FOLDER) \
 	$(if $(WORDS),--text,$(if $(filter-out $(DATASET),$(SOURCE)),--source $(call quoted,$(SOURCE)),--fetch))
-ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) $(ARGS) \
-	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP)
+ESTIMATE = $(MUSIC) train $(RECIPE) --estimate --gpus $$(($(NPROC) * $(NODES))) \
+	parallel.tensor_model_parallel_size=$(TP) parallel.pipeline_model_parallel_size=$(PP) $(ARGS)
 # Pieces begin and close, where the model knows the place in a piece; other models refuse these options.
 WHOLE = $$(grep -qs '"place"' $(RUN_FOLDER)/hf/config.json && echo --begin --end)
 # With a seed the same songs again, else more.
-COMPOSE_TO = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/$(if $(WORDS),words,music --bars $(BARS) $(WHOLE)) $(addprefix --seed ,$(1))
-COMPOSE = $(COMPOSE_TO) $(if $(and $(OF),$(if $(WORDS),,1)),--best $(N) --of $(OF),-n $(N))
+SONGS = $(if $(WORDS),,--bars $(BARS)) $(addprefix --seed ,$(1)) \
+	$(if $(or $(WORDS),$(SLURM),$(if $(OF),,all)),-n $(N),--best $(N) --of $(OF))
+COMPOSE = $(MUSIC) sample $(RUN_FOLDER)/hf -o $(RUN_FOLDER)/$(if $(WORDS),words,music $(WHOLE)) $(SONGS)
 
 # The first Python on the path that versions are pinned for. Looked up when first needed, and once.
 PINS_OF = -c 'import sys; print("constraints/py%d%d.txt" % sys.version_info[:2])' 2>/dev/null
@@ -203,11 +204,9 @@ $(COMPILED): $(wildcard megatron_music/*/*_kernel.py megatron_music/score/jit.py
 data: $$(NEEDS) ## build the data set DATASET into DATA (data/DATASET); ARGS='--bars 4 --fill'
 	@$(BUILD)$(if $(and $(filter data,$(MAKECMDGOALS)),$(ARGS)), $(ARGS))
 
-# The whole way, in the virtual environment or the container; batches that do not fit the layout are refused first
-# (a recipe's own batch fits CPU_NPROC).
+# The whole way, in the virtual environment or the container.
 define walk
 @echo "runtime: $(CHOICE)"
-$(if $(filter-out 1,$(NPROC)),$(if $(ARGS)$(filter-out $(CPU_NPROC),$(NPROC)),@$(ESTIMATE) > /dev/null))
 @$(call timed,data,$(BUILD))
 @$(call timed,train,$(TRAIN) $(RECIPE) --data $(DATA_FOLDER) --run-dir $(RUN_FOLDER) $(ARGS))
 @$(call timed,export,$(MUSIC) export $(RUN_FOLDER) -o $(RUN_FOLDER)/hf)
@@ -217,7 +216,6 @@ endef
 
 # The job's script documents its variables; CONTAINER comes from the environment.
 define submit
-$(if $(CONTAINER),,@$(ESTIMATE) > /dev/null)
 @$(LAYOUT) $(WITH) DATA=$(DATA_FOLDER) RUN=$(RUN_FOLDER) ARGS='$(ARGS)' N=$(N) BARS=$(BARS) SEED=$(SEED) \
 	sbatch --nodes=$(NODES) $(if $(filter --gres% --gpus%,$(SBATCH)),,--gpus-per-node=$(NPROC)) $(SBATCH) \
 	launch/pretrain.sbatch 2> build/sbatch.log || { \
@@ -225,7 +223,7 @@ $(if $(CONTAINER),,@$(ESTIMATE) > /dev/null)
 endef
 
 .PHONY: pretrain
-pretrain: layout clock $$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(NEEDS)) ## the whole way: data, training, export, four pieces of music
+pretrain: layout clock request $$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(NEEDS)) ## the whole way: data, training, export, four pieces of music
 	$(if $(SLURM),$(submit),$(walk))
 
 # Refuse what cannot work before anything is done; how many GPUs a cluster's nodes have is not known here.
@@ -240,6 +238,14 @@ layout:
 		launch/pretrain.sh > /dev/null
 	@$(if $(SLURM),command -v sbatch > /dev/null || { echo "error: no sbatch here: RUNTIME=slurm is for a" \
 		"cluster's login node; without a cluster: make pretrain RUNTIME=local" >&2; exit 1; })
+
+# Refuse a recipe, a layout or songs that cannot be, before torch is installed and data are built.
+# The model is not there yet: `sample` says so (1) when it has found nothing wrong with its options (2).
+.PHONY: request
+request: $$(if $$(filter docker,$$(WHERE)),image,$$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(CORE)))
+	$(if $(and $(SLURM),$(CONTAINER)),,@$(ESTIMATE) > /dev/null)
+	$(if $(and $(SLURM),$(CONTAINER)),,@$(MUSIC) sample build/none $(call SONGS,$(SEED)) 2> build/request.log || \
+		[ $$? = 1 ] || { cat build/request.log >&2; exit 2; })
 
 .PHONY: container
 container: ## build the image megatron_music:BASE (current; newest; volta for V100)

@@ -53,7 +53,7 @@ def installed(checkout: Path) -> Path:
 
 def test_plain_make_lists_every_target_with_a_line() -> None:
     listed = dict(re.findall(r"^ +make (\S+) +(\S.*)$", make(), re.MULTILINE))
-    assert set(listed) == targets() - {"clock", "image", "layout", "port"}
+    assert set(listed) == targets() - {"clock", "image", "layout", "port", "request"}
 
 
 def test_pretrain_walks_the_whole_way_in_order() -> None:
@@ -62,9 +62,9 @@ def test_pretrain_walks_the_whole_way_in_order() -> None:
         "megatron-music data build bach -o data/bach",
         "launch/pretrain.sh tiny --data data/bach --run-dir runs/bach-tiny",
         "megatron-music export runs/bach-tiny -o runs/bach-tiny/hf",
-        "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music --bars 8 "
+        "megatron-music sample runs/bach-tiny/hf -o runs/bach-tiny/music "
         """$(grep -qs '"place"' runs/bach-tiny/hf/config.json && echo --begin --end) """
-        "--seed 7 --best 4 --of 32",
+        "--bars 8 --seed 7 --best 4 --of 32",
     ]
     places = [plan.find(step) for step in steps]
     assert -1 not in places
@@ -121,13 +121,32 @@ def test_a_layout_that_cannot_work_is_refused_before_anything(
     assert message in done.stderr
 
 
-def test_batches_are_checked_before_data_is_built() -> None:
-    plan = make("-n", "pretrain", "RECIPE=article", "NPROC=16", "TP=2")
-    check = plan.index("train article --estimate --gpus $((16 * 1))")
-    assert check < plan.index("data build")
-    assert "--estimate" not in make("-n", "pretrain", "GPUS=0")
-    of_two = ("-n", "pretrain", "GPUS=0", "CPUS=2", "ARGS=train.global_batch_size=1")
-    assert "--estimate" in make(*of_two)
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("PP=2 RECIPE=tiny", "does not divide model.num_layers=1 (--depth 2 has layers for it)"),
+        ("RECIPE=tyni", "did you mean 'tiny'?"),
+        ("NPROC=1 ARGS=train.lr=-1", "train.lr: input should be greater than 0"),
+        ("NPROC=2 RECIPE=tiny ARGS=train.global_batch_size=1", "is not a multiple of"),
+        ("N=0", "--best must be 1..32 (got 0)"),
+        ("N=0 DATASET=hymns", "-n must be"),
+        ("BARS=0", "--bars must be"),
+        ("N=40", "--of 40 or more"),
+        ("SEED=x", "--seed: it takes a whole number (got 'x')"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_data_are_built(asked: str, message: str) -> None:
+    plan = make("-n", "pretrain", "RECIPE=article")
+    assert (
+        0 <= plan.index("--estimate") < plan.index("sample build/none") < plan.index("data build")
+    )
+    done = scripts.make("request", f"PYTHON_ENV={sys.prefix}", "GPUS=0", *asked.split())
+    assert message in scripts.refusal(done)
+
+
+def test_a_usual_request_is_not_refused() -> None:
+    for asked in ("DATASET=bach", "DATASET=hymns", "DATASET=lakh N=3 OF=", "PP=2 ARGS=--depth=2"):
+        assert make("request", f"PYTHON_ENV={sys.prefix}", "GPUS=0", "CPUS=2", *asked.split()) == ""
 
 
 def test_a_data_set_given_as_a_folder_gets_its_own_names() -> None:
