@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.errors import MidiError
+from megatron_music.arguments import check_fields, checked
+from megatron_music.errors import MidiError, UsageError
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, vocabulary_of
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from megatron_music.generate.session import Session
 
 DEFAULT_STEPS_PER_QUARTER = 4
+SLOWEST_BPM, FASTEST_BPM = 4, 1000
+"""A MIDI file holds the microseconds of a quarter note in 24 bits: slower tempi do not fit."""
 
 
+@checked
 def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUARTER) -> Piece:
     """Read a MIDI file as notes on a grid; raises MidiError if it is missing or damaged.
 
@@ -31,9 +35,11 @@ def read_midi(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUART
 
     if is_score(Path(path).name):
         raise MidiError(f"{path} is notation, not MIDI; read it with read_music", "foreign")
+    _check_steps(steps_per_quarter)
     return quantize(midi_reader.read_midi(Path(path)), steps_per_quarter)
 
 
+@checked
 def read_music(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUARTER) -> Piece:
     """Read a file of one piece as notes on a grid, with its words: MIDI, MusicXML, ABC or kern.
 
@@ -42,19 +48,27 @@ def read_music(path: str | Path, steps_per_quarter: int = DEFAULT_STEPS_PER_QUAR
     from megatron_music.score import music_file
     from megatron_music.score.quantize import quantize
 
+    _check_steps(steps_per_quarter)
     return quantize(music_file.read_music(Path(path)), steps_per_quarter)
 
 
+@checked
 def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -> None:
-    """Write a piece as a MIDI file of named tracks; raises WriteError.
+    """Write a piece as a MIDI file of named tracks; raises UsageError and WriteError.
 
     Without `tempo_bpm` it has the piece's own tempi, 120 where there are none.
     """
     from megatron_music.score import midi_writer
 
+    if tempo_bpm is not None and not SLOWEST_BPM <= tempo_bpm <= FASTEST_BPM:
+        raise UsageError(
+            f"`tempo_bpm` must be {SLOWEST_BPM}..{FASTEST_BPM} (got {tempo_bpm}); "
+            "quarter notes a minute"
+        )
     midi_writer.write_midi(piece, Path(path), tempo_bpm)
 
 
+@checked
 def encode(piece: Piece, vocabulary: Vocabulary | None = None) -> npt.NDArray[np.uint16]:
     """Return the token ids of a piece; raises UsageError if the vocabulary has no word for it.
 
@@ -65,6 +79,7 @@ def encode(piece: Piece, vocabulary: Vocabulary | None = None) -> npt.NDArray[np
     return codec.encode(piece, vocabulary or _vocabulary(piece.steps_per_quarter))
 
 
+@checked
 def decode(
     tokens: Sequence[int] | npt.NDArray[np.integer], vocabulary: Vocabulary | None = None
 ) -> Piece:
@@ -74,6 +89,7 @@ def decode(
     return codec.decode(tokens, vocabulary or _vocabulary(DEFAULT_STEPS_PER_QUARTER))
 
 
+@checked
 def load_vocabulary(folder: str | Path) -> Vocabulary:
     """Load the vocabulary of a data set or an exported model, for `encode` and `decode`.
 
@@ -87,6 +103,7 @@ def load_vocabulary(folder: str | Path) -> Vocabulary:
     )
 
 
+@checked
 def build(
     source: str | Path, folder: str | Path, workers: int | None = 1, **settings: Any
 ) -> dict[str, Any]:
@@ -97,14 +114,16 @@ def build(
     An interrupted build resumes. Raises UsageError, DataError and WriteError.
     """
     from megatron_music.data import build as builder
-    from megatron_music.data.settings import choose
+    from megatron_music.data.settings import BuildSettings, choose
     from megatron_music.data.sources.open import open_source
 
+    check_fields(BuildSettings, settings)
     music = open_source(str(source))
     result = builder.build(music, Path(folder), choose(music.preferred, settings), workers)
     return result.manifest
 
 
+@checked
 def load_composer(model: str | Path, midi: str | Path | None = None) -> "Session":
     """Load an exported model, and a MIDI file to begin from; needs the `train` extra.
 
@@ -116,6 +135,13 @@ def load_composer(model: str | Path, midi: str | Path | None = None) -> "Session
     from megatron_music.generate.session import Session
 
     return Session.load(find_model(Path(model)), midi)
+
+
+def _check_steps(steps_per_quarter: int) -> None:
+    if steps_per_quarter < 1:
+        raise UsageError(
+            f"`steps_per_quarter` must be 1 or more (got {steps_per_quarter}); 4 and 12 are usual"
+        )
 
 
 def _vocabulary(steps_per_quarter: int) -> Vocabulary:

@@ -3,11 +3,13 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import megatron_music
-from megatron_music.errors import MidiError
+from megatron_music.errors import MidiError, UsageError
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.tokenizer.vocabulary import TokenizerSettings
 from tests.code import run_code
@@ -84,6 +86,48 @@ def test_a_vocabulary_of_a_data_set_encodes_for_it(tmp_path: Path) -> None:
     piece = megatron_music.read_midi(tmp_path / "midi" / "song-00.mid", 12)
     tokens = megatron_music.encode(piece, vocabulary)
     assert megatron_music.decode(tokens, vocabulary) == piece
+
+
+PIECE = song(3)
+MISTAKES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("path", (megatron_music.read_midi, 3), {}),
+    ("steps_per_quarter", (megatron_music.read_midi, "a.mid", "x"), {}),
+    ("steps_per_quarter", (megatron_music.read_music, "a.mid", 0), {}),
+    ("piece", (megatron_music.write_midi, "x", "a.mid"), {}),
+    ("tempo_bpm", (megatron_music.write_midi, PIECE, "b.mid"), {"tempo_bpm": 0}),
+    ("vocabulary", (megatron_music.encode, PIECE, "x"), {}),
+    ("tokens", (megatron_music.decode, "abc"), {}),
+    ("tokens", (megatron_music.decode, np.zeros(4)), {}),
+    ("folder", (megatron_music.load_vocabulary, None), {}),
+    ("bars", (megatron_music.build, "midi", "set"), {"bars": "x"}),
+    ("workers", (megatron_music.build, "midi", "set"), {"workers": 1.5}),
+    ("barz", (megatron_music.build, "midi", "set"), {"barz": 4}),
+    ("split", (megatron_music.build, "midi", "set"), {"split": ("most", 1, 1)}),
+    ("midi", (megatron_music.load_composer, "chorales", 3), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "options"), MISTAKES)
+def test_an_argument_that_cannot_be_is_named_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    call: tuple[Any, ...],
+    options: dict[str, Any],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_midi(PIECE, tmp_path / "a.mid")
+    folder_of_songs(tmp_path / "midi", 4)
+    function, *arguments = call
+    with pytest.raises(UsageError, match=rf"^.*`{name}`.*$"):
+        function(*arguments, **options)
+    assert not (tmp_path / "set").exists()
+
+
+def test_whole_numbers_of_any_kind_are_tokens() -> None:
+    tokens = megatron_music.encode(PIECE)
+    for same in (tokens.tolist(), list(tokens), tokens.astype(np.int64)):
+        assert megatron_music.decode(same) == PIECE
 
 
 def test_reading_and_encoding_load_no_torch(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """A session at a piece: begin it, continue it, fill, vary or harmonise it, keep what you like."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from megatron_music.arguments import check_type
 from megatron_music.errors import UsageError
 from megatron_music.generate.composer import Composer
 from megatron_music.generate.midi_patch import write_song
 from megatron_music.generate.prompt import Prompt, read_prompt
 from megatron_music.generate.song import Song
-from megatron_music.generate.song_request import Request
+from megatron_music.generate.song_request import Request, request_of
 from megatron_music.score.notes import Piece
 
 
@@ -37,16 +37,17 @@ class Session:
         session = cls(Composer.load(Path(model)))
         return session if midi is None else session.keep(Path(midi))
 
-    def keep(self, piece: Song | Piece | Path) -> Self:
+    def keep(self, piece: Song | Piece | str | Path) -> Self:
         """Work on this piece from now on; returns the session.
 
         Of a song its notes on the grid are kept; to continue in a song's file, `write` it and keep
-        the path.
+        the path. Raises UsageError and MidiError.
         """
-        if isinstance(piece, Path):
+        check_type("piece", piece, Song | Piece | str | Path)
+        if isinstance(piece, str | Path):
             vocabulary = self.composer.vocabulary
             self.prompt = read_prompt(
-                piece, vocabulary.settings.steps_per_quarter, known=vocabulary.metres
+                Path(piece), vocabulary.settings.steps_per_quarter, known=vocabulary.metres
             )
         else:
             self.prompt = Prompt.of(piece.piece if isinstance(piece, Song) else piece)
@@ -59,25 +60,25 @@ class Session:
 
     def compose(self, **options: Any) -> list[Song]:
         """Compose from nothing; raises UsageError for a request that cannot be met."""
-        return list(self.composer.compose(Request(**options)))
+        return list(self.composer.compose(request_of(options)))
 
     def continue_piece(self, **options: Any) -> list[Song]:
         """Continue the piece to `bars`, with `instruments` added and `drop` left out."""
-        request = Request(**options)
+        request = request_of(options)
         if request.fills or request.voice is not None:
             raise UsageError("continue_piece fills nothing; call fill, vary or harmonise")
         return self._work(request)
 
     def fill(self, **options: Any) -> list[Song]:
         """Compose `fill_bars` of `fill_tracks` anew, the rest untouched."""
-        request = Request(**options)
+        request = request_of(options)
         if not (request.fill_bars or request.fill_tracks):
             raise UsageError("nothing to fill; give `fill_bars`, `fill_tracks` or both")
         return self._work(request)
 
     def vary(self, share: float = 0.25, **options: Any) -> list[Song]:
         """Compose a share of the bars anew, others in each song."""
-        return self._work(replace(Request(**options), vary=share))
+        return self._work(request_of({"vary": share, **options}))
 
     def harmonise(self, voice: str = "", **options: Any) -> list[Song]:
         """Keep one track of the piece and compose all others around it.
@@ -85,7 +86,7 @@ class Session:
         `voice` names it, as "SOPRANO", or "Lead=SOPRANO" to take another track as the soprano;
         without it the only track is kept.
         """
-        return self._work(Request(voice=voice, **options))
+        return self._work(request_of({"voice": voice, **options}))
 
     def _work(self, request: Request) -> list[Song]:
         if self.prompt is None:

@@ -1,10 +1,13 @@
 """What to compose: one request, the same names in Python, on the command line and in notebooks."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from megatron_music.arguments import check_fields
 from megatron_music.errors import UsageError
 from megatron_music.generate.lyrics import (
     LONGEST_UPBEAT,
@@ -121,7 +124,8 @@ class Request:
     sing: bool = False
 
     def __post_init__(self) -> None:
-        """Check every figure against its range."""
+        """Check every argument: its type, then its range."""
+        check_fields(Request, vars(self))
         # All at once, before a model is loaded: a mistake should cost no minute.
         _within("`count`", self.count, 1, 100_000, "ask for one song or more")
         for name, number in (
@@ -373,6 +377,12 @@ class Request:
     def attribute_words(self, vocabulary: Vocabulary) -> list[str]:
         """Return the labels that songs begin with, such as "COMPOSER=BACH"."""
         return [vocabulary.tokens[token] for token in self.attribute_ids(vocabulary) or ()]
+
+
+def request_of(options: Mapping[str, Any]) -> Request:
+    """Return the request that options ask for, by name; raises UsageError for an unknown one."""
+    check_fields(Request, options)
+    return Request(**options)
 
 
 def _velocities(dynamics: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """A session continues, fills and varies a piece; what is kept is kept to the note."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,27 @@ def test_a_track_is_dropped_though_nothing_is_composed(chorale_model: Path) -> N
     session = Session(Composer.load(chorale_model), Piece(4, 2, tracks))
     (song,) = session.continue_piece(drop=("BASS",), instruments=())
     assert song.piece == Piece(4, 2, tracks[:1])
+
+
+@pytest.mark.parametrize(
+    ("act", "wish"),
+    [
+        ("compose", {"bars": "x"}),
+        ("compose", {"barz": 4}),
+        ("compose", {"seed": 1.5}),
+        ("compose", {"instruments": "ALTO"}),
+        ("compose", {"density": 5}),
+        ("compose", {"key": 3}),
+        ("fill", {"fill_bars": "3"}),
+        ("vary", {"vary": "a lot"}),
+        ("harmonise", {"voice": 3}),
+        ("keep", {"piece": 3}),
+    ],
+)
+def test_a_wish_of_another_type_is_named(session: Session, act: str, wish: dict[str, Any]) -> None:
+    (name,) = wish
+    with pytest.raises(UsageError, match=rf"^.*`{name}`.*$"):
+        getattr(session, act)(**wish)
 
 
 @pytest.mark.parametrize(
