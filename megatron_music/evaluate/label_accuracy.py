@@ -6,8 +6,8 @@ where it finds the labels asked for as often as the real ones, asking works.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,38 +57,49 @@ def label_rows(
     for done, (family, labels) in enumerate(families.items()):
         progress(done, len(families))
         known = {token: label for label, token in labels.items() if label != UNKNOWN}
-        first, second = (_label_windows(split, known, vocabulary) for split in (training, held_out))
-        of_training, of_held_out = Counter(first.labels), Counter(second.labels)
+        first, second = (_labelled(split, known, vocabulary) for split in (training, held_out))
+        of_training, of_held_out = Counter(first.labels.tolist()), Counter(second.labels.tolist())
         chosen = [
             token
             for token, count in of_training.most_common()
             if count >= FEWEST_WINDOWS and of_held_out[token] >= FEWEST_WINDOWS // 4
         ][:MOST_LABELS]
-        if len(chosen) > 1:
-            rows += _of_family(composer, request, family, known, chosen, first, second)
+        if len(chosen) < 2:
+            continue
+        kept = [i for i, label in enumerate(first.labels.tolist()) if label in chosen]
+        judge = fit(features([first.pieces[i] for i in kept]), first.labels[kept])
+        count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
+        wish = replace(request, count=count, song_ids=(), bars=None)
+        for token in chosen:
+            asked = replace(wish, attributes=(f"{family}={known[token]}",))
+            songs = [song.piece for song in composer.compose(asked)]
+            of_label = np.flatnonzero(second.labels == token)
+            real = judge.predict(features([second.pieces[i] for i in of_label])) == token
+            # Songs are independent of one another; windows of one piece are not.
+            found = int((judge.predict(features(songs)) == token).sum())
+            row = LabelRow(
+                family=family,
+                label=known[token],
+                training=of_training[token],
+                held_out=of_held_out[token],
+                songs=len(songs),
+                real=bootstrap.mean(real.astype(np.float64), second.groups[of_label]),
+                composed=bootstrap.share(found, len(songs)),
+            )
+            rows.append(row)
     progress(len(families), len(families))
     return rows
 
 
-@dataclass(frozen=True)
-class _LabelWindows:
+class _Labelled(NamedTuple):
     """Whole windows, the token of the label of each, and the piece that each is from."""
 
     pieces: list[Piece]
-    labels: list[int]
+    labels: IntArray
     groups: IntArray
 
-    def only(self, labels: Sequence[int]) -> "_LabelWindows":
-        """Return the windows of some labels."""
-        kept = [i for i, label in enumerate(self.labels) if label in labels]
-        return _LabelWindows(
-            [self.pieces[i] for i in kept], [self.labels[i] for i in kept], self.groups[kept]
-        )
 
-
-def _label_windows(
-    split: SplitWindows, known: dict[int, str], vocabulary: Vocabulary
-) -> _LabelWindows:
+def _labelled(split: SplitWindows, known: dict[int, str], vocabulary: Vocabulary) -> _Labelled:
     """Return the whole windows that have one of the labels `known`, by their tokens."""
     pieces, labels, groups = [], [], []
     for tokens, group in zip(split.tokens, split.groups.tolist(), strict=True):
@@ -101,40 +112,4 @@ def _label_windows(
             pieces.append(piece)
             labels.append(label)
             groups.append(group)
-    return _LabelWindows(pieces, labels, np.array(groups, np.int64))
-
-
-def _of_family(
-    composer: Composer,
-    request: Request,
-    family: str,
-    known: dict[int, str],
-    chosen: Sequence[int],
-    training: _LabelWindows,
-    held_out: _LabelWindows,
-) -> list[LabelRow]:
-    training, held_out = training.only(chosen), held_out.only(chosen)
-    judge = fit(features(training.pieces), np.array(training.labels, np.int64))
-    count = max(FEWEST_WINDOWS // 4, request.count // len(chosen))
-    rows: list[LabelRow] = []
-    for token in chosen:
-        wish = replace(
-            request, attributes=(f"{family}={known[token]}",), count=count, song_ids=(), bars=None
-        )
-        songs = [song.piece for song in composer.compose(wish)]
-        of_label = held_out.only([token])
-        is_found = judge.predict(features(of_label.pieces)) == token
-        # Songs are independent of one another; windows of one piece are not.
-        count_found = int((judge.predict(features(songs)) == token).sum())
-        rows.append(
-            LabelRow(
-                family=family,
-                label=known[token],
-                training=training.labels.count(token),
-                held_out=held_out.labels.count(token),
-                songs=len(songs),
-                real=bootstrap.mean(is_found.astype(np.float64), of_label.groups),
-                composed=bootstrap.share(count_found, len(songs)),
-            )
-        )
-    return rows
+    return _Labelled(pieces, np.array(labels, np.int64), np.array(groups, np.int64))

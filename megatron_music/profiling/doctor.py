@@ -53,6 +53,11 @@ def examine() -> list[Finding]:
     if notation.status != "ok":
         fix = f"only for the chorales of data build bach: {notation.fix}"
         notation = replace(notation, status="optional", fix=fix)
+    # The synthesizer, and the SoundFont in pretty_midi's wheel.
+    lacks = [name for name in ("midirenderer", "pretty_midi") if not find_spec(name)]
+    sound = Finding("sound", f"{PLAYER}; stereo, {SAMPLE_RATE_HZ // 1000} kHz")
+    if lacks:
+        sound = Finding("sound", "none", "optional", f"pip install {' '.join(lacks)}")
     return [
         *_machine(),
         *map(_needed_package, ("numba", "pretty_midi")),
@@ -62,7 +67,7 @@ def examine() -> list[Finding]:
         _gpus(driver),
         *_nvidia_packages(),
         _kernels(driver),
-        _sound(),
+        sound,
         _program("Nsight Systems", ("nsys",), "install nsight-systems to profile kernels"),
         _program("containers", ("docker", "podman", "buildah"), "install one to use images"),
         _program("SLURM", ("sbatch",), "only clusters need it"),
@@ -215,14 +220,6 @@ def _kernels(driver: Driver) -> Finding:
         device = backends.gpu(first.name or "this GPU", first.capability)
     kernels = backends.choose_kernels("auto", device, backends.installed())
     return Finding("kernels", f"{kernels.text}; {', '.join(device.precisions)}")
-
-
-def _sound() -> Finding:
-    """Look for a synthesizer, and the SoundFont in pretty_midi's wheel."""
-    lacks = [name for name in ("midirenderer", "pretty_midi") if not find_spec(name)]
-    if lacks:
-        return Finding("sound", "none", "optional", f"pip install {' '.join(lacks)}")
-    return Finding("sound", f"{PLAYER}; stereo, {SAMPLE_RATE_HZ // 1000} kHz")
 
 
 def _program(name: str, programs: tuple[str, ...], fix: str) -> Finding:

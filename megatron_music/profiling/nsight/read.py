@@ -37,7 +37,21 @@ UNKNOWN_SHARE = 0.1
 
 def read_torch_trace(path: Path) -> Capture:
     """Read a trace; raises InputError."""
-    trace = _load(path)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # Bounded: a small .gz may unpack to more than the memory.
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise InputError(
+            f"cannot read {path}: {reason}; check the name or copy it again"
+        ) from fault
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} holds more than {MOST_BYTES:,} bytes; trace fewer iterations")
+    try:
+        trace = json.loads(content)
+    except (ValueError, RecursionError) as fault:
+        raise InputError(f"{path} is not whole JSON ({fault}); copy it again") from fault
     try:
         events = [one for one in trace["traceEvents"] if one.get("ph") == "X" and "cat" in one]
         annotations = _of(events, RANGES)
@@ -57,24 +71,6 @@ def read_torch_trace(path: Path) -> Capture:
             f"{path} is not a trace of torch's profiler ({type(fault).__name__}: {fault}); make "
             "one with log.use_pytorch_profiler=true"
         ) from fault
-
-
-def _load(path: Path) -> Any:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            # Bounded: a small .gz may unpack to more than the memory.
-            content = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as fault:
-        reason = getattr(fault, "strerror", None) or fault
-        raise InputError(
-            f"cannot read {path}: {reason}; check the name or copy it again"
-        ) from fault
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} holds more than {MOST_BYTES:,} bytes; trace fewer iterations")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as fault:
-        raise InputError(f"{path} is not whole JSON ({fault}); copy it again") from fault
 
 
 def _of(events: Iterable[Any], categories: tuple[str, ...]) -> list[Any]:

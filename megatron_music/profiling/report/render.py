@@ -2,7 +2,7 @@
 
 import base64
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -72,22 +72,17 @@ _TIMELINE = (
     "and maximum over the GPUs used. GPU utilisation is the share of time in which any kernel "
     "ran. On a CPU: load and memory of the whole machine, other programs included."
 )
-_PARTS: tuple[tuple[Callable[[Row], object], Callable[[Row], str]], ...] = (
-    (lambda row: row.processes, lambda row: f"{row.processes} proc."),
-    (
-        lambda row: (row.tensor_parallel, row.pipeline_parallel),
-        lambda row: f"TP={row.tensor_parallel} PP={row.pipeline_parallel}",
-    ),
-    (lambda row: row.micro_batch_size, lambda row: f"micro {row.micro_batch_size}"),
-    (lambda row: row.global_batch_size, lambda row: f"global {row.global_batch_size}"),
-    (lambda row: row.precision, lambda row: row.precision),
-    (lambda row: row.recompute, lambda row: f"recompute {row.recompute}"),
-    (
-        lambda row: (row.num_layers, row.hidden_size),
-        lambda row: f"l={row.num_layers} h={row.hidden_size}",
-    ),
-    (lambda row: row.seq_length, lambda row: f"sequence {row.seq_length}"),
+_PARTS = (
+    "{0.processes} proc.",
+    "TP={0.tensor_parallel} PP={0.pipeline_parallel}",
+    "micro {0.micro_batch_size}",
+    "global {0.global_batch_size}",
+    "{0.precision}",
+    "recompute {0.recompute}",
+    "l={0.num_layers} h={0.hidden_size}",
+    "sequence {0.seq_length}",
 )
+"""What a row's short name is made of."""
 
 
 class Picture(NamedTuple):
@@ -318,7 +313,8 @@ def notes(ran: Sequence[Row]) -> list[str]:
 
 def short_labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row by what is not the same in all of them; one row in full."""
-    if len(rows) == 1:  # nothing differs
-        return [rows[0].label]
-    differing = [text for value, text in _PARTS if len({value(row) for row in rows}) > 1]
-    return [", ".join(text(row) for text in differing) or row.label for row in rows]
+    texts = [[part.format(row) for row in rows] for part in _PARTS]
+    differing = [of_part for of_part in texts if len(set(of_part)) > 1]
+    if not differing:
+        return [row.label for row in rows]
+    return [", ".join(parts) for parts in zip(*differing, strict=True)]
