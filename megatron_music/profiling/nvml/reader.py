@@ -5,13 +5,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from megatron_music.errors import InputError
 from megatron_music.nvidia import ask, nvml
 
 KIB = 1024
+Number = TypeVar("Number", int, float)
 
 ALL_LINKS = 0xFFFFFFFF
 """The scope that adds up all NVLinks of a GPU."""
@@ -105,24 +107,23 @@ class Reader:
             devices.append(device or DeviceSample(gpu.index, gpu.uuid, gpu.name, lost=True))
         return Sample(time.time(), tuple(devices))
 
-    def ask(self, query: str, *arguments: Any) -> Any:
-        """Return NVML's answer, None where it has none for this GPU."""
-        return ask(self._nvml, query, *arguments)
+    def ask(self, handle: Any, what: str, *arguments: Any) -> Any:
+        """Return NVML's answer to `nvmlDeviceGet<what>`, None where it has none for this GPU."""
+        return ask(self._nvml, f"nvmlDeviceGet{what}", handle, *arguments)
 
     def _open(self, index: int) -> tuple[Any, DeviceSample]:
         """Return a GPU's handle, and what never changes about the GPU: asked for once."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            limit = self.ask("nvmlDeviceGetEnforcedPowerLimit", handle)
-            uuid, name = (self.ask(f"nvmlDeviceGet{what}", handle) for what in ("UUID", "Name"))
+            limit = self.ask(handle, "EnforcedPowerLimit")
+            uuid, name = self.ask(handle, "UUID"), self.ask(handle, "Name")
             mig_uuids = None
-            mode = self.ask("nvmlDeviceGetMigMode", handle)
+            mode = self.ask(handle, "MigMode")
             if mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE:
-                query = "nvmlDeviceGetMigDeviceHandleByIndex"
-                most = self.ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
-                parts = [self.ask(query, handle, part) for part in range(most)]
-                uuids = [self.ask("nvmlDeviceGetUUID", part) for part in parts if part is not None]
+                most = self.ask(handle, "MaxMigDeviceCount") or 0
+                parts = [self.ask(handle, "MigDeviceHandleByIndex", part) for part in range(most)]
+                uuids = [self.ask(part, "UUID") for part in parts if part is not None]
                 mig_uuids = tuple(str(one) for one in uuids if one is not None)
         except nvml.NVMLError:
             return None, DeviceSample(index)
@@ -131,22 +132,20 @@ class Reader:
         return handle, told
 
     def _fields(self, handle: Any, gpu: DeviceSample) -> DeviceSample:
-        nvml = self._nvml
-        use = self.ask("nvmlDeviceGetUtilizationRates", handle)
+        nvml, ask = self._nvml, partial(self.ask, handle)
+        use = ask("UtilizationRates")
         # The memory as nvidia-smi shows it: without what the driver keeps for itself
-        newer = self.ask("nvmlDeviceGetMemoryInfo", handle, nvml.nvmlMemory_v2)
-        memory = newer or self.ask("nvmlDeviceGetMemoryInfo", handle)
+        memory = ask("MemoryInfo", nvml.nvmlMemory_v2) or ask("MemoryInfo")
         counters = self._counters(handle)
         rates: list[int | None] = [None, None]
         # Each direction blocks for 20 ms: ten samples a second of eight GPUs would not fit.
         if self._slow and counters[0] is None:
             directions = (nvml.NVML_PCIE_UTIL_TX_BYTES, nvml.NVML_PCIE_UTIL_RX_BYTES)
-            answers = [self.ask("nvmlDeviceGetPcieThroughput", handle, one) for one in directions]
-            rates = [None if answer is None else answer * KIB for answer in answers]
+            rates = [_scaled(ask("PcieThroughput", one), KIB) for one in directions]
         # Renamed by NVML; older drivers know only the second name.
-        mask = self.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        mask = ask("CurrentClocksEventReasons")
         if mask is None:
-            mask = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+            mask = ask("CurrentClocksThrottleReasons")
         reasons = None
         if mask is not None:
             reasons = tuple(one for bit, one in THROTTLE_REASONS.items() if int(mask) & bit)
@@ -156,14 +155,14 @@ class Reader:
             memory_utilization=None if use is None else use.memory,
             memory_used_bytes=None if memory is None else memory.used,
             memory_total_bytes=None if memory is None else memory.total,
-            sm_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self.ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
-            power_w=_scaled(self.ask("nvmlDeviceGetPowerUsage", handle), 1e-3),
-            temperature_c=self.ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
-            fan_percent=self.ask("nvmlDeviceGetFanSpeed", handle),
-            performance_state=self.ask("nvmlDeviceGetPerformanceState", handle),
+            sm_clock_mhz=ask("ClockInfo", nvml.NVML_CLOCK_SM),
+            memory_clock_mhz=ask("ClockInfo", nvml.NVML_CLOCK_MEM),
+            power_w=_scaled(ask("PowerUsage"), 1e-3),
+            temperature_c=ask("Temperature", nvml.NVML_TEMPERATURE_GPU),
+            fan_percent=ask("FanSpeed"),
+            performance_state=ask("PerformanceState"),
             throttle_reasons=reasons,
-            energy_mj=self.ask("nvmlDeviceGetTotalEnergyConsumption", handle),
+            energy_mj=ask("TotalEnergyConsumption"),
             pcie_tx_bytes=counters[0],
             pcie_rx_bytes=counters[1],
             pcie_tx_bytes_per_s=rates[0],
@@ -189,7 +188,7 @@ class Reader:
             nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
         }
         asked = [(field, scope) for field, scope, _ in wanted]
-        values = self.ask("nvmlDeviceGetFieldValues", handle, asked)
+        values = self.ask(handle, "FieldValues", asked)
         if values is None:
             return (None,) * len(wanted)
         return tuple(
@@ -210,7 +209,7 @@ def open_nvml(slow: bool = False) -> Iterator[Reader]:
         yield Reader(module, slow)
 
 
-def _scaled(value: float | None, factor: float) -> float | None:
+def _scaled(value: Number | None, factor: Number) -> Number | None:
     return None if value is None else value * factor
 
 
