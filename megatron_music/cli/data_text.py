@@ -12,8 +12,6 @@ from megatron_music.formatting import counted, escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.cli.data_options import BuildOptions
-    from megatron_music.text.songs import TextSource
-
 
 _OPTIONS = {"metres": "metre"}
 
@@ -52,8 +50,10 @@ def is_words(
 
 def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, ...] | None) -> None:
     """Build and print what was made."""
+    from megatron_music.data.sources.catalog import collection_named
     from megatron_music.text.build_words import build_text
     from megatron_music.text.settings import TextBuildSettings
+    from megatron_music.text.songs import Columns, hymns, open_songs
     from megatron_music.text.vocabularies import hash_of
 
     chosen = {
@@ -66,9 +66,17 @@ def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, .
     }
     settings = TextBuildSettings(**{name: of for name, of in chosen.items() if of is not None})
     folder = options.output or Path("data") / name_of(options.source)
-    result = build_text(
-        _open(options.source, words), folder, settings, options.force, show.progress
-    )
+    collection = collection_named(options.source)
+    columns = Columns(*(words[f"{name}_column"] for name in Columns._fields))
+    if collection is None:
+        songs = open_songs(Path(options.source), columns)
+    elif not collection.is_text:
+        raise UsageError(f"{collection.name} holds music; leave --text out")
+    elif any(columns):
+        raise UsageError(f"{collection.name} has no columns; leave out --text-column and others")
+    else:
+        songs = hymns(collection)
+    result = build_text(songs, folder, settings, options.force, show.progress)
     if result.up_to_date:
         show.log(f"{folder} is up to date: nothing to do")
     print(
@@ -76,21 +84,6 @@ def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, .
         if options.as_json
         else escape_controls(_summary(result.manifest))
     )
-
-
-def _open(source: str, words: Mapping[str, Any]) -> "TextSource":
-    from megatron_music.data.sources.catalog import collection_named
-    from megatron_music.text.songs import Columns, hymns, open_songs
-
-    collection = collection_named(source)
-    if collection is not None and not collection.is_text:
-        raise UsageError(f"{collection.name} holds music; leave --text out")
-    columns = Columns(*(words[f"{name}_column"] for name in Columns._fields))
-    if collection is None:
-        return open_songs(Path(source), columns)
-    if any(columns):
-        raise UsageError(f"{collection.name} has no columns; leave out --text-column and others")
-    return hymns(collection)
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:

@@ -88,7 +88,7 @@ def _evaluate_words(
         set_omp_wait_policy()
     else:
         show.log(f"{output} already holds this evaluation: nothing to do")
-    from megatron_music.text.evaluation import evaluate_text, summary, write_report
+    from megatron_music.text.evaluate_words import evaluate_text, summary, write_report
 
     if figures is None:
         figures = evaluate_text(model, data, request, identity, show.progress)

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from megatron_music.generate.album import Formats
     from megatron_music.generate.prompt import Prompt
     from megatron_music.generate.song import Song
-    from megatron_music.generate.song_report import Copies, Provenance
+    from megatron_music.generate.song_report import Copies
     from megatron_music.generate.song_request import Request
-    from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _ARGUMENT = re.compile(r"`(\w+)`")
 _OPTIONS = {
@@ -59,7 +58,6 @@ def sample(options: SampleOptions) -> None:
         return
     with _options_named():
         request = _request(options)
-        path = _file_to_begin_from(options)
         formats = Formats(**{of.name: getattr(options, of.name) for of in fields(Formats)})
         beside = Path() if options.model == CARRIED else options.model.parent
         output = options.output or beside / "music"
@@ -70,11 +68,11 @@ def sample(options: SampleOptions) -> None:
         # The next free seed, so that the same command, given again, composes other songs.
         if options.seed is None and not options.song_ids:
             request = replace(request, seed=AlbumIndex(output).next_seed())
-        _sample(options, output, request, path, formats)
+        _sample(options, output, request, formats)
 
 
 def _request(options: SampleOptions) -> "Request":
-    """Return the request of the options; raises UsageError."""
+    """Return the request of the options; raises UsageError where options contradict."""
     from megatron_music.generate.lyrics import read_words
     from megatron_music.generate.song_request import Request, parse_bars
 
@@ -102,7 +100,7 @@ def _request(options: SampleOptions) -> "Request":
 
 
 def _count(options: SampleOptions) -> int | None:
-    """Return how many songs are composed; raises UsageError where options contradict."""
+    """Return how many songs are composed, None for the usual number; raises UsageError."""
     from megatron_music.evaluate.best import FEWEST_SONGS, USUAL_SONGS
 
     if options.best is None:
@@ -112,26 +110,12 @@ def _count(options: SampleOptions) -> int | None:
     if options.count is not None or options.song_ids:
         raise UsageError("--best chooses among --of songs; leave out -n and --song-id")
     of = max(USUAL_SONGS, 2 * options.best) if options.of is None else options.of
-    if of < max(FEWEST_SONGS, options.best):
-        least = max(FEWEST_SONGS, options.best)
+    least = max(FEWEST_SONGS, options.best)
+    if of < least:
         raise UsageError(
             f"--best {options.best} --of {of}: give --of {least} or more (with make: OF={least})"
         )
     return of
-
-
-def _file_to_begin_from(options: SampleOptions) -> Path | None:
-    """Return the MIDI file to begin from; raises UsageError where options contradict."""
-    if options.harmonise is None and options.voice is not None and not options.sing:
-        raise UsageError(
-            "--voice says which track --harmonise keeps, or --sing has sung; give --harmonise FILE "
-            "or --prompt FILE --sing"
-        )
-    if options.harmonise is not None and options.sing:
-        raise UsageError("--sing keeps all of a piece, --harmonise one voice; give --prompt FILE")
-    if options.harmonise is not None and options.prompt is not None:
-        raise UsageError("--prompt and --harmonise each give a piece; leave out one of them")
-    return options.harmonise or (None if options.prompt is None else Path(options.prompt))
 
 
 @contextmanager
@@ -146,18 +130,14 @@ def _options_named() -> Iterator[None]:
         raise
 
 
-def _sample(
-    options: SampleOptions,
-    output: Path,
-    request: "Request",
-    path: Path | None,
-    formats: "Formats",
-) -> None:
+def _sample(options: SampleOptions, output: Path, request: "Request", formats: "Formats") -> None:
+    """Compose the songs that the folder lacks, and print the files of all; raises UsageError."""
     from megatron_music.files import check_writable
     from megatron_music.generate.model_folder import file_identity, model_identity
     from megatron_music.generate.training_data import training_data
     from megatron_music.tokenizer.vocabulary import load_vocabulary
 
+    path = _prompt_file(options)
     # All that can be refused is checked before torch and the model are loaded, which takes seconds.
     if path is None:
         request.refuse_without_piece()
@@ -167,7 +147,7 @@ def _sample(
     check_writable(output)
     corpus = training_data(model, vocabulary, options.data)
 
-    from megatron_music.generate.album import songs_to_compose
+    from megatron_music.generate.album import songs_to_compose, write_album
     from megatron_music.generate.prepare_prompt import prepared, refuse_long_audio, remark
     from megatron_music.generate.song_report import Provenance
 
@@ -178,73 +158,23 @@ def _sample(
         refuse_long_audio(request, prompt, vocabulary)
     maker = Provenance(identity, vocabulary.hash, file_identity(path) if path else "")
     due = songs_to_compose(output, request, maker, formats)
-    if not due:
-        show.log(f"{output} already holds these songs; other seeds give others")
-    more = words_for_more(options)
-    for file in _compose(model, output, request, due, maker, formats, prompt, corpus, more):
-        print(file)
-
-
-def _best(
-    songs: "Iterator[Song]",
-    request: "Request",
-    model: Path,
-    corpus: Path | None,
-    vocabulary: "Vocabulary",
-) -> "Iterator[Song]":
-    """Compose all songs and keep the best; raises UsageError without a critic."""
-    from megatron_music.evaluate.best import best_of, real_music
-
-    real = real_music(model, corpus, vocabulary)
-    with show.progress("compose", "songs") as progress:
-        made = []
-        for song in songs:
-            made.append(song)
-            progress(len(made), request.count)
-    count = request.best or len(made)
-    return iter(best_of(made, count, real, vocabulary, closing=request.end))
-
-
-def _compose(
-    model: Path,
-    output: Path,
-    request: "Request",
-    due: "list[Request]",
-    maker: "Provenance",
-    formats: "Formats",
-    prompt: "Prompt | None",
-    corpus: Path | None,
-    more: list[str],
-) -> list[Path]:
-    from megatron_music.generate.album import write_album
-    from megatron_music.omp import set_omp_wait_policy
-    from megatron_music.score.audio import PLAYER
-
-    batches: list[Iterator[Song]] = []
+    songs: Iterator[Song] = iter(())
     # Nothing is loaded where all songs are there: only the page is written again.
     if due:
-        show.log(f"loading {model}")
-        set_omp_wait_policy()
-        from megatron_music.generate.composer import Composer
+        songs = _composed(due, model, prompt, corpus, formats)
+    else:
+        show.log(f"{output} already holds these songs; other seeds give others")
 
-        composer = Composer.load(model)
-        batches = [composer.compose(part, prompt) for part in due]
-        if request.best is not None:
-            # The best are known only when all are composed: nothing is written before.
-            batches = [_best(chain(*batches), request, model, corpus, composer.vocabulary)]
-        if formats.wav:
-            show.log(f"sound: {PLAYER}, stereo")
-
-    def copies(songs: "Sequence[Song]") -> "list[Copies]":
+    def copies(made: "Sequence[Song]") -> "list[Copies]":
         from megatron_music.evaluate.copying import check_copies
 
-        if corpus is not None and songs:
+        if corpus is not None and made:
             show.log(f"looking for copies in {corpus}")
-        return check_copies(songs, corpus, composer.vocabulary) if songs else []
+        return check_copies(made, corpus, vocabulary) if made else []
 
     with show.progress("compose", "songs") as progress:
-        return write_album(
-            chain.from_iterable(batches),
+        files = write_album(
+            songs,
             output,
             request,
             maker,
@@ -253,5 +183,56 @@ def _compose(
             copies=copies,
             progress=progress,
             model=model,
-            more=more,
+            more=words_for_more(options),
         )
+    for file in files:
+        print(file)
+
+
+def _prompt_file(options: SampleOptions) -> Path | None:
+    """Return the file of the piece to begin from; raises UsageError where options contradict."""
+    if options.harmonise is None and options.voice is not None and not options.sing:
+        raise UsageError(
+            "--voice says which track --harmonise keeps, or --sing has sung; give --harmonise FILE "
+            "or --prompt FILE --sing"
+        )
+    if options.harmonise is not None and options.sing:
+        raise UsageError("--sing keeps all of a piece, --harmonise one voice; give --prompt FILE")
+    if options.harmonise is not None and options.prompt is not None:
+        raise UsageError("--prompt and --harmonise each give a piece; leave out one of them")
+    return options.harmonise or (None if options.prompt is None else Path(options.prompt))
+
+
+def _composed(
+    requests: "list[Request]",
+    model: Path,
+    prompt: "Prompt | None",
+    corpus: Path | None,
+    formats: "Formats",
+) -> "Iterator[Song]":
+    """Load a model and compose as songs are taken; where only the best are wanted, all at once."""
+    from megatron_music.omp import set_omp_wait_policy
+    from megatron_music.score.audio import PLAYER
+
+    show.log(f"loading {model}")
+    set_omp_wait_policy()
+    from megatron_music.generate.composer import Composer
+
+    composer = Composer.load(model)
+    songs: Iterator[Song] = chain.from_iterable(
+        composer.compose(request, prompt) for request in requests
+    )
+    best, count, end = requests[0].best, requests[0].count, requests[0].end
+    if best is not None:
+        from megatron_music.evaluate.best import best_of, real_music
+
+        real = real_music(model, corpus, composer.vocabulary)
+        made = []
+        with show.progress("compose", "songs") as progress:
+            for song in songs:
+                made.append(song)
+                progress(len(made), count)
+        songs = iter(best_of(made, best, real, composer.vocabulary, closing=end))
+    if formats.wav:
+        show.log(f"sound: {PLAYER}, stereo")
+    return songs

@@ -1,6 +1,6 @@
 """`sample` with a model of words."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from megatron_music.cli import show
@@ -10,12 +10,15 @@ from megatron_music.errors import UsageError
 if TYPE_CHECKING:
     from megatron_music.generate.album_index import AlbumIndex
     from megatron_music.text.request import TextRequest
+    from megatron_music.text.writer import WrittenSong
 
 _OF_WORDS = ("artist", "title", "max_tokens")
 _OF_BOTH = (
     *("model", "output", "keep", "count", "seed", "song_ids"),
     *("temperature", "top_k", "top_p", "min_p", "prompt"),
 )
+
+_OF_THE_BATCH = ("count", "song_ids")
 
 
 def is_words(options: SampleOptions) -> bool:
@@ -38,22 +41,25 @@ def is_words(options: SampleOptions) -> bool:
 
 def sample(options: SampleOptions) -> None:
     """Write the songs that are not there yet into the folder, and print all of them."""
-    from megatron_music.files import check_writable
+    from megatron_music.files import check_writable, write_text
     from megatron_music.generate.album_index import TEXT_KINDS, AlbumIndex
     from megatron_music.generate.model_folder import model_identity
-    from megatron_music.text.album import entry_text, missing
 
     output = options.output or options.model.parent / "words"
     index = AlbumIndex(output, TEXT_KINDS)
     request = _request(options, index)
     identity = model_identity(options.model)
     check_writable(output)
-    due = missing(index, request, identity)
-    if due is None:
+
+    def wish(seed: int) -> dict[str, Any]:
+        of_all = {name: of for name, of in vars(request).items() if name not in _OF_THE_BATCH}
+        return {**of_all, "seed": seed, "exact": request.exact, "model": identity}
+
+    lacking = [seed for seed in request.seeds if index.find(wish(seed)) is None]
+    if not lacking:
         show.log(f"{output} already holds these songs; other seeds give others")
     else:
         from megatron_music.omp import set_omp_wait_policy
-        from megatron_music.text.album import keep_song
 
         show.log(f"loading {options.model}")
         set_omp_wait_policy()
@@ -62,11 +68,25 @@ def sample(options: SampleOptions) -> None:
 
         writer = Writer.load(options.model)
         with show.progress("write", "songs") as progress:
-            for done, song in enumerate(writer.write(due), 1):
-                keep_song(index, due, song, identity)
-                progress(done, len(due.seeds))
+            for done, seed in enumerate(lacking, 1):
+                one = {"song_ids": (seed,)} if request.exact else {"seed": seed}
+                (song,) = writer.write(replace(request, count=1, **one))
+                entry = index.begin(f"song-{seed}", wish(seed))
+                path = index.path(entry, "txt")
+                write_text(path, _page(song))
+                index.finish(entry, [path])
+                progress(done, len(lacking))
     for seed in request.seeds:
-        print(entry_text(index, request, seed, identity))
+        if (there := index.find(wish(seed))) is not None:
+            path = index.path(there, "txt")
+            print(f"{path}\n{path.read_text(encoding='utf-8')}")
+
+
+def _page(song: "WrittenSong") -> str:
+    """Return the text of a song's file: artist and title, an empty line, the words."""
+    head = [f"{name}: {of}" for name, of in (("artist", song.artist), ("title", song.title)) if of]
+    words = song.text if song.is_finished else f"{song.text} ..."
+    return "\n".join([*head, *([""] if head else []), words]) + "\n"
 
 
 def _request(options: SampleOptions, index: "AlbumIndex") -> "TextRequest":

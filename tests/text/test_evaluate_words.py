@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from megatron_music.text.evaluation import distinct, longest_copies
+from megatron_music.text.evaluate_words import distinct, longest_copies
 
 
 def test_the_longest_run_of_words_from_training_is_found() -> None:
