@@ -111,10 +111,12 @@ def _train(
         show.wait_for("torch and Megatron", rank())
         pretrain(request, show.log, write_samples)
     elif rank() == 0:
+        iters = f"train.train_iters={settings.train.train_iters}"
+        changes = [text for text in request.resume.changes if not text.startswith(iters)]
+        idle = f"; {', '.join(changes)} has no effect on a finished run" if changes else ""
         show.log(
-            f"{request.run.path} has reached iteration {request.start_iteration}, and "
-            f"train.train_iters={settings.train.train_iters}: nothing to do; "
-            f"raise train.train_iters to train on"
+            f"{request.run.path} has reached iteration {request.start_iteration}, and {iters}: "
+            f"nothing to do{idle}; raise train.train_iters to train on"
         )
     if rank() == 0 and request.run.latest() is not None:
         words = ["megatron-music", "export", str(run), "-o", str(run / "hf")]

@@ -218,11 +218,12 @@ def test_a_layout_that_cannot_be_is_refused(
         prepare(recipe(f"parallel.{asked}"), data, tmp_path)
 
 
-def program(data: Path, run: Path) -> subprocess.CompletedProcess[str]:
+def program(data: Path, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run the program on six iterations; it fails if torch was loaded."""
     arguments = ["train", "tiny", "--data", str(data), "--run-dir", str(run), *SMALL]
+    arguments += ["train.train_iters=6", *more]
     text = (
-        f"import sys; sys.argv = ['megatron-music', *{arguments!r}, 'train.train_iters=6']\n"
+        f"import sys; sys.argv = ['megatron-music', *{arguments!r}]\n"
         "from megatron_music.cli.main import run\n"
         "try:\n    run()\n"
         "finally:\n    assert not {'torch', 'megatron'} & set(sys.modules)"
@@ -243,6 +244,9 @@ def test_a_finished_run_says_so_without_loading_torch(
     assert done.stderr.endswith(
         f"\nto compose with it: megatron-music export '{run}' -o '{run}/hf'\n"
     )
+    assert "no effect" not in done.stderr
+    changed = program(data, run, "train.lr=1e-3").stderr
+    assert "train.lr=0.001 (was 0.006) has no effect on a finished run" in changed
 
 
 def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
 @pytest.mark.parametrize(
     ("end", "told", "is_full"),
     [
-        ("os.kill(os.getpid(), 9)", "another process of this run ended", False),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL", False),
         ("raise RuntimeError('no') from OSError(28, 'no space')", ": no space; make room", True),
     ],
     ids=["killed", "full disk"],
@@ -188,6 +188,5 @@ def test_the_disk_is_blamed_where_the_system_says_so(
         text=True,
         check=False,
     )
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told in errors[0]
+    assert told in done.stderr.splitlines()[-1]
     assert ("make room" in done.stderr) == is_full
