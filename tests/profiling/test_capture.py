@@ -1,6 +1,7 @@
 """The best of a sweep run again under nsys: a program of that name stands for it."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,27 +13,19 @@ from megatron_music.profiling.sweep.capture import TRACED_ITERS, capture_file, t
 from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
 from megatron_music.profiling.sweep.results import read_rows
 from megatron_music.profiling.sweep.run import run_sweep
-from megatron_music.profiling.sweep.spec import Configuration, Sweep, expand
 from megatron_music.profiling.sweep.trial import TrialContext
 from tests.profiling import fake_sweep, fake_training
 from tests.profiling.capture import GEMM, NCCL, Capture
-from tests.profiling.test_sweep import SMALL
+from tests.profiling.test_sweep import Write, behaviours, points, write
+
+__all__ = ["write"]
+
+Traced = Callable[..., list[str]]
 
 NSYS = Path(__file__).with_name("fake_nsys.sh")
 GPU = Gpu("Tesla V100-SXM3-32GB", "00000000-0000-0000-0000-000000000000", 32 << 30, (7, 0))
 STEP_MS = 500
 WARMUP = 1
-
-
-def sweep(*seeds: int, **more: object) -> Sweep:
-    values = {"recipe": "tiny", "fixed": SMALL, "grid": {"train.seed": list(seeds)}}
-    values |= {"warmup_iters": WARMUP, "measured_iters": 3, "timeout_s": 30}
-    return Sweep.model_validate(values | more)
-
-
-def write_sweep(path: Path, *seeds: int, **more: object) -> Path:
-    path.write_text(sweep(*seeds, **more).model_dump_json())
-    return path
 
 
 def recorded(path: Path) -> Path:
@@ -65,22 +58,24 @@ def context(folder: Path) -> TrialContext:
     return TrialContext(folder, folder / "data", machine, Peaks(folder, machine, print))
 
 
-def points(*seeds: int) -> list[Configuration]:
-    return expand(sweep(*seeds))
+@pytest.fixture
+def traced(write: Write, tmp_path: Path) -> Traced:
+    """Trace a configuration in `tmp_path`: `traced(seed, timeout_s)`; return what was said."""
 
+    def go(seed: int = fake_training.FINE, timeout_s: float = 30) -> list[str]:
+        said: list[str] = []
+        chosen = points(write(behaviours(seed)))
+        trace(chosen, context(tmp_path), None, timeout_s, said.append)
+        return said
 
-def traced(folder: Path, seed: int = fake_training.FINE, timeout_s: float = 30) -> list[str]:
-    """Trace a configuration; return what was said."""
-    said: list[str] = []
-    trace(points(seed), context(folder), None, timeout_s, said.append)
-    return said
+    return go
 
 
 def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
-    notes: Path, tmp_path: Path
+    notes: Path, traced: Traced, write: Write, tmp_path: Path
 ) -> None:
-    (one,) = points(fake_training.FINE)
-    said = traced(tmp_path)
+    (one,) = points(write(behaviours(fake_training.FINE)))
+    said = traced()
     folder = (tmp_path / "captures" / one.key).resolve()
     profiled, exported = notes.read_text().splitlines()
     assert profiled.startswith(
@@ -94,7 +89,7 @@ def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
     )
     assert capture_file(tmp_path, one.key).is_file()
     assert said[0].startswith("traced by nsys: 1 process, TP=1")
-    assert traced(tmp_path) == [], "what is traced already is not traced again"
+    assert traced() == [], "what is traced already is not traced again"
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -106,31 +101,33 @@ def test_nsys_traces_the_range_that_the_training_opens_and_exports_it(
     ],
 )
 @pytest.mark.usefixtures("notes")
-def test_a_run_that_fails_under_nsys_is_a_remark(tmp_path: Path, seed: int, told: str) -> None:
-    assert told in traced(tmp_path, seed, 1 if seed == fake_training.HANGS else 30)[0]
+def test_a_run_that_fails_under_nsys_is_a_remark(traced: Traced, seed: int, told: str) -> None:
+    assert told in traced(seed, 1 if seed == fake_training.HANGS else 30)[0]
 
 
 @pytest.mark.usefixtures("notes")
 def test_nsys_that_leaves_nothing_is_a_remark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_NSYS_EXPORT", "")
-    assert "nsys wrote no capture.nsys-rep" in traced(tmp_path)[0]
+    assert "nsys wrote no capture.nsys-rep" in traced()[0]
 
 
-def test_without_nsys_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nsys_one_line_says_so(
+    write: Write, traced: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert traced(tmp_path) == [
+    assert traced() == [
         "no captures: nsys is not on the path; install nsight-systems, or leave out --nsys and "
         "captures"
     ]
     with pytest.raises(MissingError, match="install nsight-systems"):
-        run_sweep(write_sweep(tmp_path / "s.yaml", 1), tmp_path / "out", captures=1)
+        run_sweep(write(behaviours(1)), tmp_path / "out", captures=1)
 
 
 @pytest.mark.usefixtures("notes")
 def test_a_sweep_traces_its_best_and_the_report_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: dict[str, str]
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: dict[str, str]
 ) -> None:
     def answer(work: object, *_: object) -> object:
         return fake_sweep.PEAK if work is hardware.measure_peak else (GPU,)
@@ -139,7 +136,7 @@ def test_a_sweep_traces_its_best_and_the_report_reads_it(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(hardware, "run_in_subprocess", answer)
     folder, kinds = tmp_path / "out", fake_training
-    path = write_sweep(tmp_path / "s.yaml", kinds.FINE, kinds.SILENT, captures=1)
+    path = write(behaviours(kinds.FINE, kinds.SILENT), captures=1)
     run_sweep(path, folder)
     ran = next(row for row in read_rows(folder) if row.outcome == "ok")
     assert [found.name for found in (folder / "captures").iterdir()] == [ran.key]

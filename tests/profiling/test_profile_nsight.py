@@ -20,6 +20,14 @@ def example(folder: Path) -> Path:
     return capture.write(folder / "run.sqlite")
 
 
+def run_folder(folder: Path) -> Path:
+    """Make the folder of a run, with its recipe."""
+    (run := folder / "run").mkdir()
+    recipe = load_recipe("profile-small").model_dump()
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    return run
+
+
 def test_json_goes_to_stdout_alone(program: Program) -> None:
     done = program("profile", "nsight", example(program.folder).name, "--json")
     (device,) = json.loads(done.stdout)["devices"]
@@ -37,10 +45,7 @@ def test_a_person_reads_the_same_in_tables(program: Program) -> None:
 
 def test_a_capture_is_shown_with_the_figures_of_its_log(program: Program) -> None:
     """Of three iterations of 100 ms the middle one counts."""
-    run = program.folder / "run"
-    run.mkdir()
-    recipe = load_recipe("profile-small")
-    (run / "config.yaml").write_text(yaml.safe_dump(recipe.model_dump()))
+    run = run_folder(program.folder)
     lines = [{"iteration": at, "step_time_s": time_s} for at, time_s in ((0, 9), (100, 0.101))]
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     counted = json.loads(program("profile", "flops", "profile-small", "--json").stdout)
@@ -54,18 +59,10 @@ def test_a_capture_is_shown_with_the_figures_of_its_log(program: Program) -> Non
 
 def test_a_capture_without_iterations_has_no_rate(program: Program) -> None:
     Capture.of((GEMM, 0, 10)).write(program.folder / "run.sqlite")
-    (program.folder / "run").mkdir()
-    (program.folder / "run" / "config.yaml").write_text(
-        yaml.safe_dump(load_recipe("profile-small").model_dump())
-    )
+    run_folder(program.folder)
+    done = program("profile", "nsight", "run.sqlite")
+    assert "note: no NVTX ranges" in done.stderr
+    assert "note:" not in done.stdout
     told = program.fails(1, "profile", "nsight", "run.sqlite", "--run", "run")
     assert "no NVTX ranges of iterations" in told
     assert "--iterations REGEX" in told
-
-
-def test_remarks_go_to_stderr(program: Program) -> None:
-    Capture.of((GEMM, 0, 10)).write(program.folder / "run.sqlite")
-    done = program("profile", "nsight", "run.sqlite")
-    assert "note: no NVTX ranges" in done.stderr
-    assert "--iterations REGEX" in done.stderr.splitlines()[-1]
-    assert "note:" not in done.stdout
