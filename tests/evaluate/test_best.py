@@ -44,6 +44,15 @@ def test_songs_that_are_to_end_close_on_the_tonic() -> None:
     assert best_of(songs, 2, critic, voices, closing=True)[0].seed == 9
 
 
+def test_a_song_that_crosses_voices_comes_last_even_if_all_else_is_as_in_real_music() -> None:
+    voices = Vocabulary(TokenizerSettings(bars=1, ensemble=NAMES))
+    chord, crossed, minor = (72, 67, 64, 48), (67, 72, 64, 48), (72, 67, 63, 48)
+    composed, alike = choir(minor, minor, minor, minor), choir(chord, chord, chord, crossed)
+    songs = [Song(seed, alike if seed == 3 else composed, ()) for seed in range(16)]
+    critic = RealMusic(measures([choir(chord, chord, chord, chord)] * 12, voices))
+    assert best_of(songs, 16, critic, voices)[-1].seed == 3
+
+
 def test_an_exported_folder_carries_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name the data with --data"):
         real_music(tmp_path, None, VOCABULARY)
