@@ -219,8 +219,9 @@ def _composed(
     from megatron_music.generate.composer import Composer
 
     composer = Composer.load(model)
+    # A list: what the model cannot do is refused now, before the folder is made.
     songs: Iterator[Song] = chain.from_iterable(
-        composer.compose(request, prompt) for request in requests
+        [composer.compose(request, prompt) for request in requests]
     )
     best, count, end = requests[0].best, requests[0].count, requests[0].end
     if best is not None:

@@ -189,10 +189,22 @@ class _Album:
     def finish(self, copies: Sequence[Copies]) -> list[Path]:
         """Write the reports of the songs written; returns the files of the request."""
         entries = []
-        if self._prompt is not None:
+        if (prompt := self._prompt) is not None:
             wish = {"prompt": self._maker.prompt}
             entry = _existing(self.index, wish, self._formats)
-            entries.append(entry or self._write_prompt(self._prompt, wish))
+            if entry is None:
+                entry = self.index.begin("prompt", wish)
+                for kind in ("mid", *(["kar"] * self._formats.kar)):
+                    path = self.index.path(entry, kind)
+                    if prompt.source is None:
+                        write_midi(prompt.piece, path)
+                    else:  # a user's file is copied as it is
+                        with atomic_write(path) as temporary:
+                            temporary.write_bytes(prompt.source.raw)
+                tempo_bpm = None if prompt.source is None else file_tempo_bpm(prompt.piece, prompt)
+                self._show(prompt.piece, entry, "the piece begun from", tempo_bpm)
+                self._finish(entry, {"came": figures(prompt.piece)})
+            entries.append(entry)
         for song, found in zip(self.written, copies, strict=True):
             report = song_report(song, self._request, self._maker, found, self._prompt)
             self._finish(self._begun[song.seed], report)
@@ -202,20 +214,6 @@ class _Album:
 
     def _entry(self, seed: int) -> Entry | None:
         return _existing(self.index, song_request(self._request, self._maker, seed), self._formats)
-
-    def _write_prompt(self, prompt: Prompt, wish: dict[str, Any]) -> Entry:
-        entry = self.index.begin("prompt", wish)
-        for kind in ("mid", *(["kar"] * self._formats.kar)):
-            path = self.index.path(entry, kind)
-            if prompt.source is None:
-                write_midi(prompt.piece, path)
-            else:  # a user's file is copied as it is
-                with atomic_write(path) as temporary:
-                    temporary.write_bytes(prompt.source.raw)
-        tempo_bpm = None if prompt.source is None else file_tempo_bpm(prompt.piece, prompt)
-        self._show(prompt.piece, entry, "the piece begun from", tempo_bpm)
-        self._finish(entry, {"came": figures(prompt.piece)})
-        return entry
 
     def _finish(self, entry: Entry, report: dict[str, Any]) -> None:
         text = json.dumps(report, indent=2, ensure_ascii=False)

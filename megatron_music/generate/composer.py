@@ -85,7 +85,7 @@ class Composer:
         request.refuse_unsung(self.vocabulary)
         if prompt is None:
             return self._songs(request, self._from_nothing(request), watch)
-        return self._songs(request, self._from(Prompt.of(prompt), request), watch)
+        return self._songs(request, self._from_prompt(Prompt.of(prompt), request), watch)
 
     def _songs(self, request: Request, work: Work, watch: Watch | None) -> Iterator[Song]:
         sampler = self.sampler(request, watch)
@@ -134,7 +134,8 @@ class Composer:
             for piece in compose(sampler, request, self.vocabulary, seeds)
         ]
 
-    def _from(self, given: Prompt, asked: Request) -> Work:
+    def _from_prompt(self, given: Prompt, asked: Request) -> Work:
+        """Return the function that composes for seeds; raises UsageError if it cannot."""
         vocabulary = self.vocabulary
         prompt, request = given.as_named(ensemble_of(vocabulary)), given.on_grid(asked)
         if prompt.piece.steps_per_quarter != vocabulary.settings.steps_per_quarter:
@@ -144,7 +145,11 @@ class Composer:
             )
         request.refuse_with_piece()
         if request.sing:
-            return self._to_melody(prompt, request)
+            sung, melody = to_be_sung(prompt, request, vocabulary)
+            return lambda sampler, seeds: [
+                Song(0, piece, (), sung.sources, sung.holes, sung.dropped, sings=melody)
+                for piece in sing(sampler, sung.piece, melody, seeds, request, vocabulary)
+            ]
 
         # Errors of the request are raised here, before the model computes anything.
         start_from_prompt(prompt, request, vocabulary, request.seeds[0])
@@ -157,18 +162,6 @@ class Composer:
                 for piece, state in zip(pieces, states, strict=True)
             ]
             return songs if request.voice is None else [_in_score_order(one) for one in songs]
-
-        return work
-
-    def _to_melody(self, prompt: Prompt, request: Request) -> Work:
-        """Return what writes words for a track of a piece; raises UsageError for none."""
-        state, melody = to_be_sung(prompt, request, self.vocabulary)
-
-        def work(sampler: TokenSampler, seeds: Sequence[int]) -> list[Song]:
-            return [
-                Song(0, piece, (), state.sources, state.holes, state.dropped, sings=melody)
-                for piece in sing(sampler, state.piece, melody, seeds, request, self.vocabulary)
-            ]
 
         return work
 

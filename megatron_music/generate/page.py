@@ -22,7 +22,8 @@ MOST_BYTES = 64 << 20
 
 _MARK = "megatron-music page 2"
 _DATA = re.compile(r'<script type="application/json" data-key="([^"]+)">(.*?)</script>', re.DOTALL)
-_UNSAID = ("temperature", "top_k", "top_p", "min_p", "guidance", "parallel_penalty")
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "guidance", "parallel_penalty")
+"""Options that come last; of these the temperature is always shown."""
 
 
 def write_page(index: AlbumIndex, model: Path | None, more: Sequence[str] = ()) -> Path:
@@ -119,22 +120,19 @@ def _about(wish: dict[str, Any]) -> str:
     """Return the options of a request that are not the defaults, as text."""
     asked, default = wish.get("asked", {}), json.loads(json.dumps(vars(Request())))
     parts = [] if not wish.get("prompt") else [f"begun from {wish['prompt'].rpartition(' ')[0]}"]
-    parts += [
-        f"{name.removesuffix('_bpm').replace('_', ' ')} {_said(value)}"
-        for name, value in asked.items()
-        if name in default and name not in _UNSAID and value != default[name]
-    ]
+    for name, value in asked.items():
+        if name not in default or name in _SAMPLING or value == default[name]:
+            continue
+        if isinstance(value, list):
+            text = ", ".join(map(str, value))
+        elif value == "":  # a voice that is not named
+            text = "the only one"
+        else:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+        parts.append(f"{name.removesuffix('_bpm').replace('_', ' ')} {text}")
     parts += [
         f"{name.replace('_', '-')} {asked[name]:g}"
-        for name in _UNSAID
+        for name in _SAMPLING
         if name in asked and (name == "temperature" or asked[name] != default[name])
     ]
     return ", ".join(parts)
-
-
-def _said(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if value == "":  # a voice that is not named
-        return "the only one"
-    return f"{value:g}" if isinstance(value, float) else str(value)

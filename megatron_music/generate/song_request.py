@@ -1,7 +1,7 @@
 """What to compose: one request, the same names in Python, on the command line and in notebooks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,57 +36,85 @@ _SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _LEVELS = tuple(map(str, range(DENSITY_LEVELS)))
 
 DYNAMICS = {name: MARKS[name] for name in ("pp", "p", "mp", "mf", "f", "ff")}
-"""The velocities of dynamics."""
+"""The MIDI velocity of each dynamic mark."""
 _DYNAMICS_WIDTH = 16
-"""How much louder or softer single notes may be where dynamics are asked for."""
+"""How far the velocity of single notes may be from that of the mark."""
 
 SONG_TEMPO_BPM = 100.0
-"""Of a song from nothing, unless asked."""
+"""The tempo of a song from nothing where the request has none."""
 
 USUAL_LANGUAGE = "en"
-"""Of words that are given, unless asked."""
+"""The language of `words` where the request names none."""
 
-_OF_A_PIECE = ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "roles")
-"""What is asked about a piece to begin from, `voice` aside."""
+_NEED_A_PIECE = ("prompt_bars", "drop", "fill_bars", "fill_tracks", "vary", "roles")
+"""Fields that have no meaning without a piece to begin from; `voice` and `sing` are others."""
+
+_RANGES: dict[str, tuple[int, int, str]] = {
+    "count": (1, 100_000, "ask for one song or more"),
+    # Seeds are words of 64 bits, counted up from the first.
+    "seed": (0, 2**62, "use a whole number from 0"),
+    "song_ids": (0, 2**62, "use a whole number from 0"),
+    "bars": (1, 1000, "4, 8 and 16 are usual"),
+    "prompt_bars": (1, 1000, "4, 8 and 16 are usual"),
+    "fill_bars": (1, 9999, "bars count from 1"),
+    "tracks": (1, 64, "4 to 10 are usual"),
+    "tempo_bpm": (10, 400, "quarter notes a minute"),
+    "upbeat": (0, LONGEST_UPBEAT, "the syllables before a barline"),
+    "top_k": (0, 1_000_000, "use 0 to disable"),
+    "min_p": (0, 1, "use 0.0 to disable"),
+    **dict.fromkeys(Steering._fields, (0, MOST_STEERING, "use 0.0 to disable")),
+}
+"""The lowest and the highest value of a field, or of each of its values, and a hint."""
+
+_ABOVE_ZERO = {
+    "temperature": (100, "1.0 changes nothing"),
+    "top_p": (1, "use 1.0 to disable"),
+    "vary": (1, "0.25 composes a quarter of the bars anew"),
+}
+"""The highest value of fields that must be above 0, and a hint."""
 
 
 @dataclass(frozen=True)
 class Request:
     """A request for `count` songs; None leaves a choice to the model or to its training data.
 
-    With `best` only that many songs are kept, those that a critic ranks highest. `guidance` is how
-    much more than trained structural inputs count in the choice of pitches, `parallel_penalty` are
-    the nats taken from a pitch that would move in parallel fifths or octaves with another voice.
-    For these two and `min_p` None means what the folder of the model says.
+    Which songs:
+    - `seed`: song i depends on seed `seed + i` alone. `song_ids`: these are the seeds, one for each
+      song, and the model computes in fp64, so that an id gives the same song on every machine.
+    - `best`: of `count` songs keep this many, those that a critic ranks highest.
 
-    Song i is made from seed `seed + i` alone. With `song_ids` those are the seeds, one song each,
-    and the model computes in fp64, so that a number means the same song everywhere.
+    What is composed:
+    - `bars`, `tracks`, `tempo_bpm`, `metre` ("3/4"), `key` ("F# minor"). With `key` all new notes
+      begin in its scale, apart from drums.
+    - `instruments`: names of General MIDI or its numbers from 1, DRUMS, or names of voices.
+    - `density`: "LEVEL" for all tracks, or "INSTRUMENT=LEVEL".
+    - `dynamics`: pp to ff, or one MIDI velocity, for new notes.
+    - `attributes`: labels such as "GENRE=JAZZ", or blends such as "COMPOSER=BACH:0.7,HAYDN:0.3". A
+      family that is not named is UNKNOWN.
+    - `begin`, `end`: the song begins, or closes, as a whole piece does. The model must know the
+      place in a piece.
+    - `full_bars`: SOPRANO, ALTO, TENOR and BASS sing up to each barline, as in chorales; without
+      it they may rest before the barline. None means True, unless `end` is given.
+    - `words`: a text; a melody is composed to its syllables. `language` is the language of its
+      hyphenation. The first `upbeat` syllables of each line come before the line's first barline.
 
-    With a piece to begin from: its first `prompt_bars` bars are kept (None: all), without the
-    tracks in `drop`; `instruments` are added to it. `fill_bars` (from 1) and `fill_tracks`
-    say what to compose anew, or `vary` which share of its bars, or `voice` which track alone is
-    kept (as "SOPRANO", "Lead=SOPRANO" to take another as the soprano, or "" for the only one)
-    while all others are composed around it; else it is continued to `bars`. Tracks are named as
-    their file does, by their instruments, or as "track 2".
+    How it is sampled: `temperature`, `top_k`, `top_p`, `min_p`, and
+    - `guidance`: the additional weight of structural inputs in the choice of pitches.
+    - `parallel_penalty`: the nats taken from the logit of a pitch that makes parallel fifths or
+      octaves with another voice.
+    - For `min_p`, `guidance` and `parallel_penalty` None means the value in the model's folder.
 
-    `roles` are the instruments that its tracks are taken as, which its file does not get to know:
-    "SOPRANO,ALTO" in order, or "Lead=SOPRANO". With `key` no note outside its scale begins in what
-    is composed, drums apart.
+    With a piece to begin from, whose tracks are named as in its file, by instrument, or "track 2":
+    - `prompt_bars`: only the first bars are kept; None keeps all. The piece is continued to `bars`.
+    - `drop`: tracks that are left out. `instruments`: tracks that are added.
+    - `fill_bars` (from 1), `fill_tracks`: these are composed anew. `vary`: this share of the bars.
+    - `voice`: the only track that is kept, while others are composed around it: "SOPRANO";
+      "Lead=SOPRANO" to use another track as the soprano; or "" where the piece has one track.
+    - `roles`: the instruments that the model takes the tracks for: "SOPRANO,ALTO" in order, or
+      "Lead=SOPRANO". The song's file keeps the instruments of the piece.
+    - `sing`: all notes are kept, and words are composed to the melody in track `voice`.
 
-    Instruments have General MIDI's names or its numbers from 1, DRUMS, or a voice's name.
-
-    `density` holds "LEVEL" for all tracks or "INSTRUMENT=LEVEL", `attributes` labels as
-    "GENRE=JAZZ" or blends as "COMPOSER=BACH:0.7,HAYDN:0.3"; families not named are unknown. With
-    `full_bars` SOPRANO, ALTO, TENOR and BASS sing up to each barline of what is composed, as in
-    chorales; without it they may fall silent before. None means with it, but without it where
-    `end` is asked for. With `begin` the song begins like a piece, with `end` it ends like one, if
-    the model knows the place in a piece. `dynamics` are pp to ff, of what is composed; or one
-    velocity.
-
-    `words` are a text to be sung, a line of it to some bars: a melody is composed to it, in
-    syllables as its `language` is hyphenated; `upbeat` syllables of each line come before its first
-    barline. With `sing` every note of a piece stays, and words
-    are composed to its track `voice`. Raises UsageError for a value out of range.
+    Raises UsageError for a value of a wrong type or out of range.
     """
 
     count: int = 1
@@ -125,33 +153,38 @@ class Request:
 
     def __post_init__(self) -> None:
         """Check every argument: its type, then its range."""
-        check_fields(Request, vars(self))
         # All at once, before a model is loaded: a mistake should cost no minute.
-        _within("`count`", self.count, 1, 100_000, "ask for one song or more")
-        for name, number in (
-            ("`seed`", self.seed),
-            *(("`song_ids`", one) for one in self.song_ids),
-        ):
-            # Seeds are words of 64 bits, counted up from the first.
-            _within(name, number, 0, 2**62, "use a whole number from 0")
+        check_fields(Request, vars(self))
+        self._check_ranges()
         if self.best is not None:
-            _within("`best`", self.best, 1, self.count, "the number of composed songs to keep")
+            hint = "the number of composed songs to keep"
+            _check_range("`best`", self.best, 1, self.count, hint)
         if len(set(self.song_ids)) != len(self.song_ids):
             raise UsageError(f"a song id is given twice (got {self.song_ids}); name each once")
-        for name, value in (("`bars`", self.bars), ("`prompt_bars`", self.prompt_bars)):
-            if value is not None:
-                _within(name, value, 1, 1000, "4, 8 and 16 are usual")
         self._check_tracks()
-        self._check_sampling()
-        _within("`tempo_bpm`", self.tempo, 10, 400, "quarter notes a minute")
-        if self.metre is not None:
-            parse_metre(self.metre)
-        if self.dynamics is not None:
-            _velocities(self.dynamics)
-        self._check_filling()
         self._check_words()
-        if self.key is not None:
-            parse_key(self.key)
+        if self.vary is not None and (self.fill_bars or self.fill_tracks):
+            raise UsageError(
+                "`vary` chooses the bars itself; leave it out, or `fill_bars` and `fill_tracks`"
+            )
+        for text, parse in (
+            (self.metre, parse_metre),
+            (self.dynamics, _velocities),
+            (self.key, parse_key),
+        ):
+            if text is not None:
+                parse(text)
+
+    def _check_ranges(self) -> None:
+        for name, (low, high, hint) in _RANGES.items():
+            value = getattr(self, name)
+            for one in value if isinstance(value, Collection) else (value,):
+                if one is not None:
+                    _check_range(f"`{name}`", one, low, high, hint)
+        for name, (high, hint) in _ABOVE_ZERO.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= high:
+                raise UsageError(f"`{name}` must be in (0, {high}] (got {value}); {hint}")
 
     def _check_tracks(self) -> None:
         codes = [find_instrument(name) for name in self.instruments or ()]
@@ -162,70 +195,38 @@ class Request:
                     "has each voice once, other instruments may repeat"
                 )
         self.levels()
-        if self.tracks is None:
-            return
-        _within("`tracks`", self.tracks, 1, 64, "4 to 10 are usual")
-        if self.instruments is not None and len(self.instruments) != self.tracks:
+        if None not in (self.tracks, self.instruments) and len(codes) != self.tracks:
             raise UsageError(
-                f"`tracks` is {self.tracks}, but {len(self.instruments)} instruments are given; "
+                f"`tracks` is {self.tracks}, but {len(codes)} instruments are given; "
                 "leave one of the two out"
             )
 
-    def _check_filling(self) -> None:
-        if any(bar < 1 for bar in self.fill_bars):
-            raise UsageError(
-                f"`fill_bars` must be 1 or more (got {min(self.fill_bars)}); bars count from 1"
-            )
-        if self.vary is None:
-            return
-        if not 0 < self.vary <= 1:
-            raise UsageError(
-                f"`vary` must be in (0, 1] (got {self.vary}); 0.25 makes a quarter of the bars anew"
-            )
-        if self.fill_bars or self.fill_tracks:
-            raise UsageError("`vary` chooses the bars itself; leave out either it or what to fill")
-
     def _check_words(self) -> None:
-        if self.language is not None and self.words is None:
-            raise UsageError("`language` is that of `words`; give both")
-        if self.upbeat and self.words is None:
-            raise UsageError("`upbeat` is that of the lines of `words`; give both")
-        _within("`upbeat`", self.upbeat, 0, LONGEST_UPBEAT, "the syllables before a barline")
-        if self.words is not None:
+        if self.words is None:
+            for name in ("language", "upbeat"):
+                if getattr(self, name):
+                    raise UsageError(f"`{name}` needs `words`; give both")
+        else:
             if self.sing:
                 raise UsageError("`sing` composes words, and `words` gives them; leave one out")
-            _within("the bars of `words`", self.song_bars or 1, 1, 1000, "give fewer lines")
+            _check_range("the bars of `words`", self.song_bars or 1, 1, 1000, "give fewer lines")
         if not self.sing:
             return
-        others = ("bars", "instruments", "density", "dynamics", "key", *_OF_A_PIECE)
+        others = ("bars", "instruments", "density", "dynamics", "key", *_NEED_A_PIECE)
         for name in others:
             if name not in ("drop", "roles") and getattr(self, name):
                 raise UsageError(f"`sing` keeps every note of the piece; leave `{name}` out")
 
-    def _check_sampling(self) -> None:
-        if not 0 < self.temperature <= 100:
-            raise UsageError(
-                f"`temperature` must be in (0, 100] (got {self.temperature}); 1.0 changes nothing"
-            )
-        _within("`top_k`", self.top_k, 0, 1_000_000, "use 0 to disable")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"`top_p` must be in (0, 1] (got {self.top_p}); use 1.0 to disable")
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise UsageError(f"`min_p` must be in [0, 1] (got {self.min_p}); use 0.0 to disable")
-        for name in Steering._fields:
-            if getattr(self, name) is not None:
-                _within(f"`{name}`", getattr(self, name), 0, MOST_STEERING, "use 0.0 to disable")
-
     @property
     def tempo(self) -> float:
-        """Quarter notes a minute of a song from nothing."""
+        """The tempo of a song from nothing, in quarter notes a minute."""
         return SONG_TEMPO_BPM if self.tempo_bpm is None else self.tempo_bpm
 
     @property
     def has_full_bars(self) -> bool:
-        """True where voices have to sing up to each barline."""
-        # A piece often ends before its last barline, to be complete with its upbeat. A voice that
-        # has to sing on leaves the last chord: 48 % of songs ended in a triad, without 64 %.
+        """Whether voices have to sing up to each barline."""
+        # A piece with an upbeat ends before its last barline. A voice that has to sing on leaves
+        # the last chord: 48 % of songs ended in a triad with full bars, 64 % without.
         return not self.end if self.full_bars is None else self.full_bars
 
     @property
@@ -236,17 +237,17 @@ class Request:
 
     @property
     def exact(self) -> bool:
-        """True where the songs have to be the same on any machine."""
+        """Whether the songs have to be the same on every machine."""
         return bool(self.song_ids)
 
     @property
     def seeds(self) -> list[int]:
-        """One a song."""
+        """The seed of each song."""
         return list(self.song_ids) or list(range(self.seed, self.seed + self.count))
 
     @property
     def song_bars(self) -> int | None:
-        """The bars asked for, or those that the given words have; None where that is open."""
+        """The bars of a song: those asked for, or as many as `words` need; None for either."""
         if self.bars is not None or self.words is None:
             return self.bars
         lines = syllables_of(self.words, self.language or USUAL_LANGUAGE)
@@ -254,19 +255,19 @@ class Request:
 
     @property
     def fills(self) -> bool:
-        """True where bars of a piece are to be composed anew."""
+        """Whether bars of a piece are composed anew."""
         return bool(self.fill_bars or self.fill_tracks or self.vary)
 
     def refuse_without_piece(self) -> None:
-        """Raise UsageError where a wish is about a piece to begin from."""
-        # An empty `voice` counts: it means the only track.
-        for name in (*_OF_A_PIECE, "voice", "sing"):
+        """Raise UsageError for a field that needs a piece to begin from."""
+        # `voice` may be "", which means the only track.
+        for name in (*_NEED_A_PIECE, "voice", "sing"):
             value = getattr(self, name)
             if value or (name == "voice" and value is not None):
                 raise UsageError(f"`{name}` needs a piece to begin from; give `prompt`")
 
     def refuse_with_piece(self) -> None:
-        """Raise UsageError where a wish is about songs from nothing."""
+        """Raise UsageError for a field that has a meaning only for songs from nothing."""
         if self.tracks is not None:
             raise UsageError(
                 f"`tracks` (got {self.tracks}) is for songs from nothing; a piece keeps its own, "
@@ -278,16 +279,16 @@ class Request:
             )
         if self.words is not None:
             raise UsageError(
-                "`words` is for songs from nothing; for words to a melody that is there give `sing`"
+                "`words` is for songs from nothing; `sing` composes words to a melody of a piece"
             )
 
     def given_words(self, bar_steps: int, steps_per_quarter: int) -> LaidWords:
-        """Return the given syllables of each bar of `bar_steps` steps; raises UsageError."""
+        """Return the syllables of `words` for each bar of `bar_steps` steps; raises UsageError."""
         lines = syllables_of(self.words or "", self.language or USUAL_LANGUAGE)
         return lay_words(lines, self.song_bars or 1, bar_steps, self.upbeat, steps_per_quarter)
 
     def refuse_unsung(self, vocabulary: Vocabulary) -> None:
-        """Raise UsageError where words are asked of a model that has none."""
+        """Raise UsageError for words where the model was trained without words."""
         for name in ("words", "sing"):
             if getattr(self, name) and not vocabulary.has_lyrics:
                 raise UsageError(
@@ -296,14 +297,14 @@ class Request:
                 )
 
     def codes(self, vocabulary: Vocabulary) -> tuple[int, ...] | None:
-        """Return the instruments asked for, or those that all training music has."""
+        """Return the instruments asked for, else those of all training pieces; None for neither."""
         ensemble = vocabulary.settings.ensemble if self.tracks is None else ()
         if self.instruments:
             return tuple(find_instrument(name) for name in self.instruments)
         return tuple(parse_instrument(name) for name in ensemble) or None
 
     def levels(self) -> tuple[dict[int, int], int | None]:
-        """Return the densities asked for: by instrument, and for all others."""
+        """Return the density level of each instrument that has one, and that of all others."""
         by_code: dict[int, int] = {}
         others: int | None = None
         for wish in self.density:
@@ -330,13 +331,13 @@ class Request:
         return by_code.get(code, others)
 
     def blends(self, vocabulary: Vocabulary) -> list[Blend]:
-        """Return what is asked of each family of labels; raises UsageError for unknown ones."""
+        """Return the blend of each family in `attributes`; raises UsageError for unknown labels."""
         return parse_blends(self.attributes or (), vocabulary)
 
     def metre_index(self, vocabulary: Vocabulary) -> int | None:
-        """Return the place of the metre asked for among the vocabulary's; None if none is.
+        """Return the index of `metre` in the vocabulary's metres, None without a metre.
 
-        Raises UsageError where the model has none or does not have this one.
+        Raises UsageError where the vocabulary lacks it.
         """
         if self.metre is None:
             return None
@@ -349,15 +350,15 @@ class Request:
         return vocabulary.metre_index(metre)
 
     def tempo_index(self, vocabulary: Vocabulary) -> int | None:
-        """Return the index of the TEMPO token nearest to the requested tempo; None if none is."""
+        """Return the index of the TEMPO token nearest to `tempo_bpm`, None where there is none."""
         if self.tempo_bpm is None or not vocabulary.has_tempos:
             return None
         return int(nearest_tempi([round(US_PER_MINUTE / self.tempo_bpm)])[0])
 
     def levels_of_velocity(self, vocabulary: Vocabulary) -> tuple[int, int] | None:
-        """Return the lowest and the highest level of the dynamics asked for; None if none are.
+        """Return the lowest and the highest VELOCITY level of `dynamics`; None without dynamics.
 
-        Raises UsageError where the model has no levels.
+        Raises UsageError where the vocabulary has no VELOCITY tokens.
         """
         if self.dynamics is None:
             return None
@@ -386,7 +387,10 @@ def request_of(options: Mapping[str, Any]) -> Request:
 
 
 def _velocities(dynamics: str) -> tuple[int, int]:
-    """Return the lowest and the highest velocity of pp to ff, or twice a number; UsageError."""
+    """Return the lowest and the highest velocity of a dynamic mark; of a number, itself twice.
+
+    Raises UsageError.
+    """
     name = dynamics.strip().lower()
     if name in DYNAMICS:
         return DYNAMICS[name] - _DYNAMICS_WIDTH, min(
@@ -412,6 +416,6 @@ def parse_bars(text: str) -> tuple[int, ...]:
     return tuple(sorted(bars))
 
 
-def _within(name: str, value: float, low: int, high: int, hint: str) -> None:
+def _check_range(name: str, value: float, low: int, high: int, hint: str) -> None:
     if not low <= value <= high:
         raise UsageError(f"{name} must be {low}..{high} (got {value}); {hint}")
