@@ -200,7 +200,7 @@ def report(
 
 def _show_order(path: Path, device: str, gpus: int) -> None:
     """Print the configurations of a sweep on a machine that need not be there, the best first."""
-    from megatron_music.profiling.sweep.run import expected_tflops, rehearse_sweep
+    from megatron_music.profiling.sweep.run import rehearse_sweep
 
     for place, one in enumerate(rehearse_sweep(path, device, gpus, show.log), start=1):
         configuration, found, reason = one
@@ -210,7 +210,7 @@ def _show_order(path: Path, device: str, gpus: int) -> None:
         time, memory = found.time, found.fullest.memory
         print(
             f"{place}. {configuration.label}: {time.step_s:.4g} s/iteration, "
-            f"{time.tokens_per_s:,.0f} tokens/s, {expected_tflops(one):.4g} TFLOP/s per device, "
+            f"{time.tokens_per_s:,.0f} tokens/s, {one.tflops:.4g} TFLOP/s per device, "
             f"{memory.total / GIB:.1f} GiB"
         )
 

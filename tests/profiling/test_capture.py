@@ -55,7 +55,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def context(folder: Path) -> TrialContext:
     machine = Machine((GPU,), 2)
-    return TrialContext(folder, folder / "data", machine, Peaks(folder, machine, print))
+    return TrialContext(folder, machine, Peaks(folder, machine, print))
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from megatron_music.profiling.sweep.hardware import Gpu, Machine, Peaks
+import pytest
+
+from megatron_music.profiling.sweep import run
+from megatron_music.profiling.sweep.hardware import Gpu, Machine
 from megatron_music.profiling.sweep.results import read_rows
-from megatron_music.profiling.sweep.run import record_infeasible
 from megatron_music.profiling.sweep.spec import (
     MARGIN,
     Configuration,
@@ -13,7 +15,9 @@ from megatron_music.profiling.sweep.spec import (
     expand,
     infeasible_reason,
 )
-from megatron_music.profiling.sweep.trial import TrialContext
+from tests.profiling.test_sweep import Write, write
+
+__all__ = ["write"]
 
 GIB = 1 << 30
 SIXTEEN_V100 = Machine(
@@ -80,11 +84,13 @@ def test_sequence_parallel_left_to_the_engine_counts_as_on() -> None:
     assert auto < off
 
 
-def test_a_skipped_row_says_why_and_what_was_estimated(tmp_path: Path) -> None:
-    small = machine(1)
-    context = TrialContext(tmp_path, tmp_path / "data", small, Peaks(tmp_path, small, print))
-    record_infeasible([one()], context, known=())
-    (row,) = read_rows(tmp_path)
+def test_a_skipped_row_says_why_and_what_was_estimated(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "detect_hardware", lambda: machine(1))
+    path = write({"train.precision": ["fp16"]}, recipe="profile-large", fixed={})
+    assert run.run_sweep(path, tmp_path / "out") == (0, 0)
+    (row,) = read_rows(tmp_path / "out")
     assert (row.outcome, row.estimated_bytes) == (
         "skipped",
         round(estimate_memory_needed(one()).total),

@@ -32,7 +32,7 @@ def measured(
         monkeypatch.setattr(trial, "train_command", fake_training.command)
         (one,) = points(write(behaviours(fake_training.SLOW)))
         out, machine = tmp_path / "out", Machine((Gpu("Tesla V100-SXM3-32GB", uuid),), 2)
-        context = TrialContext(out, out / "data", machine, Peaks(tmp_path, machine, print))
+        context = TrialContext(out, machine, Peaks(tmp_path, machine, print))
         told: list[int] = []
         return trial.measure(one, context, 30, told.append), context.run(one), told
 

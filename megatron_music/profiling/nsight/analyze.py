@@ -21,6 +21,7 @@ import numpy as np
 from megatron_music.errors import UsageError
 from megatron_music.profiling.nsight.trace import (
     Activity,
+    Capture,
     Range,
     Union,
     clip,
@@ -176,15 +177,10 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def profile_device(
-    kernels: Activity,
-    copies: Activity,
-    device: int,
-    name: str | None,
-    iterations: Mapping[int, Sequence[Range]],
-    ranges: Sequence[Range],
-    top: int,
+    capture: Capture, device: int, iterations: Mapping[int, Sequence[Range]], top: int
 ) -> DeviceProfile:
-    """Return where the time of one device went; both activities hold that device's alone."""
+    """Return where the time of one device went."""
+    kernels, copies = capture.kernels.on(device), capture.copies.on(device)
     classes = class_unions(kernels)
     busy = merge(*classes.values())
     communication = classes["communication"]
@@ -200,7 +196,7 @@ def profile_device(
     idle_ms, communication_ms = round(span_ms - busy_ms, 6), communication.length / NS_PER_MS
     return DeviceProfile(
         device=device,
-        name=name,
+        name=capture.names.get(device),
         span_ms=span_ms,
         busy_ms=busy_ms,
         busy_share=_share(busy_ms, span_ms),
@@ -213,7 +209,7 @@ def profile_device(
         classes_ms={kind: with_copies[kind].length / NS_PER_MS for kind in CLASSES},
         kernel_count=len(kernels),
         top_kernels=top_kernels(kernels, top),
-        steps=measure_steps(own, ranges, busy, communication, compute),
+        steps=measure_steps(own, capture.ranges, busy, communication, compute),
     )
 
 

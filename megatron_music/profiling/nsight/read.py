@@ -110,23 +110,15 @@ def read_profile(path: Path, top: int = 10, iterations: str = ITERATIONS) -> Pro
         raise InputError(f"{path} is not a file; give an SQLite export of Nsight Systems")
     is_torchs = path.name.endswith(SUFFIXES)
     capture = read_torch_trace(path) if is_torchs else read_export(path)
-    kernels, ranges = capture.kernels, capture.ranges
+    kernels = capture.kernels
     if not len(kernels):
         raise InputError(
             f"{path} holds no GPU kernels; capture with: nsys profile -t cuda,nvtx, or train with "
             "log.use_pytorch_profiler=true on a GPU"
         )
-    found = find_iterations(ranges, iterations)
+    found = find_iterations(capture.ranges, iterations)
     devices = tuple(
-        profile_device(
-            kernels.on(device),
-            capture.copies.on(device),
-            device,
-            capture.names.get(device),
-            found,
-            ranges,
-            top,
-        )
+        profile_device(capture, device, found, top)
         for device in map(int, np.unique(kernels.rows["device"]))
     )
     return Profile(path, devices, tuple(_notes(kernels, devices)))

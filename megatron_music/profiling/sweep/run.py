@@ -12,7 +12,7 @@ Rows are only ever added; the last one of a configuration counts.
 import os
 import signal
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ from megatron_music.errors import TrainingError, UsageError
 from megatron_music.files import file_lock
 from megatron_music.profiling.sweep.capture import find_nsys, trace
 from megatron_music.profiling.sweep.hardware import Peaks, detect_hardware
-from megatron_music.profiling.sweep.results import Outcome, append_row, best_first, read_rows
+from megatron_music.profiling.sweep.results import Outcome, Row, append_row, best_first, read_rows
 from megatron_music.profiling.sweep.spec import (
     Configuration,
     Sweep,
@@ -51,6 +51,11 @@ class Rehearsed(NamedTuple):
     configuration: Configuration
     found: Rehearsal | None
     reason: str = ""
+
+    @property
+    def tflops(self) -> float:
+        """Expected TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
+        return 0.0 if self.found is None else self.found.time.utilisation * self.found.peak_tflops
 
 
 def run_sweep(
@@ -99,18 +104,18 @@ def _sweep(
     machine = detect_hardware()
     most = len(machine.gpus) or machine.cores
     configurations = expand(sweep, most, machine.precisions[0])
-    rows = {row.key: row for row in read_rows(folder)}
-    measured = {key for key, row in rows.items() if row.outcome != SKIPPED}
-    todo = [
-        one
-        for one in configurations
-        if one.key not in measured and infeasible_reason(one, machine) is None
-    ]
-    data = folder / "data"
+    context = TrialContext(folder, machine, Peaks(folder, machine, say))
     for seq_length in {configuration.recipe.model.seq_length for configuration in configurations}:
-        synthetic_data(data, seq_length)
-    context = TrialContext(folder, data, machine, Peaks(folder, machine, say))
-    record_infeasible(configurations, context, rows.keys())
+        synthetic_data(context.data, seq_length)
+    rows = {row.key: row for row in read_rows(folder)}
+    possible = []
+    for one in configurations:
+        reason = infeasible_reason(one, machine)
+        if reason is None:
+            possible.append(one)
+        elif one.key not in rows:
+            append_row(folder, describe(one, context, SKIPPED, reason))
+    todo = [one for one in possible if one.key not in rows or rows[one.key].outcome == SKIPPED]
     if rehearse:
         if not machine.gpus:
             raise UsageError(
@@ -119,28 +124,32 @@ def _sweep(
             )
         gpu = machine.gpus[0].name
         todo = [one.configuration for one in rehearse_all(todo, gpu, context.data, say)]
-    done = sum(infeasible_reason(one, machine) is None for one in configurations) - len(todo)
-    total = done + len(todo)
+    total, done = len(possible), len(possible) - len(todo)
     fresh = _run(todo, sweep, context, until, lambda at, note: progress(done + at, total, note))
     found = read_rows(folder)
     if not found:
         raise TrainingError(
             f"the budget of {budget_s:g} s ended before any configuration; give more"
         )
-    # Other work on the machine lowers a measured peak: measured again, the better one counts.
     if fresh:
-        better = context.peaks.measure_again()
-        for row in found:
-            peak = better.get((row.device, row.precision))
-            if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
-                settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
-                append_row(context.folder, settled)
+        settle_peaks(found, context)
     # By TFLOP/s, which a peak does not change.
     best = [row.key for row in best_first(found)]
     known = {one.key: one for one in configurations}
     chosen = [known[key] for key in best if key in known][: sweep.captures]
     trace(chosen, context, until, sweep.timeout_s, say)
     return fresh, len(todo) - fresh
+
+
+def settle_peaks(rows: Sequence[Row], context: TrialContext) -> None:
+    """Measure again what peaks were measured; append the rows whose peak was too low."""
+    # Other work on the machine lowers a measured peak: the better one counts.
+    better = context.peaks.measure_again()
+    for row in rows:
+        peak = better.get((row.device, row.precision))
+        if row.outcome == "ok" and peak and peak.tflops > (row.peak_tflops or 0):
+            settled = replace(row, peak_tflops=peak.tflops, peak_source=peak.source)
+            append_row(context.folder, settled)
 
 
 def _run(
@@ -172,16 +181,6 @@ def _run(
         append_row(context.folder, row)
         show(fresh + 1, f"{title}: {row.outcome}{row.reason and ', ' + row.reason}")
     return len(todo)
-
-
-def record_infeasible(
-    configurations: list[Configuration], context: TrialContext, known: Container[str]
-) -> None:
-    """Write a row for every configuration that cannot run here, but for those of `known` keys."""
-    for configuration in configurations:
-        reason = infeasible_reason(configuration, context.machine)
-        if reason is not None and configuration.key not in known:
-            append_row(context.folder, describe(configuration, context, SKIPPED, reason))
 
 
 def rehearse_sweep(
@@ -216,15 +215,9 @@ def rehearse_all(
         for number, configuration in enumerate(configurations, start=1):
             one = pool.submit(_rehearse, configuration, device, data, gpus).result()
             rehearsed.append(one)
-            result = one.reason or f"{expected_tflops(one):.4g} TFLOP/s expected"
+            result = one.reason or f"{one.tflops:.4g} TFLOP/s expected"
             say(f"rehearsed {number}/{len(configurations)}: {configuration.label}: {result}")
-    return sorted(rehearsed, key=expected_tflops, reverse=True)
-
-
-def expected_tflops(rehearsed: Rehearsed) -> float:
-    """Return the TFLOP/s of a device by `model_causal`, 0 for what cannot run."""
-    found = rehearsed.found
-    return 0.0 if found is None else found.time.utilisation * found.peak_tflops
+    return sorted(rehearsed, key=lambda one: one.tflops, reverse=True)
 
 
 def _begin() -> None:

@@ -40,12 +40,16 @@ Note = Callable[[int], None]
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where configurations are measured: the sweep's folder, its data by length, this machine."""
+    """Where configurations are measured: the sweep's folder, this machine, its peaks."""
 
     folder: Path
-    data: Path
     machine: Machine
     peaks: Peaks
+
+    @property
+    def data(self) -> Path:
+        """The folder of the data sets, one for each length."""
+        return self.folder / "data"
 
     def run(self, configuration: Configuration) -> Path:
         """Return the folder of a configuration's run, absolute: its processes are known by it."""
