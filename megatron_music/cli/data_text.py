@@ -52,9 +52,9 @@ def build(options: "BuildOptions", words: Mapping[str, Any], split: tuple[int, .
     """Build and print what was made."""
     from megatron_music.data.sources.catalog import collection_named
     from megatron_music.text.build_words import build_text
-    from megatron_music.text.settings import TextBuildSettings
     from megatron_music.text.songs import Columns, hymns, open_songs
     from megatron_music.text.vocabularies import hash_of
+    from megatron_music.text.words_settings import TextBuildSettings
 
     chosen = {
         "vocabulary": words["vocabulary"],

@@ -11,7 +11,7 @@ from megatron_music.formatting import escape_controls
 
 if TYPE_CHECKING:
     from megatron_music.generate.song_request import Request
-    from megatron_music.text.request import TextRequest
+    from megatron_music.text.words_request import TextRequest
 
 FEWEST_SONGS, MOST_SONGS = 10, 10_000
 
@@ -50,7 +50,7 @@ def evaluate(
     from megatron_music.errors import UsageError
     from megatron_music.files import check_writable
     from megatron_music.generate.song_request import Request
-    from megatron_music.text.request import TextRequest
+    from megatron_music.text.words_request import TextRequest
     from megatron_music.tokenizer.text_vocabulary import is_text
 
     if not FEWEST_SONGS <= count <= MOST_SONGS:

@@ -49,7 +49,7 @@ def _sample(context: "SampleContext", folder: Path) -> str:
 
     if isinstance(context.vocabulary, TextVocabulary):
         from megatron_music.files import write_text
-        from megatron_music.text.request import TextRequest
+        from megatron_music.text.words_request import TextRequest
         from megatron_music.text.writer import Writer
 
         writer = Writer(_model(context, folder), context.vocabulary)

@@ -9,7 +9,7 @@ from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
     from megatron_music.generate.album_index import AlbumIndex
-    from megatron_music.text.request import TextRequest
+    from megatron_music.text.words_request import TextRequest
     from megatron_music.text.writer import WrittenSong
 
 _OF_WORDS = ("artist", "title", "max_tokens")
@@ -90,7 +90,7 @@ def _page(song: "WrittenSong") -> str:
 
 
 def _request(options: SampleOptions, index: "AlbumIndex") -> "TextRequest":
-    from megatron_music.text.request import TextRequest
+    from megatron_music.text.words_request import TextRequest
 
     song_ids = tuple(options.song_ids or ())
     if song_ids and options.seed is not None:

@@ -27,7 +27,7 @@ from megatron_music.score.notes import Piece
 from megatron_music.score.pianoroll import draw_piano_roll
 
 CopyCheck = Callable[[Sequence[Song]], list[Copies]]
-"""Compares songs with the training data."""
+"""Return for each song what it shares with the training data."""
 
 _LOCK_FILE = ".album.lock"
 _OF_THE_BATCH = ("count", "seed", "song_ids")
@@ -82,7 +82,7 @@ def songs_to_compose(
 
 
 def song_request(request: Request, maker: Provenance, seed: int) -> dict[str, Any]:
-    """Return all that decides a song, for JSON."""
+    """Return everything that determines a song, for JSON."""
     batch = () if request.best is not None else _OF_THE_BATCH
     asked = {name: value for name, value in asdict(request).items() if name not in batch}
     number = {"song_id": seed} if request.song_ids else {"seed": seed}

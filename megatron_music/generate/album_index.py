@@ -1,4 +1,4 @@
-"""The songs of a folder: what each was asked for and made by, and its files as they were written.
+"""The index of a folder of songs: the request and the maker of each song, hashes of its files.
 
 A song that is there stays: others are written under names that are free.
 """
@@ -25,7 +25,7 @@ _STEM = re.compile(SONG_STEM)
 
 @dataclass
 class Entry:
-    """A song, or a piece begun from: `wish` says what it is; no `files` until it is finished."""
+    """A song, or a prompt. `wish` identifies it; `files` is empty until it is finished."""
 
     stem: str
     wish: dict[str, Any]
@@ -57,7 +57,7 @@ class AlbumIndex:
         self._save()
 
     def find(self, wish: dict[str, Any]) -> Entry | None:
-        """Return the entry of this wish whose files are all as they were written."""
+        """Return the entry of a wish if nobody has changed its files, else None."""
         for entry in self.entries:
             if entry.wish == wish:
                 with suppress(OSError):
@@ -77,7 +77,7 @@ class AlbumIndex:
         return max(seeds, default=FIRST_SEED - 1) + 1
 
     def begin(self, name: str, wish: dict[str, Any]) -> Entry:
-        """Note that a song is being written, under a name that is free: NAME, NAME-2 and so on."""
+        """Enter a song that is being written, under the first free name: NAME, NAME-2, ..."""
         number, stem = 1, name
         # Any suffix: a file that a person named so must not be overwritten either.
         while any(self.folder.glob(f"{stem}.*")):
@@ -89,7 +89,7 @@ class AlbumIndex:
         return entry
 
     def finish(self, entry: Entry, files: Iterable[Path]) -> None:
-        """Note that a song is written."""
+        """Enter the hashes of the files of a finished song."""
         # The hashes tell later whether a person has changed a file: then it is theirs, and stays.
         entry.files = {path.name: sha256_of(path) for path in files}
         self._save()
@@ -127,7 +127,7 @@ class AlbumIndex:
 
 
 def _read(folder: Path) -> list[Entry]:
-    """Read the entries; those of a file that is not ours count as none: their songs are kept."""
+    """Read the entries; none where the file is not ours, so that no song of it is touched."""
     try:
         album = json.loads((folder / ALBUM_FILE).read_text(encoding="utf-8"))
         entries = [Entry(**one) for one in album["songs"]] if album["format"] == _FORMAT else []

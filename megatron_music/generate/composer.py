@@ -30,7 +30,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary, load_vocabulary
 BATCH_SONGS = 16
 
 Work = Callable[[TokenSampler, Sequence[int]], list[Song]]
-"""Compose a song for each seed with a sampler."""
+"""A function that composes a song for each seed with a sampler."""
 
 
 class Composer:
@@ -122,7 +122,7 @@ class Composer:
         return first_plan(request, self.vocabulary, self.rows.seq_length, first)
 
     def _from_nothing(self, request: Request) -> Work:
-        """Return the function that composes for seeds; raises UsageError if it cannot."""
+        """Return the function that composes from nothing; raises UsageError if it cannot."""
         request.refuse_without_piece()
         if request.words is None:
             self.plan(request)
@@ -135,7 +135,7 @@ class Composer:
         ]
 
     def _from_prompt(self, given: Prompt, asked: Request) -> Work:
-        """Return the function that composes for seeds; raises UsageError if it cannot."""
+        """Return the function that composes from a prompt; raises UsageError if it cannot."""
         vocabulary = self.vocabulary
         prompt, request = given.as_named(ensemble_of(vocabulary)), given.on_grid(asked)
         if prompt.piece.steps_per_quarter != vocabulary.settings.steps_per_quarter:

@@ -19,10 +19,10 @@ _ARITHMETIC = {
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
-"""The settings of GPT-2 itself; `CachedGPT2` computes no others."""
+"""The settings of GPT-2 as published, the only ones that `CachedGPT2` computes."""
 
 _FIRST_TOKENS = 256
-"""Tokens that a new cache has room for."""
+"""The number of tokens that a new cache has room for."""
 
 Choose = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Return the next token [songs] of each song, from its tokens so far [songs, tokens] and the fp32
@@ -37,7 +37,7 @@ class CachedGPT2:
     """
 
     taken: int
-    """The tokens that each song has so far."""
+    """The number of tokens of each song so far."""
 
     def __init__(self, model: GPT2LMHeadModel, songs: int) -> None:
         refuse_other_arithmetic(model.config)

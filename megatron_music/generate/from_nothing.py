@@ -32,7 +32,7 @@ from megatron_music.tokenizer.instrumentations import candidates
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary
 
 _INSTRUMENTS = 1 << 33
-"""The stage that instruments are drawn in: no window has it, nor what chooses bars to vary."""
+"""The random stage in which instruments are drawn; windows and `vary` use others."""
 
 
 def compose(
@@ -60,7 +60,7 @@ def compose(
 def begin_words(
     request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int
 ) -> tuple[InfillState, SungTrack]:
-    """Return a song that has no note yet, and which of its tracks sings what in which bar.
+    """Return a song without notes, the track that sings, and the words of each of its bars.
 
     The soprano sings, or the instrument that is named first. Raises UsageError where the words do
     not fit, and where it is open who plays.
@@ -94,7 +94,7 @@ def begin_words(
 
 
 def first_plan(request: Request, vocabulary: Vocabulary, max_tokens: int, seed: int) -> Plan:
-    """Return the plan of a song's first window: the bars asked for, as far as one holds them.
+    """Return the plan of a song's first window: as many of the bars asked for as fit.
 
     Instruments that are not asked for are drawn by the seed. Raises UsageError if not even a bar
     fits.

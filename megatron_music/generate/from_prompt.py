@@ -27,13 +27,13 @@ from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _VARYING = 1 << 32
-"""The random stage for choosing bars to vary: not the number of any window."""
+"""The random stage in which `vary` chooses bars; no window has this number."""
 
 
 def start_from_prompt(
     prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int
 ) -> InfillState:
-    """Return the state that a request makes of a prompt; raises UsageError for an impossible one.
+    """Return a prompt as the state to compose from; raises UsageError for an impossible request.
 
     Bars are those of the grid.
     """
@@ -78,7 +78,7 @@ def extend_piece(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> In
 
 
 def mask_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: int) -> InfillState:
-    """Return a piece with the bars opened that `request` fills, or that `seed` chose to vary."""
+    """Return a piece whose holes are the bars to fill, or those that `seed` chooses to vary."""
     piece = prompt.piece
     of_all_bars = {request.bars, request.prompt_bars} <= {None, piece.bars}
     if not of_all_bars or request.instruments or request.drop:
@@ -109,7 +109,7 @@ def mask_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary, seed: in
 def _composable(
     prompt: Prompt, sources: Sequence[int | None], bars: int | None = None
 ) -> BoolArray:
-    """Return in which bars [tracks, bars] a state's tracks can get notes; new tracks in all."""
+    """Return the bars [tracks, bars] that can get notes: of new tracks all."""
     count = bars or prompt.piece.bars
     everywhere = np.ones(count, np.bool_)
     rows = [everywhere if i is None else prompt.composable(i, count) for i in sources]
@@ -117,7 +117,7 @@ def _composable(
 
 
 def _playing(piece: Piece, window_bars: int) -> BoolArray:
-    """Return in which bars [tracks, bars] a track has notes within a window; others stay silent.
+    """Return the bars [tracks, bars] that have notes of their track at most a window away.
 
     Bars around which no track has notes count for all tracks.
     """
@@ -130,7 +130,7 @@ def _playing(piece: Piece, window_bars: int) -> BoolArray:
 
 
 def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return the state of a piece with one voice kept and the others to be written."""
+    """Return a piece of which one voice is kept; all bars of the other tracks are holes."""
     kept, sources = around_voice(prompt, request, vocabulary)
     state = extended(kept, kept.bars, request, vocabulary)
     others = set(range(len(prompt.piece.tracks))).difference(sources)
@@ -140,7 +140,7 @@ def mask_accompaniment(prompt: Prompt, request: Request, vocabulary: Vocabulary)
 def _kept(
     prompt: Prompt, request: Request, vocabulary: Vocabulary, first_bars: int, bars: int
 ) -> tuple[Piece, tuple[int | None, ...]]:
-    """Return the kept part of a piece with the tracks to add, still empty, and their sources.
+    """Return the kept part of a piece, followed by empty tracks to add, and all tracks' sources.
 
     Notes that sound beyond the kept bars keep their lengths.
     """

@@ -21,11 +21,11 @@ from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _LOWEST_MEDIANS = ((SOPRANO, 60), (TENOR, 52), (BASS, 0))
-"""The voices for a tune, each with the lowest median of its pitches."""
+"""The voices that a tune may be taken as, with the lowest median pitch of each."""
 
 
 def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int, int]:
-    """Return the track that `voice` names, and the instrument that it has for the model.
+    """Return the track that `voice` names, and the instrument that the model takes it for.
 
     "Lead=SOPRANO" names both. "SOPRANO" is the first track of that name, or the only one of the
     piece; "" is the only track, or the only one that the model knows. A track with an instrument
@@ -69,7 +69,7 @@ def kept_voice(prompt: Prompt, voice: str, vocabulary: Vocabulary) -> tuple[int,
 
 
 def ensemble_of(vocabulary: Vocabulary) -> list[int]:
-    """Return the instruments that all training music has, none where it differs."""
+    """Return the instruments of all training pieces; empty where pieces differ."""
     return [parse_instrument(name) for name in vocabulary.settings.ensemble]
 
 
@@ -142,7 +142,7 @@ def _around(
 
 
 def to_be_sung(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> tuple[InfillState, int]:
-    """Return a piece without the tracks that are dropped, and which of its tracks is to be sung.
+    """Return a piece without its dropped tracks, and the index of the track to be sung.
 
     No bar is to be written. The track that is sung is the one that the request calls its voice; it
     loses the words that it has. Raises UsageError where there is none.

@@ -51,7 +51,7 @@ class InfillState:
     def filled(
         self, template: InfillTemplate, tokens: Sequence[int], vocabulary: Vocabulary
     ) -> "InfillState":
-        """Return the state after a template was written; its last bars reopen if bars follow."""
+        """Return the state after a window was written; its last bars reopen if bars follow."""
         tracks, holes = list(self.piece.tracks), self.holes.copy()
         written = np.zeros_like(holes) if self.written is None else self.written.copy()
         for index, notes in read_slots(template, tokens, vocabulary).items():
@@ -75,7 +75,7 @@ class InfillState:
         return done.open_at(max(slot.bar for slot in template.slots) + 1, template.bars, first + 1)
 
     def open_at(self, edge: int, window_bars: int, first: int = 1) -> "InfillState":
-        """Open the bars again that hold notes which the edge of a window has cut.
+        """Reopen the bars with notes that the edge of a window has cut.
 
         A window ends before bar `edge`, and all its notes with it. Where a track continues after
         that, the notes that end there are written again together with what follows, from bar
@@ -98,7 +98,7 @@ class InfillState:
 
 
 def extended(piece: Piece, bars: int, request: Request, vocabulary: Vocabulary) -> InfillState:
-    """Return the state of a piece with more bars; all bars of an empty track are to be written."""
+    """Return the state of a piece with more bars; new bars and empty tracks are holes."""
     holes = np.zeros((len(piece.tracks), bars), np.bool_)
     holes[:, piece.bars :] = True
     holes[[not len(track) for track in piece.tracks]] = True
@@ -129,7 +129,7 @@ def open_bars(piece: Piece, holes: BoolArray) -> InfillState:
 
 
 def until_step(track: Track, last: int, end: int | None = None) -> Track:
-    """Return the notes of a track that begin before a step; they end at it, or at `end`, latest."""
+    """Return the notes of a track that begin before a step, cut at that step, or at `end`."""
     kept = track.onset < last
     ends = np.minimum(track.end[kept], last if end is None else end)
     return track.some(kept, end=ends)
@@ -187,7 +187,7 @@ def requested_template(
     max_tokens: int,
     sung: SungTrack | None,
 ) -> InfillTemplate:
-    """Return the next bars to write as a request has them, with room for their words."""
+    """Return the template of the next bars to write, with room for their words."""
     attributes = request.attribute_ids(vocabulary) or ()
     return next_template(
         state,
@@ -203,7 +203,7 @@ def requested_template(
 def place_of(
     request: Request, first_bar: int, bars: int, vocabulary: Vocabulary
 ) -> tuple[int, int]:
-    """Return the place in its piece of a window of a song of `bars` bars, as models take it.
+    """Return where a window stands in a song of `bars` bars, as `structural.model_inputs` takes it.
 
     A song that only begins like a piece, or only ends like one, is taken for part of a piece that
     is a training window longer; where neither is asked the place is unknown.
@@ -225,7 +225,7 @@ def next_template(
     as_whole: bool = False,
     reserved: Callable[[InfillTemplate], int] = lambda _: 0,
 ) -> InfillTemplate:
-    """Return the next bars to write, with as much context as the model can hold.
+    """Return the template of the next bars to write, with as much context as the model can hold.
 
     Windows are as long as in training where they fit into `max_tokens`, else shorter; if not even
     one bar of all tracks fits, some of the tracks are written first. With `as_whole` bars are

@@ -1,4 +1,4 @@
-"""The model of an exported folder: numbers out of safetensors, and nothing that runs."""
+"""Load the model of an exported folder from safetensors alone: no code of the folder runs."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def load_on_device(folder: Path) -> GPT2LMHeadModel:
 
 
 def _check_layers(folder: Path, files: Sequence[str]) -> None:
-    """Refuse another number of layers before they are made; raises ValueError."""
+    """Raise ValueError unless the files hold as many layers as the configuration names."""
     asked = json.loads((folder / CONFIG).read_bytes())["n_layer"]
     names: list[str] = []
     for file in files:

@@ -1,4 +1,4 @@
-"""Words that are given: a text in syllables, and which of them each bar of a song has."""
+"""Given words: divide a text into syllables, and lay the syllables into bars."""
 
 import re
 import unicodedata
@@ -36,20 +36,20 @@ class LaidWords(NamedTuple):
 
 
 MOST_WORDS_BYTES = 20_000
-"""Of a text: more than any song has."""
+"""The longest text; no song has more."""
 USUAL_SYLLABLES = 4
-"""Of a bar, where nobody says how many bars there are."""
+"""The syllables of a bar where the number of bars is not given."""
 LONGEST_UPBEAT = 4
-"""Syllables: half a bar of eighths."""
+"""The most syllables of an upbeat: half a bar of eighths."""
 STEPS_PER_SYLLABLE = 2
-"""Of the grid, at least: an eighth note on the grid of four steps a quarter."""
+"""The least steps of a syllable: an eighth note on a grid of four steps a quarter."""
 
 _EDGES = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
 _HYPHENS = re.compile("[-\N{SOFT HYPHEN}\N{HYPHEN}]")
 _USUAL = {"en": "en_US"}
-"""The dictionary of a language that has several: pyphen's own choice divides less."""
+"""The dictionary of languages that have several; pyphen's own choice divides fewer words."""
 _ALONE = ("CJK ", "HIRAGANA ", "KATAKANA ", "HANGUL ")
-"""How the names of letters begin that are a syllable each."""
+"""Prefixes of the Unicode names of letters that are a syllable each."""
 
 
 def read_words(path: Path) -> str:
@@ -127,7 +127,7 @@ def _divided(word: str, hyphenation: pyphen.Pyphen) -> list[str]:
 
 
 def usual_bars(lines: Lines, upbeat: int = 0) -> int:
-    """Return how many bars a text has where nobody says, one for the first upbeat included."""
+    """Return the usual number of bars of a text, including one for the first upbeat."""
     rests = [line[_upbeat_of(line, upbeat) :] for line in lines]
     return sum(ceil(len(rest) / USUAL_SYLLABLES) for rest in rests) + bool(upbeat)
 
@@ -164,12 +164,12 @@ def lay_words(
 
 
 def _upbeat_of(line: tuple[str, ...], upbeat: int) -> int:
-    """Return how many syllables of a line are its upbeat: one at least is on a downbeat."""
+    """Return the number of syllables in a line's upbeat; at least one syllable is left after it."""
     return min(upbeat, len(line) - 1)
 
 
 def _fits(laid: LaidWords, steps: int) -> bool:
-    """Tell whether there is time for the syllables of each bar; without bars there is not."""
+    """Tell whether each bar has time for its syllables; False without bars."""
     return bool(laid.bars) and all(
         (len(bar) - upbeat) * STEPS_PER_SYLLABLE <= (laid.upbeat_step if upbeat else steps)
         for bar, upbeat in zip(laid.bars, laid.upbeats, strict=True)
@@ -177,7 +177,7 @@ def _fits(laid: LaidWords, steps: int) -> bool:
 
 
 def _laid(lines: Lines, bars: int, upbeat: int, upbeat_step: int) -> LaidWords:
-    """Return words laid into bars; no bars where lines with an upbeat have none of their own."""
+    """Return words laid into bars; no bars where lines with an upbeat would have to share a bar."""
     upbeats = [_upbeat_of(line, upbeat) for line in lines]
     rests = [line[first:] for line, first in zip(lines, upbeats, strict=True)]
     lead = int(any(upbeats))
@@ -197,7 +197,7 @@ def _laid(lines: Lines, bars: int, upbeat: int, upbeat_step: int) -> LaidWords:
 
 
 def _shares(lengths: Sequence[int], bars: int) -> list[int]:
-    """Return how many of the bars lines of these lengths get, each one at least."""
+    """Return the number of bars of each line, in proportion to its syllables; at least one."""
     shares = [max(1, length * bars // sum(lengths)) for length in lengths]
 
     def bars_per_syllable(line: int) -> float:

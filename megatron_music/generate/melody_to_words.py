@@ -1,8 +1,8 @@
-"""A melody to given words: each bar sings its own syllables, in order, a note each.
+"""Compose a melody to given words: each bar has its own syllables, in order, a note each.
 
-The grammar of templates (`infill_kernel`) gives the legal tokens. Of these only such are kept as
-leave room, in steps and in tokens, for the syllables that follow. The track that sings has one note
-at a time; a note between two syllables may have none, as in a melisma.
+The grammar of templates (`infill_kernel`) gives the legal tokens. Of these only the tokens are kept
+that leave room, in steps and in tokens, for the syllables that follow. The track that sings has one
+note at a time; a note between two syllables may have none, as in a melisma.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 Masks = npt.NDArray[np.bool_]
 
 _WAY_TO_A_NOTE = 2
-"""Tokens that a note may take beside its own: the end of the one before, and time up to it."""
+"""The tokens before a note: the end of the last note, and a TIME_DELTA."""
 
 
 class SungTrack(NamedTuple):
@@ -45,7 +45,7 @@ class SungTrack(NamedTuple):
 
 
 def tokens_of_words(template: InfillTemplate, sung: SungTrack, vocabulary: Vocabulary) -> int:
-    """Return the tokens that the words of a template's bars take at least, with their notes."""
+    """Return the least number of tokens of a template's words with their notes."""
     note = vocabulary.note_tokens + _WAY_TO_A_NOTE
     bars = [slot.bar for slot in template.slots if slot.track == sung.track]
     words = sum(
@@ -57,7 +57,7 @@ def tokens_of_words(template: InfillTemplate, sung: SungTrack, vocabulary: Vocab
 
 @dataclass
 class _Singer:
-    """The state of a song's words: the syllables left in the bar, and the tokens left of one.
+    """The state of a song's words: the syllables left in the bar, the tokens left of a syllable.
 
     The last `upbeat` syllables of the bar begin at `upbeat_step` at the earliest; with
     `is_downbeat` its first one begins with the bar, as the syllable after an upbeat does.
@@ -74,7 +74,7 @@ class _Singer:
     is_downbeat: bool = False
 
     def limits(self, steps: int) -> tuple[int, int, int]:
-        """Return the steps between which the next syllables are sung, and how many these are."""
+        """Return the first and the last step of the next syllables, and their number."""
         left = len(self.queue)
         if not self.upbeat:
             return 0, steps, left
@@ -196,7 +196,7 @@ class WordsConstraint:
                 _only(self._vocabulary.time_delta + steps - step, mask)
 
     def _narrow_times(self, song: int, singer: _Singer, is_held: bool, mask: Masks) -> None:
-        """Leave the times after which each syllable of the bar still has a step of its own."""
+        """Keep the TIME_DELTA tokens that leave a step for each syllable of the bar."""
         ids, cells = self._vocabulary, self._batch.state.cells[song]
         place, flags = self._batch.places[song], self._batch.flags[song, singer.slot]
         step, own = int(cells[STEP]), int(place[OWN])
@@ -218,7 +218,7 @@ class WordsConstraint:
         mask[ids.time_delta + most + 1 : ids.inst] = False
 
     def _spare(self, song: int, slot: int) -> int:
-        """Return at least how many tokens are left beyond what is owed."""
+        """Return a lower bound of the tokens left beyond those that the grammar still needs."""
         batch, flags = self._batch, self._batch.flags[song, slot]
         cells, place = batch.state.cells[song], batch.places[song]
         note = self._vocabulary.note_tokens

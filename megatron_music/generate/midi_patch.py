@@ -1,4 +1,4 @@
-"""A song as its prompt's own file: only what was composed is other than it was.
+"""Write a song into the file of its prompt: only what was composed changes.
 
 All events but the notes of bars composed anew stay at their ticks: tempos, time signatures,
 controllers, bends, names, programmes, marks, system exclusive data. New notes go into the chunk and
@@ -49,10 +49,10 @@ from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.notes import DEFAULT_VELOCITY, IntArray, Piece, Track
 
 _OF_AN_INSTRUMENT = {0x02, 0x03, 0x04, 0x07, 0x08, 0x09, 0x20, 0x21}
-"""Meta events of a track that is left out: its name and what plays it."""
+"""The meta events that go with a dropped track: its name and its instrument."""
 
 _NEIGHBOURS = 4
-"""The notes on either side that a new note is as loud as."""
+"""The number of notes on either side whose mean velocity a new note takes."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class NewNote:
 def file_tempo_bpm(
     piece: Piece, prompt: Prompt | None, tempo_bpm: float | None = None
 ) -> float | None:
-    """Return the tempo of a piece's file; None where it has the tempi of the piece itself.
+    """Return the tempo of a song's file; None where the file has the tempi of the piece.
 
     With `tempo_bpm` it is that, else as the prompt's file says, or as the model chose.
     """
@@ -191,7 +191,7 @@ class _Rewriting:
         self._added[old.chunk] += _events(notes, old.channel % CHANNELS)
 
     def _words_chunk(self, origin: int) -> int:
-        """Return the chunk that the words of a file's track are in: its own, or one of words."""
+        """Return the chunk with a track's words: its own chunk, or one that has only words."""
         chunk = self._source.tracks[origin].chunk
         counts = [int((track.sung != "").sum()) for track in self._prompt.piece.tracks]
         if chunk in self._words or not counts[origin] or counts[origin] < max(counts):
@@ -200,7 +200,7 @@ class _Rewriting:
         return next((number for number in self._words if number not in with_notes), chunk)
 
     def _new_words(self, track: Track, chosen: BoolArray) -> list[Event]:
-        """Return the events of the words of the chosen notes of a track, as the file has words."""
+        """Return lyric events for the chosen notes of a track, in the encoding of the file."""
         if track.syllables is None:
             return []
         everything = np.ones(len(track), np.bool_)
@@ -211,7 +211,7 @@ class _Rewriting:
         return [event for event in events if event.tick in new]
 
     def singer(self) -> Track | None:
-        """Return the track that has most words, in ticks of the file; None where none has any."""
+        """Return the track with most words, in ticks of the file; None without words."""
         tracks = self._song.piece.tracks
         sung = [row for row, track in enumerate(tracks) if track.syllables is not None]
         most = max(sung, key=lambda row: int((tracks[row].sung != "").sum()), default=None)
@@ -247,7 +247,7 @@ class _Rewriting:
         return self._bars.ticks(onset), self._bars.ticks(end, 1)
 
     def _add_track(self, track: Track) -> None:
-        """Write a track that the file did not have, as loud as the others are at that time."""
+        """Add a new track, whose notes are as loud as other tracks at that time."""
         kept = [note for one in self._source.tracks for note in self._kept(one)]
         loud = Dynamics(kept or [note for one in self._source.tracks for note in one.notes])
         everything = np.ones(len(track), np.bool_)
@@ -275,7 +275,7 @@ class _Rewriting:
         self._chunks.append(Chunk(_merged(head, [*words, *_events(notes, number)]), 0))
 
     def _chunk(self, place: int, chunk: Chunk, dropped: set[int]) -> Chunk:
-        """Return a chunk with its new notes, without its old ones and the tracks left out."""
+        """Return a chunk with its new notes, without replaced notes and dropped tracks."""
         removed = self._removed[place]
         events = [event for i, event in enumerate(chunk.events) if i not in removed]
         end = chunk.end_ticks
@@ -315,7 +315,7 @@ def _events(notes: Iterable[NewNote], channel: int) -> list[Event]:
 
 
 def _merged(old: list[Event], new: list[Event]) -> list[Event]:
-    """Put new notes among old events: at one tick they end before these and begin after them."""
+    """Merge new notes into events; at equal ticks ends come before them, onsets after them."""
     # A new note that ends at a program change has to end before it, one that begins there after it.
     ranked = [(event.tick, 1, event) for event in old]
     ranked += [(event.tick, 0 if _ends_note(event) else 2, event) for event in new]
@@ -368,7 +368,7 @@ class _VelocityCurve:
 
 
 def _apart(notes: list[NewNote], kept: list[SourceNote], loud: Dynamics) -> list[NewNote]:
-    """Return new notes that no kept note of their pitch and channel is touched by.
+    """Return new notes, cut so that none overlaps a kept note of the same pitch and channel.
 
     A new note ends where the next kept one begins; where a kept one sounds it begins after it.
     """

@@ -22,7 +22,7 @@ from megatron_music.tokenizer.vocabulary import Vocabulary
 
 _SHOWN = 8
 _MOST_SHARED = 0.1
-"""The share of a voice's notes that may begin while another sounds; more are chords."""
+"""The share of a voice's notes that may begin while another note of it sounds."""
 
 
 def prepared(
@@ -96,7 +96,7 @@ def _start(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> InfillSt
 
 
 def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[int]:
-    """Return the bars of the file, from 0, that would be composed and do not fit the grid."""
+    """Return the bars of the file, from 0, to be composed in a metre that the model lacks."""
     bars = prompt.bars
     if bars is None or all(map(bars.is_whole, range(bars.bars))):
         return []
@@ -114,7 +114,7 @@ def _odd_bars(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> list[
 
 
 def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None:
-    """Refuse requested instruments that the model never met, where that is known."""
+    """Raise UsageError for requested instruments that the training data do not have."""
     unknown = [] if learnt is None else sorted({code for code in codes if code not in learnt})
     if unknown:
         named = ", ".join(map(numbered_title, unknown))
@@ -127,7 +127,7 @@ def _refuse_unknown(codes: Sequence[int], learnt: frozenset[int] | None) -> None
 def _refuse_unknown_tracks(
     state: InfillState, prompt: Prompt, learnt: frozenset[int] | None, vocabulary: Vocabulary
 ) -> None:
-    """Refuse tracks of instruments that the model never met, where that is known."""
+    """Raise UsageError for tracks of instruments that the training data do not have."""
     if learnt is None:
         return
     tracks = list(zip(state.piece.tracks, state.sources, strict=True))
@@ -166,7 +166,7 @@ def _voices_first(code: int) -> tuple[bool, int]:
 
 
 def remark(prompt: Prompt | None, request: Request, vocabulary: Vocabulary) -> str:
-    """Return what a person should know of a voice that is kept, "" for nothing."""
+    """Return a remark for the user on which voice is kept, "" without one."""
     if prompt is None or request.voice is None:
         return ""
     place, code = kept_voice(prompt, request.voice, vocabulary)
@@ -175,7 +175,7 @@ def remark(prompt: Prompt | None, request: Request, vocabulary: Vocabulary) -> s
 
 
 def _refuse_chords(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> None:
-    """Refuse a track as a voice that sounds several notes at once."""
+    """Raise UsageError where the kept voice is a track with chords."""
     if request.voice is None:
         return
     place, code = kept_voice(prompt, request.voice, vocabulary)
@@ -190,7 +190,7 @@ def _refuse_chords(prompt: Prompt, request: Request, vocabulary: Vocabulary) -> 
 
 
 def _refuse_another_key(state: InfillState, request: Request) -> None:
-    """Refuse a key that what is kept is not in."""
+    """Raise UsageError where the kept music is in another key than the one asked for."""
     if request.key is None:
         return
     key = parse_key(request.key)
@@ -204,7 +204,7 @@ def _refuse_another_key(state: InfillState, request: Request) -> None:
 
 
 def refuse_long_audio(request: Request, prompt: Prompt | None, vocabulary: Vocabulary) -> None:
-    """Refuse sound that cannot be rendered before composing it; raises UsageError."""
+    """Raise UsageError, before composing, where the sound would be too long to render."""
     bars = request.song_bars or vocabulary.settings.bars
     metre = parse_metre(request.metre) if request.metre else COMMON_TIME
     quarters_a_bar = metre.sixteenths / SIXTEENTHS

@@ -43,11 +43,11 @@ class Prompt:
 
     @classmethod
     def of(cls, piece: "Piece | Prompt") -> "Prompt":
-        """Return what has no file as a prompt."""
+        """Return a piece without a file as a prompt."""
         return piece if isinstance(piece, Prompt) else cls(piece, ("",) * len(piece.tracks))
 
     def title(self, track: int) -> str:
-        """Name a track for people: its own name, its instrument in brackets."""
+        """Return a track's name with its instrument in brackets, for messages."""
         instrument = instrument_title(self.piece.tracks[track].instrument)
         name = self.names[track]
         if not name or name.casefold() == instrument.casefold():
@@ -55,7 +55,7 @@ class Prompt:
         return f"{name} ({instrument})"
 
     def titles(self) -> str:
-        """Name all tracks in order; those of one title with their places."""
+        """Return the titles of all tracks in order; equal titles get the track numbers."""
         titles = [self.title(track) for track in range(len(self.names))]
         return ", ".join(
             f"{one} [track {place}]" if titles.count(one) > 1 else one
@@ -77,7 +77,7 @@ class Prompt:
         raise UsageError(f"the piece has no track {name!r}; {hint} has {self.titles()}")
 
     def look_up(self, name: str) -> list[int]:
-        """Return the tracks of a name, none where there is none."""
+        """Return the tracks of a name; empty where there is none."""
         wanted = name.strip().casefold()
         numbered = _TRACK_NUMBER.fullmatch(wanted)
         if numbered and 1 <= int(numbered[1]) <= len(self.names):
@@ -189,11 +189,11 @@ class Prompt:
 
     @property
     def bar_count(self) -> int:
-        """How many bars the piece has, as its file counts them."""
+        """The number of bars in the file."""
         return self.piece.bars if self.bars is None else self.bars.to_file(self.piece.bars - 1) + 1
 
     def bar_of_note(self, track: int) -> IntArray:
-        """Return the grid bar in which each note of the file's track begins, in its order."""
+        """Return the bar of the grid in which each note of a track of the file begins."""
         if self.source is None or self.bars is None:
             return np.zeros(0, np.int64)
         onset = np.array([note.onset for note in self.source.tracks[track].notes], np.int64)

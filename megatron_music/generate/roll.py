@@ -19,7 +19,7 @@ LONGEST_TRACK_S = 1_200
 """Of all tracks together: beyond that they are not played one by one, to be muted, but as one."""
 
 _COMPRESSION = 0.7
-"""As libsndfile counts it, 0 to 1."""
+"""The compression level of libsndfile, 0 to 1."""
 
 
 def roll_of(midi: Path, report: Mapping[str, Any], wav: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Draw tokens under the grammar's mask, from one stream of random numbers a song."""
+"""Draw tokens under the grammar's mask; each song has a random stream of its own."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,7 +147,7 @@ def keep_shares(scores: torch.Tensor, legal: torch.Tensor, syllables: slice) -> 
 
 
 class KeyProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Begin no note outside a key's scale, where another token is legal; drums have no key.
+    """Mask notes outside a key's scale where another token is legal; drums have no key.
 
     Of the scale's notes, the tonic and those close to it become likelier; that a note begins stays
     as likely as it was. Applied after the grammar's mask. Bars that are written after the tracks
@@ -295,7 +295,7 @@ class TokenSampler:
 
 @contextmanager
 def _blended(table: torch.nn.Embedding, blends: Sequence[Blend]) -> Iterator[None]:
-    """Have the token of each blend looked up as the mean of its labels' rows, by their shares.
+    """Embed the token of each blend as the mean of its labels' rows, weighted by their shares.
 
     The rows themselves stay: they also are what the model's outputs are compared with.
     """

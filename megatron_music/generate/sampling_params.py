@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 USUAL_MIN_P = 0.1
-"""Of models whose folder names no other."""
+"""The `min_p` of models whose folder names no other."""
 MOST_STEERING = 10
-"""Beyond it a model's own choice hardly counts."""
+"""The largest guidance and penalty; beyond it the model's own choice hardly counts."""
 
 
 class SamplingParams(NamedTuple):
-    """The figures of a request that the choice of a token goes by, as the kernels take them."""
+    """The parameters by which a token is chosen, as the kernels take them."""
 
     temperature: float
     top_k: int
@@ -18,7 +18,7 @@ class SamplingParams(NamedTuple):
 
 
 class Steering(NamedTuple):
-    """What is done to the model's choice among pitches; 0 does nothing.
+    """Changes of the model's choice among pitches; 0 changes nothing.
 
     `guidance`: how much more structural inputs count than they were trained to.
     `parallel_penalty`: nats taken from a pitch that would move in parallel fifths or octaves with

@@ -1,4 +1,4 @@
-"""A session at a piece: begin it, continue it, fill, vary or harmonise it, keep what you like."""
+"""Work on one piece in Python: begin, continue, fill, vary or harmonise it, and keep a song."""
 
 from pathlib import Path
 from typing import Any, Self

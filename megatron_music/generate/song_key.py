@@ -16,13 +16,13 @@ from megatron_music.score.key import (
 from megatron_music.score.notes import Piece
 
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
-"""Of minor, the natural scale and the leading note."""
+"""Semitones above the tonic; minor is the natural scale with the leading note."""
 
 _TONICS = {
     "major": ("C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"),
     "minor": ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "G♯", "A", "B♭", "B"),
 }
-"""Of two spellings the one with fewer accidentals."""
+"""The names of tonics from C; of two spellings that with fewer accidentals."""
 _LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
 _KEY = re.compile(r"([A-Ga-g])\s*-?(#|♯|b|♭|sharp|flat)?\s*(major|maj|minor|min|m|)", re.IGNORECASE)
@@ -49,13 +49,13 @@ class Key:
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """How well each pitch class from C fits the key, as listeners judged, 1 on average."""
+        """The fit of each pitch class from C by listeners' ratings; the mean of the scale is 1."""
         profile = np.roll(MAJOR_PROFILE if self.mode == "major" else MINOR_PROFILE, self.tonic)
         weights: npt.NDArray[np.float64] = profile / profile[self.scale].mean()
         return weights
 
     def share(self, piece: Piece) -> float:
-        """Return which share of the sounding time of a piece's pitched notes is of the scale."""
+        """Return the share of a piece's sounding time, drums apart, on notes of the scale."""
         sounding = sounding_times(piece)
         total = float(sounding.sum())
         return float(sounding[self.scale].sum()) / total if total else 1.0

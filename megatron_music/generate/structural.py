@@ -57,11 +57,11 @@ _SAMPLING_DEFAULTS: dict[str, tuple[float, float]] = {
     "min_p": (USUAL_MIN_P, 1),
     **dict.fromkeys(Steering._fields, (0.0, MOST_STEERING)),
 }
-"""The options that config.json may hold: the usual value and the highest."""
+"""The sampling options that config.json may hold: the usual value and the highest."""
 
 
 def sampling_defaults(config: GPT2Config) -> dict[str, float]:
-    """Return how a model asks to be composed with; raises CheckpointError for no number.
+    """Return the sampling options of a model's config.json; raises CheckpointError for a wrong one.
 
     Folders that were exported before there were such options have none, and compose as they did.
     """
@@ -101,7 +101,7 @@ def model_inputs(
 
 
 def _with_zero_row(model: GPT2LMHeadModel) -> torch.Tensor:
-    """Return the position table with a row for what only fills lists of rows."""
+    """Return the position table with a row of zeros, by which lists of rows are padded."""
     weight = model.transformer.wpe.weight
     # Tokens have different numbers of rows; lists of one length are filled up with this one.
     return torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
@@ -163,7 +163,7 @@ class SongReader:
         return logits
 
     def _steer(self, logits: torch.Tensor, bare: torch.Tensor, rows: RowArray) -> torch.Tensor:
-        """Return logits [songs, vocabulary] with other pitches likely; `rows` [songs, most].
+        """Return logits [songs, vocabulary] after guidance and penalty; `rows` [songs, most].
 
         How likely it is that any note begins stays. The model needs no help with time and rests:
         with all tokens guided, notes become too long.

@@ -1,4 +1,4 @@
-"""Words to a given melody: every note stays, and which are sung, and to what, is drawn."""
+"""Write words to a given melody: all notes stay; the model draws which notes are sung, and how."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class SingTemplate:
 
 
 class MelodyConstraint:
-    """Songs whose tokens are all given but for the syllables of some notes, a template each."""
+    """Songs of which only the syllables of some notes are drawn; each has a template."""
 
     def __init__(
         self, vocabulary: Vocabulary, templates: Sequence[SingTemplate], max_tokens: int
@@ -128,7 +128,7 @@ def _templates(
     max_tokens: int,
     attributes: tuple[int, ...],
 ) -> list[SingTemplate]:
-    """Return the next window of each song, the same bars of all; the first `done` have words.
+    """Return the next window of each song, of the same bars; the first `done` bars have words.
 
     It reaches back over bars that have theirs, and is as long as in training where it fits.
     """

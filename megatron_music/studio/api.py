@@ -161,7 +161,12 @@ async def song_events(
     """Stream the bars of a song while it is composed (server-sent events)."""
     chosen = model_named(studio, model)
     if studio.song(chosen, check_number(number)) is not None:
-        return EventStream(request, _over())
+
+        async def done() -> AsyncIterator[dict[str, Any]]:
+            """Say that the song is there already."""
+            yield {"event": "done"}
+
+        return EventStream(request, done())
     check_rate_limit(request, "song")
     job = studio.ask_for_song(chosen, number)
     # In a task of its own: the song is kept even if the listener leaves.
@@ -208,21 +213,18 @@ async def compose(
     if wishes.get("seed") is None:
         wishes["seed"] = secrets.randbelow(1_000_000_000)
     wishes["count"] = wanted.wishes.count
-    _refuse_impossible(wishes, parent)
-    return _composition(studio, studio.compose(model, wishes, parent))
-
-
-def _refuse_impossible(wishes: dict[str, Any], parent: Version | None) -> None:
-    """Raise UsageError for wishes that no model could meet, before they wait in the line."""
-    wanted = as_request(wishes)
+    # What no model could meet is refused now, before it waits in the line.
+    asked = as_request(wishes)
     if parent is None:
-        wanted.refuse_without_piece()
-        return
-    wanted.refuse_with_piece()
-    bars = parent.facts["bars"]
-    beyond = [bar for bar in wanted.fill_bars if bar > bars]
-    if beyond:
-        raise UsageError(f"`fill_bars`: the piece has bars 1 to {bars} (got {max(beyond)})")
+        asked.refuse_without_piece()
+    else:
+        asked.refuse_with_piece()
+        bars = parent.facts["bars"]
+        if asked.fill_bars and max(asked.fill_bars) > bars:
+            raise UsageError(
+                f"`fill_bars`: the piece has bars 1 to {bars} (got {max(asked.fill_bars)})"
+            )
+    return _composition(studio, studio.compose(model, wishes, parent))
 
 
 @router.get(f"{API}/compositions/{{key}}", tags=["compositions"])
@@ -288,10 +290,6 @@ async def _events(studio: Studio, job: Job) -> AsyncIterator[dict[str, Any]]:
         pending.cancel()
 
 
-async def _over() -> AsyncIterator[dict[str, Any]]:
-    yield {"event": "done"}
-
-
 # Pieces that people work on.
 
 
@@ -301,11 +299,20 @@ async def begin_project(
 ) -> schemas.Project:
     """Begin a project with a file: MIDI, or MusicXML or ABC if `name` ends so."""
     check_rate_limit(request, "upload")
-    content = await _body(request)
+    content = bytearray()
+    try:
+        async with asyncio.timeout(LONGEST_UPLOAD_S):
+            async for part in request.stream():
+                content += part
+    except ClientDisconnect:
+        raise HTTPException(400, "the connection ended before the file did") from None
+    except TimeoutError:
+        raise HTTPException(408, f"it took over {LONGEST_UPLOAD_S:.0f} s to send") from None
     if not content:
         raise UsageError("the body is empty; send a MIDI file, MusicXML or ABC")
     title = "".join(letter for letter in name if letter.isprintable())[:100]
-    first = await studio.begin_from_upload(model_named(studio, model), content, title or "my piece")
+    chosen = model_named(studio, model)
+    first = await studio.begin_from_upload(chosen, bytes(content), title or "my piece")
     return project_info(studio, first.project)
 
 
@@ -376,20 +383,6 @@ def version_info(studio: Studio, one: Version) -> schemas.VersionInfo:
 
 
 # What is sent.
-
-
-async def _body(request: Request) -> bytes:
-    """Return the body of an upload; raises HTTPException for one that is too slow."""
-    content = bytearray()
-    try:
-        async with asyncio.timeout(LONGEST_UPLOAD_S):
-            async for part in request.stream():
-                content += part
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection ended before the file did") from None
-    except TimeoutError:
-        raise HTTPException(408, f"it took over {LONGEST_UPLOAD_S:.0f} s to send") from None
-    return bytes(content)
 
 
 async def _file(

@@ -7,7 +7,6 @@ A process takes one job after another from a pipe and answers with events, the l
 import errno
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -127,16 +126,11 @@ def compose(job: Job, models: dict[str, str], send: Send) -> list[Job]:
 
 def as_request(wishes: dict[str, Any]) -> "Request":
     """Return wishes, as JSON has them, as a request; raises UsageError."""
-    from megatron_music.generate.song_request import Request
+    from megatron_music.generate.song_request import request_of
 
-    known = [field.name for field in fields(Request)]
-    unknown = sorted(wishes.keys() - known)
-    if unknown:
-        raise UsageError(f"no wish is called {unknown[0]!r}; there are {', '.join(known)}")
-    given: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()
-    }
-    return Request(**given)
+    return request_of(
+        {name: tuple(one) if isinstance(one, list) else one for name, one in wishes.items()}
+    )
 
 
 def _songs(composer: Any, wishes: dict[str, Any], midi: bytes | None, send: Send) -> list[Job]:

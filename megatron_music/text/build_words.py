@@ -35,9 +35,9 @@ from megatron_music.errors import DataError
 from megatron_music.progress import Stage, silent_stage
 from megatron_music.text.documents import TextDocument, documents
 from megatron_music.text.duplicates import Sketches, words_of
-from megatron_music.text.settings import TextBuildSettings
 from megatron_music.text.songs import Song, TextSource
 from megatron_music.text.vocabularies import of_byte_pairs, of_characters, of_folder
+from megatron_music.text.words_settings import TextBuildSettings
 from megatron_music.tokenizer.text_vocabulary import TextSettings, TextVocabulary
 from megatron_music.tokenizer.vocabulary import token_dtype
 

@@ -17,7 +17,7 @@ from megatron_music.files import write_text
 from megatron_music.generate.model_folder import model_identity
 from megatron_music.progress import Progress, Stage
 from megatron_music.text.duplicates import words_of
-from megatron_music.text.request import TextRequest
+from megatron_music.text.words_request import TextRequest
 from megatron_music.text.writer import Writer
 from megatron_music.tokenizer.load import load_any_vocabulary
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary

@@ -242,7 +242,15 @@ def _folder(folder: Path, columns: Columns) -> TextSource:
         for path, size, name in zip(paths, sizes, names, strict=True):
             done += size
             progress(done)
-            yield _file(path, printable(name))
+            artist, dash, title = path.stem.partition(" - ")
+            if not dash:
+                artist, title = (path.parent.name if "/" in name else ""), path.stem
+            try:
+                text = path.read_text(encoding=encoding_of(path))
+            except (DataError, UnicodeDecodeError, OSError):
+                yield Song(printable(name), "", reason="not text")
+            else:
+                yield song(printable(name), text, title, artist)
 
     facts = [
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
@@ -259,17 +267,6 @@ def _folder(folder: Path, columns: Columns) -> TextSource:
         size_bytes=sum(sizes),
         read=read,
     )
-
-
-def _file(path: Path, name: str) -> Song:
-    artist, dash, title = path.stem.partition(" - ")
-    if not dash:
-        artist, title = (path.parent.name if "/" in name else ""), path.stem
-    try:
-        text = path.read_text(encoding=encoding_of(path))
-    except (DataError, UnicodeDecodeError, OSError):
-        return Song(name, "", reason="not text")
-    return song(name, text, title, artist)
 
 
 def hymns(collection: Collection) -> TextSource:

@@ -13,8 +13,8 @@ from megatron_music.errors import CheckpointError, UsageError
 from megatron_music.generate.decoding import CachedGPT2, decode
 from megatron_music.generate.load_model import load_on_device
 from megatron_music.generate.sampler import SongSampler
-from megatron_music.text.request import TextRequest
 from megatron_music.text.songs import clean
+from megatron_music.text.words_request import TextRequest
 from megatron_music.tokenizer.text_vocabulary import (
     LONGEST_FIELD,
     TextVocabulary,

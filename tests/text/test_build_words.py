@@ -12,9 +12,9 @@ from megatron_music.data.manifest import read_manifest
 from megatron_music.data.report.verify import verify
 from megatron_music.errors import DataError, UsageError
 from megatron_music.text.build_words import build_text
-from megatron_music.text.settings import TextBuildSettings
 from megatron_music.text.songs import Columns, open_songs
 from megatron_music.text.vocabularies import hash_of
+from megatron_music.text.words_settings import TextBuildSettings
 from megatron_music.tokenizer.text_vocabulary import (
     GPT2_END,
     TextVocabulary,

@@ -3,8 +3,8 @@
 import pytest
 
 from megatron_music.errors import UsageError
-from megatron_music.text.request import TextRequest
 from megatron_music.text.vocabularies import of_byte_pairs, of_characters
+from megatron_music.text.words_request import TextRequest
 from megatron_music.tokenizer.text_vocabulary import TextSettings, TextVocabulary
 from tests.text.collection import verses
 
