@@ -11,10 +11,10 @@ from megatron_music.cli import (
     doctor,
     evaluate,
     export,
-    kernels,
     profile,
     render,
     sample,
+    show,
     studio,
     tokens,
     train,
@@ -62,7 +62,24 @@ def common(
 
 
 app.command("doctor")(doctor.doctor)
-app.command("compile")(kernels.compile_)
+
+
+@app.command("compile")
+def compile_() -> None:
+    """Compile the kernels that read, encode, check and compose music; `make setup` does.
+
+    Else each command compiles what it needs when it is first used. Machine code is kept until an
+    update changes a kernel.
+
+    Example: `megatron-music compile`
+    """
+    from megatron_music.kernels import compile_kernels
+
+    with show.progress("compile", "groups of kernels") as progress:
+        compiled = compile_kernels(progress)
+    show.log(f"compiled {compiled} functions" if compiled else "all kernels were compiled already")
+
+
 app.add_typer(data.app, name="data")
 app.command("encode")(tokens.encode)
 app.command("decode")(tokens.decode)

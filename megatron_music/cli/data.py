@@ -124,37 +124,30 @@ def _summary(manifest: dict[str, Any]) -> str:
         lines.append(data_inspect.row(name, split))
         if not split["documents"]:
             lines.append(f"        nothing for {name}{_WITHOUT.get(name, '')}")
-    lines += _labels(manifest)
+    if labels := manifest.get("labels"):
+        words = manifest["tokenizer"]["attributes"]
+        families = Counter(word.partition("=")[0] for word in words)
+        # One of each family's labels is UNKNOWN.
+        counts = ", ".join(f"{family} {count - 1}" for family, count in families.items())
+        line = f"labels: {counts}, and UNKNOWN of each"
+        if labels["without"]:
+            line += f"; {counted(labels['without'], 'piece')} without a row"
+        if labels.get("loose"):  # data sets of earlier versions do not tell
+            line += f"; {counted(labels['loose'], 'piece')} in no folder"
+        if labels["absent"]:
+            line += (
+                f"; {counted(labels['absent'], 'row')} of pieces that are not here, the first "
+                f"{labels['first_absent']!r}"
+            )
+        if labels["new"]:
+            line += f"; unknown to the other data set: {', '.join(labels['new'][:4])}"
+        lines.append(line)
     lines += data_inspect.grid(manifest)
     lines += data_inspect.contexts(manifest)
     entropies = manifest["unigram_nats_per_token"].items()
     figures = ", ".join(f"{split} {nats:.2f}" for split, nats in entropies)
     lines.append(f"unigram entropy, nats a token: {figures}")
     return "\n".join(lines)
-
-
-def _labels(manifest: dict[str, Any]) -> list[str]:
-    """Return a line about the labels, and the rows of their table that were not used."""
-    labels = manifest.get("labels")
-    if not labels:
-        return []
-    words = manifest["tokenizer"]["attributes"]
-    families = Counter(word.partition("=")[0] for word in words)
-    # One of each family's labels is UNKNOWN.
-    counts = ", ".join(f"{family} {count - 1}" for family, count in families.items())
-    line = f"labels: {counts}, and UNKNOWN of each"
-    if labels["without"]:
-        line += f"; {counted(labels['without'], 'piece')} without a row"
-    if labels.get("loose"):  # data sets of earlier versions do not tell
-        line += f"; {counted(labels['loose'], 'piece')} in no folder"
-    if labels["absent"]:
-        line += (
-            f"; {counted(labels['absent'], 'row')} of pieces that are not here, the first "
-            f"{labels['first_absent']!r}"
-        )
-    if labels["new"]:
-        line += f"; unknown to the other data set: {', '.join(labels['new'][:4])}"
-    return [line]
 
 
 @app.command("convert")

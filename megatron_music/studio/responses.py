@@ -68,11 +68,15 @@ class EventStream(StreamingResponse):
                 "one of them, then try again",
                 {"retry-after": "5"},
             )
-        super().__init__(
-            _event_lines(events),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store"},
-        )
+
+        async def lines() -> AsyncIterator[str]:
+            """Give each event as its name and its fields in JSON."""
+            async for event in events:
+                fields = {name: value for name, value in event.items() if name != "event"}
+                yield f"event: {event['event']}\ndata: {json.dumps(fields)}\n\n"
+
+        headers = {"cache-control": "no-store"}
+        super().__init__(lines(), media_type="text/event-stream", headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events to their end, or until the connection is closed."""
@@ -80,9 +84,3 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._open.release(self._address)
-
-
-async def _event_lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    async for event in events:
-        fields = {name: value for name, value in event.items() if name != "event"}
-        yield f"event: {event['event']}\ndata: {json.dumps(fields)}\n\n"
