@@ -18,12 +18,8 @@ from megatron_music.tokenizer.codec import encode
 from megatron_music.tokenizer.grammar import Walker, legal_masks, min_tokens
 from megatron_music.tokenizer.grammar_state import Plan
 from megatron_music.tokenizer.infill_template import Part, lay_out
-from megatron_music.tokenizer.structure import (
-    INPUTS,
-    StructureTracker,
-    document_rows,
-    position_rows,
-)
+from megatron_music.tokenizer.structure import INPUTS, position_rows
+from megatron_music.tokenizer.structure_tracker import StructureTracker, document_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, Vocabulary, vocabulary_of
 
 # One track of one note, a fifth of a quarter long.
@@ -136,12 +132,8 @@ def _position_rows() -> None:
 
 
 def _cut_windows() -> None:
-    from megatron_music.tokenizer.window_draw import (
-        documents_of,
-        new_draw,
-        plan,
-        shortened,
-    )
+    from megatron_music.tokenizer.window_draw import documents_of, new_draw
+    from megatron_music.tokenizer.windows import plan, shortened
 
     tokens, vocabulary, one = _tokens(), _vocabulary(), np.ones(1, np.int32)
     documents = documents_of(tokens, np.zeros(1, np.int64), one * len(tokens))

@@ -35,7 +35,7 @@ from megatron_music.score.quantize import window_starts
 from megatron_music.tokenizer.document_columns import document_columns
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, load_places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary, load_vocabulary
-from megatron_music.tokenizer.window_draw import windows_at
+from megatron_music.tokenizer.windows import windows_at
 
 _PIECES_PER_SHARD = 256
 

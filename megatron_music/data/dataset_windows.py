@@ -32,14 +32,8 @@ from megatron_music.tokenizer.vocabulary import (
     Vocabulary,
     vocabulary_of,
 )
-from megatron_music.tokenizer.window_draw import (
-    WHOLE,
-    Documents,
-    Windows,
-    fixed_draw,
-    new_draw,
-    plan,
-)
+from megatron_music.tokenizer.window_draw import WHOLE, Documents, fixed_draw, new_draw
+from megatron_music.tokenizer.windows import Windows, plan
 
 IntArray = npt.NDArray[np.int64]
 

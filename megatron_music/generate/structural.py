@@ -17,13 +17,8 @@ from megatron_music.generate.sampling_params import (
     USUAL_MIN_P,
     Steering,
 )
-from megatron_music.tokenizer.structure import (
-    PlaceArray,
-    PositionRows,
-    RowArray,
-    StructureTracker,
-    position_rows,
-)
+from megatron_music.tokenizer.structure import PlaceArray, PositionRows, RowArray, position_rows
+from megatron_music.tokenizer.structure_tracker import StructureTracker
 from megatron_music.tokenizer.vocabulary import PITCHES, Vocabulary
 
 

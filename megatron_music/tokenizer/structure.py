@@ -23,7 +23,6 @@ The first row of a token is its time, or its index where a model has no `time`.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +35,8 @@ from megatron_music.score.instruments import INSTRUMENT_COUNT, VOICES
 from megatron_music.score.notes import IntArray
 from megatron_music.score.words import LONGEST_SYLLABLE_BYTES
 from megatron_music.tokenizer.load import AnyVocabulary
-from megatron_music.tokenizer.places_in_piece import UNKNOWN
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
-from megatron_music.tokenizer.token_kinds import METRE, TokenTable, token_table
-from megatron_music.tokenizer.vocabulary import (
-    PITCHES,
-    TokenizerSettings,
-    Vocabulary,
-    vocabulary_of,
-)
+from megatron_music.tokenizer.vocabulary import PITCHES
 
 INPUTS = (
     *("time", "track", "held", "sounding", "ahead"),
@@ -206,93 +198,3 @@ class SongStates(NamedTuple):
     """[songs, (SOUNDS, BEGINS), steps, 2]: the pitches of the unfinished track."""
     finished: Words
     """[songs, (SOUNDS, BEGINS), steps, 12]: the pitches of the finished tracks."""
-
-
-def _new_states(songs: int, rows: PositionRows) -> SongStates:
-    """Return songs that have not begun."""
-    from megatron_music.tokenizer.structure_kernel import begin_songs
-
-    def words(*shape: int) -> Words:
-        return np.zeros((songs, *shape), np.uint64)
-
-    states = SongStates(
-        cells=np.zeros((songs, CELLS), np.int64),
-        onsets=np.zeros((songs, PITCHES), np.int64),
-        cuts=np.zeros((songs, PITCHES), np.int64),
-        held=words(PITCH_WORDS),
-        hidden_bars=np.zeros((songs, rows.seq_length, BAR_COLUMNS), np.int64),
-        unfinished=words(2, rows.times, PITCH_WORDS),
-        finished=words(2, rows.times, SOUND_WORDS),
-    )
-    begin_songs(states, rows)
-    return states
-
-
-def document_rows(
-    tokens: npt.NDArray[np.integer],
-    starts: npt.NDArray[np.integer],
-    places: PlaceArray,
-    is_plain: npt.NDArray[np.bool_],
-    rows: PositionRows,
-    vocabulary: Vocabulary,
-) -> RowArray:
-    """Return the rows of the tokens of whole documents, int32 [tokens, most rows of a token].
-
-    Document d is `tokens[starts[d]:starts[d + 1]]`; `places[d]` are the bars of the piece before
-    its first bar and the bars of the whole piece, -1 where unknown. Where `is_plain` a token takes
-    the row of its index alone. Shorter lists end in `rows.total`.
-    """
-    from megatron_music.tokenizer.structure_kernel import walk_documents
-
-    return walk_documents(
-        np.ascontiguousarray(tokens, np.int64),
-        np.ascontiguousarray(starts, np.int64),
-        np.ascontiguousarray(places, np.int64),
-        np.ascontiguousarray(is_plain, np.bool_),
-        rows,
-        _table(vocabulary.settings),
-        _new_states(1, rows),
-    )
-
-
-class StructureTracker:
-    """The rows of songs while they are composed, each song's state its own.
-
-    `places` [songs, 2] are as in `document_rows`; without them all are unknown.
-    """
-
-    def __init__(
-        self,
-        rows: PositionRows,
-        vocabulary: Vocabulary,
-        songs: int,
-        places: PlaceArray | None = None,
-    ) -> None:
-        from megatron_music.tokenizer.structure_kernel import walk_songs
-
-        self._rows = rows
-        self._table = _table(vocabulary.settings)
-        self._places = np.full((songs, 2), UNKNOWN, np.int64)
-        if places is not None:
-            self._places[:] = places
-        self._states = _new_states(songs, rows)
-        self._walk = walk_songs
-
-    def advance(self, tokens: npt.NDArray[np.int64]) -> RowArray:
-        """Move each song past its next tokens [songs, n]; return their rows [songs, n, most]."""
-        songs, count = tokens.shape
-        flat = self._walk(
-            np.ascontiguousarray(tokens), self._places, self._rows, self._table, self._states
-        )
-        return flat.reshape(songs, count, flat.shape[1])
-
-
-@lru_cache(maxsize=4)
-def _table(settings: TokenizerSettings) -> TokenTable:
-    """Return what each token is; the values of METRE are the steps of a bar."""
-    vocabulary = vocabulary_of(settings)
-    table, values = token_table(vocabulary), token_table(vocabulary).values.copy()
-    # The walk counts steps, so a METRE token carries the length of its bars instead of its number.
-    metres = table.kinds == METRE
-    values[metres] = np.array(vocabulary.bar_steps)[values[metres]]
-    return table._replace(values=values)

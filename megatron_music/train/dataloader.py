@@ -19,7 +19,8 @@ from megatron.core.datasets import helpers
 from megatron_music.errors import DataError
 from megatron_music.tokenizer.attributes import attribute_families, unknown_tokens
 from megatron_music.tokenizer.places_in_piece import Places
-from megatron_music.tokenizer.structure import document_rows, position_rows
+from megatron_music.tokenizer.structure import position_rows
+from megatron_music.tokenizer.structure_tracker import document_rows
 from megatron_music.tokenizer.text_vocabulary import TextVocabulary
 from megatron_music.train.distributed import ParallelContext
 from megatron_music.train.drawn_windows import open_split

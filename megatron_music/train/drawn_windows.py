@@ -20,7 +20,8 @@ from megatron_music.errors import DataError
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.tokenizer.window_draw import Windows, documents_of, fixed_draw, new_draw, plan
+from megatron_music.tokenizer.window_draw import documents_of, fixed_draw, new_draw
+from megatron_music.tokenizer.windows import Windows, plan
 from megatron_music.train.datasets import WindowSettings, read_window_settings
 from megatron_music.train.packing import (
     IntArray,

@@ -20,7 +20,8 @@ from megatron_music.score.hashing import WORD, Words, scramble
 from megatron_music.tokenizer.load import AnyVocabulary
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places, load_places
 from megatron_music.tokenizer.vocabulary import Vocabulary
-from megatron_music.tokenizer.window_draw import Documents, documents_of, shortened
+from megatron_music.tokenizer.window_draw import Documents, documents_of
+from megatron_music.tokenizer.windows import shortened
 from megatron_music.train.packing_kernel import best_fit
 
 IntArray = npt.NDArray[np.int64]

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.encode_midi import encode_batch
 from megatron_music.data.shards.encode_piece import KEPT, encode_item
 from megatron_music.data.sources.corpus import chorales
-from megatron_music.data.sources.item import FileItem, Refusal
+from megatron_music.data.sources.item import FileItem
 from megatron_music.score.midi_writer import write_midi
 from megatron_music.score.quantize import quantize
 from megatron_music.tokenizer.grammar import check

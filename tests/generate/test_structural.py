@@ -22,13 +22,8 @@ from megatron_music.generate.song_request import Request
 from megatron_music.generate.structural import SongReader, model_inputs
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode
-from megatron_music.tokenizer.structure import (
-    INPUTS,
-    PLACES,
-    PlaceArray,
-    document_rows,
-    position_rows,
-)
+from megatron_music.tokenizer.structure import INPUTS, PLACES, PlaceArray, position_rows
+from megatron_music.tokenizer.structure_tracker import document_rows
 from megatron_music.tokenizer.vocabulary import PITCHES, TokenizerSettings, load_vocabulary
 from tests.generate.conftest import CHORALE, untrained
 from tests.music import bars_not_full, track

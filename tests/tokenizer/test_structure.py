@@ -13,13 +13,8 @@ from megatron_music.score.metre import METRES
 from megatron_music.score.notes import Piece
 from megatron_music.tokenizer.codec import encode, from_text
 from megatron_music.tokenizer.hidden_bars import choose_bars, hide
-from megatron_music.tokenizer.structure import (
-    INPUTS,
-    PositionRows,
-    StructureTracker,
-    document_rows,
-    position_rows,
-)
+from megatron_music.tokenizer.structure import INPUTS, PositionRows, position_rows
+from megatron_music.tokenizer.structure_tracker import StructureTracker, document_rows
 from megatron_music.tokenizer.vocabulary import Kind, TokenizerSettings, Vocabulary
 from tests.music import pieces, track
 

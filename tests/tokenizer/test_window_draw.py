@@ -27,14 +27,12 @@ from megatron_music.tokenizer.vocabulary import (
 from megatron_music.tokenizer.window_draw import (
     WHOLE,
     Documents,
-    Windows,
     documents_of,
     fixed_draw,
     new_draw,
-    plan,
-    shortened,
 )
 from megatron_music.tokenizer.window_plan_kernel import hide_bars
+from megatron_music.tokenizer.windows import Windows, plan, shortened
 from tests.music import pieces, sung_pieces, track
 
 PLAIN = vocabulary_of(TokenizerSettings(fill=True))

@@ -30,7 +30,7 @@ from megatron_music.tokenizer.vocabulary import (  # noqa: E402
     Vocabulary,
     load_vocabulary,
 )
-from megatron_music.tokenizer.window_draw import Windows  # noqa: E402
+from megatron_music.tokenizer.windows import Windows  # noqa: E402
 from megatron_music.train import distributed, drawn_windows  # noqa: E402
 from megatron_music.train.blend import parse_blend  # noqa: E402
 from megatron_music.train.dataloader import DataLoader, Microbatch  # noqa: E402

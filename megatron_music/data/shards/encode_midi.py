@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from megatron_music.data.records import KEPT, FileRecord
+from megatron_music.data.records import KEPT, FileRecord, Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.encode_piece import (
     EncodedPiece,
@@ -18,7 +18,7 @@ from megatron_music.data.shards.encode_piece import (
     refused,
     window_rates,
 )
-from megatron_music.data.sources.item import File, Item, Refusal, is_file
+from megatron_music.data.sources.item import File, Item, is_file
 from megatron_music.data.split import last_training_word, split_of
 from megatron_music.score.instruments import instrument_name
 from megatron_music.score.metre import time_signatures

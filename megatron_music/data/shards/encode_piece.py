@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.near_duplicates import Signatures
-from megatron_music.data.records import KEPT, REFUSED, FileRecord
+from megatron_music.data.records import KEPT, REFUSED, FileRecord, Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
-from megatron_music.data.sources.item import Item, Refusal
+from megatron_music.data.sources.item import Item
 from megatron_music.data.split import split_of
 from megatron_music.errors import MidiError, MusicFileError
 from megatron_music.formatting import counted

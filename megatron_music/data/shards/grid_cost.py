@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.indexed import spread
-from megatron_music.data.records import is_kept
-from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, Refusal, is_file
+from megatron_music.data.records import Refusal, is_kept
+from megatron_music.data.sources.item import MIDI_SUFFIXES, Item, is_file
 from megatron_music.errors import MidiError
 from megatron_music.score.bar_layout import lay_out_bars
 from megatron_music.score.notes import Score

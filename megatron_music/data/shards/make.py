@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.records import KEPT
+from megatron_music.data.records import KEPT, Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.encode_midi import encode_batch
 from megatron_music.data.shards.encode_piece import (
@@ -29,7 +29,7 @@ from megatron_music.data.shards.encode_piece import (
     with_labels,
 )
 from megatron_music.data.shards.shard_file import write_shard
-from megatron_music.data.sources.item import Item, ReadOnce, Refusal, digests, hashed, with_words
+from megatron_music.data.sources.item import Item, ReadOnce, digests, hashed, with_words
 from megatron_music.data.workers.limits import (
     LONGEST_ITEM_S,
     MOST_ITEM_BYTES,

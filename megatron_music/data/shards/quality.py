@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.near_duplicates import PERMUTATIONS, Signatures, signatures
+from megatron_music.data.records import Refusal
 from megatron_music.data.shards.grid_cost import off_grid_share
-from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES
 from megatron_music.score.notes import IntArray, Score, Track

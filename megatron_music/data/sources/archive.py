@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from megatron_music.data.records import Refusal
 from megatron_music.data.sources.folder import too_large
 from megatron_music.data.sources.item import (
     LARGEST_FILE_BYTES,
     MUSIC_SUFFIXES,
     FileItem,
     Item,
-    Refusal,
     SkippedItem,
 )
 from megatron_music.errors import DataError, UsageError

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from megatron_music.data.sources.item import FileItem, Item, Refusal
+from megatron_music.data.records import Refusal
+from megatron_music.data.sources.item import FileItem, Item
 from megatron_music.data.sources.labels import Labels
 from megatron_music.data.sources.score_cache import cached, cached_score
 from megatron_music.errors import MissingError

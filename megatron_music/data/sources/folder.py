@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import overload
 
+from megatron_music.data.records import Refusal
 from megatron_music.data.sources.item import (
     LARGEST_FILE_BYTES,
     MUSIC_SUFFIXES,
     File,
     FileItem,
     Item,
-    Refusal,
     SkippedItem,
     is_file,
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_music.data.sources.item import Refusal
+from megatron_music.data.records import Refusal
 from megatron_music.errors import WriteError
 from megatron_music.files import atomic_write
 from megatron_music.score.notation import parse_score

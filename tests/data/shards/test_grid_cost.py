@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from megatron_music.data.records import KEPT, REFUSED, FileRecord, line
+from megatron_music.data.records import KEPT, REFUSED, FileRecord, Refusal, line
 from megatron_music.data.shards.grid_cost import GridCost, grid_cost
-from megatron_music.data.sources.item import Refusal
 from megatron_music.score.notes import Score, Track
 
 QUARTER = 480

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from megatron_music.data.build import build
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.quality import RULES, check_quality, sketch
-from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import open_source
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.midi_writer import write_midi

@@ -18,10 +18,11 @@ import pytest
 
 from megatron_music.data import build as build_module
 from megatron_music.data.build import build
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import archive as archive_module
 from megatron_music.data.sources.archive import list_archive
-from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Item, Refusal, is_file
+from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Item, is_file
 from megatron_music.data.sources.open import open_source
 from megatron_music.errors import DataError, MidiError, UsageError
 from megatron_music.progress import silent

@@ -3,10 +3,10 @@
 import pytest
 from music21 import chord, meter, note, stream, tie
 
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.shards.encode_piece import validate_score
 from megatron_music.data.sources.corpus import TICKS_PER_QUARTER, Chorale, chorale_score, chorales
-from megatron_music.data.sources.item import Refusal
 from megatron_music.score.instruments import ALTO, BASS, SOPRANO, TENOR
 from megatron_music.score.quantize import quantize
 

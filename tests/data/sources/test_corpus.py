@@ -8,11 +8,11 @@ import pytest
 
 from megatron_music.data.build import build
 from megatron_music.data.indexed import IndexedReader
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings
 from megatron_music.data.sources import corpus, score_cache
 from megatron_music.data.sources.catalog import COLLECTIONS, collection_named
 from megatron_music.data.sources.corpus import CorpusScore, list_corpus
-from megatron_music.data.sources.item import Refusal
 from megatron_music.data.sources.open import folder_source, open_source
 from megatron_music.data.sources.score_cache import CACHE, cached, cached_score
 from megatron_music.errors import UsageError

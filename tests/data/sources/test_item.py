@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from megatron_music.data.records import DUPLICATE, NEAR_DUPLICATE
+from megatron_music.data.records import DUPLICATE, NEAR_DUPLICATE, Refusal
 from megatron_music.data.shards.quality import RULES
-from megatron_music.data.sources.item import Refusal
 from megatron_music.score.midi_reader import FAULTS
 
 ROOT = Path(__file__).parents[3]

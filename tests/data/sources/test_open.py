@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from megatron_music.data.build import build
+from megatron_music.data.records import Refusal
 from megatron_music.data.settings import BuildSettings, for_own_music
 from megatron_music.data.sources.catalog import COLLECTIONS
-from megatron_music.data.sources.item import LARGEST_FILE_BYTES, Refusal
+from megatron_music.data.sources.item import LARGEST_FILE_BYTES
 from megatron_music.data.sources.open import folder_source, open_source
 from megatron_music.errors import UsageError
 from megatron_music.score.midi_writer import write_midi
