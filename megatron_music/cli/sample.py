@@ -172,7 +172,8 @@ def _sample(options: SampleOptions, output: Path, request: "Request", formats: "
             show.log(f"looking for copies in {corpus}")
         return check_copies(made, corpus, vocabulary) if made else []
 
-    with show.progress("compose", "songs") as progress:
+    # The best are composed before any is written.
+    with show.progress("compose" if request.best is None else "write", "songs") as progress:
         files = write_album(
             songs,
             output,

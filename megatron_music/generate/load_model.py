@@ -38,12 +38,15 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
             use_safetensors=True,
             output_loading_info=True,
         )
-        _check_weights(report, files[0])
     except Exception as fault:  # safetensors, json and torch each raise their own
         reason = " ".join(str(fault).split())[:200]
         if "ignore_mismatched_sizes" in reason:  # transformers' cure would make weights up
             reason = f"{files[0]} has weights of other sizes than {CONFIG}"
         raise CheckpointError(f"cannot load {folder}: {reason}; export it again") from fault
+    if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
+        raise CheckpointError(
+            f"cannot load {folder}: {files[0]} does not fit {CONFIG}: see {odd[0]}; export it again"
+        )
     return model
 
 
@@ -70,9 +73,3 @@ def _check_layers(folder: Path, files: Sequence[str]) -> None:
     held = {name.removeprefix(_LAYERS).split(".")[0] for name in names if name.startswith(_LAYERS)}
     if asked != len(held):
         raise ValueError(f"{CONFIG} has {asked} layers, {files[0]} {len(held)}")
-
-
-def _check_weights(report: dict[str, list[str]], file: str) -> None:
-    """Raise ValueError unless the files have all weights of the model and no others."""
-    if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
-        raise ValueError(f"{file} does not fit {CONFIG}: see {odd[0]}")

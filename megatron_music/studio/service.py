@@ -263,7 +263,16 @@ class Studio:
         task = self._rendering.get(path)
         if task is None:
             work = {"task": "render", "midi": midi, "kind": kind, "title": title}
-            task = asyncio.create_task(self._render(path, work, rank))
+
+            async def render() -> bytes:
+                """Have the file made, and cache it."""
+                made: bytes = await self.playing.put(work, rank).wait()
+                with atomic_write(path) as temporary:
+                    temporary.write_bytes(made)
+                await asyncio.to_thread(self._trim_cache)
+                return made
+
+            task = asyncio.create_task(render())
             self._rendering[path] = task
             task.add_done_callback(lambda _: self._rendering.pop(path, None))
         # Several may wait for one file: whoever leaves does not cancel it for the others.
@@ -274,13 +283,6 @@ class Studio:
         shown = title if kind in ("png", "musicxml") else ""
         digest = hashlib.sha256(midi + f" {kind} {shown}".encode())
         return self._cache / f"{digest.hexdigest()}.{kind}"
-
-    async def _render(self, path: Path, work: dict[str, Any], rank: Priority) -> bytes:
-        made: bytes = await self.playing.put(work, rank).wait()
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(made)
-        await asyncio.to_thread(self._trim_cache)
-        return made
 
     def _trim_cache(self) -> None:
         files = sorted(self._cache.iterdir(), key=lambda one: one.stat().st_mtime)
