@@ -59,7 +59,10 @@ def evaluate(
     check_writable(output)
     if is_text(model):
         words = TextRequest(count=count, seed=seed, temperature=temperature, top_p=top_p)
-        figures, lines = _evaluate_words(model, data, words, output)
+        figures = _figures(model, data, words, output)
+        from megatron_music.text.evaluate_words import summary  # loads torch: not before
+
+        lines = [*summary(figures), f"report: {output / 'report.md'}"]
     else:
         request = Request(
             count=count,
@@ -70,53 +73,39 @@ def evaluate(
             guidance=guidance,
             parallel_penalty=parallel_penalty,
         )
-        figures, lines = _evaluate_music(model, data, request, output)
+        figures = _figures(model, data, request, output)
+        lines = _summary(figures, output)
     print(json.dumps(figures, indent=2) if as_json else escape_controls("\n".join(lines)))
 
 
-def _evaluate_words(
-    model: Path, data: Path, request: "TextRequest", output: Path
-) -> tuple[dict[str, Any], list[str]]:
-    """Evaluate a model of words; return its figures, and lines about them."""
+def _figures(
+    model: Path, data: Path, request: "Request | TextRequest", output: Path
+) -> dict[str, Any]:
+    """Evaluate a model, of words or of music, and write its report, unless `output` has it."""
     from megatron_music.evaluate.report_cache import evaluation_identity, load_finished
     from megatron_music.omp import set_omp_wait_policy
+    from megatron_music.text.words_request import TextRequest
 
     identity = evaluation_identity(model, data, request)
-    figures = load_finished(output, identity)
-    if figures is None:
-        show.log(f"loading {model}")
-        set_omp_wait_policy()
-    else:
+    finished = load_finished(output, identity)
+    if finished is not None:
         show.log(f"{output} already holds this evaluation: nothing to do")
-    from megatron_music.text.evaluate_words import evaluate_text, summary, write_report
-
-    if figures is None:
-        figures = evaluate_text(model, data, request, identity, show.progress)
-        write_report(figures, output)
-    return figures, [*summary(figures), f"report: {output / 'report.md'}"]
-
-
-def _evaluate_music(
-    model: Path, data: Path, request: "Request", output: Path
-) -> tuple[dict[str, Any], list[str]]:
-    """Evaluate a model of music; return its figures, and lines about them."""
-    from megatron_music.evaluate.report_cache import evaluation_identity, load_finished
-    from megatron_music.omp import set_omp_wait_policy
-
-    figures = load_finished(output, evaluation_identity(model, data, request))
-    if figures is not None:
-        show.log(f"{output} already holds this evaluation: nothing to do")
-        return figures, _summary(figures, output)
+        return finished
     show.log(f"loading {model}")
     # Before torch is loaded, which reads it once: so imports that load torch come after it.
     set_omp_wait_policy()
+    if isinstance(request, TextRequest):
+        from megatron_music.text import evaluate_words
+
+        figures = evaluate_words.evaluate_text(model, data, request, identity, show.progress)
+        evaluate_words.write_report(figures, output)
+        return figures
     from megatron_music.evaluate.evaluation import evaluate
     from megatron_music.evaluate.report import write_report
 
     found = evaluate(model, data, request, show.progress)
     show.log("drawing the report")
-    figures = write_report(found, output)
-    return figures, _summary(figures, output)
+    return write_report(found, output)
 
 
 def _summary(figures: dict[str, Any], output: Path) -> list[str]:
