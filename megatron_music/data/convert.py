@@ -104,7 +104,16 @@ class Conversion(MusicBuilder):
         )
         final = work / "final"
         final.mkdir(parents=True, exist_ok=True)
-        records = _records(pieces)
+        listed = pieces / RECORDS_FILE
+        try:
+            with listed.open(encoding="utf-8") as lines:
+                rows = [json.loads(line) for line in lines]
+            told: list[dict[str, Any]] = [
+                {name: "" if of is None else of for name, of in row.items()} for row in rows
+            ]
+            records = [FileRecord(**row) for row in told]
+        except (OSError, ValueError, TypeError, AttributeError) as fault:
+            raise DataError(f"{listed} is damaged ({fault}); build the data set again") from None
         with self.stage(f"cut {self.source.name}", "pieces") as progress:
             shards = _shards(pieces, records, inner, vocabulary, work, progress)
             found = scan_shards(shards, inner, final)
@@ -115,20 +124,6 @@ class Conversion(MusicBuilder):
         if grid is not None:
             found.grid = GridCost(**{name: grid[name] for name in GridCost.__dataclass_fields__})
         return found
-
-
-def _records(pieces: Path) -> list[FileRecord]:
-    """Return what became of each input; raises DataError where the file is damaged."""
-    path = pieces / RECORDS_FILE
-    try:
-        with path.open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        named: list[dict[str, Any]] = [
-            {name: "" if of is None else of for name, of in row.items()} for row in rows
-        ]
-        return [FileRecord(**row) for row in named]
-    except (OSError, ValueError, TypeError, AttributeError) as fault:
-        raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
 
 
 def _shards(

@@ -176,11 +176,23 @@ def _instrumentations(
         windows = [cut.read(i) for i in spread(len(cut), _LOOKED_AT)]
     else:
         windows = [np.asarray(reader[i], np.uint16) for i in documents]
-    whole = [one for one in windows if _bars(one, vocabulary) == vocabulary.settings.bars]
-    return [
-        Instrumentation(_names(one, vocabulary), len(one), _labels(one, vocabulary))
-        for one in whole or windows
-    ]
+    words = vocabulary.settings.attributes
+    marks = (vocabulary.track_start, vocabulary.bar_end, vocabulary.ids["FILL_IN"])
+    rows, whole = [], []
+    for window in windows:
+        tokens = window.astype(np.int64)
+        # Ascending, and without unknown labels, as `TokenizerSettings` keeps them.
+        codes = np.sort(tokens - vocabulary.inst)
+        played = codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)].tolist()
+        numbers = (tokens - vocabulary.attribute).tolist()
+        labels = [words[number] for number in numbers if 0 <= number < len(words)]
+        known = [word for word in labels if not word.endswith(f"={attributes.UNKNOWN}")]
+        row = Instrumentation(" ".join(map(instrument_name, played)), len(tokens), " ".join(known))
+        rows.append(row)
+        tracks, shown, hidden = (int(np.count_nonzero(tokens == mark)) for mark in marks)
+        if (shown + hidden) // max(tracks, 1) == vocabulary.settings.bars:
+            whole.append(row)
+    return whole or rows
 
 
 def _of_rare_labels(
@@ -200,25 +212,3 @@ def _of_rare_labels(
             of_label = order[ends[number] : ends[number + 1]] // tokens.shape[1]
             chosen.update(int(of_label[i]) for i in spread(len(of_label), FEWEST_OF_A_LABEL))
     return sorted(chosen)
-
-
-def _bars(tokens: TokenArray, vocabulary: Vocabulary) -> int:
-    """Return the bars of a window, hidden ones included."""
-    marks = (vocabulary.track_start, vocabulary.bar_end, vocabulary.ids["FILL_IN"])
-    tracks, shown, hidden = (int(np.count_nonzero(tokens == mark)) for mark in marks)
-    return (shown + hidden) // max(tracks, 1)
-
-
-def _names(tokens: TokenArray, vocabulary: Vocabulary) -> str:
-    """Return the instruments of a window, ascending, as `TokenizerSettings` keeps them."""
-    codes = tokens.astype(np.int64) - vocabulary.inst
-    played = np.sort(codes[(codes >= 0) & (codes < INSTRUMENT_COUNT)])
-    return " ".join(instrument_name(code) for code in played.tolist())
-
-
-def _labels(tokens: TokenArray, vocabulary: Vocabulary) -> str:
-    """Return the labels of a window, but for unknown ones, as `TokenizerSettings` keeps them."""
-    words = vocabulary.settings.attributes
-    numbers = tokens.astype(np.int64) - vocabulary.attribute
-    found = [words[number] for number in numbers.tolist() if 0 <= number < len(words)]
-    return " ".join(word for word in found if not word.endswith(f"={attributes.UNKNOWN}"))

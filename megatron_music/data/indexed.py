@@ -79,7 +79,16 @@ class IndexedReader:
             size_bytes = binary.stat().st_size
         except OSError as fault:
             raise DataError(f"cannot read {prefix}.bin/.idx: {fault}; build the data set") from None
-        self.lengths, self.dtype = _parse_index(raw, index)
+        header = len(MAGIC) + struct.calcsize("<QBQQ")
+        version = code = whole = count = 0
+        if len(raw) >= header and raw.startswith(MAGIC):
+            version, code, count, _ = struct.unpack_from("<QBQQ", raw, len(MAGIC))
+            # Of each document a length (4 bytes) and an offset (8), and one boundary (8) more.
+            whole = header + count * 12 + (count + 1) * 8
+        dtypes = {code: dtype for dtype, code in _DTYPE_CODES.items()}
+        if version != INDEX_VERSION or code not in dtypes or len(raw) != whole:
+            raise DataError(f"{index} is not a sound Megatron index; build the data set again")
+        self.lengths, self.dtype = np.frombuffer(raw, np.int32, count, header), dtypes[code]
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
         total = int(self._ends[-1]) if len(self._ends) else 0
         if size_bytes != total * self.dtype.itemsize:
@@ -122,15 +131,3 @@ def labels_in(reader: IndexedReader, vocabulary: Vocabulary) -> npt.NDArray[np.i
     heads = starts[:, None] + np.arange(1, 1 + len(families_of(vocabulary)))
     labels: npt.NDArray[np.int64] = reader.tokens[heads].astype(np.int64)
     return labels
-
-
-def _parse_index(raw: bytes, path: Path) -> tuple[npt.NDArray[np.int32], np.dtype[np.generic]]:
-    header = len(MAGIC) + struct.calcsize("<QBQQ")
-    dtypes = {code: dtype for dtype, code in _DTYPE_CODES.items()}
-    if len(raw) >= header and raw.startswith(MAGIC):
-        version, code, count, _ = struct.unpack_from("<QBQQ", raw, len(MAGIC))
-        # Of each document a length (4 bytes) and an offset (8), and one boundary (8) more.
-        whole = header + count * 12 + (count + 1) * 8
-        if version == INDEX_VERSION and code in dtypes and len(raw) == whole:
-            return np.frombuffer(raw, np.int32, count, header), dtypes[code]
-    raise DataError(f"{path} is not a sound Megatron index; build the data set again")

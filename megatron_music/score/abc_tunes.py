@@ -47,24 +47,21 @@ def decoded(raw: bytes) -> str:
 
 def split_tunes(raw: bytes) -> list[bytes]:
     """Return the tunes of an ABC file, each after the header that all of them share."""
-    text = decoded(raw)
-    starts = [match.start() for match in _TUNE.finditer(text)]
-    if len(starts) < 2:
-        return [raw]
-    header = text[: starts[0]]
-    ends = [*starts[1:], len(text)]
-    return [(header + text[start:end]).encode() for start, end in zip(starts, ends, strict=True)]
+    return list(tunes_by_heading(raw).values())
 
 
-def tune_headings(raw: bytes) -> list[str]:
-    """Return the number and the line of each tune of an ABC file, as `X:3, line 41`."""
+def tunes_by_heading(raw: bytes) -> dict[str, bytes]:
+    """Return the tunes of an ABC file by their numbers and lines, such as `X:3, line 41`."""
     text = decoded(raw)
-    headings, line, counted_to = [], 1, 0
-    for match in _TUNE.finditer(text):
-        line += text.count("\n", counted_to, match.start())
-        counted_to = match.start()
-        headings.append(f"X:{match[1]}, line {line}")
-    return headings
+    found = list(_TUNE.finditer(text))
+    if len(found) < 2:
+        return {"": raw}
+    starts = [match.start() for match in found]
+    header, line, tunes = text[: starts[0]], 1 + text.count("\n", 0, starts[0]), {}
+    for match, start, end in zip(found, starts, [*starts[1:], len(text)], strict=True):
+        tunes[f"X:{match[1]}, line {line}"] = (header + text[start:end]).encode()
+        line += text.count("\n", start, end)
+    return tunes
 
 
 def plain_abc(tune: str) -> str:
@@ -132,16 +129,15 @@ def _pieces(body: str) -> Iterator[str]:
             )
         # Odd places hold what the parentheses of the pattern hold: fields.
         for place, piece in enumerate(_INLINE_FIELD.split(code)):
-            if piece.strip():
-                yield piece if place % 2 else _plain_notes(piece)
-
-
-def _plain_notes(music: str) -> str:
-    """Return a stretch of ABC with what music21 would misread written in another way."""
-    # A note before a colon is not the letter of a field, and rests that are not drawn take time.
-    # Of tunes with few single barlines music21 tells no bars: double ones count as well.
-    plain = _INLINE_REMARK.sub("", music).replace("||", "|")
-    return re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", plain))
+            if not piece.strip():
+                continue
+            if place % 2:
+                yield piece
+                continue
+            # Of tunes with few single barlines music21 tells no bars: double ones count as well.
+            plain = _INLINE_REMARK.sub("", piece).replace("||", "|")
+            # A note before a colon is not the letter of a field, and hidden rests take time.
+            yield re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", plain))
 
 
 def _played_voices(voices: Sequence[Sequence[str]], first: Sequence[str]) -> list[list[str]]:

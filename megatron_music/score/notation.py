@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from megatron_music.errors import ScoreError
-from megatron_music.score.abc_tunes import decoded, plain_abc, split_tunes, tune_headings
+from megatron_music.score.abc_tunes import decoded, plain_abc, tunes_by_heading
 from megatron_music.score.key import spelling
 from megatron_music.score.metre import check_metre
 from megatron_music.score.notes import Score
@@ -54,11 +54,11 @@ def read_scores(path: Path, leave_out: Callable[[ScoreError], None] | None = Non
     except OSError as fault:
         message = f"cannot read {path}: {fault.strerror}; check the path"
         raise ScoreError(message, "unreadable") from None
-    tunes = split_tunes(raw) if path.name.lower().endswith(".abc") else [raw]
+    tunes = tunes_by_heading(raw) if path.name.lower().endswith(".abc") else {"": raw}
     if len(tunes) == 1:
         return [parse_score(raw, str(path))]
     scores, faults = [], []
-    for tune, heading in zip(tunes, tune_headings(raw), strict=True):
+    for heading, tune in tunes.items():
         try:
             scores.append(parse_score(tune, f"{path} ({heading})"))
         except ScoreError as fault:

@@ -5,6 +5,7 @@ devices that are not at hand. Loads neither torch nor megatron.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,8 +71,13 @@ def gpu(name: str, capability: tuple[int, int]) -> Device:
 
 def cpu(flags: set[str] | None = None) -> Device:
     """Describe a CPU by its flags, else this machine's."""
-    known = _cpu_flags() if flags is None else flags
-    return Device("CPU", None, has_bf16=bool(known & _CPU_BF16_FLAGS))
+    if flags is None:
+        flags = set()
+        with suppress(OSError):  # there is no such file on other systems than Linux
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+            lines = [line for line in text.splitlines() if line.startswith("flags")]
+            flags = set(lines[0].partition(":")[2].split()) if lines else set()
+    return Device("CPU", None, has_bf16=bool(flags & _CPU_BF16_FLAGS))
 
 
 def installed() -> frozenset[str]:
@@ -160,12 +166,3 @@ def fuses_gradient_accumulation(device: Device, packages: frozenset[str]) -> boo
 
 def _switch(asked: Switch, auto: Callable[[], bool]) -> bool:
     return auto() if asked == "auto" else asked
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    lines = [line for line in text.splitlines() if line.startswith("flags")]
-    return set(lines[0].partition(":")[2].split()) if lines else set()

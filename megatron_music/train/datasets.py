@@ -68,25 +68,20 @@ def read_window_settings(folder: Path) -> WindowSettings | None:
         settings: dict[str, Any] = json.loads(path.read_bytes())["settings"]
         if not settings.get("pieces"):
             return None
-        return _drawing(settings)
+        names = ("transpositions", "shuffle", "max_tracks", "fill")
+        keys, shuffle, most, fill = (settings[name] for name in names)
+        # By type, not isinstance: JSON's true would pass for the number 1.
+        is_sound = (
+            type(keys) is int
+            and 1 <= keys <= _MOST_SHIFTS
+            and type(shuffle) is type(fill) is bool
+            and (most is None or (type(most) is int and most >= 1))
+        )
+        if not is_sound:
+            raise ValueError("settings of windows out of range")  # noqa: TRY301
+        return WindowSettings(keys, shuffle, most, fill)
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as fault:
         raise DataError(f"{path} is damaged ({fault}); build the data set again") from None
-
-
-def _drawing(settings: dict[str, Any]) -> WindowSettings:
-    """Read the settings of windows; raises ValueError, KeyError or TypeError for unsound ones."""
-    keys, shuffle, most = (settings[name] for name in ("transpositions", "shuffle", "max_tracks"))
-    fill = settings["fill"]
-    # By type, not isinstance: JSON's true would pass for the number 1.
-    is_sound = (
-        type(keys) is int
-        and 1 <= keys <= _MOST_SHIFTS
-        and type(shuffle) is type(fill) is bool
-        and (most is None or (type(most) is int and most >= 1))
-    )
-    if not is_sound:
-        raise ValueError("settings of windows out of range")
-    return WindowSettings(keys, shuffle, most, fill)
 
 
 def check_data(blend: Blend, recipe: Recipe) -> CheckedData:

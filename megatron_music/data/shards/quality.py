@@ -8,7 +8,6 @@ intervals and times between notes, which transposition does not change.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from megatron_music.data.near_duplicates import PERMUTATIONS, Signatures, signatures
 from megatron_music.data.records import Refusal
@@ -97,7 +96,19 @@ def repetition(score: Score) -> float | None:
 
 def sketch(score: Score) -> Signatures:
     """Return the MinHash signature [PERMUTATIONS] of a score's runs of notes."""
-    runs = np.concatenate([_runs(score, track) for track in _pitched(score) or score.tracks])
+    of_tracks = []
+    for track in _pitched(score) or score.tracks:
+        # A run is a number: of each move from note to note the interval, and the gap in steps.
+        order = np.lexsort((track.pitch, track.onset))
+        interval = np.diff(track.pitch[order]) + 128
+        gap = np.minimum(np.diff(_steps(score, track.onset[order])), _LONGEST_GAP)
+        moves = ((interval << 6) + gap).astype(np.uint64)
+        count = max(0, len(moves) - _RUN + 1)
+        of_track = np.zeros(count, np.uint64)
+        for place in range(_RUN):
+            of_track = (of_track << np.uint64(14)) + moves[place : place + count]
+        of_tracks.append(of_track)
+    runs = np.concatenate(of_tracks)
     if not len(runs):  # tracks of a few notes: compared as a whole
         runs = (_column(score.tracks, "pitch") - _column(score.tracks, "onset")).astype(np.uint64)
     mixed = np.unique((runs * _HASH) >> np.uint64(32))
@@ -152,16 +163,3 @@ def _column(tracks: Sequence[Track], name: str) -> IntArray:
 
 def _steps(score: Score, ticks: IntArray) -> IntArray:
     return (ticks * _STEPS_PER_QUARTER + score.ticks_per_quarter // 2) // score.ticks_per_quarter
-
-
-def _runs(score: Score, track: Track) -> npt.NDArray[np.uint64]:
-    """Return a number for each run of intervals and gaps between notes of a track."""
-    order = np.lexsort((track.pitch, track.onset))
-    interval = np.diff(track.pitch[order]) + 128
-    gap = np.minimum(np.diff(_steps(score, track.onset[order])), _LONGEST_GAP)
-    moves = ((interval << 6) + gap).astype(np.uint64)
-    count = max(0, len(moves) - _RUN + 1)
-    runs = np.zeros(count, np.uint64)
-    for place in range(_RUN):
-        runs = (runs << np.uint64(14)) + moves[place : place + count]
-    return runs

@@ -126,18 +126,14 @@ def _write_part(
 ) -> dict[str, str] | tuple[int, Counts]:
     """Write the indices of a split and return their hashes, or a shard: its number and counts."""
     if isinstance(part, str):
-        return _write_indices(folder / part)
+        prefix = folder / part
+        written = (
+            write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
+            write_places(prefix.with_name(prefix.name + RAW_PLACES_SUFFIX), prefix),
+        )
+        return {path.name: sha256_of(path) for path in written}
     number, share = part
     return number, _write_tokens_of(share, tokenizer, folder)
-
-
-def _write_indices(prefix: Path) -> dict[str, str]:
-    """Write the `.idx` and `.places.npy` of one split from the scan's files; return hashes."""
-    written = (
-        write_index_of(prefix.with_name(prefix.name + LENGTHS_SUFFIX)),
-        write_places(prefix.with_name(prefix.name + RAW_PLACES_SUFFIX), prefix),
-    )
-    return {path.name: sha256_of(path) for path in written}
 
 
 def _write_tokens_of(share: Share, tokenizer: TokenizerSettings, folder: Path) -> Counts:
