@@ -121,10 +121,17 @@ def barlines(score: Score, known: Collection[TimeSignature] = (COMMON_TIME,)) ->
     ticks, metres = bar_starts(score.metres, end, quarter)
     starts = np.array(ticks, np.int64)
     lengths = np.diff(starts).tolist()
-    bars = [
-        _bars_for(length, TimeSignature(*metre), quarter, known)
-        for length, metre in zip(lengths, metres, strict=True)
-    ]
+    usual = COMMON_TIME if COMMON_TIME in known else max(known, key=lambda one: one.sixteenths)
+    bars = []
+    for length, written in zip(lengths, metres, strict=True):
+        metre = TimeSignature(*written)
+        sixteenths, rest = divmod(SIXTEENTHS * length, quarter)
+        alike = None if rest or metre.denominator < 1 else cut_short(sixteenths, metre[1], known)
+        if metre in known and metre.sixteenths == sixteenths and not rest:
+            alike = metre
+        # A bar of no metre that the grid knows is laid into as many usual bars as hold it.
+        filled = max(1, -(-SIXTEENTHS * length // (usual.sixteenths * quarter)))
+        bars.append([usual] * filled if alike is None else [alike])
     grid = np.cumsum([0, *map(len, bars)], dtype=np.int64)
     late = np.zeros(len(lengths), np.int64)
     # A first bar that is short is an upbeat: it ends with its bar of the grid, not begins with it.
@@ -164,17 +171,3 @@ def bar_starts(
 def common_barlines(score: Score) -> Barlines:
     """Return bars of four quarter notes, without regard to the score's time signatures."""
     return barlines(replace(score, metres=()))
-
-
-def _bars_for(
-    ticks: int, metre: TimeSignature, quarter: int, known: Collection[TimeSignature]
-) -> list[TimeSignature]:
-    """Return the bars of the grid that a bar of a file is laid into."""
-    sixteenths, rest = divmod(SIXTEENTHS * ticks, quarter)
-    alike = None if rest or metre.denominator < 1 else cut_short(sixteenths, metre[1], known)
-    if metre in known and metre.sixteenths == sixteenths and not rest:
-        alike = metre
-    if alike is not None:
-        return [alike]
-    usual = COMMON_TIME if COMMON_TIME in known else max(known, key=lambda one: one.sixteenths)
-    return [usual] * max(1, -(-SIXTEENTHS * ticks // (usual.sixteenths * quarter)))
