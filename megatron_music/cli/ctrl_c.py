@@ -6,6 +6,8 @@ the program would go on as if nothing had been asked of it.
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _came = False
@@ -35,6 +37,16 @@ def check() -> None:
     """Raise KeyboardInterrupt where Ctrl-C was pressed, also if that was swallowed before."""
     if _came:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def as_end() -> Iterator[None]:
+    """Take Ctrl-C as the ordinary end of the block."""
+    global _came  # noqa: PLW0603 (as below)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _came = False
 
 
 def _remember(number: int, frame: FrameType | None) -> None:

@@ -4,13 +4,12 @@ import json
 import re
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from megatron_music.cli import profile_nsight, show
+from megatron_music.cli import ctrl_c, profile_nsight, show
 from megatron_music.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def nvml(
     from megatron_music.profiling.nvml.reader import open_nvml, to_json
 
     # A person looks once a second, so that queries of 20 ms do not matter.
-    with open_nvml(slow=True) as reader, suppress(KeyboardInterrupt):
+    with open_nvml(slow=True) as reader, ctrl_c.as_end():
         if as_json:
             while True:
                 print(to_json(reader.sample()), flush=True)
