@@ -38,7 +38,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {path}: {os_error_reason(fault)}; make room or choose another place"
+            f"cannot write {path}: {os_error_reason(fault)}; {write_cure(fault)}"
         ) from fault
     finally:
         with suppress(OSError):

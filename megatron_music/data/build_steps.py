@@ -19,7 +19,7 @@ from megatron_music.data.manifest import (
     read_manifest,
 )
 from megatron_music.errors import DataError, UsageError, WriteError
-from megatron_music.files import file_lock, find_damaged, os_error_reason
+from megatron_music.files import file_lock, find_damaged, os_error_reason, write_cure
 
 WORK_FOLDER = ".build"
 
@@ -86,8 +86,8 @@ class Builder(ABC):
         except OSError as fault:
             more = ", the same command resumes from what is saved" if self.resumes else ""
             raise WriteError(
-                f"cannot write the data set {folder}: {os_error_reason(fault)}; make room or "
-                f"choose another place{more}"
+                f"cannot write the data set {folder}: {os_error_reason(fault)}; "
+                f"{write_cure(fault)}{more}"
             ) from fault
         return Result(finished or read_manifest(folder), finished is not None)
 

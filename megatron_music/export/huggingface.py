@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from megatron_music.errors import CheckpointError, MissingError, UsageError, WriteError
 from megatron_music.export.card import write_card
 from megatron_music.export.checkpoints import Source, find_source
-from megatron_music.files import os_error_reason
+from megatron_music.files import os_error_reason, write_cure
 from megatron_music.tokenizer.huggingface import refresh_tokenizer
 from megatron_music.tokenizer.load import save_any_tokenizer
 from megatron_music.tokenizer.structure import position_rows
@@ -104,7 +104,7 @@ def _replaced(target: Path) -> Iterator[Path]:
         partial.rename(target)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {target}: {os_error_reason(fault)}; make room or choose another place"
+            f"cannot write {target}: {os_error_reason(fault)}; {write_cure(fault)}"
         ) from fault
     finally:
         for leftover in (partial, old):

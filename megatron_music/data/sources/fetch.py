@@ -15,7 +15,7 @@ from megatron_music.data.sources.archive import list_archive
 from megatron_music.data.sources.catalog import Collection, Download
 from megatron_music.data.sources.item import is_file
 from megatron_music.errors import FetchError, MissingError, UsageError, WriteError
-from megatron_music.files import file_lock, os_error_reason, sha256_of, write_text
+from megatron_music.files import file_lock, os_error_reason, sha256_of, write_cure, write_text
 from megatron_music.progress import Progress, silent
 
 DOWNLOADS = "MEGATRON_MUSIC_DOWNLOADS"
@@ -80,7 +80,7 @@ def fetch(collection: Collection, folder: Path | None = None, progress: Progress
                 _retrieve(collection.name, download, folder, progress)
     except OSError as fault:
         raise WriteError(
-            f"cannot write {folder}: {os_error_reason(fault)}; make room or choose another place"
+            f"cannot write {folder}: {os_error_reason(fault)}; {write_cure(fault)}"
         ) from None
     return _place(download, folder)
 
@@ -181,8 +181,8 @@ class Resuming:
                 time.sleep(WAITS_S[failures - 1])
             except OSError as fault:
                 raise WriteError(
-                    f"cannot write {self._part}: {os_error_reason(fault)}; make room, the same "
-                    "command resumes from what has been downloaded"
+                    f"cannot write {self._part}: {os_error_reason(fault)}; {write_cure(fault)}, "
+                    "the same command resumes from what has been downloaded"
                 ) from None
         whole = max(1, self._size() // 1_000_000)
         self._progress(whole, whole)

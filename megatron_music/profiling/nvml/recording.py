@@ -23,7 +23,7 @@ from typing import IO, NamedTuple, TypeVar
 
 from megatron_music import errors
 from megatron_music.errors import InputError, MusicError, UsageError, WriteError
-from megatron_music.files import os_error_reason
+from megatron_music.files import os_error_reason, write_cure
 from megatron_music.profiling.nvml.reader import (
     DeviceSample,
     Sample,
@@ -149,7 +149,7 @@ def _record(
                 file.write(line().encode() + b"\n")
     except OSError as fault:
         raise WriteError(
-            f"cannot write {path}: {os_error_reason(fault)}; make room or choose another place"
+            f"cannot write {path}: {os_error_reason(fault)}; {write_cure(fault)}"
         ) from fault
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from megatron_music.costs import flops
 from megatron_music.costs.flops import Shape
 from megatron_music.errors import InputError, WriteError
+from megatron_music.files import write_cure
 from megatron_music.formatting import counted
 
 ROWS_FILE = "rows.jsonl"
@@ -186,7 +187,7 @@ def append_row(folder: Path, row: Row) -> None:
             file.write(line.encode())
             os.fsync(file.fileno())
     except OSError as fault:
-        raise WriteError(f"cannot write {path}: {fault.strerror}; make room") from fault
+        raise WriteError(f"cannot write {path}: {fault.strerror}; {write_cure(fault)}") from fault
 
 
 def best_first(rows: Iterable[Row]) -> list[Row]:
