@@ -5,7 +5,7 @@ bars where there are fewer than two single barlines.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from megatron_music.errors import ScoreError
 from megatron_music.score.metre import check_metre
@@ -19,8 +19,17 @@ _FIELD = re.compile(r"[A-Za-z]:(?![|:])|%%")
 _REMARKS = ("m:", "r:", "s:")
 _FIELDS_TWICE = ("K:", "L:", "M:", "Q:")
 _INLINE_FIELD = re.compile(r"\[([KLMQV]:[^\]]*)\]")
-_INLINE_REMARK = re.compile(r"\[[A-Za-z]:[^\]]*\]|\+[a-z]+\+")
-"""Fields in brackets that change no note, and decorations in their old form."""
+_PLAINER = (
+    # Fields in brackets that change no note, and decorations in their old form.
+    (re.compile(r"\[[A-Za-z]:[^\]]*\]|\+[a-z]+\+"), ""),
+    # Of tunes with few single barlines music21 tells no bars: double ones count as well.
+    (re.compile(r"\|\|"), "|"),
+    # A note before a colon is not the letter of a field.
+    (re.compile(r"([A-G])(?=:)"), r"\1 "),
+    # Hidden rests take time.
+    (re.compile(r'(?<!["!])x(?!!)'), "z"),
+)
+"""What music21 mistakes in lines of music, and what it reads in their place."""
 _OVERLAY = re.compile(r'^[^"&]*(?:"[^"]*"[^"&]*)*&')
 _BARLINE_LAST = re.compile(r"([|:]|\|\]|[|\[][12])\s*$")
 
@@ -82,102 +91,88 @@ def plain_abc(tune: str) -> str:
     has_length = any(re.match(r"L:|M:(?!\s*none)", line) for line in head)
     head += [key_line[0]] if has_length else ["L:1/8", key_line[0]]
     first = [line for line in head if re.match("[KLMQ]:", line)]
-    voices = _played_voices(_voices(tune[key_line.end() :]), first)
-    if len(voices) == 1:
-        return "\n".join([*head, *voices[0]]) + "\n"
-    # Each voice begins as the tune does: music21 goes on with what the voice before ended with.
-    numbered = [[f"V:{number}", *first, *own] for number, own in enumerate(voices, 1)]
-    return "\n".join([*head, *(line for own in numbered for line in own)]) + "\n"
+    voices = _voices(tune[key_line.end() :])
+    music = [
+        _QUOTED.sub("", "\n".join(line for line in lines if not _FIELD.match(line)))
+        for lines in voices
+    ]
+    endings = [_ENDING.findall(notes) for notes in music]
+    # Where only one voice has the endings, writing them out would part it from the others.
+    has_more = set(endings[0]) - {"1", "2"} and all(one == endings[0] for one in endings)
+    # Without a metre music21 lays music out in 4/4, if it finds no bars.
+    has_metre = any(re.match(r"M:(?!\s*none)", field) for field in first)
+    plain = head
+    for number, (lines, notes) in enumerate(zip(voices, music, strict=True), 1):
+        has_bars = len(_SINGLE_BARLINE.findall(notes)) >= 2
+        is_long = len(_NOTE.findall(notes)) > _MOST_NOTES_OF_SHORT
+        is_short = has_metre and "|" in notes and not has_bars and not is_long
+        if len(voices) > 1:
+            # Music21 goes on with what the voice before ended with: each begins as the tune does.
+            plain += [f"V:{number}", *first]
+        plain += _written_out(lines, first, is_short) if has_more or is_short else lines
+        # Barlines that follow each other begin no further bar.
+        plain += ["| |"] * is_short
+    return "\n".join(plain) + "\n"
 
 
 def _voices(body: str) -> list[list[str]]:
-    """Return the lines of each voice of a tune's body; a tune without voices is one."""
+    """Return the lines of each voice of a tune's body, fields on lines of their own.
+
+    A tune without voices is one. Raises ScoreError.
+    """
     shared: list[str] = []
     voices: dict[str, list[str]] = {}
     lines = shared
-    for piece in _pieces(body):
-        if piece.startswith("V:"):
-            lines = voices.setdefault(piece[2:].split()[0] if piece[2:].strip() else "", [])
-        elif piece[:2] in _FIELDS_TWICE:
-            before = next((one for one in reversed(lines) if not _FIELD.match(one)), "|")
-            begins_bar = bool(_BARLINE_LAST.search(before))
-            # A metre begins a bar. Of a single field after a barline music21 takes no notice.
-            if piece[0] == "M" and not begins_bar:
-                lines.append("|")
-            lines += [piece, piece] if piece[0] == "M" or begins_bar else [piece]
-        else:
-            lines.append(piece)
-    if any(not _FIELD.match(line) for line in shared):
-        return [shared, *voices.values()]
-    return [shared + own for own in voices.values()] or [shared]
-
-
-def _pieces(body: str) -> Iterator[str]:
-    """Give the fields of an ABC tune's body, those inside lines too, and the music between them."""
     for line in body.splitlines():
         code = line if line.startswith("%%") else line.partition("%")[0].strip()
-        if not code or code.startswith(_REMARKS):
+        if code.startswith(_REMARKS):
             continue
-        if _FIELD.match(code):
-            yield code
-            continue
-        if _OVERLAY.match(code):
+        is_field = _FIELD.match(code)
+        if not is_field and _OVERLAY.match(code):
             raise ScoreError(
                 "has bars of several voices in one line (&), which are not read; write each voice "
                 "after a V: of its own",
                 "foreign",
             )
-        # Odd places hold what the parentheses of the pattern hold: fields.
-        for place, piece in enumerate(_INLINE_FIELD.split(code)):
-            if not piece.strip():
+        # Music is at even places, fields at odd ones.
+        for place, written in enumerate(["", code] if is_field else _INLINE_FIELD.split(code)):
+            if not written.strip():
                 continue
-            if place % 2:
-                yield piece
-                continue
-            # Of tunes with few single barlines music21 tells no bars: double ones count as well.
-            plain = _INLINE_REMARK.sub("", piece).replace("||", "|")
-            # A note before a colon is not the letter of a field, and hidden rests take time.
-            yield re.sub(r'(?<!["!])x(?!!)', "z", re.sub(r"([A-G])(?=:)", r"\1 ", plain))
+            piece = written
+            for pattern, plain in _PLAINER if place % 2 == 0 else ():
+                piece = pattern.sub(plain, piece)
+            if piece.startswith("V:"):
+                lines = voices.setdefault(piece[2:].split()[0] if piece[2:].strip() else "", [])
+            elif piece[:2] in _FIELDS_TWICE:
+                before = next((one for one in reversed(lines) if not _FIELD.match(one)), "|")
+                begins_bar, is_metre = _BARLINE_LAST.search(before), piece[0] == "M"
+                # A metre begins a bar. Of a single field after a barline music21 takes no notice.
+                lines += ["|"] * (is_metre and not begins_bar)
+                lines += [piece, piece] if is_metre or begins_bar else [piece]
+            else:
+                lines.append(piece)
+    has_music = any(not _FIELD.match(line) for line in shared)
+    each = [shared + own for own in voices.values()]
+    return [shared, *voices.values()] if has_music else each or [shared]
 
 
-def _played_voices(voices: Sequence[Sequence[str]], first: Sequence[str]) -> list[list[str]]:
-    """Return the voices with bars that music21 finds, and with third endings written out.
-
-    `first` are the fields in force where the voices begin.
-    """
-    texts = ["\n".join(lines) for lines in voices]
-    music = [
-        _QUOTED.sub("", "\n".join(line for line in lines if not _FIELD.match(line)))
-        for lines in voices
-    ]
-    endings = [_ENDING.findall(text) for text in music]
-    # Where only one voice has the endings, writing them out would part it from the others.
-    has_more = set(endings[0]) - {"1", "2"} and all(one == endings[0] for one in endings)
-    # Without a metre music21 lays music out in 4/4, if it finds no bars.
-    has_metre = any(re.match(r"M:(?!\s*none)", field) for field in first)
-    played = []
-    for text, notes in zip(texts, music, strict=True):
-        has_bars = len(_SINGLE_BARLINE.findall(notes)) >= 2
-        is_long = len(_NOTE.findall(notes)) > _MOST_NOTES_OF_SHORT
-        is_short = has_metre and "|" in notes and not has_bars and not is_long
-        written = _written_out(text, first, is_short) if has_more or is_short else text
-        # Barlines that follow each other begin no further bar.
-        played.append([*written.splitlines(), *["| |"] * is_short])
-    return played
-
-
-def _written_out(voice: str, first: Sequence[str], is_short: bool) -> str:
+def _written_out(lines: Sequence[str], first: Sequence[str], is_short: bool) -> list[str]:
     """Return a voice with each repeat as often as it is played that has a third ending, or more.
 
-    Where the voice is short, that is each repeat: music21 repeats no single bar.
+    Where the voice is short, that is each repeat: music21 repeats no single bar. `first` are the
+    fields in force where it begins.
     """
     in_force = {line[0]: line for line in first if line[0] in "KLM"}
     # Strains are at even places, the signs between them at odd ones.
-    strains = [*_REPEAT.split(_QUOTED.sub("", voice)), ""]
+    strains = [*_REPEAT.split(_QUOTED.sub("", "\n".join(lines))), ""]
     for place in range(0, len(strains), 2):
         strain, sign = strains[place : place + 2]
         body, *endings = _ENDING.split(strain)
-        passes = [_passes(mark) for mark in endings[::2]]
+        # An ending is played in these passes: in 1, 2 and 3 of `1-3`, in 1 and 3 of `1,3`.
+        ranges = [[sorted(part.split("-")) for part in mark.split(",")] for mark in endings[::2]]
+        passes = [
+            [turn for of in one for turn in range(int(of[0]), int(of[-1]) + 1)] for one in ranges
+        ]
         if not passes and is_short and sign.startswith(":"):
             endings, passes = ["", "|"], [[1, 2]]
         if any(one not in ([1], [2]) for one in passes):
@@ -194,13 +189,4 @@ def _written_out(voice: str, first: Sequence[str], is_short: bool) -> str:
             if place:
                 strains[place - 1] = ":|" if strains[place - 1].startswith(":") else "|"
         in_force |= {line[0]: line for line in _IN_FORCE.findall(strain)}
-    return "".join(strains)
-
-
-def _passes(mark: str) -> list[int]:
-    """Return the passes of an ending's mark: of `1,3` the first and the third."""
-    passes: list[int] = []
-    for part in mark.split(","):
-        ends = sorted(map(int, part.split("-")))
-        passes += range(ends[0], ends[-1] + 1)
-    return passes
+    return "".join(strains).splitlines()
