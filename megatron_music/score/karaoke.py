@@ -51,6 +51,7 @@ _ADVERTS = re.compile(
     r"www\.|http|\w\.(com|net|org|de|it)\b|@|copyright|\(c\)|karaoke|sequenced", re.IGNORECASE
 )
 _NOT_SUNG = ("@", "%")
+_SIGNS = "/\\<\r\n "
 _MAC = ("mac_cyrillic", "mac_greek", "mac_iceland", "mac_latin2", "mac_roman", "mac_turkish")
 _FEWEST = 4
 _LEAST_MATCHED = 0.5
@@ -94,29 +95,27 @@ def with_words(score: Score, events: EventFile, chunks: Sequence[int]) -> Sung:
     sung: dict[int, list[str]] = {}
     words = word_events(events)
     # One guess for the whole file: the more text, the better it is.
-    encoding = _decoder(b"".join(event.text for of in words.values() for event in of))
+    encoding = _encoding(event for of in words.values() for event in of)
     for number, of in words.items():
         texts = [
             (event.tick, event.text.strip(b"\0").decode(encoding, errors="replace")) for event in of
         ]
         ticks, syllables = _syllables(texts, left)
         signs = [one for text in syllables for one in text if one.isalnum()]
+        # Words in a chunk with notes are sung by these; a chunk of words alone, by any track.
+        own = [place for place, chunk in enumerate(chunks) if chunk == number]
+        places = [p for p in own or range(len(score.tracks)) if p not in sung]
         if not syllables:
             continue
         if len(syllables) < _FEWEST:
             left["few"] += len(syllables)
-            continue
-        if sum(one.isalpha() for one in signs) < _LEAST_LETTERS * len(signs):
+        elif sum(one.isalpha() for one in signs) < _LEAST_LETTERS * len(signs):
             left["numbers"] += len(syllables)
-            continue
-        # Words in a chunk with notes are sung by these; a chunk of words alone, by any track.
-        own = [place for place, chunk in enumerate(chunks) if chunk == number]
-        places = [p for p in own or range(len(score.tracks)) if p not in sung]
-        place, notes = _singer(ticks, score, places)
-        if place is None:
+        elif (singer := _singer(ticks, score, places)) is None:
             left["unmatched"] += len(syllables)
-            continue
-        sung[place] = _laid(syllables, notes, score.tracks[place], left)
+        else:
+            place, onsets = singer
+            sung[place] = _laid(syllables, onsets, score.tracks[place], left)
     tracks = tuple(
         replace(track, syllables=np.array(sung[place], np.str_)) if place in sung else track
         for place, track in enumerate(score.tracks)
@@ -143,33 +142,9 @@ def word_events(events: EventFile) -> dict[int, list[Event]]:
     return {}
 
 
-def convention_of(events: EventFile) -> Convention:
-    """Return how a file writes its words; without words, how new files are written."""
-    words = [event for of in word_events(events).values() for event in of]
-    if not words:
-        return LYRICS
-    encoding = _decoder(b"".join(event.text for event in words))
-    texts = [event.text.decode(encoding, errors="replace") for event in words]
-    sung = [text for text in texts if not text.startswith(_NOT_SUNG)]
-    kind = LYRIC if words[0].is_meta_of(LYRIC) else TEXT
-    return Convention(kind, _end_at_blanks(sung), encoding)
-
-
-def _end_at_blanks(texts: Iterable[str]) -> bool:
-    """Tell whether the words of a file end at blanks, not at each event."""
-    return any(
-        clean_text(text) != "" and (text.startswith(" ") or text.rstrip("\r\n").endswith(" "))
-        for text in texts
-    )
-
-
-def is_sung(event: Event) -> bool:
-    """Tell whether an event of words is sung, not a title or another note of a karaoke file."""
-    return not event.text.startswith(tuple(one.encode() for one in _NOT_SUNG))
-
-
-def _decoder(raw: bytes) -> str:
+def _encoding(words: Iterable[Event]) -> str:
     """Return the encoding of a file's words: UTF-8, or what they look like."""
+    raw = b"".join(event.text for event in words)
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -190,26 +165,31 @@ def _syllables(texts: Sequence[tuple[int, str]], left: Counter[str]) -> tuple[In
     ticks: list[int] = []
     syllables: list[str] = []
     for tick, text in sung:
-        middle = text.strip("/\\<\r\n ")
-        start = text.index(middle) if middle else len(text)
-        before = _strongest(text[:start])
-        after = _strongest(text[start + len(middle) :])
-        # A slash before a syllable ends the line of the one before it.
-        if syllables and before:
-            syllables[-1] = stronger(syllables[-1], before)
-        cleaned = clean_text(middle)
-        if cleaned:
-            hyphened = middle.rstrip().endswith("-")
-            ends = "" if by_blanks or hyphened else WORD_END
-            now = stronger(syllable(middle, ends), after)
-            if ticks and ticks[-1] == tick:  # some files give a note the words of several events
-                syllables[-1] = syllable(*split_mark(syllables[-1] + now))
-            else:
-                ticks.append(tick)
-                syllables.append(now)
-        elif syllables and after:
-            syllables[-1] = stronger(syllables[-1], after)
+        middle = text.strip(_SIGNS)
+        before, after = text.split(middle, 1) if middle else (text, "")
+        is_word = clean_text(middle) != ""
+        if syllables:
+            # A slash before a syllable ends the line of the one before it, and so does one alone.
+            ends = _strongest(before if is_word else before + after)
+            syllables[-1] = stronger(syllables[-1], ends)
+        if not is_word:
+            continue
+        goes_on = by_blanks or middle.rstrip().endswith("-")
+        now = stronger(syllable(middle, "" if goes_on else WORD_END), _strongest(after))
+        if ticks and ticks[-1] == tick:  # some files give a note the words of several events
+            syllables[-1] = syllable(*split_mark(syllables[-1] + now))
+        else:
+            ticks.append(tick)
+            syllables.append(now)
     return np.array(ticks, np.int64), syllables
+
+
+def _end_at_blanks(texts: Iterable[str]) -> bool:
+    """Tell whether the words of a file end at blanks, not at each event."""
+    return any(
+        clean_text(text) != "" and (text.startswith(" ") or text.rstrip("\r\n").endswith(" "))
+        for text in texts
+    )
 
 
 def _strongest(signs: str) -> str:
@@ -217,28 +197,26 @@ def _strongest(signs: str) -> str:
     return max((_ENDS.get(one, WORD_END) for one in signs), key=MARKS.index, default="")
 
 
-def _singer(ticks: IntArray, score: Score, places: Sequence[int]) -> tuple[int | None, IntArray]:
-    """Return the track that sings at these ticks, and of each the onset that it is nearest to.
+def _singer(ticks: IntArray, score: Score, places: Sequence[int]) -> tuple[int, IntArray] | None:
+    """Return which track sings at these ticks, and of each the onset that it is nearest to.
 
-    The onset is -1 for a syllable without a note.
+    The onset is -1 for a syllable without a note. None where no track sings.
     """
-    best, chosen, notes = 0.0, None, np.zeros(0, np.int64)
+    best, singer = 0.0, None
     for place in places:
         track = score.tracks[place]
         if track.instrument == DRUMS or not len(track):
             continue
         onsets = np.unique(track.onset)
         closest = nearest_onsets(ticks, onsets)
-        nearest: IntArray = np.where(
-            np.abs(closest - ticks) <= score.ticks_per_quarter // 4, closest, -1
-        )
-        matched = len(np.unique(nearest[nearest >= 0]))
+        is_near = np.abs(closest - ticks) <= score.ticks_per_quarter // 4
+        matched = len(np.unique(closest[is_near]))
         # The Dice coefficient: a track's notes without a syllable count against it, too; else the
         # track with the most notes would sing.
         share = 2 * matched / (len(ticks) + len(onsets))
         if matched >= _LEAST_MATCHED * len(ticks) and share > best:
-            best, chosen, notes = share, place, nearest
-    return chosen, notes
+            best, singer = share, (place, np.where(is_near, closest, -1))
+    return singer
 
 
 def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:
@@ -250,28 +228,44 @@ def nearest_onsets(ticks: IntArray, onsets: IntArray) -> IntArray:
     return nearest
 
 
-def _laid(syllables: Sequence[str], notes: IntArray, track: Track, left: Counter[str]) -> list[str]:
+def _laid(
+    syllables: Sequence[str], onsets: IntArray, track: Track, left: Counter[str]
+) -> list[str]:
     """Return the syllables of a track's notes; in a chord the highest note has the syllable."""
     of_onset: dict[int, str] = {}
     before = -1
-    for onset, text in zip(notes.tolist(), syllables, strict=True):
-        if onset < 0 or onset in of_onset:
-            left["unmatched"] += 1
-            if before >= 0:  # the word that is left out ends all the same
-                of_onset[before] = stronger(of_onset[before], split_mark(text)[1])
+    for onset, text in zip(onsets.tolist(), syllables, strict=True):
+        if onset >= 0 and onset not in of_onset:
+            of_onset[onset] = text
+            before = onset
             continue
-        of_onset[onset] = text
-        before = onset
-    highest: dict[int, int] = {}
-    for place, (onset, pitch) in enumerate(
-        zip(track.onset.tolist(), track.pitch.tolist(), strict=True)
-    ):
-        if onset not in highest or pitch > track.pitch[highest[onset]]:
-            highest[onset] = place
-    sung = [""] * len(track)
+        left["unmatched"] += 1
+        if before >= 0:  # the word that is left out ends all the same
+            of_onset[before] = stronger(of_onset[before], split_mark(text)[1])
+    pitches, sung = track.pitch.tolist(), [""] * len(track)
+    # Of equal notes the first: the last of an onset stays in the dictionary.
+    upwards = sorted(range(len(track)), key=lambda place: (pitches[place], -place))
+    highest = {int(track.onset[place]): place for place in upwards}
     for onset, text in of_onset.items():
         sung[highest[onset]] = text
     return sung
+
+
+def convention_of(events: EventFile) -> Convention:
+    """Return how a file writes its words; without words, how new files are written."""
+    words = [event for of in word_events(events).values() for event in of]
+    if not words:
+        return LYRICS
+    encoding = _encoding(words)
+    texts = [event.text.decode(encoding, errors="replace") for event in words]
+    sung = [text for text in texts if not text.startswith(_NOT_SUNG)]
+    kind = LYRIC if words[0].is_meta_of(LYRIC) else TEXT
+    return Convention(kind, _end_at_blanks(sung), encoding)
+
+
+def is_sung(event: Event) -> bool:
+    """Tell whether an event of words is sung, not a title or another note of a karaoke file."""
+    return not event.text.decode("latin-1").startswith(_NOT_SUNG)
 
 
 def lyric_events(track: Track, convention: Convention = LYRICS) -> list[Event]:
