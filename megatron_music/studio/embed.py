@@ -16,7 +16,7 @@ from megatron_music.studio.embedded_songs import write_songs
 from megatron_music.studio.server import find_models
 from megatron_music.studio.worker import compose_songs, song_wishes
 
-LARGEST_BYTES = 8 << 20
+LARGEST_BYTES = 4 << 20
 FIRST_SONGS, OF = 8, 64
 """The number of songs that are carried: the best of those of the numbers from 1."""
 
