@@ -86,31 +86,33 @@ class Labelled:
 
 def read_labels(path: Path) -> Labels:
     """Read a table of labels: a header, then a row a file or folder; raises UsageError."""
-    text = _text(path)
-    # Spreadsheets write semicolons where the comma is the decimal sign. Where the header has as
-    # many of several signs, the rows tell.
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=lambda sign: (head.count(sign), text.count(sign)))
-    rows = list(_rows(path, text, delimiter))
-    if not rows:
-        raise UsageError(f"{path} is empty; its first line names the columns: file,composer,genre")
-    (_, header), *rest = rows
-    families = _families(header, path)
+    ((_, header), *rows), between = _read_table(path)
+    hint = "its first line names the columns, as in file,composer,genre"
+    if len(header) < 2:
+        raise UsageError(f"{path} has one column; {hint}")
+    families = tuple(map(as_word, header[1:]))
+    for column, family in zip(header[1:], families, strict=True):
+        if family == UNKNOWN:
+            raise UsageError(f"{path} has a column without a name ({column!r}); {hint}")
+        check_family(family)
+    if len(set(families)) < len(families):
+        raise UsageError(f"{path} has two columns of one name ({', '.join(families)}); {hint}")
     for sign, words in _DELIMITERS.items():
-        if rest and all(len(row) == 1 and sign in row[0] for _, row in rest):
+        if rows and all(len(row) == 1 and sign in row[0] for _, row in rows):
             raise UsageError(
                 f"{path} has {words} between the cells of its rows, and its first line has "
-                f"{_DELIMITERS[delimiter]}; write the same sign throughout"
+                f"{between}; write the same sign throughout"
             )
     named: dict[str, tuple[str, ...]] = {}
     lines: dict[str, int] = {}
-    for line, row in rest:
+    for line, row in rows:
         if len(row) > len(header):
             raise UsageError(
                 f"{path}, line {line}: {len(row)} cells under {len(header)} columns; put quotes "
-                f"around what holds {_DELIMITERS[delimiter]}"
+                f"around what holds {between}"
             )
         name = _plain(row[0])
+        # A row may end early: what it leaves out is unknown.
         cells = [*row[1:], *[""] * (len(header) - len(row))]
         labels = tuple(map(as_word, cells))
         if named.get(name, labels) != labels:
@@ -123,41 +125,31 @@ def read_labels(path: Path) -> Labels:
     return Labels(families, named, table=f"{path}\n{_plain(header[0])}")
 
 
-def _text(path: Path) -> str:
-    """Return the text of a table."""
+def _read_table(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
+    """Return the rows of a table with their lines, and what is between the cells, in words.
+
+    The header is first; empty rows are left out.
+    """
     try:
         if path.stat().st_size > LARGEST_TABLE_BYTES:
             raise UsageError(f"{path} has over {LARGEST_TABLE_BYTES >> 20} MB; give fewer labels")
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as fault:
         raise UsageError(f"cannot read {path}: {fault.strerror}; give a CSV of labels") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-
-
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows of a table with the numbers of their lines; empty ones are passed over."""
+    # Spreadsheets write semicolons where the comma is the decimal sign. Where the header has as
+    # many of several signs, the rows tell.
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=lambda sign: (first.count(sign), text.count(sign)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield reader.line_num, row
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as fault:
         raise UsageError(f"{path}, line {reader.line_num}: {fault}; mend the table") from None
-
-
-def _families(header: Sequence[str], path: Path) -> tuple[str, ...]:
-    hint = "its first line names the columns, as in file,composer,genre"
-    if len(header) < 2:
-        raise UsageError(f"{path} has one column; {hint}")
-    families = tuple(map(as_word, header[1:]))
-    for column, family in zip(header[1:], families, strict=True):
-        if family == UNKNOWN:
-            raise UsageError(f"{path} has a column without a name ({column!r}); {hint}")
-        check_family(family)
-    if len(set(families)) < len(families):
-        raise UsageError(f"{path} has two columns of one name ({', '.join(families)}); {hint}")
-    return families
+    if not rows:
+        raise UsageError(f"{path} is empty; its first line names the columns: file,composer,genre")
+    return rows, _DELIMITERS[delimiter]
 
 
 def check_family(family: str) -> None:
@@ -193,33 +185,71 @@ def label(
     plain = [_plain(name) for name in names]
     columns: dict[str, list[str]] = {}
     without, loose = np.zeros((2, len(names)), np.bool_)
-    absent, first_absent = 0, ""
+    absent: list[str] = []
     for part in parts:
-        rows, used = _of_part(part, plain)
-        missing = [name for name in part.rows if name not in used]
-        absent, first_absent = absent + len(missing), first_absent or next(iter(missing), "")
-        missed = loose if part.by_folder else without
-        missed |= [row is None for row in rows]
+        if part.by_folder:
+            rows = _first_folders(plain)
+            loose |= np.array([row is None for row in rows], np.bool_)
+        else:
+            rows, unused = _rows_of_pieces(part, plain)
+            without |= np.array([row is None for row in rows], np.bool_)
+            absent += unused
         for place, family in enumerate(part.families):
             columns[family] = [UNKNOWN if row is None else row[place] for row in rows]
     # Given words keep their order: it is the order of token ids.
-    known = _vocabulary(columns) if not vocabulary else tuple(vocabulary)
-    count = len(names)
+    known = tuple(vocabulary) or _vocabulary(columns)
     places = {word: place for place, word in enumerate(known)}
     families = list(dict.fromkeys(map(family_of, known)))
-    of_pieces = np.zeros((count, len(families)), np.int64)
+    of_pieces = np.zeros((len(names), len(families)), np.int64)
     new: dict[str, None] = {}
     for column, family in enumerate(families):
-        unknown = places[f"{family}={UNKNOWN}"]
-        for piece, text in enumerate(columns.get(family, ())):
-            word = f"{family}={text}"
-            of_pieces[piece, column] = places.get(word, unknown)
-            if word not in places:
-                new[word] = None
-        if family not in columns:
-            of_pieces[:, column] = unknown
+        unknown = f"{family}={UNKNOWN}"
+        words = [f"{family}={text}" for text in columns.get(family, ())] or [unknown]
+        of_pieces[:, column] = [places.get(word, places[unknown]) for word in words]
+        new |= dict.fromkeys(word for word in words if word not in places)
     new |= {family: None for family in columns if family not in families}
-    return Labelled(known, of_pieces, without, loose, absent, first_absent, tuple(new))
+    first_absent = next(iter(absent), "")
+    return Labelled(known, of_pieces, without, loose, len(absent), first_absent, tuple(new))
+
+
+def _first_folders(names: Sequence[str]) -> list[tuple[str, ...] | None]:
+    """Return of each piece the first of its folders that not all share, as a row of one label."""
+    folders = [name.split("/")[:-1] for name in names]
+    depth = 0
+    # An archive often has one folder around all: it tells nothing apart.
+    while any(len(of) > depth + 1 for of in folders) and all(
+        len(of) > depth and of[depth] == folders[0][depth] for of in folders
+    ):
+        depth += 1
+    if names and not any(len(of) > depth for of in folders):
+        raise UsageError(
+            f"--attributes-from folders: none of the {counted(len(names), 'piece')} is in a "
+            "folder; sort them into folders, or give --attributes a table"
+        )
+    return [(as_word(of[depth]),) if len(of) > depth else None for of in folders]
+
+
+def _rows_of_pieces(
+    table: Labels, names: Sequence[str]
+) -> tuple[list[tuple[str, ...] | None], list[str]]:
+    """Return the row of each piece, and the names of the rows that no piece has."""
+    found = [next((key for key in _keys(name) if key in table.rows), None) for name in names]
+    # Without a header a table would lose its first row. Compared with some names: there may be
+    # millions.
+    path, _, header = table.table.partition("\n")
+    if path and any(key == header for name in names[:10_000] for key in _keys(name)):
+        raise UsageError(
+            f"{path} begins with {header!r}, which is a piece; its first line names the columns, "
+            "as in file,composer,genre"
+        )
+    used = set(found)
+    if path and names and used == {None}:
+        raise UsageError(
+            f"{path} names none of the {counted(len(names), 'piece')}; its first column takes "
+            f"names such as {names[0]!r}"
+        )
+    rows = [None if key is None else table.rows[key] for key in found]
+    return rows, [name for name in table.rows if name not in used]
 
 
 def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -236,45 +266,6 @@ def _vocabulary(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
             f"{MOST_LABELS} can be learned: leave that column out"
         )
     return words
-
-
-def _of_part(part: Labels, names: Sequence[str]) -> tuple[list[tuple[str, ...] | None], set[str]]:
-    """Return the row of each piece, and the names of rows that were used."""
-    if part.by_folder:
-        folders = [name.split("/")[:-1] for name in names]
-        depth = 0
-        # An archive often has one folder around all: it tells nothing apart.
-        while any(len(of) > depth + 1 for of in folders) and all(
-            len(of) > depth and of[depth] == folders[0][depth] for of in folders
-        ):
-            depth += 1
-        if names and not any(len(of) > depth for of in folders):
-            raise UsageError(
-                f"--attributes-from folders: none of the {counted(len(names), 'piece')} is in a "
-                "folder; sort them into folders, or give --attributes a table"
-            )
-        return [(as_word(of[depth]),) if len(of) > depth else None for of in folders], set()
-    used: set[str] = set()
-    rows: list[tuple[str, ...] | None] = []
-    for name in names:
-        found = next((key for key in _keys(name) if key in part.rows), None)
-        rows.append(None if found is None else part.rows[found])
-        if found is not None:
-            used.add(found)
-    # Without a header a table would lose its first row. Compared with some names: there may be
-    # millions.
-    table, _, header = part.table.partition("\n")
-    if table and any(key == header for name in names[:10_000] for key in _keys(name)):
-        raise UsageError(
-            f"{table} begins with {header!r}, which is a piece; its first line names the columns, "
-            "as in file,composer,genre"
-        )
-    if table and names and not used:
-        raise UsageError(
-            f"{table} names none of the {counted(len(names), 'piece')}; its first column takes "
-            f"names such as {names[0]!r}"
-        )
-    return rows, used
 
 
 def _keys(name: str) -> Iterator[str]:
