@@ -184,8 +184,14 @@ def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
             *((voice, start + ticks(voice.offset)) for voice in measure.voices),
         ]:
             for element in stream.notes:
-                if "Harmony" not in element.classes:  # a chord symbol: read, not sung
-                    notes += _notes_of(element, first + ticks(element.offset))
+                if "Harmony" in element.classes:  # a chord symbol: read, not sung
+                    continue
+                onset = first + ticks(element.offset)
+                end = onset + ticks(element.duration.quarterLength)
+                text, ends_line = syllable_of(element), ends_with_fermata(element)
+                for pitch, tie, velocity in _sounds(element):
+                    is_tied = tie is not None and tie.type in ("stop", "continue")
+                    notes.append(Note(onset, end, pitch, is_tied, text, ends_line, velocity))
             marks += [
                 (first + ticks(mark.offset), MARKS[mark.value])
                 for mark in stream.getElementsByClass("Dynamic")
@@ -201,15 +207,6 @@ def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
             for note in notes
         ]
     return sorted(note for note in notes if note.onset < note.end)
-
-
-def _notes_of(element: Any, onset: int) -> Iterator[Note]:
-    """Give the notes of a note, chord or stroke."""
-    end = onset + ticks(element.duration.quarterLength)
-    text, ends_line = syllable_of(element), ends_with_fermata(element)
-    for pitch, tie, velocity in _sounds(element):
-        is_tied = tie is not None and tie.type in ("stop", "continue")
-        yield Note(onset, end, pitch, is_tied, text, ends_line, velocity)
 
 
 def _sounds(element: Any) -> Iterator[tuple[int, Any, int]]:

@@ -107,106 +107,6 @@ def parse_score(raw: bytes, name: str, *, is_vocal: bool = False) -> Score:
         gc.collect()  # streams are full of reference cycles, and workers collect no garbage
 
 
-def _broken_at(fault: Exception) -> str:
-    """Return where a file of notation is damaged, or "" where the error does not say it."""
-    if isinstance(fault, ET.ParseError):
-        line, column = fault.position
-        return f": its XML breaks at line {line}, column {column + 1}"
-    if isinstance(fault, zipfile.BadZipFile | zlib.error):
-        return ": its ZIP container is damaged"
-    measure = _MEASURE.search(str(fault))
-    return f": its measure {measure[1]} is not valid" if measure else ""
-
-
-def _check_spines(text: str) -> None:
-    """Check that text is kern and that its lines match its spines; raises ScoreError."""
-    if not re.search(r"^(.*\t)?\*\*", text, re.MULTILINE):
-        raise ScoreError(
-            "is no Humdrum kern: no spine begins with **kern; export it again", "foreign"
-        )
-    spines = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("!"):
-            continue
-        columns = re.split(r"\t+", line.strip("\t"))
-        spines = spines or len(columns)
-        if len(columns) != spines:
-            message = f"line {number} has {len(columns)} columns for {spines} spines"
-            raise ScoreError(
-                f"cannot be read as Humdrum kern: {message}; export it again", "damaged"
-            )
-        if line.startswith("*"):
-            merged = (len(list(run)) - 1 for sign, run in groupby(columns) if sign == "*v")
-            spines += columns.count("*^") + columns.count("*+") - columns.count("*-") - sum(merged)
-
-
-def _parsed(text: str, suffix: str) -> Any:
-    """Parse ABC or kern without beams, which would take half of the time of ABC."""
-    from music21 import converter, stream
-
-    if suffix == ".abc":
-        text = plain_abc(text)
-    else:
-        for metre in _KERN_METRE.finditer(text):
-            check_metre(int(metre[1]), int(metre[2]))
-        _check_spines(text)
-    streams: Any = stream.Stream
-    make_beams = streams.makeBeams
-    # Music21 has no option to leave beams out. Nothing here draws them.
-    streams.makeBeams = lambda self, **_: self
-    try:
-        return converter.parseData(text, format="abc" if suffix == ".abc" else "humdrum")
-    finally:
-        streams.makeBeams = make_beams
-
-
-def _musicxml(raw: bytes) -> Any:
-    from music21.musicxml.xmlToM21 import MusicXMLImporter
-
-    from megatron_music.score.music21_stream import WRITTEN_MARKS
-
-    # From bytes: music21 itself takes every file for UTF-8. Expat, since 2.4.1, bounds what
-    # entities expand to, and ElementTree fetches none.
-    root = ET.fromstring(raw)  # noqa: S314
-    if root.tag != "score-partwise":
-        raise ScoreError(
-            f"is {root.tag!r} and no MusicXML of parts (score-partwise); export it again", "foreign"
-        )
-    for time in root.iter("time"):  # music21 fails at some
-        beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
-        if beats.isdecimal() and kind.isdecimal():
-            check_metre(int(beats), int(kind))
-    _give_drums_pitches(root)
-    # music21 does not read the ends of lines and verses: they are written into the words.
-    for lyric in root.iter("lyric"):
-        texts = lyric.findall("text")
-        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
-            if texts and lyric.find(name) is not None:
-                texts[-1].text = (texts[-1].text or "") + mark
-    importer = MusicXMLImporter()
-    importer.xmlRoot = root
-    importer.xmlRootToScore(root, importer.stream)
-    return importer.stream
-
-
-def _give_drums_pitches(root: ET.Element) -> None:
-    """Write unpitched notes as pitches of their drums: music21 does not read which drum plays."""
-    pitches: dict[str | None, int] = {}
-    for sound in root.iter("midi-instrument"):
-        number = sound.findtext("midi-unpitched", "").strip()
-        if number.isdecimal() and 1 <= int(number) <= 128:
-            pitches[sound.get("id")] = int(number) - 1
-    for note in root.iter("note"):
-        stroke, played = note.find("unpitched"), note.find("instrument")
-        if stroke is None or played is None or played.get("id") not in pitches:
-            continue
-        stroke.clear()
-        stroke.tag = "pitch"
-        letter, alter, octave = spelling(pitches[played.get("id")], 0)
-        for tag, value in (("step", letter), ("alter", alter), ("octave", octave)):
-            ET.SubElement(stroke, tag).text = str(value)
-
-
 def _unpacked(raw: bytes, suffix: str) -> bytes:
     """Return MusicXML as it is; of a compressed file the first score that its container names."""
     if not raw.startswith(b"PK"):
@@ -232,3 +132,101 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(content) > LARGEST_SCORE_BYTES:
         raise ScoreError(f"unpacks to more than {LARGEST_SCORE_BYTES} bytes", "large")
     return content
+
+
+def _musicxml(raw: bytes) -> Any:
+    """Parse MusicXML, in which what music21 does not read is written as what it reads."""
+    from music21.musicxml.xmlToM21 import MusicXMLImporter
+
+    from megatron_music.score.music21_stream import WRITTEN_MARKS
+
+    # From bytes: music21 itself takes every file for UTF-8. Expat, since 2.4.1, bounds what
+    # entities expand to, and ElementTree fetches none.
+    root = ET.fromstring(raw)  # noqa: S314
+    if root.tag != "score-partwise":
+        raise ScoreError(
+            f"is {root.tag!r} and no MusicXML of parts (score-partwise); export it again", "foreign"
+        )
+    for time in root.iter("time"):  # music21 fails at some
+        beats, kind = (time.findtext(tag, "").strip() for tag in ("beats", "beat-type"))
+        if beats.isdecimal() and kind.isdecimal():
+            check_metre(int(beats), int(kind))
+    # Which drum plays is written as the pitch of an unpitched note.
+    drums = {
+        sound.get("id"): int(number) - 1
+        for sound in root.iter("midi-instrument")
+        if (number := sound.findtext("midi-unpitched", "").strip()).isdecimal()
+        and 1 <= int(number) <= 128
+    }
+    for note in root.iter("note"):
+        stroke, played = note.find("unpitched"), note.find("instrument")
+        if stroke is None or played is None or played.get("id") not in drums:
+            continue
+        stroke.clear()
+        stroke.tag = "pitch"
+        written = spelling(drums[played.get("id")], 0)
+        for tag, value in zip(("step", "alter", "octave"), written, strict=True):
+            ET.SubElement(stroke, tag).text = str(value)
+    # The ends of lines and verses are written into the words.
+    for lyric in root.iter("lyric"):
+        texts = lyric.findall("text")
+        for mark, name in zip(WRITTEN_MARKS, ("end-line", "end-paragraph"), strict=True):
+            if texts and lyric.find(name) is not None:
+                texts[-1].text = (texts[-1].text or "") + mark
+    importer = MusicXMLImporter()
+    importer.xmlRoot = root
+    importer.xmlRootToScore(root, importer.stream)
+    return importer.stream
+
+
+def _parsed(text: str, suffix: str) -> Any:
+    """Parse ABC or kern without beams, which would take half of the time of ABC."""
+    from music21 import converter, stream
+
+    if suffix == ".abc":
+        text = plain_abc(text)
+    else:
+        _check_kern(text)
+    streams: Any = stream.Stream
+    make_beams = streams.makeBeams
+    # Music21 has no option to leave beams out. Nothing here draws them.
+    streams.makeBeams = lambda self, **_: self
+    try:
+        return converter.parseData(text, format="abc" if suffix == ".abc" else "humdrum")
+    finally:
+        streams.makeBeams = make_beams
+
+
+def _check_kern(text: str) -> None:
+    """Check that text is kern, in possible metres, its lines as its spines; raises ScoreError."""
+    for metre in _KERN_METRE.finditer(text):
+        check_metre(int(metre[1]), int(metre[2]))
+    if not re.search(r"^(.*\t)?\*\*", text, re.MULTILINE):
+        raise ScoreError(
+            "is no Humdrum kern: no spine begins with **kern; export it again", "foreign"
+        )
+    spines = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("!"):
+            continue
+        columns = re.split(r"\t+", line.strip("\t"))
+        spines = spines or len(columns)
+        if len(columns) != spines:
+            message = f"line {number} has {len(columns)} columns for {spines} spines"
+            raise ScoreError(
+                f"cannot be read as Humdrum kern: {message}; export it again", "damaged"
+            )
+        if line.startswith("*"):
+            merged = (len(list(run)) - 1 for sign, run in groupby(columns) if sign == "*v")
+            spines += columns.count("*^") + columns.count("*+") - columns.count("*-") - sum(merged)
+
+
+def _broken_at(fault: Exception) -> str:
+    """Return where a file of notation is damaged, or "" where the error does not say it."""
+    if isinstance(fault, ET.ParseError):
+        line, column = fault.position
+        return f": its XML breaks at line {line}, column {column + 1}"
+    if isinstance(fault, zipfile.BadZipFile | zlib.error):
+        return ": its ZIP container is damaged"
+    measure = _MEASURE.search(str(fault))
+    return f": its measure {measure[1]} is not valid" if measure else ""
