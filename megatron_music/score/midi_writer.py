@@ -58,18 +58,20 @@ def write_midi(piece: Piece, path: Path, tempo_bpm: float | None = None) -> None
     named = list(zip(piece.tracks, track_names(piece), strict=True))
     if len(named) > len(_PITCHED_CHANNELS):  # given in turn, and counted on past the drums
         named.sort(key=lambda one: one[0].instrument == DRUMS)
+    sung = []
     for track, name in named:
-        midi.instruments.append(_written_track(track, name, step_s))
+        is_drums = track.instrument == DRUMS
+        program = general_midi_program(track.instrument)
+        instrument = pretty_midi.Instrument(program, is_drums, name)
+        columns = (track.loudness, track.pitch, track.onset * step_s, track.end * step_s)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        instrument.notes = [pretty_midi.Note(*row) for row in rows]
+        midi.instruments.append(instrument)
+        onset = track.onset * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter
+        sung.append(replace(track, onset=onset))
     with atomic_write(path) as temporary:
         midi.write(str(temporary))
         if tempos or piece.is_sung:
-            sung = [
-                replace(
-                    track,
-                    onset=track.onset * _WRITTEN_TICKS_PER_QUARTER // piece.steps_per_quarter,
-                )
-                for track, _ in named
-            ]
             karaoke = path.suffix.lower() == KARAOKE_SUFFIX
             raw = _with_events(temporary.read_bytes(), tempos, sung, path.stem if karaoke else None)
             temporary.write_bytes(raw)
@@ -102,18 +104,6 @@ def track_names(piece: Piece) -> list[str]:
         instrument_title(code) + (f" {turn}" if turn > 1 and code not in VOICES else "")
         for code, turn in zip(codes, turns, strict=True)
     ]
-
-
-def _written_track(track: Track, name: str, step_s: float) -> pretty_midi.Instrument:
-    code = track.instrument
-    program, drums = general_midi_program(code), code == DRUMS
-    instrument = pretty_midi.Instrument(program, drums, name)
-    columns = (column.tolist() for column in (track.loudness, track.pitch, track.onset, track.end))
-    instrument.notes = [
-        pretty_midi.Note(velocity, pitch, onset * step_s, end * step_s)
-        for velocity, pitch, onset, end in zip(*columns, strict=True)
-    ]
-    return instrument
 
 
 def midi_bytes(score: Score) -> bytes:
