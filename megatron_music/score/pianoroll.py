@@ -22,7 +22,7 @@ from megatron_music.score.general_midi import instrument_title
 from megatron_music.score.instruments import ALTO, BASS, DRUMS, SOPRANO, TENOR, VOICES
 from megatron_music.score.metre import COMMON_TIME
 from megatron_music.score.midi_writer import track_names
-from megatron_music.score.notes import Piece, Track
+from megatron_music.score.notes import Piece
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -210,18 +210,6 @@ def _draw_bars(axes: Axes, piece: Piece, first: int, bars: int, numbered: bool) 
     axes.spines[:].set_visible(False)
 
 
-def _alphas(new: BoolArray | None, track: int, piece: Piece) -> list[float]:
-    """Return how solid each note of a track is: less if kept, or softer than the loudest."""
-    loudest = max((int(one.loudness.max()) for one in piece.tracks if len(one)), default=0)
-    softer = (loudest - piece.tracks[track].loudness) / _VELOCITIES
-    # Where nothing is marked as composed, all notes are new.
-    bar = piece.bar_at(piece.tracks[track].onset)
-    is_new = np.ones(len(bar), np.bool_) if new is None else new[track][bar]
-    alphas = np.where(is_new, 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
-    faded: list[float] = alphas.tolist()
-    return faded
-
-
 def _draw_keys(axes: Axes, low: int, high: int) -> None:
     """Shade the rows of black keys and name C, E and G, or C alone where rows are many."""
     for pitch in range(low, high + 1):
@@ -240,28 +228,23 @@ def _draw_pitched(
 ) -> None:
     """Draw the notes of a row; one that another track doubles is drawn slim, over it."""
     start, end, _ = _row(piece, first, bars)
-    steps = max(1, end - start)
-    taken = np.zeros((128, steps), dtype=bool)
+    taken = np.zeros((128, end), dtype=bool)
     for index, (track, colour) in enumerate(zip(piece.tracks, track_colours(piece), strict=True)):
         if track.instrument == DRUMS:
             continue
         notes = [
-            (max(on - start, 0), min(end - start, steps), pitch, alpha)
-            for (on, end, pitch), alpha in zip(
-                _notes(track), _alphas(new, index, piece), strict=True
-            )
-            if on < start + steps and end > start
+            (max(onset, start), min(off, end), pitch, alpha)
+            for onset, off, pitch, alpha in _notes(piece, index, new)
+            if onset < end and off > start
         ]
         # Before this track's notes are marked: it must not cover itself.
-        slim = [bool(taken[pitch, on:end].any()) for on, end, pitch, _ in notes]
-        for on, end, pitch, _ in notes:
-            taken[pitch, on:end] = True
         blocks = [
-            _block(on + start, end + start, pitch, 0.2 if thin else 0.4)
-            for (on, end, pitch, _), thin in zip(notes, slim, strict=True)
+            (onset, off, pitch, 0.2 if taken[pitch, onset:off].any() else 0.4, alpha)
+            for onset, off, pitch, alpha in notes
         ]
-        alphas = [alpha for *_, alpha in notes]
-        _add_blocks(axes, blocks, colour, alphas, 0.8 if bars <= BARS_A_ROW else 0.2)
+        for onset, off, pitch, _ in notes:
+            taken[pitch, onset:off] = True
+        _add_blocks(axes, blocks, colour, edge=0.8 if bars <= BARS_A_ROW else 0.2)
 
 
 def _draw_drums(axes: Axes, piece: Piece, drums: list[int], new: BoolArray | None = None) -> None:
@@ -270,37 +253,48 @@ def _draw_drums(axes: Axes, piece: Piece, drums: list[int], new: BoolArray | Non
     for index, track in enumerate(piece.tracks):
         if track.instrument == DRUMS:
             blocks = [
-                _block(on, on + stroke, drums.index(pitch), 0.35) for on, _, pitch in _notes(track)
+                (onset, onset + stroke, drums.index(pitch), 0.35, alpha)
+                for onset, _, pitch, alpha in _notes(piece, index, new)
             ]
-            _add_blocks(axes, blocks, DRUM_COLOUR, _alphas(new, index, piece))
+            _add_blocks(axes, blocks, DRUM_COLOUR, edge=0.3)
     names = [pretty_midi.note_number_to_drum_name(pitch) or f"drum {pitch}" for pitch in drums]
     axes.set_yticks(range(len(drums)), names, fontsize=6.5, color=_INK)
     axes.set_ylim(-0.6, len(drums) - 0.4)
     axes.set_facecolor("#fafafa")
 
 
-def _notes(track: Track) -> list[tuple[int, int, int]]:
-    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist())
+def _notes(piece: Piece, index: int, new: BoolArray | None) -> list[tuple[int, int, int, float]]:
+    """Return onset, end and pitch of a track's notes, and how solid each is drawn.
+
+    Less if kept, or softer than the loudest note of the piece.
+    """
+    track = piece.tracks[index]
+    loudest = max((int(one.loudness.max()) for one in piece.tracks if len(one)), default=0)
+    softer = (loudest - track.loudness) / _VELOCITIES
+    # Where nothing is marked as composed, all notes are new.
+    bar = piece.bar_at(track.onset)
+    is_new = np.ones(len(bar), np.bool_) if new is None else new[index][bar]
+    alphas = np.where(is_new, 1.0, _KEPT_ALPHA) * (1 - _FADED * softer)
+    columns = (track.onset.tolist(), track.end.tolist(), track.pitch.tolist(), alphas.tolist())
     return list(zip(*columns, strict=True))
-
-
-def _block(onset: float, end: float, row: int, half: float) -> list[tuple[float, float]]:
-    low, high = row - half, row + half
-    return [(onset, low), (end, low), (end, high), (onset, high)]
 
 
 def _add_blocks(
     axes: Axes,
-    blocks: list[list[tuple[float, float]]],
+    blocks: Sequence[tuple[float, float, int, float, float]],
     colour: str,
-    alphas: list[float],
-    edge: float = 0.3,
+    edge: float,
 ) -> None:
+    """Draw blocks, each given by its onset, end, row, half its height, and how solid it is."""
     if not blocks:
         return
-    faces = [to_rgba(colour, alpha) for alpha in alphas]
+    corners = [
+        [(onset, row - half), (end, row - half), (end, row + half), (onset, row + half)]
+        for onset, end, row, half, _ in blocks
+    ]
+    faces = [to_rgba(colour, alpha) for *_, alpha in blocks]
     axes.add_collection(
-        PolyCollection(blocks, facecolors=faces, edgecolors="white", linewidths=edge, zorder=3)
+        PolyCollection(corners, facecolors=faces, edgecolors="white", linewidths=edge, zorder=3)
     )
 
 
