@@ -435,6 +435,13 @@ def test_dropped_tracks_and_shifts_are_drawn_in_training_alone(
     assert all(map(equal, validation(plain), validation(loader)))
 
 
+def test_windows_that_pass_for_pieces_are_refused(context: ParallelContext, tmp_path: Path) -> None:
+    folder = write_pieces(tmp_path / "set", {"train": 4, "valid": 4})
+    append_document(folder / "train", np.full(50, VOCABULARY.bar_start, np.uint16))
+    with pytest.raises(DataError, match="document 4 is not a whole piece"):
+        pieces(folder, context, tmp_path / "run")
+
+
 def append_document(prefix: Path, tokens: Any) -> None:
     from megatron_music.data.indexed import write_index
 
