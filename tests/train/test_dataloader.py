@@ -353,6 +353,8 @@ def sorted_tracks(document: bytes) -> list[bytes]:
     ("settings", "said"),
     [
         ({"pieces": True}, "damaged"),
+        ({**DRAWING, "transpositions": 99}, "windows out of range"),
+        ({**DRAWING, "max_tracks": "many"}, "damaged"),
         ({**DRAWING, "shuffle": 1}, "windows out of range"),
     ],
 )
