@@ -121,6 +121,13 @@ def test_a_layout_that_cannot_work_is_refused_before_anything(
     assert message in done.stderr
 
 
+def test_a_request_is_checked_before_data_are_built() -> None:
+    plan = make("-n", "pretrain", "RECIPE=article")
+    assert (
+        0 <= plan.index("--estimate") < plan.index("sample build/none") < plan.index("data build")
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -135,11 +142,7 @@ def test_a_layout_that_cannot_work_is_refused_before_anything(
         ("SEED=x", "--seed: it takes a whole number (got 'x')"),
     ],
 )
-def test_what_cannot_be_is_refused_before_data_are_built(asked: str, message: str) -> None:
-    plan = make("-n", "pretrain", "RECIPE=article")
-    assert (
-        0 <= plan.index("--estimate") < plan.index("sample build/none") < plan.index("data build")
-    )
+def test_what_cannot_be_is_refused(asked: str, message: str) -> None:
     done = scripts.make("request", f"PYTHON_ENV={sys.prefix}", "GPUS=0", *asked.split())
     assert message in scripts.refusal(done)
 
