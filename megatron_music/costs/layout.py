@@ -118,7 +118,7 @@ def _fault(recipe: Recipe, world_size: int) -> str | None:
     if layers % pipeline:
         return (
             f"parallel.pipeline_model_parallel_size={pipeline} does not divide "
-            f"model.num_layers={layers} (--depth {layers + -layers % pipeline} has layers for it)"
+            f"model.num_layers={layers} (it divides model.num_layers={layers + -layers % pipeline})"
         )
     if world_size % (tensor * pipeline):
         return (

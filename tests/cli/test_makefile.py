@@ -131,7 +131,7 @@ def test_a_request_is_checked_before_data_are_built() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("PP=2 RECIPE=tiny", "does not divide model.num_layers=1 (--depth 2 has layers for it)"),
+        ("PP=2 RECIPE=tiny", "does not divide model.num_layers=1 (it divides model.num_layers=2)"),
         ("RECIPE=tyni", "did you mean 'tiny'?"),
         ("NPROC=1 ARGS=train.lr=-1", "train.lr: input should be greater than 0"),
         ("NPROC=2 RECIPE=tiny ARGS=train.global_batch_size=1", "is not a multiple of"),
