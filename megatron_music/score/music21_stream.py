@@ -146,33 +146,6 @@ def as_score(stream: Any, *, is_vocal: bool = False) -> Score:
     )
 
 
-def halved(score: Score) -> Score:
-    """Return a score whose note values are half as long, as modern editions of old music print it.
-
-    Only where its beats are minims or longer and a bar has more than four quarters: 4/2 becomes
-    4/4, 3/1 becomes 6/4, and what is in 4/4 stays.
-    """
-    long_bars = [
-        metre.denominator <= 2 and 4 * metre.numerator > 4 * metre.denominator
-        for metre in score.metres
-    ]
-    if not any(long_bars):
-        return score
-    tracks = tuple(
-        replace(track, onset=track.onset // 2, end=track.end // 2) for track in score.tracks
-    )
-    metres = tuple(
-        Metre(
-            metre.onset_ticks // 2,
-            metre.numerator * (2 if metre.denominator == 1 else 1),
-            4 if metre.denominator <= 2 else 2 * metre.denominator,
-        )
-        for metre in score.metres
-    )
-    tempos = tuple(replace(tempo, onset_ticks=tempo.onset_ticks // 2) for tempo in score.tempos)
-    return replace(score, tracks=tracks, metres=metres, tempos=tempos)
-
-
 def ticks_of_notes(measures: Iterable[Any]) -> list[Note]:
     """Return the notes of a part's measures that last, in order."""
     notes: list[Note] = []
@@ -241,42 +214,6 @@ def ends_with_fermata(element: Any) -> bool:
     return any("Fermata" in one.classes for one in element.expressions)
 
 
-def as_track(instrument: int, notes: list[Note]) -> Track:
-    """Make a track of notes, those of one tie as one."""
-    whole: list[list[int]] = []
-    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0, UNTOLD])
-    sung: list[str] = []
-    latest = 0  # the syllable whose line a fermata ends
-    for onset, end, pitch, tied, text, ends_line, velocity in notes:
-        last = last_of_pitch[pitch]
-        if tied and last[1] == onset:
-            last[1] = end
-        else:
-            whole.append([onset, end, pitch, velocity])
-            last_of_pitch[pitch] = whole[-1]
-            sung.append(text)
-            latest = len(sung) - 1 if text else latest
-        if ends_line and sung[latest].endswith(WORD_END):
-            sung[latest] = stronger(sung[latest], LINE_END)
-    columns = np.array(whole, np.int64).reshape(-1, 4).T
-    if columns[3].any():  # either all notes of a track have velocities, or none
-        columns[3][columns[3] == UNTOLD] = DEFAULT_VELOCITY
-    syllables = np.array(sung, np.str_) if any(sung) else None
-    return Track(instrument, columns[0], columns[1], columns[2], columns[3], syllables)
-
-
-def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:
-    """Join the staves of one part, such as the hands of a piano; leave out silent tracks."""
-    joined: dict[object, list[Track]] = {}
-    for place, (track, part) in enumerate(zip(tracks, parts, strict=True)):
-        staff = str(part.id).partition("-Staff")
-        is_staff = bool(staff[1]) and "PartStaff" in part.classes
-        joined.setdefault(staff[0] if is_staff else place, []).append(track)
-    return tuple(
-        as_one(group[0].instrument, group) for group in joined.values() if any(map(len, group))
-    )
-
-
 def _tempos(stream: Any) -> tuple[float, list[Tempo]]:
     """Return the tempo that a stream begins at, and all that are written in it, by their ticks."""
     written: dict[int, float] = {}
@@ -336,3 +273,66 @@ def _program(name: str) -> int | None:
     except (exceptions21.Music21Exception, ValueError):
         return None
     return None if program is None else int(program)
+
+
+def as_track(instrument: int, notes: list[Note]) -> Track:
+    """Make a track of notes, those of one tie as one."""
+    whole: list[list[int]] = []
+    last_of_pitch: dict[int, list[int]] = defaultdict(lambda: [0, -1, 0, UNTOLD])
+    sung: list[str] = []
+    latest = 0  # the syllable whose line a fermata ends
+    for onset, end, pitch, tied, text, ends_line, velocity in notes:
+        last = last_of_pitch[pitch]
+        if tied and last[1] == onset:
+            last[1] = end
+        else:
+            whole.append([onset, end, pitch, velocity])
+            last_of_pitch[pitch] = whole[-1]
+            sung.append(text)
+            latest = len(sung) - 1 if text else latest
+        if ends_line and sung[latest].endswith(WORD_END):
+            sung[latest] = stronger(sung[latest], LINE_END)
+    columns = np.array(whole, np.int64).reshape(-1, 4).T
+    if columns[3].any():  # either all notes of a track have velocities, or none
+        columns[3][columns[3] == UNTOLD] = DEFAULT_VELOCITY
+    syllables = np.array(sung, np.str_) if any(sung) else None
+    return Track(instrument, columns[0], columns[1], columns[2], columns[3], syllables)
+
+
+def _with_staves_joined(tracks: Sequence[Track], parts: Sequence[Any]) -> tuple[Track, ...]:
+    """Join the staves of one part, such as the hands of a piano; leave out silent tracks."""
+    joined: dict[object, list[Track]] = {}
+    for place, (track, part) in enumerate(zip(tracks, parts, strict=True)):
+        staff = str(part.id).partition("-Staff")
+        is_staff = bool(staff[1]) and "PartStaff" in part.classes
+        joined.setdefault(staff[0] if is_staff else place, []).append(track)
+    return tuple(
+        as_one(group[0].instrument, group) for group in joined.values() if any(map(len, group))
+    )
+
+
+def halved(score: Score) -> Score:
+    """Return a score whose note values are half as long, as modern editions of old music print it.
+
+    Only where its beats are minims or longer and a bar has more than four quarters: 4/2 becomes
+    4/4, 3/1 becomes 6/4, and what is in 4/4 stays.
+    """
+    long_bars = [
+        metre.denominator <= 2 and 4 * metre.numerator > 4 * metre.denominator
+        for metre in score.metres
+    ]
+    if not any(long_bars):
+        return score
+    tracks = tuple(
+        replace(track, onset=track.onset // 2, end=track.end // 2) for track in score.tracks
+    )
+    metres = tuple(
+        Metre(
+            metre.onset_ticks // 2,
+            metre.numerator * (2 if metre.denominator == 1 else 1),
+            4 if metre.denominator <= 2 else 2 * metre.denominator,
+        )
+        for metre in score.metres
+    )
+    tempos = tuple(replace(tempo, onset_ticks=tempo.onset_ticks // 2) for tempo in score.tempos)
+    return replace(score, tracks=tracks, metres=metres, tempos=tempos)
