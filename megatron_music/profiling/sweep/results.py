@@ -101,11 +101,17 @@ class Row:
     @property
     def label(self) -> str:
         """Name the configuration shortly, for a person."""
-        return (
-            f"{counted(self.processes, 'process', 'processes')}, TP={self.tensor_parallel} "
-            f"PP={self.pipeline_parallel} DP={self.data_parallel or '-'}, "
-            f"batch {self.micro_batch_size} of {self.global_batch_size}, {self.precision}, "
-            f"recompute {self.recompute}, l={self.num_layers} h={self.hidden_size}"
+        return label(
+            processes=self.processes,
+            tensor=self.tensor_parallel,
+            pipeline=self.pipeline_parallel,
+            data=self.data_parallel,
+            micro_batch=self.micro_batch_size,
+            global_batch=self.global_batch_size,
+            precision=self.precision,
+            recompute=self.recompute,
+            layers=self.num_layers,
+            width=self.hidden_size,
         )
 
     @property
@@ -144,6 +150,27 @@ class Row:
         """Return the energy of a million tokens, None where it was not measured."""
         tokens = self.global_batch_size * self.seq_length * len(self.step_times_s)
         return None if self.energy_j is None else self.energy_j / tokens * 1e6
+
+
+def label(
+    *,
+    processes: int,
+    tensor: int,
+    pipeline: int,
+    data: int,
+    micro_batch: int,
+    global_batch: int,
+    precision: str,
+    recompute: str,
+    layers: int,
+    width: int,
+) -> str:
+    """Name a configuration shortly, for a person; `data` is 0 where the layout is impossible."""
+    return (
+        f"{counted(processes, 'process', 'processes')}, TP={tensor} PP={pipeline} "
+        f"DP={data or '-'}, batch {micro_batch} of {global_batch}, {precision}, "
+        f"recompute {recompute}, l={layers} h={width}"
+    )
 
 
 def device_tflops(shape: Shape, devices: int, step_s: float, formula: str = RANKED_BY) -> float:

@@ -34,7 +34,7 @@ from megatron_music.costs.memory import Memory, estimate_memory
 from megatron_music.errors import InputError, LayoutError, UsageError
 from megatron_music.files import os_error_reason, read_small
 from megatron_music.profiling.sweep.hardware import Machine
-from megatron_music.profiling.sweep.results import GIB, Outcome, Row
+from megatron_music.profiling.sweep.results import GIB, Outcome, Row, label
 from megatron_music.tokenizer.structure import position_rows
 from megatron_music.tokenizer.vocabulary import TokenizerSettings, vocabulary_of
 from megatron_music.train.backends import cpu
@@ -100,7 +100,19 @@ class Configuration:
     @property
     def label(self) -> str:
         """Name the configuration shortly, for a person, as its row is named."""
-        return self.row().label
+        model, parallel, train = self.recipe.model, self.recipe.parallel, self.recipe.train
+        return label(
+            processes=self.processes,
+            tensor=parallel.tensor_model_parallel_size,
+            pipeline=parallel.pipeline_model_parallel_size,
+            data=self.data_parallel_size,
+            micro_batch=train.micro_batch_size,
+            global_batch=train.global_batch_size,
+            precision=train.precision,
+            recompute=train.recompute,
+            layers=model.num_layers,
+            width=model.hidden_size,
+        )
 
     @property
     def data_parallel_size(self) -> int:
@@ -122,7 +134,7 @@ class Configuration:
             self.processes,
         )
 
-    def row(self, outcome: Outcome = "skipped", reason: str = "", command: str = "") -> Row:
+    def row(self, outcome: Outcome, reason: str, command: str) -> Row:
         """Return the row of the configuration without any figure."""
         model, parallel, train = self.recipe.model, self.recipe.parallel, self.recipe.train
         shape = recipe_shape(self.recipe, len(vocabulary_of(TokenizerSettings())))
