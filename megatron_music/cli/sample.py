@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from megatron_music.cli import sample_text, show
 from megatron_music.cli.options import command_of
-from megatron_music.cli.sample_options import SampleOptions, words_for_more
+from megatron_music.cli.sample_options import (
+    FEWEST_SONGS,
+    USUAL_SONGS,
+    SampleOptions,
+    words_for_more,
+)
 from megatron_music.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,8 +106,6 @@ def _request(options: SampleOptions) -> "Request":
 
 def _count(options: SampleOptions) -> int | None:
     """Return how many songs are composed, None for the usual number; raises UsageError."""
-    from megatron_music.evaluate.best import FEWEST_SONGS, USUAL_SONGS
-
     if options.best is None:
         if options.of is not None:
             raise UsageError(f"--of {options.of} needs --best: how many of them to keep")

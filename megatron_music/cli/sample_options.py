@@ -9,6 +9,9 @@ from typer import Argument, Option
 _BEGIN, _SAMPLING, _FILES = "Begin from a piece", "Sampling", "Output files"
 _WORDS = "For a model of words"
 
+USUAL_SONGS, FEWEST_SONGS = 32, 8
+"""The number of songs that --best chooses among: unless --of says another, and at least."""
+
 
 @dataclass(frozen=True)
 class SampleOptions:
@@ -49,7 +52,10 @@ class SampleOptions:
     ] = None
     of: Annotated[
         int | None,
-        Option(help="Number of songs to compose for --best, 8 or more; else 32, or twice --best."),
+        Option(
+            help=f"Number of songs to compose for --best, {FEWEST_SONGS} or more; "
+            f"else {USUAL_SONGS}, or twice --best."
+        ),
     ] = None
     seed: Annotated[
         int | None, Option(help="Seed of the first song; else 7, or the next that is free.")

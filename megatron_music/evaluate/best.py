@@ -26,8 +26,6 @@ REAL_MUSIC_FILE = "real_music.npy"
 MOST_WINDOWS, FEWEST_WINDOWS = 256, 10
 """The number of windows of real music that a critic is trained on; fewer are too few."""
 
-USUAL_SONGS, FEWEST_SONGS = 32, 8
-
 FAULTS = (
     "parallel fifths a bar", "parallel octaves a bar", "dissonant pairs", "voices crossed",
 )  # fmt: skip

@@ -36,14 +36,6 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         assert f"megatron-music {command}" in " ".join(done.stdout.split())
 
 
-def test_help_tells_the_fewest_songs_to_choose_among() -> None:
-    from megatron_music.evaluate.best import FEWEST_SONGS
-
-    assert f"--best, {FEWEST_SONGS} or more" in " ".join(
-        re.findall(r"[\w,-]+", run("sample", "-h").stdout)
-    )
-
-
 def test_the_version_is_printed() -> None:
     from megatron_music import __version__
 
