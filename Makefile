@@ -240,12 +240,12 @@ layout:
 		"cluster's login node; without a cluster: make pretrain RUNTIME=local" >&2; exit 1; })
 
 # Refuse a recipe, a layout or songs that cannot be, before torch is installed and data are built.
-# The model is not there yet: `sample` says so (1) when it has found nothing wrong with its options (2).
+# `sample` exits with 2 for wrong options. With right ones it exits with 1: there is no model yet.
 .PHONY: request
 request: $$(if $$(filter docker,$$(WHERE)),image,$$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(CORE)))
 	$(if $(and $(SLURM),$(CONTAINER)),,@$(ESTIMATE) > /dev/null)
 	$(if $(and $(SLURM),$(CONTAINER)),,@$(MUSIC) sample build/none $(call SONGS,$(SEED)) 2> build/request.log || \
-		[ $$? = 1 ] || { cat build/request.log >&2; exit 2; })
+		grep -q 'no exported model' build/request.log || { cat build/request.log >&2; exit 2; })
 
 .PHONY: container
 container: ## build the image megatron_music:BASE (current; newest; volta for V100)

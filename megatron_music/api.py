@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from megatron_music.generate.session import Session
 
 DEFAULT_STEPS_PER_QUARTER = 4
-SLOWEST_BPM, FASTEST_BPM = 4, 1000
-"""A MIDI file holds the microseconds of a quarter note in 24 bits: slower tempi do not fit."""
+SLOWEST_BPM, FASTEST_BPM = 4, 60_000_000
+"""A MIDI file holds the microseconds of a quarter note, whole ones, in 24 bits."""
 
 
 @checked
@@ -62,7 +62,7 @@ def write_midi(piece: Piece, path: str | Path, tempo_bpm: float | None = None) -
 
     if tempo_bpm is not None and not SLOWEST_BPM <= tempo_bpm <= FASTEST_BPM:
         raise UsageError(
-            f"`tempo_bpm` must be {SLOWEST_BPM}..{FASTEST_BPM} (got {tempo_bpm}); "
+            f"`tempo_bpm` must be {SLOWEST_BPM}..{FASTEST_BPM:,} (got {tempo_bpm}); "
             "quarter notes a minute"
         )
     midi_writer.write_midi(piece, Path(path), tempo_bpm)

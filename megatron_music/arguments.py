@@ -1,12 +1,13 @@
 """Checks of arguments against their annotations: a mistake in Python is one line that says which.
 
-Without them a value of a wrong type would end in an error of whatever meets it first.
+Without them a value of a wrong type would end in an error of whatever meets it first. pydantic,
+which checks recipes, takes neither numpy's numbers as `int` nor annotations of arrays.
 """
 
 import inspect
 import os
 import reprlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,7 +22,7 @@ from megatron_music.errors import UsageError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What is accepted for a type, its name, and the name of many.
+# What is accepted for a type, and its name in the singular and plural.
 _KINDS: dict[Any, tuple[Any, str, str]] = {
     bool: ((bool, np.bool_), "True or False", "booleans"),
     int: (Integral, "a whole number", "whole numbers"),
@@ -73,7 +74,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return array.ndim == 1 and array.dtype.kind in "iu"
     if get_origin(hint) in (tuple, Sequence):
         kind = _KINDS[get_args(hint)[0]][0]
-        items = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        items = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
         return items and all(isinstance(one, kind) for one in value)
     return isinstance(value, _KINDS[hint][0] if hint in _KINDS else hint)
 

@@ -54,10 +54,10 @@ def os_error_reason(fault: OSError) -> str:
     return fault.strerror or str(fault)
 
 
-def write_cure(fault: OSError) -> str:
+def write_cure(fault: OSError, otherwise: str = "choose another place") -> str:
     """Return what to do where a file cannot be written: the disk is named only where it is full."""
     is_full = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "make room" if is_full else "choose another place"
+    return "make room" if is_full else otherwise
 
 
 def suggest_path(path: Path) -> str:

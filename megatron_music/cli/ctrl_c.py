@@ -28,11 +28,6 @@ def watch() -> None:
     sys.unraisablehook = hook
 
 
-def came() -> bool:
-    """Tell whether Ctrl-C was pressed."""
-    return _came
-
-
 def check() -> None:
     """Raise KeyboardInterrupt where Ctrl-C was pressed, also if that was swallowed before."""
     if _came:

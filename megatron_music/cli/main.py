@@ -1,7 +1,6 @@
 """Run the `megatron-music` program: every error, typer's too, becomes one line and an exit code."""
 
 import atexit
-import errno
 import gc
 import os
 import re
@@ -20,7 +19,7 @@ from megatron_music.errors import (
     WriteError,
     is_by_ctrl_c,
 )
-from megatron_music.files import os_error_reason
+from megatron_music.files import os_error_reason, write_cure
 
 if TYPE_CHECKING:
     import typer
@@ -56,9 +55,10 @@ def run(program: "typer.Typer | None" = None) -> None:
 
 
 def _end_interrupted() -> NoReturn:
-    resumes = _RESUMING.intersection(sys.argv[1:2])
+    command = [word for word in sys.argv[1:] if not word.startswith("-")][:1]
+    resumes = _RESUMING.intersection(command)
     # A launcher sends the signal to all its ranks: the first reports it.
-    if sys.argv[1:2] != ["train"] or os.environ.get("RANK", "0") == "0":
+    if command != ["train"] or os.environ.get("RANK", "0") == "0":
         show.log("interrupted" + "; the same command resumes from what is saved" * bool(resumes))
     sys.exit(INTERRUPTED)
 
@@ -68,10 +68,10 @@ def _end_failed(error: Exception) -> NoReturn:
     if isinstance(error, Interrupted):
         show.log(str(error))
         sys.exit(error.exit_code)
+    if isinstance(error, MusicError):
+        _fail(str(error), INTERRUPTED if is_by_ctrl_c(error) else error.exit_code)
     if is_by_ctrl_c(error):
         _end_interrupted()
-    if isinstance(error, MusicError):
-        _fail(str(error), error.exit_code)
     if isinstance(error, BrokenPipeError):
         # The reader of the pipe has gone, as with `| head`: Python would raise again when it
         # flushes stdout at exit.
@@ -79,7 +79,7 @@ def _end_failed(error: Exception) -> NoReturn:
         sys.exit(1)
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        cure = "make room" if error.errno == errno.ENOSPC else "check the path"
+        cure = write_cure(error, otherwise="check the path")
         _fail(f"{place}{os_error_reason(error)}; {cure}", WriteError.exit_code)
     # By its attributes: the classes of typer's errors are not public.
     if is_usage_error(error):

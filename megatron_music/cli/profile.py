@@ -54,6 +54,7 @@ def nvml(
     with open_nvml(slow=True) as reader, ctrl_c.as_end():
         if as_json:
             while True:
+                ctrl_c.check()
                 print(to_json(reader.sample()), flush=True)
                 if once:
                     return
@@ -66,6 +67,7 @@ def nvml(
             console = _console()
             with Live(_gpu_table(reader.sample()), console=console, auto_refresh=False) as live:
                 while True:
+                    ctrl_c.check()
                     time.sleep(interval)
                     live.update(_gpu_table(reader.sample()), refresh=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from megatron_music.cli import show
+from megatron_music.cli import ctrl_c, show
 from megatron_music.cli import train_options as option
 from megatron_music.cli.estimate import refuse_long_run, show_estimate, show_rehearsal
 from megatron_music.cli.sample_during_training import write_samples
@@ -109,11 +109,16 @@ def _train(
         if rank() == 0 and not yes:
             refuse_long_run(request, recipe)
         show.wait_for("torch and Megatron", rank())
-        pretrain(request, show.log, write_samples)
+
+        def report(text: str) -> None:
+            ctrl_c.check()  # it may have been lost while torch was loaded
+            show.log(text)
+
+        pretrain(request, report, write_samples)
     elif rank() == 0:
         iters = f"train.train_iters={settings.train.train_iters}"
         changes = [text for text in request.resume.changes if not text.startswith(iters)]
-        idle = f"; {', '.join(changes)} has no effect on a finished run" if changes else ""
+        idle = f"; without effect on a finished run: {', '.join(changes)}" if changes else ""
         show.log(
             f"{request.run.path} has reached iteration {request.start_iteration}, and {iters}: "
             f"nothing to do{idle}; raise train.train_iters to train on"

@@ -30,7 +30,7 @@ FAULTS = (
     "parallel fifths a bar", "parallel octaves a bar", "dissonant pairs", "voices crossed",
 )  # fmt: skip
 USUAL_SHARE = 0.98
-"""The share of real windows that have as much of each fault as still counts as usual."""
+"""A fault counts where it is above this quantile of real windows."""
 
 
 @dataclass(frozen=True)

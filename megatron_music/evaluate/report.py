@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -211,8 +212,9 @@ def as_page(markdown: str, folder: Path) -> str:
 
     # No raw HTML: names of files and labels in the report are a user's.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    for picture in folder.glob("*.png"):
-        data = base64.b64encode(picture.read_bytes()).decode()
-        body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{data}"')
+    for name in set(re.findall(r'src="([^"/]+\.png)"', body)):
+        if (folder / name).is_file():
+            data = base64.b64encode((folder / name).read_bytes()).decode()
+            body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
     first = next((line for line in markdown.splitlines() if line.startswith("# ")), "# Report")
     return _PAGE.format(title=html.escape(first.removeprefix("# ")), body=body)

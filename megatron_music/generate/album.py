@@ -154,7 +154,7 @@ class _Album:
         self._prompt = prompt
         self._begun: dict[int, Entry] = {}
         self.written: list[Song] = []
-        # Of many songs only the best are wanted, also when it is told how many are done.
+        # Progress counts the songs that are kept.
         self.wanted = request.best or request.count
         self.done = sum(self._entry(seed) is not None for seed in request.seeds)
 

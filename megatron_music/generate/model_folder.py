@@ -66,11 +66,11 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         return CheckpointError(
             f"{folder} is a run; its exported model is {folder / 'hf'}: give that"
         )
-    for run in (folder, folder.parent):
-        if (run / "checkpoints").is_dir():
-            return CheckpointError(
-                f"{run} is a run that is not exported; first: megatron-music export {run}"
-            )
+    run = folder.parent if folder.name == "hf" and not folder.exists() else folder
+    if (run / "checkpoints").is_dir():
+        return CheckpointError(
+            f"{run} is a run that is not exported; first: megatron-music export {run}"
+        )
     if folder.name.lower().endswith(MUSIC_SUFFIXES) and folder.is_file():
         return CheckpointError(
             f"{folder} is a piece of music, not a model; give an exported model, and the piece "

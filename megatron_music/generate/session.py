@@ -78,7 +78,8 @@ class Session:
 
     def vary(self, share: float = 0.25, **options: Any) -> list[Song]:
         """Compose a share of the bars anew, others in each song."""
-        return self._work(request_of({"vary": share, **options}))
+        check_type("share", share, float)
+        return self._work(request_of({**options, "vary": share}))
 
     def harmonise(self, voice: str = "", **options: Any) -> list[Song]:
         """Keep one track of the piece and compose all others around it.

@@ -37,6 +37,7 @@ from megatron_music.costs.flops import padded_vocab_size, recipe_shape
 from megatron_music.errors import TrainingError, WriteError
 from megatron_music.export.parity import in_one_process
 from megatron_music.export.weights import convert_weights, gpt2_config
+from megatron_music.files import write_cure
 from megatron_music.train import distributed
 from megatron_music.train.backends import resolve_auto_precision
 from megatron_music.train.checkpoint import readable
@@ -160,9 +161,10 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]
         try:
             super()._save_checkpoint(*arguments)
         except (OSError, RuntimeError) as fault:  # torch's own writer raises the latter
+            cure = write_cure(fault) if isinstance(fault, OSError) else "choose another place"
             raise WriteError(
                 f"cannot write a checkpoint in {self.args.output_dir}: {fault}; "
-                "make room and start again"
+                f"{cure} and start again"
             ) from fault
 
 

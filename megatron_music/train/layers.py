@@ -312,7 +312,7 @@ def attend_by_blocks(
 
 
 def _blocks(lengths: tuple[int, ...], dtype: torch.dtype) -> list[tuple[int, int, int, int]]:
-    """Return of each block its document's first token and end, and its own first token and end.
+    """Return (document start, document end, block start, block end) of each block.
 
     In bf16 the last block of a document may end behind it: see `BF16_STEP`.
     """

@@ -115,6 +115,24 @@ def test_ctrl_c_that_code_in_c_replaces_by_its_own_error_ends_the_program() -> N
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+FAILED_AFTER_CTRL_C = """
+import typer
+from megatron_music.cli.main import run
+from megatron_music.errors import WriteError
+app = typer.Typer()
+@app.command()
+def compose() -> None:
+    try: raise KeyboardInterrupt
+    except KeyboardInterrupt: raise WriteError("cannot write song.mid")
+run(app)
+"""
+
+
+def test_an_error_while_the_program_ends_by_ctrl_c_is_reported() -> None:
+    done = run_code(FAILED_AFTER_CTRL_C)
+    assert (done.returncode, done.stderr) == (130, "error: cannot write song.mid\n")
+
+
 def test_an_unexpected_error_is_one_line_and_a_file_with_its_traceback(
     tmp_path: Path,
 ) -> None:

@@ -39,6 +39,7 @@ FILES = {
     "notes.txt": b"a line of text\n",
     "labels.csv": b"x,y\n",
     "empty/.kept": b"",
+    "run/tune.mid": midi_bytes(FOUR_FOUR + note(0, 80) * 32),
 }
 
 LEAKED = re.compile(
@@ -55,6 +56,9 @@ sample empty                                       | 1 | megatron-music export
 sample run                                         | 1 | first: megatron-music export run
 sample run/hf                                      | 1 | first: megatron-music export run
 sample tune.mid                                    | 1 | is a piece of music, not a model
+sample run/hf                                      | 1 | run is a run that is not exported
+sample run/tune.mid                                | 1 | is a piece of music, not a model
+sample run/checkpoints                             | 1 | no exported model in run/checkpoints
 sample hf tune.mid                                 | 2 | one argument too many: 'tune.mid'
 sample hf --promt tune.mid                         | 2 | there is no option --promt
 sample hf --harmonise                              | 2 | --harmonise requires
@@ -225,7 +229,7 @@ def studio_of_mistakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / "run" / "checkpoints").mkdir(parents=True)
+    (folder / "run" / "checkpoints").mkdir()
     settings = TokenizerSettings(bars=4, ensemble=CHORALE)
     untrained(folder / "hf", settings)
     untrained(folder / "small", settings, seq_length=12)

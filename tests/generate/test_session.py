@@ -148,10 +148,11 @@ def test_a_track_is_dropped_though_nothing_is_composed(chorale_model: Path) -> N
         ("compose", {"barz": 4}),
         ("compose", {"seed": 1.5}),
         ("compose", {"instruments": "ALTO"}),
+        ("compose", {"instruments": {"ALTO", "BASS"}}),  # its order changes from run to run
         ("compose", {"density": 5}),
         ("compose", {"key": 3}),
         ("fill", {"fill_bars": "3"}),
-        ("vary", {"vary": "a lot"}),
+        ("vary", {"share": "a lot"}),
         ("harmonise", {"voice": 3}),
         ("keep", {"piece": 3}),
     ],

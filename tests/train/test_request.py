@@ -246,7 +246,7 @@ def test_a_finished_run_says_so_without_loading_torch(
     )
     assert "no effect" not in done.stderr
     changed = program(data, run, "train.lr=1e-3").stderr
-    assert "train.lr=0.001 (was 0.006) has no effect on a finished run" in changed
+    assert "without effect on a finished run: train.lr=0.001 (was 0.006)" in changed
 
 
 def test_a_run_that_cannot_be_written_is_refused_before_torch_is_loaded(data: Path) -> None:

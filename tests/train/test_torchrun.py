@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from megatron_music.train.torchrun import exit_message
+from tests.code import run_code
 
 PLAIN = ("torch.distributed.run", "--standalone", "-m")
 OURS = ("megatron_music.train.torchrun", "--standalone", "-m", "--")
@@ -42,6 +43,29 @@ def test_as_the_launch_script_starts_it_the_last_word_is_the_ranks_own(tmp_path:
     assert done.stderr.strip().splitlines()[-1].startswith("error: no data set in none")
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+CTRL_C_IS_LOST_IN_A_DESTRUCTOR = """
+import os, signal
+from megatron_music.cli import show
+from megatron_music.cli.main import run
+class Group:
+    def __del__(self): os.kill(os.getpid(), signal.SIGINT)
+def wait_for(*_):
+    group = Group()
+    del group
+show.wait_for = wait_for
+run()
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_that_was_lost_while_torch_was_loaded_ends_the_training(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ["train", "tiny", "--data", str(data), "--run-dir", str(tmp_path)]
+    done = run_code(CTRL_C_IS_LOST_IN_A_DESTRUCTOR, *words, "train.train_iters=2")
+    assert (done.returncode, "iteration" in done.stderr) == (130, False)
 
 
 @pytest.mark.slow
