@@ -10,6 +10,7 @@ import numpy as np
 
 from megatron_music.data.dataset_windows import WindowReader
 from megatron_music.data.indexed import IndexedReader, labels_in, spread
+from megatron_music.data.records import RECORDS_FILE
 from megatron_music.errors import DataError
 from megatron_music.score.notes import IntArray, Piece
 from megatron_music.score.quantize import windows
@@ -17,8 +18,6 @@ from megatron_music.tokenizer.codec import decode
 from megatron_music.tokenizer.hidden_bars import is_hidden
 from megatron_music.tokenizer.places_in_piece import UNKNOWN, Places
 from megatron_music.tokenizer.vocabulary import TokenArray, Vocabulary
-
-RECORDS_FILE = "files.jsonl"
 
 MOST_BARS = 8
 """Windows of more bars are cut to this many, which most songs have."""

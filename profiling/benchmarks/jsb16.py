@@ -32,12 +32,13 @@ from harness import run, span
 
 from megatron_music.data.build import build
 from megatron_music.data.manifest import MANIFEST_FILE, file_records, read_manifest, sealed
+from megatron_music.data.records import RECORDS_FILE
 from megatron_music.data.report.verify import verify
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.sources.open import Source
 from megatron_music.errors import DataError, InputError
 from megatron_music.evaluate.bootstrap import Estimate, ratio
-from megatron_music.evaluate.corpus import RECORDS_FILE, SplitWindows, read_split
+from megatron_music.evaluate.corpus import SplitWindows, read_split
 from megatron_music.evaluate.heldout import WindowLosses, read
 from megatron_music.evaluate.voices import CELLS_PER_BAR, CELLS_PER_QUARTER, SILENCE
 from megatron_music.formatting import markdown_table
