@@ -245,7 +245,7 @@ layout:
 request: $$(if $$(filter docker,$$(WHERE)),image,$$(if $$(and $$(SLURM),$$(CONTAINER)),,$$(CORE)))
 	$(if $(and $(SLURM),$(CONTAINER)),,@$(ESTIMATE) > /dev/null)
 	$(if $(and $(SLURM),$(CONTAINER)),,@$(MUSIC) sample build/none $(call SONGS,$(SEED)) 2> build/request.log || \
-		grep -q 'no exported model' build/request.log || { cat build/request.log >&2; exit 2; })
+		{ code=$$?; grep -q 'no exported model' build/request.log || { cat build/request.log >&2; exit $$code; }; })
 
 .PHONY: container
 container: ## build the image megatron_music:BASE (current; newest; volta for V100)

@@ -27,8 +27,10 @@ python="${MUSIC_PYTHON:-$root/.venv/bin/python}"
 command -v "$python" > /dev/null || python=python3
 
 [[ "${NPROC:-1}" =~ ^[1-9][0-9]{0,5}$ ]] || fail "NPROC must be a whole number from 1 (got '$NPROC')"
-"$python" -c 'from importlib.util import find_spec as has; exit(not has("typer"))' 2> /dev/null ||
+"$python" -c 'from importlib.util import find_spec as has; exit(not has("typer"))' 2> /dev/null || {
+    (($? < 128)) || exit 130 # Ctrl-C
     fail "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
+}
 (($#)) || fail "give a recipe and a data set: launch/megatron_lm.sh article --data data/lakh"
 ours=()
 while (($#)) && [[ "$1" != "--" ]]; do

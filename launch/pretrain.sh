@@ -89,8 +89,10 @@ if [[ -n ${DRY_RUN:-} ]]; then
     exit
 fi
 (($#)) || refuse "give a recipe and a data set: launch/pretrain.sh article --data data/lakh"
-"$python" -c 'from importlib.util import find_spec as has; exit(not (has("torch") and has("typer")))' \
-    2>/dev/null || refuse "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
+"$python" -c 'from importlib.util import find_spec as has; exit(not (has("torch") and has("typer")))' 2>/dev/null || {
+    (($? < 128)) || exit 130 # Ctrl-C
+    refuse "$python cannot train; make an environment: make setup (or name one: MUSIC_PYTHON)"
+}
 ((NNODES == 1)) || getent ahosts "$MASTER_ADDR" >/dev/null ||
     refuse "MASTER_ADDR=$MASTER_ADDR has no address here; give one that every node can reach"
 if ((NNODES > 1 && NODE_RANK == 0)) && (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; then

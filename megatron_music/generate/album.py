@@ -126,7 +126,7 @@ def write_album(
             # Songs that are written stay. They are not compared: that takes as long as a song.
             stopped = True
             album.drop_unwritten()
-            found = [Copies(None, reason="interrupted while composing")] * len(album.written)
+            found = [Copies(None, reason="the command was interrupted")] * len(album.written)
         files = album.finish(found)
         if chosen.page:
             files.append(write_page(album.index, model, more))

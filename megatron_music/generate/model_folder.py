@@ -82,7 +82,7 @@ def no_model(folder: Path, reason: str) -> CheckpointError:
         cure = f"give {', '.join(map(str, models))} (with make: {runs})"
     else:
         cure = "train one with make pretrain, or export a run: megatron-music export RUN"
-    hidden = ", which this folder hides" if folder.name == CARRIED.name else ""
+    hidden = ", which this folder hides" if folder.name == CARRIED.name and folder.exists() else ""
     return CheckpointError(
         f"no exported model in {folder} ({reason}); {cure}; the package has one, "
         f"{CARRIED.name}{hidden}"

@@ -55,6 +55,8 @@ class Session:
 
     def write(self, song: Song, path: str | Path) -> Path:
         """Write a song of this session as MIDI: into its prompt's file where it began from one."""
+        check_type("song", song, Song)
+        check_type("path", path, str | Path)
         write_song(song, Path(path), self.prompt if song.sources else None)
         return Path(path)
 
