@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from megatron_music.data.near_duplicates import (
+from megatron_music.data.shards.near_duplicates import (
     PERMUTATIONS,
     Numbers,
     first_alike,

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.near_duplicates import Signatures
 from megatron_music.data.records import KEPT, REFUSED, FileRecord, Refusal
 from megatron_music.data.settings import SPLITS, BuildSettings
+from megatron_music.data.shards.near_duplicates import Signatures
 from megatron_music.data.sources.item import Item
 from megatron_music.data.split import split_of
 from megatron_music.errors import MidiError, MusicFileError

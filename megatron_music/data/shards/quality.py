@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from megatron_music.data.near_duplicates import PERMUTATIONS, Signatures, signatures
 from megatron_music.data.records import Refusal
 from megatron_music.data.shards.grid_cost import off_grid_share
+from megatron_music.data.shards.near_duplicates import PERMUTATIONS, Signatures, signatures
 from megatron_music.score.instruments import DRUMS
 from megatron_music.score.key import PITCH_CLASSES
 from megatron_music.score.notes import IntArray, Score, Track

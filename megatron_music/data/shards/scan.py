@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from megatron_music.data.counts import Counts, summed
-from megatron_music.data.near_duplicates import PERMUTATIONS, Numbers, first_alike
 from megatron_music.data.records import (
     DUPLICATE,
     NEAR_DUPLICATE,
@@ -28,6 +27,7 @@ from megatron_music.data.records import (
 )
 from megatron_music.data.settings import SPLITS, BuildSettings
 from megatron_music.data.shards.grid_cost import GridCost
+from megatron_music.data.shards.near_duplicates import PERMUTATIONS, Numbers, first_alike
 from megatron_music.data.shards.shard_file import (
     NO_SPLIT,
     Shard,

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from megatron_music.data.near_duplicates import Signatures
 from megatron_music.data.records import KEPT, REFUSED, line
 from megatron_music.data.settings import SPLITS
 from megatron_music.data.shards.encode_piece import EncodedPiece
+from megatron_music.data.shards.near_duplicates import Signatures
 from megatron_music.errors import DataError
 from megatron_music.files import atomic_write
 from megatron_music.tokenizer.document_columns import DocumentColumns, Rates, concatenated
